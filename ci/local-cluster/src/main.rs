@@ -1,2 +1,43 @@
-//! Placeholder.
-fn main() {}
+//! `local-cluster` starts a real one-node Kubernetes cluster on this machine,
+//! in Linux namespaces and without a container engine.
+//!
+//! The way through the code, from a command to a running pod:
+//!
+//! ```text
+//! cli -> commands -> artifacts (built once, cached)
+//!                 -> supervisor (detached; owns the cluster) -> node (pid 1 of the namespaces)
+//!                                                            -> components, runtime (argv and config text)
+//! ```
+//!
+//! Everything a cluster acquires on the host is written to its state file
+//! before it is acquired, so that `local-cluster down` can give it back even if
+//! every process was killed in between: see [`state`] and [`teardown`].
+
+mod artifacts;
+mod cgroup;
+mod cli;
+mod client;
+mod command;
+mod commands;
+mod components;
+mod console;
+mod error;
+mod host;
+mod image;
+mod kubeconfig;
+mod network;
+mod node;
+mod paths;
+mod pki;
+mod process;
+mod runtime;
+mod settings;
+mod state;
+mod supervisor;
+mod teardown;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,159 @@
+//! Debian trees: the node's root file system and the layer of the workspace
+//! image. The packages' signatures are verified by apt.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::store::{Build, Recipe};
+use crate::command;
+use crate::error::Error;
+
+const SUITE: &str = "trixie";
+
+/// What a node needs beyond a minimal Debian: the rest of the control plane, a
+/// container runtime, the pod network, and what the kubelet calls.
+const NODE_PACKAGES: &[&str] = &[
+    "containernetworking-plugins",
+    "crun",
+    "etcd-server",
+    "iproute2",
+    "mount",
+    "procps",
+];
+
+const WORKSPACE_PACKAGES: &[&str] = &[
+    "aardvark-dns",
+    "buildah",
+    "ca-certificates",
+    "crun",
+    "curl",
+    "fuse-overlayfs",
+    "git",
+    "iproute2",
+    "libcap2-bin",
+    "netavark",
+    "nftables",
+    "passt",
+    "podman",
+    "podman-compose",
+    "procps",
+    "slirp4netns",
+    "uidmap",
+];
+
+/// Documentation and translations, which no test reads.
+const LEFT_OUT: &[&str] = &[
+    "/usr/share/doc/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/man/*",
+];
+
+const WORKSPACE_CUSTOMIZE: &str = include_str!("../../recipes/workspace/customize.sh");
+
+/// The file name of the layer in the workspace's artifact.
+pub const LAYER: &str = "layer.tar";
+
+/// The recipe of the node's tree.
+pub fn node_recipe() -> Recipe {
+    let packages = NODE_PACKAGES.join(",");
+    let left_out = LEFT_OUT.join(",");
+    Recipe::new("node-tree", "the node's file system", "about 30 s", &[SUITE, &packages, &left_out])
+}
+
+/// Builds the node's tree.
+///
+/// # Errors
+///
+/// Fails when `mmdebstrap` does.
+pub fn build_node(build: &Build) -> Result<(), Error> {
+    let mut mmdebstrap = mmdebstrap(NODE_PACKAGES);
+    mmdebstrap.arg(SUITE).arg(&build.output);
+    command::logged(&mut mmdebstrap, &build.log)
+}
+
+/// The recipe of the workspace image's layer.
+pub fn workspace_recipe() -> Recipe {
+    let packages = WORKSPACE_PACKAGES.join(",");
+    let left_out = LEFT_OUT.join(",");
+    let inputs = [SUITE, &packages, &left_out, WORKSPACE_CUSTOMIZE];
+    Recipe::new("workspace", "the workspace image", "about 45 s", &inputs)
+}
+
+/// Builds the workspace image's layer.
+///
+/// # Errors
+///
+/// Fails when `mmdebstrap` or `tar` does.
+pub fn build_workspace(build: &Build) -> Result<(), Error> {
+    let script = build.scratch_file("customize.sh", WORKSPACE_CUSTOMIZE)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+        .map_err(|source| Error::path("make executable", &script, source))?;
+    let tree = build.scratch.join("tree");
+    let mut mmdebstrap = mmdebstrap(WORKSPACE_PACKAGES);
+    mmdebstrap
+        .arg(format!("--customize-hook={}", quoted(&script)))
+        .arg(SUITE)
+        .arg(&tree);
+    command::logged(&mut mmdebstrap, &build.log)?;
+    pack(&tree, &build.output.join(LAYER), &build.log)
+}
+
+/// Packs a tree into a layer. The extended attributes are those that make
+/// `newuidmap` work: `security.capability`.
+///
+/// # Errors
+///
+/// Fails when `tar` does.
+pub fn pack(tree: &Path, layer: &PathBuf, log: &Path) -> Result<(), Error> {
+    let mut tar = Command::new("tar");
+    tar.args([
+        "--create",
+        "--one-file-system",
+        "--numeric-owner",
+        "--xattrs",
+        "--xattrs-include=security.capability",
+        "--exclude=./dev/*",
+        "--file",
+    ])
+    .arg(layer)
+    .arg("--directory")
+    .arg(tree)
+    .arg(".");
+    command::logged(&mut tar, log)
+}
+
+fn mmdebstrap(packages: &[&str]) -> Command {
+    let mut command = Command::new("mmdebstrap");
+    command
+        .args(["--variant=minbase", "--mode=root", "--format=directory"])
+        .arg("--aptopt=Acquire::Retries \"3\"")
+        .arg(format!("--include={}", packages.join(",")))
+        .args(LEFT_OUT.iter().map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
+        // Licences stay.
+        .arg("--dpkgopt=path-include=/usr/share/doc/*/copyright");
+    command
+}
+
+/// A path as one word for the shell that mmdebstrap runs hooks with.
+fn quoted(path: &Path) -> String {
+    format!("'{}' \"$1\"", path.display().to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_quote_stays_one_word() {
+        assert_eq!(quoted(Path::new("/it's/x")), r#"'/it'\''s/x' "$1""#);
+    }
+
+    #[test]
+    fn the_workspace_script_gives_the_helpers_file_capabilities() {
+        assert!(WORKSPACE_CUSTOMIZE.contains("setcap cap_setuid+ep /usr/bin/newuidmap"));
+        assert!(WORKSPACE_CUSTOMIZE.contains("user:1001:64535"));
+    }
+}

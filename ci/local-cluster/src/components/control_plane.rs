@@ -1,0 +1,146 @@
+//! etcd, the API server, the controller manager and the scheduler.
+
+use serde_json::json;
+
+use super::{API_PORT, CONFIG, KUBERNETES, SERVICE_SUBNET};
+use crate::network::Subnet;
+use crate::node::init::LOGS;
+use crate::node::protocol::Program;
+use crate::settings::GateValues;
+
+/// The data of etcd, in the node.
+pub const ETCD_DATA: &str = "/var/lib/etcd";
+
+const ETCD_CLIENTS: &str = "http://127.0.0.1:2379";
+const ETCD_PEERS: &str = "http://127.0.0.1:2380";
+
+/// The file name of the kubeconfig that the controller manager and the scheduler
+/// use.
+pub const KUBECONFIG: &str = "admin.kubeconfig";
+
+/// etcd, without waiting for the disk: the cluster is thrown away after a crash.
+pub fn etcd() -> Program {
+    let arguments = [
+        format!("--data-dir={ETCD_DATA}/data"),
+        format!("--listen-client-urls={ETCD_CLIENTS}"),
+        format!("--advertise-client-urls={ETCD_CLIENTS}"),
+        format!("--listen-peer-urls={ETCD_PEERS}"),
+        format!("--initial-advertise-peer-urls={ETCD_PEERS}"),
+        format!("--initial-cluster=default={ETCD_PEERS}"),
+        "--unsafe-no-fsync".to_owned(),
+    ];
+    program("etcd", "/usr/bin/etcd".to_owned(), arguments, true)
+}
+
+/// The API server.
+pub fn apiserver(subnet: Subnet, gates: GateValues) -> Program {
+    let pki = format!("{CONFIG}/pki");
+    let arguments = [
+        format!("--etcd-servers={ETCD_CLIENTS}"),
+        format!("--advertise-address={}", subnet.node()),
+        format!("--secure-port={API_PORT}"),
+        "--allow-privileged=true".to_owned(),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        format!("--client-ca-file={pki}/ca.crt"),
+        format!("--tls-cert-file={pki}/apiserver.crt"),
+        format!("--tls-private-key-file={pki}/apiserver.key"),
+        format!("--kubelet-certificate-authority={pki}/ca.crt"),
+        format!("--kubelet-client-certificate={pki}/kubelet-client.crt"),
+        format!("--kubelet-client-key={pki}/kubelet-client.key"),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={pki}/sa.pub"),
+        format!("--service-account-signing-key-file={pki}/sa.key"),
+        format!("--service-cluster-ip-range={SERVICE_SUBNET}"),
+        format!("--feature-gates={}", gates.as_flag()),
+        format!("--audit-policy-file={CONFIG}/audit-policy.json"),
+        format!("--audit-log-path={LOGS}/audit.log"),
+        // Megabytes. 0 does not turn rotation off, it means 100 (the default of
+        // the log writer `lumberjack`), so this is a size that is never reached.
+        "--audit-log-maxsize=1000000".to_owned(),
+    ];
+    program("kube-apiserver", executable("kube-apiserver"), arguments, true)
+}
+
+/// The controller manager.
+pub fn controller_manager(subnet: Subnet) -> Program {
+    let pki = format!("{CONFIG}/pki");
+    let arguments = [
+        format!("--kubeconfig={CONFIG}/{KUBECONFIG}"),
+        format!("--bind-address={}", subnet.node()),
+        format!("--tls-cert-file={pki}/apiserver.crt"),
+        format!("--tls-private-key-file={pki}/apiserver.key"),
+        format!("--service-account-private-key-file={pki}/sa.key"),
+        format!("--root-ca-file={pki}/ca.crt"),
+        format!("--cluster-signing-cert-file={pki}/ca.crt"),
+        format!("--cluster-signing-key-file={pki}/ca.key"),
+        "--use-service-account-credentials=true".to_owned(),
+        "--leader-elect=false".to_owned(),
+        "--controllers=*,-bootstrapsigner,-tokencleaner".to_owned(),
+    ];
+    program(
+        "kube-controller-manager",
+        executable("kube-controller-manager"),
+        arguments,
+        false,
+    )
+}
+
+/// The scheduler.
+pub fn scheduler(subnet: Subnet) -> Program {
+    let pki = format!("{CONFIG}/pki");
+    let arguments = [
+        format!("--kubeconfig={CONFIG}/{KUBECONFIG}"),
+        format!("--bind-address={}", subnet.node()),
+        format!("--tls-cert-file={pki}/apiserver.crt"),
+        format!("--tls-private-key-file={pki}/apiserver.key"),
+        "--leader-elect=false".to_owned(),
+    ];
+    program("kube-scheduler", executable("kube-scheduler"), arguments, false)
+}
+
+/// What the audit log records: who asked for what, without bodies, once per
+/// request.
+pub fn audit_policy() -> String {
+    let policy = json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata"}],
+    });
+    format!("{policy:#}\n")
+}
+
+fn executable(name: &str) -> String {
+    format!("{KUBERNETES}/{name}")
+}
+
+fn program(name: &str, executable: String, arguments: impl IntoIterator<Item = String>, notifies: bool) -> Program {
+    Program {
+        name: name.to_owned(),
+        command: std::iter::once(executable).chain(arguments).collect(),
+        notifies,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Gates;
+
+    #[test]
+    fn the_api_server_takes_its_own_gates() {
+        let program = apiserver(Subnet::UNUSED, Gates::NoApiserver.apiserver());
+        let gates = program.command.iter().find(|word| word.starts_with("--feature-gates="));
+        assert!(gates.unwrap().contains("UserNamespacesSupport=false"));
+    }
+
+    #[test]
+    fn the_audit_log_has_metadata_only_and_is_not_rotated() {
+        assert!(audit_policy().contains("\"Metadata\""));
+        assert!(audit_policy().contains("RequestReceived"));
+        let program = apiserver(Subnet::UNUSED, Gates::All.apiserver());
+        assert!(program.command.contains(&"--audit-log-maxsize=1000000".to_owned()));
+    }
+}

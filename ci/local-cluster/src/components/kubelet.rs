@@ -1,0 +1,93 @@
+//! The kubelet.
+
+use serde_json::{Map, Value, json};
+
+use super::{CONFIG, KUBERNETES, NODE_NAME};
+use crate::network::Subnet;
+use crate::node::protocol::Program;
+use crate::runtime::containerd;
+use crate::settings::GateValues;
+
+/// The kubelet's data, in the node.
+pub const DATA: &str = "/var/lib/kubelet";
+
+/// The file name of the kubeconfig that the kubelet uses.
+pub const KUBECONFIG: &str = "node.kubeconfig";
+
+/// The port of `/healthz` (the kubelet's default).
+pub const HEALTH_PORT: u16 = 10248;
+
+/// The kubelet's command line.
+pub fn program(subnet: Subnet) -> Program {
+    let arguments = [
+        format!("--config={CONFIG}/kubelet.json"),
+        format!("--kubeconfig={CONFIG}/{KUBECONFIG}"),
+        format!("--hostname-override={NODE_NAME}"),
+        format!("--node-ip={}", subnet.node()),
+        "--v=2".to_owned(),
+    ];
+    Program {
+        name: "kubelet".to_owned(),
+        command: std::iter::once(format!("{KUBERNETES}/kubelet"))
+            .chain(arguments)
+            .collect(),
+        notifies: true,
+    }
+}
+
+/// The kubelet's configuration file. `cgroup` is the group, from the root of
+/// each hierarchy, below which pods are.
+pub fn config(subnet: Subnet, cgroup: &str, gates: GateValues) -> String {
+    let gates: Map<String, Value> = gates
+        .by_name()
+        .into_iter()
+        .map(|(name, on)| (name.to_owned(), on.into()))
+        .collect();
+    let config = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": false},
+            "x509": {"clientCAFile": format!("{CONFIG}/pki/ca.crt")},
+            "webhook": {"enabled": false},
+        },
+        "authorization": {"mode": "AlwaysAllow"},
+        "tlsCertFile": format!("{CONFIG}/pki/node.crt"),
+        "tlsPrivateKeyFile": format!("{CONFIG}/pki/node.key"),
+        "featureGates": gates,
+        "containerRuntimeEndpoint": containerd::SOCKET,
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": format!("/{cgroup}"),
+        "cgroupsPerQOS": true,
+        // The machine has other users: nothing is reserved for the node.
+        "enforceNodeAllocatable": [],
+        "failSwapOn": false,
+        "healthzBindAddress": subnet.node().to_string(),
+        "healthzPort": HEALTH_PORT,
+        // The disk is the developer's: evict late, and never collect the image
+        // that cases use, because it can't be pulled again.
+        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "localStorageCapacityIsolation": false,
+        "serializeImagePulls": false,
+        "resolvConf": format!("{CONFIG}/resolv.conf"),
+        "clusterDNS": ["10.96.0.10"],
+        "clusterDomain": "cluster.local",
+    });
+    format!("{config:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Gates;
+
+    #[test]
+    fn the_kubelet_takes_its_own_gates() {
+        let text = config(Subnet::UNUSED, "group", Gates::NoKubelet.kubelet());
+        let config: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["featureGates"]["UserNamespacesSupport"], false);
+        assert_eq!(config["cgroupRoot"], "/group");
+    }
+}

@@ -1,0 +1,32 @@
+//! The components of a cluster: command lines and configuration texts, made by
+//! pure functions.
+
+pub mod control_plane;
+pub mod kubelet;
+
+/// The name of the one node of a cluster.
+pub const NODE_NAME: &str = "node";
+
+/// Configuration, in the node.
+pub const CONFIG: &str = "/etc/local-cluster";
+
+/// The programs of Kubernetes, in the node.
+pub const KUBERNETES: &str = "/opt/local-cluster/kubernetes";
+
+/// The programs of containerd, in the node.
+pub const CONTAINERD: &str = "/opt/local-cluster/containerd";
+
+/// Addresses of services. The API server has the first one.
+pub const SERVICE_SUBNET: &str = "10.96.0.0/16";
+
+/// Addresses of pods. Each cluster is a network of its own, so all use the same.
+pub const POD_SUBNET: &str = "10.85.0.0/16";
+
+/// The port of the API server.
+pub const API_PORT: u16 = 6443;
+
+/// The controller manager's port (its default).
+pub const CONTROLLER_MANAGER_PORT: u16 = 10257;
+
+/// The scheduler's port (its default).
+pub const SCHEDULER_PORT: u16 = 10259;

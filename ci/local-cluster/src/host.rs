@@ -1,0 +1,125 @@
+//! What this program needs of the machine that it runs on.
+
+use std::env;
+use std::path::Path;
+
+use crate::error::Error;
+
+/// A file of a Debian package and the package to install when it is missing.
+struct Need {
+    /// A program that is looked up in `PATH`, or an absolute path.
+    file: &'static str,
+    package: &'static str,
+}
+
+const TO_RUN: &[Need] = &[
+    // `ip` makes the veth pair; `nsenter` lets `load` reach containerd.
+    Need { file: "ip", package: "iproute2" },
+    Need { file: "nsenter", package: "util-linux" },
+    Need { file: "cp", package: "coreutils" },
+    Need { file: "tar", package: "tar" },
+];
+
+const TO_BUILD: &[Need] = &[
+    Need { file: "mmdebstrap", package: "mmdebstrap" },
+    Need {
+        file: "/usr/share/keyrings/debian-archive-keyring.gpg",
+        package: "debian-archive-keyring",
+    },
+    Need { file: "gpgv", package: "gpgv" },
+    // The Go command verifies the module proxy's certificate.
+    Need {
+        file: "/etc/ssl/certs/ca-certificates.crt",
+        package: "ca-certificates",
+    },
+    Need { file: "cc", package: "gcc" },
+    Need {
+        file: "/usr/include/unistd.h",
+        package: "libc6-dev",
+    },
+];
+
+/// Checks that this is root on Linux with what a cluster needs at run time, and
+/// with what building needs too if `building`.
+///
+/// # Errors
+///
+/// Names everything that is missing, at once.
+pub fn check(building: bool) -> Result<(), Error> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(
+            Error::other("not root, which is needed for namespaces, mounts and cgroups").with_hint("run it with `sudo`"),
+        );
+    }
+    let needs = TO_RUN
+        .iter()
+        .chain(if building { TO_BUILD } else { &[] });
+    let packages = missing(needs, exists);
+    if !packages.is_empty() {
+        return Err(
+            Error::other(format!("missing Debian packages: {}", packages.join(", ")))
+                .with_hint(format!("run `apt-get install --yes {}`", packages.join(" "))),
+        );
+    }
+    if building && !exists("go") {
+        return Err(
+            Error::other("no `go` command in `PATH`, which builds Kubernetes and containerd")
+                .with_hint("install Go 1.26 or newer and put its `bin` folder into `PATH`"),
+        );
+    }
+    for device_driver in ["overlay"] {
+        if !file_system_known(device_driver) {
+            return Err(Error::other(format!(
+                "the kernel has no `{device_driver}` file system"
+            ))
+            .with_hint(format!("run `modprobe {device_driver}`")));
+        }
+    }
+    Ok(())
+}
+
+fn missing<'a>(needs: impl Iterator<Item = &'a Need>, exists: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> = needs
+        .filter(|need| !exists(need.file))
+        .map(|need| need.package)
+        .collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn exists(file: &str) -> bool {
+    if file.starts_with('/') {
+        return Path::new(file).exists();
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(file).is_file())
+}
+
+fn file_system_known(name: &str) -> bool {
+    // An unreadable list proves nothing: the mount itself will tell.
+    std::fs::read_to_string("/proc/filesystems").map_or(true, |list| {
+        list.lines()
+            .any(|line| line.split_whitespace().last() == Some(name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_package_is_named_once() {
+        let none = missing(TO_RUN.iter().chain(TO_BUILD), |_| false);
+        assert!(none.contains(&"mmdebstrap"));
+        assert!(none.contains(&"iproute2"));
+        let mut unique = none.clone();
+        unique.dedup();
+        assert_eq!(none, unique);
+    }
+
+    #[test]
+    fn nothing_is_missing_when_every_file_exists() {
+        assert!(missing(TO_RUN.iter().chain(TO_BUILD), |_| true).is_empty());
+    }
+}

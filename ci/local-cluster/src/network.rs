@@ -1,0 +1,183 @@
+//! The veth pair that connects the host with a node, and the addresses on it.
+
+use std::net::Ipv4Addr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command;
+use crate::error::Error;
+
+/// The addresses of one cluster: `10.99.N.0/24`, the host is `.1`, the node `.2`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Subnet(u8);
+
+impl Subnet {
+    /// Addresses that a cluster never gets. They are for configuration that is
+    /// written while no network exists, such as that of the image import.
+    pub const UNUSED: Self = Self(0);
+
+    /// The host's address.
+    pub fn host(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 99, self.0, 1)
+    }
+
+    /// The node's address, on which the API server listens.
+    pub fn node(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 99, self.0, 2)
+    }
+
+    /// The third byte of the addresses.
+    pub fn index(self) -> u8 {
+        self.0
+    }
+}
+
+/// A subnet that no other cluster of this machine has. The claim is a socket in
+/// the abstract namespace (unix(7)): it is exclusive in the whole network
+/// namespace, whatever cache the other cluster uses, and ends with its process.
+#[derive(Debug)]
+pub struct Claim {
+    subnet: Subnet,
+    _socket: UnixListener,
+}
+
+impl Claim {
+    /// Claims the first free subnet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when none is free.
+    pub fn first_free() -> Result<Self, Error> {
+        let taken = interface_addresses();
+        let claim = (1..=254)
+            .map(Subnet)
+            .filter(|subnet| is_free(*subnet, &taken))
+            .find_map(Self::of);
+        claim.ok_or_else(|| {
+            Error::other("no free subnet in `10.99.0.0/16`").with_hint("end other clusters with `local-cluster down --all`")
+        })
+    }
+
+    fn of(subnet: Subnet) -> Option<Self> {
+        let name = format!("local-cluster/subnet/{}", subnet.0);
+        let address = SocketAddr::from_abstract_name(name).ok()?;
+        let socket = UnixListener::bind_addr(&address).ok()?;
+        Some(Self {
+            subnet,
+            _socket: socket,
+        })
+    }
+
+    /// The claimed subnet.
+    pub fn subnet(&self) -> Subnet {
+        self.subnet
+    }
+}
+
+/// The name of the host's end of the pair. Names of interfaces have at most 15
+/// bytes; the cluster's id makes it a name that nobody else has.
+pub fn interface_name(id: &str) -> String {
+    format!("lc-{id}")
+}
+
+/// Makes the veth pair: `interface` on the host, `eth0` in the network namespace
+/// of the process `node`, and gives the host's end its address.
+///
+/// # Errors
+///
+/// Fails when `ip` does.
+pub fn connect(interface: &str, subnet: Subnet, node: i32) -> Result<(), Error> {
+    let node = node.to_string();
+    // The peer is born in the other namespace: there is no moment at which the
+    // host has an `eth0` too many.
+    ip(&[
+        "link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", &node,
+    ])?;
+    ip(&["address", "add", &format!("{}/24", subnet.host()), "dev", interface])?;
+    ip(&["link", "set", interface, "up"])
+}
+
+/// What `ip -batch` is to do inside the node.
+pub fn node_batch(subnet: Subnet) -> String {
+    format!(
+        "link set lo up\n\
+         address add {node}/24 dev eth0\n\
+         link set eth0 up\n\
+         route add default via {host}\n",
+        node = subnet.node(),
+        host = subnet.host()
+    )
+}
+
+/// Removes the host's end of the pair, and with it the other end.
+///
+/// # Errors
+///
+/// Fails when the interface exists and can't be removed.
+pub fn disconnect(interface: &str) -> Result<(), Error> {
+    match ip(&["link", "delete", interface]) {
+        // The kernel removes the pair by itself some time after the node's
+        // network namespace has lost its last process, so only a failure to
+        // delete what is still there counts.
+        Err(error) if exists(interface) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn exists(interface: &str) -> bool {
+    std::path::Path::new("/sys/class/net").join(interface).exists()
+}
+
+fn ip(arguments: &[&str]) -> Result<(), Error> {
+    command::output(Command::new("ip").args(arguments)).map(drop)
+}
+
+fn interface_addresses() -> Vec<Ipv4Addr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
+    interfaces
+        .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
+        .collect()
+}
+
+fn is_free(subnet: Subnet, taken: &[Ipv4Addr]) -> bool {
+    let prefix = |address: Ipv4Addr| address.octets()[..3].to_vec();
+    !taken.iter().any(|&address| prefix(address) == prefix(subnet.host()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_fit_into_the_kernels_limit() {
+        assert!(interface_name("0123456789").len() <= 15);
+    }
+
+    #[test]
+    fn a_subnet_with_a_foreign_address_is_not_free() {
+        let taken = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(10, 99, 3, 77)];
+        assert!(!is_free(Subnet(3), &taken));
+        assert!(is_free(Subnet(4), &taken));
+    }
+
+    #[test]
+    fn a_claim_is_exclusive_and_ends_with_its_owner() {
+        // 255 is never handed out, so a cluster on this machine can't hold it.
+        let first = Claim::of(Subnet(255)).unwrap();
+        assert!(Claim::of(Subnet(255)).is_none());
+        drop(first);
+        assert!(Claim::of(Subnet(255)).is_some());
+    }
+
+    #[test]
+    fn the_node_routes_through_the_host() {
+        let batch = node_batch(Subnet(7));
+        assert!(batch.contains("address add 10.99.7.2/24 dev eth0"));
+        assert!(batch.contains("route add default via 10.99.7.1"));
+    }
+}

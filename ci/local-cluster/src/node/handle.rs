@@ -1,0 +1,139 @@
+//! The supervisor's end of a node.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::protocol::{Event, Program, Request};
+use crate::command::describe_status;
+use crate::error::Error;
+use crate::process::ProcessIdentity;
+
+/// What a supervisor hears of its node.
+#[derive(Debug)]
+pub enum NodeMessage {
+    /// The node's init has reported something.
+    Event(Event),
+    /// The node's init has ended, and with it everything in the node.
+    Ended {
+        /// How, in words.
+        outcome: String,
+    },
+}
+
+/// A node's init that was started and waits for its first request.
+#[derive(Debug)]
+pub struct Node {
+    identity: ProcessIdentity,
+    requests: ChildStdin,
+}
+
+impl Node {
+    /// Starts a node's init in a new process namespace. It acquires nothing
+    /// before its first request.
+    ///
+    /// Messages go to `messages` until the node has ended.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the namespace or the process can't be made.
+    pub fn start(messages: UnboundedSender<NodeMessage>) -> Result<Self, Error> {
+        let (sender, receiver) = mpsc::channel();
+        // unshare(2) and PR_SET_PDEATHSIG are about threads: this one makes the
+        // namespace for its child only, and lives exactly as long as the child.
+        thread::Builder::new()
+            .name("node".to_owned())
+            .spawn(move || own(&sender, &messages))
+            .map_err(|source| Error::io("start", "a thread", source))?;
+        receiver
+            .recv()
+            .map_err(|_| Error::other("the node's thread ended early"))?
+    }
+
+    /// The init's process, as the host sees it.
+    pub fn identity(&self) -> ProcessIdentity {
+        self.identity
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the node has ended.
+    pub fn request(&mut self, request: &Request) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(request).map_err(|error| Error::other(format!("can't ask the node: {error}")))?;
+        line.push(b'\n');
+        self.requests
+            .write_all(&line)
+            .map_err(|source| Error::io("write to", "the node", source))
+    }
+
+    /// Asks the node to start a program.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the node has ended.
+    pub fn start_program(&mut self, program: Program) -> Result<(), Error> {
+        self.request(&Request::Start(program))
+    }
+}
+
+/// Starts the init, hands it over, passes its messages on and waits for its end.
+fn own(started: &mpsc::Sender<Result<Node, Error>>, messages: &UnboundedSender<NodeMessage>) {
+    let mut child = match unshare(CloneFlags::CLONE_NEWPID)
+        .map_err(|errno| Error::io("make", "a process namespace", errno))
+        .and_then(|()| spawn())
+    {
+        Ok(child) => child,
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    let events = child.stdout.take();
+    let node = ProcessIdentity::of(child.id()).and_then(|identity| {
+        let requests = child
+            .stdin
+            .take()
+            .ok_or_else(|| Error::other("the node has no stdin"))?;
+        Ok(Node { identity, requests })
+    });
+    // If nobody listens the node is dropped, the init's stdin ends, and so does
+    // the init.
+    let _ = started.send(node);
+    if let Some(events) = events {
+        pass_on(events, messages);
+    }
+    let outcome = match child.wait() {
+        Ok(status) => describe_status(status),
+        Err(error) => error.to_string(),
+    };
+    let _ = messages.send(NodeMessage::Ended { outcome });
+}
+
+fn spawn() -> Result<std::process::Child, Error> {
+    // The link stays valid when the program's file was replaced meanwhile.
+    Command::new("/proc/self/exe")
+        .arg0("local-cluster")
+        .arg("node-init")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|source| Error::io("start", "the node's init", source))
+}
+
+fn pass_on(events: ChildStdout, messages: &UnboundedSender<NodeMessage>) {
+    for line in BufReader::new(events).lines().map_while(Result::ok) {
+        let event = serde_json::from_str(&line).unwrap_or(Event::Failed {
+            message: format!("the node said something unknown: {line}"),
+        });
+        if messages.send(NodeMessage::Event(event)).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! containerd with crun: its configuration, its command line and the runtime
+//! handler `nested`, whose pods get `/dev/fuse` and `/dev/net/tun`.
+
+use serde_json::json;
+
+use crate::components::{CONFIG, CONTAINERD, POD_SUBNET};
+use crate::image;
+use crate::node::protocol::Program;
+
+/// The folder that holds images and snapshots, in the node.
+pub const ROOT: &str = "/var/lib/containerd";
+
+/// The socket of the Container Runtime Interface.
+pub const SOCKET: &str = "unix:///run/containerd/containerd.sock";
+
+/// The name of the runtime handler, and of the `RuntimeClass` that leads to it.
+pub const NESTED_HANDLER: &str = "nested";
+
+/// The daemon.
+pub fn program() -> Program {
+    Program {
+        name: "containerd".into(),
+        command: vec![
+            format!("{CONTAINERD}/containerd"),
+            "--config".into(),
+            format!("{CONFIG}/containerd.toml"),
+        ],
+        notifies: true,
+    }
+}
+
+/// The command line of containerd's client, for the images of Kubernetes.
+pub fn client(arguments: &[&str]) -> Vec<String> {
+    let fixed = [&format!("{CONTAINERD}/ctr"), "--namespace", "k8s.io"];
+    fixed
+        .into_iter()
+        .chain(arguments.iter().copied())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The daemon's configuration file.
+pub fn config() -> String {
+    format!(
+        r#"version = 3
+root = "{ROOT}"
+state = "/run/containerd"
+
+[grpc]
+address = "/run/containerd/containerd.sock"
+
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "overlayfs"
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{pause}"
+
+[plugins."io.containerd.cri.v1.runtime"]
+disable_apparmor = true
+# The node may itself be in a container that must not lower its score.
+restrict_oom_score_adj = true
+# On a v1 machine hugetlb may be a v2 controller, out of the node's sight.
+disable_hugetlb_controller = true
+tolerate_missing_hugetlb_controller = true
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["/usr/lib/cni"]
+conf_dir = "{CONFIG}/cni"
+
+[plugins."io.containerd.cri.v1.runtime".containerd]
+default_runtime_name = "crun"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.crun]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.crun.options]
+BinaryName = "/usr/bin/crun"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}]
+runtime_type = "io.containerd.runc.v2"
+base_runtime_spec = "{CONFIG}/nested.json"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}.options]
+BinaryName = "/usr/bin/crun"
+"#,
+        pause = image::PAUSE
+    )
+}
+
+/// The configuration of the pod network: a bridge in the node.
+pub fn network_config() -> String {
+    let config = json!({
+        "cniVersion": "1.0.0",
+        "name": "bridge",
+        "plugins": [
+            {"type": "loopback"},
+            {
+                "type": "bridge",
+                "bridge": "cni0",
+                "isGateway": true,
+                "ipMasq": false,
+                "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": POD_SUBNET}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+        ],
+    });
+    format!("{config:#}\n")
+}
+
+/// The runtime specification that containers of the handler `nested` start from:
+/// containerd's own default (`default_spec`, the output of `ctr oci spec`), the
+/// two devices, and the permission of the devices controller to use them.
+pub fn nested_spec(mut default_spec: serde_json::Value) -> serde_json::Value {
+    const DEVICES: [(&str, u32, u32); 2] = [("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200)];
+    let devices = DEVICES.map(|(path, major, minor)| {
+        json!({
+            "path": path, "type": "c", "major": major, "minor": minor,
+            // 0666, as on RHEL: with less the user of the pod has no use of them.
+            "fileMode": 0o666, "uid": 0, "gid": 0,
+        })
+    });
+    let rules = DEVICES.map(|(_, major, minor)| json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"}));
+    extend(&mut default_spec["linux"]["devices"], devices);
+    extend(&mut default_spec["linux"]["resources"]["devices"], rules);
+    default_spec
+}
+
+fn extend(list: &mut serde_json::Value, more: impl IntoIterator<Item = serde_json::Value>) {
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    if let Some(list) = list.as_array_mut() {
+        list.extend(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_spec_adds_devices_and_rules_after_the_defaults() {
+        let default = json!({"linux": {"resources": {"devices": [{"allow": false, "access": "rwm"}]}}});
+        let spec = nested_spec(default);
+        assert_eq!(spec["linux"]["devices"][0]["path"], "/dev/fuse");
+        assert_eq!(spec["linux"]["devices"][1]["fileMode"], 438);
+        let rules = spec["linux"]["resources"]["devices"].as_array().unwrap();
+        assert_eq!(rules.len(), 3);
+        assert_eq!(rules[0]["allow"], false, "the rule that denies comes first");
+    }
+
+    #[test]
+    fn both_handlers_run_crun() {
+        assert_eq!(config().matches("BinaryName = \"/usr/bin/crun\"").count(), 2);
+        assert!(config().contains("base_runtime_spec"));
+    }
+}

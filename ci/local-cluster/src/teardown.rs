@@ -1,0 +1,92 @@
+//! Giving back everything that a cluster has acquired on the host.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use crate::cgroup;
+use crate::error::Error;
+use crate::network;
+use crate::paths::StateFolder;
+use crate::process::boot_id;
+use crate::state::State;
+
+/// How long the node's processes may take to die after SIGKILL, and its control
+/// groups to become free.
+const DEATH: Duration = Duration::from_secs(20);
+
+/// How long a supervisor may take to end its cluster by itself.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// Ends the node and gives back its interface and control groups. What does not
+/// exist (any more) is skipped, so this can be repeated.
+///
+/// Mounts need nothing: they are all in the node's mount namespace and vanish
+/// with its last process, as the namespaces themselves do.
+///
+/// # Errors
+///
+/// Fails when something of the cluster can't be given back.
+pub fn release(state: &State) -> Result<(), Error> {
+    // A reboot has ended everything already, and its pids mean nothing now.
+    if state.boot != boot_id() {
+        return Ok(());
+    }
+    if let Some(node) = state.node.and_then(|node| node.running()) {
+        node.kill();
+        if !node.wait(DEATH)? {
+            return Err(Error::deadline("the node's processes did not end", DEATH));
+        }
+    }
+    if let Some(interface) = &state.interface {
+        network::disconnect(interface)?;
+    }
+    if let Some(group) = &state.cgroup {
+        cgroup::remove(&state.hierarchies, group, DEATH)?;
+    }
+    Ok(())
+}
+
+/// Ends the supervisor of a cluster, politely first, then whatever it has left.
+///
+/// # Errors
+///
+/// Fails when something of the cluster can't be given back.
+pub fn end(state: &State) -> Result<(), Error> {
+    if let Some(supervisor) = state.running_supervisor() {
+        supervisor.terminate();
+        if !supervisor.wait(GRACE)? {
+            supervisor.kill();
+            if !supervisor.wait(DEATH)? {
+                return Err(Error::deadline("the supervisor did not end", DEATH));
+            }
+        }
+    }
+    release(state)
+}
+
+/// Removes the state folder of a cluster that has ended.
+///
+/// # Errors
+///
+/// Fails when a file can't be removed.
+pub fn forget(folder: &StateFolder) -> Result<(), Error> {
+    // The state file goes last: without it nobody would look at the rest.
+    let entries = match fs::read_dir(folder.root()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(|source| Error::path("read", folder.root(), source))?,
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path == folder.state_file() {
+            continue;
+        }
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.map_err(|source| Error::path("remove", &path, source))?;
+    }
+    fs::remove_dir_all(folder.root()).map_err(|source| Error::path("remove", folder.root(), source))
+}

@@ -1,0 +1,125 @@
+//! What a conformance case is.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use crate::{
+    context::Context,
+    facts::Flavour,
+    outcome::{Level, Verdict},
+    requirement::Requirement,
+    shape::Shape,
+};
+
+/// A case that runs.
+pub type CaseFuture = Pin<Box<dyn Future<Output = CaseResult> + Send>>;
+
+/// What a case returns: nothing where its assertion holds.
+pub type CaseResult = Result<(), Failure>;
+
+/// One assertion about a cluster.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its id in the catalogue, such as `POD-03`.
+    pub id: &'static str,
+    /// Its suite, such as `podman`.
+    pub suite: &'static str,
+    /// Its name, which reads after its suite: `podman::builds_and_runs_a_scratch_image`.
+    pub name: &'static str,
+    /// What it asserts, as a sentence without a period.
+    pub title: &'static str,
+    /// How much it weighs.
+    pub level: Level,
+    /// The kinds of cluster that it is about.
+    pub flavours: &'static [Flavour],
+    /// What it needs of the cluster.
+    pub requires: &'static [Requirement],
+    /// The pods that it looks at; cases share them.
+    pub shapes: &'static [&'static Shape],
+    /// How long it may run, once its pods are ready.
+    pub deadline: Duration,
+    /// The assertion.
+    pub run: fn(Context) -> CaseFuture,
+}
+
+/// How long a case may run unless it says otherwise.
+pub const CASE_DEADLINE: Duration = Duration::from_secs(120);
+
+impl Case {
+    /// The name path, `suite::name`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}::{}", self.suite, self.name)
+    }
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Case({} {})", self.id, self.path())
+    }
+}
+
+/// Why a case did not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The product does not do what the case asserts.
+    Product {
+        /// What was expected and what was seen.
+        message: String,
+        /// The cause and its cure, where they are known.
+        hint: Option<String>,
+    },
+    /// The harness, the node or the API broke; the product was not judged.
+    Harness {
+        /// What broke.
+        message: String,
+    },
+}
+
+impl Failure {
+    /// The product does not do what was asserted.
+    #[must_use]
+    pub fn product(message: impl Into<String>) -> Self {
+        Self::Product { message: message.into(), hint: None }
+    }
+
+    /// Something other than the product broke.
+    #[must_use]
+    pub fn harness(message: impl Into<String>) -> Self {
+        Self::Harness { message: message.into() }
+    }
+
+    /// Adds the cause and its cure to a failure of the product.
+    #[must_use]
+    pub fn with_hint(self, hint: Option<impl Into<String>>) -> Self {
+        match self {
+            Self::Product { message, .. } => {
+                Self::Product { message, hint: hint.map(Into::into) }
+            }
+            harness @ Self::Harness { .. } => harness,
+        }
+    }
+}
+
+impl From<crate::Error> for Failure {
+    fn from(error: crate::Error) -> Self {
+        Self::harness(error.to_string())
+    }
+}
+
+impl From<Failure> for Verdict {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Product { message, hint } => Self::Fail { message, hint },
+            Failure::Harness { message } => Self::Error { message },
+        }
+    }
+}
+
+/// Fails the case unless `holds`; the message says what was expected and what was seen.
+///
+/// # Errors
+///
+/// A failure of the product with the message.
+pub fn ensure(holds: bool, message: impl FnOnce() -> String) -> CaseResult {
+    if holds { Ok(()) } else { Err(Failure::product(message())) }
+}

@@ -1,0 +1,96 @@
+//! One way to call the API: with a deadline, with our retries, with errors in words.
+
+use std::{future::Future, time::Duration};
+
+use kube::Error as KubeError;
+
+use crate::{Error, error::chain, retry};
+
+/// How long one API request may take, retries included.
+///
+/// Longer than the API server's own limit for a request (`--request-timeout`, 60 s by default)
+/// only leads to waiting for an answer that never comes, so this is half of it.
+pub const API_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Calls the API: retries what the server asks to retry, gives up after [`API_DEADLINE`].
+///
+/// `what` names the call as a fragment that follows "failed to", such as "list nodes".
+///
+/// # Errors
+///
+/// The server's refusal, a broken connection, or the deadline, as an infrastructure error. Use
+/// [`try_call`](self) variants where a refusal is the thing under test.
+pub async fn call<T, F, Fut>(what: &str, operation: F) -> Result<T, Error>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, KubeError>> + Send,
+{
+    let attempt = retry::with_backoff(API_DEADLINE, retry_delay, operation);
+    match tokio::time::timeout(API_DEADLINE, attempt).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(describe(what, &error)),
+        Err(_elapsed) => Err(Error::infrastructure(format!(
+            "failed to {what}: no answer within {} s",
+            API_DEADLINE.as_secs()
+        ))
+        .with_hint("see whether the API server is overloaded or restarting")),
+    }
+}
+
+/// Whether the server asked to come again later, and after how long at least.
+fn retry_delay(error: &KubeError) -> Option<Duration> {
+    match error {
+        KubeError::Api(status) if matches!(status.code, 429 | 503 | 504) => {
+            let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+            Some(Duration::from_secs(u64::from(seconds)))
+        }
+        _ => None,
+    }
+}
+
+/// The HTTP status of a refusal by the server.
+#[must_use]
+pub fn status_code(error: &KubeError) -> Option<u16> {
+    match error {
+        KubeError::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// Whether the server refused for lack of rights.
+#[must_use]
+pub fn is_forbidden(error: &KubeError) -> bool {
+    status_code(error) == Some(403)
+}
+
+/// Puts an API error into words, with what the reader can do.
+#[must_use]
+pub fn describe(what: &str, error: &KubeError) -> Error {
+    match error {
+        KubeError::Api(status) => {
+            let message = format!("failed to {what}: {} ({})", status.message, status.code);
+            let described = Error::infrastructure(message);
+            match status.code {
+                401 => described.with_hint(
+                    "the kubeconfig's token or certificate is not accepted: log in again, or \
+                     choose another user with `--context`",
+                ),
+                403 => described.with_hint(
+                    "use a kubeconfig whose user may do this; `ci/kind/rbac.yaml` lists all rights \
+                     that a run needs",
+                ),
+                _ => described,
+            }
+        }
+        other => {
+            let text = chain(other);
+            let hint = if text.contains("certificate") || text.contains("tls") {
+                "the server's certificate does not fit the kubeconfig's \
+                 `certificate-authority-data`: fetch the kubeconfig of this very cluster"
+            } else {
+                "check the kubeconfig's `server` and that the cluster is up and reachable from here"
+            };
+            Error::infrastructure(format!("failed to {what}: {text}")).with_hint(hint)
+        }
+    }
+}

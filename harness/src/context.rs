@@ -1,0 +1,247 @@
+//! What a case acts with: the pods it asked for, the ordinary user's rights, and a record of what
+//! it proved.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::future::{BoxFuture, Shared};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Error as KubeError,
+    api::PostParams,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    case::{CaseResult, Failure},
+    cluster::{API_DEADLINE, describe},
+    error::one_line,
+    event::{CommandFinished, EventKind, TruthCheck},
+    facts::Facts,
+    redact,
+    sandbox::Sandbox,
+    shape::Shape,
+    truth,
+    workload::{Command, Output, PROBE, Workload},
+};
+
+/// A pod that is being made; every case that waits for it gets the same one.
+pub type SharedWorkload = Shared<BoxFuture<'static, Result<Arc<Workload>, Failure>>>;
+
+/// What a case acts with.
+#[derive(Clone)]
+pub struct Context {
+    pub(crate) id: &'static str,
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) events: UnboundedSender<EventKind>,
+}
+
+/// The answer to a request that the server may refuse.
+pub type Answer<T> = Result<T, Refusal>;
+
+/// The server's refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status, such as 422.
+    pub code: u16,
+    /// The server's words, on one line.
+    pub message: String,
+}
+
+impl Context {
+    /// The pod of a shape, ready and proven. Cases that ask for the same shape share it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such pod.
+    pub async fn pod(&self, shape: &Shape) -> Result<PodHandle, Failure> {
+        let shared = self.workloads.get(shape.name).cloned().ok_or_else(|| {
+            Failure::harness(format!(
+                "{} asks for the pod `{}`, which its registry entry does not list",
+                self.id, shape.name
+            ))
+        })?;
+        let workload = shared.await?;
+        for check in &workload.truth {
+            self.record(check.clone());
+        }
+        Ok(PodHandle { workload, context: self.clone() })
+    }
+
+    /// What was read about the cluster.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The pod of a shape as it would be created, for a case to change.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that is not a pod.
+    pub fn manifest(&self, shape: &Shape) -> Result<Pod, Failure> {
+        Ok(self.sandbox.pod(shape)?)
+    }
+
+    /// Creates a pod as a dry run, as the ordinary user, and returns what would be stored.
+    ///
+    /// # Errors
+    ///
+    /// Anything but an answer: a refusal is an answer.
+    pub async fn dry_run(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or(self.sandbox.namespace());
+        let api: Api<Pod> = Api::namespaced(self.sandbox.user().clone(), namespace);
+        let params = PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) };
+        let answer = self.sandbox.as_granted(|| api.create(&params, pod));
+        match tokio::time::timeout(API_DEADLINE, answer).await {
+            Ok(Ok(pod)) => Ok(Ok(pod)),
+            Ok(Err(KubeError::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
+                Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
+            }
+            Ok(Err(error)) => Err(describe("dry-run the creation of a pod", &error).into()),
+            Err(_elapsed) => Err(Failure::harness(format!(
+                "failed to dry-run the creation of a pod: no answer within {} s",
+                API_DEADLINE.as_secs()
+            ))),
+        }
+    }
+
+    /// A second throwaway namespace that enforces a Pod Security level.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn namespace_enforcing(&self, level: &str) -> Result<String, Failure> {
+        Ok(self.sandbox.namespace_enforcing(level).await?)
+    }
+
+    /// Makes and records a truth check, and fails the case where it does not hold.
+    ///
+    /// # Errors
+    ///
+    /// The check does not hold.
+    pub fn check(
+        &self,
+        name: &str,
+        expected: &str,
+        observed: impl Into<String>,
+        holds: bool,
+    ) -> CaseResult {
+        let observed = redact::clean(observed.into().as_bytes(), 1024);
+        let check = truth::check(name, expected, observed, holds);
+        let failure = (!holds)
+            .then(|| Failure::product(format!("{name}: expected {expected}, observed {}", check.observed)));
+        self.record(check);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Checks that a value is the expected one.
+    ///
+    /// # Errors
+    ///
+    /// It is another one.
+    pub fn check_equal(&self, name: &str, expected: &str, observed: &str) -> CaseResult {
+        self.check(name, &format!("`{expected}`"), format!("`{observed}`"), expected == observed)
+    }
+
+    fn record(&self, check: TruthCheck) {
+        self.emit(EventKind::TruthChecked { id: self.id.to_owned(), check });
+    }
+
+    fn emit(&self, event: EventKind) {
+        // The dispatcher is gone only when the run is over; then nobody misses the event.
+        let _ = self.events.send(event);
+    }
+}
+
+/// A pod in the hands of a case.
+#[derive(Clone)]
+pub struct PodHandle {
+    workload: Arc<Workload>,
+    context: Context,
+}
+
+impl PodHandle {
+    /// The pod's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.workload.name()
+    }
+
+    /// The pod as the server stores it.
+    #[must_use]
+    pub fn object(&self) -> &Pod {
+        &self.workload.pod
+    }
+
+    /// The node that it runs on.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.workload.node()
+    }
+
+    /// What the probe found in its first container when it became ready.
+    #[must_use]
+    pub fn facts(&self) -> &probe::Facts {
+        &self.workload.facts
+    }
+
+    /// Runs a command in the pod and records it.
+    ///
+    /// # Errors
+    ///
+    /// A stream that broke, or a command that does not end in time. An exit code is no error:
+    /// see [`Output::exits`].
+    pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
+        let output = self.workload.run(command).await?;
+        self.context.emit(EventKind::CommandFinished(CommandFinished {
+            id: self.context.id.to_owned(),
+            pod: self.name(),
+            command: command
+                .arguments()
+                .iter()
+                .map(|argument| redact::clean(argument.as_bytes(), 4096))
+                .collect(),
+            exit_code: output.exit_code,
+            duration_ms: u64::try_from(output.duration.as_millis()).unwrap_or(u64::MAX),
+            stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),
+            stderr: redact::clean(&output.stderr, redact::STREAM_LIMIT),
+        }));
+        Ok(output)
+    }
+
+    /// Runs a command that must succeed and returns what it printed, without white space at the
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`], or another exit code than 0.
+    pub async fn output(&self, command: &Command) -> Result<String, Failure> {
+        Ok(self.run(command).await?.exits(0)?.text())
+    }
+
+    /// Runs the probe in the pod and reads what it says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`], an exit code other than 0, or an answer that is not the probe's.
+    pub async fn probe<T: serde::de::DeserializeOwned>(
+        &self,
+        arguments: &[&str],
+    ) -> Result<T, Failure> {
+        let command = Command::new([PROBE].iter().chain(arguments).copied());
+        parse_probe(&self.run(&command).await?.exits(0)?)
+    }
+}
+
+/// Reads what the probe printed.
+///
+/// # Errors
+///
+/// Text that is not the probe's.
+pub fn parse_probe<T: serde::de::DeserializeOwned>(output: &Output) -> Result<T, Failure> {
+    serde_json::from_slice(&output.stdout).map_err(|error| {
+        Failure::harness(format!("failed to understand `{}`: {error}", output.command))
+    })
+}

@@ -1,0 +1,369 @@
+//! Runs a plan: bounded concurrency, deadlines, cancellation.
+//!
+//! After nextest, one dispatcher owns all state. Tasks that make pods and run cases share nothing
+//! with it and tell it what happens by messages; it alone writes the event log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::{
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+    task::JoinSet,
+};
+
+use crate::{
+    case::Case,
+    cluster::Cluster,
+    context::{Context, SharedWorkload},
+    event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
+    facts::Facts,
+    outcome::{Circumstances, Level, Outcome, Verdict, decide},
+    plan::Plan,
+    sandbox::{self, Sandbox, SandboxOptions},
+    shape::Shape,
+    workload,
+};
+
+/// What a run is made with.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The profile's name, for the report.
+    pub profile: String,
+    /// How many cases run at once.
+    pub jobs: usize,
+    /// How long the whole run may take, teardown aside.
+    pub deadline: Duration,
+    /// What the throwaway namespace is made with.
+    pub sandbox: SandboxOptions,
+}
+
+/// Runs a plan and tells `observe` every event, in order.
+///
+/// `signals` yields the number of each signal that asks the run to end. Whatever happens, what
+/// was created is deleted again and the last event is [`EventKind::RunFinished`].
+pub async fn run(
+    cluster: &Cluster,
+    facts: Facts,
+    plan: Plan,
+    options: RunOptions,
+    signals: impl Stream<Item = u8> + Unpin,
+    observe: impl FnMut(&Event),
+) -> Outcome {
+    let started = Instant::now();
+    let mut dispatcher = Dispatcher {
+        observe,
+        signals,
+        verdicts: Vec::new(),
+        circumstances: Circumstances::default(),
+        truths: BTreeMap::new(),
+    };
+    dispatcher.emit(EventKind::RunStarted(RunStarted {
+        run: options.sandbox.run.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        profile: options.profile.clone(),
+        image: options.sandbox.image.clone(),
+        cases: plan.entries.len(),
+        cluster: facts.summary(),
+    }));
+    for entry in &plan.entries {
+        if let Some(verdict) = &entry.settled {
+            dispatcher.finish(&entry.case, verdict.clone(), Duration::ZERO);
+        }
+    }
+    // A plan in which nothing can run writes nothing to the cluster.
+    if plan.runnable().next().is_some() {
+        dispatcher.execute(cluster, facts, &plan, &options).await;
+    }
+    let verdicts = dispatcher.verdicts.iter().map(|(level, verdict)| (*level, verdict));
+    let outcome = decide(verdicts, dispatcher.circumstances);
+    dispatcher.emit(EventKind::RunFinished { outcome, duration_ms: millis(started.elapsed()) });
+    outcome
+}
+
+/// What the tasks tell the dispatcher.
+enum Message {
+    /// An event to log as it is.
+    Event(EventKind),
+    /// A case ended.
+    Finished { case: Case, verdict: Verdict, duration: Duration },
+}
+
+/// Owns the run's state and writes its log.
+struct Dispatcher<O, S> {
+    observe: O,
+    signals: S,
+    verdicts: Vec<(Level, Verdict)>,
+    circumstances: Circumstances,
+    /// How many truth checks each case made, and whether all of them hold.
+    truths: BTreeMap<String, Truths>,
+}
+
+/// The truth checks of one case so far.
+#[derive(Default)]
+struct Truths {
+    made: usize,
+    broken: BTreeSet<String>,
+}
+
+impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
+    fn emit(&mut self, event: EventKind) {
+        if let EventKind::TruthChecked { id, check } = &event {
+            let truths = self.truths.entry(id.clone()).or_default();
+            truths.made += 1;
+            if !check.holds {
+                truths.broken.insert(check.name.clone());
+            }
+        }
+        (self.observe)(&Event::now(event));
+    }
+
+    fn step(&mut self, step: impl Into<String>, started: Instant, failure: Option<String>) {
+        self.emit(EventKind::StepFinished(StepFinished {
+            step: step.into(),
+            duration_ms: millis(started.elapsed()),
+            failure,
+        }));
+    }
+
+    fn finish(&mut self, case: &Case, verdict: Verdict, duration: Duration) {
+        let verdict = match verdict {
+            Verdict::Pass => self.prove(case),
+            other => other,
+        };
+        self.verdicts.push((case.level, verdict.clone()));
+        self.emit(EventKind::CaseFinished(CaseFinished {
+            id: case.id.to_owned(),
+            name: case.path(),
+            suite: case.suite.to_owned(),
+            title: case.title.to_owned(),
+            level: case.level,
+            verdict,
+            duration_ms: millis(duration),
+        }));
+    }
+
+    /// A pass counts only with truth checks behind it that all hold.
+    fn prove(&self, case: &Case) -> Verdict {
+        match self.truths.get(case.id) {
+            Some(truths) if truths.broken.is_empty() => Verdict::Pass,
+            Some(truths) => {
+                let broken: Vec<_> = truths.broken.iter().map(String::as_str).collect();
+                Verdict::Fail {
+                    message: format!("a truth check does not hold: {}", broken.join(", ")),
+                    hint: None,
+                }
+            }
+            None => Verdict::Error {
+                message: "the case passed without a truth check, which proves nothing".to_owned(),
+            },
+        }
+    }
+
+    /// Creates the sandbox, runs the cases, and removes everything again.
+    async fn execute(&mut self, cluster: &Cluster, facts: Facts, plan: &Plan, options: &RunOptions) {
+        let started = Instant::now();
+        match Sandbox::create(cluster, options.sandbox.clone()).await {
+            Ok(sandbox) => {
+                self.step("provision", started, None);
+                self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, options).await;
+            }
+            Err(error) => {
+                let message = error.to_string();
+                self.step("provision", started, Some(message.clone()));
+                self.circumstances.broken = true;
+                for case in plan.runnable() {
+                    let message = format!("the sandbox could not be made: {message}");
+                    self.finish(case, Verdict::Error { message }, Duration::ZERO);
+                }
+            }
+        }
+        let started = Instant::now();
+        let torn_down = sandbox::teardown(cluster.admin(), &options.sandbox.run).await;
+        let failure = torn_down.err().map(|error| error.to_string());
+        self.circumstances.leaked |= failure.is_some();
+        self.step("teardown", started, failure);
+    }
+
+    async fn run_cases(
+        &mut self,
+        sandbox: Arc<Sandbox>,
+        facts: Arc<Facts>,
+        plan: &Plan,
+        options: &RunOptions,
+    ) {
+        let (events, messages) = unbounded_channel();
+        let mut tasks = JoinSet::new();
+        let workloads = Arc::new(start_workloads(&sandbox, plan.shapes(), &mut tasks, &events));
+        let slots = Arc::new(Semaphore::new(options.jobs));
+        for case in plan.runnable() {
+            let executor = Executor {
+                case: *case,
+                slots: Arc::clone(&slots),
+                messages: events.clone(),
+                sandbox: Arc::clone(&sandbox),
+                workloads: Arc::clone(&workloads),
+                facts: Arc::clone(&facts),
+            };
+            tasks.spawn(executor.run());
+        }
+        drop(events);
+        let cut_off = self.dispatch(messages, options.deadline, plan).await;
+        // Aborts what still runs; nothing of it may act on the sandbox any more.
+        tasks.shutdown().await;
+        if let Some((verdict, pending)) = cut_off {
+            for case in plan.runnable().filter(|case| pending.contains(case.id)) {
+                self.finish(case, verdict.clone(), Duration::ZERO);
+            }
+        }
+    }
+
+    /// Takes messages until every case ended. Cut short by a signal or the deadline, returns the
+    /// verdict of the cases that did not end.
+    async fn dispatch(
+        &mut self,
+        mut messages: UnboundedReceiver<Message>,
+        deadline: Duration,
+        plan: &Plan,
+    ) -> Option<(Verdict, BTreeSet<&'static str>)> {
+        let mut pending: BTreeSet<&'static str> = plan.runnable().map(|case| case.id).collect();
+        let mut deadline_passed = std::pin::pin!(tokio::time::sleep(deadline));
+        let mut signals_end = false;
+        while !pending.is_empty() {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(Message::Event(event)) => self.emit(event),
+                    Some(Message::Finished { case, verdict, duration }) => {
+                        pending.remove(case.id);
+                        self.finish(&case, verdict, duration);
+                    }
+                    None => {
+                        let message = "its task ended without a verdict".to_owned();
+                        return Some((Verdict::Error { message }, pending));
+                    }
+                },
+                signal = self.signals.next(), if !signals_end => match signal {
+                    Some(signal) => {
+                        self.circumstances.signal = Some(signal);
+                        self.emit(EventKind::Interrupted { signal });
+                        return Some((Verdict::Interrupted, pending));
+                    }
+                    None => signals_end = true,
+                },
+                () = &mut deadline_passed => {
+                    let message = format!("the run's {} s are over", deadline.as_secs());
+                    return Some((Verdict::Error { message }, pending));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Begins to make every pod of the plan at once. A case waits for the pods that it asks for.
+fn start_workloads(
+    sandbox: &Arc<Sandbox>,
+    shapes: Vec<&'static Shape>,
+    tasks: &mut JoinSet<()>,
+    messages: &UnboundedSender<Message>,
+) -> BTreeMap<&'static str, SharedWorkload> {
+    let mut workloads = BTreeMap::new();
+    for shape in shapes {
+        let sandbox = Arc::clone(sandbox);
+        let messages = messages.clone();
+        let provision = async move {
+            let started = Instant::now();
+            let result = workload::provision(&sandbox, shape).await;
+            let failure = result.as_ref().err().map(|failure| {
+                Verdict::from(failure.clone()).message().unwrap_or_default().to_owned()
+            });
+            let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
+                step: format!("pod {}", shape.name),
+                duration_ms: millis(started.elapsed()),
+                failure,
+            })));
+            result
+        };
+        let shared = provision.boxed().shared();
+        // Driven by a task of its own: the pods come up although no case waits for them yet.
+        tasks.spawn(shared.clone().map(drop));
+        workloads.insert(shape.name, shared);
+    }
+    workloads
+}
+
+/// Runs one case; knows nothing of the others.
+struct Executor {
+    case: Case,
+    slots: Arc<Semaphore>,
+    messages: UnboundedSender<Message>,
+    sandbox: Arc<Sandbox>,
+    workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
+    facts: Arc<Facts>,
+}
+
+impl Executor {
+    async fn run(self) {
+        // Pods first, slot second: a case that waits for a pod must not keep others from running.
+        for shape in self.case.shapes {
+            if let Some(workload) = self.workloads.get(shape.name)
+                && let Err(failure) = workload.clone().await
+            {
+                return self.tell_finished(failure.into(), Duration::ZERO);
+            }
+        }
+        let Ok(_slot) = self.slots.acquire().await else { return };
+        self.tell(EventKind::CaseStarted { id: self.case.id.to_owned() });
+        let started = Instant::now();
+        let verdict = self.attempt().await;
+        self.tell_finished(verdict, started.elapsed());
+    }
+
+    async fn attempt(&self) -> Verdict {
+        let (events, mut records) = unbounded_channel();
+        let context = Context {
+            id: self.case.id,
+            sandbox: Arc::clone(&self.sandbox),
+            workloads: Arc::clone(&self.workloads),
+            facts: Arc::clone(&self.facts),
+            events,
+        };
+        // A task of its own, so that a panic in a case is the case's verdict and no more.
+        let mut task = JoinSet::new();
+        task.spawn(tokio::time::timeout(self.case.deadline, (self.case.run)(context)));
+        // The channel closes with the last clone of the context, that is when the case ended.
+        while let Some(event) = records.recv().await {
+            self.tell(event);
+        }
+        match task.join_next().await {
+            Some(Ok(Ok(Ok(())))) => Verdict::Pass,
+            Some(Ok(Ok(Err(failure)))) => failure.into(),
+            Some(Ok(Err(_elapsed))) => Verdict::Fail {
+                message: format!("it did not end within {} s", self.case.deadline.as_secs()),
+                hint: None,
+            },
+            Some(Err(error)) => {
+                Verdict::Error { message: format!("the case broke down: {error}") }
+            }
+            None => Verdict::Error { message: "the case never ran".to_owned() },
+        }
+    }
+
+    fn tell(&self, event: EventKind) {
+        let _ = self.messages.send(Message::Event(event));
+    }
+
+    fn tell_finished(&self, verdict: Verdict, duration: Duration) {
+        let _ = self.messages.send(Message::Finished { case: self.case, verdict, duration });
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

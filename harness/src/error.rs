@@ -1,0 +1,123 @@
+//! Errors that end a run: what happened, where, and what the reader can do about it.
+
+use std::fmt;
+
+/// The result of anything that may end a run.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an [`Error`] means to the caller; it decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The caller asked for something that can't be: a flag, a filter, a file's content.
+    Usage,
+    /// The cluster can't be reached, refuses the caller, or broke; the product was not judged.
+    Infrastructure,
+}
+
+impl ErrorKind {
+    /// The exit code of a run that ends with this error, as the command's help documents it.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Infrastructure => 4,
+        }
+    }
+}
+
+/// An error for the person who reads it.
+///
+/// Displays as one line; [`Error::hint`] says what to do.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Error {
+    /// The caller asked for something that can't be.
+    #[must_use]
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// The cluster or this machine broke, not the product.
+    #[must_use]
+    pub fn infrastructure(message: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Infrastructure, message)
+    }
+
+    fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
+        Self { kind, message: one_line(&message.to_string()), hint: None }
+    }
+
+    /// Adds what the reader can do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// What the error means to the caller.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What the reader can do, if that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Joins an error's chain of sources with colons, leaving out what a source repeats.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    one_line(&text)
+}
+
+/// Puts a text on one line; error messages of servers may span several.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_keeps_its_hint() {
+        let error = Error::usage("first\nsecond").with_hint("try `x`");
+        assert_eq!(error.to_string(), "first second");
+        assert_eq!(error.hint(), Some("try `x`"));
+        assert_eq!(error.kind().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let inner = std::io::Error::other("connection refused");
+        let outer = std::io::Error::other(inner);
+        assert_eq!(chain(&outer), "connection refused");
+    }
+}

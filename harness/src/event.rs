@@ -1,0 +1,223 @@
+//! The event log: what a run did, in order, from which every report is made.
+//!
+//! One JSON document a line (`events.jsonl`). Only the engine writes events; only reports read
+//! them. Text from a pod is bounded and redacted before it becomes part of an event.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{Level, Outcome, Verdict};
+
+/// The version of the log's format. A reader refuses a log with a higher one.
+pub const SCHEMA: u32 = 1;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The version of the format.
+    pub schema: u32,
+    /// When it happened, by the clock of the machine that runs nestcheck.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: EventKind,
+}
+
+impl Event {
+    /// An event that happens now.
+    #[must_use]
+    pub fn now(event: EventKind) -> Self {
+        Self { schema: SCHEMA, at: Timestamp::now(), event }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The plan is made; nothing was written to the cluster yet.
+    RunStarted(RunStarted),
+    /// A step around the cases ended: preflight, provision, teardown.
+    StepFinished(StepFinished),
+    /// A case began.
+    CaseStarted {
+        /// The case's id, such as `POD-03`.
+        id: String,
+    },
+    /// A truth check of a case was made.
+    TruthChecked {
+        /// The case's id.
+        id: String,
+        /// What was checked and seen.
+        check: TruthCheck,
+    },
+    /// A command that a case ran in a pod ended.
+    CommandFinished(CommandFinished),
+    /// A case ended.
+    CaseFinished(CaseFinished),
+    /// A signal asked the run to end.
+    Interrupted {
+        /// The signal's number.
+        signal: u8,
+    },
+    /// The run ended and nothing follows.
+    RunFinished {
+        /// What it came to.
+        outcome: Outcome,
+        /// How long it took, in milliseconds.
+        duration_ms: u64,
+    },
+}
+
+/// What is run, and against what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The run's id; every object of the run carries it as a label.
+    pub run: String,
+    /// nestcheck's version.
+    pub version: String,
+    /// The profile's name.
+    pub profile: String,
+    /// The image of the workspace pod.
+    pub image: String,
+    /// How many cases the plan has, blocked ones included.
+    pub cases: usize,
+    /// The cluster, as facts a reader wants at the top of a report: name and value.
+    pub cluster: Vec<(String, String)>,
+}
+
+/// The end of a step around the cases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepFinished {
+    /// The step's name: `provision`, `pod workspace`, `teardown`.
+    pub step: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// A proof that a pass is real, made by reading back or by looking from inside the pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TruthCheck {
+    /// What is checked, as a noun phrase.
+    pub name: String,
+    /// What must be seen.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+    /// Whether it holds.
+    pub holds: bool,
+}
+
+/// The end of a command in a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandFinished {
+    /// The id of the case that ran it.
+    pub id: String,
+    /// The pod's name.
+    pub pod: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The exit code.
+    pub exit_code: i32,
+    /// How long it took, the stream's set-up included, in milliseconds.
+    pub duration_ms: u64,
+    /// What it wrote to standard output, bounded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stdout: String,
+    /// What it wrote to standard error, bounded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr: String,
+}
+
+/// The end of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseFinished {
+    /// The case's id.
+    pub id: String,
+    /// The case's name path, `suite::name`.
+    pub name: String,
+    /// The suite's name.
+    pub suite: String,
+    /// What the case asserts, as a sentence.
+    pub title: String,
+    /// How much it weighs.
+    pub level: Level,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// How long it ran, in milliseconds; 0 for a case that did not run.
+    pub duration_ms: u64,
+}
+
+/// Why a log can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line} of the event log: {problem}")]
+pub struct LogError {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Reads a log. A last line without its end (a crash while writing) is left out.
+///
+/// # Errors
+///
+/// A complete line that is not an event, or one of a newer format.
+pub fn read_log(text: &str) -> Result<Vec<Event>, LogError> {
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut events = Vec::new();
+    for (index, line) in complete.lines().enumerate() {
+        let fail = |problem: String| LogError { line: index + 1, problem };
+        let event: Event = serde_json::from_str(line).map_err(|error| fail(error.to_string()))?;
+        if event.schema > SCHEMA {
+            return Err(fail(format!(
+                "format {} is newer than this nestcheck understands ({SCHEMA})",
+                event.schema
+            )));
+        }
+        events.push(event);
+    }
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(kind: EventKind) -> String {
+        serde_json::to_string(&Event::now(kind)).expect("events serialise") + "\n"
+    }
+
+    #[test]
+    fn a_log_is_read_back_as_written() {
+        let kind = EventKind::CaseFinished(CaseFinished {
+            id: "POD-03".into(),
+            name: "podman::runs".into(),
+            suite: "podman".into(),
+            title: "It runs".into(),
+            level: Level::Core,
+            verdict: Verdict::Fail { message: "exit 1".into(), hint: None },
+            duration_ms: 12,
+        });
+        let events = read_log(&line(kind.clone())).expect("the log is valid");
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].event, kind);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_out_and_a_torn_middle_one_is_named() {
+        let whole = line(EventKind::CaseStarted { id: "POD-03".into() });
+        let torn = format!("{whole}{}", &whole[..20]);
+        assert_eq!(read_log(&torn).expect("the torn line is left out").len(), 1);
+        let middle = format!("{whole}{{oops\n{whole}");
+        assert_eq!(read_log(&middle).expect_err("line 2 is torn").line, 2);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let newer = line(EventKind::Interrupted { signal: 2 }).replace("\"schema\":1", "\"schema\":2");
+        assert!(read_log(&newer).expect_err("newer").problem.contains("newer"));
+    }
+}

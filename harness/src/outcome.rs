@@ -1,0 +1,255 @@
+//! What a case and a run came to.
+
+use serde::{Deserialize, Serialize};
+
+/// How much a case weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Needed for conformance.
+    Core,
+    /// Counts against conformance when it fails, but may be blocked.
+    Extended,
+    /// Reported, never decisive.
+    Informing,
+}
+
+/// What a case came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The assertion holds, proven in the pod.
+    Pass,
+    /// The product does not do what the case asserts.
+    Fail {
+        /// What was expected and what was seen instead.
+        message: String,
+        /// The cause and its cure, where the symptom is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+    /// A requirement is unmet, so the case did not run.
+    Blocked {
+        /// Which requirement, and where that was read.
+        reason: String,
+        /// What would meet it.
+        remedy: String,
+    },
+    /// The case is about another kind of cluster.
+    NotApplicable {
+        /// Why.
+        reason: String,
+    },
+    /// An expected failure, recognised by its signature.
+    KnownIssue {
+        /// The identifier of the signature.
+        signature: String,
+        /// What was seen.
+        message: String,
+    },
+    /// The harness or the infrastructure broke; the product was not judged.
+    Error {
+        /// What broke.
+        message: String,
+    },
+    /// The run was interrupted while the case ran or waited.
+    Interrupted,
+}
+
+impl Verdict {
+    /// The verdict's name, as the reports print it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail { .. } => "fail",
+            Self::Blocked { .. } => "blocked",
+            Self::NotApplicable { .. } => "not-applicable",
+            Self::KnownIssue { .. } => "known-issue",
+            Self::Error { .. } => "error",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// What was seen or why the case did not run, where there is something to say.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            Self::Pass | Self::Interrupted => None,
+            Self::Fail { message, .. }
+            | Self::KnownIssue { message, .. }
+            | Self::Error { message } => Some(message),
+            Self::Blocked { reason, .. } | Self::NotApplicable { reason } => Some(reason),
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every core case passed and nothing that ran failed.
+    Conformant,
+    /// At least one case failed.
+    NotConformant,
+    /// Nothing failed, but a core case could not run: never green.
+    Partial,
+    /// The harness or the infrastructure broke.
+    Error,
+    /// Something that the run created could not be removed.
+    Leaked,
+    /// A signal ended the run.
+    Interrupted {
+        /// The signal's number, 2 or 15.
+        signal: u8,
+    },
+}
+
+impl Outcome {
+    /// The process's exit code: 0, 1, 3, 4, 5, or 128 plus the signal's number.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Conformant => 0,
+            Self::NotConformant => 1,
+            Self::Partial => 3,
+            Self::Error => 4,
+            Self::Leaked => 5,
+            Self::Interrupted { signal } => 128_u8.saturating_add(signal),
+        }
+    }
+
+    /// The outcome's name, as the reports print it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conformant => "conformant",
+            Self::NotConformant => "not conformant",
+            Self::Partial => "partial",
+            Self::Error => "error",
+            Self::Leaked => "leaked",
+            Self::Interrupted { .. } => "interrupted",
+        }
+    }
+}
+
+/// What happened around the cases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// The number of the signal that ended the run.
+    pub signal: Option<u8>,
+    /// Something that the run created is still there.
+    pub leaked: bool,
+    /// A step outside the cases broke.
+    pub broken: bool,
+}
+
+/// Decides a run's outcome: the worst that applies, in the order interrupted, leaked, error, not
+/// conformant, partial.
+///
+/// A run in which no core case passed is partial: a run of nothing proves nothing.
+#[must_use]
+pub fn decide<'a>(
+    verdicts: impl IntoIterator<Item = (Level, &'a Verdict)>,
+    circumstances: Circumstances,
+) -> Outcome {
+    let (mut passed, mut failed, mut errors, mut core_missing) = (0_u32, 0_u32, 0_u32, 0_u32);
+    for (level, verdict) in verdicts {
+        match (verdict, level) {
+            (Verdict::Pass, _) => passed += 1,
+            (Verdict::Fail { .. }, Level::Core | Level::Extended) => failed += 1,
+            (Verdict::Error { .. } | Verdict::Interrupted, Level::Core | Level::Extended) => {
+                errors += 1;
+            }
+            (Verdict::Blocked { .. } | Verdict::KnownIssue { .. }, Level::Core) => {
+                core_missing += 1;
+            }
+            _ => {}
+        }
+    }
+    if let Some(signal) = circumstances.signal {
+        Outcome::Interrupted { signal }
+    } else if circumstances.leaked {
+        Outcome::Leaked
+    } else if circumstances.broken || errors > 0 {
+        Outcome::Error
+    } else if failed > 0 {
+        Outcome::NotConformant
+    } else if core_missing > 0 || passed == 0 {
+        Outcome::Partial
+    } else {
+        Outcome::Conformant
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail() -> Verdict {
+        Verdict::Fail { message: "no".into(), hint: None }
+    }
+
+    fn blocked() -> Verdict {
+        Verdict::Blocked { reason: "gate off".into(), remedy: "turn it on".into() }
+    }
+
+    fn of(verdicts: &[(Level, Verdict)]) -> Outcome {
+        decide(verdicts.iter().map(|(level, verdict)| (*level, verdict)), Circumstances::default())
+    }
+
+    #[test]
+    fn passes_alone_are_conformant() {
+        assert_eq!(of(&[(Level::Core, Verdict::Pass)]), Outcome::Conformant);
+    }
+
+    #[test]
+    fn a_run_of_nothing_is_never_green() {
+        assert_eq!(of(&[]), Outcome::Partial);
+        let not_applicable = Verdict::NotApplicable { reason: "other flavour".into() };
+        assert_eq!(of(&[(Level::Core, not_applicable)]), Outcome::Partial);
+    }
+
+    #[test]
+    fn a_blocked_core_case_makes_a_run_partial_and_a_blocked_extended_one_does_not() {
+        let pass = (Level::Core, Verdict::Pass);
+        assert_eq!(of(&[pass.clone(), (Level::Core, blocked())]), Outcome::Partial);
+        assert_eq!(of(&[pass, (Level::Extended, blocked())]), Outcome::Conformant);
+    }
+
+    #[test]
+    fn the_worst_wins() {
+        let error = Verdict::Error { message: "node lost".into() };
+        let all = [(Level::Core, blocked()), (Level::Core, fail()), (Level::Core, error)];
+        assert_eq!(of(&all[..2]), Outcome::NotConformant);
+        assert_eq!(of(&all), Outcome::Error);
+        let each = || all.iter().map(|(level, verdict)| (*level, verdict));
+        let leaked = Circumstances { leaked: true, ..Circumstances::default() };
+        assert_eq!(decide(each(), leaked), Outcome::Leaked);
+        let interrupted = Circumstances { signal: Some(15), ..leaked };
+        assert_eq!(decide(each(), interrupted).exit_code(), 143);
+    }
+
+    #[test]
+    fn an_informing_failure_does_not_decide() {
+        assert_eq!(
+            of(&[(Level::Core, Verdict::Pass), (Level::Informing, fail())]),
+            Outcome::Conformant
+        );
+    }
+
+    #[test]
+    fn exit_codes_are_the_documented_ones() {
+        let codes = [
+            (Outcome::Conformant, 0),
+            (Outcome::NotConformant, 1),
+            (Outcome::Partial, 3),
+            (Outcome::Error, 4),
+            (Outcome::Leaked, 5),
+            (Outcome::Interrupted { signal: 2 }, 130),
+        ];
+        for (outcome, code) in codes {
+            assert_eq!(outcome.exit_code(), code, "{}", outcome.name());
+        }
+    }
+}

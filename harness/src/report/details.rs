@@ -1,0 +1,122 @@
+//! One case's evidence as plain text, shared by every format that prints text.
+
+use std::fmt::Write as _;
+
+use super::model::CaseReport;
+use super::text::{seconds, shell};
+use crate::event::{CommandFinished, TruthCheck};
+use crate::outcome::Verdict;
+
+/// The most commands that a case shows; the last ones tell why it ended.
+const MOST_COMMANDS: usize = 20;
+
+/// The verdict's message: what went wrong, or why it was not tried.
+pub(super) fn message(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Pass => String::new(),
+        Verdict::Fail { message, .. } | Verdict::Error { message } => message.clone(),
+        Verdict::Blocked { reason, .. } => format!("blocked: {reason}"),
+        Verdict::NotApplicable { reason } => format!("not applicable: {reason}"),
+        Verdict::KnownIssue { signature, message } => {
+            format!("known issue {signature}: {message}")
+        }
+        Verdict::Interrupted => "the run ended before the case did".to_owned(),
+    }
+}
+
+/// What the reader can do about the verdict, if that is known.
+pub(super) fn hint(verdict: &Verdict) -> Option<&str> {
+    match verdict {
+        Verdict::Fail { hint, .. } => hint.as_deref(),
+        Verdict::Blocked { remedy, .. } => Some(remedy.as_str()),
+        _ => None,
+    }
+    .filter(|hint| !hint.is_empty())
+}
+
+/// Message, hint, truth checks and commands.
+pub(super) fn details(case: &CaseReport) -> String {
+    let mut parts = vec![message(&case.case.verdict)];
+    parts.extend(hint(&case.case.verdict).map(|hint| format!("hint: {hint}")));
+    parts.extend(evidence(case));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
+}
+
+/// Truth checks and commands, if there are any.
+pub(super) fn evidence(case: &CaseReport) -> Vec<String> {
+    let mut parts = Vec::new();
+    if !case.truth_checks.is_empty() {
+        let checks: Vec<String> = case.truth_checks.iter().map(check).collect();
+        parts.push(format!(
+            "truth checks:\n{}",
+            indented(&checks.join("\n"), 2)
+        ));
+    }
+    if !case.commands.is_empty() {
+        let (earlier, shown) = last_commands(case);
+        let mut commands: Vec<String> = shown.iter().map(command).collect();
+        if earlier > 0 {
+            commands.insert(0, format!("({earlier} earlier commands left out)"));
+        }
+        parts.push(format!("commands:\n{}", indented(&commands.join("\n"), 2)));
+    }
+    parts
+}
+
+/// How many commands are left out, and the ones that are not.
+pub(super) fn last_commands(case: &CaseReport) -> (usize, &[CommandFinished]) {
+    let earlier = case.commands.len().saturating_sub(MOST_COMMANDS);
+    (earlier, &case.commands[earlier..])
+}
+
+/// The proofs of a pass, one line each.
+pub(super) fn proofs(case: &CaseReport) -> String {
+    if case.truth_checks.is_empty() {
+        return "no truth check is in the log".to_owned();
+    }
+    case.truth_checks
+        .iter()
+        .map(check)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn check(check: &TruthCheck) -> String {
+    if check.holds {
+        format!("ok {}: {}", check.name, check.observed)
+    } else {
+        format!(
+            "NOT {}\n  expected: {}\n  observed: {}",
+            check.name, check.expected, check.observed
+        )
+    }
+}
+
+fn command(command: &CommandFinished) -> String {
+    let mut text = format!("$ {}\n", shell(&command.command));
+    let (pod, code) = (&command.pod, command.exit_code);
+    let _ = write!(
+        text,
+        "  exit code {code} in pod {pod} after {}",
+        seconds(command.duration_ms)
+    );
+    for (name, output) in [("stdout", &command.stdout), ("stderr", &command.stderr)] {
+        if !output.is_empty() {
+            let _ = write!(text, "\n  {name}:\n{}", indented(output, 4));
+        }
+    }
+    text
+}
+
+/// Indents each line that is not empty.
+pub(super) fn indented(text: &str, by: usize) -> String {
+    let indent = |line: &str| {
+        if line.is_empty() {
+            String::new()
+        } else {
+            format!("{:by$}{line}", "")
+        }
+    };
+    text.lines().map(indent).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,246 @@
+//! The run as `report.json`, for programs.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::model::{CaseReport, Counts, Report};
+use super::sentence::{headline, outcome_name, reasons};
+use crate::error::Error;
+use crate::event::{StepFinished, TruthCheck};
+use crate::outcome::{Level, Outcome, Verdict};
+
+/// The version of the format. It grows when a field changes its meaning or goes; new fields come
+/// without notice.
+const SCHEMA: u32 = 1;
+
+/// The document.
+#[derive(Serialize)]
+struct Document<'a> {
+    /// The version of the format.
+    schema: u32,
+    /// `conformant`, `not-conformant`, `partial`, `error`, `leaked`, `interrupted`; `died` when
+    /// the log ends before the run did.
+    outcome: String,
+    /// The exit code of the run's process; null when it died.
+    exit_code: Option<u8>,
+    /// The signal that asked the run to end.
+    signal: Option<u8>,
+    /// The outcome as a sentence.
+    headline: String,
+    /// Why the outcome is not conformant, one reason each.
+    reasons: Vec<String>,
+    /// When the run, or what is known of it, started.
+    started: Option<Timestamp>,
+    /// When the run, or what is known of it, finished.
+    finished: Option<Timestamp>,
+    /// How long it took, in milliseconds.
+    duration_ms: u64,
+    /// What was run; null when the log does not hold it.
+    run: Option<Run<'a>>,
+    /// How many cases came to which verdict.
+    counts: Numbers,
+    /// What happened around the cases, in order.
+    steps: Vec<Step<'a>>,
+    /// The cases, by suite and id.
+    cases: Vec<Case<'a>>,
+}
+
+/// What was run, and against what.
+#[derive(Serialize)]
+struct Run<'a> {
+    /// The run's id.
+    id: &'a str,
+    /// nestcheck's version.
+    version: &'a str,
+    /// The profile's name.
+    profile: &'a str,
+    /// The image of the workspace pod.
+    image: &'a str,
+    /// The facts about the cluster, in the order in which a reader wants them.
+    cluster: Vec<Fact<'a>>,
+}
+
+/// A fact about the cluster.
+#[derive(Serialize)]
+struct Fact<'a> {
+    /// What it is about.
+    name: &'a str,
+    /// What was read.
+    value: &'a str,
+}
+
+/// How many cases came to which verdict.
+#[derive(Serialize)]
+struct Numbers {
+    /// How many cases the plan has; null when the log does not hold the plan.
+    planned: Option<usize>,
+    /// How many cases the log knows.
+    total: usize,
+    /// The assertion holds.
+    pass: usize,
+    /// The product does not do what the case asserts.
+    fail: usize,
+    /// A requirement is unmet.
+    blocked: usize,
+    /// The case is about another kind of cluster.
+    not_applicable: usize,
+    /// An expected failure.
+    known_issue: usize,
+    /// The harness or the infrastructure broke.
+    error: usize,
+    /// The run ended first.
+    interrupted: usize,
+}
+
+/// A step around the cases.
+#[derive(Serialize)]
+struct Step<'a> {
+    /// The step's name.
+    name: &'a str,
+    /// How long it took, in milliseconds.
+    duration_ms: u64,
+    /// Why it failed; null when it did not.
+    failure: Option<&'a str>,
+}
+
+/// A case.
+#[derive(Serialize)]
+struct Case<'a> {
+    /// The case's id.
+    id: &'a str,
+    /// The case's name path, `suite::name`.
+    name: &'a str,
+    /// The suite's name.
+    suite: &'a str,
+    /// What the case asserts.
+    title: &'a str,
+    /// How much it weighs.
+    level: Level,
+    /// The field `verdict`, and what that verdict brings: `message` and `hint`, `reason` and
+    /// `remedy`, `signature`.
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+    /// When it began; null when it did not run.
+    started: Option<Timestamp>,
+    /// How long it ran, in milliseconds.
+    duration_ms: u64,
+    /// The log ends before the case did: all fields but `id` are guesses.
+    cut_off: bool,
+    /// The proofs.
+    truth_checks: &'a [TruthCheck],
+    /// The commands that ran in pods.
+    commands: Vec<Command<'a>>,
+}
+
+/// A command that ran in a pod.
+#[derive(Serialize)]
+struct Command<'a> {
+    /// The pod's name.
+    pod: &'a str,
+    /// Program and arguments.
+    command: &'a [String],
+    /// The exit code.
+    exit_code: i32,
+    /// How long it took, in milliseconds.
+    duration_ms: u64,
+    /// What it wrote to standard output, bounded; left out for a case that passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout: Option<&'a str>,
+    /// What it wrote to standard error, bounded; left out for a case that passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr: Option<&'a str>,
+}
+
+/// The run as JSON.
+///
+/// # Errors
+///
+/// The document can't be serialised; no report is known for which that happens.
+pub fn json(report: &Report) -> Result<String, Error> {
+    let document = Document {
+        schema: SCHEMA,
+        outcome: outcome_name(report.outcome).replace(' ', "-"),
+        exit_code: report.outcome.map(Outcome::exit_code),
+        signal: match report.outcome {
+            Some(Outcome::Interrupted { signal }) => Some(signal),
+            _ => report.signal,
+        },
+        headline: headline(report),
+        reasons: reasons(report),
+        started: report.started,
+        finished: report.finished,
+        duration_ms: report.duration_ms,
+        run: run(report),
+        counts: numbers(&report.counts, report.run.as_ref().map(|run| run.cases)),
+        steps: report.steps.iter().map(step).collect(),
+        cases: report.cases.iter().map(case).collect(),
+    };
+    serde_json::to_string_pretty(&document)
+        .map(|text| text + "\n")
+        .map_err(|error| Error::infrastructure(format!("can't write JSON: {error}")))
+}
+
+fn run(report: &Report) -> Option<Run<'_>> {
+    report.run.as_ref().map(|run| Run {
+        id: &run.run,
+        version: &run.version,
+        profile: &run.profile,
+        image: &run.image,
+        cluster: run
+            .cluster
+            .iter()
+            .map(|(name, value)| Fact { name, value })
+            .collect(),
+    })
+}
+
+fn numbers(counts: &Counts, planned: Option<usize>) -> Numbers {
+    Numbers {
+        planned,
+        total: counts.total(),
+        pass: counts.pass,
+        fail: counts.fail,
+        blocked: counts.blocked,
+        not_applicable: counts.not_applicable,
+        known_issue: counts.known_issue,
+        error: counts.error,
+        interrupted: counts.interrupted,
+    }
+}
+
+fn step(step: &StepFinished) -> Step<'_> {
+    Step {
+        name: &step.step,
+        duration_ms: step.duration_ms,
+        failure: step.failure.as_deref(),
+    }
+}
+
+fn case(report: &CaseReport) -> Case<'_> {
+    let case = &report.case;
+    let shows_output = case.verdict != Verdict::Pass;
+    Case {
+        id: &case.id,
+        name: &case.name,
+        suite: &case.suite,
+        title: &case.title,
+        level: case.level,
+        verdict: &case.verdict,
+        started: report.started,
+        duration_ms: case.duration_ms,
+        cut_off: report.cut_off,
+        truth_checks: &report.truth_checks,
+        commands: report
+            .commands
+            .iter()
+            .map(|command| Command {
+                pod: &command.pod,
+                command: &command.command,
+                exit_code: command.exit_code,
+                duration_ms: command.duration_ms,
+                stdout: shows_output.then_some(command.stdout.as_str()),
+                stderr: shows_output.then_some(command.stderr.as_str()),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,175 @@
+//! The run as a short summary in Markdown, for the page of a CI job.
+
+use std::fmt::Write as _;
+
+use super::details::{details, message};
+use super::model::Report;
+use super::sentence::{blocked_groups, headline, reasons};
+use super::text::{counted, line, names, spoken};
+use crate::outcome::Outcome;
+
+/// CI systems cut long summaries off, so this one stays short.
+const MOST_FAILURES: usize = 20;
+
+/// The most of a failure's message that its heading repeats.
+const EXCERPT: usize = 160;
+
+/// How many ids a group of blocked cases names.
+const MOST_NAMES: usize = 12;
+
+/// The run as Markdown: outcome, counts, failures, what blocked.
+#[must_use]
+pub fn markdown(report: &Report) -> String {
+    let sign = if report.outcome == Some(Outcome::Conformant) {
+        "✅"
+    } else {
+        "❌"
+    };
+    let mut page = format!("## {sign} {}\n\n", escaped(&headline(report)));
+    if let Some(run) = &report.run {
+        let _ = writeln!(
+            page,
+            "Profile {} · run {} · nestcheck {} · {}\n",
+            code(&run.profile),
+            code(&run.run),
+            escaped(&run.version),
+            spoken(report.duration_ms)
+        );
+    }
+    for reason in reasons(report) {
+        let _ = writeln!(page, "- {}", escaped(&reason));
+    }
+    page.push_str(&counts(report));
+    page.push_str(&cluster(report));
+    page.push_str(&failures(report));
+    page.push_str(&blocked(report));
+    page
+}
+
+fn counts(report: &Report) -> String {
+    let (mut heads, mut rule, mut row) = (String::new(), String::new(), String::new());
+    let total = [("cases", report.counts.total())];
+    for (name, count) in total.into_iter().chain(report.counts.entries()) {
+        if count > 0 || matches!(name, "cases" | "passed" | "failed") {
+            let _ = write!(heads, "| {name} ");
+            rule.push_str("| ---: ");
+            let _ = write!(row, "| {count} ");
+        }
+    }
+    format!("\n{heads}|\n{rule}|\n{row}|\n")
+}
+
+fn cluster(report: &Report) -> String {
+    let mut text = String::new();
+    for (name, value) in report.run.iter().flat_map(|run| &run.cluster) {
+        if text.is_empty() {
+            text.push_str("\n| cluster | |\n| --- | --- |\n");
+        }
+        let _ = writeln!(text, "| {} | {} |", escaped(name), code(value));
+    }
+    text
+}
+
+fn failures(report: &Report) -> String {
+    let troubles: Vec<_> = report
+        .cases
+        .iter()
+        .filter(|case| case.is_trouble())
+        .collect();
+    let mut text = String::new();
+    if !troubles.is_empty() {
+        text.push_str("\n### To look at\n");
+    }
+    for case in troubles.iter().take(MOST_FAILURES) {
+        let verdict = &case.case.verdict;
+        let details = details(case);
+        // A fence that the text can't close.
+        let fence = "`".repeat(longest_run(&details, '`').max(2) + 1);
+        let _ = write!(
+            text,
+            "\n<details>\n<summary><b>{} {}</b> {}: {}</summary>\n\n{fence}text\n{details}\n{fence}\n\n</details>\n",
+            verdict.name(),
+            entities(&case.case.id),
+            entities(&case.case.name),
+            entities(&line(&message(verdict), EXCERPT)),
+        );
+    }
+    if let Some(more @ 1..) = troubles.len().checked_sub(MOST_FAILURES) {
+        let _ = writeln!(text, "\n… and {more} more in the full report");
+    }
+    text
+}
+
+fn blocked(report: &Report) -> String {
+    let groups = blocked_groups(report);
+    let mut text = String::new();
+    if !groups.is_empty() {
+        text.push_str("\n### Blocked\n\n");
+    }
+    for group in groups {
+        let count = counted(group.ids.len(), "case");
+        let ids = names(group.ids, MOST_NAMES);
+        let _ = writeln!(
+            text,
+            "- **{count}:** {} ({})",
+            escaped(group.reason),
+            escaped(&ids)
+        );
+        if !group.remedy.is_empty() {
+            let _ = writeln!(
+                text,
+                "  To unblock: {}",
+                escaped(&line(group.remedy, usize::MAX))
+            );
+        }
+    }
+    text
+}
+
+/// Text that Markdown shows as it is, but for code in single backticks, which nestcheck's own
+/// messages use.
+fn escaped(text: &str) -> String {
+    // Runs of several backticks nest in ways that a one-pass reader gets wrong, so they are text.
+    let has_code = text.matches('`').count().is_multiple_of(2) && longest_run(text, '`') == 1;
+    let mut in_code = false;
+    let mut result = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '`' if has_code => {
+                in_code = !in_code;
+                result.push('`');
+            }
+            other if in_code => result.push(other),
+            '<' => result.push_str("&lt;"),
+            '&' => result.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '~' | '!' | '@' | '|' => {
+                result.push('\\');
+                result.push(character);
+            }
+            other => result.push(other),
+        }
+    }
+    result
+}
+
+/// Text inside of HTML that stands in Markdown.
+fn entities(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('`', "&#96;")
+}
+
+/// Text as code on a line, in a table too.
+fn code(text: &str) -> String {
+    let fence = "`".repeat(longest_run(text, '`') + 1);
+    let space = if text.contains('`') { " " } else { "" };
+    format!("{fence}{space}{}{space}{fence}", text.replace('|', "\\|"))
+}
+
+fn longest_run(text: &str, of: char) -> usize {
+    text.split(|character| character != of)
+        .map(str::len)
+        .max()
+        .unwrap_or(0)
+}

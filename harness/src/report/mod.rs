@@ -1,0 +1,23 @@
+//! Reports: what a run came to, for people and for machines.
+//!
+//! Every report is a pure function of the [event log](crate::event): [`summarize`] turns the
+//! events into a [`Report`], in which every text is clean and bounded, and the formats print that.
+//! So a report can be made again from the log, after a crash, in another format.
+
+mod details;
+mod html;
+mod json;
+mod junit;
+mod markdown;
+mod model;
+mod sentence;
+mod terminal;
+mod text;
+
+pub use html::html;
+pub use json::json;
+pub use junit::{Dialect, junit};
+pub use markdown::markdown;
+pub use model::{CaseReport, Counts, Report, summarize};
+pub use sentence::{BlockedGroup, blocked_groups, headline, reasons};
+pub use terminal::{Style, Terminal};

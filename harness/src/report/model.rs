@@ -1,0 +1,374 @@
+//! What every report is made from: the run, put together from its events.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, OUTPUT_LIMIT};
+use crate::event::{
+    CaseFinished, CommandFinished, Event, EventKind, RunStarted, StepFinished, TruthCheck,
+};
+use crate::outcome::{Circumstances, Level, Outcome, Verdict, decide};
+
+/// The suite of a case whose log ends before the case says where it belongs.
+const UNFINISHED_SUITE: &str = "unfinished";
+
+/// A run, as its events tell it. Every text in it is clean and bounded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// What was run, and against what; none when the log does not hold the start.
+    pub run: Option<RunStarted>,
+    /// The steps around the cases, in the order in which they ended.
+    pub steps: Vec<StepFinished>,
+    /// The cases, by suite and id. Each id occurs once.
+    pub cases: Vec<CaseReport>,
+    /// What the run came to; none when the log ends before the run did.
+    ///
+    /// Never greener than the cases: a log that says conformant while its cases don't has the
+    /// outcome of its cases.
+    pub outcome: Option<Outcome>,
+    /// The number of the signal that asked the run to end.
+    pub signal: Option<u8>,
+    /// When the run started, or the first thing known of it.
+    pub started: Option<Timestamp>,
+    /// When the run finished, or the last thing known of it.
+    pub finished: Option<Timestamp>,
+    /// How long the run took, in milliseconds.
+    pub duration_ms: u64,
+    /// The cases by verdict.
+    pub counts: Counts,
+}
+
+/// A case, with what proves its verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseReport {
+    /// The case and what it came to.
+    pub case: CaseFinished,
+    /// When it began, if it ran.
+    pub started: Option<Timestamp>,
+    /// The log ends before the case did, so all that is known of it is its id.
+    pub cut_off: bool,
+    /// The proofs, in the order in which they were made.
+    pub truth_checks: Vec<TruthCheck>,
+    /// The commands, in the order in which they ended.
+    pub commands: Vec<CommandFinished>,
+}
+
+/// How many cases came to which verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// The assertion holds.
+    pub pass: usize,
+    /// The product does not do what the case asserts.
+    pub fail: usize,
+    /// A requirement is unmet.
+    pub blocked: usize,
+    /// The case is about another kind of cluster.
+    pub not_applicable: usize,
+    /// An expected failure.
+    pub known_issue: usize,
+    /// The harness or the infrastructure broke.
+    pub error: usize,
+    /// The run ended first.
+    pub interrupted: usize,
+}
+
+impl Counts {
+    /// All cases.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.entries().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Each verdict as a word that fits behind its number, the good ones first.
+    #[must_use]
+    pub fn entries(&self) -> [(&'static str, usize); 7] {
+        let known = if self.known_issue == 1 {
+            "known issue"
+        } else {
+            "known issues"
+        };
+        [
+            ("passed", self.pass),
+            ("failed", self.fail),
+            ("broke", self.error),
+            ("interrupted", self.interrupted),
+            ("blocked", self.blocked),
+            (known, self.known_issue),
+            ("not applicable", self.not_applicable),
+        ]
+    }
+
+    fn of<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Self {
+        let mut counts = Self::default();
+        for verdict in verdicts {
+            *match verdict {
+                Verdict::Pass => &mut counts.pass,
+                Verdict::Fail { .. } => &mut counts.fail,
+                Verdict::Blocked { .. } => &mut counts.blocked,
+                Verdict::NotApplicable { .. } => &mut counts.not_applicable,
+                Verdict::KnownIssue { .. } => &mut counts.known_issue,
+                Verdict::Error { .. } => &mut counts.error,
+                Verdict::Interrupted => &mut counts.interrupted,
+            } += 1;
+        }
+        counts
+    }
+}
+
+impl CaseReport {
+    /// The case's name without its suite.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        let name = self.case.name.as_str();
+        name.strip_prefix(self.case.suite.as_str())
+            .and_then(|rest| rest.strip_prefix("::"))
+            .unwrap_or(name)
+    }
+
+    /// Whether a reader must look at it: it failed, broke or was interrupted.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        matches!(
+            self.case.verdict,
+            Verdict::Fail { .. } | Verdict::Error { .. } | Verdict::Interrupted
+        )
+    }
+}
+
+impl Report {
+    /// Whether the log holds the run's end.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// How many planned cases left no trace in the log.
+    #[must_use]
+    pub fn unseen(&self) -> usize {
+        self.run
+            .as_ref()
+            .map_or(0, |run| run.cases.saturating_sub(self.cases.len()))
+    }
+}
+
+/// Puts a run together from its events.
+///
+/// Any events will do, in any order: the beginning of a log, one with holes, none at all. A case
+/// that the log does not finish is interrupted, since nothing else is known of it. When a log
+/// finishes a case twice, the worse verdict stands, so that no failure is hidden.
+#[must_use]
+pub fn summarize(events: &[Event]) -> Report {
+    let mut report = Report::default();
+    let mut cases: BTreeMap<String, Trace> = BTreeMap::new();
+    let mut duration = None;
+    for event in events {
+        report.started = Some(report.started.map_or(event.at, |first| first.min(event.at)));
+        report.finished = Some(report.finished.map_or(event.at, |last| last.max(event.at)));
+        match &event.event {
+            EventKind::RunStarted(run) => report.run = Some(clean_run(run)),
+            EventKind::StepFinished(step) => report.steps.push(clean_step(step)),
+            EventKind::CaseStarted { id } => trace(&mut cases, id).started = Some(event.at),
+            EventKind::TruthChecked { id, check } => {
+                trace(&mut cases, id).truth_checks.push(clean_check(check));
+            }
+            EventKind::CommandFinished(command) => {
+                trace(&mut cases, &command.id)
+                    .commands
+                    .push(clean_command(command));
+            }
+            EventKind::CaseFinished(case) => trace(&mut cases, &case.id).finish(case),
+            EventKind::Interrupted { signal } => report.signal = Some(*signal),
+            EventKind::RunFinished {
+                outcome,
+                duration_ms,
+            } => {
+                report.outcome = Some(*outcome);
+                duration = Some(*duration_ms);
+            }
+        }
+    }
+    report.duration_ms = duration.unwrap_or_else(|| elapsed(report.started, report.finished));
+    let last = report.finished;
+    report.cases = cases
+        .into_iter()
+        .map(|(id, trace)| trace.into_case(id, last))
+        .collect();
+    report
+        .cases
+        .sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
+    report.counts = Counts::of(report.cases.iter().map(|case| &case.case.verdict));
+    if report.outcome == Some(Outcome::Conformant) {
+        let verdicts = report
+            .cases
+            .iter()
+            .map(|case| (case.case.level, &case.case.verdict));
+        report.outcome = Some(decide(verdicts, Circumstances::default()));
+    }
+    report
+}
+
+/// What the log tells of one case.
+#[derive(Default)]
+struct Trace {
+    started: Option<Timestamp>,
+    finished: Option<CaseFinished>,
+    truth_checks: Vec<TruthCheck>,
+    commands: Vec<CommandFinished>,
+}
+
+impl Trace {
+    fn finish(&mut self, case: &CaseFinished) {
+        let is_worse = |before: &CaseFinished| badness(&case.verdict) >= badness(&before.verdict);
+        if self.finished.as_ref().is_none_or(is_worse) {
+            self.finished = Some(clean_case(case));
+        }
+    }
+
+    fn into_case(self, id: String, last: Option<Timestamp>) -> CaseReport {
+        CaseReport {
+            started: self.started,
+            cut_off: self.finished.is_none(),
+            case: self.finished.unwrap_or_else(|| CaseFinished {
+                name: id.clone(),
+                id,
+                suite: UNFINISHED_SUITE.to_owned(),
+                title: "The log ends before this case did".to_owned(),
+                // Its level is not in the log, and the careful guess is that it counts.
+                level: Level::Core,
+                verdict: Verdict::Interrupted,
+                duration_ms: elapsed(self.started, last),
+            }),
+            truth_checks: self.truth_checks,
+            commands: self.commands,
+        }
+    }
+}
+
+fn trace<'a>(cases: &'a mut BTreeMap<String, Trace>, id: &str) -> &'a mut Trace {
+    cases.entry(text::line(id, NAME_LIMIT)).or_default()
+}
+
+fn badness(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::NotApplicable { .. } => 1,
+        Verdict::KnownIssue { .. } => 2,
+        Verdict::Blocked { .. } => 3,
+        Verdict::Interrupted => 4,
+        Verdict::Error { .. } => 5,
+        Verdict::Fail { .. } => 6,
+    }
+}
+
+fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>) -> u64 {
+    let (Some(from), Some(to)) = (from, to) else {
+        return 0;
+    };
+    u64::try_from(to.as_millisecond().saturating_sub(from.as_millisecond())).unwrap_or(0)
+}
+
+fn clean_run(run: &RunStarted) -> RunStarted {
+    let name = |value: &str| text::line(value, NAME_LIMIT);
+    RunStarted {
+        run: name(&run.run),
+        version: name(&run.version),
+        profile: name(&run.profile),
+        image: text::line(&run.image, LINE_LIMIT),
+        cases: run.cases,
+        cluster: run
+            .cluster
+            .iter()
+            .map(|(fact, value)| (name(fact), text::line(value, LINE_LIMIT)))
+            .collect(),
+    }
+}
+
+fn clean_step(step: &StepFinished) -> StepFinished {
+    StepFinished {
+        step: text::line(&step.step, NAME_LIMIT),
+        duration_ms: step.duration_ms,
+        failure: step
+            .failure
+            .as_ref()
+            .map(|failure| text::block(failure, MESSAGE_LIMIT)),
+    }
+}
+
+fn clean_check(check: &TruthCheck) -> TruthCheck {
+    TruthCheck {
+        name: text::line(&check.name, NAME_LIMIT),
+        expected: text::line(&check.expected, LINE_LIMIT),
+        observed: text::line(&check.observed, LINE_LIMIT),
+        holds: check.holds,
+    }
+}
+
+fn clean_command(command: &CommandFinished) -> CommandFinished {
+    /// Programs get more arguments than a reader reads, as `sh -c` with a script.
+    const MOST_WORDS: usize = 64;
+
+    let half = OUTPUT_LIMIT / 2;
+    // What one stream leaves unused, the other may use.
+    let for_stderr = OUTPUT_LIMIT - command.stdout.len().min(half);
+    let stderr = text::block(&command.stderr, for_stderr);
+    let stdout = text::block(&command.stdout, OUTPUT_LIMIT - stderr.len());
+    let mut words: Vec<String> = command
+        .command
+        .iter()
+        .take(MOST_WORDS)
+        .map(|word| text::line(word, LINE_LIMIT))
+        .collect();
+    if command.command.len() > MOST_WORDS {
+        words.push("…".to_owned());
+    }
+    CommandFinished {
+        id: text::line(&command.id, NAME_LIMIT),
+        pod: text::line(&command.pod, NAME_LIMIT),
+        command: words,
+        exit_code: command.exit_code,
+        duration_ms: command.duration_ms,
+        stdout,
+        stderr,
+    }
+}
+
+fn clean_case(case: &CaseFinished) -> CaseFinished {
+    let name = |value: &str| text::line(value, NAME_LIMIT);
+    CaseFinished {
+        id: name(&case.id),
+        name: name(&case.name),
+        suite: name(&case.suite),
+        title: text::line(&case.title, LINE_LIMIT),
+        level: case.level,
+        verdict: clean_verdict(&case.verdict),
+        duration_ms: case.duration_ms,
+    }
+}
+
+fn clean_verdict(verdict: &Verdict) -> Verdict {
+    let block = |value: &str| text::block(value, MESSAGE_LIMIT);
+    let line = |value: &str| text::line(value, LINE_LIMIT);
+    match verdict {
+        Verdict::Pass => Verdict::Pass,
+        Verdict::Fail { message, hint } => Verdict::Fail {
+            message: block(message),
+            hint: hint.as_deref().map(block),
+        },
+        Verdict::Blocked { reason, remedy } => Verdict::Blocked {
+            reason: line(reason),
+            remedy: block(remedy),
+        },
+        Verdict::NotApplicable { reason } => Verdict::NotApplicable {
+            reason: line(reason),
+        },
+        Verdict::KnownIssue { signature, message } => Verdict::KnownIssue {
+            signature: line(signature),
+            message: block(message),
+        },
+        Verdict::Error { message } => Verdict::Error {
+            message: block(message),
+        },
+        Verdict::Interrupted => Verdict::Interrupted,
+    }
+}

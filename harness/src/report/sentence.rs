@@ -1,0 +1,202 @@
+//! What a run came to, in words that all reports share.
+
+use super::model::Report;
+use super::text::{counted, line, names};
+use crate::outcome::{Level, Outcome, Verdict};
+
+/// How many ids a sentence names.
+const MOST_NAMES: usize = 5;
+
+/// The most a sentence repeats of a message that is told in full elsewhere.
+const EXCERPT: usize = 200;
+
+/// Blocked cases that one remedy unblocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockedGroup<'a> {
+    /// Which requirement is unmet.
+    pub reason: &'a str,
+    /// What would meet it.
+    pub remedy: &'a str,
+    /// The ids of the cases.
+    pub ids: Vec<&'a str>,
+}
+
+/// The blocked cases by reason, the reason that blocks most first.
+#[must_use]
+pub fn blocked_groups(report: &Report) -> Vec<BlockedGroup<'_>> {
+    let mut groups: Vec<BlockedGroup> = Vec::new();
+    for case in &report.cases {
+        let Verdict::Blocked { reason, remedy } = &case.case.verdict else {
+            continue;
+        };
+        let same = |group: &&mut BlockedGroup| group.reason == reason && group.remedy == remedy;
+        if let Some(group) = groups.iter_mut().find(same) {
+            group.ids.push(&case.case.id);
+        } else {
+            groups.push(BlockedGroup {
+                reason,
+                remedy,
+                ids: vec![&case.case.id],
+            });
+        }
+    }
+    groups.sort_by_key(|group| std::cmp::Reverse(group.ids.len()));
+    groups
+}
+
+/// What the run came to, as one sentence without its period.
+#[must_use]
+pub fn headline(report: &Report) -> String {
+    let total = report.counts.total();
+    match report.outcome {
+        Some(Outcome::Conformant) => {
+            "Conformant: rootless containers work here for an ordinary user".to_owned()
+        }
+        Some(Outcome::NotConformant) => {
+            let failed = decisive(report, |verdict| matches!(verdict, Verdict::Fail { .. })).len();
+            let verb = if failed == 1 { "fails" } else { "fail" };
+            format!(
+                "Not conformant: {failed} of {} {verb}",
+                counted(total, "case")
+            )
+        }
+        Some(Outcome::Partial) => match core_missing(report).len() {
+            0 => "Partial: no case passed, so nothing is proven".to_owned(),
+            missing => format!(
+                "Partial: nothing failed, but {} proved nothing",
+                counted(missing, "core case")
+            ),
+        },
+        Some(Outcome::Error) => {
+            "Error: the harness or the cluster broke, so the product is not judged".to_owned()
+        }
+        Some(Outcome::Leaked) => {
+            "Leaked: something that the run created could not be removed".to_owned()
+        }
+        Some(Outcome::Interrupted { signal }) => {
+            format!(
+                "Interrupted by {}: the result is incomplete",
+                signal_name(signal)
+            )
+        }
+        None => "Died: the log ends before the run did, so nothing is proven".to_owned(),
+    }
+}
+
+/// Why the run came to its outcome, one reason each; none when it is conformant.
+#[must_use]
+pub fn reasons(report: &Report) -> Vec<String> {
+    if report.outcome == Some(Outcome::Conformant) {
+        return Vec::new();
+    }
+    let mut reasons = Vec::new();
+    if let (None, Some(signal)) = (report.outcome, report.signal) {
+        reasons.push(format!("{} was asked to end it", signal_name(signal)));
+    }
+    for step in &report.steps {
+        if let Some(failure) = &step.failure {
+            reasons.push(format!(
+                "step {} failed: {}",
+                step.step,
+                line(failure, EXCERPT)
+            ));
+        }
+    }
+    let mut of = |what: &str, wanted: fn(&Verdict) -> bool| {
+        let ids = decisive(report, wanted);
+        if !ids.is_empty() {
+            let count = counted(ids.len(), "case");
+            reasons.push(format!("{count} {what}: {}", names(ids, MOST_NAMES)));
+        }
+    };
+    of("failed", |verdict| matches!(verdict, Verdict::Fail { .. }));
+    of("could not be judged", |verdict| {
+        matches!(verdict, Verdict::Error { .. })
+    });
+    of("interrupted", |verdict| {
+        matches!(verdict, Verdict::Interrupted)
+    });
+    reasons.extend(blocked_core(report));
+    let known: Vec<&str> = core(report, |verdict| {
+        matches!(verdict, Verdict::KnownIssue { .. })
+    });
+    if !known.is_empty() {
+        let count = counted(known.len(), "core case");
+        reasons.push(format!(
+            "{count} with a known issue: {}",
+            names(known, MOST_NAMES)
+        ));
+    }
+    if report.unseen() > 0 {
+        reasons.push(format!(
+            "{} never began",
+            counted(report.unseen(), "planned case")
+        ));
+    }
+    if report.counts.pass == 0 {
+        reasons.push("no case passed".to_owned());
+    }
+    reasons
+}
+
+/// The blocked core cases by requirement: `31 core cases blocked: the gate is off`.
+fn blocked_core(report: &Report) -> Vec<String> {
+    let core = core(report, |verdict| matches!(verdict, Verdict::Blocked { .. }));
+    let mut groups: Vec<(&str, usize)> = Vec::new();
+    for group in blocked_groups(report) {
+        let count = group.ids.iter().filter(|id| core.contains(id)).count();
+        match groups
+            .iter_mut()
+            .find(|(reason, _)| *reason == group.reason)
+        {
+            Some((_, sum)) => *sum += count,
+            None => groups.push((group.reason, count)),
+        }
+    }
+    groups
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{} blocked: {reason}", counted(count, "core case")))
+        .collect()
+}
+
+fn core_missing(report: &Report) -> Vec<&str> {
+    core(report, |verdict| {
+        matches!(
+            verdict,
+            Verdict::Blocked { .. } | Verdict::KnownIssue { .. }
+        )
+    })
+}
+
+fn core(report: &Report, wanted: fn(&Verdict) -> bool) -> Vec<&str> {
+    ids(report, |level| level == Level::Core, wanted)
+}
+
+fn decisive(report: &Report, wanted: fn(&Verdict) -> bool) -> Vec<&str> {
+    ids(report, |level| level != Level::Informing, wanted)
+}
+
+fn ids(report: &Report, weighs: fn(Level) -> bool, wanted: fn(&Verdict) -> bool) -> Vec<&str> {
+    let cases = report.cases.iter().map(|case| &case.case);
+    cases
+        .filter(|case| weighs(case.level) && wanted(&case.verdict))
+        .map(|case| case.id.as_str())
+        .collect()
+}
+
+/// The word that names an outcome, or that there is none.
+pub(super) fn outcome_name(outcome: Option<Outcome>) -> &'static str {
+    outcome.map_or("died", Outcome::name)
+}
+
+/// A signal's name where it has one that readers know.
+pub(super) fn signal_name(signal: u8) -> String {
+    match signal {
+        1 => "SIGHUP".to_owned(),
+        2 => "SIGINT".to_owned(),
+        3 => "SIGQUIT".to_owned(),
+        15 => "SIGTERM".to_owned(),
+        other => format!("signal {other}"),
+    }
+}

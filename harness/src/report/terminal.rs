@@ -1,0 +1,92 @@
+//! The run as it goes on, for the person who watches.
+
+mod lines;
+mod progress;
+
+use std::io::Write;
+
+use self::lines::Paint;
+use self::progress::Progress;
+use super::model::summarize;
+use crate::event::{Event, EventKind};
+
+/// How the terminal reporter may write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Colour the words. Nothing depends on it: every line reads the same without.
+    pub color: bool,
+    /// Show what runs now, in lines that change. Only for a terminal.
+    pub progress: bool,
+}
+
+/// Tells a run's events as they come, one line each, and what they came to at the end.
+///
+/// # Caveats
+///
+/// A write that fails is dropped: the run has to clean the cluster up, whether or not someone
+/// reads about it. Progress goes to standard error whatever `out` is.
+pub struct Terminal<W: Write> {
+    out: W,
+    paint: Paint,
+    progress: Option<Progress>,
+    events: Vec<Event>,
+    is_finished: bool,
+}
+
+impl<W: Write> Terminal<W> {
+    /// A reporter that writes to `out`.
+    #[must_use]
+    pub fn new(out: W, style: Style) -> Self {
+        Self {
+            out,
+            paint: Paint::new(style.color),
+            progress: style.progress.then(Progress::new),
+            events: Vec::new(),
+            is_finished: false,
+        }
+    }
+
+    /// Tells one event.
+    pub fn event(&mut self, event: &Event) {
+        self.events.push(event.clone());
+        if let Some(progress) = &mut self.progress {
+            progress.event(&event.event);
+        }
+        let lines = self.paint.event(&event.event);
+        self.write(&lines);
+        if matches!(event.event, EventKind::RunFinished { .. }) {
+            self.finish();
+        }
+    }
+
+    /// Tells what the run came to, if that was not told yet: for a run whose log just ends.
+    pub fn finish(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        self.is_finished = true;
+        self.progress = None;
+        let summary = self.paint.summary(&summarize(&self.events));
+        self.write(&summary);
+    }
+
+    /// The writer, for who needs it back.
+    #[must_use]
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
+    fn write(&mut self, lines: &str) {
+        if lines.is_empty() {
+            return;
+        }
+        let out = &mut self.out;
+        let mut write = || {
+            let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+        };
+        match &self.progress {
+            Some(progress) => progress.above(write),
+            None => write(),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The words of the terminal reporter.
+
+use std::fmt::Write as _;
+
+use console::Style;
+
+use crate::event::{CaseFinished, EventKind, RunStarted, StepFinished};
+use crate::outcome::{Outcome, Verdict};
+use crate::report::details::{details, indented, message};
+use crate::report::model::{CaseReport, Report};
+use crate::report::sentence::{blocked_groups, headline, reasons, signal_name};
+use crate::report::text::{
+    self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, block, counted, line, names,
+};
+
+/// The width of the column of verdicts.
+const COLUMN: usize = 12;
+
+/// How far what belongs to a line is indented below it.
+const INDENT: usize = COLUMN + 1;
+
+/// How many ids of blocked cases are named.
+const MOST_NAMES: usize = 12;
+
+/// Puts events into lines, in colour or not.
+pub(super) struct Paint {
+    good: Style,
+    bad: Style,
+    doubt: Style,
+    strong: Style,
+    faint: Style,
+    hint: Style,
+}
+
+impl Paint {
+    pub(super) fn new(color: bool) -> Self {
+        // Forced either way: the caller knows about NO_COLOR and terminals, console would guess.
+        let style = || Style::new().force_styling(color);
+        Self {
+            good: style().green().bold(),
+            bad: style().red().bold(),
+            doubt: style().yellow().bold(),
+            strong: style().bold(),
+            faint: style().dim(),
+            hint: style().cyan().bold(),
+        }
+    }
+
+    /// The lines of one event; none for what is told at the end or not at all.
+    pub(super) fn event(&self, event: &EventKind) -> String {
+        match event {
+            EventKind::RunStarted(run) => self.run_started(run),
+            EventKind::StepFinished(step) => self.step(step),
+            EventKind::CaseFinished(case) => self.case_finished(case),
+            EventKind::Interrupted { signal } => {
+                format!(
+                    "{} by {}, cleaning up\n",
+                    head(&self.doubt, "Interrupted"),
+                    signal_name(*signal)
+                )
+            }
+            EventKind::CaseStarted { .. }
+            | EventKind::TruthChecked { .. }
+            | EventKind::CommandFinished(_)
+            | EventKind::RunFinished { .. } => String::new(),
+        }
+    }
+
+    fn run_started(&self, run: &RunStarted) -> String {
+        let name = |value: &str| line(value, NAME_LIMIT);
+        let mut text = format!(
+            "{} {} of profile {} (run {}, nestcheck {})\n",
+            head(&self.good, "Starting"),
+            self.strong.apply_to(counted(run.cases, "case")),
+            self.strong.apply_to(name(&run.profile)),
+            name(&run.run),
+            name(&run.version),
+        );
+        let mut word = "Cluster";
+        for (fact, value) in &run.cluster {
+            let head = head(&self.good, std::mem::take(&mut word));
+            let _ = writeln!(text, "{head} {}: {}", name(fact), line(value, LINE_LIMIT));
+        }
+        if !run.image.is_empty() {
+            let head = head(&self.good, "Image");
+            let _ = writeln!(text, "{head} {}", line(&run.image, LINE_LIMIT));
+        }
+        text
+    }
+
+    fn step(&self, step: &StepFinished) -> String {
+        let (style, word) = match step.failure {
+            None => (&self.good, "DONE"),
+            Some(_) => (&self.bad, "ERROR"),
+        };
+        let mut text = format!(
+            "{} {} {}\n",
+            head(style, word),
+            clock(step.duration_ms),
+            line(&step.step, NAME_LIMIT)
+        );
+        if let Some(failure) = &step.failure {
+            text.push_str(&below(&block(failure, MESSAGE_LIMIT)));
+        }
+        text
+    }
+
+    fn case_finished(&self, case: &CaseFinished) -> String {
+        match &case.verdict {
+            // These did not run; the end tells them by reason instead of one by one.
+            Verdict::Blocked { .. } | Verdict::NotApplicable { .. } => String::new(),
+            Verdict::Pass => self.case_line(case),
+            verdict => self.case_line(case) + &below(&block(&message(verdict), LINE_LIMIT)),
+        }
+    }
+
+    fn case_line(&self, case: &CaseFinished) -> String {
+        let (style, word) = match case.verdict {
+            Verdict::Pass => (&self.good, "PASS"),
+            Verdict::Fail { .. } => (&self.bad, "FAIL"),
+            Verdict::Error { .. } => (&self.bad, "ERROR"),
+            Verdict::Interrupted => (&self.doubt, "INTERRUPTED"),
+            Verdict::KnownIssue { .. } => (&self.doubt, "KNOWN ISSUE"),
+            Verdict::Blocked { .. } => (&self.doubt, "BLOCKED"),
+            Verdict::NotApplicable { .. } => (&self.faint, "N/A"),
+        };
+        let (id, name) = (line(&case.id, NAME_LIMIT), line(&case.name, NAME_LIMIT));
+        // A case that the log cuts off has no name but its id.
+        let name = if name == id {
+            String::new()
+        } else {
+            format!(" {}", self.faint.apply_to(name))
+        };
+        let id = self.strong.apply_to(id);
+        format!(
+            "{} {} {id}{name}\n",
+            head(style, word),
+            clock(case.duration_ms)
+        )
+    }
+
+    /// What the run came to: what a reader must look at, what was blocked, the numbers.
+    pub(super) fn summary(&self, report: &Report) -> String {
+        let mut text = format!("{}\n", "─".repeat(COLUMN));
+        for case in report.cases.iter().filter(|case| case.is_trouble()) {
+            text.push_str(&self.trouble(case));
+        }
+        text.push_str(&self.blocked(report));
+        let _ = writeln!(
+            text,
+            "{} {} {}",
+            head(&self.outcome_style(report.outcome), "Summary"),
+            clock(report.duration_ms),
+            self.counts(report)
+        );
+        let style = self.outcome_style(report.outcome);
+        let headline = headline(report);
+        let (word, rest) = headline.split_at(headline.find(':').unwrap_or(headline.len()));
+        let _ = writeln!(
+            text,
+            "{} {}{rest}",
+            head(&style, "Outcome"),
+            style.apply_to(word)
+        );
+        for reason in reasons(report) {
+            text.push_str(&below(&reason));
+        }
+        text
+    }
+
+    fn trouble(&self, case: &CaseReport) -> String {
+        let mut text = self.case_line(&case.case);
+        for line in below(&details(case)).lines() {
+            let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
+            let painted = if let Some(hint) = rest.strip_prefix("hint:") {
+                format!("{}{hint}", self.hint.apply_to("hint:"))
+            } else if let Some(check) = rest.strip_prefix("NOT ") {
+                format!("{} {check}", self.bad.apply_to("NOT"))
+            } else {
+                rest.to_owned()
+            };
+            let _ = writeln!(text, "{indent}{painted}");
+        }
+        text + "\n"
+    }
+
+    fn blocked(&self, report: &Report) -> String {
+        let mut text = String::new();
+        for group in blocked_groups(report) {
+            let count = counted(group.ids.len(), "case");
+            let word = self.doubt.apply_to("blocked");
+            let _ = writeln!(text, "{word} ({count}): {}", group.reason);
+            text.push_str(&indented(&names(group.ids, MOST_NAMES), 2));
+            text.push('\n');
+            if !group.remedy.is_empty() {
+                let _ = writeln!(text, "  {} {}", self.hint.apply_to("hint:"), group.remedy);
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn counts(&self, report: &Report) -> String {
+        let counts = &report.counts;
+        let parts: Vec<String> = counts
+            .entries()
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(word, count)| {
+                let style = match word {
+                    "passed" => &self.good,
+                    "failed" | "broke" => &self.bad,
+                    "not applicable" => &self.faint,
+                    _ => &self.doubt,
+                };
+                format!("{} {}", self.strong.apply_to(count), style.apply_to(word))
+            })
+            .collect();
+        let total = self.strong.apply_to(counts.total());
+        let noun = if counts.total() == 1 { "case" } else { "cases" };
+        if parts.is_empty() {
+            format!("{total} {noun}")
+        } else {
+            format!("{total} {noun}: {}", parts.join(", "))
+        }
+    }
+
+    fn outcome_style(&self, outcome: Option<Outcome>) -> Style {
+        match outcome {
+            Some(Outcome::Conformant) => self.good.clone(),
+            Some(Outcome::Partial | Outcome::Interrupted { .. }) => self.doubt.clone(),
+            _ => self.bad.clone(),
+        }
+    }
+}
+
+/// A word in the column of verdicts, padded before it is coloured: colours are characters too.
+fn head(style: &Style, word: &str) -> String {
+    style.apply_to(format!("{word:>COLUMN$}")).to_string()
+}
+
+/// A duration in the column of durations.
+fn clock(duration_ms: u64) -> String {
+    format!("[{:>9}]", text::seconds(duration_ms))
+}
+
+/// A text below a line, in line with its name.
+fn below(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        indented(text, INDENT) + "\n"
+    }
+}

@@ -1,0 +1,163 @@
+//! The shapes of pods that cases look at, and how a shape becomes a pod on this cluster.
+
+use k8s_openapi::{
+    DeepMerge,
+    api::core::v1::{ConfigMapVolumeSource, KeyToPath, Pod},
+};
+use kube::api::ObjectMeta;
+
+use crate::{Error, Result, facts::DeviceRoute, manifest, sandbox};
+
+/// How a pod is kept apart from its node. It decides which truth checks the pod must pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// A user namespace and an unmasked /proc: what nested containers need.
+    Nested,
+    /// A user namespace, and /proc masked as usual: a control.
+    UserNamespace,
+    /// The node's own user namespace, and /proc masked as usual: a control.
+    HostUsers,
+}
+
+/// A pod that cases share.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The pod's name.
+    pub name: &'static str,
+    /// The manifest's file, for errors.
+    pub file: &'static str,
+    /// The manifest's text.
+    pub manifest: &'static str,
+    /// How the pod is kept apart.
+    pub isolation: Isolation,
+    /// Whether the pod gets /dev/fuse and /dev/net/tun, where the cluster offers a way.
+    pub devices: bool,
+}
+
+/// What a shape is made into a pod with.
+#[derive(Clone, Debug)]
+pub struct Setting<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The run's id, for the labels.
+    pub run: &'a str,
+    /// The image of its containers.
+    pub image: &'a str,
+    /// How pods get devices here.
+    pub device_route: Option<&'a DeviceRoute>,
+    /// The files of the volume `nestcheck`: key and path.
+    pub files: &'a [(String, String)],
+}
+
+/// The volume, ConfigMap and mount that bring the probe and the fixtures into a pod.
+pub const FILES_VOLUME: &str = "nestcheck";
+
+/// The annotation by which CRI-O gives a pod devices (cri-o, `internal/config/device`).
+const CRIO_DEVICES: &str = "io.kubernetes.cri-o.Devices";
+
+impl Shape {
+    /// The pod of this shape.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that is not a pod, with file, line and field.
+    pub fn pod(&self, setting: &Setting<'_>) -> Result<Pod> {
+        let mut pod: Pod = manifest::parse(self.file, self.manifest)?;
+        pod.metadata.merge_from(ObjectMeta {
+            name: Some(self.name.to_owned()),
+            namespace: Some(setting.namespace.to_owned()),
+            labels: Some(sandbox::labels(setting.run)),
+            ..ObjectMeta::default()
+        });
+        let spec = pod.spec.as_mut().ok_or_else(|| {
+            Error::usage(format!("failed to read manifest `{}`: no field `spec`", self.file))
+        })?;
+        spec.service_account_name = Some(sandbox::USER.to_owned());
+        for container in &mut spec.containers {
+            container.image = Some(setting.image.to_owned());
+        }
+        for volume in spec.volumes.iter_mut().flatten() {
+            if volume.name == FILES_VOLUME {
+                volume.config_map = Some(files_volume(setting.files));
+            }
+        }
+        if self.devices {
+            match setting.device_route {
+                Some(DeviceRoute::RuntimeClass(name)) => {
+                    spec.runtime_class_name = Some(name.clone());
+                }
+                Some(DeviceRoute::Annotation) => {
+                    pod.metadata
+                        .annotations
+                        .get_or_insert_default()
+                        .insert(CRIO_DEVICES.to_owned(), "/dev/fuse,/dev/net/tun".to_owned());
+                }
+                None => {}
+            }
+        }
+        Ok(pod)
+    }
+}
+
+fn files_volume(files: &[(String, String)]) -> ConfigMapVolumeSource {
+    let items = files.iter().map(|(key, path)| KeyToPath {
+        key: key.clone(),
+        path: path.clone(),
+        ..KeyToPath::default()
+    });
+    ConfigMapVolumeSource {
+        name: FILES_VOLUME.to_owned(),
+        // Readable and executable by any user, whatever owner the mapping gives the files.
+        default_mode: Some(0o555),
+        items: Some(items.collect()),
+        ..ConfigMapVolumeSource::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape {
+        name: "workspace",
+        file: "pods/test.yaml",
+        manifest: "apiVersion: v1\nkind: Pod\nspec:\n  hostUsers: false\n  containers:\n  - name: \
+                   tools\n    image: workspace\n  volumes: [{name: nestcheck}]\n",
+        isolation: Isolation::Nested,
+        devices: true,
+    };
+
+    fn pod(route: Option<&DeviceRoute>) -> Pod {
+        let setting = Setting {
+            namespace: "ns",
+            run: "abc",
+            image: "localhost/workspace:1",
+            device_route: route,
+            files: &[("probe".into(), "probe".into())],
+        };
+        SHAPE.pod(&setting).expect("the manifest is good")
+    }
+
+    #[test]
+    fn devices_come_by_the_way_that_the_cluster_offers() {
+        let class = DeviceRoute::RuntimeClass("nested".into());
+        let spec = pod(Some(&class)).spec.unwrap_or_default();
+        assert_eq!(spec.runtime_class_name.as_deref(), Some("nested"));
+        let annotations = pod(Some(&DeviceRoute::Annotation)).metadata.annotations;
+        assert_eq!(annotations.unwrap_or_default()[CRIO_DEVICES], "/dev/fuse,/dev/net/tun");
+        let bare = pod(None);
+        assert_eq!(bare.metadata.annotations, None);
+        assert_eq!(bare.spec.unwrap_or_default().runtime_class_name, None);
+    }
+
+    #[test]
+    fn a_pod_carries_the_runs_labels_image_and_files() {
+        let pod = pod(None);
+        assert_eq!(pod.metadata.labels.unwrap_or_default()["nestcheck/run"], "abc");
+        let spec = pod.spec.unwrap_or_default();
+        assert_eq!(spec.containers[0].image.as_deref(), Some("localhost/workspace:1"));
+        let volumes = spec.volumes.unwrap_or_default();
+        let items = volumes[0].config_map.clone().and_then(|map| map.items).unwrap_or_default();
+        assert_eq!(items[0].path, "probe");
+    }
+}

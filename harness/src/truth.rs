@@ -1,0 +1,245 @@
+//! The proofs that a pod is what was asked for. The API server drops fields silently when a gate
+//! is off, so acceptance proves nothing: the object is read back, and the kernel is asked from
+//! inside.
+
+use k8s_openapi::api::core::v1::Pod;
+use probe::{IdRange, Mount, Reading};
+
+use crate::{
+    event::TruthCheck,
+    shape::{Isolation, Shape},
+};
+
+/// The first id outside that a pod may be mapped to: the ids below belong to the node itself
+/// (KEP-127, "the kubelet will use a range above the first 65536 ids").
+const FIRST_POD_ID: u32 = 65_536;
+
+/// How many ids a pod gets at least.
+const POD_IDS: u32 = 65_536;
+
+/// A check of a value against what is expected.
+#[must_use]
+pub fn check(name: &str, expected: &str, observed: impl Into<String>, holds: bool) -> TruthCheck {
+    TruthCheck {
+        name: name.to_owned(),
+        expected: expected.to_owned(),
+        observed: observed.into(),
+        holds,
+    }
+}
+
+/// What the stored object must say.
+#[must_use]
+pub fn of_object(shape: &Shape, pod: &Pod) -> Vec<TruthCheck> {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let host_users = match spec.host_users {
+        Some(value) => value.to_string(),
+        None => "absent".to_owned(),
+    };
+    let proc_mounts: Vec<String> = spec
+        .containers
+        .iter()
+        .map(|container| {
+            let context = container.security_context.clone().unwrap_or_default();
+            context.proc_mount.unwrap_or_else(|| "absent".to_owned())
+        })
+        .collect();
+    let all_unmasked = proc_mounts.iter().all(|value| value == "Unmasked");
+    let none_unmasked = !proc_mounts.iter().any(|value| value == "Unmasked");
+    let proc_mounts = proc_mounts.join(", ");
+    match shape.isolation {
+        Isolation::Nested => vec![
+            check("stored hostUsers", "false", &host_users, host_users == "false"),
+            check("stored procMount", "Unmasked", proc_mounts, all_unmasked),
+        ],
+        Isolation::UserNamespace => vec![
+            check("stored hostUsers", "false", &host_users, host_users == "false"),
+            check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
+        ],
+        Isolation::HostUsers => vec![
+            check("stored hostUsers", "not false", &host_users, host_users != "false"),
+            check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
+        ],
+    }
+}
+
+/// What a process in the pod must see.
+#[must_use]
+pub fn of_inside(shape: &Shape, facts: &probe::Facts) -> Vec<TruthCheck> {
+    let (users, masked) = match shape.isolation {
+        Isolation::Nested => (id_maps(facts), unmasked_proc(facts)),
+        Isolation::UserNamespace => (id_maps(facts), masked_proc(facts)),
+        Isolation::HostUsers => (host_id_map(facts), masked_proc(facts)),
+    };
+    users.into_iter().chain(masked).collect()
+}
+
+fn id_maps(facts: &probe::Facts) -> Vec<TruthCheck> {
+    [("uid_map", &facts.uid_map), ("gid_map", &facts.gid_map)]
+        .map(|(name, map)| {
+            let holds = map.known().is_some_and(|map| is_pod_map(map));
+            check(
+                &format!("/proc/self/{name}"),
+                "ids from 0 mapped to a range of the pod's own above the node's",
+                show_reading(map, |map| show_map(map)),
+                holds,
+            )
+        })
+        .to_vec()
+}
+
+fn host_id_map(facts: &probe::Facts) -> Vec<TruthCheck> {
+    let is_host = |map: &Vec<IdRange>| {
+        map.as_slice() == [IdRange { inside: 0, outside: 0, count: u32::MAX }]
+    };
+    vec![check(
+        "/proc/self/uid_map",
+        "the node's own ids, 0 0 4294967295",
+        show_reading(&facts.uid_map, |map| show_map(map)),
+        facts.uid_map.known().is_some_and(is_host),
+    )]
+}
+
+/// Whether a map is that of a pod in a user namespace: one range from 0, long enough, to ids above
+/// the node's, aligned as the kubelet hands them out.
+#[must_use]
+pub fn is_pod_map(map: &[IdRange]) -> bool {
+    match map {
+        [range] => {
+            range.inside == 0
+                && range.count >= POD_IDS
+                && range.outside >= FIRST_POD_ID
+                && range.outside.is_multiple_of(POD_IDS)
+        }
+        _ => false,
+    }
+}
+
+/// An id map in the kernel's form, lines separated by commas.
+#[must_use]
+pub fn show_map(map: &[IdRange]) -> String {
+    let lines: Vec<_> = map
+        .iter()
+        .map(|range| format!("{} {} {}", range.inside, range.outside, range.count))
+        .collect();
+    if lines.is_empty() { "empty".to_owned() } else { lines.join(", ") }
+}
+
+fn unmasked_proc(facts: &probe::Facts) -> Option<TruthCheck> {
+    let holds = facts.mounts.known().is_some_and(|mounts| match proc_mounts(mounts)[..] {
+        [only] => only.fs_type == "proc" && !only.is_read_only(),
+        _ => false,
+    });
+    Some(check(
+        "mounts at /proc",
+        "one, writable: nothing is masked",
+        show_reading(&facts.mounts, |mounts| show_proc(mounts)),
+        holds,
+    ))
+}
+
+fn masked_proc(facts: &probe::Facts) -> Option<TruthCheck> {
+    let holds = facts.mounts.known().is_some_and(|mounts| proc_mounts(mounts).len() > 1);
+    Some(check(
+        "mounts at /proc",
+        "several: some paths are masked",
+        show_reading(&facts.mounts, |mounts| show_proc(mounts)),
+        holds,
+    ))
+}
+
+/// The mounts at /proc and below it.
+#[must_use]
+pub fn proc_mounts(mounts: &[Mount]) -> Vec<&Mount> {
+    mounts.iter().filter(|mount| mount.is_at_or_below("/proc")).collect()
+}
+
+fn show_proc(mounts: &[Mount]) -> String {
+    let paths: Vec<_> = proc_mounts(mounts)
+        .iter()
+        .map(|mount| {
+            let mode = if mount.is_read_only() { "ro" } else { "rw" };
+            format!("{} {} {mode}", mount.mount_point, mount.fs_type)
+        })
+        .collect();
+    if paths.is_empty() { "none".to_owned() } else { paths.join(", ") }
+}
+
+/// A reading for people.
+pub fn show_reading<T>(reading: &Reading<T>, show: impl Fn(&T) -> String) -> String {
+    match reading {
+        Reading::Known(value) => show(value),
+        Reading::Unknown { reason } => format!("unreadable: {reason}"),
+    }
+}
+
+/// What to do where a pod lost its isolation.
+#[must_use]
+pub fn hint(checks: &[TruthCheck]) -> Option<&'static str> {
+    let broken = |name: &str| checks.iter().any(|check| !check.holds && check.name == name);
+    if broken("stored hostUsers") {
+        Some(
+            "the API server dropped `hostUsers`: turn the feature gate UserNamespacesSupport on \
+             there",
+        )
+    } else if broken("stored procMount") {
+        Some("the API server dropped `procMount`: turn the feature gate ProcMountType on there")
+    } else if broken("/proc/self/uid_map") {
+        Some("the runtime ignored `hostUsers`: check the runtime's version and the kubelet's gate")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(inside: u32, outside: u32, count: u32) -> IdRange {
+        IdRange { inside, outside, count }
+    }
+
+    #[test]
+    fn only_a_range_of_its_own_is_a_pods_map() {
+        assert!(is_pod_map(&[range(0, 131_072, 65_536)]));
+        assert!(!is_pod_map(&[range(0, 0, u32::MAX)]), "the node's own");
+        assert!(!is_pod_map(&[range(0, 1000, 65_536)]), "the node's ids");
+        assert!(!is_pod_map(&[range(0, 131_072, 1000)]), "too short");
+        assert!(!is_pod_map(&[range(0, 131_073, 65_536)]), "not aligned");
+        assert!(!is_pod_map(&[range(0, 131_072, 1), range(1, 196_608, 65_535)]), "two ranges");
+        assert!(!is_pod_map(&[]));
+    }
+
+    fn shape(isolation: Isolation) -> Shape {
+        Shape { name: "p", file: "p.yaml", manifest: "", isolation, devices: false }
+    }
+
+    fn pod(host_users: &str, proc_mount: &str) -> Pod {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nspec:\n  {host_users}\n  containers:\n  - name: a\n    \
+             securityContext: {{{proc_mount}}}\n"
+        );
+        crate::manifest::parse("p.yaml", &text).expect("the test's manifest is good")
+    }
+
+    fn broken(isolation: Isolation, pod: &Pod) -> Vec<String> {
+        let checks = of_object(&shape(isolation), pod);
+        checks.into_iter().filter(|check| !check.holds).map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn a_dropped_field_is_seen_in_the_stored_object() {
+        let whole = pod("hostUsers: false", "procMount: Unmasked");
+        assert!(broken(Isolation::Nested, &whole).is_empty());
+        let dropped = pod("restartPolicy: Never", "procMount: Unmasked");
+        assert_eq!(broken(Isolation::Nested, &dropped), ["stored hostUsers"]);
+        let reset = pod("hostUsers: false", "procMount: Default");
+        assert_eq!(broken(Isolation::Nested, &reset), ["stored procMount"]);
+        let flipped = pod("hostUsers: true", "procMount: Unmasked");
+        assert_eq!(broken(Isolation::Nested, &flipped), ["stored hostUsers"]);
+        assert_eq!(
+            broken(Isolation::HostUsers, &whole),
+            ["stored hostUsers", "stored procMount"]
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! Pods: creation as the ordinary user, readiness by watch, commands inside, proof of isolation.
+
+mod exec;
+mod ready;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Error as KubeError, ResourceExt, api::PostParams};
+
+use crate::{
+    case::Failure,
+    cluster::{API_DEADLINE, describe, status_code},
+    diagnosis,
+    error::one_line,
+    event::TruthCheck,
+    sandbox::Sandbox,
+    shape::Shape,
+    truth,
+};
+
+pub use exec::{COMMAND_DEADLINE, Command, Output};
+pub use ready::POD_DEADLINE;
+
+/// Where the probe is in every pod.
+pub const PROBE: &str = "/nestcheck/probe";
+
+/// A pod that is ready, and proven to be what its shape promises.
+#[derive(Debug)]
+pub struct Workload {
+    /// The pod as the server stores it, once it was ready.
+    pub pod: Pod,
+    /// What the probe found inside.
+    pub facts: probe::Facts,
+    /// The proofs that the pod is what was asked for.
+    pub truth: Vec<TruthCheck>,
+    api: Api<Pod>,
+}
+
+impl Workload {
+    /// The pod's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.pod.name_any()
+    }
+
+    /// The pod's node, once it was scheduled.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.pod.spec.as_ref()?.node_name.as_deref()
+    }
+
+    /// Runs a command in the pod.
+    ///
+    /// # Errors
+    ///
+    /// A stream that can't be opened or broke, or a command that does not end in time.
+    pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
+        exec::run(&self.api, &self.name(), command).await
+    }
+}
+
+/// Creates a pod of a shape as the ordinary user, waits until it is ready, and proves that it is
+/// what was asked for.
+///
+/// # Errors
+///
+/// A failure of the product: the pod is refused, can't start for a reason that is the cluster's
+/// doing, or is not what was asked for. A failure of the harness: the image is missing, no node
+/// has room, the API broke.
+pub async fn provision(sandbox: &Sandbox, shape: &Shape) -> Result<Arc<Workload>, Failure> {
+    let (user, namespace) = (sandbox.user(), sandbox.namespace());
+    let api: Api<Pod> = Api::namespaced(user.clone(), namespace);
+    let pod = sandbox.pod(shape)?;
+    let created = create(sandbox, &api, &pod).await?;
+    // What the server stored is known now; a pod that lost its isolation need not even start.
+    let mut truth = truth::of_object(shape, &created);
+    require(shape, &truth)?;
+    let ready = ready::await_ready(user, namespace, &created).await?;
+    let facts = probe_facts(&api, shape.name).await?;
+    truth.extend(truth::of_inside(shape, &facts));
+    require(shape, &truth)?;
+    Ok(Arc::new(Workload { pod: ready, facts, truth, api }))
+}
+
+async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {
+    let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
+    let name = pod.name_any();
+    let answer = sandbox.as_granted(|| api.create(&params, pod));
+    match tokio::time::timeout(API_DEADLINE, answer).await {
+        Ok(Ok(created)) => Ok(created),
+        Ok(Err(error)) => Err(refused(&name, &error)),
+        Err(_elapsed) => Err(Failure::harness(format!(
+            "failed to create pod `{name}`: no answer within {} s",
+            API_DEADLINE.as_secs()
+        ))),
+    }
+}
+
+/// A refusal of the pod's content is the product's; anything else is not.
+fn refused(name: &str, error: &KubeError) -> Failure {
+    match (status_code(error), error) {
+        (Some(400 | 403 | 422), KubeError::Api(status)) => {
+            let message = one_line(&status.message);
+            let hint = diagnosis::explain(&message);
+            Failure::product(format!("the pod `{name}` is refused: {message}")).with_hint(hint)
+        }
+        _ => Failure::from(describe(&format!("create pod `{name}`"), error)),
+    }
+}
+
+async fn probe_facts(api: &Api<Pod>, pod: &str) -> Result<probe::Facts, Failure> {
+    let output = exec::run(api, pod, &Command::new([PROBE, "facts"])).await?;
+    let output = output.exits(0)?;
+    serde_json::from_slice(&output.stdout).map_err(|error| {
+        Failure::harness(format!("failed to understand the probe in pod `{pod}`: {error}"))
+    })
+}
+
+/// Fails where a truth check does not hold: the pod runs, but is not what was asked for.
+fn require(shape: &Shape, checks: &[TruthCheck]) -> Result<(), Failure> {
+    let broken: Vec<_> = checks
+        .iter()
+        .filter(|check| !check.holds)
+        .map(|check| {
+            format!("{}: expected {}, observed {}", check.name, check.expected, check.observed)
+        })
+        .collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::product(format!(
+        "the pod `{}` is not what was asked for: {}",
+        shape.name,
+        broken.join("; ")
+    ))
+    .with_hint(truth::hint(checks)))
+}

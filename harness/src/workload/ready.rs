@@ -1,0 +1,274 @@
+//! Waits for a pod by watching it and its events; knows what will never get better.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+
+use crate::{case::Failure, diagnosis, error::one_line};
+
+/// How long a pod may take to become ready: an image may have to be pulled first.
+pub const POD_DEADLINE: Duration = Duration::from_secs(180);
+
+/// Waits until all containers of the pod are ready and returns the pod.
+///
+/// # Errors
+///
+/// A reason that is known never to pass, told as soon as it is seen; otherwise the deadline with
+/// the last reason seen.
+pub(super) async fn await_ready(
+    client: &Client,
+    namespace: &str,
+    pod: &Pod,
+) -> Result<Pod, Failure> {
+    let name = pod.name_any();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let fields = format!("involvedObject.name={name}");
+    let mut pods = std::pin::pin!(watch(pods, &format!("metadata.name={name}")));
+    let mut events = std::pin::pin!(watch(events, &fields));
+    let mut last = "nothing was heard of it".to_owned();
+    let wait = async {
+        loop {
+            tokio::select! {
+                Some(change) = pods.next() => match change.map(|pod| judge_pod(&name, pod)) {
+                    Ok(Progress::Ready(pod)) => return Ok(*pod),
+                    Ok(Progress::Never(failure)) => return Err(failure),
+                    Ok(Progress::Waiting(reason)) => last = reason.unwrap_or(last.clone()),
+                    Err(failure) => return Err(failure),
+                },
+                Some(change) = events.next() => match change.map(|event| judge_event(&name, &event)) {
+                    Ok(Progress::Never(failure)) => return Err(failure),
+                    Ok(Progress::Waiting(reason)) => last = reason.unwrap_or(last.clone()),
+                    Ok(Progress::Ready(_)) => {}
+                    Err(failure) => return Err(failure),
+                },
+                else => return Err(Failure::harness("the watches of the pod ended")),
+            }
+        }
+    };
+    match tokio::time::timeout(POD_DEADLINE, wait).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(Failure::harness(format!(
+            "the pod `{name}` was not ready within {} s: {last}",
+            POD_DEADLINE.as_secs()
+        ))),
+    }
+}
+
+/// Watches one object's changes, and starts again after a broken connection. A refusal is final.
+fn watch<K>(api: Api<K>, fields: &str) -> impl Stream<Item = Result<K, Failure>> + use<K>
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let config = watcher::Config::default().fields(fields);
+    watcher(api, config)
+        .default_backoff()
+        .filter_map(|event| async {
+            match event {
+                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                    Some(Ok(object))
+                }
+                Ok(_) => None,
+                Err(error) if is_final(&error) => {
+                    Some(Err(Failure::harness(format!("failed to watch: {error}"))))
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the watch broke and is made again");
+                    None
+                }
+            }
+        })
+}
+
+fn is_final(error: &watcher::Error) -> bool {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        _ => return false,
+    };
+    matches!(status.code, 401 | 403 | 404)
+}
+
+/// What a change of a pod or an event about it means.
+enum Progress {
+    /// The pod is ready.
+    Ready(Box<Pod>),
+    /// Not yet; the reason, if one is given.
+    Waiting(Option<String>),
+    /// It never will be.
+    Never(Failure),
+}
+
+/// Decides from the pod's status.
+fn judge_pod(name: &str, pod: Pod) -> Progress {
+    let status = pod.status.clone().unwrap_or_default();
+    let containers = status.container_statuses.unwrap_or_default();
+    if status.phase.as_deref() == Some("Running")
+        && !containers.is_empty()
+        && containers.iter().all(|container| container.ready)
+    {
+        return Progress::Ready(Box::new(pod));
+    }
+    if let Some(failure) = containers.iter().find_map(|container| judge_container(name, container)) {
+        return Progress::Never(failure);
+    }
+    if status.phase.as_deref() == Some("Failed") {
+        let why = [status.reason, status.message].into_iter().flatten().collect::<Vec<_>>();
+        return Progress::Never(Failure::harness(format!(
+            "the pod `{name}` failed: {}",
+            one_line(&why.join(": "))
+        )));
+    }
+    let unscheduled = status
+        .conditions
+        .unwrap_or_default()
+        .into_iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .and_then(|condition| condition.message);
+    Progress::Waiting(unscheduled.map(|message| one_line(&message)))
+}
+
+/// Decides from a container's state whether its pod can ever be ready.
+fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
+    let state = container.state.as_ref()?;
+    if let Some(ended) = &state.terminated {
+        return Some(Failure::product(format!(
+            "the container `{}` of pod `{pod}` ended with exit code {}: {}",
+            container.name,
+            ended.exit_code,
+            one_line(ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("no reason"))
+        )));
+    }
+    let waiting = state.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().unwrap_or_default();
+    let message = one_line(waiting.message.as_deref().unwrap_or_default());
+    match reason {
+        "ErrImageNeverPull" | "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => {
+            Some(Failure::harness(format!(
+                "the image `{}` can't be had ({reason}): {message}",
+                container.image
+            )))
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError"
+        | "CrashLoopBackOff" => Some(
+            Failure::product(format!(
+                "the container `{}` of pod `{pod}` can't be started ({reason}): {message}",
+                container.name
+            ))
+            .with_hint(diagnosis::explain(&message)),
+        ),
+        _ => None,
+    }
+}
+
+/// Decides from an event about the pod. The kubelet tries to make a sandbox for ever, so a
+/// failure is final only where its message is known to be; others may pass, such as a network
+/// plugin that is not ready yet.
+fn judge_event(pod: &str, event: &Event) -> Progress {
+    let reason = event.reason.as_deref().unwrap_or_default();
+    let message = one_line(event.message.as_deref().unwrap_or_default());
+    if event.type_.as_deref() != Some("Warning") {
+        return Progress::Waiting(None);
+    }
+    match (reason, diagnosis::explain(&message)) {
+        ("FailedCreatePodSandBox" | "FailedSync", Some(hint)) => Progress::Never(
+            Failure::product(format!("the pod `{pod}` can't be started ({reason}): {message}"))
+                .with_hint(Some(hint)),
+        ),
+        _ => Progress::Waiting(Some(format!("{reason}: {message}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{
+        ContainerState, ContainerStateRunning, ContainerStateWaiting, PodStatus,
+    };
+
+    use super::*;
+
+    fn pod(phase: &str, ready: bool, state: ContainerState) -> Pod {
+        Pod {
+            status: Some(PodStatus {
+                phase: Some(phase.into()),
+                container_statuses: Some(vec![ContainerStatus {
+                    name: "tools".into(),
+                    image: "localhost/nope:1".into(),
+                    ready,
+                    state: Some(state),
+                    ..ContainerStatus::default()
+                }]),
+                ..PodStatus::default()
+            }),
+            ..Pod::default()
+        }
+    }
+
+    fn waiting(reason: &str) -> ContainerState {
+        ContainerState {
+            waiting: Some(ContainerStateWaiting {
+                reason: Some(reason.into()),
+                message: Some("because".into()),
+            }),
+            ..ContainerState::default()
+        }
+    }
+
+    #[test]
+    fn a_running_pod_is_ready_when_its_containers_are() {
+        let running = ContainerState {
+            running: Some(ContainerStateRunning::default()),
+            ..ContainerState::default()
+        };
+        assert!(matches!(judge_pod("w", pod("Running", true, running.clone())), Progress::Ready(_)));
+        assert!(matches!(judge_pod("w", pod("Running", false, running)), Progress::Waiting(_)));
+    }
+
+    #[test]
+    fn a_missing_image_is_not_the_products_failure() {
+        for reason in ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"] {
+            let Progress::Never(failure) = judge_pod("w", pod("Pending", false, waiting(reason)))
+            else {
+                panic!("{reason} never passes")
+            };
+            assert!(matches!(failure, Failure::Harness { message } if message.contains("localhost/nope:1")));
+        }
+    }
+
+    #[test]
+    fn creating_is_waited_for() {
+        let progress = judge_pod("w", pod("Pending", false, waiting("ContainerCreating")));
+        assert!(matches!(progress, Progress::Waiting(None)));
+    }
+
+    fn warning(message: &str) -> Event {
+        Event {
+            type_: Some("Warning".into()),
+            reason: Some("FailedCreatePodSandBox".into()),
+            message: Some(message.into()),
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn a_kubelet_without_the_gate_is_known_at_once() {
+        let event = warning("the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers");
+        let Progress::Never(Failure::Product { message, hint }) = judge_event("w", &event) else {
+            panic!("it never passes")
+        };
+        assert!(message.contains("UserNamespacesSupport"));
+        assert!(hint.is_some_and(|hint| hint.contains("kubelet")));
+    }
+
+    #[test]
+    fn a_sandbox_failure_that_may_pass_is_waited_for() {
+        let event = warning("network plugin is not ready");
+        assert!(matches!(judge_event("w", &event), Progress::Waiting(Some(_))));
+    }
+}

@@ -1,0 +1,138 @@
+//! Every format, as a reader sees it.
+
+use harness::event::Event;
+use harness::report::{Dialect, Style, Terminal, html, json, junit, markdown, summarize};
+
+use crate::sample;
+
+fn terminal(events: &[Event], style: Style) -> String {
+    let mut terminal = Terminal::new(Vec::new(), style);
+    for event in events {
+        terminal.event(event);
+    }
+    terminal.finish();
+    String::from_utf8(terminal.into_inner()).expect("text")
+}
+
+fn runs() -> [(&'static str, Vec<Event>); 5] {
+    [
+        ("every-verdict", sample::every_verdict()),
+        ("conformant", sample::conformant()),
+        ("not-conformant", sample::not_conformant()),
+        ("partial", sample::partial()),
+        ("died", sample::died()),
+    ]
+}
+
+#[test]
+fn junit_dialects() {
+    for dialect in Dialect::ALL {
+        let report = summarize(&sample::every_verdict());
+        let xml = junit(&report, dialect).expect("JUnit can be written");
+        insta::assert_snapshot!(format!("junit-{}", dialect.name()), xml);
+    }
+}
+
+#[test]
+fn json_document() {
+    let text = json(&summarize(&sample::every_verdict())).expect("JSON can be written");
+    insta::assert_snapshot!("json", text);
+}
+
+#[test]
+fn markdown_summaries() {
+    for (name, events) in runs() {
+        insta::assert_snapshot!(format!("markdown-{name}"), markdown(&summarize(&events)));
+    }
+}
+
+#[test]
+fn terminal_lines() {
+    for (name, events) in runs() {
+        insta::assert_snapshot!(
+            format!("terminal-{name}"),
+            terminal(&events, Style::default())
+        );
+    }
+}
+
+#[test]
+fn html_page() {
+    for (name, events) in runs() {
+        let page = html(&summarize(&events));
+        let body = page.split_once("</style>").expect("the page has a style").1;
+        insta::assert_snapshot!(format!("html-{name}"), body);
+        if let Ok(folder) = std::env::var("NESTCHECK_SAMPLES") {
+            std::fs::write(format!("{folder}/{name}.html"), page).expect("the folder is there");
+        }
+    }
+}
+
+#[test]
+fn the_terminal_uses_control_characters_only_when_asked() {
+    for (_, events) in runs() {
+        let plain = terminal(&events, Style::default());
+        assert!(
+            !plain.contains(|c: char| c.is_control() && c != '\n'),
+            "{plain:?}"
+        );
+        let coloured = terminal(
+            &events,
+            Style {
+                color: true,
+                progress: false,
+            },
+        );
+        assert!(coloured.contains("\u{1b}["));
+        assert_eq!(
+            console::strip_ansi_codes(&coloured),
+            plain,
+            "the same words in colour"
+        );
+    }
+}
+
+#[test]
+fn progress_leaves_the_lines_alone() {
+    let events = sample::every_verdict();
+    let with = terminal(
+        &events,
+        Style {
+            color: false,
+            progress: true,
+        },
+    );
+    assert_eq!(with, terminal(&events, Style::default()));
+}
+
+#[test]
+fn the_page_fetches_nothing_and_runs_nothing() {
+    for (_, events) in runs() {
+        let page = html(&summarize(&events));
+        for forbidden in [
+            "<script", "<img", "<link", "http://", "https://", "@import", "url(",
+        ] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+    }
+}
+
+#[test]
+fn a_dialect_is_known_by_its_name() {
+    for dialect in Dialect::ALL {
+        assert_eq!(
+            dialect.name().parse::<Dialect>().expect("a dialect"),
+            dialect
+        );
+    }
+    let error = "bamboo".parse::<Dialect>().expect_err("no dialect");
+    assert_eq!(error.to_string(), "`bamboo` is no JUnit dialect");
+}
+
+#[test]
+fn prow_finds_the_file() {
+    let report = summarize(&sample::conformant());
+    let name = Dialect::OpenShift.file_name(&report);
+    assert_eq!(name, "junit_nestcheck_20261124-093000.xml");
+    assert_eq!(Dialect::Jenkins.file_name(&report), "junit.xml");
+}

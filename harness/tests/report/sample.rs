@@ -1,0 +1,370 @@
+//! Sample runs, with every verdict.
+
+use harness::event::{
+    CaseFinished, CommandFinished, Event, EventKind, RunStarted, SCHEMA, StepFinished, TruthCheck,
+};
+use harness::outcome::{Level, Outcome, Verdict};
+use jiff::{SignedDuration, Timestamp};
+
+const GATE: &str = "the gate `UserNamespacesSupport` is off";
+const GATE_REMEDY: &str =
+    "set `featureSet: TechPreviewNoUpgrade` in the `FeatureGate` named `cluster`, or run on 4.20";
+
+/// Gives events their time: a second each.
+pub fn at_fixed_times(kinds: impl IntoIterator<Item = EventKind>) -> Vec<Event> {
+    let start: Timestamp = "2026-11-24T09:30:00Z".parse().expect("a valid time");
+    let at = |index: usize| start + SignedDuration::from_secs(i64::try_from(index).expect("few"));
+    let kinds = kinds.into_iter().enumerate();
+    kinds
+        .map(|(index, event)| Event {
+            schema: SCHEMA,
+            at: at(index),
+            event,
+        })
+        .collect()
+}
+
+pub fn run_started(cases: usize) -> EventKind {
+    let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    EventKind::RunStarted(RunStarted {
+        run: "k7f3q".into(),
+        version: "0.1.0".into(),
+        profile: "openshift".into(),
+        image: "quay.io/devfile/universal-developer-image:ubi9-latest".into(),
+        cases,
+        cluster: vec![
+            fact("flavour", "openshift"),
+            fact("version", "4.20.3 (Kubernetes 1.33.5)"),
+            fact("nodes", "3 × amd64, CRI-O 1.33.4, kernel 5.14"),
+            fact("gates", "UserNamespacesSupport on, ProcMountType off"),
+            fact("identity", "dev (edit in the namespace, use on the SCC)"),
+        ],
+    })
+}
+
+pub fn step(name: &str, duration_ms: u64, failure: Option<&str>) -> EventKind {
+    let failure = failure.map(str::to_owned);
+    EventKind::StepFinished(StepFinished {
+        step: name.into(),
+        duration_ms,
+        failure,
+    })
+}
+
+pub fn check(id: &str, name: &str, expected: &str, observed: &str) -> EventKind {
+    EventKind::TruthChecked {
+        id: id.into(),
+        check: TruthCheck {
+            name: name.into(),
+            expected: expected.into(),
+            observed: observed.into(),
+            holds: expected == observed || expected.starts_with("not "),
+        },
+    }
+}
+
+pub fn broken_check(id: &str, name: &str, expected: &str, observed: &str) -> EventKind {
+    match check(id, name, expected, observed) {
+        EventKind::TruthChecked { id, check } => EventKind::TruthChecked {
+            id,
+            check: TruthCheck {
+                holds: false,
+                ..check
+            },
+        },
+        other => other,
+    }
+}
+
+pub fn command(
+    id: &str,
+    command: &[&str],
+    exit_code: i32,
+    stdout: &str,
+    stderr: &str,
+) -> EventKind {
+    EventKind::CommandFinished(CommandFinished {
+        id: id.into(),
+        pod: "workspace".into(),
+        command: command.iter().map(|&word| word.to_owned()).collect(),
+        exit_code,
+        duration_ms: 1840,
+        stdout: stdout.into(),
+        stderr: stderr.into(),
+    })
+}
+
+pub fn started(id: &str) -> EventKind {
+    EventKind::CaseStarted { id: id.into() }
+}
+
+pub fn finished(
+    id: &str,
+    name: &str,
+    title: &str,
+    level: Level,
+    verdict: Verdict,
+    duration_ms: u64,
+) -> EventKind {
+    EventKind::CaseFinished(CaseFinished {
+        id: id.into(),
+        name: name.into(),
+        suite: name.split("::").next().unwrap_or_default().into(),
+        title: title.into(),
+        level,
+        verdict,
+        duration_ms,
+    })
+}
+
+pub fn fail(message: &str, hint: Option<&str>) -> Verdict {
+    Verdict::Fail {
+        message: message.into(),
+        hint: hint.map(str::to_owned),
+    }
+}
+
+fn blocked(id: &str, name: &str, title: &str, level: Level) -> EventKind {
+    let verdict = Verdict::Blocked {
+        reason: GATE.into(),
+        remedy: GATE_REMEDY.into(),
+    };
+    finished(id, name, title, level, verdict, 0)
+}
+
+fn passing() -> Vec<EventKind> {
+    vec![
+        started("POD-03"),
+        command(
+            "POD-03",
+            &["podman", "run", "--rm", "localhost/scratch"],
+            0,
+            "",
+            "",
+        ),
+        check(
+            "POD-03",
+            "SCC of the pod",
+            "nested-container",
+            "nested-container",
+        ),
+        check(
+            "POD-03",
+            "uid map of the pod",
+            "not 0 0 4294967295",
+            "0 3405774848 65536",
+        ),
+        check("POD-03", "exit code of the inner container", "42", "42"),
+        finished(
+            "POD-03",
+            "podman::builds_and_runs_a_scratch_image",
+            "An image built from scratch runs, and its exit code arrives",
+            Level::Core,
+            Verdict::Pass,
+            512,
+        ),
+        started("ID-01"),
+        check("ID-01", "uid in the pod", "1000", "1000"),
+        finished(
+            "ID-01",
+            "identity::runs_as_the_uid_of_the_scc",
+            "The workspace runs as uid 1000",
+            Level::Core,
+            Verdict::Pass,
+            204,
+        ),
+    ]
+}
+
+fn failing() -> Vec<EventKind> {
+    let hint = "newuidmap lost its file capabilities: rebuild the image with \
+                `setcap cap_setuid+ep /usr/bin/newuidmap`";
+    vec![
+        started("POD-07"),
+        command("POD-07", &["id", "-u"], 0, "1000\n", ""),
+        command(
+            "POD-07",
+            &[
+                "podman",
+                "unshare",
+                "sh",
+                "-c",
+                "cat /proc/self/uid_map && id -u",
+            ],
+            125,
+            "",
+            "\u{1b}[31mError:\u{1b}[0m cannot set up namespace using \"/usr/bin/newuidmap\"\n\
+             newuidmap: write to uid_map failed: Operation not permitted <EPERM>\n",
+        ),
+        check(
+            "POD-07",
+            "uid map of the pod",
+            "not 0 0 4294967295",
+            "0 3405774848 65536",
+        ),
+        broken_check(
+            "POD-07",
+            "uid map of podman",
+            "0 1000 1, 1 1001 64535",
+            "0 1000 1",
+        ),
+        finished(
+            "POD-07",
+            "podman::maps_a_range_of_uids",
+            "Podman maps the whole range of uids that the image grants",
+            Level::Core,
+            fail(
+                "`podman unshare` ended with exit code 125 instead of 0",
+                Some(hint),
+            ),
+            4021,
+        ),
+        started("END-02"),
+        finished(
+            "END-02",
+            "end::logs_are_kept",
+            "The logs of an ended container can be read",
+            Level::Informing,
+            fail("expected 3 lines, observed 2", None),
+            97,
+        ),
+    ]
+}
+
+fn other_verdicts() -> Vec<EventKind> {
+    let known = Verdict::KnownIssue {
+        signature: "F14".into(),
+        message: "`pasta` is denied by SELinux before container-selinux 2.246".into(),
+    };
+    let broken = Verdict::Error {
+        message: "the node `worker-1` went away".into(),
+    };
+    let elsewhere = Verdict::NotApplicable {
+        reason: "only MicroShift has this file".into(),
+    };
+    vec![
+        blocked(
+            "ISO-04",
+            "isolation::unmasks_proc",
+            "/proc has no masked mounts",
+            Level::Core,
+        ),
+        blocked(
+            "CMP-02",
+            "compose::starts_two_services",
+            "Compose starts two",
+            Level::Core,
+        ),
+        blocked(
+            "CMP-05",
+            "compose::scales",
+            "Compose scales a service",
+            Level::Extended,
+        ),
+        started("POD-NET-01"),
+        finished(
+            "POD-NET-01",
+            "podman::reaches_a_service",
+            "A container reaches a service in the cluster",
+            Level::Extended,
+            known,
+            2210,
+        ),
+        started("VOL-01"),
+        finished(
+            "VOL-01",
+            "volumes::keeps_a_file",
+            "A file stays",
+            Level::Core,
+            broken,
+            30_000,
+        ),
+        finished(
+            "MS-01",
+            "host::reads_it",
+            "The file is read",
+            Level::Core,
+            elsewhere,
+            0,
+        ),
+        started("POD-11"),
+        finished(
+            "POD-11",
+            "podman::runs_ten_at_once",
+            "Ten containers run at once",
+            Level::Extended,
+            Verdict::Interrupted,
+            6100,
+        ),
+    ]
+}
+
+/// A run with every verdict, which could not remove what it made.
+pub fn every_verdict() -> Vec<Event> {
+    let mut kinds = vec![
+        run_started(10),
+        step("preflight", 310, None),
+        step("provision", 2412, None),
+    ];
+    kinds.push(step("pod workspace", 8120, None));
+    kinds.extend(passing());
+    kinds.extend(failing());
+    kinds.extend(other_verdicts());
+    kinds.push(step(
+        "teardown",
+        60_000,
+        Some("the namespace `nestcheck-k7f3q-0` still is there: finalizer `example.com/stuck`"),
+    ));
+    kinds.push(EventKind::RunFinished {
+        outcome: Outcome::Leaked,
+        duration_ms: 113_512,
+    });
+    at_fixed_times(kinds)
+}
+
+/// A run in which everything is well.
+pub fn conformant() -> Vec<Event> {
+    let mut kinds = vec![run_started(2), step("provision", 2412, None)];
+    kinds.extend(passing());
+    kinds.push(step("teardown", 5120, None));
+    kinds.push(EventKind::RunFinished {
+        outcome: Outcome::Conformant,
+        duration_ms: 8248,
+    });
+    at_fixed_times(kinds)
+}
+
+/// A run in which two cases fail, others are blocked.
+pub fn not_conformant() -> Vec<Event> {
+    let mut kinds = vec![run_started(7), step("provision", 2412, None)];
+    kinds.extend(passing());
+    kinds.extend(failing());
+    kinds.extend(other_verdicts().into_iter().take(3));
+    kinds.push(step("teardown", 5120, None));
+    kinds.push(EventKind::RunFinished {
+        outcome: Outcome::NotConformant,
+        duration_ms: 21_312,
+    });
+    at_fixed_times(kinds)
+}
+
+/// A run in which core cases are blocked and all others pass.
+pub fn partial() -> Vec<Event> {
+    let mut kinds = vec![run_started(5)];
+    kinds.extend(passing());
+    kinds.extend(other_verdicts().into_iter().take(3));
+    kinds.push(EventKind::RunFinished {
+        outcome: Outcome::Partial,
+        duration_ms: 3312,
+    });
+    at_fixed_times(kinds)
+}
+
+/// A run whose process was killed while a case ran.
+pub fn died() -> Vec<Event> {
+    let mut kinds = vec![run_started(5)];
+    kinds.extend(passing());
+    kinds.push(started("POD-07"));
+    kinds.push(check("POD-07", "uid in the pod", "1000", "1000"));
+    at_fixed_times(kinds)
+}
