@@ -2,9 +2,9 @@
 
 mod golang;
 mod pause;
-mod seed;
+pub mod seed;
 mod store;
-mod tree;
+pub mod tree;
 
 use std::path::PathBuf;
 use std::thread;

@@ -10,21 +10,10 @@ use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::protocol::{Event, Program, Request};
+use super::session::Message;
 use crate::command::describe_status;
 use crate::error::Error;
 use crate::process::ProcessIdentity;
-
-/// What a supervisor hears of its node.
-#[derive(Debug)]
-pub enum NodeMessage {
-    /// The node's init has reported something.
-    Event(Event),
-    /// The node's init has ended, and with it everything in the node.
-    Ended {
-        /// How, in words.
-        outcome: String,
-    },
-}
 
 /// A node's init that was started and waits for its first request.
 #[derive(Debug)]
@@ -42,7 +31,7 @@ impl Node {
     /// # Errors
     ///
     /// Fails when the namespace or the process can't be made.
-    pub fn start(messages: UnboundedSender<NodeMessage>) -> Result<Self, Error> {
+    pub fn start(messages: UnboundedSender<Message>) -> Result<Self, Error> {
         let (sender, receiver) = mpsc::channel();
         // unshare(2) and PR_SET_PDEATHSIG are about threads: this one makes the
         // namespace for its child only, and lives exactly as long as the child.
@@ -84,7 +73,7 @@ impl Node {
 }
 
 /// Starts the init, hands it over, passes its messages on and waits for its end.
-fn own(started: &mpsc::Sender<Result<Node, Error>>, messages: &UnboundedSender<NodeMessage>) {
+fn own(started: &mpsc::Sender<Result<Node, Error>>, messages: &UnboundedSender<Message>) {
     let mut child = match unshare(CloneFlags::CLONE_NEWPID)
         .map_err(|errno| Error::io("make", "a process namespace", errno))
         .and_then(|()| spawn())
@@ -113,7 +102,7 @@ fn own(started: &mpsc::Sender<Result<Node, Error>>, messages: &UnboundedSender<N
         Ok(status) => describe_status(status),
         Err(error) => error.to_string(),
     };
-    let _ = messages.send(NodeMessage::Ended { outcome });
+    let _ = messages.send(Message::NodeEnded { outcome });
 }
 
 fn spawn() -> Result<std::process::Child, Error> {
@@ -127,12 +116,12 @@ fn spawn() -> Result<std::process::Child, Error> {
         .map_err(|source| Error::io("start", "the node's init", source))
 }
 
-fn pass_on(events: ChildStdout, messages: &UnboundedSender<NodeMessage>) {
+fn pass_on(events: ChildStdout, messages: &UnboundedSender<Message>) {
     for line in BufReader::new(events).lines().map_while(Result::ok) {
         let event = serde_json::from_str(&line).unwrap_or(Event::Failed {
             message: format!("the node said something unknown: {line}"),
         });
-        if messages.send(NodeMessage::Event(event)).is_err() {
+        if messages.send(Message::Event(event)).is_err() {
             return;
         }
     }

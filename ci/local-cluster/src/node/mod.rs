@@ -3,10 +3,12 @@
 //!
 //! [`init`] is the first process in the namespaces. It makes the node's world
 //! ([`mounts`]), starts components and reports on them; it decides nothing.
-//! [`handle`] is the other end of its pipe. What they say is in [`protocol`].
+//! [`handle`] is the other end of its pipe, [`session`] a conversation over it.
+//! What they say is in [`protocol`].
 
-pub mod handle;
+mod handle;
 pub mod init;
 pub mod mounts;
 pub mod notify;
 pub mod protocol;
+pub mod session;

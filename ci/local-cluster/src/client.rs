@@ -1,0 +1,189 @@
+//! What the supervisor asks of the Kubernetes API.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
+use kube::{Client, Config};
+use tokio::time::sleep;
+
+use crate::components::{CONTROLLER_MANAGER_PORT, NODE_NAME, SCHEDULER_PORT, kubelet};
+use crate::error::Error;
+use crate::network::Subnet;
+use crate::runtime::containerd::NESTED_HANDLER;
+
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// The time between two questions to an endpoint that has no event. The
+/// endpoints answer within milliseconds on the same machine.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// The administrator of a cluster.
+#[derive(Clone)]
+pub struct Admin {
+    config: Config,
+    client: Client,
+}
+
+/// A server whose health can be asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Server {
+    /// The API server.
+    Apiserver,
+    /// The controller manager.
+    ControllerManager,
+    /// The scheduler.
+    Scheduler,
+    /// The kubelet.
+    Kubelet,
+}
+
+impl Admin {
+    /// Reads the identity from a kubeconfig.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is not a usable kubeconfig.
+    pub async fn from_kubeconfig(path: &Path) -> Result<Self, Error> {
+        let read = || format!("read `{}`", path.display());
+        let kubeconfig = Kubeconfig::read_from(path).map_err(|error| Error::api(read(), &error))?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .map_err(|error| Error::api(read(), &error))?;
+        let client = client(config.clone())?;
+        Ok(Self { config, client })
+    }
+
+    /// Waits until a server says that it is healthy. The caller bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails when no client can be made for the server.
+    pub async fn healthy(&self, server: Server, subnet: Subnet) -> Result<(), Error> {
+        let (scheme, port, path) = match server {
+            Server::Apiserver => ("https", crate::components::API_PORT, "/readyz"),
+            Server::ControllerManager => ("https", CONTROLLER_MANAGER_PORT, "/healthz"),
+            Server::Scheduler => ("https", SCHEDULER_PORT, "/healthz"),
+            Server::Kubelet => ("http", kubelet::HEALTH_PORT, "/healthz"),
+        };
+        let address = format!("{scheme}://{}:{port}", subnet.node());
+        let mut config = self.config.clone();
+        config.cluster_url = address
+            .parse()
+            .map_err(|error| Error::other(format!("`{address}` is no address: {error}")))?;
+        let client = client(config)?;
+        // There is no event for this: an endpoint can only be asked.
+        while !answers(&client, path).await {
+            sleep(INTERVAL).await;
+        }
+        Ok(())
+    }
+
+    /// Makes the runtime class whose pods get `/dev/fuse` and `/dev/net/tun`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the API refuses it.
+    pub async fn create_runtime_class(&self) -> Result<(), Error> {
+        let class = RuntimeClass {
+            metadata: ObjectMeta {
+                name: Some(NESTED_HANDLER.to_owned()),
+                ..ObjectMeta::default()
+            },
+            handler: NESTED_HANDLER.to_owned(),
+            ..RuntimeClass::default()
+        };
+        let api: Api<RuntimeClass> = Api::all(self.client.clone());
+        bounded("create the runtime class", api.create(&PostParams::default(), &class)).await?;
+        Ok(())
+    }
+
+    /// Waits until the node's condition `Ready` is true, by a watch. The caller
+    /// bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the API refuses the watch.
+    pub async fn node_ready(&self) -> Result<(), Error> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        await_condition(api, NODE_NAME, |node: Option<&Node>| node.is_some_and(is_ready))
+            .await
+            .map(drop)
+            .map_err(|error| Error::api("watch the node", &error))
+    }
+
+    /// Waits until the namespace `default` has its service account, without which
+    /// no pod can be made in it. The caller bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the API refuses the watch.
+    pub async fn default_service_account(&self) -> Result<(), Error> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
+        await_condition(api, "default", |account: Option<&ServiceAccount>| account.is_some())
+            .await
+            .map(drop)
+            .map_err(|error| Error::api("watch the default service account", &error))
+    }
+}
+
+fn client(config: Config) -> Result<Client, Error> {
+    Client::try_from(config).map_err(|error| Error::api("make a client", &error))
+}
+
+async fn answers(client: &Client, path: &str) -> bool {
+    let Ok(request) = kube::core::Request::new(path).get("", &kube::api::GetParams::default()) else {
+        return false;
+    };
+    matches!(
+        tokio::time::timeout(REQUEST, client.request_text(request)).await,
+        Ok(Ok(_))
+    )
+}
+
+async fn bounded<T>(action: &str, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+    match tokio::time::timeout(REQUEST, request).await {
+        Ok(answer) => answer.map_err(|error| Error::api(action, &error)),
+        Err(_) => Err(Error::deadline(format!("no answer to: {action}"), REQUEST)),
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(status: &str) -> Node {
+        let node = json!({"metadata": {"name": "node"}, "status": {"conditions": [
+            {"type": "MemoryPressure", "status": "False"},
+            {"type": "Ready", "status": status},
+        ]}});
+        serde_json::from_value(node).unwrap()
+    }
+
+    #[test]
+    fn only_a_true_ready_condition_is_ready() {
+        assert!(is_ready(&node("True")));
+        assert!(!is_ready(&node("False")));
+        assert!(!is_ready(&node("Unknown")));
+        assert!(!is_ready(&Node::default()));
+    }
+}

@@ -1,0 +1,64 @@
+//! `local-cluster down`.
+
+use std::fs;
+
+use super::lock;
+use crate::console;
+use crate::error::Error;
+use crate::host;
+use crate::paths::Cache;
+use crate::settings::ClusterName;
+use crate::state::State;
+use crate::teardown;
+
+/// Ends one cluster. Ending one that does not exist is no error.
+///
+/// # Errors
+///
+/// Fails when something of the cluster can't be given back.
+pub fn run(name: &ClusterName) -> Result<(), Error> {
+    host::check(false)?;
+    end(&Cache::locate()?, name)
+}
+
+/// Ends all clusters of the cache.
+///
+/// # Errors
+///
+/// Fails when one can't be ended, after trying all.
+pub fn run_all() -> Result<(), Error> {
+    host::check(false)?;
+    let cache = Cache::locate()?;
+    let entries = fs::read_dir(cache.clusters()).into_iter().flatten().flatten();
+    let names = entries
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<ClusterName>().ok());
+    let mut result = Ok(());
+    for name in names {
+        if let Err(error) = end(&cache, &name) {
+            console::progress(format_args!("cluster `{name}`: {error}"));
+            result = Err(error);
+        }
+    }
+    result
+}
+
+fn end(cache: &Cache, name: &ClusterName) -> Result<(), Error> {
+    let folder = cache.cluster(name);
+    if !folder.root().exists() {
+        console::progress(format_args!("there is no cluster `{name}`"));
+        return Ok(());
+    }
+    // Before the lock: an `up` that is under way holds it, and fails as soon as
+    // its supervisor ends.
+    if let Some(state) = State::read(&folder)? {
+        teardown::end(&state)?;
+    }
+    let _lock = lock::take(&folder)?;
+    if let Some(state) = State::read(&folder)? {
+        teardown::end(&state)?;
+    }
+    teardown::forget(&folder)?;
+    console::progress(format_args!("cluster `{name}` has ended"));
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! What the subcommands do.
+
+pub mod build;
+pub mod down;
+pub mod inspect;
+pub mod load;
+mod lock;
+pub mod up;

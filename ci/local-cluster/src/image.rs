@@ -1,0 +1,225 @@
+//! Images in the OCI layout (image-spec, `image-layout.md`), made from one layer.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::command;
+use crate::error::Error;
+
+/// The image that holds a pod's namespaces open.
+pub const PAUSE: &str = "localhost/pause:1";
+
+/// The image of a developer's workspace.
+pub const WORKSPACE: &str = "localhost/workspace:1";
+
+/// How a container of the image starts, beyond its files.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// The user: a number, or empty for root.
+    pub user: String,
+    /// The working folder.
+    pub folder: String,
+    /// `NAME=value` pairs.
+    pub environment: Vec<String>,
+    /// The command.
+    pub command: Vec<String>,
+}
+
+impl Start {
+    /// A shell as root: for a tree that says nothing about itself.
+    pub fn root_shell() -> Self {
+        Self {
+            user: String::new(),
+            folder: "/".into(),
+            environment: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
+            command: vec!["/bin/sh".into()],
+        }
+    }
+
+    /// An ordinary user's workspace.
+    pub fn workspace() -> Self {
+        let mut start = Self::root_shell();
+        start.user = "1000".into();
+        start.folder = "/home/user".into();
+        start.environment.extend([
+            "HOME=/home/user".into(),
+            // RUN in a build needs no container of its own, as in the Universal
+            // Developer Image.
+            "BUILDAH_ISOLATION=chroot".into(),
+            // Whether the node has cgroup v1 is not the workspace's choice.
+            "PODMAN_IGNORE_CGROUPSV1_WARNING=1".into(),
+        ]);
+        start.command = vec!["sleep".into(), "infinity".into()];
+        start
+    }
+}
+
+/// Writes the image `reference` with one layer into an OCI layout, in which
+/// other images may be already. The layer's file is linked, not copied, so it
+/// must be on the same file system.
+///
+/// # Errors
+///
+/// Fails when a file can't be read or written.
+pub fn add(layout: &Path, reference: &str, layer: &Path, start: &Start) -> Result<(), Error> {
+    let blobs = layout.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|source| Error::path("make", &blobs, source))?;
+    let (layer_digest, layer_size) = digest_of_file(layer)?;
+    let target = blobs.join(&layer_digest);
+    if !target.exists() {
+        fs::hard_link(layer, &target).map_err(|source| Error::path("link", layer, source))?;
+    }
+    let config = write_blob(&blobs, &config(start, &layer_digest))?;
+    let manifest = write_blob(&blobs, &manifest(&config, &layer_digest, layer_size))?;
+    let index = layout.join("index.json");
+    let mut images = existing_images(&index);
+    images.push(json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": manifest.0,
+        "size": manifest.1,
+        "annotations": {
+            // The full name; `ref.name` alone would be read as a tag.
+            "io.containerd.image.name": reference,
+            "org.opencontainers.image.ref.name": reference,
+        },
+    }));
+    write(&index, &json!({"schemaVersion": 2, "manifests": images}).to_string())?;
+    write(&layout.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#)
+}
+
+/// `tar` that packs a layout into the archive that `ctr images import` reads.
+pub fn archiver(layout: &Path) -> Command {
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--file", "-", "--directory"])
+        .arg(layout)
+        .args(["oci-layout", "index.json", "blobs"]);
+    tar
+}
+
+fn config(start: &Start, layer_digest: &str) -> Value {
+    json!({
+        "architecture": architecture(),
+        "os": "linux",
+        "config": {
+            "User": start.user,
+            "WorkingDir": start.folder,
+            "Env": start.environment,
+            "Cmd": start.command,
+        },
+        // The layer isn't compressed: its digest is that of its content.
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_digest}")]},
+    })
+}
+
+fn manifest(config: &(String, u64), layer_digest: &str, layer_size: u64) -> Value {
+    json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": config.0,
+            "size": config.1,
+        },
+        "layers": [{
+            "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            "digest": format!("sha256:{layer_digest}"),
+            "size": layer_size,
+        }],
+    })
+}
+
+/// The machine's architecture in Go's words, which OCI uses.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn existing_images(index: &Path) -> Vec<Value> {
+    let read = || -> Option<Vec<Value>> {
+        let index: Value = serde_json::from_slice(&fs::read(index).ok()?).ok()?;
+        index["manifests"].as_array().cloned()
+    };
+    read().unwrap_or_default()
+}
+
+fn write_blob(blobs: &Path, content: &Value) -> Result<(String, u64), Error> {
+    let text = content.to_string();
+    let digest = hex(&Sha256::digest(text.as_bytes()));
+    write(&blobs.join(&digest), &text)?;
+    Ok((format!("sha256:{digest}"), text.len() as u64))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|source| Error::path("write", path, source))
+}
+
+fn digest_of_file(path: &Path) -> Result<(String, u64), Error> {
+    let read = || -> io::Result<(String, u64)> {
+        let mut file = File::open(path)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0_u8; 1 << 20];
+        let mut size = 0;
+        loop {
+            let length = file.read(&mut buffer)?;
+            if length == 0 {
+                return Ok((hex(&hash.finalize()), size));
+            }
+            hash.update(&buffer[..length]);
+            size += length as u64;
+        }
+    };
+    read().map_err(|source| Error::path("read", path, source))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Packs an image layout into an archive file.
+///
+/// # Errors
+///
+/// Fails when `tar` does.
+pub fn archive(layout: &Path, target: &Path, log: &Path) -> Result<(), Error> {
+    let mut tar = archiver(layout);
+    // The last `--file` counts.
+    tar.arg("--file").arg(target);
+    command::logged(&mut tar, log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_images_share_a_layout() {
+        let folder = std::env::temp_dir().join(format!("local-cluster-image-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let layer = folder.join("layer.tar");
+        fs::write(&layer, "abc").unwrap();
+        let layout = folder.join("layout");
+        add(&layout, "localhost/a:1", &layer, &Start::root_shell()).unwrap();
+        add(&layout, "localhost/b:1", &layer, &Start::workspace()).unwrap();
+        let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+        assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+        // The SHA-256 of "abc" is a test vector of FIPS 180-2.
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert!(layout.join("blobs/sha256").join(digest).is_file());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_workspace_starts_as_an_ordinary_user_at_home() {
+        let config = config(&Start::workspace(), "00");
+        assert_eq!(config["config"]["User"], "1000");
+        assert_eq!(config["config"]["WorkingDir"], "/home/user");
+    }
+}

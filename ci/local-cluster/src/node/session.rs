@@ -1,0 +1,265 @@
+//! A conversation with a node: starting programs, waiting for them, and hearing
+//! of their ends meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+
+use super::handle::Node;
+use super::protocol::{Event, NodeSpec, Program, Request};
+use crate::error::{Error, last_lines};
+use crate::paths::StateFolder;
+use crate::process::ProcessIdentity;
+use crate::state::ComponentState;
+
+/// How many lines of a component's log an error shows.
+const LOG_LINES: usize = 12;
+
+/// How long the node's own set-up may take.
+const SET_UP: Duration = Duration::from_secs(20);
+
+/// What a session hears.
+#[derive(Debug)]
+pub enum Message {
+    /// The node's init has reported something.
+    Event(Event),
+    /// The node's init has ended, and with it everything in the node.
+    NodeEnded {
+        /// How, in words.
+        outcome: String,
+    },
+    /// The command that waits for the cluster has ended.
+    CallerGone,
+    /// The cluster is to end.
+    Terminate,
+}
+
+/// A conversation with a node.
+#[derive(Debug)]
+pub struct Session {
+    folder: StateFolder,
+    node: Node,
+    sender: UnboundedSender<Message>,
+    messages: UnboundedReceiver<Message>,
+    /// Programs that should run until the cluster ends.
+    components: BTreeMap<String, ComponentState>,
+    ready: BTreeSet<String>,
+    /// Programs that should end by themselves, and how they did.
+    tasks: BTreeMap<String, Option<Outcome>>,
+}
+
+#[derive(Clone, Debug)]
+struct Outcome {
+    success: bool,
+    text: String,
+}
+
+impl Session {
+    /// Starts a node's init, which waits for [`Session::set_up`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when the process can't be made.
+    pub fn open(folder: &StateFolder) -> Result<Self, Error> {
+        let (sender, messages) = unbounded_channel();
+        Ok(Self {
+            folder: folder.clone(),
+            node: Node::start(sender.clone())?,
+            sender,
+            messages,
+            components: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            tasks: BTreeMap::new(),
+        })
+    }
+
+    /// The node's init.
+    pub fn node(&self) -> ProcessIdentity {
+        self.node.identity()
+    }
+
+    /// A way to tell the session something.
+    pub fn sender(&self) -> UnboundedSender<Message> {
+        self.sender.clone()
+    }
+
+    /// The components that were started, with their ends.
+    pub fn components(&self) -> &BTreeMap<String, ComponentState> {
+        &self.components
+    }
+
+    /// Makes the node's world.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the node can't make it.
+    pub async fn set_up(&mut self, spec: NodeSpec) -> Result<(), Error> {
+        self.node.request(&Request::SetUp(spec))?;
+        let deadline = Instant::now() + SET_UP;
+        loop {
+            match self.next(deadline, "node not set up", SET_UP).await? {
+                Message::Event(Event::SetUp) => return Ok(()),
+                other => self.note(other)?,
+            }
+        }
+    }
+
+    /// Starts a component, which should run until the cluster ends.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the node has ended.
+    pub fn start(&mut self, program: Program) -> Result<(), Error> {
+        self.node.start_program(program)
+    }
+
+    /// Waits until a component has said that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it has not within `limit`, or when any component ends.
+    pub async fn until_ready(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + limit;
+        while !self.ready.contains(name) {
+            let message = self.next(deadline, &format!("{name} not ready"), limit).await;
+            let message = message.map_err(|error| self.with_log(error, name))?;
+            self.note(message)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it fails or takes longer than `limit`, or when any component
+    /// ends.
+    pub async fn run(&mut self, program: Program, limit: Duration) -> Result<(), Error> {
+        let name = program.name.clone();
+        self.tasks.insert(name.clone(), None);
+        self.node.start_program(program)?;
+        let outcome = self.outcome(&name, limit).await?;
+        if outcome.success {
+            return Ok(());
+        }
+        Err(self.with_log(Error::component(&name, outcome.text), &name))
+    }
+
+    /// Asks a component to end and waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it has not within `limit`.
+    pub async fn stop(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
+        self.tasks.insert(name.to_owned(), None);
+        self.node.request(&Request::Stop { name: name.to_owned() })?;
+        self.outcome(name, limit).await.map(drop)
+    }
+
+    /// Waits for something outside of the node, but not longer than until a
+    /// component ends.
+    ///
+    /// # Errors
+    ///
+    /// Fails when `future` does or takes longer than `limit`, with `what` as the
+    /// description (`node not ready`), or when any component ends.
+    pub async fn during<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let deadline = Instant::now() + limit;
+        let mut future = std::pin::pin!(future);
+        loop {
+            tokio::select! {
+                done = &mut future => return done,
+                message = self.next(deadline, what, limit) => {
+                    let message = message?;
+                    self.note(message)?;
+                }
+            }
+        }
+    }
+
+    /// The next message, however long it takes. The end of a component is noted
+    /// but is no error.
+    pub async fn listen(&mut self) -> Message {
+        // The session itself holds a sender, so the channel never ends.
+        let message = self.messages.recv().await.unwrap_or(Message::Terminate);
+        if let Message::Event(event) = &message {
+            self.note_event(event);
+        }
+        message
+    }
+
+    async fn outcome(&mut self, name: &str, limit: Duration) -> Result<Outcome, Error> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(Some(outcome)) = self.tasks.get(name) {
+                return Ok(outcome.clone());
+            }
+            let message = self.next(deadline, &format!("{name} not done"), limit).await?;
+            self.note(message)?;
+        }
+    }
+
+    async fn next(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<Message, Error> {
+        match timeout_at(deadline, self.messages.recv()).await {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(Error::other("the node's messages have ended")),
+            Err(_) => Err(Error::deadline(what, limit)),
+        }
+    }
+
+    /// Notes a message while the cluster starts, when every end is an error.
+    fn note(&mut self, message: Message) -> Result<(), Error> {
+        let event = match message {
+            Message::Event(event) => event,
+            Message::NodeEnded { outcome } => return Err(Error::component("the node", outcome)),
+            Message::CallerGone => return Err(Error::other("the command that waited for the cluster was ended")),
+            Message::Terminate => return Err(Error::other("the cluster was ended while it started")),
+        };
+        self.note_event(&event);
+        match event {
+            Event::Failed { message } => Err(Error::other(message)),
+            Event::Ended { name, outcome, .. } if !self.tasks.contains_key(&name) => {
+                Err(self.with_log(Error::component(&name, outcome), &name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_event(&mut self, event: &Event) {
+        match event {
+            Event::Started { name, pid } if !self.tasks.contains_key(name) => {
+                let component = ComponentState { pid: *pid, ended: None };
+                self.components.insert(name.clone(), component);
+            }
+            Event::Ready { name } => {
+                self.ready.insert(name.clone());
+            }
+            Event::Ended { name, success, outcome } => {
+                if let Some(task) = self.tasks.get_mut(name) {
+                    *task = Some(Outcome {
+                        success: *success,
+                        text: outcome.clone(),
+                    });
+                } else if let Some(component) = self.components.get_mut(name) {
+                    component.ended = Some(outcome.clone());
+                }
+            }
+            Event::Started { .. } | Event::SetUp | Event::Failed { .. } => {}
+        }
+    }
+
+    fn with_log(&self, error: Error, name: &str) -> Error {
+        let log = self.folder.log(name);
+        error
+            .with_details(last_lines(&log, LOG_LINES))
+            .with_hint(format!("the whole log is `{}`", log.display()))
+    }
+}

@@ -1,0 +1,116 @@
+//! The files that a cluster's components read, written before any of them runs.
+
+use std::fs;
+use std::path::Path;
+
+use super::Order;
+use crate::components::{API_PORT, CONFIG, CONTAINERD, KUBERNETES, NODE_NAME, control_plane, kubelet};
+use crate::error::Error;
+use crate::kubeconfig;
+use crate::network::{Subnet, node_batch};
+use crate::node::init::LOGS;
+use crate::node::protocol::{Bind, NodeSpec};
+use crate::paths::StateFolder;
+use crate::pki::Pki;
+use crate::runtime::containerd;
+use crate::state::{State, replace};
+
+/// Writes certificates, kubeconfigs and configuration.
+///
+/// # Errors
+///
+/// Fails when the state folder can't be written.
+pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), Error> {
+    let folders = [
+        folder.config().join("cni"),
+        folder.logs(),
+        folder.data("etcd"),
+        folder.data("kubelet"),
+        folder.node("upper").join("etc"),
+    ];
+    for path in &folders {
+        fs::create_dir_all(path).map_err(|source| Error::path("make", path, source))?;
+    }
+    let pki = Pki::generate(NODE_NAME, subnet)?;
+    pki.write(&folder.pki())?;
+    write_kubeconfigs(folder, state, subnet, &pki)?;
+    write_node_files(&folder.node("upper").join("etc"), subnet, &state.id)?;
+    let gates = state.settings.gates;
+    let texts = [
+        ("audit-policy.json", control_plane::audit_policy()),
+        (
+            "kubelet.json",
+            kubelet::config(subnet, &state.cgroup_name(), gates.kubelet()),
+        ),
+        ("containerd.toml", containerd::config()),
+        ("cni/10-bridge.conflist", containerd::network_config()),
+        // Nothing answers there: a cluster has no DNS of its own.
+        ("resolv.conf", "nameserver 127.0.0.1\n".to_owned()),
+        ("network", node_batch(subnet)),
+    ];
+    for (name, text) in texts {
+        replace(&folder.config().join(name), text.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+fn write_kubeconfigs(folder: &StateFolder, state: &State, subnet: Subnet, pki: &Pki) -> Result<(), Error> {
+    let server = format!("https://{}:{API_PORT}", subnet.node());
+    let files = [
+        (folder.kubeconfig(), "admin", &pki.admin),
+        (folder.config().join(control_plane::KUBECONFIG), "admin", &pki.admin),
+        (folder.config().join(kubelet::KUBECONFIG), NODE_NAME, &pki.node),
+    ];
+    for (path, user, identity) in files {
+        let text = kubeconfig::render(state.name.as_str(), &server, &pki.authority.certificate, user, identity);
+        replace(&path, text.as_bytes(), 0o600)?;
+    }
+    Ok(())
+}
+
+/// Files that lie over those of the node's tree.
+fn write_node_files(etc: &Path, subnet: Subnet, id: &str) -> Result<(), Error> {
+    let files = [
+        (
+            "hosts",
+            format!("127.0.0.1 localhost\n{} {NODE_NAME}\n", subnet.node()),
+        ),
+        ("hostname", format!("{NODE_NAME}\n")),
+        ("resolv.conf", "nameserver 127.0.0.1\n".to_owned()),
+        // machine-id(5): 32 hexadecimal digits.
+        ("machine-id", format!("{id:0<32}\n")),
+    ];
+    for (name, text) in files {
+        let path = etc.join(name);
+        fs::write(&path, text).map_err(|source| Error::path("write", &path, source))?;
+    }
+    Ok(())
+}
+
+/// What the node is made of.
+pub fn node_spec(folder: &StateFolder, state: &State, order: &Order) -> NodeSpec {
+    let bind = |source: &Path, target: &str, read_only: bool| Bind {
+        source: source.to_owned(),
+        target: target.into(),
+        read_only,
+    };
+    NodeSpec {
+        hostname: NODE_NAME.to_owned(),
+        root: folder.node("root"),
+        lower: order.node_tree.clone(),
+        upper: folder.node("upper"),
+        work: folder.node("work"),
+        binds: vec![
+            bind(&folder.config(), CONFIG, true),
+            bind(&folder.logs(), LOGS, false),
+            bind(&order.kubernetes, KUBERNETES, true),
+            bind(&order.containerd, CONTAINERD, true),
+            // Overlay can't hold overlay: what containers write is on the disk.
+            bind(&folder.data("containerd"), containerd::ROOT, false),
+            bind(&folder.data("kubelet"), kubelet::DATA, false),
+            bind(&folder.data("etcd"), control_plane::ETCD_DATA, false),
+        ],
+        hierarchies: state.hierarchies.clone(),
+        cgroup: state.cgroup.clone(),
+    }
+}

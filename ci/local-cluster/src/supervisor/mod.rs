@@ -1,0 +1,166 @@
+//! The process that owns a cluster: it acquires everything, watches over it and
+//! gives it back. If it is killed, the kernel ends the node, and the state file
+//! says what is left.
+
+mod files;
+pub mod report;
+mod start;
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::console;
+use crate::error::Error;
+use crate::network::Claim;
+use crate::node::session::{Message, Session};
+use crate::paths::StateFolder;
+use crate::state::{Phase, State};
+use crate::teardown;
+use report::Report;
+
+/// What `up` tells the supervisor, as one line on its stdin.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// The state folder of the cluster.
+    pub folder: PathBuf,
+    /// The programs of Kubernetes.
+    pub kubernetes: PathBuf,
+    /// The programs of containerd.
+    pub containerd: PathBuf,
+    /// The node's root file system.
+    pub node_tree: PathBuf,
+    /// containerd's data with the images in it.
+    pub containerd_seed: PathBuf,
+}
+
+/// Runs as a supervisor until the cluster ends.
+///
+/// # Errors
+///
+/// Fails when the cluster can't be started or given back. `up` has heard of a
+/// failed start by then.
+pub fn run() -> Result<(), Error> {
+    // Out of the terminal's session: its signals are for `up` only.
+    nix::unistd::setsid().map_err(|errno| Error::io("start", "a session", errno))?;
+    let Some(order) = read_order()? else {
+        // `up` ended before it could write this process down.
+        return Ok(());
+    };
+    let folder = StateFolder::at(order.folder.clone());
+    let Some(state) = State::read(&folder)? else {
+        return Err(Error::other("the cluster has no state file"));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::io("start", "the event loop", source))?;
+    runtime.block_on(Supervisor::new(folder, state).run(&order))
+}
+
+/// The owner of a cluster.
+struct Supervisor {
+    folder: StateFolder,
+    state: State,
+    /// Held until the end, so that no other cluster takes the subnet.
+    claim: Option<Claim>,
+}
+
+impl Supervisor {
+    fn new(folder: StateFolder, state: State) -> Self {
+        Self {
+            folder,
+            state,
+            claim: None,
+        }
+    }
+
+    async fn run(mut self, order: &Order) -> Result<(), Error> {
+        match self.start(order).await {
+            Ok(session) => {
+                self.state.phase = Phase::Ready;
+                self.save()?;
+                report::send(&Report::Ready);
+                report::hang_up();
+                self.watch(session).await;
+                teardown::release(&self.state)
+            }
+            Err(error) => {
+                let released = teardown::release(&self.state);
+                self.state.phase = Phase::Failed;
+                self.state.failure = Some(error.to_failure());
+                self.save()?;
+                report::send(&Report::Failed {
+                    failure: error.to_failure(),
+                });
+                released
+            }
+        }
+    }
+
+    /// Watches over a running cluster until it is to end.
+    async fn watch(&mut self, mut session: Session) {
+        loop {
+            let message = session.listen().await;
+            self.state.components.clone_from(session.components());
+            match message {
+                Message::Terminate => return,
+                Message::NodeEnded { outcome } => {
+                    console::progress(format_args!("the node ended with {outcome}"));
+                    return;
+                }
+                // `up` is done: its end means nothing any more.
+                Message::CallerGone => {}
+                Message::Event(event) => {
+                    console::progress(format_args!("{event:?}"));
+                    if let Err(error) = self.save() {
+                        console::error(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        self.state.write(&self.folder)
+    }
+}
+
+fn read_order() -> Result<Option<Order>, Error> {
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .map_err(|source| Error::io("read", "stdin", source))?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_str(&line)
+        .map(Some)
+        .map_err(|error| Error::usage(format!("`supervise` is started by `up` only: {error}")))
+}
+
+/// Makes the end of `up` and SIGTERM heard in the session.
+fn listen_to_the_host(sender: &UnboundedSender<Message>) -> Result<(), Error> {
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|source| Error::io("watch", "for SIGTERM", source))?;
+    let on_signal = sender.clone();
+    tokio::spawn(async move {
+        terminate.recv().await;
+        let _ = on_signal.send(Message::Terminate);
+    });
+    let on_end = sender.clone();
+    // A thread of its own, because a pipe on stdin can only be read by blocking.
+    thread::Builder::new()
+        .name("caller".to_owned())
+        .spawn(move || {
+            let _ = io::stdin().read_to_end(&mut Vec::new());
+            let _ = on_end.send(Message::CallerGone);
+        })
+        .map(drop)
+        .map_err(|source| Error::io("start", "a thread", source))
+}

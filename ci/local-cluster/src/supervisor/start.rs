@@ -1,0 +1,120 @@
+//! The start of a cluster, step by step.
+
+use std::time::Duration;
+
+use super::report::{self, Report};
+use super::{Order, Supervisor, files, listen_to_the_host};
+use crate::artifacts::seed;
+use crate::cgroup;
+use crate::client::{Admin, Server};
+use crate::components::{CONFIG, control_plane, kubelet};
+use crate::error::Error;
+use crate::network::{self, Claim, Subnet};
+use crate::node::protocol::Program;
+use crate::node::session::Session;
+use crate::runtime::containerd;
+
+/// How long a component may take to say that it is ready. On an idle machine it
+/// is seconds; a busy one may be ten times as slow.
+const COMPONENT: Duration = Duration::from_secs(60);
+
+/// How long the node may take from the kubelet's start until it is ready.
+const NODE: Duration = Duration::from_secs(90);
+
+/// How long a command in the node may take.
+const COMMAND: Duration = Duration::from_secs(20);
+
+impl Supervisor {
+    /// Acquires everything and starts every component.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a step does. What was acquired until then is in the state.
+    pub(super) async fn start(&mut self, order: &Order) -> Result<Session, Error> {
+        // The session first: from here on the end of `up` is heard.
+        let mut session = Session::open(&self.folder)?;
+        listen_to_the_host(&session.sender())?;
+        let started = self.start_in(&mut session, order).await;
+        self.state.components.clone_from(session.components());
+        started.map(|()| session)
+    }
+
+    async fn start_in(&mut self, session: &mut Session, order: &Order) -> Result<(), Error> {
+        let subnet = self.acquire(session)?;
+        // The image store is copied while the control plane starts.
+        let target = self.folder.data("containerd");
+        std::fs::create_dir_all(&target).map_err(|source| Error::path("make", &target, source))?;
+        let source = order.containerd_seed.clone();
+        let planting = tokio::task::spawn_blocking(move || seed::plant(&source, &target));
+
+        files::write(&self.folder, &self.state, subnet)?;
+        session
+            .set_up(files::node_spec(&self.folder, &self.state, order))
+            .await?;
+        self.connect(session, subnet).await?;
+
+        step("starting the control plane");
+        session.start(control_plane::etcd())?;
+        session.until_ready("etcd", COMPONENT).await?;
+        let gates = self.state.settings.gates;
+        session.start(control_plane::apiserver(subnet, gates.apiserver()))?;
+        let planted = async { planting.await.map_err(|error| Error::other(error.to_string()))? };
+        session.during("images not copied", COMPONENT, planted).await?;
+        session.start(containerd::program())?;
+        session.until_ready("kube-apiserver", COMPONENT).await?;
+        let admin = Admin::from_kubeconfig(&self.folder.kubeconfig()).await?;
+        let ready = admin.healthy(Server::Apiserver, subnet);
+        session.during("kube-apiserver not ready", COMPONENT, ready).await?;
+        session.start(control_plane::controller_manager(subnet))?;
+        session.start(control_plane::scheduler(subnet))?;
+
+        step("starting the node");
+        session.until_ready("containerd", COMPONENT).await?;
+        session.start(kubelet::program(subnet))?;
+        let ready = await_cluster(&admin, subnet);
+        session.during("node not ready", NODE, ready).await
+    }
+
+    /// Takes names and addresses, writes them down, and only then makes what
+    /// they stand for.
+    fn acquire(&mut self, session: &Session) -> Result<Subnet, Error> {
+        self.state.node = Some(session.node());
+        let claim = Claim::first_free()?;
+        let subnet = claim.subnet();
+        self.claim = Some(claim);
+        self.state.subnet = Some(subnet);
+        self.state.interface = Some(self.state.interface_name());
+        let group = self.state.cgroup_name();
+        self.state.cgroup = Some(group.clone());
+        self.save()?;
+        cgroup::create(&self.state.hierarchies, &group)?;
+        Ok(subnet)
+    }
+
+    async fn connect(&self, session: &mut Session, subnet: Subnet) -> Result<(), Error> {
+        network::connect(&self.state.interface_name(), subnet, session.node().pid)?;
+        let program = Program {
+            name: "network".to_owned(),
+            command: vec!["ip".to_owned(), "-batch".to_owned(), format!("{CONFIG}/network")],
+            notifies: false,
+        };
+        session.run(program, COMMAND).await
+    }
+}
+
+/// Waits for everything that the first pod needs.
+async fn await_cluster(admin: &Admin, subnet: Subnet) -> Result<(), Error> {
+    admin.create_runtime_class().await?;
+    tokio::try_join!(
+        admin.healthy(Server::ControllerManager, subnet),
+        admin.healthy(Server::Scheduler, subnet),
+        admin.healthy(Server::Kubelet, subnet),
+        admin.node_ready(),
+        admin.default_service_account(),
+    )?;
+    Ok(())
+}
+
+fn step(text: &str) {
+    report::send(&Report::Step { text: text.to_owned() });
+}
