@@ -138,7 +138,7 @@ struct Command<'a> {
     /// The pod's name.
     pod: &'a str,
     /// Program and arguments.
-    command: &'a [String],
+    argv: &'a [String],
     /// The exit code.
     exit_code: i32,
     /// How long it took, in milliseconds.
@@ -235,7 +235,7 @@ fn case(report: &CaseReport) -> Case<'_> {
             .iter()
             .map(|command| Command {
                 pod: &command.pod,
-                command: &command.command,
+                argv: &command.command,
                 exit_code: command.exit_code,
                 duration_ms: command.duration_ms,
                 stdout: shows_output.then_some(command.stdout.as_str()),

@@ -1,5 +1,7 @@
 //! The reports: what people and other programs get to read of a run.
 
+#![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
+
 mod consumers;
 mod formats;
 mod properties;
