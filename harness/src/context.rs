@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Error as KubeError,
-    api::PostParams,
-};
+use kube::{Api, Error as KubeError, api::PostParams};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
@@ -66,7 +63,10 @@ impl Context {
         for check in &workload.truth {
             self.record(check.clone());
         }
-        Ok(PodHandle { workload, context: self.clone() })
+        Ok(PodHandle {
+            workload,
+            context: self.clone(),
+        })
     }
 
     /// What was read about the cluster.
@@ -90,14 +90,24 @@ impl Context {
     ///
     /// Anything but an answer: a refusal is an answer.
     pub async fn dry_run(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or(self.sandbox.namespace());
+        let namespace = pod
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or(self.sandbox.namespace());
         let api: Api<Pod> = Api::namespaced(self.sandbox.user().clone(), namespace);
-        let params = PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) };
+        let params = PostParams {
+            dry_run: true,
+            field_manager: Some("nestcheck".to_owned()),
+        };
         let answer = self.sandbox.as_granted(|| api.create(&params, pod));
         match tokio::time::timeout(API_DEADLINE, answer).await {
             Ok(Ok(pod)) => Ok(Ok(pod)),
             Ok(Err(KubeError::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
-                Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
+                Ok(Err(Refusal {
+                    code: status.code,
+                    message: one_line(&status.message),
+                }))
             }
             Ok(Err(error)) => Err(describe("dry-run the creation of a pod", &error).into()),
             Err(_elapsed) => Err(Failure::harness(format!(
@@ -130,8 +140,12 @@ impl Context {
     ) -> CaseResult {
         let observed = redact::clean(observed.into().as_bytes(), 1024);
         let check = truth::check(name, expected, observed, holds);
-        let failure = (!holds)
-            .then(|| Failure::product(format!("{name}: expected {expected}, observed {}", check.observed)));
+        let failure = (!holds).then(|| {
+            Failure::product(format!(
+                "{name}: expected {expected}, observed {}",
+                check.observed
+            ))
+        });
         self.record(check);
         failure.map_or(Ok(()), Err)
     }
@@ -142,11 +156,19 @@ impl Context {
     ///
     /// It is another one.
     pub fn check_equal(&self, name: &str, expected: &str, observed: &str) -> CaseResult {
-        self.check(name, &format!("`{expected}`"), format!("`{observed}`"), expected == observed)
+        self.check(
+            name,
+            &format!("`{expected}`"),
+            format!("`{observed}`"),
+            expected == observed,
+        )
     }
 
     fn record(&self, check: TruthCheck) {
-        self.emit(EventKind::TruthChecked { id: self.id.to_owned(), check });
+        self.emit(EventKind::TruthChecked {
+            id: self.id.to_owned(),
+            check,
+        });
     }
 
     fn emit(&self, event: EventKind) {
@@ -195,19 +217,20 @@ impl PodHandle {
     /// see [`Output::exits`].
     pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
         let output = self.workload.run(command).await?;
-        self.context.emit(EventKind::CommandFinished(CommandFinished {
-            id: self.context.id.to_owned(),
-            pod: self.name(),
-            command: command
-                .arguments()
-                .iter()
-                .map(|argument| redact::clean(argument.as_bytes(), 4096))
-                .collect(),
-            exit_code: output.exit_code,
-            duration_ms: u64::try_from(output.duration.as_millis()).unwrap_or(u64::MAX),
-            stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),
-            stderr: redact::clean(&output.stderr, redact::STREAM_LIMIT),
-        }));
+        self.context
+            .emit(EventKind::CommandFinished(CommandFinished {
+                id: self.context.id.to_owned(),
+                pod: self.name(),
+                command: command
+                    .arguments()
+                    .iter()
+                    .map(|argument| redact::clean(argument.as_bytes(), 4096))
+                    .collect(),
+                exit_code: output.exit_code,
+                duration_ms: u64::try_from(output.duration.as_millis()).unwrap_or(u64::MAX),
+                stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),
+                stderr: redact::clean(&output.stderr, redact::STREAM_LIMIT),
+            }));
         Ok(output)
     }
 
@@ -219,6 +242,27 @@ impl PodHandle {
     /// As [`Self::run`], or another exit code than 0.
     pub async fn output(&self, command: &Command) -> Result<String, Failure> {
         Ok(self.run(command).await?.exits(0)?.text())
+    }
+
+    /// Does a preparation of the pod once, however many cases ask for it; the others wait. Its
+    /// commands are recorded with the case that came first.
+    ///
+    /// # Errors
+    ///
+    /// The preparation's failure; the next case that asks tries again.
+    pub async fn once<Fut>(
+        &self,
+        name: &'static str,
+        prepare: impl FnOnce() -> Fut + Send,
+    ) -> Result<String, Failure>
+    where
+        Fut: Future<Output = Result<String, Failure>> + Send,
+    {
+        self.workload
+            .preparation(name)
+            .get_or_try_init(prepare)
+            .await
+            .cloned()
     }
 
     /// Runs the probe in the pod and reads what it says.
@@ -242,6 +286,9 @@ impl PodHandle {
 /// Text that is not the probe's.
 pub fn parse_probe<T: serde::de::DeserializeOwned>(output: &Output) -> Result<T, Failure> {
     serde_json::from_slice(&output.stdout).map_err(|error| {
-        Failure::harness(format!("failed to understand `{}`: {error}", output.command))
+        Failure::harness(format!(
+            "failed to understand `{}`: {error}",
+            output.command
+        ))
     })
 }

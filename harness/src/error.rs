@@ -49,7 +49,11 @@ impl Error {
     }
 
     fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
-        Self { kind, message: one_line(&message.to_string()), hint: None }
+        Self {
+            kind,
+            message: one_line(&message.to_string()),
+            hint: None,
+        }
     }
 
     /// Adds what the reader can do.

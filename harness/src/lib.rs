@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod facts;
+pub mod folder;
 pub mod manifest;
 pub mod outcome;
 pub mod plan;

@@ -23,8 +23,7 @@ pub fn parse<T: Serialize + DeserializeOwned>(file: &str, text: &str) -> Result<
         Error::usage(format!("failed to read manifest `{file}`: {problem}"))
             .with_hint("`kubectl explain` shows the fields that exist")
     };
-    let source: Value =
-        serde_yaml::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    let source: Value = serde_yaml::from_str(text).map_err(|error| malformed(error.to_string()))?;
     // Read from the text rather than from the value: only then an error has its line.
     let object: T = serde_yaml::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let kept = serde_yaml::to_value(&object).map_err(|error| malformed(error.to_string()))?;
@@ -55,8 +54,11 @@ fn lost_field(source: &Value, kept: &Value, path: &str) -> Option<String> {
             .filter(|(_, value)| !value.is_null())
             .find_map(|(key, value)| {
                 let name = key.as_str().unwrap_or("?");
-                let path =
-                    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                let path = if path.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{path}.{name}")
+                };
                 match kept.get(key) {
                     Some(kept) => lost_field(value, kept, &path),
                     None if is_empty(value) => None,
@@ -86,13 +88,15 @@ fn is_empty(value: &Value) -> bool {
 /// The line, from 1, on which the last name of a field's path first stands as a key.
 fn line_of(text: &str, field: &str) -> Option<usize> {
     let name = field.rsplit('.').next()?.split('[').next()?;
-    text.lines().position(|line| {
-        line.trim_start_matches([' ', '-', '{']).strip_prefix(name).is_some_and(|rest| {
-            rest.trim_start().starts_with(':')
-        }) || line.contains(&format!("{{{name}:"))
-            || line.contains(&format!(" {name}:"))
-    })
-    .map(|index| index + 1)
+    text.lines()
+        .position(|line| {
+            line.trim_start_matches([' ', '-', '{'])
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.trim_start().starts_with(':'))
+                || line.contains(&format!("{{{name}:"))
+                || line.contains(&format!(" {name}:"))
+        })
+        .map(|index| index + 1)
 }
 
 #[cfg(test)]
@@ -114,14 +118,24 @@ mod tests {
     #[test]
     fn a_field_of_the_wrong_type_is_named_with_its_line() {
         let text = "apiVersion: v1\nkind: Pod\nspec:\n  hostUsers: maybe\n  containers: []\n";
-        let message = parse::<Pod>("pods/x.yaml", text).expect_err("not a boolean").to_string();
-        assert!(message.contains("hostUsers") && message.contains("line 4"), "{message}");
+        let message = parse::<Pod>("pods/x.yaml", text)
+            .expect_err("not a boolean")
+            .to_string();
+        assert!(
+            message.contains("hostUsers") && message.contains("line 4"),
+            "{message}"
+        );
     }
 
     #[test]
     fn text_that_is_not_yaml_is_refused_with_its_line() {
-        let message = parse::<Pod>("pods/x.yaml", "a: [\n").expect_err("torn").to_string();
-        assert!(message.contains("pods/x.yaml") && message.contains("line"), "{message}");
+        let message = parse::<Pod>("pods/x.yaml", "a: [\n")
+            .expect_err("torn")
+            .to_string();
+        assert!(
+            message.contains("pods/x.yaml") && message.contains("line"),
+            "{message}"
+        );
     }
 
     #[test]

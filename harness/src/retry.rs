@@ -35,7 +35,10 @@ where
             return Err(error);
         };
         let pause = next.max(at_least);
-        tracing::debug!(pause_ms = pause.as_millis(), "the server asked to try again");
+        tracing::debug!(
+            pause_ms = pause.as_millis(),
+            "the server asked to try again"
+        );
         tokio::time::sleep(pause).await;
     }
 }

@@ -1,1 +1,82 @@
-//! Placeholder.
+//! The conformance cases of nestcheck, and its command.
+//!
+//! A case reads as prose; what it needs to say so is in [`toolbox`].
+
+pub mod command;
+mod suite;
+pub mod toolbox;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use harness::case::Case;
+
+/// Every case, in the order in which they are listed and begun: the longest first, so that none
+/// of them is left alone at the end.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    [
+        suite::compose::CASES,
+        suite::podman::CASES,
+        suite::root::CASES,
+        suite::identity::CASES,
+        suite::isolation::CASES,
+        suite::admission::CASES,
+        suite::gate::CASES,
+    ]
+    .concat()
+}
+
+/// A new id for a run: eight characters that are good in the names of Kubernetes objects.
+#[must_use]
+pub fn run_id() -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    // The standard library seeds each hasher with random keys; no other source is needed.
+    let mut random = RandomState::new().build_hasher().finish();
+    (0..8)
+        .map(|_| {
+            let character = ALPHABET[(random % 32) as usize];
+            random /= 32;
+            char::from(character)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_and_names_are_unique() {
+        let cases = cases();
+        let ids: BTreeSet<_> = cases.iter().map(|case| case.id).collect();
+        let paths: BTreeSet<_> = cases.iter().map(Case::path).collect();
+        assert_eq!((ids.len(), paths.len()), (cases.len(), cases.len()));
+        assert!(cases.len() >= 30, "{} cases", cases.len());
+    }
+
+    #[test]
+    fn every_case_has_a_sentence_and_an_id_of_its_suite() {
+        let prefixes = [
+            ("admission", "ADM-"),
+            ("compose", "CMP-"),
+            ("gate", "GATE-"),
+            ("identity", "ID-"),
+            ("isolation", "ISO-"),
+            ("podman", "POD-"),
+            ("root", "ROOT-"),
+        ];
+        for case in cases() {
+            assert!(
+                case.title.len() > 20 && !case.title.ends_with('.'),
+                "{case:?}"
+            );
+            let prefix = prefixes.iter().find(|(suite, _)| *suite == case.suite);
+            assert!(
+                prefix.is_some_and(|(_, prefix)| case.id.starts_with(prefix)),
+                "{case:?}"
+            );
+        }
+    }
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `nestcheck` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    suites::command::main()
+}

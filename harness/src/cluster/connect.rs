@@ -35,7 +35,10 @@ impl Cluster {
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
         let kubeconfig = read_kubeconfig(options.kubeconfig.as_deref())?;
         let known = known_contexts(&kubeconfig);
-        let selected = KubeConfigOptions { context: options.context.clone(), ..Default::default() };
+        let selected = KubeConfigOptions {
+            context: options.context.clone(),
+            ..Default::default()
+        };
         let config = Config::from_custom_kubeconfig(kubeconfig, &selected)
             .await
             .map_err(|error| explain_config(&error, options, &known))?;
@@ -51,7 +54,9 @@ impl Cluster {
         // Our own retries have a deadline and show in the log; the client's may take 1000 s.
         config.default_retry = false;
         let agent = concat!("nestcheck/", env!("CARGO_PKG_VERSION"));
-        config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
+        config
+            .headers
+            .push((USER_AGENT, HeaderValue::from_static(agent)));
         let admin = client_of(config.clone())?;
         Ok(Self { config, admin })
     }
@@ -65,7 +70,11 @@ impl Cluster {
     /// The API server's address, for messages.
     #[must_use]
     pub fn server(&self) -> String {
-        self.config.cluster_url.to_string().trim_end_matches('/').to_owned()
+        self.config
+            .cluster_url
+            .to_string()
+            .trim_end_matches('/')
+            .to_owned()
     }
 
     /// A client for the same server that presents a bearer token and nothing of the
@@ -76,7 +85,10 @@ impl Cluster {
     /// A certificate authority that can't be used.
     pub fn as_token(&self, token: String) -> Result<Client> {
         let mut config = self.config.clone();
-        config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
+        config.auth_info = AuthInfo {
+            token: Some(token.into()),
+            ..AuthInfo::default()
+        };
         client_of(config)
     }
 }
@@ -100,34 +112,40 @@ fn read_kubeconfig(path: Option<&Path>) -> Result<Kubeconfig> {
 fn explain_file(error: &KubeconfigError, place: &str) -> Error {
     let (what, hint) = match error {
         KubeconfigError::ReadConfig(cause, path) => {
-            return Error::usage(format!("failed to read kubeconfig `{}`: {cause}", path.display()))
-                .with_hint("give a readable file with `--kubeconfig FILE`");
+            return Error::usage(format!(
+                "failed to read kubeconfig `{}`: {cause}",
+                path.display()
+            ))
+            .with_hint("give a readable file with `--kubeconfig FILE`");
         }
-        KubeconfigError::FindPath => {
-            ("no kubeconfig found".to_owned(), "give one with `--kubeconfig FILE`")
-        }
+        KubeconfigError::FindPath => (
+            "no kubeconfig found".to_owned(),
+            "give one with `--kubeconfig FILE`",
+        ),
         other => (chain(other), "check that the file is a kubeconfig in YAML"),
     };
     Error::usage(format!("failed to parse kubeconfig {place}: {what}")).with_hint(hint)
 }
 
 fn known_contexts(kubeconfig: &Kubeconfig) -> String {
-    let names: Vec<_> =
-        kubeconfig.contexts.iter().map(|context| format!("`{}`", context.name)).collect();
+    let names: Vec<_> = kubeconfig
+        .contexts
+        .iter()
+        .map(|context| format!("`{}`", context.name))
+        .collect();
     names.join(", ")
 }
 
 fn explain_config(error: &KubeconfigError, options: &ConnectOptions, known: &str) -> Error {
     match (error, &options.context) {
-        (KubeconfigError::LoadContext(name), _) => {
-            Error::usage(format!("the kubeconfig has no context `{name}`")).with_hint(
-                if known.is_empty() {
-                    "the kubeconfig has no contexts at all".to_owned()
-                } else {
-                    format!("its contexts are {known}")
-                },
-            )
-        }
+        (KubeconfigError::LoadContext(name), _) => Error::usage(format!(
+            "the kubeconfig has no context `{name}`"
+        ))
+        .with_hint(if known.is_empty() {
+            "the kubeconfig has no contexts at all".to_owned()
+        } else {
+            format!("its contexts are {known}")
+        }),
         (KubeconfigError::CurrentContextNotSet, _) => {
             Error::usage("the kubeconfig names no current context")
                 .with_hint("choose one with `--context NAME`")

@@ -1,5 +1,6 @@
 //! Reads the facts: all requests at once, nothing written.
 
+use futures::FutureExt as _;
 use http::Request;
 use k8s_openapi::{
     api::{
@@ -41,12 +42,14 @@ pub async fn gather(cluster: &Cluster) -> Result<Facts> {
     // One request that fails for every caller who is not let in, before the others fan out.
     let groups: APIGroupList = call("reach the cluster", || get(client, "/apis")).await?;
     let (version, server_metrics, host_users, proc_mount, nodes, runtime_classes) = tokio::join!(
-        call("read the cluster's version", || get::<Info>(client, "/version")),
-        text(client, "/metrics"),
-        dry_run(client, pod_with(None)),
-        dry_run(client, pod_with(Some("Unmasked"))),
-        read_nodes(client),
-        read_runtime_classes(client),
+        call("read the cluster's version", || get::<Info>(
+            client, "/version"
+        )),
+        text(client, "/metrics").boxed(),
+        dry_run(client, pod_with(None)).boxed(),
+        dry_run(client, pod_with(Some("Unmasked"))).boxed(),
+        read_nodes(client).boxed(),
+        read_runtime_classes(client).boxed(),
     );
     let nodes = nodes.unwrap_or_else(|error| Fact::unknown(reason(&error)));
     let device_route = device_route(&nodes, runtime_classes);
@@ -75,11 +78,17 @@ async fn text(client: &Client, path: &str) -> Result<String, String> {
 }
 
 fn get_request(path: &str) -> Result<Request<Vec<u8>>, KubeError> {
-    Request::get(path).body(Vec::new()).map_err(KubeError::HttpError)
+    Request::get(path)
+        .body(Vec::new())
+        .map_err(KubeError::HttpError)
 }
 
 fn parse_version(info: &Info) -> KubernetesVersion {
-    let digits: String = info.minor.chars().take_while(char::is_ascii_digit).collect();
+    let digits: String = info
+        .minor
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
     KubernetesVersion {
         minor: digits.parse().unwrap_or_default(),
         full: info.git_version.clone(),
@@ -126,7 +135,10 @@ fn pod_with(proc_mount: Option<&str>) -> Pod {
 /// Creates the pod as a dry run and returns what the server would have stored, or its refusal.
 async fn dry_run(client: &Client, pod: Pod) -> Result<Result<Pod, String>, String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), DRY_RUN_NAMESPACE);
-    let params = PostParams { dry_run: true, field_manager: None };
+    let params = PostParams {
+        dry_run: true,
+        field_manager: None,
+    };
     match api.create(&params, &pod).await {
         Ok(pod) => Ok(Ok(pod)),
         Err(KubeError::Api(status)) if status.code == 422 => Ok(Err(one_line(&status.message))),
@@ -138,9 +150,10 @@ const DRY_RUN: &str = "dry-run create, read back";
 
 fn keeps_host_users(answer: Result<Result<Pod, String>, String>) -> Fact<bool> {
     match answer {
-        Ok(Ok(pod)) => {
-            Fact::known(pod.spec.and_then(|spec| spec.host_users) == Some(false), DRY_RUN)
-        }
+        Ok(Ok(pod)) => Fact::known(
+            pod.spec.and_then(|spec| spec.host_users) == Some(false),
+            DRY_RUN,
+        ),
         Ok(Err(refusal)) => Fact::unknown(format!("dry-run create of a pod: {refusal}")),
         Err(reason) => Fact::unknown(reason),
     }
@@ -185,10 +198,15 @@ async fn read_nodes(client: &Client) -> Result<Fact<Vec<Node>>, KubeError> {
 }
 
 fn is_schedulable(node: &NodeObject) -> bool {
-    let unschedulable =
-        node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default();
-    let windows =
-        node.labels().get("kubernetes.io/os").is_some_and(|system| system != "linux");
+    let unschedulable = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.unschedulable)
+        .unwrap_or_default();
+    let windows = node
+        .labels()
+        .get("kubernetes.io/os")
+        .is_some_and(|system| system != "linux");
     !unschedulable && !windows
 }
 
@@ -199,11 +217,10 @@ fn read_node(node: &NodeObject, kubelet_metrics: &Result<String, String>) -> Nod
     let default = handlers
         .into_iter()
         .find(|handler| handler.name.as_deref().unwrap_or_default().is_empty());
-    let user_namespaces =
-        match default.and_then(|handler| handler.features?.user_namespaces) {
-            Some(able) => Fact::known(able, "node status `runtimeHandlers`"),
-            None => Fact::unknown("the node's status lists no features of its runtime handlers"),
-        };
+    let user_namespaces = match default.and_then(|handler| handler.features?.user_namespaces) {
+        Some(able) => Fact::known(able, "node status `runtimeHandlers`"),
+        None => Fact::unknown("the node's status lists no features of its runtime handlers"),
+    };
     let kubelet_gate = match kubelet_metrics {
         Ok(page) => match metrics::gate(page, Gate::UserNamespacesSupport) {
             Some(on) => Fact::known(on, "kubelet metric `kubernetes_feature_enabled`"),
@@ -234,7 +251,9 @@ fn device_route(
 ) -> Fact<Option<DeviceRoute>> {
     if let Fact::Known { value: nodes, .. } = nodes
         && !nodes.is_empty()
-        && nodes.iter().all(|node| node.runtime.starts_with("cri-o://"))
+        && nodes
+            .iter()
+            .all(|node| node.runtime.starts_with("cri-o://"))
     {
         return Fact::known(Some(DeviceRoute::Annotation), "node status `nodeInfo`");
     }
@@ -268,8 +287,13 @@ mod tests {
     use super::*;
 
     fn groups(names: &[&str]) -> APIGroupList {
-        let group = |name: &&str| APIGroup { name: (*name).to_owned(), ..APIGroup::default() };
-        APIGroupList { groups: names.iter().map(group).collect() }
+        let group = |name: &&str| APIGroup {
+            name: (*name).to_owned(),
+            ..APIGroup::default()
+        };
+        APIGroupList {
+            groups: names.iter().map(group).collect(),
+        }
     }
 
     #[test]
@@ -283,22 +307,41 @@ mod tests {
 
     #[test]
     fn a_dropped_field_is_told_from_a_kept_one() {
-        assert_eq!(keeps_host_users(Ok(Ok(pod_with(None)))).value(), Some(&true));
-        assert_eq!(keeps_host_users(Ok(Ok(Pod::default()))).value(), Some(&false));
-        assert_eq!(keeps_proc_mount(Ok(Ok(pod_with(Some("Unmasked"))))).value(), Some(&true));
-        assert_eq!(keeps_proc_mount(Ok(Ok(pod_with(Some("Default"))))).value(), Some(&false));
+        assert_eq!(
+            keeps_host_users(Ok(Ok(pod_with(None)))).value(),
+            Some(&true)
+        );
+        assert_eq!(
+            keeps_host_users(Ok(Ok(Pod::default()))).value(),
+            Some(&false)
+        );
+        assert_eq!(
+            keeps_proc_mount(Ok(Ok(pod_with(Some("Unmasked"))))).value(),
+            Some(&true)
+        );
+        assert_eq!(
+            keeps_proc_mount(Ok(Ok(pod_with(Some("Default"))))).value(),
+            Some(&false)
+        );
     }
 
     #[test]
     fn what_could_not_be_read_is_unknown_and_never_false() {
         assert_eq!(keeps_host_users(Err("403".into())).value(), None);
         assert_eq!(keeps_proc_mount(Ok(Err("refused".into()))).value(), None);
-        assert_eq!(listed(&Err("403".into()), Gate::ProcMountType).value(), None);
+        assert_eq!(
+            listed(&Err("403".into()), Gate::ProcMountType).value(),
+            None
+        );
     }
 
     #[test]
     fn a_minor_version_may_carry_a_plus() {
-        let info = Info { minor: "32+".into(), git_version: "v1.32.5".into(), ..Info::default() };
+        let info = Info {
+            minor: "32+".into(),
+            git_version: "v1.32.5".into(),
+            ..Info::default()
+        };
         assert_eq!(parse_version(&info).minor, 32);
     }
 }

@@ -42,12 +42,12 @@ impl Command {
 
     /// A script for the image's `sh`, with arguments as `$1`, `$2` and so on; the first failing
     /// command ends it.
-    pub fn shell<S: Into<String>>(
-        script: &str,
-        arguments: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn shell<S: Into<String>>(script: &str, arguments: impl IntoIterator<Item = S>) -> Self {
         let head = ["sh", "-euc", script, "sh"].map(str::to_owned);
-        Self::new(head.into_iter().chain(arguments.into_iter().map(Into::into)))
+        Self::new(
+            head.into_iter()
+                .chain(arguments.into_iter().map(Into::into)),
+        )
     }
 
     /// Runs in this container instead of the first one.
@@ -109,7 +109,11 @@ impl Output {
         if self.exit_code == expected {
             return Ok(self);
         }
-        let written = if self.stderr.is_empty() { &self.stdout } else { &self.stderr };
+        let written = if self.stderr.is_empty() {
+            &self.stdout
+        } else {
+            &self.stderr
+        };
         let written = redact::clean(written, redact::STREAM_LIMIT);
         let message = format!(
             "`{}` exited with {}, expected {expected}: {}",
@@ -146,10 +150,17 @@ impl Output {
 
 /// The end of an output, on one line: that is where programs name the reason.
 fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let tail = lines.len().saturating_sub(4);
     let text = lines[tail..].join(" | ");
-    if text.is_empty() { "it wrote nothing".to_owned() } else { redact::bound(&text, 600) }
+    if text.is_empty() {
+        "it wrote nothing".to_owned()
+    } else {
+        redact::bound(&text, 600)
+    }
 }
 
 /// Runs a command in a pod.
@@ -172,7 +183,11 @@ pub(super) async fn run(api: &Api<Pod>, pod: &str, command: &Command) -> Result<
         command: command.display(),
         exit_code: exit_code(&status).ok_or_else(|| {
             let message = status.message.clone().unwrap_or_default();
-            Failure::harness(format!("failed to run `{}`: {}", command.display(), one_line(&message)))
+            Failure::harness(format!(
+                "failed to run `{}`: {}",
+                command.display(),
+                one_line(&message)
+            ))
         })?,
         stdout,
         stderr,
@@ -186,7 +201,10 @@ async fn attempt(
     command: &Command,
 ) -> Result<(Vec<u8>, Vec<u8>, Status), Failure> {
     let broken = |what: &str| {
-        Failure::harness(format!("failed to run `{}` in pod `{pod}`: {what}", command.display()))
+        Failure::harness(format!(
+            "failed to run `{}` in pod `{pod}`: {what}",
+            command.display()
+        ))
     };
     let parameters = AttachParams {
         container: command.container.clone(),
@@ -198,13 +216,19 @@ async fn attempt(
         max_stdout_buf_size: Some(STREAM_BUFFER),
         max_stderr_buf_size: Some(STREAM_BUFFER),
     };
-    let mut process: AttachedProcess =
-        api.exec(pod, command.arguments.iter().map(String::as_str), &parameters)
-            .await
-            .map_err(|error| {
-                Failure::from(describe(&format!("run a command in pod `{pod}`"), &error))
-            })?;
-    let status = process.take_status().ok_or_else(|| broken("no status stream"))?;
+    let mut process: AttachedProcess = api
+        .exec(
+            pod,
+            command.arguments.iter().map(String::as_str),
+            &parameters,
+        )
+        .await
+        .map_err(|error| {
+            Failure::from(describe(&format!("run a command in pod `{pod}`"), &error))
+        })?;
+    let status = process
+        .take_status()
+        .ok_or_else(|| broken("no status stream"))?;
     let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
     // All streams move at once: a command may fill one before it reads another.
     let (written, stdout, stderr, status) = tokio::join!(
@@ -233,7 +257,9 @@ async fn feed(
 
 /// Reads a stream to its end, keeps the first [`CAPTURE_LIMIT`] bytes.
 async fn capture(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let Some(mut stream) = stream else { return Ok(Vec::new()) };
+    let Some(mut stream) = stream else {
+        return Ok(Vec::new());
+    };
     let mut kept = Vec::new();
     let mut buffer = vec![0; STREAM_BUFFER];
     loop {
@@ -253,7 +279,9 @@ fn exit_code(status: &Status) -> Option<i32> {
         return Some(0);
     }
     let causes = status.details.as_ref()?.causes.as_ref()?;
-    let code = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
+    let code = causes
+        .iter()
+        .find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
     code.message.as_ref()?.parse().ok()
 }
 
@@ -275,7 +303,10 @@ mod tests {
 
     #[test]
     fn an_exit_code_is_read_from_the_status() {
-        let success = Status { status: Some("Success".into()), ..Status::default() };
+        let success = Status {
+            status: Some("Success".into()),
+            ..Status::default()
+        };
         assert_eq!(exit_code(&success), Some(0));
         let cause = StatusCause {
             reason: Some("ExitCode".into()),
@@ -284,7 +315,10 @@ mod tests {
         };
         let failure = Status {
             status: Some("Failure".into()),
-            details: Some(StatusDetails { causes: Some(vec![cause]), ..StatusDetails::default() }),
+            details: Some(StatusDetails {
+                causes: Some(vec![cause]),
+                ..StatusDetails::default()
+            }),
             ..Status::default()
         };
         assert_eq!(exit_code(&failure), Some(42));
@@ -293,25 +327,41 @@ mod tests {
 
     #[test]
     fn an_unexpected_exit_code_says_why_and_what_to_do() {
-        let failure = output(125, "", "line\nopen(\"/dev/net/tun\"): No such file or directory\n")
-            .exits(0)
-            .expect_err("125 is not 0");
-        let Failure::Product { message, hint } = failure else { panic!("the product's") };
-        assert!(message.contains("exited with 125, expected 0: line | open"), "{message}");
+        let failure = output(
+            125,
+            "",
+            "line\nopen(\"/dev/net/tun\"): No such file or directory\n",
+        )
+        .exits(0)
+        .expect_err("125 is not 0");
+        let Failure::Product { message, hint } = failure else {
+            panic!("the product's")
+        };
+        assert!(
+            message.contains("exited with 125, expected 0: line | open"),
+            "{message}"
+        );
         assert!(hint.is_some_and(|hint| hint.contains("F13")));
     }
 
     #[test]
     fn an_unexpected_text_is_shown() {
         assert!(output(0, "0\n", "").prints("0").is_ok());
-        let failure = output(0, "1000\n", "").prints("0").expect_err("1000 is not 0");
-        assert_eq!(failure, Failure::product("`podman run` printed `1000`, expected `0`"));
+        let failure = output(0, "1000\n", "")
+            .prints("0")
+            .expect_err("1000 is not 0");
+        assert_eq!(
+            failure,
+            Failure::product("`podman run` printed `1000`, expected `0`")
+        );
     }
 
     #[tokio::test]
     async fn a_flood_of_output_is_read_and_bounded() {
         let flood = vec![b'x'; CAPTURE_LIMIT + 10];
-        let kept = capture(Some(flood.as_slice())).await.expect("memory can be read");
+        let kept = capture(Some(flood.as_slice()))
+            .await
+            .expect("memory can be read");
         assert_eq!(kept.len(), CAPTURE_LIMIT);
     }
 }

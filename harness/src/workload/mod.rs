@@ -3,10 +3,14 @@
 mod exec;
 mod ready;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Error as KubeError, ResourceExt, api::PostParams};
+use tokio::sync::OnceCell;
 
 use crate::{
     case::Failure,
@@ -35,9 +39,21 @@ pub struct Workload {
     /// The proofs that the pod is what was asked for.
     pub truth: Vec<TruthCheck>,
     api: Api<Pod>,
+    /// What cases prepared in the pod for all of them. A lock, because the cases of a pod find
+    /// out only while they run which of them comes first; held for a look-up, never for the work.
+    preparations: Mutex<BTreeMap<&'static str, Arc<OnceCell<String>>>>,
 }
 
 impl Workload {
+    /// The preparation of this name, done or not.
+    pub(crate) fn preparation(&self, name: &'static str) -> Arc<OnceCell<String>> {
+        let mut preparations = self
+            .preparations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(preparations.entry(name).or_default())
+    }
+
     /// The pod's name.
     #[must_use]
     pub fn name(&self) -> String {
@@ -80,11 +96,20 @@ pub async fn provision(sandbox: &Sandbox, shape: &Shape) -> Result<Arc<Workload>
     let facts = probe_facts(&api, shape.name).await?;
     truth.extend(truth::of_inside(shape, &facts));
     require(shape, &truth)?;
-    Ok(Arc::new(Workload { pod: ready, facts, truth, api }))
+    Ok(Arc::new(Workload {
+        pod: ready,
+        facts,
+        truth,
+        api,
+        preparations: Mutex::default(),
+    }))
 }
 
 async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {
-    let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
+    let params = PostParams {
+        dry_run: false,
+        field_manager: Some("nestcheck".to_owned()),
+    };
     let name = pod.name_any();
     let answer = sandbox.as_granted(|| api.create(&params, pod));
     match tokio::time::timeout(API_DEADLINE, answer).await {
@@ -113,7 +138,9 @@ async fn probe_facts(api: &Api<Pod>, pod: &str) -> Result<probe::Facts, Failure>
     let output = exec::run(api, pod, &Command::new([PROBE, "facts"])).await?;
     let output = output.exits(0)?;
     serde_json::from_slice(&output.stdout).map_err(|error| {
-        Failure::harness(format!("failed to understand the probe in pod `{pod}`: {error}"))
+        Failure::harness(format!(
+            "failed to understand the probe in pod `{pod}`: {error}"
+        ))
     })
 }
 
@@ -123,7 +150,10 @@ fn require(shape: &Shape, checks: &[TruthCheck]) -> Result<(), Failure> {
         .iter()
         .filter(|check| !check.holds)
         .map(|check| {
-            format!("{}: expected {}, observed {}", check.name, check.expected, check.observed)
+            format!(
+                "{}: expected {}, observed {}",
+                check.name, check.expected, check.observed
+            )
         })
         .collect();
     if broken.is_empty() {

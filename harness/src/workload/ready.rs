@@ -34,20 +34,16 @@ pub(super) async fn await_ready(
     let mut last = "nothing was heard of it".to_owned();
     let wait = async {
         loop {
-            tokio::select! {
-                Some(change) = pods.next() => match change.map(|pod| judge_pod(&name, pod)) {
-                    Ok(Progress::Ready(pod)) => return Ok(*pod),
-                    Ok(Progress::Never(failure)) => return Err(failure),
-                    Ok(Progress::Waiting(reason)) => last = reason.unwrap_or(last.clone()),
-                    Err(failure) => return Err(failure),
-                },
-                Some(change) = events.next() => match change.map(|event| judge_event(&name, &event)) {
-                    Ok(Progress::Never(failure)) => return Err(failure),
-                    Ok(Progress::Waiting(reason)) => last = reason.unwrap_or(last.clone()),
-                    Ok(Progress::Ready(_)) => {}
-                    Err(failure) => return Err(failure),
-                },
+            let progress = tokio::select! {
+                Some(change) = pods.next() => judge_pod(&name, change?),
+                Some(change) = events.next() => judge_event(&name, &change?),
                 else => return Err(Failure::harness("the watches of the pod ended")),
+            };
+            match progress {
+                Progress::Ready(pod) => return Ok(*pod),
+                Progress::Never(failure) => return Err(failure),
+                Progress::Waiting(Some(reason)) => last = reason,
+                Progress::Waiting(None) => {}
             }
         }
     };
@@ -86,11 +82,11 @@ where
 }
 
 fn is_final(error: &watcher::Error) -> bool {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        _ => return false,
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+    | watcher::Error::WatchError(status)) = error
+    else {
+        return false;
     };
     matches!(status.code, 401 | 403 | 404)
 }
@@ -115,11 +111,17 @@ fn judge_pod(name: &str, pod: Pod) -> Progress {
     {
         return Progress::Ready(Box::new(pod));
     }
-    if let Some(failure) = containers.iter().find_map(|container| judge_container(name, container)) {
+    if let Some(failure) = containers
+        .iter()
+        .find_map(|container| judge_container(name, container))
+    {
         return Progress::Never(failure);
     }
     if status.phase.as_deref() == Some("Failed") {
-        let why = [status.reason, status.message].into_iter().flatten().collect::<Vec<_>>();
+        let why = [status.reason, status.message]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
         return Progress::Never(Failure::harness(format!(
             "the pod `{name}` failed: {}",
             one_line(&why.join(": "))
@@ -142,7 +144,13 @@ fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
             "the container `{}` of pod `{pod}` ended with exit code {}: {}",
             container.name,
             ended.exit_code,
-            one_line(ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("no reason"))
+            one_line(
+                ended
+                    .message
+                    .as_deref()
+                    .or(ended.reason.as_deref())
+                    .unwrap_or("no reason")
+            )
         )));
     }
     let waiting = state.waiting.as_ref()?;
@@ -155,7 +163,9 @@ fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
                 container.image
             )))
         }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError"
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
         | "CrashLoopBackOff" => Some(
             Failure::product(format!(
                 "the container `{}` of pod `{pod}` can't be started ({reason}): {message}",
@@ -178,8 +188,10 @@ fn judge_event(pod: &str, event: &Event) -> Progress {
     }
     match (reason, diagnosis::explain(&message)) {
         ("FailedCreatePodSandBox" | "FailedSync", Some(hint)) => Progress::Never(
-            Failure::product(format!("the pod `{pod}` can't be started ({reason}): {message}"))
-                .with_hint(Some(hint)),
+            Failure::product(format!(
+                "the pod `{pod}` can't be started ({reason}): {message}"
+            ))
+            .with_hint(Some(hint)),
         ),
         _ => Progress::Waiting(Some(format!("{reason}: {message}"))),
     }
@@ -226,8 +238,14 @@ mod tests {
             running: Some(ContainerStateRunning::default()),
             ..ContainerState::default()
         };
-        assert!(matches!(judge_pod("w", pod("Running", true, running.clone())), Progress::Ready(_)));
-        assert!(matches!(judge_pod("w", pod("Running", false, running)), Progress::Waiting(_)));
+        assert!(matches!(
+            judge_pod("w", pod("Running", true, running.clone())),
+            Progress::Ready(_)
+        ));
+        assert!(matches!(
+            judge_pod("w", pod("Running", false, running)),
+            Progress::Waiting(_)
+        ));
     }
 
     #[test]
@@ -237,7 +255,9 @@ mod tests {
             else {
                 panic!("{reason} never passes")
             };
-            assert!(matches!(failure, Failure::Harness { message } if message.contains("localhost/nope:1")));
+            assert!(
+                matches!(failure, Failure::Harness { message } if message.contains("localhost/nope:1"))
+            );
         }
     }
 
@@ -258,7 +278,9 @@ mod tests {
 
     #[test]
     fn a_kubelet_without_the_gate_is_known_at_once() {
-        let event = warning("the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers");
+        let event = warning(
+            "the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers",
+        );
         let Progress::Never(Failure::Product { message, hint }) = judge_event("w", &event) else {
             panic!("it never passes")
         };
@@ -269,6 +291,9 @@ mod tests {
     #[test]
     fn a_sandbox_failure_that_may_pass_is_waited_for() {
         let event = warning("network plugin is not ready");
-        assert!(matches!(judge_event("w", &event), Progress::Waiting(Some(_))));
+        assert!(matches!(
+            judge_event("w", &event),
+            Progress::Waiting(Some(_))
+        ));
     }
 }

@@ -1,0 +1,185 @@
+//! The report folder: the event log as it grows, and the reports that are made from it.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Error, Result,
+    event::{Event, read_log},
+    report::{self, Dialect},
+};
+
+/// The event log's name in the folder.
+const LOG: &str = "events.jsonl";
+
+/// A report folder that is being written. Only its owner can read what is in it.
+#[derive(Debug)]
+pub struct ReportFolder {
+    path: PathBuf,
+    log: File,
+    /// The first write that failed: told once at the end, the run goes on without a log.
+    broken: Option<io::Error>,
+}
+
+impl ReportFolder {
+    /// Makes the folder, where needed, and begins a new log in it.
+    ///
+    /// # Errors
+    ///
+    /// A folder that can't be made or written to.
+    pub fn create(path: &Path) -> Result<Self> {
+        let cannot = |error: io::Error| {
+            Error::usage(format!(
+                "failed to write to report folder `{}`: {error}",
+                path.display()
+            ))
+            .with_hint("give a folder that you may write to with `--report-dir DIR`")
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(cannot)?;
+        // An earlier run's log is replaced, not mixed with.
+        let log = private_file(&path.join(LOG)).map_err(cannot)?;
+        Ok(Self {
+            path: path.to_owned(),
+            log,
+            broken: None,
+        })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes an event to the log. It is with the operating system when this returns, so that a
+    /// killed run loses nothing.
+    pub fn append(&mut self, event: &Event) {
+        let line = serde_json::to_vec(event).map_err(io::Error::other);
+        let written = line.and_then(|mut line| {
+            line.push(b'\n');
+            self.log.write_all(&line)
+        });
+        if let Err(error) = written {
+            self.broken.get_or_insert(error);
+        }
+    }
+
+    /// Makes the reports from the log.
+    ///
+    /// # Errors
+    ///
+    /// A log or a report that could not be written whole.
+    pub fn finish(self) -> Result<()> {
+        if let Some(error) = self.broken {
+            return Err(Error::infrastructure(format!(
+                "failed to write the event log in `{}`: {error}",
+                self.path.display()
+            )));
+        }
+        self.log
+            .sync_all()
+            .map_err(|error| cannot_write(&self.path.join(LOG), &error))?;
+        let report = report::summarize(&load(&self.path)?);
+        let junit = report::junit(&report, Dialect::default())?;
+        for (name, text) in [
+            ("junit.xml", junit),
+            ("report.json", report::json(&report)?),
+            ("index.html", report::html(&report)),
+        ] {
+            let path = self.path.join(name);
+            private_file(&path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(|error| cannot_write(&path, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the event log of a report folder.
+///
+/// # Errors
+///
+/// A folder without a log, or a log that can't be read.
+pub fn load(path: &Path) -> Result<Vec<Event>> {
+    let log = path.join(LOG);
+    let text = fs::read_to_string(&log).map_err(|error| {
+        Error::usage(format!("failed to read `{}`: {error}", log.display()))
+            .with_hint("give a folder that `nestcheck run` has written")
+    })?;
+    read_log(&text)
+        .map_err(|error| Error::usage(format!("failed to read `{}`: {error}", log.display())))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Error {
+    Error::infrastructure(format!("failed to write `{}`: {error}", path.display()))
+}
+
+/// Opens an empty file that only its owner can read, whatever the umask.
+fn private_file(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // `create_new` follows no link that somebody else may have put in the way.
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::event::EventKind;
+
+    #[test]
+    fn a_log_survives_and_the_reports_follow_from_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("new/report");
+        let mut report = ReportFolder::create(&path).expect("the folder can be made");
+        report.append(&Event::now(EventKind::Interrupted { signal: 15 }));
+        report.finish().expect("the reports can be written");
+        assert_eq!(load(&path).expect("the log is there").len(), 1);
+        for name in [LOG, "junit.xml", "report.json", "index.html"] {
+            let mode = fs::metadata(path.join(name))
+                .expect(name)
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_a_file_is_refused_by_name() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let error = ReportFolder::create(file.path()).expect_err("it is a file");
+        assert!(
+            error
+                .to_string()
+                .contains(&file.path().display().to_string())
+        );
+        assert_eq!(error.kind().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_folder_without_a_log_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert!(
+            load(folder.path())
+                .expect_err("no log")
+                .to_string()
+                .contains(LOG)
+        );
+    }
+}

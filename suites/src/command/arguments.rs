@@ -1,0 +1,255 @@
+//! The arguments of the command, with the texts of its help and man page.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use harness::{
+    Error,
+    cluster::ConnectOptions,
+    plan::{Profile, Shard},
+    report::Dialect,
+};
+
+/// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
+///
+/// Exit codes: 0 conformant, 1 not conformant, 2 usage or bad input, 3 partial (a core case was
+/// blocked, or the cluster is unsupported), 4 error (the cluster can't be reached, the
+/// infrastructure broke), 5 leaked, 130 and 143 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "nestcheck", version, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what the cluster can do; writes nothing to it
+    Preflight(PreflightArguments),
+    /// List the cases; needs no cluster
+    List(ListArguments),
+    /// Run the cases and write a report
+    Run(RunArguments),
+    /// Make a report again from the event log of a run
+    Report(ReportArguments),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+/// Which cluster.
+#[derive(Debug, Args)]
+pub(super) struct ClusterArguments {
+    /// The kubeconfig; without it `$KUBECONFIG` or `~/.kube/config`
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig; without it the current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl From<ClusterArguments> for ConnectOptions {
+    fn from(arguments: ClusterArguments) -> Self {
+        Self {
+            kubeconfig: arguments.kubeconfig,
+            context: arguments.context,
+        }
+    }
+}
+
+/// Which cases.
+#[derive(Debug, Args)]
+pub(super) struct SelectionArguments {
+    /// The set of cases: openshift, microshift, kubernetes or smoke; without it the cluster's own
+    #[arg(long, value_name = "NAME", value_parser = profile)]
+    pub(super) profile: Option<Profile>,
+    /// Run one part of the cases, such as 1/3
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub(super) shard: Option<Shard>,
+    /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
+    /// `!` takes away
+    #[arg(value_name = "FILTER")]
+    pub(super) filters: Vec<String>,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PreflightArguments {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
+    /// How the facts are printed
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub(super) output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArguments {
+    #[command(flatten)]
+    pub(super) selection: SelectionArguments,
+    /// How the cases are printed
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub(super) output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(super) selection: SelectionArguments,
+    /// The workspace image: podman, podman-compose, and a subuid pattern that fits a pod
+    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", default_value = "localhost/workspace:1", value_parser = image)]
+    pub(super) image: String,
+    /// How many cases run at once
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) jobs: u8,
+    /// How long the run may take, such as 10m; then what still runs is an error
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
+    pub(super) timeout: Duration,
+    /// The folder of the report; files of an earlier report in it are replaced
+    #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
+    pub(super) report_dir: PathBuf,
+    /// Run cases whose requirements are unmet too: only what happens in the pods decides
+    #[arg(long)]
+    pub(super) no_preflight: bool,
+}
+
+/// The format of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// JUnit XML
+    Junit,
+    /// JSON
+    Json,
+    /// One HTML page
+    Html,
+    /// Markdown, for a job's summary
+    Markdown,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArguments {
+    /// The folder that `nestcheck run` wrote
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
+    /// The format
+    #[arg(long, value_enum, default_value = "junit")]
+    pub(super) format: ReportFormat,
+    /// Whose JUnit it is: jenkins, gitlab or openshift
+    #[arg(long, value_name = "NAME", default_value = "jenkins", value_parser = dialect)]
+    pub(super) dialect: Dialect,
+}
+
+/// clap shows only an error's first line, so the hint goes into it.
+fn told(error: &Error) -> String {
+    error
+        .hint()
+        .map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    Profile::parse(name).map_err(|error| told(&error))
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    Shard::parse(text).map_err(|error| told(&error))
+}
+
+fn dialect(name: &str) -> Result<Dialect, String> {
+    let all = [Dialect::Jenkins, Dialect::GitLab, Dialect::OpenShift];
+    all.into_iter()
+        .find(|dialect| dialect.name() == name)
+        .ok_or_else(|| {
+            "there is no such dialect; use `jenkins`, `gitlab` or `openshift`".to_owned()
+        })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Result<jiff::SignedDuration, _> = text.parse();
+    parsed
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "not a duration above zero; write `90s`, `10m` or `1h30m`".to_owned())
+}
+
+/// An image reference (distribution `reference` grammar, loosely): what is surely none is refused
+/// before anything is created; whether the image exists only the node can tell.
+fn image(text: &str) -> Result<String, String> {
+    let allowed = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | '/' | ':' | '@')
+    };
+    let name = text.split(['@']).next().unwrap_or_default();
+    let path = name.rsplit_once('/').map_or(name, |(_, last)| last);
+    let repository = path.split(':').next().unwrap_or_default();
+    let good = (1..=512).contains(&text.len())
+        && text.chars().all(allowed)
+        && text.starts_with(|character: char| character.is_ascii_alphanumeric())
+        && text.ends_with(|character: char| character.is_ascii_alphanumeric() || character == '_')
+        && !repository.is_empty()
+        && !repository.contains(|character: char| character.is_ascii_uppercase());
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("not an image reference; write it as `HOST/NAME:TAG` or `HOST/NAME@DIGEST`".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn image_references_are_told_from_other_texts() {
+        for good in [
+            "localhost/workspace:1",
+            "busybox",
+            "host:5000/a/b@sha256:abc",
+            "a/b:V1_",
+        ] {
+            assert_eq!(image(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            " ",
+            "a b",
+            "localhost/Workspace:1",
+            "a/:1",
+            "/a",
+            "a/",
+            "a:",
+            "é",
+            "-a",
+        ] {
+            assert!(image(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        for bad in ["", "0s", "-5m", "soon", "5"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

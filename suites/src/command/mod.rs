@@ -1,0 +1,140 @@
+//! The command line: arguments in, exit code out. Data goes to standard output, everything else
+//! to standard error.
+
+mod arguments;
+mod list;
+mod preflight;
+mod report;
+mod run;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, error::ErrorKind as ClapErrorKind};
+use harness::{Error, Result};
+use tracing_subscriber::EnvFilter;
+
+use arguments::{Arguments, Command};
+
+/// The exit code of a command line that can't be understood.
+const USAGE: u8 = 2;
+
+/// Runs the command and returns its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    start_logging();
+    match execute(arguments.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            tell(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<u8> {
+    match command {
+        Command::Preflight(arguments) => block_on(preflight::execute(arguments)),
+        Command::List(arguments) => list::execute(&arguments),
+        Command::Run(arguments) => block_on(run::execute(arguments)),
+        Command::Report(arguments) => report::execute(&arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "nestcheck", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Arguments::command())
+                .render(&mut page)
+                .map_err(|error| Error::infrastructure(format!("failed to render: {error}")))?;
+            print(&page)
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<u8>>) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Everything here waits for the cluster; more threads only cost memory.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::infrastructure(format!("failed to start: {error}")))?;
+    runtime.block_on(work)
+}
+
+/// Writes data to standard output. A reader that has seen enough, such as `head`, is no error.
+fn print(data: &[u8]) -> Result<u8> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(data).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::infrastructure(
+            format!("failed to write to standard output: {error}"),
+        )),
+        _ => Ok(0),
+    }
+}
+
+/// Logs go to standard error; `NESTCHECK_LOG=debug` shows more of them.
+fn start_logging() {
+    let filter = EnvFilter::try_from_env("NESTCHECK_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,kube_client=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(color())
+        .without_time()
+        .init();
+}
+
+/// Whether standard error may be coloured: a terminal, and `NO_COLOR` unset or empty.
+fn color() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Tells an error and what to do about it. A standard error that is closed leaves the exit code.
+fn tell(error: &Error) {
+    let hint = error
+        .hint()
+        .map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+    let _ = io::stderr().write_all(format!("error: {error}\n{hint}").as_bytes());
+}
+
+/// Tells what clap found: help and version as they are, an error on one line with a hint.
+fn explain(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match error.kind() {
+        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
+            print(text.as_bytes()).map_or(ExitCode::from(USAGE), ExitCode::from)
+        }
+        ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = io::stderr().write_all(text.as_bytes());
+            ExitCode::from(USAGE)
+        }
+        _ => {
+            // clap puts the error into the first paragraph, and tips and usage into others.
+            let first: Vec<_> = text
+                .lines()
+                .take_while(|line| !line.trim().is_empty())
+                .map(str::trim)
+                .collect();
+            let message = first.join(" ");
+            let message = message
+                .strip_prefix("error: ")
+                .unwrap_or(&message)
+                .to_owned();
+            let tip = text
+                .lines()
+                .find_map(|line| line.trim().strip_prefix("tip: "));
+            let hint = tip
+                .unwrap_or("`nestcheck --help` and `nestcheck COMMAND --help` show what there is");
+            tell(&Error::usage(message).with_hint(hint));
+            ExitCode::from(USAGE)
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! CMP: podman-compose as an ordinary user.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    workload::Command,
+};
+
+use super::{NESTED, WITH_DEVICES, core_case};
+use crate::toolbox::{podman, probe_command, scratch_image};
+
+pub(crate) const CASES: &[Case] = &[
+    core_case!(
+        "CMP-02",
+        "compose",
+        connects_two_services,
+        "Two services find each other by name, one is published, and a named volume keeps its data",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "CMP-03",
+        "compose",
+        removes_what_it_made,
+        "The services can be listed, read and entered, and `down` removes all that `up` made",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "CMP-01",
+        "compose",
+        is_there,
+        "podman-compose is in the image and finds podman",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+];
+
+/// A compose project in the workspace.
+struct Project<'a> {
+    workspace: &'a PodHandle,
+    name: &'static str,
+    image: String,
+    port: &'static str,
+}
+
+impl Project<'_> {
+    /// A podman-compose command on the project.
+    async fn compose(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let file = format!("{}/compose.yaml", fixtures::context("compose/two-services"));
+        let image = format!("NESTCHECK_IMAGE={}", self.image);
+        let port = format!("NESTCHECK_PORT={}", self.port);
+        let fixed = [
+            "env",
+            &image,
+            &port,
+            "podman-compose",
+            "--project-name",
+            self.name,
+            "--file",
+            &file,
+        ];
+        let command = Command::new(fixed.iter().chain(arguments).copied());
+        self.workspace.output(&command).await
+    }
+
+    /// The name that podman-compose gives a service's container.
+    fn container(&self, service: &str) -> String {
+        format!("{}_{service}_1", self.name)
+    }
+
+    /// Runs the probe in a service's container.
+    async fn probe_in(&self, service: &str, arguments: &[&str]) -> Result<String, Failure> {
+        let container = self.container(service);
+        let fixed = ["exec", &container, "/probe"];
+        let all: Vec<_> = fixed.iter().chain(arguments).copied().collect();
+        self.workspace.output(&podman(&all)).await
+    }
+}
+
+async fn is_there(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let version = workspace
+        .output(&Command::new(["podman-compose", "version"]))
+        .await?;
+    cx.check(
+        "podman-compose version",
+        "its own version and podman's",
+        &version,
+        version.contains("podman-compose version") && version.contains("podman version"),
+    )
+}
+
+async fn connects_two_services(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let project = Project {
+        workspace: &workspace,
+        name: "cmp-02",
+        image,
+        port: "18080",
+    };
+    project.compose(&["up", "--detach"]).await?;
+
+    let published = ["get", "http://127.0.0.1:18080/"];
+    let answer = workspace.output(&probe_command(&published)).await?;
+    cx.check_equal("answer at the published port", "the web service", &answer)?;
+    let published = ["get", "http://127.0.0.1:18080/env/GREETING"];
+    let answer = workspace.output(&probe_command(&published)).await?;
+    cx.check_equal("environment of the service", "hello from compose", &answer)?;
+
+    project
+        .probe_in("web", &["put", "http://database:8080/", "record 1"])
+        .await?;
+    let answer = project
+        .probe_in("web", &["get", "http://database:8080/"])
+        .await?;
+    cx.check_equal("answer by service name", "record 1", &answer)?;
+
+    let container = project.container("database");
+    let process = |workspace: PodHandle, container: String| async move {
+        let inspect = podman(&["inspect", "--format={{.State.Pid}}", &container]);
+        workspace.output(&inspect).await
+    };
+    let before = process(workspace.clone(), container.clone()).await?;
+    project.compose(&["restart", "database"]).await?;
+    let after = process(workspace.clone(), container).await?;
+    cx.check(
+        "process after a restart",
+        "another one",
+        format!("{before}, {after}"),
+        before != after,
+    )?;
+    let answer = project
+        .probe_in("web", &["get", "http://database:8080/"])
+        .await?;
+    cx.check_equal(
+        "record in the named volume after a restart",
+        "record 1",
+        &answer,
+    )?;
+    project
+        .compose(&["down", "--volumes", "--timeout", "1"])
+        .await
+        .map(drop)
+}
+
+async fn removes_what_it_made(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let project = Project {
+        workspace: &workspace,
+        name: "cmp-03",
+        image,
+        port: "18081",
+    };
+    project.compose(&["up", "--detach"]).await?;
+    let listed = project.compose(&["ps"]).await?;
+    let (web, database) = (project.container("web"), project.container("database"));
+    cx.check("listed services", "both", &listed, {
+        listed.contains(&web) && listed.contains(&database)
+    })?;
+    let logs = project.compose(&["logs", "database"]).await?;
+    cx.check(
+        "logs of a service",
+        "what it printed",
+        &logs,
+        logs.contains("listening on"),
+    )?;
+    let entered = project
+        .compose(&["exec", "-T", "web", "/probe", "print", "inside"])
+        .await?;
+    cx.check_equal("answer to an exec inside", "inside", &entered)?;
+
+    let before = leftovers(&workspace, project.name).await?;
+    cx.check(
+        "objects before `down`",
+        "containers, a network and a volume",
+        &before,
+        before.lines().count() >= 4,
+    )?;
+    project
+        .compose(&["down", "--volumes", "--timeout", "1"])
+        .await?;
+    cx.check_equal(
+        "objects after `down`",
+        "",
+        &leftovers(&workspace, project.name).await?,
+    )
+}
+
+/// The names of all containers, networks and volumes of a project, one a line.
+async fn leftovers(workspace: &PodHandle, project: &str) -> Result<String, Failure> {
+    let script = "
+        label=io.podman.compose.project=$1
+        podman ps --all --filter label=$label --format '{{.Names}}'
+        podman network ls --filter label=$label --format '{{.Name}}'
+        podman volume ls --filter label=$label --format '{{.Name}}'
+    ";
+    workspace.output(&Command::shell(script, [project])).await
+}

@@ -1,0 +1,64 @@
+//! GATE: the API server keeps the fields that its feature gates guard.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::Context,
+    requirement::Requirement,
+};
+use k8s_openapi::api::core::v1::Pod;
+
+use super::core_case;
+
+pub(crate) const CASES: &[Case] = &[
+    core_case!(
+        "GATE-01",
+        "gate",
+        keeps_host_users,
+        "The API server keeps `hostUsers: false`",
+        &[Requirement::UserNamespaces],
+        &[]
+    ),
+    core_case!(
+        "GATE-02",
+        "gate",
+        keeps_unmasked_proc_mount,
+        "The API server keeps `procMount: Unmasked`",
+        &[Requirement::UnmaskedProc],
+        &[]
+    ),
+];
+
+async fn keeps_host_users(cx: Context) -> CaseResult {
+    let stored = dry_run_workspace(&cx).await?;
+    let host_users = stored.spec.and_then(|spec| spec.host_users);
+    cx.check(
+        "hostUsers as it would be stored",
+        "false",
+        host_users.map_or("absent".to_owned(), |value| value.to_string()),
+        host_users == Some(false),
+    )
+}
+
+async fn keeps_unmasked_proc_mount(cx: Context) -> CaseResult {
+    let stored = dry_run_workspace(&cx).await?;
+    let proc_mount = stored
+        .spec
+        .and_then(|spec| spec.containers.into_iter().next())
+        .and_then(|container| container.security_context)
+        .and_then(|context| context.proc_mount)
+        .unwrap_or_else(|| "absent".to_owned());
+    cx.check(
+        "procMount as it would be stored",
+        "Unmasked",
+        &proc_mount,
+        proc_mount == "Unmasked",
+    )
+}
+
+async fn dry_run_workspace(cx: &Context) -> Result<Pod, Failure> {
+    let pod = cx.manifest(&WORKSPACE)?;
+    cx.dry_run(&pod).await?.map_err(|refusal| {
+        Failure::product(format!("the workspace pod is refused: {}", refusal.message))
+    })
+}

@@ -1,0 +1,230 @@
+//! ID: who the user is, inside and outside.
+
+use fixtures::{HOST_USERS, NEIGHBOUR, WORKSPACE};
+use harness::{
+    case::{Case, CaseResult, Failure, ensure},
+    context::{Context, parse_probe},
+    truth::{is_pod_map, show_map, show_reading},
+    workload::{Command, PROBE},
+};
+use probe::{Capability, HelperBinary};
+
+use super::{NESTED, core_case};
+use crate::toolbox::{inner_map, known, overlap, subordinate_problem};
+
+pub(crate) const CASES: &[Case] = &[
+    core_case!(
+        "ID-01",
+        "identity",
+        maps_ids_to_a_range_of_its_own,
+        "A nested pod's user and group ids are mapped to a range of its own above the node's",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "ID-02",
+        "identity",
+        gives_each_pod_another_range,
+        "Two pods on one node have disjoint ranges, and the containers of a pod share one",
+        NESTED,
+        &[&WORKSPACE, &NEIGHBOUR]
+    ),
+    core_case!(
+        "ID-03",
+        "identity",
+        leaves_other_pods_in_the_node_user_namespace,
+        "A pod that does not ask for a user namespace has the node's own ids",
+        NESTED,
+        &[&HOST_USERS]
+    ),
+    core_case!(
+        "ID-04",
+        "identity",
+        runs_as_the_user_that_was_asked_for,
+        "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "ID-05",
+        "identity",
+        has_subordinate_ids_inside_the_pod_range,
+        "The image's /etc/subuid and /etc/subgid give the user ranges that the pod's map covers",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "ID-06",
+        "identity",
+        has_map_helpers_with_the_right_to_map,
+        "newuidmap and newgidmap may write id maps, by file capabilities or as setuid root",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "ID-07",
+        "identity",
+        maps_inner_ids_as_the_subordinate_ranges_say,
+        "The user namespace that podman makes maps exactly the user and its subordinate ids",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+];
+
+async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    // Asked again by a process of its own: the pod's truth checks were made when it started.
+    let facts: probe::Facts = workspace.probe(&["facts"]).await?;
+    for (name, map) in [("user ids", &facts.uid_map), ("group ids", &facts.gid_map)] {
+        let holds = map.known().is_some_and(|map| is_pod_map(map));
+        let observed = show_reading(map, |map| show_map(map));
+        cx.check(
+            name,
+            "0 H 65536 with H a multiple of 65536 above 0",
+            observed,
+            holds,
+        )?;
+    }
+    Ok(())
+}
+
+async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
+    let (workspace, neighbour) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&NEIGHBOUR))?;
+    ensure(
+        workspace.node() == neighbour.node() && workspace.node().is_some(),
+        || "the two pods are not on one node, so their ranges can't be compared".to_owned(),
+    )?;
+    let mine = known(&workspace.facts().uid_map)?;
+    let theirs = known(&neighbour.facts().uid_map)?;
+    cx.check(
+        "ranges of two pods on one node",
+        "disjoint",
+        format!("{} and {}", show_map(mine), show_map(theirs)),
+        !mine.iter().any(|a| theirs.iter().any(|b| overlap(*a, *b))),
+    )?;
+    let second = Command::new([PROBE, "facts"]).in_container("second");
+    let second: probe::Facts = parse_probe(&neighbour.run(&second).await?.exits(0)?)?;
+    cx.check_equal(
+        "map of the pod's second container",
+        &show_map(theirs),
+        &show_reading(&second.uid_map, |map| show_map(map)),
+    )
+}
+
+async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult {
+    let control = cx.pod(&HOST_USERS).await?;
+    let facts: probe::Facts = control.probe(&["facts"]).await?;
+    let observed = show_reading(&facts.uid_map, |map| show_map(map));
+    cx.check_equal("map of the control", "0 0 4294967295", &observed)
+}
+
+async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
+    let facts = cx.pod(&WORKSPACE).await?.facts().clone();
+    let uids = format!("real {}, effective {}", facts.real_uid, facts.effective_uid);
+    cx.check_equal("user id", "real 1000, effective 1000", &uids)?;
+    let gids = format!("real {}, effective {}", facts.real_gid, facts.effective_gid);
+    cx.check_equal("group id", "real 1000, effective 1000", &gids)?;
+    let groups = known(&facts.groups)?;
+    cx.check(
+        "groups",
+        "1000 among them",
+        format!("{groups:?}"),
+        groups.contains(&1000),
+    )
+}
+
+async fn has_subordinate_ids_inside_the_pod_range(cx: Context) -> CaseResult {
+    let facts = cx.pod(&WORKSPACE).await?.facts().clone();
+    let user = known(&facts.user_name)?.clone().ok_or_else(|| {
+        Failure::product(format!(
+            "/etc/passwd has no name for user {}",
+            facts.effective_uid
+        ))
+    })?;
+    for (file, ranges, map) in [
+        ("/etc/subuid", &facts.subordinate_uids, &facts.uid_map),
+        ("/etc/subgid", &facts.subordinate_gids, &facts.gid_map),
+    ] {
+        let ranges = known(ranges)?;
+        let problem = subordinate_problem(ranges, &user, facts.effective_uid, known(map)?);
+        let lines: Vec<_> = ranges
+            .ranges
+            .iter()
+            .map(|range| format!("{}:{}:{}", range.owner, range.start, range.count))
+            .collect();
+        let observed = match &problem {
+            None => lines.join(", "),
+            Some(problem) => format!("{} ({problem})", lines.join(", ")),
+        };
+        let expected = "one range of the user's, inside the pod's map, without its own id";
+        cx.check(file, expected, observed, problem.is_none())?;
+    }
+    Ok(())
+}
+
+async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
+    let facts = cx.pod(&WORKSPACE).await?.facts().clone();
+    for (name, helper, capability) in [
+        ("newuidmap", &facts.newuidmap, Capability::Setuid),
+        ("newgidmap", &facts.newgidmap, Capability::Setgid),
+    ] {
+        let helper = known(helper)?.as_ref();
+        cx.check(
+            name,
+            &format!("{}=ep, or setuid root", capability.name()),
+            helper.map_or("not on PATH".to_owned(), describe_helper),
+            helper.is_some_and(|helper| may_map(helper, capability)),
+        )?;
+    }
+    Ok(())
+}
+
+fn may_map(helper: &HelperBinary, capability: Capability) -> bool {
+    let by_file = helper
+        .file_capabilities
+        .known()
+        .and_then(Option::as_ref)
+        .is_some_and(|file| file.effective && file.permitted.contains(capability));
+    by_file || (helper.mode.is_setuid() && helper.owner_uid == 0)
+}
+
+fn describe_helper(helper: &HelperBinary) -> String {
+    let capabilities = show_reading(&helper.file_capabilities, |file| match file {
+        None => "no file capabilities".to_owned(),
+        Some(file) => {
+            let effective = if file.effective { "ep" } else { "p" };
+            format!("{}={effective}", file.permitted.names().join(","))
+        }
+    });
+    format!(
+        "{} mode {} owner {}, {capabilities}",
+        helper.path, helper.mode, helper.owner_uid
+    )
+}
+
+async fn maps_inner_ids_as_the_subordinate_ranges_say(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let facts = workspace.facts();
+    let inner = Command::new(["podman", "unshare", PROBE, "facts"]);
+    let inner: probe::Facts = parse_probe(&workspace.run(&inner).await?.exits(0)?)?;
+    let user = known(&facts.user_name)?.clone().unwrap_or_default();
+    for (name, ranges, own, observed) in [
+        (
+            "inner uid_map",
+            &facts.subordinate_uids,
+            facts.effective_uid,
+            &inner.uid_map,
+        ),
+        (
+            "inner gid_map",
+            &facts.subordinate_gids,
+            facts.effective_gid,
+            &inner.gid_map,
+        ),
+    ] {
+        let expected = inner_map(known(ranges)?, &user, own);
+        let observed = show_reading(observed, |map| show_map(map));
+        cx.check_equal(name, &show_map(&expected), &observed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! One file a suite.
+
+pub(crate) mod admission;
+pub(crate) mod compose;
+pub(crate) mod gate;
+pub(crate) mod identity;
+pub(crate) mod isolation;
+pub(crate) mod podman;
+pub(crate) mod root;
+
+use harness::{facts::Flavour, requirement::Requirement};
+
+/// Every kind of cluster.
+const EVERYWHERE: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift, Flavour::Kubernetes];
+
+/// What a nested pod needs. Controls need it too: without the real thing to compare with, a
+/// control proves nothing.
+const NESTED: &[Requirement] = &[Requirement::UserNamespaces, Requirement::UnmaskedProc];
+
+/// What a nested pod with /dev/fuse and /dev/net/tun needs.
+const WITH_DEVICES: &[Requirement] = &[
+    Requirement::UserNamespaces,
+    Requirement::UnmaskedProc,
+    Requirement::Devices,
+];
+
+/// Declares a core case; its name is the name of its function.
+macro_rules! core_case {
+    ($id:literal, $suite:literal, $function:ident, $title:literal, $requires:expr, $shapes:expr) => {
+        harness::case::Case {
+            id: $id,
+            suite: $suite,
+            name: stringify!($function),
+            title: $title,
+            level: harness::outcome::Level::Core,
+            flavours: crate::suite::EVERYWHERE,
+            requires: $requires,
+            shapes: $shapes,
+            deadline: harness::case::CASE_DEADLINE,
+            run: |context| Box::pin($function(context)),
+        }
+    };
+}
+use core_case;

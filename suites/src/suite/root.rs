@@ -1,0 +1,215 @@
+//! ROOT: root inside a container has no power over the node.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult},
+    context::{Context, PodHandle, parse_probe},
+    truth::show_map,
+    workload::Command,
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use probe::{Attempt, Mount};
+
+use super::{NESTED, core_case};
+use crate::toolbox::{compose, expect_refused, known, podman_run, scratch_image};
+
+pub(crate) const CASES: &[Case] = &[
+    core_case!(
+        "ROOT-01",
+        "root",
+        is_nobody_on_the_node,
+        "A container's root and all its other users are ids above the node's on the node",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "ROOT-02",
+        "root",
+        makes_no_device_nodes,
+        "Device nodes can't be made, neither in the pod nor by root in a privileged container",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "ROOT-03",
+        "root",
+        writes_no_kernel_settings,
+        "The kernel's settings can't be written, although /proc is not masked",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    core_case!(
+        "ROOT-06",
+        "root",
+        sees_no_files_of_the_node,
+        "Nothing of the node's file system is visible, nor a socket of its runtime or kubelet",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+];
+
+/// The first id that does not belong to the node itself (KEP-127).
+const FIRST_POD_ID: u32 = 65_536;
+
+async fn is_nobody_on_the_node(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let run = podman_run(&[], &image, &["/probe", "facts"]);
+    let inner: probe::Facts = parse_probe(&workspace.run(&run).await?.exits(0)?)?;
+    cx.check_equal("user inside", "0", &inner.effective_uid.to_string())?;
+    let outer = workspace.facts();
+    for (name, inner, outer) in [
+        ("user ids on the node", &inner.uid_map, &outer.uid_map),
+        ("group ids on the node", &inner.gid_map, &outer.gid_map),
+    ] {
+        let composed = compose(known(inner)?, known(outer)?);
+        cx.check(
+            name,
+            "all at or above 65536",
+            composed
+                .as_deref()
+                .map_or("not covered by the pod's map".to_owned(), show_map),
+            composed.is_some_and(|map| {
+                !map.is_empty() && map.iter().all(|range| range.outside >= FIRST_POD_ID)
+            }),
+        )?;
+    }
+    Ok(())
+}
+
+async fn makes_no_device_nodes(cx: Context) -> CaseResult {
+    refuses_everywhere(&cx, &["mknod-character", "mknod-block"]).await
+}
+
+async fn writes_no_kernel_settings(cx: Context) -> CaseResult {
+    let names = [
+        "write-core-pattern",
+        "write-modprobe-path",
+        "write-sysrq-trigger",
+        "write-kernel-sysfs",
+    ];
+    refuses_everywhere(&cx, &names).await
+}
+
+/// Attempts in the pod, as root in a container, and as root in a privileged one.
+async fn refuses_everywhere(cx: &Context, names: &[&str]) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let in_pod: Vec<&str> = ["attempt"].iter().chain(names).copied().collect();
+    expect_refused(
+        cx,
+        "in the pod",
+        &workspace.probe::<Vec<Attempt>>(&in_pod).await?,
+    )?;
+    for (place, options) in [
+        ("as root in a container", &[][..]),
+        ("in a privileged container", &["--privileged"][..]),
+    ] {
+        expect_refused(
+            cx,
+            place,
+            &attempt_inside(&workspace, options, &image, names).await?,
+        )?;
+    }
+    Ok(())
+}
+
+async fn attempt_inside(
+    workspace: &PodHandle,
+    options: &[&str],
+    image: &str,
+    names: &[&str],
+) -> Result<Vec<Attempt>, harness::case::Failure> {
+    let command: Vec<&str> = ["/probe", "attempt"].iter().chain(names).copied().collect();
+    let output = workspace.run(&podman_run(options, image, &command)).await?;
+    parse_probe(&output.exits(0)?)
+}
+
+/// Sockets that give power over the node.
+const SOCKETS: &str = "/run/containerd/containerd.sock /run/crio/crio.sock /var/run/crio/crio.sock \
+                       /run/docker.sock /var/run/docker.sock /var/lib/kubelet /host /rootfs";
+
+async fn sees_no_files_of_the_node(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let mounts = known(&workspace.facts().mounts)?;
+    let foreign: Vec<_> = mounts
+        .iter()
+        .filter(|mount| !belongs_to_pod(mount, workspace.object()))
+        .map(|mount| format!("{} {} on {}", mount.fs_type, mount.root, mount.mount_point))
+        .collect();
+    cx.check_equal("mounts from outside the pod", "", &foreign.join("; "))?;
+    let script = format!("for path in {SOCKETS}; do if [ -e $path ]; then echo $path; fi; done");
+    let seen = workspace.output(&Command::shell(&script, [""; 0])).await?;
+    cx.check_equal("paths of the node", "", &seen)?;
+    let root = known(&workspace.facts().process_1_root)?;
+    cx.check(
+        "root folder of process 1",
+        "the pod's, with `nestcheck`",
+        root.join(" "),
+        root.iter().any(|name| name == "nestcheck"),
+    )
+}
+
+/// Whether a mount is the pod's own: a virtual file system, the image, a volume of this very pod,
+/// a device, or a file that the runtime makes for every pod.
+fn belongs_to_pod(mount: &Mount, pod: &Pod) -> bool {
+    const VIRTUAL: [&str; 8] = [
+        "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs",
+    ];
+    const RUNTIME_FILES: [&str; 6] = [
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/resolv.conf",
+        "/dev/termination-log",
+        "/run/.containerenv",
+        "/run/secrets",
+    ];
+    let uid = pod.uid().unwrap_or_default();
+    // Host paths on a virtual file system, such as /sys of the node, have another root than "/".
+    (VIRTUAL.contains(&mount.fs_type.as_str()))
+        || (mount.fs_type == "overlay" && mount.mount_point == "/")
+        || (!uid.is_empty() && mount.root.contains(&format!("/pods/{uid}/")))
+        || RUNTIME_FILES.contains(&mount.mount_point.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::ObjectMeta;
+
+    use super::*;
+
+    fn mount(fs_type: &str, root: &str, mount_point: &str) -> Mount {
+        Mount {
+            mount_point: mount_point.into(),
+            root: root.into(),
+            fs_type: fs_type.into(),
+            source: "x".into(),
+            options: vec!["rw".into()],
+            super_options: vec!["rw".into()],
+        }
+    }
+
+    #[test]
+    fn a_host_path_is_told_from_the_pods_own_volumes() {
+        let metadata = ObjectMeta {
+            uid: Some("u-1".into()),
+            ..ObjectMeta::default()
+        };
+        let pod = Pod {
+            metadata,
+            ..Pod::default()
+        };
+        let volume = mount("ext4", "/lib/kubelet/pods/u-1/volumes/empty/tmp", "/tmp");
+        assert!(belongs_to_pod(&volume, &pod));
+        let of_another = mount("ext4", "/lib/kubelet/pods/u-2/volumes/empty/tmp", "/tmp");
+        assert!(!belongs_to_pod(&of_another, &pod));
+        assert!(!belongs_to_pod(&mount("ext4", "/etc", "/host/etc"), &pod));
+        assert!(!belongs_to_pod(&mount("overlay", "/", "/host"), &pod));
+        assert!(belongs_to_pod(&mount("overlay", "/", "/"), &pod));
+        assert!(
+            !belongs_to_pod(&volume, &Pod::default()),
+            "a pod without an id"
+        );
+    }
+}

@@ -1,0 +1,323 @@
+//! The verbs that cases are written with, and the arithmetic of id ranges.
+
+use std::time::Duration;
+
+use harness::{
+    case::{CaseResult, Failure},
+    context::{Context, PodHandle},
+    truth::show_reading,
+    workload::{Command, PROBE},
+};
+use k8s_openapi::api::core::v1::Pod;
+use probe::{Attempt, AttemptOutcome, IdRange, Reading, SubordinateRanges};
+
+/// How long a build of an image may take.
+const BUILD_DEADLINE: Duration = Duration::from_secs(90);
+
+/// A podman command.
+#[must_use]
+pub fn podman(arguments: &[&str]) -> Command {
+    Command::new(["podman"].iter().chain(arguments).copied())
+}
+
+/// `podman run` of an image that goes away when it ends and has no network, so that it needs no
+/// device of the node.
+#[must_use]
+pub fn podman_run(options: &[&str], image: &str, command: &[&str]) -> Command {
+    let fixed = ["podman", "run", "--rm", "--network=none"];
+    Command::new(
+        fixed
+            .iter()
+            .chain(options)
+            .copied()
+            .chain([image])
+            .chain(command.iter().copied()),
+    )
+}
+
+/// Builds the image of the folder `name` below `images` and returns its reference.
+///
+/// # Errors
+///
+/// The build fails.
+pub async fn build(workspace: &PodHandle, name: &str, tag: &str) -> Result<String, Failure> {
+    build_with(workspace, name, tag, &[]).await
+}
+
+/// As [`build`], with more options for `podman build`.
+///
+/// # Errors
+///
+/// The build fails.
+pub async fn build_with(
+    workspace: &PodHandle,
+    name: &str,
+    tag: &str,
+    options: &[&str],
+) -> Result<String, Failure> {
+    let image = format!("localhost/nestcheck/{tag}");
+    // A ConfigMap's files are links, which an image must not contain, so they are copied out.
+    let script = "
+        context=$(mktemp -d)
+        trap 'rm -rf \"$context\"' EXIT
+        cp -L \"$1\"/* /nestcheck/probe \"$context\"
+        if [ -e \"$context/make-root.sh\" ]; then sh \"$context/make-root.sh\" \"$context/root\"; fi
+        image=$2
+        shift 2
+        podman build --quiet --network=none --tag \"$image\" \"$@\" \"$context\"
+    ";
+    let folder = fixtures::context(&format!("images/{name}"));
+    let arguments = [folder.as_str(), image.as_str()]
+        .into_iter()
+        .chain(options.iter().copied());
+    let command = Command::shell(script, arguments).within(BUILD_DEADLINE);
+    workspace.run(&command).await?.exits(0)?;
+    Ok(image)
+}
+
+/// An image of one static program, the probe. Built once a pod, for the cases that need an image
+/// but are not about building it.
+///
+/// # Errors
+///
+/// The build fails.
+pub async fn scratch_image(workspace: &PodHandle) -> Result<String, Failure> {
+    workspace
+        .once("scratch image", || build(workspace, "scratch", "scratch"))
+        .await
+}
+
+/// An image with a shell, made from the workspace's own files. Built once a pod.
+///
+/// # Errors
+///
+/// The build fails.
+pub async fn shell_image(workspace: &PodHandle) -> Result<String, Failure> {
+    workspace
+        .once("shell image", || build(workspace, "shell", "shell"))
+        .await
+}
+
+/// Expects that the server refuses a pod, with this status and all these words.
+///
+/// # Errors
+///
+/// It accepts the pod, or refuses it for another reason.
+pub async fn expect_refusal(
+    cx: &Context,
+    name: &str,
+    pod: &Pod,
+    code: u16,
+    words: &[&str],
+) -> CaseResult {
+    let (observed, holds) = match cx.dry_run(pod).await? {
+        Ok(_) => ("accepted".to_owned(), false),
+        Err(refusal) => {
+            let holds =
+                refusal.code == code && words.iter().all(|word| refusal.message.contains(word));
+            (format!("{}: {}", refusal.code, refusal.message), holds)
+        }
+    };
+    cx.check(
+        name,
+        &format!("{code} with “{}”", words.join("”, “")),
+        observed,
+        holds,
+    )
+}
+
+/// Expects that the kernel refused every attempt.
+///
+/// # Errors
+///
+/// It allowed one, or one could not be made.
+pub fn expect_refused(cx: &Context, place: &str, attempts: &[Attempt]) -> CaseResult {
+    for attempt in attempts {
+        let (observed, holds) = match &attempt.outcome {
+            AttemptOutcome::Refused { errno } => (format!("refused with {errno}"), true),
+            AttemptOutcome::Allowed => ("allowed".to_owned(), false),
+            AttemptOutcome::Unavailable { reason } => (format!("not attempted: {reason}"), false),
+        };
+        let name = format!("{} ({}) {place}", attempt.name.as_str(), attempt.target);
+        cx.check(&name, "refused", observed, holds)?;
+    }
+    cx.check(
+        &format!("attempts {place}"),
+        "at least one",
+        attempts.len().to_string(),
+        !attempts.is_empty(),
+    )
+}
+
+/// A reading that a case can't do without.
+///
+/// # Errors
+///
+/// It could not be read.
+pub fn known<T>(reading: &Reading<T>) -> Result<&T, Failure> {
+    reading.known().ok_or_else(|| {
+        Failure::product(format!(
+            "a fact can't be read in the pod: {}",
+            show_reading(reading, |_| String::new())
+        ))
+    })
+}
+
+/// The probe's path in a pod, followed by arguments.
+#[must_use]
+pub fn probe_command(arguments: &[&str]) -> Command {
+    Command::new([PROBE].iter().chain(arguments).copied())
+}
+
+/// Whether two ranges have an outer id in common.
+#[must_use]
+pub fn overlap(a: IdRange, b: IdRange) -> bool {
+    let end = |range: IdRange| u64::from(range.outside) + u64::from(range.count);
+    u64::from(a.outside) < end(b) && u64::from(b.outside) < end(a)
+}
+
+/// What is wrong with a user's ranges in /etc/subuid or /etc/subgid (subuid(5)): there must be
+/// exactly one, inside the pod's map and without the user's own id, long enough for an image's
+/// usual ids.
+#[must_use]
+pub fn subordinate_problem(
+    ranges: &SubordinateRanges,
+    user: &str,
+    own: u32,
+    map: &[IdRange],
+) -> Option<String> {
+    let mine: Vec<_> = ranges
+        .ranges
+        .iter()
+        .filter(|range| range.owner == user)
+        .collect();
+    let [range] = mine[..] else {
+        return Some(format!("{} ranges of user `{user}`, not one", mine.len()));
+    };
+    let (first, end) = (
+        u64::from(range.start),
+        u64::from(range.start) + u64::from(range.count),
+    );
+    let covered = map.iter().any(|map| {
+        u64::from(map.inside) <= first && end <= u64::from(map.inside) + u64::from(map.count)
+    });
+    if !covered {
+        Some("not inside the pod's map, so newuidmap is refused".to_owned())
+    } else if first == 0 || (first..end).contains(&u64::from(own)) {
+        Some("it holds id 0 or the user's own id".to_owned())
+    } else if range.count < 1000 {
+        Some("too short: fewer than 1000 ids".to_owned())
+    } else {
+        None
+    }
+}
+
+/// The map that podman must make for a user: its own id to 0, then its subordinate ids.
+#[must_use]
+pub fn inner_map(ranges: &SubordinateRanges, user: &str, own: u32) -> Vec<IdRange> {
+    let mut map = vec![IdRange {
+        inside: 0,
+        outside: own,
+        count: 1,
+    }];
+    let mut inside = 1;
+    for range in ranges.ranges.iter().filter(|range| range.owner == user) {
+        map.push(IdRange {
+            inside,
+            outside: range.start,
+            count: range.count,
+        });
+        inside += range.count;
+    }
+    map
+}
+
+/// Where the ids of an inner map lie outside the outer one; none where the outer map does not
+/// cover one of them.
+#[must_use]
+pub fn compose(inner: &[IdRange], outer: &[IdRange]) -> Option<Vec<IdRange>> {
+    inner
+        .iter()
+        .map(|range| {
+            let last = range.outside.checked_add(range.count - 1)?;
+            let through = outer.iter().find(|map| {
+                map.to_outside(range.outside).is_some() && map.to_outside(last).is_some()
+            })?;
+            Some(IdRange {
+                outside: through.to_outside(range.outside)?,
+                ..*range
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use probe::parse_subordinate_ranges;
+
+    use super::*;
+
+    fn range(inside: u32, outside: u32, count: u32) -> IdRange {
+        IdRange {
+            inside,
+            outside,
+            count,
+        }
+    }
+
+    const POD: [IdRange; 1] = [IdRange {
+        inside: 0,
+        outside: 131_072,
+        count: 65_536,
+    }];
+
+    fn problem(text: &str) -> Option<String> {
+        subordinate_problem(&parse_subordinate_ranges(text), "user", 1000, &POD)
+    }
+
+    #[test]
+    fn the_pattern_of_workspace_images_is_good() {
+        assert_eq!(problem("user:1001:64535\n"), None);
+        assert_eq!(problem("other:1:999\nuser:1001:64535\n"), None);
+    }
+
+    #[test]
+    fn each_broken_pattern_is_named() {
+        let told = |text: &str| problem(text).unwrap_or_default();
+        assert!(told("user:10000:65536\n").contains("not inside the pod's map"));
+        assert!(told("user:1000:64536\n").contains("own id"));
+        assert!(told("user:0:999\n").contains("id 0"));
+        assert!(told("user:1001:10\n").contains("too short"));
+        assert!(told("").contains("0 ranges"));
+        assert!(told("user:1001:2000\nuser:5000:2000\n").contains("2 ranges"));
+    }
+
+    #[test]
+    fn ranges_overlap_only_where_they_share_an_id() {
+        assert!(!overlap(
+            range(0, 65_536, 65_536),
+            range(0, 131_072, 65_536)
+        ));
+        assert!(overlap(range(0, 65_536, 65_537), range(0, 131_072, 65_536)));
+        assert!(overlap(range(0, 0, u32::MAX), range(0, 131_072, 65_536)));
+    }
+
+    #[test]
+    fn the_inner_map_is_the_user_and_its_subordinate_ids() {
+        let ranges = parse_subordinate_ranges("user:1001:64535\n");
+        assert_eq!(
+            inner_map(&ranges, "user", 1000),
+            [range(0, 1000, 1), range(1, 1001, 64_535)]
+        );
+    }
+
+    #[test]
+    fn composed_maps_end_outside_the_pod() {
+        let inner = [range(0, 1000, 1), range(1, 1001, 64_535)];
+        assert_eq!(
+            compose(&inner, &POD),
+            Some(vec![range(0, 132_072, 1), range(1, 132_073, 64_535)])
+        );
+        assert_eq!(compose(&[range(0, 65_535, 2)], &POD), None, "not covered");
+    }
+}
