@@ -67,10 +67,10 @@ impl Admin {
     /// Fails when no client can be made for the server.
     pub async fn healthy(&self, server: Server, subnet: Subnet) -> Result<(), Error> {
         let (scheme, port, path) = match server {
-            Server::Apiserver => ("https", crate::components::API_PORT, "/readyz"),
-            Server::ControllerManager => ("https", CONTROLLER_MANAGER_PORT, "/healthz"),
-            Server::Scheduler => ("https", SCHEDULER_PORT, "/healthz"),
-            Server::Kubelet => ("http", kubelet::HEALTH_PORT, "/healthz"),
+            Server::Apiserver => ("https", crate::components::API_PORT, "readyz"),
+            Server::ControllerManager => ("https", CONTROLLER_MANAGER_PORT, "healthz"),
+            Server::Scheduler => ("https", SCHEDULER_PORT, "healthz"),
+            Server::Kubelet => ("http", kubelet::HEALTH_PORT, "healthz"),
         };
         let address = format!("{scheme}://{}:{port}", subnet.node());
         let mut config = self.config.clone();
@@ -138,7 +138,7 @@ fn client(config: Config) -> Result<Client, Error> {
 }
 
 async fn answers(client: &Client, path: &str) -> bool {
-    let Ok(request) = kube::core::Request::new(path).get("", &kube::api::GetParams::default()) else {
+    let Ok(request) = kube::core::Request::new("").get(path, &kube::api::GetParams::default()) else {
         return false;
     };
     matches!(

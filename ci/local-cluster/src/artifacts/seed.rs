@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::store::{Build, Recipe};
 use super::{pause, tree};
 use crate::cgroup::Hierarchies;
+use crate::command;
 use crate::components::{CONFIG, CONTAINERD};
 use crate::error::Error;
 use crate::image;
@@ -87,7 +88,7 @@ fn pack_images(build: &Build, parts: &Parts, archive: &Path) -> Result<(), Error
     image::add(&layout, image::PAUSE, &pause_layer, &pause_start())?;
     let workspace_layer = parts.workspace.join(tree::LAYER);
     image::add(&layout, image::WORKSPACE, &workspace_layer, &image::Start::workspace())?;
-    image::archive(&layout, archive, &build.log)
+    command::logged(&mut image::archiver(&layout, archive), &build.log)
 }
 
 async fn import(build: &Build, parts: &Parts, state: &StateFolder, images: &Path) -> Result<(), Error> {

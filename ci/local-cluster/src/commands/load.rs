@@ -87,7 +87,7 @@ fn make_layer(folder: &StateFolder, work: &Path, tree: &Path) -> Result<PathBuf,
 
 /// Passes the image to containerd's client, which runs inside the node.
 fn import(layout: &Path, node: ProcessIdentity) -> Result<(), Error> {
-    let mut archiver = image::archiver(layout)
+    let mut archiver = image::archiver(layout, Path::new("-"))
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|source| Error::io("start", "`tar`", source))?;

@@ -78,7 +78,7 @@ BinaryName = "/usr/bin/crun"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}]
 runtime_type = "io.containerd.runc.v2"
-base_runtime_spec = "{CONFIG}/nested.json"
+base_runtime_spec = "{CONTAINERD}/nested.json"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}.options]
 BinaryName = "/usr/bin/crun"

@@ -64,7 +64,7 @@ impl Supervisor {
         session.until_ready("kube-apiserver", COMPONENT).await?;
         let admin = Admin::from_kubeconfig(&self.folder.kubeconfig()).await?;
         let ready = admin.healthy(Server::Apiserver, subnet);
-        session.during("kube-apiserver not ready", COMPONENT, ready).await?;
+        session.during("`/readyz` of kube-apiserver not ok", COMPONENT, ready).await?;
         session.start(control_plane::controller_manager(subnet))?;
         session.start(control_plane::scheduler(subnet))?;
 
