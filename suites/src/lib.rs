@@ -3,10 +3,9 @@
 //! A case reads as prose; what it needs to say so is in [`toolbox`].
 
 pub mod command;
+pub mod session;
 mod suite;
 pub mod toolbox;
-
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 use harness::case::Case;
 
@@ -24,21 +23,6 @@ pub fn cases() -> Vec<Case> {
         suite::gate::CASES,
     ]
     .concat()
-}
-
-/// A new id for a run: eight characters that are good in the names of Kubernetes objects.
-#[must_use]
-pub fn run_id() -> String {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    // The standard library seeds each hasher with random keys; no other source is needed.
-    let mut random = RandomState::new().build_hasher().finish();
-    (0..8)
-        .map(|_| {
-            let character = ALPHABET[(random % 32) as usize];
-            random /= 32;
-            char::from(character)
-        })
-        .collect()
 }
 
 #[cfg(test)]

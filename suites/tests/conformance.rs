@@ -1,2 +1,147 @@
-//! Placeholder.
-fn main() {}
+//! The same cases on the same engine, for `cargo test` and `cargo nextest`:
+//! `cargo test -p suites --test conformance -- podman::`.
+//!
+//! The cluster is that of `KUBECONFIG`, the image that of `NESTCHECK_IMAGE`. libtest-mimic is only
+//! the façade: each trial waits for its case's verdict, and one run of the engine makes them all.
+//! Under nextest, which starts a process for each test, that run has one case.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    process::ExitCode,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+    time::Duration,
+};
+
+use futures::stream;
+use harness::{
+    Error,
+    case::Case,
+    cluster::{Cluster, ConnectOptions},
+    event::EventKind,
+    outcome::{Level, Outcome, Verdict},
+    plan::{Filters, Selection},
+};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use suites::session::{Session, SessionOptions};
+
+/// What the engine tells a trial.
+type Told = Result<Verdict, String>;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let mut tellers: BTreeMap<String, Sender<Told>> = BTreeMap::new();
+    let mut selected: Vec<Case> = Vec::new();
+    let mut trials = Vec::new();
+    for case in suites::cases() {
+        let (teller, told) = channel();
+        let level = case.level;
+        let trial = Trial::ignorable_test(case.path(), move || await_verdict(&told, level));
+        if !arguments.is_filtered_out(&trial) {
+            tellers.insert(case.id.to_owned(), teller);
+            selected.push(case);
+        }
+        trials.push(trial);
+    }
+    // Trials only wait, so each has a thread; the engine bounds what really runs at once.
+    arguments.test_threads.get_or_insert(selected.len().max(1));
+    if arguments.list || selected.is_empty() {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let engine = thread::spawn(move || run_engine(&selected, &tellers));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    match engine.join() {
+        Ok(Ok(Outcome::Leaked | Outcome::Error)) => {
+            tell("error: the run left something behind or broke; see above");
+            ExitCode::from(101)
+        }
+        _ => conclusion.exit_code(),
+    }
+}
+
+/// Waits for a case's verdict. A blocked core case fails: skipping it would look green.
+fn await_verdict(told: &Receiver<Told>, level: Level) -> Result<Completion, Failed> {
+    let verdict = match told.recv() {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => return Err("the run ended without a verdict".into()),
+    };
+    match verdict {
+        Verdict::Pass => Ok(Completion::Completed),
+        Verdict::Blocked { reason, remedy } if level == Level::Core => {
+            Err(format!("blocked: {reason}\nhint: {remedy}").into())
+        }
+        Verdict::NotApplicable { reason } | Verdict::Blocked { reason, .. } => {
+            Ok(Completion::ignored_with(reason))
+        }
+        Verdict::KnownIssue { signature, message } => Ok(Completion::ignored_with(format!(
+            "known issue {signature}: {message}"
+        ))),
+        Verdict::Fail {
+            message,
+            hint: Some(hint),
+        } => Err(format!("{message}\nhint: {hint}").into()),
+        Verdict::Fail {
+            message,
+            hint: None,
+        }
+        | Verdict::Error { message } => Err(message.into()),
+        Verdict::Interrupted => Err("interrupted".into()),
+    }
+}
+
+/// Runs the selected cases and tells each trial its verdict.
+fn run_engine(selected: &[Case], tellers: &BTreeMap<String, Sender<Told>>) -> Result<Outcome, ()> {
+    let outcome = tokio::runtime::Runtime::new()
+        .map_err(|error| Error::infrastructure(error.to_string()))
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let session = prepare(selected).await?;
+                let outcome = session.run(stream::pending(), |event| match &event.event {
+                    EventKind::CaseFinished(finished) => {
+                        if let Some(teller) = tellers.get(&finished.id) {
+                            let _ = teller.send(Ok(finished.verdict.clone()));
+                        }
+                    }
+                    EventKind::StepFinished(step) => {
+                        if let Some(failure) = &step.failure {
+                            tell(&format!("{}: {failure}", step.step));
+                        }
+                    }
+                    _ => {}
+                });
+                Ok(outcome.await)
+            })
+        });
+    outcome.map_err(|error| {
+        let hint = error
+            .hint()
+            .map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+        for teller in tellers.values() {
+            let _ = teller.send(Err(format!("{error}{hint}")));
+        }
+    })
+}
+
+/// Standard output belongs to the test runner.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+async fn prepare(selected: &[Case]) -> Result<Session, Error> {
+    let cluster = Cluster::connect(&ConnectOptions::default()).await?;
+    let selection = Selection {
+        profile: None,
+        filters: Filters::default(),
+        shard: None,
+    };
+    let image = std::env::var("NESTCHECK_IMAGE");
+    let options = SessionOptions {
+        image: image.unwrap_or_else(|_| "localhost/workspace:1".to_owned()),
+        jobs: 4,
+        deadline: Duration::from_secs(1800),
+        runs_blocked: false,
+    };
+    Session::prepare(cluster, selected, selection, options).await
+}

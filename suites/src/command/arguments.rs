@@ -168,12 +168,7 @@ fn shard(text: &str) -> Result<Shard, String> {
 }
 
 fn dialect(name: &str) -> Result<Dialect, String> {
-    let all = [Dialect::Jenkins, Dialect::GitLab, Dialect::OpenShift];
-    all.into_iter()
-        .find(|dialect| dialect.name() == name)
-        .ok_or_else(|| {
-            "there is no such dialect; use `jenkins`, `gitlab` or `openshift`".to_owned()
-        })
+    name.parse().map_err(|error| told(&error))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

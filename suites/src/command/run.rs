@@ -6,74 +6,57 @@ use futures::{Stream, StreamExt, stream};
 use harness::{
     Error, Result,
     cluster::Cluster,
-    engine::{self, RunOptions},
-    facts::{self, Facts, Flavour},
+    event::Event,
     folder::ReportFolder,
-    plan::{Filters, Plan, Profile, Selection},
+    plan::{Filters, Selection},
     report::{Style, Terminal},
-    sandbox::SandboxOptions,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{arguments::RunArguments, color};
-use crate::{cases, run_id};
+use super::{
+    arguments::{RunArguments, SelectionArguments},
+    color,
+};
+use crate::{
+    cases,
+    session::{Session, SessionOptions},
+};
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     // What can be wrong without a cluster is found before one is asked.
     let cases = cases();
     let filters = Filters::parse(&arguments.selection.filters, &cases)?;
+    let SelectionArguments { profile, shard, .. } = arguments.selection;
+    let selection = Selection {
+        profile,
+        filters,
+        shard,
+    };
     let signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut folder = ReportFolder::create(&arguments.report_dir)?;
-    let facts = facts::gather(&cluster).await?;
-    let profile = arguments
-        .selection
-        .profile
-        .unwrap_or_else(|| profile_of(&facts));
-    let selection = Selection {
-        profile: Some(profile),
-        filters,
-        shard: arguments.selection.shard,
-    };
-    let judged_by = (!arguments.no_preflight).then_some(&facts);
-    let plan = Plan::new(selection.pick(&cases), judged_by);
-    let options = RunOptions {
-        profile: profile.name().to_owned(),
+    let options = SessionOptions {
+        image: arguments.image,
         jobs: usize::from(arguments.jobs),
         deadline: arguments.timeout,
-        sandbox: SandboxOptions {
-            run: run_id(),
-            image: arguments.image,
-            device_route: facts.device_route.value().cloned().flatten(),
-            files: fixtures::files(),
-        },
+        runs_blocked: arguments.no_preflight,
     };
+    let session = Session::prepare(cluster, &cases, selection, options).await?;
     let style = Style {
         color: color(),
         progress: io::stderr().is_terminal(),
     };
     let mut terminal = Terminal::new(io::stderr(), style);
-    let outcome = engine::run(&cluster, facts, plan, options, signals, |event| {
+    let observe = |event: &Event| {
         folder.append(event);
         terminal.event(event);
-    })
-    .await;
+    };
+    let outcome = session.run(signals, observe).await;
     terminal.finish();
     let path = folder.path().display().to_string();
     folder.finish()?;
     let _ = io::stderr().write_all(format!("report in `{path}`\n").as_bytes());
     Ok(outcome.exit_code())
-}
-
-/// The cluster's own profile; Kubernetes where the flavour could not be read.
-fn profile_of(facts: &Facts) -> Profile {
-    Profile::of(
-        facts
-            .flavour
-            .value()
-            .copied()
-            .unwrap_or(Flavour::Kubernetes),
-    )
 }
 
 /// The numbers of the signals that ask the run to end, as they come.

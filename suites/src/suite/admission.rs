@@ -1,12 +1,12 @@
 //! ADM: what the API server must refuse.
 
+use super::{NESTED, core_case};
+use crate::toolbox::expect_refusal;
 use fixtures::WORKSPACE;
 use harness::{
     case::{Case, CaseResult},
     context::Context,
 };
-use super::{NESTED, core_case};
-use crate::toolbox::expect_refusal;
 
 pub(crate) const CASES: &[Case] = &[
     core_case!(

@@ -1,0 +1,119 @@
+//! A run from a connection to an outcome: what the command and `cargo test` have in common.
+
+use std::time::Duration;
+
+use futures::Stream;
+use harness::{
+    Result,
+    case::Case,
+    cluster::Cluster,
+    engine::{self, RunOptions},
+    event::Event,
+    facts::{self, Facts, Flavour},
+    outcome::Outcome,
+    plan::{Plan, Profile, Selection},
+    sandbox::SandboxOptions,
+};
+
+/// How a session is run.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The image of the pods.
+    pub image: String,
+    /// How many cases run at once.
+    pub jobs: usize,
+    /// How long the run may take.
+    pub deadline: Duration,
+    /// Whether cases whose requirements are unmet run all the same.
+    pub runs_blocked: bool,
+}
+
+/// A plan that is ready to run against a cluster. Nothing was written yet.
+pub struct Session {
+    cluster: Cluster,
+    facts: Facts,
+    plan: Plan,
+    options: RunOptions,
+}
+
+impl Session {
+    /// Reads the cluster's facts and makes the plan.
+    ///
+    /// # Errors
+    ///
+    /// A cluster that can't be reached or does not let the caller in.
+    pub async fn prepare(
+        cluster: Cluster,
+        cases: &[Case],
+        selection: Selection,
+        options: SessionOptions,
+    ) -> Result<Self> {
+        let facts = facts::gather(&cluster).await?;
+        let profile = selection.profile.unwrap_or_else(|| profile_of(&facts));
+        let selection = Selection {
+            profile: Some(profile),
+            ..selection
+        };
+        let judged_by = (!options.runs_blocked).then_some(&facts);
+        let plan = Plan::new(selection.pick(cases), judged_by);
+        let options = RunOptions {
+            profile: profile.name().to_owned(),
+            jobs: options.jobs,
+            deadline: options.deadline,
+            sandbox: SandboxOptions {
+                run: run_id(),
+                image: options.image,
+                device_route: facts.device_route.value().cloned().flatten(),
+                files: fixtures::files(),
+            },
+        };
+        Ok(Self {
+            cluster,
+            facts,
+            plan,
+            options,
+        })
+    }
+
+    /// Runs the plan; see [`engine::run`].
+    pub async fn run(
+        self,
+        signals: impl Stream<Item = u8> + Unpin,
+        observe: impl FnMut(&Event),
+    ) -> Outcome {
+        let Self {
+            cluster,
+            facts,
+            plan,
+            options,
+        } = self;
+        engine::run(&cluster, facts, plan, options, signals, observe).await
+    }
+}
+
+/// The cluster's own profile; Kubernetes where the flavour could not be read.
+fn profile_of(facts: &Facts) -> Profile {
+    Profile::of(
+        facts
+            .flavour
+            .value()
+            .copied()
+            .unwrap_or(Flavour::Kubernetes),
+    )
+}
+
+/// A new id for a run: eight characters that are good in the names of Kubernetes objects.
+fn run_id() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    // The standard library seeds each hasher with random keys; no other source is needed.
+    let mut random = RandomState::new().build_hasher().finish();
+    (0..8)
+        .map(|_| {
+            let character = ALPHABET[(random % 32) as usize];
+            random /= 32;
+            char::from(character)
+        })
+        .collect()
+}
