@@ -43,7 +43,8 @@ impl Hierarchies {
     /// Fails when none are mounted.
     pub fn detect() -> Result<Self, Error> {
         let mounts = Path::new("/proc/self/mounts");
-        let text = fs::read_to_string(mounts).map_err(|source| Error::path("read", mounts, source))?;
+        let text =
+            fs::read_to_string(mounts).map_err(|source| Error::path("read", mounts, source))?;
         Self::parse(&text).ok_or_else(|| {
             Error::other("no control groups are mounted at `/sys/fs/cgroup`")
                 .with_hint("run `mount -t cgroup2 cgroup2 /sys/fs/cgroup`")
@@ -182,7 +183,8 @@ fn inherit(parent: &Path, child: &Path, file: &str) -> Result<(), Error> {
 
 fn enable_controllers(group: &Path) -> Result<(), Error> {
     let available = group.join("cgroup.controllers");
-    let list = fs::read_to_string(&available).map_err(|source| Error::path("read", &available, source))?;
+    let list =
+        fs::read_to_string(&available).map_err(|source| Error::path("read", &available, source))?;
     let enable: Vec<_> = list.split_whitespace().map(|name| format!("+{name}")).collect();
     let target = group.join("cgroup.subtree_control");
     fs::write(&target, enable.join(" ")).map_err(|source| Error::path("write", &target, source))
@@ -207,9 +209,7 @@ mod tests {
     #[test]
     fn pure_v2_is_v2() {
         let mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n";
-        let expected = Hierarchies::V2 {
-            mount: "/sys/fs/cgroup".into(),
-        };
+        let expected = Hierarchies::V2 { mount: "/sys/fs/cgroup".into() };
         assert_eq!(Hierarchies::parse(mounts), Some(expected));
     }
 
@@ -221,9 +221,7 @@ mod tests {
 
     #[test]
     fn removing_what_does_not_exist_is_no_error() {
-        let hierarchies = Hierarchies::V2 {
-            mount: std::env::temp_dir(),
-        };
+        let hierarchies = Hierarchies::V2 { mount: std::env::temp_dir() };
         remove(&hierarchies, "no-such-group-here", Duration::ZERO).unwrap();
     }
 }

@@ -78,10 +78,16 @@ enum Command {
     },
     /// The owner of a cluster; started by `up`.
     #[command(hide = true)]
-    Supervise,
+    Supervise {
+        /// For whoever reads a list of processes.
+        cluster: String,
+    },
     /// The first process of a node; started by the supervisor.
     #[command(hide = true)]
-    NodeInit,
+    NodeInit {
+        /// For whoever reads a list of processes.
+        cluster: String,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -131,10 +137,7 @@ pub fn run() -> ExitCode {
 fn execute(command: Command) -> Result<(), Error> {
     match command {
         Command::Up { name, version, gates } => {
-            let settings = Settings {
-                kubernetes: version.kubernetes,
-                gates,
-            };
+            let settings = Settings { kubernetes: version.kubernetes, gates };
             up::run(&name.name, settings)
         }
         Command::Down { all: true, .. } => down::run_all(),
@@ -144,8 +147,8 @@ fn execute(command: Command) -> Result<(), Error> {
         Command::Logs { component, name } => inspect::logs(&name.name, &component),
         Command::Load { tree, name, tag } => load::run(&name.name, &tree, tag.as_deref()),
         Command::Build { version } => build::run(version.kubernetes),
-        Command::Supervise => supervisor::run(),
-        Command::NodeInit => init::run(),
+        Command::Supervise { .. } => supervisor::run(),
+        Command::NodeInit { .. } => init::run(),
     }
 }
 

@@ -92,10 +92,7 @@ impl Admin {
     /// Fails when the API refuses it.
     pub async fn create_runtime_class(&self) -> Result<(), Error> {
         let class = RuntimeClass {
-            metadata: ObjectMeta {
-                name: Some(NESTED_HANDLER.to_owned()),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(NESTED_HANDLER.to_owned()), ..ObjectMeta::default() },
             handler: NESTED_HANDLER.to_owned(),
             ..RuntimeClass::default()
         };
@@ -138,16 +135,17 @@ fn client(config: Config) -> Result<Client, Error> {
 }
 
 async fn answers(client: &Client, path: &str) -> bool {
-    let Ok(request) = kube::core::Request::new("").get(path, &kube::api::GetParams::default()) else {
+    let Ok(request) = kube::core::Request::new("").get(path, &kube::api::GetParams::default())
+    else {
         return false;
     };
-    matches!(
-        tokio::time::timeout(REQUEST, client.request_text(request)).await,
-        Ok(Ok(_))
-    )
+    matches!(tokio::time::timeout(REQUEST, client.request_text(request)).await, Ok(Ok(_)))
 }
 
-async fn bounded<T>(action: &str, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+async fn bounded<T>(
+    action: &str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
     match tokio::time::timeout(REQUEST, request).await {
         Ok(answer) => answer.map_err(|error| Error::api(action, &error)),
         Err(_) => Err(Error::deadline(format!("no answer to: {action}"), REQUEST)),
@@ -155,14 +153,9 @@ async fn bounded<T>(action: &str, request: impl Future<Output = kube::Result<T>>
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_deref())
-        .unwrap_or_default();
-    conditions
-        .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions =
+        node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 #[cfg(test)]

@@ -40,9 +40,7 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<(), Error> {
         .append(true)
         .open(log)
         .map_err(|source| Error::path("write", log, source))?;
-    let both = file
-        .try_clone()
-        .map_err(|source| Error::path("write", log, source))?;
+    let both = file.try_clone().map_err(|source| Error::path("write", log, source))?;
     let status = command
         .stdin(Stdio::null())
         .stdout(file)
@@ -61,10 +59,7 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<(), Error> {
 pub fn describe(command: &Command) -> String {
     const LONGEST: usize = 120;
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let line = words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let line = words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
     if line.chars().count() <= LONGEST {
         return line;
     }

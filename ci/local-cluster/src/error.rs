@@ -85,11 +85,7 @@ pub struct Failure {
 
 impl Error {
     fn new(kind: ErrorKind) -> Self {
-        Self {
-            kind: Box::new(kind),
-            details: Vec::new(),
-            hint: None,
-        }
+        Self { kind: Box::new(kind), details: Vec::new(), hint: None }
     }
 
     /// A request that can't be fulfilled as it was written.
@@ -98,12 +94,12 @@ impl Error {
     }
 
     /// The operating system refused `action` on `subject`.
-    pub fn io(action: &'static str, subject: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::new(ErrorKind::Io {
-            action,
-            subject: subject.into(),
-            source: source.into(),
-        })
+    pub fn io(
+        action: &'static str,
+        subject: impl Into<String>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::new(ErrorKind::Io { action, subject: subject.into(), source: source.into() })
     }
 
     /// The operating system refused `action` on the file `path`.
@@ -113,34 +109,22 @@ impl Error {
 
     /// A host command failed.
     pub fn command(command: impl Into<String>, outcome: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Command {
-            command: command.into(),
-            outcome: outcome.into(),
-        })
+        Self::new(ErrorKind::Command { command: command.into(), outcome: outcome.into() })
     }
 
     /// A component of the cluster ended.
     pub fn component(component: impl Into<String>, outcome: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Component {
-            component: component.into(),
-            outcome: outcome.into(),
-        })
+        Self::new(ErrorKind::Component { component: component.into(), outcome: outcome.into() })
     }
 
     /// `what` did not happen within `limit`.
     pub fn deadline(what: impl Into<String>, limit: Duration) -> Self {
-        Self::new(ErrorKind::Deadline {
-            what: what.into(),
-            limit,
-        })
+        Self::new(ErrorKind::Deadline { what: what.into(), limit })
     }
 
     /// The Kubernetes API refused something.
     pub fn api(action: impl Into<String>, reason: &impl ToString) -> Self {
-        Self::new(ErrorKind::Api {
-            action: action.into(),
-            reason: reason.to_string(),
-        })
+        Self::new(ErrorKind::Api { action: action.into(), reason: reason.to_string() })
     }
 
     /// Anything else.

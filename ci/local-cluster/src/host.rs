@@ -1,9 +1,13 @@
 //! What this program needs of the machine that it runs on.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+
 use crate::error::Error;
+use crate::paths::{CACHE_VARIABLE, Cache};
 
 /// A file of a Debian package and the package to install when it is missing.
 struct Need {
@@ -28,15 +32,9 @@ const TO_BUILD: &[Need] = &[
     },
     Need { file: "gpgv", package: "gpgv" },
     // The Go command verifies the module proxy's certificate.
-    Need {
-        file: "/etc/ssl/certs/ca-certificates.crt",
-        package: "ca-certificates",
-    },
+    Need { file: "/etc/ssl/certs/ca-certificates.crt", package: "ca-certificates" },
     Need { file: "cc", package: "gcc" },
-    Need {
-        file: "/usr/include/unistd.h",
-        package: "libc6-dev",
-    },
+    Need { file: "/usr/include/unistd.h", package: "libc6-dev" },
 ];
 
 /// Checks that this is root on Linux with what a cluster needs at run time, and
@@ -45,44 +43,53 @@ const TO_BUILD: &[Need] = &[
 /// # Errors
 ///
 /// Names everything that is missing, at once.
-pub fn check(building: bool) -> Result<(), Error> {
+pub fn check(cache: &Cache, building: bool) -> Result<(), Error> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(
-            Error::other("not root, which is needed for namespaces, mounts and cgroups").with_hint("run it with `sudo`"),
-        );
+        return Err(Error::other("not root, which is needed for namespaces, mounts and cgroups")
+            .with_hint("run it with `sudo`"));
     }
-    let needs = TO_RUN
-        .iter()
-        .chain(if building { TO_BUILD } else { &[] });
+    let needs = TO_RUN.iter().chain(if building { TO_BUILD } else { &[] });
     let packages = missing(needs, exists);
     if !packages.is_empty() {
-        return Err(
-            Error::other(format!("missing Debian packages: {}", packages.join(", ")))
-                .with_hint(format!("run `apt-get install --yes {}`", packages.join(" "))),
-        );
+        return Err(Error::other(format!("missing Debian packages: {}", packages.join(", ")))
+            .with_hint(format!("run `apt-get install --yes {}`", packages.join(" "))));
     }
     if building && !exists("go") {
-        return Err(
-            Error::other("no `go` command in `PATH`, which builds Kubernetes and containerd")
-                .with_hint("install Go 1.26 or newer and put its `bin` folder into `PATH`"),
-        );
+        return Err(Error::other(
+            "no `go` command in `PATH`, which builds Kubernetes and containerd",
+        )
+        .with_hint("install Go 1.26 or newer and put its `bin` folder into `PATH`"));
     }
-    for device_driver in ["overlay"] {
-        if !file_system_known(device_driver) {
-            return Err(Error::other(format!(
-                "the kernel has no `{device_driver}` file system"
-            ))
-            .with_hint(format!("run `modprobe {device_driver}`")));
-        }
+    if !file_system_known("overlay") {
+        return Err(Error::other("the kernel has no `overlay` file system")
+            .with_hint("run `modprobe overlay`"));
+    }
+    check_file_system(cache)
+}
+
+/// Overlayfs takes no layer that can be written to from another overlayfs, which
+/// is what the root of a container usually is.
+fn check_file_system(cache: &Cache) -> Result<(), Error> {
+    let root = cache.root();
+    fs::create_dir_all(root).map_err(|source| Error::path("make", root, source))?;
+    let found = statfs(root).map_err(|errno| Error::path("examine", root, errno))?;
+    if found.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
+        let message = format!(
+            "`{}` is on overlayfs, which can't hold the node's file system",
+            root.display()
+        );
+        return Err(Error::other(message)
+            .with_hint(format!("set `{CACHE_VARIABLE}` to a folder on ext4 or xfs")));
     }
     Ok(())
 }
 
-fn missing<'a>(needs: impl Iterator<Item = &'a Need>, exists: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let mut packages: Vec<_> = needs
-        .filter(|need| !exists(need.file))
-        .map(|need| need.package)
-        .collect();
+fn missing<'a>(
+    needs: impl Iterator<Item = &'a Need>,
+    exists: impl Fn(&str) -> bool,
+) -> Vec<&'static str> {
+    let mut packages: Vec<_> =
+        needs.filter(|need| !exists(need.file)).map(|need| need.package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -98,10 +105,8 @@ fn exists(file: &str) -> bool {
 
 fn file_system_known(name: &str) -> bool {
     // An unreadable list proves nothing: the mount itself will tell.
-    std::fs::read_to_string("/proc/filesystems").map_or(true, |list| {
-        list.lines()
-            .any(|line| line.split_whitespace().last() == Some(name))
-    })
+    fs::read_to_string("/proc/filesystems")
+        .map_or(true, |list| list.lines().any(|line| line.split_whitespace().last() == Some(name)))
 }
 
 #[cfg(test)]

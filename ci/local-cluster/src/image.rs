@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command;
 use crate::error::Error;
+use crate::hex;
 
 /// The image that holds a pod's namespaces open.
 pub const PAUSE: &str = "localhost/pause:1";
@@ -35,7 +36,9 @@ impl Start {
         Self {
             user: String::new(),
             folder: "/".into(),
-            environment: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
+            environment: vec![
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+            ],
             command: vec!["/bin/sh".into()],
         }
     }
@@ -95,11 +98,11 @@ pub fn add(layout: &Path, reference: &str, layer: &Path, start: &Start) -> Resul
 /// The target `-` is stdout.
 pub fn archiver(layout: &Path, target: &Path) -> Command {
     let mut tar = Command::new("tar");
-    tar.args(["--create", "--file"])
-        .arg(target)
-        .arg("--directory")
-        .arg(layout)
-        .args(["oci-layout", "index.json", "blobs"]);
+    tar.args(["--create", "--file"]).arg(target).arg("--directory").arg(layout).args([
+        "oci-layout",
+        "index.json",
+        "blobs",
+    ]);
     tar
 }
 
@@ -154,7 +157,7 @@ fn existing_images(index: &Path) -> Vec<Value> {
 
 fn write_blob(blobs: &Path, content: &Value) -> Result<(String, u64), Error> {
     let text = content.to_string();
-    let digest = hex(&Sha256::digest(text.as_bytes()));
+    let digest = hex::encode(&Sha256::digest(text.as_bytes()));
     write(&blobs.join(&digest), &text)?;
     Ok((format!("sha256:{digest}"), text.len() as u64))
 }
@@ -173,24 +176,22 @@ fn digest_of_file(path: &Path) -> Result<(String, u64), Error> {
     Ok((digest.to_owned(), metadata.len()))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn two_images_share_a_layout() {
-        let folder = std::env::temp_dir().join(format!("local-cluster-image-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("local-cluster-image-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let layer = folder.join("layer.tar");
         fs::write(&layer, "abc").unwrap();
         let layout = folder.join("layout");
         add(&layout, "localhost/a:1", &layer, &Start::root_shell()).unwrap();
         add(&layout, "localhost/b:1", &layer, &Start::workspace()).unwrap();
-        let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+        let index: Value =
+            serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
         assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
         // The SHA-256 of "abc" is a test vector of FIPS 180-2.
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

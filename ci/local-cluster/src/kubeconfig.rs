@@ -6,7 +6,13 @@ use serde_json::json;
 use crate::pki::Identity;
 
 /// A kubeconfig with one context, called as the cluster.
-pub fn render(cluster: &str, server: &str, authority: &str, user: &str, identity: &Identity) -> String {
+pub fn render(
+    cluster: &str,
+    server: &str,
+    authority: &str,
+    user: &str,
+    identity: &Identity,
+) -> String {
     // Binary data is base64 in Kubernetes' JSON, which is what this type does.
     let data = |text: &str| ByteString(text.as_bytes().to_vec());
     let config = json!({
@@ -32,10 +38,7 @@ mod tests {
 
     #[test]
     fn certificates_are_base64_and_the_context_is_current() {
-        let identity = Identity {
-            certificate: "foobar".into(),
-            key: "fo".into(),
-        };
+        let identity = Identity { certificate: "foobar".into(), key: "fo".into() };
         let text = render("lab", "https://10.99.1.2:6443", "f", "admin", &identity);
         let config: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["users"][0]["user"]["client-certificate-data"], "Zm9vYmFy");

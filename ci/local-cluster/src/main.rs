@@ -22,6 +22,7 @@ mod commands;
 mod components;
 mod console;
 mod error;
+mod hex;
 mod host;
 mod image;
 mod kubeconfig;

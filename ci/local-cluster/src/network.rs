@@ -15,8 +15,8 @@ use crate::error::Error;
 pub struct Subnet(u8);
 
 impl Subnet {
-    /// Addresses that a cluster never gets. They are for configuration that is
-    /// written while no network exists, such as that of the image import.
+    /// Addresses that no cluster gets, for tests.
+    #[cfg(test)]
     pub const UNUSED: Self = Self(0);
 
     /// The host's address.
@@ -27,11 +27,6 @@ impl Subnet {
     /// The node's address, on which the API server listens.
     pub fn node(self) -> Ipv4Addr {
         Ipv4Addr::new(10, 99, self.0, 2)
-    }
-
-    /// The third byte of the addresses.
-    pub fn index(self) -> u8 {
-        self.0
     }
 }
 
@@ -52,12 +47,11 @@ impl Claim {
     /// Fails when none is free.
     pub fn first_free() -> Result<Self, Error> {
         let taken = interface_addresses();
-        let claim = (1..=254)
-            .map(Subnet)
-            .filter(|subnet| is_free(*subnet, &taken))
-            .find_map(Self::of);
+        let claim =
+            (1..=254).map(Subnet).filter(|subnet| is_free(*subnet, &taken)).find_map(Self::of);
         claim.ok_or_else(|| {
-            Error::other("no free subnet in `10.99.0.0/16`").with_hint("end other clusters with `local-cluster down --all`")
+            Error::other("no free subnet in `10.99.0.0/16`")
+                .with_hint("end other clusters with `local-cluster down --all`")
         })
     }
 
@@ -65,10 +59,7 @@ impl Claim {
         let name = format!("local-cluster/subnet/{}", subnet.0);
         let address = SocketAddr::from_abstract_name(name).ok()?;
         let socket = UnixListener::bind_addr(&address).ok()?;
-        Some(Self {
-            subnet,
-            _socket: socket,
-        })
+        Some(Self { subnet, _socket: socket })
     }
 
     /// The claimed subnet.
@@ -93,9 +84,7 @@ pub fn connect(interface: &str, subnet: Subnet, node: i32) -> Result<(), Error> 
     let node = node.to_string();
     // The peer is born in the other namespace: there is no moment at which the
     // host has an `eth0` too many.
-    ip(&[
-        "link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", &node,
-    ])?;
+    ip(&["link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", &node])?;
     ip(&["address", "add", &format!("{}/24", subnet.host()), "dev", interface])?;
     ip(&["link", "set", interface, "up"])
 }
@@ -139,9 +128,7 @@ fn interface_addresses() -> Vec<Ipv4Addr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
         return Vec::new();
     };
-    interfaces
-        .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
-        .collect()
+    interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect()
 }
 
 fn is_free(subnet: Subnet, taken: &[Ipv4Addr]) -> bool {
@@ -160,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_subnet_with_a_foreign_address_is_not_free() {
-        let taken = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(10, 99, 3, 77)];
+        let taken = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 99, 3, 77)];
         assert!(!is_free(Subnet(3), &taken));
         assert!(is_free(Subnet(4), &taken));
     }

@@ -28,14 +28,15 @@ impl Cache {
             Some(value) => PathBuf::from(value),
             None => workspace()
                 .ok_or_else(|| {
-                    Error::other("no workspace around the current folder to cache artifacts in").with_hint(format!(
-                        "run it inside the checkout, or set `{CACHE_VARIABLE}` to a folder"
-                    ))
+                    Error::other("no workspace around the current folder to cache artifacts in")
+                        .with_hint(format!(
+                            "run it inside the checkout, or set `{CACHE_VARIABLE}` to a folder"
+                        ))
                 })?
                 .join("target/local-cluster"),
         };
-        let folder =
-            std::path::absolute(&folder).map_err(|source| Error::path("resolve the cache folder", &folder, source))?;
+        let folder = std::path::absolute(&folder)
+            .map_err(|source| Error::path("resolve the cache folder", &folder, source))?;
         // Mount options are text that is split at commas, and lowerdir at colons.
         let path = folder.to_str().filter(|path| !path.contains([':', ',', '\\', '\n']));
         match path {
@@ -77,12 +78,8 @@ fn workspace() -> Option<PathBuf> {
         .and_then(|folder| folder.ancestors().find(is_workspace))
         .map(Path::to_owned);
     // The folder this program was built in is a guess: it may have moved.
-    let built_in = || {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .ancestors()
-            .find(is_workspace)
-            .map(Path::to_owned)
-    };
+    let built_in =
+        || Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(is_workspace).map(Path::to_owned);
     around.or_else(built_in)
 }
 

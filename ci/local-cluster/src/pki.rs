@@ -8,8 +8,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 
 use crate::error::Error;
@@ -66,7 +66,8 @@ impl Pki {
             let mut params = CertificateParams::new(Vec::<String>::new())?;
             params.distinguished_name = name(None, "local-cluster");
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
+            params.key_usages =
+                vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
             set_validity(&mut params);
             let authority_key = KeyPair::generate()?;
             let authority = Identity {
@@ -78,7 +79,12 @@ impl Pki {
             Ok(Self {
                 authority,
                 apiserver: issue(&issuer, None, "kube-apiserver", &apiserver_names)?,
-                kubelet_client: issue(&issuer, Some("system:masters"), "kube-apiserver-kubelet-client", &[])?,
+                kubelet_client: issue(
+                    &issuer,
+                    Some("system:masters"),
+                    "kube-apiserver-kubelet-client",
+                    &[],
+                )?,
                 node: issue(
                     &issuer,
                     Some("system:nodes"),
@@ -131,13 +137,11 @@ fn issue(
     params.distinguished_name = name(organization, common_name);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     set_validity(&mut params);
     let key = KeyPair::generate()?;
-    Ok(Identity {
-        certificate: params.signed_by(&key, issuer)?.pem(),
-        key: key.serialize_pem(),
-    })
+    Ok(Identity { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
 }
 
 /// A throwaway cluster never lives to see its certificates expire, whatever the

@@ -121,10 +121,7 @@ mod tests {
     fn this_process_is_running_and_not_with_another_start_time() {
         let identity = ProcessIdentity::of(std::process::id()).unwrap();
         assert!(identity.running().is_some());
-        let recycled = ProcessIdentity {
-            started: identity.started + 1,
-            ..identity
-        };
+        let recycled = ProcessIdentity { started: identity.started + 1, ..identity };
         assert!(recycled.running().is_none());
     }
 }

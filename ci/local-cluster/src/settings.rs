@@ -95,10 +95,7 @@ impl GateValues {
     pub fn by_name(self) -> [(&'static str, bool); 3] {
         [
             ("UserNamespacesSupport", self.user_namespaces_support),
-            (
-                "UserNamespacesPodSecurityStandards",
-                self.user_namespaces_pod_security_standards,
-            ),
+            ("UserNamespacesPodSecurityStandards", self.user_namespaces_pod_security_standards),
             ("ProcMountType", self.proc_mount_type),
         ]
     }
@@ -116,10 +113,7 @@ impl Gates {
         match self {
             Self::All | Self::NoKubelet => GateValues::ON,
             Self::None | Self::NoApiserver => GateValues::OFF,
-            Self::NoProcMount => GateValues {
-                proc_mount_type: false,
-                ..GateValues::ON
-            },
+            Self::NoProcMount => GateValues { proc_mount_type: false, ..GateValues::ON },
         }
     }
 
@@ -128,10 +122,7 @@ impl Gates {
         match self {
             Self::All | Self::NoApiserver => GateValues::ON,
             Self::None | Self::NoKubelet => GateValues::OFF,
-            Self::NoProcMount => GateValues {
-                proc_mount_type: false,
-                ..GateValues::ON
-            },
+            Self::NoProcMount => GateValues { proc_mount_type: false, ..GateValues::ON },
         }
     }
 }

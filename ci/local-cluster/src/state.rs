@@ -12,12 +12,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Hierarchies;
 use crate::error::{Error, Failure};
+use crate::hex;
 use crate::network::{Subnet, interface_name};
 use crate::paths::StateFolder;
 use crate::process::{ProcessIdentity, boot_id};
@@ -76,6 +77,8 @@ pub struct State {
     pub cgroup: Option<String>,
     /// The hierarchies that `cgroup` is in.
     pub hierarchies: Hierarchies,
+    /// The `kubectl` of the cluster's version.
+    pub kubectl: PathBuf,
     /// The components that were started.
     #[serde(default)]
     pub components: BTreeMap<String, ComponentState>,
@@ -87,7 +90,7 @@ impl State {
     /// # Errors
     ///
     /// Fails when the machine has no control groups or no randomness.
-    pub fn new(name: &ClusterName, settings: Settings) -> Result<Self, Error> {
+    pub fn new(name: &ClusterName, settings: Settings, kubectl: PathBuf) -> Result<Self, Error> {
         Ok(Self {
             name: name.clone(),
             id: random_id()?,
@@ -101,6 +104,7 @@ impl State {
             subnet: None,
             cgroup: None,
             hierarchies: Hierarchies::detect()?,
+            kubectl,
             components: BTreeMap::new(),
         })
     }
@@ -117,7 +121,10 @@ impl State {
             other => other.map_err(|source| Error::path("read", &path, source))?,
         };
         let state = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::other(format!("`{}` is not a state file of this version: {error}", path.display()))
+            Error::other(format!(
+                "`{}` is not a state file of this version: {error}",
+                path.display()
+            ))
         })?;
         Ok(Some(state))
     }
@@ -128,7 +135,8 @@ impl State {
     ///
     /// Fails when the folder can't be written.
     pub fn write(&self, folder: &StateFolder) -> Result<(), Error> {
-        let text = serde_json::to_vec_pretty(self).map_err(|error| Error::other(format!("can't write state: {error}")))?;
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::other(format!("can't write state: {error}")))?;
         replace(&folder.state_file(), &text, 0o644)
     }
 
@@ -163,12 +171,8 @@ impl State {
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     let temporary = path.with_extension("new");
     let write = || {
-        let mut file = File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(mode)
-            .open(&temporary)?;
+        let mut file =
+            File::options().create(true).truncate(true).write(true).mode(mode).open(&temporary)?;
         file.write_all(content)?;
         fs::rename(&temporary, path)
     };
@@ -181,7 +185,7 @@ fn random_id() -> Result<String, Error> {
     File::open(source)
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(|error| Error::path("read", source, error))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(&bytes))
 }
 
 #[cfg(test)]
@@ -189,7 +193,7 @@ mod tests {
     use super::*;
 
     fn state() -> State {
-        State::new(&"test".parse().unwrap(), Settings::default()).unwrap()
+        State::new(&"test".parse().unwrap(), Settings::default(), "/kubectl".into()).unwrap()
     }
 
     #[test]
@@ -215,17 +219,16 @@ mod tests {
         let alive = ComponentState { pid: 7, ended: None };
         state.components.insert("etcd".into(), alive);
         assert_eq!(state.dead_component(), None);
-        let dead = ComponentState {
-            pid: 8,
-            ended: Some("signal 9".into()),
-        };
+        let dead = ComponentState { pid: 8, ended: Some("signal 9".into()) };
         state.components.insert("kubelet".into(), dead);
         assert_eq!(state.dead_component(), Some(("kubelet", "signal 9")));
     }
 
     #[test]
     fn state_survives_its_file() {
-        let folder = StateFolder::at(std::env::temp_dir().join(format!("local-cluster-{}", std::process::id())));
+        let folder = StateFolder::at(
+            std::env::temp_dir().join(format!("local-cluster-{}", std::process::id())),
+        );
         fs::create_dir_all(folder.root()).unwrap();
         let state = state();
         state.write(&folder).unwrap();

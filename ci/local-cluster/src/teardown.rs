@@ -8,7 +8,7 @@ use crate::cgroup;
 use crate::error::Error;
 use crate::network;
 use crate::paths::StateFolder;
-use crate::process::boot_id;
+use crate::process::{ProcessIdentity, boot_id};
 use crate::state::State;
 
 /// How long the node's processes may take to die after SIGKILL, and its control
@@ -32,7 +32,7 @@ pub fn release(state: &State) -> Result<(), Error> {
     if state.boot != boot_id() {
         return Ok(());
     }
-    if let Some(node) = state.node.and_then(|node| node.running()) {
+    if let Some(node) = state.node.and_then(ProcessIdentity::running) {
         node.kill();
         if !node.wait(DEATH)? {
             return Err(Error::deadline("the node's processes did not end", DEATH));
@@ -47,12 +47,16 @@ pub fn release(state: &State) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends the supervisor of a cluster, politely first, then whatever it has left.
+/// Ends the supervisor of a cluster, politely first, then whatever it has left,
+/// and returns the state that was found; `None` if there is no cluster.
 ///
 /// # Errors
 ///
 /// Fails when something of the cluster can't be given back.
-pub fn end(state: &State) -> Result<(), Error> {
+pub fn end(folder: &StateFolder) -> Result<Option<State>, Error> {
+    let Some(state) = State::read(folder)? else {
+        return Ok(None);
+    };
     if let Some(supervisor) = state.running_supervisor() {
         supervisor.terminate();
         if !supervisor.wait(GRACE)? {
@@ -62,7 +66,12 @@ pub fn end(state: &State) -> Result<(), Error> {
             }
         }
     }
-    release(state)
+    // Read again: the supervisor may have acquired more until it ended.
+    let Some(state) = State::read(folder)? else {
+        return Ok(None);
+    };
+    release(&state)?;
+    Ok(Some(state))
 }
 
 /// Removes the state folder of a cluster that has ended.
@@ -81,11 +90,8 @@ pub fn forget(folder: &StateFolder) -> Result<(), Error> {
         if path == folder.state_file() {
             continue;
         }
-        let removed = if path.is_dir() {
-            fs::remove_dir_all(&path)
-        } else {
-            fs::remove_file(&path)
-        };
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         removed.map_err(|source| Error::path("remove", &path, source))?;
     }
     fs::remove_dir_all(folder.root()).map_err(|source| Error::path("remove", folder.root(), source))

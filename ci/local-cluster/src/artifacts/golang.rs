@@ -13,13 +13,8 @@ use crate::runtime::containerd;
 use crate::settings::KubernetesVersion;
 
 /// The names by which the one program of Kubernetes is called.
-const COMPONENTS: [&str; 5] = [
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kubelet",
-    "kubectl",
-];
+const COMPONENTS: [&str; 5] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"];
 
 const CONTAINERD_VERSION: &str = "2.4.2";
 const CONTAINERD_MODULE: &str = "github.com/containerd/containerd/v2";
@@ -83,7 +78,8 @@ pub fn build_kubernetes(build: &Build, version: KubernetesVersion) -> Result<(),
     command::logged(&mut go, &build.log)?;
     for component in COMPONENTS {
         let link = build.output.join(component);
-        symlink("kubernetes", &link).map_err(|source| Error::path("make the link", &link, source))?;
+        symlink("kubernetes", &link)
+            .map_err(|source| Error::path("make the link", &link, source))?;
     }
     Ok(())
 }
@@ -128,18 +124,18 @@ pub fn build_containerd(build: &Build) -> Result<(), Error> {
     write_module(build, CONTAINERD)?;
     let mut go = go(&build.scratch);
     go.arg(format!("-tags={CONTAINERD_TAGS}"))
-        .arg(format!(
-            "-ldflags=-s -w -X {CONTAINERD_MODULE}/version.Version=v{CONTAINERD_VERSION}"
-        ))
+        .arg(format!("-ldflags=-s -w -X {CONTAINERD_MODULE}/version.Version=v{CONTAINERD_VERSION}"))
         .arg("-o")
         .arg(&build.output)
         .args(CONTAINERD_PROGRAMS.map(|program| format!("{CONTAINERD_MODULE}/cmd/{program}")));
     command::logged(&mut go, &build.log)?;
     let spec = command::output(Command::new(build.output.join("ctr")).args(["oci", "spec"]))?;
-    let spec = serde_json::from_str(&spec)
-        .map_err(|error| Error::other(format!("`ctr oci spec` printed no specification: {error}")))?;
+    let spec = serde_json::from_str(&spec).map_err(|error| {
+        Error::other(format!("`ctr oci spec` printed no specification: {error}"))
+    })?;
     let path = build.output.join("nested.json");
-    fs::write(&path, containerd::nested_spec(spec).to_string()).map_err(|source| Error::path("write", &path, source))
+    fs::write(&path, containerd::nested_spec(spec).to_string())
+        .map_err(|source| Error::path("write", &path, source))
 }
 
 fn write_module(build: &Build, module: &Module) -> Result<(), Error> {
@@ -176,7 +172,8 @@ mod tests {
 
     #[test]
     fn every_version_has_a_recipe_of_its_own() {
-        let keys = [KubernetesVersion::V1_32_5, KubernetesVersion::V1_34_4].map(|version| kubernetes_recipe(version).key());
+        let keys = [KubernetesVersion::V1_32_5, KubernetesVersion::V1_34_4]
+            .map(|version| kubernetes_recipe(version).key());
         assert_ne!(keys[0], keys[1]);
     }
 

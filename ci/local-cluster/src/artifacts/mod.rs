@@ -61,10 +61,7 @@ impl Recipes {
 /// Whether a cluster of this version needs something that was not built yet.
 pub fn missing(cache: &Cache, version: KubernetesVersion) -> bool {
     let store = Store::new(cache);
-    Recipes::of(version)
-        .needed()
-        .into_iter()
-        .any(|recipe| store.find(recipe).is_none())
+    Recipes::of(version).needed().into_iter().any(|recipe| store.find(recipe).is_none())
 }
 
 /// Builds what is missing and returns all artifacts.
@@ -76,7 +73,8 @@ pub fn ensure(cache: &Cache, version: KubernetesVersion) -> Result<Artifacts, Er
     let store = Store::new(cache);
     let recipes = Recipes::of(version);
     let find = || {
-        let [kubernetes, containerd, node_tree, seed] = recipes.needed().map(|recipe| store.find(recipe));
+        let [kubernetes, containerd, node_tree, seed] =
+            recipes.needed().map(|recipe| store.find(recipe));
         Some(Artifacts {
             kubernetes: kubernetes?,
             containerd: containerd?,
@@ -102,20 +100,14 @@ fn build(store: &Store, recipes: &Recipes, version: KubernetesVersion) -> Result
             Ok((node_tree, workspace, pause))
         });
         let containerd = store.ensure(&recipes.containerd, golang::build_containerd);
-        let kubernetes = store.ensure(&recipes.kubernetes, |workspace| {
-            golang::build_kubernetes(workspace, version)
-        });
+        let kubernetes = store
+            .ensure(&recipes.kubernetes, |workspace| golang::build_kubernetes(workspace, version));
         let trees: Result<_, Error> = trees
             .join()
             .unwrap_or_else(|_| Err(Error::other("the thread that builds trees ended early")));
         let (node_tree, workspace, pause) = trees?;
         kubernetes?;
-        let parts = seed::Parts {
-            containerd: containerd?,
-            node_tree,
-            workspace,
-            pause,
-        };
+        let parts = seed::Parts { containerd: containerd?, node_tree, workspace, pause };
         store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
         Ok(())
     })

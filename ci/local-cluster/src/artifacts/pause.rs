@@ -24,9 +24,6 @@ pub fn recipe() -> Recipe {
 pub fn build(build: &Build) -> Result<(), Error> {
     let source = build.scratch_file("pause.c", SOURCE)?;
     let mut compiler = Command::new("cc");
-    compiler
-        .args(["-Os", "-static", "-s", "-o"])
-        .arg(build.output.join(PROGRAM))
-        .arg(source);
+    compiler.args(["-Os", "-static", "-s", "-o"]).arg(build.output.join(PROGRAM)).arg(source);
     command::logged(&mut compiler, &build.log)
 }

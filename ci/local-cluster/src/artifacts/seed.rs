@@ -63,7 +63,8 @@ pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(|source| Error::path("make", folder, source))?;
     }
     let config = state.config().join("containerd.toml");
-    fs::write(&config, containerd::config()).map_err(|source| Error::path("write", &config, source))?;
+    fs::write(&config, containerd::config())
+        .map_err(|source| Error::path("write", &config, source))?;
     let archive = images.join("images.tar");
     pack_images(build, parts, &archive)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -91,7 +92,12 @@ fn pack_images(build: &Build, parts: &Parts, archive: &Path) -> Result<(), Error
     command::logged(&mut image::archiver(&layout, archive), &build.log)
 }
 
-async fn import(build: &Build, parts: &Parts, state: &StateFolder, images: &Path) -> Result<(), Error> {
+async fn import(
+    build: &Build,
+    parts: &Parts,
+    state: &StateFolder,
+    images: &Path,
+) -> Result<(), Error> {
     let bind = |source: &Path, target: &str, read_only: bool| Bind {
         source: source.to_owned(),
         target: target.into(),
@@ -113,7 +119,7 @@ async fn import(build: &Build, parts: &Parts, state: &StateFolder, images: &Path
         hierarchies: Hierarchies::detect()?,
         cgroup: None,
     };
-    let mut session = Session::open(state)?;
+    let mut session = Session::open("import", state)?;
     session.set_up(spec).await?;
     session.start(containerd::program())?;
     session.until_ready("containerd", START).await?;
@@ -146,7 +152,10 @@ pub fn plant(seed: &Path, target: &Path) -> Result<(), Error> {
         if kind.is_dir() {
             fs::create_dir(&to).map_err(|source| Error::path("make", &to, source))?;
             plant(&from, &to)?;
-        } else if from.extension().is_some_and(|extension| extension == "db") && kind.is_file() && is_plugins(&from) {
+        } else if from.extension().is_some_and(|extension| extension == "db")
+            && kind.is_file()
+            && is_plugins(&from)
+        {
             fs::copy(&from, &to).map_err(|source| Error::path("copy", &from, source))?;
         } else {
             // Also of devices and symbolic links: hard_link doesn't follow them.
@@ -170,9 +179,8 @@ fn imitate(model: &Path, folder: &Path) -> io::Result<()> {
     let metadata = fs::metadata(model)?;
     chown(folder, Some(metadata.uid()), Some(metadata.gid()))?;
     fs::set_permissions(folder, metadata.permissions())?;
-    let times = FileTimes::new()
-        .set_accessed(metadata.accessed()?)
-        .set_modified(metadata.modified()?);
+    let times =
+        FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
     File::open(folder)?.set_times(times)
 }
 

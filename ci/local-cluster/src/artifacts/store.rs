@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::console;
 use crate::error::Error;
+use crate::hex;
 use crate::paths::Cache;
 
 /// What an artifact is made from.
@@ -37,7 +38,7 @@ impl Recipe {
             name: name.to_owned(),
             description: description.to_owned(),
             estimate,
-            digest: digest[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest: hex::encode(&digest[..6]),
         }
     }
 
@@ -80,9 +81,7 @@ pub struct Store {
 impl Store {
     /// The artifacts of `cache`.
     pub fn new(cache: &Cache) -> Self {
-        Self {
-            folder: cache.artifacts(),
-        }
+        Self { folder: cache.artifacts() }
     }
 
     /// The artifact, if it was built.
@@ -97,14 +96,18 @@ impl Store {
     /// # Errors
     ///
     /// Fails when the build does.
-    pub fn ensure(&self, recipe: &Recipe, build: impl FnOnce(&Build) -> Result<(), Error>) -> Result<PathBuf, Error> {
+    pub fn ensure(
+        &self,
+        recipe: &Recipe,
+        build: impl FnOnce(&Build) -> Result<(), Error>,
+    ) -> Result<PathBuf, Error> {
         if let Some(path) = self.find(recipe) {
             return Ok(path);
         }
         let path = self.folder.join(recipe.key());
         let beside = |suffix: &str| self.folder.join(format!("{}.{suffix}", recipe.key()));
         make_folder(&self.folder)?;
-        let _lock = self.lock(recipe, &beside("lock"))?;
+        let _lock = lock(recipe, &beside("lock"))?;
         if path.is_dir() {
             return Ok(path);
         }
@@ -113,20 +116,16 @@ impl Store {
             recipe.description, recipe.estimate
         ));
         let started = Instant::now();
-        let place = Build {
-            output: beside("new"),
-            scratch: beside("scratch"),
-            log: beside("log"),
-        };
+        let place = Build { output: beside("new"), scratch: beside("scratch"), log: beside("log") };
         // What is there is from a build that was interrupted: the lock is ours.
         remove_folder(&place.output)?;
         remove_folder(&place.scratch)?;
         make_folder(&place.output)?;
         make_folder(&place.scratch)?;
         let _ = fs::remove_file(&place.log);
-        let built = build(&place);
+        let outcome = build(&place);
         remove_folder(&place.scratch)?;
-        built?;
+        outcome?;
         fs::rename(&place.output, &path).map_err(|source| Error::path("publish", &path, source))?;
         console::progress(format_args!(
             "built {} in {} s",
@@ -135,23 +134,22 @@ impl Store {
         ));
         Ok(path)
     }
+}
 
-    fn lock(&self, recipe: &Recipe, path: &Path) -> Result<File, Error> {
-        let refused = |source| Error::path("lock", path, source);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(refused)?;
-        if file.try_lock().is_err() {
-            console::progress(format_args!("waiting for another process that builds {}", recipe.description));
-            // No deadline: the build takes as long as it takes, and the kernel
-            // frees the lock when the other process ends.
-            file.lock().map_err(refused)?;
-        }
-        Ok(file)
+fn lock(recipe: &Recipe, path: &Path) -> Result<File, Error> {
+    let refused = |source| Error::path("lock", path, source);
+    let file =
+        File::options().create(true).truncate(false).write(true).open(path).map_err(refused)?;
+    if file.try_lock().is_err() {
+        console::progress(format_args!(
+            "waiting for another process that builds {}",
+            recipe.description
+        ));
+        // No deadline: the build takes as long as it takes, and the kernel
+        // frees the lock when the other process ends.
+        file.lock().map_err(refused)?;
     }
+    Ok(file)
 }
 
 fn make_folder(path: &Path) -> Result<(), Error> {
@@ -160,7 +158,9 @@ fn make_folder(path: &Path) -> Result<(), Error> {
 
 fn remove_folder(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::path("remove", path, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::path("remove", path, error))
+        }
         _ => Ok(()),
     }
 }
@@ -170,7 +170,8 @@ mod tests {
     use super::*;
 
     fn store(name: &str) -> Store {
-        let folder = std::env::temp_dir().join(format!("local-cluster-store-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("local-cluster-store-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         Store { folder }
     }

@@ -14,14 +14,8 @@ const SUITE: &str = "trixie";
 
 /// What a node needs beyond a minimal Debian: the rest of the control plane, a
 /// container runtime, the pod network, and what the kubelet calls.
-const NODE_PACKAGES: &[&str] = &[
-    "containernetworking-plugins",
-    "crun",
-    "etcd-server",
-    "iproute2",
-    "mount",
-    "procps",
-];
+const NODE_PACKAGES: &[&str] =
+    &["containernetworking-plugins", "crun", "etcd-server", "iproute2", "mount", "procps"];
 
 const WORKSPACE_PACKAGES: &[&str] = &[
     "aardvark-dns",
@@ -44,12 +38,8 @@ const WORKSPACE_PACKAGES: &[&str] = &[
 ];
 
 /// Documentation and translations, which no test reads.
-const LEFT_OUT: &[&str] = &[
-    "/usr/share/doc/*",
-    "/usr/share/info/*",
-    "/usr/share/locale/*",
-    "/usr/share/man/*",
-];
+const LEFT_OUT: &[&str] =
+    &["/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"];
 
 const WORKSPACE_CUSTOMIZE: &str = include_str!("../../recipes/workspace/customize.sh");
 
@@ -93,10 +83,7 @@ pub fn build_workspace(build: &Build) -> Result<(), Error> {
         .map_err(|source| Error::path("make executable", &script, source))?;
     let tree = build.scratch.join("tree");
     let mut mmdebstrap = mmdebstrap(WORKSPACE_PACKAGES);
-    mmdebstrap
-        .arg(format!("--customize-hook={}", quoted(&script)))
-        .arg(SUITE)
-        .arg(&tree);
+    mmdebstrap.arg(format!("--customize-hook={}", quoted(&script))).arg(SUITE).arg(&tree);
     command::logged(&mut mmdebstrap, &build.log)?;
     pack(&tree, &build.output.join(LAYER), &build.log)
 }

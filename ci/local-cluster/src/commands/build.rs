@@ -14,7 +14,7 @@ use crate::settings::KubernetesVersion;
 /// Fails when a build does.
 pub fn run(version: KubernetesVersion) -> Result<(), Error> {
     let cache = Cache::locate()?;
-    host::check(artifacts::missing(&cache, version))?;
+    host::check(&cache, artifacts::missing(&cache, version))?;
     artifacts::ensure(&cache, version)?;
     console::data(cache.artifacts().display())
 }

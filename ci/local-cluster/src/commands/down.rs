@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::host;
 use crate::paths::Cache;
 use crate::settings::ClusterName;
-use crate::state::State;
 use crate::teardown;
 
 /// Ends one cluster. Ending one that does not exist is no error.
@@ -17,8 +16,9 @@ use crate::teardown;
 ///
 /// Fails when something of the cluster can't be given back.
 pub fn run(name: &ClusterName) -> Result<(), Error> {
-    host::check(false)?;
-    end(&Cache::locate()?, name)
+    let cache = Cache::locate()?;
+    host::check(&cache, false)?;
+    end(&cache, name)
 }
 
 /// Ends all clusters of the cache.
@@ -27,8 +27,8 @@ pub fn run(name: &ClusterName) -> Result<(), Error> {
 ///
 /// Fails when one can't be ended, after trying all.
 pub fn run_all() -> Result<(), Error> {
-    host::check(false)?;
     let cache = Cache::locate()?;
+    host::check(&cache, false)?;
     let entries = fs::read_dir(cache.clusters()).into_iter().flatten().flatten();
     let names = entries
         .filter(|entry| entry.path().is_dir())
@@ -51,13 +51,10 @@ fn end(cache: &Cache, name: &ClusterName) -> Result<(), Error> {
     }
     // Before the lock: an `up` that is under way holds it, and fails as soon as
     // its supervisor ends.
-    if let Some(state) = State::read(&folder)? {
-        teardown::end(&state)?;
-    }
+    teardown::end(&folder)?;
     let _lock = lock::take(&folder)?;
-    if let Some(state) = State::read(&folder)? {
-        teardown::end(&state)?;
-    }
+    // Again: the `up` may have got further before it noticed.
+    teardown::end(&folder)?;
     teardown::forget(&folder)?;
     console::progress(format_args!("cluster `{name}` has ended"));
     Ok(())

@@ -78,6 +78,7 @@ fn as_json(folder: &StateFolder, state: &State, condition: Condition) -> serde_j
         "gates": state.settings.gates,
         "server": server(state),
         "kubeconfig": folder.kubeconfig(),
+        "kubectl": state.kubectl,
         "auditLog": folder.audit_log(),
         "logs": folder.logs(),
         "folder": folder.root(),
@@ -117,10 +118,12 @@ fn server(state: &State) -> Option<String> {
 
 fn explain(folder: &StateFolder, state: &State, condition: Condition) -> Error {
     let name = &state.name;
-    let again = format!("run `local-cluster down --name {name}` and `local-cluster up --name {name}`");
+    let again =
+        format!("run `local-cluster down --name {name}` and `local-cluster up --name {name}`");
     match condition {
         Condition::Degraded => {
-            let (component, outcome) = state.dead_component().unwrap_or(("a component", "an unknown status"));
+            let (component, outcome) =
+                state.dead_component().unwrap_or(("a component", "an unknown status"));
             let log = folder.log(component);
             Error::component(component, outcome)
                 .with_details(crate::error::last_lines(&log, 12))
@@ -130,8 +133,12 @@ fn explain(folder: &StateFolder, state: &State, condition: Condition) -> Error {
             .failure
             .clone()
             .map_or_else(|| Error::other(format!("cluster `{name}` has failed")), Error::from),
-        Condition::Dead => Error::other(format!("the supervisor of cluster `{name}` has ended")).with_hint(again),
-        Condition::Starting | Condition::Running => Error::other(format!("cluster `{name}` is still starting")),
+        Condition::Dead => {
+            Error::other(format!("the supervisor of cluster `{name}` has ended")).with_hint(again)
+        }
+        Condition::Starting | Condition::Running => {
+            Error::other(format!("cluster `{name}` is still starting"))
+        }
     }
 }
 
@@ -167,9 +174,7 @@ pub fn logs(name: &ClusterName, component: &str) -> Result<(), Error> {
     match io::copy(&mut file, &mut io::stdout().lock()) {
         // As with `| head`: the reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        copied => copied
-            .map(drop)
-            .map_err(|source| Error::path("print", &path, source)),
+        copied => copied.map(drop).map_err(|source| Error::path("print", &path, source)),
     }
 }
 
@@ -204,7 +209,8 @@ mod tests {
     use crate::state::ComponentState;
 
     fn state(phase: Phase) -> State {
-        let mut state = State::new(&"test".parse().unwrap(), Settings::default()).unwrap();
+        let mut state =
+            State::new(&"test".parse().unwrap(), Settings::default(), "/kubectl".into()).unwrap();
         state.phase = phase;
         state.supervisor = Some(ProcessIdentity::of(std::process::id()).unwrap());
         state
@@ -221,10 +227,7 @@ mod tests {
     #[test]
     fn a_cluster_with_an_ended_component_is_degraded() {
         let mut state = state(Phase::Ready);
-        let ended = ComponentState {
-            pid: 9,
-            ended: Some("signal 9".into()),
-        };
+        let ended = ComponentState { pid: 9, ended: Some("signal 9".into()) };
         state.components.insert("kube-scheduler".into(), ended);
         assert_eq!(Condition::of(&state), Condition::Degraded);
         let folder = StateFolder::at("/nonexistent".into());

@@ -11,7 +11,7 @@ use crate::console;
 use crate::error::Error;
 use crate::host;
 use crate::image;
-use crate::paths::StateFolder;
+use crate::paths::{Cache, StateFolder};
 use crate::process::ProcessIdentity;
 use crate::runtime::containerd;
 use crate::settings::ClusterName;
@@ -22,7 +22,7 @@ use crate::settings::ClusterName;
 ///
 /// Fails when the tree can't be read or containerd doesn't take it.
 pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Error> {
-    host::check(false)?;
+    host::check(&Cache::locate()?, false)?;
     let reference = match tag {
         Some(tag) => tag.to_owned(),
         None => default_reference(tree)?,
@@ -33,9 +33,9 @@ pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Err
         .and(state.node)
         .filter(|node| node.running().is_some())
         .ok_or_else(|| {
-            Error::other(format!("cluster `{name}` is not running"))
-                .with_hint(format!("run `local-cluster up --name {name}`"))
-        })?;
+        Error::other(format!("cluster `{name}` is not running"))
+            .with_hint(format!("run `local-cluster up --name {name}`"))
+    })?;
     let work = folder.root().join(format!("load-{}", std::process::id()));
     fs::create_dir_all(&work).map_err(|source| Error::path("make", &work, source))?;
     let loaded = pack_and_import(&folder, &work, tree, &reference, node);
@@ -46,10 +46,8 @@ pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Err
 
 fn default_reference(tree: &Path) -> Result<String, Error> {
     let absolute = tree.canonicalize().map_err(|source| Error::path("read", tree, source))?;
-    let stem = absolute
-        .file_name()
-        .map(|name| name.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
+    let stem =
+        absolute.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let stem = stem.strip_suffix(".tar").unwrap_or(&stem);
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if stem.is_empty() || !stem.chars().all(allowed) {
@@ -99,19 +97,12 @@ fn import(layout: &Path, node: ProcessIdentity) -> Result<(), Error> {
     if let Some(archive) = archiver.stdout.take() {
         client.stdin(archive);
     }
-    let imported = client
-        .output()
-        .map_err(|source| Error::io("start", "`nsenter`", source))?;
-    let packed = archiver
-        .wait()
-        .map_err(|source| Error::io("wait for", "`tar`", source))?;
+    let imported = client.output().map_err(|source| Error::io("start", "`nsenter`", source))?;
+    let packed = archiver.wait().map_err(|source| Error::io("wait for", "`tar`", source))?;
     if imported.status.success() && packed.success() {
         return Ok(());
     }
-    let details = String::from_utf8_lossy(&imported.stderr)
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let details = String::from_utf8_lossy(&imported.stderr).lines().map(str::to_owned).collect();
     Err(Error::command("ctr images import", describe_status(imported.status)).with_details(details))
 }
 

@@ -23,12 +23,8 @@ pub fn take(folder: &StateFolder) -> Result<File, Error> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(refused)?;
     }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(refused)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(refused)?;
     if file.try_lock().is_ok() {
         return Ok(file);
     }

@@ -33,24 +33,26 @@ const START: Duration = Duration::from_secs(300);
 /// Fails when the cluster runs with other settings or can't be started.
 pub fn run(name: &ClusterName, settings: Settings) -> Result<(), Error> {
     let cache = Cache::locate()?;
-    host::check(artifacts::missing(&cache, settings.kubernetes))?;
+    host::check(&cache, artifacts::missing(&cache, settings.kubernetes))?;
     let artifacts = artifacts::ensure(&cache, settings.kubernetes)?;
     let folder = cache.cluster(name);
     let _lock = lock::take(&folder)?;
     if let Some(state) = State::read(&folder)? {
         if is_running(&state, settings)? {
             console::progress(format_args!("cluster `{name}` is already running ({settings})"));
-            return show(&folder);
+            show(&folder);
+            return Ok(());
         }
         console::progress(format_args!("removing what is left of an earlier cluster `{name}`"));
-        teardown::end(&state)?;
+        teardown::end(&folder)?;
     }
     teardown::forget(&folder)?;
     let started = Instant::now();
     console::progress(format_args!("starting cluster `{name}` ({settings})"));
     start(&folder, name, settings, artifacts)?;
     console::progress(format_args!("ready in {:.1} s", started.elapsed().as_secs_f64()));
-    show(&folder)
+    show(&folder);
+    Ok(())
 }
 
 /// Whether there is nothing to do.
@@ -71,25 +73,33 @@ fn is_running(state: &State, settings: Settings) -> Result<bool, Error> {
     match state.dead_component() {
         None => Ok(true),
         Some((component, outcome)) => {
-            let message = format!("cluster `{name}` is running without {component}, which ended with {outcome}");
+            let message = format!(
+                "cluster `{name}` is running without {component}, which ended with {outcome}"
+            );
             Err(Error::other(message).with_hint(hint))
         }
     }
 }
 
-fn show(folder: &StateFolder) -> Result<(), Error> {
+fn show(folder: &StateFolder) {
     console::progress(format_args!(
         "use it with `export KUBECONFIG={}`",
         folder.kubeconfig().display()
     ));
-    Ok(())
 }
 
-fn start(folder: &StateFolder, name: &ClusterName, settings: Settings, artifacts: Artifacts) -> Result<(), Error> {
-    fs::create_dir_all(folder.logs()).map_err(|source| Error::path("make", &folder.logs(), source))?;
-    let mut state = State::new(name, settings)?;
+fn start(
+    folder: &StateFolder,
+    name: &ClusterName,
+    settings: Settings,
+    artifacts: Artifacts,
+) -> Result<(), Error> {
+    fs::create_dir_all(folder.logs())
+        .map_err(|source| Error::path("make", &folder.logs(), source))?;
+    let kubectl = artifacts.kubernetes.join("kubectl");
+    let mut state = State::new(name, settings, kubectl)?;
     state.write(folder)?;
-    let mut supervisor = spawn_supervisor(folder)?;
+    let mut supervisor = spawn_supervisor(folder, name)?;
     // The supervisor waits for the order, so it is written down in time.
     state.supervisor = Some(ProcessIdentity::of(supervisor.id())?);
     state.write(folder)?;
@@ -114,13 +124,13 @@ fn start(folder: &StateFolder, name: &ClusterName, settings: Settings, artifacts
     }
 }
 
-fn spawn_supervisor(folder: &StateFolder) -> Result<Child, Error> {
+fn spawn_supervisor(folder: &StateFolder, name: &ClusterName) -> Result<Child, Error> {
     let path = folder.log("supervisor");
     let log = File::create(&path).map_err(|source| Error::path("write", &path, source))?;
     // The link stays valid when the program's file was replaced meanwhile.
     Command::new("/proc/self/exe")
         .arg0("local-cluster")
-        .arg("supervise")
+        .args(["supervise", name.as_str()])
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -130,13 +140,14 @@ fn spawn_supervisor(folder: &StateFolder) -> Result<Child, Error> {
 }
 
 fn send(supervisor: &mut Child, order: &Order) -> Result<(), Error> {
-    let mut line = serde_json::to_vec(order).map_err(|error| Error::other(format!("can't give the order: {error}")))?;
+    let mut line = serde_json::to_vec(order)
+        .map_err(|error| Error::other(format!("can't give the order: {error}")))?;
     line.push(b'\n');
     // The pipe stays open: its end means that this command has ended.
     match &mut supervisor.stdin {
-        Some(stdin) => stdin
-            .write_all(&line)
-            .map_err(|source| Error::io("write to", "the supervisor", source)),
+        Some(stdin) => {
+            stdin.write_all(&line).map_err(|source| Error::io("write to", "the supervisor", source))
+        }
         None => Err(Error::other("the supervisor has no stdin")),
     }
 }
@@ -164,7 +175,9 @@ fn follow(supervisor: &mut Child) -> Result<(), Error> {
             Ok(Report::Step { text }) => console::progress(text),
             Ok(Report::Ready) => return Ok(()),
             Ok(Report::Failed { failure }) => return Err(failure.into()),
-            Err(mpsc::RecvTimeoutError::Timeout) => return Err(Error::deadline("cluster not ready", START)),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                return Err(Error::deadline("cluster not ready", START));
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err(lost(supervisor)),
         }
     }
@@ -180,14 +193,14 @@ fn lost(supervisor: &mut Child) -> Error {
 
 /// Gives back what a failed start has left and keeps the logs.
 fn end_failed(folder: &StateFolder) -> Result<(), Error> {
-    let Some(mut state) = State::read(folder)? else {
+    let Some(mut state) = teardown::end(folder)? else {
         return Ok(());
     };
-    teardown::end(&state)?;
     if state.phase != Phase::Failed {
         // A supervisor that was killed could not say so.
         let details = last_lines(&folder.log("supervisor"), 5);
-        let error = Error::other("the supervisor ended while the cluster started").with_details(details);
+        let error =
+            Error::other("the supervisor ended while the cluster started").with_details(details);
         state.phase = Phase::Failed;
         state.failure = Some(error.to_failure());
         state.write(folder)?;

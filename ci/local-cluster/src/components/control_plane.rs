@@ -79,12 +79,7 @@ pub fn controller_manager(subnet: Subnet) -> Program {
         "--leader-elect=false".to_owned(),
         "--controllers=*,-bootstrapsigner,-tokencleaner".to_owned(),
     ];
-    program(
-        "kube-controller-manager",
-        executable("kube-controller-manager"),
-        arguments,
-        false,
-    )
+    program("kube-controller-manager", executable("kube-controller-manager"), arguments, false)
 }
 
 /// The scheduler.
@@ -116,7 +111,12 @@ fn executable(name: &str) -> String {
     format!("{KUBERNETES}/{name}")
 }
 
-fn program(name: &str, executable: String, arguments: impl IntoIterator<Item = String>, notifies: bool) -> Program {
+fn program(
+    name: &str,
+    executable: String,
+    arguments: impl IntoIterator<Item = String>,
+    notifies: bool,
+) -> Program {
     Program {
         name: name.to_owned(),
         command: std::iter::once(executable).chain(arguments).collect(),

@@ -28,9 +28,7 @@ pub fn program(subnet: Subnet) -> Program {
     ];
     Program {
         name: "kubelet".to_owned(),
-        command: std::iter::once(format!("{KUBERNETES}/kubelet"))
-            .chain(arguments)
-            .collect(),
+        command: std::iter::once(format!("{KUBERNETES}/kubelet")).chain(arguments).collect(),
         notifies: true,
     }
 }
@@ -38,11 +36,8 @@ pub fn program(subnet: Subnet) -> Program {
 /// The kubelet's configuration file. `cgroup` is the group, from the root of
 /// each hierarchy, below which pods are.
 pub fn config(subnet: Subnet, cgroup: &str, gates: GateValues) -> String {
-    let gates: Map<String, Value> = gates
-        .by_name()
-        .into_iter()
-        .map(|(name, on)| (name.to_owned(), on.into()))
-        .collect();
+    let gates: Map<String, Value> =
+        gates.by_name().into_iter().map(|(name, on)| (name.to_owned(), on.into())).collect();
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",

@@ -24,24 +24,23 @@ pub struct Node {
 
 impl Node {
     /// Starts a node's init in a new process namespace. It acquires nothing
-    /// before its first request.
+    /// before its first request. `label` is for whoever reads a list of processes.
     ///
     /// Messages go to `messages` until the node has ended.
     ///
     /// # Errors
     ///
     /// Fails when the namespace or the process can't be made.
-    pub fn start(messages: UnboundedSender<Message>) -> Result<Self, Error> {
+    pub fn start(label: &str, messages: UnboundedSender<Message>) -> Result<Self, Error> {
         let (sender, receiver) = mpsc::channel();
+        let label = label.to_owned();
         // unshare(2) and PR_SET_PDEATHSIG are about threads: this one makes the
         // namespace for its child only, and lives exactly as long as the child.
         thread::Builder::new()
             .name("node".to_owned())
-            .spawn(move || own(&sender, &messages))
+            .spawn(move || own(&label, &sender, &messages))
             .map_err(|source| Error::io("start", "a thread", source))?;
-        receiver
-            .recv()
-            .map_err(|_| Error::other("the node's thread ended early"))?
+        receiver.recv().map_err(|_| Error::other("the node's thread ended early"))?
     }
 
     /// The init's process, as the host sees it.
@@ -55,11 +54,10 @@ impl Node {
     ///
     /// Fails when the node has ended.
     pub fn request(&mut self, request: &Request) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(request).map_err(|error| Error::other(format!("can't ask the node: {error}")))?;
+        let mut line = serde_json::to_vec(request)
+            .map_err(|error| Error::other(format!("can't ask the node: {error}")))?;
         line.push(b'\n');
-        self.requests
-            .write_all(&line)
-            .map_err(|source| Error::io("write to", "the node", source))
+        self.requests.write_all(&line).map_err(|source| Error::io("write to", "the node", source))
     }
 
     /// Asks the node to start a program.
@@ -73,10 +71,14 @@ impl Node {
 }
 
 /// Starts the init, hands it over, passes its messages on and waits for its end.
-fn own(started: &mpsc::Sender<Result<Node, Error>>, messages: &UnboundedSender<Message>) {
+fn own(
+    label: &str,
+    started: &mpsc::Sender<Result<Node, Error>>,
+    messages: &UnboundedSender<Message>,
+) {
     let mut child = match unshare(CloneFlags::CLONE_NEWPID)
         .map_err(|errno| Error::io("make", "a process namespace", errno))
-        .and_then(|()| spawn())
+        .and_then(|()| spawn(label))
     {
         Ok(child) => child,
         Err(error) => {
@@ -86,10 +88,7 @@ fn own(started: &mpsc::Sender<Result<Node, Error>>, messages: &UnboundedSender<M
     };
     let events = child.stdout.take();
     let node = ProcessIdentity::of(child.id()).and_then(|identity| {
-        let requests = child
-            .stdin
-            .take()
-            .ok_or_else(|| Error::other("the node has no stdin"))?;
+        let requests = child.stdin.take().ok_or_else(|| Error::other("the node has no stdin"))?;
         Ok(Node { identity, requests })
     });
     // If nobody listens the node is dropped, the init's stdin ends, and so does
@@ -105,11 +104,11 @@ fn own(started: &mpsc::Sender<Result<Node, Error>>, messages: &UnboundedSender<M
     let _ = messages.send(Message::NodeEnded { outcome });
 }
 
-fn spawn() -> Result<std::process::Child, Error> {
+fn spawn(label: &str) -> Result<std::process::Child, Error> {
     // The link stays valid when the program's file was replaced meanwhile.
     Command::new("/proc/self/exe")
         .arg0("local-cluster")
-        .arg("node-init")
+        .args(["node-init", label])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -41,7 +41,8 @@ pub fn run() -> Result<(), Error> {
     // The node dies with the thread of the supervisor that started it. Should
     // that have happened before this call, the pipe below is at its end already
     // and nothing was acquired.
-    set_pdeathsig(Signal::SIGKILL).map_err(|errno| Error::io("bind", "this process to its parent", errno))?;
+    set_pdeathsig(Signal::SIGKILL)
+        .map_err(|errno| Error::io("bind", "this process to its parent", errno))?;
     // Not `Stdin`, whose own buffer would hide requests from poll(2).
     let stdin = io::stdin()
         .as_fd()
@@ -59,8 +60,10 @@ pub fn run() -> Result<(), Error> {
 }
 
 fn set_up(spec: &NodeSpec) -> Result<(), Error> {
-    let namespaces =
-        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
+    let namespaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC;
     if let Some(group) = &spec.cgroup {
         cgroup::join(&spec.hierarchies, group)?;
     }
@@ -87,11 +90,10 @@ impl Init {
         // Blocked, so that it arrives at the descriptor only. Programs start with
         // an empty mask: `Command` resets it.
         mask.thread_block()
-            .and_then(|()| SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
-            .map(|children| Self {
-                children,
-                programs: BTreeMap::new(),
+            .and_then(|()| {
+                SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             })
+            .map(|children| Self { children, programs: BTreeMap::new() })
             .map_err(|errno| Error::io("watch", "child processes", errno))
     }
 
@@ -108,7 +110,9 @@ impl Init {
                 None => return Ok(()),
                 Some(Request::Start(program)) => self.start(program)?,
                 Some(Request::Stop { name }) => self.stop(&name),
-                Some(Request::SetUp(_)) => return report_failure(&Error::other("the node is set up already")),
+                Some(Request::SetUp(_)) => {
+                    return report_failure(&Error::other("the node is set up already"));
+                }
             }
         }
     }
@@ -119,10 +123,7 @@ impl Init {
             PollFd::new(requests.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
         ];
-        let sockets = self
-            .programs
-            .values()
-            .filter_map(|running| running.notifications.as_ref());
+        let sockets = self.programs.values().filter_map(|running| running.notifications.as_ref());
         watched.extend(sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         match poll(&mut watched, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => Ok(watched[0].any().unwrap_or(true)),
@@ -134,10 +135,7 @@ impl Init {
         match spawn(&program) {
             Ok((pid, notifications)) => {
                 let name = program.name;
-                report(&Event::Started {
-                    name: name.clone(),
-                    pid,
-                })?;
+                report(&Event::Started { name: name.clone(), pid })?;
                 self.programs.insert(pid, Running { name, notifications });
                 Ok(())
             }
@@ -146,11 +144,8 @@ impl Init {
     }
 
     fn stop(&self, name: &str) {
-        let pids = self
-            .programs
-            .iter()
-            .filter(|(_, running)| running.name == name)
-            .map(|(&pid, _)| pid);
+        let pids =
+            self.programs.iter().filter(|(_, running)| running.name == name).map(|(&pid, _)| pid);
         for pid in pids {
             // It is a child that was not reaped, so the id can't be another's.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
@@ -160,9 +155,7 @@ impl Init {
     fn report_ready(&mut self) -> Result<(), Error> {
         for running in self.programs.values_mut() {
             if running.notifications.as_ref().is_some_and(Notifications::ready) {
-                report(&Event::Ready {
-                    name: running.name.clone(),
-                })?;
+                report(&Event::Ready { name: running.name.clone() })?;
             }
         }
         Ok(())
@@ -174,18 +167,18 @@ impl Init {
         while let Ok(Some(_)) = self.children.read_signal() {}
         loop {
             let (pid, success, outcome) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, code == 0, format!("exit status {code}")),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, false, format!("signal {}", signal as i32)),
+                Ok(WaitStatus::Exited(pid, code)) => {
+                    (pid, code == 0, format!("exit status {code}"))
+                }
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid, false, format!("signal {}", signal as i32))
+                }
                 Ok(WaitStatus::StillAlive) | Err(_) => return Ok(()),
                 Ok(_) => continue,
             };
             // Anything else is an orphan of a component: nobody asked for it.
             if let Some(running) = self.programs.remove(&pid.as_raw()) {
-                report(&Event::Ended {
-                    name: running.name,
-                    success,
-                    outcome,
-                })?;
+                report(&Event::Ended { name: running.name, success, outcome })?;
             }
         }
     }
@@ -212,25 +205,23 @@ fn spawn(program: &Program) -> Result<(i32, Option<Notifications>), Error> {
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(both);
-    let notifications = program
-        .notifies
-        .then(|| Notifications::listen(&program.name))
-        .transpose()?;
+    let notifications =
+        program.notifies.then(|| Notifications::listen(&program.name)).transpose()?;
     if let Some(notifications) = &notifications {
         command.env("NOTIFY_SOCKET", notifications.path());
     }
     let child = command
         .spawn()
         .map_err(|source| Error::io("start", format!("`{executable}` in the node"), source))?;
-    let pid = i32::try_from(child.id()).map_err(|_| Error::other("a process id is out of range"))?;
+    let pid =
+        i32::try_from(child.id()).map_err(|_| Error::other("a process id is out of range"))?;
     Ok((pid, notifications))
 }
 
 fn read_request(requests: &mut impl BufRead) -> Result<Option<Request>, Error> {
     let mut line = String::new();
-    let length = requests
-        .read_line(&mut line)
-        .map_err(|source| Error::io("read", "a request", source))?;
+    let length =
+        requests.read_line(&mut line).map_err(|source| Error::io("read", "a request", source))?;
     if length == 0 {
         return Ok(None);
     }
@@ -240,7 +231,8 @@ fn read_request(requests: &mut impl BufRead) -> Result<Option<Request>, Error> {
 }
 
 fn report(event: &Event) -> Result<(), Error> {
-    let mut line = serde_json::to_vec(event).map_err(|error| Error::other(format!("can't report: {error}")))?;
+    let mut line = serde_json::to_vec(event)
+        .map_err(|error| Error::other(format!("can't report: {error}")))?;
     line.push(b'\n');
     let mut stdout = io::stdout().lock();
     stdout
@@ -250,7 +242,5 @@ fn report(event: &Event) -> Result<(), Error> {
 }
 
 fn report_failure(error: &Error) -> Result<(), Error> {
-    report(&Event::Failed {
-        message: error.to_string(),
-    })
+    report(&Event::Failed { message: error.to_string() })
 }

@@ -69,7 +69,8 @@ pub fn enter(spec: &NodeSpec) -> Result<(), Error> {
     // of the new one and can be detached at once.
     chdir(&spec.root).map_err(|errno| Error::path("enter", &spec.root, errno))?;
     pivot_root(".", ".").map_err(|errno| Error::path("make a root of", &spec.root, errno))?;
-    umount2(".", MntFlags::MNT_DETACH).map_err(|errno| Error::io("detach", "the host's root", errno))?;
+    umount2(".", MntFlags::MNT_DETACH)
+        .map_err(|errno| Error::io("detach", "the host's root", errno))?;
     chdir("/").map_err(|errno| Error::io("enter", "the node's root", errno))?;
     // The kubelet passes mounts on to containers through shared propagation.
     change_propagation(MsFlags::MS_SHARED)
@@ -119,13 +120,7 @@ fn plan(spec: &NodeSpec) -> Vec<Step> {
 }
 
 fn file_system(kind: &'static str, target: PathBuf, options: String) -> Step {
-    Step::Mount {
-        kind,
-        target,
-        read_only: false,
-        options,
-        optional: false,
-    }
+    Step::Mount { kind, target, read_only: false, options, optional: false }
 }
 
 fn devices(dev: &Path) -> Vec<Step> {
@@ -137,11 +132,7 @@ fn devices(dev: &Path) -> Vec<Step> {
         major,
         minor,
     }));
-    steps.push(file_system(
-        "devpts",
-        dev.join("pts"),
-        "newinstance,ptmxmode=0666,mode=620".into(),
-    ));
+    steps.push(file_system("devpts", dev.join("pts"), "newinstance,ptmxmode=0666,mode=620".into()));
     steps.push(file_system("tmpfs", dev.join("shm"), "mode=1777".into()));
     steps.push(Step::Mount {
         kind: "mqueue",
@@ -158,10 +149,7 @@ fn devices(dev: &Path) -> Vec<Step> {
         ("stdout", "fd/1"),
         ("stderr", "fd/2"),
     ];
-    steps.extend(links.map(|(path, to)| Step::Link {
-        to: to.into(),
-        path: dev.join(path),
-    }));
+    steps.extend(links.map(|(path, to)| Step::Link { to: to.into(), path: dev.join(path) }));
     steps
 }
 
@@ -169,7 +157,9 @@ fn devices(dev: &Path) -> Vec<Step> {
 /// nothing else; a v2 node gets the v2 one.
 fn cgroups(target: &Path, hierarchies: &Hierarchies) -> Vec<Step> {
     let mounts = match hierarchies {
-        Hierarchies::V2 { .. } => return vec![file_system("cgroup2", target.to_owned(), String::new())],
+        Hierarchies::V2 { .. } => {
+            return vec![file_system("cgroup2", target.to_owned(), String::new())];
+        }
         Hierarchies::V1 { mounts } => mounts,
     };
     let mut steps = vec![file_system("tmpfs", target.to_owned(), "mode=755".into())];
@@ -185,10 +175,7 @@ fn cgroups(target: &Path, hierarchies: &Hierarchies) -> Vec<Step> {
         });
         // Controllers that share a hierarchy are also looked up one by one.
         let parts = name.split(',').filter(|&part| part != name);
-        steps.extend(parts.map(|part| Step::Link {
-            to: name.into(),
-            path: target.join(part),
-        }));
+        steps.extend(parts.map(|part| Step::Link { to: name.into(), path: target.join(part) }));
     }
     steps
 }
@@ -197,37 +184,26 @@ fn bind_steps(root: &Path, bind: &Bind) -> [Step; 2] {
     let target = root.join(bind.target.strip_prefix("/").unwrap_or(&bind.target));
     [
         Step::Folder(target.clone()),
-        Step::Bind {
-            source: bind.source.clone(),
-            target,
-            read_only: bind.read_only,
-        },
+        Step::Bind { source: bind.source.clone(), target, read_only: bind.read_only },
     ]
 }
 
 impl Step {
     fn run(&self) -> Result<(), Error> {
         match self {
-            Self::Folder(path) => fs::create_dir_all(path).map_err(|source| Error::path("make", path, source)),
-            Self::Mount {
-                kind,
-                target,
-                read_only,
-                options,
-                optional,
-            } => {
+            Self::Folder(path) => {
+                fs::create_dir_all(path).map_err(|source| Error::path("make", path, source))
+            }
+            Self::Mount { kind, target, read_only, options, optional } => {
                 let flags = if *read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
-                let mounted = mount(Some(*kind), target, Some(*kind), flags, Some(options.as_str()));
+                let mounted =
+                    mount(Some(*kind), target, Some(*kind), flags, Some(options.as_str()));
                 match mounted {
                     Err(_) if *optional => Ok(()),
                     other => other.map_err(|errno| Error::path("mount on", target, errno)),
                 }
             }
-            Self::Bind {
-                source,
-                target,
-                read_only,
-            } => bind(source, target, *read_only),
+            Self::Bind { source, target, read_only } => bind(source, target, *read_only),
             Self::Device { path, major, minor } => mknod(
                 path,
                 SFlag::S_IFCHR,
@@ -235,7 +211,9 @@ impl Step {
                 makedev(*major, *minor),
             )
             .map_err(|errno| Error::path("make the device", path, errno)),
-            Self::Link { to, path } => symlink(to, path).map_err(|source| Error::path("make the link", path, source)),
+            Self::Link { to, path } => {
+                symlink(to, path).map_err(|source| Error::path("make the link", path, source))
+            }
         }
     }
 }
@@ -273,9 +251,7 @@ mod tests {
     }
 
     fn v1(mounts: &[&str]) -> Hierarchies {
-        Hierarchies::V1 {
-            mounts: mounts.iter().map(PathBuf::from).collect(),
-        }
+        Hierarchies::V1 { mounts: mounts.iter().map(PathBuf::from).collect() }
     }
 
     #[test]
@@ -283,7 +259,9 @@ mod tests {
         let steps = plan(&spec(v1(&[])));
         let written = steps.iter().any(|step| match step {
             Step::Bind { target, .. } | Step::Mount { target, .. } => target.starts_with("/cache"),
-            Step::Folder(path) | Step::Device { path, .. } | Step::Link { path, .. } => path.starts_with("/cache"),
+            Step::Folder(path) | Step::Device { path, .. } | Step::Link { path, .. } => {
+                path.starts_with("/cache")
+            }
         });
         assert!(!written);
     }
@@ -291,18 +269,14 @@ mod tests {
     #[test]
     fn shared_v1_controllers_have_a_link_each() {
         let steps = plan(&spec(v1(&["/sys/fs/cgroup/cpu,cpuacct"])));
-        let link = Step::Link {
-            to: "cpu,cpuacct".into(),
-            path: "/s/root/sys/fs/cgroup/cpuacct".into(),
-        };
+        let link =
+            Step::Link { to: "cpu,cpuacct".into(), path: "/s/root/sys/fs/cgroup/cpuacct".into() };
         assert!(steps.contains(&link));
     }
 
     #[test]
     fn a_v2_node_mounts_cgroup2_and_keeps_its_huge_pages() {
-        let steps = plan(&spec(Hierarchies::V2 {
-            mount: "/sys/fs/cgroup".into(),
-        }));
+        let steps = plan(&spec(Hierarchies::V2 { mount: "/sys/fs/cgroup".into() }));
         let kinds: Vec<_> = steps
             .iter()
             .filter_map(|step| match step {

@@ -58,16 +58,17 @@ struct Outcome {
 }
 
 impl Session {
-    /// Starts a node's init, which waits for [`Session::set_up`].
+    /// Starts a node's init, which waits for [`Session::set_up`]. `label` is for
+    /// whoever reads a list of processes.
     ///
     /// # Errors
     ///
     /// Fails when the process can't be made.
-    pub fn open(folder: &StateFolder) -> Result<Self, Error> {
+    pub fn open(label: &str, folder: &StateFolder) -> Result<Self, Error> {
         let (sender, messages) = unbounded_channel();
         Ok(Self {
             folder: folder.clone(),
-            node: Node::start(sender.clone())?,
+            node: Node::start(label, sender.clone())?,
             sender,
             messages,
             components: BTreeMap::new(),
@@ -207,7 +208,12 @@ impl Session {
         }
     }
 
-    async fn next(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<Message, Error> {
+    async fn next(
+        &mut self,
+        deadline: Instant,
+        what: &str,
+        limit: Duration,
+    ) -> Result<Message, Error> {
         match timeout_at(deadline, self.messages.recv()).await {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(Error::other("the node's messages have ended")),
@@ -220,8 +226,12 @@ impl Session {
         let event = match message {
             Message::Event(event) => event,
             Message::NodeEnded { outcome } => return Err(Error::component("the node", outcome)),
-            Message::CallerGone => return Err(Error::other("the command that waited for the cluster was ended")),
-            Message::Terminate => return Err(Error::other("the cluster was ended while it started")),
+            Message::CallerGone => {
+                return Err(Error::other("the command that waited for the cluster was ended"));
+            }
+            Message::Terminate => {
+                return Err(Error::other("the cluster was ended while it started"));
+            }
         };
         self.note_event(&event);
         match event {
@@ -244,10 +254,7 @@ impl Session {
             }
             Event::Ended { name, success, outcome } => {
                 if let Some(task) = self.tasks.get_mut(name) {
-                    *task = Some(Outcome {
-                        success: *success,
-                        text: outcome.clone(),
-                    });
+                    *task = Some(Outcome { success: *success, text: outcome.clone() });
                 } else if let Some(component) = self.components.get_mut(name) {
                     component.ended = Some(outcome.clone());
                 }

@@ -32,11 +32,7 @@ pub fn program() -> Program {
 /// The command line of containerd's client, for the images of Kubernetes.
 pub fn client(arguments: &[&str]) -> Vec<String> {
     let fixed = [&format!("{CONTAINERD}/ctr"), "--namespace", "k8s.io"];
-    fixed
-        .into_iter()
-        .chain(arguments.iter().copied())
-        .map(str::to_owned)
-        .collect()
+    fixed.into_iter().chain(arguments.iter().copied()).map(str::to_owned).collect()
 }
 
 /// The daemon's configuration file.
@@ -144,7 +140,8 @@ mod tests {
 
     #[test]
     fn nested_spec_adds_devices_and_rules_after_the_defaults() {
-        let default = json!({"linux": {"resources": {"devices": [{"allow": false, "access": "rwm"}]}}});
+        let default =
+            json!({"linux": {"resources": {"devices": [{"allow": false, "access": "rwm"}]}}});
         let spec = nested_spec(default);
         assert_eq!(spec["linux"]["devices"][0]["path"], "/dev/fuse");
         assert_eq!(spec["linux"]["devices"][1]["fileMode"], 438);

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::Order;
-use crate::components::{API_PORT, CONFIG, CONTAINERD, KUBERNETES, NODE_NAME, control_plane, kubelet};
+use crate::components::{
+    API_PORT, CONFIG, CONTAINERD, KUBERNETES, NODE_NAME, control_plane, kubelet,
+};
 use crate::error::Error;
 use crate::kubeconfig;
 use crate::network::{Subnet, node_batch};
@@ -38,10 +40,7 @@ pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), 
     let gates = state.settings.gates;
     let texts = [
         ("audit-policy.json", control_plane::audit_policy()),
-        (
-            "kubelet.json",
-            kubelet::config(subnet, &state.cgroup_name(), gates.kubelet()),
-        ),
+        ("kubelet.json", kubelet::config(subnet, &state.cgroup_name(), gates.kubelet())),
         ("containerd.toml", containerd::config()),
         ("cni/10-bridge.conflist", containerd::network_config()),
         // Nothing answers there: a cluster has no DNS of its own.
@@ -54,7 +53,12 @@ pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), 
     Ok(())
 }
 
-fn write_kubeconfigs(folder: &StateFolder, state: &State, subnet: Subnet, pki: &Pki) -> Result<(), Error> {
+fn write_kubeconfigs(
+    folder: &StateFolder,
+    state: &State,
+    subnet: Subnet,
+    pki: &Pki,
+) -> Result<(), Error> {
     let server = format!("https://{}:{API_PORT}", subnet.node());
     let files = [
         (folder.kubeconfig(), "admin", &pki.admin),
@@ -62,7 +66,13 @@ fn write_kubeconfigs(folder: &StateFolder, state: &State, subnet: Subnet, pki: &
         (folder.config().join(kubelet::KUBECONFIG), NODE_NAME, &pki.node),
     ];
     for (path, user, identity) in files {
-        let text = kubeconfig::render(state.name.as_str(), &server, &pki.authority.certificate, user, identity);
+        let text = kubeconfig::render(
+            state.name.as_str(),
+            &server,
+            &pki.authority.certificate,
+            user,
+            identity,
+        );
         replace(&path, text.as_bytes(), 0o600)?;
     }
     Ok(())
@@ -71,10 +81,7 @@ fn write_kubeconfigs(folder: &StateFolder, state: &State, subnet: Subnet, pki: &
 /// Files that lie over those of the node's tree.
 fn write_node_files(etc: &Path, subnet: Subnet, id: &str) -> Result<(), Error> {
     let files = [
-        (
-            "hosts",
-            format!("127.0.0.1 localhost\n{} {NODE_NAME}\n", subnet.node()),
-        ),
+        ("hosts", format!("127.0.0.1 localhost\n{} {NODE_NAME}\n", subnet.node())),
         ("hostname", format!("{NODE_NAME}\n")),
         ("resolv.conf", "nameserver 127.0.0.1\n".to_owned()),
         // machine-id(5): 32 hexadecimal digits.

@@ -73,11 +73,7 @@ struct Supervisor {
 
 impl Supervisor {
     fn new(folder: StateFolder, state: State) -> Self {
-        Self {
-            folder,
-            state,
-            claim: None,
-        }
+        Self { folder, state, claim: None }
     }
 
     async fn run(mut self, order: &Order) -> Result<(), Error> {
@@ -88,16 +84,16 @@ impl Supervisor {
                 report::send(&Report::Ready);
                 report::hang_up();
                 self.watch(session).await;
-                teardown::release(&self.state)
+                let released = teardown::release(&self.state);
+                self.save()?;
+                released
             }
             Err(error) => {
                 let released = teardown::release(&self.state);
                 self.state.phase = Phase::Failed;
                 self.state.failure = Some(error.to_failure());
                 self.save()?;
-                report::send(&Report::Failed {
-                    failure: error.to_failure(),
-                });
+                report::send(&Report::Failed { failure: error.to_failure() });
                 released
             }
         }
@@ -111,7 +107,8 @@ impl Supervisor {
             match message {
                 Message::Terminate => return,
                 Message::NodeEnded { outcome } => {
-                    console::progress(format_args!("the node ended with {outcome}"));
+                    self.state.phase = Phase::Failed;
+                    self.state.failure = Some(Error::component("the node", outcome).to_failure());
                     return;
                 }
                 // `up` is done: its end means nothing any more.
@@ -133,9 +130,7 @@ impl Supervisor {
 
 fn read_order() -> Result<Option<Order>, Error> {
     let mut line = String::new();
-    io::stdin()
-        .read_line(&mut line)
-        .map_err(|source| Error::io("read", "stdin", source))?;
+    io::stdin().read_line(&mut line).map_err(|source| Error::io("read", "stdin", source))?;
     if line.is_empty() {
         return Ok(None);
     }
@@ -146,8 +141,8 @@ fn read_order() -> Result<Option<Order>, Error> {
 
 /// Makes the end of `up` and SIGTERM heard in the session.
 fn listen_to_the_host(sender: &UnboundedSender<Message>) -> Result<(), Error> {
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(|source| Error::io("watch", "for SIGTERM", source))?;
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|source| Error::io("watch", "for SIGTERM", source))?;
     let on_signal = sender.clone();
     tokio::spawn(async move {
         terminate.recv().await;

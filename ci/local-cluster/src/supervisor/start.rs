@@ -32,9 +32,10 @@ impl Supervisor {
     /// Fails when a step does. What was acquired until then is in the state.
     pub(super) async fn start(&mut self, order: &Order) -> Result<Session, Error> {
         // The session first: from here on the end of `up` is heard.
-        let mut session = Session::open(&self.folder)?;
+        let mut session = Session::open(self.state.name.as_str(), &self.folder)?;
         listen_to_the_host(&session.sender())?;
-        let started = self.start_in(&mut session, order).await;
+        // On the heap: the steps' clients are large.
+        let started = Box::pin(self.start_in(&mut session, order)).await;
         self.state.components.clone_from(session.components());
         started.map(|()| session)
     }
@@ -48,9 +49,7 @@ impl Supervisor {
         let planting = tokio::task::spawn_blocking(move || seed::plant(&source, &target));
 
         files::write(&self.folder, &self.state, subnet)?;
-        session
-            .set_up(files::node_spec(&self.folder, &self.state, order))
-            .await?;
+        session.set_up(files::node_spec(&self.folder, &self.state, order)).await?;
         self.connect(session, subnet).await?;
 
         step("starting the control plane");
@@ -71,7 +70,7 @@ impl Supervisor {
         step("starting the node");
         session.until_ready("containerd", COMPONENT).await?;
         session.start(kubelet::program(subnet))?;
-        let ready = await_cluster(&admin, subnet);
+        let ready = Box::pin(await_cluster(&admin, subnet));
         session.during("node not ready", NODE, ready).await
     }
 

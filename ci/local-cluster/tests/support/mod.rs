@@ -1,0 +1,298 @@
+//! Clusters under test, and what belongs to them on the machine.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends when something is not as it must be"
+)]
+
+mod machine;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub use machine::{Machine, Owned};
+
+/// How long anything may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Failed {
+    /// Its exit status.
+    pub code: Option<i32>,
+    /// What it said.
+    pub stderr: String,
+}
+
+/// A moment during `up`.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// The supervisor was written down.
+    SupervisorStarted,
+    /// The node's init was written down.
+    NodeStarted,
+    /// `up` has printed this line.
+    Step(&'static str),
+}
+
+/// A cluster of its own for one test, which ends with it.
+pub struct Cluster {
+    name: &'static str,
+}
+
+impl Cluster {
+    /// A cluster that is not running.
+    pub fn new(name: &'static str) -> Self {
+        let cluster = Self { name };
+        cluster.down();
+        cluster
+    }
+
+    /// Its state folder.
+    pub fn folder(&self) -> PathBuf {
+        cache().join("clusters").join(self.name)
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs a subcommand and returns what it printed.
+    pub fn command(&self, arguments: &[&str]) -> Result<String, Failed> {
+        let output = self.prepare(arguments).output().expect("the program starts");
+        result(output)
+    }
+
+    /// Starts the cluster; returns what `up` said.
+    pub fn up(&self, arguments: &[&str]) -> Result<String, Failed> {
+        self.spawn_up(arguments).finish()
+    }
+
+    /// Starts `up` and doesn't wait.
+    pub fn spawn_up(&self, arguments: &[&str]) -> Up {
+        let mut command = self.prepare(&["up"]);
+        let mut child =
+            command.args(arguments).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let stderr = child.stderr.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Up { child, lines, said: String::new(), folder: self.folder() }
+    }
+
+    /// Ends the cluster.
+    pub fn down(&self) {
+        self.command(&["down"]).expect("`down` works");
+    }
+
+    /// What `status` knows, whether the cluster is well or not.
+    pub fn status(&self) -> Value {
+        let output = self.prepare(&["status", "--output", "json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).expect("`status` prints JSON")
+    }
+
+    /// The status as soon as the cluster is in the given state.
+    pub fn status_when(&self, state: &str, limit: Duration) -> Value {
+        let mut status = Value::Null;
+        eventually(limit, &format!("the cluster is {state}"), || {
+            status = self.status();
+            status["state"] == state
+        });
+        status
+    }
+
+    /// What belongs to the cluster right now.
+    pub fn owned(&self) -> Owned {
+        Owned::of(self.name, &self.state())
+    }
+
+    /// SIGKILLs the supervisor.
+    pub fn kill_supervisor(&self) {
+        let supervisor = self.state()["supervisor"]["pid"].as_i64().unwrap();
+        machine::kill(supervisor);
+    }
+
+    /// SIGKILLs a component.
+    pub fn kill_component(&self, name: &str) {
+        let mut inner = None;
+        // The state file names a component only once the start is over, so it is
+        // found by its program.
+        eventually(PATIENCE, &format!("{name} runs"), || {
+            inner = machine::process_in_node(&self.state(), name);
+            inner.is_some()
+        });
+        machine::kill(inner.unwrap());
+    }
+
+    /// Runs a pod of the class `nested` until it is ready.
+    pub fn run_pod(&self) {
+        let file = self.folder().join("pod.json");
+        fs::write(&file, POD).unwrap();
+        self.kubectl(&["apply", "--filename", file.to_str().unwrap()]);
+        self.kubectl(&["wait", "--for=condition=Ready", "pod/nested", "--timeout=60s"]);
+        let map = self.kubectl(&["exec", "nested", "--", "cat", "/proc/self/uid_map"]);
+        let fields: Vec<_> = map.split_whitespace().collect();
+        assert_ne!(fields[1], "0", "the pod has a user namespace: {map}");
+        self.kubectl(&[
+            "exec",
+            "nested",
+            "--",
+            "test",
+            "-w",
+            "/dev/fuse",
+            "-a",
+            "-w",
+            "/dev/net/tun",
+        ]);
+    }
+
+    /// Whether a gate is on in the API server.
+    pub fn apiserver_gate(&self, gate: &str) -> Option<bool> {
+        gate_in(&self.kubectl(&["get", "--raw", "/metrics"]), gate)
+    }
+
+    /// Whether a gate is on in the kubelet.
+    pub fn kubelet_gate(&self, gate: &str) -> Option<bool> {
+        gate_in(&self.kubectl(&["get", "--raw", "/api/v1/nodes/node/proxy/metrics"]), gate)
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        let status = self.status();
+        let output = Command::new(status["kubectl"].as_str().unwrap())
+            .arg("--kubeconfig")
+            .arg(status["kubeconfig"].as_str().unwrap())
+            .args(arguments)
+            .output()
+            .unwrap();
+        result(output).expect("`kubectl` works")
+    }
+
+    fn state(&self) -> Value {
+        read_state(&self.folder()).unwrap_or(Value::Null)
+    }
+
+    fn prepare(&self, arguments: &[&str]) -> Command {
+        let (command, rest) = arguments.split_first().unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_local-cluster"));
+        program.args([command, "--name", self.name]).args(rest).env("LOCAL_CLUSTER_CACHE", cache());
+        program
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Also when the test has failed: the next one needs a clean machine.
+        let _ = self.command(&["down"]);
+    }
+}
+
+/// An `up` that runs.
+pub struct Up {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    said: String,
+    folder: PathBuf,
+}
+
+impl Up {
+    /// Waits until `up` has come so far.
+    pub fn wait_for(&mut self, moment: Moment) {
+        match moment {
+            Moment::Step(text) => {
+                while !self.said.contains(text) {
+                    let line = self.lines.recv_timeout(PATIENCE);
+                    let line = line.unwrap_or_else(|_| panic!("no `{text}` in: {}", self.said));
+                    self.said.push_str(&line);
+                    self.said.push('\n');
+                }
+            }
+            Moment::SupervisorStarted => self.wait_for_process("supervisor"),
+            Moment::NodeStarted => self.wait_for_process("node"),
+        }
+    }
+
+    fn wait_for_process(&self, key: &str) {
+        eventually(PATIENCE, &format!("{key} is in the state file"), || {
+            read_state(&self.folder).is_some_and(|state| state[key].is_object())
+        });
+    }
+
+    /// SIGKILLs it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end and returns what it said.
+    pub fn finish(&mut self) -> Result<String, Failed> {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        let status = self.child.wait().unwrap();
+        let said = std::mem::take(&mut self.said);
+        if status.success() {
+            return Ok(said);
+        }
+        Err(Failed { code: status.code(), stderr: said })
+    }
+}
+
+/// Polls until `done`; there is no event for most of what a test looks at.
+pub fn eventually(limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !done() {
+        assert!(Instant::now() < deadline, "within {limit:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn read_state(folder: &std::path::Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(folder.join("state.json")).ok()?).ok()
+}
+
+fn cache() -> PathBuf {
+    std::env::var_os("LOCAL_CLUSTER_CACHE").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/local-cluster"),
+        PathBuf::from,
+    )
+}
+
+fn result(output: Output) -> Result<String, Failed> {
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).unwrap());
+    }
+    Err(Failed { code: output.status.code(), stderr: String::from_utf8(output.stderr).unwrap() })
+}
+
+/// Reads `kubernetes_feature_enabled` out of a component's metrics.
+fn gate_in(metrics: &str, gate: &str) -> Option<bool> {
+    let prefix = format!("kubernetes_feature_enabled{{name=\"{gate}\"");
+    let line = metrics.lines().find(|line| line.starts_with(&prefix))?;
+    Some(line.ends_with(" 1"))
+}
+
+const POD: &str = r#"{
+  "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "nested"},
+  "spec": {
+    "runtimeClassName": "nested", "hostUsers": false, "terminationGracePeriodSeconds": 1,
+    "containers": [{
+      "name": "tools", "image": "localhost/workspace:1", "imagePullPolicy": "Never",
+      "securityContext": {"procMount": "Unmasked", "capabilities": {"drop": ["ALL"], "add": ["SETUID", "SETGID"]}},
+      "volumeMounts": [{"name": "storage", "mountPath": "/home/user/.local/share/containers"}]
+    }],
+    "volumes": [{"name": "storage", "emptyDir": {}}]
+  }
+}"#;
