@@ -79,28 +79,20 @@ impl Failure {
     /// The product does not do what was asserted.
     #[must_use]
     pub fn product(message: impl Into<String>) -> Self {
-        Self::Product {
-            message: message.into(),
-            hint: None,
-        }
+        Self::Product { message: message.into(), hint: None }
     }
 
     /// Something other than the product broke.
     #[must_use]
     pub fn harness(message: impl Into<String>) -> Self {
-        Self::Harness {
-            message: message.into(),
-        }
+        Self::Harness { message: message.into() }
     }
 
     /// Adds the cause and its cure to a failure of the product.
     #[must_use]
     pub fn with_hint(self, hint: Option<impl Into<String>>) -> Self {
         match self {
-            Self::Product { message, .. } => Self::Product {
-                message,
-                hint: hint.map(Into::into),
-            },
+            Self::Product { message, .. } => Self::Product { message, hint: hint.map(Into::into) },
             harness @ Self::Harness { .. } => harness,
         }
     }
@@ -127,9 +119,5 @@ impl From<Failure> for Verdict {
 ///
 /// A failure of the product with the message.
 pub fn ensure(holds: bool, message: impl FnOnce() -> String) -> CaseResult {
-    if holds {
-        Ok(())
-    } else {
-        Err(Failure::product(message()))
-    }
+    if holds { Ok(()) } else { Err(Failure::product(message())) }
 }

@@ -63,10 +63,7 @@ impl Context {
         for check in &workload.truth {
             self.record(check.clone());
         }
-        Ok(PodHandle {
-            workload,
-            context: self.clone(),
-        })
+        Ok(PodHandle { workload, context: self.clone() })
     }
 
     /// What was read about the cluster.
@@ -75,13 +72,16 @@ impl Context {
         &self.facts
     }
 
-    /// The pod of a shape as it would be created, for a case to change.
+    /// The pod of a shape as it would be created, for a case to change and to dry-run. It has a
+    /// name of its own: the shape's may be taken by a pod of the run.
     ///
     /// # Errors
     ///
     /// A manifest that is not a pod.
     pub fn manifest(&self, shape: &Shape) -> Result<Pod, Failure> {
-        Ok(self.sandbox.pod(shape)?)
+        let mut pod = self.sandbox.pod(shape)?;
+        pod.metadata.name = Some(format!("dry-run-{}", self.id.to_ascii_lowercase()));
+        Ok(pod)
     }
 
     /// Creates a pod as a dry run, as the ordinary user, and returns what would be stored.
@@ -90,24 +90,14 @@ impl Context {
     ///
     /// Anything but an answer: a refusal is an answer.
     pub async fn dry_run(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
-        let namespace = pod
-            .metadata
-            .namespace
-            .as_deref()
-            .unwrap_or(self.sandbox.namespace());
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or(self.sandbox.namespace());
         let api: Api<Pod> = Api::namespaced(self.sandbox.user().clone(), namespace);
-        let params = PostParams {
-            dry_run: true,
-            field_manager: Some("nestcheck".to_owned()),
-        };
+        let params = PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) };
         let answer = self.sandbox.as_granted(|| api.create(&params, pod));
         match tokio::time::timeout(API_DEADLINE, answer).await {
             Ok(Ok(pod)) => Ok(Ok(pod)),
             Ok(Err(KubeError::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
-                Ok(Err(Refusal {
-                    code: status.code,
-                    message: one_line(&status.message),
-                }))
+                Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
             }
             Ok(Err(error)) => Err(describe("dry-run the creation of a pod", &error).into()),
             Err(_elapsed) => Err(Failure::harness(format!(
@@ -141,10 +131,7 @@ impl Context {
         let observed = redact::clean(observed.into().as_bytes(), 1024);
         let check = truth::check(name, expected, observed, holds);
         let failure = (!holds).then(|| {
-            Failure::product(format!(
-                "{name}: expected {expected}, observed {}",
-                check.observed
-            ))
+            Failure::product(format!("{name}: expected {expected}, observed {}", check.observed))
         });
         self.record(check);
         failure.map_or(Ok(()), Err)
@@ -156,19 +143,11 @@ impl Context {
     ///
     /// It is another one.
     pub fn check_equal(&self, name: &str, expected: &str, observed: &str) -> CaseResult {
-        self.check(
-            name,
-            &format!("`{expected}`"),
-            format!("`{observed}`"),
-            expected == observed,
-        )
+        self.check(name, &format!("`{expected}`"), format!("`{observed}`"), expected == observed)
     }
 
     fn record(&self, check: TruthCheck) {
-        self.emit(EventKind::TruthChecked {
-            id: self.id.to_owned(),
-            check,
-        });
+        self.emit(EventKind::TruthChecked { id: self.id.to_owned(), check });
     }
 
     fn emit(&self, event: EventKind) {
@@ -217,20 +196,19 @@ impl PodHandle {
     /// see [`Output::exits`].
     pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
         let output = self.workload.run(command).await?;
-        self.context
-            .emit(EventKind::CommandFinished(CommandFinished {
-                id: self.context.id.to_owned(),
-                pod: self.name(),
-                command: command
-                    .arguments()
-                    .iter()
-                    .map(|argument| redact::clean(argument.as_bytes(), 4096))
-                    .collect(),
-                exit_code: output.exit_code,
-                duration_ms: u64::try_from(output.duration.as_millis()).unwrap_or(u64::MAX),
-                stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),
-                stderr: redact::clean(&output.stderr, redact::STREAM_LIMIT),
-            }));
+        self.context.emit(EventKind::CommandFinished(CommandFinished {
+            id: self.context.id.to_owned(),
+            pod: self.name(),
+            command: command
+                .arguments()
+                .iter()
+                .map(|argument| redact::clean(argument.as_bytes(), 4096))
+                .collect(),
+            exit_code: output.exit_code,
+            duration_ms: u64::try_from(output.duration.as_millis()).unwrap_or(u64::MAX),
+            stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),
+            stderr: redact::clean(&output.stderr, redact::STREAM_LIMIT),
+        }));
         Ok(output)
     }
 
@@ -258,11 +236,7 @@ impl PodHandle {
     where
         Fut: Future<Output = Result<String, Failure>> + Send,
     {
-        self.workload
-            .preparation(name)
-            .get_or_try_init(prepare)
-            .await
-            .cloned()
+        self.workload.preparation(name).get_or_try_init(prepare).await.cloned()
     }
 
     /// Runs the probe in the pod and reads what it says.
@@ -286,9 +260,6 @@ impl PodHandle {
 /// Text that is not the probe's.
 pub fn parse_probe<T: serde::de::DeserializeOwned>(output: &Output) -> Result<T, Failure> {
     serde_json::from_slice(&output.stdout).map_err(|error| {
-        Failure::harness(format!(
-            "failed to understand `{}`: {error}",
-            output.command
-        ))
+        Failure::harness(format!("failed to understand `{}`: {error}", output.command))
     })
 }

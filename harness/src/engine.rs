@@ -81,15 +81,9 @@ pub async fn run(
     if plan.runnable().next().is_some() {
         dispatcher.execute(cluster, facts, &plan, &options).await;
     }
-    let verdicts = dispatcher
-        .verdicts
-        .iter()
-        .map(|(level, verdict)| (*level, verdict));
+    let verdicts = dispatcher.verdicts.iter().map(|(level, verdict)| (*level, verdict));
     let outcome = decide(verdicts, dispatcher.circumstances);
-    dispatcher.emit(EventKind::RunFinished {
-        outcome,
-        duration_ms: millis(started.elapsed()),
-    });
+    dispatcher.emit(EventKind::RunFinished { outcome, duration_ms: millis(started.elapsed()) });
     outcome
 }
 
@@ -98,11 +92,7 @@ enum Message {
     /// An event to log as it is.
     Event(EventKind),
     /// A case ended.
-    Finished {
-        case: Case,
-        verdict: Verdict,
-        duration: Duration,
-    },
+    Finished { case: Case, verdict: Verdict, duration: Duration },
 }
 
 /// Owns the run's state and writes its log.
@@ -188,8 +178,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         match Sandbox::create(cluster, options.sandbox.clone()).await {
             Ok(sandbox) => {
                 self.step("provision", started, None);
-                self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, options)
-                    .await;
+                self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, options).await;
             }
             Err(error) => {
                 let message = error.to_string();
@@ -217,12 +206,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     ) {
         let (events, messages) = unbounded_channel();
         let mut tasks = JoinSet::new();
-        let workloads = Arc::new(start_workloads(
-            &sandbox,
-            plan.shapes(),
-            &mut tasks,
-            &events,
-        ));
+        let workloads = Arc::new(start_workloads(&sandbox, plan.shapes(), &mut tasks, &events));
         let slots = Arc::new(Semaphore::new(options.jobs));
         for case in plan.runnable() {
             let executor = Executor {
@@ -303,10 +287,7 @@ fn start_workloads(
             let started = Instant::now();
             let result = workload::provision(&sandbox, shape).await;
             let failure = result.as_ref().err().map(|failure| {
-                Verdict::from(failure.clone())
-                    .message()
-                    .unwrap_or_default()
-                    .to_owned()
+                Verdict::from(failure.clone()).message().unwrap_or_default().to_owned()
             });
             let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
                 step: format!("pod {}", shape.name),
@@ -346,9 +327,7 @@ impl Executor {
         let Ok(_slot) = self.slots.acquire().await else {
             return;
         };
-        self.tell(EventKind::CaseStarted {
-            id: self.case.id.to_owned(),
-        });
+        self.tell(EventKind::CaseStarted { id: self.case.id.to_owned() });
         let started = Instant::now();
         let verdict = self.attempt().await;
         self.tell_finished(verdict, started.elapsed());
@@ -365,10 +344,7 @@ impl Executor {
         };
         // A task of its own, so that a panic in a case is the case's verdict and no more.
         let mut task = JoinSet::new();
-        task.spawn(tokio::time::timeout(
-            self.case.deadline,
-            (self.case.run)(context),
-        ));
+        task.spawn(tokio::time::timeout(self.case.deadline, (self.case.run)(context)));
         // The channel closes with the last clone of the context, that is when the case ended.
         while let Some(event) = records.recv().await {
             self.tell(event);
@@ -380,12 +356,8 @@ impl Executor {
                 message: format!("it did not end within {} s", self.case.deadline.as_secs()),
                 hint: None,
             },
-            Some(Err(error)) => Verdict::Error {
-                message: format!("the case broke down: {error}"),
-            },
-            None => Verdict::Error {
-                message: "the case never ran".to_owned(),
-            },
+            Some(Err(error)) => Verdict::Error { message: format!("the case broke down: {error}") },
+            None => Verdict::Error { message: "the case never ran".to_owned() },
         }
     }
 
@@ -394,11 +366,7 @@ impl Executor {
     }
 
     fn tell_finished(&self, verdict: Verdict, duration: Duration) {
-        let _ = self.messages.send(Message::Finished {
-            case: self.case,
-            verdict,
-            duration,
-        });
+        let _ = self.messages.send(Message::Finished { case: self.case, verdict, duration });
     }
 }
 

@@ -49,11 +49,7 @@ impl Error {
     }
 
     fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
-        Self {
-            kind,
-            message: one_line(&message.to_string()),
-            hint: None,
-        }
+        Self { kind, message: one_line(&message.to_string()), hint: None }
     }
 
     /// Adds what the reader can do.

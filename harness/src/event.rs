@@ -26,11 +26,7 @@ impl Event {
     /// An event that happens now.
     #[must_use]
     pub fn now(event: EventKind) -> Self {
-        Self {
-            schema: SCHEMA,
-            at: Timestamp::now(),
-            event,
-        }
+        Self { schema: SCHEMA, at: Timestamp::now(), event }
     }
 }
 
@@ -173,10 +169,7 @@ pub fn read_log(text: &str) -> Result<Vec<Event>, LogError> {
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut events = Vec::new();
     for (index, line) in complete.lines().enumerate() {
-        let fail = |problem: String| LogError {
-            line: index + 1,
-            problem,
-        };
+        let fail = |problem: String| LogError { line: index + 1, problem };
         let event: Event = serde_json::from_str(line).map_err(|error| fail(error.to_string()))?;
         if event.schema > SCHEMA {
             return Err(fail(format!(
@@ -205,10 +198,7 @@ mod tests {
             suite: "podman".into(),
             title: "It runs".into(),
             level: Level::Core,
-            verdict: Verdict::Fail {
-                message: "exit 1".into(),
-                hint: None,
-            },
+            verdict: Verdict::Fail { message: "exit 1".into(), hint: None },
             duration_ms: 12,
         });
         let events = read_log(&line(kind.clone())).expect("the log is valid");
@@ -218,9 +208,7 @@ mod tests {
 
     #[test]
     fn a_torn_last_line_is_left_out_and_a_torn_middle_one_is_named() {
-        let whole = line(EventKind::CaseStarted {
-            id: "POD-03".into(),
-        });
+        let whole = line(EventKind::CaseStarted { id: "POD-03".into() });
         let torn = format!("{whole}{}", &whole[..20]);
         assert_eq!(read_log(&torn).expect("the torn line is left out").len(), 1);
         let middle = format!("{whole}{{oops\n{whole}");
@@ -231,11 +219,6 @@ mod tests {
     fn a_newer_format_is_refused() {
         let newer =
             line(EventKind::Interrupted { signal: 2 }).replace("\"schema\":1", "\"schema\":2");
-        assert!(
-            read_log(&newer)
-                .expect_err("newer")
-                .problem
-                .contains("newer")
-        );
+        assert!(read_log(&newer).expect_err("newer").problem.contains("newer"));
     }
 }

@@ -33,24 +33,13 @@ impl ReportFolder {
     /// A folder that can't be made or written to.
     pub fn create(path: &Path) -> Result<Self> {
         let cannot = |error: io::Error| {
-            Error::usage(format!(
-                "failed to write to report folder `{}`: {error}",
-                path.display()
-            ))
-            .with_hint("give a folder that you may write to with `--report-dir DIR`")
+            Error::usage(format!("failed to write to report folder `{}`: {error}", path.display()))
+                .with_hint("give a folder that you may write to with `--report-dir DIR`")
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(cannot)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
         // An earlier run's log is replaced, not mixed with.
         let log = private_file(&path.join(LOG)).map_err(cannot)?;
-        Ok(Self {
-            path: path.to_owned(),
-            log,
-            broken: None,
-        })
+        Ok(Self { path: path.to_owned(), log, broken: None })
     }
 
     /// The folder.
@@ -84,9 +73,7 @@ impl ReportFolder {
                 self.path.display()
             )));
         }
-        self.log
-            .sync_all()
-            .map_err(|error| cannot_write(&self.path.join(LOG), &error))?;
+        self.log.sync_all().map_err(|error| cannot_write(&self.path.join(LOG), &error))?;
         let report = report::summarize(&load(&self.path)?);
         let junit = report::junit(&report, Dialect::default())?;
         for (name, text) in [
@@ -129,11 +116,7 @@ fn private_file(path: &Path) -> io::Result<File> {
         _ => {}
     }
     // `create_new` follows no link that somebody else may have put in the way.
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]
@@ -152,10 +135,7 @@ mod tests {
         report.finish().expect("the reports can be written");
         assert_eq!(load(&path).expect("the log is there").len(), 1);
         for name in [LOG, "junit.xml", "report.json", "index.html"] {
-            let mode = fs::metadata(path.join(name))
-                .expect(name)
-                .permissions()
-                .mode();
+            let mode = fs::metadata(path.join(name)).expect(name).permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
     }
@@ -164,22 +144,13 @@ mod tests {
     fn a_folder_that_is_a_file_is_refused_by_name() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let error = ReportFolder::create(file.path()).expect_err("it is a file");
-        assert!(
-            error
-                .to_string()
-                .contains(&file.path().display().to_string())
-        );
+        assert!(error.to_string().contains(&file.path().display().to_string()));
         assert_eq!(error.kind().exit_code(), 2);
     }
 
     #[test]
     fn a_folder_without_a_log_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        assert!(
-            load(folder.path())
-                .expect_err("no log")
-                .to_string()
-                .contains(LOG)
-        );
+        assert!(load(folder.path()).expect_err("no log").to_string().contains(LOG));
     }
 }

@@ -49,29 +49,22 @@ pub fn print<T: Serialize>(object: &T) -> Result<String> {
 /// The path of the first field of `source` that `kept` lacks; null counts as absent.
 fn lost_field(source: &Value, kept: &Value, path: &str) -> Option<String> {
     match (source, kept) {
-        (Value::Mapping(source), Value::Mapping(kept)) => source
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .find_map(|(key, value)| {
+        (Value::Mapping(source), Value::Mapping(kept)) => {
+            source.iter().filter(|(_, value)| !value.is_null()).find_map(|(key, value)| {
                 let name = key.as_str().unwrap_or("?");
-                let path = if path.is_empty() {
-                    name.to_owned()
-                } else {
-                    format!("{path}.{name}")
-                };
+                let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
                 match kept.get(key) {
                     Some(kept) => lost_field(value, kept, &path),
                     None if is_empty(value) => None,
                     None => Some(path),
                 }
-            }),
-        (Value::Sequence(source), Value::Sequence(kept)) => source
-            .iter()
-            .zip(kept)
-            .enumerate()
-            .find_map(|(index, (source, kept))| {
+            })
+        }
+        (Value::Sequence(source), Value::Sequence(kept)) => {
+            source.iter().zip(kept).enumerate().find_map(|(index, (source, kept))| {
                 lost_field(source, kept, &format!("{path}[{index}]"))
-            }),
+            })
+        }
         _ => None,
     }
 }
@@ -118,24 +111,14 @@ mod tests {
     #[test]
     fn a_field_of_the_wrong_type_is_named_with_its_line() {
         let text = "apiVersion: v1\nkind: Pod\nspec:\n  hostUsers: maybe\n  containers: []\n";
-        let message = parse::<Pod>("pods/x.yaml", text)
-            .expect_err("not a boolean")
-            .to_string();
-        assert!(
-            message.contains("hostUsers") && message.contains("line 4"),
-            "{message}"
-        );
+        let message = parse::<Pod>("pods/x.yaml", text).expect_err("not a boolean").to_string();
+        assert!(message.contains("hostUsers") && message.contains("line 4"), "{message}");
     }
 
     #[test]
     fn text_that_is_not_yaml_is_refused_with_its_line() {
-        let message = parse::<Pod>("pods/x.yaml", "a: [\n")
-            .expect_err("torn")
-            .to_string();
-        assert!(
-            message.contains("pods/x.yaml") && message.contains("line"),
-            "{message}"
-        );
+        let message = parse::<Pod>("pods/x.yaml", "a: [\n").expect_err("torn").to_string();
+        assert!(message.contains("pods/x.yaml") && message.contains("line"), "{message}");
     }
 
     #[test]

@@ -187,24 +187,15 @@ mod tests {
     use super::*;
 
     fn fail() -> Verdict {
-        Verdict::Fail {
-            message: "no".into(),
-            hint: None,
-        }
+        Verdict::Fail { message: "no".into(), hint: None }
     }
 
     fn blocked() -> Verdict {
-        Verdict::Blocked {
-            reason: "gate off".into(),
-            remedy: "turn it on".into(),
-        }
+        Verdict::Blocked { reason: "gate off".into(), remedy: "turn it on".into() }
     }
 
     fn of(verdicts: &[(Level, Verdict)]) -> Outcome {
-        decide(
-            verdicts.iter().map(|(level, verdict)| (*level, verdict)),
-            Circumstances::default(),
-        )
+        decide(verdicts.iter().map(|(level, verdict)| (*level, verdict)), Circumstances::default())
     }
 
     #[test]
@@ -215,47 +206,27 @@ mod tests {
     #[test]
     fn a_run_of_nothing_is_never_green() {
         assert_eq!(of(&[]), Outcome::Partial);
-        let not_applicable = Verdict::NotApplicable {
-            reason: "other flavour".into(),
-        };
+        let not_applicable = Verdict::NotApplicable { reason: "other flavour".into() };
         assert_eq!(of(&[(Level::Core, not_applicable)]), Outcome::Partial);
     }
 
     #[test]
     fn a_blocked_core_case_makes_a_run_partial_and_a_blocked_extended_one_does_not() {
         let pass = (Level::Core, Verdict::Pass);
-        assert_eq!(
-            of(&[pass.clone(), (Level::Core, blocked())]),
-            Outcome::Partial
-        );
-        assert_eq!(
-            of(&[pass, (Level::Extended, blocked())]),
-            Outcome::Conformant
-        );
+        assert_eq!(of(&[pass.clone(), (Level::Core, blocked())]), Outcome::Partial);
+        assert_eq!(of(&[pass, (Level::Extended, blocked())]), Outcome::Conformant);
     }
 
     #[test]
     fn the_worst_wins() {
-        let error = Verdict::Error {
-            message: "node lost".into(),
-        };
-        let all = [
-            (Level::Core, blocked()),
-            (Level::Core, fail()),
-            (Level::Core, error),
-        ];
+        let error = Verdict::Error { message: "node lost".into() };
+        let all = [(Level::Core, blocked()), (Level::Core, fail()), (Level::Core, error)];
         assert_eq!(of(&all[..2]), Outcome::NotConformant);
         assert_eq!(of(&all), Outcome::Error);
         let each = || all.iter().map(|(level, verdict)| (*level, verdict));
-        let leaked = Circumstances {
-            leaked: true,
-            ..Circumstances::default()
-        };
+        let leaked = Circumstances { leaked: true, ..Circumstances::default() };
         assert_eq!(decide(each(), leaked), Outcome::Leaked);
-        let interrupted = Circumstances {
-            signal: Some(15),
-            ..leaked
-        };
+        let interrupted = Circumstances { signal: Some(15), ..leaked };
         assert_eq!(decide(each(), interrupted).exit_code(), 143);
     }
 

@@ -25,12 +25,7 @@ pub enum Profile {
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 4] = [
-        Self::OpenShift,
-        Self::MicroShift,
-        Self::Kubernetes,
-        Self::Smoke,
-    ];
+    pub const ALL: [Self; 4] = [Self::OpenShift, Self::MicroShift, Self::Kubernetes, Self::Smoke];
 
     /// The ids of the cases of the profile `smoke`.
     const SMOKE: [&str; 6] = ["GATE-01", "GATE-02", "ID-01", "ISO-01", "POD-03", "CMP-02"];
@@ -52,17 +47,12 @@ impl Profile {
     ///
     /// A name that no profile has.
     pub fn parse(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|profile| profile.name() == name)
-            .ok_or_else(|| {
-                let names: Vec<_> = Self::ALL
-                    .iter()
-                    .map(|profile| format!("`{}`", profile.name()))
-                    .collect();
-                Error::usage(format!("there is no profile `{name}`"))
-                    .with_hint(format!("the profiles are {}", names.join(", ")))
-            })
+        Self::ALL.into_iter().find(|profile| profile.name() == name).ok_or_else(|| {
+            let names: Vec<_> =
+                Self::ALL.iter().map(|profile| format!("`{}`", profile.name())).collect();
+            Error::usage(format!("there is no profile `{name}`"))
+                .with_hint(format!("the profiles are {}", names.join(", ")))
+        })
     }
 
     /// The profile of a flavour.
@@ -102,29 +92,21 @@ impl Shard {
     /// Anything but two numbers with 1 ≤ I ≤ N.
     pub fn parse(text: &str) -> Result<Self> {
         let parsed = text.split_once('/').and_then(|(index, count)| {
-            Some(Self {
-                index: index.parse().ok()?,
-                count: count.parse().ok()?,
-            })
+            Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
         });
-        parsed
-            .filter(|shard| (1..=shard.count).contains(&shard.index))
-            .ok_or_else(|| {
-                Error::usage(format!("`{text}` is not a shard"))
-                    .with_hint("a shard is `I/N` with I from 1 to N, such as `--shard 1/3`")
-            })
+        parsed.filter(|shard| (1..=shard.count).contains(&shard.index)).ok_or_else(|| {
+            Error::usage(format!("`{text}` is not a shard"))
+                .with_hint("a shard is `I/N` with I from 1 to N, such as `--shard 1/3`")
+        })
     }
 
     /// Whether a case is in this part. Decided by its id alone, so that a case stays in its part
     /// when others come and go.
     fn has(self, case: &Case) -> bool {
         // FNV-1a, 64 bits: small, stable between releases, and even enough for some hundred ids.
-        let hash = case
-            .id
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+        let hash = case.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         hash % u64::from(self.count) == u64::from(self.index - 1)
     }
 }
@@ -150,18 +132,16 @@ impl Filters {
                 None => (filter.as_str(), &mut parsed.with),
             };
             if !cases.iter().any(|case| fits(name, case)) {
-                let suites: std::collections::BTreeSet<_> = cases
-                    .iter()
-                    .map(|case| format!("`{}`", case.suite))
-                    .collect();
+                let suites: std::collections::BTreeSet<_> =
+                    cases.iter().map(|case| format!("`{}`", case.suite)).collect();
                 let suites: Vec<_> = suites.into_iter().collect();
-                return Err(
-                    Error::usage(format!("no case fits the filter `{filter}`")).with_hint(format!(
+                return Err(Error::usage(format!("no case fits the filter `{filter}`")).with_hint(
+                    format!(
                         "give an id such as `POD-03`, a suite ({}) or the beginning of a name \
                          such as `podman::build`; `nestcheck list` shows all",
                         suites.join(", ")
-                    )),
-                );
+                    ),
+                ));
             }
             list.push(name.to_owned());
         }
@@ -228,20 +208,14 @@ impl Plan {
     pub fn new(cases: Vec<Case>, facts: Option<&Facts>) -> Self {
         let entries = cases
             .into_iter()
-            .map(|case| Entry {
-                settled: facts.and_then(|facts| settle(&case, facts)),
-                case,
-            })
+            .map(|case| Entry { settled: facts.and_then(|facts| settle(&case, facts)), case })
             .collect();
         Self { entries }
     }
 
     /// The cases that run.
     pub fn runnable(&self) -> impl Iterator<Item = &Case> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.settled.is_none())
-            .map(|entry| &entry.case)
+        self.entries.iter().filter(|entry| entry.settled.is_none()).map(|entry| &entry.case)
     }
 
     /// The pods that the cases need, each once.
@@ -264,12 +238,10 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
         let reason = format!("it is not about {flavour} clusters");
         return Some(Verdict::NotApplicable { reason });
     }
-    case.requires
-        .iter()
-        .find_map(|requirement| match requirement.decide(facts) {
-            Decision::Met => None,
-            Decision::Unmet { reason, remedy } => Some(Verdict::Blocked { reason, remedy }),
-        })
+    case.requires.iter().find_map(|requirement| match requirement.decide(facts) {
+        Decision::Met => None,
+        Decision::Unmet { reason, remedy } => Some(Verdict::Blocked { reason, remedy }),
+    })
 }
 
 #[cfg(test)]
@@ -353,39 +325,23 @@ mod tests {
 
     #[test]
     fn a_case_is_blocked_before_it_runs_where_a_requirement_is_unmet() {
-        let facts = Facts {
-            keeps_host_users: Fact::known(false, "dry run"),
-            ..able()
-        };
+        let facts = Facts { keeps_host_users: Fact::known(false, "dry run"), ..able() };
         let plan = Plan::new(CASES.to_vec(), Some(&facts));
         assert_eq!(plan.runnable().count(), 0);
-        assert!(matches!(
-            plan.entries[0].settled,
-            Some(Verdict::Blocked { .. })
-        ));
+        assert!(matches!(plan.entries[0].settled, Some(Verdict::Blocked { .. })));
         assert_eq!(Plan::new(CASES.to_vec(), None).runnable().count(), 3);
     }
 
     #[test]
     fn a_case_about_another_flavour_is_not_applicable() {
-        let facts = Facts {
-            flavour: Fact::known(Flavour::OpenShift, "test"),
-            ..able()
-        };
+        let facts = Facts { flavour: Fact::known(Flavour::OpenShift, "test"), ..able() };
         let plan = Plan::new(CASES.to_vec(), Some(&facts));
-        assert!(matches!(
-            plan.entries[0].settled,
-            Some(Verdict::NotApplicable { .. })
-        ));
+        assert!(matches!(plan.entries[0].settled, Some(Verdict::NotApplicable { .. })));
     }
 
     #[test]
     fn an_unknown_profile_is_an_error_that_names_the_known_ones() {
         let error = Profile::parse("openshit").expect_err("a typo");
-        assert!(
-            error
-                .hint()
-                .is_some_and(|hint| hint.contains("`openshift`"))
-        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("`openshift`")));
     }
 }

@@ -23,12 +23,7 @@ pub fn bound(text: &str, limit: usize) -> String {
     }
     let head = text.floor_char_boundary(limit / 2);
     let tail = text.ceil_char_boundary(text.len() - limit / 2);
-    format!(
-        "{}\n… {} bytes left out …\n{}",
-        &text[..head],
-        tail - head,
-        &text[tail..]
-    )
+    format!("{}\n… {} bytes left out …\n{}", &text[..head], tail - head, &text[tail..])
 }
 
 /// Replaces JSON web tokens (RFC 7519: three base64url parts, the first begins `eyJ`).
@@ -39,16 +34,11 @@ fn without_tokens(text: &str) -> String {
     let mut rest = text;
     while let Some(start) = rest.find("eyJ") {
         let candidate = &rest[start..];
-        let end = candidate
-            .find(|character| !is_token_character(character))
-            .unwrap_or(candidate.len());
+        let end =
+            candidate.find(|character| !is_token_character(character)).unwrap_or(candidate.len());
         clean.push_str(&rest[..start]);
         let token = &candidate[..end];
-        clean.push_str(if token.matches('.').count() == 2 {
-            "[redacted token]"
-        } else {
-            token
-        });
+        clean.push_str(if token.matches('.').count() == 2 { "[redacted token]" } else { token });
         rest = &candidate[end..];
     }
     clean.push_str(rest);
@@ -61,10 +51,7 @@ mod tests {
 
     #[test]
     fn control_characters_and_escapes_lose_their_power() {
-        assert_eq!(
-            clean(b"a\x1b[31mred\x00\r\nb\xff", 100),
-            "a[31mred\nb\u{fffd}"
-        );
+        assert_eq!(clean(b"a\x1b[31mred\x00\r\nb\xff", 100), "a[31mred\nb\u{fffd}");
     }
 
     #[test]
@@ -77,10 +64,8 @@ mod tests {
 
     #[test]
     fn a_token_is_redacted_and_what_only_looks_like_one_is_kept() {
-        let text = clean(
-            b"Authorization: Bearer eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl next eyJx",
-            200,
-        );
+        let text =
+            clean(b"Authorization: Bearer eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl next eyJx", 200);
         assert_eq!(text, "Authorization: Bearer [redacted token] next eyJx");
     }
 

@@ -32,10 +32,7 @@ pub enum Decision {
 
 impl Decision {
     fn unmet(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Unmet {
-            reason: reason.into(),
-            remedy: remedy.into(),
-        }
+        Self::Unmet { reason: reason.into(), remedy: remedy.into() }
     }
 }
 
@@ -95,10 +92,7 @@ fn unmasked_proc(facts: &Facts) -> Decision {
 
 fn devices(facts: &Facts) -> Decision {
     match &facts.device_route {
-        Fact::Known {
-            value: None,
-            source,
-        } => Decision::unmet(
+        Fact::Known { value: None, source } => Decision::unmet(
             format!(
                 "the cluster offers no way to give a pod /dev/fuse and /dev/net/tun (read from: \
                  {source})"
@@ -123,10 +117,7 @@ fn gate_off(gate: Gate, component: &str, source: &str) -> Decision {
 /// Where the first fact that is known to be false was read.
 fn first_false(facts: &[&Fact<bool>]) -> Option<String> {
     facts.iter().find_map(|fact| match fact {
-        Fact::Known {
-            value: false,
-            source,
-        } => Some(source.clone()),
+        Fact::Known { value: false, source } => Some(source.clone()),
         _ => None,
     })
 }
@@ -142,10 +133,7 @@ pub(crate) mod tests {
         Facts {
             server: "https://cluster.test:6443".into(),
             flavour: Fact::known(Flavour::Kubernetes, "test"),
-            version: KubernetesVersion {
-                minor: 32,
-                full: "v1.32.5".into(),
-            },
+            version: KubernetesVersion { minor: 32, full: "v1.32.5".into() },
             keeps_host_users: yes(),
             keeps_proc_mount: yes(),
             server_user_namespaces_gate: yes(),
@@ -185,45 +173,26 @@ pub(crate) mod tests {
             Requirement::Devices,
             Requirement::KubernetesMinor(32),
         ] {
-            assert_eq!(
-                requirement.decide(&able()),
-                Decision::Met,
-                "{requirement:?}"
-            );
+            assert_eq!(requirement.decide(&able()), Decision::Met, "{requirement:?}");
         }
     }
 
     #[test]
     fn each_gate_is_named_with_its_component() {
-        let facts = Facts {
-            keeps_host_users: off(),
-            ..able()
-        };
+        let facts = Facts { keeps_host_users: off(), ..able() };
         let told = reason(Requirement::UserNamespaces.decide(&facts));
-        assert!(
-            told.contains("UserNamespacesSupport is off on the API server"),
-            "{told}"
-        );
+        assert!(told.contains("UserNamespacesSupport is off on the API server"), "{told}");
 
         let mut facts = able();
         if let Fact::Known { value: nodes, .. } = &mut facts.nodes {
             nodes[0].kubelet_gate = off();
         }
         let told = reason(Requirement::UserNamespaces.decide(&facts));
-        assert!(
-            told.contains("UserNamespacesSupport is off on the kubelet of node"),
-            "{told}"
-        );
+        assert!(told.contains("UserNamespacesSupport is off on the kubelet of node"), "{told}");
 
-        let facts = Facts {
-            keeps_proc_mount: off(),
-            ..able()
-        };
+        let facts = Facts { keeps_proc_mount: off(), ..able() };
         let told = reason(Requirement::UnmaskedProc.decide(&facts));
-        assert!(
-            told.contains("ProcMountType is off on the API server"),
-            "{told}"
-        );
+        assert!(told.contains("ProcMountType is off on the API server"), "{told}");
     }
 
     #[test]
@@ -238,15 +207,9 @@ pub(crate) mod tests {
 
     #[test]
     fn no_device_route_is_unmet_and_an_unknown_one_is_not() {
-        let facts = Facts {
-            device_route: Fact::known(None, "test"),
-            ..able()
-        };
+        let facts = Facts { device_route: Fact::known(None, "test"), ..able() };
         assert!(reason(Requirement::Devices.decide(&facts)).contains("/dev/fuse"));
-        let facts = Facts {
-            device_route: Fact::unknown("403"),
-            ..able()
-        };
+        let facts = Facts { device_route: Fact::unknown("403"), ..able() };
         assert_eq!(Requirement::Devices.decide(&facts), Decision::Met);
     }
 

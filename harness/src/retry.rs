@@ -35,10 +35,7 @@ where
             return Err(error);
         };
         let pause = next.max(at_least);
-        tracing::debug!(
-            pause_ms = pause.as_millis(),
-            "the server asked to try again"
-        );
+        tracing::debug!(pause_ms = pause.as_millis(), "the server asked to try again");
         tokio::time::sleep(pause).await;
     }
 }
@@ -57,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_tries_again_while_the_error_is_transient() {
         let tries = AtomicU32::new(0);
         let result: Result<u32, &str> = with_backoff(
@@ -74,7 +71,7 @@ mod tests {
         assert_eq!(result, Ok(2));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_stops_at_a_final_error() {
         let tries = AtomicU32::new(0);
         let result: Result<(), &str> = with_backoff(

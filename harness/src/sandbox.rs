@@ -46,10 +46,7 @@ const TEARDOWN_DEADLINE: Duration = Duration::from_secs(120);
 #[must_use]
 pub fn labels(run: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
-        (
-            "app.kubernetes.io/managed-by".to_owned(),
-            "nestcheck".to_owned(),
-        ),
+        ("app.kubernetes.io/managed-by".to_owned(), "nestcheck".to_owned()),
         (RUN_LABEL.to_owned(), run.to_owned()),
     ])
 }
@@ -102,10 +99,7 @@ impl Sandbox {
     pub async fn create(cluster: &Cluster, options: SandboxOptions) -> Result<Self> {
         let namespace = format!("nestcheck-{}", options.run);
         let admin = cluster.admin().clone();
-        let creator = Creator {
-            admin: &admin,
-            run: &options.run,
-        };
+        let creator = Creator { admin: &admin, run: &options.run };
         creator.namespace(&namespace, "privileged").await?;
         let (token, (), ()) = tokio::try_join!(
             creator.user(&namespace),
@@ -113,18 +107,8 @@ impl Sandbox {
             creator.files(&namespace, &options.files),
         )?;
         let user = cluster.as_token(token)?;
-        let keys = options
-            .files
-            .iter()
-            .map(|file| (file.key(), file.path.clone()))
-            .collect();
-        Ok(Self {
-            options,
-            namespace,
-            admin,
-            user,
-            keys,
-        })
+        let keys = options.files.iter().map(|file| (file.key(), file.path.clone())).collect();
+        Ok(Self { options, namespace, admin, user, keys })
     }
 
     /// The namespace of the pods.
@@ -176,10 +160,7 @@ impl Sandbox {
     /// What the server refuses.
     pub async fn namespace_enforcing(&self, level: &str) -> Result<String> {
         let namespace = format!("{}-{level}", self.namespace);
-        let creator = Creator {
-            admin: &self.admin,
-            run: &self.options.run,
-        };
+        let creator = Creator { admin: &self.admin, run: &self.options.run };
         creator.namespace(&namespace, level).await?;
         tokio::try_join!(creator.account(&namespace), creator.binding(&namespace))?;
         Ok(namespace)
@@ -212,18 +193,11 @@ impl Creator<'_> {
         let mut metadata = self.metadata(name);
         let labels = metadata.labels.get_or_insert_default();
         for mode in ["enforce", "audit", "warn"] {
-            labels.insert(
-                format!("pod-security.kubernetes.io/{mode}"),
-                level.to_owned(),
-            );
+            labels.insert(format!("pod-security.kubernetes.io/{mode}"), level.to_owned());
         }
-        let namespace = Namespace {
-            metadata,
-            ..Namespace::default()
-        };
+        let namespace = Namespace { metadata, ..Namespace::default() };
         let api: Api<Namespace> = Api::all(self.admin.clone());
-        self.create(&api, &namespace, &format!("create namespace `{name}`"))
-            .await
+        self.create(&api, &namespace, &format!("create namespace `{name}`")).await
     }
 
     /// The ordinary user: a service account, and a token for it.
@@ -241,13 +215,9 @@ impl Creator<'_> {
         let granted = call("request a token for the user", || {
             api.create_token_request(USER, &params, &request)
         });
-        granted
-            .await?
-            .status
-            .and_then(|status| status.token)
-            .ok_or_else(|| {
-                Error::infrastructure("failed to request a token for the user: the answer has none")
-            })
+        granted.await?.status.and_then(|status| status.token).ok_or_else(|| {
+            Error::infrastructure("failed to request a token for the user: the answer has none")
+        })
     }
 
     async fn account(&self, namespace: &str) -> Result<()> {
@@ -257,8 +227,7 @@ impl Creator<'_> {
             ..ServiceAccount::default()
         };
         let api = Api::namespaced(self.admin.clone(), namespace);
-        self.create(&api, &account, "create the user's service account")
-            .await
+        self.create(&api, &account, "create the user's service account").await
     }
 
     async fn binding(&self, namespace: &str) -> Result<()> {
@@ -278,32 +247,25 @@ impl Creator<'_> {
             }]),
         };
         let api = Api::namespaced(self.admin.clone(), namespace);
-        self.create(&api, &binding, "bind the user to ClusterRole `edit`")
-            .await
+        self.create(&api, &binding, "bind the user to ClusterRole `edit`").await
     }
 
     async fn files(&self, namespace: &str, files: &[File]) -> Result<()> {
-        let data = files
-            .iter()
-            .map(|file| (file.key(), ByteString(file.content.clone())));
+        let data = files.iter().map(|file| (file.key(), ByteString(file.content.clone())));
         let map = ConfigMap {
             metadata: self.metadata(FILES_VOLUME),
             binary_data: Some(data.collect()),
             ..ConfigMap::default()
         };
         let api = Api::namespaced(self.admin.clone(), namespace);
-        self.create(&api, &map, "create the ConfigMap of the probe")
-            .await
+        self.create(&api, &map, "create the ConfigMap of the probe").await
     }
 
     async fn create<K>(&self, api: &Api<K>, object: &K, what: &str) -> Result<()>
     where
         K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned + Sync,
     {
-        let params = PostParams {
-            dry_run: false,
-            field_manager: Some("nestcheck".to_owned()),
-        };
+        let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
         call(what, || api.create(&params, object)).await.map(drop)
     }
 }
@@ -332,10 +294,8 @@ async fn end(admin: &Client, namespace: Namespace) -> Result<()> {
     let uid = namespace.uid().unwrap_or_default();
     let api: Api<Namespace> = Api::all(admin.clone());
     let pods: Api<Pod> = Api::namespaced(admin.clone(), &name);
-    let by_uid = DeleteParams::default().preconditions(Preconditions {
-        uid: Some(uid.clone()),
-        resource_version: None,
-    });
+    let by_uid = DeleteParams::default()
+        .preconditions(Preconditions { uid: Some(uid.clone()), resource_version: None });
     // The namespace controller waits 5 s before it deletes anything; the pods end meanwhile.
     let (deleted, emptied) = tokio::join!(
         call("delete the namespace", || async {
@@ -345,9 +305,7 @@ async fn end(admin: &Client, namespace: Namespace) -> Result<()> {
             }
         }),
         call("delete the pods", || async {
-            pods.delete_collection(&DeleteParams::default(), &ListParams::default())
-                .await
-                .map(drop)
+            pods.delete_collection(&DeleteParams::default(), &ListParams::default()).await.map(drop)
         }),
     );
     deleted.and(emptied)?;
@@ -373,11 +331,7 @@ async fn end(admin: &Client, namespace: Namespace) -> Result<()> {
 }
 
 fn run_of(namespace: &Namespace) -> String {
-    namespace
-        .labels()
-        .get(RUN_LABEL)
-        .cloned()
-        .unwrap_or_default()
+    namespace.labels().get(RUN_LABEL).cloned().unwrap_or_default()
 }
 
 /// What the namespace controller says is still in the way.

@@ -70,10 +70,7 @@ impl Shape {
             ..ObjectMeta::default()
         });
         let spec = pod.spec.as_mut().ok_or_else(|| {
-            Error::usage(format!(
-                "failed to read manifest `{}`: no field `spec`",
-                self.file
-            ))
+            Error::usage(format!("failed to read manifest `{}`: no field `spec`", self.file))
         })?;
         spec.service_account_name = Some(sandbox::USER.to_owned());
         for container in &mut spec.containers {
@@ -147,10 +144,7 @@ mod tests {
         let spec = pod(Some(&class)).spec.unwrap_or_default();
         assert_eq!(spec.runtime_class_name.as_deref(), Some("nested"));
         let annotations = pod(Some(&DeviceRoute::Annotation)).metadata.annotations;
-        assert_eq!(
-            annotations.unwrap_or_default()[CRIO_DEVICES],
-            "/dev/fuse,/dev/net/tun"
-        );
+        assert_eq!(annotations.unwrap_or_default()[CRIO_DEVICES], "/dev/fuse,/dev/net/tun");
         let bare = pod(None);
         assert_eq!(bare.metadata.annotations, None);
         assert_eq!(bare.spec.unwrap_or_default().runtime_class_name, None);
@@ -159,21 +153,11 @@ mod tests {
     #[test]
     fn a_pod_carries_the_runs_labels_image_and_files() {
         let pod = pod(None);
-        assert_eq!(
-            pod.metadata.labels.unwrap_or_default()["nestcheck/run"],
-            "abc"
-        );
+        assert_eq!(pod.metadata.labels.unwrap_or_default()["nestcheck/run"], "abc");
         let spec = pod.spec.unwrap_or_default();
-        assert_eq!(
-            spec.containers[0].image.as_deref(),
-            Some("localhost/workspace:1")
-        );
+        assert_eq!(spec.containers[0].image.as_deref(), Some("localhost/workspace:1"));
         let volumes = spec.volumes.unwrap_or_default();
-        let items = volumes[0]
-            .config_map
-            .clone()
-            .and_then(|map| map.items)
-            .unwrap_or_default();
+        let items = volumes[0].config_map.clone().and_then(|map| map.items).unwrap_or_default();
         assert_eq!(items[0].path, "probe");
     }
 }

@@ -49,41 +49,16 @@ pub fn of_object(shape: &Shape, pod: &Pod) -> Vec<TruthCheck> {
     let proc_mounts = proc_mounts.join(", ");
     match shape.isolation {
         Isolation::Nested => vec![
-            check(
-                "stored hostUsers",
-                "false",
-                &host_users,
-                host_users == "false",
-            ),
+            check("stored hostUsers", "false", &host_users, host_users == "false"),
             check("stored procMount", "Unmasked", proc_mounts, all_unmasked),
         ],
         Isolation::UserNamespace => vec![
-            check(
-                "stored hostUsers",
-                "false",
-                &host_users,
-                host_users == "false",
-            ),
-            check(
-                "stored procMount",
-                "not Unmasked",
-                proc_mounts,
-                none_unmasked,
-            ),
+            check("stored hostUsers", "false", &host_users, host_users == "false"),
+            check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
         ],
         Isolation::HostUsers => vec![
-            check(
-                "stored hostUsers",
-                "not false",
-                &host_users,
-                host_users != "false",
-            ),
-            check(
-                "stored procMount",
-                "not Unmasked",
-                proc_mounts,
-                none_unmasked,
-            ),
+            check("stored hostUsers", "not false", &host_users, host_users != "false"),
+            check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
         ],
     }
 }
@@ -114,14 +89,8 @@ fn id_maps(facts: &probe::Facts) -> Vec<TruthCheck> {
 }
 
 fn host_id_map(facts: &probe::Facts) -> Vec<TruthCheck> {
-    let is_host = |map: &Vec<IdRange>| {
-        map.as_slice()
-            == [IdRange {
-                inside: 0,
-                outside: 0,
-                count: u32::MAX,
-            }]
-    };
+    let is_host =
+        |map: &Vec<IdRange>| map.as_slice() == [IdRange { inside: 0, outside: 0, count: u32::MAX }];
     vec![check(
         "/proc/self/uid_map",
         "the node's own ids, 0 0 4294967295",
@@ -152,21 +121,14 @@ pub fn show_map(map: &[IdRange]) -> String {
         .iter()
         .map(|range| format!("{} {} {}", range.inside, range.outside, range.count))
         .collect();
-    if lines.is_empty() {
-        "empty".to_owned()
-    } else {
-        lines.join(", ")
-    }
+    if lines.is_empty() { "empty".to_owned() } else { lines.join(", ") }
 }
 
 fn unmasked_proc(facts: &probe::Facts) -> TruthCheck {
-    let holds = facts
-        .mounts
-        .known()
-        .is_some_and(|mounts| match proc_mounts(mounts)[..] {
-            [only] => only.fs_type == "proc" && !only.is_read_only(),
-            _ => false,
-        });
+    let holds = facts.mounts.known().is_some_and(|mounts| match proc_mounts(mounts)[..] {
+        [only] => only.fs_type == "proc" && !only.is_read_only(),
+        _ => false,
+    });
     check(
         "mounts at /proc",
         "one, writable: nothing is masked",
@@ -176,10 +138,7 @@ fn unmasked_proc(facts: &probe::Facts) -> TruthCheck {
 }
 
 fn masked_proc(facts: &probe::Facts) -> TruthCheck {
-    let holds = facts
-        .mounts
-        .known()
-        .is_some_and(|mounts| proc_mounts(mounts).len() > 1);
+    let holds = facts.mounts.known().is_some_and(|mounts| proc_mounts(mounts).len() > 1);
     check(
         "mounts at /proc",
         "several: some paths are masked",
@@ -191,10 +150,7 @@ fn masked_proc(facts: &probe::Facts) -> TruthCheck {
 /// The mounts at /proc and below it.
 #[must_use]
 pub fn proc_mounts(mounts: &[Mount]) -> Vec<&Mount> {
-    mounts
-        .iter()
-        .filter(|mount| mount.is_at_or_below("/proc"))
-        .collect()
+    mounts.iter().filter(|mount| mount.is_at_or_below("/proc")).collect()
 }
 
 fn show_proc(mounts: &[Mount]) -> String {
@@ -205,11 +161,7 @@ fn show_proc(mounts: &[Mount]) -> String {
             format!("{} {} {mode}", mount.mount_point, mount.fs_type)
         })
         .collect();
-    if paths.is_empty() {
-        "none".to_owned()
-    } else {
-        paths.join(", ")
-    }
+    if paths.is_empty() { "none".to_owned() } else { paths.join(", ") }
 }
 
 /// A reading for people.
@@ -223,11 +175,7 @@ pub fn show_reading<T>(reading: &Reading<T>, show: impl Fn(&T) -> String) -> Str
 /// What to do where a pod lost its isolation.
 #[must_use]
 pub fn hint(checks: &[TruthCheck]) -> Option<&'static str> {
-    let broken = |name: &str| {
-        checks
-            .iter()
-            .any(|check| !check.holds && check.name == name)
-    };
+    let broken = |name: &str| checks.iter().any(|check| !check.holds && check.name == name);
     if broken("stored hostUsers") {
         Some(
             "the API server dropped `hostUsers`: turn the feature gate UserNamespacesSupport on \
@@ -247,11 +195,7 @@ mod tests {
     use super::*;
 
     fn range(inside: u32, outside: u32, count: u32) -> IdRange {
-        IdRange {
-            inside,
-            outside,
-            count,
-        }
+        IdRange { inside, outside, count }
     }
 
     #[test]
@@ -261,21 +205,12 @@ mod tests {
         assert!(!is_pod_map(&[range(0, 1000, 65_536)]), "the node's ids");
         assert!(!is_pod_map(&[range(0, 131_072, 1000)]), "too short");
         assert!(!is_pod_map(&[range(0, 131_073, 65_536)]), "not aligned");
-        assert!(
-            !is_pod_map(&[range(0, 131_072, 1), range(1, 196_608, 65_535)]),
-            "two ranges"
-        );
+        assert!(!is_pod_map(&[range(0, 131_072, 1), range(1, 196_608, 65_535)]), "two ranges");
         assert!(!is_pod_map(&[]));
     }
 
     fn shape(isolation: Isolation) -> Shape {
-        Shape {
-            name: "p",
-            file: "p.yaml",
-            manifest: "",
-            isolation,
-            devices: false,
-        }
+        Shape { name: "p", file: "p.yaml", manifest: "", isolation, devices: false }
     }
 
     fn pod(host_users: &str, proc_mount: &str) -> Pod {
@@ -288,11 +223,7 @@ mod tests {
 
     fn broken(isolation: Isolation, pod: &Pod) -> Vec<String> {
         let checks = of_object(&shape(isolation), pod);
-        checks
-            .into_iter()
-            .filter(|check| !check.holds)
-            .map(|check| check.name)
-            .collect()
+        checks.into_iter().filter(|check| !check.holds).map(|check| check.name).collect()
     }
 
     #[test]
@@ -305,9 +236,6 @@ mod tests {
         assert_eq!(broken(Isolation::Nested, &reset), ["stored procMount"]);
         let flipped = pod("hostUsers: true", "procMount: Unmasked");
         assert_eq!(broken(Isolation::Nested, &flipped), ["stored hostUsers"]);
-        assert_eq!(
-            broken(Isolation::HostUsers, &whole),
-            ["stored hostUsers", "stored procMount"]
-        );
+        assert_eq!(broken(Isolation::HostUsers, &whole), ["stored hostUsers", "stored procMount"]);
     }
 }

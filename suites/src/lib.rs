@@ -52,15 +52,9 @@ mod tests {
             ("root", "ROOT-"),
         ];
         for case in cases() {
-            assert!(
-                case.title.len() > 20 && !case.title.ends_with('.'),
-                "{case:?}"
-            );
+            assert!(case.title.len() > 20 && !case.title.ends_with('.'), "{case:?}");
             let prefix = prefixes.iter().find(|(suite, _)| *suite == case.suite);
-            assert!(
-                prefix.is_some_and(|(_, prefix)| case.id.starts_with(prefix)),
-                "{case:?}"
-            );
+            assert!(prefix.is_some_and(|(_, prefix)| case.id.starts_with(prefix)), "{case:?}");
         }
     }
 }

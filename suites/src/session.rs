@@ -50,10 +50,7 @@ impl Session {
     ) -> Result<Self> {
         let facts = facts::gather(&cluster).await?;
         let profile = selection.profile.unwrap_or_else(|| profile_of(&facts));
-        let selection = Selection {
-            profile: Some(profile),
-            ..selection
-        };
+        let selection = Selection { profile: Some(profile), ..selection };
         let judged_by = (!options.runs_blocked).then_some(&facts);
         let plan = Plan::new(selection.pick(cases), judged_by);
         let options = RunOptions {
@@ -67,12 +64,7 @@ impl Session {
                 files: fixtures::files(),
             },
         };
-        Ok(Self {
-            cluster,
-            facts,
-            plan,
-            options,
-        })
+        Ok(Self { cluster, facts, plan, options })
     }
 
     /// Runs the plan; see [`engine::run`].
@@ -81,25 +73,14 @@ impl Session {
         signals: impl Stream<Item = u8> + Unpin,
         observe: impl FnMut(&Event),
     ) -> Outcome {
-        let Self {
-            cluster,
-            facts,
-            plan,
-            options,
-        } = self;
+        let Self { cluster, facts, plan, options } = self;
         engine::run(&cluster, facts, plan, options, signals, observe).await
     }
 }
 
 /// The cluster's own profile; Kubernetes where the flavour could not be read.
 fn profile_of(facts: &Facts) -> Profile {
-    Profile::of(
-        facts
-            .flavour
-            .value()
-            .copied()
-            .unwrap_or(Flavour::Kubernetes),
-    )
+    Profile::of(facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes))
 }
 
 /// A new id for a run: eight characters that are good in the names of Kubernetes objects.

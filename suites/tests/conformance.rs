@@ -75,18 +75,13 @@ fn await_verdict(told: &Receiver<Told>, level: Level) -> Result<Completion, Fail
         Verdict::NotApplicable { reason } | Verdict::Blocked { reason, .. } => {
             Ok(Completion::ignored_with(reason))
         }
-        Verdict::KnownIssue { signature, message } => Ok(Completion::ignored_with(format!(
-            "known issue {signature}: {message}"
-        ))),
-        Verdict::Fail {
-            message,
-            hint: Some(hint),
-        } => Err(format!("{message}\nhint: {hint}").into()),
-        Verdict::Fail {
-            message,
-            hint: None,
+        Verdict::KnownIssue { signature, message } => {
+            Ok(Completion::ignored_with(format!("known issue {signature}: {message}")))
         }
-        | Verdict::Error { message } => Err(message.into()),
+        Verdict::Fail { message, hint: Some(hint) } => {
+            Err(format!("{message}\nhint: {hint}").into())
+        }
+        Verdict::Fail { message, hint: None } | Verdict::Error { message } => Err(message.into()),
         Verdict::Interrupted => Err("interrupted".into()),
     }
 }
@@ -115,9 +110,7 @@ fn run_engine(selected: &[Case], tellers: &BTreeMap<String, Sender<Told>>) -> Re
             })
         });
     outcome.map_err(|error| {
-        let hint = error
-            .hint()
-            .map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+        let hint = error.hint().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
         for teller in tellers.values() {
             let _ = teller.send(Err(format!("{error}{hint}")));
         }
@@ -131,11 +124,7 @@ fn tell(text: &str) {
 
 async fn prepare(selected: &[Case]) -> Result<Session, Error> {
     let cluster = Cluster::connect(&ConnectOptions::default()).await?;
-    let selection = Selection {
-        profile: None,
-        filters: Filters::default(),
-        shard: None,
-    };
+    let selection = Selection { profile: None, filters: Filters::default(), shard: None };
     let image = std::env::var("NESTCHECK_IMAGE");
     let options = SessionOptions {
         image: image.unwrap_or_else(|_| "localhost/workspace:1".to_owned()),

@@ -41,10 +41,7 @@ where
 fn retry_delay(error: &KubeError) -> Option<Duration> {
     match error {
         KubeError::Api(status) if matches!(status.code, 429 | 503 | 504) => {
-            let seconds = status
-                .details
-                .as_ref()
-                .map_or(0, |details| details.retry_after_seconds);
+            let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             Some(Duration::from_secs(u64::from(seconds)))
         }
         _ => None,

@@ -35,10 +35,7 @@ impl Cluster {
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
         let kubeconfig = read_kubeconfig(options.kubeconfig.as_deref())?;
         let known = known_contexts(&kubeconfig);
-        let selected = KubeConfigOptions {
-            context: options.context.clone(),
-            ..Default::default()
-        };
+        let selected = KubeConfigOptions { context: options.context.clone(), ..Default::default() };
         let config = Config::from_custom_kubeconfig(kubeconfig, &selected)
             .await
             .map_err(|error| explain_config(&error, options, &known))?;
@@ -54,9 +51,7 @@ impl Cluster {
         // Our own retries have a deadline and show in the log; the client's may take 1000 s.
         config.default_retry = false;
         let agent = concat!("nestcheck/", env!("CARGO_PKG_VERSION"));
-        config
-            .headers
-            .push((USER_AGENT, HeaderValue::from_static(agent)));
+        config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
         let admin = client_of(config.clone())?;
         Ok(Self { config, admin })
     }
@@ -70,11 +65,7 @@ impl Cluster {
     /// The API server's address, for messages.
     #[must_use]
     pub fn server(&self) -> String {
-        self.config
-            .cluster_url
-            .to_string()
-            .trim_end_matches('/')
-            .to_owned()
+        self.config.cluster_url.to_string().trim_end_matches('/').to_owned()
     }
 
     /// A client for the same server that presents a bearer token and nothing of the
@@ -85,10 +76,7 @@ impl Cluster {
     /// A certificate authority that can't be used.
     pub fn as_token(&self, token: String) -> Result<Client> {
         let mut config = self.config.clone();
-        config.auth_info = AuthInfo {
-            token: Some(token.into()),
-            ..AuthInfo::default()
-        };
+        config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
         client_of(config)
     }
 }
@@ -118,21 +106,17 @@ fn explain_file(error: &KubeconfigError, place: &str) -> Error {
             ))
             .with_hint("give a readable file with `--kubeconfig FILE`");
         }
-        KubeconfigError::FindPath => (
-            "no kubeconfig found".to_owned(),
-            "give one with `--kubeconfig FILE`",
-        ),
+        KubeconfigError::FindPath => {
+            ("no kubeconfig found".to_owned(), "give one with `--kubeconfig FILE`")
+        }
         other => (chain(other), "check that the file is a kubeconfig in YAML"),
     };
     Error::usage(format!("failed to parse kubeconfig {place}: {what}")).with_hint(hint)
 }
 
 fn known_contexts(kubeconfig: &Kubeconfig) -> String {
-    let names: Vec<_> = kubeconfig
-        .contexts
-        .iter()
-        .map(|context| format!("`{}`", context.name))
-        .collect();
+    let names: Vec<_> =
+        kubeconfig.contexts.iter().map(|context| format!("`{}`", context.name)).collect();
     names.join(", ")
 }
 

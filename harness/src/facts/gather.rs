@@ -42,9 +42,7 @@ pub async fn gather(cluster: &Cluster) -> Result<Facts> {
     // One request that fails for every caller who is not let in, before the others fan out.
     let groups: APIGroupList = call("reach the cluster", || get(client, "/apis")).await?;
     let (version, server_metrics, host_users, proc_mount, nodes, runtime_classes) = tokio::join!(
-        call("read the cluster's version", || get::<Info>(
-            client, "/version"
-        )),
+        call("read the cluster's version", || get::<Info>(client, "/version")),
         text(client, "/metrics").boxed(),
         dry_run(client, pod_with(None)).boxed(),
         dry_run(client, pod_with(Some("Unmasked"))).boxed(),
@@ -71,28 +69,18 @@ async fn get<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> Res
 }
 
 async fn text(client: &Client, path: &str) -> Result<String, String> {
-    let page = call("read metrics", || async move {
-        client.request_text(get_request(path)?).await
-    });
+    let page =
+        call("read metrics", || async move { client.request_text(get_request(path)?).await });
     page.await.map_err(|error| error.to_string())
 }
 
 fn get_request(path: &str) -> Result<Request<Vec<u8>>, KubeError> {
-    Request::get(path)
-        .body(Vec::new())
-        .map_err(KubeError::HttpError)
+    Request::get(path).body(Vec::new()).map_err(KubeError::HttpError)
 }
 
 fn parse_version(info: &Info) -> KubernetesVersion {
-    let digits: String = info
-        .minor
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
-    KubernetesVersion {
-        minor: digits.parse().unwrap_or_default(),
-        full: info.git_version.clone(),
-    }
+    let digits: String = info.minor.chars().take_while(char::is_ascii_digit).collect();
+    KubernetesVersion { minor: digits.parse().unwrap_or_default(), full: info.git_version.clone() }
 }
 
 /// MicroShift serves routes and SCCs but not OpenShift's configuration API.
@@ -135,10 +123,7 @@ fn pod_with(proc_mount: Option<&str>) -> Pod {
 /// Creates the pod as a dry run and returns what the server would have stored, or its refusal.
 async fn dry_run(client: &Client, pod: Pod) -> Result<Result<Pod, String>, String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), DRY_RUN_NAMESPACE);
-    let params = PostParams {
-        dry_run: true,
-        field_manager: None,
-    };
+    let params = PostParams { dry_run: true, field_manager: None };
     match api.create(&params, &pod).await {
         Ok(pod) => Ok(Ok(pod)),
         Err(KubeError::Api(status)) if status.code == 422 => Ok(Err(one_line(&status.message))),
@@ -150,10 +135,9 @@ const DRY_RUN: &str = "dry-run create, read back";
 
 fn keeps_host_users(answer: Result<Result<Pod, String>, String>) -> Fact<bool> {
     match answer {
-        Ok(Ok(pod)) => Fact::known(
-            pod.spec.and_then(|spec| spec.host_users) == Some(false),
-            DRY_RUN,
-        ),
+        Ok(Ok(pod)) => {
+            Fact::known(pod.spec.and_then(|spec| spec.host_users) == Some(false), DRY_RUN)
+        }
         Ok(Err(refusal)) => Fact::unknown(format!("dry-run create of a pod: {refusal}")),
         Err(reason) => Fact::unknown(reason),
     }
@@ -198,15 +182,8 @@ async fn read_nodes(client: &Client) -> Result<Fact<Vec<Node>>, KubeError> {
 }
 
 fn is_schedulable(node: &NodeObject) -> bool {
-    let unschedulable = node
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.unschedulable)
-        .unwrap_or_default();
-    let windows = node
-        .labels()
-        .get("kubernetes.io/os")
-        .is_some_and(|system| system != "linux");
+    let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default();
+    let windows = node.labels().get("kubernetes.io/os").is_some_and(|system| system != "linux");
     !unschedulable && !windows
 }
 
@@ -214,9 +191,8 @@ fn read_node(node: &NodeObject, kubelet_metrics: &Result<String, String>) -> Nod
     let status = node.status.clone().unwrap_or_default();
     let info = status.node_info.clone().unwrap_or_default();
     let handlers = status.runtime_handlers.unwrap_or_default();
-    let default = handlers
-        .into_iter()
-        .find(|handler| handler.name.as_deref().unwrap_or_default().is_empty());
+    let default =
+        handlers.into_iter().find(|handler| handler.name.as_deref().unwrap_or_default().is_empty());
     let user_namespaces = match default.and_then(|handler| handler.features?.user_namespaces) {
         Some(able) => Fact::known(able, "node status `runtimeHandlers`"),
         None => Fact::unknown("the node's status lists no features of its runtime handlers"),
@@ -251,9 +227,7 @@ fn device_route(
 ) -> Fact<Option<DeviceRoute>> {
     if let Fact::Known { value: nodes, .. } = nodes
         && !nodes.is_empty()
-        && nodes
-            .iter()
-            .all(|node| node.runtime.starts_with("cri-o://"))
+        && nodes.iter().all(|node| node.runtime.starts_with("cri-o://"))
     {
         return Fact::known(Some(DeviceRoute::Annotation), "node status `nodeInfo`");
     }
@@ -287,13 +261,8 @@ mod tests {
     use super::*;
 
     fn groups(names: &[&str]) -> APIGroupList {
-        let group = |name: &&str| APIGroup {
-            name: (*name).to_owned(),
-            ..APIGroup::default()
-        };
-        APIGroupList {
-            groups: names.iter().map(group).collect(),
-        }
+        let group = |name: &&str| APIGroup { name: (*name).to_owned(), ..APIGroup::default() };
+        APIGroupList { groups: names.iter().map(group).collect() }
     }
 
     #[test]
@@ -307,41 +276,22 @@ mod tests {
 
     #[test]
     fn a_dropped_field_is_told_from_a_kept_one() {
-        assert_eq!(
-            keeps_host_users(Ok(Ok(pod_with(None)))).value(),
-            Some(&true)
-        );
-        assert_eq!(
-            keeps_host_users(Ok(Ok(Pod::default()))).value(),
-            Some(&false)
-        );
-        assert_eq!(
-            keeps_proc_mount(Ok(Ok(pod_with(Some("Unmasked"))))).value(),
-            Some(&true)
-        );
-        assert_eq!(
-            keeps_proc_mount(Ok(Ok(pod_with(Some("Default"))))).value(),
-            Some(&false)
-        );
+        assert_eq!(keeps_host_users(Ok(Ok(pod_with(None)))).value(), Some(&true));
+        assert_eq!(keeps_host_users(Ok(Ok(Pod::default()))).value(), Some(&false));
+        assert_eq!(keeps_proc_mount(Ok(Ok(pod_with(Some("Unmasked"))))).value(), Some(&true));
+        assert_eq!(keeps_proc_mount(Ok(Ok(pod_with(Some("Default"))))).value(), Some(&false));
     }
 
     #[test]
     fn what_could_not_be_read_is_unknown_and_never_false() {
         assert_eq!(keeps_host_users(Err("403".into())).value(), None);
         assert_eq!(keeps_proc_mount(Ok(Err("refused".into()))).value(), None);
-        assert_eq!(
-            listed(&Err("403".into()), Gate::ProcMountType).value(),
-            None
-        );
+        assert_eq!(listed(&Err("403".into()), Gate::ProcMountType).value(), None);
     }
 
     #[test]
     fn a_minor_version_may_carry_a_plus() {
-        let info = Info {
-            minor: "32+".into(),
-            git_version: "v1.32.5".into(),
-            ..Info::default()
-        };
+        let info = Info { minor: "32+".into(), git_version: "v1.32.5".into(), ..Info::default() };
         assert_eq!(parse_version(&info).minor, 32);
     }
 }

@@ -31,17 +31,12 @@ pub enum Fact<T> {
 impl<T> Fact<T> {
     /// A fact that was read at `source`.
     pub fn known(value: T, source: impl Into<String>) -> Self {
-        Self::Known {
-            value,
-            source: source.into(),
-        }
+        Self::Known { value, source: source.into() }
     }
 
     /// A fact that could not be read.
     pub fn unknown(reason: impl Into<String>) -> Self {
-        Self::Unknown {
-            reason: reason.into(),
-        }
+        Self::Unknown { reason: reason.into() }
     }
 
     /// The value, if it is known.
@@ -169,34 +164,21 @@ impl Facts {
     pub fn summary(&self) -> Vec<(String, String)> {
         let mut summary = vec![
             ("server".to_owned(), self.server.clone()),
-            (
-                "flavour".to_owned(),
-                show(&self.flavour, ToString::to_string),
-            ),
+            ("flavour".to_owned(), show(&self.flavour, ToString::to_string)),
             ("version".to_owned(), self.version.full.clone()),
-            (
-                "keeps hostUsers".to_owned(),
-                show(&self.keeps_host_users, yes_or_no),
-            ),
-            (
-                "keeps procMount".to_owned(),
-                show(&self.keeps_proc_mount, yes_or_no),
-            ),
+            ("keeps hostUsers".to_owned(), show(&self.keeps_host_users, yes_or_no)),
+            ("keeps procMount".to_owned(), show(&self.keeps_proc_mount, yes_or_no)),
             (
                 "devices by".to_owned(),
                 show(&self.device_route, |route| {
-                    route
-                        .as_ref()
-                        .map_or_else(|| "nothing".to_owned(), ToString::to_string)
+                    route.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
                 }),
             ),
         ];
         match &self.nodes {
             Fact::Known { value: nodes, .. } => {
                 summary.extend(
-                    nodes
-                        .iter()
-                        .map(|node| (format!("node {}", node.name), describe_node(node))),
+                    nodes.iter().map(|node| (format!("node {}", node.name), describe_node(node))),
                 );
             }
             Fact::Unknown { reason } => {
@@ -215,8 +197,7 @@ fn describe_node(node: &Node) -> String {
         node.kernel,
         node.operating_system,
         show(&node.user_namespaces, yes_or_no),
-        show(&node.kubelet_gate, |on| (if *on { "on" } else { "off" })
-            .to_owned()),
+        show(&node.kubelet_gate, |on| (if *on { "on" } else { "off" }).to_owned()),
     )
 }
 
@@ -227,10 +208,7 @@ fn show<T>(fact: &Fact<T>, value: impl Fn(&T) -> String) -> String {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "passed as a function of a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "passed as a function of a reference")]
 fn yes_or_no(value: &bool) -> String {
     (if *value { "yes" } else { "no" }).to_owned()
 }

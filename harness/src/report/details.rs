@@ -48,10 +48,7 @@ pub(super) fn evidence(case: &CaseReport) -> Vec<String> {
     let mut parts = Vec::new();
     if !case.truth_checks.is_empty() {
         let checks: Vec<String> = case.truth_checks.iter().map(check).collect();
-        parts.push(format!(
-            "truth checks:\n{}",
-            indented(&checks.join("\n"), 2)
-        ));
+        parts.push(format!("truth checks:\n{}", indented(&checks.join("\n"), 2)));
     }
     if !case.commands.is_empty() {
         let (earlier, shown) = last_commands(case);
@@ -75,11 +72,7 @@ pub(super) fn proofs(case: &CaseReport) -> String {
     if case.truth_checks.is_empty() {
         return "no truth check is in the log".to_owned();
     }
-    case.truth_checks
-        .iter()
-        .map(check)
-        .collect::<Vec<_>>()
-        .join("\n")
+    case.truth_checks.iter().map(check).collect::<Vec<_>>().join("\n")
 }
 
 fn check(check: &TruthCheck) -> String {
@@ -96,11 +89,7 @@ fn check(check: &TruthCheck) -> String {
 fn command(command: &CommandFinished) -> String {
     let mut text = format!("$ {}\n", shell(&command.command));
     let (pod, code) = (&command.pod, command.exit_code);
-    let _ = write!(
-        text,
-        "  exit code {code} in pod {pod} after {}",
-        seconds(command.duration_ms)
-    );
+    let _ = write!(text, "  exit code {code} in pod {pod} after {}", seconds(command.duration_ms));
     for (name, output) in [("stdout", &command.stdout), ("stderr", &command.stderr)] {
         if !output.is_empty() {
             let _ = write!(text, "\n  {name}:\n{}", indented(output, 4));
@@ -112,11 +101,7 @@ fn command(command: &CommandFinished) -> String {
 /// Indents each line that is not empty.
 pub(super) fn indented(text: &str, by: usize) -> String {
     let indent = |line: &str| {
-        if line.is_empty() {
-            String::new()
-        } else {
-            format!("{:by$}{line}", "")
-        }
+        if line.is_empty() { String::new() } else { format!("{:by$}{line}", "") }
     };
     text.lines().map(indent).collect::<Vec<_>>().join("\n")
 }

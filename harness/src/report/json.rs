@@ -186,11 +186,7 @@ fn run(report: &Report) -> Option<Run<'_>> {
         version: &run.version,
         profile: &run.profile,
         image: &run.image,
-        cluster: run
-            .cluster
-            .iter()
-            .map(|(name, value)| Fact { name, value })
-            .collect(),
+        cluster: run.cluster.iter().map(|(name, value)| Fact { name, value }).collect(),
     })
 }
 
@@ -209,11 +205,7 @@ fn numbers(counts: &Counts, planned: Option<usize>) -> Numbers {
 }
 
 fn step(step: &StepFinished) -> Step<'_> {
-    Step {
-        name: &step.step,
-        duration_ms: step.duration_ms,
-        failure: step.failure.as_deref(),
-    }
+    Step { name: &step.step, duration_ms: step.duration_ms, failure: step.failure.as_deref() }
 }
 
 fn case(report: &CaseReport) -> Case<'_> {

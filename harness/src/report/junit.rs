@@ -108,18 +108,15 @@ pub fn junit(report: &Report, dialect: Dialect) -> Result<String, Error> {
     for cases in report.cases.chunk_by(|a, b| a.case.suite == b.case.suite) {
         xml.add_test_suite(suite(cases, dialect, &mut names));
     }
-    xml.to_string()
-        .map_err(|error| Error::infrastructure(format!("can't write JUnit: {error}")))
+    xml.to_string().map_err(|error| Error::infrastructure(format!("can't write JUnit: {error}")))
 }
 
 /// What happened around the cases, and what the run came to.
 fn lifecycle(report: &Report, dialect: Dialect, names: &mut HashSet<String>) -> TestSuite {
     let mut suite = TestSuite::new(dialect.suite_name("nestcheck lifecycle"));
     suite.timestamp = report.started.and_then(timestamp);
-    let duration_ms = report
-        .steps
-        .iter()
-        .fold(0, |sum: u64, step| sum.saturating_add(step.duration_ms));
+    let duration_ms =
+        report.steps.iter().fold(0, |sum: u64, step| sum.saturating_add(step.duration_ms));
     suite.set_time(Duration::from_millis(duration_ms));
     if let Some(run) = &report.run {
         for (name, value) in [
@@ -141,8 +138,7 @@ fn lifecycle(report: &Report, dialect: Dialect, names: &mut HashSet<String>) -> 
         suite.add_test_case(step_case(step, dialect, names));
     }
     let mut case = TestCase::new(outcome_name, outcome_status(report));
-    case.set_classname("nestcheck.lifecycle")
-        .set_time(Duration::ZERO);
+    case.set_classname("nestcheck.lifecycle").set_time(Duration::ZERO);
     case.set_system_out(headline(report));
     weigh(&mut case, Level::Core, dialect);
     suite.add_test_case(case);
@@ -156,26 +152,18 @@ fn outcome_status(report: &Report) -> TestCaseStatus {
     let (name, reasons) = (outcome_name(report.outcome), reasons(report));
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_type(name.replace(' ', "-"));
-    status.set_message(line(
-        &format!("{name}: {}", reasons.join("; ")),
-        ATTRIBUTE_LIMIT,
-    ));
+    status.set_message(line(&format!("{name}: {}", reasons.join("; ")), ATTRIBUTE_LIMIT));
     status.set_description(format!("{}\n\n{}", headline(report), reasons.join("\n")));
     status
 }
 
 fn step_case(step: &StepFinished, dialect: Dialect, names: &mut HashSet<String>) -> TestCase {
-    let status = step
-        .failure
-        .as_ref()
-        .map_or_else(TestCaseStatus::success, |failure| {
-            let mut status = TestCaseStatus::non_success(dialect.error_kind());
-            status
-                .set_type("error")
-                .set_message(line(failure, ATTRIBUTE_LIMIT));
-            status.set_description(failure);
-            status
-        });
+    let status = step.failure.as_ref().map_or_else(TestCaseStatus::success, |failure| {
+        let mut status = TestCaseStatus::non_success(dialect.error_kind());
+        status.set_type("error").set_message(line(failure, ATTRIBUTE_LIMIT));
+        status.set_description(failure);
+        status
+    });
     let mut case = TestCase::new(unique(names, &step.step), status);
     case.set_classname("nestcheck.lifecycle");
     case.set_time(Duration::from_millis(step.duration_ms));
@@ -185,17 +173,10 @@ fn step_case(step: &StepFinished, dialect: Dialect, names: &mut HashSet<String>)
 
 fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) -> TestSuite {
     // Jenkins takes what stands before the last dot for a package.
-    let name = cases
-        .first()
-        .map_or("", |case| case.case.suite.as_str())
-        .replace('.', "-");
+    let name = cases.first().map_or("", |case| case.case.suite.as_str()).replace('.', "-");
     let classname = format!("nestcheck.{name}");
     let mut suite = TestSuite::new(dialect.suite_name(&classname));
-    suite.timestamp = cases
-        .iter()
-        .filter_map(|case| case.started)
-        .min()
-        .and_then(timestamp);
+    suite.timestamp = cases.iter().filter_map(|case| case.started).min().and_then(timestamp);
     let mut duration_ms: u64 = 0;
     for case in cases {
         duration_ms = duration_ms.saturating_add(case.case.duration_ms);
@@ -251,9 +232,7 @@ fn skipped(case: &CaseReport, prefix: &str) -> TestCaseStatus {
         text = format!("{text}; {hint}");
     }
     let mut status = TestCaseStatus::skipped();
-    status
-        .set_type(verdict.name())
-        .set_message(line(&text, ATTRIBUTE_LIMIT));
+    status.set_type(verdict.name()).set_message(line(&text, ATTRIBUTE_LIMIT));
     let mut parts = vec![text];
     parts.extend(evidence(case));
     status.set_description(parts.join("\n\n"));
@@ -264,11 +243,7 @@ fn skipped(case: &CaseReport, prefix: &str) -> TestCaseStatus {
 /// Spyglass the property.
 fn weigh(case: &mut TestCase, level: Level, dialect: Dialect) {
     if dialect == Dialect::OpenShift {
-        let lifecycle = if level == Level::Informing {
-            "informing"
-        } else {
-            "blocking"
-        };
+        let lifecycle = if level == Level::Informing { "informing" } else { "blocking" };
         case.extra.insert("lifecycle".into(), lifecycle.into());
         case.add_property(("lifecycle", lifecycle));
     }

@@ -20,11 +20,7 @@ const MOST_NAMES: usize = 12;
 /// The run as Markdown: outcome, counts, failures, what blocked.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
-    let sign = if report.outcome == Some(Outcome::Conformant) {
-        "✅"
-    } else {
-        "❌"
-    };
+    let sign = if report.outcome == Some(Outcome::Conformant) { "✅" } else { "❌" };
     let mut page = format!("## {sign} {}\n\n", escaped(&headline(report)));
     if let Some(run) = &report.run {
         let _ = writeln!(
@@ -71,11 +67,7 @@ fn cluster(report: &Report) -> String {
 }
 
 fn failures(report: &Report) -> String {
-    let troubles: Vec<_> = report
-        .cases
-        .iter()
-        .filter(|case| case.is_trouble())
-        .collect();
+    let troubles: Vec<_> = report.cases.iter().filter(|case| case.is_trouble()).collect();
     let mut text = String::new();
     if !troubles.is_empty() {
         text.push_str("\n### To look at\n");
@@ -109,18 +101,9 @@ fn blocked(report: &Report) -> String {
     for group in groups {
         let count = counted(group.ids.len(), "case");
         let ids = names(group.ids, MOST_NAMES);
-        let _ = writeln!(
-            text,
-            "- **{count}:** {} ({})",
-            escaped(group.reason),
-            escaped(&ids)
-        );
+        let _ = writeln!(text, "- **{count}:** {} ({})", escaped(group.reason), escaped(&ids));
         if !group.remedy.is_empty() {
-            let _ = writeln!(
-                text,
-                "  To unblock: {}",
-                escaped(&line(group.remedy, usize::MAX))
-            );
+            let _ = writeln!(text, "  To unblock: {}", escaped(&line(group.remedy, usize::MAX)));
         }
     }
     text
@@ -154,10 +137,7 @@ fn escaped(text: &str) -> String {
 
 /// Text inside of HTML that stands in Markdown.
 fn entities(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('`', "&#96;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('`', "&#96;")
 }
 
 /// Text as code on a line, in a table too.
@@ -168,8 +148,5 @@ fn code(text: &str) -> String {
 }
 
 fn longest_run(text: &str, of: char) -> usize {
-    text.split(|character| character != of)
-        .map(str::len)
-        .max()
-        .unwrap_or(0)
+    text.split(|character| character != of).map(str::len).max().unwrap_or(0)
 }

@@ -83,11 +83,7 @@ impl Counts {
     /// Each verdict as a word that fits behind its number, the good ones first.
     #[must_use]
     pub fn entries(&self) -> [(&'static str, usize); 7] {
-        let known = if self.known_issue == 1 {
-            "known issue"
-        } else {
-            "known issues"
-        };
+        let known = if self.known_issue == 1 { "known issue" } else { "known issues" };
         [
             ("passed", self.pass),
             ("failed", self.fail),
@@ -146,9 +142,7 @@ impl Report {
     /// How many planned cases left no trace in the log.
     #[must_use]
     pub fn unseen(&self) -> usize {
-        self.run
-            .as_ref()
-            .map_or(0, |run| run.cases.saturating_sub(self.cases.len()))
+        self.run.as_ref().map_or(0, |run| run.cases.saturating_sub(self.cases.len()))
     }
 }
 
@@ -173,16 +167,11 @@ pub fn summarize(events: &[Event]) -> Report {
                 trace(&mut cases, id).truth_checks.push(clean_check(check));
             }
             EventKind::CommandFinished(command) => {
-                trace(&mut cases, &command.id)
-                    .commands
-                    .push(clean_command(command));
+                trace(&mut cases, &command.id).commands.push(clean_command(command));
             }
             EventKind::CaseFinished(case) => trace(&mut cases, &case.id).finish(case),
             EventKind::Interrupted { signal } => report.signal = Some(*signal),
-            EventKind::RunFinished {
-                outcome,
-                duration_ms,
-            } => {
+            EventKind::RunFinished { outcome, duration_ms } => {
                 report.outcome = Some(*outcome);
                 duration = Some(*duration_ms);
             }
@@ -190,19 +179,11 @@ pub fn summarize(events: &[Event]) -> Report {
     }
     report.duration_ms = duration.unwrap_or_else(|| elapsed(report.started, report.finished));
     let last = report.finished;
-    report.cases = cases
-        .into_iter()
-        .map(|(id, trace)| trace.into_case(id, last))
-        .collect();
-    report
-        .cases
-        .sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
+    report.cases = cases.into_iter().map(|(id, trace)| trace.into_case(id, last)).collect();
+    report.cases.sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
     report.counts = Counts::of(report.cases.iter().map(|case| &case.case.verdict));
     if report.outcome == Some(Outcome::Conformant) {
-        let verdicts = report
-            .cases
-            .iter()
-            .map(|case| (case.case.level, &case.case.verdict));
+        let verdicts = report.cases.iter().map(|case| (case.case.level, &case.case.verdict));
         report.outcome = Some(decide(verdicts, Circumstances::default()));
     }
     report
@@ -288,10 +269,7 @@ fn clean_step(step: &StepFinished) -> StepFinished {
     StepFinished {
         step: text::line(&step.step, NAME_LIMIT),
         duration_ms: step.duration_ms,
-        failure: step
-            .failure
-            .as_ref()
-            .map(|failure| text::block(failure, MESSAGE_LIMIT)),
+        failure: step.failure.as_ref().map(|failure| text::block(failure, MESSAGE_LIMIT)),
     }
 }
 
@@ -313,12 +291,8 @@ fn clean_command(command: &CommandFinished) -> CommandFinished {
     let for_stderr = OUTPUT_LIMIT - command.stdout.len().min(half);
     let stderr = text::block(&command.stderr, for_stderr);
     let stdout = text::block(&command.stdout, OUTPUT_LIMIT - stderr.len());
-    let mut words: Vec<String> = command
-        .command
-        .iter()
-        .take(MOST_WORDS)
-        .map(|word| text::line(word, LINE_LIMIT))
-        .collect();
+    let mut words: Vec<String> =
+        command.command.iter().take(MOST_WORDS).map(|word| text::line(word, LINE_LIMIT)).collect();
     if command.command.len() > MOST_WORDS {
         words.push("…".to_owned());
     }
@@ -351,24 +325,17 @@ fn clean_verdict(verdict: &Verdict) -> Verdict {
     let line = |value: &str| text::line(value, LINE_LIMIT);
     match verdict {
         Verdict::Pass => Verdict::Pass,
-        Verdict::Fail { message, hint } => Verdict::Fail {
-            message: block(message),
-            hint: hint.as_deref().map(block),
-        },
-        Verdict::Blocked { reason, remedy } => Verdict::Blocked {
-            reason: line(reason),
-            remedy: block(remedy),
-        },
-        Verdict::NotApplicable { reason } => Verdict::NotApplicable {
-            reason: line(reason),
-        },
-        Verdict::KnownIssue { signature, message } => Verdict::KnownIssue {
-            signature: line(signature),
-            message: block(message),
-        },
-        Verdict::Error { message } => Verdict::Error {
-            message: block(message),
-        },
+        Verdict::Fail { message, hint } => {
+            Verdict::Fail { message: block(message), hint: hint.as_deref().map(block) }
+        }
+        Verdict::Blocked { reason, remedy } => {
+            Verdict::Blocked { reason: line(reason), remedy: block(remedy) }
+        }
+        Verdict::NotApplicable { reason } => Verdict::NotApplicable { reason: line(reason) },
+        Verdict::KnownIssue { signature, message } => {
+            Verdict::KnownIssue { signature: line(signature), message: block(message) }
+        }
+        Verdict::Error { message } => Verdict::Error { message: block(message) },
         Verdict::Interrupted => Verdict::Interrupted,
     }
 }

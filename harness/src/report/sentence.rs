@@ -33,11 +33,7 @@ pub fn blocked_groups(report: &Report) -> Vec<BlockedGroup<'_>> {
         if let Some(group) = groups.iter_mut().find(same) {
             group.ids.push(&case.case.id);
         } else {
-            groups.push(BlockedGroup {
-                reason,
-                remedy,
-                ids: vec![&case.case.id],
-            });
+            groups.push(BlockedGroup { reason, remedy, ids: vec![&case.case.id] });
         }
     }
     groups.sort_by_key(|group| std::cmp::Reverse(group.ids.len()));
@@ -55,10 +51,7 @@ pub fn headline(report: &Report) -> String {
         Some(Outcome::NotConformant) => {
             let failed = decisive(report, |verdict| matches!(verdict, Verdict::Fail { .. })).len();
             let verb = if failed == 1 { "fails" } else { "fail" };
-            format!(
-                "Not conformant: {failed} of {} {verb}",
-                counted(total, "case")
-            )
+            format!("Not conformant: {failed} of {} {verb}", counted(total, "case"))
         }
         Some(Outcome::Partial) => match core_missing(report).len() {
             0 => "Partial: no case passed, so nothing is proven".to_owned(),
@@ -74,10 +67,7 @@ pub fn headline(report: &Report) -> String {
             "Leaked: something that the run created could not be removed".to_owned()
         }
         Some(Outcome::Interrupted { signal }) => {
-            format!(
-                "Interrupted by {}: the result is incomplete",
-                signal_name(signal)
-            )
+            format!("Interrupted by {}: the result is incomplete", signal_name(signal))
         }
         None => "Died: the log ends before the run did, so nothing is proven".to_owned(),
     }
@@ -95,11 +85,7 @@ pub fn reasons(report: &Report) -> Vec<String> {
     }
     for step in &report.steps {
         if let Some(failure) = &step.failure {
-            reasons.push(format!(
-                "step {} failed: {}",
-                step.step,
-                line(failure, EXCERPT)
-            ));
+            reasons.push(format!("step {} failed: {}", step.step, line(failure, EXCERPT)));
         }
     }
     let mut of = |what: &str, wanted: fn(&Verdict) -> bool| {
@@ -110,28 +96,16 @@ pub fn reasons(report: &Report) -> Vec<String> {
         }
     };
     of("failed", |verdict| matches!(verdict, Verdict::Fail { .. }));
-    of("could not be judged", |verdict| {
-        matches!(verdict, Verdict::Error { .. })
-    });
-    of("interrupted", |verdict| {
-        matches!(verdict, Verdict::Interrupted)
-    });
+    of("could not be judged", |verdict| matches!(verdict, Verdict::Error { .. }));
+    of("interrupted", |verdict| matches!(verdict, Verdict::Interrupted));
     reasons.extend(blocked_core(report));
-    let known: Vec<&str> = core(report, |verdict| {
-        matches!(verdict, Verdict::KnownIssue { .. })
-    });
+    let known: Vec<&str> = core(report, |verdict| matches!(verdict, Verdict::KnownIssue { .. }));
     if !known.is_empty() {
         let count = counted(known.len(), "core case");
-        reasons.push(format!(
-            "{count} with a known issue: {}",
-            names(known, MOST_NAMES)
-        ));
+        reasons.push(format!("{count} with a known issue: {}", names(known, MOST_NAMES)));
     }
     if report.unseen() > 0 {
-        reasons.push(format!(
-            "{} never began",
-            counted(report.unseen(), "planned case")
-        ));
+        reasons.push(format!("{} never began", counted(report.unseen(), "planned case")));
     }
     if report.counts.pass == 0 {
         reasons.push("no case passed".to_owned());
@@ -145,10 +119,7 @@ fn blocked_core(report: &Report) -> Vec<String> {
     let mut groups: Vec<(&str, usize)> = Vec::new();
     for group in blocked_groups(report) {
         let count = group.ids.iter().filter(|id| core.contains(id)).count();
-        match groups
-            .iter_mut()
-            .find(|(reason, _)| *reason == group.reason)
-        {
+        match groups.iter_mut().find(|(reason, _)| *reason == group.reason) {
             Some((_, sum)) => *sum += count,
             None => groups.push((group.reason, count)),
         }
@@ -161,12 +132,7 @@ fn blocked_core(report: &Report) -> Vec<String> {
 }
 
 fn core_missing(report: &Report) -> Vec<&str> {
-    core(report, |verdict| {
-        matches!(
-            verdict,
-            Verdict::Blocked { .. } | Verdict::KnownIssue { .. }
-        )
-    })
+    core(report, |verdict| matches!(verdict, Verdict::Blocked { .. } | Verdict::KnownIssue { .. }))
 }
 
 fn core(report: &Report, wanted: fn(&Verdict) -> bool) -> Vec<&str> {

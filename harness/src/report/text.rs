@@ -33,9 +33,7 @@ pub(super) fn line(text: &str, limit: usize) -> String {
 fn clean(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let text = console::strip_ansi_codes(&text);
-    text.chars()
-        .filter(|character| is_harmless(*character))
-        .collect()
+    text.chars().filter(|character| is_harmless(*character)).collect()
 }
 
 fn is_harmless(character: char) -> bool {
@@ -67,11 +65,7 @@ pub(super) fn bounded(text: &str, limit: usize) -> String {
 
 /// A number with its noun: `1 case`, `2 cases`.
 pub(super) fn counted(count: usize, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Names, as many as a sentence bears.
@@ -101,11 +95,7 @@ pub(super) fn spoken(duration_ms: u64) -> String {
 
 /// A command line that a reader can paste into a shell.
 pub(super) fn shell(command: &[String]) -> String {
-    command
-        .iter()
-        .map(|word| quoted(word))
-        .collect::<Vec<_>>()
-        .join(" ")
+    command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {
@@ -151,10 +141,7 @@ mod tests {
             [spoken(512), spoken(133_000), spoken(3_840_000)],
             ["0.5 s", "2 min 13 s", "1 h 4 min"]
         );
-        assert_eq!(
-            [counted(1, "case"), counted(0, "case")],
-            ["1 case", "0 cases"]
-        );
+        assert_eq!([counted(1, "case"), counted(0, "case")], ["1 case", "0 cases"]);
         assert_eq!(names(["a", "b", "c"], 2), "a, b and 1 more");
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{AttachParams, AttachedProcess},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -24,6 +24,7 @@ const STREAM_BUFFER: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct Command {
     arguments: Vec<String>,
+    name: Option<String>,
     container: Option<String>,
     stdin: Option<Vec<u8>>,
     deadline: Duration,
@@ -34,6 +35,7 @@ impl Command {
     pub fn new<S: Into<String>>(arguments: impl IntoIterator<Item = S>) -> Self {
         Self {
             arguments: arguments.into_iter().map(Into::into).collect(),
+            name: None,
             container: None,
             stdin: None,
             deadline: COMMAND_DEADLINE,
@@ -41,13 +43,16 @@ impl Command {
     }
 
     /// A script for the image's `sh`, with arguments as `$1`, `$2` and so on; the first failing
-    /// command ends it.
-    pub fn shell<S: Into<String>>(script: &str, arguments: impl IntoIterator<Item = S>) -> Self {
-        let head = ["sh", "-euc", script, "sh"].map(str::to_owned);
-        Self::new(
-            head.into_iter()
-                .chain(arguments.into_iter().map(Into::into)),
-        )
+    /// command ends it. `name` stands for it in messages.
+    pub fn shell<S: Into<String>>(
+        name: impl Into<String>,
+        script: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let name = name.into();
+        let head = ["sh", "-euc", script, &name].map(str::to_owned);
+        let all = head.into_iter().chain(arguments.into_iter().map(Into::into));
+        Self { name: Some(name), ..Self::new(all) }
     }
 
     /// Runs in this container instead of the first one.
@@ -77,10 +82,13 @@ impl Command {
         &self.arguments
     }
 
-    /// The command on one line, bounded, for messages.
+    /// The command in messages: a script's name, or program and arguments on one line, bounded.
     #[must_use]
     pub fn display(&self) -> String {
-        redact::bound(&one_line(&self.arguments.join(" ")), 160)
+        match &self.name {
+            Some(name) => name.clone(),
+            None => redact::bound(&one_line(&self.arguments.join(" ")), 200),
+        }
     }
 }
 
@@ -109,11 +117,7 @@ impl Output {
         if self.exit_code == expected {
             return Ok(self);
         }
-        let written = if self.stderr.is_empty() {
-            &self.stdout
-        } else {
-            &self.stderr
-        };
+        let written = if self.stderr.is_empty() { &self.stdout } else { &self.stderr };
         let written = redact::clean(written, redact::STREAM_LIMIT);
         let message = format!(
             "`{}` exited with {}, expected {expected}: {}",
@@ -150,17 +154,10 @@ impl Output {
 
 /// The end of an output, on one line: that is where programs name the reason.
 fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let tail = lines.len().saturating_sub(4);
     let text = lines[tail..].join(" | ");
-    if text.is_empty() {
-        "it wrote nothing".to_owned()
-    } else {
-        redact::bound(&text, 600)
-    }
+    if text.is_empty() { "it wrote nothing".to_owned() } else { redact::bound(&text, 600) }
 }
 
 /// Runs a command in a pod.
@@ -169,7 +166,7 @@ fn last_lines(text: &str) -> String {
 ///
 /// A stream that can't be opened or broke (the harness's failure), or a command that does not end
 /// in time (the product's).
-pub(super) async fn run(api: &Api<Pod>, pod: &str, command: &Command) -> Result<Output, Failure> {
+pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<Output, Failure> {
     let started = Instant::now();
     let ended = tokio::time::timeout(command.deadline, attempt(api, pod, command)).await;
     let (stdout, stderr, status) = ended.map_err(|_elapsed| {
@@ -197,17 +194,20 @@ pub(super) async fn run(api: &Api<Pod>, pod: &str, command: &Command) -> Result<
 
 async fn attempt(
     api: &Api<Pod>,
-    pod: &str,
+    pod: &Pod,
     command: &Command,
 ) -> Result<(Vec<u8>, Vec<u8>, Status), Failure> {
+    let name = pod.name_any();
+    // The server wants to be told which one where a pod has several.
+    let first = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let container =
+        command.container.clone().or_else(|| first.map(|container| container.name.clone()));
+    let pod = name.as_str();
     let broken = |what: &str| {
-        Failure::harness(format!(
-            "failed to run `{}` in pod `{pod}`: {what}",
-            command.display()
-        ))
+        Failure::harness(format!("failed to run `{}` in pod `{pod}`: {what}", command.display()))
     };
     let parameters = AttachParams {
-        container: command.container.clone(),
+        container,
         stdin: command.stdin.is_some(),
         stdout: true,
         stderr: true,
@@ -216,19 +216,11 @@ async fn attempt(
         max_stdout_buf_size: Some(STREAM_BUFFER),
         max_stderr_buf_size: Some(STREAM_BUFFER),
     };
-    let mut process: AttachedProcess = api
-        .exec(
-            pod,
-            command.arguments.iter().map(String::as_str),
-            &parameters,
-        )
-        .await
-        .map_err(|error| {
-            Failure::from(describe(&format!("run a command in pod `{pod}`"), &error))
-        })?;
-    let status = process
-        .take_status()
-        .ok_or_else(|| broken("no status stream"))?;
+    let mut process: AttachedProcess =
+        api.exec(pod, command.arguments.iter().map(String::as_str), &parameters).await.map_err(
+            |error| Failure::from(describe(&format!("run a command in pod `{pod}`"), &error)),
+        )?;
+    let status = process.take_status().ok_or_else(|| broken("no status stream"))?;
     let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
     // All streams move at once: a command may fill one before it reads another.
     let (written, stdout, stderr, status) = tokio::join!(
@@ -279,9 +271,7 @@ fn exit_code(status: &Status) -> Option<i32> {
         return Some(0);
     }
     let causes = status.details.as_ref()?.causes.as_ref()?;
-    let code = causes
-        .iter()
-        .find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
+    let code = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
     code.message.as_ref()?.parse().ok()
 }
 
@@ -303,10 +293,7 @@ mod tests {
 
     #[test]
     fn an_exit_code_is_read_from_the_status() {
-        let success = Status {
-            status: Some("Success".into()),
-            ..Status::default()
-        };
+        let success = Status { status: Some("Success".into()), ..Status::default() };
         assert_eq!(exit_code(&success), Some(0));
         let cause = StatusCause {
             reason: Some("ExitCode".into()),
@@ -315,10 +302,7 @@ mod tests {
         };
         let failure = Status {
             status: Some("Failure".into()),
-            details: Some(StatusDetails {
-                causes: Some(vec![cause]),
-                ..StatusDetails::default()
-            }),
+            details: Some(StatusDetails { causes: Some(vec![cause]), ..StatusDetails::default() }),
             ..Status::default()
         };
         assert_eq!(exit_code(&failure), Some(42));
@@ -327,41 +311,25 @@ mod tests {
 
     #[test]
     fn an_unexpected_exit_code_says_why_and_what_to_do() {
-        let failure = output(
-            125,
-            "",
-            "line\nopen(\"/dev/net/tun\"): No such file or directory\n",
-        )
-        .exits(0)
-        .expect_err("125 is not 0");
-        let Failure::Product { message, hint } = failure else {
-            panic!("the product's")
-        };
-        assert!(
-            message.contains("exited with 125, expected 0: line | open"),
-            "{message}"
-        );
+        let failure = output(125, "", "line\nopen(\"/dev/net/tun\"): No such file or directory\n")
+            .exits(0)
+            .expect_err("125 is not 0");
+        let Failure::Product { message, hint } = failure else { panic!("the product's") };
+        assert!(message.contains("exited with 125, expected 0: line | open"), "{message}");
         assert!(hint.is_some_and(|hint| hint.contains("F13")));
     }
 
     #[test]
     fn an_unexpected_text_is_shown() {
         assert!(output(0, "0\n", "").prints("0").is_ok());
-        let failure = output(0, "1000\n", "")
-            .prints("0")
-            .expect_err("1000 is not 0");
-        assert_eq!(
-            failure,
-            Failure::product("`podman run` printed `1000`, expected `0`")
-        );
+        let failure = output(0, "1000\n", "").prints("0").expect_err("1000 is not 0");
+        assert_eq!(failure, Failure::product("`podman run` printed `1000`, expected `0`"));
     }
 
     #[tokio::test]
     async fn a_flood_of_output_is_read_and_bounded() {
         let flood = vec![b'x'; CAPTURE_LIMIT + 10];
-        let kept = capture(Some(flood.as_slice()))
-            .await
-            .expect("memory can be read");
+        let kept = capture(Some(flood.as_slice())).await.expect("memory can be read");
         assert_eq!(kept.len(), CAPTURE_LIMIT);
     }
 }

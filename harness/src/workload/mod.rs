@@ -47,10 +47,7 @@ pub struct Workload {
 impl Workload {
     /// The preparation of this name, done or not.
     pub(crate) fn preparation(&self, name: &'static str) -> Arc<OnceCell<String>> {
-        let mut preparations = self
-            .preparations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut preparations = self.preparations.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(preparations.entry(name).or_default())
     }
 
@@ -72,7 +69,7 @@ impl Workload {
     ///
     /// A stream that can't be opened or broke, or a command that does not end in time.
     pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
-        exec::run(&self.api, &self.name(), command).await
+        exec::run(&self.api, &self.pod, command).await
     }
 }
 
@@ -93,23 +90,14 @@ pub async fn provision(sandbox: &Sandbox, shape: &Shape) -> Result<Arc<Workload>
     let mut truth = truth::of_object(shape, &created);
     require(shape, &truth)?;
     let ready = ready::await_ready(user, namespace, &created).await?;
-    let facts = probe_facts(&api, shape.name).await?;
+    let facts = probe_facts(&api, &ready).await?;
     truth.extend(truth::of_inside(shape, &facts));
     require(shape, &truth)?;
-    Ok(Arc::new(Workload {
-        pod: ready,
-        facts,
-        truth,
-        api,
-        preparations: Mutex::default(),
-    }))
+    Ok(Arc::new(Workload { pod: ready, facts, truth, api, preparations: Mutex::default() }))
 }
 
 async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {
-    let params = PostParams {
-        dry_run: false,
-        field_manager: Some("nestcheck".to_owned()),
-    };
+    let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
     let name = pod.name_any();
     let answer = sandbox.as_granted(|| api.create(&params, pod));
     match tokio::time::timeout(API_DEADLINE, answer).await {
@@ -134,12 +122,13 @@ fn refused(name: &str, error: &KubeError) -> Failure {
     }
 }
 
-async fn probe_facts(api: &Api<Pod>, pod: &str) -> Result<probe::Facts, Failure> {
+async fn probe_facts(api: &Api<Pod>, pod: &Pod) -> Result<probe::Facts, Failure> {
     let output = exec::run(api, pod, &Command::new([PROBE, "facts"])).await?;
     let output = output.exits(0)?;
     serde_json::from_slice(&output.stdout).map_err(|error| {
         Failure::harness(format!(
-            "failed to understand the probe in pod `{pod}`: {error}"
+            "failed to understand the probe in pod `{}`: {error}",
+            pod.name_any()
         ))
     })
 }
@@ -150,10 +139,7 @@ fn require(shape: &Shape, checks: &[TruthCheck]) -> Result<(), Failure> {
         .iter()
         .filter(|check| !check.holds)
         .map(|check| {
-            format!(
-                "{}: expected {}, observed {}",
-                check.name, check.expected, check.observed
-            )
+            format!("{}: expected {}, observed {}", check.name, check.expected, check.observed)
         })
         .collect();
     if broken.is_empty() {

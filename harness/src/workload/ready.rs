@@ -62,23 +62,21 @@ where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let config = watcher::Config::default().fields(fields);
-    watcher(api, config)
-        .default_backoff()
-        .filter_map(|event| async {
-            match event {
-                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                    Some(Ok(object))
-                }
-                Ok(_) => None,
-                Err(error) if is_final(&error) => {
-                    Some(Err(Failure::harness(format!("failed to watch: {error}"))))
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "the watch broke and is made again");
-                    None
-                }
+    watcher(api, config).default_backoff().filter_map(|event| async {
+        match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                Some(Ok(object))
             }
-        })
+            Ok(_) => None,
+            Err(error) if is_final(&error) => {
+                Some(Err(Failure::harness(format!("failed to watch: {error}"))))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the watch broke and is made again");
+                None
+            }
+        }
+    })
 }
 
 fn is_final(error: &watcher::Error) -> bool {
@@ -111,17 +109,12 @@ fn judge_pod(name: &str, pod: Pod) -> Progress {
     {
         return Progress::Ready(Box::new(pod));
     }
-    if let Some(failure) = containers
-        .iter()
-        .find_map(|container| judge_container(name, container))
+    if let Some(failure) = containers.iter().find_map(|container| judge_container(name, container))
     {
         return Progress::Never(failure);
     }
     if status.phase.as_deref() == Some("Failed") {
-        let why = [status.reason, status.message]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>();
+        let why = [status.reason, status.message].into_iter().flatten().collect::<Vec<_>>();
         return Progress::Never(Failure::harness(format!(
             "the pod `{name}` failed: {}",
             one_line(&why.join(": "))
@@ -144,13 +137,7 @@ fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
             "the container `{}` of pod `{pod}` ended with exit code {}: {}",
             container.name,
             ended.exit_code,
-            one_line(
-                ended
-                    .message
-                    .as_deref()
-                    .or(ended.reason.as_deref())
-                    .unwrap_or("no reason")
-            )
+            one_line(ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("no reason"))
         )));
     }
     let waiting = state.waiting.as_ref()?;
@@ -188,10 +175,8 @@ fn judge_event(pod: &str, event: &Event) -> Progress {
     }
     match (reason, diagnosis::explain(&message)) {
         ("FailedCreatePodSandBox" | "FailedSync", Some(hint)) => Progress::Never(
-            Failure::product(format!(
-                "the pod `{pod}` can't be started ({reason}): {message}"
-            ))
-            .with_hint(Some(hint)),
+            Failure::product(format!("the pod `{pod}` can't be started ({reason}): {message}"))
+                .with_hint(Some(hint)),
         ),
         _ => Progress::Waiting(Some(format!("{reason}: {message}"))),
     }
@@ -242,10 +227,7 @@ mod tests {
             judge_pod("w", pod("Running", true, running.clone())),
             Progress::Ready(_)
         ));
-        assert!(matches!(
-            judge_pod("w", pod("Running", false, running)),
-            Progress::Waiting(_)
-        ));
+        assert!(matches!(judge_pod("w", pod("Running", false, running)), Progress::Waiting(_)));
     }
 
     #[test]
@@ -291,9 +273,6 @@ mod tests {
     #[test]
     fn a_sandbox_failure_that_may_pass_is_waited_for() {
         let event = warning("network plugin is not ready");
-        assert!(matches!(
-            judge_event("w", &event),
-            Progress::Waiting(Some(_))
-        ));
+        assert!(matches!(judge_event("w", &event), Progress::Waiting(Some(_))));
     }
 }

@@ -24,11 +24,7 @@ pub fn document(events: &[Event], dialect: Dialect) -> Element {
 }
 
 pub fn cases(document: &Element) -> Vec<&Element> {
-    document
-        .walk()
-        .into_iter()
-        .filter(|element| element.name == "testcase")
-        .collect()
+    document.walk().into_iter().filter(|element| element.name == "testcase").collect()
 }
 
 /// Jenkins' junit-plugin: `CaseResult` looks for an error before it looks for a failure.
@@ -56,10 +52,9 @@ pub fn sippy(suite: &Element, case: &Element) -> Seen {
 }
 
 fn find<'a>(document: &'a Element, name: &str) -> &'a Element {
-    let mut found = cases(document).into_iter().filter(|case| {
-        case.attribute("name")
-            .is_some_and(|whole| whole.starts_with(name))
-    });
+    let mut found = cases(document)
+        .into_iter()
+        .filter(|case| case.attribute("name").is_some_and(|whole| whole.starts_with(name)));
     found.next().expect("the case is there")
 }
 
@@ -78,9 +73,7 @@ fn every_run() -> Vec<Vec<Event>> {
 fn jenkins_sees_red_exactly_when_the_run_is_not_conformant() {
     for events in every_run() {
         let document = document(&events, Dialect::Jenkins);
-        let is_red = cases(&document)
-            .into_iter()
-            .any(|case| jenkins(case) == Seen::Failed);
+        let is_red = cases(&document).into_iter().any(|case| jenkins(case) == Seen::Failed);
         let outcome = summarize(&events).outcome;
         assert_eq!(is_red, outcome != Some(Outcome::Conformant), "{outcome:?}");
     }
@@ -96,11 +89,7 @@ fn an_informing_failure_does_not_turn_jenkins_red() {
     events.extend(sample::at_fixed_times([informing]));
     events.push(end);
     let jenkins_document = document(&events, Dialect::Jenkins);
-    assert!(
-        cases(&jenkins_document)
-            .into_iter()
-            .all(|case| jenkins(case) != Seen::Failed)
-    );
+    assert!(cases(&jenkins_document).into_iter().all(|case| jenkins(case) != Seen::Failed));
     let openshift = document(&events, Dialect::OpenShift);
     let case = find(&openshift, id);
     assert!(case.child("failure").is_some());
@@ -123,10 +112,7 @@ fn gitlab_finds_each_name_once_and_a_text_in_each_failure() {
         let mut names = HashSet::new();
         for case in cases(&document) {
             assert!(names.insert(case.attribute("name").expect("a name").to_owned()));
-            for wrong in case
-                .each("failure")
-                .chain(case.each("error"))
-                .chain(case.each("skipped"))
+            for wrong in case.each("failure").chain(case.each("error")).chain(case.each("skipped"))
             {
                 assert!(!wrong.text.trim().is_empty(), "{case:?}");
             }
@@ -142,10 +128,7 @@ fn sippy_takes_nothing_broken_for_a_success() {
         for case in suite.each("testcase") {
             assert!(case.child("error").is_none(), "Sippy does not see errors");
             let seen = sippy(suite, case);
-            let verdict = case
-                .walk()
-                .into_iter()
-                .find(|p| p.attribute("name") == Some("verdict"));
+            let verdict = case.walk().into_iter().find(|p| p.attribute("name") == Some("verdict"));
             let expected = match verdict.and_then(|property| property.attribute("value")) {
                 Some("pass") => Seen::Passed,
                 Some("fail" | "error" | "interrupted") => Seen::Failed,
@@ -164,9 +147,8 @@ fn spyglass_reads_what_decides_from_a_property_and_sippy_from_an_attribute() {
     let document = document(&sample::every_verdict(), Dialect::OpenShift);
     for case in cases(&document) {
         let properties = case.child("properties").expect("properties");
-        let lifecycle = properties
-            .each("property")
-            .find(|p| p.attribute("name") == Some("lifecycle"));
+        let lifecycle =
+            properties.each("property").find(|p| p.attribute("name") == Some("lifecycle"));
         let value = lifecycle.and_then(|property| property.attribute("value"));
         assert!(matches!(value, Some("blocking" | "informing")), "{case:?}");
         assert_eq!(value, case.attribute("lifecycle"));
@@ -182,10 +164,7 @@ fn dorny_finds_no_nested_suite_and_a_number_in_each_time() {
             assert_eq!(document.name, "testsuites");
             for element in document.walk() {
                 assert!(element.name != "testsuite" || element.each("testsuite").next().is_none());
-                if matches!(
-                    element.name.as_str(),
-                    "testsuites" | "testsuite" | "testcase"
-                ) {
+                if matches!(element.name.as_str(), "testsuites" | "testsuite" | "testcase") {
                     let time = element.attribute("time").expect("a time");
                     assert!(time.parse::<f64>().expect("a number") >= 0.0);
                 }
@@ -197,22 +176,14 @@ fn dorny_finds_no_nested_suite_and_a_number_in_each_time() {
 #[test]
 fn a_pass_shows_what_proves_it() {
     let document = document(&sample::conformant(), Dialect::Jenkins);
-    let output = &find(&document, "POD-03")
-        .child("system-out")
-        .expect("an output")
-        .text;
-    assert!(
-        output.contains("ok uid map of the pod: 0 3405774848 65536"),
-        "{output}"
-    );
+    let output = &find(&document, "POD-03").child("system-out").expect("an output").text;
+    assert!(output.contains("ok uid map of the pod: 0 3405774848 65536"), "{output}");
 }
 
 #[test]
 fn a_partial_run_names_what_blocks_it() {
     let document = document(&sample::partial(), Dialect::Jenkins);
-    let failure = find(&document, "outcome")
-        .child("failure")
-        .expect("a failure");
+    let failure = find(&document, "outcome").child("failure").expect("a failure");
     assert_eq!(
         failure.attribute("message"),
         Some("partial: 2 core cases blocked: the gate `UserNamespacesSupport` is off")
@@ -229,10 +200,7 @@ fn text_of_any_kind_and_length_is_bounded_and_well_formed() {
         sample::broken_check("X-1", &huge, &huge, &huge),
         sample::finished("X-1", "x::y", &huge, Level::Core, failure, 1),
         sample::step(nasty, 1, Some(&huge)),
-        EventKind::RunFinished {
-            outcome: Outcome::NotConformant,
-            duration_ms: 1,
-        },
+        EventKind::RunFinished { outcome: Outcome::NotConformant, duration_ms: 1 },
     ]);
     for dialect in Dialect::ALL {
         let text = junit(&summarize(&events), dialect).expect("JUnit can be written");

@@ -49,10 +49,7 @@ fn markdown_summaries() {
 #[test]
 fn terminal_lines() {
     for (name, events) in runs() {
-        insta::assert_snapshot!(
-            format!("terminal-{name}"),
-            terminal(&events, Style::default())
-        );
+        insta::assert_snapshot!(format!("terminal-{name}"), terminal(&events, Style::default()));
     }
 }
 
@@ -72,36 +69,17 @@ fn html_page() {
 fn the_terminal_uses_control_characters_only_when_asked() {
     for (_, events) in runs() {
         let plain = terminal(&events, Style::default());
-        assert!(
-            !plain.contains(|c: char| c.is_control() && c != '\n'),
-            "{plain:?}"
-        );
-        let coloured = terminal(
-            &events,
-            Style {
-                color: true,
-                progress: false,
-            },
-        );
+        assert!(!plain.contains(|c: char| c.is_control() && c != '\n'), "{plain:?}");
+        let coloured = terminal(&events, Style { color: true, progress: false });
         assert!(coloured.contains("\u{1b}["));
-        assert_eq!(
-            console::strip_ansi_codes(&coloured),
-            plain,
-            "the same words in colour"
-        );
+        assert_eq!(console::strip_ansi_codes(&coloured), plain, "the same words in colour");
     }
 }
 
 #[test]
 fn progress_leaves_the_lines_alone() {
     let events = sample::every_verdict();
-    let with = terminal(
-        &events,
-        Style {
-            color: false,
-            progress: true,
-        },
-    );
+    let with = terminal(&events, Style { color: false, progress: true });
     assert_eq!(with, terminal(&events, Style::default()));
 }
 
@@ -109,9 +87,7 @@ fn progress_leaves_the_lines_alone() {
 fn the_page_fetches_nothing_and_runs_nothing() {
     for (_, events) in runs() {
         let page = html(&summarize(&events));
-        for forbidden in [
-            "<script", "<img", "<link", "http://", "https://", "@import", "url(",
-        ] {
+        for forbidden in ["<script", "<img", "<link", "http://", "https://", "@import", "url("] {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
     }
@@ -120,10 +96,7 @@ fn the_page_fetches_nothing_and_runs_nothing() {
 #[test]
 fn a_dialect_is_known_by_its_name() {
     for dialect in Dialect::ALL {
-        assert_eq!(
-            dialect.name().parse::<Dialect>().expect("a dialect"),
-            dialect
-        );
+        assert_eq!(dialect.name().parse::<Dialect>().expect("a dialect"), dialect);
     }
     let error = "bamboo".parse::<Dialect>().expect_err("no dialect");
     assert_eq!(error.to_string(), "`bamboo` is no JUnit dialect");

@@ -55,11 +55,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 fn case() -> impl Strategy<Value = EventKind> {
-    let level = prop_oneof![
-        Just(Level::Core),
-        Just(Level::Extended),
-        Just(Level::Informing)
-    ];
+    let level = prop_oneof![Just(Level::Core), Just(Level::Extended), Just(Level::Informing)];
     (id(), text(), text(), level, verdict(), any::<u64>()).prop_map(
         |(id, name, title, level, verdict, duration_ms)| {
             sample::finished(&id, &name, &title, level, verdict, duration_ms)
@@ -113,13 +109,7 @@ fn terminal(events: &[Event]) -> String {
 
 fn says_conformant(events: &[Event]) -> bool {
     let is_it = |event: &Event| {
-        matches!(
-            event.event,
-            EventKind::RunFinished {
-                outcome: Outcome::Conformant,
-                ..
-            }
-        )
+        matches!(event.event, EventKind::RunFinished { outcome: Outcome::Conformant, .. })
     };
     events.iter().any(is_it)
 }
@@ -127,20 +117,14 @@ fn says_conformant(events: &[Event]) -> bool {
 /// The log up to its end, which is all that a reporter knows when it has to say what a run came to.
 fn until_finished(events: &[Event]) -> &[Event] {
     let is_end = |event: &Event| matches!(event.event, EventKind::RunFinished { .. });
-    let end = events
-        .iter()
-        .position(is_end)
-        .map_or(events.len(), |end| end + 1);
+    let end = events.iter().position(is_end).map_or(events.len(), |end| end + 1);
     &events[..end]
 }
 
 fn is_contradicted(report: &Report) -> bool {
     report.cases.iter().any(|case| {
         case.case.level != Level::Informing
-            && matches!(
-                case.case.verdict,
-                Verdict::Fail { .. } | Verdict::Error { .. }
-            )
+            && matches!(case.case.verdict, Verdict::Fail { .. } | Verdict::Error { .. })
     })
 }
 

@@ -15,13 +15,7 @@ pub fn at_fixed_times(kinds: impl IntoIterator<Item = EventKind>) -> Vec<Event> 
     let start: Timestamp = "2026-11-24T09:30:00Z".parse().expect("a valid time");
     let at = |index: usize| start + SignedDuration::from_secs(i64::try_from(index).expect("few"));
     let kinds = kinds.into_iter().enumerate();
-    kinds
-        .map(|(index, event)| Event {
-            schema: SCHEMA,
-            at: at(index),
-            event,
-        })
-        .collect()
+    kinds.map(|(index, event)| Event { schema: SCHEMA, at: at(index), event }).collect()
 }
 
 pub fn run_started(cases: usize) -> EventKind {
@@ -44,11 +38,7 @@ pub fn run_started(cases: usize) -> EventKind {
 
 pub fn step(name: &str, duration_ms: u64, failure: Option<&str>) -> EventKind {
     let failure = failure.map(str::to_owned);
-    EventKind::StepFinished(StepFinished {
-        step: name.into(),
-        duration_ms,
-        failure,
-    })
+    EventKind::StepFinished(StepFinished { step: name.into(), duration_ms, failure })
 }
 
 pub fn check(id: &str, name: &str, expected: &str, observed: &str) -> EventKind {
@@ -65,13 +55,9 @@ pub fn check(id: &str, name: &str, expected: &str, observed: &str) -> EventKind 
 
 pub fn broken_check(id: &str, name: &str, expected: &str, observed: &str) -> EventKind {
     match check(id, name, expected, observed) {
-        EventKind::TruthChecked { id, check } => EventKind::TruthChecked {
-            id,
-            check: TruthCheck {
-                holds: false,
-                ..check
-            },
-        },
+        EventKind::TruthChecked { id, check } => {
+            EventKind::TruthChecked { id, check: TruthCheck { holds: false, ..check } }
+        }
         other => other,
     }
 }
@@ -118,42 +104,20 @@ pub fn finished(
 }
 
 pub fn fail(message: &str, hint: Option<&str>) -> Verdict {
-    Verdict::Fail {
-        message: message.into(),
-        hint: hint.map(str::to_owned),
-    }
+    Verdict::Fail { message: message.into(), hint: hint.map(str::to_owned) }
 }
 
 fn blocked(id: &str, name: &str, title: &str, level: Level) -> EventKind {
-    let verdict = Verdict::Blocked {
-        reason: GATE.into(),
-        remedy: GATE_REMEDY.into(),
-    };
+    let verdict = Verdict::Blocked { reason: GATE.into(), remedy: GATE_REMEDY.into() };
     finished(id, name, title, level, verdict, 0)
 }
 
 fn passing() -> Vec<EventKind> {
     vec![
         started("POD-03"),
-        command(
-            "POD-03",
-            &["podman", "run", "--rm", "localhost/scratch"],
-            0,
-            "",
-            "",
-        ),
-        check(
-            "POD-03",
-            "SCC of the pod",
-            "nested-container",
-            "nested-container",
-        ),
-        check(
-            "POD-03",
-            "uid map of the pod",
-            "not 0 0 4294967295",
-            "0 3405774848 65536",
-        ),
+        command("POD-03", &["podman", "run", "--rm", "localhost/scratch"], 0, "", ""),
+        check("POD-03", "SCC of the pod", "nested-container", "nested-container"),
+        check("POD-03", "uid map of the pod", "not 0 0 4294967295", "0 3405774848 65536"),
         check("POD-03", "exit code of the inner container", "42", "42"),
         finished(
             "POD-03",
@@ -184,39 +148,20 @@ fn failing() -> Vec<EventKind> {
         command("POD-07", &["id", "-u"], 0, "1000\n", ""),
         command(
             "POD-07",
-            &[
-                "podman",
-                "unshare",
-                "sh",
-                "-c",
-                "cat /proc/self/uid_map && id -u",
-            ],
+            &["podman", "unshare", "sh", "-c", "cat /proc/self/uid_map && id -u"],
             125,
             "",
             "\u{1b}[31mError:\u{1b}[0m cannot set up namespace using \"/usr/bin/newuidmap\"\n\
              newuidmap: write to uid_map failed: Operation not permitted <EPERM>\n",
         ),
-        check(
-            "POD-07",
-            "uid map of the pod",
-            "not 0 0 4294967295",
-            "0 3405774848 65536",
-        ),
-        broken_check(
-            "POD-07",
-            "uid map of podman",
-            "0 1000 1, 1 1001 64535",
-            "0 1000 1",
-        ),
+        check("POD-07", "uid map of the pod", "not 0 0 4294967295", "0 3405774848 65536"),
+        broken_check("POD-07", "uid map of podman", "0 1000 1, 1 1001 64535", "0 1000 1"),
         finished(
             "POD-07",
             "podman::maps_a_range_of_uids",
             "Podman maps the whole range of uids that the image grants",
             Level::Core,
-            fail(
-                "`podman unshare` ended with exit code 125 instead of 0",
-                Some(hint),
-            ),
+            fail("`podman unshare` ended with exit code 125 instead of 0", Some(hint)),
             4021,
         ),
         started("END-02"),
@@ -236,31 +181,12 @@ fn other_verdicts() -> Vec<EventKind> {
         signature: "F14".into(),
         message: "`pasta` is denied by SELinux before container-selinux 2.246".into(),
     };
-    let broken = Verdict::Error {
-        message: "the node `worker-1` went away".into(),
-    };
-    let elsewhere = Verdict::NotApplicable {
-        reason: "only MicroShift has this file".into(),
-    };
+    let broken = Verdict::Error { message: "the node `worker-1` went away".into() };
+    let elsewhere = Verdict::NotApplicable { reason: "only MicroShift has this file".into() };
     vec![
-        blocked(
-            "ISO-04",
-            "isolation::unmasks_proc",
-            "/proc has no masked mounts",
-            Level::Core,
-        ),
-        blocked(
-            "CMP-02",
-            "compose::starts_two_services",
-            "Compose starts two",
-            Level::Core,
-        ),
-        blocked(
-            "CMP-05",
-            "compose::scales",
-            "Compose scales a service",
-            Level::Extended,
-        ),
+        blocked("ISO-04", "isolation::unmasks_proc", "/proc has no masked mounts", Level::Core),
+        blocked("CMP-02", "compose::starts_two_services", "Compose starts two", Level::Core),
+        blocked("CMP-05", "compose::scales", "Compose scales a service", Level::Extended),
         started("POD-NET-01"),
         finished(
             "POD-NET-01",
@@ -271,22 +197,8 @@ fn other_verdicts() -> Vec<EventKind> {
             2210,
         ),
         started("VOL-01"),
-        finished(
-            "VOL-01",
-            "volumes::keeps_a_file",
-            "A file stays",
-            Level::Core,
-            broken,
-            30_000,
-        ),
-        finished(
-            "MS-01",
-            "host::reads_it",
-            "The file is read",
-            Level::Core,
-            elsewhere,
-            0,
-        ),
+        finished("VOL-01", "volumes::keeps_a_file", "A file stays", Level::Core, broken, 30_000),
+        finished("MS-01", "host::reads_it", "The file is read", Level::Core, elsewhere, 0),
         started("POD-11"),
         finished(
             "POD-11",
@@ -301,11 +213,8 @@ fn other_verdicts() -> Vec<EventKind> {
 
 /// A run with every verdict, which could not remove what it made.
 pub fn every_verdict() -> Vec<Event> {
-    let mut kinds = vec![
-        run_started(10),
-        step("preflight", 310, None),
-        step("provision", 2412, None),
-    ];
+    let mut kinds =
+        vec![run_started(10), step("preflight", 310, None), step("provision", 2412, None)];
     kinds.push(step("pod workspace", 8120, None));
     kinds.extend(passing());
     kinds.extend(failing());
@@ -315,10 +224,7 @@ pub fn every_verdict() -> Vec<Event> {
         60_000,
         Some("the namespace `nestcheck-k7f3q-0` still is there: finalizer `example.com/stuck`"),
     ));
-    kinds.push(EventKind::RunFinished {
-        outcome: Outcome::Leaked,
-        duration_ms: 113_512,
-    });
+    kinds.push(EventKind::RunFinished { outcome: Outcome::Leaked, duration_ms: 113_512 });
     at_fixed_times(kinds)
 }
 
@@ -327,10 +233,7 @@ pub fn conformant() -> Vec<Event> {
     let mut kinds = vec![run_started(2), step("provision", 2412, None)];
     kinds.extend(passing());
     kinds.push(step("teardown", 5120, None));
-    kinds.push(EventKind::RunFinished {
-        outcome: Outcome::Conformant,
-        duration_ms: 8248,
-    });
+    kinds.push(EventKind::RunFinished { outcome: Outcome::Conformant, duration_ms: 8248 });
     at_fixed_times(kinds)
 }
 
@@ -341,10 +244,7 @@ pub fn not_conformant() -> Vec<Event> {
     kinds.extend(failing());
     kinds.extend(other_verdicts().into_iter().take(3));
     kinds.push(step("teardown", 5120, None));
-    kinds.push(EventKind::RunFinished {
-        outcome: Outcome::NotConformant,
-        duration_ms: 21_312,
-    });
+    kinds.push(EventKind::RunFinished { outcome: Outcome::NotConformant, duration_ms: 21_312 });
     at_fixed_times(kinds)
 }
 
@@ -353,10 +253,7 @@ pub fn partial() -> Vec<Event> {
     let mut kinds = vec![run_started(5)];
     kinds.extend(passing());
     kinds.extend(other_verdicts().into_iter().take(3));
-    kinds.push(EventKind::RunFinished {
-        outcome: Outcome::Partial,
-        duration_ms: 3312,
-    });
+    kinds.push(EventKind::RunFinished { outcome: Outcome::Partial, duration_ms: 3312 });
     at_fixed_times(kinds)
 }
 

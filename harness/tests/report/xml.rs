@@ -38,14 +38,8 @@ impl Element {
 pub fn parse(document: &str) -> Element {
     assert!(document.starts_with("<?xml "), "the prolog is missing");
     let forbidden = |c: char| matches!(c, '\0'..'\t' | '\u{b}' | '\u{c}' | '\u{e}'..' ' | '\u{fffe}' | '\u{ffff}');
-    assert!(
-        !document.contains(forbidden),
-        "a character that XML forbids"
-    );
-    assert!(
-        !document.contains("]]>"),
-        "the end of a CDATA section without its start"
-    );
+    assert!(!document.contains(forbidden), "a character that XML forbids");
+    assert!(!document.contains("]]>"), "the end of a CDATA section without its start");
     let body = document.split_once("?>").expect("the prolog ends").1;
     let mut open = vec![Element::default()];
     for piece in body.split('<').skip(1) {
@@ -53,25 +47,16 @@ pub fn parse(document: &str) -> Element {
         if let Some(name) = tag.strip_prefix('/') {
             let element = open.pop().expect("an element is open");
             assert_eq!(element.name, name, "tags nest");
-            open.last_mut()
-                .expect("the document")
-                .children
-                .push(element);
+            open.last_mut().expect("the document").children.push(element);
         } else {
             let element = start(tag.trim_end_matches('/'));
             if tag.ends_with('/') {
-                open.last_mut()
-                    .expect("the document")
-                    .children
-                    .push(element);
+                open.last_mut().expect("the document").children.push(element);
             } else {
                 open.push(element);
             }
         }
-        open.last_mut()
-            .expect("the document")
-            .text
-            .push_str(&unescape(text));
+        open.last_mut().expect("the document").text.push_str(&unescape(text));
     }
     assert_eq!(open.len(), 1, "every element ends");
     let mut document = open.remove(0);
@@ -84,18 +69,11 @@ fn start(tag: &str) -> Element {
     let mut attributes: Vec<(String, String)> = Vec::new();
     while let Some((key, after)) = rest.trim_start().split_once("=\"") {
         let (value, after) = after.split_once('"').expect("an attribute ends");
-        assert!(
-            attributes.iter().all(|(other, _)| other != key),
-            "`{key}` twice"
-        );
+        assert!(attributes.iter().all(|(other, _)| other != key), "`{key}` twice");
         attributes.push((key.to_owned(), unescape(value)));
         rest = after;
     }
-    Element {
-        name: name.to_owned(),
-        attributes,
-        ..Element::default()
-    }
+    Element { name: name.to_owned(), attributes, ..Element::default() }
 }
 
 fn unescape(text: &str) -> String {
@@ -110,9 +88,7 @@ fn unescape(text: &str) -> String {
             "quot" => '"',
             "apos" => '\'',
             other => {
-                let code = other
-                    .strip_prefix("#x")
-                    .map(|hex| u32::from_str_radix(hex, 16));
+                let code = other.strip_prefix("#x").map(|hex| u32::from_str_radix(hex, 16));
                 let code = code.unwrap_or_else(|| other.trim_start_matches('#').parse());
                 char::from_u32(code.expect("a number")).expect("a character")
             }

@@ -54,10 +54,7 @@ pub(super) struct ClusterArguments {
 
 impl From<ClusterArguments> for ConnectOptions {
     fn from(arguments: ClusterArguments) -> Self {
-        Self {
-            kubeconfig: arguments.kubeconfig,
-            context: arguments.context,
-        }
+        Self { kubeconfig: arguments.kubeconfig, context: arguments.context }
     }
 }
 
@@ -154,9 +151,7 @@ pub(super) struct ReportArguments {
 
 /// clap shows only an error's first line, so the hint goes into it.
 fn told(error: &Error) -> String {
-    error
-        .hint()
-        .map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
+    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
@@ -215,26 +210,10 @@ mod tests {
 
     #[test]
     fn image_references_are_told_from_other_texts() {
-        for good in [
-            "localhost/workspace:1",
-            "busybox",
-            "host:5000/a/b@sha256:abc",
-            "a/b:V1_",
-        ] {
+        for good in ["localhost/workspace:1", "busybox", "host:5000/a/b@sha256:abc", "a/b:V1_"] {
             assert_eq!(image(good).as_deref(), Ok(good));
         }
-        for bad in [
-            "",
-            " ",
-            "a b",
-            "localhost/Workspace:1",
-            "a/:1",
-            "/a",
-            "a/",
-            "a:",
-            "é",
-            "-a",
-        ] {
+        for bad in ["", " ", "a b", "localhost/Workspace:1", "a/:1", "/a", "a/", "a:", "é", "-a"] {
             assert!(image(bad).is_err(), "{bad}");
         }
     }

@@ -44,11 +44,7 @@ pub(super) fn execute(arguments: &ListArguments) -> Result<u8> {
 }
 
 fn text(cases: &[Case]) -> String {
-    let width = cases
-        .iter()
-        .map(|case| case.path().len())
-        .max()
-        .unwrap_or_default();
+    let width = cases.iter().map(|case| case.path().len()).max().unwrap_or_default();
     let mut text = String::new();
     for case in cases {
         // Writing to a string can't fail.

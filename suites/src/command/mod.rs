@@ -73,9 +73,9 @@ fn block_on(work: impl Future<Output = Result<u8>>) -> Result<u8> {
 fn print(data: &[u8]) -> Result<u8> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(data).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::infrastructure(
-            format!("failed to write to standard output: {error}"),
-        )),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::infrastructure(format!("failed to write to standard output: {error}")))
+        }
         _ => Ok(0),
     }
 }
@@ -99,9 +99,7 @@ fn color() -> bool {
 
 /// Tells an error and what to do about it. A standard error that is closed leaves the exit code.
 fn tell(error: &Error) {
-    let hint = error
-        .hint()
-        .map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+    let hint = error.hint().map_or_else(String::new, |hint| format!("hint: {hint}\n"));
     let _ = io::stderr().write_all(format!("error: {error}\n{hint}").as_bytes());
 }
 
@@ -118,19 +116,11 @@ fn explain(error: &clap::Error) -> ExitCode {
         }
         _ => {
             // clap puts the error into the first paragraph, and tips and usage into others.
-            let first: Vec<_> = text
-                .lines()
-                .take_while(|line| !line.trim().is_empty())
-                .map(str::trim)
-                .collect();
+            let first: Vec<_> =
+                text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
             let message = first.join(" ");
-            let message = message
-                .strip_prefix("error: ")
-                .unwrap_or(&message)
-                .to_owned();
-            let tip = text
-                .lines()
-                .find_map(|line| line.trim().strip_prefix("tip: "));
+            let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+            let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
             let hint = tip
                 .unwrap_or("`nestcheck --help` and `nestcheck COMMAND --help` show what there is");
             tell(&Error::usage(message).with_hint(hint));

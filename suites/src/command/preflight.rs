@@ -50,32 +50,19 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     let supported = decided.iter().all(|decided| decided.met);
     let text = match arguments.output {
         OutputFormat::Text => text(&facts, &decided, supported),
-        OutputFormat::Json => json(&Preflight {
-            schema: 1,
-            supported,
-            requirements: decided,
-            facts: &facts,
-        })?,
+        OutputFormat::Json => {
+            json(&Preflight { schema: 1, supported, requirements: decided, facts: &facts })?
+        }
     };
     print(text.as_bytes())?;
-    Ok(if supported {
-        Outcome::Conformant
-    } else {
-        Outcome::Partial
-    }
-    .exit_code())
+    Ok(if supported { Outcome::Conformant } else { Outcome::Partial }.exit_code())
 }
 
 fn decide(facts: &Facts) -> Vec<Decided> {
     REQUIREMENTS
         .iter()
         .map(|(name, requirement)| match requirement.decide(facts) {
-            Decision::Met => Decided {
-                requirement: name,
-                met: true,
-                reason: None,
-                remedy: None,
-            },
+            Decision::Met => Decided { requirement: name, met: true, reason: None, remedy: None },
             Decision::Unmet { reason, remedy } => Decided {
                 requirement: name,
                 met: false,

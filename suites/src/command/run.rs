@@ -27,11 +27,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let cases = cases();
     let filters = Filters::parse(&arguments.selection.filters, &cases)?;
     let SelectionArguments { profile, shard, .. } = arguments.selection;
-    let selection = Selection {
-        profile,
-        filters,
-        shard,
-    };
+    let selection = Selection { profile, filters, shard };
     let signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut folder = ReportFolder::create(&arguments.report_dir)?;
@@ -42,10 +38,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         runs_blocked: arguments.no_preflight,
     };
     let session = Session::prepare(cluster, &cases, selection, options).await?;
-    let style = Style {
-        color: color(),
-        progress: io::stderr().is_terminal(),
-    };
+    let style = Style { color: color(), progress: io::stderr().is_terminal() };
     let mut terminal = Terminal::new(io::stderr(), style);
     let observe = |event: &Event| {
         folder.append(event);
@@ -66,10 +59,7 @@ fn signals() -> Result<impl Stream<Item = u8> + Unpin> {
             .map_err(|error| Error::infrastructure(format!("failed to hear signals: {error}")))?;
         Ok(each(signal, number).boxed())
     };
-    Ok(stream::select_all([
-        hear(SignalKind::interrupt(), 2)?,
-        hear(SignalKind::terminate(), 15)?,
-    ]))
+    Ok(stream::select_all([hear(SignalKind::interrupt(), 2)?, hear(SignalKind::terminate(), 15)?]))
 }
 
 fn each(signal: Signal, number: u8) -> impl Stream<Item = u8> {

@@ -51,16 +51,8 @@ impl Project<'_> {
         let file = format!("{}/compose.yaml", fixtures::context("compose/two-services"));
         let image = format!("NESTCHECK_IMAGE={}", self.image);
         let port = format!("NESTCHECK_PORT={}", self.port);
-        let fixed = [
-            "env",
-            &image,
-            &port,
-            "podman-compose",
-            "--project-name",
-            self.name,
-            "--file",
-            &file,
-        ];
+        let fixed =
+            ["env", &image, &port, "podman-compose", "--project-name", self.name, "--file", &file];
         let command = Command::new(fixed.iter().chain(arguments).copied());
         self.workspace.output(&command).await
     }
@@ -81,9 +73,7 @@ impl Project<'_> {
 
 async fn is_there(cx: Context) -> CaseResult {
     let workspace = cx.pod(&WORKSPACE).await?;
-    let version = workspace
-        .output(&Command::new(["podman-compose", "version"]))
-        .await?;
+    let version = workspace.output(&Command::new(["podman-compose", "version"])).await?;
     cx.check(
         "podman-compose version",
         "its own version and podman's",
@@ -95,12 +85,7 @@ async fn is_there(cx: Context) -> CaseResult {
 async fn connects_two_services(cx: Context) -> CaseResult {
     let workspace = cx.pod(&WORKSPACE).await?;
     let image = scratch_image(&workspace).await?;
-    let project = Project {
-        workspace: &workspace,
-        name: "cmp-02",
-        image,
-        port: "18080",
-    };
+    let project = Project { workspace: &workspace, name: "cmp-02", image, port: "18080" };
     project.compose(&["up", "--detach"]).await?;
 
     let published = ["get", "http://127.0.0.1:18080/"];
@@ -110,12 +95,8 @@ async fn connects_two_services(cx: Context) -> CaseResult {
     let answer = workspace.output(&probe_command(&published)).await?;
     cx.check_equal("environment of the service", "hello from compose", &answer)?;
 
-    project
-        .probe_in("web", &["put", "http://database:8080/", "record 1"])
-        .await?;
-    let answer = project
-        .probe_in("web", &["get", "http://database:8080/"])
-        .await?;
+    project.probe_in("web", &["put", "http://database:8080/", "record 1"]).await?;
+    let answer = project.probe_in("web", &["get", "http://database:8080/"]).await?;
     cx.check_equal("answer by service name", "record 1", &answer)?;
 
     let container = project.container("database");
@@ -132,29 +113,15 @@ async fn connects_two_services(cx: Context) -> CaseResult {
         format!("{before}, {after}"),
         before != after,
     )?;
-    let answer = project
-        .probe_in("web", &["get", "http://database:8080/"])
-        .await?;
-    cx.check_equal(
-        "record in the named volume after a restart",
-        "record 1",
-        &answer,
-    )?;
-    project
-        .compose(&["down", "--volumes", "--timeout", "1"])
-        .await
-        .map(drop)
+    let answer = project.probe_in("web", &["get", "http://database:8080/"]).await?;
+    cx.check_equal("record in the named volume after a restart", "record 1", &answer)?;
+    project.compose(&["down", "--volumes", "--timeout", "1"]).await.map(drop)
 }
 
 async fn removes_what_it_made(cx: Context) -> CaseResult {
     let workspace = cx.pod(&WORKSPACE).await?;
     let image = scratch_image(&workspace).await?;
-    let project = Project {
-        workspace: &workspace,
-        name: "cmp-03",
-        image,
-        port: "18081",
-    };
+    let project = Project { workspace: &workspace, name: "cmp-03", image, port: "18081" };
     project.compose(&["up", "--detach"]).await?;
     let listed = project.compose(&["ps"]).await?;
     let (web, database) = (project.container("web"), project.container("database"));
@@ -162,15 +129,8 @@ async fn removes_what_it_made(cx: Context) -> CaseResult {
         listed.contains(&web) && listed.contains(&database)
     })?;
     let logs = project.compose(&["logs", "database"]).await?;
-    cx.check(
-        "logs of a service",
-        "what it printed",
-        &logs,
-        logs.contains("listening on"),
-    )?;
-    let entered = project
-        .compose(&["exec", "-T", "web", "/probe", "print", "inside"])
-        .await?;
+    cx.check("logs of a service", "what it printed", &logs, logs.contains("listening on"))?;
+    let entered = project.compose(&["exec", "-T", "web", "/probe", "print", "inside"]).await?;
     cx.check_equal("answer to an exec inside", "inside", &entered)?;
 
     let before = leftovers(&workspace, project.name).await?;
@@ -180,14 +140,8 @@ async fn removes_what_it_made(cx: Context) -> CaseResult {
         &before,
         before.lines().count() >= 4,
     )?;
-    project
-        .compose(&["down", "--volumes", "--timeout", "1"])
-        .await?;
-    cx.check_equal(
-        "objects after `down`",
-        "",
-        &leftovers(&workspace, project.name).await?,
-    )
+    project.compose(&["down", "--volumes", "--timeout", "1"]).await?;
+    cx.check_equal("objects after `down`", "", &leftovers(&workspace, project.name).await?)
 }
 
 /// The names of all containers, networks and volumes of a project, one a line.
@@ -198,5 +152,5 @@ async fn leftovers(workspace: &PodHandle, project: &str) -> Result<String, Failu
         podman network ls --filter label=$label --format '{{.Name}}'
         podman volume ls --filter label=$label --format '{{.Name}}'
     ";
-    workspace.output(&Command::shell(script, [project])).await
+    workspace.output(&Command::shell("list what the project has", script, [project])).await
 }

@@ -48,12 +48,7 @@ async fn keeps_unmasked_proc_mount(cx: Context) -> CaseResult {
         .and_then(|container| container.security_context)
         .and_then(|context| context.proc_mount)
         .unwrap_or_else(|| "absent".to_owned());
-    cx.check(
-        "procMount as it would be stored",
-        "Unmasked",
-        &proc_mount,
-        proc_mount == "Unmasked",
-    )
+    cx.check("procMount as it would be stored", "Unmasked", &proc_mount, proc_mount == "Unmasked")
 }
 
 async fn dry_run_workspace(cx: &Context) -> Result<Pod, Failure> {

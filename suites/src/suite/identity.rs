@@ -78,22 +78,16 @@ async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
     for (name, map) in [("user ids", &facts.uid_map), ("group ids", &facts.gid_map)] {
         let holds = map.known().is_some_and(|map| is_pod_map(map));
         let observed = show_reading(map, |map| show_map(map));
-        cx.check(
-            name,
-            "0 H 65536 with H a multiple of 65536 above 0",
-            observed,
-            holds,
-        )?;
+        cx.check(name, "0 H 65536 with H a multiple of 65536 above 0", observed, holds)?;
     }
     Ok(())
 }
 
 async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
     let (workspace, neighbour) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&NEIGHBOUR))?;
-    ensure(
-        workspace.node() == neighbour.node() && workspace.node().is_some(),
-        || "the two pods are not on one node, so their ranges can't be compared".to_owned(),
-    )?;
+    ensure(workspace.node() == neighbour.node() && workspace.node().is_some(), || {
+        "the two pods are not on one node, so their ranges can't be compared".to_owned()
+    })?;
     let mine = known(&workspace.facts().uid_map)?;
     let theirs = known(&neighbour.facts().uid_map)?;
     cx.check(
@@ -125,21 +119,13 @@ async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
     let gids = format!("real {}, effective {}", facts.real_gid, facts.effective_gid);
     cx.check_equal("group id", "real 1000, effective 1000", &gids)?;
     let groups = known(&facts.groups)?;
-    cx.check(
-        "groups",
-        "1000 among them",
-        format!("{groups:?}"),
-        groups.contains(&1000),
-    )
+    cx.check("groups", "1000 among them", format!("{groups:?}"), groups.contains(&1000))
 }
 
 async fn has_subordinate_ids_inside_the_pod_range(cx: Context) -> CaseResult {
     let facts = cx.pod(&WORKSPACE).await?.facts().clone();
     let user = known(&facts.user_name)?.clone().ok_or_else(|| {
-        Failure::product(format!(
-            "/etc/passwd has no name for user {}",
-            facts.effective_uid
-        ))
+        Failure::product(format!("/etc/passwd has no name for user {}", facts.effective_uid))
     })?;
     for (file, ranges, map) in [
         ("/etc/subuid", &facts.subordinate_uids, &facts.uid_map),
@@ -196,10 +182,7 @@ fn describe_helper(helper: &HelperBinary) -> String {
             format!("{}={effective}", file.permitted.names().join(","))
         }
     });
-    format!(
-        "{} mode {} owner {}, {capabilities}",
-        helper.path, helper.mode, helper.owner_uid
-    )
+    format!("{} mode {} owner {}, {capabilities}", helper.path, helper.mode, helper.owner_uid)
 }
 
 async fn maps_inner_ids_as_the_subordinate_ranges_say(cx: Context) -> CaseResult {
@@ -209,18 +192,8 @@ async fn maps_inner_ids_as_the_subordinate_ranges_say(cx: Context) -> CaseResult
     let inner: probe::Facts = parse_probe(&workspace.run(&inner).await?.exits(0)?)?;
     let user = known(&facts.user_name)?.clone().unwrap_or_default();
     for (name, ranges, own, observed) in [
-        (
-            "inner uid_map",
-            &facts.subordinate_uids,
-            facts.effective_uid,
-            &inner.uid_map,
-        ),
-        (
-            "inner gid_map",
-            &facts.subordinate_gids,
-            facts.effective_gid,
-            &inner.gid_map,
-        ),
+        ("inner uid_map", &facts.subordinate_uids, facts.effective_uid, &inner.uid_map),
+        ("inner gid_map", &facts.subordinate_gids, facts.effective_gid, &inner.gid_map),
     ] {
         let expected = inner_map(known(ranges)?, &user, own);
         let observed = show_reading(observed, |map| show_map(map));

@@ -89,12 +89,10 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
     let facts = cx.pod(&WORKSPACE).await?.facts().clone();
     for (path, major, minor) in DEVICES {
         let device = facts.device(path);
-        let is_right = device
-            .and_then(|device| device.state.known())
-            .is_some_and(|state| {
-                matches!(state, DeviceState::Present { character: true, major: a, minor: b, .. }
+        let is_right = device.and_then(|device| device.state.known()).is_some_and(|state| {
+            matches!(state, DeviceState::Present { character: true, major: a, minor: b, .. }
                 if (*a, *b) == (major, minor))
-            });
+        });
         let opens = device.is_some_and(|device| device.open_read_write == OpenOutcome::Opened);
         let observed = device.map_or("not looked at".to_owned(), describe_device);
         let expected = format!("character device {major}:{minor}, opened for reading and writing");
@@ -106,18 +104,8 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
 fn describe_device(device: &DeviceFacts) -> String {
     let state = show_reading(&device.state, |state| match state {
         DeviceState::Absent => "absent".to_owned(),
-        DeviceState::Present {
-            character,
-            major,
-            minor,
-            mode,
-            owner_uid,
-        } => {
-            let kind = if *character {
-                "character device"
-            } else {
-                "no character device"
-            };
+        DeviceState::Present { character, major, minor, mode, owner_uid } => {
+            let kind = if *character { "character device" } else { "no character device" };
             format!("{kind} {major}:{minor} mode {mode} owner {owner_uid}")
         }
     });
@@ -132,17 +120,9 @@ async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
     let sets = *known(&facts.capabilities)?;
     let declared = CapabilitySet::of(&[Capability::Setuid, Capability::Setgid]);
     let names = |set: CapabilitySet| {
-        if set.is_empty() {
-            "none".to_owned()
-        } else {
-            set.names().join(",")
-        }
+        if set.is_empty() { "none".to_owned() } else { set.names().join(",") }
     };
-    cx.check_equal(
-        "bounding capabilities",
-        &names(declared),
-        &names(sets.bounding),
-    )?;
+    cx.check_equal("bounding capabilities", &names(declared), &names(sets.bounding))?;
     cx.check_equal("effective capabilities", "none", &names(sets.effective))?;
     cx.check(
         "no_new_privs",
@@ -156,21 +136,11 @@ async fn mounts_fresh_proc_in_inner_namespaces(cx: Context) -> CaseResult {
     let (workspace, control) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&MASKED_PROC))?;
     let answer: FreshProc = workspace.probe(&["mount-proc"]).await?;
     let mounted = matches!(answer.outcome, FreshProcOutcome::Allowed { process_id: 1 });
-    cx.check(
-        "fresh /proc",
-        "mounted, shows process 1",
-        describe(&answer.outcome),
-        mounted,
-    )?;
+    cx.check("fresh /proc", "mounted, shows process 1", describe(&answer.outcome), mounted)?;
     // Refused where /proc is masked: only so the pass above is the work of `procMount`.
     let answer: FreshProc = control.probe(&["mount-proc"]).await?;
     let refused = matches!(answer.outcome, FreshProcOutcome::Refused { .. });
-    cx.check(
-        "fresh /proc in the control",
-        "refused",
-        describe(&answer.outcome),
-        refused,
-    )
+    cx.check("fresh /proc in the control", "refused", describe(&answer.outcome), refused)
 }
 
 fn describe(outcome: &FreshProcOutcome) -> String {

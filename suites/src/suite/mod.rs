@@ -18,11 +18,8 @@ const EVERYWHERE: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift, Flavou
 const NESTED: &[Requirement] = &[Requirement::UserNamespaces, Requirement::UnmaskedProc];
 
 /// What a nested pod with /dev/fuse and /dev/net/tun needs.
-const WITH_DEVICES: &[Requirement] = &[
-    Requirement::UserNamespaces,
-    Requirement::UnmaskedProc,
-    Requirement::Devices,
-];
+const WITH_DEVICES: &[Requirement] =
+    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::Devices];
 
 /// Declares a core case; its name is the name of its function.
 macro_rules! core_case {

@@ -67,9 +67,7 @@ pub(crate) const CASES: &[Case] = &[
 
 async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
     let workspace = cx.pod(&WORKSPACE).await?;
-    let info = workspace
-        .output(&podman(&["info", "--format=json"]))
-        .await?;
+    let info = workspace.output(&podman(&["info", "--format=json"])).await?;
     let info: serde_json::Value = serde_json::from_str(&info)
         .map_err(|error| Failure::product(format!("`podman info` is not JSON: {error}")))?;
     let value = |pointer: &str| match info.pointer(pointer) {
@@ -78,17 +76,9 @@ async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
         None => "absent".to_owned(),
     };
     cx.check_equal("rootless", "true", &value("/host/security/rootless"))?;
-    cx.check_equal(
-        "storage driver",
-        "overlay",
-        &value("/store/graphDriverName"),
-    )?;
+    cx.check_equal("storage driver", "overlay", &value("/store/graphDriverName"))?;
     cx.check_equal("OCI runtime", "crun", &value("/host/ociRuntime/name"))?;
-    cx.check_equal(
-        "network backend",
-        "netavark",
-        &value("/host/networkBackend"),
-    )?;
+    cx.check_equal("network backend", "netavark", &value("/host/networkBackend"))?;
     cx.check_equal("cgroup manager", "cgroupfs", &value("/host/cgroupManager"))
 }
 
@@ -110,10 +100,15 @@ const OWNERS: &str = "1234:4321 /srv/greeting\n60000:60001 /srv/open/by-root\n12
 async fn builds_in_layers_as_several_users(cx: Context) -> CaseResult {
     let workspace = cx.pod(&WORKSPACE).await?;
     shell_image(&workspace).await?;
-    for isolation in ["rootless", "chroot"] {
+    // A build in isolation chroot has the network of its caller, and takes no other.
+    for (isolation, network) in [("oci", "none"), ("chroot", "host")] {
         let tag = format!("pod-06-{isolation}");
         // Without the cache: the second build would otherwise take the layers of the first.
-        let options = [format!("--isolation={isolation}"), "--no-cache".to_owned()];
+        let options = [
+            format!("--isolation={isolation}"),
+            format!("--network={network}"),
+            "--no-cache".into(),
+        ];
         let options: Vec<_> = options.iter().map(String::as_str).collect();
         let image = build_with(&workspace, "layers", &tag, &options).await?;
         let stat = podman_run(
@@ -128,11 +123,7 @@ async fn builds_in_layers_as_several_users(cx: Context) -> CaseResult {
         );
         let observed = workspace.output(&stat).await?;
         let expected = format!("{OWNERS}\nhello from a layer\n0");
-        cx.check_equal(
-            &format!("owners with isolation {isolation}"),
-            &expected,
-            &observed,
-        )?;
+        cx.check_equal(&format!("owners with isolation {isolation}"), &expected, &observed)?;
     }
     Ok(())
 }
@@ -141,23 +132,14 @@ async fn gives_root_inside(cx: Context) -> CaseResult {
     let workspace = cx.pod(&WORKSPACE).await?;
     let image = shell_image(&workspace).await?;
     let script = "touch /srv/mine && chown 1234:4321 /srv/mine && stat -c %u:%g /srv/mine && id -u";
-    let observed = workspace
-        .output(&podman_run(&[], &image, &["sh", "-c", script]))
-        .await?;
-    cx.check_equal(
-        "owner of a file given away, and user",
-        "1234:4321\n0",
-        &observed,
-    )?;
+    let observed = workspace.output(&podman_run(&[], &image, &["sh", "-c", script])).await?;
+    cx.check_equal("owner of a file given away, and user", "1234:4321\n0", &observed)?;
 
     let facts = workspace.facts();
     let user = known(&facts.user_name)?.clone().unwrap_or_default();
     let expected = inner_map(known(&facts.subordinate_uids)?, &user, facts.effective_uid);
     let image = scratch_image(&workspace).await?;
-    let inner = workspace
-        .run(&podman_run(&[], &image, &["/probe", "facts"]))
-        .await?
-        .exits(0)?;
+    let inner = workspace.run(&podman_run(&[], &image, &["/probe", "facts"])).await?.exits(0)?;
     let inner: probe::Facts = parse_probe(&inner)?;
     let observed = show_reading(&inner.uid_map, |map| show_map(map));
     cx.check_equal("map of the container", &show_map(&expected), &observed)
@@ -166,11 +148,9 @@ async fn gives_root_inside(cx: Context) -> CaseResult {
 async fn runs_as_another_user(cx: Context) -> CaseResult {
     let workspace = cx.pod(&WORKSPACE).await?;
     let image = scratch_image(&workspace).await?;
-    for (option, expected) in [
-        ("--user=1000:2000", "1000:2000"),
-        ("--userns=keep-id", "1000:1000"),
-        ("--user=0", "0:0"),
-    ] {
+    for (option, expected) in
+        [("--user=1000:2000", "1000:2000"), ("--userns=keep-id", "1000:1000"), ("--user=0", "0:0")]
+    {
         let run = podman_run(&[option], &image, &["/probe", "id"]);
         let identity: ProcessIdentity = parse_probe(&workspace.run(&run).await?.exits(0)?)?;
         let observed = format!("{}:{}", identity.uid, identity.gid);
@@ -203,44 +183,21 @@ async fn runs_container_through_its_life(cx: Context) -> CaseResult {
     let logs = workspace.output(&podman(&["logs", name])).await?;
     cx.check_equal("logs", "listening on 0.0.0.0:8080", &logs)?;
     let entered = podman(&["exec", name, "/probe", "get", "http://127.0.0.1:8080/"]);
-    cx.check_equal(
-        "answer to an exec inside",
-        "x",
-        &workspace.output(&entered).await?,
-    )?;
-    workspace
-        .output(&podman(&["stop", "--time=5", name]))
-        .await?;
+    cx.check_equal("answer to an exec inside", "x", &workspace.output(&entered).await?)?;
+    workspace.output(&podman(&["stop", "--time=5", name])).await?;
     let stopped = state("{{.State.Status}} {{.State.ExitCode}}").await?;
     cx.check_equal("state after stop", "exited 0", &stopped)?;
     workspace.output(&podman(&["start", name])).await?;
-    cx.check_equal(
-        "state after start",
-        "running",
-        &state("{{.State.Status}}").await?,
-    )?;
-    workspace
-        .output(&podman(&["kill", "--signal=KILL", name]))
-        .await?;
+    cx.check_equal("state after start", "running", &state("{{.State.Status}}").await?)?;
+    workspace.output(&podman(&["kill", "--signal=KILL", name])).await?;
     workspace.output(&podman(&["wait", name])).await?;
     let killed = state("{{.State.Status}} {{.State.ExitCode}}").await?;
     cx.check_equal("state after kill", "exited 137", &killed)?;
     workspace.output(&podman(&["rm", name])).await?;
-    let rest = workspace
-        .run(&podman(&["container", "exists", name]))
-        .await?
-        .exit_code;
-    cx.check_equal(
-        "exit code of `container exists` after rm",
-        "1",
-        &rest.to_string(),
-    )
+    let rest = workspace.run(&podman(&["container", "exists", name])).await?.exit_code;
+    cx.check_equal("exit code of `container exists` after rm", "1", &rest.to_string())
 }
 
 async fn inspect(workspace: &PodHandle, name: &str, format: &str) -> Result<String, Failure> {
-    workspace
-        .output(&Command::new([
-            "podman", "inspect", "--format", format, name,
-        ]))
-        .await
+    workspace.output(&Command::new(["podman", "inspect", "--format", format, name])).await
 }

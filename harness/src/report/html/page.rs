@@ -69,11 +69,7 @@ mod tests {
     #[test]
     fn text_never_becomes_markup() {
         let mut page = Page::default();
-        page.raw("<p title=\"")
-            .text("\"><script>")
-            .raw("\">")
-            .prose("a `<b>` & 'c'")
-            .raw("</p>");
+        page.raw("<p title=\"").text("\"><script>").raw("\">").prose("a `<b>` & 'c'").raw("</p>");
         assert_eq!(
             page.finish(),
             "<p title=\"&quot;&gt;&lt;script&gt;\">a <code>&lt;b&gt;</code> &amp; &#39;c&#39;</p>"

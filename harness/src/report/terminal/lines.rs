@@ -126,17 +126,10 @@ impl Paint {
         };
         let (id, name) = (line(&case.id, NAME_LIMIT), line(&case.name, NAME_LIMIT));
         // A case that the log cuts off has no name but its id.
-        let name = if name == id {
-            String::new()
-        } else {
-            format!(" {}", self.faint.apply_to(name))
-        };
+        let name =
+            if name == id { String::new() } else { format!(" {}", self.faint.apply_to(name)) };
         let id = self.strong.apply_to(id);
-        format!(
-            "{} {} {id}{name}\n",
-            head(style, word),
-            clock(case.duration_ms)
-        )
+        format!("{} {} {id}{name}\n", head(style, word), clock(case.duration_ms))
     }
 
     /// What the run came to: what a reader must look at, what was blocked, the numbers.
@@ -156,12 +149,7 @@ impl Paint {
         let style = self.outcome_style(report.outcome);
         let headline = headline(report);
         let (word, rest) = headline.split_at(headline.find(':').unwrap_or(headline.len()));
-        let _ = writeln!(
-            text,
-            "{} {}{rest}",
-            head(&style, "Outcome"),
-            style.apply_to(word)
-        );
+        let _ = writeln!(text, "{} {}{rest}", head(&style, "Outcome"), style.apply_to(word));
         for reason in reasons(report) {
             text.push_str(&below(&reason));
         }
@@ -246,9 +234,5 @@ fn clock(duration_ms: u64) -> String {
 
 /// A text below a line, in line with its name.
 fn below(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        indented(text, INDENT) + "\n"
-    }
+    if text.is_empty() { String::new() } else { indented(text, INDENT) + "\n" }
 }

@@ -26,22 +26,15 @@ impl Progress {
     pub(super) fn new() -> Self {
         let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let total = lines.add(ProgressBar::new(0));
-        total.set_style(style(
-            "{prefix:>12} [{elapsed_precise}] {bar:24} {pos}/{len} {msg}",
-        ));
+        total.set_style(style("{prefix:>12} [{elapsed_precise}] {bar:24} {pos}/{len} {msg}"));
         total.set_prefix("Running");
-        Self {
-            lines,
-            total,
-            running: BTreeMap::new(),
-        }
+        Self { lines, total, running: BTreeMap::new() }
     }
 
     pub(super) fn event(&mut self, event: &EventKind) {
         match event {
             EventKind::RunStarted(run) => {
-                self.total
-                    .set_length(u64::try_from(run.cases).unwrap_or(u64::MAX));
+                self.total.set_length(u64::try_from(run.cases).unwrap_or(u64::MAX));
                 self.total.enable_steady_tick(TICK);
             }
             EventKind::CaseStarted { id } => self.start(id),
