@@ -27,7 +27,7 @@ pub(super) fn troubles(page: &mut Page, report: &Report) {
 fn trouble(page: &mut Page, report: &CaseReport) {
     let case = &report.case;
     page.raw("<article class=\"").raw(class(&case.verdict)).raw("\" id=\"case-").text(&case.id);
-    page.raw("\">\n<h3><span class=\"id\">").text(&case.id).raw("</span> ").text(&case.title);
+    page.raw("\">\n<h3><span class=\"id\">").text(&case.id).raw("</span> ").prose(&case.title);
     page.raw("</h3>\n<p class=\"meta\">");
     verdict(page, &case.verdict);
     page.raw(" <code>").text(&case.name).raw("</code> <span>").raw(level_name(case.level));
@@ -96,12 +96,12 @@ fn row(page: &mut Page, report: &CaseReport) {
     let case = &report.case;
     page.raw("<tr><td class=\"id\">").text(&case.id).raw("</td><td class=\"title\">");
     if report.truth_checks.is_empty() {
-        page.text(&case.title);
+        page.prose(&case.title);
         if case.verdict == Verdict::Pass {
             page.raw(" <small>no truth check is in the log</small>");
         }
     } else {
-        page.raw("<details><summary>").text(&case.title).raw(" <small>");
+        page.raw("<details><summary>").prose(&case.title).raw(" <small>");
         page.text(&counted(report.truth_checks.len(), "truth check")).raw("</small></summary>\n");
         truth_checks(page, &report.truth_checks);
         page.raw("</details>");

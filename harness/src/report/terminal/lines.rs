@@ -6,7 +6,7 @@ use console::Style;
 
 use crate::event::{CaseFinished, EventKind, RunStarted, StepFinished};
 use crate::outcome::{Outcome, Verdict};
-use crate::report::details::{details, indented, message};
+use crate::report::details::{brief, indented, message};
 use crate::report::model::{CaseReport, Report};
 use crate::report::sentence::{blocked_groups, headline, reasons, signal_name};
 use crate::report::text::{
@@ -158,12 +158,10 @@ impl Paint {
 
     fn trouble(&self, case: &CaseReport) -> String {
         let mut text = self.case_line(&case.case);
-        for line in below(&details(case)).lines() {
+        for line in below(&brief(case)).lines() {
             let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
             let painted = if let Some(hint) = rest.strip_prefix("hint:") {
                 format!("{}{hint}", self.hint.apply_to("hint:"))
-            } else if let Some(check) = rest.strip_prefix("NOT ") {
-                format!("{} {check}", self.bad.apply_to("NOT"))
             } else {
                 rest.to_owned()
             };

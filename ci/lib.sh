@@ -1,0 +1,37 @@
+# What the scripts of this folder have in common. Sourced, never run.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Says what happens now, on standard error, with the seconds since the script began.
+say() {
+    printf '[%4ds] %s\n' "$SECONDS" "$*" >&2
+}
+
+# Ends with an error and what to do about it.
+fail() {
+    printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
+    exit 4
+}
+
+# Installs the Debian packages that building and running a local cluster needs, where one is
+# missing.
+install_packages() {
+    local missing=() package
+    for package in mmdebstrap debian-archive-keyring gpgv ca-certificates iproute2 util-linux gcc libc6-dev; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing ${missing[*]}"
+    apt-get update --quiet=2 >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
+        "${missing[@]}" >&2
+}
+
+# Stops with a clear message where a tool is missing that no Debian package here brings.
+need_toolchains() {
+    [ "$(id -u)" = 0 ] || fail 'not root' 'namespaces, mounts and cgroups need root: run it with `sudo`'
+    command -v cargo >/dev/null || fail 'no `cargo` in `PATH`' 'install Rust with rustup'
+    command -v go >/dev/null || fail 'no `go` in `PATH`' 'install Go 1.26 or newer'
+}
