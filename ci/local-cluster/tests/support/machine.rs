@@ -44,6 +44,8 @@ impl Machine {
 /// What belonged to a cluster at some moment.
 #[derive(Debug)]
 pub struct Owned {
+    /// The moment, in clock ticks since boot.
+    moment: u64,
     processes: BTreeSet<i64>,
     namespaces: BTreeSet<PathBuf>,
     interface: Option<String>,
@@ -61,7 +63,13 @@ impl Owned {
             .filter(|namespace| !host.contains(namespace))
             .collect();
         let text = |key: &str| state[key].as_str().map(str::to_owned);
-        Self { processes, namespaces, interface: text("interface"), cgroup: text("cgroup") }
+        Self {
+            moment: ticks_since_boot(),
+            processes,
+            namespaces,
+            interface: text("interface"),
+            cgroup: text("cgroup"),
+        }
     }
 
     /// The processes.
@@ -103,15 +111,36 @@ impl Owned {
         left
     }
 
-    /// Namespaces that any process of the machine is in. A process id can be
-    /// another's by now, a namespace's number can't while it is in use.
+    /// Namespaces that a process of that time is still in. Later processes don't
+    /// count: the kernel gives the number of a namespace that has ended to the
+    /// next one, which may be another cluster's. None of this cluster is missed,
+    /// because a node lives no longer than its init, which is of that time.
     fn namespaces_left(&self) -> Vec<PathBuf> {
         all_processes()
             .into_iter()
+            .filter(|&pid| start_time(pid).is_some_and(|started| started <= self.moment))
             .flat_map(namespaces_of)
             .filter(|namespace| self.namespaces.contains(namespace))
             .collect()
     }
+}
+
+/// Field 22 of `/proc/PID/stat`, in clock ticks since boot; none for a process
+/// that has ended and waits for the machine's init to notice (state `Z`).
+fn start_time(pid: i64) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if fields.next()? == "Z" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// `/proc/uptime` has seconds with two digits, and Linux 100 ticks a second.
+fn ticks_since_boot() -> u64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let seconds = uptime.split_whitespace().next().unwrap();
+    seconds.replace('.', "").parse().unwrap()
 }
 
 /// The host's id of a program in the node, by the name it was started by.
