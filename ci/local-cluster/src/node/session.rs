@@ -21,6 +21,9 @@ const LOG_LINES: usize = 12;
 /// How long the node's own set-up may take.
 const SET_UP: Duration = Duration::from_secs(20);
 
+/// How long the end of a component may be heard after what it has caused.
+const CAUSE: Duration = Duration::from_millis(500);
+
 /// What a session hears.
 #[derive(Debug)]
 pub enum Message {
@@ -177,7 +180,10 @@ impl Session {
         let mut future = std::pin::pin!(future);
         loop {
             tokio::select! {
-                done = &mut future => return done,
+                done = &mut future => return match done {
+                    Err(error) => Err(self.cause_of(error).await),
+                    done => done,
+                },
                 message = self.next(deadline, what, limit) => {
                     let message = message?;
                     self.note(message)?;
@@ -195,6 +201,18 @@ impl Session {
             self.note_event(event);
         }
         message
+    }
+
+    /// What is behind a failure: if a component has ended, its clients notice at
+    /// the same moment as the node's init, so its end may be heard a bit later.
+    async fn cause_of(&mut self, error: Error) -> Error {
+        let deadline = Instant::now() + CAUSE;
+        while let Ok(Some(message)) = timeout_at(deadline, self.messages.recv()).await {
+            if let Err(cause) = self.note(message) {
+                return cause;
+            }
+        }
+        error
     }
 
     async fn outcome(&mut self, name: &str, limit: Duration) -> Result<Outcome, Error> {
