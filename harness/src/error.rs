@@ -49,7 +49,10 @@ impl Error {
     }
 
     fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
-        Self { kind, message: one_line(&message.to_string()), hint: None }
+        let message = one_line(&message.to_string());
+        // Some libraries end their texts with a period, which reads badly before a hint.
+        let message = message.strip_suffix('.').unwrap_or(&message).to_owned();
+        Self { kind, message, hint: None }
     }
 
     /// Adds what the reader can do.
@@ -112,6 +115,11 @@ mod tests {
         assert_eq!(error.to_string(), "first second");
         assert_eq!(error.hint(), Some("try `x`"));
         assert_eq!(error.kind().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_period_at_the_end_is_left_out() {
+        assert_eq!(Error::usage("offset 0.").to_string(), "offset 0");
     }
 
     #[test]

@@ -150,6 +150,12 @@ pub struct CaseFinished {
     pub duration_ms: u64,
 }
 
+/// What every format of an event has.
+#[derive(Deserialize)]
+struct Format {
+    schema: u32,
+}
+
 /// Why a log can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("line {line} of the event log: {problem}")]
@@ -170,14 +176,15 @@ pub fn read_log(text: &str) -> Result<Vec<Event>, LogError> {
     let mut events = Vec::new();
     for (index, line) in complete.lines().enumerate() {
         let fail = |problem: String| LogError { line: index + 1, problem };
-        let event: Event = serde_json::from_str(line).map_err(|error| fail(error.to_string()))?;
-        if event.schema > SCHEMA {
+        // The format first: what a newer one has in it this nestcheck can't know.
+        let format: Format = serde_json::from_str(line).map_err(|error| fail(error.to_string()))?;
+        if format.schema > SCHEMA {
             return Err(fail(format!(
                 "format {} is newer than this nestcheck understands ({SCHEMA})",
-                event.schema
+                format.schema
             )));
         }
-        events.push(event);
+        events.push(serde_json::from_str(line).map_err(|error| fail(error.to_string()))?);
     }
     Ok(events)
 }
@@ -220,5 +227,7 @@ mod tests {
         let newer =
             line(EventKind::Interrupted { signal: 2 }).replace("\"schema\":1", "\"schema\":2");
         assert!(read_log(&newer).expect_err("newer").problem.contains("newer"));
+        let unknown = newer.replace("interrupted", "invented-later");
+        assert!(read_log(&unknown).expect_err("newer").problem.contains("newer"));
     }
 }

@@ -16,17 +16,23 @@ use crate::{
 /// The event log's name in the folder.
 const LOG: &str = "events.jsonl";
 
+/// The names of the reports that are made from it.
+const REPORTS: [&str; 3] = ["junit.xml", "report.json", "index.html"];
+
 /// A report folder that is being written. Only its owner can read what is in it.
 #[derive(Debug)]
 pub struct ReportFolder {
     path: PathBuf,
+    /// Whether the folder was made for this report.
+    is_new: bool,
     log: File,
     /// The first write that failed: told once at the end, the run goes on without a log.
     broken: Option<io::Error>,
 }
 
 impl ReportFolder {
-    /// Makes the folder, where needed, and begins a new log in it.
+    /// Makes the folder, where needed, and begins a new log in it. The reports of an earlier run
+    /// are removed: a run that is killed must not leave them to be taken for its own.
     ///
     /// # Errors
     ///
@@ -36,10 +42,23 @@ impl ReportFolder {
             Error::usage(format!("failed to write to report folder `{}`: {error}", path.display()))
                 .with_hint("give a folder that you may write to with `--report-dir DIR`")
         };
+        let is_new = !path.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
         // An earlier run's log is replaced, not mixed with.
         let log = private_file(&path.join(LOG)).map_err(cannot)?;
-        Ok(Self { path: path.to_owned(), log, broken: None })
+        for name in REPORTS {
+            remove(&path.join(name)).map_err(cannot)?;
+        }
+        Ok(Self { path: path.to_owned(), is_new, log, broken: None })
+    }
+
+    /// Takes the log away again, and the folder if it was made for it: nothing ran.
+    pub fn discard(self) {
+        // What can't be removed is an empty file in a folder of our own: nothing to tell about.
+        let _ = remove(&self.path.join(LOG));
+        if self.is_new {
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// The folder.
@@ -76,11 +95,8 @@ impl ReportFolder {
         self.log.sync_all().map_err(|error| cannot_write(&self.path.join(LOG), &error))?;
         let report = report::summarize(&load(&self.path)?);
         let junit = report::junit(&report, Dialect::default())?;
-        for (name, text) in [
-            ("junit.xml", junit),
-            ("report.json", report::json(&report)?),
-            ("index.html", report::html(&report)),
-        ] {
+        let texts = [junit, report::json(&report)?, report::html(&report)];
+        for (name, text) in REPORTS.into_iter().zip(texts) {
             let path = self.path.join(name);
             private_file(&path)
                 .and_then(|mut file| file.write_all(text.as_bytes()))
@@ -101,8 +117,10 @@ pub fn load(path: &Path) -> Result<Vec<Event>> {
         Error::usage(format!("failed to read `{}`: {error}", log.display()))
             .with_hint("give a folder that `nestcheck run` has written")
     })?;
-    read_log(&text)
-        .map_err(|error| Error::usage(format!("failed to read `{}`: {error}", log.display())))
+    read_log(&text).map_err(|error| {
+        Error::usage(format!("failed to read `{}`: {error}", log.display()))
+            .with_hint("read it with the nestcheck that wrote it, or run again")
+    })
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Error {
@@ -111,12 +129,17 @@ fn cannot_write(path: &Path, error: &io::Error) -> Error {
 
 /// Opens an empty file that only its owner can read, whatever the umask.
 fn private_file(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(path)?;
     // `create_new` follows no link that somebody else may have put in the way.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Removes a file that may be missing.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

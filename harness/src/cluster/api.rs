@@ -12,6 +12,10 @@ use crate::{Error, error::chain, retry};
 /// only leads to waiting for an answer that never comes, so this is half of it.
 pub const API_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a server may take that is asked for the first time: whoever gave the wrong address
+/// should learn it soon.
+pub const FIRST_CONTACT_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Calls the API: retries what the server asks to retry, gives up after [`API_DEADLINE`].
 ///
 /// `what` names the call as a fragment that follows "failed to", such as "list nodes".
@@ -25,15 +29,35 @@ where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<T, KubeError>> + Send,
 {
-    let attempt = retry::with_backoff(API_DEADLINE, retry_delay, operation);
-    match tokio::time::timeout(API_DEADLINE, attempt).await {
+    call_within(API_DEADLINE, what, operation).await
+}
+
+/// As [`call`], with another deadline.
+///
+/// # Errors
+///
+/// As [`call`].
+pub async fn call_within<T, F, Fut>(
+    deadline: Duration,
+    what: &str,
+    operation: F,
+) -> Result<T, Error>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, KubeError>> + Send,
+{
+    let attempt = retry::with_backoff(deadline, retry_delay, operation);
+    match tokio::time::timeout(deadline, attempt).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(describe(what, &error)),
         Err(_elapsed) => Err(Error::infrastructure(format!(
             "failed to {what}: no answer within {} s",
-            API_DEADLINE.as_secs()
+            deadline.as_secs()
         ))
-        .with_hint("see whether the API server is overloaded or restarting")),
+        .with_hint(
+            "check the kubeconfig's `server`, and whether the API server is overloaded or \
+             restarting",
+        )),
     }
 }
 
@@ -68,7 +92,11 @@ pub fn is_forbidden(error: &KubeError) -> bool {
 pub fn describe(what: &str, error: &KubeError) -> Error {
     match error {
         KubeError::Api(status) => {
-            let message = format!("failed to {what}: {} ({})", status.message, status.code);
+            let said = match status.message.as_str() {
+                "" => "the server does not say why",
+                message => message,
+            };
+            let message = format!("failed to {what}: {said} ({})", status.code);
             let described = Error::infrastructure(message);
             match status.code {
                 401 => described.with_hint(
@@ -79,6 +107,11 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
                     "use a kubeconfig whose user may do this; `ci/kind/rbac.yaml` lists all rights \
                      that a run needs",
                 ),
+                // kube's code for an answer that is no answer of the API.
+                0 | 404 => described.with_hint(
+                    "check that the kubeconfig's `server` is the API server of a Kubernetes cluster",
+                ),
+                500.. => described.with_hint("the API server broke, not the request: see its log"),
                 _ => described,
             }
         }

@@ -35,11 +35,15 @@ impl Cluster {
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
         let kubeconfig = read_kubeconfig(options.kubeconfig.as_deref())?;
         let known = known_contexts(&kubeconfig);
+        let place = place(options.kubeconfig.as_deref());
         let selected = KubeConfigOptions { context: options.context.clone(), ..Default::default() };
         let config = Config::from_custom_kubeconfig(kubeconfig, &selected)
             .await
-            .map_err(|error| explain_config(&error, options, &known))?;
-        Self::from_config(config)
+            .map_err(|error| explain_config(&error, &place, &known))?;
+        Self::from_config(config).map_err(|error| {
+            Error::usage(format!("failed to use kubeconfig {place}: {error}"))
+                .with_hint("check its certificates and keys")
+        })
     }
 
     /// Makes the clients of a ready configuration.
@@ -48,6 +52,10 @@ impl Cluster {
     ///
     /// Certificates or keys that can't be used.
     pub fn from_config(mut config: Config) -> Result<Self> {
+        // A text without a certificate in it is read as a list of none, and no server fits that.
+        if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::usage("its certificate authority has no certificate in it"));
+        }
         // Our own retries have a deadline and show in the log; the client's may take 1000 s.
         config.default_retry = false;
         let agent = concat!("nestcheck/", env!("CARGO_PKG_VERSION"));
@@ -82,18 +90,22 @@ impl Cluster {
 }
 
 fn client_of(config: Config) -> Result<Client> {
-    Client::try_from(config).map_err(|error| {
-        Error::usage(format!("failed to use the kubeconfig: {}", chain(&error)))
-            .with_hint("check its certificates and keys")
-    })
+    Client::try_from(config).map_err(|error| Error::usage(chain(&error)))
 }
 
 fn read_kubeconfig(path: Option<&Path>) -> Result<Kubeconfig> {
+    let read = match path {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    read.map_err(|error| explain_file(&error, &place(path)))
+}
+
+/// Where the kubeconfig comes from, for messages.
+fn place(path: Option<&Path>) -> String {
     match path {
-        Some(path) => Kubeconfig::read_from(path)
-            .map_err(|error| explain_file(&error, &format!("`{}`", path.display()))),
-        None => Kubeconfig::read()
-            .map_err(|error| explain_file(&error, "`$KUBECONFIG` or `~/.kube/config`")),
+        Some(path) => format!("`{}`", path.display()),
+        None => "`$KUBECONFIG` or `~/.kube/config`".to_owned(),
     }
 }
 
@@ -120,21 +132,25 @@ fn known_contexts(kubeconfig: &Kubeconfig) -> String {
     names.join(", ")
 }
 
-fn explain_config(error: &KubeconfigError, options: &ConnectOptions, known: &str) -> Error {
-    match (error, &options.context) {
-        (KubeconfigError::LoadContext(name), _) => Error::usage(format!(
-            "the kubeconfig has no context `{name}`"
-        ))
-        .with_hint(if known.is_empty() {
-            "the kubeconfig has no contexts at all".to_owned()
-        } else {
-            format!("its contexts are {known}")
-        }),
-        (KubeconfigError::CurrentContextNotSet, _) => {
-            Error::usage("the kubeconfig names no current context")
-                .with_hint("choose one with `--context NAME`")
+fn explain_config(error: &KubeconfigError, place: &str, known: &str) -> Error {
+    let contexts = if known.is_empty() {
+        "it has no contexts at all".to_owned()
+    } else {
+        format!("its contexts are {known}")
+    };
+    match error {
+        KubeconfigError::LoadContext(name) => {
+            Error::usage(format!("kubeconfig {place} has no context `{name}`")).with_hint(contexts)
         }
-        (other, _) => Error::usage(format!("failed to use the kubeconfig: {}", chain(other)))
+        KubeconfigError::CurrentContextNotSet => {
+            Error::usage(format!("kubeconfig {place} has no current context"))
+                .with_hint(format!("choose one with `--context NAME`; {contexts}"))
+        }
+        KubeconfigError::LoadClusterOfContext(name) => {
+            Error::usage(format!("kubeconfig {place} has no cluster `{name}`"))
+                .with_hint("its context names that cluster; choose another with `--context NAME`")
+        }
+        other => Error::usage(format!("failed to use kubeconfig {place}: {}", chain(other)))
             .with_hint("check the cluster and user of its context"),
     }
 }

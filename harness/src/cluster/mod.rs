@@ -3,5 +3,7 @@
 mod api;
 mod connect;
 
-pub use api::{API_DEADLINE, call, describe, is_forbidden, status_code};
+pub use api::{
+    API_DEADLINE, FIRST_CONTACT_DEADLINE, call, call_within, describe, is_forbidden, status_code,
+};
 pub use connect::{Cluster, ConnectOptions};

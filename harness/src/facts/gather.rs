@@ -17,7 +17,7 @@ use kube::{
 use super::{DeviceRoute, Fact, Facts, Flavour, Gate, KubernetesVersion, Node, metrics};
 use crate::{
     Result,
-    cluster::{Cluster, call, status_code},
+    cluster::{Cluster, FIRST_CONTACT_DEADLINE, call, call_within, status_code},
     error::one_line,
 };
 
@@ -40,7 +40,9 @@ const DEVICES_ANNOTATION: &str = "nestcheck/devices";
 pub async fn gather(cluster: &Cluster) -> Result<Facts> {
     let client = cluster.admin();
     // One request that fails for every caller who is not let in, before the others fan out.
-    let groups: APIGroupList = call("reach the cluster", || get(client, "/apis")).await?;
+    let contact = format!("reach the cluster at {}", cluster.server());
+    let ask = || get(client, "/apis");
+    let groups: APIGroupList = call_within(FIRST_CONTACT_DEADLINE, &contact, ask).await?;
     let (version, server_metrics, host_users, proc_mount, nodes, runtime_classes) = tokio::join!(
         call("read the cluster's version", || get::<Info>(client, "/version")),
         text(client, "/metrics").boxed(),

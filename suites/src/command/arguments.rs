@@ -149,9 +149,10 @@ pub(super) struct ReportArguments {
     pub(super) dialect: Dialect,
 }
 
-/// clap shows only an error's first line, so the hint goes into it.
+/// An error and its hint as one text, which is all that clap passes on. [`super::explain`] takes
+/// them apart again.
 fn told(error: &Error) -> String {
-    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
+    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
@@ -172,7 +173,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "not a duration above zero; write `90s`, `10m` or `1h30m`".to_owned())
+        .ok_or_else(|| "not a duration above zero\nhint: write `90s`, `10m` or `1h30m`".to_owned())
 }
 
 /// An image reference (distribution `reference` grammar, loosely): what is surely none is refused
@@ -189,11 +190,13 @@ fn image(text: &str) -> Result<String, String> {
         && text.starts_with(|character: char| character.is_ascii_alphanumeric())
         && text.ends_with(|character: char| character.is_ascii_alphanumeric() || character == '_')
         && !repository.is_empty()
+        && !text.contains("//")
         && !repository.contains(|character: char| character.is_ascii_uppercase());
     if good {
         Ok(text.to_owned())
     } else {
-        Err("not an image reference; write it as `HOST/NAME:TAG` or `HOST/NAME@DIGEST`".to_owned())
+        Err("not an image reference\nhint: write it as `HOST/NAME:TAG` or `HOST/NAME@DIGEST`"
+            .to_owned())
     }
 }
 
@@ -213,7 +216,19 @@ mod tests {
         for good in ["localhost/workspace:1", "busybox", "host:5000/a/b@sha256:abc", "a/b:V1_"] {
             assert_eq!(image(good).as_deref(), Ok(good));
         }
-        for bad in ["", " ", "a b", "localhost/Workspace:1", "a/:1", "/a", "a/", "a:", "é", "-a"] {
+        for bad in [
+            "",
+            " ",
+            "a b",
+            "localhost/Workspace:1",
+            "a/:1",
+            "/a",
+            "a/",
+            "a:",
+            "é",
+            "-a",
+            "https://a/b",
+        ] {
             assert!(image(bad).is_err(), "{bad}");
         }
     }

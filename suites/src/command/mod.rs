@@ -74,7 +74,8 @@ fn print(data: &[u8]) -> Result<u8> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(data).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::infrastructure(format!("failed to write to standard output: {error}")))
+            Err(Error::infrastructure(format!("failed to write to standard output: {error}"))
+                .with_hint("make room where it is written to"))
         }
         _ => Ok(0),
     }
@@ -111,20 +112,55 @@ fn explain(error: &clap::Error) -> ExitCode {
             print(text.as_bytes()).map_or(ExitCode::from(USAGE), ExitCode::from)
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = io::stderr().write_all(text.as_bytes());
+            tell(&Error::usage("no command given").with_hint(
+                "the commands are `preflight`, `list`, `run`, `report`, `completions` and `man`; \
+                 `nestcheck --help` shows more",
+            ));
             ExitCode::from(USAGE)
         }
         _ => {
-            // clap puts the error into the first paragraph, and tips and usage into others.
-            let first: Vec<_> =
-                text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
-            let message = first.join(" ");
-            let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
-            let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
-            let hint = tip
-                .unwrap_or("`nestcheck --help` and `nestcheck COMMAND --help` show what there is");
+            let (message, hint) = take_apart(&text);
             tell(&Error::usage(message).with_hint(hint));
             ExitCode::from(USAGE)
         }
+    }
+}
+
+/// Takes clap's text apart: the message, and what the reader can do. clap puts the error into the
+/// first paragraph, and tips and usage into others; a hint of our own is a line of the error.
+fn take_apart(text: &str) -> (String, &str) {
+    const HINT: &str = "`nestcheck --help` and `nestcheck COMMAND --help` show what there is";
+    let (mut message, mut hint) = (Vec::new(), None);
+    for line in text.lines().map(str::trim).take_while(|line| !line.is_empty()) {
+        match line.strip_prefix("hint: ") {
+            Some(ours) => hint = Some(ours),
+            None => message.push(line),
+        }
+    }
+    let message = message.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    let tip = || text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    (message, hint.or_else(tip).unwrap_or(HINT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_taken_from_the_message_the_tip_or_the_help() {
+        let own = "error: invalid value 'x' for '--shard <I/N>': no shard\nhint: such as 1/3\n\n\
+                   For more information, try '--help'.\n";
+        let (message, hint) = take_apart(own);
+        assert_eq!(message, "invalid value 'x' for '--shard <I/N>': no shard");
+        assert_eq!(hint, "such as 1/3");
+        let tip = "error: unrecognized subcommand 'rn'\n\n  tip: a similar subcommand exists: \
+                   'run'\n\nUsage: nestcheck <COMMAND>\n";
+        let (message, hint) = take_apart(tip);
+        assert_eq!(message, "unrecognized subcommand 'rn'");
+        assert_eq!(hint, "a similar subcommand exists: 'run'");
+        let (message, hint) = take_apart("error: a value is required\n  [possible values: a]\n");
+        assert_eq!(message, "a value is required [possible values: a]");
+        assert!(hint.contains("--help"));
     }
 }

@@ -8,6 +8,7 @@ use harness::{
     cluster::Cluster,
     event::Event,
     folder::ReportFolder,
+    outcome::Outcome,
     plan::{Filters, Selection},
     report::{Style, Terminal},
 };
@@ -28,7 +29,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let filters = Filters::parse(&arguments.selection.filters, &cases)?;
     let SelectionArguments { profile, shard, .. } = arguments.selection;
     let selection = Selection { profile, filters, shard };
-    let signals = signals()?;
+    let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut folder = ReportFolder::create(&arguments.report_dir)?;
     let options = SessionOptions {
@@ -37,7 +38,21 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         deadline: arguments.timeout,
         runs_blocked: arguments.no_preflight,
     };
-    let session = Session::prepare(cluster, &cases, selection, options).await?;
+    // Until the run begins nothing is written to the cluster, so it can end at any time.
+    let prepared = tokio::select! {
+        session = Session::prepare(cluster, &cases, selection, options) => session,
+        Some(signal) = signals.next() => {
+            folder.discard();
+            return Ok(Outcome::Interrupted { signal }.exit_code());
+        }
+    };
+    let session = match prepared {
+        Ok(session) => session,
+        Err(error) => {
+            folder.discard();
+            return Err(error);
+        }
+    };
     let style = Style { color: color(), progress: io::stderr().is_terminal() };
     let mut terminal = Terminal::new(io::stderr(), style);
     let observe = |event: &Event| {

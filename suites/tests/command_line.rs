@@ -1,0 +1,635 @@
+//! The command without a cluster: every mistake is one line with a hint and the exit code of the
+//! help, and what needs no cluster works without one.
+
+mod support;
+
+use std::{fs, os::unix::ffi::OsStringExt, path::Path, process::Stdio, time::Duration};
+
+use nix::sys::signal::Signal;
+use proptest::{prelude::*, sample::select};
+use serde_json::{Value, json};
+use support::{
+    Bench, Finished, Kubeconfig, Running, answering_server, closed_address, listener, silent_server,
+};
+
+/// Longer than the command's patience with a server that it meets for the first time, shorter
+/// than any other of its deadlines.
+const FIRST_CONTACT: Duration = Duration::from_secs(20);
+
+/// Runs `nestcheck` on a bench of its own and expects that it leaves nothing there.
+#[track_caller]
+fn nestcheck(arguments: &[&str]) -> Finished {
+    let bench = Bench::new();
+    let finished = bench.nestcheck(arguments);
+    assert_eq!(bench.content(), [""; 0], "{finished}");
+    finished
+}
+
+/// A kubeconfig that is good as such.
+fn good() -> Kubeconfig {
+    Kubeconfig::to("https://127.0.0.1:1")
+}
+
+// Kubeconfigs.
+
+#[test]
+fn a_missing_kubeconfig_is_named() {
+    for command in ["run", "preflight"] {
+        nestcheck(&[command, "--kubeconfig", "/no/such/file"])
+            .refuses(2, &["kubeconfig", "`/no/such/file`", "No such file"])
+            .hints(&["--kubeconfig"]);
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_is_a_folder_is_named() {
+    let bench = Bench::new();
+    let folder = bench.path(".").display().to_string();
+    bench
+        .nestcheck(["run", "--kubeconfig", &folder])
+        .refuses(2, &["kubeconfig", &folder])
+        .hints(&["--kubeconfig"]);
+}
+
+#[test]
+fn no_kubeconfig_anywhere_is_told_with_the_places() {
+    nestcheck(&["run"]).refuses(2, &["kubeconfig", "/.kube/config"]).hints(&["--kubeconfig"]);
+}
+
+#[test]
+fn a_missing_kubeconfig_of_the_environment_is_named() {
+    let bench = Bench::new();
+    let mut command = bench.command(["preflight"]);
+    command.env("KUBECONFIG", "/no/such/file");
+    Running::start(command).finish().refuses(2, &["kubeconfig"]);
+}
+
+#[test]
+fn a_kubeconfig_that_is_not_yaml_is_named() {
+    let bench = Bench::new();
+    for text in ["a: [\n", "\t\0", "- a\n- b\n", "just words", "users: 5\n"] {
+        let path = bench.write("kubeconfig", text);
+        bench
+            .nestcheck(["run", "--kubeconfig", &path])
+            .refuses(2, &["kubeconfig", &path])
+            .hints(&["YAML"]);
+    }
+}
+
+#[test]
+fn yaml_that_is_no_kubeconfig_is_named() {
+    let bench = Bench::new();
+    for text in ["", "{}", "kind: Pod\nmetadata: {name: x}\n"] {
+        let path = bench.write("kubeconfig", text);
+        bench.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
+    }
+}
+
+#[test]
+fn a_kubeconfig_without_a_current_context_hints_at_the_flag() {
+    let bench = Bench::new();
+    let path = bench.kubeconfig(&good().with("/current-context", Value::Null));
+    bench
+        .nestcheck(["run", "--kubeconfig", &path])
+        .refuses(2, &[&path, "no current context"])
+        .hints(&["--context NAME", "`here`"]);
+}
+
+#[test]
+fn an_unknown_context_hints_at_the_known_ones() {
+    let bench = Bench::new();
+    let path = bench.kubeconfig(&good());
+    bench
+        .nestcheck(["run", "--kubeconfig", &path, "--context", "there"])
+        .refuses(2, &["no context `there`", &path])
+        .hints(&["`here`"]);
+}
+
+#[test]
+fn a_context_without_its_cluster_is_refused() {
+    let bench = Bench::new();
+    let path = bench.kubeconfig(&good().with("/contexts/0/context/cluster", json!("lost")));
+    bench
+        .nestcheck(["run", "--kubeconfig", &path])
+        .refuses(2, &[&path, "no cluster `lost`"])
+        .hints(&["--context"]);
+}
+
+#[test]
+fn broken_certificates_are_refused() {
+    let bench = Bench::new();
+    for (pointer, text) in [
+        ("/clusters/0/cluster/certificate-authority-data", "%%%"),
+        ("/clusters/0/cluster/certificate-authority-data", "bm8gY2VydGlmaWNhdGU="),
+        ("/clusters/0/cluster/certificate-authority", "/no/such/authority"),
+        ("/users/0/user/client-certificate-data", "%%%"),
+    ] {
+        let mut kubeconfig = good().with(pointer, json!(text));
+        if pointer.contains("client-certificate") {
+            kubeconfig = kubeconfig.with("/users/0/user/client-key-data", json!("%%%"));
+        }
+        let path = bench.kubeconfig(&kubeconfig);
+        bench.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
+    }
+}
+
+#[test]
+fn a_server_that_is_no_url_is_refused() {
+    let bench = Bench::new();
+    for server in ["", "http://", "not a url", "https://[::1"] {
+        let path = bench.kubeconfig(&Kubeconfig::to(server));
+        bench.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
+    }
+}
+
+// Servers.
+
+#[test]
+fn an_unreachable_server_is_named() {
+    for command in ["run", "preflight"] {
+        let bench = Bench::new();
+        let server = format!("https://{}", closed_address());
+        let path = bench.kubeconfig(&Kubeconfig::to(&server));
+        bench
+            .nestcheck([command, "--kubeconfig", &path])
+            .refuses(4, &[&server, "refused"])
+            .hints(&["reachable"])
+            .within(FIRST_CONTACT);
+        assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+    }
+}
+
+#[test]
+fn a_server_without_a_name_in_dns_is_named() {
+    let bench = Bench::new();
+    let path = bench.kubeconfig(&Kubeconfig::to("https://nestcheck.invalid:6443"));
+    bench
+        .nestcheck(["preflight", "--kubeconfig", &path])
+        .refuses(4, &["https://nestcheck.invalid:6443"])
+        .within(FIRST_CONTACT);
+}
+
+#[test]
+fn a_silent_server_is_given_up_soon() {
+    let bench = Bench::new();
+    let server = format!("https://{}", silent_server());
+    let path = bench.kubeconfig(&Kubeconfig::to(&server));
+    bench
+        .nestcheck(["run", "--kubeconfig", &path])
+        .refuses(4, &[&server, "no answer within"])
+        .within(FIRST_CONTACT);
+    assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_silent_server() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let bench = Bench::new();
+        let (listener, address) = listener();
+        let path = bench.kubeconfig(&Kubeconfig::to(&format!("https://{address}")));
+        let running = bench.start(["run", "--kubeconfig", &path]);
+        // It hears signals before it connects.
+        let connection = listener.accept().expect("it connects");
+        running.signal(signal);
+        let finished = running.finish();
+        finished.exits(code).within(Duration::from_secs(5));
+        drop(connection);
+        assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+    }
+}
+
+#[test]
+fn a_server_that_speaks_no_tls_is_named() {
+    let bench = Bench::new();
+    let server = format!("https://{}", answering_server("HTTP/1.0 400 Bad Request\r\n\r\n"));
+    let path = bench.kubeconfig(&Kubeconfig::to(&server));
+    bench.nestcheck(["preflight", "--kubeconfig", &path]).refuses(4, &[&server]);
+}
+
+#[test]
+fn a_server_that_is_no_kubernetes_is_named() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello",
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nnot found",
+        "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+    ] {
+        let bench = Bench::new();
+        let server = format!("http://{}", answering_server(answer));
+        let path = bench.kubeconfig(&Kubeconfig::to(&server));
+        bench.nestcheck(["preflight", "--kubeconfig", &path]).refuses(4, &[&server]);
+    }
+}
+
+// Arguments.
+
+#[test]
+fn an_unknown_filter_is_named_and_the_known_suites_are_shown() {
+    for command in ["run", "list"] {
+        for filter in ["pdoman", "!pdoman", "!", "", "POD", "podman::nothing"] {
+            nestcheck(&[command, "--", filter])
+                .refuses(2, &[&format!("`{filter}`")])
+                .hints(&["`podman`", "nestcheck list"]);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_profile_is_named_and_the_known_ones_are_shown() {
+    for command in ["run", "list"] {
+        nestcheck(&[command, "--profile", "openshit"])
+            .refuses(2, &["--profile", "openshit"])
+            .hints(&["`openshift`", "`microshift`", "`kubernetes`", "`smoke`"]);
+    }
+}
+
+#[test]
+fn a_malformed_image_is_refused() {
+    for image in ["", " ", "a b", "localhost/Workspace:1", "a/", ":1", "http://x/y"] {
+        nestcheck(&["run", "--image", image])
+            .refuses(2, &["--image", "not an image reference"])
+            .hints(&["HOST/NAME:TAG"]);
+    }
+}
+
+#[test]
+fn a_malformed_image_of_the_environment_is_refused() {
+    let bench = Bench::new();
+    let mut command = bench.command(["run"]);
+    command.env("NESTCHECK_IMAGE", "a b");
+    Running::start(command).finish().refuses(2, &["not an image reference"]);
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    for jobs in ["0", "x", "-1", "65", "1.5", ""] {
+        nestcheck(&["run", &format!("--jobs={jobs}")]).refuses(2, &["--jobs"]);
+    }
+    for shard in ["3/2", "0/2", "1/0", "1", "a/b", "", "1/99999999999"] {
+        nestcheck(&["run", &format!("--shard={shard}")])
+            .refuses(2, &["--shard", "is not a shard"])
+            .hints(&["--shard 1/3"]);
+    }
+    for timeout in ["0s", "-5m", "soon", "5", ""] {
+        nestcheck(&["run", &format!("--timeout={timeout}")])
+            .refuses(2, &["--timeout", "not a duration"])
+            .hints(&["`10m`"]);
+    }
+}
+
+#[test]
+fn a_report_folder_that_cannot_be_written_is_named_before_the_cluster_is_asked() {
+    let bench = Bench::new();
+    let file = bench.write("file", "");
+    let path = bench.kubeconfig(&good());
+    for folder in [file.clone(), format!("{file}/below"), "/proc/nestcheck".to_owned()] {
+        bench
+            .nestcheck(["run", "--kubeconfig", &path, "--report-dir", &folder])
+            .refuses(2, &["report folder", &format!("`{folder}`")])
+            .hints(&["--report-dir"]);
+    }
+}
+
+#[test]
+fn a_run_that_could_not_begin_leaves_no_report_of_an_earlier_one() {
+    let bench = Bench::new();
+    let path = bench.kubeconfig(&good());
+    let folder = bench.path("report");
+    fs::create_dir(&folder).expect("it can be made");
+    for name in ["junit.xml", "report.json", "index.html", "events.jsonl", "mine.txt"] {
+        fs::write(folder.join(name), "of an earlier run").expect("it can be written");
+    }
+    let report_dir = folder.display().to_string();
+    bench.nestcheck(["run", "--kubeconfig", &path, "--report-dir", &report_dir]).refuses(4, &[]);
+    let rest: Vec<_> = fs::read_dir(&folder)
+        .expect("the folder had a file of somebody else")
+        .map(|entry| entry.expect("it can be read").file_name())
+        .collect();
+    assert_eq!(rest, ["mine.txt"], "a green report of yesterday would be taken for today's");
+}
+
+#[test]
+fn unknown_words_are_refused_with_a_way_on() {
+    nestcheck(&[]).refuses(2, &["command"]).hints(&["`run`", "--help"]);
+    nestcheck(&["prefligt"]).refuses(2, &["'prefligt'"]).hints(&["'preflight'"]);
+    nestcheck(&["frobnicate"]).refuses(2, &["'frobnicate'"]).hints(&["--help"]);
+    nestcheck(&["run", "--frobnicate"]).refuses(2, &["'--frobnicate'"]);
+    nestcheck(&["run", "--report-di", "x"]).refuses(2, &["'--report-di'"]).hints(&["--report-dir"]);
+    nestcheck(&["run", "--jobs"]).refuses(2, &["--jobs"]);
+    nestcheck(&["run", "--jobs=1", "--jobs=2"]).refuses(2, &["--jobs"]);
+    nestcheck(&["list", "-o", "yaml"]).refuses(2, &["yaml", "text, json"]);
+    nestcheck(&["completions", "cmd"]).refuses(2, &["cmd", "bash"]);
+    nestcheck(&["report"]).refuses(2, &["<DIR>"]);
+    nestcheck(&["report", "a", "b"]).refuses(2, &["'b'"]);
+}
+
+#[test]
+fn a_value_with_the_words_of_a_hint_is_shown_as_it_is() {
+    nestcheck(&["run", "--jobs", "a; b"]).refuses(2, &["'a; b'"]).hints(&["--help"]);
+}
+
+// Reports.
+
+/// One line of an event log.
+fn line(schema: u32, event: &Value) -> String {
+    json!({"schema": schema, "at": "2026-01-02T03:04:05Z", "event": event}).to_string() + "\n"
+}
+
+/// A report folder with only an event log in it; returns its path.
+fn log(bench: &Bench, text: &str) -> String {
+    let log = bench.write("report/events.jsonl", text);
+    log.trim_end_matches("/events.jsonl").to_owned()
+}
+
+#[test]
+fn a_folder_without_a_log_is_named() {
+    nestcheck(&["report", "/no/such/folder"])
+        .refuses(2, &["/no/such/folder/events.jsonl"])
+        .hints(&["nestcheck run"]);
+    let bench = Bench::new();
+    let folder = bench.path(".").display().to_string();
+    bench.nestcheck(["report", &folder]).refuses(2, &["events.jsonl"]).hints(&["nestcheck run"]);
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_named_with_its_line() {
+    let good = line(1, &json!({"kind": "interrupted", "signal": 2}));
+    for (text, words) in [
+        (format!("{good}{{oops\n{good}"), ["line 2", "key must be a string"]),
+        (format!("{good}{}", line(2, &json!({"kind": "new"}))), ["line 2", "newer"]),
+        (line(1, &json!({"kind": "frobnicated"})), ["line 1", "frobnicated"]),
+        ("[]\n".to_owned(), ["line 1", "invalid"]),
+    ] {
+        let bench = Bench::new();
+        let folder = log(&bench, &text);
+        bench.nestcheck(["report", &folder]).refuses(2, &["events.jsonl"]).refuses(2, &words);
+    }
+    let bench = Bench::new();
+    let folder = log(&bench, "");
+    fs::write(Path::new(&folder).join("events.jsonl"), [0xff, 0xfe, b'\n']).expect("a file");
+    bench.nestcheck(["report", &folder]).refuses(2, &["events.jsonl", "UTF-8"]);
+}
+
+#[test]
+fn a_log_without_its_end_gives_a_report_in_every_format() {
+    let text = line(1, &json!({"kind": "case-started", "id": "POD-03"})) + "{\"schema\":1,\"at";
+    for text in ["", &text] {
+        let bench = Bench::new();
+        let folder = log(&bench, text);
+        for (format, beginning) in
+            [("junit", "<?xml"), ("json", "{"), ("html", "<!doctype html>"), ("markdown", "#")]
+        {
+            let finished = bench.nestcheck(["report", &folder, "--format", format]);
+            finished.exits(0);
+            assert!(finished.stdout.starts_with(beginning), "{finished}");
+            assert_eq!(finished.stderr, "", "{finished}");
+        }
+        let junit = bench.nestcheck(["report", &folder]).stdout;
+        let junit = quick_junit::Report::deserialize_from_str(&junit).expect("it is JUnit");
+        assert!(junit.failures + junit.errors > 0, "a torn log is never green");
+    }
+}
+
+#[test]
+fn every_dialect_is_known_and_others_are_refused() {
+    let bench = Bench::new();
+    let folder = log(&bench, &line(1, &json!({"kind": "interrupted", "signal": 2})));
+    for dialect in ["jenkins", "gitlab", "openshift"] {
+        bench.nestcheck(["report", &folder, "--dialect", dialect]).exits(0);
+    }
+    bench
+        .nestcheck(["report", &folder, "--dialect", "maven"])
+        .refuses(2, &["--dialect", "maven"])
+        .hints(&["`jenkins`"]);
+    bench
+        .nestcheck(["report", &folder, "--format", "pdf"])
+        .refuses(2, &["--format", "pdf", "junit, json, html, markdown"]);
+}
+
+// What works without a cluster.
+
+/// The ids that `list` prints.
+fn listed(arguments: &[&str]) -> Vec<String> {
+    let finished = nestcheck(&[&["list"], arguments].concat());
+    finished.exits(0);
+    assert_eq!(finished.stderr, "", "{finished}");
+    let first = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+    finished.stdout.lines().map(first).collect()
+}
+
+#[test]
+fn list_shows_every_case_with_id_name_and_sentence() {
+    let finished = nestcheck(&["list"]);
+    finished.exits(0);
+    let cases = suites::cases();
+    assert_eq!(finished.stdout.lines().count(), cases.len());
+    for case in cases {
+        let line = finished.stdout.lines().find(|line| line.starts_with(&format!("{} ", case.id)));
+        let line = line.unwrap_or_else(|| panic!("{} is missing", case.id));
+        assert!(line.contains(&case.path()) && line.ends_with(case.title), "{line}");
+    }
+}
+
+#[test]
+fn list_in_json_has_the_same_cases() {
+    let finished = nestcheck(&["list", "-o", "json"]);
+    finished.exits(0);
+    let cases: Vec<Value> = serde_json::from_str(&finished.stdout).expect("it is JSON");
+    let ids: Vec<_> = cases.iter().map(|case| case["id"].as_str().unwrap_or_default()).collect();
+    assert_eq!(ids, listed(&[]));
+    for case in &cases {
+        for field in ["name", "suite", "level", "title"] {
+            assert!(case[field].as_str().is_some_and(|text| !text.is_empty()), "{case}");
+        }
+    }
+}
+
+#[test]
+fn list_takes_filters_profiles_and_shards() {
+    assert_eq!(listed(&["POD-03"]), ["POD-03"]);
+    assert_eq!(listed(&["pod-03"]), ["POD-03"]);
+    assert_eq!(listed(&["podman::builds_and"]), ["POD-03"]);
+    let podman = listed(&["podman"]);
+    assert!(podman.len() > 3 && podman.iter().all(|id| id.starts_with("POD-")), "{podman:?}");
+    let others = listed(&["!podman"]);
+    assert_eq!(podman.len() + others.len(), listed(&[]).len());
+    assert_eq!(listed(&["podman", "!podman"]), [""; 0]);
+    let smoke = listed(&["--profile", "smoke"]);
+    assert!((3..10).contains(&smoke.len()), "{smoke:?}");
+    for profile in ["openshift", "microshift", "kubernetes"] {
+        assert!(listed(&["--profile", profile]).len() >= 30, "{profile}");
+    }
+}
+
+#[test]
+fn the_shards_of_list_are_a_partition() {
+    for count in [1, 2, 3, 7] {
+        let shards =
+            (1..=count).flat_map(|index| listed(&["--shard", &format!("{index}/{count}")]));
+        let mut together: Vec<_> = shards.collect();
+        together.sort();
+        let mut all = listed(&[]);
+        all.sort();
+        assert_eq!(together, all, "{count} shards");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let bench = Bench::new();
+    for arguments in [&["list"][..], &["list", "-o", "json"], &["man"], &["--help"]] {
+        // A pipe whose reader is gone: what `| head -1` leaves behind once it has its line.
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        drop(reader);
+        let mut command = bench.command(arguments);
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let bench = Bench::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let mut command = bench.command(["list"]);
+    let output = command.stdout(full).stderr(Stdio::piped()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.starts_with("error: failed to write to standard output"), "{said}");
+    assert!(said.contains("\nhint: "), "{said}");
+}
+
+#[test]
+fn completions_are_made_for_every_shell() {
+    for (shell, word) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef nestcheck"),
+        ("fish", "complete -c nestcheck"),
+        ("elvish", "nestcheck"),
+        ("powershell", "nestcheck"),
+    ] {
+        let finished = nestcheck(&["completions", shell]);
+        finished.exits(0);
+        assert!(finished.stdout.contains(word) && finished.stdout.contains("report-dir"));
+        assert_eq!(finished.stderr, "");
+    }
+}
+
+#[test]
+fn the_man_page_and_the_help_name_every_command_and_the_exit_codes() {
+    let man = nestcheck(&["man"]);
+    man.exits(0);
+    assert!(man.stdout.contains(".TH nestcheck"), "{man}");
+    let help = nestcheck(&["--help"]);
+    help.exits(0);
+    for page in [&man.stdout, &help.stdout] {
+        for word in
+            ["preflight", "list", "run", "report", "completions", "0 conformant", "5 leaked", "143"]
+        {
+            // roff breaks lines at will and escapes dashes.
+            assert!(page.replace('\n', " ").contains(word), "`{word}` is not in {page}");
+        }
+    }
+    for command in ["preflight", "list", "run", "report", "completions", "man"] {
+        let help = nestcheck(&[command, "--help"]);
+        help.exits(0);
+        assert!(help.stdout.contains("Usage: nestcheck"), "{help}");
+        assert_eq!(help.stderr, "");
+    }
+    let version = nestcheck(&["--version"]);
+    version.exits(0);
+    assert_eq!(version.stdout, concat!("nestcheck ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn nothing_is_coloured_where_nobody_looks() {
+    for (name, value) in [("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1"), ("TERM", "xterm-256color")] {
+        let bench = Bench::new();
+        for arguments in [&["run"][..], &["--help"], &["list"], &["list", "nope"], &["rn"]] {
+            let mut command = bench.command(arguments);
+            let finished = Running::start({
+                command.env(name, value);
+                command
+            })
+            .finish();
+            assert!(!finished.stdout.contains('\u{1b}'), "{finished}");
+            assert!(!finished.stderr.contains('\u{1b}'), "{finished}");
+        }
+    }
+}
+
+// Anything at all.
+
+/// Words that mean something to the command, and words that don't.
+fn argument() -> impl Strategy<Value = Vec<u8>> {
+    const WORDS: [&str; 44] = [
+        "run",
+        "list",
+        "preflight",
+        "report",
+        "completions",
+        "man",
+        "help",
+        "--help",
+        "-h",
+        "--version",
+        "-V",
+        "--",
+        "-",
+        "-o",
+        "json",
+        "text",
+        "--output=json",
+        "--profile",
+        "smoke",
+        "--shard",
+        "1/3",
+        "3/2",
+        "--jobs",
+        "--jobs=8",
+        "0",
+        "--timeout",
+        "5m",
+        "--image",
+        "localhost/workspace:1",
+        "--kubeconfig",
+        "--context",
+        "--report-dir",
+        "--no-preflight",
+        "--format",
+        "junit",
+        "--dialect",
+        "gitlab",
+        "bash",
+        "podman",
+        "!podman",
+        "POD-03",
+        "/proc",
+        "",
+        "a; b",
+    ];
+    prop_oneof![
+        6 => select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec()),
+        1 => "\\PC{0,12}".prop_map(String::into_bytes),
+        // No NUL: the kernel takes none.
+        1 => proptest::collection::vec(1..=255_u8, 0..12),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn no_arguments_make_it_panic(arguments in proptest::collection::vec(argument(), 0..7)) {
+        let bench = Bench::new();
+        let arguments = arguments.into_iter().map(std::ffi::OsString::from_vec);
+        let finished = bench.nestcheck(arguments);
+        finished.exits_as_documented();
+        let refused = finished.code != Some(0);
+        prop_assert_eq!(refused, finished.stderr.starts_with("error: "), "{}", finished);
+        if refused {
+            prop_assert_eq!(&finished.stdout, "", "{}", finished);
+            prop_assert!(finished.stderr.lines().count() >= 2, "{}", finished);
+        }
+    }
+}

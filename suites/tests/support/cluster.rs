@@ -1,0 +1,228 @@
+//! Clusters under test: the one that was made for the tests, and those that a test makes itself.
+
+use std::{
+    fs::File,
+    ops::Deref,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::{Namespace, ServiceAccount},
+};
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{ListParams, PostParams},
+    config::KubeConfigOptions,
+};
+use tokio::runtime::Runtime;
+
+use super::{
+    Kubeconfig,
+    audit::{AuditLog, Request, of_nestcheck},
+};
+
+/// How long the audit log may lag behind an answer.
+const AUDIT_LAG: Duration = Duration::from_secs(20);
+
+/// A cluster, seen as its administrator.
+pub struct Cluster {
+    kubeconfig: PathBuf,
+    audit: AuditLog,
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Cluster {
+    fn new(kubeconfig: PathBuf, audit_log: PathBuf) -> Self {
+        let runtime = Runtime::new().expect("a runtime can be made");
+        let client = runtime.block_on(async {
+            let read = kube::config::Kubeconfig::read_from(&kubeconfig);
+            let read = read.unwrap_or_else(|error| panic!("{}: {error}", kubeconfig.display()));
+            let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+            Client::try_from(config.expect("the kubeconfig is good")).expect("it can be used")
+        });
+        Self { kubeconfig, audit: AuditLog::new(audit_log), runtime, client }
+    }
+
+    /// The path of the administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &str {
+        self.kubeconfig.to_str().expect("the path is text")
+    }
+
+    /// The administrator's kubeconfig, to be changed.
+    pub fn own_kubeconfig(&self) -> Kubeconfig {
+        Kubeconfig::read(&self.kubeconfig)
+    }
+
+    /// The audit log's end, with all that happened until now before it.
+    pub fn now(&self) -> u64 {
+        self.settle();
+        self.audit.end()
+    }
+
+    /// What nestcheck has asked the server since then.
+    pub fn requests_since(&self, position: u64) -> Vec<Request> {
+        self.settle();
+        of_nestcheck(self.audit.since(position))
+    }
+
+    /// Waits until the audit log has all that happened before. The server logs an answer after it
+    /// has given it, so a request of our own is looked for: what was answered earlier is logged
+    /// earlier.
+    fn settle(&self) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let query = format!("marker={}-{number}", std::process::id());
+        let before = self.audit.end();
+        let request = http::Request::get(format!("/version?{query}")).body(Vec::new());
+        let answer = self.client.request_text(request.expect("the request is good"));
+        self.runtime.block_on(answer).expect("the server answers");
+        let started = Instant::now();
+        while !self.audit.since(before).iter().any(|request| request.query == query) {
+            assert!(started.elapsed() < AUDIT_LAG, "the audit log does not grow");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The names of the namespaces that any run has left.
+    pub fn leftovers(&self) -> Vec<String> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let of_runs = ListParams::default().labels("nestcheck/run");
+        let list = self.runtime.block_on(namespaces.list(&of_runs)).expect("they can be listed");
+        list.items.iter().map(ResourceExt::name_any).collect()
+    }
+
+    /// Expects that no run has left anything.
+    #[track_caller]
+    pub fn is_clean(&self) {
+        assert_eq!(self.leftovers(), [""; 0], "runs have left namespaces");
+    }
+
+    /// A token of the service account `default` in namespace `default`, which has no rights.
+    pub fn token_without_rights(&self) -> String {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
+        let spec = TokenRequestSpec { expiration_seconds: Some(600), ..Default::default() };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let params = PostParams::default();
+        let answer = accounts.create_token_request("default", &params, &request);
+        let granted = self.runtime.block_on(answer).expect("a token can be had");
+        granted.status.and_then(|status| status.token).expect("the answer has one")
+    }
+}
+
+/// The cluster that was made for the tests, on which everything works. Only one test has it at a
+/// time: each counts what happens on it.
+pub struct Live {
+    cluster: Cluster,
+    _lock: File,
+}
+
+impl Live {
+    /// Takes it.
+    #[track_caller]
+    pub fn take() -> Self {
+        let kubeconfig = needed("NESTCHECK_TEST_KUBECONFIG");
+        let lock = File::open(&kubeconfig)
+            .unwrap_or_else(|error| panic!("{}: {error}", kubeconfig.display()));
+        lock.lock().expect("a file can be locked");
+        Self { cluster: Cluster::new(kubeconfig, needed("NESTCHECK_TEST_AUDIT_LOG")), _lock: lock }
+    }
+}
+
+impl Deref for Live {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+#[track_caller]
+fn needed(variable: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) if !path.is_empty() => path.into(),
+        _ => panic!(
+            "{variable} is not set: make a cluster with `local-cluster up` and give its \
+             kubeconfig as NESTCHECK_TEST_KUBECONFIG and its audit log, which `local-cluster \
+             status` names, as NESTCHECK_TEST_AUDIT_LOG; `ci/test` does all of it"
+        ),
+    }
+}
+
+/// A cluster of the test's own, which ends with it.
+pub struct LocalCluster {
+    cluster: Option<Cluster>,
+    name: String,
+}
+
+impl LocalCluster {
+    /// Starts a cluster with these options of `local-cluster up`.
+    #[track_caller]
+    pub fn up(name: &str, options: &[&str]) -> Self {
+        let name = format!("e2e-{name}");
+        // The guard comes first: an `up` that fails half way is taken down too.
+        let mut made = Self { cluster: None, name };
+        made.local_cluster("down", &[]);
+        made.local_cluster("up", options);
+        let kubeconfig = made.local_cluster("kubeconfig", &[]);
+        let status = made.local_cluster("status", &["--output", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).expect("it prints JSON");
+        let audit_log = status["auditLog"].as_str().expect("it names the audit log").into();
+        made.cluster = Some(Cluster::new(kubeconfig.trim().into(), audit_log));
+        made
+    }
+
+    #[track_caller]
+    fn local_cluster(&self, command: &str, options: &[&str]) -> String {
+        let program = local_cluster_program();
+        let output = Command::new(&program)
+            .args([command, "--name", &self.name])
+            .args(options)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        assert!(
+            output.status.success(),
+            "`local-cluster {command} --name {} {}` failed: {}",
+            self.name,
+            options.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Deref for LocalCluster {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.cluster.as_ref().expect("the cluster is up")
+    }
+}
+
+impl Drop for LocalCluster {
+    fn drop(&mut self) {
+        // A second panic while the first one unwinds would hide it.
+        let _ = Command::new(local_cluster_program())
+            .args(["down", "--name", &self.name])
+            .stdin(Stdio::null())
+            .output();
+    }
+}
+
+/// Where the `local-cluster` command is: `LOCAL_CLUSTER`, else in this workspace's target folder.
+fn local_cluster_program() -> PathBuf {
+    if let Some(path) = std::env::var_os("LOCAL_CLUSTER").filter(|path| !path.is_empty()) {
+        return path.into();
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let built = ["debug", "release"].map(|profile| target.join(profile).join("local-cluster"));
+    let found = built.into_iter().find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("no `local-cluster`: run `cargo build -p local-cluster`, or set LOCAL_CLUSTER")
+    })
+}

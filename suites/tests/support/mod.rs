@@ -1,0 +1,23 @@
+//! The verbs of the tests: start the command in an empty environment, read what it said, look at
+//! the cluster and its audit log.
+
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it must be"
+)]
+
+mod audit;
+mod cluster;
+mod command;
+mod kubeconfig;
+mod report;
+mod server;
+
+pub use audit::{AuditLog, Request};
+pub use cluster::{Live, LocalCluster};
+pub use command::{Bench, Finished, Running};
+pub use kubeconfig::Kubeconfig;
+pub use report::Report;
+pub use server::{answering_server, closed_address, listener, silent_server};
