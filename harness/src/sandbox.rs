@@ -97,7 +97,7 @@ impl Sandbox {
     /// What the server refuses. What was created until then is found by its labels: call
     /// [`teardown`] all the same.
     pub async fn create(cluster: &Cluster, options: SandboxOptions) -> Result<Self> {
-        let namespace = format!("nestcheck-{}", options.run);
+        let namespace = namespace_of(&options.run);
         let admin = cluster.admin().clone();
         let creator = Creator { admin: &admin, run: &options.run };
         creator.namespace(&namespace, "privileged").await?;
@@ -109,6 +109,22 @@ impl Sandbox {
         let user = cluster.as_token(token)?;
         let keys = options.files.iter().map(|file| (file.key(), file.path.clone())).collect();
         Ok(Self { options, namespace, admin, user, keys })
+    }
+
+    /// Asks by a dry run whether the caller may create the namespace at all. Without that right
+    /// a run can only fail, and could not even see that it left nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn rehearse(cluster: &Cluster, options: &SandboxOptions) -> Result<()> {
+        let namespace = namespace_of(&options.run);
+        let creator = Creator { admin: cluster.admin(), run: &options.run };
+        let object = creator.namespace_object(&namespace, "privileged");
+        let api: Api<Namespace> = Api::all(cluster.admin().clone());
+        let params = PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) };
+        let what = format!("create namespace `{namespace}`");
+        call(&what, || api.create(&params, &object)).await.map(drop)
     }
 
     /// The namespace of the pods.
@@ -167,6 +183,11 @@ impl Sandbox {
     }
 }
 
+/// The name of a run's namespace.
+fn namespace_of(run: &str) -> String {
+    format!("nestcheck-{run}")
+}
+
 /// Whether the authorizer does not know the user's RoleBinding yet. Its refusal names the verb
 /// and the resource; refusals by admission read otherwise.
 fn not_granted_yet(error: &kube::Error) -> Option<Duration> {
@@ -189,13 +210,17 @@ impl Creator<'_> {
         }
     }
 
-    async fn namespace(&self, name: &str, level: &str) -> Result<()> {
+    fn namespace_object(&self, name: &str, level: &str) -> Namespace {
         let mut metadata = self.metadata(name);
         let labels = metadata.labels.get_or_insert_default();
         for mode in ["enforce", "audit", "warn"] {
             labels.insert(format!("pod-security.kubernetes.io/{mode}"), level.to_owned());
         }
-        let namespace = Namespace { metadata, ..Namespace::default() };
+        Namespace { metadata, ..Namespace::default() }
+    }
+
+    async fn namespace(&self, name: &str, level: &str) -> Result<()> {
+        let namespace = self.namespace_object(name, level);
         let api: Api<Namespace> = Api::all(self.admin.clone());
         self.create(&api, &namespace, &format!("create namespace `{name}`")).await
     }

@@ -12,7 +12,7 @@ use harness::{
     facts::{self, Facts, Flavour},
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
-    sandbox::SandboxOptions,
+    sandbox::{Sandbox, SandboxOptions},
 };
 
 /// How a session is run.
@@ -37,11 +37,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads the cluster's facts and makes the plan.
+    /// Reads the cluster's facts, makes the plan, and asks whether the caller may begin it.
     ///
     /// # Errors
     ///
-    /// A cluster that can't be reached or does not let the caller in.
+    /// A cluster that can't be reached, does not let the caller in, or does not let it create
+    /// namespaces.
     pub async fn prepare(
         cluster: Cluster,
         cases: &[Case],
@@ -64,6 +65,9 @@ impl Session {
                 files: fixtures::files(),
             },
         };
+        if plan.runnable().next().is_some() {
+            Sandbox::rehearse(&cluster, &options.sandbox).await?;
+        }
         Ok(Self { cluster, facts, plan, options })
     }
 

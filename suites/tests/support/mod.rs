@@ -15,7 +15,7 @@ mod kubeconfig;
 mod report;
 mod server;
 
-pub use audit::{AuditLog, Request};
+pub use audit::{Request, by_verb};
 pub use cluster::{Live, LocalCluster};
 pub use command::{Bench, Finished, Running};
 pub use kubeconfig::Kubeconfig;

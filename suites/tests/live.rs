@@ -1,0 +1,408 @@
+//! The command against a cluster on which everything works: `NESTCHECK_TEST_KUBECONFIG` and
+//! `NESTCHECK_TEST_AUDIT_LOG` name it, `ci/test` makes it. Each test has the cluster for itself
+//! and looks at it afterwards: nothing may be left.
+
+mod support;
+
+use std::{
+    collections::BTreeMap, fs, path::PathBuf, process::Command, sync::OnceLock, time::Duration,
+};
+
+use harness::outcome::{Outcome, Verdict};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use support::{Bench, Finished, Kubeconfig, Live, Report, Request, Running, by_verb};
+
+/// How many requests a case with a pod may cost the API server, commands in the pod included.
+const REQUESTS_A_CASE: usize = 12;
+
+/// How many requests a run may make apart from commands in pods.
+const REQUESTS_WITHOUT_COMMANDS: usize = 64;
+
+/// A run of all cases, made once for the tests that look at one.
+struct WholeRun {
+    finished: Finished,
+    report: Report,
+    requests: Vec<Request>,
+    leftovers: Vec<String>,
+    bench: Bench,
+}
+
+fn whole_run() -> &'static WholeRun {
+    static RUN: OnceLock<WholeRun> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let (cluster, bench) = (Live::take(), Bench::new());
+        let start = cluster.now();
+        let finished = bench.nestcheck(["run", "--kubeconfig", cluster.kubeconfig()]);
+        let (requests, leftovers) = (cluster.requests_since(start), cluster.leftovers());
+        WholeRun { finished, report: bench.report(), requests, leftovers, bench }
+    })
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_whole_run_is_conformant_and_leaves_nothing() {
+    let WholeRun { finished, report, leftovers, .. } = whole_run();
+    finished.exits(0).says(&["Conformant", "report in `nestcheck-report`"]);
+    assert_eq!(finished.stdout, "", "data only goes there when it is asked for");
+    assert_eq!(report.outcome(), Outcome::Conformant);
+    assert_eq!(report.cases().len(), suites::cases().len());
+    assert_eq!(report.ids("pass").len(), suites::cases().len());
+    let (passed, failed, skipped) = report.junit_counts();
+    assert!(passed >= 30, "{passed} cases in the JUnit file");
+    assert_eq!((failed, skipped), (0, 0));
+    assert_eq!(report.json("/outcome"), "conformant");
+    assert_eq!(*leftovers, [""; 0]);
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn every_pass_of_a_whole_run_has_a_truth_check_behind_it() {
+    let report = &whole_run().report;
+    let checks = report.truth_checks();
+    for id in report.ids("pass") {
+        assert!(checks.get(id).is_some_and(|count| *count > 0), "{id} proves nothing");
+    }
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_whole_run_keeps_to_its_budget_of_requests() {
+    let WholeRun { report, requests, .. } = whole_run();
+    // An exec is a GET of a subresource, however often it is asked for; anything else that is
+    // got twice is a loop that should have been a watch.
+    let mut gets: BTreeMap<&str, usize> = BTreeMap::new();
+    for request in requests.iter().filter(|request| request.verb == "get" && !request.is_exec()) {
+        *gets.entry(&request.path).or_default() += 1;
+    }
+    let verbs = by_verb(requests);
+    println!("{} requests: {verbs:?}", requests.len());
+    println!("gets: {gets:?}");
+    assert!(!gets.is_empty() && gets.values().all(|count| *count == 1), "{gets:?}");
+
+    let with_pod = suites::cases().iter().filter(|case| !case.shapes.is_empty()).count();
+    let commands = verbs.get("exec").copied().unwrap_or_default();
+    assert!(commands > 0, "{verbs:?}");
+    assert!(requests.len() <= REQUESTS_A_CASE * with_pod, "{} requests", requests.len());
+    assert!(requests.len() - commands <= REQUESTS_WITHOUT_COMMANDS, "{verbs:?}");
+
+    // What a case does it does as the ordinary user.
+    let user = format!("system:serviceaccount:nestcheck-{}:workspace-user", report.run());
+    let in_pods = requests.iter().filter(|request| request.is_exec());
+    assert!(in_pods.into_iter().all(|request| request.user == user));
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_report_can_be_made_again_from_the_log_and_has_no_secret_in_it() {
+    let WholeRun { report, bench, .. } = whole_run();
+    let folder = report.folder().display().to_string();
+    for (format, name) in [("junit", "junit.xml"), ("json", "report.json"), ("html", "index.html")]
+    {
+        let again = bench.nestcheck(["report", &folder, "--format", format]);
+        again.exits(0);
+        let written = fs::read_to_string(report.folder().join(name)).expect("it is there");
+        assert_eq!(again.stdout, written, "{name}");
+    }
+    let log = fs::read_to_string(report.folder().join("events.jsonl")).expect("it is there");
+    // The beginning of every JSON Web Token, such as the ordinary user's.
+    assert!(!log.contains("eyJhbGciOi"), "a token is in the log");
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn preflight_writes_nothing() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let start = cluster.now();
+    let text = bench.nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
+    text.exits(0);
+    assert!(text.stdout.contains("\nsupported"), "{text}");
+    assert_eq!(text.stderr, "");
+    let json = bench.nestcheck(["preflight", "-o", "json", "--kubeconfig", cluster.kubeconfig()]);
+    json.exits(0);
+    let facts: Value = serde_json::from_str(&json.stdout).expect("it is JSON");
+    assert_eq!(facts["supported"], true, "{json}");
+
+    let requests = cluster.requests_since(start);
+    assert!(requests.iter().any(Request::is_dry_run), "the gates are asked by dry runs");
+    let changes: Vec<_> = requests.iter().filter(|request| request.changes()).collect();
+    assert!(changes.is_empty(), "{changes:?}");
+    assert_eq!(bench.content(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn one_case_makes_only_the_pod_that_it_needs() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let start = cluster.now();
+    bench.nestcheck(["run", "POD-03", "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    let report = bench.report();
+    assert_eq!(report.ids("pass"), ["POD-03"]);
+    assert_eq!(report.cases().len(), 1);
+    let requests = cluster.requests_since(start);
+    let pods = requests.iter().filter(|request| {
+        request.verb == "create" && request.path.ends_with("/pods") && request.changes()
+    });
+    assert_eq!(pods.count(), 1, "{requests:?}");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn without_preflight_the_pods_decide_and_pass() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let arguments = ["run", "--no-preflight", "gate", "identity", "--kubeconfig"];
+    bench.nestcheck(arguments.into_iter().chain([cluster.kubeconfig()])).exits(0);
+    assert_eq!(bench.report().outcome(), Outcome::Conformant);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn two_runs_at_once_do_not_meet() {
+    let (cluster, one, other) = (Live::take(), Bench::new(), Bench::new());
+    let arguments = ["run", "admission", "identity", "--kubeconfig", cluster.kubeconfig()];
+    let (one_runs, other_runs) = (one.start(arguments), other.start(arguments));
+    one_runs.finish().exits(0);
+    other_runs.finish().exits(0);
+    assert_ne!(one.report().run(), other.report().run());
+    cluster.is_clean();
+}
+
+// What the server refuses.
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_made_up_token_is_refused_with_a_way_on() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token("made-up"));
+    for command in ["run", "preflight"] {
+        bench
+            .nestcheck([command, "--kubeconfig", &path])
+            .refuses(4, &["Unauthorized", "401"])
+            .hints(&["log in"]);
+    }
+    assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_user_without_rights_learns_which_one_is_missing() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let start = cluster.now();
+    bench
+        .nestcheck(["run", "--kubeconfig", &path])
+        .refuses(4, &["create namespace", "cannot create resource \"namespaces\"", "403"])
+        .hints(&["rights"]);
+    let requests = cluster.requests_since(start);
+    let done = requests.iter().filter(|request| request.changes() && request.code < 400);
+    assert_eq!(done.count(), 0, "{requests:?}");
+    assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_user_who_may_read_nothing_gets_the_facts_that_need_no_rights() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let preflight = bench.nestcheck(["preflight", "--kubeconfig", &path]);
+    preflight.exits_as_documented();
+    assert!(
+        preflight.stdout.contains("unknown") && preflight.stdout.contains("403"),
+        "{preflight}"
+    );
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_server_of_another_authority_is_refused() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let other = rcgen::generate_simple_self_signed(["another".to_owned()]);
+    let other = bench.write("ca.pem", &other.expect("a certificate can be made").cert.pem());
+    let kubeconfig = cluster
+        .own_kubeconfig()
+        .with("/clusters/0/cluster/certificate-authority-data", Value::Null)
+        .with("/clusters/0/cluster/certificate-authority", json!(other));
+    let path = bench.kubeconfig(&kubeconfig);
+    for command in ["run", "preflight"] {
+        bench
+            .nestcheck([command, "--kubeconfig", &path])
+            .refuses(4, &["reach the cluster at https://", "certificate"])
+            .hints(&["certificate-authority-data"]);
+    }
+}
+
+// Runs that end badly.
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn an_image_that_does_not_exist_is_named_and_is_no_verdict_on_the_product() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let image = "localhost/no-such-image:1";
+    let run = ["run", "--image", image, "POD-03", "ID-03", "--kubeconfig", cluster.kubeconfig()];
+    let finished = bench.nestcheck(run);
+    finished.exits(4).says(&[image]).within(Duration::from_secs(60));
+    let report = bench.report();
+    assert_eq!(report.outcome(), Outcome::Error);
+    for id in ["POD-03", "ID-03"] {
+        let verdict = report.verdict(id);
+        let named = matches!(verdict, Verdict::Error { message } if message.contains(image));
+        assert!(named, "{verdict:?}");
+    }
+    assert!(report.junit_counts().1 > 0, "the JUnit file is red");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_run_whose_time_is_over_ends_as_an_error_and_leaves_nothing() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let run = ["run", "--timeout", "3s", "podman", "--kubeconfig", cluster.kubeconfig()];
+    bench.nestcheck(run).exits(4).within(Duration::from_secs(40));
+    let report = bench.report();
+    assert_eq!(report.outcome(), Outcome::Error);
+    let late = report.ids("error");
+    assert!(!late.is_empty());
+    for id in late {
+        let message = report.verdict(id).message();
+        assert!(message.is_some_and(|text| text.contains("3 s are over")), "{message:?}");
+    }
+    assert!(report.junit_counts().1 > 0, "the JUnit file is red");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_signal_in_the_middle_ends_the_run_with_a_whole_report_and_leaves_nothing() {
+    let cluster = Live::take();
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let bench = Bench::new();
+        let mut running = bench.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
+        // The pod is there, and cases have begun to run commands in it: each builds an image,
+        // which takes seconds.
+        running.wait_for("pod workspace");
+        running.signal(signal);
+        running.finish().exits(code).says(&["Interrupted"]).within(Duration::from_secs(40));
+        let report = bench.report();
+        assert_eq!(i32::from(report.outcome().exit_code()), code);
+        let interrupted = report.ids("interrupted");
+        assert!(!interrupted.is_empty());
+        for id in report.began() {
+            let ended = report.ids("pass").contains(&id) || interrupted.contains(&id);
+            assert!(ended, "{id} began and has no verdict");
+        }
+        assert_eq!(report.cases().len(), report.started().cases, "each case has a verdict");
+        assert!(report.junit_counts().1 > 0, "the JUnit file is red");
+        cluster.is_clean();
+    }
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_signal_before_the_pods_are_there_ends_the_run_and_leaves_nothing() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let mut running = bench.start(["run", "--kubeconfig", cluster.kubeconfig()]);
+    running.wait_for("provision");
+    running.signal(Signal::SIGINT);
+    running.finish().exits(130).within(Duration::from_secs(40));
+    assert!(matches!(bench.report().outcome(), Outcome::Interrupted { signal: 2 }));
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_signal_at_the_very_beginning_ends_the_run_and_leaves_nothing() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let mut running = bench.start(["run", "--kubeconfig", cluster.kubeconfig()]);
+    running.wait_for("Starting");
+    running.signal(Signal::SIGTERM);
+    running.finish().exits(143).within(Duration::from_secs(40));
+    assert!(matches!(bench.report().outcome(), Outcome::Interrupted { signal: 15 }));
+    cluster.is_clean();
+}
+
+// The same cases under cargo's test runners.
+
+/// The test binary `conformance`: `NESTCHECK_CONFORMANCE_BIN`, else cargo builds it.
+fn conformance_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("NESTCHECK_CONFORMANCE_BIN") {
+        return path.into();
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args([
+            "test",
+            "--no-run",
+            "--message-format=json",
+            "-p",
+            "suites",
+            "--test",
+            "conformance",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo starts");
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let built = messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let ours = message["target"]["name"] == "conformance";
+        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+    });
+    built.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Runs the test binary on a bench.
+fn conformance(bench: &Bench, arguments: &[&str], kubeconfig: Option<&str>) -> Finished {
+    let mut command = Command::new(conformance_binary());
+    command.args(arguments).env_clear().env("HOME", bench.path(".")).current_dir(bench.path("."));
+    if let Some(kubeconfig) = kubeconfig {
+        command.env("KUBECONFIG", kubeconfig);
+    }
+    Running::start(command).finish()
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn the_test_binary_lists_its_cases_as_nextest_wants_it() {
+    let bench = Bench::new();
+    let listed = conformance(&bench, &["--list", "--format", "terse"], None);
+    listed.exits(0);
+    let mut names: Vec<_> = suites::cases().iter().map(harness::case::Case::path).collect();
+    let mut lines: Vec<_> = listed.stdout.lines().collect();
+    names.sort();
+    lines.sort_unstable();
+    let expected: Vec<_> = names.iter().map(|name| format!("{name}: test")).collect();
+    assert_eq!(lines, expected);
+    // Nextest asks for the ignored ones too; a case that is listed twice would run twice.
+    let ignored = conformance(&bench, &["--list", "--format", "terse", "--ignored"], None);
+    ignored.exits(0);
+    assert_eq!(ignored.stdout, "");
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn the_test_binary_runs_one_case_on_the_cluster() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let name = "podman::builds_and_runs_a_scratch_image";
+    let arguments = ["--exact", name, "--nocapture"];
+    let finished = conformance(&bench, &arguments, Some(cluster.kubeconfig()));
+    finished.exits(0);
+    assert!(finished.stdout.contains(&format!("test {name} ... ok")), "{finished}");
+    assert!(finished.stdout.contains("1 passed; 0 failed"), "{finished}");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn the_test_binary_fails_where_there_is_no_cluster() {
+    let bench = Bench::new();
+    let path = bench.kubeconfig(&Kubeconfig::to("https://127.0.0.1:1"));
+    let finished = conformance(&bench, &["--exact", "gate::keeps_host_users"], Some(&path));
+    finished.exits(101);
+    assert!(finished.stdout.contains("https://127.0.0.1:1"), "{finished}");
+    assert!(finished.stdout.contains("hint: "), "{finished}");
+}
