@@ -5,7 +5,8 @@ use std::time::Duration;
 use harness::{
     case::{CaseResult, Failure},
     context::{Context, PodHandle},
-    truth::show_reading,
+    shape::Shape,
+    truth::{self, show_reading},
     workload::{Command, PROBE},
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -107,6 +108,21 @@ pub async fn expect_refusal(
         }
     };
     cx.check(name, &format!("{code} with “{}”", words.join("”, “")), observed, holds)
+}
+
+/// Expects that the server would store a shape's pod as it is asked for.
+///
+/// # Errors
+///
+/// It refuses the pod, or drops a field that its isolation needs.
+pub async fn expect_kept(cx: &Context, shape: &Shape, pod: &Pod) -> CaseResult {
+    let stored = cx.dry_run(pod).await?.map_err(|refusal| {
+        Failure::product(format!("the pod `{}` is refused: {}", shape.name, refusal.message))
+    })?;
+    for check in truth::of_object(shape, &stored) {
+        cx.check(&check.name, &check.expected, check.observed, check.holds)?;
+    }
+    Ok(())
 }
 
 /// Expects that the kernel refused every attempt. A file that this kernel does not have can't be

@@ -1,7 +1,7 @@
 //! ADM: what the API server must refuse.
 
 use super::{NESTED, core_case};
-use crate::toolbox::expect_refusal;
+use crate::toolbox::{expect_kept, expect_refusal};
 use fixtures::WORKSPACE;
 use harness::{
     case::{Case, CaseResult},
@@ -62,6 +62,9 @@ async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult 
 
 async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&WORKSPACE)?;
+    // A server that refuses or strips the pod anywhere would pass too; this proves that it is the
+    // namespace that matters.
+    expect_kept(&cx, &WORKSPACE, &pod).await?;
     pod.metadata.namespace = Some(cx.namespace_enforcing("restricted").await?);
     let fields = [
         "violates PodSecurity \"restricted",

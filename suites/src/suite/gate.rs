@@ -4,6 +4,7 @@ use fixtures::WORKSPACE;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
+    facts::Gate,
     requirement::Requirement,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -38,6 +39,7 @@ async fn keeps_host_users(cx: Context) -> CaseResult {
         host_users.map_or("absent".to_owned(), |value| value.to_string()),
         host_users == Some(false),
     )
+    .map_err(|failure| turn_on(failure, Gate::UserNamespacesSupport))
 }
 
 async fn keeps_unmasked_proc_mount(cx: Context) -> CaseResult {
@@ -49,6 +51,12 @@ async fn keeps_unmasked_proc_mount(cx: Context) -> CaseResult {
         .and_then(|context| context.proc_mount)
         .unwrap_or_else(|| "absent".to_owned());
     cx.check("procMount as it would be stored", "Unmasked", &proc_mount, proc_mount == "Unmasked")
+        .map_err(|failure| turn_on(failure, Gate::ProcMountType))
+}
+
+fn turn_on(failure: Failure, gate: Gate) -> Failure {
+    let hint = format!("the API server dropped it: turn the feature gate {gate} on there");
+    failure.with_hint(Some(hint))
 }
 
 async fn dry_run_workspace(cx: &Context) -> Result<Pod, Failure> {

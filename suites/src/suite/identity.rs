@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
         leaves_other_pods_in_the_node_user_namespace,
         "A pod that does not ask for a user namespace has the node's own ids",
         NESTED,
-        &[&HOST_USERS]
+        &[&WORKSPACE, &HOST_USERS]
     ),
     core_case!(
         "ID-04",
@@ -106,6 +106,8 @@ async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
 }
 
 async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult {
+    // A cluster without user namespaces would pass too; this proves that asking matters.
+    cx.pod(&WORKSPACE).await?;
     let control = cx.pod(&HOST_USERS).await?;
     let facts: probe::Facts = control.probe(&["facts"]).await?;
     let observed = show_reading(&facts.uid_map, |map| show_map(map));

@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
         sees_proc_masked_unless_asked,
         "A pod that does not ask for an unmasked /proc has it masked",
         NESTED,
-        &[&MASKED_PROC]
+        &[&WORKSPACE, &MASKED_PROC]
     ),
     core_case!(
         "ISO-04",
@@ -70,6 +70,8 @@ async fn sees_proc_unmasked(cx: Context) -> CaseResult {
 }
 
 async fn sees_proc_masked_unless_asked(cx: Context) -> CaseResult {
+    // A cluster that masks /proc for everybody would pass too; this proves that asking matters.
+    cx.pod(&WORKSPACE).await?;
     let control = cx.pod(&MASKED_PROC).await?;
     let facts: probe::Facts = control.probe(&["facts"]).await?;
     let masked: Vec<_> = proc_mounts(known(&facts.mounts)?)
