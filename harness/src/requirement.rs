@@ -56,6 +56,29 @@ impl Requirement {
     }
 }
 
+impl Requirement {
+    /// Why nothing can be said about the requirement, where the facts that decide it are unknown.
+    /// [`Self::decide`] lets a case try then; a statement about the cluster must not be made.
+    #[must_use]
+    pub fn unknown(self, facts: &Facts) -> Option<String> {
+        match self {
+            Self::UserNamespaces => {
+                reason_of(&facts.keeps_host_users).or_else(|| reason_of(&facts.nodes))
+            }
+            Self::UnmaskedProc => reason_of(&facts.keeps_proc_mount),
+            Self::Devices => reason_of(&facts.device_route),
+            Self::KubernetesMinor(_) => None,
+        }
+    }
+}
+
+fn reason_of<T>(fact: &Fact<T>) -> Option<String> {
+    match fact {
+        Fact::Known { .. } => None,
+        Fact::Unknown { reason } => Some(reason.clone()),
+    }
+}
+
 fn user_namespaces(facts: &Facts) -> Decision {
     let gate = Gate::UserNamespacesSupport;
     if let Some(source) =
@@ -211,6 +234,16 @@ pub(crate) mod tests {
         assert!(reason(Requirement::Devices.decide(&facts)).contains("/dev/fuse"));
         let facts = Facts { device_route: Fact::unknown("403"), ..able() };
         assert_eq!(Requirement::Devices.decide(&facts), Decision::Met);
+    }
+
+    #[test]
+    fn nothing_is_said_about_what_could_not_be_read() {
+        assert_eq!(Requirement::UserNamespaces.unknown(&able()), None);
+        let facts = Facts { keeps_host_users: Fact::unknown("403"), ..able() };
+        assert_eq!(Requirement::UserNamespaces.unknown(&facts).as_deref(), Some("403"));
+        let facts = Facts { nodes: Fact::unknown("403"), ..able() };
+        assert_eq!(Requirement::UserNamespaces.unknown(&facts).as_deref(), Some("403"));
+        assert_eq!(Requirement::UnmaskedProc.unknown(&facts), None);
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! The command against clusters on which nested containers can't work, each made by the test that
 //! needs it: the run is never green, says which gate is off where, and leaves nothing.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it must be"
+)]
+
 mod support;
 
 use std::{collections::BTreeSet, time::Duration};

@@ -27,7 +27,8 @@ const REQUIREMENTS: [(&str, Requirement); 3] = [
 #[derive(Serialize)]
 struct Decided {
     requirement: &'static str,
-    met: bool,
+    /// None where it could not be read.
+    met: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +48,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let facts = facts::gather(&cluster).await?;
     let decided = decide(&facts);
-    let supported = decided.iter().all(|decided| decided.met);
+    let supported = decided.iter().all(|decided| decided.met == Some(true));
     let text = match arguments.output {
         OutputFormat::Text => text(&facts, &decided, supported),
         OutputFormat::Json => {
@@ -58,14 +59,23 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     Ok(if supported { Outcome::Conformant } else { Outcome::Partial }.exit_code())
 }
 
+/// What to do where nothing can be said.
+const REMEDY_OF_UNKNOWN: &str =
+    "use a kubeconfig whose user may read it, or let `nestcheck run` try it in pods";
+
 fn decide(facts: &Facts) -> Vec<Decided> {
     REQUIREMENTS
         .iter()
         .map(|(name, requirement)| match requirement.decide(facts) {
-            Decision::Met => Decided { requirement: name, met: true, reason: None, remedy: None },
+            Decision::Met => {
+                let reason = requirement.unknown(facts);
+                let met = reason.is_none().then_some(true);
+                let remedy = reason.is_some().then(|| REMEDY_OF_UNKNOWN.to_owned());
+                Decided { requirement: name, met, reason, remedy }
+            }
             Decision::Unmet { reason, remedy } => Decided {
                 requirement: name,
-                met: false,
+                met: Some(false),
                 reason: Some(reason),
                 remedy: Some(remedy),
             },
@@ -81,7 +91,11 @@ fn text(facts: &Facts, decided: &[Decided], supported: bool) -> String {
     }
     text.push('\n');
     for decided in decided {
-        let mark = if decided.met { "yes" } else { "no" };
+        let mark = match decided.met {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "?",
+        };
         let _ = writeln!(text, "{mark:4} {}", decided.requirement);
         if let (Some(reason), Some(remedy)) = (&decided.reason, &decided.remedy) {
             let _ = writeln!(text, "     {reason}\n     hint: {remedy}");
@@ -89,8 +103,10 @@ fn text(facts: &Facts, decided: &[Decided], supported: bool) -> String {
     }
     let verdict = if supported {
         "supported, as far as reading can tell; `nestcheck run` proves it"
-    } else {
+    } else if decided.iter().any(|decided| decided.met == Some(false)) {
         "unsupported: nested containers can't work here as it is"
+    } else {
+        "not known: too little could be read to say whether nested containers can work here"
     };
     let _ = writeln!(text, "\n{verdict}");
     text
