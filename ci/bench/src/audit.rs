@@ -1,0 +1,184 @@
+//! The API server's own count of requests: its audit log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{BufRead, BufReader, Seek, SeekFrom},
+    path::Path,
+};
+
+use serde::Deserialize;
+
+use crate::Result;
+
+/// Where the log ends now: what follows is counted.
+pub(crate) fn mark(log: &Path) -> Result<u64> {
+    Ok(std::fs::metadata(log)?.len())
+}
+
+/// One request, as the audit log tells it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Request {
+    #[serde(rename = "auditID")]
+    id: String,
+    verb: String,
+    #[serde(rename = "requestURI")]
+    uri: String,
+    #[serde(default)]
+    user_agent: String,
+    user: User,
+    #[serde(default)]
+    object_ref: Option<ObjectRef>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ObjectRef {
+    resource: String,
+    subresource: String,
+    namespace: String,
+    name: String,
+}
+
+impl Request {
+    /// Verb and resource, such as `get pods/exec`; a path for what is no resource.
+    pub(crate) fn kind(&self) -> String {
+        let resource = match &self.object_ref {
+            Some(object) if object.subresource.is_empty() => object.resource.clone(),
+            Some(object) => format!("{}/{}", object.resource, object.subresource),
+            None => self.uri.split('?').next().unwrap_or_default().to_owned(),
+        };
+        let dry = if self.uri.contains("dryRun=All") { " (dry run)" } else { "" };
+        format!("{} {resource}{dry}", self.verb)
+    }
+
+    /// Whether it opens a command's stream.
+    pub(crate) fn is_exec(&self) -> bool {
+        self.object_ref.as_ref().is_some_and(|object| object.subresource == "exec")
+    }
+
+    /// The object that it reads, if it reads one.
+    fn object_read(&self) -> Option<String> {
+        let object = self.object_ref.as_ref()?;
+        let reads = self.verb == "get" && object.subresource.is_empty();
+        reads.then(|| format!("{} {}/{}", object.resource, object.namespace, object.name))
+    }
+}
+
+/// The user agents of the cluster's own components.
+const COMPONENTS: [&str; 3] = ["kube-", "kubelet/", "local-cluster"];
+
+/// Who made a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Client<'a> {
+    /// Whose user agent begins like this.
+    Agent(&'a str),
+    /// Everyone but the cluster's own components and their controllers.
+    Outside,
+}
+
+impl Client<'_> {
+    fn made(self, request: &Request) -> bool {
+        match self {
+            Self::Agent(start) => request.user_agent.starts_with(start),
+            // Some components are the administrator too.
+            Self::Outside => {
+                let user = &request.user.username;
+                let person = !user.starts_with("system:") || user.ends_with(":workspace-user");
+                person && !COMPONENTS.iter().any(|name| request.user_agent.starts_with(name))
+            }
+        }
+    }
+}
+
+/// The requests after a mark.
+pub(crate) fn since(log: &Path, mark: u64, client: Client<'_>) -> Result<Vec<Request>> {
+    let mut file = File::open(log)?;
+    file.seek(SeekFrom::Start(mark))?;
+    let mut requests = Vec::new();
+    // A watch is logged at its beginning and at its end.
+    let mut known = BTreeSet::new();
+    for line in BufReader::new(file).lines() {
+        let Ok(request) = serde_json::from_str::<Request>(&line?) else {
+            continue;
+        };
+        if client.made(&request) && known.insert(request.id.clone()) {
+            requests.push(request);
+        }
+    }
+    Ok(requests)
+}
+
+/// How many requests of each kind.
+pub(crate) fn count(requests: &[Request]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in requests {
+        *counts.entry(request.kind()).or_default() += 1;
+    }
+    counts
+}
+
+/// The objects that were read more than once.
+pub(crate) fn read_again(requests: &[Request]) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    requests
+        .iter()
+        .filter_map(Request::object_read)
+        .filter(|object| !known.insert(object.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(verb: &str, name: &str, subresource: &str, user: &str) -> Request {
+        Request {
+            id: String::new(),
+            verb: verb.into(),
+            uri: "/api/v1/namespaces/n/pods?a=b".into(),
+            user_agent: "nestcheck/0.1.0".into(),
+            user: User { username: user.into() },
+            object_ref: Some(ObjectRef {
+                resource: "pods".into(),
+                subresource: subresource.into(),
+                namespace: "n".into(),
+                name: name.into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_read_twice_is_found_and_streams_are_not() {
+        let requests = [
+            request("get", "a", "", "admin"),
+            request("get", "b", "", "admin"),
+            request("get", "a", "", "admin"),
+            request("get", "a", "exec", "admin"),
+            request("get", "a", "exec", "admin"),
+        ];
+        assert_eq!(read_again(&requests).into_iter().collect::<Vec<_>>(), ["pods n/a"]);
+        assert_eq!(count(&requests)["get pods/exec"], 2);
+    }
+
+    #[test]
+    fn the_clusters_own_components_are_not_outside() {
+        let made = |user: &str| Client::Outside.made(&request("get", "a", "", user));
+        assert!(made("admin"));
+        assert!(made("system:serviceaccount:nestcheck-x:workspace-user"));
+        assert!(!made("system:node:node"));
+        assert!(!made("system:serviceaccount:kube-system:namespace-controller"));
+        let scheduler = Request {
+            user_agent: "kube-scheduler/v1.32.5".into(),
+            ..request("get", "a", "", "admin")
+        };
+        assert!(!Client::Outside.made(&scheduler));
+    }
+}

@@ -1,0 +1,83 @@
+//! The table: figure, value, target.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One line of the table.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    pub(crate) target: String,
+    /// None where there is no target.
+    pub(crate) met: Option<bool>,
+}
+
+/// The whole table.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Figures(pub(crate) Vec<Figure>);
+
+impl Figures {
+    /// A figure with a limit that it must not pass.
+    pub(crate) fn limited(
+        &mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+        measured: f64,
+        limit: f64,
+        unit: &str,
+    ) {
+        self.0.push(Figure {
+            name: name.into(),
+            value: value.into(),
+            target: format!("≤ {limit}{unit}"),
+            met: Some(measured <= limit),
+        });
+    }
+
+    /// A figure that is only told.
+    pub(crate) fn told(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        self.0.push(Figure { name, value, target: String::new(), met: None });
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |of: fn(&Figure) -> &str| {
+            self.0.iter().map(|figure| of(figure).chars().count()).max().unwrap_or_default()
+        };
+        let (name, value) = (width(|figure| &figure.name), width(|figure| &figure.value));
+        let target = width(|figure| &figure.target);
+        for figure in &self.0 {
+            let met = match figure.met {
+                Some(true) => "ok",
+                Some(false) => "MISSED",
+                None => "",
+            };
+            let line = format!(
+                "{:name$}  {:value$}  {:target$}  {met}",
+                figure.name, figure.value, figure.target
+            );
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_above_its_limit_is_missed_and_all_columns_line_up() {
+        let mut figures = Figures::default();
+        figures.limited("wall", "1.20 s", 1.2, 1.15, " s");
+        figures.limited("longer", "1 s", 1.0, 1.15, " s");
+        figures.told("x", "y");
+        let expected =
+            "wall    1.20 s  ≤ 1.15 s  MISSED\nlonger  1 s     ≤ 1.15 s  ok\nx       y\n";
+        assert_eq!(figures.to_string(), expected);
+    }
+}
