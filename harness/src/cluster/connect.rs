@@ -8,6 +8,7 @@ use kube::{
     config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
+use super::client;
 use crate::{Error, Result, error::chain};
 
 /// Which cluster to talk to, and as whom.
@@ -90,7 +91,7 @@ impl Cluster {
 }
 
 fn client_of(config: Config) -> Result<Client> {
-    Client::try_from(config).map_err(|error| Error::usage(chain(&error)))
+    client::client_of(config).map_err(|error| Error::usage(chain(&error)))
 }
 
 fn read_kubeconfig(path: Option<&Path>) -> Result<Kubeconfig> {

@@ -1,6 +1,7 @@
 //! The connection to a cluster: clients, deadlines, and errors in words.
 
 mod api;
+mod client;
 mod connect;
 
 pub use api::{
