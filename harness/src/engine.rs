@@ -11,10 +11,7 @@ use std::{
 
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::{
-    sync::{
-        Semaphore,
-        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    },
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinSet,
 };
 
@@ -207,20 +204,16 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let (events, messages) = unbounded_channel();
         let mut tasks = JoinSet::new();
         let workloads = Arc::new(start_workloads(&sandbox, plan.shapes(), &mut tasks, &events));
-        let slots = Arc::new(Semaphore::new(options.jobs));
-        for case in plan.runnable() {
-            let executor = Executor {
-                case: *case,
-                slots: Arc::clone(&slots),
-                messages: events.clone(),
-                sandbox: Arc::clone(&sandbox),
-                workloads: Arc::clone(&workloads),
-                facts: Arc::clone(&facts),
-            };
-            tasks.spawn(executor.run());
-        }
+        let executors = plan.runnable().map(|case| Executor {
+            case: *case,
+            messages: events.clone(),
+            sandbox: Arc::clone(&sandbox),
+            workloads: Arc::clone(&workloads),
+            facts: Arc::clone(&facts),
+        });
+        let mut queue = Queue { waiting: executors.collect(), free: options.jobs };
         drop(events);
-        let cut_off = self.dispatch(messages, options.deadline, plan).await;
+        let cut_off = self.dispatch(messages, &mut queue, &mut tasks, options.deadline, plan).await;
         // Aborts what still runs; nothing of it may act on the sandbox any more.
         tasks.shutdown().await;
         if let Some((verdict, pending)) = cut_off {
@@ -230,11 +223,13 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         }
     }
 
-    /// Takes messages until every case ended. Cut short by a signal or the deadline, returns the
-    /// verdict of the cases that did not end.
+    /// Begins cases and takes messages until every case ended. Cut short by a signal or the
+    /// deadline, returns the verdict of the cases that did not end.
     async fn dispatch(
         &mut self,
         mut messages: UnboundedReceiver<Message>,
+        queue: &mut Queue,
+        tasks: &mut JoinSet<()>,
         deadline: Duration,
         plan: &Plan,
     ) -> Option<(Verdict, BTreeSet<&'static str>)> {
@@ -242,11 +237,13 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let mut deadline_passed = std::pin::pin!(tokio::time::sleep(deadline));
         let mut signals_end = false;
         while !pending.is_empty() {
+            queue.begin(tasks);
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(Message::Event(event)) => self.emit(event),
                     Some(Message::Finished { case, verdict, duration }) => {
                         pending.remove(case.id);
+                        queue.free += 1;
                         self.finish(&case, verdict, duration);
                     }
                     None => {
@@ -272,7 +269,27 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     }
 }
 
-/// Begins to make every pod of the plan at once. A case waits for the pods that it asks for.
+/// The cases that are not begun yet, in the order of the plan.
+struct Queue {
+    waiting: Vec<Executor>,
+    /// How many more cases may run now.
+    free: usize,
+}
+
+impl Queue {
+    /// Begins what can begin. A case that waits for a pod keeps no other from running; of those
+    /// that wait for nothing, the plan's first goes first, for the longest are planned first.
+    fn begin(&mut self, tasks: &mut JoinSet<()>) {
+        while self.free > 0
+            && let Some(index) = self.waiting.iter().position(Executor::has_pods)
+        {
+            self.free -= 1;
+            tasks.spawn(self.waiting.remove(index).run());
+        }
+    }
+}
+
+/// Begins to make every pod of the plan at once.
 fn start_workloads(
     sandbox: &Arc<Sandbox>,
     shapes: Vec<&'static Shape>,
@@ -283,23 +300,22 @@ fn start_workloads(
     for shape in shapes {
         let sandbox = Arc::clone(sandbox);
         let messages = messages.clone();
-        let provision = async move {
-            let started = Instant::now();
-            let result = workload::provision(&sandbox, shape).await;
-            let failure = result.as_ref().err().map(|failure| {
-                Verdict::from(failure.clone()).message().unwrap_or_default().to_owned()
-            });
+        let started = Instant::now();
+        let provision = async move { workload::provision(&sandbox, shape).await };
+        let shared = provision.boxed().shared();
+        workloads.insert(shape.name, shared.clone());
+        // Driven by a task of its own, as no case is begun before its pods are there.
+        tasks.spawn(async move {
+            let failure = shared
+                .await
+                .err()
+                .map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
             let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
                 step: format!("pod {}", shape.name),
                 duration_ms: millis(started.elapsed()),
                 failure,
             })));
-            result
-        };
-        let shared = provision.boxed().shared();
-        // Driven by a task of its own: the pods come up although no case waits for them yet.
-        tasks.spawn(shared.clone().map(drop));
-        workloads.insert(shape.name, shared);
+        });
     }
     workloads
 }
@@ -307,7 +323,6 @@ fn start_workloads(
 /// Runs one case; knows nothing of the others.
 struct Executor {
     case: Case,
-    slots: Arc<Semaphore>,
     messages: UnboundedSender<Message>,
     sandbox: Arc<Sandbox>,
     workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
@@ -315,8 +330,13 @@ struct Executor {
 }
 
 impl Executor {
+    /// Whether the pods of the case are there, or failed to be.
+    fn has_pods(&self) -> bool {
+        let mut workloads = self.case.shapes.iter().filter_map(|s| self.workloads.get(s.name));
+        workloads.all(|workload| workload.peek().is_some())
+    }
+
     async fn run(self) {
-        // Pods first, slot second: a case that waits for a pod must not keep others from running.
         for shape in self.case.shapes {
             if let Some(workload) = self.workloads.get(shape.name)
                 && let Err(failure) = workload.clone().await
@@ -324,9 +344,6 @@ impl Executor {
                 return self.tell_finished(failure.into(), Duration::ZERO);
             }
         }
-        let Ok(_slot) = self.slots.acquire().await else {
-            return;
-        };
         self.tell(EventKind::CaseStarted { id: self.case.id.to_owned() });
         let started = Instant::now();
         let verdict = self.attempt().await;
