@@ -1,11 +1,12 @@
 //! Waits for a pod by watching it and its events; knows what will never get better.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::{
     Api, Client, ResourceExt,
+    api::{WatchEvent, WatchParams},
     runtime::{WatchStreamExt, watcher},
 };
 
@@ -13,6 +14,10 @@ use crate::{case::Failure, diagnosis, error::one_line};
 
 /// How long a pod may take to become ready: an image may have to be pulled first.
 pub const POD_DEADLINE: Duration = Duration::from_secs(180);
+
+/// When the events about a pod begin to be of interest. A pod whose image is on the node is ready
+/// by then, and its events would only have been two more requests.
+const EVENTS_AFTER: Duration = Duration::from_secs(2);
 
 /// Waits until all containers of the pod are ready and returns the pod.
 ///
@@ -29,8 +34,10 @@ pub(super) async fn await_ready(
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let fields = format!("involvedObject.name={name}");
-    let mut pods = std::pin::pin!(watch(pods, &format!("metadata.name={name}")));
-    let mut events = std::pin::pin!(watch(events, &fields));
+    let mut pods = watch_from(&pods, pod).boxed();
+    let events = stream::once(tokio::time::sleep(EVENTS_AFTER))
+        .flat_map(|()| watch(events.clone(), &fields));
+    let mut events = events.boxed();
     let mut last = "nothing was heard of it".to_owned();
     let wait = async {
         loop {
@@ -54,6 +61,37 @@ pub(super) async fn await_ready(
             POD_DEADLINE.as_secs()
         ))),
     }
+}
+
+/// Watches an object's changes since it was as given: one request instead of the list and the
+/// watch of [`watch`], which takes over where that one ends or is refused.
+fn watch_from<K>(api: &Api<K>, object: &K) -> impl Stream<Item = Result<K, Failure>> + use<K>
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + 'static,
+{
+    let fields = format!("metadata.name={}", object.name_any());
+    let version = object.resource_version().unwrap_or_default();
+    let (first, parameters) = (api.clone(), WatchParams::default().fields(&fields));
+    stream::once(async move { first.watch(&parameters, &version).await })
+        .filter_map(|started| async { started.ok() })
+        .flat_map(StreamExt::boxed)
+        .take_while(|change| ready(matches!(change, Ok(change) if !is_error(change))))
+        .filter_map(|change| {
+            ready(match change {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Some(Ok(object)),
+                _ => None,
+            })
+        })
+        .chain(watch(api.clone(), &fields))
+}
+
+fn is_error<K>(change: &WatchEvent<K>) -> bool {
+    matches!(change, WatchEvent::Error(_))
 }
 
 /// Watches one object's changes, and starts again after a broken connection. A refusal is final.
