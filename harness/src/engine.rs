@@ -33,6 +33,8 @@ use crate::{
 pub struct RunOptions {
     /// The profile's name, for the report.
     pub profile: String,
+    /// Whether the plan has only some of the profile's cases, for the report.
+    pub is_part: bool,
     /// How many cases run at once.
     pub jobs: usize,
     /// How long the whole run may take, teardown aside.
@@ -59,7 +61,7 @@ pub async fn run(
         signals,
         verdicts: Vec::new(),
         circumstances: Circumstances::default(),
-        truths: BTreeMap::new(),
+        broken_truths: BTreeMap::new(),
     };
     dispatcher.emit(EventKind::RunStarted(RunStarted {
         run: options.sandbox.run.clone(),
@@ -67,6 +69,7 @@ pub async fn run(
         profile: options.profile.clone(),
         image: options.sandbox.image.clone(),
         cases: plan.entries.len(),
+        is_part: options.is_part,
         cluster: facts.summary(),
     }));
     for entry in &plan.entries {
@@ -98,24 +101,16 @@ struct Dispatcher<O, S> {
     signals: S,
     verdicts: Vec<(Level, Verdict)>,
     circumstances: Circumstances,
-    /// How many truth checks each case made, and whether all of them hold.
-    truths: BTreeMap<String, Truths>,
-}
-
-/// The truth checks of one case so far.
-#[derive(Default)]
-struct Truths {
-    made: usize,
-    broken: BTreeSet<String>,
+    /// The truth checks that do not hold, by case; a case without an entry made none at all.
+    broken_truths: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     fn emit(&mut self, event: EventKind) {
         if let EventKind::TruthChecked { id, check } = &event {
-            let truths = self.truths.entry(id.clone()).or_default();
-            truths.made += 1;
+            let broken = self.broken_truths.entry(id.clone()).or_default();
             if !check.holds {
-                truths.broken.insert(check.name.clone());
+                broken.insert(check.name.clone());
             }
         }
         (self.observe)(&Event::now(event));
@@ -148,10 +143,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// A pass counts only with truth checks behind it that all hold.
     fn prove(&self, case: &Case) -> Verdict {
-        match self.truths.get(case.id) {
-            Some(truths) if truths.broken.is_empty() => Verdict::Pass,
-            Some(truths) => {
-                let broken: Vec<_> = truths.broken.iter().map(String::as_str).collect();
+        match self.broken_truths.get(case.id) {
+            Some(broken) if broken.is_empty() => Verdict::Pass,
+            Some(broken) => {
+                let broken: Vec<_> = broken.iter().map(String::as_str).collect();
                 Verdict::Fail {
                     message: format!("a truth check does not hold: {}", broken.join(", ")),
                     hint: None,
@@ -192,6 +187,13 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let failure = torn_down.err().map(|error| error.to_string());
         self.circumstances.leaked |= failure.is_some();
         self.step("teardown", started, failure);
+        // A signal that came meanwhile had nothing left to stop, but is not to be told as success.
+        if self.circumstances.signal.is_none()
+            && let Some(Some(signal)) = self.signals.next().now_or_never()
+        {
+            self.circumstances.signal = Some(signal);
+            self.emit(EventKind::Interrupted { signal });
+        }
     }
 
     async fn run_cases(

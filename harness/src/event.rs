@@ -81,6 +81,10 @@ pub struct RunStarted {
     pub image: String,
     /// How many cases the plan has, blocked ones included.
     pub cases: usize,
+    /// Whether filters or a shard picked only some of the profile's cases: then even the best
+    /// outcome speaks of those alone.
+    #[serde(default)]
+    pub is_part: bool,
     /// The cluster, as facts a reader wants at the top of a report: name and value.
     pub cluster: Vec<(String, String)>,
 }

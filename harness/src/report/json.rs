@@ -54,6 +54,8 @@ struct Run<'a> {
     version: &'a str,
     /// The profile's name.
     profile: &'a str,
+    /// Whether only some of the profile's cases were asked for.
+    is_part: bool,
     /// The image of the workspace pod.
     image: &'a str,
     /// The facts about the cluster, in the order in which a reader wants them.
@@ -185,6 +187,7 @@ fn run(report: &Report) -> Option<Run<'_>> {
         id: &run.run,
         version: &run.version,
         profile: &run.profile,
+        is_part: run.is_part,
         image: &run.image,
         cluster: run.cluster.iter().map(|(name, value)| Fact { name, value }).collect(),
     })

@@ -257,6 +257,7 @@ fn clean_run(run: &RunStarted) -> RunStarted {
         profile: name(&run.profile),
         image: text::line(&run.image, LINE_LIMIT),
         cases: run.cases,
+        is_part: run.is_part,
         cluster: run
             .cluster
             .iter()

@@ -1,7 +1,7 @@
 //! Every format, as a reader sees it.
 
-use harness::event::Event;
-use harness::report::{Dialect, Style, Terminal, html, json, junit, markdown, summarize};
+use harness::event::{Event, EventKind};
+use harness::report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize};
 
 use crate::sample;
 
@@ -108,4 +108,20 @@ fn prow_finds_the_file() {
     let name = Dialect::OpenShift.file_name(&report);
     assert_eq!(name, "junit_nestcheck_20261124-093000.xml");
     assert_eq!(Dialect::Jenkins.file_name(&report), "junit.xml");
+}
+
+#[test]
+fn a_part_of_a_profile_is_never_told_as_the_whole() {
+    let mut events = sample::conformant();
+    for event in &mut events {
+        if let EventKind::RunStarted(run) = &mut event.event {
+            run.is_part = true;
+        }
+    }
+    let report = summarize(&events);
+    assert_eq!(headline(&report), "Conformant as far as asked: the selected cases pass");
+    for text in [html(&report), markdown(&report), terminal(&events, Style::default())] {
+        assert!(text.contains("the selected cases pass"), "{text}");
+        assert!(!text.contains("containers work here"), "{text}");
+    }
 }

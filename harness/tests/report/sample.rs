@@ -26,6 +26,7 @@ pub fn run_started(cases: usize) -> EventKind {
         profile: "openshift".into(),
         image: "quay.io/devfile/universal-developer-image:ubi9-latest".into(),
         cases,
+        is_part: false,
         cluster: vec![
             fact("flavour", "openshift"),
             fact("version", "4.20.3 (Kubernetes 1.33.5)"),
