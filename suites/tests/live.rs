@@ -205,6 +205,21 @@ fn a_user_without_rights_learns_which_one_is_missing() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
+fn the_published_rights_are_enough_for_a_run() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let role = include_str!("../../ci/kind/rbac.yaml");
+    let role = harness::manifest::parse("ci/kind/rbac.yaml", role).expect("the role is good");
+    let _grant = cluster.grant(&role);
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    bench.nestcheck(["preflight", "--kubeconfig", &path]).exits(0);
+    let run = ["run", "--kubeconfig", &path, "gate", "admission", "POD-03", "ID-02"];
+    bench.nestcheck(run).exits(0);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
 fn a_user_who_may_read_nothing_gets_the_facts_that_need_no_rights() {
     let (cluster, bench) = (Live::take(), Bench::new());
     let token = cluster.token_without_rights();

@@ -161,7 +161,7 @@ impl Stage<'_> {
     }
 
     fn chainsaw(&self) -> Result<Command> {
-        let program = self.setup.chainsaw.as_ref().ok_or("it could not be built here")?;
+        let program = self.setup.chainsaw.as_ref().ok_or("it is not in PATH")?;
         let tools = self.cluster.kubectl.parent().ok_or("kubectl is in no folder")?;
         let mut path = tools.as_os_str().to_owned();
         path.push(":");

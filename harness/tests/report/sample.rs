@@ -24,7 +24,7 @@ pub fn run_started(cases: usize) -> EventKind {
         run: "k7f3q".into(),
         version: "0.1.0".into(),
         profile: "openshift".into(),
-        image: "quay.io/devfile/universal-developer-image:ubi9-latest".into(),
+        image: "registry.example/devfile/universal-developer-image:ubi9-latest".into(),
         cases,
         is_part: false,
         cluster: vec![

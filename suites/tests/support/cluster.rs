@@ -12,10 +12,11 @@ use std::{
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{Namespace, ServiceAccount},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject},
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{ListParams, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
     config::KubeConfigOptions,
 };
 use tokio::runtime::Runtime;
@@ -111,6 +112,50 @@ impl Cluster {
         let answer = accounts.create_token_request("default", &params, &request);
         let granted = self.runtime.block_on(answer).expect("a token can be had");
         granted.status.and_then(|status| status.token).expect("the answer has one")
+    }
+
+    /// Gives that service account the rights of a role, for as long as the guard lives.
+    pub fn grant(&self, role: &ClusterRole) -> Grant<'_> {
+        let name = format!("{}-test", role.name_any());
+        let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+        let role = ClusterRole { metadata: metadata.clone(), ..role.clone() };
+        let binding = ClusterRoleBinding {
+            metadata,
+            role_ref: RoleRef {
+                api_group: Some("rbac.authorization.k8s.io".to_owned()),
+                kind: "ClusterRole".to_owned(),
+                name: name.clone(),
+            },
+            subjects: Some(vec![Subject {
+                kind: "ServiceAccount".to_owned(),
+                name: "default".to_owned(),
+                namespace: Some("default".to_owned()),
+                ..Subject::default()
+            }]),
+        };
+        // The guard comes first: what was made half is removed too.
+        let grant = Grant { cluster: self, name };
+        let params = PostParams::default();
+        let (roles, bindings) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
+        self.runtime.block_on(roles.create(&params, &role)).expect("the role can be made");
+        self.runtime.block_on(bindings.create(&params, &binding)).expect("it can be bound");
+        grant
+    }
+}
+
+/// Rights that end with this.
+pub struct Grant<'a> {
+    cluster: &'a Cluster,
+    name: String,
+}
+
+impl Drop for Grant<'_> {
+    fn drop(&mut self) {
+        let (client, params) = (&self.cluster.client, DeleteParams::default());
+        let roles: Api<ClusterRole> = Api::all(client.clone());
+        let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+        let _ = self.cluster.runtime.block_on(bindings.delete(&self.name, &params));
+        let _ = self.cluster.runtime.block_on(roles.delete(&self.name, &params));
     }
 }
 
