@@ -238,6 +238,15 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
         let reason = format!("it is not about {flavour} clusters");
         return Some(Verdict::NotApplicable { reason });
     }
+    if let Some(Flavour::OpenShift | Flavour::MicroShift) = facts.flavour.value() {
+        // Without a grant every pod would be refused, which says nothing about the cluster.
+        return Some(Verdict::Blocked {
+            reason: "pods need a security context constraint here, which this version of \
+                     nestcheck does not make yet"
+                .to_owned(),
+            remedy: "use a version of nestcheck with support for OpenShift".to_owned(),
+        });
+    }
     case.requires.iter().find_map(|requirement| match requirement.decide(facts) {
         Decision::Met => None,
         Decision::Unmet { reason, remedy } => Some(Verdict::Blocked { reason, remedy }),

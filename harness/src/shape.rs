@@ -52,6 +52,9 @@ pub struct Setting<'a> {
 /// The volume, ConfigMap and mount that bring the probe and the fixtures into a pod.
 pub const FILES_VOLUME: &str = "nestcheck";
 
+/// The label that carries the shape's name, for pods that want to be near another.
+const SHAPE_LABEL: &str = "nestcheck/shape";
+
 /// The annotation by which CRI-O gives a pod devices (cri-o, `internal/config/device`).
 const CRIO_DEVICES: &str = "io.kubernetes.cri-o.Devices";
 
@@ -63,10 +66,12 @@ impl Shape {
     /// A manifest that is not a pod, with file, line and field.
     pub fn pod(&self, setting: &Setting<'_>) -> Result<Pod> {
         let mut pod: Pod = manifest::parse(self.file, self.manifest)?;
+        let mut labels = sandbox::labels(setting.run);
+        labels.insert(SHAPE_LABEL.to_owned(), self.name.to_owned());
         pod.metadata.merge_from(ObjectMeta {
             name: Some(self.name.to_owned()),
             namespace: Some(setting.namespace.to_owned()),
-            labels: Some(sandbox::labels(setting.run)),
+            labels: Some(labels),
             ..ObjectMeta::default()
         });
         let spec = pod.spec.as_mut().ok_or_else(|| {

@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod session;
+pub mod signals;
 mod suite;
 pub mod toolbox;
 

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use futures::stream;
 use harness::{
     Error,
     case::Case,
@@ -24,7 +23,10 @@ use harness::{
     plan::{Filters, Selection},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use suites::session::{Session, SessionOptions};
+use suites::{
+    session::{Session, SessionOptions},
+    signals::signals,
+};
 
 /// What the engine tells a trial.
 type Told = Result<Verdict, String>;
@@ -51,13 +53,14 @@ fn main() -> ExitCode {
     }
     let engine = thread::spawn(move || run_engine(&selected, &tellers));
     let conclusion = libtest_mimic::run(&arguments, trials);
-    match engine.join() {
-        Ok(Ok(Outcome::Leaked | Outcome::Error)) => {
-            tell("error: the run left something behind or broke; see above");
-            ExitCode::from(101)
-        }
-        _ => conclusion.exit_code(),
+    // What these came to, or that the run could not begin, the trials have told.
+    if let Ok(Ok(Outcome::Conformant | Outcome::NotConformant | Outcome::Partial) | Err(())) =
+        engine.join()
+    {
+        return conclusion.exit_code();
     }
+    tell("error: the run was interrupted, left something behind or broke");
+    ExitCode::from(101)
 }
 
 /// Waits for a case's verdict. A blocked core case fails: skipping it would look green.
@@ -93,7 +96,7 @@ fn run_engine(selected: &[Case], tellers: &BTreeMap<String, Sender<Told>>) -> Re
         .and_then(|runtime| {
             runtime.block_on(async {
                 let session = prepare(selected).await?;
-                let outcome = session.run(stream::pending(), |event| match &event.event {
+                let outcome = session.run(signals()?, |event| match &event.event {
                     EventKind::CaseFinished(finished) => {
                         if let Some(teller) = tellers.get(&finished.id) {
                             let _ = teller.send(Ok(finished.verdict.clone()));

@@ -22,8 +22,7 @@ pub const FIRST_CONTACT_DEADLINE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 ///
-/// The server's refusal, a broken connection, or the deadline, as an infrastructure error. Use
-/// [`try_call`](self) variants where a refusal is the thing under test.
+/// The server's refusal, a broken connection, or the deadline, as an infrastructure error.
 pub async fn call<T, F, Fut>(what: &str, operation: F) -> Result<T, Error>
 where
     F: FnMut() -> Fut + Send,

@@ -17,7 +17,7 @@ use kube::{
 use super::{DeviceRoute, Fact, Facts, Flavour, Gate, KubernetesVersion, Node, metrics};
 use crate::{
     Result,
-    cluster::{Cluster, FIRST_CONTACT_DEADLINE, call, call_within, status_code},
+    cluster::{Cluster, FIRST_CONTACT_DEADLINE, call, call_within},
     error::one_line,
 };
 
@@ -51,7 +51,7 @@ pub async fn gather(cluster: &Cluster) -> Result<Facts> {
         read_nodes(client).boxed(),
         read_runtime_classes(client).boxed(),
     );
-    let nodes = nodes.unwrap_or_else(|error| Fact::unknown(reason(&error)));
+    let nodes = nodes.unwrap_or_else(|error| Fact::unknown(error.to_string()));
     let device_route = device_route(&nodes, runtime_classes);
     Ok(Facts {
         server: cluster.server(),
@@ -126,11 +126,13 @@ fn pod_with(proc_mount: Option<&str>) -> Pod {
 async fn dry_run(client: &Client, pod: Pod) -> Result<Result<Pod, String>, String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), DRY_RUN_NAMESPACE);
     let params = PostParams { dry_run: true, field_manager: None };
-    match api.create(&params, &pod).await {
-        Ok(pod) => Ok(Ok(pod)),
-        Err(KubeError::Api(status)) if status.code == 422 => Ok(Err(one_line(&status.message))),
-        Err(error) => Err(format!("dry-run create of a pod: {}", reason(&error))),
-    }
+    let answer = call("dry-run the creation of a pod", || async {
+        match api.create(&params, &pod).await {
+            Err(KubeError::Api(status)) if status.code == 422 => Ok(Err(one_line(&status.message))),
+            answer => answer.map(Ok),
+        }
+    });
+    answer.await.map_err(|error| error.to_string())
 }
 
 const DRY_RUN: &str = "dry-run create, read back";
@@ -171,9 +173,10 @@ fn listed(page: &Result<String, String>, gate: Gate) -> Fact<bool> {
     }
 }
 
-async fn read_nodes(client: &Client) -> Result<Fact<Vec<Node>>, KubeError> {
+async fn read_nodes(client: &Client) -> Result<Fact<Vec<Node>>> {
     let api: Api<NodeObject> = Api::all(client.clone());
-    let nodes = api.list(&ListParams::default()).await?;
+    let params = ListParams::default();
+    let nodes = call("list nodes", || api.list(&params)).await?;
     let schedulable = nodes.items.into_iter().filter(is_schedulable);
     let read = schedulable.map(|node| async move {
         let path = format!("/api/v1/nodes/{}/proxy/metrics", node.name_any());
@@ -217,15 +220,16 @@ fn read_node(node: &NodeObject, kubelet_metrics: &Result<String, String>) -> Nod
     }
 }
 
-async fn read_runtime_classes(client: &Client) -> Result<Vec<RuntimeClass>, KubeError> {
+async fn read_runtime_classes(client: &Client) -> Result<Vec<RuntimeClass>> {
     let api: Api<RuntimeClass> = Api::all(client.clone());
-    Ok(api.list(&ListParams::default()).await?.items)
+    let params = ListParams::default();
+    Ok(call("list RuntimeClasses", || api.list(&params)).await?.items)
 }
 
 /// CRI-O understands the annotation; elsewhere a RuntimeClass may add the devices.
 fn device_route(
     nodes: &Fact<Vec<Node>>,
-    runtime_classes: Result<Vec<RuntimeClass>, KubeError>,
+    runtime_classes: Result<Vec<RuntimeClass>>,
 ) -> Fact<Option<DeviceRoute>> {
     if let Fact::Known { value: nodes, .. } = nodes
         && !nodes.is_empty()
@@ -245,14 +249,7 @@ fn device_route(
                 .map(|class| DeviceRoute::RuntimeClass(class.name_any()));
             Fact::known(route, "RuntimeClasses")
         }
-        Err(error) => Fact::unknown(format!("list RuntimeClasses: {}", reason(&error))),
-    }
-}
-
-fn reason(error: &KubeError) -> String {
-    match (status_code(error), error) {
-        (Some(code), KubeError::Api(status)) => one_line(&format!("{} ({code})", status.message)),
-        _ => one_line(&error.to_string()),
+        Err(error) => Fact::unknown(error.to_string()),
     }
 }
 

@@ -178,7 +178,7 @@ pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<
     })??;
     Ok(Output {
         command: command.display(),
-        exit_code: exit_code(&status).ok_or_else(|| {
+        exit_code: exit_code(&status).or_else(|| no_such_program(&status)).ok_or_else(|| {
             let message = status.message.clone().unwrap_or_default();
             Failure::harness(format!(
                 "failed to run `{}`: {}",
@@ -273,6 +273,14 @@ fn exit_code(status: &Status) -> Option<i32> {
     let causes = status.details.as_ref()?.causes.as_ref()?;
     let code = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
     code.message.as_ref()?.parse().ok()
+}
+
+/// The shell's exit code for a program that does not exist (POSIX `sh`, "Exit status for
+/// commands"), which a runtime tells as an error of its own, without an exit code.
+fn no_such_program(status: &Status) -> Option<i32> {
+    let message = status.message.as_deref()?;
+    let known = ["executable file not found", "executable file `", "no such file or directory"];
+    known.iter().any(|words| message.contains(words)).then_some(127)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use futures::{Stream, StreamExt, stream};
+use futures::StreamExt;
 use harness::{
-    Error, Result,
+    Result,
     cluster::Cluster,
     event::Event,
     folder::ReportFolder,
@@ -12,15 +12,15 @@ use harness::{
     plan::{Filters, Selection},
     report::{Style, Terminal},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     arguments::{RunArguments, SelectionArguments},
-    color,
+    color, tell,
 };
 use crate::{
     cases,
     session::{Session, SessionOptions},
+    signals::signals,
 };
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
@@ -62,23 +62,18 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let outcome = session.run(signals, observe).await;
     terminal.finish();
     let path = folder.path().display().to_string();
-    folder.finish()?;
+    if let Err(error) = folder.finish() {
+        tell(&error);
+        return Ok(worse(outcome).exit_code());
+    }
     let _ = io::stderr().write_all(format!("report in `{path}`\n").as_bytes());
     Ok(outcome.exit_code())
 }
 
-/// The numbers of the signals that ask the run to end, as they come.
-fn signals() -> Result<impl Stream<Item = u8> + Unpin> {
-    let hear = |kind: SignalKind, number: u8| -> Result<_> {
-        let signal = signal(kind)
-            .map_err(|error| Error::infrastructure(format!("failed to hear signals: {error}")))?;
-        Ok(each(signal, number).boxed())
-    };
-    Ok(stream::select_all([hear(SignalKind::interrupt(), 2)?, hear(SignalKind::terminate(), 15)?]))
-}
-
-fn each(signal: Signal, number: u8) -> impl Stream<Item = u8> {
-    stream::unfold(signal, move |mut signal| async move {
-        signal.recv().await.map(|()| (number, signal))
-    })
+/// What a run came to whose report is not whole: an error, unless it came to something worse.
+fn worse(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Interrupted { .. } | Outcome::Leaked => outcome,
+        _ => Outcome::Error,
+    }
 }

@@ -2,7 +2,7 @@
 
 use fixtures::{HOST_USERS, NEIGHBOUR, WORKSPACE};
 use harness::{
-    case::{Case, CaseResult, Failure, ensure},
+    case::{Case, CaseResult, Failure},
     context::{Context, parse_probe},
     truth::{is_pod_map, show_map, show_reading},
     workload::{Command, PROBE},
@@ -43,7 +43,7 @@ pub(crate) const CASES: &[Case] = &[
         runs_as_the_user_that_was_asked_for,
         "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
         NESTED,
-        &[&WORKSPACE]
+        &[&WORKSPACE, &NEIGHBOUR]
     ),
     core_case!(
         "ID-05",
@@ -85,9 +85,11 @@ async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
 
 async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
     let (workspace, neighbour) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&NEIGHBOUR))?;
-    ensure(workspace.node() == neighbour.node() && workspace.node().is_some(), || {
-        "the two pods are not on one node, so their ranges can't be compared".to_owned()
-    })?;
+    if workspace.node().is_none() || workspace.node() != neighbour.node() {
+        return Err(Failure::harness(
+            "the two pods are not on one node, so their ranges can't be compared",
+        ));
+    }
     let mine = known(&workspace.facts().uid_map)?;
     let theirs = known(&neighbour.facts().uid_map)?;
     cx.check(
@@ -115,13 +117,18 @@ async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult
 }
 
 async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
-    let facts = cx.pod(&WORKSPACE).await?.facts().clone();
+    let (workspace, neighbour) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&NEIGHBOUR))?;
+    let facts = workspace.facts();
     let uids = format!("real {}, effective {}", facts.real_uid, facts.effective_uid);
     cx.check_equal("user id", "real 1000, effective 1000", &uids)?;
     let gids = format!("real {}, effective {}", facts.real_gid, facts.effective_gid);
     cx.check_equal("group id", "real 1000, effective 1000", &gids)?;
     let groups = known(&facts.groups)?;
-    cx.check("groups", "1000 among them", format!("{groups:?}"), groups.contains(&1000))
+    cx.check("groups", "1000 among them", format!("{groups:?}"), groups.contains(&1000))?;
+    // Runtimes put the user's own group among them; the neighbour's fsGroup is another one.
+    let groups = known(&neighbour.facts().groups)?;
+    let observed = format!("{groups:?}");
+    cx.check("groups with fsGroup 2000", "2000 among them", observed, groups.contains(&2000))
 }
 
 async fn has_subordinate_ids_inside_the_pod_range(cx: Context) -> CaseResult {

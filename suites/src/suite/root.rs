@@ -142,25 +142,41 @@ async fn sees_no_files_of_the_node(cx: Context) -> CaseResult {
     )
 }
 
-/// Whether a mount is the pod's own: a virtual file system, the image, a volume of this very pod,
-/// a device, or a file that the runtime makes for every pod.
+/// Whether a mount is the pod's own: a virtual file system where every pod has one, the image, a
+/// volume of this very pod, a device that every pod gets or that was asked for, or a file that the
+/// runtime makes for every pod. A virtual file system elsewhere may be the node's /run or /dev.
 fn belongs_to_pod(mount: &Mount, pod: &Pod) -> bool {
-    const VIRTUAL: [&str; 8] =
-        ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs"];
-    const RUNTIME_FILES: [&str; 6] = [
-        "/etc/hosts",
-        "/etc/hostname",
-        "/etc/resolv.conf",
-        "/dev/termination-log",
-        "/run/.containerenv",
-        "/run/secrets",
-    ];
+    const RUNTIME_FILES: [&str; 5] =
+        ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv", "/run/secrets"];
     let uid = pod.uid().unwrap_or_default();
-    // Host paths on a virtual file system, such as /sys of the node, have another root than "/".
-    (VIRTUAL.contains(&mount.fs_type.as_str()))
-        || (mount.fs_type == "overlay" && mount.mount_point == "/")
-        || (!uid.is_empty() && mount.root.contains(&format!("/pods/{uid}/")))
+    let is = |types: &[&str]| types.contains(&mount.fs_type.as_str());
+    let below = |path: &str| mount.is_at_or_below(path);
+    let of_a_volume = !uid.is_empty() && mount.root.contains(&format!("/pods/{uid}/"));
+    let of_the_image = is(&["overlay"]) && mount.mount_point == "/";
+    let of_the_kernel = (below("/proc") && is(&["proc", "tmpfs"]))
+        || (below("/sys") && is(&["sysfs", "cgroup", "cgroup2", "tmpfs"]))
+        || (below("/dev") && is(&["devpts", "mqueue"]));
+    let of_memory =
+        is(&["tmpfs"]) && mount.root == "/" && ["/dev", "/dev/shm"].contains(&&*mount.mount_point);
+    of_a_volume
+        || of_the_image
+        || of_the_kernel
+        || of_memory
+        || is_ordinary_device(mount)
         || RUNTIME_FILES.contains(&mount.mount_point.as_str())
+}
+
+/// Whether a mount is a device node, and one that every pod gets (OCI runtime specification,
+/// "Default Devices") or that a workspace asks for: bound from the same place of the node, or, by
+/// crun in a user namespace, from a node that crun makes in a tmpfs and numbers. That it is the
+/// right device is ISO-04's to show.
+fn is_ordinary_device(mount: &Mount) -> bool {
+    const DEVICES: [&str; 8] =
+        ["/null", "/zero", "/full", "/random", "/urandom", "/tty", "/fuse", "/net/tun"];
+    let Some(device) = mount.mount_point.strip_prefix("/dev") else { return false };
+    let number = mount.root.strip_prefix('/').unwrap_or_default();
+    let is_numbered = mount.fs_type == "tmpfs" && number.parse::<u32>().is_ok();
+    DEVICES.contains(&device) && (mount.root == device || is_numbered)
 }
 
 #[cfg(test)]
@@ -192,5 +208,14 @@ mod tests {
         assert!(!belongs_to_pod(&mount("overlay", "/", "/host"), &pod));
         assert!(belongs_to_pod(&mount("overlay", "/", "/"), &pod));
         assert!(!belongs_to_pod(&volume, &Pod::default()), "a pod without an id");
+        assert!(!belongs_to_pod(&mount("tmpfs", "/", "/mnt"), &pod), "the node's /run");
+        assert!(!belongs_to_pod(&mount("devtmpfs", "/", "/dev"), &pod), "the node's /dev");
+        assert!(!belongs_to_pod(&mount("devtmpfs", "/sda", "/dev/sda"), &pod), "a disk");
+        assert!(!belongs_to_pod(&mount("proc", "/", "/host/proc"), &pod), "the node's /proc");
+        assert!(belongs_to_pod(&mount("devtmpfs", "/net/tun", "/dev/net/tun"), &pod));
+        assert!(belongs_to_pod(&mount("tmpfs", "/", "/dev"), &pod));
+        assert!(belongs_to_pod(&mount("tmpfs", "/0", "/dev/fuse"), &pod), "made by crun");
+        assert!(!belongs_to_pod(&mount("tmpfs", "/0", "/mnt"), &pod));
+        assert!(!belongs_to_pod(&mount("tmpfs", "/run", "/dev/fuse"), &pod));
     }
 }
