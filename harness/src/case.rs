@@ -4,7 +4,8 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
     context::Context,
-    facts::Flavour,
+    event::TruthCheck,
+    facts::{Facts, Flavour},
     outcome::{Level, Verdict},
     requirement::Requirement,
     shape::Shape,
@@ -38,7 +39,47 @@ pub struct Case {
     /// How long it may run, once its pods are ready.
     pub deadline: Duration,
     /// The assertion.
-    pub run: fn(Context) -> CaseFuture,
+    pub body: Body,
+}
+
+/// How a case finds out whether its assertion holds.
+#[derive(Clone, Copy)]
+pub enum Body {
+    /// It acts in the cluster, inside the run's sandbox.
+    Acts(fn(Context) -> CaseFuture),
+    /// It judges what was read about the cluster: a pure function, which needs no sandbox. Such a
+    /// case is settled when the plan is made, so it has a verdict on an unsupported cluster too.
+    Judges(fn(&Facts) -> Judgement),
+}
+
+/// What a case made of the facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What was expected and what was read; a pass needs at least one that holds.
+    pub checks: Vec<TruthCheck>,
+    /// What it comes to.
+    pub verdict: Verdict,
+}
+
+impl Judgement {
+    /// A pass if every check holds; otherwise a failure that names the first that does not.
+    #[must_use]
+    pub fn of(checks: Vec<TruthCheck>, hint: &str) -> Self {
+        let broken = checks.iter().find(|check| !check.holds).map(|check| {
+            format!("{}: expected {}, observed {}", check.name, check.expected, check.observed)
+        });
+        let verdict = broken.map_or(Verdict::Pass, |message| Verdict::Fail {
+            message,
+            hint: Some(hint.to_owned()),
+        });
+        Self { checks, verdict }
+    }
+
+    /// The facts that decide it could not be read, or the assertion has no meaning here.
+    #[must_use]
+    pub fn without_checks(verdict: Verdict) -> Self {
+        Self { checks: Vec::new(), verdict }
+    }
 }
 
 /// How long a case may run unless it says otherwise.
@@ -73,6 +114,13 @@ pub enum Failure {
         /// What broke.
         message: String,
     },
+    /// Only the pod could tell that a requirement is unmet, so nothing was judged.
+    Blocked {
+        /// Which requirement, and where that was seen.
+        reason: String,
+        /// What would meet it.
+        remedy: String,
+    },
 }
 
 impl Failure {
@@ -88,12 +136,18 @@ impl Failure {
         Self::Harness { message: message.into() }
     }
 
+    /// A requirement is unmet, which only the pod could tell.
+    #[must_use]
+    pub fn blocked(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Blocked { reason: reason.into(), remedy: remedy.into() }
+    }
+
     /// Adds the cause and its cure to a failure of the product.
     #[must_use]
     pub fn with_hint(self, hint: Option<impl Into<String>>) -> Self {
         match self {
             Self::Product { message, .. } => Self::Product { message, hint: hint.map(Into::into) },
-            harness @ Self::Harness { .. } => harness,
+            other => other,
         }
     }
 }
@@ -109,6 +163,7 @@ impl From<Failure> for Verdict {
         match failure {
             Failure::Product { message, hint } => Self::Fail { message, hint },
             Failure::Harness { message } => Self::Error { message },
+            Failure::Blocked { reason, remedy } => Self::Blocked { reason, remedy },
         }
     }
 }

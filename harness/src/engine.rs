@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    case::Case,
+    case::{Body, Case},
     cluster::Cluster,
     context::{Context, SharedWorkload},
     event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
@@ -74,6 +74,10 @@ pub async fn run(
     }));
     for entry in &plan.entries {
         if let Some(verdict) = &entry.settled {
+            for check in &entry.checks {
+                let id = entry.case.id.to_owned();
+                dispatcher.emit(EventKind::TruthChecked { id, check: check.clone() });
+            }
             dispatcher.finish(&entry.case, verdict.clone(), Duration::ZERO);
         }
     }
@@ -361,9 +365,13 @@ impl Executor {
             facts: Arc::clone(&self.facts),
             events,
         };
+        let Body::Acts(act) = self.case.body else {
+            let message = "the case judges facts, and the plan has not settled it".to_owned();
+            return Verdict::Error { message };
+        };
         // A task of its own, so that a panic in a case is the case's verdict and no more.
         let mut task = JoinSet::new();
-        task.spawn(tokio::time::timeout(self.case.deadline, (self.case.run)(context)));
+        task.spawn(tokio::time::timeout(self.case.deadline, act(context)));
         // The channel closes with the last clone of the context, that is when the case ended.
         while let Some(event) = records.recv().await {
             self.tell(event);

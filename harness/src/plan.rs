@@ -3,7 +3,8 @@
 
 use crate::{
     Error, Result,
-    case::Case,
+    case::{Body, Case, Judgement},
+    event::TruthCheck,
     facts::{Facts, Flavour},
     outcome::Verdict,
     requirement::Decision,
@@ -190,8 +191,27 @@ impl Selection {
 pub struct Entry {
     /// The case.
     pub case: Case,
-    /// Blocked or not applicable; none for a case that can run.
+    /// Blocked, not applicable, or judged from the facts; none for a case that can run.
     pub settled: Option<Verdict>,
+    /// What a judgement was made from.
+    pub checks: Vec<TruthCheck>,
+}
+
+impl Entry {
+    /// `tries_blocked` lets a case act although a requirement is unmet; a judgement of facts is
+    /// made by the facts in any case.
+    fn new(case: Case, facts: &Facts, tries_blocked: bool) -> Self {
+        match (case.body, settle(&case, facts)) {
+            (Body::Acts(_), Some(Verdict::Blocked { .. })) if tries_blocked => {
+                Self { case, settled: None, checks: Vec::new() }
+            }
+            (Body::Judges(judge), None) => {
+                let Judgement { checks, verdict } = judge(facts);
+                Self { case, settled: Some(verdict), checks }
+            }
+            (_, settled) => Self { case, settled, checks: Vec::new() },
+        }
+    }
 }
 
 /// What is run.
@@ -202,15 +222,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan. `facts` are none with `--no-preflight`: then every case runs, and only the
-    /// truth checks in the pods decide.
+    /// Makes the plan. With `tries_blocked` (`--no-preflight`) every case that acts is run, and
+    /// only the truth checks in the pods decide.
     #[must_use]
-    pub fn new(cases: Vec<Case>, facts: Option<&Facts>) -> Self {
-        let entries = cases
-            .into_iter()
-            .map(|case| Entry { settled: facts.and_then(|facts| settle(&case, facts)), case })
-            .collect();
-        Self { entries }
+    pub fn new(cases: Vec<Case>, facts: &Facts, tries_blocked: bool) -> Self {
+        let entry = |case| Entry::new(case, facts, tries_blocked);
+        Self { entries: cases.into_iter().map(entry).collect() }
     }
 
     /// The cases that run.
@@ -272,7 +289,7 @@ mod tests {
             requires: &[Requirement::UserNamespaces],
             shapes: &[],
             deadline: CASE_DEADLINE,
-            run: |_| Box::pin(async { Ok(()) }),
+            body: Body::Acts(|_| Box::pin(async { Ok(()) })),
         }
     }
 
@@ -335,17 +352,34 @@ mod tests {
     #[test]
     fn a_case_is_blocked_before_it_runs_where_a_requirement_is_unmet() {
         let facts = Facts { keeps_host_users: Fact::known(false, "dry run"), ..able() };
-        let plan = Plan::new(CASES.to_vec(), Some(&facts));
+        let plan = Plan::new(CASES.to_vec(), &facts, false);
         assert_eq!(plan.runnable().count(), 0);
         assert!(matches!(plan.entries[0].settled, Some(Verdict::Blocked { .. })));
-        assert_eq!(Plan::new(CASES.to_vec(), None).runnable().count(), 3);
+        assert_eq!(Plan::new(CASES.to_vec(), &facts, true).runnable().count(), 3);
     }
 
     #[test]
     fn a_case_about_another_flavour_is_not_applicable() {
         let facts = Facts { flavour: Fact::known(Flavour::OpenShift, "test"), ..able() };
-        let plan = Plan::new(CASES.to_vec(), Some(&facts));
+        let plan = Plan::new(CASES.to_vec(), &facts, false);
         assert!(matches!(plan.entries[0].settled, Some(Verdict::NotApplicable { .. })));
+    }
+
+    #[test]
+    fn a_judgement_is_made_with_the_plan_and_only_where_its_requirements_are_met() {
+        let judge = |_: &Facts| {
+            let check = crate::truth::check("a fact", "read", "read", true);
+            Judgement::of(vec![check], "")
+        };
+        let case = Case { body: Body::Judges(judge), ..CASES[0] };
+        for tries_blocked in [false, true] {
+            let plan = Plan::new(vec![case], &able(), tries_blocked);
+            assert_eq!(plan.entries[0].settled, Some(Verdict::Pass));
+            assert_eq!(plan.entries[0].checks.len(), 1);
+            let facts = Facts { keeps_host_users: Fact::known(false, "dry run"), ..able() };
+            let plan = Plan::new(vec![case], &facts, tries_blocked);
+            assert!(matches!(plan.entries[0].settled, Some(Verdict::Blocked { .. })));
+        }
     }
 
     #[test]

@@ -52,12 +52,11 @@ impl Session {
         let facts = facts::gather(&cluster).await?;
         let profile = selection.profile.unwrap_or_else(|| profile_of(&facts));
         let selection = Selection { profile: Some(profile), ..selection };
-        let judged_by = (!options.runs_blocked).then_some(&facts);
         let picked = selection.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole = crate::cases().iter().filter(|case| profile.has(case)).count();
         let is_part = picked.len() < whole;
-        let plan = Plan::new(picked, judged_by);
+        let plan = Plan::new(picked, &facts, options.runs_blocked);
         let options = RunOptions {
             profile: profile.name().to_owned(),
             is_part,

@@ -21,7 +21,7 @@ const NESTED: &[Requirement] = &[Requirement::UserNamespaces, Requirement::Unmas
 const WITH_DEVICES: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::Devices];
 
-/// Declares a core case; its name is the name of its function.
+/// Declares a core case of every flavour that acts; its name is the name of its function.
 macro_rules! core_case {
     ($id:literal, $suite:literal, $function:ident, $title:literal, $requires:expr, $shapes:expr) => {
         harness::case::Case {
@@ -34,7 +34,7 @@ macro_rules! core_case {
             requires: $requires,
             shapes: $shapes,
             deadline: harness::case::CASE_DEADLINE,
-            run: |context| Box::pin($function(context)),
+            body: harness::case::Body::Acts(|context| Box::pin($function(context))),
         }
     };
 }
