@@ -21,6 +21,7 @@ pub mod redact;
 pub mod report;
 pub mod requirement;
 pub mod retry;
+pub mod rights;
 pub mod sandbox;
 pub mod shape;
 pub mod truth;

@@ -1,0 +1,272 @@
+//! Roles that grant rights, as YAML for `kubectl apply`.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject};
+use kube::api::ObjectMeta;
+
+use super::{Right, Target, rights};
+use crate::{Result, facts::Flavour, manifest};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// The width of the comments.
+const WIDTH: usize = 98;
+
+/// The least-privilege role for a flavour: all rights that `nestcheck run` and `nestcheck
+/// preflight` need, each with its reason. `ci/*/rbac.yaml` are its output.
+///
+/// # Errors
+///
+/// None in practice: the role is written as YAML.
+pub fn role(flavour: Flavour) -> Result<String> {
+    let place = match flavour {
+        Flavour::Kubernetes => "any Kubernetes",
+        Flavour::MicroShift => "MicroShift",
+        Flavour::OpenShift => "OpenShift",
+    };
+    let mut text = comment(&format!(
+        "All rights that `nestcheck run` and `nestcheck preflight` need on {place}. Bind them to \
+         the user of the kubeconfig:"
+    ));
+    text.push_str(
+        "#\n#   kubectl apply -f rbac.yaml\n#   kubectl create clusterrolebinding nestcheck \
+         --clusterrole=nestcheck --user=NAME\n#\n",
+    );
+    text.push_str(&comment(
+        "The cases themselves do not use these rights: they act as a service account that the run \
+         makes.",
+    ));
+    let empty = ClusterRole { metadata: named("nestcheck"), ..ClusterRole::default() };
+    text.push_str(&manifest::print(&empty)?);
+    text.push_str("rules:\n");
+    let rights = rights(flavour);
+    for section in rights.chunk_by(|one, next| one.why == next.why) {
+        text.push_str(&comment(section[0].why));
+        text.push_str(&manifest::print(&rules(section))?);
+    }
+    Ok(text)
+}
+
+/// A role with exactly these rights, and its binding to a user.
+///
+/// The name is made from both: a role that grants something else has another name, so applying it
+/// takes nothing away that was granted before.
+///
+/// # Errors
+///
+/// None in practice: the objects are written as YAML.
+pub(super) fn grant(user: &str, rights: &[Right]) -> Result<String> {
+    let rules = rules(rights);
+    let mut hasher = DefaultHasher::new();
+    user.hash(&mut hasher);
+    manifest::print(&rules)?.hash(&mut hasher);
+    let name = format!("nestcheck-{:08x}", hasher.finish() >> 32);
+    let role = ClusterRole { metadata: named(&name), rules: Some(rules), ..ClusterRole::default() };
+    let binding = ClusterRoleBinding {
+        metadata: named(&name),
+        role_ref: RoleRef {
+            api_group: Some(GROUP.to_owned()),
+            kind: "ClusterRole".to_owned(),
+            name,
+        },
+        subjects: Some(vec![subject(user)]),
+    };
+    Ok(format!("{}---\n{}", manifest::print(&role)?, manifest::print(&binding)?))
+}
+
+fn named(name: &str) -> ObjectMeta {
+    ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
+}
+
+/// The subject of a user. Service accounts are users too, whose names say where they are.
+fn subject(user: &str) -> Subject {
+    let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    match account {
+        Some((namespace, name)) => Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: name.to_owned(),
+            namespace: Some(namespace.to_owned()),
+            ..Subject::default()
+        },
+        None => Subject {
+            api_group: Some(GROUP.to_owned()),
+            kind: "User".to_owned(),
+            name: user.to_owned(),
+            ..Subject::default()
+        },
+    }
+}
+
+/// The rules that grant these rights and no others: one for rights that differ only in the verb,
+/// and one for resources with the same verbs.
+fn rules(rights: &[Right]) -> Vec<PolicyRule> {
+    let mut by_target: Vec<(Target, BTreeSet<&str>)> = Vec::new();
+    for right in rights {
+        match by_target.iter_mut().find(|(target, _)| *target == right.target) {
+            Some((_, verbs)) => {
+                verbs.insert(right.verb);
+            }
+            None => by_target.push((right.target, BTreeSet::from([right.verb]))),
+        }
+    }
+    let mut rules: Vec<PolicyRule> = Vec::new();
+    for (target, verbs) in by_target {
+        let rule = rule(target, &verbs);
+        match rules.iter_mut().find(|other| differ_in_targets(other, &rule)) {
+            Some(other) => {
+                join(&mut other.resources, rule.resources);
+                join(&mut other.non_resource_urls, rule.non_resource_urls);
+            }
+            None => rules.push(rule),
+        }
+    }
+    rules
+}
+
+fn rule(target: Target, verbs: &BTreeSet<&str>) -> PolicyRule {
+    let verbs = verbs.iter().map(ToString::to_string).collect();
+    let one = |text: &str| Some(vec![text.to_owned()]);
+    match target {
+        Target::Url(path) => {
+            PolicyRule { non_resource_urls: one(path), verbs, ..PolicyRule::default() }
+        }
+        Target::Resource(resource) => PolicyRule {
+            api_groups: one(resource.group),
+            resources: one(&resource.path()),
+            resource_names: resource.name.and_then(one),
+            non_resource_urls: None,
+            verbs,
+        },
+    }
+}
+
+fn differ_in_targets(one: &PolicyRule, other: &PolicyRule) -> bool {
+    one.verbs == other.verbs
+        && one.api_groups == other.api_groups
+        && one.resource_names == other.resource_names
+}
+
+fn join(list: &mut Option<Vec<String>>, more: Option<Vec<String>>) {
+    if let Some(more) = more {
+        let list = list.get_or_insert_default();
+        list.extend(more);
+        list.sort();
+        list.dedup();
+    }
+}
+
+/// A text as lines of a comment.
+fn comment(text: &str) -> String {
+    let (mut comment, mut width) = (String::from("#"), 1);
+    for word in text.split_whitespace() {
+        if width + 1 + word.len() > WIDTH {
+            comment.push_str("\n#");
+            width = 1;
+        }
+        // Writing to a string can't fail.
+        let _ = write!(comment, " {word}");
+        width += 1 + word.len();
+    }
+    comment.push('\n');
+    comment
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::Path};
+
+    use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+
+    use super::*;
+
+    /// `NESTCHECK_WRITE_ROLES=1` writes the files instead.
+    #[test]
+    fn the_published_roles_are_what_a_run_needs() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (file, flavour) in [
+            ("ci/kind/rbac.yaml", Flavour::Kubernetes),
+            ("ci/openshift/rbac.yaml", Flavour::OpenShift),
+        ] {
+            let role = role(flavour).expect("it is written");
+            manifest::parse::<ClusterRole>(file, &role).expect("it is a ClusterRole");
+            if env::var_os("NESTCHECK_WRITE_ROLES").is_some() {
+                fs::create_dir_all(root.join(file).parent().expect("it is in a folder"))
+                    .and_then(|()| fs::write(root.join(file), &role))
+                    .expect("it can be written");
+            }
+            let published = fs::read_to_string(root.join(file)).unwrap_or_default();
+            assert_eq!(published, role, "{file}: write it with NESTCHECK_WRITE_ROLES=1");
+        }
+    }
+
+    #[test]
+    fn a_role_has_every_right_once_and_says_why() {
+        for flavour in [Flavour::Kubernetes, Flavour::MicroShift, Flavour::OpenShift] {
+            let rights = rights(flavour);
+            for (index, right) in rights.iter().enumerate() {
+                let again = rights[..index]
+                    .iter()
+                    .find(|other| other.verb == right.verb && other.target == right.target);
+                assert_eq!(again, None, "{flavour}: {right} is there twice");
+                assert!(right.why.ends_with('.'), "{right}");
+            }
+            let role = role(flavour).expect("it is written");
+            assert!(role.lines().all(|line| line.len() <= WIDTH && !line.contains('*')), "{role}");
+        }
+    }
+
+    #[test]
+    fn rights_with_the_same_verbs_share_a_rule() {
+        let role: ClusterRole =
+            manifest::parse("r", &role(Flavour::OpenShift).expect("it is written"))
+                .expect("it is a role");
+        let granted = |verb: &str, group: &str, resource: &str| {
+            role.rules.iter().flatten().any(|rule| {
+                let has = |list: &Option<Vec<String>>, text: &str| {
+                    list.iter().flatten().any(|item| item == text)
+                };
+                rule.verbs.iter().any(|item| item == verb)
+                    && has(&rule.api_groups, group)
+                    && has(&rule.resources, resource)
+            })
+        };
+        assert!(granted("create", "", "serviceaccounts/token"));
+        assert!(granted("bind", GROUP, "clusterroles"));
+        assert!(granted("use", "security.openshift.io", "securitycontextconstraints"));
+        assert!(!granted("escalate", GROUP, "clusterroles"));
+        assert!(!granted("get", "", "secrets"));
+    }
+
+    #[test]
+    fn a_grant_is_two_objects_for_the_very_user() {
+        let rights = rights(Flavour::Kubernetes);
+        let text = grant("system:serviceaccount:ci:nightly", &rights[..2]).expect("it is written");
+        let (role, binding) = text.split_once("---\n").expect("there are two");
+        let role: ClusterRole = manifest::parse("role", role).expect("it is a role");
+        let binding: ClusterRoleBinding = manifest::parse("binding", binding).expect("it binds");
+        assert_eq!(role.metadata.name.as_ref(), Some(&binding.role_ref.name));
+        assert_eq!(role.rules.map(|rules| rules.len()), Some(1));
+        let subject = &binding.subjects.expect("it has one")[0];
+        assert_eq!((subject.kind.as_str(), subject.name.as_str()), ("ServiceAccount", "nightly"));
+        assert_eq!(subject.namespace.as_deref(), Some("ci"));
+
+        let again = grant("system:serviceaccount:ci:nightly", &rights[..2]).expect("it is written");
+        assert_eq!(again, text, "applying it twice changes nothing");
+        let other = grant("alice", &rights[..3]).expect("it is written");
+        assert!(other.contains("kind: User\n  name: alice\n"), "{other}");
+        let name = binding.role_ref.name;
+        assert!(!other.contains(&name), "another grant may not replace this one: {other}");
+    }
+
+    #[test]
+    fn a_long_comment_is_wrapped() {
+        let text = comment(&"word ".repeat(40));
+        assert!(text.lines().all(|line| line.starts_with("# ") && line.len() <= WIDTH), "{text}");
+        assert_eq!(text.matches("word").count(), 40);
+    }
+}
