@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Error as KubeError, api::PostParams};
+use kube::{Api, Client, Error as KubeError, api::PostParams};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
@@ -15,10 +15,10 @@ use crate::{
     event::{CommandFinished, EventKind, TruthCheck},
     facts::Facts,
     redact,
-    sandbox::Sandbox,
+    sandbox::{Grant, Identity, PodSecurity, Sandbox},
     shape::Shape,
     truth,
-    workload::{Command, Output, PROBE, Workload},
+    workload::{self, Command, Output, PROBE, Workload},
 };
 
 /// A pod that is being made; every case that waits for it gets the same one.
@@ -59,11 +59,34 @@ impl Context {
                 self.id, shape.name
             ))
         })?;
-        let workload = shared.await?;
+        Ok(self.hand_out(shared.await?))
+    }
+
+    /// A pod of this case's own, changed from a shape's, ready and proven.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such pod.
+    pub async fn pod_of_its_own(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
+        let workload = workload::provision_pod(&self.sandbox, shape, pod).await?;
+        Ok(self.hand_out(Arc::new(workload)))
+    }
+
+    /// A pod of the run's namespace that somebody else created, ready and proven to be of a shape.
+    ///
+    /// # Errors
+    ///
+    /// It never gets ready, or is not what the shape promises.
+    pub async fn examine(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
+        let workload = workload::examine(&self.sandbox, shape, pod).await?;
+        Ok(self.hand_out(Arc::new(workload)))
+    }
+
+    fn hand_out(&self, workload: Arc<Workload>) -> PodHandle {
         for check in &workload.truth {
             self.record(check.clone());
         }
-        Ok(PodHandle { workload, context: self.clone() })
+        PodHandle { workload, context: self.clone() }
     }
 
     /// What was read about the cluster.
@@ -84,36 +107,68 @@ impl Context {
         Ok(pod)
     }
 
+    /// The run's sandbox, for a case that acts with more than pods.
+    #[must_use]
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
     /// Creates a pod as a dry run, as the ordinary user, and returns what would be stored.
     ///
     /// # Errors
     ///
     /// Anything but an answer: a refusal is an answer.
     pub async fn dry_run(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or(self.sandbox.namespace());
-        let api: Api<Pod> = Api::namespaced(self.sandbox.user().clone(), namespace);
-        let params = PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) };
+        let api = self.pods_as(self.sandbox.user(), pod);
+        let params = dry();
         let answer = self.sandbox.as_granted(|| api.create(&params, pod));
-        match tokio::time::timeout(API_DEADLINE, answer).await {
-            Ok(Ok(pod)) => Ok(Ok(pod)),
-            Ok(Err(KubeError::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
-                Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
-            }
-            Ok(Err(error)) => Err(describe("dry-run the creation of a pod", &error).into()),
-            Err(_elapsed) => Err(Failure::harness(format!(
-                "failed to dry-run the creation of a pod: no answer within {} s",
-                API_DEADLINE.as_secs()
-            ))),
-        }
+        answered("dry-run the creation of a pod", answer).await
     }
 
-    /// A second throwaway namespace that enforces a Pod Security level.
+    /// As [`Self::dry_run`], but as somebody in particular, and without patience: a right that was
+    /// just granted may not be known yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::dry_run`].
+    pub async fn dry_run_as(&self, identity: Identity, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+        let api = self.pods_as(self.sandbox.client(identity).await?, pod);
+        answered("dry-run the creation of a pod", api.create(&dry(), pod)).await
+    }
+
+    /// Replaces a pod as a dry run, as the ordinary user, and returns what would be stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::dry_run`].
+    pub async fn dry_run_replace(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+        let api = self.pods_as(self.sandbox.user(), pod);
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        answered("dry-run the update of a pod", api.replace(&name, &dry(), pod)).await
+    }
+
+    fn pods_as(&self, client: &Client, pod: &Pod) -> Api<Pod> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or(self.sandbox.namespace());
+        Api::namespaced(client.clone(), namespace)
+    }
+
+    /// A second throwaway namespace that enforces a Pod Security level; cases that ask for the
+    /// same level share it.
     ///
     /// # Errors
     ///
     /// What the server refuses.
-    pub async fn namespace_enforcing(&self, level: &str) -> Result<String, Failure> {
+    pub async fn namespace_enforcing(&self, level: PodSecurity) -> Result<String, Failure> {
         Ok(self.sandbox.namespace_enforcing(level).await?)
+    }
+
+    /// A throwaway namespace of this case's own.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn namespace_of_its_own(&self, grant: Grant) -> Result<String, Failure> {
+        Ok(self.sandbox.namespace_for(self.id, grant).await?)
     }
 
     /// Makes and records a truth check, and fails the case where it does not hold.
@@ -153,6 +208,28 @@ impl Context {
     fn emit(&self, event: EventKind) {
         // The dispatcher is gone only when the run is over; then nobody misses the event.
         let _ = self.events.send(event);
+    }
+}
+
+fn dry() -> PostParams {
+    PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) }
+}
+
+/// Waits for an answer. A refusal of what was asked is one; a broken API is not.
+async fn answered<T>(
+    what: &str,
+    answer: impl Future<Output = Result<T, KubeError>>,
+) -> Result<Answer<T>, Failure> {
+    match tokio::time::timeout(API_DEADLINE, answer).await {
+        Ok(Ok(stored)) => Ok(Ok(stored)),
+        Ok(Err(KubeError::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
+            Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
+        }
+        Ok(Err(error)) => Err(describe(what, &error).into()),
+        Err(_elapsed) => Err(Failure::harness(format!(
+            "failed to {what}: no answer within {} s",
+            API_DEADLINE.as_secs()
+        ))),
     }
 }
 

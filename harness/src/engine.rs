@@ -83,7 +83,7 @@ pub async fn run(
     }
     // A plan in which nothing can run writes nothing to the cluster.
     if plan.runnable().next().is_some() {
-        dispatcher.execute(cluster, facts, &plan, &options).await;
+        Box::pin(dispatcher.execute(cluster, facts, &plan, &options)).await;
     }
     let verdicts = dispatcher.verdicts.iter().map(|(level, verdict)| (*level, verdict));
     let outcome = decide(verdicts, dispatcher.circumstances);
@@ -171,7 +171,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         options: &RunOptions,
     ) {
         let started = Instant::now();
-        match Sandbox::create(cluster, options.sandbox.clone()).await {
+        match Box::pin(Sandbox::create(cluster, options.sandbox.clone())).await {
             Ok(sandbox) => {
                 self.step("provision", started, None);
                 self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, options).await;
@@ -187,7 +187,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
         }
         let started = Instant::now();
-        let torn_down = sandbox::teardown(cluster.admin(), &options.sandbox.run).await;
+        let with_constraint = options.sandbox.constraint.is_some();
+        let torn_down =
+            sandbox::teardown(cluster.admin(), &options.sandbox.run, with_constraint).await;
         let failure = torn_down.err().map(|error| error.to_string());
         self.circumstances.leaked |= failure.is_some();
         self.step("teardown", started, failure);

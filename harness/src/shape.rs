@@ -47,6 +47,8 @@ pub struct Setting<'a> {
     pub device_route: Option<&'a DeviceRoute>,
     /// The files of the volume `nestcheck`: key and path.
     pub files: &'a [(String, String)],
+    /// The name of the SCC that pods ask for, where the cluster admits pods so.
+    pub constraint: Option<&'a str>,
 }
 
 /// The volume, ConfigMap and mount that bring the probe and the fixtures into a pod.
@@ -56,9 +58,31 @@ pub const FILES_VOLUME: &str = "nestcheck";
 const SHAPE_LABEL: &str = "nestcheck/shape";
 
 /// The annotation by which CRI-O gives a pod devices (cri-o, `internal/config/device`).
-const CRIO_DEVICES: &str = "io.kubernetes.cri-o.Devices";
+pub const CRIO_DEVICES: &str = "io.kubernetes.cri-o.Devices";
+
+/// The annotation by which a pod asks for an SCC (openshift/api, `security/v1`,
+/// `RequiredSCCAnnotation`).
+pub const REQUIRED_CONSTRAINT: &str = "openshift.io/required-scc";
+
+/// The annotation that says which SCC admitted a pod (openshift/api, `security/v1`,
+/// `ValidatedSCCAnnotation`).
+pub const ADMITTED_BY: &str = "openshift.io/scc";
+
+/// The SCC that every user may use on OpenShift since 4.11: enough for a control that asks for
+/// nothing.
+const COMMON_CONSTRAINT: &str = "restricted-v2";
 
 impl Shape {
+    /// The SCC that a pod of this shape asks for, where there are any. `nested` is the one that
+    /// requires a user namespace, so the control without one needs another.
+    #[must_use]
+    pub fn constraint<'a>(&self, nested: &'a str) -> &'a str {
+        match self.isolation {
+            Isolation::Nested | Isolation::UserNamespace => nested,
+            Isolation::HostUsers => COMMON_CONSTRAINT,
+        }
+    }
+
     /// The pod of this shape.
     ///
     /// # Errors
@@ -86,10 +110,18 @@ impl Shape {
                 volume.config_map = Some(files_volume(setting.files));
             }
         }
+        if let Some(nested) = setting.constraint {
+            constrain(&mut pod, self.constraint(nested));
+        }
+        self.add_devices(&mut pod, setting.device_route);
+        Ok(pod)
+    }
+
+    fn add_devices(&self, pod: &mut Pod, route: Option<&DeviceRoute>) {
         if self.devices {
-            match setting.device_route {
+            match route {
                 Some(DeviceRoute::RuntimeClass(name)) => {
-                    spec.runtime_class_name = Some(name.clone());
+                    pod.spec.get_or_insert_default().runtime_class_name = Some(name.clone());
                 }
                 Some(DeviceRoute::Annotation) => {
                     pod.metadata
@@ -100,7 +132,25 @@ impl Shape {
                 None => {}
             }
         }
-        Ok(pod)
+    }
+}
+
+/// Makes a pod ask for an SCC, and leaves to the SCC what it decides.
+fn constrain(pod: &mut Pod, constraint: &str) {
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(REQUIRED_CONSTRAINT.to_owned(), constraint.to_owned());
+    let Some(spec) = &mut pod.spec else { return };
+    // An SCC that lists no profiles admits no pod that names one; CRI-O needs neither.
+    if let Some(context) = &mut spec.security_context {
+        context.seccomp_profile = None;
+        context.app_armor_profile = None;
+    }
+    if constraint == COMMON_CONSTRAINT {
+        // Its users come from a range of the namespace's own.
+        for context in spec.containers.iter_mut().filter_map(|c| c.security_context.as_mut()) {
+            context.run_as_user = None;
+            context.run_as_group = None;
+        }
     }
 }
 
@@ -139,8 +189,37 @@ mod tests {
             image: "localhost/workspace:1",
             device_route: route,
             files: &[("probe".into(), "probe".into())],
+            constraint: None,
         };
         SHAPE.pod(&setting).expect("the manifest is good")
+    }
+
+    #[test]
+    fn a_pod_asks_for_the_scc_and_leaves_the_profiles_to_it() {
+        let text = format!(
+            "{}  securityContext: {{seccompProfile: {{type: Unconfined}}}}\n",
+            SHAPE.manifest
+        );
+        let manifest: &'static str = text.leak();
+        let admitted = |isolation| {
+            let setting = Setting {
+                namespace: "ns",
+                run: "abc",
+                image: "localhost/workspace:1",
+                device_route: None,
+                files: &[],
+                constraint: Some("nestcheck-abc"),
+            };
+            let shape = Shape { manifest, isolation, ..SHAPE };
+            shape.pod(&setting).expect("the manifest is good")
+        };
+        let nested = admitted(Isolation::Nested);
+        let annotations = nested.metadata.annotations.unwrap_or_default();
+        assert_eq!(annotations[REQUIRED_CONSTRAINT], "nestcheck-abc");
+        let context = nested.spec.and_then(|spec| spec.security_context).unwrap_or_default();
+        assert_eq!(context.seccomp_profile, None);
+        let control = admitted(Isolation::HostUsers).metadata.annotations.unwrap_or_default();
+        assert_eq!(control[REQUIRED_CONSTRAINT], "restricted-v2");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use probe::{IdRange, Mount, Reading};
 
 use crate::{
     event::TruthCheck,
-    shape::{Isolation, Shape},
+    sandbox::AppliedConstraint,
+    shape::{ADMITTED_BY, Isolation, Shape},
 };
 
 /// The first id outside that a pod may be mapped to: the ids below belong to the node itself
@@ -61,6 +62,26 @@ pub fn of_object(shape: &Shape, pod: &Pod) -> Vec<TruthCheck> {
             check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
         ],
     }
+}
+
+/// The name of the check that the SCC is stored as it was applied.
+const STORED_CONSTRAINT: &str = "stored security context constraint";
+
+/// What must be so of the SCC that admitted a pod: the one that was asked for, and stored as it
+/// was applied.
+#[must_use]
+pub fn of_admission(shape: &Shape, pod: &Pod, constraint: &AppliedConstraint) -> Vec<TruthCheck> {
+    let annotations = pod.metadata.annotations.as_ref();
+    let admitted_by = annotations.and_then(|annotations| annotations.get(ADMITTED_BY));
+    let admitted_by = admitted_by.map_or("absent", String::as_str);
+    let asked_for = shape.constraint(&constraint.name);
+    let differences: Vec<_> = constraint.differences.iter().map(ToString::to_string).collect();
+    let stored =
+        if differences.is_empty() { "as applied".to_owned() } else { differences.join("; ") };
+    vec![
+        check(ADMITTED_BY, asked_for, admitted_by, admitted_by == asked_for),
+        check(STORED_CONSTRAINT, "as applied", stored, differences.is_empty()),
+    ]
 }
 
 /// What a process in the pod must see.
@@ -176,7 +197,13 @@ pub fn show_reading<T>(reading: &Reading<T>, show: impl Fn(&T) -> String) -> Str
 #[must_use]
 pub fn hint(checks: &[TruthCheck]) -> Option<&'static str> {
     let broken = |name: &str| checks.iter().any(|check| !check.holds && check.name == name);
-    if broken("stored hostUsers") {
+    if broken(STORED_CONSTRAINT) {
+        Some(
+            "the API server dropped a field of the security context constraint, so it does not \
+             require what it says: `userNamespaceLevel` is in the schema from OpenShift 4.20 on, \
+             or with a feature set other than Default",
+        )
+    } else if broken("stored hostUsers") {
         Some(
             "the API server dropped `hostUsers`: turn the feature gate UserNamespacesSupport on \
              there",

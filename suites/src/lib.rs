@@ -20,6 +20,10 @@ pub fn cases() -> Vec<Case> {
         suite::root::CASES,
         suite::identity::CASES,
         suite::isolation::CASES,
+        suite::scc::ADMISSION,
+        suite::scc::GRANT_REMOVAL,
+        suite::scc::REFUSALS,
+        suite::scc::SHIPPED,
         suite::admission::CASES,
         suite::gate::CASES,
     ]
@@ -51,6 +55,8 @@ mod tests {
             ("isolation", "ISO-"),
             ("podman", "POD-"),
             ("root", "ROOT-"),
+            ("scc", "SCC-"),
+            ("teardown", "END-"),
         ];
         for case in cases() {
             assert!(case.title.len() > 20 && !case.title.ends_with('.'), "{case:?}");

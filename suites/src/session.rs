@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use harness::{
-    Result,
+    Error, Result,
     case::Case,
     cluster::Cluster,
     engine::{self, RunOptions},
@@ -12,7 +12,7 @@ use harness::{
     facts::{self, Facts, Flavour},
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
-    sandbox::{Sandbox, SandboxOptions},
+    sandbox::{Constraint, Sandbox, SandboxOptions},
 };
 
 /// How a session is run.
@@ -26,6 +26,8 @@ pub struct SessionOptions {
     pub deadline: Duration,
     /// Whether cases whose requirements are unmet run all the same.
     pub runs_blocked: bool,
+    /// The SCC that pods are admitted by; none for nestcheck's own.
+    pub constraint: Option<Constraint>,
 }
 
 /// A plan that is ready to run against a cluster. Nothing was written yet.
@@ -52,6 +54,7 @@ impl Session {
         let facts = facts::gather(&cluster).await?;
         let profile = selection.profile.unwrap_or_else(|| profile_of(&facts));
         let selection = Selection { profile: Some(profile), ..selection };
+        let constraint = constraint_for(&facts, options.constraint)?;
         let picked = selection.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole = crate::cases().iter().filter(|case| profile.has(case)).count();
@@ -67,6 +70,7 @@ impl Session {
                 image: options.image,
                 device_route: facts.device_route.value().cloned().flatten(),
                 files: fixtures::files(),
+                constraint,
             },
         };
         if plan.runnable().next().is_some() {
@@ -89,6 +93,21 @@ impl Session {
 /// The cluster's own profile; Kubernetes where the flavour could not be read.
 fn profile_of(facts: &Facts) -> Profile {
     Profile::of(facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes))
+}
+
+/// The SCC of the run, where pods are admitted by one.
+fn constraint_for(facts: &Facts, given: Option<Constraint>) -> Result<Option<Constraint>> {
+    match (facts.flavour.value(), given) {
+        (Some(Flavour::OpenShift | Flavour::MicroShift), None) => {
+            let fixtures::ConstraintText { file, text } = fixtures::NESTED_PODMAN;
+            Constraint::parse(file, text).map(Some)
+        }
+        (Some(Flavour::Kubernetes), Some(_)) => {
+            Err(Error::usage("this cluster admits no pods by security context constraints")
+                .with_hint("leave `--scc` out, or choose a cluster of OpenShift or MicroShift"))
+        }
+        (_, given) => Ok(given),
+    }
 }
 
 /// A new id for a run: eight characters that are good in the names of Kubernetes objects.

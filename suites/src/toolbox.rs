@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use harness::{
     case::{CaseResult, Failure},
-    context::{Context, PodHandle},
-    shape::Shape,
+    cluster::{API_DEADLINE, describe},
+    context::{Answer, Context, PodHandle},
+    sandbox::Identity,
+    shape::{REQUIRED_CONSTRAINT, Shape},
     truth::{self, show_reading},
     workload::{Command, PROBE},
 };
@@ -99,7 +101,73 @@ pub async fn expect_refusal(
     code: u16,
     words: &[&str],
 ) -> CaseResult {
-    let (observed, holds) = match cx.dry_run(pod).await? {
+    let answer = cx.dry_run(pod).await?;
+    judge_refusal(cx, name, answer, code, words)
+}
+
+/// As [`expect_refusal`], but to somebody in particular.
+///
+/// # Errors
+///
+/// As [`expect_refusal`].
+pub async fn expect_refusal_as(
+    cx: &Context,
+    identity: Identity,
+    name: &str,
+    pod: &Pod,
+    code: u16,
+    words: &[&str],
+) -> CaseResult {
+    let answer = cx.dry_run_as(identity, pod).await?;
+    judge_refusal(cx, name, answer, code, words)
+}
+
+/// Expects that the API server itself refuses a pod, with this status and all these words. Where
+/// there are SCCs, the run's would refuse such a pod first, so the administrator asks for one that
+/// allows everything.
+///
+/// # Errors
+///
+/// As [`expect_refusal`].
+pub async fn expect_refusal_by_server(
+    cx: &Context,
+    name: &str,
+    pod: &Pod,
+    code: u16,
+    words: &[&str],
+) -> CaseResult {
+    let answer = dry_run_past_constraint(cx, pod).await?;
+    judge_refusal(cx, name, answer, code, words)
+}
+
+/// Dry-runs a pod so that no SCC stands in its way.
+///
+/// # Errors
+///
+/// As [`Context::dry_run`].
+pub async fn dry_run_past_constraint(cx: &Context, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+    if cx.sandbox().constraint().is_none() {
+        return cx.dry_run(pod).await;
+    }
+    let mut pod = pod.clone();
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(REQUIRED_CONSTRAINT.to_owned(), "privileged".to_owned());
+    cx.dry_run_as(Identity::Administrator, &pod).await
+}
+
+/// Expects that an answer is a refusal with this status and all these words.
+///
+/// # Errors
+///
+/// It is not.
+pub fn judge_refusal(
+    cx: &Context,
+    name: &str,
+    answer: Answer<Pod>,
+    code: u16,
+    words: &[&str],
+) -> CaseResult {
+    let (observed, holds) = match answer {
         Ok(_) => ("accepted".to_owned(), false),
         Err(refusal) => {
             let holds =
@@ -108,6 +176,25 @@ pub async fn expect_refusal(
         }
     };
     cx.check(name, &format!("{code} with “{}”", words.join("”, “")), observed, holds)
+}
+
+/// Asks the API for something that is not what the case is about, so that not getting it is
+/// nobody's failure but the infrastructure's.
+///
+/// # Errors
+///
+/// The server refuses, or does not answer in time.
+pub async fn request<T>(
+    what: &str,
+    answer: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(API_DEADLINE, answer).await {
+        Ok(answer) => answer.map_err(|error| describe(what, &error).into()),
+        Err(_elapsed) => Err(Failure::harness(format!(
+            "failed to {what}: no answer within {} s",
+            API_DEADLINE.as_secs()
+        ))),
+    }
 }
 
 /// Expects that the server would store a shape's pod as it is asked for.

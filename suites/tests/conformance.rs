@@ -134,6 +134,7 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
         jobs: 4,
         deadline: Duration::from_secs(1800),
         runs_blocked: false,
+        constraint: None,
     };
     Session::prepare(cluster, selected, selection, options).await
 }

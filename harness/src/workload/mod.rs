@@ -82,18 +82,44 @@ impl Workload {
 /// doing, or is not what was asked for. A failure of the harness: the image is missing, no node
 /// has room, the API broke.
 pub async fn provision(sandbox: &Sandbox, shape: &Shape) -> Result<Arc<Workload>, Failure> {
+    provision_pod(sandbox, shape, &sandbox.pod(shape)?).await.map(Arc::new)
+}
+
+/// As [`provision`], with a pod that was changed from its shape's.
+///
+/// # Errors
+///
+/// As [`provision`].
+pub async fn provision_pod(
+    sandbox: &Sandbox,
+    shape: &Shape,
+    pod: &Pod,
+) -> Result<Workload, Failure> {
+    let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let created = create(sandbox, &api, pod).await?;
+    examine(sandbox, shape, &created).await
+}
+
+/// Waits until a pod that exists in the run's namespace is ready, and proves that it is what its
+/// shape promises.
+///
+/// # Errors
+///
+/// As [`provision`].
+pub async fn examine(sandbox: &Sandbox, shape: &Shape, created: &Pod) -> Result<Workload, Failure> {
     let (user, namespace) = (sandbox.user(), sandbox.namespace());
     let api: Api<Pod> = Api::namespaced(user.clone(), namespace);
-    let pod = sandbox.pod(shape)?;
-    let created = create(sandbox, &api, &pod).await?;
     // What the server stored is known now; a pod that lost its isolation need not even start.
-    let mut truth = truth::of_object(shape, &created);
+    let mut truth = truth::of_object(shape, created);
+    if let Some(constraint) = sandbox.constraint() {
+        truth.extend(truth::of_admission(shape, created, constraint));
+    }
     require(shape, &truth)?;
-    let ready = ready::await_ready(user, namespace, &created).await?;
+    let ready = ready::await_ready(user, namespace, created).await?;
     let facts = probe_facts(&api, &ready).await?;
     truth.extend(truth::of_inside(shape, &facts));
     require(shape, &truth)?;
-    Ok(Arc::new(Workload { pod: ready, facts, truth, api, preparations: Mutex::default() }))
+    Ok(Workload { pod: ready, facts, truth, api, preparations: Mutex::default() })
 }
 
 async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {

@@ -109,6 +109,10 @@ pub(super) struct RunArguments {
     /// The workspace image: podman, podman-compose, and a subuid pattern that fits a pod
     #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", default_value = "localhost/workspace:1", value_parser = image)]
     pub(super) image: String,
+    /// Test this security context constraint (OpenShift, MicroShift): a copy of it is applied under
+    /// a name of the run's own
+    #[arg(long, value_name = "FILE")]
+    pub(super) scc: Option<PathBuf>,
     /// How many cases run at once
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: u8,

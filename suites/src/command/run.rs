@@ -1,16 +1,21 @@
 //! `nestcheck run`: the cases against a cluster.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
 
 use futures::StreamExt;
 use harness::{
-    Result,
+    Error, Result,
     cluster::Cluster,
     event::Event,
     folder::ReportFolder,
     outcome::Outcome,
     plan::{Filters, Selection},
     report::{Style, Terminal},
+    sandbox::Constraint,
 };
 
 use super::{
@@ -29,6 +34,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let filters = Filters::parse(&arguments.selection.filters, &cases)?;
     let SelectionArguments { profile, shard, .. } = arguments.selection;
     let selection = Selection { profile, filters, shard };
+    let constraint = arguments.scc.as_deref().map(read_constraint).transpose()?;
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut folder = ReportFolder::create(&arguments.report_dir)?;
@@ -37,6 +43,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         jobs: usize::from(arguments.jobs),
         deadline: arguments.timeout,
         runs_blocked: arguments.no_preflight,
+        constraint,
     };
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
@@ -68,6 +75,15 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     }
     let _ = io::stderr().write_all(format!("report in `{path}`\n").as_bytes());
     Ok(outcome.exit_code())
+}
+
+fn read_constraint(path: &Path) -> Result<Constraint> {
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| {
+        Error::usage(format!("failed to read `{file}`: {error}"))
+            .with_hint("give a readable file with `--scc FILE`")
+    })?;
+    Constraint::parse(&file, &text)
 }
 
 /// What a run came to whose report is not whole: an error, unless it came to something worse.

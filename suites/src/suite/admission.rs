@@ -1,12 +1,17 @@
 //! ADM: what the API server must refuse.
 
-use super::{NESTED, core_case};
-use crate::toolbox::{expect_kept, expect_refusal};
-use fixtures::WORKSPACE;
+use fixtures::{HOST_USERS, WORKSPACE};
 use harness::{
     case::{Case, CaseResult},
     context::Context,
+    outcome::Level,
+    requirement::Requirement,
+    sandbox::PodSecurity,
 };
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Volume, VolumeDevice};
+
+use super::{NESTED, core_case, weighing};
+use crate::toolbox::{expect_kept, expect_refusal, expect_refusal_by_server, judge_refusal};
 
 pub(crate) const CASES: &[Case] = &[
     core_case!(
@@ -25,6 +30,18 @@ pub(crate) const CASES: &[Case] = &[
         NESTED,
         &[]
     ),
+    // Kubernetes refuses it from 1.34 on (kubernetes #132868); before, it means nothing.
+    weighing(
+        core_case!(
+            "ADM-03",
+            "admission",
+            refuses_block_devices_with_user_namespace,
+            "A volume as block device is refused with `hostUsers: false`",
+            WITH_BLOCK_DEVICE_CHECK,
+            &[]
+        ),
+        Level::Extended,
+    ),
     core_case!(
         "ADM-04",
         "admission",
@@ -33,15 +50,26 @@ pub(crate) const CASES: &[Case] = &[
         NESTED,
         &[]
     ),
+    core_case!(
+        "ADM-06",
+        "admission",
+        keeps_isolation_of_running_pods,
+        "`hostUsers` and `procMount` of a pod that exists can't be changed",
+        NESTED,
+        &[&WORKSPACE, &HOST_USERS]
+    ),
 ];
+
+const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
+    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(34)];
 
 async fn refuses_unmasked_proc_without_user_namespace(cx: Context) -> CaseResult {
     for host_users in [None, Some(true)] {
         let mut pod = cx.manifest(&WORKSPACE)?;
         pod.spec.get_or_insert_default().host_users = host_users;
         let name = format!("answer to Unmasked with hostUsers {host_users:?}");
-        expect_refusal(&cx, &name, &pod, 422, &["`hostUsers` must be false to use `Unmasked`"])
-            .await?;
+        let words = ["`hostUsers` must be false to use `Unmasked`"];
+        expect_refusal_by_server(&cx, &name, &pod, 422, &words).await?;
     }
     Ok(())
 }
@@ -55,7 +83,7 @@ async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult 
         spec.host_ipc = Some(field == "hostIPC");
         // Kubernetes 1.32 says `pod.Spec.HostUsers`, later ones `hostUsers`.
         let name = format!("answer to {field} with hostUsers false");
-        expect_refusal(&cx, &name, &pod, 422, &["ostUsers` is false"]).await?;
+        expect_refusal_by_server(&cx, &name, &pod, 422, &["ostUsers` is false"]).await?;
     }
     Ok(())
 }
@@ -65,11 +93,48 @@ async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
     // A server that refuses or strips the pod anywhere would pass too; this proves that it is the
     // namespace that matters.
     expect_kept(&cx, &WORKSPACE, &pod).await?;
-    pod.metadata.namespace = Some(cx.namespace_enforcing("restricted").await?);
+    pod.metadata.namespace = Some(cx.namespace_enforcing(PodSecurity::Restricted).await?);
     let fields = [
         "violates PodSecurity \"restricted",
         "allowPrivilegeEscalation != false",
         "unrestricted capabilities",
     ];
     expect_refusal(&cx, "answer in a restricted namespace", &pod, 403, &fields).await
+}
+
+async fn refuses_block_devices_with_user_namespace(cx: Context) -> CaseResult {
+    let mut pod = cx.manifest(&WORKSPACE)?;
+    let spec = pod.spec.get_or_insert_default();
+    spec.volumes.get_or_insert_default().push(Volume {
+        name: "disk".to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: "disk".to_owned(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    });
+    for container in &mut spec.containers {
+        container
+            .volume_devices
+            .get_or_insert_default()
+            .push(VolumeDevice { name: "disk".to_owned(), device_path: "/dev/disk".to_owned() });
+    }
+    let words = ["volumeDevices", "ostUsers"];
+    expect_refusal_by_server(&cx, "answer to volumeDevices", &pod, 422, &words).await
+}
+
+async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
+    let (nested, control) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&HOST_USERS))?;
+    let mut pod = nested.object().clone();
+    for container in &mut pod.spec.get_or_insert_default().containers {
+        container.security_context.get_or_insert_default().proc_mount = Some("Default".to_owned());
+    }
+    let words = ["pod updates may not change fields other than"];
+    let answer = cx.dry_run_replace(&pod).await?;
+    judge_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
+    // The control's constraint says nothing of user namespaces, so that the API server decides.
+    let mut pod = control.object().clone();
+    pod.spec.get_or_insert_default().host_users = Some(false);
+    let answer = cx.dry_run_replace(&pod).await?;
+    judge_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
 }

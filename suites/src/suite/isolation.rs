@@ -2,16 +2,19 @@
 
 use fixtures::{MASKED_PROC, WORKSPACE};
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseResult, Failure},
     context::Context,
+    outcome::Level,
+    shape::CRIO_DEVICES,
     truth::{proc_mounts, show_reading},
+    workload::Command,
 };
 use probe::{
     Capability, CapabilitySet, DeviceFacts, DeviceState, FreshProc, FreshProcOutcome,
     FreshProcStep, OpenOutcome, Reading,
 };
 
-use super::{NESTED, WITH_DEVICES, core_case};
+use super::{NESTED, WITH_CONSTRAINTS, WITH_DEVICES, core_case, on, weighing};
 use crate::toolbox::known;
 
 pub(crate) const CASES: &[Case] = &[
@@ -38,6 +41,40 @@ pub(crate) const CASES: &[Case] = &[
         "/dev/fuse and /dev/net/tun are the right devices and can be opened",
         WITH_DEVICES,
         &[&WORKSPACE]
+    ),
+    core_case!(
+        "ISO-05",
+        "isolation",
+        sees_no_devices_unless_asked,
+        "A pod that does not ask for /dev/fuse and /dev/net/tun has neither",
+        WITH_DEVICES,
+        &[&WORKSPACE, &MASKED_PROC]
+    ),
+    on(
+        core_case!(
+            "ISO-06",
+            "isolation",
+            gets_no_device_that_is_not_allowed,
+            "A pod that asks for another device of the node does not get it",
+            WITH_DEVICES,
+            &[&WORKSPACE]
+        ),
+        WITH_CONSTRAINTS,
+    ),
+    // Not every cluster of these kinds enforces SELinux, and only a pod can tell.
+    weighing(
+        on(
+            core_case!(
+                "ISO-07",
+                "isolation",
+                is_confined_by_selinux,
+                "SELinux is enforced, and the pod has type container_engine_t at the namespace's level",
+                NESTED,
+                &[&WORKSPACE]
+            ),
+            WITH_CONSTRAINTS,
+        ),
+        Level::Extended,
     ),
     core_case!(
         "ISO-09",
@@ -106,6 +143,66 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
         cx.check(path, &expected, observed, is_right && opens)?;
     }
     Ok(())
+}
+
+async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
+    // A cluster that has no devices to give would pass too; ISO-04 is about those that were asked
+    // for.
+    cx.pod(&WORKSPACE).await?;
+    let control = cx.pod(&MASKED_PROC).await?;
+    for (path, ..) in DEVICES {
+        let device = control.facts().device(path);
+        let is_absent = device
+            .and_then(|device| device.state.known())
+            .is_some_and(|state| matches!(state, DeviceState::Absent));
+        let observed = device.map_or("not looked at".to_owned(), describe_device);
+        cx.check(&format!("{path} in the control"), "absent", observed, is_absent)?;
+    }
+    Ok(())
+}
+
+async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
+    const FORBIDDEN: &str = "/dev/kmsg";
+    cx.pod(&WORKSPACE).await?;
+    let mut pod = cx.manifest(&WORKSPACE)?;
+    pod.metadata.name = Some("forbidden-device".to_owned());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(CRIO_DEVICES.to_owned(), FORBIDDEN.to_owned());
+    let (observed, holds) = match cx.pod_of_its_own(&WORKSPACE, &pod).await {
+        Err(Failure::Product { message, .. }) => {
+            let holds = message.contains("is not in allowed_devices");
+            (message, holds)
+        }
+        Err(other) => return Err(other),
+        Ok(pod) => {
+            let listed = pod.output(&Command::new(["ls", "/dev"])).await?;
+            let name = FORBIDDEN.trim_start_matches("/dev/");
+            let is_there = listed.lines().any(|line| line == name);
+            (
+                format!("started, {FORBIDDEN} is {}", if is_there { "there" } else { "absent" }),
+                !is_there,
+            )
+        }
+    };
+    let expected = "not started, as it is not in allowed_devices; or started without it";
+    cx.check(&format!("pod that asks for {FORBIDDEN}"), expected, observed, holds)
+}
+
+async fn is_confined_by_selinux(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let facts = workspace.facts();
+    if facts.selinux_enforcing != Reading::Known(true) {
+        // What was injected into the object is SCC-P02's to check.
+        let seen = show_reading(&facts.selinux_enforcing, |_| "permissive".to_owned());
+        return Err(Failure::blocked(
+            format!("the node does not enforce SELinux (/sys/fs/selinux/enforce: {seen})"),
+            "use nodes that enforce SELinux, as OpenShift's do by default",
+        ));
+    }
+    let label = show_reading(&facts.security_label, |label| label.clone().unwrap_or_default());
+    let level = cx.sandbox().selinux_level().unwrap_or_default();
+    let expected = format!(":container_engine_t:{level}");
+    cx.check("SELinux context", &expected, &label, !level.is_empty() && label.ends_with(&expected))
 }
 
 fn describe_device(device: &DeviceFacts) -> String {

@@ -7,8 +7,9 @@ pub(crate) mod identity;
 pub(crate) mod isolation;
 pub(crate) mod podman;
 pub(crate) mod root;
+pub(crate) mod scc;
 
-use harness::{facts::Flavour, requirement::Requirement};
+use harness::{case::Case, facts::Flavour, outcome::Level, requirement::Requirement};
 
 /// Every kind of cluster.
 const EVERYWHERE: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift, Flavour::Kubernetes];
@@ -20,6 +21,12 @@ const NESTED: &[Requirement] = &[Requirement::UserNamespaces, Requirement::Unmas
 /// What a nested pod with /dev/fuse and /dev/net/tun needs.
 const WITH_DEVICES: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::Devices];
+
+/// The kinds of cluster that admit pods by security context constraints.
+const WITH_CONSTRAINTS: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift];
+
+/// OpenShift itself, with its configuration API.
+const OPENSHIFT: &[Flavour] = &[Flavour::OpenShift];
 
 /// Declares a core case of every flavour that acts; its name is the name of its function.
 macro_rules! core_case {
@@ -39,3 +46,13 @@ macro_rules! core_case {
     };
 }
 use core_case;
+
+/// The same case, about these kinds of cluster only.
+const fn on(case: Case, flavours: &'static [Flavour]) -> Case {
+    Case { flavours, ..case }
+}
+
+/// The same case, with another weight.
+const fn weighing(case: Case, level: Level) -> Case {
+    Case { level, ..case }
+}

@@ -1,0 +1,198 @@
+//! The security context constraint (SCC) that a run brings along where pods are admitted by them:
+//! OpenShift and MicroShift (openshift/api, `security/v1`).
+//!
+//! It is applied under a name of the run's own, without users, groups and priority, so that it
+//! changes nothing for anybody else: a namespaced RoleBinding alone grants its use.
+
+use kube::{
+    api::{ApiResource, DynamicObject},
+    core::GroupVersionKind,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{Error, Result, manifest, sandbox::labels};
+
+const API_VERSION: &str = "security.openshift.io/v1";
+const KIND: &str = "SecurityContextConstraints";
+
+/// How the API serves SCCs.
+#[must_use]
+pub fn api_resource() -> ApiResource {
+    let kind = GroupVersionKind::gvk("security.openshift.io", "v1", KIND);
+    ApiResource::from_gvk_with_plural(&kind, "securitycontextconstraints")
+}
+
+/// An SCC as it is to be applied; its name does not matter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constraint {
+    fields: Map<String, Value>,
+}
+
+/// A field that is not as it was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The field's path, such as `runAsUser.type`.
+    pub field: String,
+    /// What was expected, as JSON.
+    pub expected: String,
+    /// What is there, as JSON, or `absent`.
+    pub observed: String,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` is {}, not {}", self.field, self.observed, self.expected)
+    }
+}
+
+impl Constraint {
+    /// Reads an SCC from YAML. `file` names the text in errors.
+    ///
+    /// # Errors
+    ///
+    /// Text that is not YAML, or another kind of object.
+    pub fn parse(file: &str, text: &str) -> Result<Self> {
+        let object: Value = manifest::parse(file, text)?;
+        let Value::Object(mut fields) = object else {
+            return Err(not_a_constraint(file, "it is not an object"));
+        };
+        for (field, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+            if fields.get(field).and_then(Value::as_str) != Some(expected) {
+                return Err(not_a_constraint(file, &format!("its `{field}` is not `{expected}`")));
+            }
+        }
+        for field in ["apiVersion", "kind", "metadata", "users", "groups", "priority"] {
+            fields.remove(field);
+        }
+        Ok(Self { fields })
+    }
+
+    /// The object to apply, with the run's labels.
+    pub(super) fn object(&self, name: &str, run: &str) -> DynamicObject {
+        let mut object = DynamicObject::new(name, &api_resource());
+        object.metadata.labels = Some(labels(run));
+        let mut fields = self.fields.clone();
+        fields.insert("priority".to_owned(), Value::Null);
+        fields.insert("users".to_owned(), json!([]));
+        fields.insert("groups".to_owned(), json!([]));
+        object.data = Value::Object(fields);
+        object
+    }
+
+    /// Where an object is not what this one says. Fields that this one does not set are not
+    /// compared: the server fills in defaults.
+    #[must_use]
+    pub fn differences(&self, object: &Value) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        for (field, expected) in &self.fields {
+            compare(field, expected, object.get(field), &mut differences);
+        }
+        differences
+    }
+
+    /// A field of it, such as `requiredDropCapabilities`.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
+    }
+}
+
+fn not_a_constraint(file: &str, why: &str) -> Error {
+    Error::usage(format!("`{file}` is not a security context constraint: {why}"))
+        .with_hint(format!("give an object of kind `{KIND}` of `{API_VERSION}`"))
+}
+
+/// Lists of names are sets (openshift/api, `listType=atomic` but order has no meaning to
+/// admission); null and an empty list are both nothing.
+fn compare(path: &str, expected: &Value, observed: Option<&Value>, into: &mut Vec<Difference>) {
+    if is_nothing(expected) && observed.is_none_or(is_nothing) {
+        return;
+    }
+    match (expected, observed) {
+        (Value::Object(expected), Some(Value::Object(observed))) => {
+            for (field, expected) in expected {
+                compare(&format!("{path}.{field}"), expected, observed.get(field), into);
+            }
+        }
+        (Value::Array(expected), Some(Value::Array(observed)))
+            if expected.len() == observed.len()
+                && expected.iter().all(|item| observed.contains(item)) => {}
+        (expected, Some(observed)) if expected == observed => {}
+        (expected, observed) => into.push(Difference {
+            field: path.to_owned(),
+            expected: expected.to_string(),
+            observed: observed.map_or_else(|| "absent".to_owned(), ToString::to_string),
+        }),
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+}
+
+/// The run's SCC as the server stores it.
+#[derive(Clone, Debug)]
+pub struct AppliedConstraint {
+    /// Its name, which is the run's own.
+    pub name: String,
+    /// Where the server stored something else than was applied: a field that its schema does not
+    /// have is dropped without a word.
+    pub differences: Vec<Difference>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "apiVersion: security.openshift.io/v1\nkind: SecurityContextConstraints\n\
+        metadata: {name: mine}\npriority: 10\nusers: [system:admin]\nuserNamespaceLevel: \
+        RequirePodLevel\nallowedCapabilities: [SETUID, SETGID]\nrequiredDropCapabilities: null\n\
+        runAsUser: {type: MustRunAs, uid: 1000}\n";
+
+    fn constraint() -> Constraint {
+        Constraint::parse("scc.yaml", TEXT).expect("it is one")
+    }
+
+    #[test]
+    fn it_is_applied_for_nobody_and_without_priority() {
+        let object = constraint().object("nestcheck-abc", "abc");
+        assert_eq!(object.metadata.name.as_deref(), Some("nestcheck-abc"));
+        assert_eq!(object.metadata.labels.unwrap_or_default()["nestcheck/run"], "abc");
+        assert_eq!(object.data["users"], json!([]));
+        assert_eq!(object.data["priority"], Value::Null);
+        assert_eq!(object.data["runAsUser"]["uid"], json!(1000));
+    }
+
+    fn differing(stored: &Value) -> Vec<String> {
+        constraint().differences(stored).into_iter().map(|difference| difference.field).collect()
+    }
+
+    #[test]
+    fn each_field_that_differs_is_named() {
+        let whole = json!({
+            "userNamespaceLevel": "RequirePodLevel", "allowedCapabilities": ["SETGID", "SETUID"],
+            "runAsUser": {"type": "MustRunAs", "uid": 1000}, "requiredDropCapabilities": [],
+            "readOnlyRootFilesystem": false,
+        });
+        assert_eq!(differing(&whole), Vec::<String>::new());
+        let mut stored = whole.clone();
+        stored["userNamespaceLevel"] = Value::Null;
+        stored["allowedCapabilities"] = json!(["SETUID", "SETGID", "MKNOD"]);
+        stored["runAsUser"] = json!({"type": "RunAsAny"});
+        assert_eq!(
+            differing(&stored),
+            ["allowedCapabilities", "runAsUser.type", "runAsUser.uid", "userNamespaceLevel"]
+        );
+        stored = whole;
+        stored["requiredDropCapabilities"] = json!(["KILL"]);
+        assert_eq!(differing(&stored), ["requiredDropCapabilities"]);
+    }
+
+    #[test]
+    fn another_kind_of_object_is_refused_by_name() {
+        let error =
+            Constraint::parse("pod.yaml", "apiVersion: v1\nkind: Pod\n").expect_err("a pod");
+        assert!(error.to_string().contains("`pod.yaml`"), "{error}");
+        assert!(Constraint::parse("x.yaml", "- 1\n").is_err());
+    }
+}

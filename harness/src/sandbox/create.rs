@@ -1,0 +1,257 @@
+//! Creates the objects of a run, all with its labels.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        core::v1::{ConfigMap, Namespace, ServiceAccount},
+        rbac::v1::{ClusterRole, PolicyRule, RoleBinding, RoleRef, Subject},
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DynamicObject, ObjectMeta, PostParams},
+    runtime::wait::{Condition, await_condition},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    File, PodSecurity,
+    constraint::{self, AppliedConstraint, Constraint},
+    labels, namespace_of,
+};
+use crate::{Error, Result, cluster::call, retry, shape::FILES_VOLUME};
+
+/// How long the user's token is good for: the shortest that the API grants.
+const TOKEN_SECONDS: i64 = 3600;
+
+/// How long the cluster-policy-controller and the service account controller may take to get a
+/// namespace ready.
+const NAMESPACE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Tells OpenShift's label syncer to leave a namespace's Pod Security labels alone
+/// (cluster-policy-controller, `pkg/psalabelsyncer`).
+const LABEL_SYNC: &str = "security.openshift.io/scc.podSecurityLabelSync";
+
+/// What SCC admission needs to know of a namespace (cluster-policy-controller,
+/// `pkg/security/controller`).
+const ALLOCATIONS: [&str; 3] = [
+    "openshift.io/sa.scc.uid-range",
+    "openshift.io/sa.scc.supplemental-groups",
+    "openshift.io/sa.scc.mcs",
+];
+
+/// The group of the API that roles belong to.
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Creates the objects of a run.
+pub(super) struct Creator<'a> {
+    pub(super) admin: &'a Client,
+    pub(super) run: &'a str,
+}
+
+impl Creator<'_> {
+    fn metadata(&self, name: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels(self.run)),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// The name of the run's objects outside of namespaces.
+    fn name(&self) -> String {
+        namespace_of(self.run)
+    }
+
+    pub(super) fn namespace_object(&self, name: &str, level: PodSecurity) -> Namespace {
+        let mut metadata = self.metadata(name);
+        let labels = metadata.labels.get_or_insert_default();
+        for mode in ["enforce", "audit", "warn"] {
+            labels.insert(format!("pod-security.kubernetes.io/{mode}"), level.to_string());
+        }
+        labels.insert(LABEL_SYNC.to_owned(), "false".to_owned());
+        Namespace { metadata, ..Namespace::default() }
+    }
+
+    pub(super) async fn namespace(&self, name: &str, level: PodSecurity) -> Result<()> {
+        let namespace = self.namespace_object(name, level);
+        let api: Api<Namespace> = Api::all(self.admin.clone());
+        self.create(&api, &namespace, &format!("create namespace `{name}`")).await.map(drop)
+    }
+
+    /// Waits until SCC admission knows all that it needs of a namespace: pods that come earlier
+    /// are refused or hang. Returns the namespace's MCS level.
+    pub(super) async fn await_allocations(&self, namespace: &str) -> Result<String> {
+        let namespaces: Api<Namespace> = Api::all(self.admin.clone());
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), namespace);
+        let allocated = |object: Option<&Namespace>| {
+            object.is_some_and(|object| {
+                ALLOCATIONS.iter().all(|name| object.annotations().contains_key(*name))
+            })
+        };
+        let exists = |object: Option<&ServiceAccount>| object.is_some();
+        let (object, _) = tokio::try_join!(
+            watch_until(&namespaces, namespace, allocated, "its `openshift.io/sa.scc` annotations"),
+            watch_until(&accounts, "default", exists, "its default service account"),
+        )?;
+        let level = object.and_then(|object| object.annotations().get(ALLOCATIONS[2]).cloned());
+        Ok(level.unwrap_or_default())
+    }
+
+    /// A token for a service account.
+    pub(super) async fn token(&self, namespace: &str, account: &str) -> Result<String> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), namespace);
+        let request = TokenRequest {
+            spec: Some(TokenRequestSpec {
+                expiration_seconds: Some(TOKEN_SECONDS),
+                ..TokenRequestSpec::default()
+            }),
+            ..TokenRequest::default()
+        };
+        let params = PostParams::default();
+        let granted = call("request a token for the user", || {
+            api.create_token_request(account, &params, &request)
+        });
+        granted.await?.status.and_then(|status| status.token).ok_or_else(|| {
+            Error::infrastructure("failed to request a token for the user: the answer has none")
+        })
+    }
+
+    pub(super) async fn account(&self, namespace: &str, account: &str) -> Result<()> {
+        let object = ServiceAccount {
+            metadata: self.metadata(account),
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
+        };
+        let api = Api::namespaced(self.admin.clone(), namespace);
+        self.create(&api, &object, "create the user's service account").await.map(drop)
+    }
+
+    /// Lets users of the run's main namespace act in a namespace.
+    pub(super) async fn edit(&self, namespace: &str, accounts: &[&str]) -> Result<()> {
+        let what = "bind the user to ClusterRole `edit`";
+        self.binding(namespace, "workspace-user-edit", "edit", accounts, what).await
+    }
+
+    /// Lets users of the run's main namespace use the run's SCC in a namespace.
+    pub(super) async fn grant(&self, namespace: &str, accounts: &[&str]) -> Result<()> {
+        let what = "bind the user to the use of the security context constraint";
+        self.binding(namespace, super::GRANT, &self.name(), accounts, what).await
+    }
+
+    async fn binding(
+        &self,
+        namespace: &str,
+        name: &str,
+        role: &str,
+        accounts: &[&str],
+        what: &str,
+    ) -> Result<()> {
+        // The users of the run's main namespace act in its other namespaces too, and pods there
+        // run as an account of the same name.
+        let mut namespaces = vec![self.name()];
+        if namespace != self.name() {
+            namespaces.push(namespace.to_owned());
+        }
+        let subject = |account: &&str| {
+            let account = (*account).to_owned();
+            namespaces.iter().map(move |namespace| Subject {
+                kind: "ServiceAccount".to_owned(),
+                name: account.clone(),
+                namespace: Some(namespace.clone()),
+                ..Subject::default()
+            })
+        };
+        let binding = RoleBinding {
+            metadata: self.metadata(name),
+            role_ref: RoleRef {
+                api_group: Some(RBAC.to_owned()),
+                kind: "ClusterRole".to_owned(),
+                name: role.to_owned(),
+            },
+            subjects: Some(accounts.iter().flat_map(subject).collect()),
+        };
+        let api = Api::namespaced(self.admin.clone(), namespace);
+        self.create(&api, &binding, what).await.map(drop)
+    }
+
+    pub(super) async fn files(&self, namespace: &str, files: &[File]) -> Result<()> {
+        let data = files.iter().map(|file| (file.key(), ByteString(file.content.clone())));
+        let map = ConfigMap {
+            metadata: self.metadata(FILES_VOLUME),
+            binary_data: Some(data.collect()),
+            ..ConfigMap::default()
+        };
+        let api = Api::namespaced(self.admin.clone(), namespace);
+        self.create(&api, &map, "create the ConfigMap of the probe").await.map(drop)
+    }
+
+    /// Applies the run's SCC and the role to use it, and compares what the server stored.
+    pub(super) async fn constraint(&self, constraint: &Constraint) -> Result<AppliedConstraint> {
+        let name = self.name();
+        let object = constraint.object(&name, self.run);
+        let constraints: Api<DynamicObject> =
+            Api::all_with(self.admin.clone(), &constraint::api_resource());
+        let roles: Api<ClusterRole> = Api::all(self.admin.clone());
+        let role = ClusterRole {
+            metadata: self.metadata(&name),
+            rules: Some(vec![PolicyRule {
+                api_groups: Some(vec!["security.openshift.io".to_owned()]),
+                resources: Some(vec!["securitycontextconstraints".to_owned()]),
+                resource_names: Some(vec![name.clone()]),
+                verbs: vec!["use".to_owned()],
+                ..PolicyRule::default()
+            }]),
+            ..ClusterRole::default()
+        };
+        let create_constraint = format!("create security context constraint `{name}`");
+        let create_role = format!("create ClusterRole `{name}`");
+        let (stored, _) = tokio::try_join!(
+            self.create(&constraints, &object, &create_constraint),
+            self.create(&roles, &role, &create_role),
+        )?;
+        Ok(AppliedConstraint { differences: constraint.differences(&stored.data), name })
+    }
+
+    async fn create<K>(&self, api: &Api<K>, object: &K, what: &str) -> Result<K>
+    where
+        K: Clone + std::fmt::Debug + Serialize + DeserializeOwned + Sync,
+    {
+        let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
+        call(what, || api.create(&params, object)).await
+    }
+}
+
+/// Watches an object until a condition holds.
+async fn watch_until<K>(
+    api: &Api<K>,
+    name: &str,
+    holds: impl Condition<K> + Copy + Send + Sync,
+    what: &str,
+) -> Result<Option<K>>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    // `await_condition` ends with the first error of its watch; a broken connection is no verdict.
+    let watched = retry::with_backoff(
+        NAMESPACE_DEADLINE,
+        |_: &kube::runtime::wait::Error| Some(Duration::ZERO),
+        || await_condition(api.clone(), name, holds),
+    );
+    match tokio::time::timeout(NAMESPACE_DEADLINE, watched).await {
+        Ok(Ok(object)) => Ok(object),
+        Ok(Err(error)) => {
+            Err(Error::infrastructure(format!("failed to watch a new namespace: {error}")))
+        }
+        Err(_elapsed) => Err(Error::infrastructure(format!(
+            "a new namespace has not got {what} within {} s",
+            NAMESPACE_DEADLINE.as_secs()
+        ))
+        .with_hint(
+            "see the logs of the cluster-policy-controller and of the kube-controller-manager",
+        )),
+    }
+}

@@ -1,0 +1,377 @@
+//! The throwaway namespaces of a run, what is in them, and their end.
+
+mod constraint;
+mod create;
+mod teardown;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::{Api, Client, api::PostParams};
+use tokio::sync::OnceCell;
+
+use crate::{
+    Result,
+    cluster::{Cluster, call, is_forbidden},
+    facts::DeviceRoute,
+    retry,
+    shape::{Setting, Shape},
+};
+use create::Creator;
+
+pub use constraint::{
+    AppliedConstraint, Constraint, Difference, api_resource as constraint_resource,
+};
+pub use teardown::teardown;
+
+/// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the
+/// run's namespaces, may use the run's SCC there, and has no rights elsewhere.
+pub const USER: &str = "workspace-user";
+
+/// The name of a second ordinary user's service account, which may not use the run's SCC.
+pub const STRANGER: &str = "workspace-stranger";
+
+/// The name of the RoleBinding that grants the use of the run's SCC.
+pub const GRANT: &str = "workspace-user-constraint";
+
+/// The label that carries the run's id.
+pub const RUN_LABEL: &str = "nestcheck/run";
+
+/// How long the run's RoleBindings and SCC may take to reach the API server's authorizer and
+/// admission.
+pub const GRANT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The labels of everything that a run creates.
+#[must_use]
+pub fn labels(run: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), "nestcheck".to_owned()),
+        (RUN_LABEL.to_owned(), run.to_owned()),
+    ])
+}
+
+/// A level of the Pod Security Standards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodSecurity {
+    /// Everything is allowed.
+    Privileged,
+    /// Known ways to more privilege are refused.
+    Baseline,
+    /// Only hardened pods are allowed.
+    Restricted,
+}
+
+impl fmt::Display for PodSecurity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Privileged => "privileged",
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        })
+    }
+}
+
+/// Who acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The ordinary user that every case acts as unless it says otherwise.
+    User,
+    /// An ordinary user who may not use the run's SCC.
+    Stranger,
+    /// The administrator whose kubeconfig was given.
+    Administrator,
+}
+
+/// A file that every pod of a run can read.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Its path below /nestcheck.
+    pub path: String,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+impl File {
+    /// The key in the ConfigMap: keys can't have slashes.
+    fn key(&self) -> String {
+        self.path.replace('/', "__")
+    }
+}
+
+/// What a sandbox is made with.
+#[derive(Clone, Debug)]
+pub struct SandboxOptions {
+    /// The run's id.
+    pub run: String,
+    /// The image of the pods.
+    pub image: String,
+    /// How pods get devices here.
+    pub device_route: Option<DeviceRoute>,
+    /// The files of every pod, the probe among them.
+    pub files: Vec<File>,
+    /// The SCC that pods are admitted by, where the cluster admits pods so.
+    pub constraint: Option<Constraint>,
+}
+
+/// The throwaway namespaces of a run, with an ordinary user in them.
+pub struct Sandbox {
+    options: SandboxOptions,
+    namespace: String,
+    cluster: Cluster,
+    user: Client,
+    stranger: OnceCell<Client>,
+    keys: Vec<(String, String)>,
+    constraint: Option<AppliedConstraint>,
+    selinux_level: Option<String>,
+    baseline: OnceCell<String>,
+    restricted: OnceCell<String>,
+}
+
+impl Sandbox {
+    /// Creates the namespace, the users, the files, and the SCC if there is one.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses. What was created until then is found by its labels: call
+    /// [`teardown`] all the same.
+    pub async fn create(cluster: &Cluster, options: SandboxOptions) -> Result<Self> {
+        let namespace = namespace_of(&options.run);
+        let creator = Creator { admin: cluster.admin(), run: &options.run };
+        creator.namespace(&namespace, PodSecurity::Privileged).await?;
+        let (token, (), (), constrained) = tokio::try_join!(
+            account_with_token(&creator, &namespace, USER),
+            creator.edit(&namespace, &[USER, STRANGER]),
+            creator.files(&namespace, &options.files),
+            constrain(&creator, &namespace, options.constraint.as_ref()),
+        )?;
+        let user = cluster.as_token(token)?;
+        let keys = options.files.iter().map(|file| (file.key(), file.path.clone())).collect();
+        let (constraint, selinux_level) = constrained.unzip();
+        let (baseline, restricted) = (OnceCell::new(), OnceCell::new());
+        Ok(Self {
+            options,
+            namespace,
+            cluster: cluster.clone(),
+            user,
+            stranger: OnceCell::new(),
+            keys,
+            constraint,
+            selinux_level,
+            baseline,
+            restricted,
+        })
+    }
+
+    /// Asks by a dry run whether the caller may create the namespace at all. Without that right
+    /// a run can only fail, and could not even see that it left nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn rehearse(cluster: &Cluster, options: &SandboxOptions) -> Result<()> {
+        let namespace = namespace_of(&options.run);
+        let creator = Creator { admin: cluster.admin(), run: &options.run };
+        let object = creator.namespace_object(&namespace, PodSecurity::Privileged);
+        let api: Api<Namespace> = Api::all(cluster.admin().clone());
+        let params = PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) };
+        let what = format!("create namespace `{namespace}`");
+        call(&what, || api.create(&params, &object)).await.map(drop)
+    }
+
+    /// The namespace of the pods.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The run's id.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.options.run
+    }
+
+    /// The ordinary user's client: every case acts with it, unless its assertion is about somebody
+    /// else.
+    #[must_use]
+    pub fn user(&self) -> &Client {
+        &self.user
+    }
+
+    /// The administrator's client.
+    #[must_use]
+    pub fn admin(&self) -> &Client {
+        self.cluster.admin()
+    }
+
+    /// Somebody's client. The stranger's account is made when it is first asked for.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn client(&self, identity: Identity) -> Result<&Client> {
+        match identity {
+            Identity::User => Ok(&self.user),
+            Identity::Administrator => Ok(self.cluster.admin()),
+            Identity::Stranger => {
+                let create = || async {
+                    let token =
+                        account_with_token(&self.creator(), &self.namespace, STRANGER).await?;
+                    self.cluster.as_token(token)
+                };
+                self.stranger.get_or_try_init(create).await
+            }
+        }
+    }
+
+    fn creator(&self) -> Creator<'_> {
+        Creator { admin: self.cluster.admin(), run: &self.options.run }
+    }
+
+    /// The run's SCC, where pods are admitted by one.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&AppliedConstraint> {
+        self.constraint.as_ref()
+    }
+
+    /// The SELinux level that OpenShift allocated to the namespace, such as `s0:c26,c20`.
+    #[must_use]
+    pub fn selinux_level(&self) -> Option<&str> {
+        self.selinux_level.as_deref()
+    }
+
+    /// Calls the API as an ordinary user. The API server's authorizer and its SCC admission learn
+    /// of the run's fresh objects by watches of their own, so a refusal for lack of a right that
+    /// was just granted is tried again for a short while; there is nothing that a client could
+    /// watch.
+    ///
+    /// # Errors
+    ///
+    /// The call's error.
+    pub async fn as_granted<T, F, Fut>(&self, operation: F) -> Result<T, kube::Error>
+    where
+        F: FnMut() -> Fut + Send,
+        Fut: Future<Output = Result<T, kube::Error>> + Send,
+    {
+        let constraint = self.constraint.as_ref().map(|constraint| constraint.name.as_str());
+        let not_yet = |error: &kube::Error| not_granted_yet(error, constraint);
+        retry::with_backoff(GRANT_DEADLINE, not_yet, operation).await
+    }
+
+    /// The pod of a shape in this sandbox.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that is not a pod.
+    pub fn pod(&self, shape: &Shape) -> Result<Pod> {
+        shape.pod(&Setting {
+            namespace: &self.namespace,
+            run: &self.options.run,
+            image: &self.options.image,
+            device_route: self.options.device_route.as_ref(),
+            files: &self.keys,
+            constraint: self.constraint.as_ref().map(|constraint| constraint.name.as_str()),
+        })
+    }
+
+    /// A second namespace that enforces a Pod Security level, in which the user has the same
+    /// rights. Cases that ask for the same level share it.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn namespace_enforcing(&self, level: PodSecurity) -> Result<String> {
+        let cell = match level {
+            PodSecurity::Privileged => return Ok(self.namespace.clone()),
+            PodSecurity::Baseline => &self.baseline,
+            PodSecurity::Restricted => &self.restricted,
+        };
+        let create = || self.create_namespace(level.to_string(), level, Grant::UseOfConstraint);
+        cell.get_or_try_init(create).await.cloned()
+    }
+
+    /// A namespace of one case's own, in which anything is allowed. `grant` tells whether the user
+    /// may use the run's SCC there.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn namespace_for(&self, case: &str, grant: Grant) -> Result<String> {
+        self.create_namespace(case.to_ascii_lowercase(), PodSecurity::Privileged, grant).await
+    }
+
+    async fn create_namespace(
+        &self,
+        suffix: String,
+        level: PodSecurity,
+        grant: Grant,
+    ) -> Result<String> {
+        let namespace = format!("{}-{suffix}", self.namespace);
+        let creator = self.creator();
+        creator.namespace(&namespace, level).await?;
+        tokio::try_join!(
+            creator.account(&namespace, USER),
+            creator.edit(&namespace, &[USER, STRANGER]),
+            async {
+                if self.constraint.is_none() {
+                    return Ok(());
+                }
+                creator.await_allocations(&namespace).await?;
+                match grant {
+                    Grant::UseOfConstraint => creator.grant(&namespace, &[USER]).await,
+                    Grant::Nothing => Ok(()),
+                }
+            },
+        )?;
+        Ok(namespace)
+    }
+}
+
+/// What a user may do in a namespace besides what `edit` allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Use the run's SCC.
+    UseOfConstraint,
+    /// No more.
+    Nothing,
+}
+
+async fn account_with_token(
+    creator: &Creator<'_>,
+    namespace: &str,
+    account: &str,
+) -> Result<String> {
+    creator.account(namespace, account).await?;
+    creator.token(namespace, account).await
+}
+
+/// Applies the SCC, grants its use, and waits until the namespace is ready for SCC admission.
+/// Returns the SCC and the namespace's SELinux level.
+async fn constrain(
+    creator: &Creator<'_>,
+    namespace: &str,
+    constraint: Option<&Constraint>,
+) -> Result<Option<(AppliedConstraint, String)>> {
+    let Some(constraint) = constraint else { return Ok(None) };
+    let (applied, level) =
+        tokio::try_join!(creator.constraint(constraint), creator.await_allocations(namespace))?;
+    // A binding to a role that does not exist yet would need the right to bind anything.
+    creator.grant(namespace, &[USER]).await?;
+    Ok(Some((applied, level)))
+}
+
+/// The name of a run's namespace, and of its objects outside of namespaces.
+fn namespace_of(run: &str) -> String {
+    format!("nestcheck-{run}")
+}
+
+/// Whether the server does not know the run's RoleBindings or SCC yet. The authorizer's refusal
+/// names the verb and the resource, SCC admission's the SCC; other refusals read otherwise.
+fn not_granted_yet(error: &kube::Error, constraint: Option<&str>) -> Option<Duration> {
+    let text = error.to_string();
+    let unknown_constraint = constraint.is_some_and(|name| {
+        text.contains(&format!("provider \"{name}\": Forbidden: not usable"))
+            || (text.contains("not found") && text.contains(&format!("scc/{name}")))
+    });
+    let unknown = text.contains("cannot create resource") || unknown_constraint;
+    (is_forbidden(error) && unknown).then_some(Duration::ZERO)
+}

@@ -1,0 +1,386 @@
+//! Who may use the run's SCC, and what it gives a pod.
+
+use std::time::Duration;
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::Context,
+    retry,
+    sandbox::{GRANT, GRANT_DEADLINE, Grant, Identity, STRANGER, USER},
+    shape::{ADMITTED_BY, REQUIRED_CONSTRAINT},
+};
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec},
+        authorization::v1::{
+            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+        },
+        core::v1::{Namespace, Pod, PodTemplateSpec},
+        rbac::v1::RoleBinding,
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    runtime::wait::await_condition,
+};
+
+use super::{constraint, container, decided_by, scc_case, workspace};
+use crate::{
+    suite::{NESTED, WITH_CONSTRAINTS, core_case, on},
+    toolbox::{expect_refusal_as, request},
+};
+
+/// The annotation that says by whose right a pod was admitted (apiserver-library-go,
+/// `securitycontextconstraints/sccadmission`).
+const SUBJECT_TYPE: &str = "security.openshift.io/validated-scc-subject-type";
+
+/// How long a Deployment may take to become available.
+const DEPLOYMENT_DEADLINE: Duration = Duration::from_secs(90);
+
+/// SCCs that would give a user more than a workspace may have.
+const POWERFUL: [&str; 6] =
+    ["privileged", "anyuid", "hostaccess", "hostmount-anyuid", "hostnetwork", "hostnetwork-v2"];
+
+pub(crate) const CASES: &[Case] = &[
+    scc_case!(
+        "SCC-P01",
+        admits_pod_of_user_who_may_use_it,
+        "A user who may use the constraint gets a pod admitted by it and by no other",
+        &[&WORKSPACE]
+    ),
+    scc_case!(
+        "SCC-P02",
+        fills_in_what_the_pod_leaves_out,
+        "A pod that sets nothing gets user 1000, the groups, and the SELinux type and level",
+        &[]
+    ),
+    scc_case!(
+        "SCC-P03",
+        admits_pods_of_service_account,
+        "A Deployment's pod is admitted by the right of its service account, and is nested",
+        &[&WORKSPACE]
+    ),
+    scc_case!(
+        "SCC-04",
+        grants_no_powerful_constraint,
+        "The ordinary user may use none of the shipped constraints that give power over the node",
+        &[]
+    ),
+    scc_case!(
+        "SCC-16",
+        refuses_user_without_grant,
+        "A user who was not granted the constraint can't use it",
+        &[]
+    ),
+    scc_case!(
+        "SCC-17",
+        refuses_constraint_that_is_not_there_or_not_granted,
+        "A pod that requires a constraint that does not exist, or that its user may not use, is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-18",
+        grants_in_one_namespace_only,
+        "A grant by RoleBinding is good in its namespace and in no other",
+        &[]
+    ),
+    scc_case!(
+        "SCC-19",
+        leaves_pod_security_labels_alone,
+        "The namespace's Pod Security labels are the ones that were set, and opted out of syncing",
+        &[&WORKSPACE]
+    ),
+];
+
+pub(crate) const END: &[Case] = &[on(
+    core_case!(
+        "END-07",
+        "teardown",
+        refuses_after_grant_is_removed,
+        "Once the grant is removed, a new pod is refused",
+        NESTED,
+        &[]
+    ),
+    WITH_CONSTRAINTS,
+)];
+
+async fn admits_pod_of_user_who_may_use_it(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let name = &constraint(&cx)?.name;
+    cx.check_equal(ADMITTED_BY, name, annotation(workspace.object(), ADMITTED_BY))?;
+    cx.check_equal(SUBJECT_TYPE, "user", annotation(workspace.object(), SUBJECT_TYPE))
+}
+
+fn annotation<'a>(pod: &'a Pod, name: &str) -> &'a str {
+    pod.annotations().get(name).map_or("absent", String::as_str)
+}
+
+async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {
+    let mut pod = workspace(&cx)?;
+    pod.spec.get_or_insert_default().security_context = None;
+    container(&mut pod).security_context = None;
+    let mut stored = cx.dry_run(&pod).await?.map_err(|refusal| {
+        Failure::product(format!("a pod that sets nothing is refused: {}", refusal.message))
+    })?;
+    let of_pod = stored.spec.clone().and_then(|spec| spec.security_context).unwrap_or_default();
+    let of_container = container(&mut stored).security_context.clone().unwrap_or_default();
+    let run_as_user = show(of_container.run_as_user.as_ref());
+    let user = cx.check_equal("injected runAsUser", "1000", &run_as_user);
+    decided_by("runAsUser", "`MustRunAs` with uid 1000", user)?;
+    let non_root = show(of_container.run_as_non_root.as_ref());
+    let non_root = cx.check_equal("injected runAsNonRoot", "true", &non_root);
+    decided_by("runAsUser", "`MustRunAs` with uid 1000", non_root)?;
+    let range = "`MustRunAs` with the range 1000-65534";
+    let fs_group = show(of_pod.fs_group.as_ref());
+    decided_by("fsGroup", range, cx.check_equal("injected fsGroup", "1000", &fs_group))?;
+    let groups = of_pod.supplemental_groups.unwrap_or_default();
+    let groups = groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let groups = cx.check_equal("injected supplementalGroups", "1000", &groups);
+    decided_by("supplementalGroups", range, groups)?;
+    // A pod-level setting reaches every container that has none of its own.
+    let selinux = of_container.se_linux_options.or(of_pod.se_linux_options).unwrap_or_default();
+    let type_ = show(selinux.type_.as_ref());
+    let type_ = cx.check_equal("injected seLinuxOptions.type", "container_engine_t", &type_);
+    decided_by("seLinuxContext", "`MustRunAs` with type `container_engine_t`", type_)?;
+    let expected = cx.sandbox().selinux_level().unwrap_or("absent");
+    let level = show(selinux.level.as_ref());
+    let level = cx.check_equal("injected seLinuxOptions.level", expected, &level);
+    decided_by("seLinuxContext", "without a level, so that the namespace's counts", level)?;
+    let capabilities = of_container.capabilities.unwrap_or_default();
+    let added = capabilities.add.unwrap_or_default().join(", ");
+    let added = cx.check_equal("injected capabilities", "", &added);
+    decided_by("defaultAddCapabilities", "empty", added)?;
+    let read_only = of_container.read_only_root_filesystem.unwrap_or_default().to_string();
+    let read_only = cx.check_equal("injected readOnlyRootFilesystem", "false", &read_only);
+    decided_by("readOnlyRootFilesystem", "false", read_only)
+}
+
+fn show<T: ToString>(value: Option<&T>) -> String {
+    value.map_or_else(|| "absent".to_owned(), ToString::to_string)
+}
+
+async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
+    let sandbox = cx.sandbox();
+    let pod = workspace(&cx)?;
+    let name = "deployed-workspace";
+    let labels = [("nestcheck/deployment".to_owned(), name.to_owned())];
+    let mut metadata = ObjectMeta { annotations: pod.metadata.annotations, ..Default::default() };
+    metadata.labels = Some(labels.clone().into());
+    let mut spec = pod.spec.unwrap_or_default();
+    // A Deployment's pods are always restarted.
+    spec.restart_policy = None;
+    let deployment = Deployment {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        spec: DeploymentSpec {
+            selector: LabelSelector {
+                match_labels: Some(labels.into()),
+                ..LabelSelector::default()
+            },
+            template: PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) },
+            ..DeploymentSpec::default()
+        },
+        ..Deployment::default()
+    };
+    let deployments: Api<Deployment> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let params = PostParams::default();
+    request("create a Deployment", sandbox.as_granted(|| deployments.create(&params, &deployment)))
+        .await?;
+    let available = await_condition(deployments, name, is_available_or_failed);
+    let seen = tokio::time::timeout(DEPLOYMENT_DEADLINE, available).await.map_err(|_elapsed| {
+        let seconds = DEPLOYMENT_DEADLINE.as_secs();
+        Failure::product(format!("the Deployment was not available within {seconds} s"))
+    })?;
+    let seen =
+        seen.map_err(|error| Failure::harness(format!("failed to watch the Deployment: {error}")))?;
+    if let Some(refusal) = seen.as_ref().and_then(failure_of) {
+        return Err(Failure::product(format!("the Deployment gets no pod: {refusal}")));
+    }
+    let pods: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let mine = ListParams::default().labels(&format!("nestcheck/deployment={name}"));
+    let list = request("list the Deployment's pods", pods.list(&mine)).await?;
+    let Some(deployed) = list.items.first() else {
+        return Err(Failure::harness("the available Deployment has no pod"));
+    };
+    let expected = &constraint(&cx)?.name;
+    cx.check_equal(ADMITTED_BY, expected, annotation(deployed, ADMITTED_BY))?;
+    cx.check_equal(SUBJECT_TYPE, "serviceaccount", annotation(deployed, SUBJECT_TYPE))?;
+    // Ready and proven to be nested, as any other workspace.
+    cx.examine(&WORKSPACE, deployed).await.map(drop)
+}
+
+fn condition<'a>(deployment: &'a Deployment, type_: &str) -> Option<&'a str> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let holds = |condition: &&k8s_openapi::api::apps::v1::DeploymentCondition| {
+        condition.type_.as_deref() == Some(type_) && condition.status.as_deref() == Some("True")
+    };
+    conditions.iter().find(holds).map(|condition| condition.message.as_deref().unwrap_or_default())
+}
+
+fn failure_of(deployment: &Deployment) -> Option<&str> {
+    condition(deployment, "ReplicaFailure")
+}
+
+fn is_available_or_failed(deployment: Option<&Deployment>) -> bool {
+    deployment.is_some_and(|deployment| {
+        condition(deployment, "Available").is_some() || failure_of(deployment).is_some()
+    })
+}
+
+async fn grants_no_powerful_constraint(cx: Context) -> CaseResult {
+    let own = constraint(&cx)?.name.clone();
+    // A review that says no to everything would pass too; this proves that it knows a grant.
+    let granted = |allowed: &bool| *allowed;
+    let allowed = may_use(&cx, &own, granted).await?;
+    cx.check(&format!("may use `{own}`"), "yes", yes_or_no(allowed), allowed)?;
+    for name in POWERFUL {
+        let allowed = may_use(&cx, name, |_| true).await?;
+        cx.check(&format!("may use `{name}`"), "no", yes_or_no(allowed), !allowed)?;
+    }
+    Ok(())
+}
+
+fn yes_or_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+/// Asks the API server, as the user, whether it may use an SCC in the run's namespace. An answer
+/// that is not `final_` is asked for again while a grant may be new to the authorizer.
+async fn may_use(
+    cx: &Context,
+    name: &str,
+    final_: impl Fn(&bool) -> bool + Send + Sync,
+) -> Result<bool, Failure> {
+    may_use_in(cx, cx.sandbox().namespace(), name, final_).await
+}
+
+async fn may_use_in(
+    cx: &Context,
+    namespace: &str,
+    name: &str,
+    final_: impl Fn(&bool) -> bool + Send + Sync,
+) -> Result<bool, Failure> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(cx.sandbox().user().clone());
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: Some("security.openshift.io".to_owned()),
+                resource: Some("securitycontextconstraints".to_owned()),
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                verb: Some("use".to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let params = PostParams::default();
+    let ask = || async {
+        let asked = request("review the user's access", reviews.create(&params, &review)).await;
+        let allowed = asked.map_err(Asked::Failed)?.status.is_some_and(|status| status.allowed);
+        if final_(&allowed) { Ok(allowed) } else { Err(Asked::NotYet(allowed)) }
+    };
+    let not_yet = |error: &Asked| matches!(error, Asked::NotYet(_)).then_some(Duration::ZERO);
+    match retry::with_backoff(GRANT_DEADLINE, not_yet, ask).await {
+        Ok(allowed) | Err(Asked::NotYet(allowed)) => Ok(allowed),
+        Err(Asked::Failed(failure)) => Err(failure),
+    }
+}
+
+/// What came of a question that may have to be asked again.
+enum Asked {
+    /// It can't be asked.
+    Failed(Failure),
+    /// The answer may yet change.
+    NotYet(bool),
+}
+
+const NOT_USABLE: &str = "not usable by user or serviceaccount";
+
+async fn refuses_user_without_grant(cx: Context) -> CaseResult {
+    let mut pod = workspace(&cx)?;
+    // An account with a grant would let the stranger's pod in.
+    pod.spec.get_or_insert_default().service_account_name = Some(STRANGER.to_owned());
+    expect_refusal_as(&cx, Identity::Stranger, "answer to the stranger", &pod, 403, &[NOT_USABLE])
+        .await
+}
+
+async fn refuses_constraint_that_is_not_there_or_not_granted(cx: Context) -> CaseResult {
+    for (name, words) in [("nestcheck-no-such-scc", "not found"), ("privileged", NOT_USABLE)] {
+        let mut pod = workspace(&cx)?;
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.insert(REQUIRED_CONSTRAINT.to_owned(), name.to_owned());
+        let what = format!("answer to required constraint `{name}`");
+        expect_refusal_as(&cx, Identity::User, &what, &pod, 403, &[words]).await?;
+    }
+    Ok(())
+}
+
+async fn grants_in_one_namespace_only(cx: Context) -> CaseResult {
+    let own = constraint(&cx)?.name.clone();
+    let mut pod = workspace(&cx)?;
+    let elsewhere = cx.namespace_of_its_own(Grant::Nothing).await?;
+    accepted(&cx, "answer in the namespace of the grant", &pod).await?;
+    pod.metadata.namespace = Some(elsewhere.clone());
+    let what = "answer in another namespace";
+    expect_refusal_as(&cx, Identity::User, what, &pod, 403, &[NOT_USABLE]).await?;
+    let allowed = may_use_in(&cx, &elsewhere, &own, |_| true).await?;
+    cx.check(&format!("may use `{own}` elsewhere"), "no", yes_or_no(allowed), !allowed)
+}
+
+async fn accepted(cx: &Context, what: &str, pod: &Pod) -> CaseResult {
+    let (observed, holds) = match cx.dry_run(pod).await? {
+        Ok(_) => ("accepted".to_owned(), true),
+        Err(refusal) => (format!("{}: {}", refusal.code, refusal.message), false),
+    };
+    cx.check(what, "accepted", observed, holds)
+}
+
+async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
+    // By now the syncer has had the time to see the namespace's grants.
+    cx.pod(&WORKSPACE).await?;
+    let namespaces: Api<Namespace> = Api::all(cx.sandbox().admin().clone());
+    let namespace = request("read the namespace", namespaces.get(cx.sandbox().namespace())).await?;
+    for (label, expected) in [
+        ("pod-security.kubernetes.io/enforce", "privileged"),
+        ("security.openshift.io/scc.podSecurityLabelSync", "false"),
+    ] {
+        let observed = namespace.labels().get(label).map_or("absent", String::as_str);
+        cx.check_equal(label, expected, observed)?;
+    }
+    Ok(())
+}
+
+async fn refuses_after_grant_is_removed(cx: Context) -> CaseResult {
+    let mut pod = workspace(&cx)?;
+    let namespace = cx.namespace_of_its_own(Grant::UseOfConstraint).await?;
+    pod.metadata.namespace = Some(namespace.clone());
+    pod.spec.get_or_insert_default().service_account_name = Some(USER.to_owned());
+    accepted(&cx, "answer with the grant", &pod).await?;
+    let bindings: Api<RoleBinding> = Api::namespaced(cx.sandbox().admin().clone(), &namespace);
+    request("remove the grant", bindings.delete(GRANT, &DeleteParams::default())).await?;
+    // The authorizer learns of it by a watch of its own.
+    let answer = retry::with_backoff(
+        GRANT_DEADLINE,
+        |answer: &Option<Failure>| answer.is_none().then_some(Duration::ZERO),
+        || async {
+            match cx.dry_run_as(Identity::User, &pod).await {
+                Ok(Ok(_accepted)) => Err(None),
+                Ok(Err(refusal)) => Ok(refusal),
+                Err(failure) => Err(Some(failure)),
+            }
+        },
+    );
+    let (observed, holds) = match answer.await {
+        Ok(refusal) => {
+            let holds = refusal.code == 403 && refusal.message.contains(NOT_USABLE);
+            (format!("{}: {}", refusal.code, refusal.message), holds)
+        }
+        Err(None) => (format!("accepted for {} s more", GRANT_DEADLINE.as_secs()), false),
+        Err(Some(failure)) => return Err(failure),
+    };
+    cx.check("answer without the grant", &format!("403 with “{NOT_USABLE}”"), observed, holds)
+}

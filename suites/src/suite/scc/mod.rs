@@ -1,0 +1,57 @@
+//! SCC: who may use a security context constraint, what it gives a pod, and what it refuses.
+
+mod admission;
+mod refusal;
+mod shipped;
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{CaseResult, Failure},
+    context::Context,
+    sandbox::AppliedConstraint,
+};
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+pub(crate) use admission::{CASES as ADMISSION, END as GRANT_REMOVAL};
+pub(crate) use refusal::CASES as REFUSALS;
+pub(crate) use shipped::CASES as SHIPPED;
+
+/// Declares a core case about SCCs that acts as soon as its pods are there.
+macro_rules! scc_case {
+    ($id:literal, $function:ident, $title:literal, $shapes:expr) => {
+        crate::suite::on(
+            crate::suite::core_case!($id, "scc", $function, $title, crate::suite::NESTED, $shapes),
+            crate::suite::WITH_CONSTRAINTS,
+        )
+    };
+}
+use scc_case;
+
+/// The run's SCC.
+fn constraint(cx: &Context) -> Result<&AppliedConstraint, Failure> {
+    cx.sandbox()
+        .constraint()
+        .ok_or_else(|| Failure::harness("the run brought no security context constraint along"))
+}
+
+/// The workspace pod, for a case to change.
+fn workspace(cx: &Context) -> Result<Pod, Failure> {
+    cx.manifest(&WORKSPACE)
+}
+
+/// The pod's first container.
+fn container(pod: &mut Pod) -> &mut Container {
+    let containers = &mut pod.spec.get_or_insert_default().containers;
+    if containers.is_empty() {
+        containers.push(Container::default());
+    }
+    &mut containers[0]
+}
+
+/// Adds to a failure which field of the SCC decides.
+fn decided_by(field: &str, must_be: &str, result: CaseResult) -> CaseResult {
+    result.map_err(|failure| {
+        let hint = format!("the constraint's field `{field}` decides this: it must be {must_be}");
+        failure.with_hint(Some(hint))
+    })
+}

@@ -1,0 +1,299 @@
+//! What the run's SCC must refuse, one field at a time: the pod is the workspace but for that field.
+
+use harness::{
+    case::{Case, CaseResult},
+    context::Context,
+};
+use k8s_openapi::{
+    api::core::v1::{
+        CSIVolumeSource, Capabilities, ContainerPort, EphemeralVolumeSource, HostPathVolumeSource,
+        NFSVolumeSource, PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate, Pod, PodSpec,
+        SELinuxOptions, SeccompProfile, SecurityContext, Volume, VolumeResourceRequirements,
+    },
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use super::{container, decided_by, scc_case, workspace};
+use crate::toolbox::expect_refusal;
+
+pub(crate) const CASES: &[Case] = &[
+    scc_case!(
+        "SCC-05",
+        refuses_pod_that_is_silent_on_user_namespace,
+        "A pod that says nothing about a user namespace is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-06",
+        refuses_pod_in_host_user_namespace,
+        "A pod that asks for the node's user namespace is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-07",
+        refuses_other_users,
+        "A pod that runs as root or as another user is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-08",
+        refuses_other_capabilities,
+        "A pod that adds SYS_ADMIN, NET_ADMIN or MKNOD is refused",
+        &[]
+    ),
+    scc_case!("SCC-09", refuses_privileged_container, "A privileged container is refused", &[]),
+    scc_case!(
+        "SCC-10",
+        refuses_host_paths,
+        "A pod with a path of the node as volume is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-11",
+        refuses_host_namespaces_and_ports,
+        "A pod in the node's network, process or IPC namespace, or on a port of it, is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-12",
+        refuses_root_group,
+        "A pod with group 0 as fsGroup or supplemental group is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-13",
+        refuses_other_selinux_types,
+        "A pod with another SELinux type is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-14",
+        refuses_explicit_seccomp_profile,
+        "A pod that chooses its seccomp profile is refused",
+        &[]
+    ),
+    scc_case!(
+        "SCC-15",
+        refuses_other_volume_types,
+        "A pod with a volume of another type is refused",
+        &[]
+    ),
+];
+
+/// A field of the SCC, and what it must be for the pod to be refused.
+#[derive(Clone, Copy)]
+struct Decisive(&'static str, &'static str);
+
+impl Decisive {
+    /// Changes the workspace pod and expects that it is refused in these words.
+    async fn refuses(
+        self,
+        cx: &Context,
+        what: &str,
+        words: &[&str],
+        change: impl FnOnce(&mut Pod),
+    ) -> CaseResult {
+        let Self(field, must_be) = self;
+        let mut pod = workspace(cx)?;
+        change(&mut pod);
+        let words: Vec<_> = ["unable to validate against any security context constraint"]
+            .into_iter()
+            .chain(words.iter().copied())
+            .collect();
+        let answer = expect_refusal(cx, &format!("answer to {what}"), &pod, 403, &words).await;
+        decided_by(field, must_be, answer)
+    }
+}
+
+fn spec(pod: &mut Pod) -> &mut PodSpec {
+    pod.spec.get_or_insert_default()
+}
+
+fn context(pod: &mut Pod) -> &mut SecurityContext {
+    container(pod).security_context.get_or_insert_default()
+}
+
+const USER_NAMESPACE: Decisive = Decisive("userNamespaceLevel", "`RequirePodLevel`");
+
+const NO_USER_NAMESPACE: [&str; 1] = ["Host Users must be set to false"];
+
+async fn refuses_pod_that_is_silent_on_user_namespace(cx: Context) -> CaseResult {
+    USER_NAMESPACE
+        .refuses(&cx, "no hostUsers", &NO_USER_NAMESPACE, |pod| {
+            spec(pod).host_users = None;
+            // Otherwise the API server itself would refuse the pod.
+            context(pod).proc_mount = None;
+        })
+        .await
+}
+
+async fn refuses_pod_in_host_user_namespace(cx: Context) -> CaseResult {
+    USER_NAMESPACE
+        .refuses(&cx, "hostUsers true", &NO_USER_NAMESPACE, |pod| {
+            spec(pod).host_users = Some(true);
+            context(pod).proc_mount = None;
+        })
+        .await
+}
+
+async fn refuses_other_users(cx: Context) -> CaseResult {
+    let decisive = Decisive("runAsUser", "`MustRunAs` with uid 1000");
+    for user in [0, 1001] {
+        let what = format!("runAsUser {user}");
+        decisive
+            .refuses(&cx, &what, &["runAsUser", "must be: 1000"], |pod| {
+                let context = context(pod);
+                context.run_as_user = Some(user);
+                context.run_as_non_root = None;
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+async fn refuses_other_capabilities(cx: Context) -> CaseResult {
+    let decisive = Decisive("allowedCapabilities", "SETUID and SETGID, no more and no less");
+    for capability in ["SYS_ADMIN", "NET_ADMIN", "MKNOD"] {
+        let what = format!("capability {capability}");
+        decisive
+            .refuses(&cx, &what, &[capability, "capability may not be added"], |pod| {
+                let capabilities =
+                    context(pod).capabilities.get_or_insert_with(Capabilities::default);
+                capabilities.add.get_or_insert_default().push(capability.to_owned());
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+async fn refuses_privileged_container(cx: Context) -> CaseResult {
+    let words = ["Privileged containers are not allowed"];
+    Decisive("allowPrivilegedContainer", "false")
+        .refuses(&cx, "a privileged container", &words, |pod| {
+            context(pod).privileged = Some(true);
+        })
+        .await
+}
+
+async fn refuses_host_paths(cx: Context) -> CaseResult {
+    let words = ["hostPath volumes are not allowed to be used"];
+    Decisive("allowHostDirVolumePlugin", "false, and `volumes` without `hostPath`")
+        .refuses(&cx, "a hostPath volume", &words, |pod| {
+            let source = HostPathVolumeSource { path: "/etc".to_owned(), type_: None };
+            add_volume(pod, Volume { host_path: Some(source), ..Volume::default() });
+        })
+        .await
+}
+
+async fn refuses_host_namespaces_and_ports(cx: Context) -> CaseResult {
+    let words = ["Host network is not allowed to be used"];
+    Decisive("allowHostNetwork", "false")
+        .refuses(&cx, "hostNetwork", &words, |pod| spec(pod).host_network = Some(true))
+        .await?;
+    let words = ["Host PID is not allowed to be used"];
+    Decisive("allowHostPID", "false")
+        .refuses(&cx, "hostPID", &words, |pod| spec(pod).host_pid = Some(true))
+        .await?;
+    let words = ["Host IPC is not allowed to be used"];
+    Decisive("allowHostIPC", "false")
+        .refuses(&cx, "hostIPC", &words, |pod| spec(pod).host_ipc = Some(true))
+        .await?;
+    let words = ["Host ports are not allowed to be used"];
+    Decisive("allowHostPorts", "false")
+        .refuses(&cx, "a hostPort", &words, |pod| {
+            container(pod).ports.get_or_insert_default().push(ContainerPort {
+                container_port: 8080,
+                host_port: Some(8080),
+                ..ContainerPort::default()
+            });
+        })
+        .await
+}
+
+async fn refuses_root_group(cx: Context) -> CaseResult {
+    const RANGE: &str = "`MustRunAs` with the range 1000-65534";
+    let words = ["fsGroup", "0 is not an allowed group"];
+    Decisive("fsGroup", RANGE)
+        .refuses(&cx, "fsGroup 0", &words, |pod| {
+            spec(pod).security_context.get_or_insert_default().fs_group = Some(0);
+        })
+        .await?;
+    let words = ["supplementalGroups", "0 is not an allowed group"];
+    Decisive("supplementalGroups", RANGE)
+        .refuses(&cx, "supplemental group 0", &words, |pod| {
+            spec(pod).security_context.get_or_insert_default().supplemental_groups = Some(vec![0]);
+        })
+        .await
+}
+
+async fn refuses_other_selinux_types(cx: Context) -> CaseResult {
+    let decisive = Decisive("seLinuxContext", "`MustRunAs` with type `container_engine_t`");
+    for name in ["spc_t", "container_t"] {
+        let words = ["seLinuxOptions.type", "must be container_engine_t"];
+        let what = format!("SELinux type {name}");
+        decisive
+            .refuses(&cx, &what, &words, |pod| {
+                let options =
+                    SELinuxOptions { type_: Some(name.to_owned()), ..SELinuxOptions::default() };
+                context(pod).se_linux_options = Some(options);
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+async fn refuses_explicit_seccomp_profile(cx: Context) -> CaseResult {
+    Decisive("seccompProfiles", "absent")
+        .refuses(&cx, "seccomp profile Unconfined", &["seccomp"], |pod| {
+            let profile =
+                SeccompProfile { type_: "Unconfined".to_owned(), localhost_profile: None };
+            context(pod).seccomp_profile = Some(profile);
+        })
+        .await
+}
+
+async fn refuses_other_volume_types(cx: Context) -> CaseResult {
+    const TYPES: &str =
+        "configMap, downwardAPI, emptyDir, persistentVolumeClaim, projected and secret";
+    let csi = CSIVolumeSource { driver: "nestcheck.invalid".to_owned(), ..Default::default() };
+    let nfs = NFSVolumeSource {
+        server: "nestcheck.invalid".to_owned(),
+        path: "/".to_owned(),
+        ..Default::default()
+    };
+    let volumes = [
+        ("csi", Volume { csi: Some(csi), ..Volume::default() }),
+        ("nfs", Volume { nfs: Some(nfs), ..Volume::default() }),
+        ("ephemeral", Volume { ephemeral: Some(ephemeral()), ..Volume::default() }),
+    ];
+    for (name, volume) in volumes {
+        let words = format!("{name} volumes are not allowed to be used");
+        let what = format!("a volume of type {name}");
+        Decisive("volumes", TYPES)
+            .refuses(&cx, &what, &[words.as_str()], |pod| add_volume(pod, volume))
+            .await?;
+    }
+    Ok(())
+}
+
+/// A claim that is made for the pod alone.
+fn ephemeral() -> EphemeralVolumeSource {
+    let requests = [("storage".to_owned(), Quantity("1Mi".to_owned()))];
+    let claim = PersistentVolumeClaimTemplate {
+        spec: PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(requests.into()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    EphemeralVolumeSource { volume_claim_template: Some(claim) }
+}
+
+fn add_volume(pod: &mut Pod, volume: Volume) {
+    let volume = Volume { name: "forbidden".to_owned(), ..volume };
+    spec(pod).volumes.get_or_insert_default().push(volume);
+}

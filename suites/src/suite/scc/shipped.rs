@@ -1,0 +1,127 @@
+//! The SCCs that the cluster ships, and who may use them.
+
+use harness::{
+    case::{Case, CaseResult},
+    context::Context,
+    outcome::Level,
+};
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
+use kube::{Api, ResourceExt, api::ListParams};
+
+use crate::{
+    suite::{OPENSHIFT, core_case, on, weighing},
+    toolbox::request,
+};
+
+const NESTED_CONTAINER: &str = "nested-container";
+
+/// Groups that everybody is in, or nobody in particular.
+const EVERYBODY: [&str; 3] =
+    ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
+
+pub(crate) const CASES: &[Case] = &[weighing(
+    on(
+        core_case!(
+            "SCC-03",
+            "scc",
+            grants_nested_container_to_nobody_by_default,
+            "The shipped constraint `nested-container` is granted to no group that everybody is in",
+            &[],
+            &[]
+        ),
+        OPENSHIFT,
+    ),
+    // An administrator may have granted it on purpose.
+    Level::Extended,
+)];
+
+async fn grants_nested_container_to_nobody_by_default(cx: Context) -> CaseResult {
+    let admin = cx.sandbox().admin();
+    let all = ListParams::default();
+    let (roles, namespaced_roles) =
+        (Api::<ClusterRole>::all(admin.clone()), Api::<Role>::all(admin.clone()));
+    let (bindings, namespaced_bindings) =
+        (Api::<ClusterRoleBinding>::all(admin.clone()), Api::<RoleBinding>::all(admin.clone()));
+    let (roles, namespaced_roles, bindings, namespaced_bindings) = futures::try_join!(
+        request("list ClusterRoles", roles.list(&all)),
+        request("list Roles", namespaced_roles.list(&all)),
+        request("list ClusterRoleBindings", bindings.list(&all)),
+        request("list RoleBindings", namespaced_bindings.list(&all)),
+    )?;
+    let granting: Vec<String> = roles
+        .items
+        .iter()
+        .filter(|role| grants(role.rules.as_deref().unwrap_or_default()))
+        .map(ResourceExt::name_any)
+        .collect();
+    let granting_here: Vec<(String, String)> = namespaced_roles
+        .items
+        .iter()
+        .filter(|role| grants(role.rules.as_deref().unwrap_or_default()))
+        .map(|role| (role.namespace().unwrap_or_default(), role.name_any()))
+        .collect();
+    let cluster_wide = bindings
+        .items
+        .iter()
+        .filter(|binding| granting.contains(&binding.role_ref.name))
+        .flat_map(|binding| binding.subjects.iter().flatten());
+    let is_granting = |namespace: &str, role: &RoleRef| match role.kind.as_str() {
+        "ClusterRole" => granting.contains(&role.name),
+        _ => granting_here.iter().any(|(n, name)| n == namespace && *name == role.name),
+    };
+    let in_namespaces = namespaced_bindings
+        .items
+        .iter()
+        .filter(|binding| is_granting(&binding.namespace().unwrap_or_default(), &binding.role_ref))
+        .flat_map(|binding| binding.subjects.iter().flatten());
+    let subjects: Vec<&Subject> = cluster_wide.chain(in_namespaces).collect();
+    let shown: Vec<_> =
+        subjects.iter().map(|subject| format!("{} {}", subject.kind, subject.name)).collect();
+    let observed = if shown.is_empty() { "nobody".to_owned() } else { shown.join(", ") };
+    let broad = |subject: &&Subject| {
+        subject.kind == "Group"
+            && EVERYBODY.iter().any(|group| {
+                subject.name == *group || subject.name.starts_with("system:serviceaccounts:")
+            })
+    };
+    cx.check(
+        "subjects with a grant by name",
+        "no group that everybody is in",
+        observed,
+        !subjects.iter().any(broad),
+    )
+}
+
+/// Whether rules grant the use of the SCC by its name. Rights to everything, as an administrator
+/// has them, are not meant.
+fn grants(rules: &[PolicyRule]) -> bool {
+    rules.iter().any(|rule| {
+        let names = rule.resource_names.as_deref().unwrap_or_default();
+        names.iter().any(|name| name == NESTED_CONTAINER)
+            && rule.verbs.iter().any(|verb| verb == "use" || verb == "*")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(verbs: &[&str], names: &[&str]) -> PolicyRule {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        PolicyRule {
+            verbs: owned(verbs),
+            resource_names: Some(owned(names)),
+            ..PolicyRule::default()
+        }
+    }
+
+    #[test]
+    fn only_a_right_to_use_it_by_name_is_a_grant() {
+        assert!(grants(&[rule(&["use"], &["nested-container"])]));
+        assert!(grants(&[rule(&["*"], &["other", "nested-container"])]));
+        assert!(!grants(&[rule(&["get"], &["nested-container"])]));
+        assert!(!grants(&[rule(&["*"], &[])]));
+    }
+}
