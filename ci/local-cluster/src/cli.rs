@@ -9,11 +9,13 @@ use crate::commands::{build, down, inspect, load, up};
 use crate::console;
 use crate::error::Error;
 use crate::node::init;
-use crate::settings::{ClusterName, Gates, KubernetesVersion, Settings};
+use crate::selection::Selection;
+use crate::settings::openshift::FeatureSet;
+use crate::settings::{ClusterName, Gates, Settings, User};
 use crate::supervisor;
 
-/// A real one-node Kubernetes cluster on this machine, in Linux namespaces and
-/// without a container engine.
+/// A real one-node cluster of Kubernetes or OpenShift on this machine, in Linux
+/// namespaces and without a container engine.
 #[derive(Debug, Parser)]
 #[command(name = "local-cluster", version, about, disable_help_subcommand = true)]
 struct Cli {
@@ -28,10 +30,17 @@ enum Command {
         #[command(flatten)]
         name: Name,
         #[command(flatten)]
-        version: Version,
-        /// Which feature gates of user namespaces are on, and where.
-        #[arg(long, value_enum, default_value_t)]
-        gates: Gates,
+        selection: Selection,
+        /// The feature set of OpenShift, for flavour `openshift` [default: Default]. With
+        /// the release it decides about the feature gates, the definition of security
+        /// context constraints and the objects that name both.
+        #[arg(long, value_enum)]
+        feature_set: Option<FeatureSet>,
+        /// Which feature gates of user namespaces are on, and where [default: `all` for
+        /// flavour `kubernetes`, what the release and the feature set have for
+        /// `openshift`].
+        #[arg(long, value_enum)]
+        gates: Option<Gates>,
     },
     /// End a cluster and leave nothing of it.
     Down {
@@ -49,10 +58,13 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
-    /// Print the path of the administrator's kubeconfig.
+    /// Print the path of a kubeconfig.
     Kubeconfig {
         #[command(flatten)]
         name: Name,
+        /// Whose it is.
+        #[arg(long, value_enum, default_value_t)]
+        user: User,
     },
     /// Print a component's log.
     Logs {
@@ -74,7 +86,7 @@ enum Command {
     /// Build what clusters are made of, without starting one.
     Build {
         #[command(flatten)]
-        version: Version,
+        selection: Selection,
     },
     /// The owner of a cluster; started by `up`.
     #[command(hide = true)]
@@ -95,13 +107,6 @@ struct Name {
     /// The cluster's name.
     #[arg(long, default_value = "nestcheck")]
     name: ClusterName,
-}
-
-#[derive(Args, Debug)]
-struct Version {
-    /// The version of Kubernetes.
-    #[arg(long = "kubernetes", value_enum, default_value_t)]
-    kubernetes: KubernetesVersion,
 }
 
 /// How `status` prints.
@@ -136,17 +141,18 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Error> {
     match command {
-        Command::Up { name, version, gates } => {
-            let settings = Settings { kubernetes: version.kubernetes, gates };
-            up::run(&name.name, settings)
+        Command::Up { name, selection, feature_set, gates } => {
+            let distribution = selection.distribution(feature_set)?;
+            let source = selection.source(distribution)?;
+            up::run(&name.name, Settings::new(distribution, gates), &source)
         }
         Command::Down { all: true, .. } => down::run_all(),
         Command::Down { name, .. } => down::run(&name.name),
         Command::Status { name, output } => inspect::status(&name.name, output),
-        Command::Kubeconfig { name } => inspect::kubeconfig(&name.name),
+        Command::Kubeconfig { name, user } => inspect::kubeconfig(&name.name, user),
         Command::Logs { component, name } => inspect::logs(&name.name, &component),
         Command::Load { tree, name, tag } => load::run(&name.name, &tree, tag.as_deref()),
-        Command::Build { version } => build::run(version.kubernetes),
+        Command::Build { selection } => build::run(&selection.sources()?),
         Command::Supervise { .. } => supervisor::run(),
         Command::NodeInit { .. } => init::run(),
     }
@@ -166,12 +172,12 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
         let cli = Cli::try_parse_from(["local-cluster", "up"]).unwrap();
-        let Command::Up { name, version, gates } = cli.command else {
+        let Command::Up { name, selection, feature_set, gates } = cli.command else {
             panic!("not `up`");
         };
         assert_eq!(name.name.as_str(), "nestcheck");
-        assert_eq!(version.kubernetes, KubernetesVersion::V1_32_5);
-        assert_eq!(gates, Gates::All);
+        let distribution = selection.distribution(feature_set).unwrap();
+        assert_eq!(Settings::new(distribution, gates), Settings::default());
     }
 
     #[test]
@@ -181,6 +187,9 @@ mod tests {
             &["local-cluster", "up", "--gates", "some"],
             &["local-cluster", "up", "--kubernetes", "1.0"],
             &["local-cluster", "up", "--name", "../x"],
+            &["local-cluster", "up", "--feature-set", "default"],
+            &["local-cluster", "up", "--release", "4.17"],
+            &["local-cluster", "kubeconfig", "--user", "root"],
             &["local-cluster", "down", "--all", "--name", "x"],
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");

@@ -1,10 +1,12 @@
 //! What the supervisor asks of the Kubernetes API.
 
+mod dynamic;
+
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -16,6 +18,14 @@ use crate::components::{CONTROLLER_MANAGER_PORT, NODE_NAME, SCHEDULER_PORT, kube
 use crate::error::Error;
 use crate::network::Subnet;
 use crate::runtime::containerd::NESTED_HANDLER;
+
+/// What the cluster-policy-controller gives to a namespace, and without which the
+/// admission of security context constraints admits no pod in it.
+const RANGES: [&str; 3] = [
+    "openshift.io/sa.scc.mcs",
+    "openshift.io/sa.scc.supplemental-groups",
+    "openshift.io/sa.scc.uid-range",
+];
 
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -130,6 +140,24 @@ impl Admin {
     }
 }
 
+impl Admin {
+    /// Waits until the namespace `default` has its ranges of user ids, by a watch. The
+    /// caller bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the API refuses the watch.
+    pub async fn default_namespace_ranges(&self) -> Result<(), Error> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        await_condition(api, "default", |namespace: Option<&Namespace>| {
+            namespace.is_some_and(has_ranges)
+        })
+        .await
+        .map(drop)
+        .map_err(|error| Error::api("watch the default namespace", &error))
+    }
+}
+
 fn client(config: Config) -> Result<Client, Error> {
     Client::try_from(config).map_err(|error| Error::api("make a client", &error))
 }
@@ -152,6 +180,11 @@ async fn bounded<T>(
     }
 }
 
+fn has_ranges(namespace: &Namespace) -> bool {
+    let annotations = namespace.metadata.annotations.as_ref();
+    annotations.is_some_and(|found| RANGES.iter().all(|&range| found.contains_key(range)))
+}
+
 fn is_ready(node: &Node) -> bool {
     let conditions =
         node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
@@ -170,6 +203,18 @@ mod tests {
             {"type": "Ready", "status": status},
         ]}});
         serde_json::from_value(node).unwrap()
+    }
+
+    #[test]
+    fn a_namespace_needs_all_ranges() {
+        let namespace = |names: &[&str]| -> Namespace {
+            let annotations: serde_json::Map<_, _> =
+                names.iter().map(|&name| (name.to_owned(), json!("x"))).collect();
+            serde_json::from_value(json!({"metadata": {"annotations": annotations}})).unwrap()
+        };
+        assert!(has_ranges(&namespace(&RANGES)));
+        assert!(!has_ranges(&namespace(&RANGES[..2])));
+        assert!(!has_ranges(&Namespace::default()));
     }
 
     #[test]

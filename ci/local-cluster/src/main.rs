@@ -1,5 +1,5 @@
-//! `local-cluster` starts a real one-node Kubernetes cluster on this machine,
-//! in Linux namespaces and without a container engine.
+//! `local-cluster` starts a real one-node cluster of Kubernetes or OpenShift on
+//! this machine, in Linux namespaces and without a container engine.
 //!
 //! The way through the code, from a command to a running pod:
 //!
@@ -7,6 +7,7 @@
 //! cli -> commands -> artifacts (built once, cached)
 //!                 -> supervisor (detached; owns the cluster) -> node (pid 1 of the namespaces)
 //!                                                            -> components, runtime (argv and config text)
+//!                                                            -> openshift (objects of that flavour's API)
 //! ```
 //!
 //! Everything a cluster acquires on the host is written to its state file
@@ -28,10 +29,12 @@ mod image;
 mod kubeconfig;
 mod network;
 mod node;
+mod openshift;
 mod paths;
 mod pki;
 mod process;
 mod runtime;
+mod selection;
 mod settings;
 mod state;
 mod supervisor;

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::settings::ClusterName;
+use crate::settings::{ClusterName, User};
 
 /// The variable that moves the cache somewhere else.
 pub const CACHE_VARIABLE: &str = "LOCAL_CLUSTER_CACHE";
@@ -70,7 +70,9 @@ impl Cache {
     }
 }
 
-fn workspace() -> Option<PathBuf> {
+/// The checkout around the current folder, or else the one that this program was
+/// built from.
+pub fn workspace() -> Option<PathBuf> {
     let is_workspace = |folder: &&Path| folder.join("ci/local-cluster/Cargo.toml").is_file();
     let here = env::current_dir().ok();
     let around = here
@@ -109,9 +111,12 @@ impl StateFolder {
         self.0.with_extension("lock")
     }
 
-    /// The admin's kubeconfig.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.0.join("kubeconfig")
+    /// A user's kubeconfig.
+    pub fn kubeconfig(&self, user: User) -> PathBuf {
+        match user {
+            User::Admin => self.0.join("kubeconfig"),
+            User::Dev => self.0.join("kubeconfig-dev"),
+        }
     }
 
     /// Certificates and keys, visible in the node as `/etc/local-cluster/pki`.
@@ -139,7 +144,7 @@ impl StateFolder {
         self.log("audit")
     }
 
-    /// Data of the components: etcd, containerd, kubelet.
+    /// Data of the components: etcd, the container runtime, the kubelet.
     pub fn data(&self, component: &str) -> PathBuf {
         self.0.join("data").join(component)
     }

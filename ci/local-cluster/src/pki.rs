@@ -14,6 +14,7 @@ use rcgen::{
 
 use crate::error::Error;
 use crate::network::Subnet;
+use crate::settings::User;
 use crate::state::replace;
 
 /// A certificate and its key, both as PEM text.
@@ -36,8 +37,13 @@ pub struct Pki {
     pub kubelet_client: Identity,
     /// The kubelet, in both directions.
     pub node: Identity,
+    /// The API server, towards aggregated API servers. The name is the one that
+    /// OpenShift's configuration allows; upstream's has none.
+    pub aggregator: Identity,
     /// A cluster administrator.
     pub admin: Identity,
+    /// A developer: an ordinary user, who has no rights unless they are granted.
+    pub developer: Identity,
     /// The private key that signs the tokens of service accounts.
     pub service_account_key: String,
     /// Its public half.
@@ -91,7 +97,9 @@ impl Pki {
                     &format!("system:node:{node_name}"),
                     &[node_name, &address],
                 )?,
+                aggregator: issue(&issuer, None, "system:openshift-aggregator", &[])?,
                 admin: issue(&issuer, Some("system:masters"), "admin", &[])?,
+                developer: issue(&issuer, None, User::Dev.as_str(), &[])?,
                 service_account_key: service_account.serialize_pem(),
                 service_account_public_key: service_account.public_key_pem(),
             })
@@ -100,7 +108,7 @@ impl Pki {
     }
 
     /// Writes what the components read into a folder: `NAME.crt` and `NAME.key`.
-    /// The admin's identity is only in kubeconfigs.
+    /// Users' identities are only in kubeconfigs.
     ///
     /// # Errors
     ///
@@ -116,6 +124,7 @@ impl Pki {
             ("apiserver", &self.apiserver),
             ("kubelet-client", &self.kubelet_client),
             ("node", &self.node),
+            ("proxy-client", &self.aggregator),
         ];
         for (name, identity) in identities {
             replace(&folder.join(format!("{name}.crt")), identity.certificate.as_bytes(), 0o644)?;

@@ -1,5 +1,7 @@
 //! What a user can choose about a cluster.
 
+pub mod openshift;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,11 +9,13 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::runtime::Runtime;
+use openshift::{FeatureSet, Release};
 
 /// The release of Kubernetes that a cluster runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 pub enum KubernetesVersion {
-    /// The version inside `OpenShift` 4.19.
+    /// The version inside OpenShift 4.19.
     #[default]
     #[serde(rename = "1.32.5")]
     #[value(name = "1.32.5")]
@@ -139,18 +143,135 @@ impl fmt::Display for Gates {
     }
 }
 
+/// What a cluster is a cluster of.
+///
+/// The two are told apart by their fields, so that the state file of a cluster of
+/// Kubernetes is the same as before there was another flavour.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Distribution {
+    /// Upstream Kubernetes with containerd.
+    Kubernetes {
+        /// The release of Kubernetes.
+        kubernetes: KubernetesVersion,
+    },
+    /// OpenShift's control plane with CRI-O.
+    Openshift {
+        /// The release of OpenShift.
+        release: Release,
+        /// The feature set.
+        feature_set: FeatureSet,
+    },
+}
+
+impl Distribution {
+    /// The name of the flavour.
+    pub fn flavour(self) -> Flavour {
+        match self {
+            Self::Kubernetes { .. } => Flavour::Kubernetes,
+            Self::Openshift { .. } => Flavour::Openshift,
+        }
+    }
+
+    /// The version of Kubernetes that the API server reports.
+    pub fn kubernetes(self) -> &'static str {
+        match self {
+            Self::Kubernetes { kubernetes } => kubernetes.as_str(),
+            Self::Openshift { release, .. } => release.kubernetes(),
+        }
+    }
+
+    /// The feature gates that nobody has changed.
+    pub fn gates(self) -> Gates {
+        match self {
+            Self::Kubernetes { .. } => Gates::All,
+            Self::Openshift { release, feature_set } => release.gates(feature_set),
+        }
+    }
+
+    /// What runs the containers.
+    pub fn runtime(self) -> Runtime {
+        match self {
+            Self::Kubernetes { .. } => Runtime::Containerd,
+            Self::Openshift { .. } => Runtime::Crio,
+        }
+    }
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self::Kubernetes { kubernetes: KubernetesVersion::default() }
+    }
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kubernetes { kubernetes } => write!(formatter, "kubernetes {kubernetes}"),
+            Self::Openshift { release, feature_set } => {
+                write!(formatter, "openshift {release}, feature set {feature_set}")
+            }
+        }
+    }
+}
+
+/// The kind of a cluster.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// Upstream Kubernetes with containerd, built from source.
+    #[default]
+    Kubernetes,
+    /// The control plane of OpenShift with CRI-O, from the components folder.
+    Openshift,
+}
+
 /// Everything that makes two clusters of the same name differ.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Settings {
-    /// The release of Kubernetes.
-    pub kubernetes: KubernetesVersion,
+    /// What the cluster is.
+    #[serde(flatten)]
+    pub distribution: Distribution,
     /// The feature gates.
     pub gates: Gates,
 }
 
+impl Settings {
+    /// A cluster with the gates that its distribution has, unless others are wanted.
+    pub fn new(distribution: Distribution, gates: Option<Gates>) -> Self {
+        Self { distribution, gates: gates.unwrap_or_else(|| distribution.gates()) }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new(Distribution::default(), None)
+    }
+}
+
 impl fmt::Display for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "kubernetes {}, gates {}", self.kubernetes, self.gates)
+        write!(formatter, "{}, gates {}", self.distribution, self.gates)
+    }
+}
+
+/// Who a kubeconfig is for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum User {
+    /// The administrator.
+    #[default]
+    Admin,
+    /// A developer: an ordinary user without any right.
+    Dev,
+}
+
+impl User {
+    /// The name by which the API server knows the user.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Dev => "dev",
+        }
     }
 }
 
@@ -223,6 +344,35 @@ mod tests {
             Gates::NoProcMount.kubelet().as_flag(),
             "UserNamespacesSupport=true,UserNamespacesPodSecurityStandards=true,ProcMountType=false"
         );
+    }
+
+    #[test]
+    fn settings_of_an_older_state_file_are_understood() {
+        let settings: Settings =
+            serde_json::from_str(r#"{"kubernetes": "1.34.4", "gates": "no-kubelet"}"#).unwrap();
+        assert_eq!(settings.distribution.kubernetes(), "1.34.4");
+        assert_eq!(settings.gates, Gates::NoKubelet);
+    }
+
+    #[test]
+    fn settings_of_both_flavours_survive_a_file() {
+        let openshift = Distribution::Openshift {
+            release: Release::V4_19,
+            feature_set: FeatureSet::TechPreviewNoUpgrade,
+        };
+        for settings in [Settings::default(), Settings::new(openshift, Some(Gates::NoKubelet))] {
+            let text = serde_json::to_string(&settings).unwrap();
+            assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings, "{text}");
+        }
+    }
+
+    #[test]
+    fn gates_follow_the_feature_set_unless_given() {
+        let old =
+            Distribution::Openshift { release: Release::V4_19, feature_set: FeatureSet::Default };
+        assert_eq!(Settings::new(old, None).gates, Gates::None);
+        assert_eq!(Settings::new(old, Some(Gates::NoKubelet)).gates, Gates::NoKubelet);
+        assert_eq!(Settings::default().gates, Gates::All);
     }
 
     #[test]

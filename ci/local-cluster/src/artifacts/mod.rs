@@ -1,6 +1,9 @@
 //! What clusters are made of: built once, kept in the cache, never modified.
 
+pub mod api;
 mod golang;
+pub mod handover;
+pub mod openshift;
 mod pause;
 pub mod seed;
 mod store;
@@ -9,27 +12,67 @@ pub mod tree;
 use std::path::PathBuf;
 use std::thread;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::paths::Cache;
+use crate::runtime::Runtime;
 use crate::settings::KubernetesVersion;
+use crate::settings::openshift::Release;
+use handover::Components;
 use store::{Recipe, Store};
 
 /// The artifacts of one cluster, as folders in the cache.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Artifacts {
-    /// The programs of Kubernetes.
+    /// The programs of the control plane, and the kubelet.
+    pub control_plane: PathBuf,
+    /// The programs of upstream Kubernetes, for their `kubectl`.
     pub kubernetes: PathBuf,
-    /// The programs of containerd.
-    pub containerd: PathBuf,
+    /// The programs of the container runtime.
+    pub runtime: PathBuf,
     /// The node's root file system.
     pub node_tree: PathBuf,
-    /// containerd's data with the images already in it.
-    pub containerd_seed: PathBuf,
+    /// The runtime's data with the images already in it.
+    pub seed: PathBuf,
+    /// The objects of OpenShift's API, for that flavour.
+    pub api: Option<PathBuf>,
+}
+
+/// What the artifacts are to be of.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Upstream Kubernetes.
+    Kubernetes(KubernetesVersion),
+    /// A release of OpenShift, with the folder that has its programs.
+    Openshift(Release, Components),
+}
+
+impl Source {
+    fn runtime(&self) -> Runtime {
+        match self {
+            Self::Kubernetes(_) => Runtime::Containerd,
+            Self::Openshift(..) => Runtime::Crio,
+        }
+    }
+
+    /// The version of upstream Kubernetes that is built. OpenShift brings no
+    /// `kubectl`; that of the default version may be one minor version off (the
+    /// version skew policy of Kubernetes), which all releases here are.
+    fn kubernetes(&self) -> KubernetesVersion {
+        match self {
+            Self::Kubernetes(version) => *version,
+            Self::Openshift(..) => KubernetesVersion::default(),
+        }
+    }
 }
 
 struct Recipes {
     kubernetes: Recipe,
-    containerd: Recipe,
+    /// The control plane and the API objects of OpenShift.
+    openshift: Option<[Recipe; 2]>,
+    runtime: Recipe,
     node_tree: Recipe,
     workspace: Recipe,
     pause: Recipe,
@@ -37,31 +80,48 @@ struct Recipes {
 }
 
 impl Recipes {
-    fn of(version: KubernetesVersion) -> Self {
-        let containerd = golang::containerd_recipe();
-        let node_tree = tree::node_recipe();
+    fn of(source: &Source) -> Result<Self, Error> {
+        let (runtime, openshift) = match source {
+            Source::Kubernetes(_) => (golang::containerd_recipe(), None),
+            Source::Openshift(release, components) => {
+                let control_plane = openshift::control_plane_recipe(components, *release)?;
+                let crio = openshift::crio_recipe(components)?;
+                (crio, Some([control_plane, api::recipe(*release)]))
+            }
+        };
+        let node_tree = tree::node_recipe(source.runtime());
         let workspace = tree::workspace_recipe();
         let pause = pause::recipe();
-        let seed = seed::recipe(&[&containerd, &node_tree, &workspace, &pause]);
-        Self {
-            kubernetes: golang::kubernetes_recipe(version),
-            containerd,
-            node_tree,
-            workspace,
-            pause,
-            seed,
-        }
+        let parts = [&runtime, &node_tree, &workspace, &pause];
+        let seed = seed::recipe(source.runtime(), &parts);
+        let kubernetes = golang::kubernetes_recipe(source.kubernetes());
+        Ok(Self { kubernetes, openshift, runtime, node_tree, workspace, pause, seed })
     }
 
-    fn needed(&self) -> [&Recipe; 4] {
-        [&self.kubernetes, &self.containerd, &self.node_tree, &self.seed]
+    fn find(&self, store: &Store) -> Option<Artifacts> {
+        let kubernetes = store.find(&self.kubernetes)?;
+        let (control_plane, api) = match &self.openshift {
+            None => (kubernetes.clone(), None),
+            Some([control_plane, api]) => (store.find(control_plane)?, Some(store.find(api)?)),
+        };
+        Some(Artifacts {
+            control_plane,
+            kubernetes,
+            runtime: store.find(&self.runtime)?,
+            node_tree: store.find(&self.node_tree)?,
+            seed: store.find(&self.seed)?,
+            api,
+        })
     }
 }
 
-/// Whether a cluster of this version needs something that was not built yet.
-pub fn missing(cache: &Cache, version: KubernetesVersion) -> bool {
-    let store = Store::new(cache);
-    Recipes::of(version).needed().into_iter().any(|recipe| store.find(recipe).is_none())
+/// Whether a cluster of this source needs something that was not built yet.
+///
+/// # Errors
+///
+/// Fails when the components folder can't be read.
+pub fn missing(cache: &Cache, source: &Source) -> Result<bool, Error> {
+    Ok(Recipes::of(source)?.find(&Store::new(cache)).is_none())
 }
 
 /// Builds what is missing and returns all artifacts.
@@ -69,46 +129,57 @@ pub fn missing(cache: &Cache, version: KubernetesVersion) -> bool {
 /// # Errors
 ///
 /// Fails when a build does; the error names the log.
-pub fn ensure(cache: &Cache, version: KubernetesVersion) -> Result<Artifacts, Error> {
+pub fn ensure(cache: &Cache, source: &Source) -> Result<Artifacts, Error> {
     let store = Store::new(cache);
-    let recipes = Recipes::of(version);
-    let find = || {
-        let [kubernetes, containerd, node_tree, seed] =
-            recipes.needed().map(|recipe| store.find(recipe));
-        Some(Artifacts {
-            kubernetes: kubernetes?,
-            containerd: containerd?,
-            node_tree: node_tree?,
-            containerd_seed: seed?,
-        })
-    };
-    if let Some(artifacts) = find() {
+    let recipes = Recipes::of(source)?;
+    if let Some(artifacts) = recipes.find(&store) {
         return Ok(artifacts);
     }
-    build(&store, &recipes, version)?;
-    find().ok_or_else(|| Error::other("a built artifact has gone from the cache"))
+    build(&store, &recipes, source)?;
+    recipes.find(&store).ok_or_else(|| Error::other("a built artifact has gone from the cache"))
 }
 
-fn build(store: &Store, recipes: &Recipes, version: KubernetesVersion) -> Result<(), Error> {
+fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error> {
     // The Go builds need the processor and the trees the network and the disk,
     // so they overlap well even on two cores.
     thread::scope(|scope| {
         let trees = scope.spawn(|| {
-            let node_tree = store.ensure(&recipes.node_tree, tree::build_node)?;
+            let runtime = source.runtime();
+            let node_tree =
+                store.ensure(&recipes.node_tree, |build| tree::build_node(build, runtime))?;
             let workspace = store.ensure(&recipes.workspace, tree::build_workspace)?;
             let pause = store.ensure(&recipes.pause, pause::build)?;
             Ok((node_tree, workspace, pause))
         });
-        let containerd = store.ensure(&recipes.containerd, golang::build_containerd);
-        let kubernetes = store
-            .ensure(&recipes.kubernetes, |workspace| golang::build_kubernetes(workspace, version));
+        let programs = build_programs(store, recipes, source);
         let trees: Result<_, Error> = trees
             .join()
             .unwrap_or_else(|_| Err(Error::other("the thread that builds trees ended early")));
         let (node_tree, workspace, pause) = trees?;
-        kubernetes?;
-        let parts = seed::Parts { containerd: containerd?, node_tree, workspace, pause };
+        let parts =
+            seed::Parts { kind: source.runtime(), runtime: programs?, node_tree, workspace, pause };
         store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
         Ok(())
     })
+}
+
+/// Builds the programs and returns the folder of the runtime's.
+fn build_programs(store: &Store, recipes: &Recipes, source: &Source) -> Result<PathBuf, Error> {
+    let runtime = match source {
+        Source::Kubernetes(_) => store.ensure(&recipes.runtime, golang::build_containerd)?,
+        Source::Openshift(_, components) => {
+            store.ensure(&recipes.runtime, |build| openshift::build_crio(build, components))?
+        }
+    };
+    if let (Source::Openshift(release, components), Some([control_plane, objects])) =
+        (source, &recipes.openshift)
+    {
+        store.ensure(control_plane, |build| {
+            openshift::build_control_plane(build, components, *release)
+        })?;
+        store.ensure(objects, |build| api::build(build, *release))?;
+    }
+    let version = source.kubernetes();
+    store.ensure(&recipes.kubernetes, |build| golang::build_kubernetes(build, version))?;
+    Ok(runtime)
 }

@@ -1,6 +1,6 @@
-//! containerd's data folder with the pause and the workspace image in it. It is
-//! made once, by containerd itself in a node of its own, because importing the
-//! images takes longer than starting a cluster.
+//! The data folder of the container runtime with the pause and the workspace image
+//! in it. It is made once, by the runtime's own programs in a node of its own,
+//! because importing the images takes longer than starting a cluster.
 
 use std::fs::{self, File, FileTimes};
 use std::io;
@@ -12,14 +12,14 @@ use super::store::{Build, Recipe};
 use super::{pause, tree};
 use crate::cgroup::Hierarchies;
 use crate::command;
-use crate::components::{CONFIG, CONTAINERD};
+use crate::components::CONFIG;
 use crate::error::Error;
 use crate::image;
 use crate::node::init::LOGS;
 use crate::node::protocol::{Bind, NodeSpec, Program};
 use crate::node::session::Session;
 use crate::paths::StateFolder;
-use crate::runtime::containerd;
+use crate::runtime::{Runtime, containerd, crio};
 
 /// Where the node that imports sees the images.
 const IMAGES: &str = "/opt/local-cluster/images";
@@ -31,8 +31,10 @@ const STOP: Duration = Duration::from_secs(60);
 /// The artifacts that the seed is made from.
 #[derive(Debug)]
 pub struct Parts {
-    /// The programs of containerd.
-    pub containerd: PathBuf,
+    /// The runtime whose data it is.
+    pub kind: Runtime,
+    /// The programs of the runtime.
+    pub runtime: PathBuf,
     /// The node's root file system.
     pub node_tree: PathBuf,
     /// The workspace image's layer.
@@ -42,29 +44,35 @@ pub struct Parts {
 }
 
 /// The recipe: the recipes of the parts, the configuration and the images.
-pub fn recipe(parts: &[&Recipe]) -> Recipe {
+pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
-    let config = containerd::config();
+    let (name, description, config) = match runtime {
+        Runtime::Containerd => {
+            ("containerd-seed", "containerd's image store", containerd::config())
+        }
+        Runtime::Crio => ("crio-seed", "CRI-O's image store", crio::importer("", "").join(" ")),
+    };
     let images = format!("{:?} {:?}", image::Start::workspace(), pause_start());
     let mut inputs: Vec<_> = keys.iter().map(String::as_str).collect();
     inputs.extend([config.as_str(), images.as_str(), image::PAUSE, image::WORKSPACE]);
-    Recipe::new("containerd-seed", "containerd's image store", "about 15 s", &inputs)
+    Recipe::new(name, description, "about 15 s", &inputs)
 }
 
 /// Builds the seed.
 ///
 /// # Errors
 ///
-/// Fails when the images can't be made or containerd doesn't take them.
+/// Fails when the images can't be made or the runtime doesn't take them.
 pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     let state = StateFolder::at(build.scratch.join("node"));
     let images = build.scratch.join("images");
     for folder in [&state.config(), &state.logs(), &images] {
         fs::create_dir_all(folder).map_err(|source| Error::path("make", folder, source))?;
     }
-    let config = state.config().join("containerd.toml");
-    fs::write(&config, containerd::config())
-        .map_err(|source| Error::path("write", &config, source))?;
+    for (name, text) in parts.kind.files() {
+        let config = state.config().join(name);
+        fs::write(&config, text).map_err(|source| Error::path("write", &config, source))?;
+    }
     let archive = images.join("images.tar");
     pack_images(build, parts, &archive)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -112,30 +120,44 @@ async fn import(
         binds: vec![
             bind(&state.config(), CONFIG, true),
             bind(&state.logs(), LOGS, false),
-            bind(&parts.containerd, CONTAINERD, true),
+            bind(&parts.runtime, parts.kind.programs(), true),
             bind(images, IMAGES, true),
-            bind(&build.output, containerd::ROOT, false),
+            bind(&build.output, parts.kind.root(), false),
         ],
         hierarchies: Hierarchies::detect()?,
         cgroup: None,
     };
     let mut session = Session::open("import", state)?;
     session.set_up(spec).await?;
-    session.start(containerd::program())?;
-    session.until_ready("containerd", START).await?;
-    let import = Program {
-        name: "import".into(),
-        command: containerd::client(&["images", "import", &format!("{IMAGES}/images.tar")]),
-        notifies: false,
+    // CRI-O's images are a library's, which needs no daemon.
+    let daemon = (parts.kind == Runtime::Containerd).then(containerd::program);
+    if let Some(program) = &daemon {
+        session.start(program.clone())?;
+        session.until_ready(&program.name, START).await?;
+    }
+    // One archive has all images for containerd, which takes them all at once.
+    let references: &[&str] = match parts.kind {
+        Runtime::Containerd => &[image::WORKSPACE],
+        Runtime::Crio => &[image::PAUSE, image::WORKSPACE],
     };
-    session.run(import, IMPORT).await?;
-    // containerd closes its databases when it is asked to end.
-    session.stop("containerd", STOP).await
+    for reference in references {
+        let import = Program {
+            name: "import".into(),
+            command: parts.kind.importer(&format!("{IMAGES}/images.tar"), reference),
+            notifies: false,
+        };
+        session.run(import, IMPORT).await?;
+    }
+    match daemon {
+        // containerd closes its databases when it is asked to end.
+        Some(program) => session.stop(&program.name, STOP).await,
+        None => Ok(()),
+    }
 }
 
-/// Makes a cluster's own containerd data from the seed. Files of images are
-/// linked: containerd never writes to them, it only makes and removes them. Its
-/// databases are written in place, so those are copied.
+/// Makes a cluster's own data of a runtime from the seed. Files of images are
+/// linked: a runtime never writes to them, it only makes and removes them. Its own
+/// files are written in place, so those are copied.
 ///
 /// This process does it itself, because a `cp` would outlive it: nobody may write
 /// to the state folder of a cluster whose supervisor was killed.
@@ -143,19 +165,22 @@ async fn import(
 /// # Errors
 ///
 /// Fails when the two folders are on different file systems.
-pub fn plant(seed: &Path, target: &Path) -> Result<(), Error> {
+pub fn plant(runtime: Runtime, seed: &Path, target: &Path) -> Result<(), Error> {
+    plant_folder(runtime, Path::new(""), seed, target)
+}
+
+/// Plants one folder, whose path inside the seed is `inside`.
+fn plant_folder(runtime: Runtime, inside: &Path, seed: &Path, target: &Path) -> Result<(), Error> {
     let entries = fs::read_dir(seed).map_err(|source| Error::path("read", seed, source))?;
     for entry in entries {
         let entry = entry.map_err(|source| Error::path("read", seed, source))?;
         let (from, to) = (entry.path(), target.join(entry.file_name()));
+        let inside = inside.join(entry.file_name());
         let kind = entry.file_type().map_err(|source| Error::path("examine", &from, source))?;
         if kind.is_dir() {
             fs::create_dir(&to).map_err(|source| Error::path("make", &to, source))?;
-            plant(&from, &to)?;
-        } else if from.extension().is_some_and(|extension| extension == "db")
-            && kind.is_file()
-            && is_plugins(&from)
-        {
+            plant_folder(runtime, &inside, &from, &to)?;
+        } else if kind.is_file() && is_runtimes(runtime, &inside) {
             fs::copy(&from, &to).map_err(|source| Error::path("copy", &from, source))?;
         } else {
             // Also of devices and symbolic links: hard_link doesn't follow them.
@@ -166,11 +191,23 @@ pub fn plant(seed: &Path, target: &Path) -> Result<(), Error> {
     imitate(seed, target).map_err(|source| Error::path("copy the attributes of", seed, source))
 }
 
-/// Whether a file is containerd's own and not an image's: it lies directly in the
-/// folder of a plugin, such as `io.containerd.metadata.v1.bolt`.
-fn is_plugins(file: &Path) -> bool {
-    let parent = file.parent().and_then(Path::file_name);
-    parent.is_some_and(|name| name.to_string_lossy().starts_with("io.containerd."))
+/// Whether a file is the runtime's own and not an image's.
+fn is_runtimes(runtime: Runtime, file: &Path) -> bool {
+    let mut parts = file.iter().map(|part| part.to_string_lossy());
+    match runtime {
+        // A database, directly in the folder of a plugin such as
+        // `io.containerd.metadata.v1.bolt`.
+        Runtime::Containerd => {
+            let parent = file.parent().and_then(Path::file_name);
+            file.extension().is_some_and(|extension| extension == "db")
+                && parent.is_some_and(|name| name.to_string_lossy().starts_with("io.containerd."))
+        }
+        // Everything but the content of a layer, which is in `overlay/ID/diff`.
+        Runtime::Crio => {
+            !(parts.next().is_some_and(|part| part == "overlay")
+                && parts.nth(1).is_some_and(|part| part == "diff"))
+        }
+    }
 }
 
 /// Gives a folder the owner, mode and times of another. Extended attributes of
@@ -199,10 +236,20 @@ mod tests {
         fs::create_dir_all(&target).unwrap();
         fs::write(plugin.join("meta.db"), "x").unwrap();
         fs::write(layer.join("cert9.db"), "x").unwrap();
-        plant(&seed, &target).unwrap();
+        plant(Runtime::Containerd, &seed, &target).unwrap();
         let links = |path: &str| fs::metadata(target.join(path)).unwrap().nlink();
         assert_eq!(links("io.containerd.metadata.v1.bolt/meta.db"), 1);
         assert_eq!(links("io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/cert9.db"), 2);
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn only_the_content_of_layers_is_shared_with_crio() {
+        let own = |path: &str| is_runtimes(Runtime::Crio, Path::new(path));
+        assert!(own("overlay-layers/layers.json"));
+        assert!(own("overlay/0123/link"));
+        assert!(own("storage.lock"));
+        assert!(!own("overlay/0123/diff/etc/passwd"));
+        assert!(!own("overlay/0123/diff/overlay-images/images.lock"));
     }
 }

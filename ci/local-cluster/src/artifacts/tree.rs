@@ -9,6 +9,7 @@ use std::process::Command;
 use super::store::{Build, Recipe};
 use crate::command;
 use crate::error::Error;
+use crate::runtime::Runtime;
 
 const SUITE: &str = "trixie";
 
@@ -16,6 +17,10 @@ const SUITE: &str = "trixie";
 /// container runtime, the pod network, and what the kubelet calls.
 const NODE_PACKAGES: &[&str] =
     &["containernetworking-plugins", "crun", "etcd-server", "iproute2", "mount", "procps"];
+
+/// What CRI-O needs more: the watcher of its containers, and a program that puts
+/// images into its storage. Its helper `pinns` needs the library.
+const CRIO_PACKAGES: &[&str] = &["conmon", "libseccomp2", "skopeo"];
 
 const WORKSPACE_PACKAGES: &[&str] = &[
     "aardvark-dns",
@@ -46,11 +51,15 @@ const WORKSPACE_CUSTOMIZE: &str = include_str!("../../recipes/workspace/customiz
 /// The file name of the layer in the workspace's artifact.
 pub const LAYER: &str = "layer.tar";
 
-/// The recipe of the node's tree.
-pub fn node_recipe() -> Recipe {
-    let packages = NODE_PACKAGES.join(",");
+/// The recipe of the tree of a node with this runtime.
+pub fn node_recipe(runtime: Runtime) -> Recipe {
+    let packages = node_packages(runtime).join(",");
     let left_out = LEFT_OUT.join(",");
-    Recipe::new("node-tree", "the node's file system", "about 30 s", &[SUITE, &packages, &left_out])
+    let name = match runtime {
+        Runtime::Containerd => "node-tree",
+        Runtime::Crio => "node-tree-crio",
+    };
+    Recipe::new(name, "the node's file system", "about 30 s", &[SUITE, &packages, &left_out])
 }
 
 /// Builds the node's tree.
@@ -58,10 +67,18 @@ pub fn node_recipe() -> Recipe {
 /// # Errors
 ///
 /// Fails when `mmdebstrap` does.
-pub fn build_node(build: &Build) -> Result<(), Error> {
-    let mut mmdebstrap = mmdebstrap(NODE_PACKAGES);
+pub fn build_node(build: &Build, runtime: Runtime) -> Result<(), Error> {
+    let mut mmdebstrap = mmdebstrap(&node_packages(runtime));
     mmdebstrap.arg(SUITE).arg(&build.output);
     command::logged(&mut mmdebstrap, &build.log)
+}
+
+fn node_packages(runtime: Runtime) -> Vec<&'static str> {
+    let more = match runtime {
+        Runtime::Containerd => &[],
+        Runtime::Crio => CRIO_PACKAGES,
+    };
+    NODE_PACKAGES.iter().chain(more).copied().collect()
 }
 
 /// The recipe of the workspace image's layer.
@@ -136,6 +153,13 @@ mod tests {
     #[test]
     fn a_path_with_a_quote_stays_one_word() {
         assert_eq!(quoted(Path::new("/it's/x")), r#"'/it'\''s/x' "$1""#);
+    }
+
+    #[test]
+    fn only_a_node_with_crio_has_its_packages() {
+        assert!(!node_packages(Runtime::Containerd).contains(&"conmon"));
+        assert!(node_packages(Runtime::Crio).contains(&"conmon"));
+        assert!(node_packages(Runtime::Crio).contains(&"crun"));
     }
 
     #[test]

@@ -1,20 +1,21 @@
 //! `local-cluster build`.
 
-use crate::artifacts;
+use crate::artifacts::{self, Source};
 use crate::console;
 use crate::error::Error;
 use crate::host;
 use crate::paths::Cache;
-use crate::settings::KubernetesVersion;
 
 /// Builds what is missing and prints the folder of the artifacts.
 ///
 /// # Errors
 ///
 /// Fails when a build does.
-pub fn run(version: KubernetesVersion) -> Result<(), Error> {
+pub fn run(sources: &[Source]) -> Result<(), Error> {
     let cache = Cache::locate()?;
-    host::check(&cache, artifacts::missing(&cache, version))?;
-    artifacts::ensure(&cache, version)?;
+    for source in sources {
+        host::check(&cache, artifacts::missing(&cache, source)?)?;
+        artifacts::ensure(&cache, source)?;
+    }
     console::data(cache.artifacts().display())
 }

@@ -10,7 +10,8 @@ use crate::components::API_PORT;
 use crate::console;
 use crate::error::Error;
 use crate::paths::{Cache, StateFolder};
-use crate::settings::ClusterName;
+use crate::settings::openshift::Release;
+use crate::settings::{ClusterName, Distribution, User};
 use crate::state::{Phase, State};
 
 /// What a cluster is doing, as found and not as written down.
@@ -70,14 +71,23 @@ pub fn status(name: &ClusterName, output: Output) -> Result<(), Error> {
 }
 
 fn as_json(folder: &StateFolder, state: &State, condition: Condition) -> serde_json::Value {
+    let distribution = state.settings.distribution;
+    let (release, feature_set) = match distribution {
+        Distribution::Kubernetes { .. } => (None, None),
+        Distribution::Openshift { release, feature_set } => (Some(release), Some(feature_set)),
+    };
     json!({
         "name": state.name,
         "state": condition.as_str(),
-        "flavour": "kubernetes",
-        "kubernetes": state.settings.kubernetes,
+        "flavour": distribution.flavour(),
+        "kubernetes": distribution.kubernetes(),
+        "release": release,
+        "featureSet": feature_set,
+        "controlPlane": release.map(Release::control_plane),
         "gates": state.settings.gates,
         "server": server(state),
-        "kubeconfig": folder.kubeconfig(),
+        "kubeconfig": folder.kubeconfig(User::Admin),
+        "devKubeconfig": folder.kubeconfig(User::Dev),
         "kubectl": state.kubectl,
         "auditLog": folder.audit_log(),
         "logs": folder.logs(),
@@ -98,7 +108,7 @@ fn print_text(folder: &StateFolder, state: &State, condition: Condition) -> Resu
         ("cluster", format!("{} {}", state.name, condition.as_str())),
         ("settings", state.settings.to_string()),
         ("server", server),
-        ("kubeconfig", folder.kubeconfig().display().to_string()),
+        ("kubeconfig", folder.kubeconfig(User::Admin).display().to_string()),
         ("audit log", folder.audit_log().display().to_string()),
         ("logs", folder.logs().display().to_string()),
     ];
@@ -142,14 +152,14 @@ fn explain(folder: &StateFolder, state: &State, condition: Condition) -> Error {
     }
 }
 
-/// Prints the path of the administrator's kubeconfig.
+/// Prints the path of a user's kubeconfig.
 ///
 /// # Errors
 ///
 /// Fails when there is no such cluster or it has none yet.
-pub fn kubeconfig(name: &ClusterName) -> Result<(), Error> {
+pub fn kubeconfig(name: &ClusterName, user: User) -> Result<(), Error> {
     let (folder, state) = find(name)?;
-    let path = folder.kubeconfig();
+    let path = folder.kubeconfig(user);
     match Condition::of(&state) {
         Condition::Running | Condition::Degraded => console::data(path.display()),
         other => Err(explain(&folder, &state, other)),

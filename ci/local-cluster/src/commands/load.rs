@@ -13,14 +13,14 @@ use crate::host;
 use crate::image;
 use crate::paths::{Cache, StateFolder};
 use crate::process::ProcessIdentity;
-use crate::runtime::containerd;
+use crate::runtime::Runtime;
 use crate::settings::ClusterName;
 
 /// Makes a folder or a tar archive an image of the node and prints its name.
 ///
 /// # Errors
 ///
-/// Fails when the tree can't be read or containerd doesn't take it.
+/// Fails when the tree can't be read or the runtime doesn't take it.
 pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Error> {
     host::check(&Cache::locate()?, false)?;
     let reference = match tag {
@@ -38,7 +38,9 @@ pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Err
     })?;
     let work = folder.root().join(format!("load-{}", std::process::id()));
     fs::create_dir_all(&work).map_err(|source| Error::path("make", &work, source))?;
-    let loaded = pack_and_import(&folder, &work, tree, &reference, node);
+    let runtime = state.settings.distribution.runtime();
+    let loaded = pack(&folder, &work, tree, &reference)
+        .and_then(|layout| import(&layout, &reference, runtime, node));
     let removed = fs::remove_dir_all(&work).map_err(|source| Error::path("remove", &work, source));
     loaded.and(removed)?;
     console::data(reference)
@@ -57,17 +59,12 @@ fn default_reference(tree: &Path) -> Result<String, Error> {
     Ok(format!("localhost/{stem}:1"))
 }
 
-fn pack_and_import(
-    folder: &StateFolder,
-    work: &Path,
-    tree: &Path,
-    reference: &str,
-    node: ProcessIdentity,
-) -> Result<(), Error> {
+/// Makes an OCI layout of the tree and returns its folder.
+fn pack(folder: &StateFolder, work: &Path, tree: &Path, reference: &str) -> Result<PathBuf, Error> {
     let layer = make_layer(folder, work, tree)?;
     let layout = work.join("layout");
     image::add(&layout, reference, &layer, &image::Start::root_shell())?;
-    import(&layout, node)
+    Ok(layout)
 }
 
 fn make_layer(folder: &StateFolder, work: &Path, tree: &Path) -> Result<PathBuf, Error> {
@@ -83,8 +80,14 @@ fn make_layer(folder: &StateFolder, work: &Path, tree: &Path) -> Result<PathBuf,
     Ok(layer)
 }
 
-/// Passes the image to containerd's client, which runs inside the node.
-fn import(layout: &Path, node: ProcessIdentity) -> Result<(), Error> {
+/// Passes the image to the runtime's client, which runs inside the node.
+fn import(
+    layout: &Path,
+    reference: &str,
+    runtime: Runtime,
+    node: ProcessIdentity,
+) -> Result<(), Error> {
+    let command = runtime.importer("/dev/stdin", reference);
     let mut archiver = image::archiver(layout, Path::new("-"))
         .stdout(Stdio::piped())
         .spawn()
@@ -93,7 +96,7 @@ fn import(layout: &Path, node: ProcessIdentity) -> Result<(), Error> {
     client
         .arg(format!("--target={}", node.pid))
         .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"])
-        .args(containerd::client(&["images", "import", "-"]));
+        .args(&command);
     if let Some(archive) = archiver.stdout.take() {
         client.stdin(archive);
     }
@@ -103,7 +106,8 @@ fn import(layout: &Path, node: ProcessIdentity) -> Result<(), Error> {
         return Ok(());
     }
     let details = String::from_utf8_lossy(&imported.stderr).lines().map(str::to_owned).collect();
-    Err(Error::command("ctr images import", describe_status(imported.status)).with_details(details))
+    let line = command.join(" ");
+    Err(Error::command(line, describe_status(imported.status)).with_details(details))
 }
 
 #[cfg(test)]

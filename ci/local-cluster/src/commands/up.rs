@@ -9,14 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lock;
-use crate::artifacts::{self, Artifacts};
+use crate::artifacts::{self, Artifacts, Source};
 use crate::command::describe_status;
 use crate::console;
 use crate::error::{Error, last_lines};
 use crate::host;
 use crate::paths::{Cache, StateFolder};
 use crate::process::ProcessIdentity;
-use crate::settings::{ClusterName, Settings};
+use crate::settings::{ClusterName, Settings, User};
 use crate::state::{Phase, State};
 use crate::supervisor::Order;
 use crate::supervisor::report::Report;
@@ -31,10 +31,10 @@ const START: Duration = Duration::from_secs(300);
 /// # Errors
 ///
 /// Fails when the cluster runs with other settings or can't be started.
-pub fn run(name: &ClusterName, settings: Settings) -> Result<(), Error> {
+pub fn run(name: &ClusterName, settings: Settings, source: &Source) -> Result<(), Error> {
     let cache = Cache::locate()?;
-    host::check(&cache, artifacts::missing(&cache, settings.kubernetes))?;
-    let artifacts = artifacts::ensure(&cache, settings.kubernetes)?;
+    host::check(&cache, artifacts::missing(&cache, source)?)?;
+    let artifacts = artifacts::ensure(&cache, source)?;
     let folder = cache.cluster(name);
     let _lock = lock::take(&folder)?;
     if let Some(state) = State::read(&folder)? {
@@ -84,7 +84,7 @@ fn is_running(state: &State, settings: Settings) -> Result<bool, Error> {
 fn show(folder: &StateFolder) {
     console::progress(format_args!(
         "use it with `export KUBECONFIG={}`",
-        folder.kubeconfig().display()
+        folder.kubeconfig(User::Admin).display()
     ));
 }
 
@@ -103,13 +103,7 @@ fn start(
     // The supervisor waits for the order, so it is written down in time.
     state.supervisor = Some(ProcessIdentity::of(supervisor.id())?);
     state.write(folder)?;
-    let order = Order {
-        folder: folder.root().to_owned(),
-        kubernetes: artifacts.kubernetes,
-        containerd: artifacts.containerd,
-        node_tree: artifacts.node_tree,
-        containerd_seed: artifacts.containerd_seed,
-    };
+    let order = Order { folder: folder.root().to_owned(), artifacts };
     let outcome = send(&mut supervisor, &order).and_then(|()| follow(&mut supervisor));
     match outcome {
         Ok(()) => Ok(()),

@@ -18,6 +18,11 @@ const ETCD_PEERS: &str = "http://127.0.0.1:2380";
 /// use.
 pub const KUBECONFIG: &str = "admin.kubeconfig";
 
+/// The size in megabytes at which the audit log is rotated. 0 does not turn rotation
+/// off, it means 100 (the default of the log writer `lumberjack`), so this is a size
+/// that is never reached.
+pub(super) const AUDIT_LOG_LARGEST: &str = "1000000";
+
 /// etcd, without waiting for the disk: the cluster is thrown away after a crash.
 pub fn etcd() -> Program {
     let arguments = [
@@ -56,9 +61,7 @@ pub fn apiserver(subnet: Subnet, gates: GateValues) -> Program {
         format!("--feature-gates={}", gates.as_flag()),
         format!("--audit-policy-file={CONFIG}/audit-policy.json"),
         format!("--audit-log-path={LOGS}/audit.log"),
-        // Megabytes. 0 does not turn rotation off, it means 100 (the default of
-        // the log writer `lumberjack`), so this is a size that is never reached.
-        "--audit-log-maxsize=1000000".to_owned(),
+        format!("--audit-log-maxsize={AUDIT_LOG_LARGEST}"),
     ];
     program("kube-apiserver", executable("kube-apiserver"), arguments, true)
 }
@@ -107,11 +110,13 @@ pub fn audit_policy() -> String {
     format!("{policy:#}\n")
 }
 
-fn executable(name: &str) -> String {
+/// The path of a program of the control plane.
+pub(super) fn executable(name: &str) -> String {
     format!("{KUBERNETES}/{name}")
 }
 
-fn program(
+/// A component with its command line.
+pub(super) fn program(
     name: &str,
     executable: String,
     arguments: impl IntoIterator<Item = String>,

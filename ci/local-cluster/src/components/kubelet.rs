@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{CONFIG, KUBERNETES, NODE_NAME};
 use crate::network::Subnet;
 use crate::node::protocol::Program;
-use crate::runtime::containerd;
+use crate::runtime::Runtime;
 use crate::settings::GateValues;
 
 /// The kubelet's data, in the node.
@@ -35,7 +35,7 @@ pub fn program(subnet: Subnet) -> Program {
 
 /// The kubelet's configuration file. `cgroup` is the group, from the root of
 /// each hierarchy, below which pods are.
-pub fn config(subnet: Subnet, cgroup: &str, gates: GateValues) -> String {
+pub fn config(subnet: Subnet, cgroup: &str, gates: GateValues, runtime: Runtime) -> String {
     let gates: Map<String, Value> =
         gates.by_name().into_iter().map(|(name, on)| (name.to_owned(), on.into())).collect();
     let config = json!({
@@ -50,7 +50,7 @@ pub fn config(subnet: Subnet, cgroup: &str, gates: GateValues) -> String {
         "tlsCertFile": format!("{CONFIG}/pki/node.crt"),
         "tlsPrivateKeyFile": format!("{CONFIG}/pki/node.key"),
         "featureGates": gates,
-        "containerRuntimeEndpoint": containerd::SOCKET,
+        "containerRuntimeEndpoint": runtime.socket(),
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": format!("/{cgroup}"),
         "cgroupsPerQOS": true,
@@ -80,9 +80,10 @@ mod tests {
 
     #[test]
     fn the_kubelet_takes_its_own_gates() {
-        let text = config(Subnet::UNUSED, "group", Gates::NoKubelet.kubelet());
+        let text = config(Subnet::UNUSED, "group", Gates::NoKubelet.kubelet(), Runtime::Crio);
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["featureGates"]["UserNamespacesSupport"], false);
         assert_eq!(config["cgroupRoot"], "/group");
+        assert_eq!(config["containerRuntimeEndpoint"], "unix:///run/crio/crio.sock");
     }
 }

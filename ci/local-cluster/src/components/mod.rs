@@ -3,6 +3,7 @@
 
 pub mod control_plane;
 pub mod kubelet;
+pub mod openshift;
 
 /// The name of the one node of a cluster.
 pub const NODE_NAME: &str = "node";
@@ -10,11 +11,8 @@ pub const NODE_NAME: &str = "node";
 /// Configuration, in the node.
 pub const CONFIG: &str = "/etc/local-cluster";
 
-/// The programs of Kubernetes, in the node.
+/// The programs of the control plane and the kubelet, in the node.
 pub const KUBERNETES: &str = "/opt/local-cluster/kubernetes";
-
-/// The programs of containerd, in the node.
-pub const CONTAINERD: &str = "/opt/local-cluster/containerd";
 
 /// Addresses of services. The API server has the first one.
 pub const SERVICE_SUBNET: &str = "10.96.0.0/16";

@@ -3,9 +3,15 @@
 
 use serde_json::json;
 
-use crate::components::{CONFIG, CONTAINERD, POD_SUBNET};
+use crate::components::CONFIG;
 use crate::image;
 use crate::node::protocol::Program;
+
+/// The programs of containerd, in the node.
+pub const PROGRAMS: &str = "/opt/local-cluster/containerd";
+
+/// The name of the configuration file.
+pub const CONFIG_FILE: &str = "containerd.toml";
 
 /// The folder that holds images and snapshots, in the node.
 pub const ROOT: &str = "/var/lib/containerd";
@@ -21,18 +27,21 @@ pub fn program() -> Program {
     Program {
         name: "containerd".into(),
         command: vec![
-            format!("{CONTAINERD}/containerd"),
+            format!("{PROGRAMS}/containerd"),
             "--config".into(),
-            format!("{CONFIG}/containerd.toml"),
+            format!("{CONFIG}/{CONFIG_FILE}"),
         ],
         notifies: true,
     }
 }
 
-/// The command line of containerd's client, for the images of Kubernetes.
-pub fn client(arguments: &[&str]) -> Vec<String> {
-    let fixed = [&format!("{CONTAINERD}/ctr"), "--namespace", "k8s.io"];
-    fixed.into_iter().chain(arguments.iter().copied()).map(str::to_owned).collect()
+/// The command that imports the images of an archive. `k8s.io` is the namespace of
+/// Kubernetes' images.
+pub fn importer(archive: &str) -> Vec<String> {
+    let client = format!("{PROGRAMS}/ctr");
+    [client.as_str(), "--namespace", "k8s.io", "images", "import", archive]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// The daemon's configuration file.
@@ -74,37 +83,13 @@ BinaryName = "/usr/bin/crun"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}]
 runtime_type = "io.containerd.runc.v2"
-base_runtime_spec = "{CONTAINERD}/nested.json"
+base_runtime_spec = "{PROGRAMS}/nested.json"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}.options]
 BinaryName = "/usr/bin/crun"
 "#,
         pause = image::PAUSE
     )
-}
-
-/// The configuration of the pod network: a bridge in the node.
-pub fn network_config() -> String {
-    let config = json!({
-        "cniVersion": "1.0.0",
-        "name": "bridge",
-        "plugins": [
-            {"type": "loopback"},
-            {
-                "type": "bridge",
-                "bridge": "cni0",
-                "isGateway": true,
-                "ipMasq": false,
-                "hairpinMode": true,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{"subnet": POD_SUBNET}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                },
-            },
-        ],
-    });
-    format!("{config:#}\n")
 }
 
 /// The runtime specification that containers of the handler `nested` start from:

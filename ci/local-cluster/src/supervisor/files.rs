@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use super::Order;
+use crate::artifacts::Artifacts;
+use crate::artifacts::openshift::{APISERVER_CONFIG, read_json};
 use crate::components::{
-    API_PORT, CONFIG, CONTAINERD, KUBERNETES, NODE_NAME, control_plane, kubelet,
+    API_PORT, CONFIG, KUBERNETES, NODE_NAME, control_plane, kubelet, openshift,
 };
 use crate::error::Error;
 use crate::kubeconfig;
@@ -14,15 +15,21 @@ use crate::node::init::LOGS;
 use crate::node::protocol::{Bind, NodeSpec};
 use crate::paths::StateFolder;
 use crate::pki::Pki;
-use crate::runtime::containerd;
+use crate::runtime::network_config;
+use crate::settings::{Flavour, User};
 use crate::state::{State, replace};
 
 /// Writes certificates, kubeconfigs and configuration.
 ///
 /// # Errors
 ///
-/// Fails when the state folder can't be written.
-pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), Error> {
+/// Fails when the state folder can't be written or an artifact can't be read.
+pub fn write(
+    folder: &StateFolder,
+    state: &State,
+    subnet: Subnet,
+    artifacts: &Artifacts,
+) -> Result<(), Error> {
     let folders = [
         folder.config().join("cni"),
         folder.logs(),
@@ -37,20 +44,36 @@ pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), 
     pki.write(&folder.pki())?;
     write_kubeconfigs(folder, state, subnet, &pki)?;
     write_node_files(&folder.node("upper").join("etc"), subnet, &state.id)?;
+    for (name, text) in configuration(state, subnet, artifacts)? {
+        replace(&folder.config().join(name), text.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// The configuration files by name.
+fn configuration(
+    state: &State,
+    subnet: Subnet,
+    artifacts: &Artifacts,
+) -> Result<Vec<(&'static str, String)>, Error> {
     let gates = state.settings.gates;
-    let texts = [
+    let runtime = state.settings.distribution.runtime();
+    let kubelet = kubelet::config(subnet, &state.cgroup_name(), gates.kubelet(), runtime);
+    let mut texts = vec![
         ("audit-policy.json", control_plane::audit_policy()),
-        ("kubelet.json", kubelet::config(subnet, &state.cgroup_name(), gates.kubelet())),
-        ("containerd.toml", containerd::config()),
-        ("cni/10-bridge.conflist", containerd::network_config()),
+        ("kubelet.json", kubelet),
+        ("cni/10-bridge.conflist", network_config()),
         // Nothing answers there: a cluster has no DNS of its own.
         ("resolv.conf", "nameserver 127.0.0.1\n".to_owned()),
         ("network", node_batch(subnet)),
     ];
-    for (name, text) in texts {
-        replace(&folder.config().join(name), text.as_bytes(), 0o644)?;
+    texts.extend(runtime.files());
+    if state.settings.distribution.flavour() == Flavour::Openshift {
+        let template = read_json(&artifacts.control_plane.join(APISERVER_CONFIG))?;
+        let config = openshift::apiserver_config(template, subnet, gates.apiserver());
+        texts.push((openshift::APISERVER_CONFIG, config));
     }
-    Ok(())
+    Ok(texts)
 }
 
 fn write_kubeconfigs(
@@ -61,8 +84,9 @@ fn write_kubeconfigs(
 ) -> Result<(), Error> {
     let server = format!("https://{}:{API_PORT}", subnet.node());
     let files = [
-        (folder.kubeconfig(), "admin", &pki.admin),
-        (folder.config().join(control_plane::KUBECONFIG), "admin", &pki.admin),
+        (folder.kubeconfig(User::Admin), User::Admin.as_str(), &pki.admin),
+        (folder.kubeconfig(User::Dev), User::Dev.as_str(), &pki.developer),
+        (folder.config().join(control_plane::KUBECONFIG), User::Admin.as_str(), &pki.admin),
         (folder.config().join(kubelet::KUBECONFIG), NODE_NAME, &pki.node),
     ];
     for (path, user, identity) in files {
@@ -95,7 +119,8 @@ fn write_node_files(etc: &Path, subnet: Subnet, id: &str) -> Result<(), Error> {
 }
 
 /// What the node is made of.
-pub fn node_spec(folder: &StateFolder, state: &State, order: &Order) -> NodeSpec {
+pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> NodeSpec {
+    let runtime = state.settings.distribution.runtime();
     let bind = |source: &Path, target: &str, read_only: bool| Bind {
         source: source.to_owned(),
         target: target.into(),
@@ -104,16 +129,16 @@ pub fn node_spec(folder: &StateFolder, state: &State, order: &Order) -> NodeSpec
     NodeSpec {
         hostname: NODE_NAME.to_owned(),
         root: folder.node("root"),
-        lower: order.node_tree.clone(),
+        lower: artifacts.node_tree.clone(),
         upper: folder.node("upper"),
         work: folder.node("work"),
         binds: vec![
             bind(&folder.config(), CONFIG, true),
             bind(&folder.logs(), LOGS, false),
-            bind(&order.kubernetes, KUBERNETES, true),
-            bind(&order.containerd, CONTAINERD, true),
+            bind(&artifacts.control_plane, KUBERNETES, true),
+            bind(&artifacts.runtime, runtime.programs(), true),
             // Overlay can't hold overlay: what containers write is on the disk.
-            bind(&folder.data("containerd"), containerd::ROOT, false),
+            bind(&folder.data(runtime.name()), runtime.root(), false),
             bind(&folder.data("kubelet"), kubelet::DATA, false),
             bind(&folder.data("etcd"), control_plane::ETCD_DATA, false),
         ],

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::artifacts::Artifacts;
 use crate::console;
 use crate::error::Error;
 use crate::network::Claim;
@@ -29,14 +30,8 @@ use report::Report;
 pub struct Order {
     /// The state folder of the cluster.
     pub folder: PathBuf,
-    /// The programs of Kubernetes.
-    pub kubernetes: PathBuf,
-    /// The programs of containerd.
-    pub containerd: PathBuf,
-    /// The node's root file system.
-    pub node_tree: PathBuf,
-    /// containerd's data with the images in it.
-    pub containerd_seed: PathBuf,
+    /// What the cluster is made of.
+    pub artifacts: Artifacts,
 }
 
 /// Runs as a supervisor until the cluster ends.

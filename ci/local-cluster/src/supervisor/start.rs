@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use super::report::{self, Report};
 use super::{Order, Supervisor, files, listen_to_the_host};
+use crate::artifacts::Artifacts;
 use crate::artifacts::seed;
 use crate::cgroup;
 use crate::client::{Admin, Server};
-use crate::components::{CONFIG, control_plane, kubelet};
+use crate::components::{CONFIG, control_plane, kubelet, openshift};
 use crate::error::Error;
 use crate::network::{self, Claim, Subnet};
 use crate::node::protocol::Program;
 use crate::node::session::Session;
-use crate::runtime::containerd;
+use crate::openshift::Objects;
+use crate::settings::{Distribution, User};
 
 /// How long a component may take to say that it is ready. On an idle machine it
 /// is seconds; a busy one may be ten times as slow.
@@ -42,35 +44,42 @@ impl Supervisor {
 
     async fn start_in(&mut self, session: &mut Session, order: &Order) -> Result<(), Error> {
         let subnet = self.acquire(session)?;
+        let distribution = self.state.settings.distribution;
+        let runtime = distribution.runtime();
+        let artifacts = &order.artifacts;
         // The image store is copied while the control plane starts.
-        let target = self.folder.data("containerd");
+        let target = self.folder.data(runtime.name());
         std::fs::create_dir_all(&target).map_err(|source| Error::path("make", &target, source))?;
-        let source = order.containerd_seed.clone();
-        let planting = tokio::task::spawn_blocking(move || seed::plant(&source, &target));
+        let source = artifacts.seed.clone();
+        let planting = tokio::task::spawn_blocking(move || seed::plant(runtime, &source, &target));
 
-        files::write(&self.folder, &self.state, subnet)?;
-        session.set_up(files::node_spec(&self.folder, &self.state, order)).await?;
+        files::write(&self.folder, &self.state, subnet, artifacts)?;
+        session.set_up(files::node_spec(&self.folder, &self.state, artifacts)).await?;
         self.connect(session, subnet).await?;
 
         step("starting the control plane");
         session.start(control_plane::etcd())?;
         session.until_ready("etcd", COMPONENT).await?;
         let gates = self.state.settings.gates;
-        session.start(control_plane::apiserver(subnet, gates.apiserver()))?;
+        session.start(match distribution {
+            Distribution::Kubernetes { .. } => control_plane::apiserver(subnet, gates.apiserver()),
+            Distribution::Openshift { .. } => openshift::apiserver(),
+        })?;
         let planted = async { planting.await.map_err(|error| Error::other(error.to_string()))? };
         session.during("images not copied", COMPONENT, planted).await?;
-        session.start(containerd::program())?;
+        session.start(runtime.program())?;
         session.until_ready("kube-apiserver", COMPONENT).await?;
-        let admin = Admin::from_kubeconfig(&self.folder.kubeconfig()).await?;
+        let admin = Admin::from_kubeconfig(&self.folder.kubeconfig(User::Admin)).await?;
         let ready = admin.healthy(Server::Apiserver, subnet);
         session.during("`/readyz` of kube-apiserver not ok", COMPONENT, ready).await?;
         session.start(control_plane::controller_manager(subnet))?;
         session.start(control_plane::scheduler(subnet))?;
+        let objects = Box::pin(start_openshift(session, &admin, distribution, artifacts)).await?;
 
         step("starting the node");
-        session.until_ready("containerd", COMPONENT).await?;
+        session.until_ready(runtime.name(), COMPONENT).await?;
         session.start(kubelet::program(subnet))?;
-        let ready = Box::pin(await_cluster(&admin, subnet));
+        let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
         session.during("node not ready", NODE, ready).await
     }
 
@@ -101,17 +110,51 @@ impl Supervisor {
     }
 }
 
+/// Makes the API server one of OpenShift, if the cluster is to be one, and starts
+/// the controller that only such a cluster has. Returns what is left to be made.
+async fn start_openshift(
+    session: &mut Session,
+    admin: &Admin,
+    distribution: Distribution,
+    artifacts: &Artifacts,
+) -> Result<Option<Objects>, Error> {
+    let Distribution::Openshift { release, feature_set } = distribution else {
+        return Ok(None);
+    };
+    step("making the objects of OpenShift");
+    let objects = Objects::read(artifacts, release, feature_set)?;
+    let created = Box::pin(objects.create_for_pods(admin));
+    session.during("objects of OpenShift not made", COMPONENT, created).await?;
+    session.start(openshift::policy_controller())?;
+    Ok(Some(objects))
+}
+
 /// Waits for everything that the first pod needs.
-async fn await_cluster(admin: &Admin, subnet: Subnet) -> Result<(), Error> {
-    admin.create_runtime_class().await?;
+async fn await_cluster(
+    admin: &Admin,
+    subnet: Subnet,
+    objects: Option<&Objects>,
+) -> Result<(), Error> {
     tokio::try_join!(
         admin.healthy(Server::ControllerManager, subnet),
         admin.healthy(Server::Scheduler, subnet),
         admin.healthy(Server::Kubelet, subnet),
         admin.node_ready(),
         admin.default_service_account(),
+        finish(admin, objects),
     )?;
     Ok(())
+}
+
+/// What the flavours do while the node starts.
+async fn finish(admin: &Admin, objects: Option<&Objects>) -> Result<(), Error> {
+    match objects {
+        None => admin.create_runtime_class().await,
+        Some(objects) => {
+            objects.create_configuration(admin).await?;
+            admin.default_namespace_ranges().await
+        }
+    }
 }
 
 fn step(text: &str) {

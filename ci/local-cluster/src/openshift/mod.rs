@@ -1,0 +1,115 @@
+//! What makes a cluster one of OpenShift to its clients: the definitions and
+//! objects that its operators keep in a real cluster. No operator runs here, so
+//! they are written once, at the start.
+
+mod constraints;
+mod objects;
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::artifacts::openshift::{CONSTRAINTS, POLICY_CONTROLLER, read_json};
+use crate::artifacts::{Artifacts, api};
+use crate::client::Admin;
+use crate::error::Error;
+use crate::settings::openshift::{FeatureSet, Release};
+
+/// The objects of a cluster, read from its artifacts.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    definitions: Vec<Value>,
+    constraints: Vec<Value>,
+    policy_controller: Vec<Value>,
+    configuration: Vec<Value>,
+}
+
+impl Objects {
+    /// Reads what a release with a feature set has.
+    ///
+    /// # Errors
+    ///
+    /// Fails when an artifact can't be read.
+    pub fn read(
+        artifacts: &Artifacts,
+        release: Release,
+        feature_set: FeatureSet,
+    ) -> Result<Self, Error> {
+        let api = artifacts.api.as_deref();
+        let api = api.ok_or_else(|| Error::other("the artifacts have no objects of OpenShift"))?;
+        let mut api = read_json(&api::file(api, feature_set))?;
+        let feature_gate = api["featureGate"].take();
+        let mut constraints = read_list(&artifacts.control_plane.join(CONSTRAINTS))?;
+        if release.ships_user_namespace_constraints() {
+            constraints.extend(constraints::of_user_namespaces());
+        }
+        Ok(Self {
+            definitions: as_list(api["customResourceDefinitions"].take()),
+            constraints,
+            policy_controller: read_list(&artifacts.control_plane.join(POLICY_CONTROLLER))?,
+            configuration: objects::configuration(release, feature_set, feature_gate),
+        })
+    }
+
+    /// Makes everything that pods need: without the definition of security context
+    /// constraints the API server admits none. The caller bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the API refuses an object.
+    pub async fn create_for_pods(&self, admin: &Admin) -> Result<(), Error> {
+        define(admin, &self.definitions).await?;
+        // Namespaces come first in their list, and bindings follow their roles, so
+        // each list is made in its order.
+        tokio::try_join!(
+            create_all(admin, &self.constraints),
+            create_all(admin, &self.policy_controller),
+        )?;
+        Ok(())
+    }
+
+    /// Makes the objects that say what the cluster is, with their status. The caller
+    /// bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the API refuses an object.
+    pub async fn create_configuration(&self, admin: &Admin) -> Result<(), Error> {
+        for object in &self.configuration {
+            admin.create_with_status(object).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes definitions, all at once, and waits until they are served.
+async fn define(admin: &Admin, definitions: &[Value]) -> Result<(), Error> {
+    let mut tasks = JoinSet::new();
+    for definition in definitions {
+        let (admin, definition) = (admin.clone(), definition.clone());
+        tasks.spawn(async move { admin.define(&definition).await });
+    }
+    while let Some(defined) = tasks.join_next().await {
+        defined.map_err(|error| Error::other(error.to_string()))??;
+    }
+    Ok(())
+}
+
+async fn create_all(admin: &Admin, objects: &[Value]) -> Result<(), Error> {
+    for object in objects {
+        admin.create(object).await?;
+    }
+    Ok(())
+}
+
+fn read_list(path: &Path) -> Result<Vec<Value>, Error> {
+    read_json(path).map(as_list)
+}
+
+fn as_list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(list) => list,
+        _ => Vec::new(),
+    }
+}

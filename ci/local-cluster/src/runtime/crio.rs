@@ -1,0 +1,129 @@
+//! CRI-O with crun, as on an OpenShift node: its configuration and its command
+//! line. Pods get `/dev/fuse` and `/dev/net/tun` by the annotation
+//! `io.kubernetes.cri-o.Devices`.
+
+use serde_json::json;
+
+use crate::components::CONFIG;
+use crate::image;
+use crate::node::protocol::Program;
+
+/// The programs of CRI-O, in the node.
+pub const PROGRAMS: &str = "/opt/local-cluster/crio";
+
+/// The name of the configuration file.
+pub const CONFIG_FILE: &str = "crio.conf";
+
+/// The name of the file that says which images are trusted.
+pub const POLICY_FILE: &str = "policy.json";
+
+/// The folder of `containers/storage`, in the node.
+pub const ROOT: &str = "/var/lib/containers/storage";
+
+/// The folder of its state that ends with the node.
+const RUN_ROOT: &str = "/run/containers/storage";
+
+/// The socket of the Container Runtime Interface.
+pub const SOCKET: &str = "unix:///run/crio/crio.sock";
+
+/// The daemon.
+pub fn program() -> Program {
+    Program {
+        name: "crio".into(),
+        command: vec![
+            format!("{PROGRAMS}/crio"),
+            format!("--config={CONFIG}/{CONFIG_FILE}"),
+            // Without those of the Debian packages.
+            "--config-dir=".into(),
+        ],
+        notifies: true,
+    }
+}
+
+/// The command that copies one image of an OCI archive into CRI-O's storage. Both
+/// may use the storage at once: it has locks.
+pub fn importer(archive: &str, reference: &str) -> Vec<String> {
+    vec![
+        "/usr/bin/skopeo".into(),
+        // The archive is this program's own.
+        "--insecure-policy".into(),
+        "copy".into(),
+        "--quiet".into(),
+        format!("oci-archive:{archive}:{reference}"),
+        format!("containers-storage:[overlay@{ROOT}+{RUN_ROOT}]{reference}"),
+    ]
+}
+
+/// The daemon's configuration file. Devices and annotations are those of an
+/// OpenShift node (machine-config-operator,
+/// `templates/worker/01-worker-container-runtime/_base/files/crio.yaml`); cgroupfs,
+/// because there is no systemd in the node; no `SELinux` and no `AppArmor`, because
+/// the machine's own policy knows nothing of the node.
+pub fn config() -> String {
+    format!(
+        r#"[crio]
+root = "{ROOT}"
+runroot = "{RUN_ROOT}"
+storage_driver = "overlay"
+log_level = "info"
+
+[crio.api]
+listen = "/run/crio/crio.sock"
+
+[crio.runtime]
+cgroup_manager = "cgroupfs"
+conmon = "/usr/bin/conmon"
+conmon_cgroup = "pod"
+pinns_path = "{PROGRAMS}/pinns"
+selinux = false
+apparmor_profile = "unconfined"
+allowed_devices = ["/dev/fuse", "/dev/net/tun"]
+default_runtime = "crun"
+
+[crio.runtime.runtimes.crun]
+runtime_path = "/usr/bin/crun"
+runtime_type = "oci"
+runtime_root = "/run/crun"
+monitor_path = "/usr/bin/conmon"
+monitor_cgroup = "pod"
+allowed_annotations = [
+    "io.containers.trace-syscall",
+    "io.kubernetes.cri-o.Devices",
+    "io.kubernetes.cri-o.LinkLogs",
+]
+
+[crio.image]
+pause_image = "{pause}"
+pause_command = "/pause"
+signature_policy = "{CONFIG}/{POLICY_FILE}"
+
+[crio.network]
+plugin_dirs = ["/usr/lib/cni"]
+network_dir = "{CONFIG}/cni"
+"#,
+        pause = image::PAUSE
+    )
+}
+
+/// Which images are trusted: all, because nothing is pulled.
+pub fn policy() -> String {
+    format!("{:#}\n", json!({"default": [{"type": "insecureAcceptAnything"}]}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_devices_and_the_annotation_are_allowed() {
+        assert!(config().contains(r#"allowed_devices = ["/dev/fuse", "/dev/net/tun"]"#));
+        assert!(config().contains(r#""io.kubernetes.cri-o.Devices""#));
+    }
+
+    #[test]
+    fn images_keep_their_whole_name() {
+        let command = importer("/dev/stdin", "localhost/x:1");
+        assert!(command.contains(&"oci-archive:/dev/stdin:localhost/x:1".to_owned()));
+        assert!(command.last().unwrap().ends_with("]localhost/x:1"));
+    }
+}

@@ -1,0 +1,29 @@
+//! The network of pods, which is the same for every runtime.
+
+use serde_json::json;
+
+use crate::components::POD_SUBNET;
+
+/// The configuration of the pod network: a bridge in the node.
+pub fn network_config() -> String {
+    let config = json!({
+        "cniVersion": "1.0.0",
+        "name": "bridge",
+        "plugins": [
+            {"type": "loopback"},
+            {
+                "type": "bridge",
+                "bridge": "cni0",
+                "isGateway": true,
+                "ipMasq": false,
+                "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": POD_SUBNET}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+        ],
+    });
+    format!("{config:#}\n")
+}
