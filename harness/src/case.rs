@@ -142,6 +142,17 @@ impl Failure {
         Self::Blocked { reason: reason.into(), remedy: remedy.into() }
     }
 
+    /// Adds more of what was seen to a failure of the product.
+    #[must_use]
+    pub fn adding(self, more: &str) -> Self {
+        match self {
+            Self::Product { message, hint } => {
+                Self::Product { message: format!("{message}; {more}"), hint }
+            }
+            other => other,
+        }
+    }
+
     /// Adds the cause and its cure to a failure of the product.
     #[must_use]
     pub fn with_hint(self, hint: Option<impl Into<String>>) -> Self {

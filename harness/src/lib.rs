@@ -9,6 +9,7 @@ pub mod case;
 pub mod cluster;
 pub mod context;
 pub mod diagnosis;
+pub mod difference;
 pub mod engine;
 pub mod error;
 pub mod event;

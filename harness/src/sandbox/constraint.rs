@@ -10,7 +10,12 @@ use kube::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{Error, Result, manifest, sandbox::labels};
+use crate::{
+    Error, Result,
+    difference::{self, Difference},
+    manifest,
+    sandbox::labels,
+};
 
 const API_VERSION: &str = "security.openshift.io/v1";
 const KIND: &str = "SecurityContextConstraints";
@@ -26,23 +31,6 @@ pub fn api_resource() -> ApiResource {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constraint {
     fields: Map<String, Value>,
-}
-
-/// A field that is not as it was expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// The field's path, such as `runAsUser.type`.
-    pub field: String,
-    /// What was expected, as JSON.
-    pub expected: String,
-    /// What is there, as JSON, or `absent`.
-    pub observed: String,
-}
-
-impl std::fmt::Display for Difference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` is {}, not {}", self.field, self.observed, self.expected)
-    }
 }
 
 impl Constraint {
@@ -83,11 +71,7 @@ impl Constraint {
     /// compared: the server fills in defaults.
     #[must_use]
     pub fn differences(&self, object: &Value) -> Vec<Difference> {
-        let mut differences = Vec::new();
-        for (field, expected) in &self.fields {
-            compare(field, expected, object.get(field), &mut differences);
-        }
-        differences
+        difference::between(&Value::Object(self.fields.clone()), object)
     }
 
     /// A field of it, such as `requiredDropCapabilities`.
@@ -100,34 +84,6 @@ impl Constraint {
 fn not_a_constraint(file: &str, why: &str) -> Error {
     Error::usage(format!("`{file}` is not a security context constraint: {why}"))
         .with_hint(format!("give an object of kind `{KIND}` of `{API_VERSION}`"))
-}
-
-/// Lists of names are sets (openshift/api, `listType=atomic` but order has no meaning to
-/// admission); null and an empty list are both nothing.
-fn compare(path: &str, expected: &Value, observed: Option<&Value>, into: &mut Vec<Difference>) {
-    if is_nothing(expected) && observed.is_none_or(is_nothing) {
-        return;
-    }
-    match (expected, observed) {
-        (Value::Object(expected), Some(Value::Object(observed))) => {
-            for (field, expected) in expected {
-                compare(&format!("{path}.{field}"), expected, observed.get(field), into);
-            }
-        }
-        (Value::Array(expected), Some(Value::Array(observed)))
-            if expected.len() == observed.len()
-                && expected.iter().all(|item| observed.contains(item)) => {}
-        (expected, Some(observed)) if expected == observed => {}
-        (expected, observed) => into.push(Difference {
-            field: path.to_owned(),
-            expected: expected.to_string(),
-            observed: observed.map_or_else(|| "absent".to_owned(), ToString::to_string),
-        }),
-    }
-}
-
-fn is_nothing(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// The run's SCC as the server stores it.
@@ -161,31 +117,6 @@ mod tests {
         assert_eq!(object.data["users"], json!([]));
         assert_eq!(object.data["priority"], Value::Null);
         assert_eq!(object.data["runAsUser"]["uid"], json!(1000));
-    }
-
-    fn differing(stored: &Value) -> Vec<String> {
-        constraint().differences(stored).into_iter().map(|difference| difference.field).collect()
-    }
-
-    #[test]
-    fn each_field_that_differs_is_named() {
-        let whole = json!({
-            "userNamespaceLevel": "RequirePodLevel", "allowedCapabilities": ["SETGID", "SETUID"],
-            "runAsUser": {"type": "MustRunAs", "uid": 1000}, "requiredDropCapabilities": [],
-            "readOnlyRootFilesystem": false,
-        });
-        assert_eq!(differing(&whole), Vec::<String>::new());
-        let mut stored = whole.clone();
-        stored["userNamespaceLevel"] = Value::Null;
-        stored["allowedCapabilities"] = json!(["SETUID", "SETGID", "MKNOD"]);
-        stored["runAsUser"] = json!({"type": "RunAsAny"});
-        assert_eq!(
-            differing(&stored),
-            ["allowedCapabilities", "runAsUser.type", "runAsUser.uid", "userNamespaceLevel"]
-        );
-        stored = whole;
-        stored["requiredDropCapabilities"] = json!(["KILL"]);
-        assert_eq!(differing(&stored), ["requiredDropCapabilities"]);
     }
 
     #[test]

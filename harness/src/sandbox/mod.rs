@@ -19,9 +19,7 @@ use crate::{
 };
 use create::Creator;
 
-pub use constraint::{
-    AppliedConstraint, Constraint, Difference, api_resource as constraint_resource,
-};
+pub use constraint::{AppliedConstraint, Constraint, api_resource as constraint_resource};
 pub use teardown::teardown;
 
 /// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the

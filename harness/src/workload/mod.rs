@@ -1,5 +1,6 @@
 //! Pods: creation as the ordinary user, readiness by watch, commands inside, proof of isolation.
 
+mod changes;
 mod exec;
 mod ready;
 
@@ -97,7 +98,14 @@ pub async fn provision_pod(
 ) -> Result<Workload, Failure> {
     let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let created = create(sandbox, &api, pod).await?;
-    examine(sandbox, shape, &created).await
+    match stored_truth(sandbox, shape, &created) {
+        Ok(_) => examine(sandbox, shape, &created).await,
+        // Only now it is of interest who did it.
+        Err(failure) => Err(match changes::explain(sandbox, pod, &created).await {
+            Some(explanation) => failure.adding(&explanation),
+            None => failure,
+        }),
+    }
 }
 
 /// Waits until a pod that exists in the run's namespace is ready, and proves that it is what its
@@ -109,17 +117,26 @@ pub async fn provision_pod(
 pub async fn examine(sandbox: &Sandbox, shape: &Shape, created: &Pod) -> Result<Workload, Failure> {
     let (user, namespace) = (sandbox.user(), sandbox.namespace());
     let api: Api<Pod> = Api::namespaced(user.clone(), namespace);
-    // What the server stored is known now; a pod that lost its isolation need not even start.
-    let mut truth = truth::of_object(shape, created);
-    if let Some(constraint) = sandbox.constraint() {
-        truth.extend(truth::of_admission(shape, created, constraint));
-    }
-    require(shape, &truth)?;
+    let mut truth = stored_truth(sandbox, shape, created)?;
     let ready = ready::await_ready(user, namespace, created).await?;
     let facts = probe_facts(&api, &ready).await?;
     truth.extend(truth::of_inside(shape, &facts));
     require(shape, &truth)?;
     Ok(Workload { pod: ready, facts, truth, api, preparations: Mutex::default() })
+}
+
+/// What the stored object must say. A pod that lost its isolation need not even start.
+fn stored_truth(
+    sandbox: &Sandbox,
+    shape: &Shape,
+    stored: &Pod,
+) -> Result<Vec<TruthCheck>, Failure> {
+    let mut truth = truth::of_object(shape, stored);
+    if let Some(constraint) = sandbox.constraint() {
+        truth.extend(truth::of_admission(shape, stored, constraint));
+    }
+    require(shape, &truth)?;
+    Ok(truth)
 }
 
 async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {
