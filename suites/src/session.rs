@@ -12,7 +12,8 @@ use harness::{
     facts::{self, Facts, Flavour},
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
-    sandbox::{Constraint, Sandbox, SandboxOptions},
+    rights,
+    sandbox::{self, Constraint, SandboxOptions},
 };
 
 /// How a session is run.
@@ -43,8 +44,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A cluster that can't be reached, does not let the caller in, or does not let it create
-    /// namespaces.
+    /// A cluster that can't be reached, does not let the caller in, or does not give it the rights
+    /// that a run needs.
     pub async fn prepare(
         cluster: Cluster,
         cases: &[Case],
@@ -74,7 +75,8 @@ impl Session {
             },
         };
         if plan.runnable().next().is_some() {
-            Sandbox::rehearse(&cluster, &options.sandbox).await?;
+            let namespace = sandbox::namespace_of(&options.sandbox.run);
+            rights::review(&cluster, flavour_of(&facts), &namespace).await?;
         }
         Ok(Self { cluster, facts, plan, options })
     }
@@ -92,7 +94,11 @@ impl Session {
 
 /// The cluster's own profile; Kubernetes where the flavour could not be read.
 fn profile_of(facts: &Facts) -> Profile {
-    Profile::of(facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes))
+    Profile::of(flavour_of(facts))
+}
+
+fn flavour_of(facts: &Facts) -> Flavour {
+    facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes)
 }
 
 /// The SCC of the run, where pods are admitted by one.

@@ -8,7 +8,11 @@ use std::{
     collections::BTreeMap, fs, path::PathBuf, process::Command, sync::OnceLock, time::Duration,
 };
 
-use harness::outcome::{Outcome, Verdict};
+use harness::{
+    facts::Flavour,
+    outcome::{Outcome, Verdict},
+};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::{Bench, Finished, Kubeconfig, Live, Report, Request, Running, by_verb};
@@ -187,20 +191,78 @@ fn a_made_up_token_is_refused_with_a_way_on() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn a_user_without_rights_learns_which_one_is_missing() {
+fn a_user_without_rights_learns_which_are_missing_and_what_grants_them() {
     let (cluster, bench) = (Live::take(), Bench::new());
     let token = cluster.token_without_rights();
     let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let run = ["run", "--kubeconfig", &path, "gate", "admission", "POD-03", "ID-02"];
     let start = cluster.now();
-    bench
-        .nestcheck(["run", "--kubeconfig", &path])
-        .refuses(4, &["create namespace", "cannot create resource \"namespaces\"", "403"])
-        .hints(&["rights"]);
+    let refused = bench.nestcheck(run);
+    refused.exits(4).says(&[
+        "error: user `system:serviceaccount:default:default` lacks",
+        "`create namespaces`",
+        "`create serviceaccounts/token`",
+        "`bind clusterroles.rbac.authorization.k8s.io edit`",
+    ]);
+    assert_eq!(refused.stdout, "", "{refused}");
     let requests = cluster.requests_since(start);
     let done = requests.iter().filter(|request| request.changes() && request.code < 400);
     assert_eq!(done.count(), 0, "{requests:?}");
     assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
     cluster.is_clean();
+
+    // What it was told is what it needs: neither less nor more.
+    let (error, yaml) = refused.stderr.split_once("\n\n").expect("the objects come last");
+    assert_eq!(error.lines().count(), 2, "{refused}");
+    let _grant = cluster.apply_grant(yaml);
+    bench.nestcheck(run).exits(0);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn one_missing_right_is_named_alone_and_nothing_is_written() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let role = harness::rights::role(Flavour::Kubernetes).expect("there is one");
+    let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
+    role.rules.get_or_insert_default().retain(|rule| !rule.verbs.iter().any(|verb| verb == "bind"));
+    let _grant = cluster.grant(&role);
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let start = cluster.now();
+    let refused = bench.nestcheck(["run", "POD-03", "--kubeconfig", &path]);
+    refused.exits(4).says(&[
+        "needs: `bind clusterroles.rbac.authorization.k8s.io edit`\n",
+        "  resourceNames:\n  - edit\n",
+    ]);
+    assert!(!refused.stderr.contains("namespaces"), "{refused}");
+    let requests = cluster.requests_since(start);
+    let changes: Vec<_> = requests.iter().filter(|request| request.changes()).collect();
+    assert!(changes.is_empty(), "{changes:?}");
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn who_has_the_rights_of_a_role_need_not_be_allowed_to_bind_it() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let role = harness::rights::role(Flavour::Kubernetes).expect("there is one");
+    let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
+    let rules = role.rules.get_or_insert_default();
+    rules.retain(|rule| !rule.verbs.iter().any(|verb| verb == "bind"));
+    rules.extend(cluster.rules_of("edit"));
+    let _grant = cluster.grant(&role);
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    bench.nestcheck(["run", "ID-02", "--kubeconfig", &path]).exits(0);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn the_rights_of_a_caller_who_has_them_cost_one_request() {
+    let reviews = whole_run().requests.iter().filter(|request| request.is_review());
+    let paths: Vec<_> = reviews.map(|request| request.path.as_str()).collect();
+    assert_eq!(paths, ["/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"]);
 }
 
 #[test]

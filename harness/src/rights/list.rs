@@ -44,6 +44,12 @@ const NAMESPACES: &str = "The throwaway namespaces and what is in them. Their na
 const GRANT_EDIT: &str = "The ordinary user gets ClusterRole `edit` in the throwaway namespaces. Whoever may `bind` it \
      need not have its rights.";
 
+const OF_ITS_OWN: &str = "The run's own security context constraint, and the ClusterRole that lets \
+                          the ordinary user use it. Neither is in a namespace.";
+const READY: &str = "Waits until a throwaway namespace is ready for pods.";
+const PAST_CONSTRAINT: &str =
+    "Dry runs of pods that the run's own constraint would refuse before the API server does.";
+
 /// What is read and done on every flavour.
 const EVERYWHERE: &[Entry] = &[
     Entry {
@@ -117,8 +123,7 @@ const EVERYWHERE: &[Entry] = &[
 const WITH_SCC: &[Entry] = &[
     Entry {
         need: Need::Run,
-        why: "The run's own security context constraint, and the ClusterRole that lets the \
-              ordinary user use it. Neither is in a namespace.",
+        why: OF_ITS_OWN,
         verbs: &["create", "delete", "list"],
         targets: &[cluster(SECURITY, "securitycontextconstraints"), cluster(RBAC, "clusterroles")],
     },
@@ -129,6 +134,34 @@ const WITH_SCC: &[Entry] = &[
               nothing new for one who may create such constraints.",
         verbs: &["use"],
         targets: &[cluster(SECURITY, "securitycontextconstraints")],
+    },
+    Entry {
+        need: Need::Run,
+        why: READY,
+        verbs: &["list", "watch"],
+        targets: &[of_run("", "serviceaccounts")],
+    },
+    Entry {
+        need: Need::Run,
+        why: PAST_CONSTRAINT,
+        verbs: &["create"],
+        targets: &[of_run("", "pods")],
+    },
+    Entry {
+        need: Need::Run,
+        why: "What is refused after the grant of a throwaway namespace was removed.",
+        verbs: &["delete"],
+        targets: &[of_run(RBAC, "rolebindings")],
+    },
+    Entry {
+        need: Need::Run,
+        why: "Whom the cluster lets use its own constraints for nested containers.",
+        verbs: &["list"],
+        targets: &[
+            cluster(RBAC, "clusterrolebindings"),
+            cluster(RBAC, "rolebindings"),
+            cluster(RBAC, "roles"),
+        ],
     },
 ];
 

@@ -6,13 +6,13 @@ mod teardown;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
 use tokio::sync::OnceCell;
 
 use crate::{
     Result,
-    cluster::{Cluster, call, is_forbidden},
+    cluster::{Cluster, is_forbidden},
     facts::DeviceRoute,
     retry,
     shape::{Setting, Shape},
@@ -158,22 +158,6 @@ impl Sandbox {
             baseline,
             restricted,
         })
-    }
-
-    /// Asks by a dry run whether the caller may create the namespace at all. Without that right
-    /// a run can only fail, and could not even see that it left nothing behind.
-    ///
-    /// # Errors
-    ///
-    /// What the server refuses.
-    pub async fn rehearse(cluster: &Cluster, options: &SandboxOptions) -> Result<()> {
-        let namespace = namespace_of(&options.run);
-        let creator = Creator { admin: cluster.admin(), run: &options.run };
-        let object = creator.namespace_object(&namespace, PodSecurity::Privileged);
-        let api: Api<Namespace> = Api::all(cluster.admin().clone());
-        let params = PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) };
-        let what = format!("create namespace `{namespace}`");
-        call(&what, || api.create(&params, &object)).await.map(drop)
     }
 
     /// The namespace of the pods.
@@ -358,7 +342,8 @@ async fn constrain(
 }
 
 /// The name of a run's namespace, and of its objects outside of namespaces.
-fn namespace_of(run: &str) -> String {
+#[must_use]
+pub fn namespace_of(run: &str) -> String {
     format!("nestcheck-{run}")
 }
 

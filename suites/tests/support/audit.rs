@@ -58,9 +58,15 @@ impl Request {
         self.query.split('&').any(|field| field == "dryRun=All")
     }
 
+    /// Whether it asked who the caller is or what it may do: a create that stores nothing.
+    pub fn is_review(&self) -> bool {
+        self.path.rsplit('/').next().is_some_and(|resource| resource.starts_with("selfsubject"))
+    }
+
     /// Whether it may have changed something.
     pub fn changes(&self) -> bool {
-        !matches!(self.verb.as_str(), "get" | "list" | "watch") && !self.is_dry_run()
+        let reads = matches!(self.verb.as_str(), "get" | "list" | "watch");
+        !reads && !self.is_dry_run() && !self.is_review()
     }
 }
 

@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use harness::manifest;
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{Namespace, ServiceAccount},
-    rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject},
 };
 use kube::{
     Api, Client, Config, ResourceExt,
@@ -114,6 +115,34 @@ impl Cluster {
         granted.status.and_then(|status| status.token).expect("the answer has one")
     }
 
+    /// The rules of a ClusterRole of the cluster.
+    pub fn rules_of(&self, role: &str) -> Vec<PolicyRule> {
+        let roles: Api<ClusterRole> = Api::all(self.client.clone());
+        let role = self.runtime.block_on(roles.get(role)).expect("there is such a role");
+        role.rules.unwrap_or_default()
+    }
+
+    /// Creates the role and the binding of a YAML text as they are, for as long
+    /// as the guard lives.
+    pub fn apply_grant(&self, yaml: &str) -> Grant<'_> {
+        let (role, binding) = yaml.split_once("---\n").expect("there are two objects");
+        let role: ClusterRole = manifest::parse("role", role).expect("it is a role");
+        let binding: ClusterRoleBinding =
+            manifest::parse("binding", binding).expect("it is a binding");
+        assert_eq!(role.name_any(), binding.name_any());
+        self.create_grant(&role, &binding)
+    }
+
+    fn create_grant(&self, role: &ClusterRole, binding: &ClusterRoleBinding) -> Grant<'_> {
+        // The guard comes first: what was made half is removed too.
+        let grant = Grant { cluster: self, name: role.name_any() };
+        let params = PostParams::default();
+        let (roles, bindings) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
+        self.runtime.block_on(roles.create(&params, role)).expect("the role can be made");
+        self.runtime.block_on(bindings.create(&params, binding)).expect("it can be bound");
+        grant
+    }
+
     /// Gives that service account the rights of a role, for as long as the guard lives.
     pub fn grant(&self, role: &ClusterRole) -> Grant<'_> {
         let name = format!("{}-test", role.name_any());
@@ -124,7 +153,7 @@ impl Cluster {
             role_ref: RoleRef {
                 api_group: Some("rbac.authorization.k8s.io".to_owned()),
                 kind: "ClusterRole".to_owned(),
-                name: name.clone(),
+                name,
             },
             subjects: Some(vec![Subject {
                 kind: "ServiceAccount".to_owned(),
@@ -133,13 +162,7 @@ impl Cluster {
                 ..Subject::default()
             }]),
         };
-        // The guard comes first: what was made half is removed too.
-        let grant = Grant { cluster: self, name };
-        let params = PostParams::default();
-        let (roles, bindings) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
-        self.runtime.block_on(roles.create(&params, &role)).expect("the role can be made");
-        self.runtime.block_on(bindings.create(&params, &binding)).expect("it can be bound");
-        grant
+        self.create_grant(&role, &binding)
     }
 }
 
