@@ -74,8 +74,8 @@ impl Requirement {
 
 fn reason_of<T>(fact: &Fact<T>) -> Option<String> {
     match fact {
-        Fact::Known { .. } => None,
         Fact::Unknown { reason } => Some(reason.clone()),
+        _ => None,
     }
 }
 
@@ -150,6 +150,10 @@ pub(crate) mod tests {
     use super::*;
     use crate::facts::{DeviceRoute, Flavour, KubernetesVersion, Node};
 
+    fn no_such_thing<T>() -> Fact<T> {
+        Fact::NotApplicable { reason: "test".into() }
+    }
+
     /// The facts of a cluster on which everything works.
     pub(crate) fn able() -> Facts {
         let yes = || Fact::known(true, "test");
@@ -157,10 +161,18 @@ pub(crate) mod tests {
             server: "https://cluster.test:6443".into(),
             flavour: Fact::known(Flavour::Kubernetes, "test"),
             version: KubernetesVersion { minor: 32, full: "v1.32.5".into() },
+            release: Fact::known(None, "test"),
+            feature_set: no_such_thing(),
+            configured_gates: no_such_thing(),
+            upgradeable: no_such_thing(),
+            rollout: no_such_thing(),
+            scc_schema: no_such_thing(),
+            constraints: no_such_thing(),
             keeps_host_users: yes(),
             keeps_proc_mount: yes(),
             server_user_namespaces_gate: yes(),
             server_proc_mount_gate: yes(),
+            server_pod_security_gate: yes(),
             nodes: Fact::known(
                 vec![Node {
                     name: "node".into(),
@@ -168,6 +180,7 @@ pub(crate) mod tests {
                     runtime: "containerd://2.4.2".into(),
                     kernel: "6.18".into(),
                     operating_system: "Debian".into(),
+                    provider_id: None,
                     user_namespaces: yes(),
                     kubelet_gate: yes(),
                 }],

@@ -1,11 +1,11 @@
 //! Feature gates as the components' own metrics show them.
 
-use super::Gate;
+use super::{Fact, Gate};
 
 /// Reads a gate from a `/metrics` page: the series `kubernetes_feature_enabled` (KEP-1206 style
 /// component-base metric). None where the component does not list the gate: a gate that was
 /// removed after graduation is on, so absence says nothing.
-pub(super) fn gate(page: &str, gate: Gate) -> Option<bool> {
+fn gate(page: &str, gate: Gate) -> Option<bool> {
     let name = format!("name=\"{gate}\"");
     page.lines()
         .filter(|line| line.starts_with("kubernetes_feature_enabled{") && line.contains(&name))
@@ -14,6 +14,17 @@ pub(super) fn gate(page: &str, gate: Gate) -> Option<bool> {
             Some("0") => Some(false),
             _ => None,
         })
+}
+
+/// What a page says of a gate; `component` names whose page it is.
+pub(super) fn fact(page: &Result<String, String>, named: Gate, component: &str) -> Fact<bool> {
+    match page {
+        Ok(page) => match gate(page, named) {
+            Some(on) => Fact::known(on, format!("{component} metric `kubernetes_feature_enabled`")),
+            None => Fact::unknown(format!("the {component}'s metrics don't list the gate")),
+        },
+        Err(reason) => Fact::unknown(reason.clone()),
+    }
 }
 
 #[cfg(test)]
@@ -29,5 +40,15 @@ mod tests {
         assert_eq!(gate(PAGE, Gate::UserNamespacesSupport), Some(true));
         assert_eq!(gate(PAGE, Gate::ProcMountType), Some(false));
         assert_eq!(gate("", Gate::ProcMountType), None);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_unknown_and_never_false() {
+        let unread = fact(&Err("403".to_owned()), Gate::ProcMountType, "API server");
+        assert_eq!(unread, Fact::unknown("403"));
+        let unlisted = fact(&Ok(String::new()), Gate::ProcMountType, "API server");
+        assert_eq!(unlisted.value(), None);
+        let off = fact(&Ok(PAGE.to_owned()), Gate::ProcMountType, "API server");
+        assert_eq!(off.value(), Some(&false));
     }
 }

@@ -1,14 +1,29 @@
 //! What a cluster is and can do, found by reading. Every fact says where it was read, and a fact
 //! that could not be read is unknown with the reason, never false.
 
+mod constraint;
+mod dry_run;
+mod feature_gate;
 mod gather;
 mod metrics;
+mod node;
+mod reading;
+mod release;
+mod rollout;
+mod summary;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+pub use constraint::Constraints;
+pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
+pub use node::Node;
+pub use release::Release;
+pub use rollout::Rollout;
+
+use reading::{Reading, items, text};
 
 /// A fact and where it was read, or why it could not be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +39,11 @@ pub enum Fact<T> {
     /// It could not be read.
     Unknown {
         /// Why.
+        reason: String,
+    },
+    /// This kind of cluster has no such thing.
+    NotApplicable {
+        /// Why not.
         reason: String,
     },
 }
@@ -43,7 +63,32 @@ impl<T> Fact<T> {
     pub fn value(&self) -> Option<&T> {
         match self {
             Self::Known { value, .. } => Some(value),
-            Self::Unknown { .. } => None,
+            Self::Unknown { .. } | Self::NotApplicable { .. } => None,
+        }
+    }
+
+    /// Where it was read.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::Known { source, .. } => Some(source),
+            Self::Unknown { .. } | Self::NotApplicable { .. } => None,
+        }
+    }
+
+    /// Why it could not be read; none where it was, or where there is nothing to read.
+    pub fn why_unknown(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { reason } => Some(reason),
+            Self::Known { .. } | Self::NotApplicable { .. } => None,
+        }
+    }
+
+    /// The fact with another value, if it is known.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Fact<U> {
+        match self {
+            Self::Known { value, source } => Fact::Known { value: change(value), source },
+            Self::Unknown { reason } => Fact::Unknown { reason },
+            Self::NotApplicable { reason } => Fact::NotApplicable { reason },
         }
     }
 }
@@ -70,21 +115,40 @@ impl fmt::Display for Flavour {
     }
 }
 
-/// A feature gate that nested containers need.
+/// A feature gate that has to do with nested containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Gate {
     /// `spec.hostUsers: false` gives a pod a user namespace (KEP-127).
     UserNamespacesSupport,
     /// `procMount: Unmasked` leaves /proc unmasked (KEP-4265).
     ProcMountType,
+    /// Pod Security asks less of pods with a user namespace (KEP-127). Nested containers work
+    /// without it in namespaces whose level is `privileged`.
+    UserNamespacesPodSecurityStandards,
+}
+
+impl Gate {
+    /// Every gate.
+    pub const ALL: [Self; 3] = [
+        Self::UserNamespacesSupport,
+        Self::ProcMountType,
+        Self::UserNamespacesPodSecurityStandards,
+    ];
+
+    /// Its name, as components spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UserNamespacesSupport => "UserNamespacesSupport",
+            Self::ProcMountType => "ProcMountType",
+            Self::UserNamespacesPodSecurityStandards => "UserNamespacesPodSecurityStandards",
+        }
+    }
 }
 
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UserNamespacesSupport => "UserNamespacesSupport",
-            Self::ProcMountType => "ProcMountType",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -95,25 +159,6 @@ pub struct KubernetesVersion {
     pub minor: u32,
     /// The whole version, such as `v1.32.5`.
     pub full: String,
-}
-
-/// A node that pods may be scheduled on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Node {
-    /// The node's name.
-    pub name: String,
-    /// Its kubelet's version.
-    pub kubelet: String,
-    /// Its container runtime and version, such as `containerd://2.4.2`.
-    pub runtime: String,
-    /// Its kernel's release.
-    pub kernel: String,
-    /// Its operating system's name.
-    pub operating_system: String,
-    /// Whether its default runtime handler can make user namespaces.
-    pub user_namespaces: Fact<bool>,
-    /// Whether its kubelet has the gate `UserNamespacesSupport` on.
-    pub kubelet_gate: Fact<bool>,
 }
 
 /// How a pod gets /dev/fuse and /dev/net/tun here.
@@ -144,6 +189,23 @@ pub struct Facts {
     pub flavour: Fact<Flavour>,
     /// The API server's version.
     pub version: KubernetesVersion,
+    /// The release of OpenShift or MicroShift that is installed; none on other clusters.
+    pub release: Fact<Option<Release>>,
+    /// OpenShift's set of feature gates. Only OpenShift has one.
+    pub feature_set: Fact<FeatureSet>,
+    /// OpenShift's feature gates as configured for the installed release.
+    pub configured_gates: Fact<ConfiguredGates>,
+    /// Whether the cluster may be updated; the source quotes what speaks against it. OpenShift
+    /// only.
+    pub upgradeable: Fact<bool>,
+    /// Whether an update is under way. OpenShift only.
+    pub rollout: Fact<Rollout>,
+    /// Whether a security context constraint can require a user namespace
+    /// (`userNamespaceLevel`). Not applicable where there are no constraints.
+    pub scc_schema: Fact<bool>,
+    /// The security context constraints. Serialised as their names only.
+    #[serde(serialize_with = "names_of")]
+    pub constraints: Fact<Constraints>,
     /// Whether the API server keeps `hostUsers: false`.
     pub keeps_host_users: Fact<bool>,
     /// Whether the API server keeps `procMount: Unmasked`.
@@ -152,6 +214,8 @@ pub struct Facts {
     pub server_user_namespaces_gate: Fact<bool>,
     /// What the API server says of its own gate `ProcMountType`.
     pub server_proc_mount_gate: Fact<bool>,
+    /// What the API server says of its own gate `UserNamespacesPodSecurityStandards`.
+    pub server_pod_security_gate: Fact<bool>,
     /// The nodes that pods may be scheduled on.
     pub nodes: Fact<Vec<Node>>,
     /// How a pod gets its devices; none where the cluster offers no way.
@@ -159,56 +223,38 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts that a reader wants at the top of a report: name and value.
+    /// What the API server does with the field that a gate guards; none where no field shows it.
     #[must_use]
-    pub fn summary(&self) -> Vec<(String, String)> {
-        let mut summary = vec![
-            ("server".to_owned(), self.server.clone()),
-            ("flavour".to_owned(), show(&self.flavour, ToString::to_string)),
-            ("version".to_owned(), self.version.full.clone()),
-            ("keeps hostUsers".to_owned(), show(&self.keeps_host_users, yes_or_no)),
-            ("keeps procMount".to_owned(), show(&self.keeps_proc_mount, yes_or_no)),
-            (
-                "devices by".to_owned(),
-                show(&self.device_route, |route| {
-                    route.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
-                }),
-            ),
-        ];
-        match &self.nodes {
-            Fact::Known { value: nodes, .. } => {
-                summary.extend(
-                    nodes.iter().map(|node| (format!("node {}", node.name), describe_node(node))),
-                );
-            }
-            Fact::Unknown { reason } => {
-                summary.push(("nodes".to_owned(), format!("unknown: {reason}")));
-            }
+    pub fn behaviour(&self, gate: Gate) -> Option<&Fact<bool>> {
+        match gate {
+            Gate::UserNamespacesSupport => Some(&self.keeps_host_users),
+            Gate::ProcMountType => Some(&self.keeps_proc_mount),
+            Gate::UserNamespacesPodSecurityStandards => None,
         }
-        summary
+    }
+
+    /// What the API server says of its own gate.
+    #[must_use]
+    pub fn server_gate(&self, gate: Gate) -> &Fact<bool> {
+        match gate {
+            Gate::UserNamespacesSupport => &self.server_user_namespaces_gate,
+            Gate::ProcMountType => &self.server_proc_mount_gate,
+            Gate::UserNamespacesPodSecurityStandards => &self.server_pod_security_gate,
+        }
+    }
+
+    /// The program that made the cluster, where its nodes name one: `kind`.
+    #[must_use]
+    pub fn distribution(&self) -> Option<&str> {
+        let mut nodes = self.nodes.value()?.iter();
+        let is_kind = |node: &Node| {
+            node.provider_id.as_deref().is_some_and(|provider| provider.starts_with("kind://"))
+        };
+        nodes.any(is_kind).then_some("kind")
     }
 }
 
-fn describe_node(node: &Node) -> String {
-    format!(
-        "kubelet {}, {}, kernel {}, {}, user namespaces {}, kubelet gate {}",
-        node.kubelet,
-        node.runtime,
-        node.kernel,
-        node.operating_system,
-        show(&node.user_namespaces, yes_or_no),
-        show(&node.kubelet_gate, |on| (if *on { "on" } else { "off" }).to_owned()),
-    )
-}
-
-fn show<T>(fact: &Fact<T>, value: impl Fn(&T) -> String) -> String {
-    match fact {
-        Fact::Known { value: known, .. } => value(known),
-        Fact::Unknown { reason } => format!("unknown: {reason}"),
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "passed as a function of a reference")]
-fn yes_or_no(value: &bool) -> String {
-    (if *value { "yes" } else { "no" }).to_owned()
+fn names_of<S: Serializer>(constraints: &Fact<Constraints>, to: S) -> Result<S::Ok, S::Error> {
+    let names = constraints.clone().map(|constraints| constraints.into_keys().collect::<Vec<_>>());
+    names.serialize(to)
 }

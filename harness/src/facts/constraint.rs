@@ -1,0 +1,80 @@
+//! OpenShift's security context constraints, as they are stored.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Fact, Reading, items, text};
+
+/// The constraints by name, each the whole object.
+pub type Constraints = BTreeMap<String, Value>;
+
+/// The field of a constraint that can require a user namespace (openshift/api,
+/// `security/v1/types.go`). Where its schema lacks it, the API server drops it from what is
+/// written.
+const LEVEL: &str = "userNamespaceLevel";
+
+/// Whether the schema of constraints has the field `userNamespaceLevel`.
+pub(super) fn scc_schema(reading: &Reading<Value>) -> Fact<bool> {
+    const PLACE: &str =
+        "CustomResourceDefinition `securitycontextconstraints.security.openshift.io`";
+    reading.fact(PLACE, |object| {
+        let mut served = items(object, "/spec/versions")
+            .filter(|version| version.pointer("/served") != Some(&Value::Bool(false)))
+            .peekable();
+        if served.peek().is_none() {
+            return Fact::unknown(format!("{PLACE} serves no version"));
+        }
+        let field = format!("/schema/openAPIV3Schema/properties/{LEVEL}");
+        Fact::known(served.any(|version| version.pointer(&field).is_some()), PLACE)
+    })
+}
+
+/// The constraints that the cluster has, without the bookkeeping of who wrote which field.
+pub(super) fn constraints(reading: &Reading<Value>) -> Fact<Constraints> {
+    const PLACE: &str = "SecurityContextConstraints";
+    reading.fact(PLACE, |list| {
+        let named = items(list, "/items").filter_map(|item| {
+            let name = text(item, "/metadata/name")?.to_owned();
+            let mut item = item.clone();
+            if let Some(metadata) = item.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+                metadata.remove("managedFields");
+            }
+            Some((name, item))
+        });
+        Fact::known(named.collect(), PLACE)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema(properties: &Value) -> Reading<Value> {
+        Reading::Read(json!({"spec": {"versions": [{"name": "v1", "served": true,
+            "schema": {"openAPIV3Schema": {"properties": properties}}}]}}))
+    }
+
+    #[test]
+    fn the_schema_has_the_field_or_not() {
+        assert_eq!(scc_schema(&schema(&json!({"userNamespaceLevel": {}}))).value(), Some(&true));
+        assert_eq!(scc_schema(&schema(&json!({"users": {}}))).value(), Some(&false));
+        assert_eq!(scc_schema(&Reading::Read(json!({}))).value(), None);
+        assert_eq!(scc_schema(&Reading::Unread("403".into())), Fact::unknown("403"));
+    }
+
+    #[test]
+    fn constraints_are_kept_whole_by_name() {
+        let list = json!({"items": [
+            {"metadata": {"name": "anyuid", "managedFields": []}, "priority": 10},
+            {"metadata": {"name": "restricted-v2"}, "priority": null},
+        ]});
+        let constraints = constraints(&Reading::Read(list));
+        let constraints = constraints.value().expect("known");
+        assert_eq!(constraints.keys().collect::<Vec<_>>(), ["anyuid", "restricted-v2"]);
+        let anyuid = json!({"metadata": {"name": "anyuid"}, "priority": 10});
+        assert_eq!(constraints["anyuid"], anyuid);
+    }
+}

@@ -1,0 +1,223 @@
+//! The nodes that pods may be scheduled on, and how a pod gets devices there.
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+use k8s_openapi::api::{core::v1::Node as NodeObject, node::v1::RuntimeClass};
+use kube::{Api, Client, ResourceExt, api::ListParams};
+use serde::Serialize;
+
+use super::{DeviceRoute, Fact, Flavour, Gate, metrics, reading::metrics_page};
+use crate::{Result, cluster::call};
+
+/// The name of the RuntimeClass that gives pods the devices, unless another one says so by
+/// [`DEVICES_ANNOTATION`].
+const DEVICES_RUNTIME_CLASS: &str = "nested";
+
+/// A RuntimeClass with this annotation gives pods /dev/fuse and /dev/net/tun.
+const DEVICES_ANNOTATION: &str = "nestcheck/devices";
+
+/// How many kubelets are asked at once: each page is a connection from the API server to a node,
+/// and some hundred kilobytes.
+const KUBELETS_AT_ONCE: usize = 8;
+
+/// A node that pods may be scheduled on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// The node's name.
+    pub name: String,
+    /// Its kubelet's version.
+    pub kubelet: String,
+    /// Its container runtime and version, such as `containerd://2.4.2`.
+    pub runtime: String,
+    /// Its kernel's release.
+    pub kernel: String,
+    /// Its operating system's name.
+    pub operating_system: String,
+    /// Who made the machine, as `spec.providerID`, such as `kind://docker/kind/kind-worker`.
+    pub provider_id: Option<String>,
+    /// Whether its default runtime handler can make user namespaces.
+    pub user_namespaces: Fact<bool>,
+    /// Whether its kubelet has the gate `UserNamespacesSupport` on. The other gates do nothing in
+    /// a kubelet.
+    pub kubelet_gate: Fact<bool>,
+}
+
+/// What was read about the nodes.
+pub(super) struct Nodes {
+    pub(super) nodes: Fact<Vec<Node>>,
+    pub(super) device_route: Fact<Option<DeviceRoute>>,
+}
+
+/// Lists the nodes, then asks every kubelet for its metrics, and for RuntimeClasses only where
+/// the nodes' runtimes don't settle how devices are had.
+pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
+    let api: Api<NodeObject> = Api::all(client.clone());
+    let params = ListParams::default();
+    let listed = call("list nodes", || api.list(&params)).boxed().await;
+    let objects = listed.map(|list| {
+        let schedulable = list.items.into_iter().filter(is_schedulable);
+        schedulable.collect::<Vec<_>>()
+    });
+    let objects = match objects {
+        Ok(objects) => objects,
+        Err(error) => {
+            let settled = settled_route(flavour, None);
+            let device_route = route_or_ask(client, settled).await;
+            return Nodes { nodes: Fact::unknown(error.to_string()), device_route };
+        }
+    };
+    let runtimes: Vec<_> = objects.iter().map(runtime_of).collect();
+    let settled = settled_route(flavour, Some(&runtimes));
+    let read = stream::iter(objects).map(|object| async move {
+        let path = format!("/api/v1/nodes/{}/proxy/metrics", object.name_any());
+        let page = metrics_page(client, &path).await;
+        parse_node(&object, &page)
+    });
+    let (nodes, device_route) = tokio::join!(
+        read.buffered(KUBELETS_AT_ONCE).collect::<Vec<_>>(),
+        route_or_ask(client, settled)
+    );
+    Nodes { nodes: Fact::known(nodes, "nodes"), device_route }
+}
+
+fn is_schedulable(node: &NodeObject) -> bool {
+    let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default();
+    let windows = node.labels().get("kubernetes.io/os").is_some_and(|system| system != "linux");
+    !unschedulable && !windows
+}
+
+fn runtime_of(node: &NodeObject) -> String {
+    let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+    info.map(|info| info.container_runtime_version.clone()).unwrap_or_default()
+}
+
+fn parse_node(node: &NodeObject, kubelet_metrics: &Result<String, String>) -> Node {
+    let status = node.status.clone().unwrap_or_default();
+    let info = status.node_info.clone().unwrap_or_default();
+    let handlers = status.runtime_handlers.unwrap_or_default();
+    let default =
+        handlers.into_iter().find(|handler| handler.name.as_deref().unwrap_or_default().is_empty());
+    let user_namespaces = match default.and_then(|handler| handler.features?.user_namespaces) {
+        Some(able) => Fact::known(able, "node status `runtimeHandlers`"),
+        None => Fact::unknown("the node's status lists no features of its runtime handlers"),
+    };
+    Node {
+        name: node.name_any(),
+        kubelet: info.kubelet_version,
+        runtime: info.container_runtime_version,
+        kernel: info.kernel_version,
+        operating_system: info.os_image,
+        provider_id: node.spec.as_ref().and_then(|spec| spec.provider_id.clone()),
+        user_namespaces,
+        kubelet_gate: metrics::fact(kubelet_metrics, Gate::UserNamespacesSupport, "kubelet"),
+    }
+}
+
+/// The route where it is known without RuntimeClasses: CRI-O understands the annotation, and every
+/// node of OpenShift and MicroShift runs CRI-O, unless the nodes say otherwise.
+fn settled_route(flavour: Flavour, runtimes: Option<&[String]>) -> Option<Fact<DeviceRoute>> {
+    let (settled, source) = match runtimes {
+        Some(runtimes) if !runtimes.is_empty() => {
+            let is_crio = |runtime: &String| runtime.starts_with("cri-o://");
+            (runtimes.iter().all(is_crio), "node status `nodeInfo`".to_owned())
+        }
+        _ => (flavour != Flavour::Kubernetes, format!("nodes of {flavour} run CRI-O")),
+    };
+    settled.then(|| Fact::known(DeviceRoute::Annotation, source))
+}
+
+async fn route_or_ask(
+    client: &Client,
+    settled: Option<Fact<DeviceRoute>>,
+) -> Fact<Option<DeviceRoute>> {
+    match settled {
+        Some(route) => route.map(Some),
+        None => route_by_class(read_runtime_classes(client).await),
+    }
+}
+
+async fn read_runtime_classes(client: &Client) -> Result<Vec<RuntimeClass>> {
+    let api: Api<RuntimeClass> = Api::all(client.clone());
+    let params = ListParams::default();
+    Ok(call("list RuntimeClasses", || api.list(&params)).boxed().await?.items)
+}
+
+/// Without CRI-O a RuntimeClass may add the devices.
+fn route_by_class(runtime_classes: Result<Vec<RuntimeClass>>) -> Fact<Option<DeviceRoute>> {
+    match runtime_classes {
+        Ok(classes) => {
+            let offers = |class: &&RuntimeClass| {
+                class.name_any() == DEVICES_RUNTIME_CLASS
+                    || class.annotations().contains_key(DEVICES_ANNOTATION)
+            };
+            let route = classes
+                .iter()
+                .find(offers)
+                .map(|class| DeviceRoute::RuntimeClass(class.name_any()));
+            Fact::known(route, "RuntimeClasses")
+        }
+        Err(error) => Fact::unknown(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, NodeSystemInfo};
+    use kube::api::ObjectMeta;
+
+    use super::*;
+
+    fn class(name: &str) -> RuntimeClass {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        RuntimeClass { metadata, ..RuntimeClass::default() }
+    }
+
+    #[test]
+    fn cri_o_settles_the_route_and_openshift_implies_it() {
+        let crio = ["cri-o://1.32.4".to_owned()];
+        let containerd = ["cri-o://1.32.4".to_owned(), "containerd://2.1.3".to_owned()];
+        assert!(settled_route(Flavour::Kubernetes, Some(&crio)).is_some());
+        assert!(settled_route(Flavour::OpenShift, None).is_some());
+        assert!(settled_route(Flavour::MicroShift, Some(&[])).is_some());
+        assert!(settled_route(Flavour::Kubernetes, None).is_none());
+        // What the nodes say counts more than what the flavour implies.
+        assert!(settled_route(Flavour::OpenShift, Some(&containerd)).is_none());
+    }
+
+    #[test]
+    fn a_runtime_class_offers_devices_by_name_or_annotation() {
+        let mut other = class("devices");
+        other.annotations_mut().insert(DEVICES_ANNOTATION.to_owned(), String::new());
+        for (classes, route) in [
+            (vec![class("kata"), class("nested")], Some("nested")),
+            (vec![class("kata"), other], Some("devices")),
+            (vec![class("kata")], None),
+        ] {
+            let expected = route.map(|name| DeviceRoute::RuntimeClass(name.to_owned()));
+            assert_eq!(route_by_class(Ok(classes)).value(), Some(&expected));
+        }
+        assert_eq!(route_by_class(Err(crate::Error::infrastructure("403"))).value(), None);
+    }
+
+    #[test]
+    fn a_node_says_what_machine_it_is() {
+        let object = NodeObject {
+            spec: Some(NodeSpec {
+                provider_id: Some("kind://docker/kind/kind-worker".into()),
+                ..NodeSpec::default()
+            }),
+            status: Some(NodeStatus {
+                node_info: Some(NodeSystemInfo {
+                    container_runtime_version: "containerd://2.1.3".into(),
+                    ..NodeSystemInfo::default()
+                }),
+                ..NodeStatus::default()
+            }),
+            ..NodeObject::default()
+        };
+        let node = parse_node(&object, &Err("403".into()));
+        assert_eq!(node.provider_id.as_deref(), Some("kind://docker/kind/kind-worker"));
+        assert_eq!(node.runtime, "containerd://2.1.3");
+        assert_eq!(node.kubelet_gate, Fact::unknown("403"));
+        assert_eq!(node.user_namespaces.value(), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! The facts in a few words, for the top of a report.
+
+use super::{Fact, Facts, Gate, Node, Rollout};
+
+impl Facts {
+    /// The facts that a reader wants at the top of a report: name and value. What this kind of
+    /// cluster does not have is left out.
+    #[must_use]
+    pub fn summary(&self) -> Vec<(String, String)> {
+        let mut summary = Summary::default();
+        summary.add("server", &self.server);
+        summary.add("flavour", self.describe_flavour());
+        if !matches!(self.release, Fact::Known { value: None, .. }) {
+            summary.fact("release", &self.release, |release| {
+                release.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
+            });
+        }
+        summary.add("version", &self.version.full);
+        summary.fact("feature set", &self.feature_set, ToString::to_string);
+        summary.fact("upgradeable", &self.upgradeable, yes_or_no);
+        summary.fact("rollout", &self.rollout, describe_rollout);
+        summary.fact("keeps hostUsers", &self.keeps_host_users, yes_or_no);
+        summary.fact("keeps procMount", &self.keeps_proc_mount, yes_or_no);
+        for gate in Gate::ALL {
+            summary.add(gate.name(), self.describe_gate(gate));
+        }
+        summary.fact("SCC schema", &self.scc_schema, |has| {
+            format!("userNamespaceLevel: {}", yes_or_no(has))
+        });
+        summary.fact("devices by", &self.device_route, |route| {
+            route.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
+        });
+        match &self.nodes {
+            Fact::Known { value: nodes, .. } => {
+                for node in nodes {
+                    summary.add(&format!("node {}", node.name), describe_node(node));
+                }
+            }
+            unread => summary.fact("nodes", unread, |_| String::new()),
+        }
+        summary.0
+    }
+
+    fn describe_flavour(&self) -> String {
+        let flavour = show(&self.flavour, ToString::to_string);
+        match self.distribution() {
+            Some(distribution) => format!("{flavour} ({distribution})"),
+            None => flavour,
+        }
+    }
+
+    fn describe_gate(&self, gate: Gate) -> String {
+        let observed = match self.server_gate(gate).value() {
+            Some(on) => on_or_off(on),
+            None => "not known".to_owned(),
+        };
+        match &self.configured_gates {
+            Fact::Known { value: gates, .. } => {
+                format!("configured {}, observed {observed}", gates.of(gate))
+            }
+            Fact::Unknown { .. } => format!("configured unknown, observed {observed}"),
+            Fact::NotApplicable { .. } => format!("observed {observed}"),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Summary(Vec<(String, String)>);
+
+impl Summary {
+    fn add(&mut self, name: &str, value: impl Into<String>) {
+        self.0.push((name.to_owned(), value.into()));
+    }
+
+    fn fact<T>(&mut self, name: &str, fact: &Fact<T>, value: impl Fn(&T) -> String) {
+        if !matches!(fact, Fact::NotApplicable { .. }) {
+            self.add(name, show(fact, value));
+        }
+    }
+}
+
+fn describe_rollout(rollout: &Rollout) -> String {
+    match rollout {
+        Rollout::None => "none".to_owned(),
+        Rollout::InProgress { what } => what.join("; "),
+    }
+}
+
+fn describe_node(node: &Node) -> String {
+    format!(
+        "kubelet {}, {}, kernel {}, {}, user namespaces {}, kubelet gate {}",
+        node.kubelet,
+        node.runtime,
+        node.kernel,
+        node.operating_system,
+        show(&node.user_namespaces, yes_or_no),
+        show(&node.kubelet_gate, on_or_off),
+    )
+}
+
+fn show<T>(fact: &Fact<T>, value: impl Fn(&T) -> String) -> String {
+    match fact {
+        Fact::Known { value: known, .. } => value(known),
+        Fact::Unknown { reason } => format!("unknown: {reason}"),
+        Fact::NotApplicable { reason } => format!("not applicable: {reason}"),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "passed as a function of a reference")]
+fn yes_or_no(value: &bool) -> String {
+    (if *value { "yes" } else { "no" }).to_owned()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "passed as a function of a reference")]
+fn on_or_off(value: &bool) -> String {
+    (if *value { "on" } else { "off" }).to_owned()
+}
