@@ -88,13 +88,12 @@ fn owns(fields: &Value, path: &str) -> bool {
     let mut fields = fields;
     for name in path.split('.') {
         let name = name.split('[').next().unwrap_or_default();
-        match fields.get(format!("f:{name}")) {
-            Some(inner) => fields = inner,
+        if let Some(inner) = fields.get(format!("f:{name}")) {
+            fields = inner;
+        } else {
             // Items of a list are owned by their key, not by their index: the list's owner counts.
-            None => {
-                let mut keys = fields.as_object().into_iter().flat_map(|map| map.keys());
-                return keys.any(|key| key.starts_with("k:"));
-            }
+            let mut keys = fields.as_object().into_iter().flat_map(|map| map.keys());
+            return keys.any(|key| key.starts_with("k:"));
         }
     }
     true
