@@ -25,6 +25,7 @@ pub mod retry;
 pub mod rights;
 pub mod sandbox;
 pub mod shape;
+pub mod support;
 pub mod truth;
 pub mod workload;
 

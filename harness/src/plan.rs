@@ -9,6 +9,7 @@ use crate::{
     outcome::Verdict,
     requirement::Decision,
     shape::Shape,
+    support::Support,
 };
 
 /// A named set of cases.
@@ -255,14 +256,12 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
         let reason = format!("it is not about {flavour} clusters");
         return Some(Verdict::NotApplicable { reason });
     }
-    if let Some(Flavour::OpenShift | Flavour::MicroShift) = facts.flavour.value() {
-        // Without a grant every pod would be refused, which says nothing about the cluster.
-        return Some(Verdict::Blocked {
-            reason: "pods need a security context constraint here, which this version of \
-                     nestcheck does not make yet"
-                .to_owned(),
-            remedy: "use a version of nestcheck with support for OpenShift".to_owned(),
-        });
+    // Elsewhere a case can do without what others need.
+    if let (Body::Acts(_), Some(Flavour::OpenShift | Flavour::MicroShift)) =
+        (case.body, facts.flavour.value())
+        && let Some((reason, remedy)) = Support::of(facts).block()
+    {
+        return Some(Verdict::Blocked { reason, remedy });
     }
     case.requires.iter().find_map(|requirement| match requirement.decide(facts) {
         Decision::Met => None,
@@ -274,7 +273,10 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
 mod tests {
     use super::*;
     use crate::{
-        case::CASE_DEADLINE, facts::Fact, outcome::Level, requirement::Requirement,
+        case::CASE_DEADLINE,
+        facts::{Fact, Release},
+        outcome::Level,
+        requirement::Requirement,
         requirement::tests::able,
     };
 
@@ -363,6 +365,26 @@ mod tests {
         let facts = Facts { flavour: Fact::known(Flavour::OpenShift, "test"), ..able() };
         let plan = Plan::new(CASES.to_vec(), &facts, false);
         assert!(matches!(plan.entries[0].settled, Some(Verdict::NotApplicable { .. })));
+    }
+
+    #[test]
+    fn an_unsupported_openshift_blocks_what_acts_and_lets_facts_be_judged() {
+        let flavours = &[Flavour::OpenShift];
+        let acts = Case { flavours, requires: &[], ..CASES[0] };
+        let body = Body::Judges(|_| Judgement::without_checks(Verdict::Pass));
+        let judges = Case { body, ..acts };
+        let facts = Facts {
+            flavour: Fact::known(Flavour::OpenShift, "test"),
+            release: Fact::known(Release::parse("4.18.20"), "test"),
+            ..able()
+        };
+        let plan = Plan::new(vec![acts, judges], &facts, false);
+        let Some(Verdict::Blocked { reason, remedy }) = &plan.entries[0].settled else {
+            panic!("{:?}", plan.entries[0])
+        };
+        assert!(reason.contains("4.18.20"), "{reason}");
+        assert!(remedy.contains("4.20"), "{remedy}");
+        assert_eq!(plan.entries[1].settled, Some(Verdict::Pass));
     }
 
     #[test]

@@ -1,15 +1,22 @@
 //! What a case needs of a cluster, decided from facts alone.
 
-use crate::facts::{Fact, Facts, Gate};
+use crate::facts::{Evidence, FIRST_DEFAULT, FIRST_OPENSHIFT, Fact, Facts, Flavour, Gate, Node};
 
 /// What a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
+    /// The release is one whose vendor has nested containers in it: OpenShift 4.19, MicroShift
+    /// 4.20 or newer. Kubernetes meets it by its gates alone.
+    Release,
     /// Pods get a user namespace with `hostUsers: false`: the gate on the API server and on the
     /// kubelets, and a runtime that can.
     UserNamespaces,
     /// Pods keep `procMount: Unmasked`.
     UnmaskedProc,
+    /// A security context constraint can require a user namespace, where there are constraints.
+    /// Without it a constraint that is meant for nested containers admits pods in the node's own
+    /// user namespace with the same capabilities.
+    UserNamespaceLevel,
     /// Pods can get /dev/fuse and /dev/net/tun.
     Devices,
     /// The API server's minor version is at least this.
@@ -40,12 +47,15 @@ impl Requirement {
     /// Decides whether the cluster with these facts meets the requirement.
     ///
     /// A fact that is unknown meets it: the cases prove what they assert in the pod, and a
-    /// missing right to read must not hide what a cluster can do.
+    /// missing right to read must not hide what a cluster can do. Of several facts about one
+    /// thing the strongest decides, see [`Facts::evidence`].
     #[must_use]
     pub fn decide(self, facts: &Facts) -> Decision {
         match self {
+            Self::Release => release(facts),
             Self::UserNamespaces => user_namespaces(facts),
-            Self::UnmaskedProc => unmasked_proc(facts),
+            Self::UnmaskedProc => server_gate(facts, Gate::ProcMountType),
+            Self::UserNamespaceLevel => user_namespace_level(facts),
             Self::Devices => devices(facts),
             Self::KubernetesMinor(minor) if facts.version.minor < minor => Decision::unmet(
                 format!("Kubernetes {} is older than 1.{minor}", facts.version.full),
@@ -54,63 +64,128 @@ impl Requirement {
             Self::KubernetesMinor(_) => Decision::Met,
         }
     }
-}
 
-impl Requirement {
+    /// Whether the requirement says anything about this kind of cluster.
+    #[must_use]
+    pub fn concerns(self, facts: &Facts) -> bool {
+        match self {
+            Self::Release => facts.flavour.value() != Some(&Flavour::Kubernetes),
+            Self::UserNamespaceLevel => !matches!(facts.scc_schema, Fact::NotApplicable { .. }),
+            _ => true,
+        }
+    }
+
     /// Why nothing can be said about the requirement, where the facts that decide it are unknown.
     /// [`Self::decide`] lets a case try then; a statement about the cluster must not be made.
     #[must_use]
     pub fn unknown(self, facts: &Facts) -> Option<String> {
-        match self {
-            Self::UserNamespaces => {
-                reason_of(&facts.keeps_host_users).or_else(|| reason_of(&facts.nodes))
-            }
-            Self::UnmaskedProc => reason_of(&facts.keeps_proc_mount),
-            Self::Devices => reason_of(&facts.device_route),
+        let reason = match self {
+            Self::Release => first_release(facts)
+                .filter(|(_, first)| facts.is_at_least(*first).is_none())
+                .and_then(|_| facts.release.why_unknown()),
+            Self::UserNamespaces => unknown_gate(facts, Gate::UserNamespacesSupport)
+                .or_else(|| facts.nodes.why_unknown()),
+            Self::UnmaskedProc => unknown_gate(facts, Gate::ProcMountType),
+            Self::UserNamespaceLevel => match facts.is_at_least(FIRST_DEFAULT) {
+                Some(true) => None,
+                _ => facts.scc_schema.why_unknown(),
+            },
+            Self::Devices => facts.device_route.why_unknown(),
             Self::KubernetesMinor(_) => None,
-        }
+        };
+        reason.map(str::to_owned)
     }
 }
 
-fn reason_of<T>(fact: &Fact<T>) -> Option<String> {
-    match fact {
-        Fact::Unknown { reason } => Some(reason.clone()),
-        _ => None,
+/// The first release of the flavour that has nested containers in it.
+fn first_release(facts: &Facts) -> Option<(Flavour, (u32, u32))> {
+    match *facts.flavour.value()? {
+        Flavour::Kubernetes => None,
+        flavour @ Flavour::OpenShift => Some((flavour, FIRST_OPENSHIFT)),
+        flavour @ Flavour::MicroShift => Some((flavour, FIRST_DEFAULT)),
+    }
+}
+
+fn release(facts: &Facts) -> Decision {
+    let Some((flavour, (major, minor))) = first_release(facts) else { return Decision::Met };
+    match (facts.installed(), facts.release.source()) {
+        (Some(release), Some(source)) if !release.at_least(major, minor) => {
+            let product = product(flavour);
+            let (default_major, default_minor) = FIRST_DEFAULT;
+            Decision::unmet(
+                format!(
+                    "{product} {release} is older than {major}.{minor}, the first release with \
+                     nested containers (read from: {source})"
+                ),
+                format!("use {product} {default_major}.{default_minor} or newer"),
+            )
+        }
+        _ => Decision::Met,
     }
 }
 
 fn user_namespaces(facts: &Facts) -> Decision {
     let gate = Gate::UserNamespacesSupport;
-    if let Some(source) =
-        first_false(&[&facts.keeps_host_users, &facts.server_user_namespaces_gate])
-    {
-        return gate_off(gate, "API server", &source);
+    let of_server = server_gate(facts, gate);
+    if of_server != Decision::Met {
+        return of_server;
     }
     let nodes = facts.nodes.value().map_or(&[][..], Vec::as_slice);
-    for node in nodes {
-        if let Some(source) = first_false(&[&node.kubelet_gate]) {
-            return gate_off(gate, &format!("kubelet of node `{}`", node.name), &source);
-        }
+    if let Some((names, source, _)) = lacking(nodes, |node| &node.kubelet_gate) {
+        return gate_off(facts, gate, &format!("kubelet of {names}"), &source);
     }
-    for node in nodes {
-        if let Some(source) = first_false(&[&node.user_namespaces]) {
-            return Decision::unmet(
-                format!(
-                    "the runtime {} of node `{}` can't make user namespaces (read from: {source})",
-                    node.runtime, node.name
-                ),
-                "use containerd 2.0, CRI-O 1.25 or newer, with crun 1.9 or runc 1.2 or newer",
-            );
-        }
+    if let Some((names, source, node)) = lacking(nodes, |node| &node.user_namespaces) {
+        return Decision::unmet(
+            format!(
+                "the runtime {} of {names} can't make user namespaces (read from: {source})",
+                node.runtime
+            ),
+            "use containerd 2.0, CRI-O 1.25 or newer, with crun 1.9 or runc 1.2 or newer",
+        );
     }
     Decision::Met
 }
 
-fn unmasked_proc(facts: &Facts) -> Decision {
-    match first_false(&[&facts.keeps_proc_mount, &facts.server_proc_mount_gate]) {
-        Some(source) => gate_off(Gate::ProcMountType, "API server", &source),
-        None => Decision::Met,
+/// The nodes of which a fact is known to be false: their names in words, where that was read, and
+/// the first of them.
+fn lacking(nodes: &[Node], fact: impl Fn(&Node) -> &Fact<bool>) -> Option<(String, String, &Node)> {
+    const NAMED: usize = 3;
+    let lacking: Vec<_> = nodes.iter().filter(|node| fact(node).value() == Some(&false)).collect();
+    let first = *lacking.first()?;
+    let names: Vec<_> = lacking.iter().take(NAMED).map(|node| format!("`{}`", node.name)).collect();
+    let noun = if lacking.len() == 1 { "node" } else { "nodes" };
+    let more = match lacking.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let source = fact(first).source().unwrap_or_default().to_owned();
+    Some((format!("{noun} {}{more}", names.join(", ")), source, first))
+}
+
+fn server_gate(facts: &Facts, gate: Gate) -> Decision {
+    match facts.evidence(gate).into_iter().next() {
+        Some(Evidence { on: false, source }) => gate_off(facts, gate, "API server", &source),
+        _ => Decision::Met,
     }
+}
+
+fn unknown_gate(facts: &Facts, gate: Gate) -> Option<&str> {
+    let is_unknown = facts.evidence(gate).is_empty();
+    facts.behaviour(gate).filter(|_| is_unknown).and_then(Fact::why_unknown)
+}
+
+fn user_namespace_level(facts: &Facts) -> Decision {
+    let Fact::Known { value: false, source } = &facts.scc_schema else { return Decision::Met };
+    let ships_one =
+        facts.constraints.value().is_none_or(|all| all.contains_key("nested-container"));
+    let shipped = if ships_one { "" } else { ", and none for nested containers is shipped" };
+    Decision::unmet(
+        format!(
+            "the schema of security context constraints lacks `userNamespaceLevel`, so none can \
+             require a user namespace{shipped} (read from: {source})"
+        ),
+        remedy(facts, "the API server"),
+    )
 }
 
 fn devices(facts: &Facts) -> Decision {
@@ -127,28 +202,55 @@ fn devices(facts: &Facts) -> Decision {
     }
 }
 
-fn gate_off(gate: Gate, component: &str, source: &str) -> Decision {
-    Decision::unmet(
-        format!("the feature gate {gate} is off on the {component} (read from: {source})"),
-        format!(
+fn gate_off(facts: &Facts, gate: Gate, component: &str, source: &str) -> Decision {
+    let remedy = match facts.flavour.value() {
+        Some(Flavour::OpenShift | Flavour::MicroShift) => remedy(facts, component),
+        _ => format!(
             "turn {gate} on for the API server and every kubelet (`--feature-gates={gate}=true`); \
              it is on by default from Kubernetes 1.33 and OpenShift 4.20"
         ),
+    };
+    Decision::unmet(
+        format!("the feature gate {gate} is off on the {component} (read from: {source})"),
+        remedy,
     )
 }
 
-/// Where the first fact that is known to be false was read.
-fn first_false(facts: &[&Fact<bool>]) -> Option<String> {
-    facts.iter().find_map(|fact| match fact {
-        Fact::Known { value: false, source } => Some(source.clone()),
-        _ => None,
-    })
+/// What helps where OpenShift or MicroShift lacks what later releases have by default.
+fn remedy(facts: &Facts, component: &str) -> String {
+    let (major, minor) = FIRST_DEFAULT;
+    let is_default = facts.is_at_least(FIRST_DEFAULT) == Some(true);
+    match facts.flavour.value() {
+        Some(Flavour::MicroShift) if is_default => "use the feature gates that MicroShift sets by \
+             itself: take those of `apiServer.featureGates` out of its configuration"
+            .to_owned(),
+        Some(Flavour::MicroShift) => format!("use MicroShift {major}.{minor} or newer"),
+        _ if component.starts_with("kubelet") => "see whether the node's MachineConfigPool is \
+             paused or degraded, and let it take on the cluster's feature gates"
+            .to_owned(),
+        _ if is_default => "take the feature gate out of `customNoUpgrade.disabled` in the \
+             FeatureGate `cluster`"
+            .to_owned(),
+        _ => format!(
+            "use OpenShift {major}.{minor} or newer; or set `featureSet: TechPreviewNoUpgrade` in \
+             the FeatureGate `cluster`, which can't be undone and after which the cluster can't be \
+             updated to another minor release"
+        ),
+    }
+}
+
+fn product(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::OpenShift => "OpenShift",
+        Flavour::MicroShift => "MicroShift",
+        Flavour::Kubernetes => "Kubernetes",
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::facts::{DeviceRoute, Flavour, KubernetesVersion, Node};
+    use crate::facts::{DeviceRoute, KubernetesVersion};
 
     fn no_such_thing<T>() -> Fact<T> {
         Fact::NotApplicable { reason: "test".into() }
@@ -214,6 +316,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_the_server_does_counts_more_than_what_it_says() {
+        let facts = Facts { server_proc_mount_gate: off(), ..able() };
+        assert_eq!(Requirement::UnmaskedProc.decide(&facts), Decision::Met);
+        let facts = Facts { keeps_proc_mount: Fact::unknown("403"), ..facts };
+        assert!(reason(Requirement::UnmaskedProc.decide(&facts)).contains("ProcMountType is off"));
+    }
+
+    #[test]
+    fn several_nodes_are_named_and_many_are_counted() {
+        let mut facts = able();
+        if let Fact::Known { value: nodes, .. } = &mut facts.nodes {
+            let mut lacking = nodes[0].clone();
+            lacking.kubelet_gate = off();
+            for number in 1..=5 {
+                nodes.push(Node { name: format!("worker-{number}"), ..lacking.clone() });
+            }
+        }
+        let told = reason(Requirement::UserNamespaces.decide(&facts));
+        let names = "kubelet of nodes `worker-1`, `worker-2`, `worker-3` and 2 more";
+        assert!(told.contains(names), "{told}");
+    }
+
+    #[test]
     fn each_gate_is_named_with_its_component() {
         let facts = Facts { keeps_host_users: off(), ..able() };
         let told = reason(Requirement::UserNamespaces.decide(&facts));
@@ -253,6 +378,8 @@ pub(crate) mod tests {
     fn nothing_is_said_about_what_could_not_be_read() {
         assert_eq!(Requirement::UserNamespaces.unknown(&able()), None);
         let facts = Facts { keeps_host_users: Fact::unknown("403"), ..able() };
+        assert_eq!(Requirement::UserNamespaces.unknown(&facts), None, "a metric is left");
+        let facts = Facts { server_user_namespaces_gate: Fact::unknown("metrics"), ..facts };
         assert_eq!(Requirement::UserNamespaces.unknown(&facts).as_deref(), Some("403"));
         let facts = Facts { nodes: Fact::unknown("403"), ..able() };
         assert_eq!(Requirement::UserNamespaces.unknown(&facts).as_deref(), Some("403"));

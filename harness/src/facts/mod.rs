@@ -3,6 +3,7 @@
 
 mod constraint;
 mod dry_run;
+mod evidence;
 mod feature_gate;
 mod gather;
 mod metrics;
@@ -17,11 +18,14 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 pub use constraint::Constraints;
+pub use evidence::Evidence;
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
 pub use node::Node;
 pub use release::Release;
 pub use rollout::Rollout;
+
+pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
 
 use reading::{Reading, items, text};
 

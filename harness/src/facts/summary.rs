@@ -22,10 +22,15 @@ impl Facts {
         summary.fact("keeps hostUsers", &self.keeps_host_users, yes_or_no);
         summary.fact("keeps procMount", &self.keeps_proc_mount, yes_or_no);
         for gate in Gate::ALL {
-            summary.add(gate.name(), self.describe_gate(gate));
+            let name = match gate {
+                Gate::UserNamespacesSupport => "hostUsers gate",
+                Gate::ProcMountType => "procMount gate",
+                Gate::UserNamespacesPodSecurityStandards => "Pod Security gate",
+            };
+            summary.add(name, format!("{gate}: {}", self.describe_gate(gate)));
         }
         summary.fact("SCC schema", &self.scc_schema, |has| {
-            format!("userNamespaceLevel: {}", yes_or_no(has))
+            format!("{} userNamespaceLevel", if *has { "has" } else { "lacks" })
         });
         summary.fact("devices by", &self.device_route, |route| {
             route.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
@@ -49,17 +54,18 @@ impl Facts {
         }
     }
 
+    /// What is configured on OpenShift, and what the API server says of itself.
     fn describe_gate(&self, gate: Gate) -> String {
         let observed = match self.server_gate(gate).value() {
-            Some(on) => on_or_off(on),
-            None => "not known".to_owned(),
+            Some(on) => format!("observed {} (metric)", on_or_off(on)),
+            None => "not observed".to_owned(),
         };
         match &self.configured_gates {
             Fact::Known { value: gates, .. } => {
-                format!("configured {}, observed {observed}", gates.of(gate))
+                format!("configured {} (FeatureGate), {observed}", gates.of(gate))
             }
-            Fact::Unknown { .. } => format!("configured unknown, observed {observed}"),
-            Fact::NotApplicable { .. } => format!("observed {observed}"),
+            Fact::Unknown { .. } => format!("configured unknown, {observed}"),
+            Fact::NotApplicable { .. } => observed,
         }
     }
 }

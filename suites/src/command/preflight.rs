@@ -7,7 +7,8 @@ use harness::{
     cluster::Cluster,
     facts::{self, Facts},
     outcome::Outcome,
-    requirement::{Decision, Requirement},
+    requirement::Decision,
+    support::{self, REQUIREMENTS, Support},
 };
 use serde::Serialize;
 
@@ -15,13 +16,6 @@ use super::{
     arguments::{OutputFormat, PreflightArguments},
     print,
 };
-
-/// What is decided about the cluster, in the order in which it is told.
-const REQUIREMENTS: [(&str, Requirement); 3] = [
-    ("user namespaces for pods", Requirement::UserNamespaces),
-    ("unmasked /proc", Requirement::UnmaskedProc),
-    ("/dev/fuse and /dev/net/tun for pods", Requirement::Devices),
-];
 
 /// A requirement and what was decided, for programs.
 #[derive(Serialize)]
@@ -40,37 +34,43 @@ struct Decided {
 struct Preflight<'a> {
     schema: u32,
     supported: bool,
+    support: &'a Support,
     requirements: Vec<Decided>,
+    contradictions: Vec<String>,
     facts: &'a Facts,
 }
 
 pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let facts = facts::gather(&cluster).await?;
-    let decided = decide(&facts);
-    let supported = decided.iter().all(|decided| decided.met == Some(true));
+    let support = Support::of(&facts);
+    let supported = support.is_supported();
+    let preflight = Preflight {
+        schema: 1,
+        supported,
+        support: &support,
+        requirements: decide(&facts),
+        contradictions: support::contradictions(&facts),
+        facts: &facts,
+    };
     let text = match arguments.output {
-        OutputFormat::Text => text(&facts, &decided, supported),
-        OutputFormat::Json => {
-            json(&Preflight { schema: 1, supported, requirements: decided, facts: &facts })?
-        }
+        OutputFormat::Text => text(&preflight),
+        OutputFormat::Json => json(&preflight)?,
     };
     print(text.as_bytes())?;
     Ok(if supported { Outcome::Conformant } else { Outcome::Partial }.exit_code())
 }
 
-/// What to do where nothing can be said.
-const REMEDY_OF_UNKNOWN: &str =
-    "use a kubeconfig whose user may read it, or let `nestcheck run` try it in pods";
-
+/// Decides what the facts say something about: a cluster without constraints need not hear of
+/// them.
 fn decide(facts: &Facts) -> Vec<Decided> {
-    REQUIREMENTS
-        .iter()
+    let applicable = REQUIREMENTS.iter().filter(|(_, requirement)| requirement.concerns(facts));
+    applicable
         .map(|(name, requirement)| match requirement.decide(facts) {
             Decision::Met => {
                 let reason = requirement.unknown(facts);
                 let met = reason.is_none().then_some(true);
-                let remedy = reason.is_some().then(|| REMEDY_OF_UNKNOWN.to_owned());
+                let remedy = reason.is_some().then(|| support::REMEDY_OF_UNKNOWN.to_owned());
                 Decided { requirement: name, met, reason, remedy }
             }
             Decision::Unmet { reason, remedy } => Decided {
@@ -83,14 +83,14 @@ fn decide(facts: &Facts) -> Vec<Decided> {
         .collect()
 }
 
-fn text(facts: &Facts, decided: &[Decided], supported: bool) -> String {
+fn text(preflight: &Preflight<'_>) -> String {
     let mut text = String::new();
     // Writing to a string can't fail.
-    for (name, value) in facts.summary() {
+    for (name, value) in preflight.facts.summary() {
         let _ = writeln!(text, "{name:18} {value}");
     }
     text.push('\n');
-    for decided in decided {
+    for decided in &preflight.requirements {
         let mark = match decided.met {
             Some(true) => "yes",
             Some(false) => "no",
@@ -101,15 +101,42 @@ fn text(facts: &Facts, decided: &[Decided], supported: bool) -> String {
             let _ = writeln!(text, "     {reason}\n     hint: {remedy}");
         }
     }
-    let verdict = if supported {
-        "supported, as far as reading can tell; `nestcheck run` proves it"
-    } else if decided.iter().any(|decided| decided.met == Some(false)) {
-        "unsupported: nested containers can't work here as it is"
-    } else {
-        "not known: too little could be read to say whether nested containers can work here"
-    };
-    let _ = writeln!(text, "\n{verdict}");
+    for contradiction in &preflight.contradictions {
+        let _ = writeln!(
+            text,
+            "!    {contradiction}\n     hint: find out which of the two is wrong; what the cluster \
+             does counts most here"
+        );
+    }
+    let _ = writeln!(text, "\n{}", sentence(preflight.support));
+    if let Support::Inconclusive { reasons, rollout: true } = preflight.support {
+        for reason in reasons {
+            let _ = writeln!(text, "     {}\n     hint: {}", reason.reason, reason.remedy);
+        }
+    }
     text
+}
+
+fn sentence(support: &Support) -> String {
+    match support {
+        Support::Supported => {
+            "supported, as far as reading can tell; `nestcheck run` proves it".to_owned()
+        }
+        Support::SupportedNotUpgradable { why } => format!(
+            "supported, as far as reading can tell, but not upgradable: {why}; `nestcheck run` \
+             proves it"
+        ),
+        Support::Unsupported { .. } => {
+            "unsupported: nested containers can't work here as it is".to_owned()
+        }
+        Support::Inconclusive { rollout: true, .. } => {
+            "inconclusive: the cluster is being changed, so what was read holds for now only"
+                .to_owned()
+        }
+        Support::Inconclusive { .. } => "not known: too little could be read to say whether \
+                                         nested containers can work here"
+            .to_owned(),
+    }
 }
 
 fn json(preflight: &Preflight<'_>) -> Result<String> {
