@@ -250,7 +250,7 @@ fn product(flavour: Flavour) -> &'static str {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::facts::{DeviceRoute, KubernetesVersion};
+    use crate::facts::{DeviceRoute, KubernetesVersion, Toggle};
 
     fn no_such_thing<T>() -> Fact<T> {
         Fact::NotApplicable { reason: "test".into() }
@@ -289,6 +289,7 @@ pub(crate) mod tests {
                 "test",
             ),
             device_route: Fact::known(Some(DeviceRoute::RuntimeClass("nested".into())), "test"),
+            toggle: Toggle::absent(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     metrics, node,
     reading::{Reading, get_request, metrics_page, read},
     release, rollout,
+    toggle::read_toggle,
 };
 use crate::{
     Result,
@@ -35,13 +36,14 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
     let groups: APIGroupList = call_within(FIRST_CONTACT_DEADLINE, &contact, ask).boxed().await?;
     let groups = Groups(groups);
     let flavour = groups.flavour();
-    let (version, server_metrics, dry_run, nodes, openshift, constraints) = tokio::join!(
+    let (version, server_metrics, dry_run, nodes, openshift, constraints, toggle) = tokio::join!(
         read_version(client).boxed(),
         metrics_page(client, "/metrics"),
         dry_run::ask(client),
         node::read_nodes(client, flavour).boxed(),
         read_openshift(client, &groups).boxed(),
         read_constraints(client, &groups).boxed(),
+        read_toggle(client, |group| groups.has(group)).boxed(),
     );
     let version = version?;
     let server_gate = |gate| metrics::fact(&server_metrics, gate, "API server");
@@ -64,6 +66,7 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         server_pod_security_gate: server_gate(Gate::UserNamespacesPodSecurityStandards),
         nodes: nodes.nodes,
         device_route: nodes.device_route,
+        toggle,
     })
 }
 

@@ -12,6 +12,7 @@ mod reading;
 mod release;
 mod rollout;
 mod summary;
+mod toggle;
 
 use std::fmt;
 
@@ -24,6 +25,10 @@ pub use gather::gather;
 pub use node::Node;
 pub use release::Release;
 pub use rollout::Rollout;
+pub use toggle::{
+    CheCluster, Finding, PodSettings, RunConfiguration, Severity, State, Switch, Toggle,
+    WorkspaceConfig,
+};
 
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
 
@@ -224,6 +229,8 @@ pub struct Facts {
     pub nodes: Fact<Vec<Node>>,
     /// How a pod gets its devices; none where the cluster offers no way.
     pub device_route: Fact<Option<DeviceRoute>>,
+    /// What the operators of workspaces were told.
+    pub toggle: Toggle,
 }
 
 impl Facts {

@@ -1,6 +1,6 @@
 //! The facts in a few words, for the top of a report.
 
-use super::{Fact, Facts, Gate, Node, Rollout};
+use super::{Fact, Facts, Gate, Node, Rollout, State};
 
 impl Facts {
     /// The facts that a reader wants at the top of a report: name and value. What this kind of
@@ -35,6 +35,10 @@ impl Facts {
         summary.fact("devices by", &self.device_route, |route| {
             route.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
         });
+        match self.toggle.state() {
+            State::Absent => {}
+            state => summary.add("toggle", state.to_string()),
+        }
         match &self.nodes {
             Fact::Known { value: nodes, .. } => {
                 for node in nodes {

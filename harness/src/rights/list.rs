@@ -6,6 +6,9 @@ use crate::facts::Flavour;
 /// The API group of security context constraints.
 const SECURITY: &str = "security.openshift.io";
 
+/// The API group of OpenShift's configuration.
+const CONFIG: &str = "config.openshift.io";
+
 /// The API group of roles and their bindings.
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -31,6 +34,15 @@ const fn cluster(group: &'static str, name: &'static str) -> Target {
     resource(Scope::Cluster, group, name, None)
 }
 
+const fn named(
+    scope: Scope,
+    group: &'static str,
+    resource: &'static str,
+    name: &'static str,
+) -> Target {
+    Target::Resource(Resource { group, resource, subresource: None, name: Some(name), scope })
+}
+
 const fn of_run(group: &'static str, name: &'static str) -> Target {
     resource(Scope::Run, group, name, None)
 }
@@ -39,6 +51,7 @@ const READ_SERVER: &str = "What the cluster is, and what its API server says of 
 const READ_NODES: &str = "What the nodes, their kubelets and their runtimes can do.";
 const DRY_RUN: &str =
     "Dry runs that show which fields of a pod the API server keeps; nothing is stored by them.";
+const TOLD: &str = "What the operators of workspaces were told about nested containers.";
 const NAMESPACES: &str = "The throwaway namespaces and what is in them. Their names are not known before, so these \
      rights can't be narrowed to them.";
 const GRANT_EDIT: &str = "The ordinary user gets ClusterRole `edit` in the throwaway namespaces. Whoever may `bind` it \
@@ -78,6 +91,18 @@ const EVERYWHERE: &[Entry] = &[
         targets: &[resource(Scope::Namespace("default"), "", "pods", None)],
     },
     Entry {
+        need: Need::Read,
+        why: TOLD,
+        verbs: &["list"],
+        targets: &[cluster("org.eclipse.che", "checlusters")],
+    },
+    Entry {
+        need: Need::Read,
+        why: TOLD,
+        verbs: &["list"],
+        targets: &[cluster("controller.devfile.io", "devworkspaceoperatorconfigs")],
+    },
+    Entry {
         need: Need::Run,
         why: NAMESPACES,
         verbs: &["create", "delete", "get", "list", "watch"],
@@ -109,18 +134,56 @@ const EVERYWHERE: &[Entry] = &[
         need: Need::Run,
         why: GRANT_EDIT,
         verbs: &["bind"],
-        targets: &[Target::Resource(Resource {
-            group: RBAC,
-            resource: "clusterroles",
-            subresource: None,
-            name: Some("edit"),
-            scope: Scope::Cluster,
-        })],
+        targets: &[named(Scope::Cluster, RBAC, "clusterroles", "edit")],
     },
 ];
 
-/// What is done besides where security context constraints decide about pods.
+const RELEASE: &str = "The release, its feature gates, and whether it is being changed.";
+const SCHEMA: &str = "Whether a security context constraint can require a user namespace.";
+
+/// What is read besides on OpenShift.
+const ON_OPENSHIFT: &[Entry] = &[
+    Entry {
+        need: Need::Read,
+        why: RELEASE,
+        verbs: &["get"],
+        targets: &[named(Scope::Cluster, CONFIG, "clusterversions", "version")],
+    },
+    Entry {
+        need: Need::Read,
+        why: RELEASE,
+        verbs: &["get"],
+        targets: &[named(Scope::Cluster, CONFIG, "featuregates", "cluster")],
+    },
+    Entry {
+        need: Need::Read,
+        why: RELEASE,
+        verbs: &["list"],
+        targets: &[cluster("machineconfiguration.openshift.io", "machineconfigpools")],
+    },
+];
+
+/// What is read besides on MicroShift, which has no API for its release.
+const ON_MICROSHIFT: &[Entry] = &[Entry {
+    need: Need::Read,
+    why: "The release.",
+    verbs: &["get"],
+    targets: &[named(Scope::Namespace("kube-public"), "", "configmaps", "microshift-version")],
+}];
+
+/// What is read and done besides where security context constraints decide about pods.
 const WITH_SCC: &[Entry] = &[
+    Entry {
+        need: Need::Read,
+        why: SCHEMA,
+        verbs: &["get"],
+        targets: &[named(
+            Scope::Cluster,
+            "apiextensions.k8s.io",
+            "customresourcedefinitions",
+            "securitycontextconstraints.security.openshift.io",
+        )],
+    },
     Entry {
         need: Need::Run,
         why: OF_ITS_OWN,
@@ -170,7 +233,8 @@ const WITH_SCC: &[Entry] = &[
 pub fn rights(flavour: Flavour) -> Vec<Right> {
     let parts: &[&[Entry]] = match flavour {
         Flavour::Kubernetes => &[EVERYWHERE],
-        Flavour::MicroShift | Flavour::OpenShift => &[EVERYWHERE, WITH_SCC],
+        Flavour::MicroShift => &[EVERYWHERE, ON_MICROSHIFT, WITH_SCC],
+        Flavour::OpenShift => &[EVERYWHERE, ON_OPENSHIFT, WITH_SCC],
     };
     parts.iter().flat_map(|entries| entries.iter()).flat_map(Entry::rights).collect()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use harness::{
     Error, Result,
     cluster::Cluster,
-    facts::{self, Facts},
+    facts::{self, Facts, Finding, Severity, State},
     outcome::Outcome,
     requirement::Decision,
     support::{self, REQUIREMENTS, Support},
@@ -29,6 +29,14 @@ struct Decided {
     remedy: Option<String>,
 }
 
+/// What the operators of workspaces were told, and what that contradicts, for programs.
+#[derive(Serialize)]
+struct Toggled {
+    #[serde(flatten)]
+    state: State,
+    findings: Vec<Finding>,
+}
+
 /// All that preflight has to say, for programs.
 #[derive(Serialize)]
 struct Preflight<'a> {
@@ -37,6 +45,7 @@ struct Preflight<'a> {
     support: &'a Support,
     requirements: Vec<Decided>,
     contradictions: Vec<String>,
+    toggle: Toggled,
     facts: &'a Facts,
 }
 
@@ -45,12 +54,17 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     let facts = facts::gather(&cluster).await?;
     let support = Support::of(&facts);
     let supported = support.is_supported();
+    let flavour = facts.flavour.value().copied();
     let preflight = Preflight {
         schema: 1,
         supported,
         support: &support,
         requirements: decide(&facts),
         contradictions: support::contradictions(&facts),
+        toggle: Toggled {
+            state: facts.toggle.state(),
+            findings: facts.toggle.findings(&support, flavour, &facts.constraints),
+        },
         facts: &facts,
     };
     let text = match arguments.output {
@@ -107,6 +121,10 @@ fn text(preflight: &Preflight<'_>) -> String {
             "!    {contradiction}\n     hint: find out which of the two is wrong; what the cluster \
              does counts most here"
         );
+    }
+    for Finding { severity, finding, remedy } in &preflight.toggle.findings {
+        let mark = if *severity == Severity::Note { "" } else { "!" };
+        let _ = writeln!(text, "{mark:4} {severity}: {finding}\n     hint: {remedy}");
     }
     let _ = writeln!(text, "\n{}", sentence(preflight.support));
     if let Support::Inconclusive { reasons, rollout: true } = preflight.support {

@@ -1,0 +1,237 @@
+//! Whether what the operators set is what nested containers need.
+
+use serde_json::{Value, json};
+
+use super::{
+    super::Flavour,
+    CheCluster, PodSettings,
+    finding::{Findings, Severity},
+};
+use crate::difference;
+
+/// The annotations by which CRI-O gives a pod devices: the old name, and the new one
+/// (cri-o `pkg/annotations/v2`).
+const DEVICES: [&str; 2] = ["io.kubernetes.cri-o.Devices", "devices.crio.io"];
+
+/// What podman needs of them.
+const DEVICE_PATHS: [&str; 2] = ["/dev/fuse", "/dev/net/tun"];
+
+/// The capabilities without which `newuidmap` and `newgidmap` can't write a map.
+const CAPABILITIES: [&str; 2] = ["SETUID", "SETGID"];
+
+/// The field that makes a constraint require a user namespace, and its value.
+const LEVEL: (&str, &str) = ("userNamespaceLevel", "RequirePodLevel");
+
+impl Findings {
+    pub(super) fn of_constraint(
+        &mut self,
+        che: &CheCluster,
+        name: &str,
+        constraint: &Value,
+        pods: &PodSettings,
+    ) {
+        let meant = json!({
+            LEVEL.0: LEVEL.1,
+            "allowPrivilegedContainer": false,
+            "allowPrivilegeEscalation": true,
+            "seLinuxContext": {"seLinuxOptions": {"type": "container_engine_t"}},
+        });
+        for difference in difference::between(&meant, constraint) {
+            let finding =
+                format!("in the security context constraint `{name}` of {che}, {difference}");
+            match difference.field.as_str() {
+                field if field == LEVEL.0 => self.add(
+                    Severity::Danger,
+                    finding,
+                    "turn the toggle off until the cluster's schema has the field: pods without a \
+                     user namespace get SETUID, SETGID and container_engine_t by it",
+                ),
+                "allowPrivilegedContainer" => self.add(
+                    Severity::Danger,
+                    finding,
+                    "name a constraint of its own: any workspace may be privileged by this one",
+                ),
+                _ => self.warning(finding, "compare it with the operator's `container-run`"),
+            }
+        }
+        let allowed: Vec<_> = constraint
+            .get("allowedCapabilities")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let is_allowed = |capability: &&String| {
+            allowed.iter().any(|allowed| *allowed == "*" || allowed == capability)
+        };
+        let refused: Vec<_> =
+            pods.capabilities.iter().filter(|capability| !is_allowed(capability)).collect();
+        if !refused.is_empty() {
+            self.warning(
+                format!(
+                    "{che} gives workspaces capabilities that its security context constraint \
+                     `{name}` does not allow: {}",
+                    list(&refused)
+                ),
+                "allow them in the constraint or take them from `containerSecurityContext`: \
+                 workspaces are refused as it is",
+            );
+        }
+    }
+
+    /// How pods are made, against what nested containers need.
+    pub(super) fn of_pods(
+        &mut self,
+        place: &str,
+        path: &str,
+        pods: &PodSettings,
+        flavour: Option<Flavour>,
+    ) {
+        let container = format!("`{path}.containerSecurityContext`");
+        let devices = DEVICES.iter().find_map(|name| pods.annotations.get(*name));
+        let devices: Vec<_> = devices
+            .iter()
+            .flat_map(|value| value.split(','))
+            .map(|device| device.split(':').next().unwrap_or_default().trim())
+            .collect();
+        let without: Vec<_> =
+            DEVICE_PATHS.iter().filter(|device| !devices.contains(device)).collect();
+        // On other Kubernetes devices come by other ways, such as a RuntimeClass.
+        if !without.is_empty() && flavour != Some(Flavour::Kubernetes) {
+            self.warning(
+                format!("{place} gives pods no {}", list(&without)),
+                format!("add the annotation `{}: {}`", DEVICES[0], DEVICE_PATHS.join(",")),
+            );
+        }
+        if pods.proc_mount.as_deref() != Some("Unmasked") {
+            self.warning(
+                format!("{place} leaves /proc masked: inner containers can't mount theirs"),
+                format!("set `procMount: Unmasked` in {container}"),
+            );
+        }
+        let has = |capability: &str| pods.capability(capability, flavour);
+        let lacking: Vec<_> = CAPABILITIES.iter().filter(|capability| !has(capability)).collect();
+        if !lacking.is_empty() {
+            self.warning(
+                format!("{place} gives containers no {}: `newuidmap` can't write", list(&lacking)),
+                format!("add them to `capabilities.add` in {container}"),
+            );
+        } else if !has("CHOWN") {
+            self.add(
+                Severity::Note,
+                format!("{place} gives containers no CHOWN, as Che 7.111 to 7.115 did"),
+                "nothing, unless systemd runs in inner containers: Che 7.116 adds it",
+            );
+        }
+        let escalates =
+            pods.allow_privilege_escalation.unwrap_or(flavour == Some(Flavour::Kubernetes));
+        if !escalates {
+            self.warning(
+                format!("{place} does not allow privilege escalation: `newuidmap` gains nothing"),
+                format!("set `allowPrivilegeEscalation: true` in {container}"),
+            );
+        }
+    }
+}
+
+impl PodSettings {
+    /// Whether containers have a capability. The DevWorkspace Operator drops all by default and
+    /// forbids privilege escalation on OpenShift, and changes nothing of what the runtime gives on
+    /// other Kubernetes (`pkg/config/defaults.go`).
+    fn capability(&self, capability: &str, flavour: Option<Flavour>) -> bool {
+        let is_in = |list: &[String]| list.iter().any(|item| item == capability || item == "ALL");
+        is_in(&self.capabilities)
+            || flavour == Some(Flavour::Kubernetes) && !is_in(&self.dropped_capabilities)
+    }
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            finding::tests::{constraints, container_run, found_with, is_one, on_able},
+            tests::{che_on, config_on, of},
+        },
+        *,
+    };
+    use crate::{
+        facts::{Constraints, Fact},
+        support::Support,
+    };
+
+    #[test]
+    fn a_constraint_that_lost_its_level_is_a_danger() {
+        let mut constraint = container_run();
+        constraint.as_object_mut().and_then(|fields| fields.remove("userNamespaceLevel"));
+        let toggle = of(&[che_on()], &[config_on()]);
+        let found = found_with(&toggle, &Support::Supported, &constraints(constraint));
+        is_one(&found, "Danger", &["`userNamespaceLevel` is absent", "`container-run`"]);
+    }
+
+    #[test]
+    fn a_constraint_that_is_missing_or_other_is_named() {
+        let toggle = of(&[che_on()], &[config_on()]);
+        let none = Fact::known(Constraints::new(), "test");
+        let found = found_with(&toggle, &Support::Supported, &none);
+        is_one(&found, "Warning", &["`container-run`", "does not exist"]);
+
+        let mut constraint = container_run();
+        constraint["seLinuxContext"] = json!({"type": "RunAsAny"});
+        constraint["allowedCapabilities"] = json!(["SETUID", "SETGID"]);
+        let found = found_with(&toggle, &Support::Supported, &constraints(constraint));
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(found[0].contains("seLinuxContext"), "{found:?}");
+        assert!(found[1].ends_with("does not allow: CHOWN"), "{found:?}");
+
+        let mut che = che_on();
+        che["spec"]["devEnvironments"]["containerRunConfiguration"]
+            .as_object_mut()
+            .and_then(|fields| fields.remove("openShiftSecurityContextConstraint"));
+        is_one(&on_able(&[che], &[config_on()]), "Warning", &["names no"]);
+    }
+
+    #[test]
+    fn settings_with_which_nothing_runs_in_a_workspace_are_warnings() {
+        let with = |pointer: &str, value: Value| {
+            let mut config = config_on();
+            *config.pointer_mut(pointer).expect("it is there") = value;
+            on_able(&[che_on()], &[config])
+        };
+        let workspace = "/config/workspace";
+        let context = "/config/workspace/containerSecurityContext";
+        let no_devices = with(&format!("{workspace}/podAnnotations"), json!({}));
+        is_one(&no_devices, "Warning", &["no /dev/fuse, /dev/net/tun"]);
+        let one = json!({"io.kubernetes.cri-o.Devices": "/dev/fuse:/dev/fuse:rwm"});
+        is_one(&with(&format!("{workspace}/podAnnotations"), one), "Warning", &["no /dev/net/tun"]);
+        let new = json!({"devices.crio.io": "/dev/net/tun, /dev/fuse"});
+        assert_eq!(with(&format!("{workspace}/podAnnotations"), new), [""; 0]);
+        is_one(&with(&format!("{context}/procMount"), json!("Default")), "Warning", &["masked"]);
+        let escalation = format!("{context}/allowPrivilegeEscalation");
+        is_one(&with(&escalation, json!(false)), "Warning", &["privilege escalation"]);
+        let capabilities = format!("{context}/capabilities/add");
+        is_one(&with(&capabilities, json!(["SETUID"])), "Warning", &["no SETGID"]);
+        let before = with(&capabilities, json!(["SETUID", "SETGID"]));
+        is_one(&before, "Note", &["CHOWN", "7.115"]);
+    }
+
+    #[test]
+    fn elsewhere_the_runtime_gives_what_nobody_drops() {
+        let mut config = config_on();
+        config["config"]["workspace"] = json!({"hostUsers": false,
+            "containerSecurityContext": {"procMount": "Unmasked"}});
+        let none = Fact::unknown("test");
+        let found = |config: &Value| {
+            let toggle = of(&[], std::slice::from_ref(config));
+            toggle.findings(&Support::Supported, Some(Flavour::Kubernetes), &none)
+        };
+        assert_eq!(found(&config), []);
+        config["config"]["workspace"]["containerSecurityContext"]["capabilities"] =
+            json!({"drop": ["ALL"]});
+        let findings = found(&config);
+        assert!(findings[0].finding.contains("no SETUID, SETGID"), "{findings:?}");
+    }
+}
