@@ -94,8 +94,7 @@ pub fn add(layout: &Path, reference: &str, layer: &Path, start: &Start) -> Resul
     write(&layout.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#)
 }
 
-/// `tar` that packs a layout into the archive that `ctr images import` reads.
-/// The target `-` is stdout.
+/// `tar` that packs a layout into an archive, which is what runtimes import.
 pub fn archiver(layout: &Path, target: &Path) -> Command {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--file"]).arg(target).arg("--directory").arg(layout).args([

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::inspect;
 use crate::artifacts::tree;
-use crate::command::{describe_status, output};
+use crate::command::output;
+use crate::components::{LOAD, LOAD_DATA};
 use crate::console;
 use crate::error::Error;
 use crate::host;
 use crate::image;
 use crate::paths::{Cache, StateFolder};
-use crate::process::ProcessIdentity;
-use crate::runtime::Runtime;
 use crate::settings::ClusterName;
 
 /// Makes a folder or a tar archive an image of the node and prints its name.
@@ -36,14 +35,54 @@ pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Err
         Error::other(format!("cluster `{name}` is not running"))
             .with_hint(format!("run `local-cluster up --name {name}`"))
     })?;
-    let work = folder.root().join(format!("load-{}", std::process::id()));
-    fs::create_dir_all(&work).map_err(|source| Error::path("make", &work, source))?;
     let runtime = state.settings.distribution.runtime();
-    let loaded = pack(&folder, &work, tree, &reference)
-        .and_then(|layout| import(&layout, &reference, runtime, node));
-    let removed = fs::remove_dir_all(&work).map_err(|source| Error::path("remove", &work, source));
-    loaded.and(removed)?;
+    let work = Work::new(&folder)?;
+    pack(&folder, &work, tree, &reference)?;
+    let mut client = Command::new("nsenter");
+    client
+        .arg(format!("--target={}", node.pid))
+        .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"])
+        .args(runtime.importer(&work.archive_in_node(), &reference));
+    output(&mut client)?;
+    work.remove()?;
     console::data(reference)
+}
+
+/// The folder of one `load`, which the node sees.
+struct Work {
+    folder: PathBuf,
+    name: String,
+}
+
+impl Work {
+    const ARCHIVE: &str = "images.tar";
+
+    fn new(cluster: &StateFolder) -> Result<Self, Error> {
+        let name = std::process::id().to_string();
+        let folder = cluster.data(LOAD_DATA).join(&name);
+        fs::create_dir_all(&folder).map_err(|source| Error::path("make", &folder, source))?;
+        Ok(Self { folder, name })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn archive_in_node(&self) -> String {
+        format!("{LOAD}/{}/{}", self.name, Self::ARCHIVE)
+    }
+
+    fn remove(self) -> Result<(), Error> {
+        fs::remove_dir_all(&self.folder)
+            .map_err(|source| Error::path("remove", &self.folder, source))
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // After a failure, which is what the user is told of.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
 }
 
 fn default_reference(tree: &Path) -> Result<String, Error> {
@@ -59,55 +98,20 @@ fn default_reference(tree: &Path) -> Result<String, Error> {
     Ok(format!("localhost/{stem}:1"))
 }
 
-/// Makes an OCI layout of the tree and returns its folder.
-fn pack(folder: &StateFolder, work: &Path, tree: &Path, reference: &str) -> Result<PathBuf, Error> {
-    let layer = make_layer(folder, work, tree)?;
-    let layout = work.join("layout");
-    image::add(&layout, reference, &layer, &image::Start::root_shell())?;
-    Ok(layout)
-}
-
-fn make_layer(folder: &StateFolder, work: &Path, tree: &Path) -> Result<PathBuf, Error> {
-    let layer = work.join("layer.tar");
+/// Makes an archive with the tree as an image.
+fn pack(cluster: &StateFolder, work: &Work, tree: &Path, reference: &str) -> Result<(), Error> {
+    let layer = work.file("layer.tar");
     let metadata = fs::metadata(tree).map_err(|source| Error::path("read", tree, source))?;
     if metadata.is_dir() {
-        tree::pack(tree, &layer, &folder.log("load"))?;
+        tree::pack(tree, &layer, &cluster.log("load"))?;
     } else {
         // The digest of a compressed archive isn't that of its content.
         output(Command::new("tar").args(["--list", "--file"]).arg(tree)).map(drop)?;
         fs::copy(tree, &layer).map_err(|source| Error::path("copy", tree, source))?;
     }
-    Ok(layer)
-}
-
-/// Passes the image to the runtime's client, which runs inside the node.
-fn import(
-    layout: &Path,
-    reference: &str,
-    runtime: Runtime,
-    node: ProcessIdentity,
-) -> Result<(), Error> {
-    let command = runtime.importer("/dev/stdin", reference);
-    let mut archiver = image::archiver(layout, Path::new("-"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|source| Error::io("start", "`tar`", source))?;
-    let mut client = Command::new("nsenter");
-    client
-        .arg(format!("--target={}", node.pid))
-        .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"])
-        .args(&command);
-    if let Some(archive) = archiver.stdout.take() {
-        client.stdin(archive);
-    }
-    let imported = client.output().map_err(|source| Error::io("start", "`nsenter`", source))?;
-    let packed = archiver.wait().map_err(|source| Error::io("wait for", "`tar`", source))?;
-    if imported.status.success() && packed.success() {
-        return Ok(());
-    }
-    let details = String::from_utf8_lossy(&imported.stderr).lines().map(str::to_owned).collect();
-    let line = command.join(" ");
-    Err(Error::command(line, describe_status(imported.status)).with_details(details))
+    let layout = work.file("layout");
+    image::add(&layout, reference, &layer, &image::Start::root_shell())?;
+    output(&mut image::archiver(&layout, &work.file(Work::ARCHIVE))).map(drop)
 }
 
 #[cfg(test)]

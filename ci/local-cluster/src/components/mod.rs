@@ -14,6 +14,12 @@ pub const CONFIG: &str = "/etc/local-cluster";
 /// The programs of the control plane and the kubelet, in the node.
 pub const KUBERNETES: &str = "/opt/local-cluster/kubernetes";
 
+/// The archives of images that are to be loaded, in the node.
+pub const LOAD: &str = "/opt/local-cluster/load";
+
+/// Their folder in the cluster's data.
+pub const LOAD_DATA: &str = "load";
+
 /// Addresses of services. The API server has the first one.
 pub const SERVICE_SUBNET: &str = "10.96.0.0/16";
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::artifacts::Artifacts;
 use crate::artifacts::openshift::{APISERVER_CONFIG, read_json};
 use crate::components::{
-    API_PORT, CONFIG, KUBERNETES, NODE_NAME, control_plane, kubelet, openshift,
+    API_PORT, CONFIG, KUBERNETES, LOAD, LOAD_DATA, NODE_NAME, control_plane, kubelet, openshift,
 };
 use crate::error::Error;
 use crate::kubeconfig;
@@ -35,6 +35,7 @@ pub fn write(
         folder.logs(),
         folder.data("etcd"),
         folder.data("kubelet"),
+        folder.data(LOAD_DATA),
         folder.node("upper").join("etc"),
     ];
     for path in &folders {
@@ -139,6 +140,7 @@ pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> 
             bind(&artifacts.runtime, runtime.programs(), true),
             // Overlay can't hold overlay: what containers write is on the disk.
             bind(&folder.data(runtime.name()), runtime.root(), false),
+            bind(&folder.data(LOAD_DATA), LOAD, true),
             bind(&folder.data("kubelet"), kubelet::DATA, false),
             bind(&folder.data("etcd"), control_plane::ETCD_DATA, false),
         ],

@@ -158,6 +158,27 @@ impl Cluster {
         ]);
     }
 
+    /// Applies manifests as the administrator or as `dev`.
+    pub fn apply(&self, user: &str, manifests: &str) -> Result<String, Failed> {
+        let file = self.folder().join("manifests.yaml");
+        fs::write(&file, manifests).unwrap();
+        // Without the client's own validation, which would refuse a field that the
+        // server does not know: it is the server that is tested.
+        let arguments = ["apply", "--validate=ignore", "--filename", file.to_str().unwrap()];
+        self.kubectl_as(user, &arguments)
+    }
+
+    /// Runs `kubectl` as the administrator or as `dev`.
+    pub fn kubectl_as(&self, user: &str, arguments: &[&str]) -> Result<String, Failed> {
+        let kubeconfig = self.command(&["kubeconfig", "--user", user]).expect("a kubeconfig");
+        let output = Command::new(self.status()["kubectl"].as_str().unwrap())
+            .args(["--kubeconfig", kubeconfig.trim()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        result(output)
+    }
+
     /// Whether a gate is on in the API server.
     pub fn apiserver_gate(&self, gate: &str) -> Option<bool> {
         gate_in(&self.kubectl(&["get", "--raw", "/metrics"]), gate)
@@ -168,15 +189,9 @@ impl Cluster {
         gate_in(&self.kubectl(&["get", "--raw", "/api/v1/nodes/node/proxy/metrics"]), gate)
     }
 
-    fn kubectl(&self, arguments: &[&str]) -> String {
-        let status = self.status();
-        let output = Command::new(status["kubectl"].as_str().unwrap())
-            .arg("--kubeconfig")
-            .arg(status["kubeconfig"].as_str().unwrap())
-            .args(arguments)
-            .output()
-            .unwrap();
-        result(output).expect("`kubectl` works")
+    /// Runs `kubectl` as the administrator, who is refused nothing.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.kubectl_as("admin", arguments).expect("`kubectl` works")
     }
 
     fn state(&self) -> Value {
@@ -263,7 +278,8 @@ fn read_state(folder: &std::path::Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(folder.join("state.json")).ok()?).ok()
 }
 
-fn cache() -> PathBuf {
+/// The cache of the clusters under test.
+pub fn cache() -> PathBuf {
     std::env::var_os("LOCAL_CLUSTER_CACHE").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/local-cluster"),
         PathBuf::from,

@@ -1,10 +1,13 @@
 //! Real clusters on the real machine: what they leave behind, how they report a
 //! dead component, and that two of them get along.
 //!
-//! Run them with `cargo test -p local-cluster -- --ignored`. They need root, and
-//! artifacts that `local-cluster build` has put into the cache; without a cache
-//! they fail, because building takes longer than a test should.
+//! Run them with `cargo test -p local-cluster -- --ignored --test-threads=1`. They
+//! need root, and artifacts that `local-cluster build` has put into the cache; without
+//! a cache they fail, because building takes longer than a test should. Those of
+//! flavour `openshift` also need the components folder, and fail without it: leave
+//! them out with `--skip openshift::`.
 
+mod openshift;
 mod support;
 
 use std::time::Duration;

@@ -1,0 +1,278 @@
+//! Clusters of flavour `openshift`: what an ordinary user gets in which release and
+//! feature set, and that such a cluster leaves nothing behind either.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test ends when something is not as it must be"
+)]
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Cluster, Failed, Machine, cache};
+
+const NOTE: &str = "this test needs root, a built cache and the components folder: run \
+                    `local-cluster build --flavour openshift` first";
+
+const TECH_PREVIEW: &[&str] =
+    &["--flavour", "openshift", "--release", "4.19", "--feature-set", "TechPreviewNoUpgrade"];
+
+#[test]
+#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+fn tech_preview_runs_a_nested_pod_of_an_ordinary_user() {
+    let machine = Machine::look();
+    let cluster = Cluster::new("test-os-preview");
+    cluster.up(TECH_PREVIEW).expect(NOTE);
+    let status = cluster.status();
+    assert_eq!(status["flavour"], "openshift");
+    assert_eq!(status["featureSet"], "TechPreviewNoUpgrade");
+    assert_eq!(status["kubernetes"], "1.32.13");
+    assert_eq!(condition_of_version(&cluster, "Upgradeable")["status"], "False");
+
+    let refused = cluster.kubectl_as("dev", &["get", "pods", "--namespace", "default"]);
+    assert!(refused.unwrap_err().stderr.contains("cannot list resource"), "`dev` has no rights");
+
+    grant(&cluster);
+    run(&cluster).unwrap();
+    let pod = pod(&cluster);
+    assert_eq!(pod["metadata"]["annotations"]["openshift.io/scc"], "test-nested");
+    assert_eq!(pod["spec"]["hostUsers"], false);
+    assert_eq!(pod["spec"]["containers"][0]["securityContext"]["procMount"], "Unmasked");
+    assert_eq!(pod["spec"]["securityContext"]["seLinuxOptions"]["type"], "container_engine_t");
+    assert_ne!(first_host_id(&cluster), "0", "the pod has a user namespace");
+    for device in ["/dev/fuse", "/dev/net/tun"] {
+        exec(&cluster, &["test", "-w", device]).expect(device);
+    }
+    let audit = fs::read_to_string(status["auditLog"].as_str().unwrap()).unwrap();
+    assert!(audit.contains(r#""username":"dev""#), "the audit log names the user");
+
+    let owned = cluster.owned();
+    cluster.down();
+    owned.assert_gone();
+    machine.assert_unchanged(&cluster);
+    assert!(!cluster.folder().exists(), "the state folder is gone");
+}
+
+#[test]
+#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+fn the_old_default_stores_neither_level_nor_user_namespace() {
+    let cluster = Cluster::new("test-os-default");
+    cluster.up(&["--flavour", "openshift", "--release", "4.19"]).expect(NOTE);
+    assert_eq!(condition_of_version(&cluster, "Upgradeable"), Value::Null);
+    let gates = json(&cluster, &["get", "featuregate", "cluster"]);
+    let disabled = gates["status"]["featureGates"][0]["disabled"].as_array().unwrap().clone();
+    assert!(disabled.iter().any(|gate| gate["name"] == "UserNamespacesSupport"));
+
+    grant(&cluster);
+    let constraint = json(&cluster, &["get", "securitycontextconstraints", "test-nested"]);
+    assert_eq!(constraint["userNamespaceLevel"], Value::Null);
+    run(&cluster).unwrap();
+    let pod = pod(&cluster);
+    assert_eq!(pod["spec"]["hostUsers"], Value::Null);
+    assert_eq!(pod["spec"]["containers"][0]["securityContext"]["procMount"], "Default");
+    assert_eq!(first_host_id(&cluster), "0", "the pod has the node's users");
+}
+
+#[test]
+#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+fn the_new_default_ships_constraints_for_user_namespaces() {
+    let cluster = Cluster::new("test-os-new");
+    cluster.up(&["--flavour", "openshift"]).expect(NOTE);
+    assert_eq!(cluster.status()["release"], "4.20");
+    assert_eq!(cluster.status()["kubernetes"], "1.33.13");
+    grant(&cluster);
+    let constraint = json(&cluster, &["get", "securitycontextconstraints", "test-nested"]);
+    assert_eq!(constraint["userNamespaceLevel"], "RequirePodLevel");
+
+    let use_of = |constraint: &str| {
+        let resource = format!("securitycontextconstraints/{constraint}");
+        cluster.kubectl_as("dev", &["auth", "can-i", "use", &resource]).is_ok()
+    };
+    assert!(use_of("restricted-v3"), "every user may use it");
+    assert!(!use_of("nested-container"), "nobody may use it by default");
+
+    run(&cluster).unwrap();
+    assert_ne!(first_host_id(&cluster), "0", "the pod has a user namespace");
+}
+
+#[test]
+#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+fn a_killed_supervisor_takes_running_containers_with_it() {
+    let machine = Machine::look();
+    let cluster = Cluster::new("test-os-killed");
+    cluster.up(TECH_PREVIEW).expect(NOTE);
+    load_and_run(&cluster);
+    let owned = cluster.owned();
+    cluster.kill_supervisor();
+    owned.assert_processes_end(Duration::from_secs(10));
+    cluster.down();
+    owned.assert_gone();
+    machine.assert_unchanged(&cluster);
+}
+
+#[test]
+#[ignore = "needs the program only: run with --ignored"]
+fn missing_components_are_named_with_what_to_do() {
+    let cluster = Cluster::new("test-os-missing");
+    let refused =
+        cluster.up(&["--flavour", "openshift", "--components", "/nonexistent"]).unwrap_err();
+    assert_eq!(refused.code, Some(2));
+    let expected = "error: the OpenShift components folder `/nonexistent` has no ";
+    assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    assert!(refused.stderr.contains("ci/openshift/BUILDING.md"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--components DIR"), "{}", refused.stderr);
+    assert!(!cluster.folder().exists(), "nothing was made");
+}
+
+/// Gives `dev` a namespace and the right to use a constraint for nested containers.
+fn grant(cluster: &Cluster) {
+    cluster.apply("admin", GRANTS).expect("the grants are made");
+    // All come from controllers, and without them no such pod is admitted.
+    let ranges = r"--for=jsonpath={.metadata.annotations.openshift\.io/sa\.scc\.uid-range}";
+    let level =
+        r"--for=jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}=privileged";
+    for value in [ranges, level] {
+        cluster.kubectl(&["wait", "namespace/work", value, "--timeout=30s"]);
+    }
+    let account = ["wait", "--namespace=work", "serviceaccount/default", "--for=create"];
+    cluster.kubectl(&account);
+}
+
+/// Makes a pod as `dev` and waits until it runs.
+fn run(cluster: &Cluster) -> Result<(), Failed> {
+    cluster.apply("dev", POD)?;
+    let wait = ["wait", "--namespace=work", "--for=condition=Ready", "pod/nested", "--timeout=60s"];
+    cluster.kubectl_as("dev", &wait).map(drop)
+}
+
+/// Loads an image of the pause program and runs it as an ordinary pod.
+fn load_and_run(cluster: &Cluster) {
+    let artifacts = fs::read_dir(cache().join("artifacts")).unwrap().flatten();
+    let pause = artifacts.map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        path.is_dir() && name.starts_with("pause-")
+    });
+    let pause = pause.expect("the pause program was built");
+    let loaded = cluster.command(&["load", "--tag", "localhost/loaded:1", pause.to_str().unwrap()]);
+    assert_eq!(loaded.unwrap().trim(), "localhost/loaded:1");
+    cluster.apply("admin", LOADED).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/loaded", "--timeout=60s"]);
+}
+
+fn pod(cluster: &Cluster) -> Value {
+    json(cluster, &["get", "pod", "nested", "--namespace=work"])
+}
+
+fn json(cluster: &Cluster, arguments: &[&str]) -> Value {
+    let mut arguments = arguments.to_vec();
+    arguments.push("--output=json");
+    serde_json::from_str(&cluster.kubectl(&arguments)).unwrap()
+}
+
+fn condition_of_version(cluster: &Cluster, kind: &str) -> Value {
+    let version = json(cluster, &["get", "clusterversion", "version"]);
+    assert_eq!(version["status"]["history"][0]["state"], "Completed");
+    let conditions = version["status"]["conditions"].as_array().unwrap();
+    conditions.iter().find(|condition| condition["type"] == kind).cloned().unwrap_or_default()
+}
+
+/// The id on the node that the pod's root has.
+fn first_host_id(cluster: &Cluster) -> String {
+    let map = exec(cluster, &["cat", "/proc/self/uid_map"]).unwrap();
+    map.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+fn exec(cluster: &Cluster, command: &[&str]) -> Result<String, Failed> {
+    let mut arguments = vec!["exec", "--namespace=work", "nested", "--"];
+    arguments.extend(command);
+    cluster.kubectl_as("dev", &arguments)
+}
+
+const GRANTS: &str = r"
+apiVersion: v1
+kind: Namespace
+metadata: {name: work}
+---
+apiVersion: security.openshift.io/v1
+kind: SecurityContextConstraints
+metadata: {name: test-nested}
+allowHostDirVolumePlugin: false
+allowHostIPC: false
+allowHostNetwork: false
+allowHostPID: false
+allowHostPorts: false
+allowPrivilegeEscalation: true
+allowPrivilegedContainer: false
+allowedCapabilities: [SETUID, SETGID]
+defaultAddCapabilities: null
+requiredDropCapabilities: null
+fsGroup: {type: MustRunAs, ranges: [{min: 1000, max: 65534}]}
+supplementalGroups: {type: MustRunAs, ranges: [{min: 1000, max: 65534}]}
+runAsUser: {type: MustRunAs, uid: 1000}
+seLinuxContext: {type: MustRunAs, seLinuxOptions: {type: container_engine_t}}
+priority: null
+readOnlyRootFilesystem: false
+userNamespaceLevel: RequirePodLevel
+volumes: [emptyDir, projected]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: test-nested}
+rules:
+- apiGroups: [security.openshift.io]
+  resources: [securitycontextconstraints]
+  resourceNames: [test-nested]
+  verbs: [use]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: test-nested, namespace: work}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: test-nested}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: User, name: dev}
+# The controller that relaxes Pod Security looks at service accounts only.
+- {kind: ServiceAccount, name: default, namespace: work}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: edit, namespace: work}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: dev}]
+";
+
+const POD: &str = r"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: nested
+  namespace: work
+  annotations:
+    openshift.io/required-scc: test-nested
+    io.kubernetes.cri-o.Devices: /dev/fuse,/dev/net/tun
+spec:
+  hostUsers: false
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: tools
+    image: localhost/workspace:1
+    imagePullPolicy: Never
+    securityContext:
+      procMount: Unmasked
+      allowPrivilegeEscalation: true
+      capabilities: {add: [SETUID, SETGID], drop: [ALL]}
+    volumeMounts: [{name: storage, mountPath: /home/user/.local/share/containers}]
+  volumes: [{name: storage, emptyDir: {}}]
+";
+
+const LOADED: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: loaded, namespace: default}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: pause, image: "localhost/loaded:1", imagePullPolicy: Never, command: [/pause]}
+"#;
