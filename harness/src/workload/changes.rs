@@ -99,31 +99,34 @@ fn owns(fields: &Value, path: &str) -> bool {
     true
 }
 
-/// The admission webhooks that may have changed a pod, from their configurations.
 async fn suspects(sandbox: &Sandbox) -> String {
+    webhooks(sandbox).await.unwrap_or_else(|| {
+        "no mutating webhook sees new pods, so the API server or a built-in plugin did it"
+            .to_owned()
+    })
+}
+
+/// The admission webhooks that may have changed a pod, from their configurations; none where there
+/// are none.
+pub(super) async fn webhooks(sandbox: &Sandbox) -> Option<String> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(sandbox.admin().clone());
     let all = ListParams::default();
     let configurations = match call("list mutating webhooks", || api.list(&all)).await {
         Ok(configurations) => configurations,
-        Err(error) => return format!("whether a webhook did it is unknown: {error}"),
+        Err(error) => return Some(format!("whether a webhook changed it is unknown: {error}")),
+    };
+    let sees_pods = |configuration: &&MutatingWebhookConfiguration| {
+        let webhooks = configuration.webhooks.iter().flatten();
+        webhooks.flat_map(|webhook| webhook.rules.iter().flatten()).any(sees_new_pods)
     };
     let names: Vec<_> = configurations
         .items
         .iter()
-        .filter(|configuration| {
-            configuration
-                .webhooks
-                .iter()
-                .flatten()
-                .any(|webhook| webhook.rules.iter().flatten().any(sees_new_pods))
-        })
+        .filter(sees_pods)
         .map(|configuration| format!("`{}`", configuration.name_any()))
         .collect();
-    if names.is_empty() {
-        "no mutating webhook sees pods, so the API server or a built-in plugin did it".to_owned()
-    } else {
-        format!("mutating webhooks that see new pods: {}", names.join(", "))
-    }
+    let told = format!("mutating webhooks that see new pods: {}", names.join(", "));
+    (!names.is_empty()).then_some(told)
 }
 
 fn sees_new_pods(rule: &RuleWithOperations) -> bool {

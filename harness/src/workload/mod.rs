@@ -97,7 +97,14 @@ pub async fn provision_pod(
     pod: &Pod,
 ) -> Result<Workload, Failure> {
     let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
-    let created = create(sandbox, &api, pod).await?;
+    let created = match create(sandbox, &api, pod).await {
+        // The pod that was refused may not be the pod that was sent.
+        Err(failure @ Failure::Product { .. }) => {
+            let suspects = changes::webhooks(sandbox).await;
+            return Err(suspects.map_or(failure.clone(), |suspects| failure.adding(&suspects)));
+        }
+        created => created?,
+    };
     match stored_truth(sandbox, shape, &created) {
         Ok(_) => examine(sandbox, shape, &created).await,
         // Only now it is of interest who did it.

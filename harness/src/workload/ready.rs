@@ -34,7 +34,9 @@ pub(super) async fn await_ready(
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let fields = format!("involvedObject.name={name}");
-    let mut pods = watch_from(&pods, pod).boxed();
+    // A pod that somebody else made may be ready already, and then nothing of it changes.
+    let known = stream::once(ready(Ok(pod.clone())));
+    let mut pods = known.chain(watch_from(&pods, pod)).boxed();
     let events = stream::once(tokio::time::sleep(EVENTS_AFTER))
         .flat_map(|()| watch(events.clone(), &fields));
     let mut events = events.boxed();

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    net::IpAddr,
     ops::Deref,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -9,17 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::manifest;
+use harness::{manifest, sandbox::constraint_resource};
 use k8s_openapi::api::{
+    admissionregistration::v1::MutatingWebhookConfiguration,
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{Namespace, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject},
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams},
     config::KubeConfigOptions,
 };
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{
@@ -90,12 +93,72 @@ impl Cluster {
         }
     }
 
-    /// The names of the namespaces that any run has left.
+    /// The names of the namespaces and cluster-wide objects that any run has left.
     pub fn leftovers(&self) -> Vec<String> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let roles: Api<ClusterRole> = Api::all(self.client.clone());
+        let constraints: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &constraint_resource());
         let of_runs = ListParams::default().labels("nestcheck/run");
-        let list = self.runtime.block_on(namespaces.list(&of_runs)).expect("they can be listed");
-        list.items.iter().map(ResourceExt::name_any).collect()
+        self.runtime.block_on(async {
+            let namespaces = namespaces.list(&of_runs).await.expect("they can be listed");
+            let roles = roles.list(&of_runs).await.expect("they can be listed");
+            // Most clusters have no such API.
+            let constraints = constraints.list(&of_runs).await.ok();
+            let names = |objects: &[_]| objects.iter().map(DynamicObject::name_any).collect();
+            let constraints: Vec<String> =
+                constraints.map(|list| names(&list.items)).unwrap_or_default();
+            let namespaces = namespaces.items.iter().map(ResourceExt::name_any);
+            namespaces
+                .chain(roles.items.iter().map(ResourceExt::name_any))
+                .chain(constraints)
+                .collect()
+        })
+    }
+
+    /// The API server's address.
+    pub fn server_address(&self) -> IpAddr {
+        let text = self.own_kubeconfig().text();
+        let server = text.split("https://").nth(1).expect("the kubeconfig has a server");
+        let end = server.find([':', '"']).expect("it has a port");
+        server[..end].parse().expect("it is an address")
+    }
+
+    /// What a run must leave as it is: every constraint and ClusterRole, without the times and
+    /// versions of their bookkeeping.
+    pub fn shared_objects(&self) -> Vec<String> {
+        let roles = ApiResource::erase::<ClusterRole>(&());
+        let all = ListParams::default();
+        let mut objects = Vec::new();
+        for resource in [constraint_resource(), roles] {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let list = self.runtime.block_on(api.list(&all)).expect("they can be listed");
+            objects.extend(list.items.into_iter().map(|mut object| {
+                object.metadata.managed_fields = None;
+                serde_json::to_string(&object).expect("it is JSON")
+            }));
+        }
+        objects
+    }
+
+    /// Creates a security context constraint, for as long as the guard lives.
+    pub fn create_constraint(&self, object: &Value) -> Created<'_> {
+        self.create(&constraint_resource(), object)
+    }
+
+    /// Creates a mutating webhook, for as long as the guard lives.
+    pub fn create_webhook(&self, object: &Value) -> Created<'_> {
+        self.create(&ApiResource::erase::<MutatingWebhookConfiguration>(&()), object)
+    }
+
+    fn create(&self, resource: &ApiResource, object: &Value) -> Created<'_> {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
+        let object: DynamicObject =
+            serde_json::from_value(object.clone()).expect("it is an object");
+        let created = Created { cluster: self, api: api.clone(), name: object.name_any() };
+        let create = async { api.create(&PostParams::default(), &object).await };
+        self.runtime.block_on(create).expect("it can be created");
+        created
     }
 
     /// Expects that no run has left anything.
@@ -166,6 +229,20 @@ impl Cluster {
     }
 }
 
+/// A cluster-wide object that ends with this.
+pub struct Created<'a> {
+    cluster: &'a Cluster,
+    api: Api<DynamicObject>,
+    name: String,
+}
+
+impl Drop for Created<'_> {
+    fn drop(&mut self) {
+        let params = DeleteParams::default();
+        let _ = self.cluster.runtime.block_on(self.api.delete(&self.name, &params));
+    }
+}
+
 /// Rights that end with this.
 pub struct Grant<'a> {
     cluster: &'a Cluster,
@@ -193,11 +270,23 @@ impl Live {
     /// Takes it.
     #[track_caller]
     pub fn take() -> Self {
-        let kubeconfig = needed("NESTCHECK_TEST_KUBECONFIG");
+        Self::take_from("NESTCHECK_TEST_KUBECONFIG", "NESTCHECK_TEST_AUDIT_LOG")
+    }
+
+    /// Takes the cluster of OpenShift that was made for the tests.
+    #[track_caller]
+    pub fn take_openshift() -> Self {
+        const KUBECONFIG: &str = "NESTCHECK_TEST_OPENSHIFT_KUBECONFIG";
+        Self::take_from(KUBECONFIG, "NESTCHECK_TEST_OPENSHIFT_AUDIT_LOG")
+    }
+
+    #[track_caller]
+    fn take_from(kubeconfig: &str, audit_log: &str) -> Self {
+        let kubeconfig = needed(kubeconfig);
         let lock = File::open(&kubeconfig)
             .unwrap_or_else(|error| panic!("{}: {error}", kubeconfig.display()));
         lock.lock().expect("a file can be locked");
-        Self { cluster: Cluster::new(kubeconfig, needed("NESTCHECK_TEST_AUDIT_LOG")), _lock: lock }
+        Self { cluster: Cluster::new(kubeconfig, needed(audit_log)), _lock: lock }
     }
 }
 
@@ -215,8 +304,8 @@ fn needed(variable: &str) -> PathBuf {
         Some(path) if !path.is_empty() => path.into(),
         _ => panic!(
             "{variable} is not set: make a cluster with `local-cluster up` and give its \
-             kubeconfig as NESTCHECK_TEST_KUBECONFIG and its audit log, which `local-cluster \
-             status` names, as NESTCHECK_TEST_AUDIT_LOG; `ci/test` does all of it"
+             kubeconfig and its audit log, which `local-cluster status` names, in the environment; \
+             `ci/test` does all of it"
         ),
     }
 }
@@ -238,7 +327,7 @@ impl LocalCluster {
         made.local_cluster("up", options);
         let kubeconfig = made.local_cluster("kubeconfig", &[]);
         let status = made.local_cluster("status", &["--output", "json"]);
-        let status: serde_json::Value = serde_json::from_str(&status).expect("it prints JSON");
+        let status: Value = serde_json::from_str(&status).expect("it prints JSON");
         let audit_log = status["auditLog"].as_str().expect("it names the audit log").into();
         made.cluster = Some(Cluster::new(kubeconfig.trim().into(), audit_log));
         made

@@ -14,10 +14,12 @@ mod command;
 mod kubeconfig;
 mod report;
 mod server;
+mod webhook;
 
 pub use audit::{Request, by_verb};
-pub use cluster::{Live, LocalCluster};
+pub use cluster::{Cluster, Live, LocalCluster};
 pub use command::{Bench, Finished, Running};
 pub use kubeconfig::Kubeconfig;
 pub use report::Report;
 pub use server::{answering_server, closed_address, listener, silent_server};
+pub use webhook::Webhook;
