@@ -178,6 +178,41 @@ impl Cluster {
         granted.status.and_then(|status| status.token).expect("the answer has one")
     }
 
+    /// Whether the API has something at a path.
+    pub fn has(&self, path: &str) -> bool {
+        let answer = self.request(http::Method::GET, path, None);
+        !matches!(answer, Err(kube::Error::Api(status)) if status.code == 404)
+    }
+
+    /// Creates an object at a path of the API.
+    pub fn post(&self, path: &str, object: &Value) {
+        self.request(http::Method::POST, path, Some(object)).expect("it can be made");
+    }
+
+    /// Deletes what is at a path of the API, if there is anything, and waits until it is gone or
+    /// the time is over: a guard that panics would hide another panic.
+    pub fn delete(&self, path: &str, limit: Duration) {
+        let started = Instant::now();
+        while self.request(http::Method::DELETE, path, None).is_ok() && started.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn request(
+        &self,
+        method: http::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, kube::Error> {
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body);
+        self.runtime.block_on(self.client.request(request.expect("the request is good")))
+    }
+
     /// The rules of a ClusterRole of the cluster.
     pub fn rules_of(&self, role: &str) -> Vec<PolicyRule> {
         let roles: Api<ClusterRole> = Api::all(self.client.clone());
@@ -240,6 +275,16 @@ impl Drop for Created<'_> {
     fn drop(&mut self) {
         let params = DeleteParams::default();
         let _ = self.cluster.runtime.block_on(self.api.delete(&self.name, &params));
+    }
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub fn retry_until(limit: Duration, what: &str, holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -17,7 +17,7 @@ mod server;
 mod webhook;
 
 pub use audit::{Request, by_verb};
-pub use cluster::{Cluster, Live, LocalCluster};
+pub use cluster::{Cluster, Live, LocalCluster, retry_until};
 pub use command::{Bench, Finished, Running};
 pub use kubeconfig::Kubeconfig;
 pub use report::Report;
