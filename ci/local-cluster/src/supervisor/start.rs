@@ -74,11 +74,11 @@ impl Supervisor {
         session.during("`/readyz` of kube-apiserver not ok", COMPONENT, ready).await?;
         session.start(control_plane::controller_manager(subnet))?;
         session.start(control_plane::scheduler(subnet))?;
-        let objects = Box::pin(start_openshift(session, &admin, distribution, artifacts)).await?;
 
         step("starting the node");
         session.until_ready(runtime.name(), COMPONENT).await?;
         session.start(kubelet::program(subnet))?;
+        let objects = Box::pin(start_openshift(session, &admin, distribution, artifacts)).await?;
         let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
         session.during("node not ready", NODE, ready).await
     }

@@ -10,6 +10,7 @@
 mod openshift;
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use support::{Cluster, Machine, Moment};
@@ -33,6 +34,20 @@ fn up_and_down_leave_nothing_behind() {
     owned.assert_gone();
     machine.assert_unchanged(&cluster);
     assert!(!cluster.folder().exists(), "the state folder is gone");
+}
+
+#[test]
+#[ignore = "needs root and a built cache: run with --ignored"]
+fn the_user_dev_has_a_secret_kubeconfig_and_no_rights() {
+    let cluster = Cluster::new("test-dev");
+    cluster.up(&[]).expect(NOTE);
+    let path = cluster.command(&["kubeconfig", "--user", "dev"]).expect("a kubeconfig");
+    let mode = std::fs::metadata(path.trim()).expect("it exists").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let who = cluster.kubectl_as("dev", &["auth", "whoami"]).expect("the user is known");
+    assert!(who.contains("dev"), "{who}");
+    let refused = cluster.kubectl_as("dev", &["get", "pods"]).expect_err("no rights");
+    assert!(refused.stderr.contains("cannot list resource"), "{}", refused.stderr);
 }
 
 #[test]

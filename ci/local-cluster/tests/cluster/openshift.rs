@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Cluster, Failed, Machine, cache};
+use crate::support::{Cluster, Failed, Machine, Moment, cache};
 
 const NOTE: &str = "this test needs root, a built cache and the components folder: run \
                     `local-cluster build --flavour openshift` first";
@@ -106,6 +106,22 @@ fn a_killed_supervisor_takes_running_containers_with_it() {
     cluster.up(TECH_PREVIEW).expect(NOTE);
     load_and_run(&cluster);
     let owned = cluster.owned();
+    cluster.kill_supervisor();
+    owned.assert_processes_end(Duration::from_secs(10));
+    cluster.down();
+    owned.assert_gone();
+    machine.assert_unchanged(&cluster);
+}
+
+#[test]
+#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+fn a_supervisor_that_is_killed_during_up_leaves_nothing() {
+    let machine = Machine::look();
+    let cluster = Cluster::new("test-os-early");
+    let mut up = cluster.spawn_up(TECH_PREVIEW);
+    up.wait_for(Moment::Step("making the objects of OpenShift"));
+    let owned = cluster.owned();
+    up.kill();
     cluster.kill_supervisor();
     owned.assert_processes_end(Duration::from_secs(10));
     cluster.down();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Cluster, eventually};
 
-const NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
+const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
 
 /// The machine before a test.
 pub struct Machine {
