@@ -9,7 +9,7 @@ struct Signature {
 }
 
 /// From the most specific to the most general.
-const SIGNATURES: [Signature; 17] = [
+const SIGNATURES: [Signature; 21] = [
     Signature {
         symptom: &["newuidmap", "10000 65536", "Operation not permitted"],
         explanation: "the range in /etc/subuid leaves the pod's 65536 ids: the image must have \
@@ -81,6 +81,29 @@ const SIGNATURES: [Signature; 17] = [
                       and Linux 6.3 or newer (F16)",
     },
     Signature {
+        symptom: &[
+            "unable to validate against any security context",
+            "capability may not be added",
+        ],
+        explanation: "the constraint's field `allowedCapabilities` lacks it: it must list SETUID \
+                      and SETGID (F21)",
+    },
+    Signature {
+        symptom: &["unable to validate against any security context", "Host Users must be set"],
+        explanation: "the constraint requires a user namespace (`userNamespaceLevel`), and the pod \
+                      came to admission without `hostUsers: false` (F21)",
+    },
+    Signature {
+        symptom: &["unable to validate against any security context", "allowPrivilegeEscalation"],
+        explanation: "the constraint's field `allowPrivilegeEscalation` must be true, or newuidmap \
+                      gains no capability (F21)",
+    },
+    Signature {
+        symptom: &["not usable by user or serviceaccount"],
+        explanation: "neither the user nor the pod's service account may `use` the constraint: \
+                      bind a role that allows it (F21)",
+    },
+    Signature {
         symptom: &["nftables error: unable to execute nft"],
         explanation: "the image lacks `nft`, which netavark needs: install nftables",
     },
@@ -120,6 +143,14 @@ mod tests {
         assert!(explain(command).is_some_and(|text| text.contains("F01")));
         let command = command.replace("10000 65536", "1001 64535");
         assert!(explain(&command).is_some_and(|text| text.contains("F02")));
+    }
+
+    #[test]
+    fn a_refusal_by_a_constraint_names_the_field_that_decides() {
+        let refusal = "pods \"w\" is forbidden: unable to validate against any security context \
+                       constraint: provider x: .containers[0].capabilities.add: Invalid value: \
+                       \"SETGID\": capability may not be added";
+        assert!(explain(refusal).is_some_and(|text| text.contains("`allowedCapabilities`")));
     }
 
     #[test]
