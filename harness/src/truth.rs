@@ -75,13 +75,19 @@ pub fn of_admission(shape: &Shape, pod: &Pod, constraint: &AppliedConstraint) ->
     let admitted_by = annotations.and_then(|annotations| annotations.get(ADMITTED_BY));
     let admitted_by = admitted_by.map_or("absent", String::as_str);
     let asked_for = shape.constraint(&constraint.name);
+    vec![
+        check(ADMITTED_BY, asked_for, admitted_by, admitted_by == asked_for),
+        of_stored_constraint(constraint),
+    ]
+}
+
+/// Whether the SCC is stored as it was applied.
+#[must_use]
+pub fn of_stored_constraint(constraint: &AppliedConstraint) -> TruthCheck {
     let differences: Vec<_> = constraint.differences.iter().map(ToString::to_string).collect();
     let stored =
         if differences.is_empty() { "as applied".to_owned() } else { differences.join("; ") };
-    vec![
-        check(ADMITTED_BY, asked_for, admitted_by, admitted_by == asked_for),
-        check(STORED_CONSTRAINT, "as applied", stored, differences.is_empty()),
-    ]
+    check(STORED_CONSTRAINT, "as applied", stored, differences.is_empty())
 }
 
 /// What a process in the pod must see.

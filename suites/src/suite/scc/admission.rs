@@ -108,10 +108,20 @@ pub(crate) const END: &[Case] = &[on(
 )];
 
 async fn admits_pod_of_user_who_may_use_it(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let running = cx.pod(&WORKSPACE).await?;
     let name = &constraint(&cx)?.name;
-    cx.check_equal(ADMITTED_BY, name, annotation(workspace.object(), ADMITTED_BY))?;
-    expect_right_of(&cx, "user", workspace.object())
+    cx.check_equal(ADMITTED_BY, name, annotation(running.object(), ADMITTED_BY))?;
+    // The pod's own account may use the constraint too; with one that may not, it is the user's
+    // right that counts.
+    let mut pod = workspace(&cx)?;
+    pod.spec.get_or_insert_default().service_account_name = Some("default".to_owned());
+    let stored = cx.dry_run(&pod).await?.map_err(|refusal| {
+        let message = refusal.message;
+        Failure::product(format!("a pod of an account without the right is refused: {message}"))
+    })?;
+    let by_user = annotation(&stored, ADMITTED_BY);
+    cx.check_equal("openshift.io/scc by the user's right", name, by_user)?;
+    expect_right_of(&cx, "user", &stored)
 }
 
 /// Expects that a pod was admitted by the right of its user or of its service account. The API
@@ -128,6 +138,7 @@ fn annotation<'a>(pod: &'a Pod, name: &str) -> &'a str {
 }
 
 async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {
+    constraint(&cx)?;
     let mut pod = workspace(&cx)?;
     pod.spec.get_or_insert_default().security_context = None;
     container(&mut pod).security_context = None;
@@ -310,6 +321,7 @@ enum Asked {
 const NOT_USABLE: &str = "not usable by user or serviceaccount";
 
 async fn refuses_user_without_grant(cx: Context) -> CaseResult {
+    constraint(&cx)?;
     let mut pod = workspace(&cx)?;
     // An account with a grant would let the stranger's pod in.
     pod.spec.get_or_insert_default().service_account_name = Some(STRANGER.to_owned());
@@ -318,6 +330,7 @@ async fn refuses_user_without_grant(cx: Context) -> CaseResult {
 }
 
 async fn refuses_constraint_that_is_not_there_or_not_granted(cx: Context) -> CaseResult {
+    constraint(&cx)?;
     for (name, words) in [("nestcheck-no-such-scc", "not found"), ("privileged", NOT_USABLE)] {
         let mut pod = workspace(&cx)?;
         let annotations = pod.metadata.annotations.get_or_insert_default();
@@ -364,6 +377,7 @@ async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
 }
 
 async fn refuses_after_grant_is_removed(cx: Context) -> CaseResult {
+    constraint(&cx)?;
     let mut pod = workspace(&cx)?;
     let namespace = cx.namespace_of_its_own(Grant::UseOfConstraint).await?;
     pod.metadata.namespace = Some(namespace.clone());

@@ -9,6 +9,7 @@ use harness::{
     case::{CaseResult, Failure},
     context::Context,
     sandbox::AppliedConstraint,
+    truth,
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -27,11 +28,18 @@ macro_rules! scc_case {
 }
 use scc_case;
 
-/// The run's SCC.
+/// The run's SCC, stored as it was applied: with a field lost, what it still refuses or gives proves
+/// nothing about it.
 fn constraint(cx: &Context) -> Result<&AppliedConstraint, Failure> {
-    cx.sandbox()
+    let constraint = cx
+        .sandbox()
         .constraint()
-        .ok_or_else(|| Failure::harness("the run brought no security context constraint along"))
+        .ok_or_else(|| Failure::harness("the run brought no security context constraint along"))?;
+    let check = truth::of_stored_constraint(constraint);
+    let hint = truth::hint(std::slice::from_ref(&check));
+    cx.check(&check.name, &check.expected, check.observed, check.holds)
+        .map_err(|failure| failure.with_hint(hint))?;
+    Ok(constraint)
 }
 
 /// The workspace pod, for a case to change.

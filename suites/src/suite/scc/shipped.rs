@@ -1,7 +1,7 @@
 //! The SCCs that the cluster ships, and who may use them.
 
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseResult, Failure},
     context::Context,
     outcome::Level,
 };
@@ -38,6 +38,14 @@ pub(crate) const CASES: &[Case] = &[weighing(
 )];
 
 async fn grants_nested_container_to_nobody_by_default(cx: Context) -> CaseResult {
+    if let Some(shipped) = cx.facts().constraints.value()
+        && !shipped.contains_key(NESTED_CONTAINER)
+    {
+        return Err(Failure::blocked(
+            format!("the cluster has no constraint `{NESTED_CONTAINER}`"),
+            "use OpenShift 4.20 or newer, which ships it",
+        ));
+    }
     let admin = cx.sandbox().admin();
     let all = ListParams::default();
     let (roles, namespaced_roles) =
