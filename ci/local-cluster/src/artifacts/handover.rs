@@ -101,7 +101,8 @@ impl Components {
     }
 }
 
-/// What tells a large file from its next version without reading it.
+/// What tells a large file from its next version without reading it, which would
+/// cost every `up` half a second.
 ///
 /// # Errors
 ///

@@ -92,8 +92,12 @@ impl Recipes {
         let node_tree = tree::node_recipe(source.runtime());
         let workspace = tree::workspace_recipe();
         let pause = pause::recipe();
-        let parts = [&runtime, &node_tree, &workspace, &pause];
-        let seed = seed::recipe(source.runtime(), &parts);
+        let seed = match source.runtime() {
+            Runtime::Containerd => {
+                seed::recipe(Runtime::Containerd, &[&runtime, &node_tree, &workspace, &pause])
+            }
+            Runtime::Crio => seed::recipe(Runtime::Crio, &[&node_tree, &workspace, &pause]),
+        };
         let kubernetes = golang::kubernetes_recipe(source.kubernetes());
         Ok(Self { kubernetes, openshift, runtime, node_tree, workspace, pause, seed })
     }
@@ -156,8 +160,9 @@ fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error>
             .join()
             .unwrap_or_else(|_| Err(Error::other("the thread that builds trees ended early")));
         let (node_tree, workspace, pause) = trees?;
-        let parts =
-            seed::Parts { kind: source.runtime(), runtime: programs?, node_tree, workspace, pause };
+        let kind = source.runtime();
+        let programs = Some(programs?).filter(|_| kind == Runtime::Containerd);
+        let parts = seed::Parts { kind, programs, node_tree, workspace, pause };
         store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
         Ok(())
     })

@@ -2,10 +2,11 @@
 //! and the objects of its API from the Go module `github.com/openshift/api`.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use ruzstd::decoding::StreamingDecoder;
 use serde_json::Value;
 
 use super::handover::{Components, fingerprint};
@@ -114,7 +115,8 @@ fn unpack(archive: &Path, program: &Path) -> Result<(), Error> {
     let source = File::open(archive).map_err(refused)?;
     let mut target =
         File::create(program).map_err(|source| Error::path("write", program, source))?;
-    let mut decoder = zstd::stream::read::Decoder::new(source).map_err(refused)?;
+    let mut decoder = StreamingDecoder::new(BufReader::new(source))
+        .map_err(|error| refused(io::Error::other(error)))?;
     io::copy(&mut decoder, &mut target).map_err(refused)?;
     fs::set_permissions(program, fs::Permissions::from_mode(0o755))
         .map_err(|source| Error::path("make executable", program, source))

@@ -33,8 +33,9 @@ const STOP: Duration = Duration::from_secs(60);
 pub struct Parts {
     /// The runtime whose data it is.
     pub kind: Runtime,
-    /// The programs of the runtime.
-    pub runtime: PathBuf,
+    /// The programs of the runtime, if they are what makes the seed. CRI-O's images
+    /// belong to a library, and a program of the node's tree makes them.
+    pub programs: Option<PathBuf>,
     /// The node's root file system.
     pub node_tree: PathBuf,
     /// The workspace image's layer.
@@ -111,25 +112,27 @@ async fn import(
         target: target.into(),
         read_only,
     };
+    let mut binds = vec![
+        bind(&state.config(), CONFIG, true),
+        bind(&state.logs(), LOGS, false),
+        bind(images, IMAGES, true),
+        bind(&build.output, parts.kind.root(), false),
+    ];
+    let programs = parts.programs.as_ref();
+    binds.extend(programs.map(|programs| bind(programs, parts.kind.programs(), true)));
     let spec = NodeSpec {
         hostname: "import".into(),
         root: state.node("root"),
         lower: parts.node_tree.clone(),
         upper: state.node("upper"),
         work: state.node("work"),
-        binds: vec![
-            bind(&state.config(), CONFIG, true),
-            bind(&state.logs(), LOGS, false),
-            bind(&parts.runtime, parts.kind.programs(), true),
-            bind(images, IMAGES, true),
-            bind(&build.output, parts.kind.root(), false),
-        ],
+        binds,
         hierarchies: Hierarchies::detect()?,
         cgroup: None,
     };
     let mut session = Session::open("import", state)?;
     session.set_up(spec).await?;
-    // CRI-O's images are a library's, which needs no daemon.
+    // The library needs no daemon.
     let daemon = (parts.kind == Runtime::Containerd).then(containerd::program);
     if let Some(program) = &daemon {
         session.start(program.clone())?;
