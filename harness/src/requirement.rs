@@ -176,9 +176,10 @@ fn unknown_gate(facts: &Facts, gate: Gate) -> Option<&str> {
 
 fn user_namespace_level(facts: &Facts) -> Decision {
     let Fact::Known { value: false, source } = &facts.scc_schema else { return Decision::Met };
-    let ships_one =
-        facts.constraints.value().is_none_or(|all| all.contains_key("nested-container"));
-    let shipped = if ships_one { "" } else { ", and none for nested containers is shipped" };
+    // MicroShift never ships one.
+    let lacks_one = facts.flavour.value() == Some(&Flavour::OpenShift)
+        && facts.constraints.value().is_some_and(|all| !all.contains_key("nested-container"));
+    let shipped = if lacks_one { ", and none for nested containers is shipped" } else { "" };
     Decision::unmet(
         format!(
             "the schema of security context constraints lacks `userNamespaceLevel`, so none can \

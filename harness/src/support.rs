@@ -7,13 +7,13 @@
 use serde::Serialize;
 
 use crate::{
-    facts::{Evidence, FIRST_DEFAULT, FIRST_OPENSHIFT, Fact, Facts, Flavour, Gate, Rollout},
+    facts::{Evidence, FIRST_DEFAULT, Fact, Facts, FeatureSet, Flavour, Gate, Rollout},
     requirement::{Decision, Requirement},
 };
 
 /// What a cluster must meet to support nested containers, in the order in which it is told.
 pub const REQUIREMENTS: [(&str, Requirement); 5] = [
-    ("a release with nested containers", Requirement::Release),
+    ("a release that can have nested containers", Requirement::Release),
     ("user namespaces for pods", Requirement::UserNamespaces),
     ("unmasked /proc", Requirement::UnmaskedProc),
     ("constraints that require user namespaces", Requirement::UserNamespaceLevel),
@@ -201,15 +201,17 @@ fn kubelets_against_configuration(facts: &Facts) -> Vec<String> {
 fn schema_against_release(facts: &Facts) -> Option<String> {
     let has = *facts.scc_schema.value()?;
     let release = facts.installed()?;
-    let default = facts.feature_set.value().is_none_or(|set| !set.prevents_upgrades());
-    let at_least = |(major, minor)| release.at_least(major, minor);
-    let expected = if at_least(FIRST_DEFAULT) {
-        true
-    } else if default || !at_least(FIRST_OPENSHIFT) {
-        false
-    } else {
-        return None;
+    let (major, minor) = FIRST_DEFAULT;
+    // Before, other feature sets may have it.
+    let is_default = match &facts.feature_set {
+        Fact::Known { value: set, .. } => *set == FeatureSet::Default,
+        Fact::Unknown { .. } => false,
+        Fact::NotApplicable { .. } => true,
     };
+    let expected = release.at_least(major, minor);
+    if !expected && !is_default {
+        return None;
+    }
     let (state, table) = if has { ("has", "lacks") } else { ("lacks", "has") };
     (has != expected).then(|| {
         format!(
@@ -222,10 +224,7 @@ fn schema_against_release(facts: &Facts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        facts::{FeatureSet, Release},
-        requirement::tests::able,
-    };
+    use crate::{facts::Release, requirement::tests::able};
 
     fn openshift(version: &str, set: FeatureSet) -> Facts {
         Facts {

@@ -42,6 +42,7 @@ pub(super) fn rollout(version: &Reading<Value>, pools: Option<&Reading<Value>>) 
     let source =
         if pools.is_some() { "ClusterVersion, MachineConfigPools" } else { "ClusterVersion" };
     match (of_version, of_pools) {
+        (Fact::NotApplicable { reason }, _) => Fact::NotApplicable { reason },
         _ if !found.is_empty() => Fact::known(Rollout::InProgress { what: found }, source),
         (Fact::Unknown { reason }, _) | (_, Fact::Unknown { reason }) => Fact::unknown(reason),
         _ => Fact::known(Rollout::None, source),
@@ -144,5 +145,11 @@ mod tests {
         let unread = Reading::Unread("403".into());
         assert_eq!(rollout(&still(), Some(&unread)), Fact::unknown("403"));
         assert_eq!(rollout(&unread, None), Fact::unknown("403"));
+    }
+
+    #[test]
+    fn other_clusters_have_no_rollouts() {
+        let none = Reading::NotApplicable("kubernetes".into());
+        assert!(matches!(rollout(&none, None), Fact::NotApplicable { .. }));
     }
 }

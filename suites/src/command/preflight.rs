@@ -104,6 +104,8 @@ fn text(preflight: &Preflight<'_>) -> String {
         let _ = writeln!(text, "{name:18} {value}");
     }
     text.push('\n');
+    // Often one thing helps against several.
+    let mut told: Vec<&str> = Vec::new();
     for decided in &preflight.requirements {
         let mark = match decided.met {
             Some(true) => "yes",
@@ -112,7 +114,11 @@ fn text(preflight: &Preflight<'_>) -> String {
         };
         let _ = writeln!(text, "{mark:4} {}", decided.requirement);
         if let (Some(reason), Some(remedy)) = (&decided.reason, &decided.remedy) {
-            let _ = writeln!(text, "     {reason}\n     hint: {remedy}");
+            let _ = writeln!(text, "     {reason}");
+            if !told.contains(&remedy.as_str()) {
+                let _ = writeln!(text, "     hint: {remedy}");
+                told.push(remedy);
+            }
         }
     }
     for contradiction in &preflight.contradictions {

@@ -1,0 +1,164 @@
+//! The facts and the verdict of recorded clusters, by the same code that reads live ones.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
+
+mod server;
+
+use std::fmt::Write as _;
+
+use fixtures::clusters::RecordedCluster;
+use harness::{
+    Error,
+    cluster::Cluster,
+    facts::{self, Fact, Facts, Gate, Rollout},
+    support::{self, Support},
+};
+use kube::Config;
+use server::{Log, Manner, serve};
+
+/// How many requests the facts of an OpenShift cluster with one node may cost, Che aside.
+const REQUESTS: usize = 12;
+
+/// How many of them may wait for each other.
+const ROUND_TRIPS: usize = 3;
+
+fn recorded() -> Vec<RecordedCluster> {
+    RecordedCluster::all().expect("the recorded clusters can be read")
+}
+
+fn gather(cluster: &RecordedCluster, manner: Manner) -> (Result<Facts, Error>, Log) {
+    let (address, log) = serve(cluster.clone(), manner);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
+    let facts = runtime.block_on(async {
+        let config = Config::new(address.parse().expect("it is an address"));
+        let cluster = Cluster::from_config(config).expect("the configuration is good");
+        facts::gather(&cluster).await
+    });
+    (facts, log)
+}
+
+fn read(cluster: &RecordedCluster) -> Facts {
+    let (facts, _) = gather(cluster, Manner::default());
+    facts.unwrap_or_else(|error| panic!("{}: {error}", cluster.name))
+}
+
+fn verdict(support: &Support) -> String {
+    match support {
+        Support::Supported => "supported".to_owned(),
+        Support::SupportedNotUpgradable { .. } => "supported, not upgradable".to_owned(),
+        Support::Unsupported { .. } => "unsupported".to_owned(),
+        Support::Inconclusive { rollout: true, .. } => "inconclusive, rollout".to_owned(),
+        Support::Inconclusive { .. } => "inconclusive".to_owned(),
+    }
+}
+
+/// A fact in a word: `-` where it is not applicable, `?` where it is unknown.
+fn word<T>(fact: &Fact<T>, show: impl Fn(&T) -> String) -> String {
+    match fact {
+        Fact::Known { value, .. } => show(value),
+        Fact::Unknown { .. } => "?".to_owned(),
+        Fact::NotApplicable { .. } => "-".to_owned(),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "passed as a function of a reference")]
+fn yes(value: &bool) -> String {
+    (if *value { "yes" } else { "no" }).to_owned()
+}
+
+/// A line of the table, and a line for everything that speaks against support.
+fn describe(name: &str, facts: &Facts) -> String {
+    let release = word(&facts.release, |release| match release {
+        Some(release) => release.to_string(),
+        None => facts.version.full.clone(),
+    });
+    let gates = word(&facts.configured_gates, |gates| {
+        let words = Gate::ALL.map(|gate| gates.of(gate).to_string());
+        words.join("/")
+    });
+    let rollout = word(&facts.rollout, |rollout| yes(&(*rollout != Rollout::None)));
+    let support = Support::of(facts);
+    let mut text = format!(
+        "{name:27} {release:8} {:21} {gates:33} {:3} {:3} {:6} {rollout:7} {:4} {}\n",
+        word(&facts.feature_set, ToString::to_string),
+        word(&facts.keeps_host_users, yes),
+        word(&facts.keeps_proc_mount, yes),
+        word(&facts.scc_schema, yes),
+        word(&facts.upgradeable, yes),
+        verdict(&support),
+    );
+    for reason in support.reasons() {
+        let _ = writeln!(text, "    {}", reason.reason);
+    }
+    for contradiction in support::contradictions(facts) {
+        let _ = writeln!(text, "    contradiction: {contradiction}");
+    }
+    text
+}
+
+#[test]
+fn every_recorded_cluster_has_its_facts_and_its_verdict() {
+    let mut table = format!(
+        "{:27} {:8} {:21} {:33} {:3} {:3} {:6} {:7} {:4} verdict\n",
+        "cluster", "release", "feature set", "configured", "hU", "pM", "schema", "rollout", "upg"
+    );
+    for cluster in recorded() {
+        table += &describe(&cluster.name, &read(&cluster));
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn what_is_refused_is_unknown_and_makes_no_cluster_unsupported() {
+    for cluster in recorded() {
+        let whole = Support::of(&read(&cluster));
+        for request in cluster.requests() {
+            let place = format!("{}: {request}", cluster.name);
+            let refuses = Some(request.to_owned());
+            let (facts, log) = gather(&cluster, Manner { refuses, ..Manner::default() });
+            let asked = log.lock().expect("nobody panicked").requests.clone();
+            assert!(asked.iter().any(|(asked, _)| asked == request), "{place} is not asked for");
+            let facts = match facts {
+                Ok(facts) => facts,
+                // Without these nothing at all can be said.
+                Err(error) => {
+                    assert!(matches!(request, "GET /apis" | "GET /version"), "{place}: {error}");
+                    continue;
+                }
+            };
+            let told = serde_json::to_string(&facts).expect("facts are JSON");
+            let is_told = told.contains(&format!("{request} is forbidden"));
+            // Where the ClusterVersion tells of a rollout, the pools have nothing to add.
+            let is_moot = request.ends_with("pools") && facts.rollout.value().is_some();
+            assert!(is_told || is_moot, "{place} has no reason");
+            let support = Support::of(&facts);
+            let accuses = matches!(support, Support::Unsupported { .. });
+            let is_unsupported = matches!(whole, Support::Unsupported { .. });
+            assert!(!accuses || is_unsupported, "{place} turns {whole:?} into {support:?}");
+        }
+    }
+}
+
+#[test]
+fn the_facts_cost_few_requests_and_fewer_round_trips() {
+    for name in ["openshift-4.20", "openshift-4.19", "microshift-4.20", "kind-1.34"] {
+        let cluster = recorded().into_iter().find(|cluster| cluster.name == name);
+        let cluster = cluster.expect(name);
+        // A machine that stalls makes two round trips of one, and never one of two.
+        let mut attempts = (0..5).map(|_| requests_and_round_trips(&cluster));
+        let fits = |&(requests, round_trips): &(usize, usize)| {
+            requests <= REQUESTS && round_trips <= ROUND_TRIPS
+        };
+        let (requests, round_trips) = attempts.find(fits).expect(name);
+        println!("{name}: {requests} requests in {round_trips} round trips");
+    }
+}
+
+fn requests_and_round_trips(cluster: &RecordedCluster) -> (usize, usize) {
+    let manner = Manner { counts_round_trips: true, ..Manner::default() };
+    let (facts, log) = gather(cluster, manner);
+    facts.expect("the cluster is read");
+    let requests = &log.lock().expect("nobody panicked").requests;
+    let round_trips = requests.iter().map(|(_, round)| *round).max();
+    (requests.len(), round_trips.unwrap_or_default())
+}

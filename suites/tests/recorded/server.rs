@@ -1,0 +1,153 @@
+//! An API server that answers what was recorded, and keeps a log of what it was asked.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fixtures::clusters::{RecordedCluster, request};
+use serde_json::Value;
+
+/// How long no further request comes before those that wait are answered together: what is asked
+/// at the same time arrives within it.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// How the server answers.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// The request that it refuses, as [`request`] names it.
+    pub refuses: Option<String>,
+    /// Whether it counts round trips; takes time.
+    pub counts_round_trips: bool,
+}
+
+/// What the server was asked: the request, and the number of its round trip.
+pub type Log = Arc<Mutex<Rounds>>;
+
+/// The requests so far.
+#[derive(Debug)]
+pub struct Rounds {
+    /// Every request, with the round trip in which it came.
+    pub requests: Vec<(String, usize)>,
+    latest: Instant,
+    round: usize,
+    is_open: bool,
+}
+
+impl Rounds {
+    fn enter(&mut self, request: String) -> usize {
+        if !self.is_open {
+            self.round += 1;
+            self.is_open = true;
+        }
+        self.latest = Instant::now();
+        self.requests.push((request, self.round));
+        self.round
+    }
+
+    /// Whether everything that belongs to a round trip has come.
+    fn is_over(&mut self, round: usize) -> bool {
+        if self.round == round && self.is_open && self.latest.elapsed() > QUIET {
+            self.is_open = false;
+        }
+        self.round > round || !self.is_open
+    }
+}
+
+/// Starts a server on this machine; returns its address and its log. It ends with the test.
+pub fn serve(cluster: RecordedCluster, manner: Manner) -> (String, Log) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+    let address = listener.local_addr().expect("it has an address");
+    let rounds = Rounds { requests: Vec::new(), latest: Instant::now(), round: 0, is_open: false };
+    let log = Arc::new(Mutex::new(rounds));
+    let server = Arc::new(Server { cluster, manner, log: Arc::clone(&log) });
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let server = Arc::clone(&server);
+            // A connection that breaks was closed by the client, who is done.
+            thread::spawn(move || server.answer_all(&connection));
+        }
+    });
+    (format!("http://{address}"), log)
+}
+
+struct Server {
+    cluster: RecordedCluster,
+    manner: Manner,
+    log: Log,
+}
+
+impl Server {
+    fn answer_all(&self, connection: &TcpStream) -> io::Result<()> {
+        let mut reader = BufReader::new(connection);
+        let mut writer = connection;
+        while let Some((method, path)) = read_request(&mut reader)? {
+            let (status, body) = self.answer(&method, &path);
+            let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
+            write!(
+                writer,
+                "HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )?;
+            writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, method: &str, path: &str) -> (u64, String) {
+        let request = request(method, path);
+        let lock = || self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let round = lock().enter(request.clone());
+        while self.manner.counts_round_trips && !lock().is_over(round) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if self.manner.refuses.as_ref() == Some(&request) {
+            return failure(403, &format!("{request} is forbidden"));
+        }
+        match self.cluster.answer(method, path) {
+            Some(body) => {
+                let status: Option<Value> = serde_json::from_str(body).ok();
+                let code = status.filter(|status| status["kind"] == "Status");
+                let code = code.and_then(|status| status["code"].as_u64());
+                (code.unwrap_or(200), body.to_owned())
+            }
+            None => failure(404, "the server could not find the requested resource"),
+        }
+    }
+}
+
+fn failure(code: u64, message: &str) -> (u64, String) {
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+        "message": message, "reason": if code == 403 { "Forbidden" } else { "NotFound" },
+    });
+    (code, status.to_string())
+}
+
+/// Reads a request; none at the end of the connection. Returns its method, and its path without
+/// the query.
+fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(String, String)>> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut words = line.split_whitespace();
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
+    let path = target.split('?').next().unwrap_or_default().to_owned();
+    let (method, mut length) = (method.to_owned(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(io::Error::other)?;
+        }
+    }
+    reader.read_exact(&mut vec![0; length])?;
+    Ok(Some((method, path)))
+}
