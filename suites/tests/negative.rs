@@ -11,8 +11,12 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use harness::outcome::{Outcome, Verdict};
-use support::{Bench, Finished, LocalCluster, Report, Request};
+use harness::{
+    facts::Flavour,
+    outcome::{Outcome, Verdict},
+    plan::Profile,
+};
+use support::{Bench, Finished, LocalCluster, Operators, Report, Request, default_settings, tells};
 
 /// Far below the 180 s that a pod may take: what can't be is known at once.
 const SOON: Duration = Duration::from_secs(60);
@@ -72,7 +76,10 @@ fn is_red_without_preflight(cluster: &LocalCluster, passed: &[&str], words: &[&s
 /// Expects that no suite is green for itself without preflight.
 #[track_caller]
 fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
-    let suites: BTreeSet<_> = suites::cases().iter().map(|case| case.suite).collect();
+    let profile = Profile::of(Flavour::Kubernetes);
+    let cases = suites::cases();
+    let cases = cases.iter().filter(|case| profile.has(case));
+    let suites: BTreeSet<_> = cases.map(|case| case.suite).collect();
     for suite in suites {
         let (finished, report) = run(cluster, &["--no-preflight", suite]);
         finished.exits(1);
@@ -101,8 +108,18 @@ fn a_cluster_without_gates_is_told_and_left_alone() {
         assert!(preflight.stdout.contains(words), "{preflight}");
     }
 
+    // Workspaces that are told to be nested all the same start for ever, or without isolation.
+    let operators = Operators::make(&cluster);
+    operators.config(&default_settings());
+    tells(&cluster, 3, "on", &[("danger", "but the cluster does not support nested containers")]);
+    drop(operators);
+
     // The control is true of any cluster, but proves nothing here: it needs the nested pod too.
-    is_red_without_preflight(&cluster, &[], &["hostUsers", "procMount", "Unmasked"]);
+    is_red_without_preflight(
+        &cluster,
+        &[],
+        &["hostUsers", "procMount", "Unmasked", "volumeDevices"],
+    );
     no_suite_is_green_without_preflight(&cluster);
 }
 
@@ -141,7 +158,11 @@ fn an_api_server_without_the_gates_is_told() {
     let (finished, report) = run(&cluster, &[]);
     is_partial(&finished, &report, &[], &["UserNamespacesSupport is off on the API server"]);
     assert!(!cluster.requests_since(start).iter().any(Request::changes));
-    is_red_without_preflight(&cluster, &[], &["hostUsers", "procMount", "Unmasked"]);
+    is_red_without_preflight(
+        &cluster,
+        &[],
+        &["hostUsers", "procMount", "Unmasked", "volumeDevices"],
+    );
 }
 
 #[test]

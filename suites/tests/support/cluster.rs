@@ -278,16 +278,6 @@ impl Drop for Created<'_> {
     }
 }
 
-/// Waits until something holds.
-#[track_caller]
-pub fn retry_until(limit: Duration, what: &str, holds: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 /// Rights that end with this.
 pub struct Grant<'a> {
     cluster: &'a Cluster,

@@ -12,14 +12,16 @@ mod audit;
 mod cluster;
 mod command;
 mod kubeconfig;
+mod operators;
 mod report;
 mod server;
 mod webhook;
 
 pub use audit::{Request, by_verb};
-pub use cluster::{Cluster, Live, LocalCluster, retry_until};
+pub use cluster::{Cluster, Live, LocalCluster};
 pub use command::{Bench, Finished, Running};
 pub use kubeconfig::Kubeconfig;
+pub use operators::{Operators, default_settings, tells};
 pub use report::Report;
 pub use server::{answering_server, closed_address, listener, silent_server};
 pub use webhook::Webhook;

@@ -107,9 +107,10 @@ impl Findings {
                      containers: {}",
                     reasons.first().map_or("", |reason| &reason.reason)
                 ),
-                "turn it off until the cluster can: workspaces either start for ever, or run \
-                 without a user namespace and keep the capabilities and the SELinux type that were \
-                 meant for one",
+                "turn it off until the cluster can (`disableContainerRunCapabilities: true` in the \
+                 CheCluster, no `hostUsers` in the DevWorkspaceOperatorConfig): workspaces either \
+                 start for ever, or run without a user namespace and keep the capabilities and the \
+                 SELinux type that were meant for one",
             ),
             (State::Off(place), support) if support.is_supported() => self.add(
                 Severity::Note,

@@ -43,8 +43,8 @@ impl Findings {
                 field if field == LEVEL.0 => self.add(
                     Severity::Danger,
                     finding,
-                    "turn the toggle off until the cluster's schema has the field: pods without a \
-                     user namespace get SETUID, SETGID and container_engine_t by it",
+                    "set it, or turn the toggle off where the cluster's schema has no such field: \
+                     pods without a user namespace get SETUID, SETGID and container_engine_t by it",
                 ),
                 "allowPrivilegedContainer" => self.add(
                     Severity::Danger,

@@ -1,0 +1,121 @@
+//! What a caller may do, and what Che was told, where constraints decide about pods.
+
+use harness::{facts::Flavour, manifest};
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use serde_json::{Value, json};
+
+use super::support::{Bench, Live, Operators, Request, default_settings, tells};
+
+const RUN: [&str; 5] = ["run", "scc", "admission", "ID-02", "--kubeconfig"];
+
+/// The published role, without the rules with this verb.
+fn role_without(verb: &str) -> ClusterRole {
+    let role = harness::rights::role(Flavour::OpenShift).expect("there is one");
+    let mut role: ClusterRole = manifest::parse("role", &role).expect("it is good");
+    role.rules.get_or_insert_default().retain(|rule| !rule.verbs.iter().any(|item| item == verb));
+    role
+}
+
+#[test]
+#[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
+fn the_published_rights_are_enough_for_a_run() {
+    let (cluster, bench) = (Live::take_openshift(), Bench::new());
+    let role = include_str!("../../../ci/openshift/rbac.yaml");
+    let role = manifest::parse("ci/openshift/rbac.yaml", role).expect("the role is good");
+    let _grant = cluster.grant(&role);
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let preflight = bench.nestcheck(["preflight", "--kubeconfig", &path]);
+    preflight.exits(0);
+    assert!(!preflight.stdout.contains("unknown"), "{preflight}");
+    let run = bench.nestcheck(["run", "--kubeconfig", &path]);
+    run.exits(0);
+    assert!(!run.stderr.contains("forbidden"), "{run}");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
+fn a_user_without_rights_gets_what_grants_them() {
+    let (cluster, bench) = (Live::take_openshift(), Bench::new());
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let refused = bench.nestcheck(RUN.into_iter().chain([path.as_str()]));
+    refused.exits(4).says(&[
+        "`create namespaces`",
+        "`create securitycontextconstraints.security.openshift.io`",
+        "`use securitycontextconstraints.security.openshift.io`",
+        "`create clusterroles.rbac.authorization.k8s.io`",
+    ]);
+    let (_, yaml) = refused.stderr.split_once("\n\n").expect("the objects come last");
+    let _grant = cluster.apply_grant(yaml);
+    bench.nestcheck(RUN.into_iter().chain([path.as_str()])).exits(0);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
+fn who_may_not_use_a_constraint_is_told_before_one_is_made() {
+    let (cluster, bench) = (Live::take_openshift(), Bench::new());
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let _grant = cluster.grant(&role_without("use"));
+    let start = cluster.now();
+    let refused = bench.nestcheck(RUN.into_iter().chain([path.as_str()]));
+    refused.exits(4).says(&["needs: `use securitycontextconstraints.security.openshift.io`\n"]);
+    let requests = cluster.requests_since(start);
+    assert!(!requests.iter().any(Request::changes), "{requests:?}");
+}
+
+/// Has the API server list the group of constraints, which it serves but leaves to others to tell
+/// the aggregator of: OpenShift's API server does, and MicroShift by a manifest
+/// (`assets/crd/securityv1-local-apiservice.yaml`). A cluster that has it keeps it as it is.
+fn list_constraints_in_discovery(cluster: &Live) {
+    const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let name = "v1.security.openshift.io";
+    if !cluster.has(&format!("{SERVICES}/{name}")) {
+        let object = json!({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": name},
+            "spec": {"group": "security.openshift.io", "version": "v1",
+                     "groupPriorityMinimum": 9900, "versionPriority": 15},
+        });
+        cluster.post(SERVICES, &object);
+    }
+}
+
+/// `container-run` as Che's operator makes it.
+fn container_run() -> Value {
+    let text = manifest::parse::<Value>("scc", fixtures::NESTED_PODMAN.text);
+    let mut constraint = text.expect("it is YAML");
+    constraint["metadata"] = json!({"name": "container-run"});
+    constraint["allowedCapabilities"] = json!(["SETUID", "SETGID", "CHOWN"]);
+    constraint
+}
+
+#[test]
+#[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
+fn preflight_compares_what_che_was_told_with_its_constraint() {
+    let cluster = Live::take_openshift();
+    list_constraints_in_discovery(&cluster);
+    tells(&cluster, 0, "absent", &[]);
+    let operators = Operators::make(&cluster);
+    operators
+        .che(&json!({"disableContainerRunCapabilities": false, "containerRunConfiguration": {}}));
+    operators.config(&default_settings());
+    let missing = "constraint `container-run`, which does not exist";
+    tells(&cluster, 0, "on", &[("warning", missing)]);
+    {
+        let _constraint = cluster.create_constraint(&container_run());
+        tells(&cluster, 0, "on", &[]);
+    }
+    let mut constraint = container_run();
+    constraint["userNamespaceLevel"] = json!("AllowHostLevel");
+    let _constraint = cluster.create_constraint(&constraint);
+    tells(&cluster, 0, "on", &[("danger", "`userNamespaceLevel` is \"AllowHostLevel\"")]);
+    let mut settings = default_settings();
+    settings["podAnnotations"] = Value::Null;
+    operators.config(&settings);
+    let level = ("danger", "userNamespaceLevel");
+    tells(&cluster, 0, "on", &[level, ("warning", "no /dev/fuse, /dev/net/tun")]);
+}
