@@ -1,0 +1,162 @@
+//! The command against releases of OpenShift, good ones and such that can't run nested containers,
+//! each made by the test that needs it: what can't work is said with its reason, and left alone.
+
+#![expect(clippy::panic, reason = "a test ends where something is not as it must be")]
+
+mod support;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use harness::{
+    case::Body,
+    outcome::{Level, Outcome, Verdict},
+};
+use support::{Bench, Finished, LocalCluster, Report, Request};
+
+/// Far below the 180 s that a pod may take: what can't be is known at once.
+const SOON: Duration = Duration::from_secs(60);
+
+fn openshift(name: &str, release: &str, options: &[&str]) -> LocalCluster {
+    let fixed = ["--flavour", "openshift", "--release", release];
+    LocalCluster::up(name, &[&fixed, options].concat())
+}
+
+fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
+    let bench = Bench::new();
+    let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
+    let finished = bench.nestcheck(fixed.iter().chain(options));
+    (finished, bench.report())
+}
+
+/// Expects that the run is partial and says why, that nothing failed, and that what needs to act
+/// in the cluster is blocked unless it is named here.
+#[track_caller]
+fn is_partial(finished: &Finished, report: &Report, acted: &[&str], words: &[&str]) {
+    finished.exits(3).within(SOON).says(words);
+    assert_eq!(report.outcome(), Outcome::Partial);
+    let acting: BTreeSet<_> = suites::cases()
+        .iter()
+        .filter(|case| matches!(case.body, Body::Acts(_)) && case.level == Level::Core)
+        .map(|case| case.id)
+        .collect();
+    for case in report.cases() {
+        let id = case.id.as_str();
+        match &case.verdict {
+            Verdict::Blocked { reason, remedy } => {
+                assert!(!reason.is_empty() && !remedy.is_empty(), "{case:?}");
+            }
+            Verdict::Pass => {
+                assert!(!acting.contains(id) || acted.contains(&id), "{id} passed");
+            }
+            Verdict::NotApplicable { .. } => {}
+            other => panic!("{id} is {other:?}"),
+        }
+    }
+}
+
+/// Expects that the run asked for nothing that changes the cluster.
+#[track_caller]
+fn changed_nothing(cluster: &LocalCluster, since: u64) {
+    let requests = cluster.requests_since(since);
+    assert!(!requests.is_empty());
+    let changes: Vec<_> = requests.iter().filter(|request| request.changes()).collect();
+    assert!(changes.is_empty(), "{changes:?}");
+    assert!(!requests.iter().any(Request::is_exec));
+}
+
+/// Expects of preflight that it says so too, in these words.
+#[track_caller]
+fn is_told_by_preflight(cluster: &LocalCluster, words: &[&str]) {
+    let preflight = Bench::new().nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
+    preflight.exits(3);
+    for words in words.iter().chain(&["unsupported", "hint: "]) {
+        assert!(preflight.stdout.contains(words), "`{words}` is not in {preflight}");
+    }
+}
+
+/// Expects that without preflight no suite is green, and that nothing is left of the tries.
+#[track_caller]
+fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
+    let suites: BTreeSet<_> = suites::cases()
+        .iter()
+        .filter(|case| matches!(case.body, Body::Acts(_)) && case.level == Level::Core)
+        .map(|case| case.suite)
+        .collect();
+    for suite in suites {
+        let (finished, report) = run(cluster, &["--no-preflight", suite]);
+        assert!(matches!(finished.code, Some(1 | 3)), "{suite}: {finished}");
+        assert_ne!(report.outcome(), Outcome::Conformant, "{suite}");
+    }
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn openshift_4_20_is_conformant_by_default() {
+    let cluster = openshift("os-420", "4.20", &[]);
+    let (finished, report) = run(&cluster, &[]);
+    finished.exits(0).says(&["Conformant"]);
+    assert_eq!(report.outcome(), Outcome::Conformant);
+    assert!(report.ids("fail").is_empty());
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn openshift_4_19_by_default_is_told_and_left_alone() {
+    let cluster = openshift("os-419", "4.19", &["--feature-set", "Default"]);
+    let start = cluster.now();
+    let (finished, report) = run(&cluster, &[]);
+    let words = [
+        "UserNamespacesSupport is off on the API server",
+        "ProcMountType is off on the API server",
+        "userNamespaceLevel",
+        "TechPreviewNoUpgrade",
+        "OpenShift 4.20 or newer",
+    ];
+    is_partial(&finished, &report, &[], &words);
+    changed_nothing(&cluster, start);
+    is_told_by_preflight(&cluster, &words);
+    no_suite_is_green_without_preflight(&cluster);
+}
+
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn openshift_4_18_is_told_and_left_alone() {
+    let cluster = openshift("os-418", "4.18", &[]);
+    let start = cluster.now();
+    let (finished, report) = run(&cluster, &[]);
+    let words = ["is older than 4.19", "OpenShift 4.20 or newer"];
+    is_partial(&finished, &report, &[], &words);
+    changed_nothing(&cluster, start);
+    is_told_by_preflight(&cluster, &words);
+}
+
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn openshift_4_18_with_technology_preview_is_too_old_all_the_same() {
+    let cluster = openshift("os-418-tp", "4.18", &["--feature-set", "TechPreviewNoUpgrade"]);
+    let start = cluster.now();
+    let (finished, report) = run(&cluster, &[]);
+    is_partial(&finished, &report, &[], &["is older than 4.19"]);
+    changed_nothing(&cluster, start);
+}
+
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn a_kubelet_without_the_gate_is_told() {
+    let cluster = openshift("os-no-kubelet", "4.20", &["--gates", "no-kubelet"]);
+    let (finished, report) = run(&cluster, &[]);
+    let words = ["UserNamespacesSupport is off on the kubelet of node"];
+    is_partial(&finished, &report, &["GATE-02"], &words);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn an_api_server_that_masks_proc_is_told() {
+    let cluster = openshift("os-no-proc-mount", "4.20", &["--gates", "no-proc-mount"]);
+    let (finished, report) = run(&cluster, &[]);
+    is_partial(&finished, &report, &["GATE-01"], &["ProcMountType is off on the API server"]);
+    cluster.is_clean();
+}
