@@ -17,7 +17,12 @@ impl Facts {
         }
         summary.add("version", &self.version.full);
         summary.fact("feature set", &self.feature_set, ToString::to_string);
-        summary.fact("upgradeable", &self.upgradeable, yes_or_no);
+        match &self.upgradeable {
+            Fact::Known { value: false, source } => {
+                summary.add("upgradeable", format!("no, {source}"));
+            }
+            fact => summary.fact("upgradeable", fact, yes_or_no),
+        }
         summary.fact("rollout", &self.rollout, describe_rollout);
         summary.fact("keeps hostUsers", &self.keeps_host_users, yes_or_no);
         summary.fact("keeps procMount", &self.keeps_proc_mount, yes_or_no);

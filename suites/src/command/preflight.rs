@@ -8,7 +8,7 @@ use harness::{
     facts::{self, Facts, Finding, Severity, State},
     outcome::Outcome,
     requirement::Decision,
-    support::{self, REQUIREMENTS, Support},
+    support::{self, REQUIREMENTS, Reason, Support},
 };
 use serde::Serialize;
 
@@ -134,8 +134,11 @@ fn text(preflight: &Preflight<'_>) -> String {
     }
     let _ = writeln!(text, "\n{}", sentence(preflight.support));
     if let Support::Inconclusive { reasons, rollout: true } = preflight.support {
-        for reason in reasons {
-            let _ = writeln!(text, "     {}\n     hint: {}", reason.reason, reason.remedy);
+        for Reason { reason, .. } in reasons {
+            let _ = writeln!(text, "     {reason}");
+        }
+        if let Some(Reason { remedy, .. }) = reasons.first() {
+            let _ = writeln!(text, "     hint: {remedy}");
         }
     }
     text
