@@ -23,7 +23,7 @@ use crate::{
     facts::Facts,
     outcome::{Circumstances, Level, Outcome, Verdict, decide},
     plan::Plan,
-    sandbox::{self, Sandbox, SandboxOptions},
+    sandbox::{self, Sandbox, SandboxOptions, Sweep},
     shape::Shape,
     workload,
 };
@@ -170,6 +170,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         plan: &Plan,
         options: &RunOptions,
     ) {
+        self.sweep_own_expired(cluster).await;
         let started = Instant::now();
         match Box::pin(Sandbox::create(cluster, options.sandbox.clone())).await {
             Ok(sandbox) => {
@@ -187,9 +188,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
         }
         let started = Instant::now();
-        let with_constraint = options.sandbox.constraint.is_some();
-        let torn_down =
-            sandbox::teardown(cluster.admin(), &options.sandbox.run, with_constraint).await;
+        let torn_down = sandbox::close(cluster.admin(), &options.sandbox).await;
         let failure = torn_down.err().map(|error| error.to_string());
         self.circumstances.leaked |= failure.is_some();
         self.step("teardown", started, failure);
@@ -199,6 +198,18 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         {
             self.circumstances.signal = Some(signal);
             self.emit(EventKind::Interrupted { signal });
+        }
+    }
+
+    /// Removes what earlier runs of the same owner have left that are over by now. That it can't is
+    /// told, and is no reason not to run.
+    async fn sweep_own_expired(&mut self, cluster: &Cluster) {
+        let started = Instant::now();
+        let which = Sweep::ExpiredOf(sandbox::owner());
+        match sandbox::sweep(cluster.admin(), &which, &[], false).await {
+            Ok(swept) if swept.is_empty() => {}
+            Ok(_) => self.step("sweep", started, None),
+            Err(error) => self.step("sweep", started, Some(error.to_string())),
         }
     }
 

@@ -11,10 +11,14 @@ use crate::{
     Error, Result,
     event::{Event, read_log},
     report::{self, Dialect},
+    sandbox::{self, Ledger},
 };
 
 /// The event log's name in the folder.
 const LOG: &str = "events.jsonl";
+
+/// The ledger's name in the folder.
+const LEDGER: &str = "ledger.jsonl";
 
 /// The names of the reports that are made from it.
 const REPORTS: [&str; 3] = ["junit.xml", "report.json", "index.html"];
@@ -67,6 +71,12 @@ impl ReportFolder {
         &self.path
     }
 
+    /// Where the run writes down what it is about to create.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Ledger::at(self.path.join(LEDGER))
+    }
+
     /// Writes an event to the log. It is with the operating system when this returns, so that a
     /// killed run loses nothing.
     pub fn append(&mut self, event: &Event) {
@@ -103,6 +113,22 @@ impl ReportFolder {
                 .map_err(|error| cannot_write(&path, &error))?;
         }
         Ok(())
+    }
+}
+
+/// Reads which runs the ledger of a report folder says are not closed: id, and whether it brought a
+/// security context constraint along.
+///
+/// # Errors
+///
+/// A ledger that can't be read; a folder without one has no such runs.
+pub fn open_runs(path: &Path) -> Result<Vec<(String, bool)>> {
+    let ledger = path.join(LEDGER);
+    match fs::read_to_string(&ledger) {
+        Ok(text) => Ok(sandbox::open_runs(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Error::usage(format!("failed to read `{}`: {error}", ledger.display()))
+            .with_hint("give the folder of a run with `--report-dir DIR`")),
     }
 }
 

@@ -13,7 +13,7 @@ use harness::{
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
     rights,
-    sandbox::{self, Constraint, SandboxOptions},
+    sandbox::{self, Constraint, Ledger, SandboxOptions},
 };
 
 /// How a session is run.
@@ -27,6 +27,8 @@ pub struct SessionOptions {
     pub deadline: Duration,
     /// Whether cases whose requirements are unmet run all the same.
     pub runs_blocked: bool,
+    /// Where what is created is written down before.
+    pub ledger: Ledger,
     /// The SCC that pods are admitted by; none for nestcheck's own.
     pub constraint: Option<Constraint>,
 }
@@ -72,6 +74,8 @@ impl Session {
                 device_route: facts.device_route.value().cloned().flatten(),
                 files: fixtures::files(),
                 constraint,
+                lasts: options.deadline,
+                ledger: options.ledger,
             },
         };
         if plan.runnable().next().is_some() {

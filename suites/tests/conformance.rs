@@ -21,6 +21,7 @@ use harness::{
     event::EventKind,
     outcome::{Level, Outcome, Verdict},
     plan::{Filters, Selection},
+    sandbox::Ledger,
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use suites::{
@@ -135,6 +136,7 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
         deadline: Duration::from_secs(1800),
         runs_blocked: false,
         constraint: None,
+        ledger: Ledger::nowhere(),
     };
     Session::prepare(cluster, selected, selection, options).await
 }

@@ -54,6 +54,8 @@ const DRY_RUN: &str =
 const TOLD: &str = "What the operators of workspaces were told about nested containers.";
 const NAMESPACES: &str = "The throwaway namespaces and what is in them. Their names are not known before, so these \
      rights can't be narrowed to them.";
+const RECORD: &str =
+    "The record of each run, by which `nestcheck sweep` finds what a run has left that was killed.";
 const GRANT_EDIT: &str = "The ordinary user gets ClusterRole `edit` in the throwaway namespaces. Whoever may `bind` it \
      need not have its rights.";
 
@@ -107,6 +109,12 @@ const EVERYWHERE: &[Entry] = &[
         why: NAMESPACES,
         verbs: &["create", "delete", "get", "list", "watch"],
         targets: &[cluster("", "namespaces")],
+    },
+    Entry {
+        need: Need::Run,
+        why: RECORD,
+        verbs: &["create", "delete", "get", "list"],
+        targets: &[resource(Scope::Namespace("default"), "coordination.k8s.io", "leases", None)],
     },
     Entry {
         need: Need::Run,

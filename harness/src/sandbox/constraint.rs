@@ -18,7 +18,7 @@ use crate::{
 };
 
 const API_VERSION: &str = "security.openshift.io/v1";
-const KIND: &str = "SecurityContextConstraints";
+pub(super) const KIND: &str = "SecurityContextConstraints";
 
 /// How the API serves SCCs.
 #[must_use]

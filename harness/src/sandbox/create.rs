@@ -18,11 +18,18 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    File, PodSecurity,
+    File, PodSecurity, RUN_LABEL,
     constraint::{self, AppliedConstraint, Constraint},
-    labels, namespace_of,
+    labels,
+    ledger::Ledger,
+    namespace_of,
 };
-use crate::{Error, Result, cluster::call, retry, shape::FILES_VOLUME};
+use crate::{
+    Error, Result,
+    cluster::{call, status_code},
+    retry,
+    shape::FILES_VOLUME,
+};
 
 /// How long the user's token is good for: the shortest that the API grants.
 const TOKEN_SECONDS: i64 = 3600;
@@ -50,6 +57,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) struct Creator<'a> {
     pub(super) admin: &'a Client,
     pub(super) run: &'a str,
+    pub(super) ledger: &'a Ledger,
 }
 
 impl Creator<'_> {
@@ -210,19 +218,51 @@ impl Creator<'_> {
         let create_constraint = format!("create security context constraint `{name}`");
         let create_role = format!("create ClusterRole `{name}`");
         let (stored, _) = tokio::try_join!(
-            self.create(&constraints, &object, &create_constraint),
+            self.create_kind(constraint::KIND, &constraints, &object, &create_constraint),
             self.create(&roles, &role, &create_role),
         )?;
         Ok(AppliedConstraint { differences: constraint.differences(&stored.data), name })
     }
 
+    /// Creates an object that the ledger knows of by then.
     async fn create<K>(&self, api: &Api<K>, object: &K, what: &str) -> Result<K>
     where
-        K: Clone + std::fmt::Debug + Serialize + DeserializeOwned + Sync,
+        K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync,
+        K::DynamicType: Default,
     {
-        let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
-        call(what, || api.create(&params, object)).await
+        let kind = K::kind(&K::DynamicType::default()).into_owned();
+        self.create_kind(&kind, api, object, what).await
     }
+
+    async fn create_kind<K>(&self, kind: &str, api: &Api<K>, object: &K, what: &str) -> Result<K>
+    where
+        K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync,
+    {
+        self.ledger.intend(kind, api.namespace(), &object.name_any()).await?;
+        create(api, object, what).await
+    }
+}
+
+/// Creates an object with the labels of a run. Where the answer got lost and the object is there
+/// when it is created again, it is taken for what was created: no other run has its label.
+pub(super) async fn create<K>(api: &Api<K>, object: &K, what: &str) -> Result<K>
+where
+    K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync,
+{
+    let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
+    let name = object.name_any();
+    let run = object.labels().get(RUN_LABEL);
+    call(what, || async {
+        match api.create(&params, object).await {
+            Err(error) if status_code(&error) == Some(409) => {
+                let there = api.get(&name).await?;
+                let is_ours = run.is_some() && there.labels().get(RUN_LABEL) == run;
+                if is_ours { Ok(there) } else { Err(error) }
+            }
+            answer => answer,
+        }
+    })
+    .await
 }
 
 /// Watches an object until a condition holds.

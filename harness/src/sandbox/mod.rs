@@ -2,10 +2,14 @@
 
 mod constraint;
 mod create;
+mod lease;
+mod ledger;
+mod sweep;
 mod teardown;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use tokio::sync::OnceCell;
@@ -20,7 +24,10 @@ use crate::{
 use create::Creator;
 
 pub use constraint::{AppliedConstraint, Constraint, api_resource as constraint_resource};
-pub use teardown::teardown;
+pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
+pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
+pub use sweep::{Sweep, Swept, sweep};
+pub use teardown::{Found, find, teardown};
 
 /// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the
 /// run's namespaces, may use the run's SCC there, and has no rights elsewhere.
@@ -38,6 +45,9 @@ pub const RUN_LABEL: &str = "nestcheck/run";
 /// How long the run's RoleBindings and SCC may take to reach the API server's authorizer and
 /// admission.
 pub const GRANT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The label of everything that nestcheck creates, with its value.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by=nestcheck";
 
 /// The labels of everything that a run creates.
 #[must_use]
@@ -109,6 +119,18 @@ pub struct SandboxOptions {
     pub files: Vec<File>,
     /// The SCC that pods are admitted by, where the cluster admits pods so.
     pub constraint: Option<Constraint>,
+    /// How long the run may take, its teardown aside.
+    pub lasts: Duration,
+    /// Where what is created is written down before.
+    pub ledger: Ledger,
+}
+
+impl SandboxOptions {
+    /// What the run may create outside of its namespaces.
+    #[must_use]
+    pub fn intents(&self) -> Intents {
+        Intents::of_run(&self.run, self.constraint.is_some())
+    }
 }
 
 /// The throwaway namespaces of a run, with an ordinary user in them.
@@ -134,7 +156,18 @@ impl Sandbox {
     /// [`teardown`] all the same.
     pub async fn create(cluster: &Cluster, options: SandboxOptions) -> Result<Self> {
         let namespace = namespace_of(&options.run);
-        let creator = Creator { admin: cluster.admin(), run: &options.run };
+        let ledger = &options.ledger;
+        let creator = Creator { admin: cluster.admin(), run: &options.run, ledger };
+        ledger
+            .write(Entry::Run {
+                run: options.run.clone(),
+                server: cluster.server(),
+                with_constraint: options.constraint.is_some(),
+            })
+            .await?;
+        ledger.intend("Lease", Some(LEASE_NAMESPACE), &namespace).await?;
+        let lease = lease::lease(&options.run, options.lasts, &options.intents());
+        lease::record(cluster.admin(), &lease).await?;
         creator.namespace(&namespace, PodSecurity::Privileged).await?;
         let (token, (), (), constrained) = tokio::try_join!(
             account_with_token(&creator, &namespace, USER),
@@ -206,7 +239,17 @@ impl Sandbox {
     }
 
     fn creator(&self) -> Creator<'_> {
-        Creator { admin: self.cluster.admin(), run: &self.options.run }
+        Creator {
+            admin: self.cluster.admin(),
+            run: &self.options.run,
+            ledger: &self.options.ledger,
+        }
+    }
+
+    /// Where what is created is written down before.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.options.ledger
     }
 
     /// The run's SCC, where pods are admitted by one.
@@ -281,7 +324,17 @@ impl Sandbox {
         self.create_namespace(case.to_ascii_lowercase(), PodSecurity::Privileged, grant).await
     }
 
-    async fn create_namespace(
+    /// On the heap: it is a part of every case's future.
+    fn create_namespace(
+        &self,
+        suffix: String,
+        level: PodSecurity,
+        grant: Grant,
+    ) -> BoxFuture<'_, Result<String>> {
+        self.created_namespace(suffix, level, grant).boxed()
+    }
+
+    async fn created_namespace(
         &self,
         suffix: String,
         level: PodSecurity,
@@ -306,6 +359,25 @@ impl Sandbox {
         )?;
         Ok(namespace)
     }
+}
+
+/// Deletes everything of a run, looks whether anything is left, and strikes the run from the ledger.
+///
+/// # Errors
+///
+/// What could not be removed. The run stays in the ledger then, for `nestcheck sweep`.
+pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<()> {
+    let (run, intents) = (&options.run, options.intents());
+    teardown(admin, run, &intents).await?;
+    // What was in flight when the run was cut off may have been stored after the list was made.
+    let left = find(admin, run, &intents).await?;
+    if left.iter().any(|found| found.is_recorded) {
+        teardown(admin, run, &intents).await?;
+    }
+    if let Some(record) = lease::record_of(admin, run).await? {
+        lease::forget(admin, &record).await?;
+    }
+    options.ledger.write(Entry::Closed { run: run.clone() }).await
 }
 
 /// What a user may do in a namespace besides what `edit` allows.

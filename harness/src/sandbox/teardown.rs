@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::BoxFuture, stream};
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod},
     rbac::v1::ClusterRole,
@@ -14,7 +14,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{RUN_LABEL, constraint};
+use super::{RUN_LABEL, constraint, ledger::Intents};
 use crate::{
     Error, Result,
     cluster::{call, status_code},
@@ -28,88 +28,123 @@ const TEARDOWN_DEADLINE: Duration = Duration::from_secs(120);
 /// How many namespaces are ended at once; a run has fewer.
 const NAMESPACES_AT_ONCE: usize = 16;
 
-/// Deletes everything of a run and waits until it is gone. `with_constraint` tells whether the run
-/// brought an SCC along, and with it objects outside its namespaces.
+/// An object of a run, as it is found in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Whether the run's ledger names it. What only carries the run's label is somebody else's,
+    /// and is left alone.
+    pub is_recorded: bool,
+    uid: String,
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}`", self.kind, self.name)
+    }
+}
+
+/// What carries a run's label outside of namespaces, namespaces among it.
 ///
-/// Everything is found by the run's label, so that what was cut off while it was created is found
-/// too, and deleted by its UID, so that nothing that took its name in between is.
+/// # Errors
+///
+/// What the server refuses.
+pub async fn find(admin: &Client, run: &str, intents: &Intents) -> Result<Vec<Found>> {
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let roles: Api<ClusterRole> = Api::all(admin.clone());
+    let constraints: Api<DynamicObject> = Api::all_with(admin.clone(), &constraint::api_resource());
+    let (namespaces, roles, constraints) = tokio::try_join!(
+        find_kind(&namespaces, "Namespace", run, intents),
+        find_kind(&roles, "ClusterRole", run, intents),
+        find_kind(&constraints, constraint::KIND, run, intents),
+    )?;
+    Ok([namespaces, roles, constraints].concat())
+}
+
+/// A kind that the run was not to create is not asked for: it may not even be served.
+async fn find_kind<K>(
+    api: &Api<K>,
+    kind: &'static str,
+    run: &str,
+    intents: &Intents,
+) -> Result<Vec<Found>>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    if !intents.have(kind) {
+        return Ok(Vec::new());
+    }
+    let mine = ListParams::default().labels(&format!("{RUN_LABEL}={run}"));
+    let what = format!("list the run's objects of kind {kind}");
+    let found = call(&what, || api.list(&mine)).await?.items.into_iter().map(|object| {
+        let name = object.name_any();
+        let is_recorded = intents.cover(kind, &name);
+        Found { kind, name, is_recorded, uid: object.uid().unwrap_or_default() }
+    });
+    Ok(found.collect())
+}
+
+/// Deletes everything of a run and waits until it is gone.
+///
+/// It is found by the run's label, so that what was cut off while it was created is found too;
+/// what the ledger does not name is left alone; and it is deleted by UID, so that nothing that took
+/// its name in between is.
 ///
 /// # Errors
 ///
 /// A namespace that is still there at the deadline, with what the server says keeps it, or an
 /// object that can't be deleted.
-pub async fn teardown(admin: &Client, run: &str, with_constraint: bool) -> Result<()> {
-    let (namespaces, cluster_wide) = tokio::join!(end_namespaces(admin, run), async {
-        if with_constraint { end_cluster_wide(admin, run).await } else { Ok(()) }
-    });
-    namespaces.and(cluster_wide)
-}
-
-fn of_run(run: &str) -> ListParams {
-    ListParams::default().labels(&format!("{RUN_LABEL}={run}"))
-}
-
-fn by_uid(uid: String) -> DeleteParams {
-    DeleteParams::default().preconditions(Preconditions { uid: Some(uid), resource_version: None })
-}
-
-async fn end_cluster_wide(admin: &Client, run: &str) -> Result<()> {
-    let roles: Api<ClusterRole> = Api::all(admin.clone());
-    let constraints: Api<DynamicObject> = Api::all_with(admin.clone(), &constraint::api_resource());
-    let (roles, constraints) = tokio::join!(
-        delete_all(&roles, run, "ClusterRoles"),
-        delete_all(&constraints, run, "security context constraints"),
-    );
-    roles.and(constraints)
-}
-
-async fn delete_all<K>(api: &Api<K>, run: &str, kinds: &str) -> Result<()>
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let mine = of_run(run);
-    let objects = call(&format!("list the run's {kinds}"), || api.list(&mine)).await?;
-    for object in objects.items {
-        let params = by_uid(object.uid().unwrap_or_default());
-        let name = object.name_any();
-        let what = format!("delete `{name}` of the run's {kinds}");
-        let deleted = call(&what, || async {
-            match api.delete(&name, &params).await {
-                Err(error) if status_code(&error) == Some(404) => Ok(()),
-                other => other.map(drop),
-            }
-        });
-        deleted.await?;
-    }
-    Ok(())
-}
-
-async fn end_namespaces(admin: &Client, run: &str) -> Result<()> {
-    let api: Api<Namespace> = Api::all(admin.clone());
-    let mine = of_run(run);
-    let namespaces = call("list the run's namespaces", || api.list(&mine)).await?;
-    let ends: Vec<Result<()>> = stream::iter(namespaces.items)
-        .map(|namespace| end(admin, namespace))
+pub async fn teardown(admin: &Client, run: &str, intents: &Intents) -> Result<()> {
+    let found = find(admin, run, intents).await?;
+    let ends: Vec<Result<()>> = stream::iter(found.into_iter().filter(|found| found.is_recorded))
+        .map(|found| end(admin, run, found))
         .buffer_unordered(NAMESPACES_AT_ONCE)
         .collect()
         .await;
     ends.into_iter().collect()
 }
 
-async fn end(admin: &Client, namespace: Namespace) -> Result<()> {
-    let name = namespace.name_any();
-    let uid = namespace.uid().unwrap_or_default();
+fn end<'a>(admin: &'a Client, run: &'a str, found: Found) -> BoxFuture<'a, Result<()>> {
+    let api_of_constraints =
+        || Api::<DynamicObject>::all_with(admin.clone(), &constraint::api_resource());
+    match found.kind {
+        "Namespace" => Box::pin(end_namespace(admin, run, found)),
+        "ClusterRole" => {
+            Box::pin(async move { delete(&Api::<ClusterRole>::all(admin.clone()), &found).await })
+        }
+        _ => {
+            let api = api_of_constraints();
+            Box::pin(async move { delete(&api, &found).await })
+        }
+    }
+}
+
+async fn delete<K>(api: &Api<K>, found: &Found) -> Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let params = DeleteParams::default()
+        .preconditions(Preconditions { uid: Some(found.uid.clone()), resource_version: None });
+    call(&format!("delete {found}"), || async {
+        match api.delete(&found.name, &params).await {
+            // Gone already, or the name is another's by now.
+            Err(error) if matches!(status_code(&error), Some(404 | 409)) => Ok(()),
+            other => other.map(drop),
+        }
+    })
+    .await
+}
+
+async fn end_namespace(admin: &Client, run: &str, found: Found) -> Result<()> {
+    let name = &found.name;
     let api: Api<Namespace> = Api::all(admin.clone());
-    let pods: Api<Pod> = Api::namespaced(admin.clone(), &name);
-    let by_uid = by_uid(uid.clone());
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), name);
     // The namespace controller waits 5 s before it deletes anything; the pods end meanwhile.
     let (deleted, emptied) = tokio::join!(
-        call("delete the namespace", || async {
-            match api.delete(&name, &by_uid).await {
-                Err(error) if status_code(&error) == Some(404) => Ok(()),
-                other => other.map(drop),
-            }
-        }),
+        delete(&api, &found),
         call("delete the pods", || async {
             pods.delete_collection(&DeleteParams::default(), &ListParams::default()).await.map(drop)
         }),
@@ -123,7 +158,7 @@ async fn end(admin: &Client, namespace: Namespace) -> Result<()> {
     let gone = retry::with_backoff(
         TEARDOWN_DEADLINE,
         |_: &kube::runtime::wait::Error| Some(Duration::ZERO),
-        || await_condition(api.clone(), &name, conditions::is_deleted(&uid)),
+        || await_condition(api.clone(), name, conditions::is_deleted(&found.uid)),
     );
     match tokio::time::timeout(TEARDOWN_DEADLINE, gone).await {
         Ok(Ok(_)) => Ok(()),
@@ -131,22 +166,17 @@ async fn end(admin: &Client, namespace: Namespace) -> Result<()> {
             "failed to watch the end of namespace `{name}`: {error}"
         ))),
         Err(_elapsed) => {
-            let rest = call("read what keeps the namespace", || api.get_opt(&name)).await?;
+            let rest = call("read what keeps the namespace", || api.get_opt(name)).await?;
+            let keeps = rest.map_or_else(String::new, |namespace| what_keeps(&namespace));
             Err(Error::infrastructure(format!(
-                "namespace `{name}` is still there after {} s: {}",
+                "namespace `{name}` is still there after {} s: {keeps}",
                 TEARDOWN_DEADLINE.as_secs(),
-                rest.map_or_else(String::new, |namespace| what_keeps(&namespace))
             ))
             .with_hint(format!(
-                "see what holds its content back, then `kubectl delete namespace -l {RUN_LABEL}={}`",
-                run_of(&namespace)
+                "see what holds its content back, then `nestcheck sweep --run {run}`"
             )))
         }
     }
-}
-
-fn run_of(namespace: &Namespace) -> String {
-    namespace.labels().get(RUN_LABEL).cloned().unwrap_or_default()
 }
 
 /// What the namespace controller says is still in the way.

@@ -149,6 +149,7 @@ fn stored_truth(
 async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {
     let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
     let name = pod.name_any();
+    sandbox.ledger().intend("Pod", api.namespace(), &name).await?;
     let answer = sandbox.as_granted(|| api.create(&params, pod));
     match tokio::time::timeout(API_DEADLINE, answer).await {
         Ok(Ok(created)) => Ok(created),

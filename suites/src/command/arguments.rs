@@ -30,6 +30,8 @@ pub(super) enum Command {
     List(ListArguments),
     /// Run the cases and write a report
     Run(RunArguments),
+    /// Remove what runs have left that could not remove it themselves
+    Sweep(SweepArguments),
     /// Make a report again from the event log of a run
     Report(ReportArguments),
     /// Print the completions of a shell
@@ -125,6 +127,35 @@ pub(super) struct RunArguments {
     /// Run cases whose requirements are unmet too: only what happens in the pods decides
     #[arg(long)]
     pub(super) no_preflight: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SweepArguments {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(super) which: WhichRuns,
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// The folder of a report, whose ledger may know of runs that the cluster has no record of
+    #[arg(long, value_name = "DIR")]
+    pub(super) report_dir: Option<PathBuf>,
+}
+
+/// Which runs are swept.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct WhichRuns {
+    /// This run
+    #[arg(long, value_name = "ID")]
+    pub(super) run: Option<String>,
+    /// The runs that are over at the latest by now
+    #[arg(long)]
+    pub(super) expired: bool,
+    /// Every run, those that still go on too
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 /// The format of a report.

@@ -6,6 +6,7 @@ mod list;
 mod preflight;
 mod report;
 mod run;
+mod sweep;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -43,6 +44,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Preflight(arguments) => block_on(preflight::execute(arguments)),
         Command::List(arguments) => list::execute(&arguments),
         Command::Run(arguments) => block_on(run::execute(arguments)),
+        Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -113,8 +115,8 @@ fn explain(error: &clap::Error) -> ExitCode {
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             tell(&Error::usage("no command given").with_hint(
-                "the commands are `preflight`, `list`, `run`, `report`, `completions` and `man`; \
-                 `nestcheck --help` shows more",
+                "the commands are `preflight`, `list`, `run`, `sweep`, `report`, `completions` and \
+                 `man`;                  `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)
         }

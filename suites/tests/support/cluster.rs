@@ -10,17 +10,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{manifest, sandbox::constraint_resource};
+use harness::{
+    manifest,
+    sandbox::{LEASE_NAMESPACE, constraint_resource},
+};
 use k8s_openapi::api::{
     admissionregistration::v1::MutatingWebhookConfiguration,
     authentication::v1::{TokenRequest, TokenRequestSpec},
+    coordination::v1::Lease,
     core::v1::{Namespace, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject},
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams,
+        PostParams,
+    },
     config::KubeConfigOptions,
+    runtime::wait::await_condition,
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -99,8 +107,11 @@ impl Cluster {
         let roles: Api<ClusterRole> = Api::all(self.client.clone());
         let constraints: Api<DynamicObject> =
             Api::all_with(self.client.clone(), &constraint_resource());
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASE_NAMESPACE);
         let of_runs = ListParams::default().labels("nestcheck/run");
         self.runtime.block_on(async {
+            let leases = leases.list(&of_runs).await.expect("they can be listed");
+            let leases = leases.items.iter().map(|lease| format!("Lease {}", lease.name_any()));
             let namespaces = namespaces.list(&of_runs).await.expect("they can be listed");
             let roles = roles.list(&of_runs).await.expect("they can be listed");
             // Most clusters have no such API.
@@ -112,6 +123,7 @@ impl Cluster {
             namespaces
                 .chain(roles.items.iter().map(ResourceExt::name_any))
                 .chain(constraints)
+                .chain(leases)
                 .collect()
         })
     }
@@ -139,6 +151,28 @@ impl Cluster {
             }));
         }
         objects
+    }
+
+    /// Creates a namespace, for as long as the guard lives.
+    pub fn create_namespace(&self, object: &Value) -> Created<'_> {
+        self.create(&ApiResource::erase::<Namespace>(&()), object)
+    }
+
+    /// Lets the record of a run say that the run is over.
+    pub fn expire(&self, run: &str) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASE_NAMESPACE);
+        let past = serde_json::json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
+        let (name, params) = (format!("nestcheck-{run}"), PatchParams::default());
+        let patch = Patch::Merge(past);
+        let patched = leases.patch(&name, &params, &patch);
+        self.runtime.block_on(patched).expect("the run has a record");
+    }
+
+    /// Loses the record of a run.
+    pub fn forget(&self, run: &str) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASE_NAMESPACE);
+        let (name, params) = (format!("nestcheck-{run}"), DeleteParams::default());
+        self.runtime.block_on(leases.delete(&name, &params)).expect("the run has a record");
     }
 
     /// Creates a security context constraint, for as long as the guard lives.
@@ -274,7 +308,15 @@ pub struct Created<'a> {
 impl Drop for Created<'_> {
     fn drop(&mut self) {
         let params = DeleteParams::default();
-        let _ = self.cluster.runtime.block_on(self.api.delete(&self.name, &params));
+        let _ = self.cluster.runtime.block_on(async {
+            let answer = self.api.delete(&self.name, &params).await;
+            // A namespace takes its time, and the next test looks for what is left.
+            let gone = await_condition(self.api.clone(), &self.name, |object: Option<&_>| {
+                object.is_none()
+            });
+            let _ = tokio::time::timeout(Duration::from_secs(30), gone).await;
+            answer
+        });
     }
 }
 

@@ -206,6 +206,7 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
     };
     let deployments: Api<Deployment> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let params = PostParams::default();
+    sandbox.ledger().intend("Deployment", Some(sandbox.namespace()), name).await?;
     request("create a Deployment", sandbox.as_granted(|| deployments.create(&params, &deployment)))
         .await?;
     let available = await_condition(deployments, name, is_available_or_failed);

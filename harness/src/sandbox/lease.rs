@@ -1,0 +1,179 @@
+//! The ledger in the cluster: one Lease a run, with its owner, its expiry and its intents, so that
+//! another machine can sweep what this one has left.
+
+use std::{os::unix::fs::MetadataExt, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, Preconditions},
+};
+
+use super::{MANAGED_BY, RUN_LABEL, create::create, labels, ledger::Intents, namespace_of};
+use crate::{
+    Result,
+    cluster::{call, status_code},
+};
+
+/// The namespace of the Leases: one that every cluster has, and that no run ends.
+pub const LEASE_NAMESPACE: &str = "default";
+
+/// The annotation with the intents.
+const INTENTS: &str = "nestcheck/intents";
+
+/// How much longer than a run may take its Lease lasts: its teardown, and clocks that differ.
+const MARGIN: Duration = Duration::from_secs(15 * 60);
+
+/// A run as its Lease tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRecord {
+    /// Its id.
+    pub run: String,
+    /// Who made it: user and machine.
+    pub owner: String,
+    /// When it is over at the latest.
+    pub expires: Timestamp,
+    /// What it may have created.
+    pub intents: Intents,
+    /// The Lease's UID.
+    uid: String,
+}
+
+impl RunRecord {
+    /// Whether the run is over at the latest by then.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires <= now
+    }
+
+    /// Reads a Lease; none where it has not what a run's has.
+    fn of(lease: &Lease) -> Option<Self> {
+        let run = lease.labels().get(RUN_LABEL)?.clone();
+        let spec = lease.spec.as_ref()?;
+        let begun = spec.renew_time.as_ref()?.0;
+        let lasts = u64::try_from(spec.lease_duration_seconds?).ok()?;
+        Some(Self {
+            owner: spec.holder_identity.clone().unwrap_or_default(),
+            expires: begun.checked_add(Duration::from_secs(lasts)).ok()?,
+            intents: Intents::parse(&run, lease.annotations().get(INTENTS)?)?,
+            uid: lease.uid()?,
+            run,
+        })
+    }
+}
+
+/// Who makes runs here: user and machine.
+#[must_use]
+pub fn owner() -> String {
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    // A job of a CI system often has no name, but always a number.
+    let number = || std::fs::metadata("/proc/self").map_or(0, |process| process.uid());
+    let user = user.unwrap_or_else(|| format!("uid {}", number()));
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{user}@{}", machine.trim())
+}
+
+fn leases(admin: &Client) -> Api<Lease> {
+    Api::namespaced(admin.clone(), LEASE_NAMESPACE)
+}
+
+/// Writes down in the cluster what a run may create, before it does.
+pub(super) fn lease(run: &str, lasts: Duration, intents: &Intents) -> Lease {
+    let seconds = (lasts + MARGIN).as_secs();
+    let now = MicroTime(Timestamp::now());
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(namespace_of(run)),
+            labels: Some(labels(run)),
+            annotations: Some([(INTENTS.to_owned(), intents.to_text())].into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(owner()),
+            lease_duration_seconds: Some(i32::try_from(seconds).unwrap_or(i32::MAX)),
+            acquire_time: Some(now.clone()),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        }),
+    }
+}
+
+/// Creates the Lease of a run. Done again after an answer that got lost, it finds its own.
+pub(super) async fn record(admin: &Client, lease: &Lease) -> Result<()> {
+    create(&leases(admin), lease, "record the run in the cluster").await.map(drop)
+}
+
+/// The runs that the cluster knows of.
+///
+/// # Errors
+///
+/// What the server refuses.
+pub async fn records(admin: &Client) -> Result<Vec<RunRecord>> {
+    let ours = ListParams::default().labels(&format!("{MANAGED_BY},{RUN_LABEL}"));
+    let api = leases(admin);
+    let list = call("list the runs that the cluster knows of", || api.list(&ours)).await?;
+    Ok(list.items.iter().filter_map(RunRecord::of).collect())
+}
+
+/// The record of one run, if the cluster has it.
+///
+/// # Errors
+///
+/// What the server refuses.
+pub async fn record_of(admin: &Client, run: &str) -> Result<Option<RunRecord>> {
+    let api = leases(admin);
+    let name = namespace_of(run);
+    let found = call("read the run's record", || api.get_opt(&name)).await?;
+    Ok(found.as_ref().and_then(RunRecord::of).filter(|record| record.run == run))
+}
+
+/// Deletes the record of a run: everything of it is gone.
+///
+/// # Errors
+///
+/// What the server refuses.
+pub async fn forget(admin: &Client, record: &RunRecord) -> Result<()> {
+    let api = leases(admin);
+    let name = namespace_of(&record.run);
+    let uid = Some(record.uid.clone());
+    let params =
+        DeleteParams::default().preconditions(Preconditions { uid, resource_version: None });
+    call("delete the run's record", || async {
+        match api.delete(&name, &params).await {
+            // Gone already, or the name is another's by now.
+            Err(error) if matches!(status_code(&error), Some(404 | 409)) => Ok(()),
+            other => other.map(drop),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl RunRecord {
+        pub(crate) fn for_test(run: &str, owner: &str, expires: Timestamp) -> Self {
+            let intents = Intents::of_run(run, false);
+            Self { run: run.into(), owner: owner.into(), expires, intents, uid: "u".into() }
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let intents = Intents::of_run("abc", true);
+        let mut lease = lease("abc", Duration::from_secs(1800), &intents);
+        lease.metadata.uid = Some("u".into());
+        let record = RunRecord::of(&lease).expect("it is a run's");
+        assert_eq!((record.run.as_str(), record.owner.clone()), ("abc", owner()));
+        assert_eq!(record.intents, intents);
+        assert!(!record.is_expired(Timestamp::now()));
+        assert!(record.is_expired(record.expires));
+        lease.metadata.annotations = None;
+        assert_eq!(RunRecord::of(&lease), None, "somebody else's");
+    }
+}

@@ -1,0 +1,251 @@
+//! What a run is about to create, written down before it does.
+//!
+//! Twice, because either may be lost: in the report folder, durably, for whoever has this machine;
+//! and in the cluster, as one Lease a run, for whoever has only the cluster. What a run creates
+//! carries its label; what the label alone says is not believed: an object is the run's only if
+//! its ledger names it too.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::namespace_of;
+use crate::{Error, Result};
+
+/// The version of the ledger's format.
+const SCHEMA: u32 = 1;
+
+/// An object that a run may create.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Its kind, such as `Namespace`.
+    pub kind: String,
+    /// Its namespace; none outside of namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name, or the beginning of it followed by `*`.
+    pub name: String,
+}
+
+impl Intent {
+    fn new(kind: &str, name: impl Into<String>) -> Self {
+        Self { kind: kind.to_owned(), namespace: None, name: name.into() }
+    }
+
+    /// Whether an object outside of namespaces is meant.
+    fn covers(&self, kind: &str, name: &str) -> bool {
+        let name_fits = match self.name.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => self.name == name,
+        };
+        self.namespace.is_none() && self.kind == kind && name_fits
+    }
+}
+
+/// All that a run may create outside of its namespaces, its namespaces among them. What is in them
+/// ends with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intents(Vec<Intent>);
+
+impl Intents {
+    /// The intents of a run.
+    #[must_use]
+    pub fn of_run(run: &str, with_constraint: bool) -> Self {
+        let name = namespace_of(run);
+        let mut intents = vec![
+            Intent::new("Namespace", &name),
+            // Second namespaces, such as the one that enforces level baseline.
+            Intent::new("Namespace", format!("{name}-*")),
+        ];
+        if with_constraint {
+            intents.push(Intent::new("ClusterRole", &name));
+            intents.push(Intent::new("SecurityContextConstraints", name));
+        }
+        Self(intents)
+    }
+
+    /// Whether an object outside of namespaces is the run's.
+    #[must_use]
+    pub fn cover(&self, kind: &str, name: &str) -> bool {
+        self.0.iter().any(|intent| intent.covers(kind, name))
+    }
+
+    /// Whether objects of a kind were meant to be created at all.
+    #[must_use]
+    pub fn have(&self, kind: &str) -> bool {
+        self.0.iter().any(|intent| intent.kind == kind)
+    }
+
+    /// Reads what [`Self::to_text`] wrote for a run. Names that no run of this id would give are
+    /// left out, whoever wrote them there.
+    #[must_use]
+    pub fn parse(run: &str, text: &str) -> Option<Self> {
+        let Self(mut intents) = serde_json::from_str(text).ok()?;
+        let name = namespace_of(run);
+        let of_run = |other: &str| {
+            other.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        intents.retain(|intent| of_run(&intent.name));
+        Some(Self(intents))
+    }
+
+    /// As JSON, for an annotation.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        // Texts alone always are JSON; nothing at all would let sweep touch nothing.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// A line of the ledger in the report folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "entry")]
+pub enum Entry {
+    /// A run begins.
+    Run {
+        /// Its id.
+        run: String,
+        /// The API server.
+        server: String,
+        /// Whether it brings an SCC along.
+        with_constraint: bool,
+    },
+    /// An object is about to be created.
+    Intended(Intent),
+    /// Everything is gone again.
+    Closed {
+        /// The run's id.
+        run: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    at: Timestamp,
+    #[serde(flatten)]
+    entry: &'a Entry,
+}
+
+/// The ledger in the report folder; clones write to the same file.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    path: Option<PathBuf>,
+}
+
+impl Ledger {
+    /// The ledger of a run that has no report folder: the one in the cluster must do.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self::default()
+    }
+
+    /// The ledger in this file, which is made with the first entry. A file that is there is
+    /// continued: what an earlier run has left is not forgotten.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path: Some(path) }
+    }
+
+    /// Writes down that an object is about to be created. It is on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// It can't be written: then the object must not be created.
+    pub async fn intend(&self, kind: &str, namespace: Option<&str>, name: &str) -> Result<()> {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        let namespace = namespace.map(str::to_owned);
+        self.write(Entry::Intended(Intent { kind, namespace, name })).await
+    }
+
+    /// Writes an entry. It is on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// It can't be written.
+    pub async fn write(&self, entry: Entry) -> Result<()> {
+        let Some(path) = self.path.clone() else { return Ok(()) };
+        let written = tokio::task::spawn_blocking(move || append(&path, &entry)).await;
+        written.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| {
+            Error::infrastructure(format!("failed to write the ledger: {error}"))
+                .with_hint("make room where the report folder is: nothing is created unrecorded")
+        })
+    }
+}
+
+fn append(path: &Path, entry: &Entry) -> io::Result<()> {
+    let line = Line { schema: SCHEMA, at: Timestamp::now(), entry };
+    let mut line = serde_json::to_vec(&line)?;
+    line.push(b'\n');
+    // One write in append mode: lines of several tasks don't mix.
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.write_all(&line)?;
+    file.sync_data()
+}
+
+/// Reads the runs that a ledger says are not closed: id and whether it brought an SCC along.
+///
+/// Lines that are torn, as the last may be after a crash, are passed over.
+#[must_use]
+pub fn open_runs(text: &str) -> Vec<(String, bool)> {
+    let mut open: Vec<(String, bool)> = Vec::new();
+    for line in text.lines() {
+        match serde_json::from_str(line) {
+            Ok(Entry::Run { run, with_constraint, .. }) => open.push((run, with_constraint)),
+            Ok(Entry::Closed { run }) => open.retain(|(other, _)| *other != run),
+            Ok(Entry::Intended(_)) | Err(_) => {}
+        }
+    }
+    open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_runs_own_names_are_covered() {
+        let intents = Intents::of_run("abc", true);
+        assert!(intents.cover("Namespace", "nestcheck-abc"));
+        assert!(intents.cover("Namespace", "nestcheck-abc-baseline"));
+        assert!(intents.cover("SecurityContextConstraints", "nestcheck-abc"));
+        assert!(!intents.cover("Namespace", "nestcheck-abcd"));
+        assert!(!intents.cover("Namespace", "default"));
+        assert!(!intents.cover("ClusterRole", "nestcheck-abc-x"));
+        assert!(!Intents::of_run("abc", false).have("ClusterRole"));
+    }
+
+    #[test]
+    fn intents_survive_an_annotation() {
+        let intents = Intents::of_run("abc", true);
+        assert_eq!(Intents::parse("abc", &intents.to_text()), Some(intents.clone()));
+        assert_eq!(Intents::parse("abc", "torn"), None);
+        let foreign = Intents::parse("ab", &intents.to_text()).expect("it can be read");
+        assert!(!foreign.cover("Namespace", "nestcheck-abc"), "another run's");
+    }
+
+    #[tokio::test]
+    async fn a_ledger_tells_the_runs_that_are_not_closed() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("ledger.jsonl");
+        for run in ["one", "two"] {
+            let ledger = Ledger::at(path.clone());
+            let entry =
+                Entry::Run { run: run.into(), server: "s".into(), with_constraint: run == "two" };
+            ledger.write(entry).await.expect("it can be written");
+            ledger.intend("Namespace", None, "n").await.expect("it can be written");
+        }
+        let ledger = Ledger::at(path.clone());
+        ledger.write(Entry::Closed { run: "one".into() }).await.expect("it can be written");
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        let torn = &text[..text.len() - 3];
+        assert_eq!(open_runs(&text), [("two".to_owned(), true)]);
+        assert_eq!(open_runs(torn).len(), 2, "a torn line says nothing");
+    }
+}

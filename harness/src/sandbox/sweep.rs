@@ -1,0 +1,131 @@
+//! Removes what runs have left that could not remove it themselves.
+
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use kube::Client;
+
+use super::{
+    Intents,
+    lease::{self, RunRecord},
+    teardown::{self, Found},
+};
+use crate::Result;
+
+/// How many runs are swept at once: most of the time is the end of their namespaces.
+const RUNS_AT_ONCE: usize = 8;
+
+/// Which runs are swept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// One run.
+    Run(String),
+    /// The runs that are over at the latest by now.
+    Expired,
+    /// The runs of this owner that are over at the latest by now.
+    ExpiredOf(String),
+    /// Every run, those that still go on too.
+    All,
+}
+
+impl Sweep {
+    fn takes(&self, record: &RunRecord, now: Timestamp) -> bool {
+        match self {
+            Self::Run(run) => record.run == *run,
+            Self::Expired => record.is_expired(now),
+            Self::ExpiredOf(owner) => record.owner == *owner && record.is_expired(now),
+            Self::All => true,
+        }
+    }
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// The run.
+    pub run: String,
+    /// Who made it.
+    pub owner: String,
+    /// What was removed, or would be.
+    pub removed: Vec<Found>,
+    /// What carries the run's label, but is not in its ledger: it is left alone.
+    pub left_alone: Vec<Found>,
+}
+
+/// Sweeps runs. `also` are runs that a ledger in a report folder says are not closed, with whether
+/// they brought an SCC along; the cluster may know nothing of them.
+///
+/// Done again it does what was left to do: a run's record goes last.
+///
+/// # Errors
+///
+/// What the server refuses, or a namespace that does not end.
+pub async fn sweep(
+    admin: &Client,
+    which: &Sweep,
+    also: &[(String, bool)],
+    is_dry_run: bool,
+) -> Result<Vec<Swept>> {
+    let now = Timestamp::now();
+    let records = match which {
+        // One record is read by its name.
+        Sweep::Run(run) => lease::record_of(admin, run).await?.into_iter().collect(),
+        _ => lease::records(admin).await?,
+    };
+    let taken: Vec<_> = records.into_iter().filter(|record| which.takes(record, now)).collect();
+    let unrecorded = also.iter().filter(|(run, _)| {
+        let is_known = taken.iter().any(|record| record.run == *run);
+        let is_meant = matches!(which, Sweep::Run(other) if other == run) || *which == Sweep::All;
+        !is_known && is_meant
+    });
+    let recorded = taken.iter().map(|record| sweep_recorded(admin, record, is_dry_run).boxed());
+    let unrecorded = unrecorded.map(|(run, with_constraint)| {
+        let intents = Intents::of_run(run, *with_constraint);
+        sweep_run(admin, run, lease::owner(), intents, is_dry_run).boxed()
+    });
+    let sweeps: Vec<_> = recorded.chain(unrecorded).collect();
+    stream::iter(sweeps).buffered(RUNS_AT_ONCE).try_collect().await
+}
+
+/// Sweeps a run; its record goes last, so that what is interrupted can be done again.
+async fn sweep_recorded(admin: &Client, record: &RunRecord, is_dry_run: bool) -> Result<Swept> {
+    let (owner, intents) = (record.owner.clone(), record.intents.clone());
+    let swept = sweep_run(admin, &record.run, owner, intents, is_dry_run).await?;
+    if !is_dry_run {
+        lease::forget(admin, record).await?;
+    }
+    Ok(swept)
+}
+
+async fn sweep_run(
+    admin: &Client,
+    run: &str,
+    owner: String,
+    intents: Intents,
+    is_dry_run: bool,
+) -> Result<Swept> {
+    let found = teardown::find(admin, run, &intents).await?;
+    if !is_dry_run {
+        teardown::teardown(admin, run, &intents).await?;
+    }
+    let (removed, left_alone) = found.into_iter().partition(|found| found.is_recorded);
+    Ok(Swept { run: run.to_owned(), owner, removed, left_alone })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_goes_on_is_swept_only_when_it_is_named_or_all_are() {
+        let now = Timestamp::now();
+        let later = now + std::time::Duration::from_secs(60);
+        let record = RunRecord::for_test("abc", "me@here", later);
+        assert!(Sweep::Run("abc".into()).takes(&record, now));
+        assert!(!Sweep::Run("abcd".into()).takes(&record, now));
+        assert!(Sweep::All.takes(&record, now));
+        assert!(!Sweep::Expired.takes(&record, now));
+        assert!(Sweep::Expired.takes(&record, later));
+        assert!(Sweep::ExpiredOf("me@here".into()).takes(&record, later));
+        assert!(!Sweep::ExpiredOf("you@there".into()).takes(&record, later));
+    }
+}

@@ -1,0 +1,91 @@
+//! `nestcheck sweep`: what runs have left.
+
+use std::fmt::Write;
+
+use harness::{
+    Error, Result,
+    cluster::Cluster,
+    folder,
+    outcome::Outcome,
+    sandbox::{Sweep, Swept, sweep},
+};
+
+use super::{
+    arguments::{SweepArguments, WhichRuns},
+    print,
+};
+
+pub(super) async fn execute(arguments: SweepArguments) -> Result<u8> {
+    let which = which(arguments.which)?;
+    let also = arguments.report_dir.as_deref().map(folder::open_runs).transpose()?;
+    let cluster = Cluster::connect(&arguments.cluster.into()).await?;
+    let also = also.unwrap_or_default();
+    let swept = sweep(cluster.admin(), &which, &also, arguments.dry_run).await?;
+    print(text(&swept, arguments.dry_run).as_bytes())?;
+    Ok(Outcome::Conformant.exit_code())
+}
+
+fn which(runs: WhichRuns) -> Result<Sweep> {
+    match runs {
+        WhichRuns { run: Some(run), .. } if is_run_id(&run) => Ok(Sweep::Run(run)),
+        WhichRuns { run: Some(run), .. } => {
+            Err(Error::usage(format!("`{run}` is not the id of a run"))
+                .with_hint("the report and the label `nestcheck/run` have it, such as `k3v9xq2m`"))
+        }
+        WhichRuns { expired: true, .. } => Ok(Sweep::Expired),
+        WhichRuns { .. } => Ok(Sweep::All),
+    }
+}
+
+/// What can be the value of a label and part of a name. Anything else would ask the server for
+/// something else.
+fn is_run_id(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+fn text(swept: &[Swept], is_dry_run: bool) -> String {
+    let mut text = String::new();
+    let verb = if is_dry_run { "would remove" } else { "removed" };
+    // Writing to a string can't fail.
+    for Swept { run, owner, removed, left_alone } in swept {
+        let _ = writeln!(text, "run {run} of {owner}");
+        for found in removed {
+            let _ = writeln!(text, "  {verb} {found}");
+        }
+        if removed.is_empty() {
+            let _ = writeln!(text, "  nothing of it was left but its record");
+        }
+        for found in left_alone {
+            let _ = writeln!(
+                text,
+                "  left alone {found}: it carries the run's label, but the run \
+                                    did not record it"
+            );
+        }
+    }
+    if swept.is_empty() {
+        text.push_str("nothing to sweep\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_run_id_is_refused() {
+        for good in ["k3v9xq2m", "a", "7"] {
+            assert!(is_run_id(good), "{good}");
+        }
+        for bad in ["", "A", "a,b", "a=b", "../a", "a b", "!", "é"] {
+            assert!(!is_run_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_sweep_is_said() {
+        assert_eq!(text(&[], false), "nothing to sweep\n");
+    }
+}

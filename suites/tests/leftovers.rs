@@ -1,0 +1,138 @@
+//! What a run leaves that could not tear down, and how it is swept: against the cluster of
+//! `NESTCHECK_TEST_KUBECONFIG`, on which everything works.
+
+mod support;
+
+use std::{collections::BTreeSet, fs, time::Duration};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use support::{Bench, Live, Request};
+
+/// How much longer than the cluster itself needs for a namespace a sweep may take.
+const SWEEP: Duration = Duration::from_secs(15);
+
+/// Begins a run, kills it when its pod is there, and returns its id.
+fn kill_a_run(cluster: &Live, bench: &Bench) -> String {
+    let mut running = bench.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
+    running.wait_for("pod workspace");
+    running.signal(Signal::SIGKILL);
+    let finished = running.finish();
+    assert_eq!(finished.code, None, "{finished}");
+    // There are no reports of a killed run; what it said has the id.
+    let (_, rest) = finished.stderr.split_once("(run ").expect("it says which run it is");
+    rest.split(',').next().expect("an id").to_owned()
+}
+
+fn sweep(cluster: &Live, options: &[&str]) -> String {
+    let fixed = ["sweep", "--kubeconfig", cluster.kubeconfig()];
+    let finished = Bench::new().nestcheck(fixed.iter().chain(options));
+    finished.exits(0).within(SWEEP);
+    finished.stdout.clone()
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_killed_run_is_swept_from_another_machine_and_once() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let run = kill_a_run(&cluster, &bench);
+    let namespace = format!("nestcheck-{run}");
+    assert!(cluster.leftovers().contains(&namespace), "{:?}", cluster.leftovers());
+
+    let start = cluster.now();
+    let told = sweep(&cluster, &["--run", &run, "--dry-run"]);
+    assert!(told.contains(&format!("would remove Namespace `{namespace}`")), "{told}");
+    assert!(!cluster.requests_since(start).iter().any(Request::changes));
+
+    let told = sweep(&cluster, &["--run", &run]);
+    assert!(told.contains(&format!("removed Namespace `{namespace}`")), "{told}");
+    cluster.is_clean();
+    assert_eq!(sweep(&cluster, &["--run", &run]), "nothing to sweep\n");
+    // The report so far is whole.
+    let folder = bench.path("nestcheck-report").display().to_string();
+    bench.nestcheck(["report", &folder]).exits(0);
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn what_only_carries_the_label_is_left_alone() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let run = kill_a_run(&cluster, &bench);
+    let innocent = cluster.create_namespace(&json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "innocent", "labels": {"nestcheck/run": run}},
+    }));
+    let told = sweep(&cluster, &["--run", &run]);
+    assert!(told.contains("left alone Namespace `innocent`"), "{told}");
+    assert_eq!(cluster.leftovers(), ["innocent"]);
+    drop(innocent);
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn an_expired_run_is_swept_by_the_next_one_and_others_are_not() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let (expired, going_on) = (kill_a_run(&cluster, &bench), kill_a_run(&cluster, &bench));
+    cluster.expire(&expired);
+    bench.nestcheck(["run", "ID-01", "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    let left = cluster.leftovers();
+    assert!(!left.iter().any(|name| name.contains(&expired)), "{left:?}");
+    assert!(left.contains(&format!("nestcheck-{going_on}")), "{left:?}");
+    assert_eq!(sweep(&cluster, &["--expired"]), "nothing to sweep\n");
+    cluster.expire(&going_on);
+    assert!(sweep(&cluster, &["--expired"]).contains(&going_on));
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_run_without_a_record_is_swept_by_the_ledger_of_its_report() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let run = kill_a_run(&cluster, &bench);
+    cluster.forget(&run);
+    assert_eq!(sweep(&cluster, &["--run", &run]), "nothing to sweep\n");
+    let folder = bench.path("nestcheck-report").display().to_string();
+    let told = sweep(&cluster, &["--run", &run, "--report-dir", &folder]);
+    assert!(told.contains(&format!("removed Namespace `nestcheck-{run}`")), "{told}");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn whatever_is_created_is_in_the_ledger() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let start = cluster.now();
+    bench.nestcheck(["run", "ID-01", "ADM-04", "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    let requests = cluster.requests_since(start);
+    let text = fs::read_to_string(bench.path("nestcheck-report").join("ledger.jsonl"));
+    let text = text.expect("there is a ledger");
+    let entries: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    let recorded: BTreeSet<_> = entries
+        .iter()
+        .filter(|entry| entry["entry"] == "intended")
+        .map(|entry| entry["kind"].as_str().unwrap_or_default().to_lowercase())
+        .collect();
+    let created = requests.iter().filter(|request| request.verb == "create" && request.changes());
+    for request in created {
+        let resource = request.path.rsplit('/').next().unwrap_or_default();
+        // A token is no object, and an exec creates none.
+        if matches!(resource, "token" | "exec") {
+            continue;
+        }
+        let kind = resource.trim_end_matches('s');
+        assert!(recorded.contains(kind), "{kind} is not among {recorded:?}");
+    }
+    assert_eq!(entries.last().expect("it has entries")["entry"], "closed");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_sweep_says_which_runs() {
+    let bench = Bench::new();
+    bench.nestcheck(["sweep"]).refuses(2, &["required"]);
+    bench.nestcheck(["sweep", "--all", "--expired"]).refuses(2, &["cannot be used"]);
+    bench.nestcheck(["sweep", "--run", "../a"]).refuses(2, &["`../a` is not the id of a run"]);
+}
