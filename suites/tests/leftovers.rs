@@ -1,6 +1,8 @@
 //! What a run leaves that could not tear down, and how it is swept: against the cluster of
 //! `NESTCHECK_TEST_KUBECONFIG`, on which everything works.
 
+#![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
+
 mod support;
 
 use std::{collections::BTreeSet, fs, time::Duration};
