@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How often the progress is told: this many times in all.
-const PROGRESS: u64 = 20;
+const PROGRESS: u64 = 10;
 
 /// Makes all trials and prints what they came to. A first signal ends them early.
 pub(crate) async fn conduct(arguments: Arguments) -> Result<ExitCode> {
@@ -48,7 +48,6 @@ async fn all_trials(arguments: &Arguments, stop: CancellationToken) -> Result<u8
         upstream: Upstream::new(&nestcheck.kubeconfig).await?,
         inventory: Inventory::new(&nestcheck.kubeconfig).await?,
         output: fs::canonicalize(&arguments.output_dir)?,
-        can_sweep: nestcheck.can_sweep().await?,
         nestcheck,
         stop,
     };

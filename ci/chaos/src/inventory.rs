@@ -28,7 +28,7 @@ const SKIPPED: [&str; 2] = ["events", "componentstatuses"];
 /// The kinds of a cluster, and a client to list them with.
 #[derive(Clone)]
 pub(crate) struct Inventory {
-    pub(crate) client: Client,
+    client: Client,
     kinds: Vec<ApiResource>,
 }
 

@@ -14,7 +14,6 @@ mod nestcheck;
 mod proxy;
 mod schedule;
 mod signals;
-mod standin;
 mod summary;
 mod trial;
 

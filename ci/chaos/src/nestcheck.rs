@@ -77,13 +77,6 @@ impl Nestcheck {
         finish(command, SWEEP).await
     }
 
-    /// Whether there is a `sweep`.
-    pub(crate) async fn can_sweep(&self) -> Result<bool> {
-        let mut command = self.command();
-        command.args(["sweep", "--help"]);
-        Ok(finish(command, REPORT).await?.code == Some(0))
-    }
-
     /// The suites of a selection.
     pub(crate) async fn suites(&self, selection: &[String]) -> Result<Vec<String>> {
         let mut command = self.command();

@@ -20,7 +20,6 @@ use crate::{
     kubeconfig,
     nestcheck::Nestcheck,
     proxy::{Proxy, Seen, Upstream},
-    standin,
 };
 
 /// How long a run may take: a fault may cost it each of its own deadlines once, the longest being
@@ -38,8 +37,6 @@ pub(crate) struct Laboratory {
     pub(crate) nestcheck: Nestcheck,
     pub(crate) upstream: Upstream,
     pub(crate) inventory: Inventory,
-    /// Whether this nestcheck has a `sweep`.
-    pub(crate) can_sweep: bool,
     /// Where the folders of trials are.
     pub(crate) output: PathBuf,
     /// Asks everything to end.
@@ -233,11 +230,7 @@ async fn judge_cluster(laboratory: &Laboratory, trial: &mut Trial) -> Result<()>
             leak(laboratory, trial, &run, "its own teardown").await?;
         }
         let started = Instant::now();
-        let swept = if laboratory.can_sweep {
-            laboratory.nestcheck.sweep(&run).await?
-        } else {
-            standin::sweep(&laboratory.inventory.client, &laboratory.inventory, &run).await?
-        };
+        let swept = laboratory.nestcheck.sweep(&run).await?;
         trial.sweep_seconds = Some(started.elapsed().as_secs_f64());
         if swept.code != Some(0) {
             let what = format!("the sweep exited with {:?}: {}", swept.code, swept.stderr.trim());
