@@ -60,7 +60,7 @@ pub async fn run(
         observe,
         signals,
         verdicts: Vec::new(),
-        circumstances: Circumstances::default(),
+        circumstances: Circumstances { only_judged: true, ..Circumstances::default() },
         broken_truths: BTreeMap::new(),
     };
     dispatcher.emit(EventKind::RunStarted(RunStarted {
@@ -133,6 +133,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Verdict::Pass => self.prove(case),
             other => other,
         };
+        if verdict == Verdict::Pass && matches!(case.body, Body::Acts(_)) {
+            self.circumstances.only_judged = false;
+        }
         self.verdicts.push((case.level, verdict.clone()));
         self.emit(EventKind::CaseFinished(CaseFinished {
             id: case.id.to_owned(),

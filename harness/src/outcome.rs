@@ -142,12 +142,15 @@ pub struct Circumstances {
     pub leaked: bool,
     /// A step outside the cases broke.
     pub broken: bool,
+    /// No case passed that acted in the cluster, only such as judge what was read.
+    pub only_judged: bool,
 }
 
 /// Decides a run's outcome: the worst that applies, in the order interrupted, leaked, error, not
 /// conformant, partial.
 ///
-/// A run in which no core case passed is partial: a run of nothing proves nothing.
+/// A run in which no case passed that acted in the cluster is partial: a run of nothing proves
+/// nothing, and reading proves nothing about pods.
 #[must_use]
 pub fn decide<'a>(
     verdicts: impl IntoIterator<Item = (Level, &'a Verdict)>,
@@ -175,7 +178,7 @@ pub fn decide<'a>(
         Outcome::Error
     } else if failed > 0 {
         Outcome::NotConformant
-    } else if core_missing > 0 || passed == 0 {
+    } else if core_missing > 0 || passed == 0 || circumstances.only_judged {
         Outcome::Partial
     } else {
         Outcome::Conformant
@@ -208,6 +211,14 @@ mod tests {
         assert_eq!(of(&[]), Outcome::Partial);
         let not_applicable = Verdict::NotApplicable { reason: "other flavour".into() };
         assert_eq!(of(&[(Level::Core, not_applicable)]), Outcome::Partial);
+    }
+
+    #[test]
+    fn a_run_that_only_read_is_never_green() {
+        let verdicts = [(Level::Core, Verdict::Pass)];
+        let each = || verdicts.iter().map(|(level, verdict)| (*level, verdict));
+        let only_judged = Circumstances { only_judged: true, ..Circumstances::default() };
+        assert_eq!(decide(each(), only_judged), Outcome::Partial);
     }
 
     #[test]

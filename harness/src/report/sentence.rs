@@ -57,6 +57,9 @@ pub fn headline(report: &Report) -> String {
             format!("Not conformant: {failed} of {} {verb}", counted(total, "case"))
         }
         Some(Outcome::Partial) => match core_missing(report).len() {
+            0 if report.counts.pass > 0 => {
+                "Partial: only what was read is judged, so nothing is proven in pods".to_owned()
+            }
             0 => "Partial: no case passed, so nothing is proven".to_owned(),
             missing => format!(
                 "Partial: nothing failed, but {} proved nothing",
@@ -112,6 +115,8 @@ pub fn reasons(report: &Report) -> Vec<String> {
     }
     if report.counts.pass == 0 {
         reasons.push("no case passed".to_owned());
+    } else if report.outcome == Some(Outcome::Partial) && core_missing(report).is_empty() {
+        reasons.push("no case passed that acts in the cluster".to_owned());
     }
     reasons
 }
