@@ -17,6 +17,8 @@ pub enum Isolation {
     UserNamespace,
     /// The node's own user namespace, and /proc masked as usual: a control.
     HostUsers,
+    /// Whatever becomes of it: the case that asks for the pod looks for itself.
+    Unproven,
 }
 
 /// A pod that cases share.
@@ -78,7 +80,7 @@ impl Shape {
     #[must_use]
     pub fn constraint<'a>(&self, nested: &'a str) -> &'a str {
         match self.isolation {
-            Isolation::Nested | Isolation::UserNamespace => nested,
+            Isolation::Nested | Isolation::UserNamespace | Isolation::Unproven => nested,
             Isolation::HostUsers => COMMON_CONSTRAINT,
         }
     }

@@ -61,6 +61,7 @@ pub fn of_object(shape: &Shape, pod: &Pod) -> Vec<TruthCheck> {
             check("stored hostUsers", "not false", &host_users, host_users != "false"),
             check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
         ],
+        Isolation::Unproven => Vec::new(),
     }
 }
 
@@ -75,10 +76,11 @@ pub fn of_admission(shape: &Shape, pod: &Pod, constraint: &AppliedConstraint) ->
     let admitted_by = annotations.and_then(|annotations| annotations.get(ADMITTED_BY));
     let admitted_by = admitted_by.map_or("absent", String::as_str);
     let asked_for = shape.constraint(&constraint.name);
-    vec![
-        check(ADMITTED_BY, asked_for, admitted_by, admitted_by == asked_for),
-        of_stored_constraint(constraint),
-    ]
+    let mut checks = vec![check(ADMITTED_BY, asked_for, admitted_by, admitted_by == asked_for)];
+    if shape.isolation != Isolation::Unproven {
+        checks.push(of_stored_constraint(constraint));
+    }
+    checks
 }
 
 /// Whether the SCC is stored as it was applied.
@@ -97,6 +99,7 @@ pub fn of_inside(shape: &Shape, facts: &probe::Facts) -> Vec<TruthCheck> {
         Isolation::Nested => (id_maps(facts), unmasked_proc(facts)),
         Isolation::UserNamespace => (id_maps(facts), masked_proc(facts)),
         Isolation::HostUsers => (host_id_map(facts), masked_proc(facts)),
+        Isolation::Unproven => return Vec::new(),
     };
     users.into_iter().chain([masked]).collect()
 }
