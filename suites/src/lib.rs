@@ -26,6 +26,13 @@ pub fn cases() -> Vec<Case> {
         suite::scc::SHIPPED,
         suite::admission::CASES,
         suite::gate::CASES,
+        suite::gate::POD_SECURITY,
+        suite::preflight::CASES,
+        suite::upgrade::CASES,
+        suite::scc::JUDGING,
+        suite::gate::JUDGING,
+        suite::preflight::JUDGING,
+        suite::upgrade::JUDGING,
     ]
     .concat()
 }
@@ -54,9 +61,11 @@ mod tests {
             ("identity", "ID-"),
             ("isolation", "ISO-"),
             ("podman", "POD-"),
+            ("preflight", "PRE-"),
             ("root", "ROOT-"),
             ("scc", "SCC-"),
             ("teardown", "END-"),
+            ("upgrade", "UPG-"),
         ];
         for case in cases() {
             assert!(case.title.len() > 20 && !case.title.ends_with('.'), "{case:?}");

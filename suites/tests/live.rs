@@ -10,6 +10,7 @@ use std::{
 };
 
 use harness::{
+    case::Case,
     facts::Flavour,
     outcome::{Outcome, Verdict},
     plan::Profile,
@@ -22,8 +23,24 @@ use support::{Bench, Finished, Kubeconfig, Live, Report, Request, Running, by_ve
 /// How many requests a case with a pod may cost the API server, commands in the pod included.
 const REQUESTS_A_CASE: usize = 12;
 
-/// How many requests a run may make apart from commands in pods.
-const REQUESTS_WITHOUT_COMMANDS: usize = 64;
+/// How many requests a run may make apart from commands in pods: some twenty for the sandbox, and a
+/// few for each case that asks the API server for answers.
+const REQUESTS_WITHOUT_COMMANDS: usize = 72;
+
+/// The cases that don't pass on this cluster, which is no failure: it is older than what ADM-03 is
+/// about, has neither workspaces' operators nor a `StorageClass`, and only one node.
+const NOT_PASSED: [(&str, &str); 4] = [
+    ("ADM-03", "blocked"),
+    ("PRE-08", "not-applicable"),
+    ("PRE-11", "blocked"),
+    ("UPG-04", "not-applicable"),
+];
+
+/// The cases about this kind of cluster.
+fn cases() -> Vec<Case> {
+    let profile = Profile::of(Flavour::Kubernetes);
+    suites::cases().into_iter().filter(|case| profile.has(case)).collect()
+}
 
 /// A run of all cases, made once for the tests that look at one.
 struct WholeRun {
@@ -52,15 +69,14 @@ fn a_whole_run_is_conformant_and_leaves_nothing() {
     finished.exits(0).says(&["Conformant", "report in `nestcheck-report`"]);
     assert_eq!(finished.stdout, "", "data only goes there when it is asked for");
     assert_eq!(report.outcome(), Outcome::Conformant);
-    let profile = Profile::of(Flavour::Kubernetes);
-    let of_profile = suites::cases().iter().filter(|case| profile.has(case)).count();
-    assert_eq!(report.cases().len(), of_profile);
-    // What only a newer Kubernetes refuses.
-    assert_eq!(report.ids("blocked"), ["ADM-03"]);
-    assert_eq!(report.ids("pass").len(), of_profile - 1);
+    assert_eq!(report.cases().len(), cases().len());
+    assert_eq!(report.ids("pass").len(), cases().len() - NOT_PASSED.len());
+    for (id, verdict) in NOT_PASSED {
+        assert_eq!(report.verdict(id).name(), verdict, "{id}");
+    }
     let (passed, failed, skipped) = report.junit_counts();
     assert!(passed >= 30, "{passed} cases in the JUnit file");
-    assert_eq!((failed, skipped), (0, 1));
+    assert_eq!((failed, skipped), (0, NOT_PASSED.len()));
     assert_eq!(report.json("/outcome"), "conformant");
     assert_eq!(*leftovers, [""; 0]);
 }
@@ -90,7 +106,7 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
     println!("gets: {gets:?}");
     assert!(!gets.is_empty() && gets.values().all(|count| *count == 1), "{gets:?}");
 
-    let with_pod = suites::cases().iter().filter(|case| !case.shapes.is_empty()).count();
+    let with_pod = cases().iter().filter(|case| !case.shapes.is_empty()).count();
     let commands = verbs.get("exec").copied().unwrap_or_default();
     assert!(commands > 0, "{verbs:?}");
     assert!(requests.len() <= REQUESTS_A_CASE * with_pod, "{} requests", requests.len());
@@ -266,7 +282,13 @@ fn who_has_the_rights_of_a_role_need_not_be_allowed_to_bind_it() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn the_rights_of_a_caller_who_has_them_cost_one_request() {
-    let reviews = whole_run().requests.iter().filter(|request| request.is_review());
+    // What the ordinary user may do is asked by a case, and who the caller is costs no right.
+    let is_of_rights = |request: &&Request| {
+        request.is_review()
+            && !request.path.ends_with("/selfsubjectreviews")
+            && !request.user.starts_with("system:serviceaccount:")
+    };
+    let reviews = whole_run().requests.iter().filter(is_of_rights);
     let paths: Vec<_> = reviews.map(|request| request.path.as_str()).collect();
     assert_eq!(paths, ["/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"]);
 }
@@ -284,6 +306,44 @@ fn the_published_rights_are_enough_for_a_run() {
     let run = ["run", "--kubeconfig", &path, "gate", "admission", "POD-03", "ID-02"];
     bench.nestcheck(run).exits(0);
     cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn what_the_components_say_of_themselves_is_not_needed_for_conformance() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let role = harness::rights::role(Flavour::Kubernetes).expect("there is one");
+    let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
+    for rule in role.rules.iter_mut().flatten() {
+        for paths in [&mut rule.resources, &mut rule.non_resource_urls].into_iter().flatten() {
+            paths.retain(|path| path != "nodes/proxy" && path != "/metrics");
+        }
+    }
+    // A rule about nothing is refused.
+    role.rules.get_or_insert_default().retain(|rule| rule.resources != Some(Vec::new()));
+    let _grant = cluster.grant(&role);
+    let token = cluster.token_without_rights();
+    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let run = ["run", "--kubeconfig", &path, "gate", "preflight", "ADM-05", "ID-01"];
+    bench.nestcheck(run).exits(0);
+    let report = bench.report();
+    assert_eq!(report.ids("fail"), [""; 0]);
+    assert_eq!(report.ids("blocked")[..2], ["GATE-03", "GATE-06"], "{:?}", report.ids("blocked"));
+    for id in ["ADM-05", "GATE-07", "GATE-08", "PRE-02", "PRE-06", "PRE-09"] {
+        assert_eq!(report.verdict(id).name(), "pass", "{id}");
+    }
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_run_that_only_judges_facts_is_never_green() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let start = cluster.now();
+    let run = ["run", "PRE-01", "PRE-02", "--kubeconfig", cluster.kubeconfig()];
+    bench.nestcheck(run).exits(3).says(&["no case passed that acts in the cluster"]);
+    assert_eq!(bench.report().ids("pass"), ["PRE-01", "PRE-02"]);
+    assert!(!cluster.requests_since(start).iter().any(Request::changes));
 }
 
 #[test]
@@ -455,7 +515,7 @@ fn the_test_binary_lists_its_cases_as_nextest_wants_it() {
     let bench = Bench::new();
     let listed = conformance(&bench, &["--list", "--format", "terse"], None);
     listed.exits(0);
-    let mut names: Vec<_> = suites::cases().iter().map(harness::case::Case::path).collect();
+    let mut names: Vec<_> = suites::cases().iter().map(Case::path).collect();
     let mut lines: Vec<_> = listed.stdout.lines().collect();
     names.sort();
     lines.sort_unstable();

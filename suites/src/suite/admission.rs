@@ -8,9 +8,15 @@ use harness::{
     requirement::Requirement,
     sandbox::PodSecurity,
 };
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Volume, VolumeDevice};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaimVolumeSource, SELinuxOptions, Volume, VolumeDevice,
+};
 
-use super::{NESTED, core_case, weighing};
+use super::{
+    NESTED, core_case,
+    gate::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask},
+    weighing,
+};
 use crate::toolbox::{expect_kept, expect_refusal, expect_refusal_by_server, judge_refusal};
 
 pub(crate) const CASES: &[Case] = &[
@@ -50,6 +56,19 @@ pub(crate) const CASES: &[Case] = &[
         NESTED,
         &[]
     ),
+    // Nested containers work without it where the namespace's level is privileged.
+    weighing(
+        core_case!(
+            "ADM-05",
+            "admission",
+            admits_nested_pod_in_baseline_namespace_by_gate_or_version,
+            "Level baseline admits a nested pod as OpenShift makes it exactly where the gate or the \
+             version says so",
+            WITH_SELINUX_TYPE,
+            &[]
+        ),
+        Level::Extended,
+    ),
     core_case!(
         "ADM-06",
         "admission",
@@ -62,6 +81,10 @@ pub(crate) const CASES: &[Case] = &[
 
 const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(34)];
+
+/// Level baseline allows the SELinux type `container_engine_t` from policy version 1.31 on.
+const WITH_SELINUX_TYPE: &[Requirement] =
+    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(31)];
 
 async fn refuses_unmasked_proc_without_user_namespace(cx: Context) -> CaseResult {
     for host_users in [None, Some(true)] {
@@ -100,6 +123,26 @@ async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
         "unrestricted capabilities",
     ];
     expect_refusal(&cx, "answer in a restricted namespace", &pod, 403, &fields).await
+}
+
+async fn admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx: Context) -> CaseResult {
+    let mut pod = cx.manifest(&WORKSPACE)?;
+    pod.metadata.namespace = Some(cx.namespace_enforcing(PodSecurity::Baseline).await?);
+    let spec = pod.spec.get_or_insert_default();
+    // What a workspace has elsewhere, and what its constraint gives it on OpenShift.
+    let context = spec.security_context.get_or_insert_default();
+    (context.seccomp_profile, context.app_armor_profile) = (None, None);
+    context.se_linux_options = Some(SELinuxOptions {
+        type_: Some("container_engine_t".to_owned()),
+        ..SELinuxOptions::default()
+    });
+    for container in &mut spec.containers {
+        container.security_context.get_or_insert_default().proc_mount = None;
+    }
+    expect_accepted(&cx, "answer to a masked /proc in level baseline", &pod).await?;
+    unmask(&mut pod);
+    let name = "answer to a nested pod in level baseline";
+    expect_relaxed(&cx, name, &pod, &PROC_MOUNT, is_relaxed(cx.facts())).await
 }
 
 async fn refuses_block_devices_with_user_namespace(cx: Context) -> CaseResult {

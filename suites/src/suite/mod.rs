@@ -5,9 +5,12 @@ pub(crate) mod compose;
 pub(crate) mod gate;
 pub(crate) mod identity;
 pub(crate) mod isolation;
+mod judging;
 pub(crate) mod podman;
+pub(crate) mod preflight;
 pub(crate) mod root;
 pub(crate) mod scc;
+pub(crate) mod upgrade;
 
 use harness::{case::Case, facts::Flavour, outcome::Level, requirement::Requirement};
 
@@ -46,6 +49,25 @@ macro_rules! core_case {
     };
 }
 use core_case;
+
+/// Declares a core case of every flavour that judges facts; its name is the name of its function.
+macro_rules! judging_case {
+    ($id:literal, $suite:literal, $function:ident, $title:literal, $requires:expr) => {
+        harness::case::Case {
+            id: $id,
+            suite: $suite,
+            name: stringify!($function),
+            title: $title,
+            level: harness::outcome::Level::Core,
+            flavours: crate::suite::EVERYWHERE,
+            requires: $requires,
+            shapes: &[],
+            deadline: harness::case::CASE_DEADLINE,
+            body: harness::case::Body::Judges($function),
+        }
+    };
+}
+use judging_case;
 
 /// The same case, about these kinds of cluster only.
 const fn on(case: Case, flavours: &'static [Flavour]) -> Case {

@@ -1,6 +1,7 @@
 //! SCC: who may use a security context constraint, what it gives a pod, and what it refuses.
 
 mod admission;
+mod reference;
 mod refusal;
 mod shipped;
 
@@ -14,6 +15,7 @@ use harness::{
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 pub(crate) use admission::{CASES as ADMISSION, END as GRANT_REMOVAL};
+pub(crate) use reference::CASES as JUDGING;
 pub(crate) use refusal::CASES as REFUSALS;
 pub(crate) use shipped::CASES as SHIPPED;
 

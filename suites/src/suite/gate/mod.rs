@@ -1,4 +1,7 @@
-//! GATE: the API server keeps the fields that its feature gates guard.
+//! GATE: the API server keeps the fields that its feature gates guard, and nobody says otherwise.
+
+mod judged;
+mod pod_security;
 
 use fixtures::WORKSPACE;
 use harness::{
@@ -10,6 +13,11 @@ use harness::{
 use k8s_openapi::api::core::v1::Pod;
 
 use super::core_case;
+
+pub(crate) use judged::JUDGING;
+pub(crate) use pod_security::{
+    CASES as POD_SECURITY, PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask,
+};
 
 pub(crate) const CASES: &[Case] = &[
     core_case!(

@@ -1,0 +1,268 @@
+//! What is said of the gates in different places.
+
+use harness::{
+    case::{Case, Judgement},
+    facts::{Facts, Gate, Node},
+    outcome::Level,
+    requirement::Requirement,
+    truth::check,
+};
+
+use crate::suite::{
+    OPENSHIFT,
+    judging::{always, at_rest, known, nodes, on_or_off, unread, version},
+    judging_case, on, weighing,
+};
+
+/// The first minor version of Kubernetes whose kubelets can't have the gate off (KEP-127).
+const LOCKED: u32 = 36;
+
+// All of them need rights that a run does without.
+pub(crate) const JUDGING: &[Case] = &[
+    weighing(
+        judging_case!(
+            "GATE-03",
+            "gate",
+            says_what_it_does,
+            "What the API server's metrics say of its feature gates agrees with what it does",
+            &[]
+        ),
+        Level::Extended,
+    ),
+    weighing(
+        on(
+            judging_case!(
+                "GATE-04",
+                "gate",
+                does_what_is_configured,
+                "What the FeatureGate says of the feature gates agrees with what the API server does",
+                &[]
+            ),
+            OPENSHIFT,
+        ),
+        Level::Extended,
+    ),
+    weighing(
+        on(
+            judging_case!(
+                "GATE-05",
+                "gate",
+                has_a_feature_set_that_allows_updates,
+                "The feature set Default does not keep the cluster from being updated",
+                &[]
+            ),
+            OPENSHIFT,
+        ),
+        Level::Extended,
+    ),
+    weighing(
+        judging_case!(
+            "GATE-06",
+            "gate",
+            is_on_in_every_kubelet,
+            "Every kubelet has the feature gate UserNamespacesSupport on",
+            &[Requirement::UserNamespaces]
+        ),
+        Level::Extended,
+    ),
+];
+
+fn says_what_it_does(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let mut checks = Vec::new();
+        let mut unknown = None;
+        for gate in Gate::ALL {
+            let Some(behaviour) = facts.behaviour(gate) else { continue };
+            let metric = facts.server_gate(gate);
+            if let (Some(does), Some(says)) = (behaviour.value(), metric.value()) {
+                let expected = format!("{}, as it does", on_or_off(*does));
+                let name = format!("{gate} in the API server's metrics");
+                checks.push(check(&name, &expected, on_or_off(*says), does == says));
+            } else {
+                unknown = behaviour.why_unknown().or(metric.why_unknown()).or(unknown);
+            }
+        }
+        if checks.is_empty() {
+            return Err(unread(unknown.unwrap_or("the feature gates are not known")));
+        }
+        let hint = "several API servers with different gates answer, or a webhook changes pods: \
+                    compare the API servers' `--feature-gates`";
+        Ok(Judgement::of(checks, hint))
+    })
+}
+
+fn does_what_is_configured(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let configured = known(&facts.configured_gates)?;
+        let mut checks = Vec::new();
+        for gate in Gate::ALL {
+            let read = [facts.behaviour(gate), Some(facts.server_gate(gate))];
+            let observed = read.into_iter().flatten().find_map(|fact| fact.value().copied());
+            if let Some(does) = observed {
+                let configured = configured.of(gate);
+                let expected =
+                    format!("{}, as the API server does, or not listed", on_or_off(does));
+                let holds = configured.is_on().is_none_or(|on| on == does);
+                let name = format!("{gate} in the FeatureGate");
+                checks.push(check(&name, &expected, configured.to_string(), holds));
+            }
+        }
+        if checks.is_empty() {
+            let reason = facts.keeps_host_users.why_unknown();
+            return Err(unread(reason.unwrap_or("what the API server does is not known")));
+        }
+        let hint = "the API server has not taken on what is configured: see the status of the \
+                    ClusterOperators `config-operator` and `kube-apiserver`";
+        Ok(Judgement::of(checks, hint))
+    })
+}
+
+fn has_a_feature_set_that_allows_updates(facts: &Facts) -> Judgement {
+    always(|| {
+        let set = known(&facts.feature_set)?;
+        let upgradeable = known(&facts.upgradeable)?;
+        let source = facts.upgradeable.source().unwrap_or_default();
+        let (expected, observed, holds) = if set.prevents_upgrades() {
+            let observed = format!(
+                "warning: {set}, with which the cluster can't be updated to another minor release \
+                 ({source})"
+            );
+            ("Default, or a warning", observed, true)
+        } else {
+            let blamed = !upgradeable && source.contains("FeatureGates");
+            let state = if *upgradeable { "upgradeable" } else { "not upgradeable" };
+            ("none that prevents updates", format!("{set}, {state} ({source})"), !blamed)
+        };
+        let checks = vec![check("feature set", expected, observed, holds)];
+        let hint = "the ClusterVersion still blames a feature set that is not set: see the \
+                    ClusterOperator `config-operator`";
+        Ok(Judgement::of(checks, hint))
+    })
+}
+
+/// A kubelet that has it off is blocked as a requirement that is unmet.
+fn is_on_in_every_kubelet(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let mut checks = Vec::new();
+        for node in nodes(facts)? {
+            let name =
+                format!("{} on the kubelet of node `{}`", Gate::UserNamespacesSupport, node.name);
+            let (observed, holds) = match node.kubelet_gate.value() {
+                Some(on) => (on_or_off(*on).to_owned(), *on),
+                None if is_locked(node) => {
+                    (format!("on for good in kubelet {}", node.kubelet), true)
+                }
+                None => {
+                    let reason = node.kubelet_gate.why_unknown().unwrap_or("not known");
+                    return Err(unread(format!("node `{}`: {reason}", node.name)));
+                }
+            };
+            checks.push(check(&name, "on", observed, holds));
+        }
+        Ok(Judgement::of(checks, "turn the feature gate on in the kubelet's configuration"))
+    })
+}
+
+fn is_locked(node: &Node) -> bool {
+    version(&node.kubelet).is_some_and(|version| version >= (1, LOCKED))
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::facts::{Configured, ConfiguredGates, Fact, FeatureSet};
+
+    use super::*;
+    use crate::suite::judging::tests::{
+        expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
+    };
+
+    fn judge(id: &str, facts: &Facts, name: &str, words: &str) {
+        expect(JUDGING, id, facts, name, words);
+    }
+
+    fn off() -> Fact<bool> {
+        Fact::known(false, "test")
+    }
+
+    #[test]
+    fn metrics_must_say_what_the_server_does() {
+        judge("GATE-03", &kubernetes(), "pass", "");
+        let both_off =
+            Facts { keeps_host_users: off(), server_user_namespaces_gate: off(), ..kubernetes() };
+        judge("GATE-03", &both_off, "pass", "");
+        let lies = Facts { server_proc_mount_gate: off(), ..kubernetes() };
+        judge("GATE-03", &lies, "fail", "ProcMountType in the API server's metrics");
+        let half = Facts { server_proc_mount_gate: Fact::unknown("403"), ..kubernetes() };
+        judge("GATE-03", &half, "pass", "");
+        let unread = Facts { server_user_namespaces_gate: Fact::unknown("403"), ..half };
+        judge("GATE-03", &unread, "blocked", "403");
+    }
+
+    fn configured(support: Configured, openshift: Facts) -> Facts {
+        let gates = ConfiguredGates {
+            user_namespaces_support: support,
+            proc_mount_type: Configured::NotListed,
+            user_namespaces_pod_security_standards: Configured::NotListed,
+        };
+        Facts { configured_gates: Fact::known(gates, "FeatureGate"), ..openshift }
+    }
+
+    #[test]
+    fn the_server_must_do_what_is_configured_or_nothing_is() {
+        let good = || openshift("4.20.1", FeatureSet::Default);
+        judge("GATE-04", &configured(Configured::Enabled, good()), "pass", "");
+        judge("GATE-04", &configured(Configured::NotListed, good()), "pass", "");
+        judge("GATE-04", &configured(Configured::Disabled, openshift_4_19()), "pass", "");
+        let named = "UserNamespacesSupport in the FeatureGate";
+        judge("GATE-04", &configured(Configured::Disabled, good()), "fail", named);
+        judge("GATE-04", &configured(Configured::Enabled, openshift_4_19()), "fail", named);
+        let updating = updating(configured(Configured::Disabled, good()));
+        judge("GATE-04", &updating, "blocked", "being updated");
+        judge("GATE-04", &kubernetes(), "not-applicable", "kubernetes");
+        let unread = Facts { configured_gates: Fact::unknown("403"), ..good() };
+        judge("GATE-04", &unread, "blocked", "403");
+        let blind = Facts {
+            keeps_host_users: Fact::unknown("403"),
+            keeps_proc_mount: Fact::unknown("403"),
+            server_user_namespaces_gate: Fact::unknown("403"),
+            server_proc_mount_gate: Fact::unknown("403"),
+            server_pod_security_gate: Fact::unknown("403"),
+            ..configured(Configured::Enabled, good())
+        };
+        judge("GATE-04", &blind, "blocked", "403");
+    }
+
+    #[test]
+    fn a_feature_set_that_prevents_updates_passes_with_a_warning() {
+        judge("GATE-05", &openshift_4_19(), "pass", "");
+        let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
+        judge("GATE-05", &tech_preview, "pass", "");
+        let plan = harness::plan::Plan::new(JUDGING[2..3].to_vec(), &tech_preview, false);
+        let observed = &plan.entries[0].checks[0].observed;
+        assert!(observed.starts_with("warning: TechPreviewNoUpgrade"), "{observed}");
+        let not_upgradeable = |source| Facts {
+            upgradeable: Fact::known(false, source),
+            ..openshift("4.20.1", FeatureSet::Default)
+        };
+        judge("GATE-05", &not_upgradeable("AdminAckRequired"), "pass", "");
+        let blamed = not_upgradeable("FeatureGates_RestrictedFeatureGates_TechPreviewNoUpgrade");
+        judge("GATE-05", &blamed, "fail", "FeatureGates_Restricted");
+        let unread = Facts { feature_set: Fact::unknown("403"), ..openshift_4_19() };
+        judge("GATE-05", &unread, "blocked", "403");
+    }
+
+    #[test]
+    fn every_kubelet_must_have_the_gate_on() {
+        judge("GATE-06", &kubernetes(), "pass", "");
+        let mut two = node("two");
+        two.kubelet_gate = off();
+        let one_off = with_nodes(kubernetes(), vec![node("one"), two.clone()]);
+        judge("GATE-06", &one_off, "blocked", "`two`");
+        two.kubelet_gate = Fact::unknown("403");
+        let unread = with_nodes(kubernetes(), vec![node("one"), two.clone()]);
+        judge("GATE-06", &unread, "blocked", "node `two`: 403");
+        two.kubelet = "v1.36.0".into();
+        judge("GATE-06", &with_nodes(kubernetes(), vec![node("one"), two]), "pass", "");
+        judge("GATE-06", &with_nodes(kubernetes(), Vec::new()), "blocked", "no node");
+    }
+}

@@ -1,0 +1,218 @@
+//! Pod Security asks less of pods with a user namespace, by a feature gate of the API server and
+//! from Kubernetes 1.35 on by itself (KEP-127; `k8s.io/pod-security-admission`, `policy`).
+
+use fixtures::MASKED_PROC;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::Context,
+    facts::{Facts, Gate},
+    outcome::Level,
+    sandbox::PodSecurity,
+};
+use k8s_openapi::api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfile};
+
+use crate::{
+    suite::{NESTED, core_case, weighing},
+    toolbox::{dry_run_past_constraint, expect_refusal_by_server},
+};
+
+// Nested containers work without it where the namespace's level is privileged.
+pub(crate) const CASES: &[Case] = &[
+    weighing(
+        core_case!(
+            "GATE-07",
+            "gate",
+            relaxes_run_as_non_root_by_gate_or_version,
+            "Level restricted lets a pod with a user namespace run as root exactly where the gate or \
+             the version says so",
+            NESTED,
+            &[]
+        ),
+        Level::Extended,
+    ),
+    weighing(
+        core_case!(
+            "GATE-08",
+            "gate",
+            relaxes_proc_mount_by_gate_or_version,
+            "Level baseline lets a pod with a user namespace unmask /proc exactly where the gate or \
+             the version says so, and level restricted does not from 1.35 on",
+            NESTED,
+            &[]
+        ),
+        Level::Extended,
+    ),
+];
+
+/// The first minor version of Kubernetes in which the relaxation needs no gate, and level
+/// restricted has a check of its own for `procMount`.
+const BY_ITSELF: u32 = 35;
+
+const RUN_AS_NON_ROOT: [&str; 2] = ["violates PodSecurity \"restricted", "runAsNonRoot != true"];
+
+/// What Pod Security says of a pod that unmasks /proc.
+pub(crate) const PROC_MOUNT: [&str; 2] = ["violates PodSecurity", "procMount"];
+
+/// Whether Pod Security asks less of pods with a user namespace; none where that is not known.
+pub(crate) fn is_relaxed(facts: &Facts) -> Option<bool> {
+    if facts.version.minor >= BY_ITSELF {
+        return Some(true);
+    }
+    let evidence = facts.evidence(Gate::UserNamespacesPodSecurityStandards);
+    evidence.first().map(|strongest| strongest.on)
+}
+
+async fn relaxes_run_as_non_root_by_gate_or_version(cx: Context) -> CaseResult {
+    let mut pod = hardened(&cx, cx.namespace_enforcing(PodSecurity::Restricted).await?)?;
+    expect_accepted(&cx, "answer to a hardened pod", &pod).await?;
+    set_run_as_non_root(&mut pod, None);
+    let mut control = pod.clone();
+    spec(&mut control).host_users = None;
+    let name = "answer to runAsNonRoot unset in the node's user namespace";
+    expect_refusal_by_server(&cx, name, &control, 403, &RUN_AS_NON_ROOT).await?;
+    let name = "answer to runAsNonRoot unset with hostUsers false";
+    expect_relaxed(&cx, name, &pod, &RUN_AS_NON_ROOT, is_relaxed(cx.facts())).await
+}
+
+async fn relaxes_proc_mount_by_gate_or_version(cx: Context) -> CaseResult {
+    let relaxed = is_relaxed(cx.facts());
+    let mut pod = hardened(&cx, cx.namespace_enforcing(PodSecurity::Baseline).await?)?;
+    expect_accepted(&cx, "answer to a masked /proc in level baseline", &pod).await?;
+    unmask(&mut pod);
+    let name = "answer to an unmasked /proc in level baseline";
+    expect_relaxed(&cx, name, &pod, &PROC_MOUNT, relaxed).await?;
+
+    let mut pod = hardened(&cx, cx.namespace_enforcing(PodSecurity::Restricted).await?)?;
+    expect_accepted(&cx, "answer to a masked /proc in level restricted", &pod).await?;
+    unmask(&mut pod);
+    // Before it had a check of its own, level restricted took over what baseline lets pass.
+    let is_certain = cx.facts().version.minor >= BY_ITSELF || relaxed == Some(false);
+    let relaxed = is_certain.then_some(false);
+    let name = "answer to an unmasked /proc in level restricted";
+    expect_relaxed(&cx, name, &pod, &PROC_MOUNT, relaxed).await
+}
+
+fn spec(pod: &mut Pod) -> &mut PodSpec {
+    pod.spec.get_or_insert_default()
+}
+
+/// A pod with a user namespace that level restricted accepts.
+fn hardened(cx: &Context, namespace: String) -> Result<Pod, Failure> {
+    let mut pod = cx.manifest(&MASKED_PROC)?;
+    pod.metadata.namespace = Some(namespace);
+    let profile = SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None };
+    spec(&mut pod).security_context = Some(PodSecurityContext {
+        seccomp_profile: Some(profile),
+        ..PodSecurityContext::default()
+    });
+    for container in &mut spec(&mut pod).containers {
+        let context = container.security_context.get_or_insert_default();
+        // SCC admission sets `runAsNonRoot` where a user is named that is not root.
+        (context.run_as_user, context.run_as_group) = (None, None);
+    }
+    set_run_as_non_root(&mut pod, Some(true));
+    Ok(pod)
+}
+
+fn set_run_as_non_root(pod: &mut Pod, value: Option<bool>) {
+    for container in &mut spec(pod).containers {
+        container.security_context.get_or_insert_default().run_as_non_root = value;
+    }
+}
+
+pub(crate) fn unmask(pod: &mut Pod) {
+    for container in &mut spec(pod).containers {
+        let context = container.security_context.get_or_insert_default();
+        context.proc_mount = Some("Unmasked".to_owned());
+    }
+}
+
+/// Expects that the server would store a pod with its user namespace, so that a refusal of a
+/// changed one is due to the change.
+pub(crate) async fn expect_accepted(cx: &Context, name: &str, pod: &Pod) -> CaseResult {
+    expect_relaxed(cx, name, pod, &[], Some(true)).await
+}
+
+/// Expects that Pod Security accepts a pod where it asks less of it, and otherwise refuses it with
+/// these words. Where that is not known, it must be one of the two, and the check tells which.
+pub(crate) async fn expect_relaxed(
+    cx: &Context,
+    name: &str,
+    pod: &Pod,
+    words: &[&str],
+    relaxed: Option<bool>,
+) -> CaseResult {
+    let (accepted, observed) = match dry_run_past_constraint(cx, pod).await? {
+        Ok(stored) if isolation(&stored) == isolation(pod) => (Some(true), "accepted".to_owned()),
+        Ok(stored) => {
+            (None, format!("accepted, but with {}", describe_isolation(&isolation(&stored))))
+        }
+        Err(refusal) => {
+            let told = words.iter().all(|word| refusal.message.contains(word));
+            let is_pod_security = refusal.code == 403 && !words.is_empty() && told;
+            let observed = format!("{}: {}", refusal.code, refusal.message);
+            (is_pod_security.then_some(false), observed)
+        }
+    };
+    let refused = format!("403 with “{}”", words.join("”, “"));
+    let expected = match relaxed {
+        Some(true) => "accepted".to_owned(),
+        Some(false) => refused,
+        None => format!("accepted, or {refused}"),
+    };
+    let holds = accepted.is_some() && relaxed.is_none_or(|relaxed| accepted == Some(relaxed));
+    cx.check(name, &expected, observed, holds).map_err(|failure| {
+        let hint = "Pod Security asks less of pods with a user namespace by the API server's \
+                    feature gate UserNamespacesPodSecurityStandards, from Kubernetes 1.35 on by \
+                    itself";
+        failure.with_hint(Some(hint))
+    })
+}
+
+/// The fields that a server without a gate drops: a pod that lost one is another pod.
+fn isolation(pod: &Pod) -> (bool, Vec<bool>) {
+    let Some(spec) = &pod.spec else { return (false, Vec::new()) };
+    let is_unmasked = spec.containers.iter().map(|container| {
+        let context = container.security_context.as_ref();
+        context.is_some_and(|context| context.proc_mount.as_deref() == Some("Unmasked"))
+    });
+    (spec.host_users == Some(false), is_unmasked.collect())
+}
+
+fn describe_isolation((own_users, unmasked): &(bool, Vec<bool>)) -> String {
+    let users = if *own_users { "false" } else { "not false" };
+    let proc_mount = if unmasked.contains(&true) { "Unmasked" } else { "Default" };
+    format!("hostUsers {users} and procMount {proc_mount}")
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::facts::{Fact, KubernetesVersion};
+
+    use super::*;
+    use crate::suite::judging::tests::kubernetes;
+
+    #[test]
+    fn the_gate_decides_until_the_version_does() {
+        assert_eq!(is_relaxed(&kubernetes()), Some(false));
+        let on = Facts { server_pod_security_gate: Fact::known(true, "test"), ..kubernetes() };
+        assert_eq!(is_relaxed(&on), Some(true));
+        let unread = Facts { server_pod_security_gate: Fact::unknown("403"), ..kubernetes() };
+        assert_eq!(is_relaxed(&unread), None);
+        let version = KubernetesVersion { minor: 35, full: "v1.35.0".into() };
+        assert_eq!(is_relaxed(&Facts { version, ..unread }), Some(true));
+    }
+
+    #[test]
+    fn a_pod_that_lost_its_isolation_is_another_pod() {
+        let mut pod = Pod::default();
+        spec(&mut pod).host_users = Some(false);
+        spec(&mut pod).containers.push(k8s_openapi::api::core::v1::Container::default());
+        let masked = isolation(&pod);
+        unmask(&mut pod);
+        let unmasked = isolation(&pod);
+        assert_ne!(masked, unmasked);
+        spec(&mut pod).host_users = None;
+        assert_ne!(isolation(&pod), unmasked);
+    }
+}

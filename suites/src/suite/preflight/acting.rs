@@ -1,0 +1,381 @@
+//! What only somebody who acts in the cluster finds out.
+
+use fixtures::{HOST_USERS, WORKSPACE};
+use harness::{
+    case::{Case, CaseResult, Failure},
+    cluster::{describe, is_forbidden},
+    context::Context,
+    outcome::Level,
+    sandbox::USER,
+    truth::show_reading,
+    workload::{Command, PROBE},
+};
+use k8s_openapi::api::{
+    admissionregistration::v1::{
+        MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration,
+    },
+    authentication::v1::SelfSubjectReview,
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    storage::v1::StorageClass,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, PostParams},
+};
+use probe::Reading;
+
+use crate::{
+    suite::{NESTED, core_case, weighing},
+    toolbox::request,
+};
+
+// As every case that acts they need a cluster on which it makes sense to act.
+pub(crate) const CASES: &[Case] = &[
+    core_case!(
+        "PRE-09",
+        "preflight",
+        acts_as_an_ordinary_user,
+        "The cases act as a user of the run's own, who has no rights outside of its namespaces",
+        NESTED,
+        &[]
+    ),
+    weighing(
+        core_case!(
+            "PRE-10",
+            "preflight",
+            has_an_image_for_the_node,
+            "The pods' image can be had, and its programs are made for the node's processor",
+            NESTED,
+            &[&WORKSPACE]
+        ),
+        Level::Extended,
+    ),
+    weighing(
+        core_case!(
+            "PRE-11",
+            "preflight",
+            has_storage_whose_ids_can_be_mapped,
+            "There is a StorageClass, and not only such as keep volumes on NFS",
+            NESTED,
+            &[]
+        ),
+        Level::Informing,
+    ),
+    weighing(
+        core_case!(
+            "PRE-12",
+            "preflight",
+            asks_no_webhook_about_pods,
+            "No admission webhook is asked about new pods",
+            NESTED,
+            &[]
+        ),
+        Level::Informing,
+    ),
+    // What podman can do decides, see POD-03; this tells why it can't.
+    weighing(
+        core_case!(
+            "PRE-13",
+            "preflight",
+            has_kernel_settings_that_allow_user_namespaces,
+            "The nodes' kernel settings let ordinary users make user namespaces",
+            NESTED,
+            &[&HOST_USERS]
+        ),
+        Level::Informing,
+    ),
+];
+
+/// What an ordinary user may not do outside of the run's namespaces: verb, API group, resource,
+/// and namespace.
+const NOT_ALLOWED: [(&str, &str, &str, Option<&str>); 3] = [
+    ("create", "", "pods", Some("default")),
+    ("list", "", "nodes", None),
+    ("create", "rbac.authorization.k8s.io", "clusterrolebindings", None),
+];
+
+async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
+    let sandbox = cx.sandbox();
+    let (caller, user) = futures::try_join!(who(sandbox.admin()), who(sandbox.user()))?;
+    let account = format!("system:serviceaccount:{}:{USER}", sandbox.namespace());
+    cx.check_equal("the user that the cases act as", &account, &user)?;
+    let expected = "another than the cases' user";
+    cx.check("the user of the kubeconfig", expected, format!("`{caller}`"), caller != user)?;
+    // The same user may do this in the run's namespace: there every pod is created by it.
+    let pod = cx.manifest(&WORKSPACE)?;
+    let answer = cx.dry_run(&pod).await?;
+    let observed =
+        answer.as_ref().map_or_else(|refusal| refusal.message.clone(), |_| "allowed".to_owned());
+    cx.check("create pods in the run's namespace", "allowed", observed, answer.is_ok())?;
+    let asked = NOT_ALLOWED.map(|(verb, group, resource, namespace)| {
+        may(sandbox.user(), verb, group, resource, namespace)
+    });
+    let answers = futures::future::try_join_all(asked).await?;
+    for ((verb, _, resource, namespace), allowed) in NOT_ALLOWED.iter().zip(answers) {
+        let place = namespace.map(|name| format!(" in `{name}`")).unwrap_or_default();
+        let observed = if allowed { "allowed" } else { "denied" };
+        cx.check(&format!("{verb} {resource}{place}"), "denied", observed, !allowed).map_err(
+            |failure| {
+                let hint = "a binding gives rights to every user or service account; what works \
+                            for them need not work for an ordinary user";
+                failure.with_hint(Some(hint))
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Who a client is to the server.
+async fn who(client: &Client) -> Result<String, Failure> {
+    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+    let (params, question) = (PostParams::default(), SelfSubjectReview::default());
+    let answer = request("ask who the caller is", api.create(&params, &question)).await?;
+    let user = answer.status.and_then(|status| status.user_info?.username);
+    user.ok_or_else(|| Failure::harness("the server does not say who the caller is"))
+}
+
+async fn may(
+    client: &Client,
+    verb: &str,
+    group: &str,
+    resource: &str,
+    namespace: Option<&str>,
+) -> Result<bool, Failure> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let attributes = ResourceAttributes {
+        verb: Some(verb.to_owned()),
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec {
+        resource_attributes: Some(attributes),
+        ..SelfSubjectAccessReviewSpec::default()
+    };
+    let question = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let params = PostParams::default();
+    let answer = request("review the user's access", api.create(&params, &question)).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+async fn has_an_image_for_the_node(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let status = workspace.object().status.clone().unwrap_or_default();
+    let images = status.container_statuses.unwrap_or_default();
+    let image = images.first().map(|status| status.image_id.clone()).unwrap_or_default();
+    let observed = if image.is_empty() { "none" } else { image.as_str() };
+    cx.check("image of the pod", "one that the node has", observed, !image.is_empty())?;
+    // Where foreign programs are emulated they run too, but neither podman nor its containers
+    // work. The probe runs natively, so it tells what the node's programs look like.
+    let probe = machine_of(&workspace.output(&head(PROBE)).await?);
+    let shell = machine_of(&workspace.output(&head("/bin/sh")).await?);
+    let name = "processor that the image's programs are made for";
+    let expected = format!("{}, as the probe's", show_machine(probe));
+    cx.check(name, &expected, show_machine(shell), probe.is_some() && shell == probe)
+}
+
+/// Prints the first bytes of a program, one decimal number each.
+fn head(path: &str) -> Command {
+    Command::new(["od", "-An", "-v", "-tu1", "-N20", path])
+}
+
+/// The processor that a program is made for: `e_machine`, a number of 16 bits at byte 18 (elf(5)),
+/// in the byte order that byte 5 tells.
+fn machine_of(head: &str) -> Option<u16> {
+    let bytes: Vec<u8> = head.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+    let machine = [*bytes.get(18)?, *bytes.get(19)?];
+    match bytes.get(..6)? {
+        [0x7f, b'E', b'L', b'F', _, 1] => Some(u16::from_le_bytes(machine)),
+        [0x7f, b'E', b'L', b'F', _, 2] => Some(u16::from_be_bytes(machine)),
+        _ => None,
+    }
+}
+
+fn show_machine(machine: Option<u16>) -> String {
+    match machine {
+        Some(22) => "s390x".to_owned(),
+        Some(21) => "ppc64le".to_owned(),
+        Some(62) => "amd64".to_owned(),
+        Some(183) => "arm64".to_owned(),
+        Some(other) => format!("ELF machine {other}"),
+        None => "not an ELF program".to_owned(),
+    }
+}
+
+async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
+    let api: Api<StorageClass> = Api::all(cx.sandbox().admin().clone());
+    let classes = readable("list StorageClasses", api.list(&ListParams::default())).await?;
+    if classes.items.is_empty() {
+        return Err(Failure::blocked(
+            "the cluster has no StorageClass, so workspaces can't keep anything (read from: \
+             StorageClasses)",
+            "install a provisioner whose volumes lie on ext4, xfs or btrfs",
+        ));
+    }
+    let told: Vec<_> = classes
+        .items
+        .iter()
+        .map(|class| format!("`{}` by {}", class.name_any(), class.provisioner))
+        .collect();
+    let holds = classes.items.iter().any(|class| !is_nfs(&class.provisioner));
+    let expected = "at least one that is not NFS";
+    cx.check("StorageClasses", expected, told.join(", "), holds).map_err(|failure| {
+        let hint = "the ids of volumes on NFS can't be mapped, so pods with them don't start in a \
+                    user namespace";
+        failure.with_hint(Some(hint))
+    })
+}
+
+fn is_nfs(provisioner: &str) -> bool {
+    let is_word = |word: &str| word.eq_ignore_ascii_case("nfs");
+    provisioner.split(|c: char| !c.is_ascii_alphanumeric()).any(is_word)
+}
+
+async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
+    let admin = cx.sandbox().admin();
+    let all = ListParams::default();
+    let mutating: Api<MutatingWebhookConfiguration> = Api::all(admin.clone());
+    let validating: Api<ValidatingWebhookConfiguration> = Api::all(admin.clone());
+    let (mutating, validating) = futures::try_join!(
+        readable("list MutatingWebhookConfigurations", mutating.list(&all)),
+        readable("list ValidatingWebhookConfigurations", validating.list(&all)),
+    )?;
+    let changing = mutating.items.iter().flat_map(|configuration| {
+        let asked = configuration.webhooks.iter().flatten();
+        asked.filter(|webhook| is_about_pods(webhook.rules.as_deref())).map(|webhook| {
+            let name = &webhook.name;
+            format!("`{name}` of MutatingWebhookConfiguration `{}`", configuration.name_any())
+        })
+    });
+    let refusing = validating.items.iter().flat_map(|configuration| {
+        let asked = configuration.webhooks.iter().flatten();
+        asked.filter(|webhook| is_about_pods(webhook.rules.as_deref())).map(|webhook| {
+            let name = &webhook.name;
+            format!("`{name}` of ValidatingWebhookConfiguration `{}`", configuration.name_any())
+        })
+    });
+    let asked: Vec<_> = changing.chain(refusing).collect();
+    let observed = if asked.is_empty() { "none".to_owned() } else { asked.join(", ") };
+    cx.check("webhooks about new pods", "none", observed, asked.is_empty()).map_err(|failure| {
+        let hint = "they may change or refuse the pods of workspaces, in the namespaces that they \
+                    select; where they do, the failure of another case says so";
+        failure.with_hint(Some(hint))
+    })
+}
+
+fn is_about_pods(rules: Option<&[RuleWithOperations]>) -> bool {
+    let has = |list: &Option<Vec<String>>, words: &[&str]| {
+        list.iter().flatten().any(|item| words.contains(&item.as_str()))
+    };
+    rules.unwrap_or_default().iter().any(|rule| {
+        has(&rule.api_groups, &["", "*"])
+            && has(&rule.resources, &["pods", "*", "*/*"])
+            && has(&rule.operations, &["CREATE", "*"])
+    })
+}
+
+/// Reads what a run can do without: who may not read it is blocked.
+async fn readable<T>(
+    what: &str,
+    answer: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Failure> {
+    let answered = request(what, async {
+        match answer.await {
+            Err(error) if is_forbidden(&error) => Ok(Err(error)),
+            other => other.map(Ok),
+        }
+    });
+    answered.await?.map_err(|error| {
+        let reason = describe(what, &error).to_string();
+        Failure::blocked(reason, "use a kubeconfig whose user may read it")
+    })
+}
+
+async fn has_kernel_settings_that_allow_user_namespaces(cx: Context) -> CaseResult {
+    // In the node's own user namespace: a pod's has limits of its own.
+    let pod = cx.pod(&HOST_USERS).await?;
+    let sysctls = &pod.facts().sysctls;
+    let settings = [
+        ("user.max_user_namespaces", "above 0", &sysctls.max_user_namespaces, 1..=u64::MAX),
+        (
+            "kernel.unprivileged_userns_clone",
+            "1 or absent",
+            &sysctls.unprivileged_userns_clone,
+            1..=1,
+        ),
+        (
+            "kernel.apparmor_restrict_unprivileged_userns",
+            "0 or absent",
+            &sysctls.apparmor_restrict_unprivileged_userns,
+            0..=0,
+        ),
+    ];
+    for (name, expected, reading, good) in settings {
+        let holds = match reading {
+            Reading::Known(value) => good.contains(value),
+            Reading::Unknown { reason } if reason.starts_with("ENOENT") => {
+                expected.ends_with("absent")
+            }
+            Reading::Unknown { reason } => {
+                return Err(Failure::blocked(
+                    format!("the setting `{name}` of the node can't be read: {reason}"),
+                    "see `sysctl -a` on the node",
+                ));
+            }
+        };
+        let observed = match reading.reason() {
+            Some(_) => "absent".to_owned(),
+            None => show_reading(reading, ToString::to_string),
+        };
+        cx.check(name, expected, observed, holds).map_err(|failure| {
+            failure.with_hint(Some(format!("set it on the node with `sysctl {name}`")))
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programs_processor_is_read_from_its_first_bytes() {
+        let head = |order: u8, machine: [u8; 2]| {
+            let mut bytes = vec![0x7f, b'E', b'L', b'F', 2, order];
+            bytes.resize(18, 0);
+            bytes.extend(machine);
+            bytes.iter().map(ToString::to_string).collect::<Vec<_>>().join("  ")
+        };
+        assert_eq!(show_machine(machine_of(&head(1, [62, 0]))), "amd64");
+        assert_eq!(show_machine(machine_of(&head(1, [183, 0]))), "arm64");
+        assert_eq!(show_machine(machine_of(&head(2, [0, 22]))), "s390x");
+        assert_eq!(machine_of("35 33 47 98"), None, "a script");
+        assert_eq!(machine_of("od: /bin/sh: Permission denied"), None);
+    }
+
+    #[test]
+    fn nfs_is_known_by_its_provisioners_name() {
+        assert!(is_nfs("nfs.csi.k8s.io") && is_nfs("k8s-sigs.io/nfs-subdir-external-provisioner"));
+        assert!(!is_nfs("ebs.csi.aws.com") && !is_nfs("rancher.io/local-path"));
+    }
+
+    #[test]
+    fn only_rules_about_new_pods_count() {
+        let list = |items: &[&str]| Some(items.iter().map(|item| (*item).to_owned()).collect());
+        let rule = |groups: &[&str], resources: &[&str], operations: &[&str]| {
+            is_about_pods(Some(&[RuleWithOperations {
+                api_groups: list(groups),
+                resources: list(resources),
+                operations: list(operations),
+                ..RuleWithOperations::default()
+            }]))
+        };
+        assert!(rule(&[""], &["pods", "services"], &["CREATE", "UPDATE"]));
+        assert!(rule(&["*"], &["*/*"], &["*"]));
+        assert!(!rule(&[""], &["pods/exec"], &["CONNECT"]));
+        assert!(!rule(&["apps"], &["pods"], &["CREATE"]));
+        assert!(!rule(&[""], &["pods"], &["UPDATE"]));
+        assert!(!is_about_pods(None));
+    }
+}

@@ -1,0 +1,188 @@
+//! What the cluster is, as a whole.
+
+use harness::{
+    case::{Case, Judgement},
+    event::TruthCheck,
+    facts::{Facts, Flavour, Rollout, Severity},
+    outcome::Level,
+    requirement::{Decision, Requirement},
+    support::Support,
+    truth::check,
+};
+
+use crate::suite::{
+    OPENSHIFT, WITH_CONSTRAINTS,
+    judging::{
+        REMEDY_OF_ROLLOUT, always, at_rest, blocked, known, nodes, not_applicable, unread, version,
+    },
+    judging_case, on, weighing,
+};
+
+/// How many minor versions a kubelet may be older than the API server
+/// (kubernetes.io/releases/version-skew-policy).
+const SKEW: u32 = 3;
+
+pub(super) const KIND: Case = judging_case!(
+    "PRE-01",
+    "preflight",
+    is_of_a_known_kind,
+    "The kind of the cluster is known, and where that was read",
+    &[]
+);
+
+pub(super) const VERSION: Case = judging_case!(
+    "PRE-02",
+    "preflight",
+    has_a_version_in_scope,
+    "The version is in scope, and no kubelet is newer than the API server or too old for it",
+    // From 1.30 on the gate is beta, and the API server asks for `hostUsers: false` with Unmasked.
+    &[Requirement::Release, Requirement::KubernetesMinor(30)]
+);
+
+// The cases that act are blocked by a rollout anyway.
+pub(super) const REST: Case = weighing(
+    on(
+        judging_case!("PRE-03", "preflight", is_at_rest, "No rollout is in progress", &[]),
+        OPENSHIFT,
+    ),
+    Level::Extended,
+);
+
+// Who may not read the schema learns it from the constraint as it is stored.
+pub(super) const SCHEMA: Case = weighing(
+    on(
+        judging_case!(
+            "PRE-07",
+            "preflight",
+            can_require_user_namespaces,
+            "The schema of security context constraints has the field `userNamespaceLevel`",
+            &[Requirement::Release]
+        ),
+        WITH_CONSTRAINTS,
+    ),
+    Level::Extended,
+);
+
+pub(super) const OPERATORS: Case = weighing(
+    judging_case!(
+        "PRE-08",
+        "preflight",
+        has_operators_that_fit,
+        "What the operators of workspaces were told contradicts neither the cluster nor each other",
+        &[]
+    ),
+    Level::Informing,
+);
+
+fn is_of_a_known_kind(facts: &Facts) -> Judgement {
+    always(|| {
+        let flavour = known(&facts.flavour)?;
+        let made_by = facts.distribution().map(|program| format!(", made by {program}"));
+        let source = facts.flavour.source().unwrap_or_default();
+        let observed =
+            format!("{flavour}{} (read from: {source})", made_by.as_deref().unwrap_or_default());
+        let mut checks =
+            vec![check("kind of cluster", "openshift, microshift or kubernetes", observed, true)];
+        if let Some(release) = facts.release.value() {
+            let observed = release.as_ref().map_or("none".to_owned(), ToString::to_string);
+            let (expected, holds) = match flavour {
+                Flavour::OpenShift | Flavour::MicroShift => ("one", release.is_some()),
+                Flavour::Kubernetes => ("none", release.is_none()),
+            };
+            checks.push(check("release of OpenShift or MicroShift", expected, observed, holds));
+        }
+        Ok(Judgement::of(checks, "the API groups and the release are of different products"))
+    })
+}
+
+fn has_a_version_in_scope(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let server = facts.version.minor;
+        let oldest = server.saturating_sub(SKEW);
+        let mut checks = vec![in_scope(facts)];
+        for node in nodes(facts)? {
+            let Some((1, kubelet)) = version(&node.kubelet) else {
+                let text = &node.kubelet;
+                return Err(unread(format!("node `{}` has a kubelet `{text}`", node.name)));
+            };
+            checks.push(check(
+                &format!("kubelet of node `{}`", node.name),
+                &format!("from 1.{oldest} to 1.{server}, the API server's own"),
+                &node.kubelet,
+                (oldest..=server).contains(&kubelet),
+            ));
+        }
+        let hint = "Kubernetes does not support it: update the API server first, then the \
+                    kubelets, which may be three minor versions older";
+        Ok(Judgement::of(checks, hint))
+    })
+}
+
+/// An older version does not get here: it is blocked.
+fn in_scope(facts: &Facts) -> TruthCheck {
+    let full = &facts.version.full;
+    match facts.release.value() {
+        Some(Some(release)) => {
+            let observed = format!("{release} with Kubernetes {full}");
+            check("version", "a release with nested containers", observed, true)
+        }
+        _ => check("version", "Kubernetes 1.30 or newer", full, true),
+    }
+}
+
+fn is_at_rest(facts: &Facts) -> Judgement {
+    always(|| match known(&facts.rollout)? {
+        Rollout::InProgress { what } => Err(blocked(what.join("; "), REMEDY_OF_ROLLOUT)),
+        Rollout::None => {
+            let source = facts.rollout.source().unwrap_or_default();
+            let observed = format!("none (read from: {source})");
+            Ok(Judgement::of(vec![check("rollout", "none", observed, true)], REMEDY_OF_ROLLOUT))
+        }
+    })
+}
+
+fn can_require_user_namespaces(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let has = *known(&facts.scc_schema)?;
+        let release = facts.release.value().and_then(Option::as_ref);
+        // Where the release should have it, it is a defect; elsewhere, what this cluster is.
+        if !has
+            && !release.is_some_and(|release| release.at_least(4, 20))
+            && let Decision::Unmet { reason, remedy } =
+                Requirement::UserNamespaceLevel.decide(facts)
+        {
+            return Err(blocked(reason, remedy));
+        }
+        let observed = if has { "in the schema" } else { "absent" };
+        let checks = vec![check("`userNamespaceLevel`", "in the schema", observed, has)];
+        let hint = "the release has the field, so an older schema was applied over its own: \
+                    restore the CustomResourceDefinition \
+                    `securitycontextconstraints.security.openshift.io`";
+        Ok(Judgement::of(checks, hint))
+    })
+}
+
+fn has_operators_that_fit(facts: &Facts) -> Judgement {
+    use harness::facts::State;
+    always(|| {
+        let state = facts.toggle.state();
+        match &state {
+            State::Absent => {
+                return Err(not_applicable("neither Che nor the DevWorkspace Operator is here"));
+            }
+            State::Unknown(reason) => return Err(unread(reason)),
+            State::On(_) | State::Off(_) => {}
+        }
+        let mut checks =
+            vec![check("containers in workspaces", "told on or off", state.to_string(), true)];
+        let flavour = facts.flavour.value().copied();
+        let findings = facts.toggle.findings(&Support::of(facts), flavour, &facts.constraints);
+        let hint = findings.first().map(|finding| finding.remedy.clone()).unwrap_or_default();
+        checks.extend(findings.iter().map(|finding| {
+            let holds = finding.severity == Severity::Note;
+            let name = format!("{} of the operators", finding.severity);
+            check(&name, "no contradiction", finding.finding.clone(), holds)
+        }));
+        Ok(Judgement::of(checks, &hint))
+    })
+}

@@ -1,0 +1,159 @@
+//! What the nodes are, one by one.
+
+use harness::{
+    case::{Case, Judgement},
+    facts::{Facts, Node},
+    outcome::Level,
+    requirement::Requirement,
+    truth::check,
+};
+
+use crate::suite::{
+    judging::{always, at_rest, nodes, unread, version},
+    judging_case, weighing,
+};
+
+// A kernel may have more than its number says, so what happens in pods counts.
+pub(super) const KERNEL: Case = weighing(
+    judging_case!(
+        "PRE-04",
+        "preflight",
+        has_kernels_that_map_ids_of_mounts,
+        "The kernel of each node can map the ids of a pod's volumes",
+        &[]
+    ),
+    Level::Informing,
+);
+
+pub(super) const RUNTIME: Case = weighing(
+    judging_case!(
+        "PRE-05",
+        "preflight",
+        has_runtimes_with_user_namespaces,
+        "The container runtime of each node is of a version with user namespaces",
+        &[Requirement::UserNamespaces]
+    ),
+    Level::Extended,
+);
+
+pub(super) const HANDLER: Case = judging_case!(
+    "PRE-06",
+    "preflight",
+    has_handlers_with_user_namespaces,
+    "The default runtime handler of each node says that it can make user namespaces",
+    &[Requirement::UserNamespaces]
+);
+
+/// The first kernel on which all that a pod's volumes lie on can be mapped, tmpfs last (KEP-127).
+const FIRST_KERNEL: (u32, u32) = (6, 3);
+
+/// The build of kernel 5.14 that came with Red Hat Enterprise Linux 9.4, which has it too.
+const FIRST_BUILD_OF_9: u32 = 427;
+
+fn has_kernels_that_map_ids_of_mounts(facts: &Facts) -> Judgement {
+    always(|| {
+        let checks = nodes(facts)?.iter().map(|node| {
+            let name = format!("kernel of node `{}`", node.name);
+            let expected = "6.3 or newer, or of Red Hat Enterprise Linux 9.4 or newer";
+            check(&name, expected, &node.kernel, maps_mounts(&node.kernel))
+        });
+        Ok(Judgement::of(checks.collect(), "update the node's operating system"))
+    })
+}
+
+/// Whether a kernel of this release can map the ids of mounts.
+fn maps_mounts(release: &str) -> bool {
+    let is_new = version(release).is_some_and(|version| version >= FIRST_KERNEL);
+    is_new || is_backported(release)
+}
+
+/// Red Hat's kernels keep a number and get the features: `5.14.0-427.13.1.el9_4.x86_64`, or
+/// `5.14.0-427.el9.x86_64` where no minor release is told.
+fn is_backported(release: &str) -> bool {
+    let number = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        text[..end].parse::<u32>().ok()
+    };
+    let Some((before, after)) = release.split_once(".el") else { return false };
+    let build = before.split_once('-').and_then(|(_, build)| number(build));
+    let minor = after.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix('_');
+    let minor = minor.and_then(number);
+    match (number(after), minor) {
+        (Some(major), _) if major > 9 => true,
+        (Some(9), Some(minor)) => minor >= 4,
+        (Some(9), None) => build.is_some_and(|build| build >= FIRST_BUILD_OF_9),
+        _ => false,
+    }
+}
+
+fn has_runtimes_with_user_namespaces(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let mut checks = Vec::new();
+        for node in nodes(facts)? {
+            let (first, holds) = judge_runtime(node).ok_or_else(|| {
+                unread(format!(
+                    "nothing is known of the runtime `{}` of node `{}`",
+                    node.runtime, node.name
+                ))
+            })?;
+            let name = format!("runtime of node `{}`", node.name);
+            checks.push(check(&name, first, &node.runtime, holds));
+        }
+        let hint = "older versions ignore `hostUsers: false` without a word: update the runtime";
+        Ok(Judgement::of(checks, hint))
+    })
+}
+
+/// What a node's runtime must be, and whether it is.
+fn judge_runtime(node: &Node) -> Option<(&'static str, bool)> {
+    let (name, text) = node.runtime.split_once("://")?;
+    let version = version(text)?;
+    match name {
+        "cri-o" => Some(("CRI-O 1.25 or newer", version >= (1, 25))),
+        "containerd" => Some(("containerd 2.0 or newer", version >= (2, 0))),
+        _ => None,
+    }
+}
+
+/// A node whose runtime can't is blocked as a requirement that is unmet.
+fn has_handlers_with_user_namespaces(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let mut checks = Vec::new();
+        for node in nodes(facts)? {
+            let reason = node.user_namespaces.why_unknown();
+            let able = node.user_namespaces.value().ok_or_else(|| {
+                unread(format!("node `{}`: {}", node.name, reason.unwrap_or("not known")))
+            })?;
+            let name = format!("default runtime handler of node `{}`", node.name);
+            let observed = if *able { "with user namespaces" } else { "without" };
+            checks.push(check(&name, "with user namespaces", observed, *able));
+        }
+        Ok(Judgement::of(checks, "update the node's container runtime and its OCI runtime"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_new_or_backported() {
+        for (release, maps) in [
+            ("6.3.0", true),
+            ("6.18.5-fc-v20", true),
+            ("7.0", true),
+            ("6.2.16", false),
+            ("5.14.0-427.13.1.el9_4.x86_64", true),
+            ("5.14.0-570.12.1.el9_6.x86_64+rt", true),
+            ("5.14.0-362.8.1.el9_3.x86_64", false),
+            ("5.14.0-503.el9.x86_64", true),
+            ("5.14.0-362.el9.x86_64", false),
+            ("6.12.0-55.9.1.el10_0.x86_64", true),
+            ("4.18.0-553.el8_10.x86_64", false),
+            ("5.15.0-1050-azure", false),
+            ("", false),
+        ] {
+            assert_eq!(maps_mounts(release), maps, "{release}");
+        }
+    }
+}

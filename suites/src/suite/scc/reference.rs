@@ -1,0 +1,212 @@
+//! The SCCs that the cluster ships, compared with what the vendor ships.
+
+use fixtures::{ConstraintText, NESTED_CONTAINER, RESTRICTED_V3};
+use harness::{
+    case::{Case, Judgement},
+    event::TruthCheck,
+    facts::{Constraints, Facts, Flavour, Release},
+    outcome::Level,
+    sandbox::Constraint,
+    truth::check,
+};
+use serde_json::Value;
+
+use crate::suite::{
+    WITH_CONSTRAINTS,
+    judging::{Judged, at_rest, known, not_applicable, unread},
+    judging_case, on, weighing,
+};
+
+// The run brings a constraint of its own, so a cluster can do without these.
+pub(crate) const CASES: &[Case] = &[weighing(
+    on(
+        judging_case!(
+            "SCC-01",
+            "scc",
+            ships_constraints_as_the_vendor_does,
+            "The shipped constraints `nested-container` and `restricted-v3` are the vendor's",
+            &[]
+        ),
+        WITH_CONSTRAINTS,
+    ),
+    Level::Extended,
+)];
+
+/// A constraint that a release ships.
+struct Shipped {
+    name: &'static str,
+    reference: ConstraintText,
+}
+
+const NESTED: Shipped = Shipped { name: "nested-container", reference: NESTED_CONTAINER };
+const RESTRICTED: Shipped = Shipped { name: "restricted-v3", reference: RESTRICTED_V3 };
+
+/// What a release ships (cluster-kube-apiserver-operator, `bindata/bootkube/scc-manifests`;
+/// microshift, `assets/controllers/openshift-default-scc-manager`).
+fn shipped(flavour: Flavour, release: &Release) -> &'static [Shipped] {
+    match flavour {
+        Flavour::OpenShift if release.at_least(4, 20) => &[NESTED, RESTRICTED],
+        Flavour::MicroShift if release.at_least(4, 21) => &[RESTRICTED],
+        _ => &[],
+    }
+}
+
+fn ships_constraints_as_the_vendor_does(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let flavour = *known(&facts.flavour)?;
+        let Some(release) = known(&facts.release)? else {
+            return Err(unread("the release is not known"));
+        };
+        let shipped = shipped(flavour, release);
+        if shipped.is_empty() {
+            return Err(not_applicable(format!("{flavour} {release} ships neither")));
+        }
+        compare(shipped, known(&facts.constraints)?)
+    })
+}
+
+fn compare(shipped: &[Shipped], constraints: &Constraints) -> Judged {
+    let mut checks = Vec::new();
+    for Shipped { name, reference } in shipped {
+        let reference = Constraint::parse(reference.file, reference.text)
+            .map_err(|error| unread(error.to_string()))?;
+        checks.extend(compare_one(name, &reference, constraints.get(*name)));
+    }
+    let hint = "somebody changed a constraint that the cluster brings along: restore it, and make \
+                one of another name for what is wanted";
+    Ok(Judgement::of(checks, hint))
+}
+
+fn compare_one(name: &str, reference: &Constraint, stored: Option<&Value>) -> Vec<TruthCheck> {
+    let fields = format!("fields of `{name}`");
+    let Some(stored) = stored else {
+        return vec![check(&fields, "as shipped", "there is no such constraint", false)];
+    };
+    let differences = reference.differences(&with_lower_ends(stored));
+    let told: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    let observed = if told.is_empty() { "as shipped".to_owned() } else { told.join("; ") };
+    let users = ["users", "groups"].iter().filter_map(|field| stored.get(field)?.as_array());
+    let users: Vec<_> = users.flatten().map(ToString::to_string).collect();
+    let named = if users.is_empty() { "nobody".to_owned() } else { users.join(", ") };
+    vec![
+        check(&fields, "as shipped", observed, told.is_empty()),
+        check(&format!("who may use `{name}` by its own lists"), "nobody", named, users.is_empty()),
+    ]
+}
+
+/// The constraint with the lower ends of its ranges of groups: one of 0 is not stored
+/// (openshift/api, `security/v1`, `IDRange`).
+fn with_lower_ends(stored: &Value) -> Value {
+    let mut stored = stored.clone();
+    for field in ["fsGroup", "supplementalGroups"] {
+        let ranges = stored.pointer_mut(&format!("/{field}/ranges")).and_then(Value::as_array_mut);
+        for range in ranges.into_iter().flatten().filter_map(Value::as_object_mut) {
+            range.entry("min").or_insert_with(|| Value::from(0));
+        }
+    }
+    stored
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::facts::{Fact, FeatureSet};
+    use serde_json::json;
+
+    use super::*;
+    use crate::suite::judging::tests::{expect, openshift, openshift_4_19, updating};
+
+    fn stored(text: ConstraintText) -> Value {
+        let mut object: Value = harness::manifest::parse(text.file, text.text).expect("it is YAML");
+        // What the server fills in.
+        object["users"] = json!([]);
+        object["groups"] = json!([]);
+        object["allowedFlexVolumes"] = Value::Null;
+        object
+    }
+
+    fn with(change: impl FnOnce(&mut Constraints)) -> Facts {
+        let mut constraints = Constraints::from([
+            ("nested-container".to_owned(), stored(NESTED_CONTAINER)),
+            ("restricted-v3".to_owned(), stored(RESTRICTED_V3)),
+        ]);
+        change(&mut constraints);
+        let constraints = Fact::known(constraints, "test");
+        Facts { constraints, ..openshift("4.20.1", FeatureSet::Default) }
+    }
+
+    fn microshift(version: &str, facts: Facts) -> Facts {
+        Facts {
+            flavour: Fact::known(Flavour::MicroShift, "test"),
+            release: Fact::known(Release::parse(version), "test"),
+            ..facts
+        }
+    }
+
+    fn judge(facts: &Facts, name: &str, words: &str) {
+        expect(CASES, "SCC-01", facts, name, words);
+    }
+
+    #[test]
+    fn what_is_shipped_passes_with_the_servers_defaults() {
+        judge(&with(|_| ()), "pass", "");
+    }
+
+    #[test]
+    fn a_range_from_0_is_stored_without_its_lower_end() {
+        let with_min = |min: Option<u32>| {
+            with(|all| {
+                let object = all.get_mut("nested-container").expect("it is there");
+                object["fsGroup"]["ranges"] = json!([{"max": 65534}]);
+                if let Some(min) = min {
+                    object["fsGroup"]["ranges"][0]["min"] = json!(min);
+                }
+            })
+        };
+        judge(&with_min(None), "pass", "");
+        judge(&with_min(Some(1)), "fail", "`fsGroup.ranges[0].min` is 1, not 0");
+    }
+
+    #[test]
+    fn every_changed_field_is_named() {
+        let lost = with(|all| {
+            let object = all.get_mut("nested-container").expect("it is there");
+            object["userNamespaceLevel"] = json!("AllowHostLevel");
+            object["runAsUser"]["uidRangeMax"] = json!(100_000);
+        });
+        judge(&lost, "fail", "`userNamespaceLevel` is \"AllowHostLevel\", not \"RequirePodLevel\"");
+        judge(&lost, "fail", "`runAsUser.uidRangeMax` is 100000");
+        let more = with(|all| {
+            let object = all.get_mut("restricted-v3").expect("it is there");
+            object["allowedCapabilities"] = json!(["NET_BIND_SERVICE", "SYS_ADMIN"]);
+        });
+        judge(&more, "fail", "fields of `restricted-v3`");
+    }
+
+    #[test]
+    fn one_that_is_missing_or_given_to_somebody_is_named() {
+        judge(&with(|all| drop(all.remove("restricted-v3"))), "fail", "`restricted-v3`");
+        let given = with(|all| {
+            let object = all.get_mut("nested-container").expect("it is there");
+            object["groups"] = json!(["system:authenticated"]);
+        });
+        judge(&given, "fail", "system:authenticated");
+    }
+
+    #[test]
+    fn only_releases_that_ship_them_are_judged() {
+        judge(&openshift_4_19(), "not-applicable", "4.19.7 ships neither");
+        let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
+        judge(&tech_preview, "not-applicable", "4.19.7");
+        let without_nested = |all: &mut Constraints| drop(all.remove("nested-container"));
+        judge(&microshift("4.20.0", with(without_nested)), "not-applicable", "4.20.0");
+        judge(&microshift("4.21.0", with(without_nested)), "pass", "");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_judged() {
+        let unread = Facts { constraints: Fact::unknown("403"), ..with(|_| ()) };
+        judge(&unread, "blocked", "403");
+        judge(&Facts { release: Fact::unknown("404"), ..with(|_| ()) }, "blocked", "404");
+        judge(&updating(with(|all| drop(all.remove("restricted-v3")))), "blocked", "updated");
+    }
+}

@@ -1,0 +1,413 @@
+//! UPG: what is said of old clusters, mixed ones, and those that are being changed.
+
+use std::collections::BTreeMap;
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure, Judgement},
+    context::Context,
+    event::TruthCheck,
+    facts::{Configured, Fact, Facts, Gate, Node, Rollout},
+    outcome::Level,
+    shape::{Isolation, Shape},
+    support::{Reason, Support},
+    truth::{check, is_pod_map, show_map, show_reading},
+};
+
+use probe::{CapabilitySets, Reading};
+
+use super::{
+    OPENSHIFT, WITH_CONSTRAINTS, core_case,
+    judging::{always, at_rest, known, lacking, nodes, not_applicable, on_or_off},
+    judging_case, on, weighing,
+};
+
+// On a cluster whose constraints can't require a user namespace, only a run without preflight gets
+// so far; it is red anyway.
+pub(crate) const CASES: &[Case] = &[weighing(
+    on(
+        core_case!(
+            "UPG-02",
+            "upgrade",
+            gives_every_admitted_pod_a_user_namespace,
+            "A pod that the run's constraint admits has a user namespace of its own",
+            &[],
+            &[]
+        ),
+        WITH_CONSTRAINTS,
+    ),
+    Level::Informing,
+)];
+
+pub(crate) const JUDGING: &[Case] = &[
+    said_of_openshift(judging_case!(
+        "UPG-01",
+        "upgrade",
+        tells_unsupported_with_every_reason,
+        "A cluster without nested containers is told to be unsupported, with each reason and a remedy",
+        &[]
+    )),
+    said_of_openshift(judging_case!(
+        "UPG-03",
+        "upgrade",
+        warns_of_feature_sets_that_prevent_updates,
+        "A cluster that is supported by a feature set that prevents updates is told so",
+        &[]
+    )),
+    // That nodes differ is no failure by itself, but what works on one may not on another.
+    weighing(
+        judging_case!(
+            "UPG-04",
+            "upgrade",
+            has_nodes_that_are_alike,
+            "All nodes are alike in versions, gate and runtime",
+            &[]
+        ),
+        Level::Informing,
+    ),
+    said_of_openshift(judging_case!(
+        "UPG-09",
+        "upgrade",
+        takes_no_unlisted_gate_for_off,
+        "A feature gate that is listed nowhere is not said to be off",
+        &[]
+    )),
+    said_of_openshift(judging_case!(
+        "UPG-10",
+        "upgrade",
+        makes_no_verdict_during_a_rollout,
+        "During a rollout no verdict is made about the cluster",
+        &[]
+    )),
+];
+
+/// A case about what nestcheck itself says, which is not what makes a cluster conformant.
+const fn said_of_openshift(case: Case) -> Case {
+    weighing(on(case, OPENSHIFT), Level::Extended)
+}
+
+/// The workspace, whatever the cluster makes of it.
+const ADMITTED: Shape =
+    Shape { name: "admitted", isolation: Isolation::Unproven, devices: false, ..WORKSPACE };
+
+async fn gives_every_admitted_pod_a_user_namespace(cx: Context) -> CaseResult {
+    let mut pod = cx.manifest(&ADMITTED)?;
+    pod.metadata.name = Some(ADMITTED.name.to_owned());
+    for container in &mut pod.spec.get_or_insert_default().containers {
+        // Without a user namespace the API server would refuse it before the constraint is asked.
+        container.security_context.get_or_insert_default().proc_mount = None;
+    }
+    let admitted = cx.pod_of_its_own(&ADMITTED, &pod).await?;
+    let map = &admitted.facts().uid_map;
+    let observed = show_reading(map, |map| show_map(map));
+    let holds = map.known().is_some_and(|map| is_pod_map(map));
+    let expected = "a range of the pod's own above the node's ids";
+    cx.check("/proc/self/uid_map of an admitted pod", expected, &observed, holds)
+        .map_err(|_| finding(&cx, &observed, &admitted.facts().capabilities))
+}
+
+/// A pod with capabilities that are harmless in a user namespace got them on the node.
+fn finding(cx: &Context, map: &str, capabilities: &Reading<CapabilitySets>) -> Failure {
+    const LEVEL: &str = "userNamespaceLevel";
+    let constraint = cx.sandbox().constraint();
+    let lost = constraint.is_some_and(|it| it.differences.iter().any(|lost| lost.field == LEVEL));
+    let stored = if lost { "is stored without" } else { "has no effect by its" };
+    let name = constraint.map_or("", |constraint| &constraint.name);
+    let bounding = show_reading(capabilities, |sets| sets.bounding.to_string());
+    Failure::product(format!(
+        "security finding: the constraint `{name}` {stored} `{LEVEL}` and admits a pod with SETUID \
+         and SETGID into the node's user namespace (its /proc/self/uid_map is {map}, its bounding \
+         capabilities are {bounding})"
+    ))
+    .with_hint(Some(
+        "make no constraint for nested containers here and remove those that were made: use \
+         OpenShift 4.20 or newer, where the API server keeps the field and requires what it says",
+    ))
+}
+
+/// What must be among the reasons: what it is about, and words of the reason.
+struct Expected(&'static str, String);
+
+fn tells_unsupported_with_every_reason(facts: &Facts) -> Judgement {
+    let support = Support::of(facts);
+    let Support::Unsupported { reasons } = &support else {
+        return not_applicable("nothing that is known makes this cluster unsupported");
+    };
+    let mut checks = vec![check("verdict", "unsupported", "unsupported", true)];
+    checks.extend(expected_reasons(facts).into_iter().map(|Expected(what, words)| {
+        let told = reasons.iter().find(|reason| reason.reason.contains(&words));
+        let observed = told.map_or("not told", |reason| &reason.reason);
+        check(what, &format!("told with `{words}`"), observed, told.is_some())
+    }));
+    let silent = |reason: &&Reason| reason.reason.is_empty() || reason.remedy.is_empty();
+    let observed = match reasons.iter().find(silent) {
+        Some(reason) => format!("none for `{}`", reason.reason),
+        None => format!("{} of {}", reasons.len(), reasons.len()),
+    };
+    let holds = !reasons.iter().any(|reason| silent(&reason));
+    checks.push(check("reasons with a remedy", "all", observed, holds));
+    Judgement::of(checks, "nestcheck is wrong about this cluster: report it as a bug")
+}
+
+/// The reasons that must be told, straight from what was read.
+fn expected_reasons(facts: &Facts) -> Vec<Expected> {
+    let no = |fact: &Fact<bool>| fact.value() == Some(&false);
+    let mut expected = Vec::new();
+    let release = facts.release.value().and_then(Option::as_ref);
+    if let Some(release) = release.filter(|release| !release.at_least(4, 19)) {
+        expected.push(Expected("the old release", format!("{release} is older than")));
+    }
+    if no(&facts.keeps_host_users) {
+        let words = format!("{} is off on the API server", Gate::UserNamespacesSupport);
+        expected.push(Expected("the dropped `hostUsers`", words));
+    } else if let Some(node) =
+        facts.nodes.value().and_then(|nodes| nodes.iter().find(|node| no(&node.kubelet_gate)))
+    {
+        let words = format!("`{}`", node.name);
+        expected.push(Expected("the kubelet without the gate", words));
+    }
+    if no(&facts.keeps_proc_mount) {
+        let words = format!("{} is off on the API server", Gate::ProcMountType);
+        expected.push(Expected("the reset `procMount`", words));
+    }
+    if no(&facts.scc_schema) {
+        let words = "lacks `userNamespaceLevel`".to_owned();
+        expected.push(Expected("the pruned field of constraints", words));
+        if facts.constraints.value().is_some_and(|all| !all.contains_key("nested-container")) {
+            let words = "none for nested containers is shipped".to_owned();
+            expected.push(Expected("the missing `nested-container`", words));
+        }
+    }
+    expected
+}
+
+fn warns_of_feature_sets_that_prevent_updates(facts: &Facts) -> Judgement {
+    always(|| {
+        let set = known(&facts.feature_set)?;
+        if !set.prevents_upgrades() {
+            return Err(not_applicable(format!("the feature set {set} prevents no updates")));
+        }
+        let support = Support::of(facts);
+        let (observed, holds) = match &support {
+            Support::SupportedNotUpgradable { why } => (format!("supported, but {why}"), true),
+            Support::Supported => ("supported".to_owned(), false),
+            Support::Unsupported { .. } | Support::Inconclusive { .. } => {
+                return Err(lacking(&support));
+            }
+        };
+        let expected = "supported, with a warning that the cluster can't be updated";
+        let checks = vec![check("verdict", expected, observed, holds)];
+        Ok(Judgement::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
+    })
+}
+
+/// A name, and the words for it where it is known of a node.
+type Trait = (&'static str, fn(&Node) -> Option<String>);
+
+/// What nodes are compared by.
+const TRAITS: [Trait; 6] = [
+    ("kubelet", |node| Some(node.kubelet.clone())),
+    ("runtime", |node| Some(node.runtime.clone())),
+    ("kernel", |node| Some(node.kernel.clone())),
+    ("operating system", |node| Some(node.operating_system.clone())),
+    ("kubelet gate", |node| node.kubelet_gate.value().map(|on| on_or_off(*on).to_owned())),
+    ("user namespaces", |node| {
+        let able = node.user_namespaces.value()?;
+        Some((if *able { "yes" } else { "no" }).to_owned())
+    }),
+];
+
+fn has_nodes_that_are_alike(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let nodes = nodes(facts)?;
+        if let [only] = nodes {
+            return Err(not_applicable(format!("`{}` is the only node", only.name)));
+        }
+        let usual = TRAITS.map(|(_, of)| most_common(nodes.iter().filter_map(of)));
+        let checks = nodes.iter().map(|node| compare(node, &usual)).collect();
+        let hint = "what was proven on one node need not hold on another: let the nodes take on \
+                    the same version and configuration, or keep workspaces on nodes that are alike";
+        Ok(Judgement::of(checks, hint))
+    })
+}
+
+/// A value that is had most often, the first of several.
+fn most_common(values: impl Iterator<Item = String>) -> Option<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    let most = counts.values().copied().max()?;
+    counts.into_iter().find(|(_, count)| *count == most).map(|(value, _)| value)
+}
+
+fn compare(node: &Node, usual: &[Option<String>; TRAITS.len()]) -> TruthCheck {
+    let differences: Vec<_> = TRAITS
+        .iter()
+        .zip(usual)
+        .filter_map(|((name, of), usual)| {
+            let (own, usual) = (of(node)?, usual.as_ref()?);
+            (own != *usual).then(|| format!("{name} {own}, not {usual}"))
+        })
+        .collect();
+    let observed =
+        if differences.is_empty() { "like most".to_owned() } else { differences.join("; ") };
+    let name = format!("node `{}`", node.name);
+    check(&name, "like most nodes", observed, differences.is_empty())
+}
+
+fn takes_no_unlisted_gate_for_off(facts: &Facts) -> Judgement {
+    at_rest(facts, || {
+        let gates = known(&facts.configured_gates)?;
+        let mut unlisted = Gate::ALL
+            .into_iter()
+            .filter(|gate| gates.of(*gate) == Configured::NotListed)
+            .peekable();
+        if unlisted.peek().is_none() {
+            return Err(not_applicable("the FeatureGate lists every gate"));
+        }
+        let support = Support::of(facts);
+        let checks = unlisted.map(|gate| {
+            let words = format!("{gate} is off");
+            let told = support.reasons().iter().find(|reason| reason.reason.contains(&words));
+            // What a component does or says itself may still be told.
+            let read = [facts.behaviour(gate), Some(facts.server_gate(gate))];
+            let seen = read.into_iter().flatten().any(|fact| fact.value() == Some(&false))
+                || facts.nodes.value().is_some_and(|nodes| {
+                    nodes.iter().any(|node| node.kubelet_gate.value() == Some(&false))
+                });
+            let observed = told.map_or("not said to be off", |reason| &reason.reason);
+            let expected = "off only where a component itself shows it";
+            check(&format!("{gate}, not listed"), expected, observed, told.is_none() || seen)
+        });
+        let hint = "nestcheck is wrong about this cluster: report it as a bug";
+        Ok(Judgement::of(checks.collect(), hint))
+    })
+}
+
+fn makes_no_verdict_during_a_rollout(facts: &Facts) -> Judgement {
+    always(|| {
+        let Rollout::InProgress { what } = known(&facts.rollout)? else {
+            return Err(not_applicable("no rollout is in progress"));
+        };
+        let support = Support::of(facts);
+        let is_inconclusive = matches!(support, Support::Inconclusive { rollout: true, .. });
+        let verdict = if is_inconclusive { "inconclusive" } else { "another" };
+        let told = what.iter().all(|what| support.reasons().iter().any(|r| r.reason == *what));
+        let checks = vec![
+            check("verdict", "inconclusive", verdict, is_inconclusive),
+            check("what is rolled out", "told", what.join("; "), told),
+        ];
+        Ok(Judgement::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::facts::{ConfiguredGates, FeatureSet, Release};
+
+    use super::*;
+    use crate::suite::judging::tests::{
+        expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
+    };
+
+    fn judge(id: &str, facts: &Facts, name: &str, words: &str) {
+        expect(JUDGING, id, facts, name, words);
+    }
+
+    #[test]
+    fn an_unsupported_cluster_is_told_with_every_reason() {
+        judge("UPG-01", &openshift_4_19(), "pass", "");
+        let plan = harness::plan::Plan::new(JUDGING[..1].to_vec(), &openshift_4_19(), false);
+        let names: Vec<_> = plan.entries[0].checks.iter().map(|check| &check.name).collect();
+        let told = [
+            "verdict",
+            "the dropped `hostUsers`",
+            "the reset `procMount`",
+            "the pruned field of constraints",
+            "the missing `nested-container`",
+            "reasons with a remedy",
+        ];
+        assert_eq!(names, told);
+        judge("UPG-01", &openshift("4.20.1", FeatureSet::Default), "not-applicable", "nothing");
+        judge("UPG-01", &updating(openshift_4_19()), "not-applicable", "nothing");
+        judge("UPG-01", &kubernetes(), "not-applicable", "kubernetes");
+        let old =
+            Facts { release: Fact::known(Release::parse("4.18.2"), "test"), ..openshift_4_19() };
+        judge("UPG-01", &old, "pass", "");
+        let mut lacking = node("two");
+        lacking.kubelet_gate = Fact::known(false, "test");
+        let paused =
+            with_nodes(openshift("4.20.1", FeatureSet::Default), vec![node("one"), lacking]);
+        judge("UPG-01", &paused, "pass", "");
+    }
+
+    #[test]
+    fn a_feature_set_that_prevents_updates_is_told_where_it_works() {
+        for set in [FeatureSet::TechPreviewNoUpgrade, FeatureSet::CustomNoUpgrade] {
+            judge("UPG-03", &openshift("4.19.7", set.clone()), "pass", "");
+            judge("UPG-03", &openshift("4.18.7", set), "blocked", "4.18.7 is older");
+        }
+        judge("UPG-03", &openshift_4_19(), "not-applicable", "Default");
+        let unread = Facts { feature_set: Fact::unknown("403"), ..openshift_4_19() };
+        judge("UPG-03", &unread, "blocked", "403");
+        let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
+        judge("UPG-03", &updating(tech_preview), "blocked", "being updated");
+    }
+
+    #[test]
+    fn each_node_that_differs_is_named_with_what_differs() {
+        judge("UPG-04", &kubernetes(), "not-applicable", "`one`");
+        let alike = with_nodes(kubernetes(), vec![node("one"), node("two")]);
+        judge("UPG-04", &alike, "pass", "");
+        let (mut old, mut off) = (node("old"), node("off"));
+        old.kubelet = "v1.32.9".into();
+        old.kernel = "5.14.0-362.8.1.el9_3.x86_64".into();
+        off.kubelet_gate = Fact::known(false, "test");
+        let mixed = with_nodes(kubernetes(), vec![old, node("one"), node("two"), off]);
+        let told = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
+                    kernel 5.14.0-362";
+        judge("UPG-04", &mixed, "fail", told);
+        let plan = harness::plan::Plan::new(JUDGING[2..3].to_vec(), &mixed, false);
+        let checks = &plan.entries[0].checks;
+        assert!(!checks[3].holds && checks[3].observed == "kubelet gate off, not on", "{checks:?}");
+        assert!(checks[1].holds && checks[2].holds, "{checks:?}");
+        let mut silent = node("two");
+        silent.kubelet_gate = Fact::unknown("403");
+        judge("UPG-04", &with_nodes(kubernetes(), vec![node("one"), silent]), "pass", "");
+        let unread = Facts { nodes: Fact::unknown("403"), ..kubernetes() };
+        judge("UPG-04", &unread, "blocked", "403");
+    }
+
+    fn listing(listed: Configured) -> Facts {
+        let gates = ConfiguredGates {
+            user_namespaces_support: listed,
+            proc_mount_type: listed,
+            user_namespaces_pod_security_standards: listed,
+        };
+        let configured_gates = Fact::known(gates, "FeatureGate `cluster`");
+        Facts { configured_gates, ..openshift("4.23.0", FeatureSet::Default) }
+    }
+
+    #[test]
+    fn a_gate_that_is_not_listed_is_not_off() {
+        judge("UPG-09", &listing(Configured::NotListed), "pass", "");
+        judge("UPG-09", &listing(Configured::Enabled), "not-applicable", "lists every gate");
+        let dropped = Facts {
+            keeps_host_users: Fact::known(false, "dry run"),
+            ..listing(Configured::NotListed)
+        };
+        judge("UPG-09", &dropped, "pass", "");
+        let unread = Facts { configured_gates: Fact::unknown("403"), ..dropped };
+        judge("UPG-09", &unread, "blocked", "403");
+    }
+
+    #[test]
+    fn a_rollout_makes_no_verdict() {
+        judge("UPG-10", &updating(openshift_4_19()), "pass", "");
+        let at_rest = openshift("4.20.1", FeatureSet::Default);
+        judge("UPG-10", &at_rest, "not-applicable", "no rollout");
+        let unread = Facts { rollout: Fact::unknown("403"), ..at_rest };
+        judge("UPG-10", &unread, "blocked", "403");
+    }
+}
