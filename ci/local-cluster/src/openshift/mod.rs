@@ -7,7 +7,7 @@ mod objects;
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::artifacts::openshift::{CONSTRAINTS, POLICY_CONTROLLER, read_json};
@@ -60,6 +60,7 @@ impl Objects {
     /// Fails when the API refuses an object.
     pub async fn create_for_pods(&self, admin: &Admin) -> Result<(), Error> {
         define(admin, &self.definitions).await?;
+        admin.create(&group_of_constraints()).await?;
         // Namespaces come first in their list, and bindings follow their roles, so
         // each list is made in its order.
         tokio::try_join!(
@@ -81,6 +82,23 @@ impl Objects {
         }
         Ok(())
     }
+}
+
+/// Lists the API group of the constraints. The API server serves it, but does not
+/// register it by itself as it does those of other definitions: in OpenShift an
+/// operator does so, and in MicroShift an object like this one.
+fn group_of_constraints() -> Value {
+    json!({
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1.security.openshift.io"},
+        "spec": {
+            "group": "security.openshift.io",
+            "version": "v1",
+            "groupPriorityMinimum": 1000,
+            "versionPriority": 15,
+        },
+    })
 }
 
 /// Makes definitions, all at once, and waits until they are served.

@@ -1,0 +1,181 @@
+//! What must hold of a run whatever went wrong. Pure: texts in, violations out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::event::{CaseFinished, Event, EventKind, read_log};
+use quick_junit::{Report, TestCase, TestCaseStatus};
+use serde::Serialize;
+
+/// The exit codes that `nestcheck --help` documents for a run that ends by itself without a signal.
+const DOCUMENTED: [i32; 6] = [0, 1, 2, 3, 4, 5];
+
+/// Which promise was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Promise {
+    /// An object of the run is still there.
+    Leak,
+    /// The report so far is no valid `JUnit`, or tells a broken run as a good one.
+    Report,
+    /// A verdict of the event log is not in the report.
+    Lost,
+    /// The fault was told as the product's: another verdict than without it, but not `error`.
+    Misjudged,
+    /// The run or the sweep did not end as documented.
+    Ending,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Violation {
+    pub(crate) promise: Promise,
+    pub(crate) what: String,
+}
+
+impl Violation {
+    pub(crate) fn new(promise: Promise, what: impl Into<String>) -> Self {
+        Self { promise, what: what.into() }
+    }
+}
+
+/// The verdict of each case.
+pub(crate) type Verdicts = BTreeMap<String, String>;
+
+/// Reads a log; a log that can't be read is a broken promise.
+pub(crate) fn events_of(log: &str) -> Result<Vec<Event>, Violation> {
+    read_log(log).map_err(|error| Violation::new(Promise::Report, error.to_string()))
+}
+
+fn finished(events: &[Event]) -> impl Iterator<Item = &CaseFinished> {
+    events.iter().filter_map(|event| match &event.event {
+        EventKind::CaseFinished(case) => Some(case),
+        _ => None,
+    })
+}
+
+/// The verdicts of a log.
+pub(crate) fn verdicts(events: &[Event]) -> Verdicts {
+    finished(events).map(|case| (case.id.clone(), case.verdict.name().to_owned())).collect()
+}
+
+/// The run's id, once the run has begun.
+pub(crate) fn run_of(events: &[Event]) -> Option<String> {
+    events.iter().find_map(|event| match &event.event {
+        EventKind::RunStarted(started) => Some(started.run.clone()),
+        _ => None,
+    })
+}
+
+/// Compares the `JUnit` report of a log with the log.
+pub(crate) fn judge_report(events: &[Event], junit: &str) -> Vec<Violation> {
+    let report = match Report::deserialize_from_str(junit) {
+        Ok(report) => report,
+        Err(error) => {
+            return vec![Violation::new(Promise::Report, format!("no valid JUnit: {error}"))];
+        }
+    };
+    let cases: Vec<_> = report.test_suites.iter().flat_map(|suite| &suite.test_cases).collect();
+    let mut violations = Vec::new();
+    for case in finished(events) {
+        let (id, verdict) = (case.id.as_str(), case.verdict.name());
+        let told = |xml: &&&TestCase| {
+            property(xml, "id") == Some(id) && property(xml, "verdict") == Some(verdict)
+        };
+        if !cases.iter().any(|xml| told(&xml)) {
+            let what = format!("`{verdict}` of {id} is in the log and not in the report");
+            violations.push(Violation::new(Promise::Lost, what));
+        }
+    }
+    let has_ended = |event: &Event| matches!(event.event, EventKind::RunFinished { .. });
+    let is_red = cases.iter().any(|case| matches!(case.status, TestCaseStatus::NonSuccess { .. }));
+    if !events.iter().any(has_ended) && !is_red {
+        let what = "the report of a run that never ended is green";
+        violations.push(Violation::new(Promise::Report, what));
+    }
+    violations
+}
+
+fn property<'a>(case: &'a TestCase, name: &str) -> Option<&'a str> {
+    let mut properties = case.properties.iter();
+    properties
+        .find(|property| property.name.as_str() == name)
+        .map(|property| property.value.as_str())
+}
+
+/// Judges the verdicts of a run that ended by itself. A fault of the infrastructure is `error`, or
+/// it was overcome and changes nothing; it is never the product's, and no pass goes unproven.
+pub(crate) fn judge_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
+    let told = verdicts(events);
+    let proven = proven(events);
+    let mut violations = Vec::new();
+    for (id, expected) in expected {
+        let Some(verdict) = told.get(id) else {
+            // A run that refuses to begin has no verdicts, and its exit code says so.
+            if run_of(events).is_some() {
+                let what = format!("{id} has no verdict, though the run went on");
+                violations.push(Violation::new(Promise::Lost, what));
+            }
+            continue;
+        };
+        if verdict != expected && verdict != "error" {
+            let reason = finished(events).find(|case| case.id == *id);
+            let reason = reason.and_then(|case| case.verdict.message()).unwrap_or_default();
+            let what = format!("{id} is `{verdict}`, and `{expected}` without a fault: {reason}");
+            violations.push(Violation::new(Promise::Misjudged, what));
+        }
+        if verdict == "pass" && !proven.contains(id) {
+            let what = format!("{id} passed without a truth check that holds");
+            violations.push(Violation::new(Promise::Misjudged, what));
+        }
+    }
+    violations
+}
+
+/// The cases that made truth checks, all of which hold.
+fn proven(events: &[Event]) -> BTreeSet<String> {
+    let (mut made, mut broken) = (BTreeSet::new(), BTreeSet::new());
+    for event in events {
+        if let EventKind::TruthChecked { id, check } = &event.event {
+            let set = if check.holds { &mut made } else { &mut broken };
+            set.insert(id.clone());
+        }
+    }
+    made.difference(&broken).cloned().collect()
+}
+
+/// Judges how a run ended by itself: by a documented code that is the outcome's, which is never 0
+/// where a case differs from what it is without a fault.
+pub(crate) fn judge_ending(code: i32, expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut wrong = |what: String| violations.push(Violation::new(Promise::Ending, what));
+    if !DOCUMENTED.contains(&code) {
+        wrong(format!("exit code {code} is not documented"));
+    }
+    let outcome = events.iter().rev().find_map(|event| match event.event {
+        EventKind::RunFinished { outcome, .. } => Some(outcome),
+        _ => None,
+    });
+    match outcome {
+        // 4 besides another outcome: the report could not be written.
+        Some(outcome) if code != i32::from(outcome.exit_code()) && code != 4 => {
+            wrong(format!("exit code {code}, but the log ends `{}`", outcome.name()));
+        }
+        None if run_of(events).is_some() => wrong(format!("exit code {code} without an outcome")),
+        // The command line is good, so whatever kept the run from beginning is no mistake of usage.
+        None if code != 4 => wrong(format!("exit code {code} of a run that never began")),
+        _ => {}
+    }
+    if code == 0 && verdicts(events) != *expected {
+        wrong("exit code 0, but the verdicts are not those without a fault".to_owned());
+    }
+    violations
+}
+
+/// Whether the log tells that something was tried again.
+pub(crate) fn shows_retry(log: &str) -> bool {
+    let words = ["\"retr", "retried", "tried again"];
+    log.lines().any(|line| words.iter().any(|word| line.contains(word)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+use harness::{
+    event::{RunStarted, TruthCheck},
+    outcome::{Level, Outcome, Verdict},
+    report::{Dialect, junit, summarize},
+};
+
+use super::*;
+
+fn started() -> Event {
+    Event::now(EventKind::RunStarted(RunStarted {
+        run: "abc".into(),
+        version: "1".into(),
+        profile: "smoke".into(),
+        image: "image".into(),
+        cases: 1,
+        is_part: false,
+        cluster: Vec::new(),
+    }))
+}
+
+fn case(id: &str, verdict: Verdict) -> Event {
+    Event::now(EventKind::CaseFinished(CaseFinished {
+        id: id.into(),
+        name: format!("suite::{id}"),
+        suite: "suite".into(),
+        title: "It works".into(),
+        level: Level::Core,
+        verdict,
+        duration_ms: 1,
+    }))
+}
+
+fn proof(id: &str, holds: bool) -> Event {
+    let check =
+        TruthCheck { name: "map".into(), expected: "a".into(), observed: "b".into(), holds };
+    Event::now(EventKind::TruthChecked { id: id.into(), check })
+}
+
+fn ended(outcome: Outcome) -> Event {
+    Event::now(EventKind::RunFinished { outcome, duration_ms: 1 })
+}
+
+fn fail() -> Verdict {
+    Verdict::Fail { message: "reset".into(), hint: None }
+}
+
+fn error() -> Verdict {
+    Verdict::Error { message: "reset".into() }
+}
+
+fn promises(violations: &[Violation]) -> Vec<Promise> {
+    violations.iter().map(|violation| violation.promise).collect()
+}
+
+fn xml(events: &[Event]) -> String {
+    junit(&summarize(events), Dialect::default()).expect("a report can be made")
+}
+
+#[test]
+fn the_report_of_a_log_has_its_verdicts_and_is_red_until_the_end() {
+    let events = [started(), proof("A-1", true), case("A-1", Verdict::Pass)];
+    assert_eq!(judge_report(&events, &xml(&events)), []);
+}
+
+#[test]
+fn a_verdict_that_is_missing_or_another_one_is_lost() {
+    let whole = [started(), case("A-1", Verdict::Pass), case("A-2", fail())];
+    let violations = judge_report(&whole, &xml(&whole[..2]));
+    assert_eq!(promises(&violations), [Promise::Lost]);
+    assert!(violations[0].what.contains("A-2"));
+    let other = [started(), case("A-1", error()), case("A-2", fail())];
+    assert_eq!(promises(&judge_report(&whole, &xml(&other))), [Promise::Lost]);
+}
+
+#[test]
+fn a_green_report_of_a_run_that_never_ended_is_wrong() {
+    let events = [started(), proof("A-1", true), case("A-1", Verdict::Pass)];
+    let whole = [&events[..], &[ended(Outcome::Conformant)]].concat();
+    assert_eq!(promises(&judge_report(&events, &xml(&whole))), [Promise::Report]);
+    assert_eq!(promises(&judge_report(&events, "<oops")), [Promise::Report]);
+}
+
+#[test]
+fn a_fault_may_be_told_as_error_and_as_nothing_else() {
+    let expected = Verdicts::from([("A-1".into(), "pass".into())]);
+    let judge = |verdict| {
+        promises(&judge_verdicts(&expected, &[started(), proof("A-1", true), case("A-1", verdict)]))
+    };
+    assert_eq!(judge(Verdict::Pass), []);
+    assert_eq!(judge(error()), []);
+    assert_eq!(judge(fail()), [Promise::Misjudged]);
+    let blocked = Verdict::Blocked { reason: "503".into(), remedy: "wait".into() };
+    assert_eq!(judge(blocked), [Promise::Misjudged]);
+}
+
+#[test]
+fn an_unproven_pass_and_a_vanished_case_are_seen() {
+    let expected = Verdicts::from([("A-1".into(), "pass".into())]);
+    let pass = case("A-1", Verdict::Pass);
+    let judge = |events: &[Event]| promises(&judge_verdicts(&expected, events));
+    assert_eq!(judge(&[started(), pass.clone()]), [Promise::Misjudged]);
+    assert_eq!(judge(&[started(), proof("A-1", false), pass]), [Promise::Misjudged]);
+    assert_eq!(judge(&[started()]), [Promise::Lost]);
+    assert_eq!(judge(&[]), [], "a run that never began has no verdicts");
+}
+
+#[test]
+fn the_exit_code_is_the_outcome_s() {
+    let expected = Verdicts::from([("A-1".into(), "pass".into())]);
+    let judge = |code, events: &[Event]| promises(&judge_ending(code, &expected, events));
+    let good = [started(), case("A-1", Verdict::Pass), ended(Outcome::Conformant)];
+    assert_eq!(judge(0, &good), []);
+    assert_eq!(judge(1, &good), [Promise::Ending]);
+    assert_eq!(judge(101, &good), [Promise::Ending, Promise::Ending]);
+    let green = [started(), case("A-1", error()), ended(Outcome::Conformant)];
+    assert_eq!(judge(0, &green), [Promise::Ending]);
+    assert_eq!(judge(4, &[]), []);
+    assert_eq!(judge(2, &[]), [Promise::Ending]);
+    assert_eq!(judge(4, &[started()]), [Promise::Ending]);
+}

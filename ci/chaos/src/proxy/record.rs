@@ -1,0 +1,96 @@
+//! What a proxy has seen.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use http::Request;
+use serde::Serialize;
+
+use crate::fault::{Action, Strike};
+
+/// The label of a run's objects, as it stands in the JSON of a request.
+const RUN_LABEL: &str = "\"nestcheck/run\":\"";
+
+/// What a proxy has seen until now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Seen {
+    /// How many requests came.
+    pub(crate) requests: u64,
+    /// Method and path of the request that was struck, once it came.
+    pub(crate) struck: Option<String>,
+    /// The runs whose label stood in a request: those that may have objects.
+    pub(crate) runs: BTreeSet<String>,
+    /// Why the server could not be asked, where that happened: the trial proves nothing then.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Takes down what comes. Requests are counted under one lock, so that each has its number.
+#[derive(Default)]
+pub(super) struct Record(Mutex<Seen>);
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request and tells what is to happen to it.
+    pub(super) fn count<B>(&self, request: &Request<B>, strike: Option<Strike>) -> Action {
+        let mut seen = self.lock();
+        seen.requests += 1;
+        let Some(strike) = strike else { return Action::Pass };
+        if seen.requests == strike.at {
+            seen.struck = Some(format!("{} {}", request.method(), request.uri()));
+        }
+        strike.action(seen.requests, request.method())
+    }
+
+    /// Notes the runs that a request's body names.
+    pub(super) fn note_runs(&self, body: &[u8]) {
+        let text = String::from_utf8_lossy(body);
+        self.lock().runs.extend(runs_in(&text));
+    }
+
+    pub(super) fn note_trouble(&self, what: String) {
+        self.lock().trouble.get_or_insert(what);
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        self.lock().clone()
+    }
+}
+
+fn runs_in(text: &str) -> impl Iterator<Item = String> {
+    let labels = text.split(RUN_LABEL).skip(1);
+    labels.filter_map(|rest| rest.split_once('"').map(|(run, _)| run.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fault::Fault;
+
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_and_the_struck_one_is_kept() {
+        let record = Record::default();
+        let strike = Some(Strike { fault: Fault::Cut, at: 2 });
+        let request = |path: &str| Request::get(path).body(()).expect("a good request");
+        assert_eq!(record.count(&request("/a"), strike), Action::Pass);
+        assert_eq!(record.count(&request("/b?watch=true"), strike), Action::Cut);
+        assert_eq!(record.count(&request("/c"), strike), Action::Pass);
+        let seen = record.seen();
+        assert_eq!(seen.requests, 3);
+        assert_eq!(seen.struck.as_deref(), Some("GET /b?watch=true"));
+    }
+
+    #[test]
+    fn the_runs_of_a_body_are_found() {
+        let record = Record::default();
+        record.note_runs(br#"{"metadata":{"labels":{"nestcheck/run":"abc","x":"y"}}}"#);
+        record.note_runs(br#"{"metadata":{"labels":{"nestcheck/run":"abc"}}}"#);
+        record.note_runs(b"{}");
+        assert!(record.seen().runs.iter().eq(["abc"]));
+    }
+}

@@ -1,0 +1,203 @@
+//! The proxy between a client and a server that says what it heard.
+
+use std::{future::ready, path::Path, sync::Mutex};
+
+use bytes::Bytes;
+use http::header;
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::fault::Fault;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Heard = Arc<Mutex<Vec<String>>>;
+
+/// A server that answers `hello`, and turns connections that ask for it into an echo.
+async fn server() -> (SocketAddr, Heard) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let heard = Heard::default();
+    let hearing = Arc::clone(&heard);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let heard = Arc::clone(&hearing);
+            let service = service_fn(move |request| ready(answer(request, &heard)));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection.with_upgrades());
+        }
+    });
+    (address, heard)
+}
+
+fn answer(
+    mut request: Request<Incoming>,
+    heard: &Heard,
+) -> std::result::Result<Response<Full<Bytes>>, BoxError> {
+    let credentials = request.headers().get(header::AUTHORIZATION);
+    let credentials = credentials.and_then(|value| value.to_str().ok()).unwrap_or("none");
+    let line = format!("{} {} {credentials}", request.method(), request.uri());
+    heard.lock().expect("nobody panics").push(line);
+    if !request.headers().contains_key(header::UPGRADE) {
+        return Ok(Response::new(Full::from("hello")));
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(upgrade.await.expect("the client upgrades"));
+        let mut buffer = [0; 4];
+        while stream.read_exact(&mut buffer).await.is_ok() {
+            if stream.write_all(&buffer).await.is_err() {
+                return;
+            }
+        }
+    });
+    let answer = Response::builder().status(http::StatusCode::SWITCHING_PROTOCOLS);
+    let answer = answer.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "echo");
+    Ok(answer.body(Full::default())?)
+}
+
+struct Setup {
+    proxy: Proxy,
+    heard: Heard,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// A proxy before a server, whose administrator has a token.
+async fn setup(strike: impl Into<Option<Strike>>) -> Setup {
+    let (server, heard) = server().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("kubeconfig");
+    write_kubeconfig(&path, server);
+    let upstream = Upstream::new(&path).await.expect("the kubeconfig is good");
+    let proxy = Proxy::start(upstream, strike.into()).await.expect("a free port");
+    Setup { proxy, heard, client: Client::builder(TokioExecutor::new()).build_http() }
+}
+
+fn write_kubeconfig(path: &Path, server: SocketAddr) {
+    let text = format!(
+        r#"{{"clusters": [{{"name": "c", "cluster": {{"server": "http://{server}"}}}}],
+            "users": [{{"name": "c", "user": {{"token": "admin"}}}}],
+            "contexts": [{{"name": "c", "context": {{"cluster": "c", "user": "c"}}}}],
+            "current-context": "c"}}"#
+    );
+    std::fs::write(path, text).expect("the folder can be written to");
+}
+
+impl Setup {
+    fn uri(&self, path: &str) -> String {
+        format!("http://{}{path}", self.proxy.address())
+    }
+
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().expect("nobody panics").clone()
+    }
+
+    /// Asks for a path; the text of the answer, or that there is none.
+    async fn get(&self, path: &str) -> std::result::Result<(u16, String), BoxError> {
+        let uri = self.uri(path).parse()?;
+        let answer = tokio::time::timeout(PATIENCE, self.client.get(uri)).await??;
+        let status = answer.status().as_u16();
+        let body = tokio::time::timeout(PATIENCE, answer.into_body().collect()).await??;
+        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+    }
+
+    async fn upgrade(&self) -> TokioIo<hyper::upgrade::Upgraded> {
+        let request = Request::get(self.uri("/exec"))
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "echo")
+            .body(Full::default())
+            .expect("a good request");
+        let mut answer = self.client.request(request).await.expect("an answer");
+        assert_eq!(answer.status(), 101);
+        TokioIo::new(hyper::upgrade::on(&mut answer).await.expect("an upgrade"))
+    }
+}
+
+fn at(fault: Fault, at: u64) -> Strike {
+    Strike { fault, at }
+}
+
+#[tokio::test]
+async fn a_request_without_credentials_gets_the_administrator_s() {
+    let setup = setup(None).await;
+    assert_eq!(setup.get("/a?b=c").await.expect("an answer"), (200, "hello".to_owned()));
+    let request = Request::post(setup.uri("/b"))
+        .header(header::AUTHORIZATION, "Bearer user")
+        .body(Full::from(r#"{"nestcheck/run":"abc"}"#))
+        .expect("a good request");
+    setup.client.request(request).await.expect("an answer");
+    assert_eq!(setup.heard(), ["GET /a?b=c Bearer admin", "POST /b Bearer user"]);
+    let seen = setup.proxy.seen();
+    assert_eq!(seen.requests, 2);
+    assert!(seen.runs.contains("abc"));
+}
+
+#[tokio::test]
+async fn a_cut_request_never_reaches_the_server_and_a_dropped_one_does() {
+    for (fault, reaches) in [(Fault::Cut, false), (Fault::Drop, true), (Fault::Sever, true)] {
+        let setup = setup(at(fault, 2)).await;
+        setup.get("/1").await.expect("an answer");
+        setup.get("/2").await.expect_err("it is struck");
+        setup.get("/3").await.expect("an answer");
+        let heard = setup.heard().iter().any(|line| line.starts_with("GET /2"));
+        assert_eq!(heard, reaches, "{fault}");
+        assert_eq!(setup.proxy.seen().struck.as_deref(), Some("GET /2"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_the_server_s_place_is_the_api_s() {
+    let setup = setup(at(Fault::Busy, 1)).await;
+    let (status, body) = setup.get("/1").await.expect("an answer");
+    assert_eq!(status, 429);
+    assert!(body.contains("TooManyRequests"));
+    assert_eq!(setup.heard(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_kill_is_asked_for_before_or_after_the_server_acted() {
+    for (fault, reaches) in [(Fault::KillBefore, false), (Fault::KillAfter, true)] {
+        let setup = setup(at(fault, 1)).await;
+        tokio::select! {
+            answer = setup.get("/1") => panic!("nothing is to be heard: {answer:?}"),
+            () = setup.proxy.kill() => {}
+        }
+        assert_eq!(!setup.heard().is_empty(), reaches, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_passed_through() {
+    let setup = setup(None).await;
+    let mut stream = setup.upgrade().await;
+    for text in [b"ping", b"pong"] {
+        stream.write_all(text).await.expect("it is open");
+        let mut echo = [0; 4];
+        stream.read_exact(&mut echo).await.expect("an echo");
+        assert_eq!(&echo, text);
+    }
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_severed_in_the_middle_of_an_answer() {
+    let setup = setup(at(Fault::Sever, 1)).await;
+    let mut stream = setup.upgrade().await;
+    stream.write_all(b"ping").await.expect("it is open");
+    let mut echo = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut echo)).await;
+    let _ = read.expect("it ends");
+    assert_eq!(echo, b"pi");
+}
+
+#[tokio::test]
+async fn what_was_passed_on_is_waited_for() {
+    let setup = setup(None).await;
+    setup.get("/1").await.expect("an answer");
+    tokio::time::timeout(PATIENCE, setup.proxy.settle(PATIENCE)).await.expect("nothing is open");
+}

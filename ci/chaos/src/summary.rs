@@ -1,0 +1,242 @@
+//! What all trials came to.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::Serialize;
+
+use crate::{
+    invariant::{Promise, Violation},
+    trial::{End, Trial},
+};
+
+/// The figures of one fault, or of all of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Figures {
+    /// Runs that were struck.
+    pub(crate) struck: u64,
+    /// Of these, runs that were killed.
+    pub(crate) kills: u64,
+    /// Of these, runs that came to what they come to without a fault.
+    pub(crate) overcome: u64,
+    /// Of those, runs whose report tells that something was tried again.
+    pub(crate) retries_shown: u64,
+    pub(crate) leaks: u64,
+    pub(crate) invalid_reports: u64,
+    pub(crate) lost_verdicts: u64,
+    pub(crate) misjudged: u64,
+    pub(crate) wrong_endings: u64,
+    pub(crate) longest_run_seconds: f64,
+    pub(crate) longest_sweep_seconds: f64,
+}
+
+impl Figures {
+    fn add(&mut self, trial: &Trial) {
+        self.struck += u64::from(trial.is_struck());
+        self.kills += u64::from(trial.end == End::Killed);
+        let overcome = trial.is_struck() && trial.end == End::Exited(0);
+        self.overcome += u64::from(overcome);
+        self.retries_shown += u64::from(overcome && trial.shows_retry);
+        let broken = |promise| {
+            let violations = trial.violations.iter();
+            violations.map(|violation| u64::from(violation.promise == promise)).sum::<u64>()
+        };
+        self.leaks += broken(Promise::Leak);
+        self.invalid_reports += broken(Promise::Report);
+        self.lost_verdicts += broken(Promise::Lost);
+        self.misjudged += broken(Promise::Misjudged);
+        self.wrong_endings += broken(Promise::Ending);
+        self.longest_run_seconds = self.longest_run_seconds.max(trial.run_seconds);
+        let sweep = trial.sweep_seconds.unwrap_or_default();
+        self.longest_sweep_seconds = self.longest_sweep_seconds.max(sweep);
+    }
+
+    /// Whether every promise was kept.
+    pub(crate) fn are_good(&self) -> bool {
+        let broken = [
+            self.leaks,
+            self.invalid_reports,
+            self.lost_verdicts,
+            self.misjudged,
+            self.wrong_endings,
+        ];
+        broken.iter().all(|count| *count == 0)
+    }
+
+    fn row(&self, name: &str) -> [String; COLUMNS] {
+        [
+            name.to_owned(),
+            self.struck.to_string(),
+            self.kills.to_string(),
+            self.overcome.to_string(),
+            self.retries_shown.to_string(),
+            self.leaks.to_string(),
+            self.invalid_reports.to_string(),
+            self.lost_verdicts.to_string(),
+            self.misjudged.to_string(),
+            self.wrong_endings.to_string(),
+            format!("{:.1} s", self.longest_run_seconds),
+            format!("{:.1} s", self.longest_sweep_seconds),
+        ]
+    }
+}
+
+const COLUMNS: usize = 12;
+
+const HEAD: [&str; COLUMNS] = [
+    "fault",
+    "struck",
+    "kills",
+    "overcome",
+    "retry told",
+    "leaks",
+    "invalid reports",
+    "lost verdicts",
+    "misjudged",
+    "wrong endings",
+    "longest run",
+    "longest sweep",
+];
+
+/// A broken promise, and where.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Told {
+    /// The run, the fault and the number of the request.
+    pub(crate) trial: String,
+    /// The request.
+    pub(crate) request: Option<String>,
+    #[serde(flatten)]
+    pub(crate) violation: Violation,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let promise = match self.violation.promise {
+            Promise::Leak => "leak",
+            Promise::Report => "invalid report",
+            Promise::Lost => "lost verdict",
+            Promise::Misjudged => "misjudged",
+            Promise::Ending => "wrong ending",
+        };
+        let request = self.request.as_ref().map(|request| format!(" ({request})"));
+        let request = request.unwrap_or_default();
+        write!(f, "{promise}: {}{request}: {}", self.trial, self.violation.what)
+    }
+}
+
+/// The figures of all faults.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) all: Figures,
+    pub(crate) faults: BTreeMap<String, Figures>,
+    pub(crate) violations: Vec<Told>,
+}
+
+impl Summary {
+    /// Takes a trial in and returns what there is to tell of it.
+    pub(crate) fn add(&mut self, trial: &Trial) -> &[Told] {
+        let fault = trial.strike.map_or("none", |strike| strike.fault.name());
+        self.faults.entry(fault.to_owned()).or_default().add(trial);
+        self.all.add(trial);
+        let at = trial.strike.map(|strike| format!(" at request {}", strike.at));
+        let name = format!("`{}`, {fault}{}", trial.subject, at.unwrap_or_default());
+        let told = trial.violations.iter().map(|violation| Told {
+            trial: name.clone(),
+            request: trial.seen.struck.clone(),
+            violation: violation.clone(),
+        });
+        let before = self.violations.len();
+        self.violations.extend(told);
+        &self.violations[before..]
+    }
+
+    /// Takes in what belongs to no trial.
+    pub(crate) fn add_leak(&mut self, what: String) {
+        self.all.leaks += 1;
+        let violation = Violation::new(Promise::Leak, what);
+        self.violations.push(Told { trial: "all runs".to_owned(), request: None, violation });
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = vec![HEAD.map(str::to_owned)];
+        rows.extend(self.faults.iter().map(|(name, figures)| figures.row(name)));
+        rows.push(self.all.row("all"));
+        let width = |column: usize| {
+            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+        };
+        let widths: [usize; COLUMNS] = std::array::from_fn(width);
+        for row in &rows {
+            for (column, cell) in row.iter().enumerate() {
+                let width = widths[column];
+                match column {
+                    0 => write!(f, "{cell:width$}")?,
+                    _ => write!(f, "  {cell:>width$}")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::{
+        fault::{Fault, Strike},
+        invariant::Verdicts,
+        proxy::Seen,
+    };
+
+    use super::*;
+
+    fn trial(end: End, violations: Vec<Violation>) -> Trial {
+        let struck = Some("GET /x".to_owned());
+        Trial {
+            subject: "smoke".into(),
+            strike: Some(Strike { fault: Fault::Cut, at: 7 }),
+            seen: Seen { requests: 7, struck, ..Seen::default() },
+            end,
+            run: None,
+            verdicts: Verdicts::new(),
+            shows_retry: false,
+            run_seconds: 1.5,
+            sweep_seconds: None,
+            violations,
+            folder: PathBuf::new(),
+        }
+    }
+
+    #[test]
+    fn a_broken_promise_is_counted_and_told_with_its_place() {
+        let mut summary = Summary::default();
+        assert!(summary.add(&trial(End::Exited(0), Vec::new())).is_empty());
+        assert!(summary.all.are_good());
+        let leak = Violation::new(Promise::Leak, "Namespace n");
+        let told = summary.add(&trial(End::Exited(5), vec![leak]));
+        let expected = "leak: `smoke`, cut at request 7 (GET /x): Namespace n";
+        assert_eq!(told[0].to_string(), expected);
+        assert!(!summary.all.are_good());
+        assert_eq!((summary.all.struck, summary.all.overcome, summary.all.leaks), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_leak_of_no_trial_counts_too() {
+        let mut summary = Summary::default();
+        summary.add_leak("run x".to_owned());
+        assert!(!summary.all.are_good());
+    }
+
+    #[test]
+    fn the_columns_of_the_table_line_up() {
+        let mut summary = Summary::default();
+        summary.add(&trial(End::Killed, Vec::new()));
+        let table = summary.to_string();
+        let lengths: Vec<_> = table.lines().map(str::len).collect();
+        assert_eq!(lengths.len(), 3);
+        assert!(lengths.iter().all(|length| *length == lengths[0]), "{table}");
+    }
+}
