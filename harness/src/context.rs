@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::{
     case::{CaseResult, Failure},
     cluster::{API_DEADLINE, describe},
+    diagnosis::{self, Symptom},
     error::one_line,
     event::{CommandFinished, EventKind, TruthCheck},
     facts::Facts,
@@ -186,7 +187,9 @@ impl Context {
         let observed = redact::clean(observed.into().as_bytes(), 1024);
         let check = truth::check(name, expected, observed, holds);
         let failure = (!holds).then(|| {
-            Failure::product(format!("{name}: expected {expected}, observed {}", check.observed))
+            let message = format!("{name}: expected {expected}, observed {}", check.observed);
+            let hint = diagnosis::explain(Symptom::Check(&message), None);
+            Failure::product(message).with_hint(hint)
         });
         self.record(check);
         failure.map_or(Ok(()), Err)

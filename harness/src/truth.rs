@@ -202,30 +202,6 @@ pub fn show_reading<T>(reading: &Reading<T>, show: impl Fn(&T) -> String) -> Str
     }
 }
 
-/// What to do where a pod lost its isolation.
-#[must_use]
-pub fn hint(checks: &[TruthCheck]) -> Option<&'static str> {
-    let broken = |name: &str| checks.iter().any(|check| !check.holds && check.name == name);
-    if broken(STORED_CONSTRAINT) {
-        Some(
-            "the API server dropped a field of the security context constraint, so it does not \
-             require what it says: `userNamespaceLevel` is in the schema from OpenShift 4.20 on, \
-             or with a feature set other than Default",
-        )
-    } else if broken("stored hostUsers") {
-        Some(
-            "the API server dropped `hostUsers`: turn the feature gate UserNamespacesSupport on \
-             there",
-        )
-    } else if broken("stored procMount") {
-        Some("the API server dropped `procMount`: turn the feature gate ProcMountType on there")
-    } else if broken("/proc/self/uid_map") {
-        Some("the runtime ignored `hostUsers`: check the runtime's version and the kubelet's gate")
-    } else {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use harness::{
     case::{CaseResult, Failure},
     cluster::{API_DEADLINE, describe},
     context::{Answer, Context, PodHandle},
+    diagnosis::{self, Symptom},
     sandbox::Identity,
     shape::{REQUIRED_CONSTRAINT, Shape},
     truth::{self, show_reading},
@@ -204,7 +205,9 @@ pub async fn request<T>(
 /// It refuses the pod, or drops a field that its isolation needs.
 pub async fn expect_kept(cx: &Context, shape: &Shape, pod: &Pod) -> CaseResult {
     let stored = cx.dry_run(pod).await?.map_err(|refusal| {
+        let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
         Failure::product(format!("the pod `{}` is refused: {}", shape.name, refusal.message))
+            .with_hint(hint)
     })?;
     for check in truth::of_object(shape, &stored) {
         cx.check(&check.name, &check.expected, check.observed, check.holds)?;

@@ -81,7 +81,7 @@ fn is_red(report: &Report) {
 /// Expects that the run failed, soon, with exactly these cases passed, and each failure naming one
 /// of these.
 #[track_caller]
-fn is_red_without_preflight(cluster: &LocalCluster, passed: &[&str], words: &[&str]) {
+fn is_red_without_preflight(cluster: &LocalCluster, passed: &[&str], words: &[&str]) -> Report {
     let (finished, report) = run(cluster, &["--no-preflight"]);
     finished.exits(1).within(SOON);
     assert_eq!(report.outcome(), Outcome::NotConformant);
@@ -101,6 +101,18 @@ fn is_red_without_preflight(cluster: &LocalCluster, passed: &[&str], words: &[&s
     }
     is_red(&report);
     cluster.is_clean();
+    report
+}
+
+/// Expects that a diagnosis was told, and no other.
+#[track_caller]
+fn is_diagnosed(report: &Report, id: &str) {
+    let hints = report.cases().into_iter().filter_map(|case| match &case.verdict {
+        Verdict::Fail { hint: Some(hint), .. } => hint.rsplit_once("(F"),
+        _ => None,
+    });
+    let told: BTreeSet<String> = hints.map(|(_, number)| format!("(F{number}")).collect();
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), [format!("({id})")]);
 }
 
 /// Expects that no suite is green for itself without preflight.
@@ -167,7 +179,8 @@ fn a_kubelet_without_the_gate_is_told() {
     let words = ["UserNamespacesSupport", "HostUsers"];
     let of_the_server =
         ["ADM-01", "ADM-02", "ADM-04", "ADM-05", "GATE-01", "GATE-02", "GATE-07", "GATE-08"];
-    is_red_without_preflight(&cluster, &and_what_is_always(&of_the_server), &words);
+    let report = is_red_without_preflight(&cluster, &and_what_is_always(&of_the_server), &words);
+    is_diagnosed(&report, "F18");
 }
 
 #[test]
@@ -181,7 +194,9 @@ fn a_cluster_that_masks_proc_is_told() {
     cluster.is_clean();
 
     let passed = [&of_user_namespaces[..], &["ADM-02", "GATE-07"]].concat();
-    is_red_without_preflight(&cluster, &and_what_is_always(&passed), &["procMount", "Unmasked"]);
+    let words = ["procMount", "Unmasked"];
+    let report = is_red_without_preflight(&cluster, &and_what_is_always(&passed), &words);
+    is_diagnosed(&report, "F25");
 }
 
 #[test]
@@ -193,11 +208,12 @@ fn an_api_server_without_the_gates_is_told() {
     let words = ["UserNamespacesSupport is off on the API server"];
     is_partial(&finished, &report, &and_what_is_read(&[]), &words);
     assert!(!cluster.requests_since(start).iter().any(Request::changes));
-    is_red_without_preflight(
+    let report = is_red_without_preflight(
         &cluster,
         &and_what_is_always(&[]),
         &["hostUsers", "procMount", "Unmasked", "volumeDevices"],
     );
+    is_diagnosed(&report, "F25");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Commands in a pod, with separate output streams, an exit code and a deadline.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::{
@@ -9,7 +12,13 @@ use kube::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use crate::{case::Failure, cluster::describe, diagnosis, error::one_line, redact};
+use crate::{
+    case::Failure,
+    cluster::describe,
+    diagnosis::{self, Symptom},
+    error::one_line,
+    redact,
+};
 
 /// How long a command may run unless it says otherwise.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
@@ -105,6 +114,8 @@ pub struct Output {
     pub stderr: Vec<u8>,
     /// How long it took, the stream's set-up included.
     pub duration: Duration,
+    /// What the probe found in the pod, which tells causes apart that look the same.
+    pub(super) facts: Option<Arc<probe::Facts>>,
 }
 
 impl Output {
@@ -125,7 +136,8 @@ impl Output {
             self.exit_code,
             last_lines(&written)
         );
-        Err(Failure::product(message).with_hint(diagnosis::explain(&written)))
+        let hint = diagnosis::explain(Symptom::Output(&written), self.facts.as_deref());
+        Err(Failure::product(message).with_hint(hint))
     }
 
     /// Standard output as text, without white space at its end.
@@ -189,6 +201,7 @@ pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<
         stdout,
         stderr,
         duration: started.elapsed(),
+        facts: None,
     })
 }
 
@@ -296,6 +309,7 @@ mod tests {
             stdout: stdout.into(),
             stderr: stderr.into(),
             duration: Duration::ZERO,
+            facts: None,
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use crate::{
     case::Failure,
     cluster::{API_DEADLINE, describe, status_code},
-    diagnosis,
+    diagnosis::{self, Symptom},
     error::one_line,
     event::TruthCheck,
     sandbox::Sandbox,
@@ -36,7 +36,7 @@ pub struct Workload {
     /// The pod as the server stores it, once it was ready.
     pub pod: Pod,
     /// What the probe found inside.
-    pub facts: probe::Facts,
+    pub facts: Arc<probe::Facts>,
     /// The proofs that the pod is what was asked for.
     pub truth: Vec<TruthCheck>,
     api: Api<Pod>,
@@ -70,7 +70,8 @@ impl Workload {
     ///
     /// A stream that can't be opened or broke, or a command that does not end in time.
     pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
-        exec::run(&self.api, &self.pod, command).await
+        let output = exec::run(&self.api, &self.pod, command).await?;
+        Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output })
     }
 }
 
@@ -129,7 +130,7 @@ pub async fn examine(sandbox: &Sandbox, shape: &Shape, created: &Pod) -> Result<
     let facts = probe_facts(&api, &ready).await?;
     truth.extend(truth::of_inside(shape, &facts));
     require(shape, &truth)?;
-    Ok(Workload { pod: ready, facts, truth, api, preparations: Mutex::default() })
+    Ok(Workload { pod: ready, facts: Arc::new(facts), truth, api, preparations: Mutex::default() })
 }
 
 /// What the stored object must say. A pod that lost its isolation need not even start.
@@ -166,7 +167,7 @@ fn refused(name: &str, error: &KubeError) -> Failure {
     match (status_code(error), error) {
         (Some(400 | 403 | 422), KubeError::Api(status)) => {
             let message = one_line(&status.message);
-            let hint = diagnosis::explain(&message);
+            let hint = diagnosis::explain(Symptom::Refusal(&message), None);
             Failure::product(format!("the pod `{name}` is refused: {message}")).with_hint(hint)
         }
         _ => Failure::from(describe(&format!("create pod `{name}`"), error)),
@@ -196,10 +197,7 @@ fn require(shape: &Shape, checks: &[TruthCheck]) -> Result<(), Failure> {
     if broken.is_empty() {
         return Ok(());
     }
-    Err(Failure::product(format!(
-        "the pod `{}` is not what was asked for: {}",
-        shape.name,
-        broken.join("; ")
-    ))
-    .with_hint(truth::hint(checks)))
+    let broken = broken.join("; ");
+    Err(Failure::product(format!("the pod `{}` is not what was asked for: {broken}", shape.name))
+        .with_hint(diagnosis::explain(Symptom::Check(&broken), None)))
 }

@@ -10,7 +10,11 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 
-use crate::{case::Failure, diagnosis, error::one_line};
+use crate::{
+    case::Failure,
+    diagnosis::{self, Symptom},
+    error::one_line,
+};
 
 /// How long a pod may take to become ready: an image may have to be pulled first.
 pub const POD_DEADLINE: Duration = Duration::from_secs(180);
@@ -173,12 +177,16 @@ fn judge_pod(name: &str, pod: Pod) -> Progress {
 fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
     let state = container.state.as_ref()?;
     if let Some(ended) = &state.terminated {
-        return Some(Failure::product(format!(
-            "the container `{}` of pod `{pod}` ended with exit code {}: {}",
-            container.name,
-            ended.exit_code,
-            one_line(ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("no reason"))
-        )));
+        let why =
+            one_line(ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("no reason"));
+        let hint = diagnosis::explain(Symptom::Start(&why), None);
+        return Some(
+            Failure::product(format!(
+                "the container `{}` of pod `{pod}` ended with exit code {}: {why}",
+                container.name, ended.exit_code,
+            ))
+            .with_hint(hint),
+        );
     }
     let waiting = state.waiting.as_ref()?;
     let reason = waiting.reason.as_deref().unwrap_or_default();
@@ -198,7 +206,7 @@ fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
                 "the container `{}` of pod `{pod}` can't be started ({reason}): {message}",
                 container.name
             ))
-            .with_hint(diagnosis::explain(&message)),
+            .with_hint(diagnosis::explain(Symptom::Start(&message), None)),
         ),
         _ => None,
     }
@@ -213,7 +221,7 @@ fn judge_event(pod: &str, event: &Event) -> Progress {
     if event.type_.as_deref() != Some("Warning") {
         return Progress::Waiting(None);
     }
-    match (reason, diagnosis::explain(&message)) {
+    match (reason, diagnosis::explain(Symptom::Start(&message), None)) {
         ("FailedCreatePodSandBox" | "FailedSync", Some(hint)) => Progress::Never(
             Failure::product(format!("the pod `{pod}` can't be started ({reason}): {message}"))
                 .with_hint(Some(hint)),

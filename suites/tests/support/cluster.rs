@@ -19,6 +19,7 @@ use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     coordination::v1::Lease,
     core::v1::{Namespace, ServiceAccount},
+    node::v1::RuntimeClass,
     rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject},
 };
 use kube::{
@@ -185,6 +186,18 @@ impl Cluster {
         self.create(&ApiResource::erase::<MutatingWebhookConfiguration>(&()), object)
     }
 
+    /// Creates a RuntimeClass of a handler, for as long as the guard lives.
+    pub fn create_runtime_class(&self, name: &str, handler: &str) -> Created<'_> {
+        let resource = ApiResource::erase::<RuntimeClass>(&());
+        // What a test that was cut off has left would be in the way.
+        self.delete(&format!("/apis/node.k8s.io/v1/runtimeclasses/{name}"), Duration::ZERO);
+        let object = serde_json::json!({
+            "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
+            "metadata": {"name": name}, "handler": handler,
+        });
+        self.create(&resource, &object)
+    }
+
     fn create(&self, resource: &ApiResource, object: &Value) -> Created<'_> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
         let object: DynamicObject =
@@ -216,6 +229,11 @@ impl Cluster {
     pub fn has(&self, path: &str) -> bool {
         let answer = self.request(http::Method::GET, path, None);
         !matches!(answer, Err(kube::Error::Api(status)) if status.code == 404)
+    }
+
+    /// What the API has at a path.
+    pub fn get(&self, path: &str) -> Value {
+        self.request(http::Method::GET, path, None).expect("it can be read")
     }
 
     /// Creates an object at a path of the API.

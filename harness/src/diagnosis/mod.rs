@@ -1,0 +1,58 @@
+//! From a symptom to its cause and its cure.
+//!
+//! The signatures are those of failures that have been seen before. Some symptoms have several
+//! causes: `newuidmap` is refused in the same words whether a range leaves the pod's ids or a
+//! capability is missing. What the probe found in the pod tells them apart.
+
+mod clues;
+mod signatures;
+
+use std::fmt;
+
+use probe::Facts;
+
+/// What went wrong, as text, and where it was seen: the same words mean another thing elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub enum Symptom<'a> {
+    /// The API server's refusal of an object.
+    Refusal(&'a str),
+    /// Why a pod does not start: an event about it, or its containers' state.
+    Start(&'a str),
+    /// What a command in the pod wrote before it failed.
+    Output(&'a str),
+    /// A check that does not hold: its name, what was expected, and what was observed.
+    Check(&'a str),
+}
+
+/// The cause of a failure, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The signature's id, such as `F01`.
+    pub id: &'static str,
+    /// What is wrong.
+    pub cause: &'static str,
+    /// What to do about it.
+    pub fix: &'static str,
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.cause, self.fix, self.id)
+    }
+}
+
+/// The cause and the cure of a symptom, where they are known. With the facts of the pod it was
+/// seen in, causes with the same symptom are told apart.
+#[must_use]
+pub fn diagnose(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<Diagnosis> {
+    signatures::find(symptom, facts).map(|signature| signature.diagnosis)
+}
+
+/// As [`diagnose`], as a hint for a failure.
+#[must_use]
+pub fn explain(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<String> {
+    diagnose(symptom, facts).map(|diagnosis| diagnosis.to_string())
+}
+
+#[cfg(test)]
+mod tests;

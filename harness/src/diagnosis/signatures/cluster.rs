@@ -1,0 +1,130 @@
+//! Failures of the cluster: what the API server refuses, why a pod does not start, and what is not
+//! as it was asked for.
+
+use super::Signature;
+
+const REFUSED_BY_CONSTRAINT: &str = "unable to validate against any security context";
+
+/// What the API server refuses.
+pub(super) const REFUSALS: &[Signature] = &[
+    Signature::new(
+        "F21",
+        &[&[REFUSED_BY_CONSTRAINT, "capability may not be added"]],
+        "the constraint's field `allowedCapabilities` lacks a capability",
+        "it must list SETUID and SETGID",
+    ),
+    Signature::new(
+        "F21",
+        &[&[REFUSED_BY_CONSTRAINT, "Host Users must be set"]],
+        "the constraint requires a user namespace (`userNamespaceLevel`), and the pod came to \
+         admission without one",
+        "set `hostUsers: false`, and look for a webhook that removes it",
+    ),
+    Signature::new(
+        "F21",
+        &[&[REFUSED_BY_CONSTRAINT, "allowPrivilegeEscalation"]],
+        "the constraint's field `allowPrivilegeEscalation` is not true",
+        "set it, or newuidmap gains no capability",
+    ),
+    Signature::new(
+        "F21",
+        &[&["not usable by user or serviceaccount"]],
+        "neither the user nor the pod's service account may `use` the constraint",
+        "bind a role that allows it",
+    ),
+    Signature::new(
+        "F30",
+        &[&["violates PodSecurity"]],
+        "the namespace enforces a Pod Security level that a nested pod exceeds",
+        "label the namespace `pod-security.kubernetes.io/enforce: privileged`",
+    ),
+];
+
+/// Why a pod does not start.
+pub(super) const STARTS: &[Signature] = &[
+    Signature::new(
+        "F17",
+        &[&["does not support user namespaces"]],
+        "the node's runtime can't make user namespaces",
+        "use a runtime handler that can, of containerd 2.0 or CRI-O 1.25 or newer",
+    ),
+    Signature::new(
+        "F18",
+        &[&["UserNamespacesSupport", "is disabled", "HostUsers"]],
+        "the feature gate UserNamespacesSupport is off on the node's kubelet",
+        "turn it on there too, or finish the rollout of the machine config",
+    ),
+    Signature::new(
+        "F16",
+        &[
+            &["MOUNT_ATTR_IDMAP"],
+            &["support idmap mounts"],
+            &["create mapped mount for"],
+            &["idmapped mounts"],
+        ],
+        "the kernel can't map the ids of a volume's file system",
+        "use a volume of ext4, xfs or tmpfs, and Linux 6.3 or newer",
+    ),
+    Signature::new(
+        "F19",
+        &[&["sysfs", "operation not permitted"], &["mount-product-files.sh"]],
+        "kind's node image can't start pods with user namespaces",
+        "use kind 0.32 or newer",
+    ),
+    Signature::new(
+        "F20",
+        &[&["mkdirat", "permission denied"]],
+        "the runtime can't make a folder in a volume that the image declares, such as /run",
+        "use an image without that `VOLUME`, or a containerd with the fix of its issue 11852",
+    ),
+    Signature::new(
+        "F35",
+        &[&["executable file", "not found"], &["exec: \"", "no such file or directory"]],
+        "the image lacks the program that the pod is told to start",
+        "correct the pod's command, or the image",
+    ),
+];
+
+/// What a check of the pod, or of its object, saw.
+pub(super) const CHECKS: &[Signature] = &[
+    Signature::new(
+        "F34",
+        &[&["storage driver", "observed `vfs`"]],
+        "podman stores images with the driver `vfs`, which copies every layer",
+        "set `driver = \"overlay\"` in storage.conf and remove the old storage; the overlay needs \
+         an emptyDir on ~/.local/share/containers, or /dev/fuse",
+    ),
+    Signature::new(
+        "F25",
+        &[&["stored security context constraint"]],
+        "the API server dropped a field of the security context constraint, so it does not \
+         require what it says",
+        "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
+         than Default",
+    ),
+    Signature::new(
+        "F25",
+        &[&["stored hostUsers", "expected false"]],
+        "the API server dropped `hostUsers`",
+        "turn the feature gate UserNamespacesSupport on there",
+    ),
+    Signature::new(
+        "F25",
+        &[&["stored procMount", "expected Unmasked"]],
+        "the API server dropped `procMount`",
+        "turn the feature gate ProcMountType on there",
+    ),
+    Signature::new(
+        "F25",
+        &[&["/proc/self/uid_map: expected ids from 0"]],
+        "the runtime ignored `hostUsers`",
+        "check the runtime's version and the kubelet's gate",
+    ),
+    Signature::new(
+        "F22",
+        &[&["openshift.io/scc: expected"]],
+        "another constraint than the one that was asked for admitted the pod",
+        "ask for it by the annotation `openshift.io/required-scc`, and look for a webhook that \
+         removes it",
+    ),
+];

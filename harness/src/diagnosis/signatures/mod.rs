@@ -1,0 +1,49 @@
+//! The table of signatures. The ids up to F32 are those of the fact sheet's list of known failure
+//! modes; from F33 on they are nestcheck's own, found on local clusters.
+//!
+//! A table is read from its beginning: the more specific comes first, and where the texts are the
+//! same, what has a clue.
+
+mod cluster;
+mod podman;
+
+use probe::Facts;
+
+use super::{Diagnosis, Symptom};
+
+/// Texts that give a failure away: any of them, each with all its parts.
+type Texts = &'static [&'static [&'static str]];
+
+/// A failure that has been seen before.
+pub(super) struct Signature {
+    texts: Texts,
+    /// What must be so in the pod besides; with it, the signature fits only where facts are known.
+    clue: Option<fn(&Facts) -> bool>,
+    pub(super) diagnosis: Diagnosis,
+}
+
+impl Signature {
+    const fn new(id: &'static str, texts: Texts, cause: &'static str, fix: &'static str) -> Self {
+        Self { texts, clue: None, diagnosis: Diagnosis { id, cause, fix } }
+    }
+
+    const fn given(self, clue: fn(&Facts) -> bool) -> Self {
+        Self { clue: Some(clue), ..self }
+    }
+
+    fn fits(&self, text: &str, facts: Option<&Facts>) -> bool {
+        self.texts.iter().any(|parts| parts.iter().all(|part| text.contains(part)))
+            && self.clue.is_none_or(|clue| facts.is_some_and(clue))
+    }
+}
+
+/// The first signature that fits.
+pub(super) fn find(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<&'static Signature> {
+    let (table, text) = match symptom {
+        Symptom::Refusal(text) => (cluster::REFUSALS, text),
+        Symptom::Start(text) => (cluster::STARTS, text),
+        Symptom::Check(text) => (cluster::CHECKS, text),
+        Symptom::Output(text) => (podman::OUTPUTS, text),
+    };
+    table.iter().find(|signature| signature.fits(text, facts))
+}

@@ -1,0 +1,354 @@
+//! Failures of podman, by what it and its helpers write.
+
+use super::{Signature, Texts};
+use crate::diagnosis::clues;
+
+/// newuidmap(1) is not allowed to write the map. The second text is the kernel's refusal to start
+/// it: its file capabilities are beyond the bounding set (capabilities(7), "Safety checking for
+/// capability-dumb binaries").
+const MAP_REFUSED: Texts = &[
+    &["newuidmap", "write to uid_map failed: Operation not permitted"],
+    &["newgidmap", "write to gid_map failed: Operation not permitted"],
+    &["fork/exec", "newuidmap: operation not permitted"],
+    &["fork/exec", "newgidmap: operation not permitted"],
+];
+
+const MAP_INVALID: Texts = &[
+    &["write to uid_map failed: Invalid argument"],
+    &["write to gid_map failed: Invalid argument"],
+];
+
+const NAMESPACE_REFUSED: Texts = &[
+    &["cannot clone: Operation not permitted"],
+    &["cannot clone: No space left on device"],
+    &["unshare(CLONE_NEWUSER): Operation not permitted"],
+];
+
+/// An id of an image that the map does not have: when it is unpacked, when it is built, and when
+/// it runs as that user.
+const UNMAPPED_ID: Texts = &[
+    &["potentially insufficient UIDs or GIDs available in user namespace"],
+    &["there might not be enough IDs available in the namespace"],
+    &["lchown", "invalid argument"],
+    &["cannot setresuid to", "Invalid argument"],
+];
+
+const NO_RANGE: Texts = &[&["no subuid ranges found for user"], &["no subgid ranges found for"]];
+
+const FUSE: Texts = &[
+    &["fuse: device not found"],
+    &["fuse: failed to open /dev/fuse"],
+    &["fuse-overlayfs: cannot mount"],
+];
+
+const TUN_REFUSED: Texts =
+    &[&["/dev/net/tun", "Permission denied"], &["/dev/net/tun", "Operation not permitted"]];
+
+/// What a command in the pod wrote.
+pub(super) const OUTPUTS: &[Signature] = &[
+    Signature::new(
+        "F08",
+        NAMESPACE_REFUSED,
+        "a kernel setting forbids user namespaces (`user.max_user_namespaces`, \
+         `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`)",
+        "change it on the node",
+    )
+    .given(clues::sysctl_forbids_namespaces),
+    Signature::new(
+        "F08",
+        NAMESPACE_REFUSED,
+        "the pod's seccomp profile forbids inner user namespaces",
+        "set `seccompProfile: {type: Unconfined}`: containerd's default profile forbids clone(2) \
+         and unshare(2)",
+    )
+    .given(clues::has_seccomp_filter),
+    Signature::new(
+        "F08",
+        NAMESPACE_REFUSED,
+        "the seccomp profile, AppArmor or `user.max_user_namespaces` forbids inner user namespaces",
+        "use profiles of type Unconfined, and see the node's settings",
+    ),
+    Signature::new(
+        "F03",
+        &[&["newuidmap", "Could not set caps"], &["newgidmap", "Could not set caps"]],
+        "AppArmor or no_new_privs holds newuidmap back",
+        "use an unconfined AppArmor profile and `allowPrivilegeEscalation: true`",
+    ),
+    Signature::new(
+        "F04",
+        &[&["includes the user UID"], &["includes the user GID"]],
+        "a range in /etc/subuid or /etc/subgid holds the user's own id",
+        "leave one line a user, `user:1001:64535`",
+    ),
+    Signature::new(
+        "F04",
+        MAP_INVALID,
+        "ranges in /etc/subuid or /etc/subgid overlap, or hold the user's own id",
+        "leave one line a user, `user:1001:64535`",
+    )
+    .given(clues::ranges_overlap),
+    Signature::new(
+        "F04",
+        MAP_INVALID,
+        "the kernel does not take the map that /etc/subuid and /etc/subgid make",
+        "leave one line a user, `user:1001:64535`",
+    ),
+    Signature::new(
+        "F01",
+        &[&["newuidmap", "10000 65536", "Operation not permitted"]],
+        "the range in /etc/subuid leaves the pod's 65536 ids",
+        "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid",
+    ),
+    Signature::new(
+        "F01",
+        MAP_REFUSED,
+        "a range in /etc/subuid or /etc/subgid leaves the pod's ids",
+        "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid",
+    )
+    .given(clues::range_leaves_map),
+    Signature::new(
+        "F02",
+        MAP_REFUSED,
+        "the pod runs with no_new_privs, so newuidmap gains no capability",
+        "set `allowPrivilegeEscalation: true`",
+    )
+    .given(clues::has_no_new_privs),
+    Signature::new(
+        "F02",
+        MAP_REFUSED,
+        "the pod lacks the capabilities SETUID and SETGID",
+        "add them to the container's `capabilities`",
+    )
+    .given(clues::lacks_setid),
+    Signature::new(
+        "F02",
+        &[&["newuidmap: open of uid_map failed"], &["newgidmap: open of gid_map failed"]],
+        "newuidmap is setuid, so it runs as the pod's root, which may not do more than set ids",
+        "take the bit away and give file capabilities: `chmod u-s` and `setcap cap_setuid+ep`, \
+         cap_setgid for newgidmap",
+    ),
+    Signature::new(
+        "F02",
+        MAP_REFUSED,
+        "newuidmap or newgidmap has lost its file capabilities",
+        "in the image, `setcap cap_setuid+ep /usr/bin/newuidmap` and `setcap cap_setgid+ep \
+         /usr/bin/newgidmap`",
+    )
+    .given(clues::helper_is_powerless),
+    Signature::new(
+        "F02",
+        &[&["should have setuid or have filecaps"]],
+        "newuidmap or newgidmap has lost its file capabilities",
+        "in the image, `setcap cap_setuid+ep /usr/bin/newuidmap` and `setcap cap_setgid+ep \
+         /usr/bin/newgidmap`",
+    ),
+    Signature::new(
+        "F02",
+        MAP_REFUSED,
+        "newuidmap is setuid, so it runs as the pod's root, which may not do more than set ids",
+        "take the bit away and give file capabilities: `chmod u-s` and `setcap cap_setuid+ep`, \
+         cap_setgid for newgidmap",
+    )
+    .given(clues::helper_is_setuid),
+    Signature::new(
+        "F02",
+        MAP_REFUSED,
+        "newuidmap may not write the map",
+        "the pod needs the capabilities SETUID and SETGID and `allowPrivilegeEscalation: true`, \
+         and the image needs file capabilities on newuidmap and newgidmap",
+    ),
+    Signature::new(
+        "F05",
+        &[
+            &["newuidmap", "executable file not found"],
+            &["newgidmap", "executable file not found"],
+            &["fork/exec", "newuidmap: permission denied"],
+        ],
+        "the image lacks newuidmap or newgidmap",
+        "install shadow-utils or uidmap, with file capabilities on both",
+    ),
+    Signature::new(
+        "F05",
+        &[&["cannot set up namespace using"]],
+        "podman could not make its user namespace with newuidmap",
+        "compare /etc/subuid, the pod's uid_map, its capabilities and those of newuidmap",
+    ),
+    Signature::new(
+        "F26",
+        &[&["exists and it is not owned by the current user"]],
+        "a folder of the user's home belongs to somebody else",
+        "give it to the pod's user, or mount the volume elsewhere",
+    ),
+    Signature::new(
+        "F33",
+        &[&["nftables error: unable to execute nft"]],
+        "the image lacks `nft`, which netavark needs",
+        "install nftables",
+    ),
+    Signature::new(
+        "F31",
+        &[&["not supported over overlayfs"]],
+        "podman's storage lies on an overlay, which can't hold another one",
+        "mount an emptyDir on ~/.local/share/containers, or give the pod /dev/fuse and the image \
+         fuse-overlayfs",
+    ),
+    Signature::new(
+        "F36",
+        &[
+            &[".local/share/containers", "read-only file system"],
+            &["creating runtime static files directory", "read-only file system"],
+        ],
+        "podman's storage is read-only",
+        "mount a writable volume on ~/.local/share/containers",
+    ),
+    Signature::new(
+        "F27",
+        &[
+            &[".local/share/containers", "mkdir", "permission denied"],
+            &["creating runtime static files directory", "permission denied"],
+        ],
+        "the volume of podman's storage does not belong to the pod's user",
+        "set `fsGroup` to the user's group; where the volume's driver ignores it, give the volume \
+         away before",
+    ),
+    Signature::new(
+        "F12",
+        FUSE,
+        "/dev/fuse is not for everybody on the node, and the pod gets it with that mode",
+        "chmod it to 0666 on the node",
+    )
+    .given(clues::fuse_mode_shuts_out),
+    Signature::new(
+        "F12",
+        FUSE,
+        "the pod's cgroup does not allow /dev/fuse",
+        "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
+    )
+    .given(clues::fuse_cgroup_shuts_out),
+    Signature::new(
+        "F12",
+        FUSE,
+        "the pod has no /dev/fuse that it may use, and podman's storage needs it here",
+        "give the pod the device by RuntimeClass, CDI or CRI-O's annotation, or mount an emptyDir \
+         on ~/.local/share/containers and set no `mount_program`",
+    ),
+    Signature::new(
+        "F13",
+        &[&["/dev/net/tun", "No such file or directory"]],
+        "the pod has no /dev/net/tun",
+        "give the pod the device by RuntimeClass, CDI or CRI-O's annotation (1.31 or newer)",
+    ),
+    Signature::new(
+        "F14",
+        TUN_REFUSED,
+        "/dev/net/tun is not for everybody on the node, and the pod gets it with that mode",
+        "chmod it to 0666 on the node",
+    )
+    .given(clues::tun_mode_shuts_out),
+    Signature::new(
+        "F14",
+        TUN_REFUSED,
+        "the pod's cgroup does not allow /dev/net/tun",
+        "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
+    )
+    .given(clues::tun_cgroup_shuts_out),
+    Signature::new(
+        "F14",
+        TUN_REFUSED,
+        "SELinux or the device's mode forbids /dev/net/tun",
+        "use the type container_engine_t of container-selinux 2.246 or newer, and mode 0666 on \
+         the node",
+    ),
+    Signature::new(
+        "F15",
+        &[&["netns dir open: Permission denied"]],
+        "SELinux keeps pasta from the network namespace's folder",
+        "update passt's policy, or use `--network=host` or `none`",
+    ),
+    Signature::new(
+        "F09",
+        &[
+            &["mount `proc` to `proc`", "Operation not permitted"],
+            &["mount proc to proc: Operation not permitted"],
+            &["error mounting \"proc\"", "operation not permitted"],
+        ],
+        "/proc is masked",
+        "the pod needs `procMount: Unmasked`, and the cluster the feature gate ProcMountType",
+    ),
+    Signature::new(
+        "F10",
+        &[&["ping_group_range", "Read-only file system"], &["accept_dad", "ead-only file system"]],
+        "/proc is masked, so its settings are read-only",
+        "the pod needs `procMount: Unmasked`, and the cluster the feature gate ProcMountType",
+    ),
+    Signature::new(
+        "F11",
+        &[&["ping_group_range", "Invalid argument"]],
+        "the setting `net.ipv4.ping_group_range` names groups that are not mapped",
+        "set `default_sysctls = []` in containers.conf, or a range within the map",
+    ),
+    Signature::new(
+        "F07",
+        NO_RANGE,
+        "the pod's user has no line in /etc/passwd, so its ranges are not found",
+        "let the image's entry point write one, and make /etc/passwd writable for it",
+    )
+    .given(clues::user_is_nameless),
+    Signature::new(
+        "F07",
+        NO_RANGE,
+        "the lines in /etc/subuid are of another user",
+        "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid, with the name of \
+         the pod's user in /etc/passwd",
+    )
+    .given(clues::ranges_are_others),
+    Signature::new(
+        "F07",
+        NO_RANGE,
+        "/etc/subuid or /etc/subgid has no line for the pod's user",
+        "the image must have `user:1001:64535` in both",
+    ),
+    Signature::new(
+        "F07",
+        UNMAPPED_ID,
+        "/etc/subuid or /etc/subgid has no line for the pod's user, so only its own id is mapped",
+        "the image must have `user:1001:64535` in both",
+    )
+    .given(clues::has_no_range),
+    Signature::new(
+        "F06",
+        UNMAPPED_ID,
+        "the user's range in /etc/subuid or /etc/subgid has too few ids for ordinary images",
+        "widen it to `user:1001:64535`",
+    )
+    .given(clues::has_few_ids),
+    Signature::new(
+        "F06",
+        UNMAPPED_ID,
+        "the image has ids beyond the range in /etc/subuid or /etc/subgid",
+        "widen the range, or use another image",
+    ),
+    Signature::new(
+        "F32",
+        &[&["aardvark-dns binary not found"], &["` has no address"], &["no answer about `"]],
+        "names of containers are not resolved",
+        "install aardvark-dns beside netavark, and use a network of the project's own",
+    ),
+    Signature::new(
+        "F29",
+        &[&["oom_score_adj", "Permission denied"], &["oom_score_adj", "Invalid argument"]],
+        "a nested container can't lower its `oom_score_adj`",
+        "expected: leave the option out",
+    ),
+    Signature::new(
+        "F28",
+        &[
+            &["pause containers on rootless containers with cgroup V1"],
+            &["does not have a cgroup"],
+            &["Resource limits are not supported and ignored on cgroups V1"],
+            &["not supported", "without a cgroup"],
+        ],
+        "the pod has no cgroup of its own to give containers limits or to pause them",
+        "expected: it needs cgroup v2 and a writable cgroup for the pod",
+    ),
+];

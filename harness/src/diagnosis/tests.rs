@@ -1,0 +1,186 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// The facts of a good workspace, with one of them changed.
+fn facts(pointer: &str, value: Value) -> Facts {
+    let map = json!({"known": [{"inside": 0, "outside": 131_072, "count": 65_536}]});
+    let ranges = json!({"known": {
+        "ranges": [{"owner": "user", "start": 1001, "count": 64_535}],
+        "unparsable": [],
+    }});
+    let helper = |capability: &str| {
+        json!({"known": {
+            "path": "/usr/bin/newidmap",
+            "mode": "0755",
+            "owner_uid": 0,
+            "file_capabilities": {"known": {
+                "permitted": capability,
+                "inheritable": "0000000000000000",
+                "effective": true,
+                "root_id": null,
+            }},
+        }})
+    };
+    let set = "00000000000000c0";
+    let device = |path: &str, minor: u32| {
+        json!({
+            "path": path,
+            "state": {"known": {"present": {
+                "character": true, "major": 10, "minor": minor, "mode": "0666", "owner_uid": 0,
+            }}},
+            "open_read_write": "opened",
+        })
+    };
+    let unknown = || json!({"unknown": "not of interest"});
+    let mut text = json!({
+        "schema": Facts::SCHEMA,
+        "real_uid": 1000, "effective_uid": 1000, "real_gid": 1000, "effective_gid": 1000,
+        "groups": {"known": [1000]},
+        "uid_map": map, "gid_map": map,
+        "capabilities": {"known": {
+            "effective": set, "permitted": set, "inheritable": set, "bounding": set, "ambient": set,
+        }},
+        "no_new_privs": {"known": false},
+        "seccomp": {"known": "disabled"},
+        "user_name": {"known": "user"},
+        "home": "/home/user",
+        "subordinate_uids": ranges, "subordinate_gids": ranges,
+        "newuidmap": helper("0000000000000080"), "newgidmap": helper("0000000000000040"),
+        "mounts": unknown(),
+        "devices": [device("/dev/fuse", 229), device("/dev/net/tun", 200)],
+        "security_label": unknown(),
+        "selinux_enforcing": unknown(),
+        "namespaces": {},
+        "process_1_command": unknown(),
+        "process_1_root": unknown(),
+        "sysctls": {
+            "max_user_namespaces": {"known": 1000},
+            "unprivileged_userns_clone": unknown(),
+            "apparmor_restrict_unprivileged_userns": unknown(),
+        },
+        "kernel_release": "6.18.0",
+        "hostname": "workspace",
+    });
+    *text.pointer_mut(pointer).expect("the test names a fact") = value;
+    serde_json::from_value(text).expect("the facts are as the probe writes them")
+}
+
+fn id(symptom: Symptom<'_>) -> Option<&'static str> {
+    diagnose(symptom, None).map(|diagnosis| diagnosis.id)
+}
+
+/// The same refusal, whatever its cause.
+const REFUSED: &str = "newuidmap: write to uid_map failed: Operation not permitted";
+
+#[track_caller]
+fn is_told(output: &str, facts: &Facts, id: &str, cause: &str) {
+    let told = diagnose(Symptom::Output(output), Some(facts)).expect("the symptom is known");
+    assert_eq!(told.id, id, "{told}");
+    assert!(told.cause.contains(cause), "{told}");
+}
+
+#[test]
+fn the_same_refusal_has_another_cause_with_other_facts() {
+    let range = |start: u32| {
+        json!({"known": {
+            "ranges": [{"owner": "user", "start": start, "count": 65_000}],
+            "unparsable": [],
+        }})
+    };
+    is_told(REFUSED, &facts("/subordinate_gids", range(2000)), "F01", "leaves the pod's ids");
+    let nnp = facts("/no_new_privs", json!({"known": true}));
+    is_told(REFUSED, &nnp, "F02", "no_new_privs");
+    let bounding = facts("/capabilities/known/bounding", json!("0000000000000080"));
+    is_told(REFUSED, &bounding, "F02", "lacks the capabilities");
+    let helper = facts("/newuidmap/known/file_capabilities", json!({"known": null}));
+    is_told(REFUSED, &helper, "F02", "lost its file capabilities");
+    let setuid = facts("/newuidmap/known/mode", json!("4755"));
+    is_told(REFUSED, &setuid, "F02", "is setuid");
+    is_told(REFUSED, &facts("/hostname", json!("x")), "F02", "may not write the map");
+}
+
+#[test]
+fn a_fact_that_could_not_be_read_speaks_for_no_cause() {
+    for pointer in ["/subordinate_uids", "/no_new_privs", "/capabilities", "/newuidmap"] {
+        let facts = facts(pointer, json!({"unknown": "EACCES"}));
+        is_told(REFUSED, &facts, "F02", "may not write the map");
+    }
+}
+
+#[test]
+fn a_device_that_is_refused_is_told_by_its_mode_and_the_answer() {
+    let tun = "Failed to open() /dev/net/tun: Permission denied";
+    let private = facts("/devices/1/state/known/present/mode", json!("0600"));
+    is_told(tun, &private, "F14", "not for everybody");
+    is_told(tun, &facts("/hostname", json!("x")), "F14", "SELinux");
+    let refused = facts("/devices/1/open_read_write", json!({"refused": {"errno": "EPERM"}}));
+    let tun = "Failed to open() /dev/net/tun: Operation not permitted";
+    is_told(tun, &refused, "F14", "cgroup");
+}
+
+#[test]
+fn what_forbids_a_namespace_is_told() {
+    let clone = "cannot clone: Operation not permitted";
+    let none = facts("/sysctls/max_user_namespaces", json!({"known": 0}));
+    is_told(clone, &none, "F08", "kernel setting");
+    is_told(
+        clone,
+        &facts("/seccomp", json!({"known": "filter"})),
+        "F08",
+        "seccomp profile forbids",
+    );
+}
+
+#[test]
+fn what_no_local_cluster_shows_is_known_by_its_words() {
+    let outputs = [
+        ("newuidmap: Could not set caps", "F03"),
+        ("Error: cannot set up namespace using \"/usr/bin/newuidmap\": exit status 1", "F05"),
+        ("netns dir open: Permission denied, exiting", "F15"),
+        ("write /proc/self/oom_score_adj: Permission denied", "F29"),
+        (
+            "newuidmap 12 0 1000 1 1 10000 65536: write to uid_map failed: Operation not permitted",
+            "F01",
+        ),
+        ("container_linux.go: error mounting \"proc\" to rootfs: operation not permitted", "F09"),
+    ];
+    for (text, expected) in outputs {
+        assert_eq!(id(Symptom::Output(text)), Some(expected), "{text}");
+    }
+    let starts = [
+        ("failed to mount sysfs: operation not permitted", "F19"),
+        ("mkdirat /run/lock: permission denied", "F20"),
+        ("snapshotter \"overlayfs\" doesn't support idmap mounts on this host", "F16"),
+        ("the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers", "F18"),
+    ];
+    for (text, expected) in starts {
+        assert_eq!(id(Symptom::Start(text)), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_refusal_by_a_constraint_names_the_field_that_decides() {
+    let refusal = "pods \"w\" is forbidden: unable to validate against any security context \
+                   constraint: provider x: .containers[0].capabilities.add: Invalid value: \
+                   \"SETGID\": capability may not be added";
+    let told = explain(Symptom::Refusal(refusal), None).expect("it is known");
+    assert!(told.contains("`allowedCapabilities`") && told.ends_with("(F21)"), "{told}");
+}
+
+#[test]
+fn a_check_is_told_by_what_was_expected() {
+    let dropped = "stored hostUsers: expected false, observed absent";
+    assert_eq!(id(Symptom::Check(dropped)), Some("F25"));
+    let control = "stored hostUsers: expected not false, observed false";
+    assert_eq!(id(Symptom::Check(control)), None, "a control that lost nothing");
+    let other = "openshift.io/scc: expected nestcheck-abc, observed restricted-v2";
+    assert_eq!(id(Symptom::Check(other)), Some("F22"));
+}
+
+#[test]
+fn words_mean_something_only_where_they_are_seen() {
+    assert_eq!(id(Symptom::Start(REFUSED)), None);
+    assert_eq!(id(Symptom::Output("does not support user namespaces")), None);
+    assert_eq!(id(Symptom::Output("something else")), None);
+}

@@ -1,0 +1,100 @@
+//! Broken workspaces on a cluster on which everything else works (`NESTCHECK_TEST_KUBECONFIG`, made
+//! by `ci/test`): each differs from the workspace pod in one thing, and the failure must name
+//! exactly that.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it must be"
+)]
+
+mod breakage;
+mod node;
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+
+use std::{path::Path, time::Duration};
+
+use futures::stream;
+use harness::{
+    cluster::{Cluster, ConnectOptions},
+    engine::{self, RunOptions},
+    event::{CaseFinished, Event, EventKind},
+    facts,
+    outcome::Verdict,
+    plan::Plan,
+    sandbox::{Ledger, SandboxOptions},
+};
+
+use node::NodeDevices;
+use support::Live;
+use table::FIXTURES;
+
+/// How long the run may take: many times what it takes.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Runs every fixture as a case of one run, on the engine that runs the real ones.
+async fn run(kubeconfig: &Path) -> Vec<Event> {
+    let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
+    let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
+    let facts = facts::gather(&cluster).await.expect("the cluster answers");
+    let cases = FIXTURES.iter().map(|fixture| fixture.case).collect();
+    let plan = Plan::new(cases, &facts, false);
+    let files = fixtures::files().into_iter().chain(breakage::files()).collect();
+    let options = RunOptions {
+        profile: "broken".to_owned(),
+        is_part: true,
+        jobs: 6,
+        deadline: DEADLINE,
+        sandbox: SandboxOptions {
+            run: format!("broken{}", std::process::id()),
+            image: "localhost/workspace:1".to_owned(),
+            device_route: facts.device_route.value().cloned().flatten(),
+            files,
+            constraint: None,
+            lasts: DEADLINE,
+            ledger: Ledger::nowhere(),
+        },
+    };
+    let mut events = Vec::new();
+    let observe = |event: &Event| events.push(event.clone());
+    engine::run(&cluster, facts, plan, options, stream::pending(), observe).await;
+    events
+}
+
+fn finished<'a>(events: &'a [Event], id: &str) -> &'a CaseFinished {
+    let finished = events.iter().find_map(|event| match &event.event {
+        EventKind::CaseFinished(finished) if finished.id == id => Some(finished),
+        _ => None,
+    });
+    finished.unwrap_or_else(|| panic!("{id} has no verdict"))
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn every_broken_workspace_gets_its_own_diagnosis() {
+    let cluster = Live::take();
+    let devices = NodeDevices::make(&cluster);
+    let class = cluster.create_runtime_class(breakage::CLASS_WITHOUT_USER_NAMESPACES, "runc");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+    let events = runtime.block_on(run(Path::new(cluster.kubeconfig())));
+    drop((class, devices));
+
+    let mut wrong = Vec::new();
+    for fixture in FIXTURES {
+        let verdict = &finished(&events, fixture.case.id).verdict;
+        let told = match verdict {
+            Verdict::Fail { hint: Some(hint), .. } => {
+                hint.ends_with(&format!("({})", fixture.diagnosis)) && hint.contains(fixture.cause)
+            }
+            _ => false,
+        };
+        println!("{} {}: {verdict:?}", fixture.diagnosis, fixture.case.name);
+        if !told {
+            wrong.push((fixture.case.name, fixture.diagnosis, fixture.cause, verdict));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    cluster.is_clean();
+}

@@ -1,0 +1,73 @@
+//! What only root of the node can make for the fixtures.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::Cluster;
+
+/// The folder on the node, on a tmpfs, whose ids the kernel can map.
+pub const FOLDER: &str = "/dev/nestcheck-broken";
+
+const POD: &str = "/api/v1/namespaces/default/pods/nestcheck-test-node-devices";
+
+/// How long the pod may take to start, and to clean up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Device nodes for everybody and for root alone, and a folder of root's. They are made by a
+/// privileged pod, which takes them away again when it ends.
+pub struct NodeDevices<'a> {
+    cluster: &'a Cluster,
+}
+
+impl<'a> NodeDevices<'a> {
+    /// Makes them.
+    pub fn make(cluster: &'a Cluster) -> Self {
+        cluster.delete(POD, PATIENCE);
+        let devices = Self { cluster };
+        let make = format!(
+            "rm -rf {FOLDER}; mkdir -p {FOLDER}/private {FOLDER}/public {FOLDER}/folder
+            for kind in private:600 public:666; do
+                mknod -m ${{kind#*:}} {FOLDER}/${{kind%:*}}/fuse c 10 229
+                mknod -m ${{kind#*:}} {FOLDER}/${{kind%:*}}/tun c 10 200
+            done"
+        );
+        let keep = format!("trap 'rm -rf {FOLDER}; exit' TERM; sleep infinity & wait");
+        let container = |name: &str, script: &str| {
+            json!({
+                "name": name,
+                "image": "localhost/workspace:1",
+                "command": ["sh", "-euc", script],
+                "securityContext": {"privileged": true, "runAsUser": 0},
+                "volumeMounts": [{"name": "dev", "mountPath": "/dev"}],
+            })
+        };
+        cluster.post(
+            "/api/v1/namespaces/default/pods",
+            &json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "nestcheck-test-node-devices"},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": false,
+                    "initContainers": [container("make", &make)],
+                    "containers": [container("keep", &keep)],
+                    "volumes": [{"name": "dev", "hostPath": {"path": "/dev"}}],
+                },
+            }),
+        );
+        let started = Instant::now();
+        while cluster.get(POD)["status"]["phase"] != "Running" {
+            assert!(started.elapsed() < PATIENCE, "{}", cluster.get(POD)["status"]);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        devices
+    }
+}
+
+impl Drop for NodeDevices<'_> {
+    fn drop(&mut self) {
+        self.cluster.delete(POD, PATIENCE);
+    }
+}
