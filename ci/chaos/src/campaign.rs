@@ -59,9 +59,11 @@ async fn all_trials(arguments: &Arguments, stop: CancellationToken) -> Result<u8
         None => Schedule::every(&requests, &arguments.faults),
     };
     let mut campaign = Campaign::new(&laboratory, schedule);
-    campaign.run(&subjects, usize::from(arguments.jobs)).await?;
-    campaign.compare(&before).await?;
+    let made = campaign.run(&subjects, usize::from(arguments.jobs)).await;
+    let compared = campaign.compare(&before).await;
+    // What is known is worth telling, whatever came after.
     print(&campaign.summary, arguments.output)?;
+    made.and(compared)?;
     Ok(u8::from(!campaign.summary.all.are_good()))
 }
 

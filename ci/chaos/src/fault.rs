@@ -10,6 +10,9 @@ use serde_json::json;
 /// would make a fault of it, so this is a tenth of its 30 s for a request.
 const DELAY: Duration = Duration::from_secs(3);
 
+/// How long the server is gone: about as long as an API server takes to restart.
+const OUTAGE: Duration = Duration::from_secs(5);
+
 /// What `Retry-After` asks for, in seconds.
 const RETRY_AFTER: u64 = 1;
 
@@ -29,6 +32,8 @@ pub enum Fault {
     Drop,
     /// The connection is cut in the middle of the answer, watches and streams included.
     Sever,
+    /// The server is gone for 5 s from the request on: every connection is cut, new ones too.
+    Outage,
     /// The request waits before it is passed on.
     Delay,
     /// The server is told to be busy: 429 with `Retry-After`.
@@ -56,6 +61,8 @@ pub(crate) enum Action {
     Drop,
     /// Passes it on, and cuts the connection in the middle of the answer.
     Sever,
+    /// Cuts every connection, and those that come within this time.
+    Outage(Duration),
     /// Waits, then passes it on.
     Delay(Duration),
     /// Answers in the server's place.
@@ -64,13 +71,14 @@ pub(crate) enum Action {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::KillBefore,
         Self::KillAfter,
         Self::Cut,
         Self::Drop,
         Self::Sever,
+        Self::Outage,
         Self::Delay,
         Self::Busy,
         Self::Unavailable,
@@ -88,6 +96,7 @@ impl Fault {
             Self::Cut => "cut",
             Self::Drop => "drop",
             Self::Sever => "sever",
+            Self::Outage => "outage",
             Self::Delay => "delay",
             Self::Busy => "429",
             Self::Unavailable => "503",
@@ -111,6 +120,7 @@ impl Fault {
             Self::Cut => Action::Cut,
             Self::Drop => Action::Drop,
             Self::Sever => Action::Sever,
+            Self::Outage => Action::Outage(OUTAGE),
             Self::Delay => Action::Delay(DELAY),
             Self::Busy => Action::Answer(StatusCode::TOO_MANY_REQUESTS),
             Self::Unavailable => Action::Answer(StatusCode::SERVICE_UNAVAILABLE),

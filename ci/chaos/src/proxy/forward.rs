@@ -34,8 +34,8 @@ pub(super) async fn forward(
     let mut answer = forward_without_upgrade(request, shared).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         let server = hyper::upgrade::on(&mut answer);
-        let end = shared.end.clone();
-        tokio::spawn(end.run_until_cancelled_owned(async move {
+        let open = shared.connection().unwrap_or_default();
+        tokio::spawn(open.run_until_cancelled_owned(async move {
             let _ = pass_through(client, server).await;
         }));
     }

@@ -12,8 +12,8 @@ mod upstream;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use http::{Request, Response};
@@ -45,8 +45,39 @@ struct Shared {
     kill: Notify,
     /// The requests that were passed on and are not answered yet.
     under_way: TaskTracker,
-    /// Ends every connection.
+    /// Ends everything.
     end: CancellationToken,
+    /// What an outage ends.
+    line: Mutex<Line>,
+}
+
+/// Whether the server seems to be there.
+struct Line {
+    /// Ends the connections that are open.
+    open: CancellationToken,
+    /// Until when the server seems to be gone.
+    gone_until: Option<Instant>,
+}
+
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts all connections, and those that are opened within this time.
+    fn begin_outage(&self, lasts: Duration) {
+        let mut line = self.line();
+        line.gone_until = Some(Instant::now() + lasts);
+        let open = std::mem::replace(&mut line.open, self.end.child_token());
+        open.cancel();
+    }
+
+    /// What ends a connection that is opened now. None during an outage.
+    fn connection(&self) -> Option<CancellationToken> {
+        let line = self.line();
+        let is_gone = line.gone_until.is_some_and(|until| Instant::now() < until);
+        (!is_gone).then(|| line.open.clone())
+    }
 }
 
 /// A proxy that listens. It ends when it is dropped.
@@ -66,13 +97,16 @@ impl Proxy {
     pub(crate) async fn start(upstream: Upstream, strike: Option<Strike>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
+        let end = CancellationToken::new();
+        let line = Line { open: end.child_token(), gone_until: None };
         let shared = Arc::new(Shared {
             upstream,
             strike,
             record: Record::default(),
             kill: Notify::new(),
             under_way: TaskTracker::new(),
-            end: CancellationToken::new(),
+            end,
+            line: Mutex::new(line),
         });
         let end = shared.end.clone();
         tokio::spawn(end.run_until_cancelled_owned(accept(listener, Arc::clone(&shared))));
@@ -109,9 +143,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let shared = Arc::clone(&shared);
-        let end = shared.end.clone();
-        tokio::spawn(end.run_until_cancelled_owned(serve(stream, shared)));
+        // Dropped, the connection is cut.
+        let Some(open) = shared.connection() else { continue };
+        tokio::spawn(open.run_until_cancelled_owned(serve(stream, Arc::clone(&shared))));
     }
 }
 
@@ -136,6 +170,10 @@ async fn strike(
         }
         Action::Answer(code) => answer::instead(code),
         Action::Cut => Err(cut()),
+        Action::Outage(lasts) => {
+            shared.begin_outage(lasts);
+            Err(cut())
+        }
         Action::Drop => {
             forward::forward_without_upgrade(request, &shared).await?;
             Err(cut())

@@ -1,6 +1,6 @@
 //! The proxy between a client and a server that says what it heard.
 
-use std::{future::ready, path::Path, sync::Mutex};
+use std::{future::ready, path::Path};
 
 use bytes::Bytes;
 use http::header;
@@ -193,6 +193,19 @@ async fn an_upgraded_connection_is_severed_in_the_middle_of_an_answer() {
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut echo)).await;
     let _ = read.expect("it ends");
     assert_eq!(echo, b"pi");
+}
+
+#[tokio::test]
+async fn an_outage_cuts_what_is_open_and_what_comes() {
+    let setup = setup(at(Fault::Outage, 2)).await;
+    let mut stream = setup.upgrade().await;
+    setup.get("/2").await.expect_err("the server is gone");
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    let _ = read.expect("it ends");
+    setup.get("/3").await.expect_err("the server is still gone");
+    let back = async { while setup.get("/4").await.is_err() {} };
+    tokio::time::timeout(PATIENCE, back).await.expect("the server comes back");
 }
 
 #[tokio::test]
