@@ -149,7 +149,7 @@ impl<'a> Campaign<'a> {
                 .boxed_local();
             while let Some((next, trial)) = trials.next().await {
                 let trial = trial?;
-                lock(schedule).learn(next, trial.seen.requests, trial.is_struck());
+                lock(schedule).learn(next, trial.is_struck());
                 if trial.end == End::Stopped {
                     continue;
                 }

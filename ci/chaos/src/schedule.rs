@@ -26,11 +26,9 @@ pub(crate) struct Pair {
     fault: Fault,
     /// The next request to strike.
     next: u64,
-    /// The most requests that a run of the subject was seen to make. No two runs make the same
-    /// number: they watch for events only where a pod takes its time.
+    /// The last request that is known to be made. Runs differ by a few requests, as they watch for
+    /// events only where a pod takes its time, so one that ends early is not the end.
     known: u64,
-    /// The first request that a run did not make.
-    end: Option<u64>,
 }
 
 /// Draws at random.
@@ -51,8 +49,7 @@ impl Schedule {
     pub(crate) fn every(requests: &[u64], faults: &[Fault]) -> Self {
         let subjects = requests.iter().enumerate();
         let pairs = subjects.flat_map(|(subject, known)| {
-            let pair =
-                |fault: &Fault| Pair { subject, fault: *fault, next: 1, known: *known, end: None };
+            let pair = |fault: &Fault| Pair { subject, fault: *fault, next: 1, known: *known };
             faults.iter().map(pair).collect::<Vec<_>>()
         });
         Self::Every(pairs.collect())
@@ -81,16 +78,15 @@ impl Schedule {
         }
     }
 
-    /// Learns how many requests a run made, and whether one was struck.
-    pub(crate) fn learn(&mut self, next: Next, requests: u64, is_struck: bool) {
+    /// Learns whether the request was made.
+    pub(crate) fn learn(&mut self, next: Next, is_struck: bool) {
         match self {
             Self::Every(pairs) => {
-                for pair in pairs.iter_mut().filter(|pair| pair.subject == next.subject) {
-                    pair.known = pair.known.max(requests);
-                    if pair.fault == next.strike.fault && !is_struck {
-                        let at = next.strike.at;
-                        pair.end = Some(pair.end.map_or(at, |end| end.min(at)));
-                    }
+                let is_meant = |pair: &&mut Pair| {
+                    pair.subject == next.subject && pair.fault == next.strike.fault
+                };
+                if let Some(pair) = pairs.iter_mut().find(is_meant).filter(|_| is_struck) {
+                    pair.known = pair.known.max(next.strike.at);
                 }
             }
             Self::Random(random) => {
@@ -111,8 +107,8 @@ impl Schedule {
 
 impl Pair {
     fn next(&mut self) -> Option<Next> {
-        // One more than is known to be there: only a run that makes no such request is the end.
-        if self.end.is_some() || self.next > self.known + 1 {
+        // One more than is known to be there: if a run makes it, there may be yet another.
+        if self.next > self.known + 1 {
             return None;
         }
         let strike = Strike { fault: self.fault, at: self.next };
@@ -162,7 +158,7 @@ mod tests {
             if is_struck {
                 struck.push((next.strike.fault, next.strike.at));
             }
-            schedule.learn(next, next.strike.at.min(requests), is_struck);
+            schedule.learn(next, is_struck);
         }
         struck
     }
@@ -196,7 +192,7 @@ mod tests {
             assert!((1..=most).contains(&next.strike.at), "{next:?}");
         }
         for (index, next) in drawn.into_iter().enumerate() {
-            schedule.learn(next, 1, index != 0);
+            schedule.learn(next, index != 0);
         }
         assert!(schedule.next().is_some(), "one was not struck");
     }
@@ -207,7 +203,7 @@ mod tests {
         let mut draws = 0;
         while let Some(next) = schedule.next() {
             draws += 1;
-            schedule.learn(next, 0, false);
+            schedule.learn(next, false);
         }
         assert_eq!(draws, 102);
     }
