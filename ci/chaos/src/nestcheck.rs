@@ -70,6 +70,14 @@ impl Nestcheck {
         finish(command, REPORT).await
     }
 
+    /// Begins a sweep of a run, asking whom the kubeconfig names. What it says goes to `sweep.log`.
+    pub(crate) fn start_sweep(&self, kubeconfig: &Path, folder: &Path, run: &str) -> Result<Child> {
+        let log = File::create(folder.join("sweep.log"))?;
+        let mut command = self.command();
+        command.args(["sweep", "--run", run, "--kubeconfig"]).arg(kubeconfig);
+        Ok(command.stdout(Stdio::null()).stderr(log).spawn()?)
+    }
+
     /// Ends everything of a run, asking the API server itself.
     pub(crate) async fn sweep(&self, run: &str) -> Result<Output> {
         let mut command = self.command();

@@ -17,7 +17,9 @@ pub(crate) struct Figures {
     pub(crate) struck: u64,
     /// Of these, runs that were killed.
     pub(crate) kills: u64,
-    /// Of these, runs that came to what they come to without a fault.
+    /// Of these, runs whose first sweep was killed too.
+    pub(crate) killed_sweeps: u64,
+    /// Of the struck, runs that came to what they come to without a fault.
     pub(crate) overcome: u64,
     /// Of those, runs whose report tells that something was tried again.
     pub(crate) retries_shown: u64,
@@ -34,6 +36,7 @@ impl Figures {
     fn add(&mut self, trial: &Trial) {
         self.struck += u64::from(trial.is_struck());
         self.kills += u64::from(trial.end == End::Killed);
+        self.killed_sweeps += u64::from(trial.sweep_was_killed);
         let overcome = trial.is_struck() && trial.end == End::Exited(0);
         self.overcome += u64::from(overcome);
         self.retries_shown += u64::from(overcome && trial.shows_retry);
@@ -68,6 +71,7 @@ impl Figures {
             name.to_owned(),
             self.struck.to_string(),
             self.kills.to_string(),
+            self.killed_sweeps.to_string(),
             self.overcome.to_string(),
             self.retries_shown.to_string(),
             self.leaks.to_string(),
@@ -81,12 +85,13 @@ impl Figures {
     }
 }
 
-const COLUMNS: usize = 12;
+const COLUMNS: usize = 13;
 
 const HEAD: [&str; COLUMNS] = [
     "fault",
     "struck",
     "kills",
+    "killed sweeps",
     "overcome",
     "retry told",
     "leaks",
@@ -204,6 +209,7 @@ mod tests {
             verdicts: Verdicts::new(),
             shows_retry: false,
             run_seconds: 1.5,
+            sweep_was_killed: false,
             sweep_seconds: None,
             violations,
             folder: PathBuf::new(),

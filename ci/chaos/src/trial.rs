@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Result,
-    fault::Strike,
+    fault::{Fault, Strike},
     invariant::{
         self, Promise, Verdicts, Violation, events_of, judge_ending, judge_report, judge_verdicts,
     },
@@ -25,6 +25,9 @@ use crate::{
 /// How long a run may take: a fault may cost it each of its own deadlines once, the longest being
 /// 180 s for a pod and 120 s for a namespace.
 const RUN: Duration = Duration::from_secs(400);
+
+/// How many requests a sweep makes at most: a round of trials kills one at each of them.
+const SWEEP_REQUESTS: u64 = 8;
 
 /// How long the end of a killed process may take.
 const REAP: Duration = Duration::from_secs(10);
@@ -86,7 +89,9 @@ pub(crate) struct Trial {
     pub(crate) shows_retry: bool,
     /// The seconds until the run ended.
     pub(crate) run_seconds: f64,
-    /// The seconds that the sweep took, where there was one.
+    /// Whether a first sweep was killed as well.
+    pub(crate) sweep_was_killed: bool,
+    /// The seconds that the sweep took, where there was one, its first attempt included.
     pub(crate) sweep_seconds: Option<f64>,
     pub(crate) violations: Vec<Violation>,
     /// Where its files are; they stay only if a promise was broken.
@@ -125,6 +130,7 @@ pub(crate) async fn conduct(
         verdicts: Verdicts::new(),
         shows_retry: false,
         run_seconds,
+        sweep_was_killed: false,
         sweep_seconds: None,
         violations: Vec::new(),
         folder,
@@ -230,6 +236,9 @@ async fn judge_cluster(laboratory: &Laboratory, trial: &mut Trial) -> Result<()>
             leak(laboratory, trial, &run, "its own teardown").await?;
         }
         let started = Instant::now();
+        if let Some(strike) = trial.strike.filter(|strike| strike.fault.kills()) {
+            kill_sweep(laboratory, trial, &run, strike.at % SWEEP_REQUESTS + 1).await?;
+        }
         let swept = laboratory.nestcheck.sweep(&run).await?;
         trial.sweep_seconds = Some(started.elapsed().as_secs_f64());
         if swept.code != Some(0) {
@@ -237,6 +246,24 @@ async fn judge_cluster(laboratory: &Laboratory, trial: &mut Trial) -> Result<()>
             trial.violations.push(Violation::new(Promise::Ending, what));
         }
         leak(laboratory, trial, &run, "the sweep").await?;
+    }
+    Ok(())
+}
+
+/// Sweeps a run and kills the sweep at a request of its own: the next one must finish what it has
+/// begun.
+async fn kill_sweep(laboratory: &Laboratory, trial: &mut Trial, run: &str, at: u64) -> Result<()> {
+    let strike = Strike { fault: Fault::Kill, at };
+    let proxy = Proxy::start(laboratory.upstream.clone(), Some(strike)).await?;
+    let kubeconfig = trial.folder.join("sweep-kubeconfig");
+    kubeconfig::write(&kubeconfig, proxy.address())?;
+    let child = laboratory.nestcheck.start_sweep(&kubeconfig, &trial.folder, run)?;
+    let end = watch(child, &proxy, &laboratory.stop).await?;
+    proxy.settle(SETTLE).await;
+    trial.sweep_was_killed |= end == End::Killed;
+    if !matches!(end, End::Exited(0) | End::Killed | End::Stopped) {
+        let what = format!("the first sweep ended {end:?}: see `sweep.log`");
+        trial.violations.push(Violation::new(Promise::Ending, what));
     }
     Ok(())
 }
