@@ -176,7 +176,7 @@ fn a_kubelet_without_the_gate_is_told() {
     is_partial(&finished, &report, &and_what_is_read(&["GATE-02"]), &words);
     cluster.is_clean();
 
-    let words = ["UserNamespacesSupport", "HostUsers"];
+    let words = ["UserNamespacesSupport", "HostUsers", "volumeDevices"];
     let of_the_server =
         ["ADM-01", "ADM-02", "ADM-04", "ADM-05", "GATE-01", "GATE-02", "GATE-07", "GATE-08"];
     let report = is_red_without_preflight(&cluster, &and_what_is_always(&of_the_server), &words);
@@ -194,7 +194,7 @@ fn a_cluster_that_masks_proc_is_told() {
     cluster.is_clean();
 
     let passed = [&of_user_namespaces[..], &["ADM-02", "GATE-07"]].concat();
-    let words = ["procMount", "Unmasked"];
+    let words = ["procMount", "Unmasked", "volumeDevices"];
     let report = is_red_without_preflight(&cluster, &and_what_is_always(&passed), &words);
     is_diagnosed(&report, "F25");
 }
