@@ -30,6 +30,14 @@ pub(crate) struct Request {
     user: User,
     #[serde(default)]
     object_ref: Option<ObjectRef>,
+    #[serde(default)]
+    response_status: ResponseStatus,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct ResponseStatus {
+    #[serde(default)]
+    code: u16,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -40,14 +48,43 @@ struct User {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct ObjectRef {
-    resource: String,
-    subresource: String,
-    namespace: String,
-    name: String,
+pub(crate) struct ObjectRef {
+    pub(crate) resource: String,
+    pub(crate) subresource: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
 }
 
 impl Request {
+    /// What it does, such as `create`.
+    pub(crate) fn verb(&self) -> &str {
+        &self.verb
+    }
+
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Who made it.
+    pub(crate) fn user(&self) -> &str {
+        &self.user.username
+    }
+
+    /// The object that it is about; an empty one where it is about none.
+    pub(crate) fn object(&self) -> ObjectRef {
+        self.object_ref.clone().unwrap_or_default()
+    }
+
+    /// The answer's HTTP status.
+    pub(crate) fn code(&self) -> u16 {
+        self.response_status.code
+    }
+
+    /// Whether it changes nothing whatever the answer is.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.uri.contains("dryRun=All")
+    }
+
     /// Verb and resource, such as `get pods/exec`; a path for what is no resource.
     pub(crate) fn kind(&self) -> String {
         let resource = match &self.object_ref {
@@ -55,7 +92,7 @@ impl Request {
             Some(object) => format!("{}/{}", object.resource, object.subresource),
             None => self.uri.split('?').next().unwrap_or_default().to_owned(),
         };
-        let dry = if self.uri.contains("dryRun=All") { " (dry run)" } else { "" };
+        let dry = if self.is_dry_run() { " (dry run)" } else { "" };
         format!("{} {resource}{dry}", self.verb)
     }
 
@@ -125,6 +162,17 @@ pub(crate) fn count(requests: &[Request]) -> BTreeMap<String, usize> {
     counts
 }
 
+/// Where two counts differ: what `all` has more of a kind than `part`, and less.
+pub(crate) fn differences(
+    all: &BTreeMap<String, usize>,
+    part: &BTreeMap<String, usize>,
+) -> Vec<(String, usize, usize)> {
+    let kinds: BTreeSet<_> = all.keys().chain(part.keys()).collect();
+    let of = |counts: &BTreeMap<String, usize>, kind: &String| *counts.get(kind).unwrap_or(&0);
+    let counted = kinds.into_iter().map(|kind| (kind.clone(), of(all, kind), of(part, kind)));
+    counted.filter(|(_, all, part)| all != part).collect()
+}
+
 /// The objects that were read more than once.
 pub(crate) fn read_again(requests: &[Request]) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
@@ -152,6 +200,7 @@ mod tests {
                 namespace: "n".into(),
                 name: name.into(),
             }),
+            response_status: ResponseStatus { code: 200 },
         }
     }
 

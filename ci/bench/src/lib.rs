@@ -2,15 +2,21 @@
 //!
 //! Nothing is asserted: a figure above its target is printed as missed. The raw replay makes the
 //! same pods and runs the same commands as the run before it, with plain API calls and without a
-//! check, an event or a report, and begins the longest chain first.
+//! check, an event or a report, and begins the longest chain first. On OpenShift it also makes the
+//! requests that the cases are about: see [`calls`].
 
 mod audit;
+mod calls;
 mod child;
 mod cluster;
+mod detection;
 mod figures;
+mod grounds;
 mod measure;
 mod objects;
+mod pairs;
 mod peers;
+mod play;
 mod raw;
 mod recording;
 mod replay;
@@ -57,6 +63,8 @@ struct Setup {
     /// The chainsaw program; without it that peer is skipped.
     #[arg(long)]
     chainsaw: Option<PathBuf>,
+    #[command(flatten)]
+    kind: cluster::Kind,
     /// The cluster's name. It is started three times, and still up at the end.
     #[arg(long, default_value = "bench")]
     cluster: String,

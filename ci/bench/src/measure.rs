@@ -12,14 +12,13 @@ use serde_json::{Value, json};
 
 use crate::{
     Result, Setup,
-    audit::{self, Client, Request},
-    child::{self, Usage},
-    cluster::{self, Cluster},
+    audit::{self, Client},
+    child,
+    cluster::{self, Cluster, Flavour},
+    detection,
     figures::Figures,
     objects, peers,
     raw::{Raw, Route},
-    recording::Recording,
-    replay::{Taken, replay},
     stats::Series,
 };
 
@@ -37,18 +36,31 @@ pub(crate) async fn everything(setup: &Setup) -> Result<()> {
     fs::create_dir_all(&setup.output)?;
     let mut bench = Bench { setup, figures: Figures::default(), data: machine() };
     let cluster = bench.starts().await?;
-    bench.keep("kubernetes", &cluster.kubernetes)?;
-    bench.lists().await?;
+    bench.keep("cluster", &cluster.describe())?;
     bench.preflights(&cluster).await?;
-    bench.pairs(&cluster).await?;
-    bench.execs(&cluster).await?;
-    bench.peers(&cluster).await?;
+    Box::pin(bench.pairs(&cluster)).await?;
+    if setup.kind.flavour == Flavour::Kubernetes {
+        bench.lists().await?;
+        Box::pin(bench.execs(&cluster)).await?;
+        Box::pin(bench.peers(&cluster)).await?;
+    }
+    bench.figures.told("load of the machine: at the start, now", loads(&bench.data));
     let figures = bench.figures.to_string();
     bench.keep("figures", &bench.figures.clone())?;
     let path = setup.output.join("bench.json");
     fs::write(&path, serde_json::to_string_pretty(&bench.data)?)?;
-    write!(io::stdout(), "{figures}\nraw data in `{}`\n", path.display())?;
+    let title = cluster.describe();
+    write!(io::stdout(), "{title}\n\n{figures}\nraw data in `{}`\n", path.display())?;
     Ok(())
+}
+
+/// How many processes wanted to run in the minute before the start, and in the last one.
+fn loads(data: &Value) -> String {
+    let now = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = |text: &str| text.split_whitespace().next().unwrap_or("?").to_owned();
+    let start = data["loadAtStart"].as_str().unwrap_or_default();
+    let cores = &data["cores"];
+    format!("{}, {} on {cores} cores", first(start), first(&now))
 }
 
 /// What the figures depend on besides the programs.
@@ -61,30 +73,23 @@ fn machine() -> Value {
     })
 }
 
-struct Bench<'a> {
-    setup: &'a Setup,
-    figures: Figures,
+pub(crate) struct Bench<'a> {
+    pub(crate) setup: &'a Setup,
+    pub(crate) figures: Figures,
     data: Value,
 }
 
-/// A run of the whole profile.
-struct Run {
-    usage: Usage,
-    requests: Vec<Request>,
-    recording: Recording,
-}
-
 impl Bench<'_> {
-    fn keep(&mut self, name: &str, value: &impl Serialize) -> Result<()> {
+    pub(crate) fn keep(&mut self, name: &str, value: &impl Serialize) -> Result<()> {
         self.data[name] = serde_json::to_value(value)?;
         Ok(())
     }
 
-    fn say(text: &str) {
+    pub(crate) fn say(text: &str) {
         let _ = writeln!(io::stderr(), "measuring: {text}");
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.setup.output.join(format!("{name}.log"))
     }
 
@@ -94,12 +99,18 @@ impl Bench<'_> {
         let mut last = None;
         for _ in 0..STARTS {
             let (cluster, taken) =
-                cluster::up(&self.setup.local_cluster, &self.setup.cluster).await?;
+                cluster::up(&self.setup.local_cluster, &self.setup.cluster, &self.setup.kind)
+                    .await?;
             seconds.0.push(taken);
             last = Some(cluster);
         }
         let name = "warm `local-cluster up` to Ready";
-        self.figures.limited(name, seconds.show(" s"), seconds.median(), 20.0, " s");
+        match self.setup.kind.flavour {
+            Flavour::Kubernetes => {
+                self.figures.limited(name, seconds.show(" s"), seconds.median(), 20.0, " s");
+            }
+            Flavour::OpenShift => self.figures.told(name, seconds.show(" s")),
+        }
         self.keep("clusterStarts", &seconds)?;
         last.ok_or_else(|| "no start".into())
     }
@@ -130,112 +141,34 @@ impl Bench<'_> {
             milliseconds.0.push(usage.wall * 1000.0);
         }
         let requests = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
+        let client = cluster.connect().await?.admin().clone();
+        let nestcheck = &self.setup.nestcheck;
+        let waves = detection::waves(&client, &self.log("depth"), |kubeconfig| {
+            let mut command = std::process::Command::new(nestcheck);
+            command.args(["preflight", "--kubeconfig"]).arg(kubeconfig);
+            command
+        })
+        .await?;
         self.figures.told("`nestcheck preflight`", milliseconds.show(" ms"));
-        self.figures.told("… its API requests", requests.len().to_string());
+        let count = count_of(requests.len());
+        self.figures.limited("… API requests", requests.len().to_string(), count, 12.0, "");
+        let sizes: Vec<_> = waves.iter().map(ToString::to_string).collect();
+        let shown = format!("{} ({})", waves.len(), sizes.join(" + "));
+        self.figures.limited("… round trips deep", shown, count_of(waves.len()), 3.0, "");
+        self.keep("preflightWaves", &waves)?;
         self.keep("preflightMilliseconds", &milliseconds)?;
         self.keep("preflightRequests", &audit::count(&requests))
-    }
-
-    /// Runs of the profile and their replays in turn.
-    async fn pairs(&mut self, cluster: &Cluster) -> Result<()> {
-        Self::say("a run that is not counted");
-        self.run(cluster, "warm").await?;
-        let client = cluster.client().await?;
-        let (mut ratios, mut walls, mut floors) = <(Series, Series, Series)>::default();
-        let mut kept = Vec::new();
-        let mut last = None;
-        for pair in 0..self.setup.pairs {
-            Self::say(&format!("pair {} of {}", pair + 1, self.setup.pairs));
-            let run = self.run(cluster, &format!("run-{pair}")).await?;
-            let name = format!("bench-replay-{pair}");
-            let taken = replay(&client, &name, Route::Api, &run.recording, self.setup.jobs).await?;
-            ratios.0.push(run.usage.wall / taken.total);
-            walls.0.push(run.usage.wall);
-            floors.0.push(taken.total);
-            kept.push(json!({
-                "run": run.usage, "runPhases": run.recording.phases, "replay": taken,
-            }));
-            last = Some(run);
-        }
-        let run = last.ok_or("no pairs")?;
-        self.keep("pairs", &kept)?;
-        let name = "run ÷ raw replay of the same pods and commands";
-        self.figures.limited(name, ratios.show(""), ratios.median(), 1.15, "");
-        self.figures.told("… the run", walls.show(" s"));
-        self.figures.told("… its replay", floors.show(" s"));
-        self.figures.told("… commands in it", run.recording.commands().to_string());
-        self.phases(&kept);
-        self.requests(&run)?;
-        let memory = run.usage.memory;
-        let name = "peak memory of a run";
-        self.figures.limited(name, format!("{memory:.1} MB"), memory, 60.0, " MB");
-        self.figures
-            .told("processor time of nestcheck in a run", format!("{:.2} s", run.usage.cpu));
-        Self::say("a replay below the API server");
-        let route = Route::Node(cluster.node_init);
-        let below: Taken =
-            replay(&client, "bench-replay-node", route, &run.recording, self.setup.jobs).await?;
-        let name = "the same commands by `crun exec` on the node";
-        self.figures.told(name, format!("{:.1} s", below.total));
-        self.keep("replayOnNode", &below)
-    }
-
-    /// Where the time goes: in the run and in its replay.
-    fn phases(&mut self, pairs: &[Value]) {
-        for (index, (name, key)) in
-            [("pods ready", "ready"), ("commands", "commands"), ("teardown", "teardown")]
-                .into_iter()
-                .enumerate()
-        {
-            let of = |pointer: &str| -> Series {
-                pairs.iter().filter_map(|pair| pair.pointer(pointer)?.as_f64()).collect()
-            };
-            let run = of(&format!("/runPhases/{index}")).median();
-            let replay = of(&format!("/replay/{key}")).median();
-            self.figures
-                .told(format!("… {name}: run, replay"), format!("{run:.2} s, {replay:.2} s"));
-        }
-    }
-
-    fn requests(&mut self, run: &Run) -> Result<()> {
-        let counts = audit::count(&run.requests);
-        let execs = run.requests.iter().filter(|request| request.is_exec()).count();
-        self.figures.told("API requests of a run", run.requests.len().to_string());
-        self.figures.told("… of them streams of commands", execs.to_string());
-        for (kind, count) in &counts {
-            self.figures.told(format!("    {kind}"), count.to_string());
-        }
-        let again = audit::read_again(&run.requests);
-        let names = if again.is_empty() {
-            "none".to_owned()
-        } else {
-            again.iter().cloned().collect::<Vec<_>>().join(", ")
-        };
-        self.figures.limited("objects read more than once", names, count_of(again.len()), 0.0, "");
-        self.keep("requests", &counts)
-    }
-
-    async fn run(&self, cluster: &Cluster, name: &str) -> Result<Run> {
-        let report = self.setup.output.join(name);
-        let mut command = cluster.program(&self.setup.nestcheck);
-        let jobs = self.setup.jobs.to_string();
-        command.args(["run", "--profile", "kubernetes", "--jobs", &jobs, "--report-dir"]);
-        command.arg(&report);
-        let mark = audit::mark(&cluster.audit_log)?;
-        let usage = child::succeed(&self.log(name), &command).await?;
-        let requests = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
-        Ok(Run { usage, requests, recording: Recording::read(&report)? })
     }
 
     /// What the way of a command into a pod costs, above and below the API server.
     async fn execs(&mut self, cluster: &Cluster) -> Result<()> {
         Self::say("the cost of one command's stream");
-        let client = cluster.client().await?;
+        let connected = cluster.connect().await?;
         for (name, route) in [
             ("one command in a pod, by the API", Route::Api),
             ("… by `crun exec` on the node", Route::Node(cluster.node_init)),
         ] {
-            let raw = Raw::create(&client, &format!("bench-exec-{}", name.len()), route).await?;
+            let raw = Raw::create(&connected, &format!("bench-exec-{}", name.len()), route).await?;
             let measured = series_of_execs(&raw).await;
             raw.delete().await?;
             let milliseconds = measured?;
@@ -247,7 +180,7 @@ impl Bench<'_> {
 
     async fn peers(&mut self, cluster: &Cluster) -> Result<()> {
         Self::say("the simplest workload, by everyone");
-        let entries = peers::compare(self.setup, cluster).await?;
+        let entries = Box::pin(peers::compare(self.setup, cluster)).await?;
         let floor = entries.first().map_or(1.0, |raw| raw.wall.median());
         self.figures
             .told("namespace + pod + command + all gone:", "wall, ÷ raw, CPU, memory, requests");
@@ -279,7 +212,7 @@ impl Bench<'_> {
 }
 
 async fn series_of_execs(raw: &Raw) -> Result<Series> {
-    let pod = raw.pod(&objects::pod(&fixtures::WORKSPACE)?).await?;
+    let pod = raw.pod(&objects::pod(&fixtures::WORKSPACE, Flavour::Kubernetes, "")?).await?;
     let command = ["/nestcheck/probe", "print", "x"].map(str::to_owned);
     let mut milliseconds = Series::default();
     for _ in 0..EXECS {
@@ -294,6 +227,6 @@ async fn series_of_execs(raw: &Raw) -> Result<Series> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn count_of(number: usize) -> f64 {
+pub(crate) fn count_of(number: usize) -> f64 {
     number as f64
 }

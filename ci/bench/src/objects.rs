@@ -4,17 +4,26 @@ use std::collections::BTreeMap;
 
 use harness::{
     facts::DeviceRoute,
+    manifest,
     sandbox::USER,
     shape::{FILES_VOLUME, Setting, Shape},
 };
 use k8s_openapi::{
     ByteString,
-    api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount},
+    api::{
+        apps::v1::{Deployment, DeploymentSpec},
+        authorization::v1::{
+            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+        },
+        core::v1::{ConfigMap, Namespace, Pod, PodTemplateSpec, ServiceAccount},
+        rbac::v1::{ClusterRole, PolicyRule, RoleBinding, RoleRef, Subject},
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use kube::api::ObjectMeta;
-use serde_json::json;
+use kube::api::{DynamicObject, ObjectMeta};
+use serde_json::{Value, json};
 
-use crate::Result;
+use crate::{Result, cluster::Flavour};
 
 /// The image of the pods: the local cluster has it.
 const IMAGE: &str = "localhost/workspace:1";
@@ -26,16 +35,19 @@ fn named(name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
 }
 
-pub(crate) fn namespace(name: &str) -> Namespace {
-    let level = |mode| (format!("pod-security.kubernetes.io/{mode}"), "privileged".to_owned());
-    let labels = ["enforce", "audit", "warn"].map(level).into();
+/// A namespace that enforces a Pod Security level, and keeps it on OpenShift too.
+pub(crate) fn namespace(name: &str, level: &str) -> Namespace {
+    let enforce = |mode| (format!("pod-security.kubernetes.io/{mode}"), level.to_owned());
+    let mut labels: BTreeMap<_, _> = ["enforce", "audit", "warn"].map(enforce).into();
+    let synced = "security.openshift.io/scc.podSecurityLabelSync";
+    labels.insert(synced.to_owned(), "false".to_owned());
     let metadata = ObjectMeta { labels: Some(labels), ..named(name) };
     Namespace { metadata, ..Namespace::default() }
 }
 
-pub(crate) fn account() -> ServiceAccount {
+pub(crate) fn account(name: &str) -> ServiceAccount {
     ServiceAccount {
-        metadata: named(USER),
+        metadata: named(name),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }
@@ -52,19 +64,98 @@ pub(crate) fn files() -> ConfigMap {
     ConfigMap { metadata: named(FILES_VOLUME), binary_data: Some(data), ..ConfigMap::default() }
 }
 
-/// The pod of a shape, without a namespace.
-pub(crate) fn pod(shape: &Shape) -> Result<Pod> {
+/// The pod of a shape on a flavour, without a namespace; it asks for the SCC `constraint` where
+/// there are any.
+pub(crate) fn pod(shape: &Shape, flavour: Flavour, constraint: &str) -> Result<Pod> {
     let keys: Vec<_> =
         fixtures::files().into_iter().map(|file| (key(&file.path), file.path)).collect();
+    let (route, constraint) = match flavour {
+        Flavour::Kubernetes => (DeviceRoute::RuntimeClass(RUNTIME_CLASS.to_owned()), None),
+        Flavour::OpenShift => (DeviceRoute::Annotation, Some(constraint)),
+    };
     let mut pod = shape.pod(&Setting {
         namespace: "",
         run: "bench",
         image: IMAGE,
-        device_route: Some(&DeviceRoute::RuntimeClass(RUNTIME_CLASS.to_owned())),
+        device_route: Some(&route),
         files: &keys,
+        constraint,
     })?;
     pod.metadata.namespace = None;
     Ok(pod)
+}
+
+/// The SCC that nestcheck brings along, under another name.
+pub(crate) fn constraint(name: &str) -> Result<DynamicObject> {
+    let fixtures::ConstraintText { file, text } = fixtures::NESTED_PODMAN;
+    let mut object: DynamicObject = manifest::parse(file, text)?;
+    object.metadata = named(name);
+    for (field, value) in [("priority", Value::Null), ("users", json!([])), ("groups", json!([]))] {
+        object.data[field] = value;
+    }
+    Ok(object)
+}
+
+/// The role to use an SCC of the same name.
+pub(crate) fn use_of(constraint: &str) -> ClusterRole {
+    let rule = PolicyRule {
+        api_groups: Some(vec!["security.openshift.io".to_owned()]),
+        resources: Some(vec!["securitycontextconstraints".to_owned()]),
+        resource_names: Some(vec![constraint.to_owned()]),
+        verbs: vec!["use".to_owned()],
+        ..PolicyRule::default()
+    };
+    ClusterRole { metadata: named(constraint), rules: Some(vec![rule]), ..ClusterRole::default() }
+}
+
+/// Binds the users of the namespace `home` to a ClusterRole.
+pub(crate) fn binding(name: &str, role: &str, home: &str, accounts: &[&str]) -> RoleBinding {
+    let subject = |account: &&str| Subject {
+        kind: "ServiceAccount".to_owned(),
+        name: (*account).to_owned(),
+        namespace: Some(home.to_owned()),
+        ..Subject::default()
+    };
+    let role_ref = RoleRef {
+        api_group: Some("rbac.authorization.k8s.io".to_owned()),
+        kind: "ClusterRole".to_owned(),
+        name: role.to_owned(),
+    };
+    let subjects = Some(accounts.iter().map(subject).collect());
+    RoleBinding { metadata: named(name), role_ref, subjects }
+}
+
+/// The question whether one may use an SCC in a namespace.
+pub(crate) fn review(namespace: &str, constraint: &str) -> SelfSubjectAccessReview {
+    let attributes = ResourceAttributes {
+        group: Some("security.openshift.io".to_owned()),
+        resource: Some("securitycontextconstraints".to_owned()),
+        name: Some(constraint.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        verb: Some("use".to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec {
+        resource_attributes: Some(attributes),
+        ..SelfSubjectAccessReviewSpec::default()
+    };
+    SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() }
+}
+
+/// A Deployment of a pod.
+pub(crate) fn deployment(name: &str, pod: Pod) -> Deployment {
+    let labels: BTreeMap<_, _> = [("bench/deployment".to_owned(), name.to_owned())].into();
+    let metadata = ObjectMeta {
+        annotations: pod.metadata.annotations,
+        labels: Some(labels.clone()),
+        ..ObjectMeta::default()
+    };
+    let mut spec = pod.spec.unwrap_or_default();
+    spec.restart_policy = None;
+    let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
+    let template = PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) };
+    let spec = DeploymentSpec { selector, template, ..DeploymentSpec::default() };
+    Deployment { metadata: named(name), spec, ..Deployment::default() }
 }
 
 /// The objects of the simplest workload as a file for the peers.
@@ -72,7 +163,7 @@ pub(crate) fn simplest() -> Result<String> {
     let list = json!({
         "apiVersion": "v1",
         "kind": "List",
-        "items": [account(), files(), pod(&fixtures::WORKSPACE)?],
+        "items": [account(USER), files(), pod(&fixtures::WORKSPACE, Flavour::Kubernetes, "")?],
     });
     Ok(list.to_string())
 }

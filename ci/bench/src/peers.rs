@@ -8,7 +8,7 @@ use crate::{
     Result, Setup,
     audit::{self, Client},
     child::{self, Usage},
-    cluster::Cluster,
+    cluster::{Cluster, Flavour},
     objects,
     raw::{Raw, Route},
     stats::Series,
@@ -71,7 +71,7 @@ pub(crate) async fn compare(setup: &Setup, cluster: &Cluster) -> Result<Vec<Entr
                 continue;
             }
             let mark = audit::mark(&cluster.audit_log)?;
-            match stage.run(*contender, round).await {
+            match Box::pin(stage.run(*contender, round)).await {
                 Ok(usage) => {
                     entry.wall.0.push(usage.wall);
                     // The raw calls are made by this very process.
@@ -120,7 +120,7 @@ impl Entry {
 impl Stage<'_> {
     async fn run(&self, contender: Contender, round: usize) -> Result<Usage> {
         let command = match contender {
-            Contender::Raw => return self.raw(round).await,
+            Contender::Raw => return Box::pin(self.raw(round)).await,
             Contender::Nestcheck => self.nestcheck(),
             Contender::Kubectl => self.kubectl(round),
             Contender::Chainsaw => self.chainsaw()?,
@@ -131,11 +131,12 @@ impl Stage<'_> {
 
     /// In this very process, so only its wall time says something.
     async fn raw(&self, round: usize) -> Result<Usage> {
-        let client = self.cluster.client().await?;
+        let cluster = self.cluster.connect().await?;
         let started = std::time::Instant::now();
-        let raw = Raw::create(&client, &format!("bench-raw-{round}"), Route::Api).await?;
+        let raw = Raw::create(&cluster, &format!("bench-raw-{round}"), Route::Api).await?;
         let done = async {
-            let pod = raw.pod(&objects::pod(&fixtures::WORKSPACE)?).await?;
+            let pod =
+                raw.pod(&objects::pod(&fixtures::WORKSPACE, Flavour::Kubernetes, "")?).await?;
             raw.exec(&pod, &["/nestcheck/probe".to_owned(), "facts".to_owned()]).await
         };
         let done = done.await;

@@ -2,10 +2,11 @@
 
 use std::process::Stdio;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future::try_join_all};
+use harness::{cluster::Cluster, sandbox::USER};
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::{Namespace, Pod},
+    api::core::v1::{ConfigMap, Namespace, Pod},
     apimachinery::pkg::apis::meta::v1::Status,
 };
 use kube::{
@@ -14,7 +15,12 @@ use kube::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::{Result, objects};
+use crate::{
+    Result,
+    calls::Calls,
+    grounds::{Grounds, granted},
+    objects,
+};
 
 /// The way of a command into a pod.
 #[derive(Clone, Copy, Debug)]
@@ -27,42 +33,84 @@ pub(crate) enum Route {
 
 /// A namespace in which things are done raw.
 pub(crate) struct Raw {
-    client: Client,
+    admin: Client,
     namespace: String,
     route: Route,
+    grounds: Option<Grounds>,
 }
 
 impl Raw {
     /// Creates the namespace with what every pod needs.
-    pub(crate) async fn create(client: &Client, name: &str, route: Route) -> Result<Self> {
-        let raw = Self { client: client.clone(), namespace: name.to_owned(), route };
-        let params = PostParams::default();
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        namespaces.create(&params, &objects::namespace(name)).await?;
-        let (accounts, maps) = (raw.api(), raw.api());
-        let (account, files) = (objects::account(), objects::files());
-        tokio::try_join!(accounts.create(&params, &account), maps.create(&params, &files))?;
+    pub(crate) async fn create(cluster: &Cluster, name: &str, route: Route) -> Result<Self> {
+        let raw = Self::begin(cluster, name, route).await?;
+        let (accounts, params, account) =
+            (raw.api(), PostParams::default(), objects::account(USER));
+        tokio::try_join!(raw.files(), async {
+            accounts.create(&params, &account).await?;
+            Ok(())
+        })?;
         Ok(raw)
+    }
+
+    /// As [`Self::create`], on OpenShift and for calls too.
+    pub(crate) async fn on_openshift(cluster: &Cluster, name: &str, calls: &Calls) -> Result<Self> {
+        let raw = Self::begin(cluster, name, Route::Api).await?;
+        let ((), grounds) = tokio::try_join!(raw.files(), Grounds::prepare(cluster, name, calls))?;
+        Ok(Self { grounds: Some(grounds), ..raw })
+    }
+
+    async fn begin(cluster: &Cluster, name: &str, route: Route) -> Result<Self> {
+        let admin = cluster.admin().clone();
+        let namespaces: Api<Namespace> = Api::all(admin.clone());
+        let namespace = objects::namespace(name, "privileged");
+        namespaces.create(&PostParams::default(), &namespace).await?;
+        Ok(Self { admin, namespace: name.to_owned(), route, grounds: None })
+    }
+
+    async fn files(&self) -> Result<()> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.admin.clone(), &self.namespace);
+        maps.create(&PostParams::default(), &objects::files()).await?;
+        Ok(())
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// What there is beside the namespace on OpenShift.
+    pub(crate) fn grounds(&self) -> Option<&Grounds> {
+        self.grounds.as_ref()
+    }
+
+    /// As whom pods are made: the user, where there is one.
+    fn client(&self) -> &Client {
+        self.grounds.as_ref().map_or(&self.admin, Grounds::user)
     }
 
     fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        Api::namespaced(self.client().clone(), &self.namespace)
     }
 
     /// Creates a pod and waits until it is ready.
     pub(crate) async fn pod(&self, pod: &Pod) -> Result<Pod> {
+        self.pod_until(pod, is_ready).await
+    }
+
+    /// Creates a pod and waits until it is as it should be.
+    pub(crate) async fn pod_until(&self, pod: &Pod, is_done: fn(&Pod) -> bool) -> Result<Pod> {
         let api: Api<Pod> = self.api();
-        let created = api.create(&PostParams::default(), pod).await?;
+        let params = PostParams::default();
+        let created = granted(|| api.create(&params, pod)).await?;
         let params =
             WatchParams::default().fields(&format!("metadata.name={}", created.name_any()));
         let version = created.resource_version().unwrap_or_default();
         let mut changes = api.watch(&params, &version).await?.boxed();
         while let Some(change) = changes.try_next().await? {
             if let WatchEvent::Modified(pod) = change
-                && is_ready(&pod)
+                && is_done(&pod)
             {
                 return Ok(pod);
             }
@@ -99,26 +147,36 @@ impl Raw {
 
     /// Deletes all of it and waits until it is gone.
     pub(crate) async fn delete(&self) -> Result<()> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let pods: Api<Pod> = self.api();
+        let Some(grounds) = &self.grounds else {
+            return self.end(&self.namespace).await;
+        };
+        let namespaces = grounds.namespaces();
+        let ends = try_join_all(namespaces.iter().map(|namespace| self.end(namespace)));
+        tokio::try_join!(ends, grounds.delete())?;
+        Ok(())
+    }
+
+    async fn end(&self, namespace: &str) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.admin.clone());
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), namespace);
         let params = DeleteParams::default();
         let all = ListParams::default();
         let (deleted, _) = tokio::try_join!(
-            namespaces.delete(&self.namespace, &params),
+            namespaces.delete(namespace, &params),
             pods.delete_collection(&params, &all)
         )?;
         let version = deleted
             .left()
             .and_then(|namespace| namespace.resource_version())
             .ok_or("the namespace was gone at once")?;
-        let params = WatchParams::default().fields(&format!("metadata.name={}", self.namespace));
+        let params = WatchParams::default().fields(&format!("metadata.name={namespace}"));
         let mut changes = namespaces.watch(&params, &version).await?.boxed();
         while let Some(change) = changes.try_next().await? {
             if let WatchEvent::Deleted(_) = change {
                 return Ok(());
             }
         }
-        Err(format!("the watch of namespace `{}` ended", self.namespace).into())
+        Err(format!("the watch of namespace `{namespace}` ended").into())
     }
 }
 

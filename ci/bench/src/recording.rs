@@ -67,6 +67,8 @@ pub(crate) struct Step {
 /// What a run did in its pods.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recording {
+    /// The run's id.
+    pub(crate) run: String,
     /// The longest first.
     pub(crate) cases: Vec<Case>,
     /// The builds that cases share, by image. nestcheck does each once, in the case that comes
@@ -84,10 +86,13 @@ impl Recording {
         let events = read_log(&text)?;
         let mut commands = Vec::new();
         let (mut begin, mut ready, mut end) = (None, None, None);
-        let mut teardown = 0;
+        let (mut teardown, mut run) = (0, String::new());
         for event in &events {
             match &event.event {
-                EventKind::RunStarted(_) => begin = Some(event.at),
+                EventKind::RunStarted(started) => {
+                    begin = Some(event.at);
+                    run.clone_from(&started.run);
+                }
                 EventKind::StepFinished(step) if step.step.starts_with("pod ") => {
                     ready = ready.max(Some(event.at));
                 }
@@ -112,7 +117,7 @@ impl Recording {
             seconds_between(ready, end),
             std::time::Duration::from_millis(teardown).as_secs_f64(),
         ];
-        Ok(Self { phases, ..Self::of(&commands) })
+        Ok(Self { run, phases, ..Self::of(&commands) })
     }
 
     fn of(commands: &[(String, Command)]) -> Self {

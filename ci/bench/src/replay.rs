@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -10,13 +13,17 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use harness::cluster::Cluster;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
 use serde::Serialize;
 use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::{
-    Result, objects,
+    Result,
+    calls::{Calls, Lane},
+    cluster::Flavour,
+    objects,
+    play::Scene,
     raw::{Raw, Route},
     recording::{Case, Command, Recording},
 };
@@ -31,39 +38,60 @@ pub(crate) struct Taken {
     pub(crate) commands: f64,
     /// From then to the namespace's end.
     pub(crate) teardown: f64,
+    /// How many answers to calls had another status than the run's.
+    pub(crate) differing: usize,
 }
 
-type ReadyPod = Shared<BoxFuture<'static, std::result::Result<Arc<Pod>, String>>>;
+/// Where a replay takes place.
+#[derive(Clone, Copy)]
+pub(crate) enum Terrain<'a> {
+    /// Commands alone, by the administrator.
+    Kubernetes(Route),
+    /// Commands and calls, by the users that the run had.
+    OpenShift(&'a Calls),
+}
+
+/// A pod that many wait for.
+pub(crate) type ReadyPod = Shared<BoxFuture<'static, std::result::Result<Arc<Pod>, String>>>;
 
 /// Replays a recording: all pods at once, `jobs` cases at a time, the longest first; in a case its
-/// commands in order.
+/// commands in order. Calls come beside them, as many lanes at a time: most of them need no pod.
 pub(crate) async fn replay(
-    client: &Client,
+    cluster: &Cluster,
     namespace: &str,
-    route: Route,
+    terrain: Terrain<'_>,
     recording: &Recording,
     jobs: usize,
 ) -> Result<Taken> {
     let started = Instant::now();
-    let raw = Arc::new(Raw::create(client, namespace, route).await?);
-    let result = commands(&raw, recording, jobs, started).await;
+    let none = Calls::default();
+    let (raw, calls) = match terrain {
+        Terrain::Kubernetes(route) => (Raw::create(cluster, namespace, route).await?, &none),
+        Terrain::OpenShift(calls) => {
+            (Box::pin(Raw::on_openshift(cluster, namespace, calls)).await?, calls)
+        }
+    };
+    let raw = Arc::new(raw);
+    let result = commands(&raw, recording, calls, jobs, started).await;
     let ended = started.elapsed().as_secs_f64();
     raw.delete().await?;
     let total = started.elapsed().as_secs_f64();
-    let ready = result?;
-    Ok(Taken { total, ready, commands: ended - ready, teardown: total - ended })
+    let (ready, differing) = result?;
+    Ok(Taken { total, ready, commands: ended - ready, teardown: total - ended, differing })
 }
 
 async fn commands(
     raw: &Arc<Raw>,
     recording: &Recording,
+    calls: &Calls,
     jobs: usize,
     started: Instant,
-) -> Result<f64> {
+) -> Result<(f64, usize)> {
+    let flavour = if raw.grounds().is_some() { Flavour::OpenShift } else { Flavour::Kubernetes };
     let mut tasks = JoinSet::new();
     let mut pods: BTreeMap<&'static str, ReadyPod> = BTreeMap::new();
     for shape in fixtures::ALL_SHAPES {
-        let (raw, pod) = (Arc::clone(raw), objects::pod(shape)?);
+        let (raw, pod) = (Arc::clone(raw), objects::pod(shape, flavour, raw.namespace())?);
         let ready =
             async move { raw.pod(&pod).await.map(Arc::new).map_err(|error| error.to_string()) };
         let ready = ready.boxed().shared();
@@ -78,9 +106,13 @@ async fn commands(
             .map(|(image, build)| (image.clone(), (build.clone(), OnceCell::new())))
             .collect(),
         waiting: Mutex::new(recording.cases.clone().into()),
+        original: calls.home.clone(),
+        lanes: Mutex::new(calls.lanes.clone().into()),
+        differing: AtomicUsize::new(0),
     });
     for _ in 0..jobs {
         tasks.spawn(Arc::clone(&player).play());
+        tasks.spawn(Arc::clone(&player).play_lanes());
     }
     for ready in pods.into_values() {
         ready.await?;
@@ -89,7 +121,7 @@ async fn commands(
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    Ok(ready)
+    Ok((ready, player.differing.load(Ordering::Relaxed)))
 }
 
 struct Player {
@@ -97,12 +129,15 @@ struct Player {
     pods: BTreeMap<&'static str, ReadyPod>,
     images: BTreeMap<String, (Command, OnceCell<()>)>,
     waiting: Mutex<VecDeque<Case>>,
+    original: String,
+    lanes: Mutex<VecDeque<Lane>>,
+    differing: AtomicUsize,
 }
 
 impl Player {
     /// Plays one case after the other until none is left.
     async fn play(self: Arc<Self>) -> std::result::Result<(), String> {
-        while let Some(case) = self.next() {
+        while let Some(case) = next(&self.waiting) {
             for step in &case.steps {
                 for image in &step.images {
                     if let Some((build, done)) = self.images.get(image) {
@@ -115,8 +150,23 @@ impl Player {
         Ok(())
     }
 
-    fn next(&self) -> Option<Case> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    /// Plays one lane after the other until none is left.
+    async fn play_lanes(self: Arc<Self>) -> std::result::Result<(), String> {
+        let Some(grounds) = self.raw.grounds() else { return Ok(()) };
+        let scene = Scene {
+            raw: &self.raw,
+            grounds,
+            pods: &self.pods,
+            original: &self.original,
+            differing: &self.differing,
+        };
+        while let Some(lane) = next(&self.lanes) {
+            for call in &lane.calls {
+                let failed = |error| format!("{}: {call:?}: {error}", lane.name);
+                scene.play(call).await.map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     async fn run(&self, command: &Command) -> std::result::Result<(), String> {
@@ -129,4 +179,8 @@ impl Player {
         }
         Err(format!("`{}` exited with {exit}, not {}", command.arguments.join(" "), command.exit))
     }
+}
+
+fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }

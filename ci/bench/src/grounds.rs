@@ -1,0 +1,213 @@
+//! What a run needs on OpenShift beside its namespace: an SCC, who may use it, and users.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use harness::{
+    cluster::{Cluster, status_code},
+    sandbox::{GRANT, STRANGER, USER, constraint_resource},
+};
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::{Namespace, ServiceAccount},
+    rbac::v1::{ClusterRole, RoleBinding},
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, DynamicObject, PostParams},
+    runtime::wait::await_condition,
+};
+use tokio::sync::OnceCell;
+
+use crate::{
+    Result,
+    calls::{Calls, Who},
+    objects,
+};
+
+/// How long a change of rights may take to reach the API server's authorizer and admission.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is waited before a refused request is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The users of a namespace and the namespaces beside it.
+pub(crate) struct Grounds {
+    cluster: Cluster,
+    home: String,
+    user: Client,
+    stranger: OnceCell<Client>,
+    others: BTreeMap<String, (bool, OnceCell<()>)>,
+}
+
+impl Grounds {
+    /// Prepares a namespace that exists.
+    pub(crate) async fn prepare(cluster: &Cluster, home: &str, calls: &Calls) -> Result<Self> {
+        let admin = cluster.admin();
+        let constrain = async {
+            let constraints: Api<DynamicObject> =
+                Api::all_with(admin.clone(), &constraint_resource());
+            let roles: Api<ClusterRole> = Api::all(admin.clone());
+            let (params, constraint) = (PostParams::default(), objects::constraint(home)?);
+            let role = objects::use_of(home);
+            let made = async {
+                tokio::try_join!(
+                    constraints.create(&params, &constraint),
+                    roles.create(&params, &role)
+                )?;
+                Ok(())
+            };
+            tokio::try_join!(made, allocated(admin, home))?;
+            bind(admin, home, GRANT, home, home).await
+        };
+        let (user, (), ()) = tokio::try_join!(
+            user(cluster, home, USER),
+            bind(admin, home, "workspace-user-edit", "edit", home),
+            constrain
+        )?;
+        let others = calls.namespaces.iter();
+        Ok(Self {
+            cluster: cluster.clone(),
+            home: home.to_owned(),
+            user,
+            stranger: OnceCell::new(),
+            others: others.map(|(s, granted)| (s.clone(), (*granted, OnceCell::new()))).collect(),
+        })
+    }
+
+    pub(crate) fn user(&self) -> &Client {
+        &self.user
+    }
+
+    /// Somebody's client; the stranger is made when it is first asked for.
+    pub(crate) async fn client(&self, who: Who) -> Result<&Client> {
+        match who {
+            Who::Administrator => Ok(self.cluster.admin()),
+            Who::User => Ok(&self.user),
+            Who::Stranger => {
+                let make = || user(&self.cluster, &self.home, STRANGER);
+                self.stranger.get_or_try_init(make).await
+            }
+        }
+    }
+
+    /// The namespace with a suffix, which is made when it is first asked for.
+    pub(crate) async fn namespace(&self, suffix: &str) -> Result<String> {
+        let name = self.name(suffix);
+        if let Some((granted, made)) = self.others.get(suffix) {
+            made.get_or_try_init(|| self.make(&name, suffix, *granted)).await?;
+        }
+        Ok(name)
+    }
+
+    fn name(&self, suffix: &str) -> String {
+        if suffix.is_empty() { self.home.clone() } else { format!("{}-{suffix}", self.home) }
+    }
+
+    async fn make(&self, name: &str, suffix: &str, granted: bool) -> Result<()> {
+        let admin = self.cluster.admin();
+        let level = if suffix == "restricted" { suffix } else { "privileged" };
+        let namespaces: Api<Namespace> = Api::all(admin.clone());
+        namespaces.create(&PostParams::default(), &objects::namespace(name, level)).await?;
+        tokio::try_join!(
+            account(admin, name, USER),
+            bind(admin, name, "workspace-user-edit", "edit", &self.home),
+            async {
+                allocated(admin, name).await?;
+                if granted {
+                    bind(admin, name, GRANT, &self.home, &self.home).await?;
+                }
+                Ok(())
+            }
+        )?;
+        Ok(())
+    }
+
+    /// The names of all namespaces that were made.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        let made = self.others.iter().filter(|(_, (_, made))| made.initialized());
+        std::iter::once(self.home.clone()).chain(made.map(|(s, _)| self.name(s))).collect()
+    }
+
+    /// Deletes what is in no namespace.
+    pub(crate) async fn delete(&self) -> Result<()> {
+        let admin = self.cluster.admin();
+        let constraints: Api<DynamicObject> = Api::all_with(admin.clone(), &constraint_resource());
+        let roles: Api<ClusterRole> = Api::all(admin.clone());
+        let params = DeleteParams::default();
+        tokio::try_join!(
+            constraints.delete(&self.home, &params),
+            roles.delete(&self.home, &params)
+        )?;
+        Ok(())
+    }
+}
+
+/// Repeats a request while it is refused for a right that is too new to be known.
+pub(crate) async fn granted<T, F>(request: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    let refused = |answer: &kube::Result<T>| {
+        answer.as_ref().is_err_and(|error| status_code(error) == Some(403))
+    };
+    Ok(until(request, |answer| !refused(answer)).await?)
+}
+
+/// Repeats a request until its answer fits, but not for ever.
+pub(crate) async fn until<T, F>(request: impl Fn() -> F, fits: impl Fn(&T) -> bool) -> T
+where
+    F: Future<Output = T>,
+{
+    let begin = tokio::time::Instant::now();
+    loop {
+        let answer = request().await;
+        if fits(&answer) || begin.elapsed() > PATIENCE {
+            return answer;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn account(admin: &Client, namespace: &str, name: &str) -> Result<()> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
+    accounts.create(&PostParams::default(), &objects::account(name)).await?;
+    Ok(())
+}
+
+/// Makes a user and returns its client.
+async fn user(cluster: &Cluster, namespace: &str, name: &str) -> Result<Client> {
+    let admin = cluster.admin();
+    account(admin, namespace, name).await?;
+    let spec = TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() };
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
+    let answer = accounts.create_token_request(name, &PostParams::default(), &request).await?;
+    let token = answer.status.and_then(|status| status.token).ok_or("no token")?;
+    Ok(cluster.as_token(token)?)
+}
+
+async fn bind(admin: &Client, namespace: &str, name: &str, role: &str, home: &str) -> Result<()> {
+    let accounts: &[&str] = if name == GRANT { &[USER] } else { &[USER, STRANGER] };
+    let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), namespace);
+    let binding = objects::binding(name, role, home, accounts);
+    bindings.create(&PostParams::default(), &binding).await?;
+    Ok(())
+}
+
+/// Waits until SCC admission knows all that it needs of a namespace.
+async fn allocated(admin: &Client, namespace: &str) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
+    let has_ranges = |object: Option<&Namespace>| {
+        let ranges = ["uid-range", "supplemental-groups", "mcs"];
+        object.is_some_and(|object| {
+            let known = object.annotations();
+            ranges.iter().all(|range| known.contains_key(&format!("openshift.io/sa.scc.{range}")))
+        })
+    };
+    tokio::try_join!(
+        await_condition(namespaces, namespace, has_ranges),
+        await_condition(accounts, "default", |account: Option<&ServiceAccount>| account.is_some())
+    )?;
+    Ok(())
+}

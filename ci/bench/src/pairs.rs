@@ -1,0 +1,176 @@
+//! Runs of the whole profile and their replays, in turn.
+
+use serde_json::{Value, json};
+
+use crate::{
+    Result,
+    audit::{self, Client, Request},
+    calls::Calls,
+    child::{self, Usage},
+    cluster::{Cluster, Flavour},
+    measure::{Bench, count_of},
+    raw::Route,
+    recording::Recording,
+    replay::{Taken, Terrain, replay},
+    stats::Series,
+};
+
+/// A run of the whole profile.
+struct Run {
+    usage: Usage,
+    requests: Vec<Request>,
+    recording: Recording,
+    calls: Calls,
+}
+
+impl Run {
+    fn terrain(&self, flavour: Flavour) -> Terrain<'_> {
+        match flavour {
+            Flavour::Kubernetes => Terrain::Kubernetes(Route::Api),
+            Flavour::OpenShift => Terrain::OpenShift(&self.calls),
+        }
+    }
+}
+
+/// What all pairs came to.
+#[derive(Default)]
+struct Pairs {
+    ratios: Series,
+    walls: Series,
+    floors: Series,
+    memory: Series,
+    /// The rest of the raw data, by pair.
+    kept: Vec<Value>,
+    /// The last run, and the requests of its replay.
+    last: Option<(Run, Vec<Request>)>,
+    differing: usize,
+}
+
+impl Bench<'_> {
+    /// Measures pairs and tells what they came to.
+    pub(crate) async fn pairs(&mut self, cluster: &Cluster) -> Result<()> {
+        let mut pairs = Box::pin(self.measure_pairs(cluster)).await?;
+        self.keep("pairs", &pairs.kept)?;
+        let name = match self.setup.kind.flavour {
+            Flavour::Kubernetes => "run ÷ raw replay of the same pods and commands",
+            Flavour::OpenShift => "run ÷ raw replay of the same pods, commands and API calls",
+        };
+        let (run, replayed) = pairs.last.take().ok_or("no pairs")?;
+        self.figures.limited(name, pairs.ratios.show(""), pairs.ratios.median(), 1.15, "");
+        self.figures.told("… pairs", self.setup.pairs.to_string());
+        self.figures.told("… the run", pairs.walls.show(" s"));
+        self.figures.told("… its replay", pairs.floors.show(" s"));
+        self.figures.told("… commands in it", run.recording.commands().to_string());
+        self.phases(&pairs.kept);
+        let memory = pairs.memory.median();
+        self.figures.limited("peak memory of a run", pairs.memory.show(" MB"), memory, 60.0, " MB");
+        let taken = format!("{:.2} s", run.usage.cpu);
+        self.figures.told("processor time of nestcheck in a run", taken);
+        self.requests(&run)?;
+        match self.setup.kind.flavour {
+            Flavour::Kubernetes => Box::pin(self.below(cluster, &run)).await,
+            Flavour::OpenShift => self.beside(&run, &replayed, pairs.differing),
+        }
+    }
+
+    async fn measure_pairs(&self, cluster: &Cluster) -> Result<Pairs> {
+        Self::say("a run that is not counted");
+        self.run(cluster, "warm").await?;
+        let connected = cluster.connect().await?;
+        let mut pairs = Pairs::default();
+        for pair in 0..self.setup.pairs {
+            Self::say(&format!("pair {} of {}", pair + 1, self.setup.pairs));
+            let run = self.run(cluster, &format!("run-{pair}")).await?;
+            let name = format!("bench-replay-{pair}");
+            let mark = audit::mark(&cluster.audit_log)?;
+            let terrain = run.terrain(self.setup.kind.flavour);
+            let taken =
+                Box::pin(replay(&connected, &name, terrain, &run.recording, self.setup.jobs))
+                    .await?;
+            let replayed = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
+            pairs.ratios.0.push(run.usage.wall / taken.total);
+            pairs.walls.0.push(run.usage.wall);
+            pairs.floors.0.push(taken.total);
+            pairs.memory.0.push(run.usage.memory);
+            pairs.differing += taken.differing;
+            pairs.kept.push(json!({
+                "run": run.usage, "runPhases": run.recording.phases, "replay": taken,
+            }));
+            pairs.last = Some((run, replayed));
+        }
+        Ok(pairs)
+    }
+
+    /// How long the commands alone take.
+    async fn below(&mut self, cluster: &Cluster, run: &Run) -> Result<()> {
+        Self::say("a replay below the API server");
+        let terrain = Terrain::Kubernetes(Route::Node(cluster.node_init));
+        let (connected, name) = (cluster.connect().await?, "bench-replay-node");
+        let below: Taken =
+            Box::pin(replay(&connected, name, terrain, &run.recording, self.setup.jobs)).await?;
+        let name = "the same commands by `crun exec` on the node";
+        self.figures.told(name, format!("{:.1} s", below.total));
+        self.keep("replayOnNode", &below)
+    }
+
+    /// Where the time goes: in the run and in its replay.
+    fn phases(&mut self, pairs: &[Value]) {
+        for (index, (name, key)) in
+            [("pods ready", "ready"), ("commands", "commands"), ("teardown", "teardown")]
+                .into_iter()
+                .enumerate()
+        {
+            let of = |pointer: &str| -> Series {
+                pairs.iter().filter_map(|pair| pair.pointer(pointer)?.as_f64()).collect()
+            };
+            let run = of(&format!("/runPhases/{index}")).median();
+            let replay = of(&format!("/replay/{key}")).median();
+            self.figures
+                .told(format!("… {name}: run, replay"), format!("{run:.2} s, {replay:.2} s"));
+        }
+    }
+
+    fn requests(&mut self, run: &Run) -> Result<()> {
+        let counts = audit::count(&run.requests);
+        let execs = run.requests.iter().filter(|request| request.is_exec()).count();
+        self.figures.told("API requests of a run", run.requests.len().to_string());
+        self.figures.told("… of them streams of commands", execs.to_string());
+        for (kind, count) in &counts {
+            self.figures.told(format!("    {kind}"), count.to_string());
+        }
+        let again = audit::read_again(&run.requests);
+        let names = if again.is_empty() {
+            "none".to_owned()
+        } else {
+            again.iter().cloned().collect::<Vec<_>>().join(", ")
+        };
+        self.figures.limited("objects read more than once", names, count_of(again.len()), 0.0, "");
+        self.keep("requests", &counts)
+    }
+
+    /// What the replay does not do as the run did.
+    fn beside(&mut self, run: &Run, replayed: &[Request], differing: usize) -> Result<()> {
+        let (all, part) = (audit::count(&run.requests), audit::count(replayed));
+        self.figures.told("API requests of its replay", replayed.len().to_string());
+        for (kind, run, replay) in audit::differences(&all, &part) {
+            self.figures.told(format!("    {kind}: run, replay"), format!("{run}, {replay}"));
+        }
+        let name = "answers with another status in all replays";
+        self.figures.told(name, differing.to_string());
+        self.keep("replayedRequests", &part)
+    }
+
+    async fn run(&self, cluster: &Cluster, name: &str) -> Result<Run> {
+        let report = self.setup.output.join(name);
+        let mut command = cluster.program(&self.setup.nestcheck);
+        let (jobs, profile) = (self.setup.jobs.to_string(), self.setup.kind.flavour.name());
+        command.args(["run", "--profile", profile, "--jobs", &jobs, "--report-dir"]);
+        command.arg(&report);
+        let mark = audit::mark(&cluster.audit_log)?;
+        let usage = child::succeed(&self.log(name), &command).await?;
+        let requests = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
+        let recording = Recording::read(&report)?;
+        let calls = Calls::of(&recording.run, &requests);
+        Ok(Run { usage, requests, recording, calls })
+    }
+}
