@@ -16,7 +16,11 @@ pub fn signals() -> Result<impl Stream<Item = u8> + Unpin> {
             .map_err(|error| Error::infrastructure(format!("failed to hear signals: {error}")))?;
         Ok(each(signal, number).boxed())
     };
-    Ok(stream::select_all([hear(SignalKind::interrupt(), 2)?, hear(SignalKind::terminate(), 15)?]))
+    Ok(stream::select_all([
+        hear(SignalKind::hangup(), 1)?,
+        hear(SignalKind::interrupt(), 2)?,
+        hear(SignalKind::terminate(), 15)?,
+    ]))
 }
 
 fn each(signal: Signal, number: u8) -> impl Stream<Item = u8> {

@@ -3,6 +3,8 @@
 //! After nextest, one dispatcher owns all state. Tasks that make pods and run cases share nothing
 //! with it and tell it what happens by messages; it alone writes the event log.
 
+mod ending;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -16,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    Result,
     case::{Body, Case},
     cluster::Cluster,
     context::{Context, SharedWorkload},
@@ -61,6 +64,7 @@ pub async fn run(
         signals,
         verdicts: Vec::new(),
         circumstances: Circumstances { only_judged: true, ..Circumstances::default() },
+        signals_heard: 0,
         broken_truths: BTreeMap::new(),
     };
     dispatcher.emit(EventKind::RunStarted(RunStarted {
@@ -105,6 +109,8 @@ struct Dispatcher<O, S> {
     signals: S,
     verdicts: Vec<(Level, Verdict)>,
     circumstances: Circumstances,
+    /// How many signals asked for the end.
+    signals_heard: u32,
     /// The truth checks that do not hold, by case; a case without an entry made none at all.
     broken_truths: BTreeMap<String, BTreeSet<String>>,
 }
@@ -175,12 +181,12 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     ) {
         self.sweep_own_expired(cluster).await;
         let started = Instant::now();
-        match Box::pin(Sandbox::create(cluster, options.sandbox.clone())).await {
-            Ok(sandbox) => {
+        match self.provision(cluster, options).await {
+            Some(Ok(sandbox)) => {
                 self.step("provision", started, None);
                 self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, options).await;
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let message = error.to_string();
                 self.step("provision", started, Some(message.clone()));
                 self.circumstances.broken = true;
@@ -189,18 +195,28 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                     self.finish(case, Verdict::Error { message }, Duration::ZERO);
                 }
             }
+            None => {
+                for case in plan.runnable() {
+                    self.finish(case, Verdict::Interrupted, Duration::ZERO);
+                }
+            }
         }
-        let started = Instant::now();
-        let torn_down = sandbox::close(cluster.admin(), &options.sandbox).await;
-        let failure = torn_down.err().map(|error| error.to_string());
-        self.circumstances.leaked |= failure.is_some();
-        self.step("teardown", started, failure);
-        // A signal that came meanwhile had nothing left to stop, but is not to be told as success.
-        if self.circumstances.signal.is_none()
-            && let Some(Some(signal)) = self.signals.next().now_or_never()
-        {
-            self.circumstances.signal = Some(signal);
-            self.emit(EventKind::Interrupted { signal });
+        self.close(cluster, options).await;
+    }
+
+    /// Creates the sandbox; none where a signal came first.
+    async fn provision(
+        &mut self,
+        cluster: &Cluster,
+        options: &RunOptions,
+    ) -> Option<Result<Sandbox>> {
+        let mut creating = Box::pin(Sandbox::create(cluster, options.sandbox.clone()));
+        tokio::select! {
+            created = &mut creating => Some(created),
+            Some(signal) = self.signals.next() => {
+                self.hear(signal);
+                None
+            }
         }
     }
 
@@ -275,8 +291,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                 },
                 signal = self.signals.next(), if !signals_end => match signal {
                     Some(signal) => {
-                        self.circumstances.signal = Some(signal);
-                        self.emit(EventKind::Interrupted { signal });
+                        self.hear(signal);
                         return Some((Verdict::Interrupted, pending));
                     }
                     None => signals_end = true,
