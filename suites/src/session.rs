@@ -85,6 +85,12 @@ impl Session {
         Ok(Self { cluster, facts, plan, options })
     }
 
+    /// Whether a case is in the plan: of those that were given, the profile takes its own.
+    #[must_use]
+    pub fn plans(&self, case: &Case) -> bool {
+        self.plan.entries.iter().any(|entry| entry.case.id == case.id)
+    }
+
     /// Runs the plan; see [`engine::run`].
     pub async fn run(
         self,

@@ -97,6 +97,12 @@ fn run_engine(selected: &[Case], tellers: &BTreeMap<String, Sender<Told>>) -> Re
         .and_then(|runtime| {
             runtime.block_on(async {
                 let session = prepare(selected).await?;
+                for case in selected.iter().filter(|case| !session.plans(case)) {
+                    let reason = "it is not about clusters of this kind".to_owned();
+                    if let Some(teller) = tellers.get(case.id) {
+                        let _ = teller.send(Ok(Verdict::NotApplicable { reason }));
+                    }
+                }
                 let outcome = session.run(signals()?, |event| match &event.event {
                     EventKind::CaseFinished(finished) => {
                         if let Some(teller) = tellers.get(&finished.id) {
