@@ -28,10 +28,11 @@ where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<T, KubeError>> + Send,
 {
-    call_within(API_DEADLINE, what, operation).await
+    attempt(API_DEADLINE, what, delay_of_known_server, operation).await
 }
 
-/// As [`call`], with another deadline.
+/// Calls a server for the first time, with another deadline. A connection that can't be made is told
+/// at once then: it is the address or the certificate that is wrong, and asking again does not help.
 ///
 /// # Errors
 ///
@@ -45,8 +46,21 @@ where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<T, KubeError>> + Send,
 {
-    let attempt = retry::with_backoff(deadline, retry_delay, operation);
-    match tokio::time::timeout(deadline, attempt).await {
+    attempt(deadline, what, delay_asked_for, operation).await
+}
+
+async fn attempt<T, F, Fut>(
+    deadline: Duration,
+    what: &str,
+    delay: impl Fn(&KubeError) -> Option<Duration> + Send,
+    operation: F,
+) -> Result<T, Error>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, KubeError>> + Send,
+{
+    let attempts = retry::with_backoff(deadline, delay, operation);
+    match tokio::time::timeout(deadline, attempts).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(describe(what, &error)),
         Err(_elapsed) => Err(Error::infrastructure(format!(
@@ -61,7 +75,7 @@ where
 }
 
 /// Whether the server asked to come again later, and after how long at least.
-fn retry_delay(error: &KubeError) -> Option<Duration> {
+fn delay_asked_for(error: &KubeError) -> Option<Duration> {
     match error {
         KubeError::Api(status) if matches!(status.code, 429 | 503 | 504) => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
@@ -69,6 +83,19 @@ fn retry_delay(error: &KubeError) -> Option<Duration> {
         }
         _ => None,
     }
+}
+
+/// Whether to try again with a server that has answered before: it asked for it, broke, or the
+/// connection did. What is created is found again by its name, so that it is not created twice.
+fn delay_of_known_server(error: &KubeError) -> Option<Duration> {
+    let passes = match error {
+        KubeError::Api(status) => matches!(status.code, 410 | 500 | 502),
+        KubeError::Service(_) | KubeError::HyperError(_) => true,
+        // The answer ended before it was whole.
+        KubeError::SerdeError(error) => error.is_eof(),
+        _ => false,
+    };
+    delay_asked_for(error).or(passes.then_some(Duration::ZERO))
 }
 
 /// The HTTP status of a refusal by the server.
@@ -124,5 +151,37 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
             };
             Error::infrastructure(format!("failed to {what}: {text}")).with_hint(hint)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn answer(code: u16) -> KubeError {
+        KubeError::Api(Box::new(Status { code, ..Status::default() }))
+    }
+
+    fn lost() -> KubeError {
+        KubeError::Service("connection reset by peer".into())
+    }
+
+    #[test]
+    fn a_server_that_was_there_before_is_asked_again_when_it_breaks_or_the_connection_does() {
+        for error in [answer(429), answer(500), answer(502), answer(503), answer(504), lost()] {
+            assert!(delay_of_known_server(&error).is_some(), "{error}");
+        }
+        for code in [400, 401, 403, 404, 409, 422] {
+            assert_eq!(delay_of_known_server(&answer(code)), None, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_was_never_there_is_asked_again_only_if_it_says_so() {
+        assert_eq!(delay_asked_for(&lost()), None);
+        assert_eq!(delay_asked_for(&answer(500)), None);
+        assert!(delay_asked_for(&answer(503)).is_some());
     }
 }

@@ -235,17 +235,24 @@ async fn attempt(
         )?;
     let status = process.take_status().ok_or_else(|| broken("no status stream"))?;
     let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
-    // All streams move at once: a command may fill one before it reads another.
-    let (written, stdout, stderr, status) = tokio::join!(
-        feed(stdin, command.stdin.as_deref()),
-        capture(stdout),
-        capture(stderr),
-        status
-    );
-    written.map_err(|error| broken(&format!("standard input: {error}")))?;
-    let stdout = stdout.map_err(|error| broken(&format!("standard output: {error}")))?;
-    let stderr = stderr.map_err(|error| broken(&format!("standard error: {error}")))?;
-    let status = status.ok_or_else(|| broken("the stream ended without an exit code"))?;
+    // All streams move at once: a command may fill one before it reads another. Where the
+    // connection breaks, kube lets go of its ends without closing them, and a reader of the others
+    // waits for ever; only the status tells, by being none.
+    let ((), stdout, stderr, status) = tokio::try_join!(
+        async {
+            let written = feed(stdin, command.stdin.as_deref()).await;
+            written.map_err(|error| broken(&format!("standard input: {error}")))
+        },
+        async {
+            let read = capture(stdout).await;
+            read.map_err(|error| broken(&format!("standard output: {error}")))
+        },
+        async {
+            let read = capture(stderr).await;
+            read.map_err(|error| broken(&format!("standard error: {error}")))
+        },
+        async { status.await.ok_or_else(|| broken("the stream ended without an exit code")) },
+    )?;
     Ok((stdout, stderr, status))
 }
 

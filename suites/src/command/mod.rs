@@ -116,7 +116,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             tell(&Error::usage("no command given").with_hint(
                 "the commands are `preflight`, `list`, `run`, `sweep`, `report`, `completions` and \
-                 `man`;                  `nestcheck --help` shows more",
+                 `man`; `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)
         }
