@@ -49,6 +49,8 @@ const fn of_run(group: &'static str, name: &'static str) -> Target {
 
 const READ_SERVER: &str = "What the cluster is, and what its API server says of its feature gates.";
 const READ_NODES: &str = "What the nodes, their kubelets and their runtimes can do.";
+const AROUND_PODS: &str =
+    "What workspaces can be kept on, and which webhooks may change or refuse their pods.";
 const DRY_RUN: &str =
     "Dry runs that show which fields of a pod the API server keeps; nothing is stored by them.";
 const TOLD: &str = "What the operators of workspaces were told about nested containers.";
@@ -85,6 +87,16 @@ const EVERYWHERE: &[Entry] = &[
         why: READ_NODES,
         verbs: &["list"],
         targets: &[cluster("node.k8s.io", "runtimeclasses")],
+    },
+    Entry {
+        need: Need::Read,
+        why: AROUND_PODS,
+        verbs: &["list"],
+        targets: &[
+            cluster("storage.k8s.io", "storageclasses"),
+            cluster("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+            cluster("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+        ],
     },
     Entry {
         need: Need::Read,

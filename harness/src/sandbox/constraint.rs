@@ -52,6 +52,7 @@ impl Constraint {
         for field in ["apiVersion", "kind", "metadata", "users", "groups", "priority"] {
             fields.remove(field);
         }
+        default_volumes(&mut fields);
         Ok(Self { fields })
     }
 
@@ -78,6 +79,23 @@ impl Constraint {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Value> {
         self.fields.get(name)
+    }
+}
+
+/// Lets `volumes` list host paths exactly where `allowHostDirVolumePlugin` allows them, as the API
+/// server does with what it stores (openshift/kubernetes,
+/// `customresourcevalidation/securitycontextconstraints`): that is no field that got lost.
+fn default_volumes(fields: &mut Map<String, Value>) {
+    let allowed = fields.get("allowHostDirVolumePlugin") == Some(&Value::Bool(true));
+    let Some(Value::Array(volumes)) = fields.get_mut("volumes") else { return };
+    if volumes.iter().any(|volume| volume == "*") {
+        return;
+    }
+    let is_listed = volumes.iter().any(|volume| volume == "hostPath");
+    if allowed && !is_listed {
+        volumes.push(json!("hostPath"));
+    } else if !allowed {
+        volumes.retain(|volume| volume != "hostPath");
     }
 }
 
@@ -117,6 +135,16 @@ mod tests {
         assert_eq!(object.data["users"], json!([]));
         assert_eq!(object.data["priority"], Value::Null);
         assert_eq!(object.data["runAsUser"]["uid"], json!(1000));
+    }
+
+    #[test]
+    fn host_paths_are_volumes_where_they_are_allowed() {
+        let text = format!("{TEXT}allowHostDirVolumePlugin: true\nvolumes: [secret]\n");
+        let constraint = Constraint::parse("scc.yaml", &text).expect("it is one");
+        assert_eq!(constraint.field("volumes"), Some(&json!(["secret", "hostPath"])));
+        let text = format!("{TEXT}volumes: [secret, hostPath]\n");
+        let constraint = Constraint::parse("scc.yaml", &text).expect("it is one");
+        assert_eq!(constraint.field("volumes"), Some(&json!(["secret"])));
     }
 
     #[test]
