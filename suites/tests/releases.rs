@@ -49,6 +49,8 @@ fn is_partial(finished: &Finished, report: &Report, acted: &[&str], words: &[&st
                 assert!(!acting.contains(id) || acted.contains(&id), "{id} passed");
             }
             Verdict::NotApplicable { .. } => {}
+            // A contradiction in what the cluster says of itself is told, and decides nothing.
+            Verdict::Fail { .. } if case.level == Level::Informing => {}
             other => panic!("{id} is {other:?}"),
         }
     }
