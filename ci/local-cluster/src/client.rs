@@ -1,6 +1,7 @@
 //! What the supervisor asks of the Kubernetes API.
 
 mod dynamic;
+mod roles;
 
 use std::future::Future;
 use std::path::Path;

@@ -129,7 +129,7 @@ async fn start_openshift(
     Ok(Some(objects))
 }
 
-/// Waits for everything that the first pod needs.
+/// Waits for everything that the first pod, and the first user, needs.
 async fn await_cluster(
     admin: &Admin,
     subnet: Subnet,
@@ -141,6 +141,7 @@ async fn await_cluster(
         admin.healthy(Server::Kubelet, subnet),
         admin.node_ready(),
         admin.default_service_account(),
+        admin.aggregated_roles(),
         finish(admin, objects),
     )?;
     Ok(())
