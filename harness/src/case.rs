@@ -142,6 +142,15 @@ impl Failure {
         Self::Blocked { reason: reason.into(), remedy: remedy.into() }
     }
 
+    /// What was expected and what was seen, or why nothing was judged.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Product { message, .. } | Self::Harness { message } => message,
+            Self::Blocked { reason, .. } => reason,
+        }
+    }
+
     /// Adds more of what was seen to a failure of the product.
     #[must_use]
     pub fn adding(self, more: &str) -> Self {

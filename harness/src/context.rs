@@ -1,7 +1,10 @@
 //! What a case acts with: the pods it asked for, the ordinary user's rights, and a record of what
 //! it proved.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::Pod;
@@ -33,6 +36,24 @@ pub struct Context {
     pub(crate) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) events: UnboundedSender<EventKind>,
+    pub(crate) pods: PodsOfCase,
+}
+
+/// The names of the pods that a case made for itself, for whoever looks at them when it fails. A
+/// lock, because the case and its executor both have it; held to add or take a name.
+#[derive(Clone, Default)]
+pub(crate) struct PodsOfCase(Arc<Mutex<Vec<String>>>);
+
+impl PodsOfCase {
+    fn add(&self, pod: &Pod) {
+        let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = pod.metadata.name.clone().filter(|name| !pods.contains(name));
+        pods.extend(new);
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The answer to a request that the server may refuse.
@@ -69,6 +90,7 @@ impl Context {
     ///
     /// Why there is no such pod.
     pub async fn pod_of_its_own(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
+        self.pods.add(pod);
         let workload = workload::provision_pod(&self.sandbox, shape, pod).await?;
         Ok(self.hand_out(Arc::new(workload)))
     }
@@ -79,6 +101,7 @@ impl Context {
     ///
     /// It never gets ready, or is not what the shape promises.
     pub async fn examine(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
+        self.pods.add(pod);
         let workload = workload::examine(&self.sandbox, shape, pod).await?;
         Ok(self.hand_out(Arc::new(workload)))
     }

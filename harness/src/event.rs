@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Level, Outcome, Verdict};
 
+/// The folder of all evidence, in the report folder.
+pub(crate) const EVIDENCE_FOLDER: &str = "diagnostics";
+
 /// The version of the log's format. A reader refuses a log with a higher one.
 pub const SCHEMA: u32 = 1;
 
@@ -52,6 +55,8 @@ pub enum EventKind {
     },
     /// A command that a case ran in a pod ended.
     CommandFinished(CommandFinished),
+    /// Files about a case that failed were written.
+    EvidenceCollected(EvidenceCollected),
     /// A case ended.
     CaseFinished(CaseFinished),
     /// A signal asked the run to end.
@@ -133,6 +138,48 @@ pub struct CommandFinished {
     /// What it wrote to standard error, bounded.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stderr: String,
+}
+
+/// Files about a case that failed, beside the log: what could be seen while its pods were there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceCollected {
+    /// The case's id.
+    pub id: String,
+    /// The folder of the files, from the report folder: `diagnostics/POD-03`. Cases that wanted the
+    /// same pod, which never got ready, have one in common.
+    pub folder: String,
+    /// The files.
+    pub files: Vec<EvidenceFile>,
+    /// What could not be had, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub duration_ms: u64,
+}
+
+impl EvidenceCollected {
+    /// The name of the folder below `diagnostics`; none where the log was tampered with.
+    pub(crate) fn case_folder(&self) -> Option<&str> {
+        let (parent, case) = self.folder.split_once('/')?;
+        (parent == EVIDENCE_FOLDER && is_plain(case)).then_some(case)
+    }
+}
+
+/// A file of evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: usize,
+}
+
+/// Whether a text is the name of a file that no path can be hidden in: letters, digits, `-`, `_`
+/// and `.`, but not in front.
+pub(crate) fn is_plain(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.bytes().all(is_plain)
 }
 
 /// The end of a case.

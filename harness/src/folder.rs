@@ -9,7 +9,8 @@ use std::{
 
 use crate::{
     Error, Result,
-    event::{Event, read_log},
+    diagnosis::evidence::{self, Collector},
+    event::{EVIDENCE_FOLDER, Event, EventKind, read_log},
     report::{self, Dialect},
     sandbox::{self, Ledger},
 };
@@ -48,6 +49,7 @@ impl ReportFolder {
         };
         let is_new = !path.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
+        remove_evidence(path);
         // An earlier run's log is replaced, not mixed with.
         let log = private_file(&path.join(LOG)).map_err(cannot)?;
         for name in REPORTS {
@@ -75,6 +77,12 @@ impl ReportFolder {
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         Ledger::at(self.path.join(LEDGER))
+    }
+
+    /// Where the evidence of failed cases is collected.
+    #[must_use]
+    pub fn diagnostics(&self) -> Collector {
+        Collector::into_folder(self.path.join(EVIDENCE_FOLDER))
     }
 
     /// Writes an event to the log. It is with the operating system when this returns, so that a
@@ -153,8 +161,20 @@ fn cannot_write(path: &Path, error: &io::Error) -> Error {
     Error::infrastructure(format!("failed to write `{}`: {error}", path.display()))
 }
 
+/// Removes the evidence that an earlier run has left. What a log does not name that can be read is
+/// not known to be ours.
+fn remove_evidence(path: &Path) {
+    let earlier = fs::read_to_string(path.join(LOG)).ok();
+    let earlier = earlier.and_then(|text| read_log(&text).ok()).unwrap_or_default();
+    let collected = earlier.iter().filter_map(|event| match &event.event {
+        EventKind::EvidenceCollected(collected) => Some(collected),
+        _ => None,
+    });
+    evidence::remove(path, collected);
+}
+
 /// Opens an empty file that only its owner can read, whatever the umask.
-fn private_file(path: &Path) -> io::Result<File> {
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     remove(path)?;
     // `create_new` follows no link that somebody else may have put in the way.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
@@ -173,7 +193,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::event::EventKind;
 
     #[test]
     fn a_log_survives_and_the_reports_follow_from_it() {

@@ -7,6 +7,7 @@ use harness::{
     Error, Result,
     case::Case,
     cluster::Cluster,
+    diagnosis::evidence::Collector,
     engine::{self, RunOptions},
     event::Event,
     facts::{self, Facts, Flavour},
@@ -27,6 +28,8 @@ pub struct SessionOptions {
     pub deadline: Duration,
     /// Whether cases whose requirements are unmet run all the same.
     pub runs_blocked: bool,
+    /// What collects the evidence of cases that fail.
+    pub diagnostics: Collector,
     /// Where what is created is written down before.
     pub ledger: Ledger,
     /// The SCC that pods are admitted by; none for nestcheck's own.
@@ -68,6 +71,7 @@ impl Session {
             is_part,
             jobs: options.jobs,
             deadline: options.deadline,
+            diagnostics: options.diagnostics,
             sandbox: SandboxOptions {
                 run: run_id(),
                 image: options.image,

@@ -18,6 +18,7 @@ use harness::{
     Error,
     case::Case,
     cluster::{Cluster, ConnectOptions},
+    diagnosis::evidence::Collector,
     event::EventKind,
     outcome::{Level, Outcome, Verdict},
     plan::{Filters, Selection},
@@ -143,6 +144,7 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
         runs_blocked: false,
         constraint: None,
         ledger: Ledger::nowhere(),
+        diagnostics: Collector::nowhere(),
     };
     Session::prepare(cluster, selected, selection, options).await
 }

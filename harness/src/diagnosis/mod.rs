@@ -5,6 +5,7 @@
 //! capability is missing. What the probe found in the pod tells them apart.
 
 mod clues;
+pub mod evidence;
 mod signatures;
 
 use std::fmt;

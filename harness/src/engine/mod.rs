@@ -21,8 +21,9 @@ use crate::{
     Result,
     case::{Body, Case},
     cluster::Cluster,
-    context::{Context, SharedWorkload},
-    event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
+    context::{Context, PodsOfCase, SharedWorkload},
+    diagnosis::evidence::Collector,
+    event::{CaseFinished, Event, EventKind, EvidenceCollected, RunStarted, StepFinished},
     facts::Facts,
     outcome::{Circumstances, Level, Outcome, Verdict, decide},
     plan::Plan,
@@ -44,6 +45,8 @@ pub struct RunOptions {
     pub deadline: Duration,
     /// What the throwaway namespace is made with.
     pub sandbox: SandboxOptions,
+    /// What collects the evidence of cases that fail.
+    pub diagnostics: Collector,
 }
 
 /// Runs a plan and tells `observe` every event, in order.
@@ -248,6 +251,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             sandbox: Arc::clone(&sandbox),
             workloads: Arc::clone(&workloads),
             facts: Arc::clone(&facts),
+            diagnostics: options.diagnostics.clone(),
+            pods: PodsOfCase::default(),
         });
         let mut queue = Queue { waiting: executors.collect(), free: options.jobs };
         drop(events);
@@ -364,6 +369,9 @@ struct Executor {
     sandbox: Arc<Sandbox>,
     workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
     facts: Arc<Facts>,
+    diagnostics: Collector,
+    /// The pods that the case makes for itself.
+    pods: PodsOfCase,
 }
 
 impl Executor {
@@ -378,13 +386,26 @@ impl Executor {
             if let Some(workload) = self.workloads.get(shape.name)
                 && let Err(failure) = workload.clone().await
             {
+                let (sandbox, facts) = (&self.sandbox, &self.facts);
+                let collector = &self.diagnostics;
+                let evidence = collector.collect_once(self.case.id, shape.name, sandbox, facts);
+                self.tell_evidence(evidence.await);
                 return self.tell_finished(failure.into(), Duration::ZERO);
             }
         }
         self.tell(EventKind::CaseStarted { id: self.case.id.to_owned() });
         let started = Instant::now();
         let verdict = self.attempt().await;
-        self.tell_finished(verdict, started.elapsed());
+        let duration = started.elapsed();
+        // While the pods are there, and before anything else happens in them.
+        if matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. }) {
+            let mut pods: Vec<_> = self.case.shapes.iter().map(|s| s.name.to_owned()).collect();
+            pods.extend(self.pods.names());
+            let collector = &self.diagnostics;
+            let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
+            self.tell_evidence(evidence.await);
+        }
+        self.tell_finished(verdict, duration);
     }
 
     async fn attempt(&self) -> Verdict {
@@ -395,6 +416,7 @@ impl Executor {
             workloads: Arc::clone(&self.workloads),
             facts: Arc::clone(&self.facts),
             events,
+            pods: self.pods.clone(),
         };
         let Body::Acts(act) = self.case.body else {
             let message = "the case judges facts, and the plan has not settled it".to_owned();
@@ -421,6 +443,12 @@ impl Executor {
 
     fn tell(&self, event: EventKind) {
         let _ = self.messages.send(Message::Event(event));
+    }
+
+    fn tell_evidence(&self, evidence: Option<EvidenceCollected>) {
+        if let Some(evidence) = evidence {
+            self.tell(EventKind::EvidenceCollected(evidence));
+        }
     }
 
     fn tell_finished(&self, verdict: Verdict, duration: Duration) {

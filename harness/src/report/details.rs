@@ -48,6 +48,7 @@ pub(super) fn details(case: &CaseReport) -> String {
     let mut parts = vec![message(&case.case.verdict)];
     parts.extend(hint(&case.case.verdict).map(|hint| format!("hint: {hint}")));
     parts.extend(evidence(case));
+    parts.extend(files(case));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
 }
@@ -68,6 +69,19 @@ pub(super) fn evidence(case: &CaseReport) -> Vec<String> {
         parts.push(format!("commands:\n{}", indented(&commands.join("\n"), 2)));
     }
     parts
+}
+
+/// Where the files about it are, if there are any.
+pub(super) fn files(case: &CaseReport) -> Option<String> {
+    let evidence = case.evidence.as_ref()?;
+    let mut text = format!("files about it in {} of the report folder:", evidence.folder);
+    for file in &evidence.files {
+        let _ = write!(text, "\n  {} ({} bytes)", file.name, file.bytes);
+    }
+    for missing in &evidence.missing {
+        let _ = write!(text, "\n  not had: {missing}");
+    }
+    Some(text)
 }
 
 /// How many commands are left out, and the ones that are not.

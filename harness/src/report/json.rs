@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::model::{CaseReport, Counts, Report};
 use super::sentence::{headline, outcome_name, reasons};
 use crate::error::Error;
-use crate::event::{StepFinished, TruthCheck};
+use crate::event::{EvidenceFile, StepFinished, TruthCheck};
 use crate::outcome::{Level, Outcome, Verdict};
 
 /// The version of the format. It grows when a field changes its meaning or goes; new fields come
@@ -132,6 +132,20 @@ struct Case<'a> {
     truth_checks: &'a [TruthCheck],
     /// The commands that ran in pods.
     commands: Vec<Command<'a>>,
+    /// The files about it, in the report folder; left out where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence<'a>>,
+}
+
+/// Files about a case that failed.
+#[derive(Serialize)]
+struct Evidence<'a> {
+    /// Their folder, from the report folder.
+    folder: &'a str,
+    /// Name and size of each.
+    files: &'a [EvidenceFile],
+    /// What could not be had, and why.
+    missing: &'a [String],
 }
 
 /// A command that ran in a pod.
@@ -237,5 +251,10 @@ fn case(report: &CaseReport) -> Case<'_> {
                 stderr: shows_output.then_some(command.stderr.as_str()),
             })
             .collect(),
+        evidence: report.evidence.as_ref().map(|evidence| Evidence {
+            folder: &evidence.folder,
+            files: &evidence.files,
+            missing: &evidence.missing,
+        }),
     }
 }

@@ -188,6 +188,9 @@ fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) ->
         xml.add_property(("id", case.case.id.as_str()));
         xml.add_property(("level", level_name(case.case.level)));
         xml.add_property(("verdict", case.case.verdict.name()));
+        if let Some(evidence) = &case.evidence {
+            xml.add_property(("evidence", evidence.folder.as_str()));
+        }
         weigh(&mut xml, case.case.level, dialect);
         match case.case.verdict {
             Verdict::Pass => {

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, OUTPUT_LIMIT};
 use crate::event::{
-    CaseFinished, CommandFinished, Event, EventKind, RunStarted, StepFinished, TruthCheck,
+    CaseFinished, CommandFinished, Event, EventKind, EvidenceCollected, RunStarted, StepFinished,
+    TruthCheck, is_plain,
 };
 use crate::outcome::{Circumstances, Level, Outcome, Verdict, decide};
 
@@ -52,6 +53,8 @@ pub struct CaseReport {
     pub truth_checks: Vec<TruthCheck>,
     /// The commands, in the order in which they ended.
     pub commands: Vec<CommandFinished>,
+    /// The files about it beside the log, if it failed and there are any.
+    pub evidence: Option<EvidenceCollected>,
 }
 
 /// How many cases came to which verdict.
@@ -169,6 +172,9 @@ pub fn summarize(events: &[Event]) -> Report {
             EventKind::CommandFinished(command) => {
                 trace(&mut cases, &command.id).commands.push(clean_command(command));
             }
+            EventKind::EvidenceCollected(evidence) => {
+                trace(&mut cases, &evidence.id).evidence = clean_evidence(evidence);
+            }
             EventKind::CaseFinished(case) => trace(&mut cases, &case.id).finish(case),
             EventKind::Interrupted { signal } => report.signal = Some(*signal),
             EventKind::RunFinished { outcome, duration_ms } => {
@@ -196,6 +202,7 @@ struct Trace {
     finished: Option<CaseFinished>,
     truth_checks: Vec<TruthCheck>,
     commands: Vec<CommandFinished>,
+    evidence: Option<EvidenceCollected>,
 }
 
 impl Trace {
@@ -222,6 +229,7 @@ impl Trace {
             }),
             truth_checks: self.truth_checks,
             commands: self.commands,
+            evidence: self.evidence,
         }
     }
 }
@@ -306,6 +314,23 @@ fn clean_command(command: &CommandFinished) -> CommandFinished {
         stdout,
         stderr,
     }
+}
+
+/// Leaves out what is no file of a case's own folder: reports link to it.
+fn clean_evidence(evidence: &EvidenceCollected) -> Option<EvidenceCollected> {
+    /// More than any case has.
+    const MOST_FILES: usize = 100;
+
+    evidence.case_folder()?;
+    let files = evidence.files.iter().filter(|file| is_plain(&file.name)).take(MOST_FILES);
+    let missing = evidence.missing.iter().take(MOST_FILES);
+    Some(EvidenceCollected {
+        id: text::line(&evidence.id, NAME_LIMIT),
+        folder: evidence.folder.clone(),
+        files: files.cloned().collect(),
+        missing: missing.map(|text| text::line(text, LINE_LIMIT)).collect(),
+        duration_ms: evidence.duration_ms,
+    })
 }
 
 fn clean_case(case: &CaseFinished) -> CaseFinished {

@@ -75,6 +75,15 @@ impl Workload {
     }
 }
 
+/// Runs a command in a pod that need not be proven to be anything.
+pub(crate) async fn run_in(
+    api: &Api<Pod>,
+    pod: &Pod,
+    command: &Command,
+) -> Result<Output, Failure> {
+    exec::run(api, pod, command).await
+}
+
 /// Creates a pod of a shape as the ordinary user, waits until it is ready, and proves that it is
 /// what was asked for.
 ///

@@ -1,6 +1,8 @@
 //! What holds for any events at all.
 
-use harness::event::{CommandFinished, Event, EventKind, StepFinished, TruthCheck};
+use harness::event::{
+    CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished, TruthCheck,
+};
 use harness::outcome::{Level, Outcome, Verdict};
 use harness::report::{
     Dialect, Report, Style, Terminal, headline, html, json, junit, markdown, summarize,
@@ -84,6 +86,18 @@ fn event() -> impl Strategy<Value = EventKind> {
                 let duration_ms = 1;
                 EventKind::CommandFinished(CommandFinished {
                     id, pod, command, exit_code, duration_ms, stdout, stderr,
+                })
+            }
+        ),
+        2 => (id(), text(), prop::collection::vec((text(), any::<usize>()), 0..3), text()).prop_map(
+            |(id, folder, files, missing)| {
+                let file = |(name, bytes)| EvidenceFile { name, bytes };
+                EventKind::EvidenceCollected(EvidenceCollected {
+                    id,
+                    folder: format!("diagnostics/{folder}"),
+                    files: files.into_iter().map(file).collect(),
+                    missing: vec![missing],
+                    duration_ms: 1,
                 })
             }
         ),

@@ -1,7 +1,8 @@
 //! Sample runs, with every verdict.
 
 use harness::event::{
-    CaseFinished, CommandFinished, Event, EventKind, RunStarted, SCHEMA, StepFinished, TruthCheck,
+    CaseFinished, CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, RunStarted,
+    SCHEMA, StepFinished, TruthCheck,
 };
 use harness::outcome::{Level, Outcome, Verdict};
 use jiff::{SignedDuration, Timestamp};
@@ -157,6 +158,17 @@ fn failing() -> Vec<EventKind> {
         ),
         check("POD-07", "uid map of the pod", "not 0 0 4294967295", "0 3405774848 65536"),
         broken_check("POD-07", "uid map of podman", "0 1000 1, 1 1001 64535", "0 1000 1"),
+        EventKind::EvidenceCollected(EvidenceCollected {
+            id: "POD-07".into(),
+            folder: "diagnostics/POD-07".into(),
+            files: vec![
+                EvidenceFile { name: "pod-1.object.json".into(), bytes: 8211 },
+                EvidenceFile { name: "pod-1.events.txt".into(), bytes: 0 },
+                EvidenceFile { name: "../../etc/passwd".into(), bytes: 1 },
+            ],
+            missing: vec!["pod-1.podman-info.json: it did not end within 5 s".into()],
+            duration_ms: 312,
+        }),
         finished(
             "POD-07",
             "podman::maps_a_range_of_uids",

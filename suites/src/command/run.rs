@@ -45,6 +45,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         runs_blocked: arguments.no_preflight,
         constraint,
         ledger: folder.ledger(),
+        diagnostics: folder.diagnostics(),
     };
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {

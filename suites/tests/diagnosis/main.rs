@@ -9,6 +9,7 @@
 )]
 
 mod breakage;
+mod evidence;
 mod node;
 #[path = "../support/mod.rs"]
 mod support;
@@ -22,6 +23,7 @@ use harness::{
     engine::{self, RunOptions},
     event::{CaseFinished, Event, EventKind},
     facts,
+    folder::ReportFolder,
     outcome::Verdict,
     plan::Plan,
     sandbox::{Ledger, SandboxOptions},
@@ -35,7 +37,7 @@ use table::FIXTURES;
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Runs every fixture as a case of one run, on the engine that runs the real ones.
-async fn run(kubeconfig: &Path) -> Vec<Event> {
+async fn run(kubeconfig: &Path, report: &mut ReportFolder) -> Vec<Event> {
     let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
     let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
     let facts = facts::gather(&cluster).await.expect("the cluster answers");
@@ -47,6 +49,7 @@ async fn run(kubeconfig: &Path) -> Vec<Event> {
         is_part: true,
         jobs: 6,
         deadline: DEADLINE,
+        diagnostics: report.diagnostics(),
         sandbox: SandboxOptions {
             run: format!("broken{}", std::process::id()),
             image: "localhost/workspace:1".to_owned(),
@@ -58,7 +61,10 @@ async fn run(kubeconfig: &Path) -> Vec<Event> {
         },
     };
     let mut events = Vec::new();
-    let observe = |event: &Event| events.push(event.clone());
+    let observe = |event: &Event| {
+        report.append(event);
+        events.push(event.clone());
+    };
     engine::run(&cluster, facts, plan, options, stream::pending(), observe).await;
     events
 }
@@ -78,7 +84,10 @@ fn every_broken_workspace_gets_its_own_diagnosis() {
     let devices = NodeDevices::make(&cluster);
     let class = cluster.create_runtime_class(breakage::CLASS_WITHOUT_USER_NAMESPACES, "runc");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-    let events = runtime.block_on(run(Path::new(cluster.kubeconfig())));
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let mut report = ReportFolder::create(folder.path()).expect("the folder can be written to");
+    let events = runtime.block_on(run(Path::new(cluster.kubeconfig()), &mut report));
+    report.finish().expect("the reports can be made");
     drop((class, devices));
 
     let mut wrong = Vec::new();
@@ -96,5 +105,10 @@ fn every_broken_workspace_gets_its_own_diagnosis() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    for fixture in FIXTURES {
+        evidence::is_there(folder.path(), &events, fixture);
+        evidence::is_reported(folder.path(), fixture);
+    }
+    evidence::has_no_secret(folder.path());
     cluster.is_clean();
 }

@@ -25,7 +25,26 @@ pub struct Fixture {
     pub diagnosis: &'static str,
     /// Words of the cause that only this one has.
     pub cause: &'static str,
+    /// Files that must be among the evidence.
+    pub shows: &'static [&'static str],
 }
+
+/// What can be seen of a pod that runs.
+const RUNNING: &[&str] = &[
+    "nodes.json",
+    "pod-1.events.txt",
+    "pod-1.ids.txt",
+    "pod-1.mounts.txt",
+    "pod-1.object.json",
+    "pod-1.podman-info.json",
+    "pod-1.probe.json",
+];
+
+/// What can be seen of a pod that does not start.
+const NOT_STARTED: &[&str] = &["nodes.json", "pod-1.events.txt", "pod-1.object.json"];
+
+/// What can be seen where there is no pod.
+const NO_POD: &[&str] = &["nodes.json"];
 
 /// What is done in the pod until something fails.
 enum Act {
@@ -121,6 +140,11 @@ macro_rules! fixtures {
             })),
             diagnosis: $diagnosis,
             cause: $cause,
+            shows: match $act {
+                Act::Script(_) | Act::ComparesDriver => RUNNING,
+                Act::Starts => NOT_STARTED,
+                Act::IsRefused => NO_POD,
+            },
         },)*]
     };
 }

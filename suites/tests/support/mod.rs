@@ -19,7 +19,7 @@ mod webhook;
 
 pub use audit::{Request, by_verb};
 pub use cluster::{Cluster, Live, LocalCluster};
-pub use command::{Bench, Finished, Running};
+pub use command::{Bench, Finished, Running, mode_of};
 pub use kubeconfig::Kubeconfig;
 pub use operators::{Operators, default_settings, tells};
 pub use report::Report;

@@ -43,7 +43,22 @@ fn trouble(page: &mut Page, report: &CaseReport) {
         truth_checks(page, &report.truth_checks);
     }
     commands(page, report);
+    files(page, report);
     page.raw("</article>\n");
+}
+
+/// Links to the files about the case; `summarize` has left out what is no name of one.
+fn files(page: &mut Page, report: &CaseReport) {
+    let Some(evidence) = &report.evidence else { return };
+    page.raw("<p class=\"files\"><b>Files</b>");
+    for file in &evidence.files {
+        page.raw(" <a href=\"").text(&evidence.folder).raw("/").text(&file.name).raw("\">");
+        page.text(&file.name).raw("</a>");
+    }
+    page.raw("</p>\n");
+    for missing in &evidence.missing {
+        page.raw("<p class=\"why\">Not had: ").text(missing).raw("</p>\n");
+    }
 }
 
 /// The blocked cases by reason, with the remedy once.

@@ -62,6 +62,7 @@ impl Paint {
             EventKind::CaseStarted { .. }
             | EventKind::TruthChecked { .. }
             | EventKind::CommandFinished(_)
+            | EventKind::EvidenceCollected(_)
             | EventKind::RunFinished { .. } => String::new(),
         }
     }

@@ -1,0 +1,216 @@
+//! The evidence of a failed case: what can only be seen while its pods are there, written to files
+//! of their own, since it is more than a log bears.
+//!
+//! A file's name and its folder's come from this program and the case's registry entry, never from
+//! a pod or a server. What is in it is as untrusted as any text from a pod, so it is bounded and
+//! redacted before it is written.
+
+mod gather;
+mod store;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use tokio::sync::{OnceCell, mpsc::unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    event::{EVIDENCE_FOLDER, EvidenceCollected, EvidenceFile},
+    facts::Facts,
+    redact,
+    sandbox::Sandbox,
+};
+
+pub(crate) use store::remove;
+
+/// How long the evidence of one case may take: a command in a pod that hangs must not hold the
+/// run up.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// The most that one file holds, in bytes.
+const FILE_LIMIT: usize = 128 * 1024;
+
+/// The most that the files of one case hold together.
+const CASE_LIMIT: usize = 512 * 1024;
+
+/// The most that all files of a run hold together.
+const RUN_LIMIT: usize = 64 * 1024 * 1024;
+
+/// A part of the evidence: the name of its file, and its text or why it could not be had.
+struct Piece {
+    name: String,
+    text: Result<String, String>,
+}
+
+/// What was collected of a pod that never got ready, for all cases that wanted it.
+type Shared = Arc<OnceCell<Option<EvidenceCollected>>>;
+
+/// Collects the evidence of failed cases.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    folder: Option<PathBuf>,
+    skip: CancellationToken,
+    left: Arc<AtomicUsize>,
+    shared: Arc<Mutex<BTreeMap<&'static str, Shared>>>,
+}
+
+impl Collector {
+    /// Collects nothing.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self::new(None)
+    }
+
+    /// Writes into this folder, which is made when there is something to write.
+    #[must_use]
+    pub fn into_folder(path: PathBuf) -> Self {
+        Self::new(Some(path))
+    }
+
+    fn new(folder: Option<PathBuf>) -> Self {
+        Self {
+            folder,
+            skip: CancellationToken::new(),
+            left: Arc::new(AtomicUsize::new(RUN_LIMIT)),
+            shared: Arc::default(),
+        }
+    }
+
+    /// Ends what is being collected, and collects no more: somebody is in a hurry.
+    pub fn skip(&self) {
+        self.skip.cancel();
+    }
+
+    /// Collects what can be seen of these pods of the run's namespace. None where there is nothing
+    /// to tell.
+    pub(crate) async fn collect(
+        &self,
+        case: &'static str,
+        pods: &[String],
+        sandbox: &Sandbox,
+        facts: &Facts,
+    ) -> Option<EvidenceCollected> {
+        let folder = self.folder.as_deref()?;
+        if self.skip.is_cancelled() {
+            return None;
+        }
+        let started = Instant::now();
+        let (pieces, mut received) = unbounded_channel();
+        let all = join_all(
+            pods.iter().zip(1..).map(|(pod, number)| gather::pod(sandbox, pod, number, &pieces)),
+        );
+        let mut missing = Vec::new();
+        tokio::select! {
+            _ = all => {}
+            () = tokio::time::sleep(DEADLINE) => {
+                missing.push(format!("whatever took longer than {} s", DEADLINE.as_secs()));
+            }
+            () = self.skip.cancelled() => missing.push("the rest, for lack of time".to_owned()),
+        }
+        let mut found = vec![gather::nodes(facts)];
+        while let Ok(piece) = received.try_recv() {
+            found.push(piece);
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        let files = self.write(folder, case, found, &mut missing);
+        Some(EvidenceCollected {
+            id: case.to_owned(),
+            folder: format!("{EVIDENCE_FOLDER}/{case}"),
+            files,
+            missing: missing.iter().map(|text| redact::clean(text.as_bytes(), 400)).collect(),
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// As [`Self::collect`], of a pod that never got ready: it is the same for all cases that
+    /// wanted it, so the first collects and the others are pointed to that.
+    pub(crate) async fn collect_once(
+        &self,
+        case: &'static str,
+        shape: &'static str,
+        sandbox: &Sandbox,
+        facts: &Facts,
+    ) -> Option<EvidenceCollected> {
+        let shared = {
+            let mut all = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(shape).or_default())
+        };
+        let pods = [shape.to_owned()];
+        let collected = shared.get_or_init(|| self.collect(case, &pods, sandbox, facts)).await;
+        let collected = collected.clone()?;
+        Some(EvidenceCollected { id: case.to_owned(), ..collected })
+    }
+
+    fn write(
+        &self,
+        folder: &std::path::Path,
+        case: &'static str,
+        found: Vec<Piece>,
+        missing: &mut Vec<String>,
+    ) -> Vec<EvidenceFile> {
+        let mut files = Vec::new();
+        let mut room = CASE_LIMIT;
+        for Piece { name, text } in found {
+            let written = text.and_then(|text| {
+                let text = redact::clean(text.as_bytes(), FILE_LIMIT);
+                if text.len() > room || !self.take(text.len()) {
+                    return Err("too much was collected before".to_owned());
+                }
+                room -= text.len();
+                store::write(folder, case, &name, &text).map_err(|error| error.to_string())?;
+                Ok(text.len())
+            });
+            match written {
+                Ok(bytes) => files.push(EvidenceFile { name, bytes }),
+                Err(reason) => missing.push(format!("{name}: {reason}")),
+            }
+        }
+        files
+    }
+
+    /// Takes bytes of what the run may write.
+    fn take(&self, bytes: usize) -> bool {
+        let take = |left: usize| left.checked_sub(bytes);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(name: &str, text: &str) -> Piece {
+        Piece { name: name.to_owned(), text: Ok(text.to_owned()) }
+    }
+
+    #[test]
+    fn files_are_bounded_each_and_together_and_hold_no_token() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let collector = Collector::into_folder(folder.path().join(EVIDENCE_FOLDER));
+        let flood = "x".repeat(10 * FILE_LIMIT);
+        let mut found: Vec<_> = (0..9).map(|i| piece(&format!("{i}.log"), &flood)).collect();
+        found.insert(0, piece("token.txt", "Bearer eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"));
+        let mut missing = Vec::new();
+        let path = folder.path().join(EVIDENCE_FOLDER);
+        let files = collector.write(&path, "POD-03", found, &mut missing);
+        let total: usize = files.iter().map(|file| file.bytes).sum();
+        assert!(total <= CASE_LIMIT && files.len() >= 4, "{files:?}");
+        assert!(!missing.is_empty() && missing.iter().all(|text| text.contains("too much")));
+        let text = std::fs::read_to_string(path.join("POD-03/token.txt")).expect("it is there");
+        assert_eq!(text, "Bearer [redacted token]");
+    }
+
+    #[test]
+    fn a_run_has_a_limit_of_its_own() {
+        let collector = Collector::nowhere();
+        assert!(collector.take(RUN_LIMIT) && !collector.take(1));
+    }
+}

@@ -1,0 +1,69 @@
+//! The files about the broken workspaces.
+
+use std::{fs, path::Path};
+
+use harness::event::{Event, EventKind, EvidenceCollected};
+
+use crate::{support::mode_of, table::Fixture};
+
+/// The most that the files of a case may hold.
+const CASE_LIMIT: usize = 512 * 1024;
+
+/// Expects that the files that the log names are there, private and as long as it says, and that
+/// they show what the case was about.
+#[track_caller]
+pub fn is_there(report: &Path, events: &[Event], fixture: &Fixture) {
+    let id = fixture.case.id;
+    let evidence = of(events, id);
+    let folder = report.join("diagnostics").join(id);
+    assert_eq!(evidence.folder, format!("diagnostics/{id}"));
+    assert_eq!(mode_of(&folder), 0o700, "{}", folder.display());
+    let mut total = 0;
+    for file in &evidence.files {
+        let path = folder.join(&file.name);
+        assert_eq!(mode_of(&path), 0o600, "{}", path.display());
+        assert_eq!(fs::metadata(&path).map_or(0, |data| data.len()), file.bytes as u64);
+        total += file.bytes;
+    }
+    assert!(total <= CASE_LIMIT, "{id}: {total} bytes");
+    let in_folder = fs::read_dir(&folder).expect("it can be listed").count();
+    assert_eq!(in_folder, evidence.files.len(), "{id}: the log names every file");
+    let names: Vec<_> = evidence.files.iter().map(|file| file.name.as_str()).collect();
+    for name in fixture.shows {
+        assert!(names.contains(name), "{id} {}: {name} is not in {evidence:?}", fixture.case.name);
+    }
+}
+
+fn of<'a>(events: &'a [Event], id: &str) -> &'a EvidenceCollected {
+    let mut collected = events.iter().filter_map(|event| match &event.event {
+        EventKind::EvidenceCollected(evidence) if evidence.id == id => Some(evidence),
+        _ => None,
+    });
+    let evidence = collected.next();
+    assert!(collected.next().is_none(), "{id} has evidence twice");
+    evidence.unwrap_or_else(|| panic!("{id} has no evidence"))
+}
+
+/// Expects that every report says where a case's files are.
+#[track_caller]
+pub fn is_reported(report: &Path, fixture: &Fixture) {
+    let folder = format!("diagnostics/{}", fixture.case.id);
+    for name in ["junit.xml", "report.json", "index.html"] {
+        let text = fs::read_to_string(report.join(name)).expect("the report is there");
+        assert!(text.contains(&folder), "{name} does not mention {folder}");
+    }
+}
+
+/// Expects that no file has a token in it, such as the ordinary user's.
+#[track_caller]
+pub fn has_no_secret(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("it can be listed") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() {
+            has_no_secret(&path);
+        } else {
+            let text = fs::read_to_string(&path).expect("it is text");
+            assert!(!text.contains("eyJhbGciOi"), "a token is in {}", path.display());
+        }
+    }
+}
