@@ -53,11 +53,7 @@ async fn all_trials(arguments: &Arguments, stop: CancellationToken) -> Result<u8
     };
     let before = laboratory.inventory.runs().await?;
     let subjects = subjects(&laboratory, arguments).await?;
-    let requests: Vec<_> = subjects.iter().map(|subject| subject.requests).collect();
-    let schedule = match arguments.kills {
-        Some(kills) => Schedule::random(&requests, &arguments.faults, kills, arguments.seed),
-        None => Schedule::every(&requests, &arguments.faults),
-    };
+    let schedule = schedule(&subjects, arguments);
     let mut campaign = Campaign::new(&laboratory, schedule);
     let made = campaign.run(&subjects, usize::from(arguments.jobs)).await;
     let compared = campaign.compare(&before).await;
@@ -65,6 +61,18 @@ async fn all_trials(arguments: &Arguments, stop: CancellationToken) -> Result<u8
     print(&campaign.summary, arguments.output)?;
     made.and(compared)?;
     Ok(u8::from(!campaign.summary.all.are_good()))
+}
+
+fn schedule(subjects: &[Subject], arguments: &Arguments) -> Schedule {
+    let requests = subjects.iter().map(|subject| subject.requests);
+    match arguments.kills {
+        Some(kills) => {
+            let dear = subjects.iter().map(|subject| arguments.once.contains(&subject.name));
+            let subjects: Vec<_> = requests.zip(dear).collect();
+            Schedule::random(&subjects, &arguments.faults, kills, arguments.seed)
+        }
+        None => Schedule::every(&requests.collect::<Vec<_>>(), &arguments.faults),
+    }
 }
 
 /// The runs that are struck, each made once without a fault.
@@ -135,6 +143,7 @@ impl<'a> Campaign<'a> {
     }
 
     async fn run(&mut self, subjects: &[Subject], jobs: usize) -> Result<()> {
+        let mut failure = None;
         // The schedule runs dry while what is under way may still bring up more.
         while let Some(first) = self.next() {
             let laboratory = self.laboratory;
@@ -143,12 +152,20 @@ impl<'a> Campaign<'a> {
             let mut trials = next()
                 .map(|next: Next| async move {
                     let subject = &subjects[next.subject];
-                    (next, trial::conduct(laboratory, subject, Some(next.strike)).await)
+                    (next, trial::conduct(laboratory, subject, Some(next)).await)
                 })
                 .buffer_unordered(jobs)
                 .boxed_local();
             while let Some((next, trial)) = trials.next().await {
-                let trial = trial?;
+                let trial = match trial {
+                    Ok(trial) => trial,
+                    Err(error) => {
+                        // The others end early too, and sweep what their runs left behind.
+                        laboratory.stop.cancel();
+                        failure.get_or_insert(error);
+                        continue;
+                    }
+                };
                 lock(schedule).learn(next, trial.is_struck());
                 if trial.end == End::Stopped {
                     continue;
@@ -159,7 +176,7 @@ impl<'a> Campaign<'a> {
                 tell_progress(&self.summary, self.interval, self.started);
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     fn next(&self) -> Option<Next> {

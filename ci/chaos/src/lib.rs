@@ -44,12 +44,16 @@ pub struct Arguments {
     /// What goes wrong, one after the other
     #[arg(long, value_name = "FAULT", value_delimiter = ',', default_value = "kill")]
     faults: Vec<Fault>,
-    /// Strike so many requests at random, instead of every request once
+    /// Strike so many requests in random order, instead of every request once
     #[arg(long, value_name = "N")]
     kills: Option<u64>,
-    /// What the random requests are drawn with
+    /// What the random order is drawn with
     #[arg(long, value_name = "N", default_value = "1")]
     seed: u64,
+    /// Suites whose runs are dear: strike each of their requests once, with one fault, where
+    /// `--kills` wants more
+    #[arg(long, value_name = "SUITE", value_delimiter = ',', requires = "by_suite")]
+    once: Vec<String>,
     /// Run the suites one by one, instead of all in one run
     #[arg(long)]
     by_suite: bool,

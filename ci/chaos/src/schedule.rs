@@ -8,6 +8,19 @@ pub(crate) struct Next {
     /// The index of the subject.
     pub(crate) subject: usize,
     pub(crate) strike: Strike,
+    /// How often this is tried, this time included.
+    pub(crate) round: u64,
+}
+
+impl Next {
+    /// A name that no other trial of a subject has.
+    pub(crate) fn name(&self) -> String {
+        let Self { strike: Strike { fault, at }, round, .. } = self;
+        match round {
+            1 => format!("{fault}-{at}"),
+            _ => format!("{fault}-{at}-again-{round}"),
+        }
+    }
 }
 
 /// Gives out strikes and learns what came of them.
@@ -15,7 +28,8 @@ pub(crate) struct Next {
 pub(crate) enum Schedule {
     /// Every request of every subject once with every fault.
     Every(Vec<Pair>),
-    /// Requests drawn at random until so many were struck.
+    /// Requests in random order until so many were struck; each comes once with every fault before
+    /// one comes again.
     Random(Random),
 }
 
@@ -34,9 +48,11 @@ pub(crate) struct Pair {
 /// Draws at random.
 #[derive(Clone, Debug)]
 pub(crate) struct Random {
-    /// The requests of each subject.
-    requests: Vec<u64>,
-    faults: Vec<Fault>,
+    /// What is struck in every round.
+    all: Vec<(usize, Strike)>,
+    /// What was not drawn in this round.
+    rest: Vec<(usize, Strike)>,
+    round: u64,
     wanted: u64,
     struck: u64,
     under_way: u64,
@@ -55,11 +71,30 @@ impl Schedule {
         Self::Every(pairs.collect())
     }
 
-    /// So many requests at random; the more a subject makes, the more often it is drawn.
-    pub(crate) fn random(requests: &[u64], faults: &[Fault], wanted: u64, seed: u64) -> Self {
+    /// So many requests of the subjects in random order, which make so many, and of which some
+    /// are dear: each of their requests comes once, with one of the faults in turn.
+    pub(crate) fn random(
+        subjects: &[(u64, bool)],
+        faults: &[Fault],
+        wanted: u64,
+        seed: u64,
+    ) -> Self {
+        let (mut all, mut dear) = (Vec::new(), Vec::new());
+        for (subject, (requests, is_dear)) in subjects.iter().enumerate() {
+            for at in 1..=*requests {
+                let strikes = faults.iter().map(|fault| (subject, Strike { fault: *fault, at }));
+                if *is_dear {
+                    let turn = usize::try_from(at).unwrap_or_default() % faults.len().max(1);
+                    dear.extend(strikes.skip(turn).take(1));
+                } else {
+                    all.extend(strikes);
+                }
+            }
+        }
         Self::Random(Random {
-            requests: requests.to_vec(),
-            faults: faults.to_vec(),
+            rest: [&all[..], &dear].concat(),
+            all,
+            round: 1,
             wanted,
             struck: 0,
             under_way: 0,
@@ -113,28 +148,29 @@ impl Pair {
         }
         let strike = Strike { fault: self.fault, at: self.next };
         self.next += 1;
-        Some(Next { subject: self.subject, strike })
+        Some(Next { subject: self.subject, strike, round: 1 })
     }
 }
 
 impl Random {
     fn next(&mut self) -> Option<Next> {
-        let all: u64 = self.requests.iter().sum();
         let is_done = self.struck + self.under_way >= self.wanted;
-        if is_done || self.draws_left == 0 || all == 0 || self.faults.is_empty() {
+        if is_done || self.draws_left == 0 {
+            return None;
+        }
+        if self.rest.is_empty() {
+            self.rest.clone_from(&self.all);
+            self.round += 1;
+        }
+        if self.rest.is_empty() {
             return None;
         }
         self.draws_left -= 1;
         self.under_way += 1;
-        let mut at = self.draw() % all;
-        let mut subject = 0;
-        while at >= self.requests[subject] {
-            at -= self.requests[subject];
-            subject += 1;
-        }
-        let faults = u64::try_from(self.faults.len()).unwrap_or(u64::MAX);
-        let fault = usize::try_from(self.draw() % faults).unwrap_or_default();
-        Some(Next { subject, strike: Strike { fault: self.faults[fault], at: at + 1 } })
+        let count = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        let index = usize::try_from(self.draw() % count).unwrap_or_default();
+        let (subject, strike) = self.rest.swap_remove(index);
+        Some(Next { subject, strike, round: self.round })
     }
 
     /// `SplitMix64` (Steele, Lea, Flood 2014): good enough to draw with, and the same for a seed.
@@ -149,6 +185,8 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn run(schedule: &mut Schedule, requests: u64) -> Vec<(Fault, u64)> {
@@ -181,7 +219,8 @@ mod tests {
 
     #[test]
     fn no_more_is_drawn_than_wanted_and_nothing_out_of_range() {
-        let mut schedule = Schedule::random(&[3, 0, 7], &[Fault::Cut], 100, 1);
+        let mut schedule =
+            Schedule::random(&[(3, false), (0, false), (7, false)], &[Fault::Cut], 100, 1);
         let mut drawn = Vec::new();
         while let Some(next) = schedule.next() {
             drawn.push(next);
@@ -198,8 +237,41 @@ mod tests {
     }
 
     #[test]
+    fn each_request_is_drawn_once_with_every_fault_before_one_is_drawn_again() {
+        let mut schedule =
+            Schedule::random(&[(3, false), (1, false)], &[Fault::Cut, Fault::Drop], 12, 1);
+        let drawn: Vec<_> = std::iter::from_fn(|| schedule.next()).collect();
+        let told = |next: &Next| (next.subject, next.name());
+        let first: BTreeSet<_> = drawn[..8].iter().map(told).collect();
+        assert_eq!(first.len(), 8, "{first:?}");
+        assert!(drawn[..8].iter().all(|next| next.round == 1));
+        assert!(drawn[8..].iter().all(|next| next.round == 2));
+    }
+
+    #[test]
+    fn each_request_of_a_dear_run_comes_once_with_the_faults_in_turn() {
+        let faults = [Fault::Cut, Fault::Drop];
+        let mut schedule = Schedule::random(&[(4, true), (1, false)], &faults, 20, 1);
+        let drawn: Vec<_> = std::iter::from_fn(|| schedule.next()).collect();
+        let dear = drawn.iter().filter(|next| next.subject == 0);
+        let dear: BTreeSet<_> = dear.map(|next| (next.strike.at, next.strike.fault)).collect();
+        let expected = [(1, Fault::Drop), (2, Fault::Cut), (3, Fault::Drop), (4, Fault::Cut)];
+        assert!(dear.into_iter().eq(expected));
+        assert_eq!(drawn.iter().filter(|next| next.subject == 1).count(), 16);
+    }
+
+    #[test]
+    fn no_two_trials_share_a_name() {
+        let mut schedule = Schedule::random(&[(2, false)], &[Fault::Cut], 50, 1);
+        let names: Vec<_> =
+            std::iter::from_fn(|| schedule.next()).map(|next| next.name()).collect();
+        let distinct: BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "each has files of its own: {names:?}");
+    }
+
+    #[test]
     fn drawing_ends_even_if_nothing_is_ever_struck() {
-        let mut schedule = Schedule::random(&[1], &[Fault::Cut], 1, 1);
+        let mut schedule = Schedule::random(&[(1, false)], &[Fault::Cut], 1, 1);
         let mut draws = 0;
         while let Some(next) = schedule.next() {
             draws += 1;

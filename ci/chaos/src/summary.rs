@@ -15,7 +15,9 @@ use crate::{
 pub(crate) struct Figures {
     /// Runs that were struck.
     pub(crate) struck: u64,
-    /// Of these, runs that were killed.
+    /// Runs that ended before the request that was to be struck; nothing is said of their verdicts.
+    pub(crate) missed: u64,
+    /// Of the struck, runs that were killed.
     pub(crate) kills: u64,
     /// Of these, runs whose first sweep was killed too.
     pub(crate) killed_sweeps: u64,
@@ -35,6 +37,7 @@ pub(crate) struct Figures {
 impl Figures {
     fn add(&mut self, trial: &Trial) {
         self.struck += u64::from(trial.is_struck());
+        self.missed += u64::from(trial.is_missed());
         self.kills += u64::from(trial.end == End::Killed);
         self.killed_sweeps += u64::from(trial.sweep_was_killed);
         let overcome = trial.is_struck() && trial.end == End::Exited(0);
@@ -70,6 +73,7 @@ impl Figures {
         [
             name.to_owned(),
             self.struck.to_string(),
+            self.missed.to_string(),
             self.kills.to_string(),
             self.killed_sweeps.to_string(),
             self.overcome.to_string(),
@@ -85,11 +89,12 @@ impl Figures {
     }
 }
 
-const COLUMNS: usize = 13;
+const COLUMNS: usize = 14;
 
 const HEAD: [&str; COLUMNS] = [
     "fault",
     "struck",
+    "missed",
     "kills",
     "killed sweeps",
     "overcome",
@@ -227,6 +232,18 @@ mod tests {
         assert_eq!(told[0].to_string(), expected);
         assert!(!summary.all.are_good());
         assert_eq!((summary.all.struck, summary.all.overcome, summary.all.leaks), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_run_that_ended_before_its_fault_is_missed() {
+        let mut summary = Summary::default();
+        let mut missed = trial(End::Exited(1), Vec::new());
+        missed.seen.struck = None;
+        summary.add(&missed);
+        let whole = Trial { strike: None, ..missed };
+        summary.add(&whole);
+        assert_eq!((summary.all.struck, summary.all.missed), (0, 1));
+        assert!(summary.all.are_good());
     }
 
     #[test]

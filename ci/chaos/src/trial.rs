@@ -20,6 +20,7 @@ use crate::{
     kubeconfig,
     nestcheck::Nestcheck,
     proxy::{Proxy, Seen, Upstream},
+    schedule::Next,
 };
 
 /// How long a run may take: a fault may cost it each of its own deadlines once, the longest being
@@ -103,15 +104,22 @@ impl Trial {
     pub(crate) fn is_struck(&self) -> bool {
         self.seen.struck.is_some()
     }
+
+    /// Whether the run ended before the request that was to be struck.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.strike.is_some() && !self.is_struck()
+    }
 }
 
 /// Runs nestcheck with a fault, or without, and judges it.
 pub(crate) async fn conduct(
     laboratory: &Laboratory,
     subject: &Subject,
-    strike: Option<Strike>,
+    next: Option<Next>,
 ) -> Result<Trial> {
-    let folder = laboratory.output.join(folder_name(subject, strike));
+    let strike = next.map(|next| next.strike);
+    let name = next.map_or_else(|| "whole".to_owned(), |next| next.name());
+    let folder = laboratory.output.join(format!("{}-{name}", subject.name));
     start_afresh(&folder)?;
     let proxy = Proxy::start(laboratory.upstream.clone(), strike).await?;
     let kubeconfig = folder.join("kubeconfig");
@@ -142,13 +150,6 @@ pub(crate) async fn conduct(
         fs::remove_dir_all(&trial.folder)?;
     }
     Ok(trial)
-}
-
-fn folder_name(subject: &Subject, strike: Option<Strike>) -> String {
-    match strike {
-        Some(Strike { fault, at }) => format!("{}-{fault}-{at}", subject.name),
-        None => format!("{}-whole", subject.name),
-    }
 }
 
 fn start_afresh(folder: &Path) -> Result<()> {
@@ -201,11 +202,9 @@ async fn judge_log(laboratory: &Laboratory, subject: &Subject, trial: &mut Trial
     trial.violations.extend(found);
     match trial.end {
         End::Exited(code) => {
-            // Without a fault the verdicts are what they are.
-            let expected = match trial.strike {
-                Some(_) => &subject.expected,
-                None => &trial.verdicts,
-            };
+            // Without a fault the verdicts are what they are, even where the machine was too busy
+            // for a case.
+            let expected = if trial.is_struck() { &subject.expected } else { &trial.verdicts };
             trial.violations.extend(judge_verdicts(expected, &events));
             trial.violations.extend(judge_ending(code, expected, &events));
         }
