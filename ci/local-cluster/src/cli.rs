@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, down, inspect, load, up};
+use crate::commands::{build, down, inspect, load, restart, up};
 use crate::console;
 use crate::error::Error;
 use crate::node::init;
@@ -70,6 +70,14 @@ enum Command {
     Logs {
         /// The component, such as `kubelet`.
         component: String,
+        #[command(flatten)]
+        name: Name,
+    },
+    /// Kill components at once and start them again as they were, in this order.
+    Restart {
+        /// The components, such as `etcd` and `kube-apiserver`.
+        #[arg(required = true, value_name = "COMPONENT")]
+        components: Vec<String>,
         #[command(flatten)]
         name: Name,
     },
@@ -151,6 +159,7 @@ fn execute(command: Command) -> Result<(), Error> {
         Command::Status { name, output } => inspect::status(&name.name, output),
         Command::Kubeconfig { name, user } => inspect::kubeconfig(&name.name, user),
         Command::Logs { component, name } => inspect::logs(&name.name, &component),
+        Command::Restart { components, name } => restart::run(&name.name, components),
         Command::Load { tree, name, tag } => load::run(&name.name, &tree, tag.as_deref()),
         Command::Build { selection } => build::run(&selection.sources()?),
         Command::Supervise { .. } => supervisor::run(),
@@ -190,6 +199,7 @@ mod tests {
             &["local-cluster", "up", "--feature-set", "default"],
             &["local-cluster", "up", "--release", "4.17"],
             &["local-cluster", "kubeconfig", "--user", "root"],
+            &["local-cluster", "restart"],
             &["local-cluster", "down", "--all", "--name", "x"],
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");

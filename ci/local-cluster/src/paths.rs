@@ -105,6 +105,11 @@ impl StateFolder {
         self.0.join("state.json")
     }
 
+    /// The socket on which the supervisor can be asked for something.
+    pub fn control(&self) -> PathBuf {
+        self.0.join("control")
+    }
+
     /// Held by the command that starts or ends the cluster. It lies beside the
     /// folder, so that it outlives its removal.
     pub fn lock_file(&self) -> PathBuf {

@@ -5,4 +5,5 @@ pub mod down;
 pub mod inspect;
 pub mod load;
 mod lock;
+pub mod restart;
 pub mod up;

@@ -109,7 +109,8 @@ impl Init {
             match read_request(&mut requests)? {
                 None => return Ok(()),
                 Some(Request::Start(program)) => self.start(program)?,
-                Some(Request::Stop { name }) => self.stop(&name),
+                Some(Request::Stop { name }) => self.signal(&name, Signal::SIGTERM),
+                Some(Request::Kill { name }) => self.signal(&name, Signal::SIGKILL),
                 Some(Request::SetUp(_)) => {
                     return report_failure(&Error::other("the node is set up already"));
                 }
@@ -143,12 +144,12 @@ impl Init {
         }
     }
 
-    fn stop(&self, name: &str) {
+    fn signal(&self, name: &str, signal: Signal) {
         let pids =
             self.programs.iter().filter(|(_, running)| running.name == name).map(|(&pid, _)| pid);
         for pid in pids {
             // It is a child that was not reaped, so the id can't be another's.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            let _ = kill(Pid::from_raw(pid), signal);
         }
     }
 

@@ -2,6 +2,7 @@
 //! `sd_notify(3)`, which etcd, containerd, the API server and the kubelet speak.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -28,6 +29,11 @@ impl Notifications {
         let path = PathBuf::from(FOLDER).join(format!("{name}.notify"));
         let refused = |source| Error::path("listen on", &path, source);
         fs::create_dir_all(FOLDER).map_err(refused)?;
+        // An earlier process of the component has left its own.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(refused(error)),
+            _ => {}
+        }
         let socket = UnixDatagram::bind(&path).map_err(refused)?;
         socket.set_nonblocking(true).map_err(refused)?;
         Ok(Self { socket, path })

@@ -21,6 +21,11 @@ pub enum Request {
         /// The name it was started by.
         name: String,
     },
+    /// End a program at once, with SIGKILL.
+    Kill {
+        /// The name it was started by.
+        name: String,
+    },
 }
 
 /// What a node's world is made of.

@@ -6,11 +6,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::handle::Node;
 use super::protocol::{Event, NodeSpec, Program, Request};
-use crate::error::{Error, last_lines};
+use crate::error::{Error, Failure, last_lines};
 use crate::paths::StateFolder;
 use crate::process::ProcessIdentity;
 use crate::state::ComponentState;
@@ -38,6 +39,13 @@ pub enum Message {
     CallerGone,
     /// The cluster is to end.
     Terminate,
+    /// Components are to be killed and started again.
+    Restart {
+        /// Their names, in the order in which they are to be started.
+        names: Vec<String>,
+        /// Told when they are ready, or why they are not.
+        answer: oneshot::Sender<Result<(), Failure>>,
+    },
 }
 
 /// A conversation with a node.
@@ -49,6 +57,8 @@ pub struct Session {
     messages: UnboundedReceiver<Message>,
     /// Programs that should run until the cluster ends.
     components: BTreeMap<String, ComponentState>,
+    /// How each of them was started.
+    programs: BTreeMap<String, Program>,
     ready: BTreeSet<String>,
     /// Programs that should end by themselves, and how they did.
     tasks: BTreeMap<String, Option<Outcome>>,
@@ -75,6 +85,7 @@ impl Session {
             sender,
             messages,
             components: BTreeMap::new(),
+            programs: BTreeMap::new(),
             ready: BTreeSet::new(),
             tasks: BTreeMap::new(),
         })
@@ -117,6 +128,7 @@ impl Session {
     ///
     /// Fails when the node has ended.
     pub fn start(&mut self, program: Program) -> Result<(), Error> {
+        self.programs.insert(program.name.clone(), program.clone());
         self.node.start_program(program)
     }
 
@@ -161,6 +173,74 @@ impl Session {
         self.tasks.insert(name.to_owned(), None);
         self.node.request(&Request::Stop { name: name.to_owned() })?;
         self.outcome(name, limit).await.map(drop)
+    }
+
+    /// Kills components, all at once, and starts them one after the other with the arguments
+    /// that they had. One that has ended is started too.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such component, or when one has not ended or is not ready within
+    /// `limit`.
+    pub async fn restart(&mut self, names: &[String], limit: Duration) -> Result<(), Error> {
+        let programs = names.iter().map(|name| self.program(name));
+        let programs = programs.collect::<Result<Vec<_>, _>>()?;
+        let deadline = Instant::now() + limit;
+        for name in names {
+            self.ready.remove(name);
+            self.node.request(&Request::Kill { name: name.clone() })?;
+        }
+        for name in names {
+            while self.runs(name) {
+                self.hear(deadline, &format!("{name} not ended"), limit).await?;
+            }
+        }
+        for program in programs {
+            let name = program.name.clone();
+            // What is known of it now is about the process before.
+            self.components.remove(&name);
+            self.node.start_program(program.clone())?;
+            while !self.is_up(&program) {
+                let what = format!("{name} not ready");
+                let heard = self.hear(deadline, &what, limit).await;
+                heard.map_err(|error| self.with_log(error, &name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn program(&self, name: &str) -> Result<Program, Error> {
+        let program = self.programs.get(name).cloned();
+        program.ok_or_else(|| Error::usage(format!("the cluster has no component `{name}`")))
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        self.components.get(name).is_some_and(|component| component.ended.is_none())
+    }
+
+    fn is_up(&self, program: &Program) -> bool {
+        self.runs(&program.name) && (!program.notifies || self.ready.contains(&program.name))
+    }
+
+    /// Hears one message while components are restarted. What depends on them may end meanwhile,
+    /// which is noted; a component that ends when it was just started never gets up, so the
+    /// deadline tells.
+    async fn hear(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<(), Error> {
+        match self.next(deadline, what, limit).await? {
+            Message::Event(Event::Failed { message }) => Err(Error::other(message)),
+            Message::Event(event) => {
+                self.note_event(&event);
+                Ok(())
+            }
+            Message::CallerGone => Ok(()),
+            // For whoever watches over the cluster.
+            last @ (Message::Terminate | Message::NodeEnded { .. }) => {
+                let _ = self.sender.send(last);
+                Err(Error::other("the cluster has ended meanwhile"))
+            }
+            // Its answer is dropped, which tells that there is none.
+            Message::Restart { .. } => Ok(()),
+        }
     }
 
     /// Waits for something outside of the node, but not longer than until a
@@ -244,6 +324,8 @@ impl Session {
         let event = match message {
             Message::Event(event) => event,
             Message::NodeEnded { outcome } => return Err(Error::component("the node", outcome)),
+            // Nobody can ask before the start is over.
+            Message::Restart { .. } => return Ok(()),
             Message::CallerGone => {
                 return Err(Error::other("the command that waited for the cluster was ended"));
             }

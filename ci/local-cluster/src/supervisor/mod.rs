@@ -2,6 +2,7 @@
 //! gives it back. If it is killed, the kernel ends the node, and the state file
 //! says what is left.
 
+pub mod control;
 mod files;
 pub mod report;
 mod start;
@@ -9,6 +10,7 @@ mod start;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +25,9 @@ use crate::paths::StateFolder;
 use crate::state::{Phase, State};
 use crate::teardown;
 use report::Report;
+
+/// How long components may take to end and to be ready again.
+pub const RESTART: Duration = Duration::from_secs(60);
 
 /// What `up` tells the supervisor, as one line on its stdin.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -76,6 +81,7 @@ impl Supervisor {
             Ok(session) => {
                 self.state.phase = Phase::Ready;
                 self.save()?;
+                control::listen(&self.folder, session.sender())?;
                 report::send(&Report::Ready);
                 report::hang_up();
                 self.watch(session).await;
@@ -108,6 +114,14 @@ impl Supervisor {
                 }
                 // `up` is done: its end means nothing any more.
                 Message::CallerGone => {}
+                Message::Restart { names, answer } => {
+                    let restarted = session.restart(&names, RESTART).await;
+                    self.state.components.clone_from(session.components());
+                    let saved = self.save();
+                    let done = restarted.and(saved).map_err(|error| error.to_failure());
+                    // Who has asked may be gone.
+                    let _ = answer.send(done);
+                }
                 Message::Event(event) => {
                     console::progress(format_args!("{event:?}"));
                     if let Err(error) = self.save() {

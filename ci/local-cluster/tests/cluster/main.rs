@@ -183,3 +183,33 @@ fn a_component_that_dies_is_named_with_the_end_of_its_log() {
     assert!(shown.stderr.contains(expected), "{}", shown.stderr);
     assert!(shown.stderr.lines().count() > 3, "the end of the log is shown: {}", shown.stderr);
 }
+
+#[test]
+#[ignore = "needs root and a built cache: run with --ignored"]
+fn components_are_killed_and_started_again_as_they_were() {
+    let cluster = Cluster::new("test-restart");
+    cluster.up(&[]).expect(NOTE);
+    cluster.kubectl(&["create", "configmap", "kept"]);
+    let processes = |name: &str| cluster.status()["components"][name]["pid"].clone();
+    let names = ["etcd", "kube-apiserver", "kubelet"];
+    let before = names.map(processes);
+    let told = cluster.command(&["restart", "etcd", "kube-apiserver"]).expect("both start again");
+    assert_eq!(told, "");
+    let after = names.map(processes);
+    assert_ne!(before[0], after[0], "etcd is another process");
+    assert_ne!(before[1], after[1], "the API server is another process");
+    assert_eq!(before[2], after[2], "the kubelet is the same one");
+    assert_eq!(cluster.status()["state"], "running");
+    assert!(cluster.kubectl(&["get", "configmaps"]).contains("kept"), "the data is still there");
+
+    // One that has died by itself is started too.
+    cluster.kill_component("kube-scheduler");
+    cluster.status_when("degraded", Duration::from_secs(10));
+    cluster.command(&["restart", "kube-scheduler"]).expect("it starts again");
+    assert_eq!(cluster.status()["state"], "running");
+
+    let refused = cluster.command(&["restart", "kube-oops"]).unwrap_err();
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("no component `kube-oops`"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: there are containerd, etcd, "), "{}", refused.stderr);
+}

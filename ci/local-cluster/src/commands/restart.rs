@@ -1,0 +1,32 @@
+//! `local-cluster restart`.
+
+use super::inspect;
+use crate::console;
+use crate::error::Error;
+use crate::host;
+use crate::paths::Cache;
+use crate::settings::ClusterName;
+use crate::supervisor::control::{self, Wish};
+
+/// Kills components and starts them again with the arguments that they had.
+///
+/// # Errors
+///
+/// Fails when the cluster doesn't run, has no such component, or when one is not ready in time.
+pub fn run(name: &ClusterName, components: Vec<String>) -> Result<(), Error> {
+    host::check(&Cache::locate()?, false)?;
+    let (folder, state) = inspect::find(name)?;
+    if state.running_supervisor().is_none() {
+        return Err(Error::other(format!("cluster `{name}` is not running"))
+            .with_hint(format!("run `local-cluster up --name {name}`")));
+    }
+    if let Some(unknown) = components.iter().find(|name| !state.components.contains_key(*name)) {
+        let known: Vec<_> = state.components.keys().map(String::as_str).collect();
+        return Err(Error::usage(format!("cluster `{}` has no component `{unknown}`", state.name))
+            .with_hint(format!("there are {}", known.join(", "))));
+    }
+    let told = components.join(", ");
+    control::ask(&folder, &Wish::Restart { components })?;
+    console::progress(format_args!("cluster `{name}` has started {told} again"));
+    Ok(())
+}
