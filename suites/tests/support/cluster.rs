@@ -428,6 +428,12 @@ impl LocalCluster {
         made
     }
 
+    /// Kills components and starts them again, one after the other.
+    #[track_caller]
+    pub fn restart(&self, components: &[&str]) {
+        self.local_cluster("restart", components);
+    }
+
     #[track_caller]
     fn local_cluster(&self, command: &str, options: &[&str]) -> String {
         let program = local_cluster_program();

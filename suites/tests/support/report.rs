@@ -10,6 +10,7 @@ use harness::{
     event::{CaseFinished, Event, EventKind, RunStarted, StepFinished, read_log},
     outcome::{Outcome, Verdict},
 };
+use jiff::Timestamp;
 use quick_junit::TestCaseStatus;
 use serde_json::Value;
 
@@ -50,6 +51,12 @@ impl Report {
     /// The events in order.
     pub fn events(&self) -> impl Iterator<Item = &EventKind> {
         self.events.iter().map(|event| &event.event)
+    }
+
+    /// When the run began and when it ended.
+    pub fn times(&self) -> (Timestamp, Timestamp) {
+        let times = self.events.first().zip(self.events.last());
+        times.map(|(first, last)| (first.at, last.at)).expect("the log has events")
     }
 
     /// What was run.

@@ -1,0 +1,145 @@
+//! Runs that lose their API server, and many runs at once, each on a cluster that the test makes.
+
+#![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
+
+use harness::outcome::Outcome;
+use support::{Bench, Finished, LocalCluster, Report};
+
+/// How many runs there are at once.
+const RUNS: usize = 20;
+
+/// The cases of each: dry runs, one pod and commands in it.
+const CASES: [&str; 3] = ["GATE-01", "GATE-02", "ID-01"];
+
+/// How long all of them may take together: a minute on two idle processors, which may be busy.
+const TOGETHER: Duration = Duration::from_secs(240);
+
+/// The verdict of each case.
+fn verdicts(report: &Report) -> BTreeMap<String, String> {
+    let cases = report.cases();
+    let count = cases.len();
+    let verdict =
+        |case: &harness::event::CaseFinished| (case.id.clone(), case.verdict.name().to_owned());
+    let verdicts: BTreeMap<_, _> = cases.into_iter().map(verdict).collect();
+    assert_eq!(verdicts.len(), count, "each case has one verdict");
+    verdicts
+}
+
+/// A run of all cases without a fault.
+fn run_undisturbed(cluster: &LocalCluster) -> BTreeMap<String, String> {
+    let bench = Bench::new();
+    bench.nestcheck(["run", "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    verdicts(&bench.report())
+}
+
+/// Kills components when a run of all cases has come so far, starts them again, and expects of the
+/// run what holds of it without that, or `error`.
+fn lose_the_server(
+    cluster: &LocalCluster,
+    moment: &str,
+    components: &[&str],
+    undisturbed: &BTreeMap<String, String>,
+) {
+    let bench = Bench::new();
+    let mut running = bench.start(["run", "--kubeconfig", cluster.kubeconfig()]);
+    running.wait_for(moment);
+    let log = bench.path("nestcheck-report").join("events.jsonl");
+    let before = fs::read_to_string(&log).expect("the log is there");
+    cluster.restart(components);
+    let finished = running.finish();
+    finished.exits_as_documented();
+
+    let after = fs::read_to_string(&log).expect("the log is there");
+    assert!(after.starts_with(&before), "what was told stays told: {finished}");
+    let report = bench.report();
+    let found = verdicts(&report);
+    println!("{moment}: {:?}, {} errors", report.outcome(), report.ids("error").len());
+    assert!(found.keys().eq(undisturbed.keys()), "every case has its verdict: {finished}");
+    for (id, verdict) in &found {
+        let is_right = *verdict == undisturbed[id] || verdict == "error";
+        assert!(is_right, "{id} is `{verdict}`, and `{}` undisturbed: {finished}", undisturbed[id]);
+    }
+    ends_as_told(&finished, &report, found == *undisturbed);
+    // A teardown that came while the server was gone has said so.
+    if report.outcome() == Outcome::Leaked {
+        let swept = Bench::new();
+        let run = report.run();
+        swept.nestcheck(["sweep", "--run", run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    }
+    cluster.is_clean();
+}
+
+/// Expects an exit code that is the outcome's, which is good only where every verdict is right.
+#[track_caller]
+fn ends_as_told(finished: &Finished, report: &Report, is_right: bool) {
+    finished.exits(i32::from(report.outcome().exit_code()));
+    match report.outcome() {
+        Outcome::Conformant => assert!(is_right, "{finished}"),
+        Outcome::Error => assert!(!is_right, "{finished}"),
+        other => assert_eq!(other, Outcome::Leaked, "{finished}"),
+    }
+    let (_, red, _) = report.junit_counts();
+    assert_eq!(red == 0, report.outcome() == Outcome::Conformant, "{finished}");
+}
+
+#[test]
+#[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
+fn a_run_that_loses_its_server_ends_with_right_verdicts() {
+    let cluster = LocalCluster::up("loss", &[]);
+    let undisturbed = run_undisturbed(&cluster);
+    let both = ["etcd", "kube-apiserver"];
+    // While pods start, while the first cases run in them, and late.
+    lose_the_server(&cluster, "provision", &both, &undisturbed);
+    lose_the_server(&cluster, "pod workspace", &both, &undisturbed);
+    lose_the_server(&cluster, "POD-01", &["kube-apiserver"], &undisturbed);
+}
+
+#[test]
+#[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
+fn twenty_runs_at_once_do_not_disturb_each_other() {
+    let cluster = LocalCluster::up("many", &[]);
+    let start = cluster.now();
+    let benches: Vec<_> = (0..RUNS).map(|_| Bench::new()).collect();
+    let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
+    let running = benches.iter().map(|bench| bench.start(fixed.iter().chain(&CASES)));
+    let running: Vec<_> = running.collect();
+    for run in running {
+        run.finish().exits(0).within(TOGETHER);
+    }
+    let reports: Vec<_> = benches.iter().map(Bench::report).collect();
+    for report in &reports {
+        assert_eq!(report.outcome(), Outcome::Conformant);
+        assert_eq!(report.ids("pass"), CASES);
+    }
+    let runs: BTreeSet<_> = reports.iter().map(Report::run).collect();
+    assert_eq!(runs.len(), RUNS, "each has an id of its own");
+    let last_start = reports.iter().map(|report| report.times().0).max();
+    let first_end = reports.iter().map(|report| report.times().1).min();
+    assert!(last_start < first_end, "all of them were under way at once");
+    keep_to_their_own(&cluster, start, &runs);
+    cluster.is_clean();
+}
+
+/// Expects that what the users of runs did, each did in the namespaces of its own run.
+fn keep_to_their_own(cluster: &LocalCluster, start: u64, runs: &BTreeSet<&str>) {
+    let mut seen = BTreeSet::new();
+    for request in cluster.requests_since(start) {
+        let prefix = "system:serviceaccount:nestcheck-";
+        let Some(user) = request.user.strip_prefix(prefix) else { continue };
+        let run = user.split(':').next().unwrap_or_default();
+        assert!(runs.contains(run), "{request:?}");
+        seen.insert(run.to_owned());
+        if let Some((_, rest)) = request.path.split_once("/namespaces/") {
+            assert!(rest.starts_with(&format!("nestcheck-{run}")), "{request:?}");
+        }
+    }
+    assert!(seen.iter().map(String::as_str).eq(runs.iter().copied()), "{seen:?}");
+}
