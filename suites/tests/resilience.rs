@@ -61,7 +61,6 @@ fn lose_the_server(
     assert!(after.starts_with(&before), "what was told stays told: {finished}");
     let report = bench.report();
     let found = verdicts(&report);
-    println!("{moment}: {:?}, {} errors", report.outcome(), report.ids("error").len());
     assert!(found.keys().eq(undisturbed.keys()), "every case has its verdict: {finished}");
     for (id, verdict) in &found {
         let is_right = *verdict == undisturbed[id] || verdict == "error";

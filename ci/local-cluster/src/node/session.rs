@@ -232,14 +232,13 @@ impl Session {
                 self.note_event(&event);
                 Ok(())
             }
-            Message::CallerGone => Ok(()),
+            // `up` is long done. A wish meanwhile loses its answer, which tells that there is none.
+            Message::CallerGone | Message::Restart { .. } => Ok(()),
             // For whoever watches over the cluster.
             last @ (Message::Terminate | Message::NodeEnded { .. }) => {
                 let _ = self.sender.send(last);
                 Err(Error::other("the cluster has ended meanwhile"))
             }
-            // Its answer is dropped, which tells that there is none.
-            Message::Restart { .. } => Ok(()),
         }
     }
 
