@@ -166,7 +166,7 @@ impl<'a> Campaign<'a> {
                         continue;
                     }
                 };
-                lock(schedule).learn(next, trial.is_struck());
+                lock(schedule).learn(next, trial.is_hit());
                 if trial.end == End::Stopped {
                     continue;
                 }

@@ -113,20 +113,20 @@ impl Schedule {
         }
     }
 
-    /// Learns whether the request was made.
-    pub(crate) fn learn(&mut self, next: Next, is_struck: bool) {
+    /// Learns whether the request was made and the fault did what it is to do.
+    pub(crate) fn learn(&mut self, next: Next, is_hit: bool) {
         match self {
             Self::Every(pairs) => {
                 let is_meant = |pair: &&mut Pair| {
                     pair.subject == next.subject && pair.fault == next.strike.fault
                 };
-                if let Some(pair) = pairs.iter_mut().find(is_meant).filter(|_| is_struck) {
+                if let Some(pair) = pairs.iter_mut().find(is_meant).filter(|_| is_hit) {
                     pair.known = pair.known.max(next.strike.at);
                 }
             }
             Self::Random(random) => {
                 random.under_way -= 1;
-                random.struck += u64::from(is_struck);
+                random.struck += u64::from(is_hit);
             }
         }
     }

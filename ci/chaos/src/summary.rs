@@ -235,6 +235,15 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_ended_before_it_was_killed_is_no_kill() {
+        let strike = Some(Strike { fault: Fault::KillAfter, at: 7 });
+        let escaped = Trial { strike, ..trial(End::Exited(0), Vec::new()) };
+        assert!(escaped.is_struck() && !escaped.is_hit());
+        assert!(Trial { strike, ..trial(End::Killed, Vec::new()) }.is_hit());
+        assert!(trial(End::Exited(0), Vec::new()).is_hit(), "a cut does not end a run");
+    }
+
+    #[test]
     fn a_run_that_ended_before_its_fault_is_missed() {
         let mut summary = Summary::default();
         let mut missed = trial(End::Exited(1), Vec::new());

@@ -105,6 +105,12 @@ impl Trial {
         self.seen.struck.is_some()
     }
 
+    /// Whether the fault did what it is to do: a run may end by itself just before it is killed.
+    pub(crate) fn is_hit(&self) -> bool {
+        let kills = self.strike.is_some_and(|strike| strike.fault.kills());
+        self.is_struck() && (self.end == End::Killed || !kills)
+    }
+
     /// Whether the run ended before the request that was to be struck.
     pub(crate) fn is_missed(&self) -> bool {
         self.strike.is_some() && !self.is_struck()
