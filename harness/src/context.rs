@@ -302,11 +302,7 @@ impl PodHandle {
         self.context.emit(EventKind::CommandFinished(CommandFinished {
             id: self.context.id.to_owned(),
             pod: self.name(),
-            command: command
-                .arguments()
-                .iter()
-                .map(|argument| redact::clean(argument.as_bytes(), 4096))
-                .collect(),
+            command: redact::clean_arguments(command.arguments(), 4096),
             exit_code: output.exit_code,
             duration_ms: u64::try_from(output.duration.as_millis()).unwrap_or(u64::MAX),
             stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use crate::redact;
+
+/// The most that a message has, in bytes: a server may send what it likes.
+const MESSAGE_LIMIT: usize = 4096;
+
 /// The result of anything that may end a run.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -27,7 +32,8 @@ impl ErrorKind {
 
 /// An error for the person who reads it.
 ///
-/// Displays as one line; [`Error::hint`] says what to do.
+/// Displays as one line; [`Error::hint`] says what to do. Neither has a secret in it, nor what steers
+/// a terminal.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -49,7 +55,8 @@ impl Error {
     }
 
     fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
-        let message = one_line(&message.to_string());
+        let message = redact::clean(message.to_string().as_bytes(), MESSAGE_LIMIT);
+        let message = one_line(&message);
         // Some libraries end their texts with a period, which reads badly before a hint.
         let message = message.strip_suffix('.').unwrap_or(&message).to_owned();
         Self { kind, message, hint: None }
@@ -58,7 +65,7 @@ impl Error {
     /// Adds what the reader can do.
     #[must_use]
     pub fn with_hint(mut self, hint: impl fmt::Display) -> Self {
-        self.hint = Some(hint.to_string());
+        self.hint = Some(redact::clean_text(&hint.to_string()));
         self
     }
 
@@ -115,6 +122,14 @@ mod tests {
         assert_eq!(error.to_string(), "first second");
         assert_eq!(error.hint(), Some("try `x`"));
         assert_eq!(error.kind().exit_code(), 2);
+    }
+
+    #[test]
+    fn an_error_tells_no_secret_and_steers_no_terminal() {
+        let error =
+            Error::usage("\u{1b}[2Jproxy http://user:canary@host").with_hint("token=canary");
+        assert_eq!(error.to_string(), "[2Jproxy http://[redacted]@host");
+        assert_eq!(error.hint(), Some("token=[redacted]"));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The event log: what a run did, in order, from which every report is made.
 //!
 //! One JSON document a line (`events.jsonl`). Only the engine writes events; only reports read
-//! them. Text from a pod is bounded and redacted before it becomes part of an event.
+//! them. What an event holds is [`Redacted`]: no text gets into one that was not cleaned.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Level, Outcome, Verdict};
+use crate::redact::Redacted;
 
 /// The folder of all evidence, in the report folder.
 pub(crate) const EVIDENCE_FOLDER: &str = "diagnostics";
@@ -22,14 +23,14 @@ pub struct Event {
     /// When it happened, by the clock of the machine that runs nestcheck.
     pub at: Timestamp,
     /// What happened.
-    pub event: EventKind,
+    pub event: Redacted<EventKind>,
 }
 
 impl Event {
     /// An event that happens now.
     #[must_use]
     pub fn now(event: EventKind) -> Self {
-        Self { schema: SCHEMA, at: Timestamp::now(), event }
+        Self { schema: SCHEMA, at: Timestamp::now(), event: event.into() }
     }
 }
 
@@ -261,7 +262,7 @@ mod tests {
         });
         let events = read_log(&line(kind.clone())).expect("the log is valid");
         assert_eq!(events.len(), 1);
-        assert_eq!(events[0].event, kind);
+        assert_eq!(*events[0].event, kind);
     }
 
     #[test]

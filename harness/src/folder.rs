@@ -166,7 +166,7 @@ fn cannot_write(path: &Path, error: &io::Error) -> Error {
 fn remove_evidence(path: &Path) {
     let earlier = fs::read_to_string(path.join(LOG)).ok();
     let earlier = earlier.and_then(|text| read_log(&text).ok()).unwrap_or_default();
-    let collected = earlier.iter().filter_map(|event| match &event.event {
+    let collected = earlier.iter().filter_map(|event| match &*event.event {
         EventKind::EvidenceCollected(collected) => Some(collected),
         _ => None,
     });

@@ -104,7 +104,7 @@ fn run_engine(selected: &[Case], tellers: &BTreeMap<String, Sender<Told>>) -> Re
                         let _ = teller.send(Ok(Verdict::NotApplicable { reason }));
                     }
                 }
-                let outcome = session.run(signals()?, |event| match &event.event {
+                let outcome = session.run(signals()?, |event| match &*event.event {
                     EventKind::CaseFinished(finished) => {
                         if let Some(teller) = tellers.get(&finished.id) {
                             let _ = teller.send(Ok(finished.verdict.clone()));

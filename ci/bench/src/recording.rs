@@ -88,7 +88,7 @@ impl Recording {
         let (mut begin, mut ready, mut end) = (None, None, None);
         let (mut teardown, mut run) = (0, String::new());
         for event in &events {
-            match &event.event {
+            match &*event.event {
                 EventKind::RunStarted(started) => {
                     begin = Some(event.at);
                     run.clone_from(&started.run);

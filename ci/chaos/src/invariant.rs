@@ -47,7 +47,7 @@ pub(crate) fn events_of(log: &str) -> Result<Vec<Event>, Violation> {
 }
 
 fn finished(events: &[Event]) -> impl Iterator<Item = &CaseFinished> {
-    events.iter().filter_map(|event| match &event.event {
+    events.iter().filter_map(|event| match &*event.event {
         EventKind::CaseFinished(case) => Some(case),
         _ => None,
     })
@@ -60,7 +60,7 @@ pub(crate) fn verdicts(events: &[Event]) -> Verdicts {
 
 /// The run's id, once the run has begun.
 pub(crate) fn run_of(events: &[Event]) -> Option<String> {
-    events.iter().find_map(|event| match &event.event {
+    events.iter().find_map(|event| match &*event.event {
         EventKind::RunStarted(started) => Some(started.run.clone()),
         _ => None,
     })
@@ -86,7 +86,7 @@ pub(crate) fn judge_report(events: &[Event], junit: &str) -> Vec<Violation> {
             violations.push(Violation::new(Promise::Lost, what));
         }
     }
-    let has_ended = |event: &Event| matches!(event.event, EventKind::RunFinished { .. });
+    let has_ended = |event: &Event| matches!(*event.event, EventKind::RunFinished { .. });
     let is_red = cases.iter().any(|case| matches!(case.status, TestCaseStatus::NonSuccess { .. }));
     if !events.iter().any(has_ended) && !is_red {
         let what = "the report of a run that never ended is green";
@@ -135,7 +135,7 @@ pub(crate) fn judge_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Viola
 fn proven(events: &[Event]) -> BTreeSet<String> {
     let (mut made, mut broken) = (BTreeSet::new(), BTreeSet::new());
     for event in events {
-        if let EventKind::TruthChecked { id, check } = &event.event {
+        if let EventKind::TruthChecked { id, check } = &*event.event {
             let set = if check.holds { &mut made } else { &mut broken };
             set.insert(id.clone());
         }
@@ -151,7 +151,7 @@ pub(crate) fn judge_ending(code: i32, expected: &Verdicts, events: &[Event]) -> 
     if !DOCUMENTED.contains(&code) {
         wrong(format!("exit code {code} is not documented"));
     }
-    let outcome = events.iter().rev().find_map(|event| match event.event {
+    let outcome = events.iter().rev().find_map(|event| match *event.event {
         EventKind::RunFinished { outcome, .. } => Some(outcome),
         _ => None,
     });

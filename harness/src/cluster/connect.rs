@@ -1,6 +1,9 @@
 //! From a kubeconfig to clients.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use http::{HeaderValue, header::USER_AGENT};
 use kube::{
@@ -8,8 +11,14 @@ use kube::{
     config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
+use secrecy::ExposeSecret;
+
 use super::client;
-use crate::{Error, Result, error::chain};
+use crate::{
+    Error, Result,
+    error::chain,
+    redact::{clean_text, keep_secret},
+};
 
 /// Which cluster to talk to, and as whom.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +44,7 @@ impl Cluster {
     /// A kubeconfig that can't be read or used, or a context that it does not have.
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
         let kubeconfig = read_kubeconfig(options.kubeconfig.as_deref())?;
+        keep_secrets(&kubeconfig);
         let known = known_contexts(&kubeconfig);
         let place = place(options.kubeconfig.as_deref());
         let selected = KubeConfigOptions { context: options.context.clone(), ..Default::default() };
@@ -57,6 +67,7 @@ impl Cluster {
         if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::usage("its certificate authority has no certificate in it"));
         }
+        keep_secrets_of(&config);
         // Our own retries have a deadline and show in the log; the client's may take 1000 s.
         config.default_retry = false;
         let agent = concat!("nestcheck/", env!("CARGO_PKG_VERSION"));
@@ -74,7 +85,7 @@ impl Cluster {
     /// The API server's address, for messages.
     #[must_use]
     pub fn server(&self) -> String {
-        self.config.cluster_url.to_string().trim_end_matches('/').to_owned()
+        clean_text(self.config.cluster_url.to_string().trim_end_matches('/'))
     }
 
     /// A client for the same server that presents a bearer token and nothing of the
@@ -84,9 +95,55 @@ impl Cluster {
     ///
     /// A certificate authority that can't be used.
     pub fn as_token(&self, token: String) -> Result<Client> {
+        keep_secret(&token);
         let mut config = self.config.clone();
         config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
         client_of(config)
+    }
+}
+
+/// Has the secrets of a kubeconfig shown nowhere, those of users and clusters that are not used too:
+/// an error may quote the file.
+fn keep_secrets(kubeconfig: &Kubeconfig) {
+    for user in kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()) {
+        keep_secrets_of_user(user);
+    }
+    let clusters = kubeconfig.clusters.iter().filter_map(|cluster| cluster.cluster.as_ref());
+    for address in clusters.flat_map(|cluster| [&cluster.server, &cluster.proxy_url]).flatten() {
+        keep_password(address);
+    }
+}
+
+fn keep_secrets_of_user(user: &AuthInfo) {
+    let secrets = [&user.token, &user.password, &user.client_key_data];
+    secrets.into_iter().flatten().for_each(|secret| keep_secret(secret.expose_secret()));
+    // What plugins and providers are told and have stored.
+    let told = user.exec.iter().flat_map(|exec| exec.env.iter().flatten());
+    told.filter_map(|variable| variable.get("value")).for_each(|value| keep_secret(value));
+    let stored = user.auth_provider.iter().flat_map(|provider| &provider.config);
+    let is_token = |name: &str| name.ends_with("token") || name.ends_with("secret");
+    stored.filter(|(name, _)| is_token(name)).for_each(|(_, value)| keep_secret(value));
+    // The file is read again by whoever uses it; one that can't be read is told of there.
+    if let Some(token) = user.token_file.as_ref().and_then(|path| fs::read_to_string(path).ok()) {
+        keep_secret(&token);
+    }
+}
+
+/// As [`keep_secrets`], of what a kubeconfig and the environment came to.
+fn keep_secrets_of(config: &Config) {
+    keep_secrets_of_user(&config.auth_info);
+    for address in [Some(&config.cluster_url), config.proxy_url.as_ref()].into_iter().flatten() {
+        keep_password(&address.to_string());
+    }
+}
+
+/// Has the password of an address, as in `https://user:password@host`, shown nowhere.
+fn keep_password(address: &str) {
+    let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let password = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+    if let Some((_, password)) = password {
+        keep_secret(password);
     }
 }
 

@@ -162,7 +162,7 @@ pub fn summarize(events: &[Event]) -> Report {
     for event in events {
         report.started = Some(report.started.map_or(event.at, |first| first.min(event.at)));
         report.finished = Some(report.finished.map_or(event.at, |last| last.max(event.at)));
-        match &event.event {
+        match &*event.event {
             EventKind::RunStarted(run) => report.run = Some(clean_run(run)),
             EventKind::StepFinished(step) => report.steps.push(clean_step(step)),
             EventKind::CaseStarted { id } => trace(&mut cases, id).started = Some(event.at),

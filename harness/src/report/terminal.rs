@@ -54,7 +54,7 @@ impl<W: Write> Terminal<W> {
         }
         let lines = self.paint.event(&event.event);
         self.write(&lines);
-        if matches!(event.event, EventKind::RunFinished { .. }) {
+        if matches!(*event.event, EventKind::RunFinished { .. }) {
             self.finish();
         }
     }

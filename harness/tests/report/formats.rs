@@ -1,6 +1,6 @@
 //! Every format, as a reader sees it.
 
-use harness::event::{Event, EventKind};
+use harness::event::{Event, EventKind, RunStarted};
 use harness::report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize};
 
 use crate::sample;
@@ -114,8 +114,9 @@ fn prow_finds_the_file() {
 fn a_part_of_a_profile_is_never_told_as_the_whole() {
     let mut events = sample::conformant();
     for event in &mut events {
-        if let EventKind::RunStarted(run) = &mut event.event {
-            run.is_part = true;
+        if let EventKind::RunStarted(run) = &*event.event {
+            let run = RunStarted { is_part: true, ..run.clone() };
+            event.event = EventKind::RunStarted(run).into();
         }
     }
     let report = summarize(&events);

@@ -123,14 +123,14 @@ fn terminal(events: &[Event]) -> String {
 
 fn says_conformant(events: &[Event]) -> bool {
     let is_it = |event: &Event| {
-        matches!(event.event, EventKind::RunFinished { outcome: Outcome::Conformant, .. })
+        matches!(*event.event, EventKind::RunFinished { outcome: Outcome::Conformant, .. })
     };
     events.iter().any(is_it)
 }
 
 /// The log up to its end, which is all that a reporter knows when it has to say what a run came to.
 fn until_finished(events: &[Event]) -> &[Event] {
-    let is_end = |event: &Event| matches!(event.event, EventKind::RunFinished { .. });
+    let is_end = |event: &Event| matches!(*event.event, EventKind::RunFinished { .. });
     let end = events.iter().position(is_end).map_or(events.len(), |end| end + 1);
     &events[..end]
 }

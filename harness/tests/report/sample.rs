@@ -16,7 +16,9 @@ pub fn at_fixed_times(kinds: impl IntoIterator<Item = EventKind>) -> Vec<Event> 
     let start: Timestamp = "2026-11-24T09:30:00Z".parse().expect("a valid time");
     let at = |index: usize| start + SignedDuration::from_secs(i64::try_from(index).expect("few"));
     let kinds = kinds.into_iter().enumerate();
-    kinds.map(|(index, event)| Event { schema: SCHEMA, at: at(index), event }).collect()
+    kinds
+        .map(|(index, event)| Event { schema: SCHEMA, at: at(index), event: event.into() })
+        .collect()
 }
 
 pub fn run_started(cases: usize) -> EventKind {

@@ -14,13 +14,16 @@ use std::{
 };
 
 use clap::{CommandFactory, Parser, error::ErrorKind as ClapErrorKind};
-use harness::{Error, Result};
+use harness::{Error, Result, redact};
 use tracing_subscriber::EnvFilter;
 
 use arguments::{Arguments, Command};
 
 /// The exit code of a command line that can't be understood.
 const USAGE: u8 = 2;
+
+/// The most that is shown of one entry of the log, in bytes.
+const LOG_ENTRY_LIMIT: usize = 64 * 1024;
 
 /// Runs the command and returns its exit code.
 #[must_use]
@@ -29,6 +32,7 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return explain(&error),
     };
+    redact_panics();
     start_logging();
     match execute(arguments.command) {
         Ok(code) => ExitCode::from(code),
@@ -71,6 +75,11 @@ fn block_on(work: impl Future<Output = Result<u8>>) -> Result<u8> {
     runtime.block_on(work)
 }
 
+/// Writes what a cluster may have a part in to standard output.
+fn print_text(text: &str) -> Result<u8> {
+    print(redact::clean_text(text).as_bytes())
+}
+
 /// Writes data to standard output. A reader that has seen enough, such as `head`, is no error.
 fn print(data: &[u8]) -> Result<u8> {
     let mut stdout = io::stdout().lock();
@@ -89,10 +98,33 @@ fn start_logging() {
         .unwrap_or_else(|_| EnvFilter::new("warn,kube_client=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(color())
+        .with_writer(|| RedactedStderr)
+        // What is cleaned loses its colours too.
+        .with_ansi(false)
         .without_time()
         .init();
+}
+
+/// Standard error, for logs: libraries log what they like, on the highest level whole requests.
+struct RedactedStderr;
+
+impl Write for RedactedStderr {
+    /// One entry of the log, which `tracing_subscriber::fmt` writes whole.
+    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(redact::clean(entry, LOG_ENTRY_LIMIT).as_bytes())?;
+        Ok(entry.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Has a panic told as it is by default, but for secrets. One in a case is its verdict besides.
+fn redact_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let _ = writeln!(RedactedStderr, "{panic}");
+    }));
 }
 
 /// Whether standard error may be coloured: a terminal, and `NO_COLOR` unset or empty.

@@ -7,6 +7,7 @@ use harness::{
     cluster::Cluster,
     facts::{self, Facts, Finding, Severity, State},
     outcome::Outcome,
+    redact,
     requirement::Decision,
     support::{self, REQUIREMENTS, Reason, Support},
 };
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use super::{
     arguments::{OutputFormat, PreflightArguments},
-    print,
+    print, print_text,
 };
 
 /// A requirement and what was decided, for programs.
@@ -67,11 +68,10 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
         },
         facts: &facts,
     };
-    let text = match arguments.output {
-        OutputFormat::Text => text(&preflight),
-        OutputFormat::Json => json(&preflight)?,
+    match arguments.output {
+        OutputFormat::Text => print_text(&text(&preflight))?,
+        OutputFormat::Json => print(json(&preflight)?.as_bytes())?,
     };
-    print(text.as_bytes())?;
     Ok(if supported { Outcome::Conformant } else { Outcome::Partial }.exit_code())
 }
 
@@ -167,7 +167,12 @@ fn sentence(support: &Support) -> String {
 }
 
 fn json(preflight: &Preflight<'_>) -> Result<String> {
-    serde_json::to_string_pretty(preflight)
+    let cleaned = serde_json::to_value(preflight).map(|mut document| {
+        redact::clean_json(&mut document);
+        document
+    });
+    cleaned
+        .and_then(|document| serde_json::to_string_pretty(&document))
         .map(|text| text + "\n")
         .map_err(|error| Error::infrastructure(format!("failed to write JSON: {error}")))
 }

@@ -12,7 +12,7 @@ use harness::{
 
 use super::{
     arguments::{SweepArguments, WhichRuns},
-    print,
+    print_text,
 };
 
 pub(super) async fn execute(arguments: SweepArguments) -> Result<u8> {
@@ -21,7 +21,7 @@ pub(super) async fn execute(arguments: SweepArguments) -> Result<u8> {
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let also = also.unwrap_or_default();
     let swept = sweep(cluster.admin(), &which, &also, arguments.dry_run).await?;
-    print(text(&swept, arguments.dry_run).as_bytes())?;
+    print_text(&text(&swept, arguments.dry_run))?;
     Ok(Outcome::Conformant.exit_code())
 }
 

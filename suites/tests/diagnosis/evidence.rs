@@ -35,7 +35,7 @@ pub fn is_there(report: &Path, events: &[Event], fixture: &Fixture) {
 }
 
 fn of<'a>(events: &'a [Event], id: &str) -> &'a EvidenceCollected {
-    let mut collected = events.iter().filter_map(|event| match &event.event {
+    let mut collected = events.iter().filter_map(|event| match &*event.event {
         EventKind::EvidenceCollected(evidence) if evidence.id == id => Some(evidence),
         _ => None,
     });

@@ -70,7 +70,7 @@ async fn run(kubeconfig: &Path, report: &mut ReportFolder) -> Vec<Event> {
 }
 
 fn finished<'a>(events: &'a [Event], id: &str) -> &'a CaseFinished {
-    let finished = events.iter().find_map(|event| match &event.event {
+    let finished = events.iter().find_map(|event| match &*event.event {
         EventKind::CaseFinished(finished) if finished.id == id => Some(finished),
         _ => None,
     });

@@ -43,14 +43,14 @@ impl Report {
                 .expect("it is JUnit"),
             json: serde_json::from_str(&text("report.json")).expect("it is JSON"),
         };
-        let ended = report.events.last().map(|event| &event.event);
+        let ended = report.events.last().map(|event| &*event.event);
         assert!(matches!(ended, Some(EventKind::RunFinished { .. })), "{ended:?}");
         report
     }
 
     /// The events in order.
     pub fn events(&self) -> impl Iterator<Item = &EventKind> {
-        self.events.iter().map(|event| &event.event)
+        self.events.iter().map(|event| &*event.event)
     }
 
     /// When the run began and when it ended.

@@ -1,0 +1,224 @@
+//! The texts of events. Every pattern names every field, so that a new one does not compile until it
+//! is listed here.
+
+use super::Texts;
+use crate::{
+    event::{
+        CaseFinished, CommandFinished, EventKind, EvidenceCollected, EvidenceFile, RunStarted,
+        StepFinished, TruthCheck,
+    },
+    outcome::Verdict,
+};
+
+type Change<'a> = &'a mut dyn FnMut(&mut String);
+
+impl Texts for EventKind {
+    fn each(&mut self, change: Change<'_>) {
+        match self {
+            Self::RunStarted(run) => run.each(change),
+            Self::StepFinished(StepFinished { step, duration_ms: _, failure }) => {
+                change(step);
+                failure.iter_mut().for_each(change);
+            }
+            Self::CaseStarted { id } => change(id),
+            Self::TruthChecked { id, check } => {
+                let TruthCheck { name, expected, observed, holds: _ } = check;
+                [id, name, expected, observed].into_iter().for_each(change);
+            }
+            Self::CommandFinished(command) => command.each(change),
+            Self::EvidenceCollected(evidence) => evidence.each(change),
+            Self::CaseFinished(case) => case.each(change),
+            Self::Interrupted { signal: _ } | Self::RunFinished { outcome: _, duration_ms: _ } => {}
+        }
+    }
+}
+
+impl Texts for RunStarted {
+    fn each(&mut self, change: Change<'_>) {
+        let Self { run, version, profile, image, cases: _, is_part: _, cluster } = self;
+        [run, version, profile, image].into_iter().for_each(&mut *change);
+        cluster.iter_mut().flat_map(|(name, value)| [name, value]).for_each(change);
+    }
+}
+
+impl Texts for CommandFinished {
+    fn each(&mut self, change: Change<'_>) {
+        let Self { id, pod, command, exit_code: _, duration_ms: _, stdout, stderr } = self;
+        *command = super::clean_arguments(command, super::TEXT_LIMIT);
+        command.iter_mut().for_each(&mut *change);
+        [id, pod, stdout, stderr].into_iter().for_each(change);
+    }
+}
+
+impl Texts for EvidenceCollected {
+    fn each(&mut self, change: Change<'_>) {
+        let Self { id, folder, files, missing, duration_ms: _ } = self;
+        [id, folder].into_iter().for_each(&mut *change);
+        missing.iter_mut().for_each(&mut *change);
+        files.iter_mut().map(|EvidenceFile { name, bytes: _ }| name).for_each(change);
+    }
+}
+
+impl Texts for CaseFinished {
+    fn each(&mut self, change: Change<'_>) {
+        let Self { id, name, suite, title, level: _, verdict, duration_ms: _ } = self;
+        [id, name, suite, title].into_iter().for_each(&mut *change);
+        match verdict {
+            Verdict::Pass | Verdict::Interrupted => {}
+            Verdict::Fail { message, hint } => {
+                change(message);
+                hint.iter_mut().for_each(change);
+            }
+            Verdict::Blocked { reason: one, remedy: other }
+            | Verdict::KnownIssue { signature: one, message: other } => {
+                [one, other].into_iter().for_each(change);
+            }
+            Verdict::NotApplicable { reason: text } | Verdict::Error { message: text } => {
+                change(text);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        event::Event,
+        outcome::{Level, Outcome},
+    };
+
+    /// One of each kind, and of each verdict, with this in every text.
+    fn all(text: &str) -> Vec<EventKind> {
+        let text = || text.to_owned();
+        let case = |verdict| CaseFinished {
+            id: text(),
+            name: text(),
+            suite: text(),
+            title: text(),
+            level: Level::Core,
+            verdict,
+            duration_ms: 1,
+        };
+        let check = TruthCheck { name: text(), expected: text(), observed: text(), holds: true };
+        let mut all = vec![
+            EventKind::RunStarted(RunStarted {
+                run: text(),
+                version: text(),
+                profile: text(),
+                image: text(),
+                cases: 1,
+                is_part: false,
+                cluster: vec![(text(), text())],
+            }),
+            EventKind::StepFinished(StepFinished {
+                step: text(),
+                duration_ms: 1,
+                failure: Some(text()),
+            }),
+            EventKind::CaseStarted { id: text() },
+            EventKind::TruthChecked { id: text(), check },
+            EventKind::CommandFinished(CommandFinished {
+                id: text(),
+                pod: text(),
+                command: vec![text(), text()],
+                exit_code: 0,
+                duration_ms: 1,
+                stdout: text(),
+                stderr: text(),
+            }),
+            EventKind::EvidenceCollected(EvidenceCollected {
+                id: text(),
+                folder: text(),
+                files: vec![EvidenceFile { name: text(), bytes: 1 }],
+                missing: vec![text()],
+                duration_ms: 1,
+            }),
+            EventKind::Interrupted { signal: 2 },
+            EventKind::RunFinished { outcome: Outcome::Conformant, duration_ms: 1 },
+        ];
+        let verdicts = [
+            Verdict::Pass,
+            Verdict::Fail { message: text(), hint: Some(text()) },
+            Verdict::Blocked { reason: text(), remedy: text() },
+            Verdict::NotApplicable { reason: text() },
+            Verdict::KnownIssue { signature: text(), message: text() },
+            Verdict::Error { message: text() },
+            Verdict::Interrupted,
+        ];
+        all.extend(verdicts.map(|verdict| EventKind::CaseFinished(case(verdict))));
+        all
+    }
+
+    /// Which of the kinds it is. A new kind does not compile until it is counted here.
+    fn number(kind: &EventKind) -> usize {
+        match kind {
+            EventKind::RunStarted(_) => 0,
+            EventKind::StepFinished(_) => 1,
+            EventKind::CaseStarted { .. } => 2,
+            EventKind::TruthChecked { .. } => 3,
+            EventKind::CommandFinished(_) => 4,
+            EventKind::EvidenceCollected(_) => 5,
+            EventKind::CaseFinished(_) => 6,
+            EventKind::Interrupted { .. } => 7,
+            EventKind::RunFinished { .. } => 8,
+        }
+    }
+
+    /// The texts of a document, but for the names of kinds, levels and verdicts.
+    fn texts(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) => found.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+            Value::Object(fields) => {
+                let ours = ["kind", "level", "verdict", "outcome"];
+                let fields = fields
+                    .iter()
+                    .filter(|(name, value)| !(ours.contains(&name.as_str()) && value.is_string()));
+                fields.for_each(|(_, value)| texts(value, found));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn no_text_of_any_event_is_passed_over() {
+        let kinds: std::collections::BTreeSet<_> = all("x").iter().map(number).collect();
+        assert_eq!(kinds.len(), 9, "one of each kind is here");
+        for mut kind in all("before") {
+            kind.each(&mut |text| text.replace_range(.., "after"));
+            let mut found = Vec::new();
+            texts(&serde_json::to_value(&kind).expect("it is JSON"), &mut found);
+            assert!(found.iter().all(|text| text == "after"), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn no_event_has_a_secret_in_it_when_made_or_when_read_back() {
+        let secret = "x\u{1b}[31m password=canary Authorization: Bearer canary";
+        for kind in all(secret) {
+            let raw = serde_json::to_string(&kind).expect("it is JSON");
+            let event = Event::now(kind);
+            let text = serde_json::to_string(&event).expect("it is JSON");
+            assert!(!text.contains("canary") && !text.contains("u001b"), "{text}");
+            let tampered = format!(r#"{{"schema":1,"at":"{}","event":{raw}}}"#, event.at);
+            let read: Event = serde_json::from_str(&tampered).expect("it is an event");
+            assert_eq!(read, event);
+        }
+    }
+
+    #[test]
+    fn a_secret_among_arguments_is_known_by_the_one_before_it() {
+        let Some(EventKind::CommandFinished(command)) =
+            all("x").into_iter().find(|kind| number(kind) == 4)
+        else {
+            panic!("there is one");
+        };
+        let words = ["login", "--password", "plain"].map(str::to_owned).to_vec();
+        let event =
+            Event::now(EventKind::CommandFinished(CommandFinished { command: words, ..command }));
+        assert!(!format!("{event:?}").contains("plain"));
+    }
+}

@@ -1,0 +1,206 @@
+//! What may become part of an event, a report, a log or a message: text from pods and servers is
+//! untrusted, and what opens a door must not leave this process at all.
+//!
+//! Three nets lie behind each other. [`Redacted`] is the type of what an event holds, so a text
+//! that was not cleaned can't get into one. [`clean`] takes out what was [learnt to be
+//! secret](keep_secret) in this process, such as the kubeconfig's token, wherever it turns up. And
+//! it takes out what looks like a secret by its form, whoever it belongs to.
+
+mod events;
+mod known;
+mod patterns;
+
+use std::{borrow::Cow, ops::Deref};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use known::keep_secret;
+
+/// The most that an event keeps of one stream of a command, in bytes.
+pub const STREAM_LIMIT: usize = 16 * 1024;
+
+/// The most that any text of an event has, in bytes.
+pub const TEXT_LIMIT: usize = 64 * 1024;
+
+/// Makes bytes from a pod fit for an event: valid UTF-8 without control characters, bounded to
+/// `limit` bytes with the middle left out, and without secrets.
+#[must_use]
+pub fn clean(bytes: &[u8], limit: usize) -> String {
+    let text: String = String::from_utf8_lossy(bytes)
+        .chars()
+        .filter(|character| is_harmless(*character))
+        .collect();
+    // Before it is bounded: half a secret would not be known for one.
+    bound(&without_secrets(&text), limit)
+}
+
+/// Makes a text fit to be shown, however long it is.
+#[must_use]
+pub fn clean_text(text: &str) -> String {
+    clean(text.as_bytes(), usize::MAX)
+}
+
+/// Makes the texts of a JSON document fit to be shown.
+pub fn clean_json(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => *text = clean_text(text),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(clean_json),
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    // By itself the value would not be known for a secret.
+                    serde_json::Value::String(text) if patterns::names_secret(name) => {
+                        patterns::REDACTED.clone_into(text);
+                    }
+                    other => clean_json(other),
+                }
+            }
+        }
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+    }
+}
+
+/// Makes the arguments of a command fit for an event. What follows an option such as `--password`
+/// is a secret whatever it looks like.
+#[must_use]
+pub fn clean_arguments(arguments: &[String], limit: usize) -> Vec<String> {
+    let mut follows_secret_option = false;
+    arguments
+        .iter()
+        .map(|argument| {
+            let is_secret = std::mem::take(&mut follows_secret_option);
+            follows_secret_option = argument.strip_prefix("--").is_some_and(patterns::names_secret);
+            if is_secret {
+                patterns::REDACTED.to_owned()
+            } else {
+                clean(argument.as_bytes(), limit)
+            }
+        })
+        .collect()
+}
+
+fn without_secrets(text: &str) -> Cow<'_, str> {
+    match known::without(text) {
+        Cow::Borrowed(text) => patterns::without(text),
+        Cow::Owned(text) => Cow::Owned(patterns::without(&text).into_owned()),
+    }
+}
+
+/// Whether a character neither steers a terminal, nor hides from a reader, nor makes a text read as
+/// something else, nor breaks XML.
+fn is_harmless(character: char) -> bool {
+    match character {
+        '\n' | '\t' => true,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => false,
+        other => !other.is_control(),
+    }
+}
+
+/// Bounds a text to `limit` bytes: its beginning and its end stay, and a line between them says how
+/// much was left out.
+#[must_use]
+pub fn bound(text: &str, limit: usize) -> String {
+    /// Room for what is said between them.
+    const NOTICE: usize = 48;
+
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let half = limit.saturating_sub(NOTICE) / 2;
+    let head = text.floor_char_boundary(half);
+    let tail = text.ceil_char_boundary(text.len() - half);
+    format!("{}\n… {} bytes left out …\n{}", &text[..head], tail - head, &text[tail..])
+}
+
+/// What consists of texts, each of which can be replaced.
+pub trait Texts {
+    /// Calls `change` with each text.
+    fn each(&mut self, change: &mut dyn FnMut(&mut String));
+}
+
+/// Something whose every text was [cleaned](clean). It can't be made, nor read back, in another way
+/// than by cleaning it, and it can't be changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Redacted<T>(T);
+
+impl<T: Texts> From<T> for Redacted<T> {
+    fn from(mut value: T) -> Self {
+        value.each(&mut |text| *text = clean(text.as_bytes(), TEXT_LIMIT));
+        Self(value)
+    }
+}
+
+impl<T> Redacted<T> {
+    /// The value, to be changed.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Redacted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Texts + Deserialize<'de>> Deserialize<'de> for Redacted<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_and_escapes_lose_their_power() {
+        assert_eq!(clean(b"a\x1b[31mred\x00\r\nb\xff", 100), "a[31mred\nb\u{fffd}");
+        assert_eq!(clean_text("\u{202e}olleh\u{2069}\u{ffff}\u{9b}2J"), "olleh2J");
+    }
+
+    #[test]
+    fn a_long_text_keeps_both_ends_and_says_what_is_missing() {
+        let text = format!("begin{}end", "é".repeat(50_000));
+        let bounded = clean(text.as_bytes(), 1000);
+        assert!(bounded.starts_with("begin") && bounded.ends_with("end"));
+        assert!(bounded.len() <= 1000 && bounded.contains("bytes left out"));
+    }
+
+    #[test]
+    fn what_follows_a_secret_option_is_redacted() {
+        let arguments = ["podman", "login", "--password", "canary", "host", "--token=canary"];
+        let cleaned = clean_arguments(&arguments.map(str::to_owned), 100);
+        let expected =
+            ["podman", "login", "--password", "[redacted]", "host", "--token=[redacted]"];
+        assert_eq!(cleaned, expected);
+    }
+
+    #[test]
+    fn a_document_stays_one_without_its_secrets() {
+        let mut document = serde_json::json!({
+            "token": "canary", "list": ["password=canary"], "deep": {"say": "Bearer canary-1234"},
+            "number": 1, "kept": "text",
+        });
+        clean_json(&mut document);
+        let text = document.to_string();
+        assert!(!text.contains("canary") && text.contains("\"kept\":\"text\""), "{text}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_made_fit(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2000)) {
+            let text = clean(&bytes, 64);
+            proptest::prop_assert!(text.chars().all(is_harmless) && text.len() <= 64);
+        }
+
+        #[test]
+        fn cleaning_twice_changes_nothing_more(text in "(password|token|Bearer|[a-z:=@\"' \\\\\n]|eyJ|\\PC){0,40}") {
+            let once = clean_text(&text);
+            proptest::prop_assert_eq!(clean_text(&once), once);
+        }
+    }
+}
