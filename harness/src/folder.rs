@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -25,6 +25,9 @@ const LEDGER: &str = "ledger.jsonl";
 const REPORTS: [&str; 3] = ["junit.xml", "report.json", "index.html"];
 
 /// A report folder that is being written. Only its owner can read what is in it.
+///
+/// A folder that is there already keeps its permissions, which are its owner's business: a CI system
+/// may need them. The files in it are private all the same; see [`ReportFolder::is_open_to_others`].
 #[derive(Debug)]
 pub struct ReportFolder {
     path: PathBuf,
@@ -50,6 +53,7 @@ impl ReportFolder {
         let is_new = !path.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
         remove_evidence(path);
+        make_private(&path.join(LEDGER)).map_err(cannot)?;
         // An earlier run's log is replaced, not mixed with.
         let log = private_file(&path.join(LOG)).map_err(cannot)?;
         for name in REPORTS {
@@ -71,6 +75,12 @@ impl ReportFolder {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether others than the owner can list the folder, or even put something into it.
+    #[must_use]
+    pub fn is_open_to_others(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|folder| folder.permissions().mode() & 0o077 != 0)
     }
 
     /// Where the run writes down what it is about to create.
@@ -180,6 +190,31 @@ pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Makes a folder that only its owner can look into, or makes one so that is there. Its parent's
+/// permissions are as they were.
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    // Not through a link, which would lead out of the report.
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is not a folder"));
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+/// Makes a file private that an earlier run has left and this one continues, if there is one.
+fn make_private(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(file) if file.is_file() => fs::set_permissions(path, fs::Permissions::from_mode(0o600)),
+        // What is in the way there is none of ours, and would be written through.
+        Ok(_) => remove(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes a file that may be missing.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -190,8 +225,6 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -206,6 +239,41 @@ mod tests {
             let mode = fs::metadata(path.join(name)).expect(name).permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
+    }
+
+    #[test]
+    fn what_was_there_before_is_made_private_or_kept_out() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, outside) = (folder.path().join("report"), folder.path().join("outside"));
+        fs::create_dir(&path).expect("it can be made");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        for name in [LOG, "junit.xml", LEDGER] {
+            fs::write(path.join(name), "").expect("it can be written");
+            let open = fs::Permissions::from_mode(0o666);
+            fs::set_permissions(path.join(name), open).expect("it is ours");
+        }
+        std::os::unix::fs::symlink(&outside, path.join("index.html")).expect("a link can be made");
+        let report = ReportFolder::create(&path).expect("the folder can be used");
+        assert!(report.is_open_to_others(), "its permissions are as they were");
+        report.finish().expect("the reports can be written");
+        for name in [LOG, LEDGER, "junit.xml", "report.json", "index.html"] {
+            let file = fs::symlink_metadata(path.join(name)).expect(name);
+            assert!(file.is_file() && file.permissions().mode() & 0o777 == 0o600, "{name}");
+        }
+        assert!(!outside.exists(), "nothing is written through a link");
+    }
+
+    #[test]
+    fn a_ledger_that_is_a_link_is_not_written_through() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let outside = folder.path().join("outside");
+        fs::write(&outside, "mine").expect("it can be written");
+        let path = folder.path().join("report");
+        fs::create_dir(&path).expect("it can be made");
+        std::os::unix::fs::symlink(&outside, path.join(LEDGER)).expect("a link can be made");
+        ReportFolder::create(&path).expect("the folder can be used");
+        assert!(!path.join(LEDGER).exists());
+        assert_eq!(fs::read_to_string(&outside).expect("it is there"), "mine");
     }
 
     #[test]

@@ -47,6 +47,14 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         ledger: folder.ledger(),
         diagnostics: folder.diagnostics(),
     };
+    if folder.is_open_to_others() {
+        let path = folder.path().display();
+        let warning = format!(
+            "warning: others can look into report folder `{path}`, though not into its files\n\
+             hint: `chmod 700 {path}`, or give a folder with `--report-dir DIR` that is not there yet\n"
+        );
+        let _ = io::stderr().write_all(warning.as_bytes());
+    }
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, options) => session,

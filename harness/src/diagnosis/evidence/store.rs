@@ -1,15 +1,14 @@
 //! Evidence on the disk: private, and only where it belongs.
 
 use std::{
-    fs::{self, DirBuilder},
+    fs,
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
     path::Path,
 };
 
 use crate::{
     event::{EVIDENCE_FOLDER, EvidenceCollected, is_plain},
-    folder::private_file,
+    folder::{private_file, private_folder},
 };
 
 /// Writes a file of a case.
@@ -17,8 +16,9 @@ pub(super) fn write(folder: &Path, case: &str, name: &str, text: &str) -> io::Re
     if !is_plain(case) || !is_plain(name) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a name of a file"));
     }
+    private_folder(folder)?;
     let folder = folder.join(case);
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    private_folder(&folder)?;
     private_file(&folder.join(name))?.write_all(text.as_bytes())
 }
 
@@ -55,6 +55,14 @@ mod tests {
         for (case, name) in [("..", "x"), ("POD-03", "../x"), ("a/b", "x"), ("POD-03", "")] {
             assert!(write(&folder, case, name, "").is_err(), "{case} {name}");
         }
+        let outside = report.path().join("outside");
+        fs::create_dir(&outside).expect("it can be made");
+        std::os::unix::fs::symlink(&outside, folder.join("POD-04")).expect("a link can be made");
+        assert!(write(&folder, "POD-04", "pod-1.json", "{}").is_err(), "it would leave the report");
+        fs::set_permissions(folder.join("POD-03"), fs::Permissions::from_mode(0o777))
+            .expect("it is ours");
+        write(&folder, "POD-03", "pod-2.json", "{}").expect("it can be written");
+        assert_eq!(mode(&folder.join("POD-03")) & 0o777, 0o700, "as if it were new");
     }
 
     #[test]
