@@ -167,6 +167,24 @@ fn place(path: Option<&Path>) -> String {
     }
 }
 
+/// Why a text is no kubeconfig: the parser's words only where they tell nothing of the file. They
+/// quote the line, or the value that has the wrong type, which may be a token without its name.
+fn unreadable(problem: &str) -> String {
+    let is_place = |words: &[&str]| {
+        let number = |word: &str| word.trim_end_matches([',', ':', ';']).parse::<u32>().is_ok();
+        matches!(words, ["line", line, "column", column] if number(line) && number(column))
+    };
+    let words: Vec<_> = problem.split_whitespace().collect();
+    match words.windows(4).find(|words| is_place(words)) {
+        Some(place) => {
+            let place = place.join(" ");
+            let place = place.trim_end_matches([',', ':', ';']);
+            format!("it is not the YAML of a kubeconfig at {place}")
+        }
+        None => "it is not the YAML of a kubeconfig".to_owned(),
+    }
+}
+
 fn explain_file(error: &KubeconfigError, place: &str) -> Error {
     let (what, hint) = match error {
         KubeconfigError::ReadConfig(cause, path) => {
@@ -179,7 +197,7 @@ fn explain_file(error: &KubeconfigError, place: &str) -> Error {
         KubeconfigError::FindPath => {
             ("no kubeconfig found".to_owned(), "give one with `--kubeconfig FILE`")
         }
-        other => (chain(other), "check that the file is a kubeconfig in YAML"),
+        other => (unreadable(&chain(other)), "check that the file is a kubeconfig in YAML"),
     };
     Error::usage(format!("failed to parse kubeconfig {place}: {what}")).with_hint(hint)
 }
@@ -210,5 +228,21 @@ fn explain_config(error: &KubeconfigError, place: &str, known: &str) -> Error {
         }
         other => Error::usage(format!("failed to use kubeconfig {place}: {}", chain(other)))
             .with_hint("check the cluster and user of its context"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parser_that_quotes_the_file_is_not_quoted() {
+        let quoting = "failed to parse kubeconfig YAML: error: line 1 column 33: expected string \
+                       scalar --> <input>:1:33 | 1 | token: [canary]";
+        assert_eq!(unreadable(quoting), "it is not the YAML of a kubeconfig at line 1 column 33");
+        assert_eq!(
+            unreadable("invalid type: string \"canary\""),
+            "it is not the YAML of a kubeconfig"
+        );
     }
 }

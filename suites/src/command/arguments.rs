@@ -217,13 +217,14 @@ fn image(text: &str) -> Result<String, String> {
     let allowed = |character: char| {
         character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | '/' | ':' | '@')
     };
-    let name = text.split(['@']).next().unwrap_or_default();
+    let (name, digest) = text.split_once('@').map_or((text, None), |(a, b)| (a, Some(b)));
     let path = name.rsplit_once('/').map_or(name, |(_, last)| last);
     let repository = path.split(':').next().unwrap_or_default();
     let good = (1..=512).contains(&text.len())
         && text.chars().all(allowed)
         && text.starts_with(|character: char| character.is_ascii_alphanumeric())
         && text.ends_with(|character: char| character.is_ascii_alphanumeric() || character == '_')
+        && digest.is_none_or(is_digest)
         && !repository.is_empty()
         && !text.contains("//")
         && !repository.contains(|character: char| character.is_ascii_uppercase());
@@ -233,6 +234,17 @@ fn image(text: &str) -> Result<String, String> {
         Err("not an image reference\nhint: write it as `HOST/NAME:TAG` or `HOST/NAME@DIGEST`"
             .to_owned())
     }
+}
+
+/// What follows the `@` of an image reference. Anything else there is a host, and before it a user
+/// with a password.
+fn is_digest(text: &str) -> bool {
+    let is_hex = |character: char| character.is_ascii_hexdigit();
+    text.split_once(':').is_some_and(|(algorithm, digits)| {
+        matches!(algorithm, "sha256" | "sha384" | "sha512")
+            && !digits.is_empty()
+            && digits.chars().all(is_hex)
+    })
 }
 
 #[cfg(test)]
@@ -263,6 +275,9 @@ mod tests {
             "é",
             "-a",
             "https://a/b",
+            "user:password@host/image:1",
+            "user:password@host:5000/image",
+            "user:password@host:5000",
         ] {
             assert!(image(bad).is_err(), "{bad}");
         }
