@@ -18,7 +18,7 @@ use harness::{
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Bench, Finished, Kubeconfig, Live, Report, Request, Running, by_verb};
+use support::{Applied, Bench, Finished, Kubeconfig, Live, Report, Request, Running, by_verb};
 
 /// How many requests a case with a pod may cost the API server, commands in the pod included.
 const REQUESTS_A_CASE: usize = 12;
@@ -297,10 +297,8 @@ fn the_rights_of_a_caller_who_has_them_cost_one_request() {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn the_published_rights_are_enough_for_a_run() {
     let (cluster, bench) = (Live::take(), Bench::new());
-    let role = include_str!("../../ci/kind/rbac.yaml");
-    let role = harness::manifest::parse("ci/kind/rbac.yaml", role).expect("the role is good");
-    let _grant = cluster.grant(&role);
-    let token = cluster.token_without_rights();
+    let _grant = Applied::create(&cluster, include_str!("../../ci/kind/rbac.yaml"));
+    let token = cluster.token_of("nestcheck");
     let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     bench.nestcheck(["preflight", "--kubeconfig", &path]).exits(0);
     let run = ["run", "--kubeconfig", &path, "gate", "admission", "POD-03", "ID-02"];

@@ -130,8 +130,8 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
                      choose another user with `--context`",
                 ),
                 403 => described.with_hint(
-                    "use a kubeconfig whose user may do this; `ci/kind/rbac.yaml` lists all rights \
-                     that a run needs",
+                    "use a kubeconfig whose user may do this; `nestcheck preflight --print-rbac` \
+                     prints all rights that a run needs",
                 ),
                 // kube's code for an answer that is no answer of the API.
                 0 | 404 => described.with_hint(

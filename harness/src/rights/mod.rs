@@ -10,7 +10,7 @@ use std::fmt;
 
 pub use list::rights;
 pub use review::{missing, review};
-pub use role::role;
+pub use role::{ACCOUNT, objects, role};
 
 /// A permission as Kubernetes RBAC knows it: one verb on one resource or path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

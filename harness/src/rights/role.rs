@@ -6,10 +6,13 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject};
+use k8s_openapi::api::{
+    core::v1::ServiceAccount,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject},
+};
 use kube::api::ObjectMeta;
 
-use super::{Right, Target, rights};
+use super::{Resource, Right, Scope, Target, rights};
 use crate::{Result, facts::Flavour, manifest};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -17,39 +20,109 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 /// The width of the comments.
 const WIDTH: usize = 98;
 
-/// The least-privilege role for a flavour: all rights that `nestcheck run` and `nestcheck
-/// preflight` need, each with its reason. `ci/*/rbac.yaml` are its output.
+/// A service account for those who have no user for a run yet: it is made with its rights.
+pub const ACCOUNT: &str = "system:serviceaccount:default:nestcheck";
+
+/// The name of the objects.
+const NAME: &str = "nestcheck";
+
+/// All that gives a user the least privileges for `nestcheck run` and `nestcheck preflight` on a
+/// flavour, for `kubectl apply`: each right with its reason, those in a namespace that is known
+/// before only there. `ci/*/rbac.yaml` are its output.
 ///
 /// # Errors
 ///
-/// None in practice: the role is written as YAML.
-pub fn role(flavour: Flavour) -> Result<String> {
-    let place = match flavour {
+/// None in practice: the objects are written as YAML.
+pub fn objects(flavour: Flavour, user: &str) -> Result<String> {
+    let rights = rights(flavour);
+    let namespace_of = |right: &Right| match right.target {
+        Target::Resource(Resource { scope: Scope::Namespace(namespace), .. }) => Some(namespace),
+        _ => None,
+    };
+    let namespaces: BTreeSet<_> = rights.iter().filter_map(namespace_of).collect();
+    let mut parts = vec![preamble(flavour, user)?];
+    for place in std::iter::once(None).chain(namespaces.into_iter().map(Some)) {
+        let here: Vec<_> =
+            rights.iter().copied().filter(|right| namespace_of(right) == place).collect();
+        parts.push(role_in(place, &here)?);
+        parts.push(binding_in(place, user)?);
+    }
+    Ok(parts.join("---\n"))
+}
+
+/// What a reader should know before the objects, and the account if there is none yet.
+fn preamble(flavour: Flavour, user: &str) -> Result<String> {
+    let mut text = comment(&format!(
+        "All rights that `nestcheck run` and `nestcheck preflight` need on {}, printed by `nestcheck \
+         preflight --print-rbac`. Apply it with `kubectl apply -f FILE`. The cases themselves do not \
+         use these rights: they act as a service account that the run makes.",
+        place_of(flavour)
+    ));
+    if user == ACCOUNT {
+        text.push_str(&comment(
+            "The rights go to a service account of their own. `kubectl create token nestcheck -n \
+             default --duration 1h` prints a token for its kubeconfig. For another user: \
+             `--print-rbac=USER`.",
+        ));
+        let metadata = ObjectMeta { namespace: Some("default".to_owned()), ..named(NAME) };
+        text.push_str(&manifest::print(&ServiceAccount { metadata, ..ServiceAccount::default() })?);
+    }
+    Ok(text)
+}
+
+fn role_in(namespace: Option<&str>, rights: &[Right]) -> Result<String> {
+    let metadata = ObjectMeta { namespace: namespace.map(str::to_owned), ..named(NAME) };
+    let head = match namespace {
+        None => manifest::print(&ClusterRole { metadata, ..ClusterRole::default() })?,
+        Some(_) => manifest::print(&Role { metadata, rules: None })?,
+    };
+    Ok(head + &explained(rights)?)
+}
+
+fn binding_in(namespace: Option<&str>, user: &str) -> Result<String> {
+    let metadata = ObjectMeta { namespace: namespace.map(str::to_owned), ..named(NAME) };
+    let subjects = Some(vec![subject(user)]);
+    let role_ref = |kind: &str| RoleRef {
+        api_group: Some(GROUP.to_owned()),
+        kind: kind.to_owned(),
+        name: NAME.to_owned(),
+    };
+    match namespace {
+        None => {
+            let role_ref = role_ref("ClusterRole");
+            manifest::print(&ClusterRoleBinding { metadata, role_ref, subjects })
+        }
+        Some(_) => manifest::print(&RoleBinding { metadata, role_ref: role_ref("Role"), subjects }),
+    }
+}
+
+fn place_of(flavour: Flavour) -> &'static str {
+    match flavour {
         Flavour::Kubernetes => "any Kubernetes",
         Flavour::MicroShift => "MicroShift",
         Flavour::OpenShift => "OpenShift",
-    };
-    let mut text = comment(&format!(
-        "All rights that `nestcheck run` and `nestcheck preflight` need on {place}. Bind them to \
-         the user of the kubeconfig:"
-    ));
-    text.push_str(
-        "#\n#   kubectl apply -f rbac.yaml\n#   kubectl create clusterrolebinding nestcheck \
-         --clusterrole=nestcheck --user=NAME\n#\n",
-    );
-    text.push_str(&comment(
-        "The cases themselves do not use these rights: they act as a service account that the run \
-         makes.",
-    ));
-    let empty = ClusterRole { metadata: named("nestcheck"), ..ClusterRole::default() };
-    text.push_str(&manifest::print(&empty)?);
-    text.push_str("rules:\n");
-    let rights = rights(flavour);
+    }
+}
+
+/// The rules for rights, each with its reason.
+fn explained(rights: &[Right]) -> Result<String> {
+    let mut text = String::from("rules:\n");
     for section in rights.chunk_by(|one, next| one.why == next.why) {
         text.push_str(&comment(section[0].why));
         text.push_str(&manifest::print(&rules(section))?);
     }
     Ok(text)
+}
+
+/// The same rights as one role, with those in a namespace given everywhere: it can be bound with one
+/// command.
+///
+/// # Errors
+///
+/// None in practice: the role is written as YAML.
+pub fn role(flavour: Flavour) -> Result<String> {
+    let empty = ClusterRole { metadata: named(NAME), ..ClusterRole::default() };
+    Ok(manifest::print(&empty)? + &explained(&rights(flavour))?)
 }
 
 /// A role with exactly these rights, and its binding to a user.
@@ -192,8 +265,7 @@ mod tests {
             ("ci/kind/rbac.yaml", Flavour::Kubernetes),
             ("ci/openshift/rbac.yaml", Flavour::OpenShift),
         ] {
-            let role = role(flavour).expect("it is written");
-            manifest::parse::<ClusterRole>(file, &role).expect("it is a ClusterRole");
+            let role = objects(flavour, ACCOUNT).expect("it is written");
             if env::var_os("NESTCHECK_WRITE_ROLES").is_some() {
                 fs::create_dir_all(root.join(file).parent().expect("it is in a folder"))
                     .and_then(|()| fs::write(root.join(file), &role))
@@ -202,6 +274,25 @@ mod tests {
             let published = fs::read_to_string(root.join(file)).unwrap_or_default();
             assert_eq!(published, role, "{file}: write it with NESTCHECK_WRITE_ROLES=1");
         }
+    }
+
+    #[test]
+    fn what_is_in_a_known_namespace_is_granted_only_there() {
+        let text = objects(Flavour::Kubernetes, "alice").expect("it is written");
+        let parts: Vec<_> = text.split("---\n").collect();
+        assert!(!text.contains("ServiceAccount"), "{text}");
+        let everywhere: ClusterRole = manifest::parse("r", parts[1]).expect("it is a ClusterRole");
+        let in_default: Role = manifest::parse("r", parts[3]).expect("it is a Role");
+        assert_eq!(in_default.metadata.namespace.as_deref(), Some("default"));
+        let leases = |rules: Option<Vec<PolicyRule>>| {
+            let resources = rules.unwrap_or_default().into_iter().filter_map(|rule| rule.resources);
+            resources.flatten().filter(|resource| resource == "leases").count()
+        };
+        assert_eq!((leases(everywhere.rules), leases(in_default.rules)), (0, 1));
+        for binding in [parts[2], parts[4]] {
+            assert!(binding.contains("kind: User\n  name: alice\n"), "{binding}");
+        }
+        assert_eq!(parts.len(), 5);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use harness::{
     cluster::ConnectOptions,
     plan::{Profile, Shard},
     report::Dialect,
+    rights::ACCOUNT,
 };
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
@@ -88,6 +89,23 @@ pub(super) enum OutputFormat {
 pub(super) struct PreflightArguments {
     #[command(flatten)]
     pub(super) cluster: ClusterArguments,
+    /// Print the least rights that a run needs instead, as YAML for `kubectl apply -f -`, granted to
+    /// USER (`alice`, `system:serviceaccount:NAMESPACE:NAME`) or, without it, to a service account
+    /// that is made along with them
+    #[arg(
+        long,
+        value_name = "USER",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ACCOUNT,
+        value_parser = clap::builder::NonEmptyStringValueParser::new(),
+        conflicts_with = "output"
+    )]
+    pub(super) print_rbac: Option<String>,
+    /// Print the rights for this profile (openshift, microshift or kubernetes) without asking a
+    /// cluster what it is
+    #[arg(long, value_name = "NAME", value_parser = profile, requires = "print_rbac")]
+    pub(super) profile: Option<Profile>,
     /// How the facts are printed
     #[arg(long, short, value_enum, default_value = "text")]
     pub(super) output: OutputFormat,

@@ -5,16 +5,18 @@ use std::fmt::Write;
 use harness::{
     Error, Result,
     cluster::Cluster,
-    facts::{self, Facts, Finding, Severity, State},
+    facts::{self, Facts, Finding, Flavour, Severity, State},
     outcome::Outcome,
+    plan::Profile,
     redact,
     requirement::Decision,
+    rights,
     support::{self, REQUIREMENTS, Reason, Support},
 };
 use serde::Serialize;
 
 use super::{
-    arguments::{OutputFormat, PreflightArguments},
+    arguments::{ClusterArguments, OutputFormat, PreflightArguments},
     print, print_text,
 };
 
@@ -51,6 +53,10 @@ struct Preflight<'a> {
 }
 
 pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
+    if let Some(user) = arguments.print_rbac {
+        let flavour = flavour_of(arguments.profile, arguments.cluster).await?;
+        return print_text(&rights::objects(flavour, &user)?);
+    }
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let facts = facts::gather(&cluster).await?;
     let support = Support::of(&facts);
@@ -73,6 +79,22 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
         OutputFormat::Json => print(json(&preflight)?.as_bytes())?,
     };
     Ok(if supported { Outcome::Conformant } else { Outcome::Partial }.exit_code())
+}
+
+/// What kind of cluster the rights are for: the profile's, or else what the cluster is.
+async fn flavour_of(profile: Option<Profile>, cluster: ClusterArguments) -> Result<Flavour> {
+    match profile {
+        Some(Profile::OpenShift) => Ok(Flavour::OpenShift),
+        Some(Profile::MicroShift) => Ok(Flavour::MicroShift),
+        Some(Profile::Kubernetes) => Ok(Flavour::Kubernetes),
+        Some(Profile::Smoke) | None => {
+            let facts = facts::gather(&Cluster::connect(&cluster.into()).await?).await?;
+            facts.flavour.value().copied().ok_or_else(|| {
+                Error::infrastructure("failed to find out what kind of cluster it is")
+                    .with_hint("say it with `--profile openshift`, `microshift` or `kubernetes`")
+            })
+        }
+    }
 }
 
 /// Decides what the facts say something about: a cluster without constraints need not hear of

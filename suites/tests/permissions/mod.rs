@@ -4,7 +4,7 @@ use harness::{facts::Flavour, manifest};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::{Value, json};
 
-use super::support::{Bench, Live, Operators, Request, default_settings, tells};
+use super::support::{Applied, Bench, Live, Operators, Request, default_settings, tells};
 
 const RUN: [&str; 5] = ["run", "scc", "admission", "ID-02", "--kubeconfig"];
 
@@ -20,10 +20,8 @@ fn role_without(verb: &str) -> ClusterRole {
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
 fn the_published_rights_are_enough_for_a_run() {
     let (cluster, bench) = (Live::take_openshift(), Bench::new());
-    let role = include_str!("../../../ci/openshift/rbac.yaml");
-    let role = manifest::parse("ci/openshift/rbac.yaml", role).expect("the role is good");
-    let _grant = cluster.grant(&role);
-    let token = cluster.token_without_rights();
+    let _grant = Applied::create(&cluster, include_str!("../../../ci/openshift/rbac.yaml"));
+    let token = cluster.token_of("nestcheck");
     let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let preflight = bench.nestcheck(["preflight", "--kubeconfig", &path]);
     preflight.exits(0);

@@ -216,11 +216,16 @@ impl Cluster {
 
     /// A token of the service account `default` in namespace `default`, which has no rights.
     pub fn token_without_rights(&self) -> String {
+        self.token_of("default")
+    }
+
+    /// A token of a service account in namespace `default`.
+    pub fn token_of(&self, account: &str) -> String {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
         let spec = TokenRequestSpec { expiration_seconds: Some(600), ..Default::default() };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let params = PostParams::default();
-        let answer = accounts.create_token_request("default", &params, &request);
+        let answer = accounts.create_token_request(account, &params, &request);
         let granted = self.runtime.block_on(answer).expect("a token can be had");
         granted.status.and_then(|status| status.token).expect("the answer has one")
     }

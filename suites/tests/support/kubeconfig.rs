@@ -42,6 +42,17 @@ impl Kubeconfig {
         self
     }
 
+    /// A field as it is.
+    pub fn object(&self, pointer: &str) -> Value {
+        self.0.pointer(pointer).cloned().unwrap_or_default()
+    }
+
+    /// The text of a field.
+    pub fn value(&self, pointer: &str) -> String {
+        let value = self.0.pointer(pointer).and_then(Value::as_str);
+        value.unwrap_or_else(|| panic!("the kubeconfig has no {pointer}")).to_owned()
+    }
+
     /// With another user, who has only this token.
     pub fn with_token(self, token: &str) -> Self {
         self.with("/users/0/user", json!({ "token": token }))

@@ -8,6 +8,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+mod applied;
 mod audit;
 mod cluster;
 mod command;
@@ -17,6 +18,7 @@ mod report;
 mod server;
 mod webhook;
 
+pub use applied::{Applied, documents};
 pub use audit::{Request, by_verb};
 pub use cluster::{Cluster, Live, LocalCluster};
 pub use command::{Bench, Finished, Running, mode_of};
