@@ -1,0 +1,15 @@
+//! What must never be written, and what a pod must not be able to do to a report. Some of it needs a
+//! cluster on which everything works (`NESTCHECK_TEST_KUBECONFIG`, made by `ci/test`).
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it must be"
+)]
+
+mod hostile;
+mod outputs;
+mod rights;
+mod secrets;
+#[path = "../support/mod.rs"]
+mod support;

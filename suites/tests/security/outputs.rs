@@ -1,0 +1,79 @@
+//! All that a run writes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::support::{Bench, Finished};
+
+/// What `nestcheck report` can make of a folder.
+const REPORTS: [&[&str]; 6] = [
+    &["--format", "junit", "--dialect", "jenkins"],
+    &["--format", "junit", "--dialect", "gitlab"],
+    &["--format", "junit", "--dialect", "openshift"],
+    &["--format", "json"],
+    &["--format", "html"],
+    &["--format", "markdown"],
+];
+
+/// Every file below a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("it can be listed") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// Every folder below a folder, and itself.
+pub fn folders(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![folder.to_owned()];
+    for entry in fs::read_dir(folder).expect("it can be listed") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() {
+            found.extend(folders(&path));
+        }
+    }
+    found
+}
+
+/// Each output of a run with its name: the files of the report, and the reports that can be made
+/// of it again.
+pub fn outputs(bench: &Bench, folder: &Path) -> Vec<(String, String)> {
+    let text = |path: PathBuf| {
+        let content = fs::read(&path).expect("it can be read");
+        (path.display().to_string(), String::from_utf8(content).expect("it is text"))
+    };
+    let mut all: Vec<_> = files(folder).into_iter().map(text).collect();
+    for arguments in REPORTS {
+        let path = folder.display().to_string();
+        let made = bench.nestcheck(["report", &path].iter().chain(arguments));
+        made.exits(0);
+        all.push((format!("report {arguments:?}"), made.stdout.clone()));
+        all.push((format!("standard error of report {arguments:?}"), made.stderr.clone()));
+    }
+    all
+}
+
+/// What a command said.
+pub fn said(finished: &Finished) -> [(String, String); 2] {
+    [
+        ("standard output".to_owned(), finished.stdout.clone()),
+        ("standard error".to_owned(), finished.stderr.clone()),
+    ]
+}
+
+/// Expects that none of these is in an output.
+#[track_caller]
+pub fn have_none_of(outputs: &[(String, String)], canaries: &[&str]) {
+    assert!(!outputs.is_empty());
+    for (name, text) in outputs {
+        for canary in canaries {
+            let Some(at) = text.find(canary) else { continue };
+            let start = text.floor_char_boundary(at.saturating_sub(200));
+            panic!("{name} has `{canary}`: …{}…", &text[start..at + canary.len()]);
+        }
+    }
+}
