@@ -128,7 +128,7 @@ mod tests {
     fn an_error_tells_no_secret_and_steers_no_terminal() {
         let error =
             Error::usage("\u{1b}[2Jproxy http://user:canary@host").with_hint("token=canary");
-        assert_eq!(error.to_string(), "[2Jproxy http://[redacted]@host");
+        assert_eq!(error.to_string(), "proxy http://[redacted]@host");
         assert_eq!(error.hint(), Some("token=[redacted]"));
     }
 

@@ -22,14 +22,15 @@ pub const STREAM_LIMIT: usize = 16 * 1024;
 /// The most that any text of an event has, in bytes.
 pub const TEXT_LIMIT: usize = 64 * 1024;
 
-/// Makes bytes from a pod fit for an event: valid UTF-8 without control characters, bounded to
+/// Makes bytes from a pod fit for an event: valid UTF-8 without terminal sequences and control
+/// characters, bounded to
 /// `limit` bytes with the middle left out, and without secrets.
 #[must_use]
 pub fn clean(bytes: &[u8], limit: usize) -> String {
-    let text: String = String::from_utf8_lossy(bytes)
-        .chars()
-        .filter(|character| is_harmless(*character))
-        .collect();
+    let text = String::from_utf8_lossy(bytes);
+    // Whole sequences: what a lone escape character leaves behind is only noise.
+    let text = console::strip_ansi_codes(&text);
+    let text: String = text.chars().filter(|character| is_harmless(*character)).collect();
     // Before it is bounded: half a secret would not be known for one.
     bound(&without_secrets(&text), limit)
 }
@@ -158,8 +159,8 @@ mod tests {
 
     #[test]
     fn control_characters_and_escapes_lose_their_power() {
-        assert_eq!(clean(b"a\x1b[31mred\x00\r\nb\xff", 100), "a[31mred\nb\u{fffd}");
-        assert_eq!(clean_text("\u{202e}olleh\u{2069}\u{ffff}\u{9b}2J"), "olleh2J");
+        assert_eq!(clean(b"a\x1b[31mred\x1b]0;x\x07\x00\r\nb\xff", 100), "ared\nb\u{fffd}");
+        assert_eq!(clean_text("\u{202e}olleh\u{2069}\u{ffff}\u{9b}2J"), "olleh");
     }
 
     #[test]
