@@ -47,14 +47,6 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         ledger: folder.ledger(),
         diagnostics: folder.diagnostics(),
     };
-    if folder.is_open_to_others() {
-        let path = folder.path().display();
-        let warning = format!(
-            "warning: others can look into report folder `{path}`, though not into its files\n\
-             hint: `chmod 700 {path}`, or give a folder with `--report-dir DIR` that is not there yet\n"
-        );
-        let _ = io::stderr().write_all(warning.as_bytes());
-    }
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, options) => session,
@@ -79,12 +71,21 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let outcome = session.run(signals, observe).await;
     terminal.finish();
     let path = folder.path().display().to_string();
+    let warning = folder.is_open_to_others().then(|| open_to_others(&path)).unwrap_or_default();
     if let Err(error) = folder.finish() {
         tell(&error);
         return Ok(worse(outcome).exit_code());
     }
-    let _ = io::stderr().write_all(format!("report in `{path}`\n").as_bytes());
+    let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
     Ok(outcome.exit_code())
+}
+
+/// What the owner of a folder should know that was there before.
+fn open_to_others(path: &str) -> String {
+    format!(
+        "warning: others can look into report folder `{path}`, though not into its files\n\
+         hint: `chmod 700 {path}`, or give a folder with `--report-dir DIR` that is not there yet\n"
+    )
 }
 
 fn read_constraint(path: &Path) -> Result<Constraint> {
