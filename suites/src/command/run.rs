@@ -71,7 +71,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let outcome = session.run(signals, observe).await;
     terminal.finish();
     let path = folder.path().display().to_string();
-    let warning = folder.is_open_to_others().then(|| open_to_others(&path)).unwrap_or_default();
+    let warning = if folder.is_open_to_others() { open_to_others(&path) } else { String::new() };
     if let Err(error) = folder.finish() {
         tell(&error);
         return Ok(worse(outcome).exit_code());
