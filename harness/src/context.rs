@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     case::{CaseResult, Failure},
-    cluster::{API_DEADLINE, describe},
+    cluster::{ask, describe},
     diagnosis::{self, Symptom},
     error::one_line,
     event::{CommandFinished, EventKind, TruthCheck},
@@ -145,8 +145,10 @@ impl Context {
     pub async fn dry_run(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
         let api = self.pods_as(self.sandbox.user(), pod);
         let params = dry();
-        let answer = self.sandbox.as_granted(|| api.create(&params, pod));
-        answered("dry-run the creation of a pod", answer).await
+        answered("dry-run the creation of a pod", || {
+            self.sandbox.as_granted(|| api.create(&params, pod))
+        })
+        .await
     }
 
     /// As [`Self::dry_run`], but as somebody in particular, and without patience: a right that was
@@ -157,7 +159,8 @@ impl Context {
     /// As [`Self::dry_run`].
     pub async fn dry_run_as(&self, identity: Identity, pod: &Pod) -> Result<Answer<Pod>, Failure> {
         let api = self.pods_as(self.sandbox.client(identity).await?, pod);
-        answered("dry-run the creation of a pod", api.create(&dry(), pod)).await
+        let params = dry();
+        answered("dry-run the creation of a pod", || api.create(&params, pod)).await
     }
 
     /// Replaces a pod as a dry run, as the ordinary user, and returns what would be stored.
@@ -168,7 +171,8 @@ impl Context {
     pub async fn dry_run_replace(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
         let api = self.pods_as(self.sandbox.user(), pod);
         let name = pod.metadata.name.clone().unwrap_or_default();
-        answered("dry-run the update of a pod", api.replace(&name, &dry(), pod)).await
+        let params = dry();
+        answered("dry-run the update of a pod", || api.replace(&name, &params, pod)).await
     }
 
     fn pods_as(&self, client: &Client, pod: &Pod) -> Api<Pod> {
@@ -241,21 +245,18 @@ fn dry() -> PostParams {
     PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) }
 }
 
-/// Waits for an answer. A refusal of what was asked is one; a broken API is not.
-async fn answered<T>(
-    what: &str,
-    answer: impl Future<Output = Result<T, KubeError>>,
-) -> Result<Answer<T>, Failure> {
-    match tokio::time::timeout(API_DEADLINE, answer).await {
-        Ok(Ok(stored)) => Ok(Ok(stored)),
-        Ok(Err(KubeError::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
+/// Asks for a dry run. A refusal of what was asked is an answer; a broken API is not.
+async fn answered<T, F, Fut>(what: &str, operation: F) -> Result<Answer<T>, Failure>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, KubeError>> + Send,
+{
+    match ask(what, operation).await? {
+        Ok(stored) => Ok(Ok(stored)),
+        Err(KubeError::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
             Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
         }
-        Ok(Err(error)) => Err(describe(what, &error).into()),
-        Err(_elapsed) => Err(Failure::harness(format!(
-            "failed to {what}: no answer within {} s",
-            API_DEADLINE.as_secs()
-        ))),
+        Err(error) => Err(describe(what, &error).into()),
     }
 }
 

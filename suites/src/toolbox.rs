@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{
     case::{CaseResult, Failure},
-    cluster::{API_DEADLINE, describe},
+    cluster::call,
     context::{Answer, Context, PodHandle},
     diagnosis::{self, Symptom},
     sandbox::Identity,
@@ -185,17 +185,12 @@ pub fn judge_refusal(
 /// # Errors
 ///
 /// The server refuses, or does not answer in time.
-pub async fn request<T>(
-    what: &str,
-    answer: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, Failure> {
-    match tokio::time::timeout(API_DEADLINE, answer).await {
-        Ok(answer) => answer.map_err(|error| describe(what, &error).into()),
-        Err(_elapsed) => Err(Failure::harness(format!(
-            "failed to {what}: no answer within {} s",
-            API_DEADLINE.as_secs()
-        ))),
-    }
+pub async fn request<T, F, Fut>(what: &str, operation: F) -> Result<T, Failure>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, kube::Error>> + Send,
+{
+    Ok(call(what, operation).await?)
 }
 
 /// Expects that the server would store a shape's pod as it is asked for.

@@ -31,6 +31,23 @@ where
     attempt(API_DEADLINE, what, delay_of_known_server, operation).await
 }
 
+/// Asks a server that has answered before, again where it or the connection breaks, and returns its
+/// answer as it is: for whoever takes a refusal for an answer. The operation may be done twice.
+///
+/// # Errors
+///
+/// A refusal, or that it did not answer within [`API_DEADLINE`], as an infrastructure error.
+pub async fn ask<T, F, Fut>(what: &str, operation: F) -> Result<Result<T, KubeError>, Error>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, KubeError>> + Send,
+{
+    let attempts = retry::with_backoff(API_DEADLINE, delay_of_known_server, operation);
+    tokio::time::timeout(API_DEADLINE, attempts)
+        .await
+        .map_err(|_elapsed| no_answer(what, API_DEADLINE))
+}
+
 /// Calls a server for the first time, with another deadline. A connection that can't be made is told
 /// at once then: it is the address or the certificate that is wrong, and asking again does not help.
 ///
@@ -63,15 +80,16 @@ where
     match tokio::time::timeout(deadline, attempts).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(describe(what, &error)),
-        Err(_elapsed) => Err(Error::infrastructure(format!(
-            "failed to {what}: no answer within {} s",
-            deadline.as_secs()
-        ))
+        Err(_elapsed) => Err(no_answer(what, deadline)),
+    }
+}
+
+fn no_answer(what: &str, deadline: Duration) -> Error {
+    Error::infrastructure(format!("failed to {what}: no answer within {} s", deadline.as_secs()))
         .with_hint(
             "check the kubeconfig's `server`, and whether the API server is overloaded or \
              restarting",
-        )),
-    }
+        )
 }
 
 /// Whether the server asked to come again later, and after how long at least.
@@ -96,6 +114,17 @@ fn delay_of_known_server(error: &KubeError) -> Option<Duration> {
         _ => false,
     };
     delay_asked_for(error).or(passes.then_some(Duration::ZERO))
+}
+
+/// Whether nobody listened at the server's address: nothing of the request has arrived.
+#[must_use]
+pub fn is_unreached(error: &KubeError) -> bool {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
+    })
 }
 
 /// The HTTP status of a refusal by the server.
@@ -176,6 +205,25 @@ mod tests {
         for code in [400, 401, 403, 404, 409, 422] {
             assert_eq!(delay_of_known_server(&answer(code)), None, "{code}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_an_answer_and_a_broken_connection_is_not() {
+        let mut answers = vec![answer(403), lost(), answer(503)];
+        let asked = ask("create a pod", || {
+            let next = answers.pop().map_or(Ok(()), Err);
+            async move { next }
+        });
+        let refusal = asked.await.expect("it answers").expect_err("it refuses");
+        assert_eq!(status_code(&refusal), Some(403));
+    }
+
+    #[test]
+    fn only_a_request_that_found_nobody_has_not_arrived() {
+        let io = |kind| KubeError::Service(Box::new(std::io::Error::from(kind)));
+        assert!(is_unreached(&io(std::io::ErrorKind::ConnectionRefused)));
+        assert!(!is_unreached(&io(std::io::ErrorKind::ConnectionReset)));
+        assert!(!is_unreached(&answer(503)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod client;
 mod connect;
 
 pub use api::{
-    API_DEADLINE, FIRST_CONTACT_DEADLINE, call, call_within, describe, is_forbidden, status_code,
+    API_DEADLINE, FIRST_CONTACT_DEADLINE, ask, call, call_within, describe, is_forbidden,
+    is_unreached, status_code,
 };
 pub use connect::{Cluster, ConnectOptions};

@@ -14,10 +14,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     case::Failure,
-    cluster::describe,
+    cluster::{API_DEADLINE, describe, is_unreached},
     diagnosis::{self, Symptom},
     error::one_line,
-    redact,
+    redact, retry,
 };
 
 /// How long a command may run unless it says otherwise.
@@ -180,7 +180,8 @@ fn last_lines(text: &str) -> String {
 /// in time (the product's).
 pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<Output, Failure> {
     let started = Instant::now();
-    let ended = tokio::time::timeout(command.deadline, attempt(api, pod, command)).await;
+    let process = begin(api, pod, command).await?;
+    let ended = tokio::time::timeout(command.deadline, follow(process, pod, command)).await;
     let (stdout, stderr, status) = ended.map_err(|_elapsed| {
         Failure::product(format!(
             "`{}` did not end within {} s",
@@ -205,20 +206,14 @@ pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<
     })
 }
 
-async fn attempt(
-    api: &Api<Pod>,
-    pod: &Pod,
-    command: &Command,
-) -> Result<(Vec<u8>, Vec<u8>, Status), Failure> {
+/// Has the command begun. Until it has, its deadline does not count: that the server is away is
+/// no failure of the product.
+async fn begin(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<AttachedProcess, Failure> {
     let name = pod.name_any();
     // The server wants to be told which one where a pod has several.
     let first = pod.spec.as_ref().and_then(|spec| spec.containers.first());
     let container =
         command.container.clone().or_else(|| first.map(|container| container.name.clone()));
-    let pod = name.as_str();
-    let broken = |what: &str| {
-        Failure::harness(format!("failed to run `{}` in pod `{pod}`: {what}", command.display()))
-    };
     let parameters = AttachParams {
         container,
         stdin: command.stdin.is_some(),
@@ -229,10 +224,32 @@ async fn attempt(
         max_stdout_buf_size: Some(STREAM_BUFFER),
         max_stderr_buf_size: Some(STREAM_BUFFER),
     };
-    let mut process: AttachedProcess =
-        api.exec(pod, command.arguments.iter().map(String::as_str), &parameters).await.map_err(
-            |error| Failure::from(describe(&format!("run a command in pod `{pod}`"), &error)),
-        )?;
+    let arguments = || command.arguments.iter().map(String::as_str);
+    // Only what has not arrived may be asked for again: a command is not done twice.
+    let not_begun = |error: &kube::Error| is_unreached(error).then_some(Duration::ZERO);
+    let begun =
+        retry::with_backoff(API_DEADLINE, not_begun, || api.exec(&name, arguments(), &parameters));
+    match tokio::time::timeout(API_DEADLINE, begun).await {
+        Ok(Ok(process)) => Ok(process),
+        Ok(Err(error)) => Err(describe(&format!("run a command in pod `{name}`"), &error).into()),
+        Err(_elapsed) => Err(Failure::harness(format!(
+            "failed to begin `{}` in pod `{name}` within {} s",
+            command.display(),
+            API_DEADLINE.as_secs()
+        ))),
+    }
+}
+
+/// Follows the command to its end.
+async fn follow(
+    mut process: AttachedProcess,
+    pod: &Pod,
+    command: &Command,
+) -> Result<(Vec<u8>, Vec<u8>, Status), Failure> {
+    let broken = |what: &str| {
+        let pod = pod.name_any();
+        Failure::harness(format!("failed to run `{}` in pod `{pod}`: {what}", command.display()))
+    };
     let status = process.take_status().ok_or_else(|| broken("no status stream"))?;
     let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
     // All streams move at once: a command may fill one before it reads another. Where the

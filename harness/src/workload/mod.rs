@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     case::Failure,
-    cluster::{API_DEADLINE, describe, status_code},
+    cluster::{ask, describe, status_code},
     diagnosis::{self, Symptom},
     error::one_line,
     event::TruthCheck,
@@ -160,15 +160,20 @@ async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Fai
     let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
     let name = pod.name_any();
     sandbox.ledger().intend("Pod", api.namespace(), &name).await?;
-    let answer = sandbox.as_granted(|| api.create(&params, pod));
-    match tokio::time::timeout(API_DEADLINE, answer).await {
-        Ok(Ok(created)) => Ok(created),
-        Ok(Err(error)) => Err(refused(&name, &error)),
-        Err(_elapsed) => Err(Failure::harness(format!(
-            "failed to create pod `{name}`: no answer within {} s",
-            API_DEADLINE.as_secs()
-        ))),
-    }
+    let (what, mut is_again) = (format!("create pod `{name}`"), false);
+    let answer = ask(&what, || {
+        let is_again = std::mem::replace(&mut is_again, true);
+        let name = &name;
+        let params = &params;
+        async move {
+            match sandbox.as_granted(|| api.create(params, pod)).await {
+                // It was created and the answer got lost: nobody else makes pods here.
+                Err(error) if is_again && status_code(&error) == Some(409) => api.get(name).await,
+                answer => answer,
+            }
+        }
+    });
+    answer.await?.map_err(|error| refused(&name, &error))
 }
 
 /// A refusal of the pod's content is the product's; anything else is not.

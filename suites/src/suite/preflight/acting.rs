@@ -3,7 +3,7 @@
 use fixtures::{HOST_USERS, WORKSPACE};
 use harness::{
     case::{Case, CaseResult, Failure},
-    cluster::{describe, is_forbidden},
+    cluster::{ask, describe, is_forbidden},
     context::Context,
     outcome::Level,
     sandbox::USER,
@@ -129,7 +129,7 @@ async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
 async fn who(client: &Client) -> Result<String, Failure> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let (params, question) = (PostParams::default(), SelfSubjectReview::default());
-    let answer = request("ask who the caller is", api.create(&params, &question)).await?;
+    let answer = request("ask who the caller is", || api.create(&params, &question)).await?;
     let user = answer.status.and_then(|status| status.user_info?.username);
     user.ok_or_else(|| Failure::harness("the server does not say who the caller is"))
 }
@@ -155,7 +155,7 @@ async fn may(
     };
     let question = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
     let params = PostParams::default();
-    let answer = request("review the user's access", api.create(&params, &question)).await?;
+    let answer = request("review the user's access", || api.create(&params, &question)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
@@ -205,7 +205,8 @@ fn show_machine(machine: Option<u16>) -> String {
 
 async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
     let api: Api<StorageClass> = Api::all(cx.sandbox().admin().clone());
-    let classes = readable("list StorageClasses", api.list(&ListParams::default())).await?;
+    let all = ListParams::default();
+    let classes = readable("list StorageClasses", || api.list(&all)).await?;
     if classes.items.is_empty() {
         return Err(Failure::blocked(
             "the cluster has no StorageClass, so workspaces can't keep anything (read from: \
@@ -238,8 +239,8 @@ async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
     let mutating: Api<MutatingWebhookConfiguration> = Api::all(admin.clone());
     let validating: Api<ValidatingWebhookConfiguration> = Api::all(admin.clone());
     let (mutating, validating) = futures::try_join!(
-        readable("list MutatingWebhookConfigurations", mutating.list(&all)),
-        readable("list ValidatingWebhookConfigurations", validating.list(&all)),
+        readable("list MutatingWebhookConfigurations", || mutating.list(&all)),
+        readable("list ValidatingWebhookConfigurations", || validating.list(&all)),
     )?;
     let changing = mutating.items.iter().flat_map(|configuration| {
         let asked = configuration.webhooks.iter().flatten();
@@ -276,19 +277,19 @@ fn is_about_pods(rules: Option<&[RuleWithOperations]>) -> bool {
 }
 
 /// Reads what a run can do without: who may not read it is blocked.
-async fn readable<T>(
-    what: &str,
-    answer: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, Failure> {
-    let answered = request(what, async {
-        match answer.await {
-            Err(error) if is_forbidden(&error) => Ok(Err(error)),
-            other => other.map(Ok),
+async fn readable<T, F, Fut>(what: &str, operation: F) -> Result<T, Failure>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, kube::Error>> + Send,
+{
+    ask(what, operation).await?.map_err(|error| {
+        let described = describe(what, &error);
+        if is_forbidden(&error) {
+            let remedy = "use a kubeconfig whose user may read it";
+            Failure::blocked(described.to_string(), remedy)
+        } else {
+            described.into()
         }
-    });
-    answered.await?.map_err(|error| {
-        let reason = describe(what, &error).to_string();
-        Failure::blocked(reason, "use a kubeconfig whose user may read it")
     })
 }
 

@@ -207,8 +207,10 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
     let deployments: Api<Deployment> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let params = PostParams::default();
     sandbox.ledger().intend("Deployment", Some(sandbox.namespace()), name).await?;
-    request("create a Deployment", sandbox.as_granted(|| deployments.create(&params, &deployment)))
-        .await?;
+    request("create a Deployment", || {
+        sandbox.as_granted(|| deployments.create(&params, &deployment))
+    })
+    .await?;
     let available = await_condition(deployments, name, is_available_or_failed);
     let seen = tokio::time::timeout(DEPLOYMENT_DEADLINE, available).await.map_err(|_elapsed| {
         let seconds = DEPLOYMENT_DEADLINE.as_secs();
@@ -221,7 +223,7 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
     }
     let pods: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let mine = ListParams::default().labels(&format!("nestcheck/deployment={name}"));
-    let list = request("list the Deployment's pods", pods.list(&mine)).await?;
+    let list = request("list the Deployment's pods", || pods.list(&mine)).await?;
     let Some(deployed) = list.items.first() else {
         return Err(Failure::harness("the available Deployment has no pod"));
     };
@@ -300,7 +302,7 @@ async fn may_use_in(
     };
     let params = PostParams::default();
     let ask = || async {
-        let asked = request("review the user's access", reviews.create(&params, &review)).await;
+        let asked = request("review the user's access", || reviews.create(&params, &review)).await;
         let allowed = asked.map_err(Asked::Failed)?.status.is_some_and(|status| status.allowed);
         if final_(&allowed) { Ok(allowed) } else { Err(Asked::NotYet(allowed)) }
     };
@@ -366,7 +368,8 @@ async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
     // By now the syncer has had the time to see the namespace's grants.
     cx.pod(&WORKSPACE).await?;
     let namespaces: Api<Namespace> = Api::all(cx.sandbox().admin().clone());
-    let namespace = request("read the namespace", namespaces.get(cx.sandbox().namespace())).await?;
+    let name = cx.sandbox().namespace();
+    let namespace = request("read the namespace", || namespaces.get(name)).await?;
     for (label, expected) in [
         ("pod-security.kubernetes.io/enforce", "privileged"),
         ("security.openshift.io/scc.podSecurityLabelSync", "false"),
@@ -385,7 +388,8 @@ async fn refuses_after_grant_is_removed(cx: Context) -> CaseResult {
     pod.spec.get_or_insert_default().service_account_name = Some(USER.to_owned());
     accepted(&cx, "answer with the grant", &pod).await?;
     let bindings: Api<RoleBinding> = Api::namespaced(cx.sandbox().admin().clone(), &namespace);
-    request("remove the grant", bindings.delete(GRANT, &DeleteParams::default())).await?;
+    let params = DeleteParams::default();
+    request("remove the grant", || bindings.delete(GRANT, &params)).await?;
     // The authorizer learns of it by a watch of its own.
     let answer = retry::with_backoff(
         GRANT_DEADLINE,

@@ -53,10 +53,10 @@ async fn grants_nested_container_to_nobody_by_default(cx: Context) -> CaseResult
     let (bindings, namespaced_bindings) =
         (Api::<ClusterRoleBinding>::all(admin.clone()), Api::<RoleBinding>::all(admin.clone()));
     let (roles, namespaced_roles, bindings, namespaced_bindings) = futures::try_join!(
-        request("list ClusterRoles", roles.list(&all)),
-        request("list Roles", namespaced_roles.list(&all)),
-        request("list ClusterRoleBindings", bindings.list(&all)),
-        request("list RoleBindings", namespaced_bindings.list(&all)),
+        request("list ClusterRoles", || roles.list(&all)),
+        request("list Roles", || namespaced_roles.list(&all)),
+        request("list ClusterRoleBindings", || bindings.list(&all)),
+        request("list RoleBindings", || namespaced_bindings.list(&all)),
     )?;
     let granting: Vec<String> = roles
         .items
