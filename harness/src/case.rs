@@ -8,6 +8,7 @@ use crate::{
     facts::{Facts, Flavour},
     outcome::{Level, Verdict},
     requirement::Requirement,
+    sandbox::Audit,
     shape::Shape,
 };
 
@@ -50,6 +51,8 @@ pub enum Body {
     /// It judges what was read about the cluster: a pure function, which needs no sandbox. Such a
     /// case is settled when the plan is made, so it has a verdict on an unsupported cluster too.
     Judges(fn(&Facts) -> Judgement),
+    /// It judges what the run has left, once everything is torn down: a pure function.
+    Audits(fn(&Audit) -> Judgement),
 }
 
 /// What a case made of the facts.
@@ -114,6 +117,12 @@ pub enum Failure {
         /// What broke.
         message: String,
     },
+    /// A connection, the API server or a node was lost; the product was not judged, and may be if
+    /// the case is tried again.
+    Lost {
+        /// What was lost.
+        message: String,
+    },
     /// Only the pod could tell that a requirement is unmet, so nothing was judged.
     Blocked {
         /// Which requirement, and where that was seen.
@@ -136,6 +145,12 @@ impl Failure {
         Self::Harness { message: message.into() }
     }
 
+    /// A connection, the API server or a node was lost.
+    #[must_use]
+    pub fn lost(message: impl Into<String>) -> Self {
+        Self::Lost { message: message.into() }
+    }
+
     /// A requirement is unmet, which only the pod could tell.
     #[must_use]
     pub fn blocked(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -146,7 +161,9 @@ impl Failure {
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
-            Self::Product { message, .. } | Self::Harness { message } => message,
+            Self::Product { message, .. } | Self::Harness { message } | Self::Lost { message } => {
+                message
+            }
             Self::Blocked { reason, .. } => reason,
         }
     }
@@ -174,7 +191,8 @@ impl Failure {
 
 impl From<crate::Error> for Failure {
     fn from(error: crate::Error) -> Self {
-        Self::harness(error.to_string())
+        let message = error.to_string();
+        if error.is_loss() { Self::lost(message) } else { Self::harness(message) }
     }
 }
 
@@ -182,7 +200,7 @@ impl From<Failure> for Verdict {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Product { message, hint } => Self::Fail { message, hint },
-            Failure::Harness { message } => Self::Error { message },
+            Failure::Harness { message } | Failure::Lost { message } => Self::Error { message },
             Failure::Blocked { reason, remedy } => Self::Blocked { reason, remedy },
         }
     }

@@ -39,6 +39,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    is_loss: bool,
 }
 
 impl Error {
@@ -54,12 +55,19 @@ impl Error {
         Self::new(ErrorKind::Infrastructure, message)
     }
 
+    /// A server that was there did not answer, or its connection broke: whether it did what it was
+    /// asked is not known.
+    #[must_use]
+    pub fn loss(message: impl fmt::Display) -> Self {
+        Self { is_loss: true, ..Self::infrastructure(message) }
+    }
+
     fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
         let message = redact::clean(message.to_string().as_bytes(), MESSAGE_LIMIT);
         let message = one_line(&message);
         // Some libraries end their texts with a period, which reads badly before a hint.
         let message = message.strip_suffix('.').unwrap_or(&message).to_owned();
-        Self { kind, message, hint: None }
+        Self { kind, message, hint: None, is_loss: false }
     }
 
     /// Adds what the reader can do.
@@ -73,6 +81,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Whether a server or a connection was lost, so that another try may go well.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        self.is_loss
     }
 
     /// What the reader can do, if that is known.

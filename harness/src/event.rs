@@ -54,6 +54,9 @@ pub enum EventKind {
         /// What was checked and seen.
         check: TruthCheck,
     },
+    /// A case came to no verdict, for something was lost under it, and is tried again. What was
+    /// told of it until now proves nothing.
+    CaseRetried(CaseRetried),
     /// A command that a case ran in a pod ended.
     CommandFinished(CommandFinished),
     /// Files about a case that failed were written.
@@ -118,6 +121,17 @@ pub struct TruthCheck {
     pub observed: String,
     /// Whether it holds.
     pub holds: bool,
+}
+
+/// A try of a case that came to no verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseRetried {
+    /// The case's id.
+    pub id: String,
+    /// Which try it was, from 1.
+    pub attempt: u32,
+    /// What was lost.
+    pub reason: String,
 }
 
 /// The end of a command in a pod.

@@ -8,6 +8,7 @@ use crate::{
     facts::{Facts, Flavour},
     outcome::Verdict,
     requirement::Decision,
+    sandbox::Audit,
     shape::Shape,
     support::Support,
 };
@@ -228,19 +229,54 @@ impl Plan {
     #[must_use]
     pub fn new(cases: Vec<Case>, facts: &Facts, tries_blocked: bool) -> Self {
         let entry = |case| Entry::new(case, facts, tries_blocked);
-        Self { entries: cases.into_iter().map(entry).collect() }
+        let mut plan = Self { entries: cases.into_iter().map(entry).collect() };
+        plan.settle_audits();
+        plan
     }
 
-    /// The cases that run.
+    /// Where all that would act is blocked, nothing is created for the sake of an audit.
+    fn settle_audits(&mut self) {
+        let is_blocked = |entry: &Entry| {
+            matches!(entry.case.body, Body::Acts(_))
+                && matches!(entry.settled, Some(Verdict::Blocked { .. }))
+        };
+        if self.acting().next().is_some() || !self.entries.iter().any(is_blocked) {
+            return;
+        }
+        for entry in &mut self.entries {
+            if matches!(entry.case.body, Body::Audits(_)) && entry.settled.is_none() {
+                entry.settled = Some(Verdict::Blocked {
+                    reason: "every case that acts in the cluster is blocked".to_owned(),
+                    remedy: "see what blocks the others: without them there is nothing to audit"
+                        .to_owned(),
+                });
+            }
+        }
+    }
+
+    /// The cases that run: they act, or audit what is left.
     pub fn runnable(&self) -> impl Iterator<Item = &Case> {
         self.entries.iter().filter(|entry| entry.settled.is_none()).map(|entry| &entry.case)
+    }
+
+    /// The cases that run and act in the cluster.
+    pub fn acting(&self) -> impl Iterator<Item = &Case> {
+        self.runnable().filter(|case| matches!(case.body, Body::Acts(_)))
+    }
+
+    /// The cases that judge what the run has left, with their judge.
+    pub fn audits(&self) -> impl Iterator<Item = (&Case, fn(&Audit) -> Judgement)> {
+        self.runnable().filter_map(|case| match case.body {
+            Body::Audits(judge) => Some((case, judge)),
+            Body::Acts(_) | Body::Judges(_) => None,
+        })
     }
 
     /// The pods that the cases need, each once.
     #[must_use]
     pub fn shapes(&self) -> Vec<&'static Shape> {
         let mut shapes: Vec<&'static Shape> = Vec::new();
-        for shape in self.runnable().flat_map(|case| case.shapes) {
+        for shape in self.acting().flat_map(|case| case.shapes) {
             if !shapes.iter().any(|known| known.name == shape.name) {
                 shapes.push(shape);
             }
@@ -257,7 +293,7 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
         return Some(Verdict::NotApplicable { reason });
     }
     // Elsewhere a case can do without what others need.
-    if let (Body::Acts(_), Some(Flavour::OpenShift | Flavour::MicroShift)) =
+    if let (Body::Acts(_) | Body::Audits(_), Some(Flavour::OpenShift | Flavour::MicroShift)) =
         (case.body, facts.flavour.value())
         && let Some((reason, remedy)) = Support::of(facts).block()
     {

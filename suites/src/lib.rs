@@ -33,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         suite::gate::JUDGING,
         suite::preflight::JUDGING,
         suite::upgrade::JUDGING,
+        suite::teardown::AUDITS,
     ]
     .concat()
 }

@@ -8,13 +8,13 @@ use harness::{
     case::Case,
     cluster::Cluster,
     diagnosis::evidence::Collector,
-    engine::{self, RunOptions},
+    engine::{self, Keep, RunOptions},
     event::Event,
     facts::{self, Facts, Flavour},
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
     rights,
-    sandbox::{self, Constraint, Ledger, SandboxOptions},
+    sandbox::{self, Constraint, Ledger, Patience, SandboxOptions},
 };
 
 /// How a session is run.
@@ -26,6 +26,10 @@ pub struct SessionOptions {
     pub jobs: usize,
     /// How long the run may take.
     pub deadline: Duration,
+    /// How long to wait for what depends on the cluster's speed.
+    pub patience: Patience,
+    /// Whether what the run created stays for a look.
+    pub keep: Keep,
     /// Whether cases whose requirements are unmet run all the same.
     pub runs_blocked: bool,
     /// What collects the evidence of cases that fail.
@@ -71,6 +75,7 @@ impl Session {
             is_part,
             jobs: options.jobs,
             deadline: options.deadline,
+            keep: options.keep,
             diagnostics: options.diagnostics,
             sandbox: SandboxOptions {
                 run: run_id(),
@@ -80,6 +85,7 @@ impl Session {
                 constraint,
                 lasts: options.deadline,
                 ledger: options.ledger,
+                patience: options.patience,
             },
         };
         if plan.runnable().next().is_some() {

@@ -19,10 +19,11 @@ use harness::{
     case::Case,
     cluster::{Cluster, ConnectOptions},
     diagnosis::evidence::Collector,
+    engine::Keep,
     event::EventKind,
     outcome::{Level, Outcome, Verdict},
     plan::{Filters, Selection},
-    sandbox::Ledger,
+    sandbox::{Ledger, Patience},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use suites::{
@@ -141,6 +142,8 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
         image: image.unwrap_or_else(|_| "localhost/workspace:1".to_owned()),
         jobs: 4,
         deadline: Duration::from_secs(1800),
+        patience: Patience::default(),
+        keep: Keep::Never,
         runs_blocked: false,
         constraint: None,
         ledger: Ledger::nowhere(),

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use kube::Error as KubeError;
+use kube::{Error as KubeError, client::UpgradeConnectionError};
 
 use crate::{Error, error::chain, retry};
 
@@ -85,11 +85,10 @@ where
 }
 
 fn no_answer(what: &str, deadline: Duration) -> Error {
-    Error::infrastructure(format!("failed to {what}: no answer within {} s", deadline.as_secs()))
-        .with_hint(
-            "check the kubeconfig's `server`, and whether the API server is overloaded or \
+    Error::loss(format!("failed to {what}: no answer within {} s", deadline.as_secs())).with_hint(
+        "check the kubeconfig's `server`, and whether the API server is overloaded or \
              restarting",
-        )
+    )
 }
 
 /// Whether the server asked to come again later, and after how long at least.
@@ -127,6 +126,18 @@ pub fn is_unreached(error: &KubeError) -> bool {
     })
 }
 
+/// Whether a server or a connection to it was lost, rather than something refused.
+#[must_use]
+pub fn is_loss(error: &KubeError) -> bool {
+    match error {
+        KubeError::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => {
+            status.is_server_error() || status.as_u16() == 429
+        }
+        KubeError::UpgradeConnection(UpgradeConnectionError::GetPendingUpgrade(_)) => true,
+        other => delay_of_known_server(other).is_some(),
+    }
+}
+
 /// The HTTP status of a refusal by the server.
 #[must_use]
 pub fn status_code(error: &KubeError) -> Option<u16> {
@@ -152,7 +163,8 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
                 message => message,
             };
             let message = format!("failed to {what}: {said} ({})", status.code);
-            let described = Error::infrastructure(message);
+            let described =
+                if is_loss(error) { Error::loss(message) } else { Error::infrastructure(message) };
             match status.code {
                 401 => described.with_hint(
                     "the kubeconfig's token or certificate is not accepted: log in again, or \
@@ -178,7 +190,10 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
             } else {
                 "check the kubeconfig's `server` and that the cluster is up and reachable from here"
             };
-            Error::infrastructure(format!("failed to {what}: {text}")).with_hint(hint)
+            let message = format!("failed to {what}: {text}");
+            let described =
+                if is_loss(error) { Error::loss(message) } else { Error::infrastructure(message) };
+            described.with_hint(hint)
         }
     }
 }

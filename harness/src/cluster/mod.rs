@@ -5,7 +5,7 @@ mod client;
 mod connect;
 
 pub use api::{
-    API_DEADLINE, FIRST_CONTACT_DEADLINE, ask, call, call_within, describe, is_forbidden,
+    API_DEADLINE, FIRST_CONTACT_DEADLINE, ask, call, call_within, describe, is_forbidden, is_loss,
     is_unreached, status_code,
 };
 pub use connect::{Cluster, ConnectOptions};

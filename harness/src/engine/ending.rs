@@ -1,18 +1,18 @@
 //! The end of a run: teardown, and the signals that hurry it.
 
-use std::{
-    future::pending,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
-use super::{Dispatcher, RunOptions};
+use super::{Dispatcher, Keep, RunOptions};
 use crate::{
+    case::Judgement,
     cluster::Cluster,
     event::{Event, EventKind},
-    sandbox,
+    outcome::Verdict,
+    plan::Plan,
+    sandbox::{self, Audit},
 };
 
 /// How much longer a run may take once a second signal asked for its end.
@@ -20,7 +20,7 @@ const HURRY: Duration = Duration::from_secs(10);
 
 /// What the signals heard so far ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
+pub(super) enum Patience {
     /// To tear down in peace.
     All,
     /// To be done soon.
@@ -30,7 +30,7 @@ enum Patience {
 }
 
 impl Patience {
-    fn after(signals: u32) -> Self {
+    pub(super) fn after(signals: u32) -> Self {
         match signals {
             0 | 1 => Self::All,
             2 => Self::Little,
@@ -43,35 +43,36 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     /// Takes note of a signal. The first decides the exit code.
     pub(super) fn hear(&mut self, signal: u8) {
         self.signals_heard += 1;
+        if Patience::after(self.signals_heard) == Patience::Little {
+            self.hurry = Some(TokioInstant::now() + HURRY);
+        }
         self.circumstances.signal.get_or_insert(signal);
         self.emit(EventKind::Interrupted { signal });
     }
 
     /// Removes everything that the run created. A second signal leaves it 10 s more, a third none;
     /// what is left then stays in the ledger.
-    pub(super) async fn close(&mut self, cluster: &Cluster, options: &RunOptions) {
+    pub(super) async fn close(&mut self, cluster: &Cluster, options: &RunOptions) -> Audit {
         let started = Instant::now();
         let mut closing = Box::pin(sandbox::close(cluster.admin(), &options.sandbox));
-        let mut limit = None;
-        let failure = loop {
-            let over = async {
-                match limit {
-                    Some(at) => sleep_until(at).await,
-                    None => pending().await,
-                }
-            };
-            tokio::select! {
-                closed = &mut closing => break closed.err().map(|error| error.to_string()),
-                Some(signal) = self.signals.next() => {
-                    self.hear(signal);
-                    match Patience::after(self.signals_heard) {
-                        Patience::All => {}
-                        Patience::Little => limit = Some(TokioInstant::now() + HURRY),
-                        Patience::None => break Some(cut_off(&options.sandbox.run)),
-                    }
-                }
-                () = over => break Some(cut_off(&options.sandbox.run)),
+        let closed = loop {
+            if Patience::after(self.signals_heard) == Patience::None {
+                break Err(cut_off(&options.sandbox.run));
             }
+            tokio::select! {
+                closed = &mut closing => break closed.map_err(|error| error.to_string()),
+                Some(signal) = self.signals.next() => self.hear(signal),
+                () = sleep_until(self.hurry.unwrap_or_else(far_away)) => {
+                    break Err(cut_off(&options.sandbox.run));
+                }
+            }
+        };
+        let audit = closed.unwrap_or_else(Audit::failed);
+        let failure = match audit.failure.clone() {
+            None if !audit.left.is_empty() => {
+                Some(format!("left behind: {}", audit.left.join(", ")))
+            }
+            failure => failure,
         };
         self.circumstances.leaked |= failure.is_some();
         self.step("teardown", started, failure);
@@ -80,7 +81,47 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         if let Some(Some(signal)) = self.signals.next().now_or_never() {
             self.hear(signal);
         }
+        audit
     }
+
+    /// Whether what the run created is to stay.
+    pub(super) fn keeps(&self, keep: Keep) -> bool {
+        let is_trouble =
+            |verdict: &Verdict| matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. });
+        keep == Keep::OnFailure
+            && self.signals_heard == 0
+            && self.verdicts.iter().any(|(_, verdict)| is_trouble(verdict))
+    }
+
+    /// Leaves everything as it is; the run's record stays too, so that it can be swept.
+    pub(super) fn leave(&mut self, plan: &Plan, run: &str) {
+        let remedy = format!("look at the namespaces `nestcheck-{run}…`, then sweep run `{run}`");
+        self.step(format!("keep (`nestcheck sweep --run {run}` removes it)"), Instant::now(), None);
+        for (case, _) in plan.audits() {
+            let reason = "the run's objects are kept, as `--keep on-failure` asks".to_owned();
+            self.finish(case, Verdict::Blocked { reason, remedy: remedy.clone() }, 0);
+        }
+    }
+
+    /// Judges what the run has left. What could not be looked at has no verdict of its own where a
+    /// signal cut the teardown off.
+    pub(super) fn audit(&mut self, plan: &Plan, audit: &Audit) {
+        let is_cut_off = Patience::after(self.signals_heard) != Patience::All;
+        for (case, judge) in plan.audits() {
+            let Judgement { checks, verdict } = judge(audit);
+            for check in checks {
+                self.emit(EventKind::TruthChecked { id: case.id.to_owned(), check });
+            }
+            let verdict =
+                if is_cut_off && audit.failure.is_some() { Verdict::Interrupted } else { verdict };
+            self.finish(case, verdict, 0);
+        }
+    }
+}
+
+/// A time that no run sees.
+pub(super) fn far_away() -> TokioInstant {
+    TokioInstant::now() + Duration::from_secs(24 * 60 * 60)
 }
 
 fn cut_off(run: &str) -> String {

@@ -3,7 +3,9 @@
 //! After nextest, one dispatcher owns all state. Tasks that make pods and run cases share nothing
 //! with it and tell it what happens by messages; it alone writes the event log.
 
+mod dispatch;
 mod ending;
+mod executor;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,26 +13,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, Stream, StreamExt};
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    task::JoinSet,
-};
+use futures::{Stream, StreamExt};
+use tokio::time::Instant as TokioInstant;
 
 use crate::{
     Result,
     case::{Body, Case},
     cluster::Cluster,
-    context::{Context, PodsOfCase, SharedWorkload},
     diagnosis::evidence::Collector,
-    event::{CaseFinished, Event, EventKind, EvidenceCollected, RunStarted, StepFinished},
+    event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
     facts::Facts,
     outcome::{Circumstances, Level, Outcome, Verdict, decide},
     plan::Plan,
-    sandbox::{self, Sandbox, SandboxOptions, Sweep},
-    shape::Shape,
-    workload,
+    sandbox::{self, Sandbox, SandboxOptions, Snapshot, Sweep},
 };
+
+/// When what a run created stays in the cluster for a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Never: everything is torn down.
+    #[default]
+    Never,
+    /// When a case failed or broke, until it is swept. An interrupted run is torn down all the same.
+    OnFailure,
+}
 
 /// What a run is made with.
 #[derive(Clone, Debug)]
@@ -45,6 +51,8 @@ pub struct RunOptions {
     pub deadline: Duration,
     /// What the throwaway namespace is made with.
     pub sandbox: SandboxOptions,
+    /// Whether what the run created stays for a look.
+    pub keep: Keep,
     /// What collects the evidence of cases that fail.
     pub diagnostics: Collector,
 }
@@ -68,6 +76,7 @@ pub async fn run(
         verdicts: Vec::new(),
         circumstances: Circumstances { only_judged: true, ..Circumstances::default() },
         signals_heard: 0,
+        hurry: None,
         broken_truths: BTreeMap::new(),
     };
     dispatcher.emit(EventKind::RunStarted(RunStarted {
@@ -85,7 +94,7 @@ pub async fn run(
                 let id = entry.case.id.to_owned();
                 dispatcher.emit(EventKind::TruthChecked { id, check: check.clone() });
             }
-            dispatcher.finish(&entry.case, verdict.clone(), Duration::ZERO);
+            dispatcher.finish(&entry.case, verdict.clone(), 0);
         }
     }
     // A plan in which nothing can run writes nothing to the cluster.
@@ -103,7 +112,7 @@ enum Message {
     /// An event to log as it is.
     Event(EventKind),
     /// A case ended.
-    Finished { case: Case, verdict: Verdict, duration: Duration },
+    Finished { case: Case, verdict: Verdict, duration_ms: u64 },
 }
 
 /// Owns the run's state and writes its log.
@@ -114,17 +123,24 @@ struct Dispatcher<O, S> {
     circumstances: Circumstances,
     /// How many signals asked for the end.
     signals_heard: u32,
+    /// When the run must be over: a second signal was in a hurry.
+    hurry: Option<TokioInstant>,
     /// The truth checks that do not hold, by case; a case without an entry made none at all.
     broken_truths: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     fn emit(&mut self, event: EventKind) {
-        if let EventKind::TruthChecked { id, check } = &event {
-            let broken = self.broken_truths.entry(id.clone()).or_default();
-            if !check.holds {
-                broken.insert(check.name.clone());
+        match &event {
+            EventKind::TruthChecked { id, check } => {
+                let broken = self.broken_truths.entry(id.clone()).or_default();
+                if !check.holds {
+                    broken.insert(check.name.clone());
+                }
             }
+            // What was seen before it was tried again proves nothing.
+            EventKind::CaseRetried(retried) => drop(self.broken_truths.remove(&retried.id)),
+            _ => {}
         }
         (self.observe)(&Event::now(event));
     }
@@ -137,7 +153,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         }));
     }
 
-    fn finish(&mut self, case: &Case, verdict: Verdict, duration: Duration) {
+    fn finish(&mut self, case: &Case, verdict: Verdict, duration_ms: u64) {
         let verdict = match verdict {
             Verdict::Pass => self.prove(case),
             other => other,
@@ -153,7 +169,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             title: case.title.to_owned(),
             level: case.level,
             verdict,
-            duration_ms: millis(duration),
+            duration_ms,
         }));
     }
 
@@ -183,6 +199,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         options: &RunOptions,
     ) {
         self.sweep_own_expired(cluster).await;
+        let before = snapshot(cluster, plan).await;
         let started = Instant::now();
         match self.provision(cluster, options).await {
             Some(Ok(sandbox)) => {
@@ -193,18 +210,28 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                 let message = error.to_string();
                 self.step("provision", started, Some(message.clone()));
                 self.circumstances.broken = true;
-                for case in plan.runnable() {
+                for case in plan.acting() {
                     let message = format!("the sandbox could not be made: {message}");
-                    self.finish(case, Verdict::Error { message }, Duration::ZERO);
+                    self.finish(case, Verdict::Error { message }, 0);
                 }
             }
             None => {
-                for case in plan.runnable() {
-                    self.finish(case, Verdict::Interrupted, Duration::ZERO);
+                for case in plan.acting() {
+                    self.finish(case, Verdict::Interrupted, 0);
                 }
             }
         }
-        self.close(cluster, options).await;
+        if self.keeps(options.keep) {
+            return self.leave(plan, &options.sandbox.run);
+        }
+        let mut audit = self.close(cluster, options).await;
+        // Whoever is in a hurry does not wait for a comparison.
+        if let Some(before) = before
+            && self.hurry.is_none()
+        {
+            before.compare(&Snapshot::take(cluster.admin()).await, &mut audit);
+        }
+        self.audit(plan, &audit);
     }
 
     /// Creates the sandbox; none where a signal came first.
@@ -234,226 +261,12 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Err(error) => self.step("sweep", started, Some(error.to_string())),
         }
     }
-
-    async fn run_cases(
-        &mut self,
-        sandbox: Arc<Sandbox>,
-        facts: Arc<Facts>,
-        plan: &Plan,
-        options: &RunOptions,
-    ) {
-        let (events, messages) = unbounded_channel();
-        let mut tasks = JoinSet::new();
-        let workloads = Arc::new(start_workloads(&sandbox, plan.shapes(), &mut tasks, &events));
-        let executors = plan.runnable().map(|case| Executor {
-            case: *case,
-            messages: events.clone(),
-            sandbox: Arc::clone(&sandbox),
-            workloads: Arc::clone(&workloads),
-            facts: Arc::clone(&facts),
-            diagnostics: options.diagnostics.clone(),
-            pods: PodsOfCase::default(),
-        });
-        let mut queue = Queue { waiting: executors.collect(), free: options.jobs };
-        drop(events);
-        let cut_off = self.dispatch(messages, &mut queue, &mut tasks, options.deadline, plan).await;
-        // Aborts what still runs; nothing of it may act on the sandbox any more.
-        tasks.shutdown().await;
-        if let Some((verdict, pending)) = cut_off {
-            for case in plan.runnable().filter(|case| pending.contains(case.id)) {
-                self.finish(case, verdict.clone(), Duration::ZERO);
-            }
-        }
-    }
-
-    /// Begins cases and takes messages until every case ended. Cut short by a signal or the
-    /// deadline, returns the verdict of the cases that did not end.
-    async fn dispatch(
-        &mut self,
-        mut messages: UnboundedReceiver<Message>,
-        queue: &mut Queue,
-        tasks: &mut JoinSet<()>,
-        deadline: Duration,
-        plan: &Plan,
-    ) -> Option<(Verdict, BTreeSet<&'static str>)> {
-        let mut pending: BTreeSet<&'static str> = plan.runnable().map(|case| case.id).collect();
-        let mut deadline_passed = std::pin::pin!(tokio::time::sleep(deadline));
-        let mut signals_end = false;
-        while !pending.is_empty() {
-            queue.begin(tasks);
-            tokio::select! {
-                message = messages.recv() => match message {
-                    Some(Message::Event(event)) => self.emit(event),
-                    Some(Message::Finished { case, verdict, duration }) => {
-                        pending.remove(case.id);
-                        queue.free += 1;
-                        self.finish(&case, verdict, duration);
-                    }
-                    None => {
-                        let message = "its task ended without a verdict".to_owned();
-                        return Some((Verdict::Error { message }, pending));
-                    }
-                },
-                signal = self.signals.next(), if !signals_end => match signal {
-                    Some(signal) => {
-                        self.hear(signal);
-                        return Some((Verdict::Interrupted, pending));
-                    }
-                    None => signals_end = true,
-                },
-                () = &mut deadline_passed => {
-                    let message = format!("the run's {} s are over", deadline.as_secs());
-                    return Some((Verdict::Error { message }, pending));
-                }
-            }
-        }
-        None
-    }
 }
 
-/// The cases that are not begun yet, in the order of the plan.
-struct Queue {
-    waiting: Vec<Executor>,
-    /// How many more cases may run now.
-    free: usize,
-}
-
-impl Queue {
-    /// Begins what can begin. A case that waits for a pod keeps no other from running; of those
-    /// that wait for nothing, the plan's first goes first, for the longest are planned first.
-    fn begin(&mut self, tasks: &mut JoinSet<()>) {
-        while self.free > 0
-            && let Some(index) = self.waiting.iter().position(Executor::has_pods)
-        {
-            self.free -= 1;
-            tasks.spawn(self.waiting.remove(index).run());
-        }
-    }
-}
-
-/// Begins to make every pod of the plan at once.
-fn start_workloads(
-    sandbox: &Arc<Sandbox>,
-    shapes: Vec<&'static Shape>,
-    tasks: &mut JoinSet<()>,
-    messages: &UnboundedSender<Message>,
-) -> BTreeMap<&'static str, SharedWorkload> {
-    let mut workloads = BTreeMap::new();
-    for shape in shapes {
-        let sandbox = Arc::clone(sandbox);
-        let messages = messages.clone();
-        let started = Instant::now();
-        let provision = async move { workload::provision(&sandbox, shape).await };
-        let shared = provision.boxed().shared();
-        workloads.insert(shape.name, shared.clone());
-        // Driven by a task of its own, as no case is begun before its pods are there.
-        tasks.spawn(async move {
-            let failure = shared
-                .await
-                .err()
-                .map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
-            let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
-                step: format!("pod {}", shape.name),
-                duration_ms: millis(started.elapsed()),
-                failure,
-            })));
-        });
-    }
-    workloads
-}
-
-/// Runs one case; knows nothing of the others.
-struct Executor {
-    case: Case,
-    messages: UnboundedSender<Message>,
-    sandbox: Arc<Sandbox>,
-    workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
-    facts: Arc<Facts>,
-    diagnostics: Collector,
-    /// The pods that the case makes for itself.
-    pods: PodsOfCase,
-}
-
-impl Executor {
-    /// Whether the pods of the case are there, or failed to be.
-    fn has_pods(&self) -> bool {
-        let mut workloads = self.case.shapes.iter().filter_map(|s| self.workloads.get(s.name));
-        workloads.all(|workload| workload.peek().is_some())
-    }
-
-    async fn run(self) {
-        for shape in self.case.shapes {
-            if let Some(workload) = self.workloads.get(shape.name)
-                && let Err(failure) = workload.clone().await
-            {
-                let (sandbox, facts) = (&self.sandbox, &self.facts);
-                let collector = &self.diagnostics;
-                let evidence = collector.collect_once(self.case.id, shape.name, sandbox, facts);
-                self.tell_evidence(evidence.await);
-                return self.tell_finished(failure.into(), Duration::ZERO);
-            }
-        }
-        self.tell(EventKind::CaseStarted { id: self.case.id.to_owned() });
-        let started = Instant::now();
-        let verdict = self.attempt().await;
-        let duration = started.elapsed();
-        // While the pods are there, and before anything else happens in them.
-        if matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. }) {
-            let mut pods: Vec<_> = self.case.shapes.iter().map(|s| s.name.to_owned()).collect();
-            pods.extend(self.pods.names());
-            let collector = &self.diagnostics;
-            let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
-            self.tell_evidence(evidence.await);
-        }
-        self.tell_finished(verdict, duration);
-    }
-
-    async fn attempt(&self) -> Verdict {
-        let (events, mut records) = unbounded_channel();
-        let context = Context {
-            id: self.case.id,
-            sandbox: Arc::clone(&self.sandbox),
-            workloads: Arc::clone(&self.workloads),
-            facts: Arc::clone(&self.facts),
-            events,
-            pods: self.pods.clone(),
-        };
-        let Body::Acts(act) = self.case.body else {
-            let message = "the case judges facts, and the plan has not settled it".to_owned();
-            return Verdict::Error { message };
-        };
-        // A task of its own, so that a panic in a case is the case's verdict and no more.
-        let mut task = JoinSet::new();
-        task.spawn(tokio::time::timeout(self.case.deadline, act(context)));
-        // The channel closes with the last clone of the context, that is when the case ended.
-        while let Some(event) = records.recv().await {
-            self.tell(event);
-        }
-        match task.join_next().await {
-            Some(Ok(Ok(Ok(())))) => Verdict::Pass,
-            Some(Ok(Ok(Err(failure)))) => failure.into(),
-            Some(Ok(Err(_elapsed))) => Verdict::Fail {
-                message: format!("it did not end within {} s", self.case.deadline.as_secs()),
-                hint: None,
-            },
-            Some(Err(error)) => Verdict::Error { message: format!("the case broke down: {error}") },
-            None => Verdict::Error { message: "the case never ran".to_owned() },
-        }
-    }
-
-    fn tell(&self, event: EventKind) {
-        let _ = self.messages.send(Message::Event(event));
-    }
-
-    fn tell_evidence(&self, evidence: Option<EvidenceCollected>) {
-        if let Some(evidence) = evidence {
-            self.tell(EventKind::EvidenceCollected(evidence));
-        }
-    }
-
-    fn tell_finished(&self, verdict: Verdict, duration: Duration) {
-        let _ = self.messages.send(Message::Finished { case: self.case, verdict, duration });
-    }
+/// What an audit compares; nothing is read that nobody asked for.
+async fn snapshot(cluster: &Cluster, plan: &Plan) -> Option<Snapshot> {
+    plan.audits().next()?;
+    Some(Snapshot::take(cluster.admin()).await)
 }
 
 fn millis(duration: Duration) -> u64 {

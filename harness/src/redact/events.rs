@@ -4,8 +4,8 @@
 use super::Texts;
 use crate::{
     event::{
-        CaseFinished, CommandFinished, EventKind, EvidenceCollected, EvidenceFile, RunStarted,
-        StepFinished, TruthCheck,
+        CaseFinished, CaseRetried, CommandFinished, EventKind, EvidenceCollected, EvidenceFile,
+        RunStarted, StepFinished, TruthCheck,
     },
     outcome::Verdict,
 };
@@ -24,6 +24,9 @@ impl Texts for EventKind {
             Self::TruthChecked { id, check } => {
                 let TruthCheck { name, expected, observed, holds: _ } = check;
                 [id, name, expected, observed].into_iter().for_each(change);
+            }
+            Self::CaseRetried(CaseRetried { id, attempt: _, reason }) => {
+                [id, reason].into_iter().for_each(change);
             }
             Self::CommandFinished(command) => command.each(change),
             Self::EvidenceCollected(evidence) => evidence.each(change),
@@ -120,6 +123,7 @@ mod tests {
             }),
             EventKind::CaseStarted { id: text() },
             EventKind::TruthChecked { id: text(), check },
+            EventKind::CaseRetried(CaseRetried { id: text(), attempt: 1, reason: text() }),
             EventKind::CommandFinished(CommandFinished {
                 id: text(),
                 pod: text(),
@@ -164,6 +168,7 @@ mod tests {
             EventKind::CaseFinished(_) => 6,
             EventKind::Interrupted { .. } => 7,
             EventKind::RunFinished { .. } => 8,
+            EventKind::CaseRetried(_) => 9,
         }
     }
 
@@ -186,7 +191,7 @@ mod tests {
     #[test]
     fn no_text_of_any_event_is_passed_over() {
         let kinds: std::collections::BTreeSet<_> = all("x").iter().map(number).collect();
-        assert_eq!(kinds.len(), 9, "one of each kind is here");
+        assert_eq!(kinds.len(), 10, "one of each kind is here");
         for mut kind in all("before") {
             kind.each(&mut |text| text.replace_range(.., "after"));
             let mut found = Vec::new();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::model::CaseReport;
 use super::text::{seconds, shell};
-use crate::event::{CommandFinished, TruthCheck};
+use crate::event::{CaseRetried, CommandFinished, TruthCheck};
 use crate::outcome::Verdict;
 
 /// The most commands that a case shows; the last ones tell why it ended.
@@ -47,10 +47,16 @@ pub(super) fn brief(case: &CaseReport) -> String {
 pub(super) fn details(case: &CaseReport) -> String {
     let mut parts = vec![message(&case.case.verdict)];
     parts.extend(hint(&case.case.verdict).map(|hint| format!("hint: {hint}")));
+    parts.extend(case.retries.iter().map(retry));
     parts.extend(evidence(case));
     parts.extend(files(case));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
+}
+
+/// A try that came to no verdict.
+pub(super) fn retry(retried: &CaseRetried) -> String {
+    format!("try {} came to no verdict: {}", retried.attempt, retried.reason)
 }
 
 /// Truth checks and commands, if there are any.

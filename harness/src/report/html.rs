@@ -8,7 +8,7 @@ mod page;
 
 use self::page::Page;
 use super::model::Report;
-use super::sentence::{headline, outcome_name, reasons};
+use super::sentence::{headline, outcome_name, reasons, retried};
 use super::text::{counted, seconds, spoken};
 use crate::outcome::Outcome;
 
@@ -58,7 +58,8 @@ fn header(page: &mut Page, report: &Report) {
         page.raw("<span class=\"colon\">:</span> <span>").text(rest.trim_start()).raw("</span>");
     }
     page.raw("</h1>\n");
-    let reasons = reasons(report);
+    let mut reasons = reasons(report);
+    reasons.extend(retried(report));
     if !reasons.is_empty() {
         page.raw("<ul class=\"reasons\">\n");
         for reason in reasons {

@@ -128,6 +128,10 @@ struct Case<'a> {
     duration_ms: u64,
     /// The log ends before the case did: all fields but `id` are guesses.
     cut_off: bool,
+    /// The tries that came to no verdict, as something was lost under them; left out where there
+    /// are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    retries: Vec<Retry<'a>>,
     /// The proofs.
     truth_checks: &'a [TruthCheck],
     /// The commands that ran in pods.
@@ -135,6 +139,15 @@ struct Case<'a> {
     /// The files about it, in the report folder; left out where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<Evidence<'a>>,
+}
+
+/// A try that came to no verdict.
+#[derive(Serialize)]
+struct Retry<'a> {
+    /// Which try it was, from 1.
+    attempt: u32,
+    /// What was lost.
+    reason: &'a str,
 }
 
 /// Files about a case that failed.
@@ -238,6 +251,11 @@ fn case(report: &CaseReport) -> Case<'_> {
         started: report.started,
         duration_ms: case.duration_ms,
         cut_off: report.cut_off,
+        retries: report
+            .retries
+            .iter()
+            .map(|retry| Retry { attempt: retry.attempt, reason: &retry.reason })
+            .collect(),
         truth_checks: &report.truth_checks,
         commands: report
             .commands

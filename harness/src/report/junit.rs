@@ -15,14 +15,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::details::{details, evidence, hint, message, proofs};
 use super::model::{CaseReport, Report};
 use super::sentence::{headline, outcome_name, reasons};
 use super::text::line;
 use crate::error::Error;
-use crate::event::StepFinished;
+use crate::event::{CaseRetried, StepFinished};
 use crate::outcome::{Level, Outcome, Verdict};
 
 /// The most that a `message` attribute says; the element's text says all.
@@ -188,6 +188,10 @@ fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) ->
         xml.add_property(("id", case.case.id.as_str()));
         xml.add_property(("level", level_name(case.case.level)));
         xml.add_property(("verdict", case.case.verdict.name()));
+        if !case.retries.is_empty() {
+            xml.add_property(("attempts", (case.retries.len() + 1).to_string().as_str()));
+            xml.status.add_reruns(case.retries.iter().map(rerun));
+        }
         if let Some(evidence) = &case.evidence {
             xml.add_property(("evidence", evidence.folder.as_str()));
         }
@@ -226,6 +230,14 @@ fn status(case: &CaseReport, dialect: Dialect) -> TestCaseStatus {
     status.set_message(line(&message(verdict), ATTRIBUTE_LIMIT));
     status.set_description(details(case));
     status
+}
+
+/// A try that came to no verdict: `flakyError` in a case that passed, `rerunError` in another.
+fn rerun(retried: &CaseRetried) -> TestRerun {
+    let mut rerun = TestRerun::new(NonSuccessKind::Error);
+    rerun.set_type("lost").set_message(line(&retried.reason, ATTRIBUTE_LIMIT));
+    rerun.set_description(&*retried.reason);
+    rerun
 }
 
 fn skipped(case: &CaseReport, prefix: &str) -> TestCaseStatus {

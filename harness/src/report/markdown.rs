@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::details::{details, message};
 use super::model::Report;
-use super::sentence::{blocked_groups, headline, reasons};
+use super::sentence::{blocked_groups, headline, reasons, retried};
 use super::text::{counted, line, names, spoken};
 use crate::outcome::Outcome;
 
@@ -32,7 +32,7 @@ pub fn markdown(report: &Report) -> String {
             spoken(report.duration_ms)
         );
     }
-    for reason in reasons(report) {
+    for reason in reasons(report).into_iter().chain(retried(report)) {
         let _ = writeln!(page, "- {}", escaped(&reason));
     }
     page.push_str(&counts(report));

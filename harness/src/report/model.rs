@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, OUTPUT_LIMIT};
 use crate::event::{
-    CaseFinished, CommandFinished, Event, EventKind, EvidenceCollected, RunStarted, StepFinished,
-    TruthCheck, is_plain,
+    CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected, RunStarted,
+    StepFinished, TruthCheck, is_plain,
 };
 use crate::outcome::{Circumstances, Level, Outcome, Verdict, decide};
 
@@ -49,7 +49,9 @@ pub struct CaseReport {
     pub started: Option<Timestamp>,
     /// The log ends before the case did, so all that is known of it is its id.
     pub cut_off: bool,
-    /// The proofs, in the order in which they were made.
+    /// The tries that came to no verdict, as something was lost under them.
+    pub retries: Vec<CaseRetried>,
+    /// The proofs, in the order in which they were made; none of a try before the last.
     pub truth_checks: Vec<TruthCheck>,
     /// The commands, in the order in which they ended.
     pub commands: Vec<CommandFinished>,
@@ -169,6 +171,7 @@ pub fn summarize(events: &[Event]) -> Report {
             EventKind::TruthChecked { id, check } => {
                 trace(&mut cases, id).truth_checks.push(clean_check(check));
             }
+            EventKind::CaseRetried(retried) => trace(&mut cases, &retried.id).retry(retried),
             EventKind::CommandFinished(command) => {
                 trace(&mut cases, &command.id).commands.push(clean_command(command));
             }
@@ -200,6 +203,7 @@ pub fn summarize(events: &[Event]) -> Report {
 struct Trace {
     started: Option<Timestamp>,
     finished: Option<CaseFinished>,
+    retries: Vec<CaseRetried>,
     truth_checks: Vec<TruthCheck>,
     commands: Vec<CommandFinished>,
     evidence: Option<EvidenceCollected>,
@@ -211,6 +215,16 @@ impl Trace {
         if self.finished.as_ref().is_none_or(is_worse) {
             self.finished = Some(clean_case(case));
         }
+    }
+
+    fn retry(&mut self, retried: &CaseRetried) {
+        // What an earlier try saw is no proof of a later one's verdict.
+        self.truth_checks.clear();
+        self.retries.push(CaseRetried {
+            id: text::line(&retried.id, NAME_LIMIT),
+            attempt: retried.attempt,
+            reason: text::line(&retried.reason, LINE_LIMIT),
+        });
     }
 
     fn into_case(self, id: String, last: Option<Timestamp>) -> CaseReport {
@@ -227,6 +241,7 @@ impl Trace {
                 verdict: Verdict::Interrupted,
                 duration_ms: elapsed(self.started, last),
             }),
+            retries: self.retries,
             truth_checks: self.truth_checks,
             commands: self.commands,
             evidence: self.evidence,

@@ -121,6 +121,16 @@ pub fn reasons(report: &Report) -> Vec<String> {
     reasons
 }
 
+/// Which cases were tried again, as something was lost under them; none where none was.
+#[must_use]
+pub fn retried(report: &Report) -> Option<String> {
+    let cases = report.cases.iter().filter(|case| !case.retries.is_empty());
+    let ids: Vec<&str> = cases.map(|case| case.case.id.as_str()).collect();
+    let count = counted(ids.len(), "case");
+    let why = "after the API server, a node or a connection was lost";
+    (!ids.is_empty()).then(|| format!("{count} tried again {why}: {}", names(ids, MOST_NAMES)))
+}
+
 /// The blocked core cases by requirement: `31 core cases blocked: the gate is off`.
 fn blocked_core(report: &Report) -> Vec<String> {
     let core = core(report, |verdict| matches!(verdict, Verdict::Blocked { .. }));

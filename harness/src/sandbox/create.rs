@@ -249,27 +249,35 @@ pub(super) async fn create<K>(api: &Api<K>, object: &K, what: &str) -> Result<K>
 where
     K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync,
 {
+    call(what, || create_or_find(api, object)).await
+}
+
+/// Creates an object, or finds the one that an earlier try created whose answer got lost.
+///
+/// # Errors
+///
+/// What the server refuses; that the name is taken, where the object is not of the same run.
+pub(crate) async fn create_or_find<K>(api: &Api<K>, object: &K) -> Result<K, kube::Error>
+where
+    K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync,
+{
     let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
-    let name = object.name_any();
     let run = object.labels().get(RUN_LABEL);
-    call(what, || async {
-        match api.create(&params, object).await {
-            Err(error) if status_code(&error) == Some(409) => {
-                let there = match api.get(&name).await {
-                    // Nobody else creates objects of such a name in the run's own namespaces, so
-                    // the right to read them there is not asked for.
-                    Err(error) if is_forbidden(&error) && is_in_namespace_of(api, run) => {
-                        return Ok(object.clone());
-                    }
-                    there => there?,
-                };
-                let is_ours = run.is_some() && there.labels().get(RUN_LABEL) == run;
-                if is_ours { Ok(there) } else { Err(error) }
-            }
-            answer => answer,
+    match api.create(&params, object).await {
+        Err(error) if status_code(&error) == Some(409) => {
+            let there = match api.get(&object.name_any()).await {
+                // Nobody else creates objects of such a name in the run's own namespaces, so the
+                // right to read them there is not asked for.
+                Err(error) if is_forbidden(&error) && is_in_namespace_of(api, run) => {
+                    return Ok(object.clone());
+                }
+                there => there?,
+            };
+            let is_ours = run.is_some() && there.labels().get(RUN_LABEL) == run;
+            if is_ours { Ok(there) } else { Err(error) }
         }
-    })
-    .await
+        answer => answer,
+    }
 }
 
 /// Whether objects of an API are in a namespace that a run made.

@@ -10,12 +10,12 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, Preconditions},
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
 };
 
 use super::{MANAGED_BY, RUN_LABEL, create::create, labels, ledger::Intents, namespace_of};
 use crate::{
-    Result,
+    Error, Result,
     cluster::{call, status_code},
 };
 
@@ -50,11 +50,12 @@ impl RunRecord {
         self.expires <= now
     }
 
-    /// Reads a Lease; none where it has not what a run's has.
+    /// Reads a Lease; none where it has not what a run's has. It begins when the server says that
+    /// it was made: the clock of the machine that made it may have been wrong.
     fn of(lease: &Lease) -> Option<Self> {
         let run = lease.labels().get(RUN_LABEL)?.clone();
         let spec = lease.spec.as_ref()?;
-        let begun = spec.renew_time.as_ref()?.0;
+        let begun = lease.metadata.creation_timestamp.as_ref()?.0;
         let lasts = u64::try_from(spec.lease_duration_seconds?).ok()?;
         Some(Self {
             owner: spec.holder_identity.clone().unwrap_or_default(),
@@ -107,6 +108,21 @@ pub(super) async fn record(admin: &Client, lease: &Lease) -> Result<()> {
     create(&leases(admin), lease, "record the run in the cluster").await.map(drop)
 }
 
+/// What time it is for the server, by the creation of a Lease that is not stored. A machine whose
+/// clock is ahead would otherwise sweep runs that still go on.
+pub(super) async fn server_time(admin: &Client) -> Result<Timestamp> {
+    let api = leases(admin);
+    let lease = Lease {
+        metadata: ObjectMeta { name: Some("nestcheck-time".to_owned()), ..ObjectMeta::default() },
+        ..Lease::default()
+    };
+    let params = PostParams { dry_run: true, field_manager: Some("nestcheck".to_owned()) };
+    let made = call("ask the server for its time", || api.create(&params, &lease)).await?;
+    made.metadata.creation_timestamp.map(|time| time.0).ok_or_else(|| {
+        Error::infrastructure("failed to ask the server for its time: its answer has none")
+    })
+}
+
 /// The runs that the cluster knows of.
 ///
 /// # Errors
@@ -154,6 +170,8 @@ pub async fn forget(admin: &Client, record: &RunRecord) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     impl RunRecord {
@@ -168,6 +186,7 @@ mod tests {
         let intents = Intents::of_run("abc", true);
         let mut lease = lease("abc", Duration::from_secs(1800), &intents);
         lease.metadata.uid = Some("u".into());
+        lease.metadata.creation_timestamp = Some(Time(Timestamp::now()));
         let record = RunRecord::of(&lease).expect("it is a run's");
         assert_eq!((record.run.as_str(), record.owner.clone()), ("abc", owner()));
         assert_eq!(record.intents, intents);

@@ -10,6 +10,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::Timestamp;
@@ -31,6 +32,15 @@ pub struct Intent {
     pub namespace: Option<String>,
     /// Its name, or the beginning of it followed by `*`.
     pub name: String,
+}
+
+impl std::fmt::Display for Intent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} `{namespace}/{}`", self.kind, self.name),
+            None => write!(f, "{} `{}`", self.kind, self.name),
+        }
+    }
 }
 
 impl Intent {
@@ -137,6 +147,8 @@ struct Line<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     path: Option<PathBuf>,
+    /// What this run intended. A lock, because creations run side by side; held to add one.
+    intended: Arc<Mutex<Vec<Intent>>>,
 }
 
 impl Ledger {
@@ -150,7 +162,7 @@ impl Ledger {
     /// continued: what an earlier run has left is not forgotten.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
-        Self { path: Some(path) }
+        Self { path: Some(path), ..Self::default() }
     }
 
     /// Writes down that an object is about to be created. It is on the disk when this returns.
@@ -161,7 +173,16 @@ impl Ledger {
     pub async fn intend(&self, kind: &str, namespace: Option<&str>, name: &str) -> Result<()> {
         let (kind, name) = (kind.to_owned(), name.to_owned());
         let namespace = namespace.map(str::to_owned);
-        self.write(Entry::Intended(Intent { kind, namespace, name })).await
+        let intent = Intent { kind, namespace, name };
+        self.write(Entry::Intended(intent.clone())).await?;
+        self.intended.lock().unwrap_or_else(PoisonError::into_inner).push(intent);
+        Ok(())
+    }
+
+    /// What was written down until now.
+    #[must_use]
+    pub fn intended(&self) -> Vec<Intent> {
+        self.intended.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes an entry. It is on the disk when this returns.

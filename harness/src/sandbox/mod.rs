@@ -1,9 +1,11 @@
 //! The throwaway namespaces of a run, what is in them, and their end.
 
+mod audit;
 mod constraint;
 mod create;
 mod lease;
 mod ledger;
+mod snapshot;
 mod sweep;
 mod teardown;
 
@@ -22,10 +24,13 @@ use crate::{
     shape::{Setting, Shape},
 };
 use create::Creator;
+pub(crate) use create::create_or_find;
 
+pub use audit::{Audit, Change};
 pub use constraint::{AppliedConstraint, Constraint, api_resource as constraint_resource};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
+pub use snapshot::Snapshot;
 pub use sweep::{Sweep, Swept, sweep};
 pub use teardown::{Found, find, teardown};
 
@@ -43,8 +48,8 @@ pub const GRANT: &str = "workspace-user-constraint";
 pub const RUN_LABEL: &str = "nestcheck/run";
 
 /// How long the run's RoleBindings and SCC may take to reach the API server's authorizer and
-/// admission.
-pub const GRANT_DEADLINE: Duration = Duration::from_secs(5);
+/// admission; after its restart it has to read them all again.
+pub const GRANT_DEADLINE: Duration = Duration::from_secs(15);
 
 /// The label of everything that nestcheck creates, with its value.
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by=nestcheck";
@@ -123,6 +128,24 @@ pub struct SandboxOptions {
     pub lasts: Duration,
     /// Where what is created is written down before.
     pub ledger: Ledger,
+    /// How long things may take that depend on the cluster's speed.
+    pub patience: Patience,
+}
+
+/// How long a run waits for what depends on the cluster's speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a pod to become ready: an image may have to be pulled first.
+    pub pod: Duration,
+    /// For a namespace to end. The namespace controller alone waits 5 s before it begins
+    /// (kubernetes `pkg/controller/namespace`, `namespaceDeletionGracePeriod`).
+    pub teardown: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { pod: Duration::from_secs(180), teardown: Duration::from_secs(120) }
+    }
 }
 
 impl SandboxOptions {
@@ -252,6 +275,12 @@ impl Sandbox {
         &self.options.ledger
     }
 
+    /// How long to wait for what depends on the cluster's speed.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        self.options.patience
+    }
+
     /// The run's SCC, where pods are admitted by one.
     #[must_use]
     pub fn constraint(&self) -> Option<&AppliedConstraint> {
@@ -361,23 +390,30 @@ impl Sandbox {
     }
 }
 
-/// Deletes everything of a run, looks whether anything is left, and strikes the run from the ledger.
+/// Deletes everything of a run, looks at what is left, and strikes the run from the ledger if that
+/// is nothing.
 ///
 /// # Errors
 ///
 /// What could not be removed. The run stays in the ledger then, for `nestcheck sweep`.
-pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<()> {
+pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<Audit> {
     let (run, intents) = (&options.run, options.intents());
-    teardown(admin, run, &intents).await?;
+    teardown(admin, run, &intents, options.patience).await?;
     // What was in flight when the run was cut off may have been stored after the list was made.
-    let left = find(admin, run, &intents).await?;
+    let mut left = find(admin, run, &intents).await?;
     if left.iter().any(|found| found.is_recorded) {
-        teardown(admin, run, &intents).await?;
+        teardown(admin, run, &intents, options.patience).await?;
+        left = find(admin, run, &intents).await?;
+    }
+    let audit = Audit::of(run, options.ledger.intended(), &left);
+    if left.iter().any(|found| found.is_recorded) {
+        return Ok(audit);
     }
     if let Some(record) = lease::record_of(admin, run).await? {
         lease::forget(admin, &record).await?;
     }
-    options.ledger.write(Entry::Closed { run: run.clone() }).await
+    options.ledger.write(Entry::Closed { run: run.clone() }).await?;
+    Ok(audit)
 }
 
 /// What a user may do in a namespace besides what `edit` allows.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kube::Client;
 
 use super::{
-    Intents,
+    Intents, Patience,
     lease::{self, RunRecord},
     teardown::{self, Found},
 };
@@ -65,11 +65,17 @@ pub async fn sweep(
     also: &[(String, bool)],
     is_dry_run: bool,
 ) -> Result<Vec<Swept>> {
-    let now = Timestamp::now();
     let records = match which {
         // One record is read by its name.
         Sweep::Run(run) => lease::record_of(admin, run).await?.into_iter().collect(),
         _ => lease::records(admin).await?,
+    };
+    let now = match which {
+        Sweep::Expired | Sweep::ExpiredOf(_) if !records.is_empty() => {
+            lease::server_time(admin).await?
+        }
+        // Nothing depends on it.
+        _ => Timestamp::now(),
     };
     let taken: Vec<_> = records.into_iter().filter(|record| which.takes(record, now)).collect();
     let unrecorded = also.iter().filter(|(run, _)| {
@@ -105,7 +111,7 @@ async fn sweep_run(
 ) -> Result<Swept> {
     let found = teardown::find(admin, run, &intents).await?;
     if !is_dry_run {
-        teardown::teardown(admin, run, &intents).await?;
+        teardown::teardown(admin, run, &intents, Patience::default()).await?;
     }
     let (removed, left_alone) = found.into_iter().partition(|found| found.is_recorded);
     Ok(Swept { run: run.to_owned(), owner, removed, left_alone })

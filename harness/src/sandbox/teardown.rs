@@ -14,16 +14,12 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{RUN_LABEL, constraint, ledger::Intents};
+use super::{Patience, RUN_LABEL, constraint, ledger::Intents};
 use crate::{
     Error, Result,
     cluster::{call, status_code},
     retry,
 };
-
-/// How long the end of a namespace may take. The namespace controller alone waits 5 s before it
-/// begins (kubernetes `pkg/controller/namespace`, `namespaceDeletionGracePeriod`).
-const TEARDOWN_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How many namespaces are ended at once; a run has fewer.
 const NAMESPACES_AT_ONCE: usize = 16;
@@ -46,6 +42,9 @@ impl std::fmt::Display for Found {
         write!(f, "{} `{}`", self.kind, self.name)
     }
 }
+
+/// The kinds outside of namespaces that a run may create.
+pub(super) const KINDS: [&str; 3] = ["Namespace", "ClusterRole", constraint::KIND];
 
 /// What carries a run's label outside of namespaces, namespaces among it.
 ///
@@ -97,21 +96,31 @@ where
 ///
 /// A namespace that is still there at the deadline, with what the server says keeps it, or an
 /// object that can't be deleted.
-pub async fn teardown(admin: &Client, run: &str, intents: &Intents) -> Result<()> {
+pub async fn teardown(
+    admin: &Client,
+    run: &str,
+    intents: &Intents,
+    patience: Patience,
+) -> Result<()> {
     let found = find(admin, run, intents).await?;
     let ends: Vec<Result<()>> = stream::iter(found.into_iter().filter(|found| found.is_recorded))
-        .map(|found| end(admin, run, found))
+        .map(|found| end(admin, run, found, patience.teardown))
         .buffer_unordered(NAMESPACES_AT_ONCE)
         .collect()
         .await;
     ends.into_iter().collect()
 }
 
-fn end<'a>(admin: &'a Client, run: &'a str, found: Found) -> BoxFuture<'a, Result<()>> {
+fn end<'a>(
+    admin: &'a Client,
+    run: &'a str,
+    found: Found,
+    limit: Duration,
+) -> BoxFuture<'a, Result<()>> {
     let api_of_constraints =
         || Api::<DynamicObject>::all_with(admin.clone(), &constraint::api_resource());
     match found.kind {
-        "Namespace" => Box::pin(end_namespace(admin, run, found)),
+        "Namespace" => Box::pin(end_namespace(admin, run, found, limit)),
         "ClusterRole" => {
             Box::pin(async move { delete(&Api::<ClusterRole>::all(admin.clone()), &found).await })
         }
@@ -138,7 +147,7 @@ where
     .await
 }
 
-async fn end_namespace(admin: &Client, run: &str, found: Found) -> Result<()> {
+async fn end_namespace(admin: &Client, run: &str, found: Found, limit: Duration) -> Result<()> {
     let name = &found.name;
     let api: Api<Namespace> = Api::all(admin.clone());
     let pods: Api<Pod> = Api::namespaced(admin.clone(), name);
@@ -156,11 +165,11 @@ async fn end_namespace(admin: &Client, run: &str, found: Found) -> Result<()> {
     }
     // `await_condition` ends with the first error of its watch; a broken connection is no leak.
     let gone = retry::with_backoff(
-        TEARDOWN_DEADLINE,
+        limit,
         |_: &kube::runtime::wait::Error| Some(Duration::ZERO),
         || await_condition(api.clone(), name, conditions::is_deleted(&found.uid)),
     );
-    match tokio::time::timeout(TEARDOWN_DEADLINE, gone).await {
+    match tokio::time::timeout(limit, gone).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Error::infrastructure(format!(
             "failed to watch the end of namespace `{name}`: {error}"
@@ -170,7 +179,7 @@ async fn end_namespace(admin: &Client, run: &str, found: Found) -> Result<()> {
             let keeps = rest.map_or_else(String::new, |namespace| what_keeps(&namespace));
             Err(Error::infrastructure(format!(
                 "namespace `{name}` is still there after {} s: {keeps}",
-                TEARDOWN_DEADLINE.as_secs(),
+                limit.as_secs(),
             ))
             .with_hint(format!(
                 "see what holds its content back, then `nestcheck sweep --run {run}`"

@@ -14,10 +14,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     case::Failure,
-    cluster::{API_DEADLINE, describe, is_unreached},
+    cluster::{API_DEADLINE, describe, is_forbidden, is_unreached},
     diagnosis::{self, Symptom},
     error::one_line,
     redact, retry,
+    sandbox::GRANT_DEADLINE,
 };
 
 /// How long a command may run unless it says otherwise.
@@ -225,14 +226,18 @@ async fn begin(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<AttachedP
         max_stderr_buf_size: Some(STREAM_BUFFER),
     };
     let arguments = || command.arguments.iter().map(String::as_str);
-    // Only what has not arrived may be asked for again: a command is not done twice.
-    let not_begun = |error: &kube::Error| is_unreached(error).then_some(Duration::ZERO);
+    // Only what has not arrived, or was refused, may be asked for again: a command is not done twice.
+    let refused_until = Instant::now() + GRANT_DEADLINE;
+    let not_begun = |error: &kube::Error| {
+        let is_early = is_forbidden(error) && Instant::now() < refused_until;
+        (is_unreached(error) || is_early).then_some(Duration::ZERO)
+    };
     let begun =
         retry::with_backoff(API_DEADLINE, not_begun, || api.exec(&name, arguments(), &parameters));
     match tokio::time::timeout(API_DEADLINE, begun).await {
         Ok(Ok(process)) => Ok(process),
         Ok(Err(error)) => Err(describe(&format!("run a command in pod `{name}`"), &error).into()),
-        Err(_elapsed) => Err(Failure::harness(format!(
+        Err(_elapsed) => Err(Failure::lost(format!(
             "failed to begin `{}` in pod `{name}` within {} s",
             command.display(),
             API_DEADLINE.as_secs()
@@ -248,7 +253,7 @@ async fn follow(
 ) -> Result<(Vec<u8>, Vec<u8>, Status), Failure> {
     let broken = |what: &str| {
         let pod = pod.name_any();
-        Failure::harness(format!("failed to run `{}` in pod `{pod}`: {what}", command.display()))
+        Failure::lost(format!("failed to run `{}` in pod `{pod}`: {what}", command.display()))
     };
     let status = process.take_status().ok_or_else(|| broken("no status stream"))?;
     let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());

@@ -2,6 +2,7 @@
 
 mod changes;
 mod exec;
+pub(crate) mod loss;
 mod ready;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Error as KubeError, ResourceExt, api::PostParams};
+use kube::{Api, Error as KubeError, ResourceExt};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -19,13 +20,12 @@ use crate::{
     diagnosis::{self, Symptom},
     error::one_line,
     event::TruthCheck,
-    sandbox::Sandbox,
+    sandbox::{Sandbox, create_or_find},
     shape::Shape,
     truth,
 };
 
 pub use exec::{COMMAND_DEADLINE, Command, Output};
-pub use ready::POD_DEADLINE;
 
 /// Where the probe is in every pod.
 pub const PROBE: &str = "/nestcheck/probe";
@@ -135,7 +135,7 @@ pub async fn examine(sandbox: &Sandbox, shape: &Shape, created: &Pod) -> Result<
     let (user, namespace) = (sandbox.user(), sandbox.namespace());
     let api: Api<Pod> = Api::namespaced(user.clone(), namespace);
     let mut truth = stored_truth(sandbox, shape, created)?;
-    let ready = ready::await_ready(user, namespace, created).await?;
+    let ready = ready::await_ready(user, namespace, created, sandbox.patience().pod).await?;
     let facts = probe_facts(&api, &ready).await?;
     truth.extend(truth::of_inside(shape, &facts));
     require(shape, &truth)?;
@@ -157,22 +157,10 @@ fn stored_truth(
 }
 
 async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {
-    let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
     let name = pod.name_any();
     sandbox.ledger().intend("Pod", api.namespace(), &name).await?;
-    let (what, mut is_again) = (format!("create pod `{name}`"), false);
-    let answer = ask(&what, || {
-        let is_again = std::mem::replace(&mut is_again, true);
-        let name = &name;
-        let params = &params;
-        async move {
-            match sandbox.as_granted(|| api.create(params, pod)).await {
-                // It was created and the answer got lost: nobody else makes pods here.
-                Err(error) if is_again && status_code(&error) == Some(409) => api.get(name).await,
-                answer => answer,
-            }
-        }
-    });
+    let what = format!("create pod `{name}`");
+    let answer = ask(&what, || sandbox.as_granted(|| create_or_find(api, pod)));
     answer.await?.map_err(|error| refused(&name, &error))
 }
 

@@ -16,9 +16,6 @@ use crate::{
     error::one_line,
 };
 
-/// How long a pod may take to become ready: an image may have to be pulled first.
-pub const POD_DEADLINE: Duration = Duration::from_secs(180);
-
 /// When the events about a pod begin to be of interest. A pod whose image is on the node is ready
 /// by then, and its events would only have been two more requests.
 const EVENTS_AFTER: Duration = Duration::from_secs(2);
@@ -33,6 +30,7 @@ pub(super) async fn await_ready(
     client: &Client,
     namespace: &str,
     pod: &Pod,
+    limit: Duration,
 ) -> Result<Pod, Failure> {
     let name = pod.name_any();
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -60,11 +58,11 @@ pub(super) async fn await_ready(
             }
         }
     };
-    match tokio::time::timeout(POD_DEADLINE, wait).await {
+    match tokio::time::timeout(limit, wait).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Failure::harness(format!(
-            "the pod `{name}` was not ready within {} s: {last}",
-            POD_DEADLINE.as_secs()
+            "the pod `{name}` was not ready within {} s (`--pod-timeout`): {last}",
+            limit.as_secs()
         ))),
     }
 }

@@ -1,8 +1,8 @@
 //! Sample runs, with every verdict.
 
 use harness::event::{
-    CaseFinished, CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, RunStarted,
-    SCHEMA, StepFinished, TruthCheck,
+    CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile,
+    RunStarted, SCHEMA, StepFinished, TruthCheck,
 };
 use harness::outcome::{Level, Outcome, Verdict};
 use jiff::{SignedDuration, Timestamp};
@@ -132,6 +132,12 @@ fn passing() -> Vec<EventKind> {
             512,
         ),
         started("ID-01"),
+        check("ID-01", "uid in the pod, seen before the loss", "1000", "1000"),
+        EventKind::CaseRetried(CaseRetried {
+            id: "ID-01".into(),
+            attempt: 1,
+            reason: "failed to run `id -u` in pod `workspace`: the stream ended".into(),
+        }),
         check("ID-01", "uid in the pod", "1000", "1000"),
         finished(
             "ID-01",

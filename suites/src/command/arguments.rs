@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{
     Error,
     cluster::ConnectOptions,
+    engine::Keep,
     plan::{Profile, Shard},
     report::Dialect,
     rights::ACCOUNT,
@@ -85,6 +86,24 @@ pub(super) enum OutputFormat {
     Json,
 }
 
+/// When the run's objects stay in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum KeepWhen {
+    /// Everything is torn down
+    Never,
+    /// They stay when a case failed or broke
+    OnFailure,
+}
+
+impl From<KeepWhen> for Keep {
+    fn from(when: KeepWhen) -> Self {
+        match when {
+            KeepWhen::Never => Self::Never,
+            KeepWhen::OnFailure => Self::OnFailure,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct PreflightArguments {
     #[command(flatten)]
@@ -139,6 +158,16 @@ pub(super) struct RunArguments {
     /// How long the run may take, such as 10m; then what still runs is an error
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub(super) timeout: Duration,
+    /// How long a pod may take to become ready, its image's pull included
+    #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = duration)]
+    pub(super) pod_timeout: Duration,
+    /// How long each throwaway namespace may take to end
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub(super) teardown_timeout: Duration,
+    /// Whether the run's objects stay in the cluster for a look when a case failed; `nestcheck sweep`
+    /// removes them, or the next run once they have expired
+    #[arg(long, value_name = "WHEN", default_value = "never")]
+    pub(super) keep: KeepWhen,
     /// The folder of the report; files of an earlier report in it are replaced
     #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
     pub(super) report_dir: PathBuf,

@@ -15,7 +15,7 @@ use harness::{
     outcome::Outcome,
     plan::{Filters, Selection},
     report::{Style, Terminal},
-    sandbox::Constraint,
+    sandbox::{Constraint, Patience},
 };
 
 use super::{
@@ -42,6 +42,8 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         image: arguments.image,
         jobs: usize::from(arguments.jobs),
         deadline: arguments.timeout,
+        patience: Patience { pod: arguments.pod_timeout, teardown: arguments.teardown_timeout },
+        keep: arguments.keep.into(),
         runs_blocked: arguments.no_preflight,
         constraint,
         ledger: folder.ledger(),

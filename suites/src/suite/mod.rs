@@ -10,6 +10,7 @@ pub(crate) mod podman;
 pub(crate) mod preflight;
 pub(crate) mod root;
 pub(crate) mod scc;
+pub(crate) mod teardown;
 pub(crate) mod upgrade;
 
 use harness::{case::Case, facts::Flavour, outcome::Level, requirement::Requirement};

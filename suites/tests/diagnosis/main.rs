@@ -20,13 +20,13 @@ use std::{path::Path, time::Duration};
 use futures::stream;
 use harness::{
     cluster::{Cluster, ConnectOptions},
-    engine::{self, RunOptions},
+    engine::{self, Keep, RunOptions},
     event::{CaseFinished, Event, EventKind},
     facts,
     folder::ReportFolder,
     outcome::Verdict,
     plan::Plan,
-    sandbox::{Ledger, SandboxOptions},
+    sandbox::{Ledger, Patience, SandboxOptions},
 };
 
 use node::NodeDevices;
@@ -49,6 +49,7 @@ async fn run(kubeconfig: &Path, report: &mut ReportFolder) -> Vec<Event> {
         is_part: true,
         jobs: 6,
         deadline: DEADLINE,
+        keep: Keep::Never,
         diagnostics: report.diagnostics(),
         sandbox: SandboxOptions {
             run: format!("broken{}", std::process::id()),
@@ -58,6 +59,7 @@ async fn run(kubeconfig: &Path, report: &mut ReportFolder) -> Vec<Event> {
             constraint: None,
             lasts: DEADLINE,
             ledger: Ledger::nowhere(),
+            patience: Patience::default(),
         },
     };
     let mut events = Vec::new();

@@ -13,14 +13,14 @@ use harness::{
     case::{Body, Case, CaseResult, Failure},
     cluster::{Cluster, ConnectOptions},
     context::Context,
-    engine::{self, RunOptions},
+    engine::{self, Keep, RunOptions},
     event::{Event, EventKind},
     facts::{self, Flavour},
     folder::ReportFolder,
     outcome::{Level, Verdict},
     plan::Plan,
     report::{Style, Terminal},
-    sandbox::SandboxOptions,
+    sandbox::{Patience, SandboxOptions},
     workload::Command,
 };
 use k8s_openapi::api::core::v1::{EnvVar, Pod, Secret};
@@ -186,6 +186,7 @@ async fn run(kubeconfig: &Path, folder: &Path) -> (Vec<Event>, String) {
         jobs: 2,
         deadline: DEADLINE,
         diagnostics: report.diagnostics(),
+        keep: Keep::Never,
         sandbox: SandboxOptions {
             run: format!("hostile{}", std::process::id()),
             image: "localhost/workspace:1".to_owned(),
@@ -194,6 +195,7 @@ async fn run(kubeconfig: &Path, folder: &Path) -> (Vec<Event>, String) {
             constraint: None,
             lasts: DEADLINE,
             ledger: report.ledger(),
+            patience: Patience::default(),
         },
     };
     let mut terminal = Terminal::new(Vec::new(), Style::default());

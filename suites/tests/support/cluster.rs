@@ -162,7 +162,8 @@ impl Cluster {
     /// Lets the record of a run say that the run is over.
     pub fn expire(&self, run: &str) {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASE_NAMESPACE);
-        let past = serde_json::json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
+        // A second after its creation, which is over by the time that anybody asks.
+        let past = serde_json::json!({"spec": {"leaseDurationSeconds": 1}});
         let (name, params) = (format!("nestcheck-{run}"), PatchParams::default());
         let patch = Patch::Merge(past);
         let patched = leases.patch(&name, &params, &patch);
@@ -244,6 +245,16 @@ impl Cluster {
     /// Creates an object at a path of the API.
     pub fn post(&self, path: &str, object: &Value) {
         self.request(http::Method::POST, path, Some(object)).expect("it can be made");
+    }
+
+    /// Changes an object at a path of the API by a merge patch.
+    pub fn merge(&self, path: &str, change: &Value) {
+        let request = http::Request::patch(path)
+            .header(http::header::CONTENT_TYPE, "application/merge-patch+json")
+            .body(change.to_string().into_bytes());
+        let changed: Result<Value, _> =
+            self.runtime.block_on(self.client.request(request.expect("the request is good")));
+        changed.expect("it can be changed");
     }
 
     /// Deletes what is at a path of the API, if there is anything, and waits until it is gone or

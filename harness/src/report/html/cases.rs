@@ -3,7 +3,7 @@
 use super::page::Page;
 use crate::event::{CommandFinished, TruthCheck};
 use crate::outcome::{Level, Verdict};
-use crate::report::details::{hint, last_commands, message};
+use crate::report::details::{hint, last_commands, message, retry};
 use crate::report::junit::level_name;
 use crate::report::model::{CaseReport, Report};
 use crate::report::sentence::blocked_groups;
@@ -39,12 +39,19 @@ fn trouble(page: &mut Page, report: &CaseReport) {
     if let Some(hint) = hint(&case.verdict) {
         page.raw("<p class=\"fix\"><b>To fix</b> ").prose(hint).raw("</p>\n");
     }
+    retries(page, report);
     if !report.truth_checks.is_empty() {
         truth_checks(page, &report.truth_checks);
     }
     commands(page, report);
     files(page, report);
     page.raw("</article>\n");
+}
+
+fn retries(page: &mut Page, report: &CaseReport) {
+    for retried in &report.retries {
+        page.raw("<p class=\"why\">").prose(&retry(retried)).raw("</p>\n");
+    }
 }
 
 /// Links to the files about the case; `summarize` has left out what is no name of one.
@@ -124,6 +131,7 @@ fn row(page: &mut Page, report: &CaseReport) {
     if matches!(case.verdict, Verdict::KnownIssue { .. } | Verdict::NotApplicable { .. }) {
         page.raw("<p class=\"why\">").prose(&message(&case.verdict)).raw("</p>");
     }
+    retries(page, report);
     page.raw("</td><td class=\"result\">");
     if report.is_trouble() {
         page.raw("<a href=\"#case-").text(&case.id).raw("\">");

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use console::Style;
 
-use crate::event::{CaseFinished, EventKind, RunStarted, StepFinished};
+use crate::event::{CaseFinished, CaseRetried, EventKind, RunStarted, StepFinished};
 use crate::outcome::{Outcome, Verdict};
 use crate::report::details::{brief, indented, message};
 use crate::report::model::{CaseReport, Report};
-use crate::report::sentence::{blocked_groups, headline, reasons, signal_name};
+use crate::report::sentence::{blocked_groups, headline, reasons, retried, signal_name};
 use crate::report::text::{
     self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, block, counted, line, names,
 };
@@ -51,6 +51,7 @@ impl Paint {
         match event {
             EventKind::RunStarted(run) => self.run_started(run),
             EventKind::StepFinished(step) => self.step(step),
+            EventKind::CaseRetried(retried) => self.case_retried(retried),
             EventKind::CaseFinished(case) => self.case_finished(case),
             EventKind::Interrupted { signal } => {
                 format!(
@@ -115,6 +116,13 @@ impl Paint {
         }
     }
 
+    fn case_retried(&self, retried: &CaseRetried) -> String {
+        let (id, tries) = (line(&retried.id, NAME_LIMIT), retried.attempt.saturating_add(1));
+        let id = self.strong.apply_to(id);
+        format!("{} {id}, try {tries}\n", head(&self.doubt, "RETRY"))
+            + &below(&line(&retried.reason, LINE_LIMIT))
+    }
+
     fn case_line(&self, case: &CaseFinished) -> String {
         let (style, word) = match case.verdict {
             Verdict::Pass => (&self.good, "PASS"),
@@ -151,7 +159,7 @@ impl Paint {
         let headline = headline(report);
         let (word, rest) = headline.split_at(headline.find(':').unwrap_or(headline.len()));
         let _ = writeln!(text, "{} {}{rest}", head(&style, "Outcome"), style.apply_to(word));
-        for reason in reasons(report) {
+        for reason in reasons(report).into_iter().chain(retried(report)) {
             text.push_str(&below(&reason));
         }
         text

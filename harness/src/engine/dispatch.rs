@@ -1,0 +1,211 @@
+//! The cases of a run: which begins when, and what cuts them short.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinSet,
+    time::{Instant as TokioInstant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Dispatcher, Message, RunOptions,
+    ending::{Patience, far_away},
+    executor::Executor,
+    millis,
+};
+use crate::{
+    context::{PodsOfCase, SharedWorkload},
+    event::{Event, EventKind, StepFinished},
+    facts::Facts,
+    outcome::Verdict,
+    plan::Plan,
+    sandbox::Sandbox,
+    shape::Shape,
+    workload,
+};
+
+/// How long what already has a verdict may still take once the run is cut short: the evidence of a
+/// failed case is collected within 15 s.
+const LAST_WORDS: Duration = Duration::from_secs(20);
+
+impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
+    pub(super) async fn run_cases(
+        &mut self,
+        sandbox: Arc<Sandbox>,
+        facts: Arc<Facts>,
+        plan: &Plan,
+        options: &RunOptions,
+    ) {
+        let (events, messages) = unbounded_channel();
+        let mut tasks = JoinSet::new();
+        let stop = CancellationToken::new();
+        let workloads = Arc::new(start_workloads(&sandbox, plan.shapes(), &mut tasks, &events));
+        let executors = plan.acting().map(|case| Executor {
+            case: *case,
+            messages: events.clone(),
+            sandbox: Arc::clone(&sandbox),
+            workloads: Arc::clone(&workloads),
+            facts: Arc::clone(&facts),
+            diagnostics: options.diagnostics.clone(),
+            pods: PodsOfCase::default(),
+            stop: stop.clone(),
+        });
+        let queue = Queue { waiting: executors.collect(), free: options.jobs, running: 0 };
+        drop(events);
+        let mut cases = Cases {
+            queue,
+            stop,
+            pending: plan.acting().map(|case| case.id).collect(),
+            cut_off: None,
+            ends: TokioInstant::now() + options.deadline,
+        };
+        self.dispatch(messages, &mut cases, &mut tasks, options).await;
+        // Aborts what still runs; nothing of it may act on the sandbox any more.
+        tasks.shutdown().await;
+        let verdict = cases.cut_off.unwrap_or_else(|| Verdict::Error {
+            message: "its task ended without a verdict".to_owned(),
+        });
+        for case in plan.acting().filter(|case| cases.pending.contains(case.id)) {
+            self.finish(case, verdict.clone(), 0);
+        }
+    }
+
+    /// Begins cases and takes messages until every case ended, or the time of those that are cut
+    /// short is over.
+    async fn dispatch(
+        &mut self,
+        mut messages: UnboundedReceiver<Message>,
+        cases: &mut Cases,
+        tasks: &mut JoinSet<()>,
+        options: &RunOptions,
+    ) {
+        let mut signals_end = false;
+        while cases.queue.running > 0 || !cases.queue.waiting.is_empty() {
+            cases.queue.begin(tasks);
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(Message::Event(event)) => self.emit(event),
+                    Some(Message::Finished { case, verdict, duration_ms }) => {
+                        cases.queue.free += 1;
+                        cases.queue.running -= 1;
+                        cases.pending.remove(case.id);
+                        self.finish(&case, cases.verdict(verdict), duration_ms);
+                    }
+                    None => return,
+                },
+                signal = self.signals.next(), if !signals_end => match signal {
+                    Some(signal) => {
+                        self.hear(signal);
+                        cases.cut_short(Verdict::Interrupted);
+                        match Patience::after(self.signals_heard) {
+                            Patience::All => {}
+                            Patience::Little => options.diagnostics.skip(),
+                            Patience::None => return,
+                        }
+                    }
+                    None => signals_end = true,
+                },
+                () = sleep_until(cases.ends.min(self.hurry.unwrap_or_else(far_away))) => {
+                    if cases.cut_off.is_some() {
+                        return;
+                    }
+                    let message = format!("the run's {} s are over", options.deadline.as_secs());
+                    cases.cut_short(Verdict::Error { message });
+                }
+            }
+        }
+    }
+}
+
+/// The cases that have no verdict yet.
+struct Cases {
+    queue: Queue,
+    stop: CancellationToken,
+    pending: BTreeSet<&'static str>,
+    /// The verdict of those that did not end by themselves, once the run is cut short.
+    cut_off: Option<Verdict>,
+    /// When the run, or what is left of it, is over.
+    ends: TokioInstant,
+}
+
+impl Cases {
+    /// Begins no more cases and interrupts those that run. What already has a verdict keeps it.
+    fn cut_short(&mut self, verdict: Verdict) {
+        if self.cut_off.is_some() {
+            return;
+        }
+        self.stop.cancel();
+        self.cut_off = Some(verdict);
+        self.ends = TokioInstant::now() + LAST_WORDS;
+        self.queue.waiting.clear();
+    }
+
+    /// What a case comes to: why it was interrupted, the run knows better.
+    fn verdict(&self, verdict: Verdict) -> Verdict {
+        match (&self.cut_off, verdict) {
+            (Some(cut_off), Verdict::Interrupted) => cut_off.clone(),
+            (_, verdict) => verdict,
+        }
+    }
+}
+
+/// The cases that are not begun yet, in the order of the plan.
+struct Queue {
+    waiting: Vec<Executor>,
+    /// How many more cases may run now.
+    free: usize,
+    /// How many run.
+    running: usize,
+}
+
+impl Queue {
+    /// Begins what can begin. A case that waits for a pod keeps no other from running; of those
+    /// that wait for nothing, the plan's first goes first, for the longest are planned first.
+    fn begin(&mut self, tasks: &mut JoinSet<()>) {
+        while self.free > 0
+            && let Some(index) = self.waiting.iter().position(Executor::has_pods)
+        {
+            self.free -= 1;
+            self.running += 1;
+            tasks.spawn(self.waiting.remove(index).run());
+        }
+    }
+}
+
+/// Begins to make every pod of the plan at once.
+fn start_workloads(
+    sandbox: &Arc<Sandbox>,
+    shapes: Vec<&'static Shape>,
+    tasks: &mut JoinSet<()>,
+    messages: &UnboundedSender<Message>,
+) -> BTreeMap<&'static str, SharedWorkload> {
+    let mut workloads = BTreeMap::new();
+    for shape in shapes {
+        let sandbox = Arc::clone(sandbox);
+        let messages = messages.clone();
+        let started = Instant::now();
+        let provision = async move { workload::provision(&sandbox, shape).await };
+        let shared = provision.boxed().shared();
+        workloads.insert(shape.name, shared.clone());
+        // Driven by a task of its own, as no case is begun before its pods are there.
+        tasks.spawn(async move {
+            let failure = shared
+                .await
+                .err()
+                .map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
+            let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
+                step: format!("pod {}", shape.name),
+                duration_ms: millis(started.elapsed()),
+                failure,
+            })));
+        });
+    }
+    workloads
+}

@@ -1,0 +1,227 @@
+//! One case: its attempts, and what is kept of a failure.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Message, millis};
+use crate::{
+    case::{Body, Case, Failure},
+    context::{Context, PodsOfCase, SharedWorkload},
+    diagnosis::evidence::Collector,
+    event::{CaseRetried, EventKind, EvidenceCollected},
+    facts::Facts,
+    outcome::Verdict,
+    sandbox::Sandbox,
+    workload::loss,
+};
+
+/// How often a case is tried at the most. Only what was lost under it is a reason to try again: a
+/// failure of the product is final, for a product that works at times does not work.
+const MOST_ATTEMPTS: u32 = 2;
+
+/// Runs one case; knows nothing of the others.
+pub(super) struct Executor {
+    pub(super) case: Case,
+    pub(super) messages: UnboundedSender<Message>,
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) diagnostics: Collector,
+    /// The pods that the case makes for itself.
+    pub(super) pods: PodsOfCase,
+    /// Cancelled when the run is to end: what runs is interrupted then.
+    pub(super) stop: CancellationToken,
+}
+
+impl Executor {
+    /// Whether the pods of the case are there, or failed to be.
+    pub(super) fn has_pods(&self) -> bool {
+        let mut workloads = self.case.shapes.iter().filter_map(|s| self.workloads.get(s.name));
+        workloads.all(|workload| workload.peek().is_some())
+    }
+
+    pub(super) async fn run(self) {
+        for shape in self.case.shapes {
+            if let Some(workload) = self.workloads.get(shape.name)
+                && let Err(failure) = workload.clone().await
+            {
+                let (sandbox, facts) = (&self.sandbox, &self.facts);
+                let collector = &self.diagnostics;
+                let evidence = collector.collect_once(self.case.id, shape.name, sandbox, facts);
+                self.tell_evidence(evidence.await);
+                return self.tell_finished(failure.into(), Duration::ZERO);
+            }
+        }
+        self.tell(EventKind::CaseStarted { id: self.case.id.to_owned() });
+        let started = Instant::now();
+        let verdict = self.attempts().await;
+        let duration = started.elapsed();
+        // While the pods are there, and before anything else happens in them.
+        if matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. }) {
+            let mut pods: Vec<_> = self.shapes().map(str::to_owned).collect();
+            pods.extend(self.pods.names());
+            let collector = &self.diagnostics;
+            let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
+            self.tell_evidence(evidence.await);
+        }
+        self.tell_finished(verdict, duration);
+    }
+
+    /// Tries the case until there is a verdict, and tells every try that came to none.
+    async fn attempts(&self) -> Verdict {
+        let mut lost: Option<String> = None;
+        for number in 1.. {
+            let failure = match self.attempt().await {
+                Attempt::Ended(failure) => failure,
+                Attempt::Passed => return Verdict::Pass,
+                Attempt::Broke(message) => return Verdict::Error { message },
+                Attempt::Stopped => return Verdict::Interrupted,
+            };
+            match self.doubt(failure).await {
+                Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {
+                    self.tell(EventKind::CaseRetried(CaseRetried {
+                        id: self.case.id.to_owned(),
+                        attempt: number,
+                        reason: message.clone(),
+                    }));
+                    lost = Some(message);
+                }
+                failure => return after_loss(lost.as_deref(), failure.into()),
+            }
+        }
+        Verdict::Interrupted
+    }
+
+    /// Doubts a failure of the product where something under it was lost.
+    async fn doubt(&self, failure: Failure) -> Failure {
+        if !matches!(failure, Failure::Product { .. }) {
+            return failure;
+        }
+        let shapes: Vec<_> = self.shapes().collect();
+        tokio::select! {
+            what = loss::of_pods(&self.sandbox, &shapes) => match what {
+                Some(what) => Failure::lost(format!("{what}; until then: {}", failure.message())),
+                None => failure,
+            },
+            () = self.stop.cancelled() => failure,
+        }
+    }
+
+    /// Waits for the API server's return.
+    async fn is_back(&self) -> bool {
+        tokio::select! {
+            returned = loss::until_server_returns(self.sandbox.admin()) => returned.is_ok(),
+            () = self.stop.cancelled() => false,
+        }
+    }
+
+    async fn attempt(&self) -> Attempt {
+        let (events, mut records) = unbounded_channel();
+        let context = Context {
+            id: self.case.id,
+            sandbox: Arc::clone(&self.sandbox),
+            workloads: Arc::clone(&self.workloads),
+            facts: Arc::clone(&self.facts),
+            events,
+            pods: self.pods.clone(),
+        };
+        let Body::Acts(act) = self.case.body else {
+            let message = "the case does not act, and nobody else has judged it".to_owned();
+            return Attempt::Broke(message);
+        };
+        // A task of its own, so that a panic in a case is the case's verdict and no more.
+        let mut task = JoinSet::new();
+        task.spawn(tokio::time::timeout(self.case.deadline, act(context)));
+        loop {
+            tokio::select! {
+                biased;
+                // The channel closes with the last clone of the context, when the case ended.
+                event = records.recv() => match event {
+                    Some(event) => self.tell(event),
+                    None => break,
+                },
+                () = self.stop.cancelled() => return Attempt::Stopped,
+            }
+        }
+        match task.join_next().await {
+            Some(Ok(Ok(Ok(())))) => Attempt::Passed,
+            Some(Ok(Ok(Err(failure)))) => Attempt::Ended(failure),
+            Some(Ok(Err(_elapsed))) => Attempt::Ended(Failure::product(format!(
+                "it did not end within {} s",
+                self.case.deadline.as_secs()
+            ))),
+            Some(Err(error)) => Attempt::Broke(format!("the case broke down: {error}")),
+            None => Attempt::Broke("the case never ran".to_owned()),
+        }
+    }
+
+    fn shapes(&self) -> impl Iterator<Item = &'static str> {
+        self.case.shapes.iter().map(|shape| shape.name)
+    }
+
+    fn tell(&self, event: EventKind) {
+        let _ = self.messages.send(Message::Event(event));
+    }
+
+    fn tell_evidence(&self, evidence: Option<EvidenceCollected>) {
+        if let Some(evidence) = evidence {
+            self.tell(EventKind::EvidenceCollected(evidence));
+        }
+    }
+
+    fn tell_finished(&self, verdict: Verdict, duration: Duration) {
+        let duration_ms = millis(duration);
+        let _ = self.messages.send(Message::Finished { case: self.case, verdict, duration_ms });
+    }
+}
+
+/// What one try of a case came to.
+enum Attempt {
+    /// Its assertion holds.
+    Passed,
+    /// It says why it did not pass.
+    Ended(Failure),
+    /// It did not even end as a case does.
+    Broke(String),
+    /// The run is to end.
+    Stopped,
+}
+
+/// What a case comes to that was tried again. The first try may have left something in the way of
+/// the second, so a failure after a loss says nothing about the product.
+fn after_loss(lost: Option<&str>, verdict: Verdict) -> Verdict {
+    match (lost, verdict) {
+        (Some(lost), Verdict::Fail { message, .. }) => Verdict::Error {
+            message: format!(
+                "{lost}; it was tried again, and failed, maybe by what the first try has left: \
+                 {message}"
+            ),
+        },
+        (_, verdict) => verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_after_a_loss_is_not_the_products() {
+        let fail = || Verdict::Fail { message: "the name is taken".into(), hint: None };
+        assert_eq!(after_loss(None, fail()), fail());
+        let Verdict::Error { message } = after_loss(Some("the stream broke"), fail()) else {
+            panic!("it is an error")
+        };
+        assert!(message.starts_with("the stream broke; ") && message.ends_with("taken"));
+        assert_eq!(after_loss(Some("the stream broke"), Verdict::Pass), Verdict::Pass);
+    }
+}

@@ -1,0 +1,117 @@
+//! What a run has left, and what it changed that was there before.
+
+use std::collections::BTreeSet;
+
+use super::{
+    lease::LEASE_NAMESPACE,
+    ledger::Intent,
+    namespace_of,
+    teardown::{Found, KINDS},
+};
+
+/// What was looked at after a run's end, for the cases that judge it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// How many objects the run was to create, by its ledger.
+    pub created: usize,
+    /// The kinds of these objects.
+    pub kinds: BTreeSet<String>,
+    /// The kinds outside of namespaces that were listed by the run's label.
+    pub looked_for: Vec<&'static str>,
+    /// What still carries the run's label, whether or not the ledger names it.
+    pub left: Vec<String>,
+    /// What the ledger names where the run's teardown does not go.
+    pub astray: Vec<String>,
+    /// Why there is no more to tell, where the teardown failed.
+    pub failure: Option<String>,
+    /// The objects of the cluster that were compared.
+    pub compared: usize,
+    /// The kinds of objects that could not be read before or after, and why.
+    pub unread: Vec<String>,
+    /// What is not as it was before the run.
+    pub changes: Vec<Change>,
+}
+
+/// An object of the cluster that is not as it was before the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Kind and name.
+    pub object: String,
+    /// What became of it.
+    pub what: String,
+    /// Who wrote it last, where the object says so.
+    pub manager: Option<String>,
+}
+
+impl Audit {
+    /// Compares what is left with what the ledger says.
+    pub(super) fn of(run: &str, intended: Vec<Intent>, left: &[Found]) -> Self {
+        let name = namespace_of(run);
+        let is_runs = |namespace: &str| {
+            namespace
+                .strip_prefix(&name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let is_astray = |intent: &&Intent| match (&intent.namespace, intent.kind.as_str()) {
+            (None, kind) => !KINDS.contains(&kind),
+            // Its deletion was answered before the run was struck from the ledger.
+            (Some(namespace), "Lease") => namespace != LEASE_NAMESPACE,
+            (Some(namespace), _) => !is_runs(namespace),
+        };
+        Self {
+            created: intended.len(),
+            looked_for: KINDS.to_vec(),
+            left: left.iter().map(ToString::to_string).collect(),
+            astray: intended.iter().filter(is_astray).map(ToString::to_string).collect(),
+            kinds: intended.into_iter().map(|intent| intent.kind).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The audit of a run whose teardown failed.
+    #[must_use]
+    pub fn failed(failure: String) -> Self {
+        Self { failure: Some(failure), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intent(kind: &str, namespace: Option<&str>, name: &str) -> Intent {
+        Intent { kind: kind.into(), namespace: namespace.map(Into::into), name: name.into() }
+    }
+
+    #[test]
+    fn what_ends_with_the_runs_namespaces_is_not_astray() {
+        let audit = Audit::of(
+            "abc",
+            vec![
+                intent("Namespace", None, "nestcheck-abc"),
+                intent("Pod", Some("nestcheck-abc"), "workspace"),
+                intent("Pod", Some("nestcheck-abc-restricted"), "workspace"),
+                intent("Lease", Some("default"), "nestcheck-abc"),
+            ],
+            &[],
+        );
+        assert_eq!((audit.created, audit.astray.len(), audit.left.len()), (4, 0, 0));
+        assert!(audit.kinds.contains("Lease"));
+    }
+
+    #[test]
+    fn what_is_created_elsewhere_is_astray() {
+        let intents = vec![
+            intent("Pod", Some("nestcheck-abcd"), "workspace"),
+            intent("ConfigMap", Some("default"), "files"),
+            intent("PersistentVolume", None, "disk"),
+        ];
+        let audit = Audit::of("abc", intents, &[]);
+        let told = [
+            "Pod `nestcheck-abcd/workspace`",
+            "ConfigMap `default/files`",
+            "PersistentVolume `disk`",
+        ];
+        assert_eq!(audit.astray, told);
+    }
+}

@@ -1,0 +1,234 @@
+//! Objects of the cluster that a run must leave as they are, before and after it.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams},
+};
+use serde_json::Value;
+
+use super::{
+    audit::{Audit, Change},
+    constraint,
+};
+use crate::{
+    cluster::{call, status_code},
+    difference,
+};
+
+/// The label of what this program creates; other runs come and go beside this one.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// What was read of the cluster at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot(BTreeMap<&'static str, Objects>);
+
+/// The objects of a kind by name, or why they could not be read.
+type Objects = Result<BTreeMap<String, DynamicObject>, String>;
+
+/// The kinds that are compared: those that decide about nested containers and that a case or an
+/// administrator's hint is about.
+fn kinds() -> [(&'static str, ApiResource); 4] {
+    let resource = |group: &str, version: &str, kind: &str, plural: &str| ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: format!("{group}/{version}"),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    };
+    [
+        (constraint::KIND, constraint::api_resource()),
+        ("RuntimeClass", resource("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses")),
+        ("CheCluster", resource("org.eclipse.che", "v2", "CheCluster", "checlusters")),
+        (
+            "DevWorkspaceOperatorConfig",
+            resource(
+                "controller.devfile.io",
+                "v1alpha1",
+                "DevWorkspaceOperatorConfig",
+                "devworkspaceoperatorconfigs",
+            ),
+        ),
+    ]
+}
+
+impl Snapshot {
+    /// Reads the objects, all kinds at once. A kind that the cluster does not serve has none.
+    pub async fn take(admin: &Client) -> Self {
+        let kinds = kinds();
+        let read = kinds.iter().map(|(kind, resource)| read(admin, kind, resource));
+        Self(kinds.iter().map(|(kind, _)| *kind).zip(join_all(read).await).collect())
+    }
+
+    /// Adds to an audit what is not as it was.
+    pub fn compare(&self, after: &Self, audit: &mut Audit) {
+        for (kind, before) in &self.0 {
+            match (before, after.0.get(kind)) {
+                (Ok(before), Some(Ok(after))) => {
+                    audit.compared += before.len();
+                    audit.changes.extend(changes(kind, before, after));
+                }
+                (Err(reason), _) | (_, Some(Err(reason))) => audit.unread.push(reason.clone()),
+                (_, None) => audit.unread.push(format!("{kind} was not read again")),
+            }
+        }
+    }
+}
+
+async fn read(admin: &Client, kind: &str, resource: &ApiResource) -> Objects {
+    let api: Api<DynamicObject> = Api::all_with(admin.clone(), resource);
+    let what = format!("list objects of kind {kind}");
+    let list = call(&what, || async {
+        match api.list(&ListParams::default()).await {
+            Err(error) if status_code(&error) == Some(404) => Ok(Vec::new()),
+            other => other.map(|list| list.items),
+        }
+    });
+    list.await.map(by_name).map_err(|error| error.to_string())
+}
+
+fn by_name(objects: Vec<DynamicObject>) -> BTreeMap<String, DynamicObject> {
+    let others = objects.into_iter().filter(|object| {
+        object.labels().get(MANAGED_BY).is_none_or(|manager| manager != "nestcheck")
+    });
+    // With its namespace: two of them may have objects of one name.
+    let name = |object: &DynamicObject| match object.namespace() {
+        Some(namespace) => format!("{namespace}/{}", object.name_any()),
+        None => object.name_any(),
+    };
+    others.map(|object| (name(&object), object)).collect()
+}
+
+fn changes(
+    kind: &str,
+    before: &BTreeMap<String, DynamicObject>,
+    after: &BTreeMap<String, DynamicObject>,
+) -> Vec<Change> {
+    let change = |name: &str, what: String, object: Option<&DynamicObject>| Change {
+        object: format!("{kind} `{name}`"),
+        what,
+        manager: object.and_then(last_manager),
+    };
+    let mut changes = Vec::new();
+    for (name, old) in before {
+        match after.get(name) {
+            None => changes.push(change(name, "it is gone".to_owned(), None)),
+            Some(new) if old.uid() != new.uid() => {
+                changes.push(change(name, "it was made anew".to_owned(), Some(new)));
+            }
+            Some(new) => {
+                if let Some(what) = what_differs(old, new) {
+                    changes.push(change(name, what, Some(new)));
+                }
+            }
+        }
+    }
+    for (name, new) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
+        changes.push(change(name, "it was not there before".to_owned(), Some(new)));
+    }
+    changes
+}
+
+/// How two states of an object differ, both ways; its status and its book-keeping aside.
+fn what_differs(old: &DynamicObject, new: &DynamicObject) -> Option<String> {
+    let (old, new) = (content(old), content(new));
+    let mut fields = difference::between(&old, &new);
+    fields.extend(difference::between(&new, &old));
+    let told: Vec<_> = fields.iter().map(|field| format!("`{}`", field.field)).collect();
+    (!told.is_empty()).then(|| format!("it differs in {}", told.join(", ")))
+}
+
+fn content(object: &DynamicObject) -> Value {
+    let mut data = object.data.clone();
+    if let Value::Object(fields) = &mut data {
+        fields.remove("status");
+    }
+    serde_json::json!({
+        "metadata": {
+            "labels": object.metadata.labels.clone(),
+            "annotations": object.metadata.annotations.clone(),
+            "finalizers": object.metadata.finalizers.clone(),
+        },
+        "content": data,
+    })
+}
+
+/// Who wrote an object last, its status aside.
+fn last_manager(object: &DynamicObject) -> Option<String> {
+    let fields = object.metadata.managed_fields.as_ref()?;
+    let writers = fields.iter().filter(|entry| entry.subresource.is_none());
+    writers.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn class(handler: &str, manager: &str) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {
+                "name": "nested",
+                "uid": "u",
+                "resourceVersion": handler,
+                "managedFields": [
+                    {"manager": "first", "time": "2026-11-24T09:00:00Z"},
+                    {"manager": manager, "time": "2026-11-24T09:30:00Z"},
+                    {"manager": "status", "time": "2026-11-24T09:40:00Z", "subresource": "status"},
+                ],
+            },
+            "handler": handler,
+        }))
+        .expect("it is an object")
+    }
+
+    fn snapshot(objects: Vec<DynamicObject>) -> Snapshot {
+        Snapshot(BTreeMap::from([("RuntimeClass", Ok(by_name(objects)))]))
+    }
+
+    fn audit(before: &Snapshot, after: &Snapshot) -> Audit {
+        let mut audit = Audit::default();
+        before.compare(after, &mut audit);
+        audit
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_no_change() {
+        let before = snapshot(vec![class("runc", "kubectl")]);
+        let found = audit(&before, &before.clone());
+        assert_eq!((found.compared, found.changes.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_change_names_object_field_and_writer() {
+        let before = snapshot(vec![class("runc", "kubectl")]);
+        let found = audit(&before, &snapshot(vec![class("crun", "nestcheck")]));
+        let [change] = found.changes.as_slice() else { panic!("one change: {found:?}") };
+        assert_eq!(change.object, "RuntimeClass `nested`");
+        assert!(change.what.contains("content.handler"), "{change:?}");
+        assert_eq!(change.manager.as_deref(), Some("nestcheck"));
+    }
+
+    #[test]
+    fn what_came_or_went_is_a_change_and_what_other_runs_made_is_not() {
+        let empty = snapshot(Vec::new());
+        let one = snapshot(vec![class("runc", "kubectl")]);
+        assert_eq!(audit(&empty, &one).changes.len(), 1);
+        assert_eq!(audit(&one, &empty).changes[0].what, "it is gone");
+        let mut ours = class("runc", "nestcheck");
+        ours.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.into(), "nestcheck".into())]));
+        assert_eq!(audit(&empty, &snapshot(vec![ours])).changes, []);
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_told() {
+        let refused = Snapshot(BTreeMap::from([("RuntimeClass", Err("forbidden".into()))]));
+        let found = audit(&snapshot(Vec::new()), &refused);
+        assert_eq!((found.compared, found.unread.as_slice()), (0, &["forbidden".to_owned()][..]));
+    }
+}

@@ -1,0 +1,170 @@
+//! What is lost, stuck or full while a run goes on: each ends in a verdict with its reason, against
+//! the cluster of `NESTCHECK_TEST_KUBECONFIG`, on which everything works.
+
+#![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
+
+mod support;
+
+use std::{fs, process::Command, time::Duration};
+
+use harness::outcome::Verdict;
+use serde_json::json;
+use support::{Bench, Finished, Live, Running};
+
+/// The id of a run, as it says at its start.
+fn run_of(finished: &Finished) -> String {
+    let (_, rest) = finished.stderr.split_once("(run ").expect("it says which run it is");
+    rest.split(',').next().expect("an id").to_owned()
+}
+
+/// The namespace of the only run that goes on.
+fn namespace_of_the_run(cluster: &Live) -> String {
+    let found = cluster.leftovers().into_iter().find(|name| name.starts_with("nestcheck-"));
+    found.expect("a run goes on")
+}
+
+/// Lets the node take no pods, for as long as the guard lives.
+struct Cordon<'a>(&'a Live);
+
+impl<'a> Cordon<'a> {
+    fn set(cluster: &'a Live) -> Self {
+        cluster.merge("/api/v1/nodes/node", &json!({"spec": {"unschedulable": true}}));
+        Self(cluster)
+    }
+}
+
+impl Drop for Cordon<'_> {
+    fn drop(&mut self) {
+        self.0.merge("/api/v1/nodes/node", &json!({"spec": {"unschedulable": null}}));
+    }
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_pod_that_is_deleted_under_its_cases_is_an_error_and_no_failure() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let mut running = bench.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
+    running.wait_for("pod workspace");
+    let namespace = namespace_of_the_run(&cluster);
+    let pod = format!("/api/v1/namespaces/{namespace}/pods/workspace?gracePeriodSeconds=0");
+    cluster.delete(&pod, Duration::from_secs(10));
+    let finished = running.finish();
+    finished.exits(4);
+    let report = bench.report();
+    let cases = report.cases();
+    assert_eq!(report.ids("fail"), [""; 0]);
+    let mut told = cases.iter().filter_map(|case| case.verdict.message());
+    let names_it = |message: &str| message.contains("deleted") || message.contains("not found");
+    assert!(told.any(names_it), "{cases:?}");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_namespace_that_does_not_end_is_a_leak_that_says_what_keeps_it() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let mut running = bench.start([
+        "run",
+        "ID-01",
+        "END-01",
+        "--teardown-timeout",
+        "8s",
+        "--kubeconfig",
+        cluster.kubeconfig(),
+    ]);
+    running.wait_for("pod workspace");
+    let namespace = namespace_of_the_run(&cluster);
+    let configs = format!("/api/v1/namespaces/{namespace}/configmaps");
+    let stuck = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "stuck", "finalizers": ["example.com/stuck"]}});
+    cluster.post(&configs, &stuck);
+    let finished = running.finish();
+    cluster.merge(&format!("{configs}/stuck"), &json!({"metadata": {"finalizers": null}}));
+    finished.exits(5);
+    let report = bench.report();
+    let told = report.verdict("END-01").message().unwrap_or_default().to_owned();
+    assert!(told.contains(&namespace) && told.contains("example.com/stuck"), "{told}");
+    assert_eq!(*report.verdict("ID-01"), Verdict::Pass);
+    let run = run_of(&finished);
+    bench.nestcheck(["sweep", "--run", &run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_pod_that_no_node_takes_is_an_error_with_the_schedulers_reason() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let cordon = Cordon::set(&cluster);
+    let finished = bench.nestcheck([
+        "run",
+        "ID-01",
+        "--pod-timeout",
+        "5s",
+        "--kubeconfig",
+        cluster.kubeconfig(),
+    ]);
+    drop(cordon);
+    finished.exits(4);
+    let verdict = bench.report().verdict("ID-01").clone();
+    let Verdict::Error { message } = &verdict else { panic!("{verdict:?}") };
+    assert!(message.contains("within 5 s") && message.contains("unschedulable"), "{message}");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn what_a_failed_run_created_is_kept_for_who_asks_for_it() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let cordon = Cordon::set(&cluster);
+    let options = ["run", "ID-01", "END-01", "--pod-timeout", "5s", "--keep", "on-failure"];
+    let finished = bench.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()]));
+    drop(cordon);
+    finished.exits(4).says(&["nestcheck sweep --run"]);
+    let run = run_of(&finished);
+    assert!(cluster.leftovers().contains(&format!("nestcheck-{run}")));
+    let audit = bench.report().verdict("END-01").clone();
+    assert!(matches!(audit, Verdict::Blocked { .. }), "{audit:?}");
+    bench.nestcheck(["sweep", "--run", &run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    // A run that is well keeps nothing.
+    let options = ["run", "ID-01", "--keep", "on-failure"];
+    bench.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()])).exits(0);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_full_disk_is_an_error_and_leaves_nothing() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let folder = bench.path("small");
+    fs::create_dir(&folder).expect("it can be made");
+    // With less the ledger is refused, with more the log or a report is.
+    for size in ["8k", "28k", "64k"] {
+        let script = "mount -t tmpfs -o size=$1 small $2 && shift 2 && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh", size]).arg(&folder);
+        let nestcheck = bench.command(["run", "ID-01", "ID-02", "--report-dir"]);
+        command.arg(nestcheck.get_program()).args(nestcheck.get_args()).arg(folder.join("report"));
+        command.args(["--kubeconfig", cluster.kubeconfig()]);
+        let finished = Running::start(command).finish();
+        finished.exits(4).says(&["No space left"]);
+        cluster.is_clean();
+    }
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_machine_with_a_wrong_clock_sweeps_nothing_that_goes_on() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let mut running = bench.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
+    running.wait_for("pod workspace");
+    let namespace = namespace_of_the_run(&cluster);
+    // As a machine would write whose clock is years behind.
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let past = json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
+    cluster.merge(&format!("{leases}/{namespace}"), &past);
+    let other = Bench::new();
+    let told = other.nestcheck(["sweep", "--expired", "--kubeconfig", cluster.kubeconfig()]);
+    assert_eq!(told.exits(0).stdout, "nothing to sweep\n");
+    running.finish().exits(0);
+    cluster.is_clean();
+}
