@@ -141,18 +141,18 @@ impl Executor {
         // A task of its own, so that a panic in a case is the case's verdict and no more.
         let mut task = JoinSet::new();
         task.spawn(tokio::time::timeout(self.case.deadline, act(context)));
-        loop {
-            tokio::select! {
-                biased;
-                // The channel closes with the last clone of the context, when the case ended.
-                event = records.recv() => match event {
-                    Some(event) => self.tell(event),
-                    None => break,
-                },
-                () = self.stop.cancelled() => return Attempt::Stopped,
+        let ended = async {
+            // The channel closes with the last clone of the context; that may be before the end.
+            while let Some(event) = records.recv().await {
+                self.tell(event);
             }
-        }
-        match task.join_next().await {
+            task.join_next().await
+        };
+        let ended = tokio::select! {
+            ended = ended => ended,
+            () = self.stop.cancelled() => return Attempt::Stopped,
+        };
+        match ended {
             Some(Ok(Ok(Ok(())))) => Attempt::Passed,
             Some(Ok(Ok(Err(failure)))) => Attempt::Ended(failure),
             Some(Ok(Err(_elapsed))) => Attempt::Ended(Failure::product(format!(

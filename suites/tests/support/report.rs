@@ -1,7 +1,7 @@
 //! The report folder that a run has written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -46,6 +46,15 @@ impl Report {
         let ended = report.events.last().map(|event| &*event.event);
         assert!(matches!(ended, Some(EventKind::RunFinished { .. })), "{ended:?}");
         report
+    }
+
+    /// The ids of the cases that were tried again.
+    pub fn retried(&self) -> BTreeSet<&str> {
+        let retried = self.events().filter_map(|event| match event {
+            EventKind::CaseRetried(retried) => Some(retried.id.as_str()),
+            _ => None,
+        });
+        retried.collect()
     }
 
     /// The events in order.

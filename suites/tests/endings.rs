@@ -1,0 +1,168 @@
+//! Cases that end badly, or not at all, in runs of their own on the engine that runs the real ones,
+//! against the cluster of `NESTCHECK_TEST_KUBECONFIG`.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it must be"
+)]
+
+mod support;
+
+use std::{path::Path, sync::OnceLock, time::Duration};
+
+use fixtures::WORKSPACE;
+use futures::{StreamExt, stream, stream::BoxStream};
+use harness::{
+    case::{Body, Case, CaseFuture, CaseResult, Failure},
+    cluster::{Cluster, ConnectOptions},
+    context::Context,
+    engine::{self, Keep, RunOptions},
+    event::{Event, EventKind},
+    facts::{self, Flavour},
+    folder::ReportFolder,
+    outcome::{Level, Outcome, Verdict},
+    plan::Plan,
+    sandbox::{Patience, SandboxOptions},
+    shape::Shape,
+    workload::Command,
+};
+use support::{Bench, Live};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+/// How long a case here may take.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+const fn case(
+    id: &'static str,
+    name: &'static str,
+    shapes: &'static [&'static Shape],
+    act: fn(Context) -> CaseFuture,
+) -> Case {
+    Case {
+        id,
+        name,
+        suite: "endings",
+        title: "A case ends badly",
+        level: Level::Core,
+        flavours: &[Flavour::Kubernetes],
+        requires: &[],
+        shapes,
+        deadline: DEADLINE,
+        body: Body::Acts(act),
+    }
+}
+
+const WITH_POD: &[&Shape] = &[&WORKSPACE];
+
+const PANICS: Case = case("BAD-01", "panics", &[], |_| Box::pin(async { panic!("on purpose") }));
+const COMMAND: Case =
+    case("BAD-02", "has_an_endless_command", WITH_POD, |cx| Box::pin(has_an_endless_command(cx)));
+const ENDLESS: Case = case("BAD-03", "never_ends", &[], |_| Box::pin(std::future::pending()));
+const GOOD: Case = case("BAD-04", "is_good", &[], |cx| Box::pin(async move { is_good(&cx) }));
+/// Begins with the pod, so that it goes on while the other's evidence is collected.
+const WAITS: Case = case("BAD-06", "waits", WITH_POD, |_| Box::pin(std::future::pending()));
+const FAILS: Case = case("BAD-05", "fails", WITH_POD, |cx| Box::pin(fails(cx)));
+
+async fn has_an_endless_command(cx: Context) -> CaseResult {
+    let pod = cx.pod(&WORKSPACE).await?;
+    let sleep = Command::new(["sleep", "infinity"]).within(Duration::from_secs(2));
+    pod.run(&sleep).await.map(drop)
+}
+
+fn is_good(cx: &Context) -> CaseResult {
+    cx.check("truth", "yes", "yes", true)
+}
+
+/// Where a case sends a signal to its own run.
+static SIGNALS: OnceLock<UnboundedSender<u8>> = OnceLock::new();
+
+/// Fails, and has a signal sent while the evidence of that is collected.
+async fn fails(cx: Context) -> CaseResult {
+    let pod = cx.pod(&WORKSPACE).await?;
+    // The probe, podman and others are asked for the evidence, which takes longer than this.
+    tokio::spawn(async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        SIGNALS.get().map(|signals| signals.send(2))
+    });
+    Err(Failure::product(format!("the pod `{}` is not good", pod.name())))
+}
+
+/// Runs cases, and returns the outcome and what each came to.
+fn run(cases: Vec<Case>, signals: BoxStream<'static, u8>) -> (Outcome, Vec<Event>) {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+    let folder = bench.path("report");
+    let kubeconfig = Path::new(cluster.kubeconfig()).to_owned();
+    let ended = runtime.block_on(async {
+        let options = ConnectOptions { kubeconfig: Some(kubeconfig), context: None };
+        let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
+        let facts = facts::gather(&cluster).await.expect("the cluster answers");
+        let plan = Plan::new(cases, &facts, false);
+        let mut report = ReportFolder::create(&folder).expect("the folder can be made");
+        let options = RunOptions {
+            profile: "endings".to_owned(),
+            is_part: true,
+            jobs: 4,
+            deadline: Duration::from_secs(120),
+            diagnostics: report.diagnostics(),
+            keep: Keep::Never,
+            sandbox: SandboxOptions {
+                run: format!("endings{}", std::process::id()),
+                image: "localhost/workspace:1".to_owned(),
+                device_route: facts.device_route.value().cloned().flatten(),
+                files: fixtures::files(),
+                constraint: None,
+                lasts: Duration::from_secs(120),
+                ledger: report.ledger(),
+                patience: Patience::default(),
+            },
+        };
+        let mut events = Vec::new();
+        let observe = |event: &Event| {
+            report.append(event);
+            events.push(event.clone());
+        };
+        let outcome = engine::run(&cluster, facts, plan, options, signals, observe).await;
+        (outcome, events)
+    });
+    cluster.is_clean();
+    ended
+}
+
+fn verdict<'a>(events: &'a [Event], id: &str) -> &'a Verdict {
+    let found = events.iter().find_map(|event| match &*event.event {
+        EventKind::CaseFinished(case) if case.id == id => Some(&case.verdict),
+        _ => None,
+    });
+    found.expect("the case has a verdict")
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn whatever_a_case_does_it_ends_in_a_verdict_with_its_reason() {
+    let cases = vec![PANICS, COMMAND, ENDLESS, GOOD];
+    let (outcome, events) = run(cases, stream::pending().boxed());
+    let message = |id| verdict(&events, id).message().unwrap_or_default();
+    assert!(matches!(verdict(&events, "BAD-01"), Verdict::Error { .. }));
+    assert!(message("BAD-01").contains("on purpose"), "{}", message("BAD-01"));
+    assert_eq!(message("BAD-02"), "`sleep infinity` did not end within 2 s");
+    assert_eq!(message("BAD-03"), "it did not end within 4 s");
+    assert_eq!(*verdict(&events, "BAD-04"), Verdict::Pass);
+    assert_eq!(outcome, Outcome::Error);
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_signal_takes_no_verdict_from_a_case_that_has_one() {
+    let (sender, receiver) = unbounded_channel();
+    SIGNALS.set(sender).expect("it is set once");
+    let signals = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|signal| (signal, receiver))
+    });
+    let (outcome, events) = run(vec![FAILS, WAITS], signals.boxed());
+    let failed = verdict(&events, "BAD-05").message();
+    assert_eq!(failed, Some("the pod `workspace` is not good"));
+    assert_eq!(*verdict(&events, "BAD-06"), Verdict::Interrupted);
+    assert_eq!(outcome, Outcome::Interrupted { signal: 2 });
+}
