@@ -7,9 +7,10 @@ mod support;
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
+use harness::outcome::Verdict;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Bench, Live, Request};
+use support::{Bench, Finished, Live, Request};
 
 /// How much longer than the cluster itself needs for a namespace a sweep may take.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -111,10 +112,11 @@ fn whatever_is_created_is_in_the_ledger() {
     let text = text.expect("there is a ledger");
     let entries: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    let of = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
     let recorded: BTreeSet<_> = entries
         .iter()
         .filter(|entry| entry["entry"] == "intended")
-        .map(|entry| entry["kind"].as_str().unwrap_or_default().to_lowercase())
+        .map(|entry| (of(entry, "kind").to_lowercase(), of(entry, "namespace")))
         .collect();
     let created = requests.iter().filter(|request| request.verb == "create" && request.changes());
     for request in created {
@@ -123,8 +125,13 @@ fn whatever_is_created_is_in_the_ledger() {
         if matches!(resource, "token" | "exec") {
             continue;
         }
-        let kind = resource.trim_end_matches('s');
-        assert!(recorded.contains(kind), "{kind} is not among {recorded:?}");
+        let kind = resource.trim_end_matches('s').to_owned();
+        let namespace = request
+            .path
+            .split_once("/namespaces/")
+            .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+        let created = (kind, namespace.to_owned());
+        assert!(recorded.contains(&created), "{created:?} is not among {recorded:?}");
     }
     assert_eq!(entries.last().expect("it has entries")["entry"], "closed");
     cluster.is_clean();
@@ -137,4 +144,53 @@ fn a_sweep_says_which_runs() {
     bench.nestcheck(["sweep"]).refuses(2, &["required"]);
     bench.nestcheck(["sweep", "--all", "--expired"]).refuses(2, &["cannot be used"]);
     bench.nestcheck(["sweep", "--run", "../a"]).refuses(2, &["`../a` is not the id of a run"]);
+}
+
+/// Begins a run of `podman`, and sends it these signals once its pod is there. A run takes the first
+/// for an end, so the next one waits until that is told.
+fn hurry(cluster: &Live, bench: &Bench, signals: &[Signal]) -> Finished {
+    let fixed = ["run", "podman", "END-01", "END-03", "--kubeconfig", cluster.kubeconfig()];
+    let mut running = bench.start(fixed);
+    running.wait_for("pod workspace");
+    for signal in signals {
+        running.signal(*signal);
+        running.wait_for("Interrupted");
+    }
+    running.finish()
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_hangup_ends_a_run_as_any_other_signal() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    hurry(&cluster, &bench, &[Signal::SIGHUP]).exits(129);
+    assert_eq!(*bench.report().verdict("END-01"), Verdict::Pass);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_second_signal_is_in_a_hurry_and_nothing_is_told_that_was_not_looked_at() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let finished = hurry(&cluster, &bench, &[Signal::SIGINT, Signal::SIGTERM]);
+    finished.exits(130);
+    let report = bench.report();
+    assert_eq!(*report.verdict("END-03"), Verdict::Interrupted, "nobody waited for it");
+    let left = cluster.leftovers();
+    assert_eq!(*report.verdict("END-01") == Verdict::Pass, left.is_empty(), "{left:?}");
+    sweep(&cluster, &["--run", report.run()]);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_third_signal_ends_a_run_at_once_and_a_sweep_does_the_rest() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let finished = hurry(&cluster, &bench, &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    finished.exits(130);
+    let report = bench.report();
+    assert_eq!(*report.verdict("END-01"), Verdict::Interrupted);
+    assert!(cluster.leftovers().contains(&format!("nestcheck-{}", report.run())));
+    sweep(&cluster, &["--run", report.run()]);
+    cluster.is_clean();
 }

@@ -191,7 +191,7 @@ fn start_workloads(
         let sandbox = Arc::clone(sandbox);
         let messages = messages.clone();
         let started = Instant::now();
-        let provision = async move { workload::provision(&sandbox, shape).await };
+        let provision = async move { Box::pin(workload::provision(&sandbox, shape)).await };
         let shared = provision.boxed().shared();
         workloads.insert(shape.name, shared.clone());
         // Driven by a task of its own, as no case is begun before its pods are there.

@@ -57,18 +57,20 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let mut closing = Box::pin(sandbox::close(cluster.admin(), &options.sandbox));
         let closed = loop {
             if Patience::after(self.signals_heard) == Patience::None {
-                break Err(cut_off(&options.sandbox.run));
+                break Err((cut_off(&options.sandbox.run), true));
             }
             tokio::select! {
-                closed = &mut closing => break closed.map_err(|error| error.to_string()),
+                closed = &mut closing => {
+                    break closed.map_err(|error| (error.to_string(), error.is_loss()));
+                }
                 Some(signal) = self.signals.next() => self.hear(signal),
                 () = sleep_until(self.hurry.unwrap_or_else(far_away)) => {
-                    break Err(cut_off(&options.sandbox.run));
+                    break Err((cut_off(&options.sandbox.run), true));
                 }
             }
         };
-        let audit = closed.unwrap_or_else(Audit::failed);
-        let failure = match audit.failure.clone() {
+        let audit = closed.unwrap_or_else(|(reason, is_loss)| Audit::failed(reason, is_loss));
+        let failure = match audit.failure.as_ref().map(|failed| failed.reason.clone()) {
             None if !audit.left.is_empty() => {
                 Some(format!("left behind: {}", audit.left.join(", ")))
             }
@@ -76,12 +78,15 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         };
         self.circumstances.leaked |= failure.is_some();
         self.step("teardown", started, failure);
-        // A signal that came at the very end had nothing left to stop, but is not to be told as
-        // success.
+        audit
+    }
+
+    /// Hears a signal that came at the very end: it had nothing left to stop, but is not to be told
+    /// as success.
+    pub(super) fn hear_the_last(&mut self) {
         if let Some(Some(signal)) = self.signals.next().now_or_never() {
             self.hear(signal);
         }
-        audit
     }
 
     /// Whether what the run created is to stay.
@@ -103,17 +108,18 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         }
     }
 
-    /// Judges what the run has left. What could not be looked at has no verdict of its own where a
-    /// signal cut the teardown off.
+    /// Judges what the run has left. Where a signal kept it from being looked at, or came before
+    /// anything was created, there is no verdict of its own.
     pub(super) fn audit(&mut self, plan: &Plan, audit: &Audit) {
-        let is_cut_off = Patience::after(self.signals_heard) != Patience::All;
         for (case, judge) in plan.audits() {
             let Judgement { checks, verdict } = judge(audit);
+            if self.signals_heard > 0 && verdict != Verdict::Pass {
+                self.finish(case, Verdict::Interrupted, 0);
+                continue;
+            }
             for check in checks {
                 self.emit(EventKind::TruthChecked { id: case.id.to_owned(), check });
             }
-            let verdict =
-                if is_cut_off && audit.failure.is_some() { Verdict::Interrupted } else { verdict };
             self.finish(case, verdict, 0);
         }
     }

@@ -21,7 +21,10 @@ use crate::{
     facts::Facts,
     outcome::Verdict,
     sandbox::Sandbox,
-    workload::loss,
+    workload::{
+        LATE,
+        loss::{self, Witnesses},
+    },
 };
 
 /// How often a case is tried at the most. Only what was lost under it is a reason to try again: a
@@ -58,6 +61,9 @@ impl Executor {
                 let collector = &self.diagnostics;
                 let evidence = collector.collect_once(self.case.id, shape.name, sandbox, facts);
                 self.tell_evidence(evidence.await);
+                let others = self.shapes().map(str::to_owned).collect();
+                let failure =
+                    self.doubt(failure, Witnesses { others, ..Witnesses::default() }).await;
                 return self.tell_finished(failure.into(), Duration::ZERO);
             }
         }
@@ -86,7 +92,12 @@ impl Executor {
                 Attempt::Broke(message) => return Verdict::Error { message },
                 Attempt::Stopped => return Verdict::Interrupted,
             };
-            match self.doubt(failure).await {
+            let witnesses = Witnesses {
+                ready: self.shapes().map(str::to_owned).collect(),
+                others: self.pods.names(),
+                is_late: failure.message().contains(LATE),
+            };
+            match self.doubt(failure, witnesses).await {
                 Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {
                     self.tell(EventKind::CaseRetried(CaseRetried {
                         id: self.case.id.to_owned(),
@@ -102,13 +113,12 @@ impl Executor {
     }
 
     /// Doubts a failure of the product where something under it was lost.
-    async fn doubt(&self, failure: Failure) -> Failure {
+    async fn doubt(&self, failure: Failure, witnesses: Witnesses) -> Failure {
         if !matches!(failure, Failure::Product { .. }) {
             return failure;
         }
-        let shapes: Vec<_> = self.shapes().collect();
         tokio::select! {
-            what = loss::of_pods(&self.sandbox, &shapes) => match what {
+            what = loss::of(&self.sandbox, &witnesses) => match what {
                 Some(what) => Failure::lost(format!("{what}; until then: {}", failure.message())),
                 None => failure,
             },
@@ -156,7 +166,7 @@ impl Executor {
             Some(Ok(Ok(Ok(())))) => Attempt::Passed,
             Some(Ok(Ok(Err(failure)))) => Attempt::Ended(failure),
             Some(Ok(Err(_elapsed))) => Attempt::Ended(Failure::product(format!(
-                "it did not end within {} s",
+                "it {LATE} {} s",
                 self.case.deadline.as_secs()
             ))),
             Some(Err(error)) => Attempt::Broke(format!("the case broke down: {error}")),

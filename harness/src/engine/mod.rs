@@ -101,6 +101,7 @@ pub async fn run(
     if plan.runnable().next().is_some() {
         Box::pin(dispatcher.execute(cluster, facts, &plan, &options)).await;
     }
+    dispatcher.hear_the_last();
     let verdicts = dispatcher.verdicts.iter().map(|(level, verdict)| (*level, verdict));
     let outcome = decide(verdicts, dispatcher.circumstances);
     dispatcher.emit(EventKind::RunFinished { outcome, duration_ms: millis(started.elapsed()) });
@@ -199,7 +200,14 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         options: &RunOptions,
     ) {
         self.sweep_own_expired(cluster).await;
-        let before = snapshot(cluster, plan).await;
+        let before = self.snapshot(cluster, plan, options).await;
+        if self.signals_heard > 0 {
+            // Nothing was created.
+            for case in plan.runnable() {
+                self.finish(case, Verdict::Interrupted, 0);
+            }
+            return;
+        }
         let started = Instant::now();
         match self.provision(cluster, options).await {
             Some(Ok(sandbox)) => {
@@ -229,9 +237,33 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         if let Some(before) = before
             && self.hurry.is_none()
         {
-            before.compare(&Snapshot::take(cluster.admin()).await, &mut audit);
+            let after = self.snapshot(cluster, plan, options).await;
+            audit.comparison = after.map(|after| before.compare(&after));
         }
         self.audit(plan, &audit);
+    }
+
+    /// What an audit compares; nothing is read that nobody asked for. None where a signal came first.
+    async fn snapshot(
+        &mut self,
+        cluster: &Cluster,
+        plan: &Plan,
+        options: &RunOptions,
+    ) -> Option<Snapshot> {
+        plan.audits().next()?;
+        let with_constraints = options.sandbox.constraint.is_some();
+        self.unless_signalled(Box::pin(Snapshot::take(cluster.admin(), with_constraints))).await
+    }
+
+    /// What work comes to; none where a signal came first, and the work is given up.
+    async fn unless_signalled<T>(&mut self, work: impl Future<Output = T> + Unpin) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            Some(signal) = self.signals.next() => {
+                self.hear(signal);
+                None
+            }
+        }
     }
 
     /// Creates the sandbox; none where a signal came first.
@@ -240,14 +272,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         cluster: &Cluster,
         options: &RunOptions,
     ) -> Option<Result<Sandbox>> {
-        let mut creating = Box::pin(Sandbox::create(cluster, options.sandbox.clone()));
-        tokio::select! {
-            created = &mut creating => Some(created),
-            Some(signal) = self.signals.next() => {
-                self.hear(signal);
-                None
-            }
-        }
+        let creating = Box::pin(Sandbox::create(cluster, options.sandbox.clone()));
+        self.unless_signalled(creating).await
     }
 
     /// Removes what earlier runs of the same owner have left that are over by now. That it can't is
@@ -255,18 +281,18 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     async fn sweep_own_expired(&mut self, cluster: &Cluster) {
         let started = Instant::now();
         let which = Sweep::ExpiredOf(sandbox::owner());
-        match sandbox::sweep(cluster.admin(), &which, &[], false).await {
-            Ok(swept) if swept.is_empty() => {}
-            Ok(_) => self.step("sweep", started, None),
-            Err(error) => self.step("sweep", started, Some(error.to_string())),
+        let sweep = Box::pin(sandbox::sweep(cluster.admin(), &which, &[], false));
+        match self.unless_signalled(sweep).await {
+            Some(Ok(swept)) if swept.is_empty() => {}
+            Some(Ok(swept)) => {
+                let failures: Vec<_> = swept.into_iter().filter_map(|run| run.failure).collect();
+                let failure = (!failures.is_empty()).then(|| failures.join("; "));
+                self.step("sweep", started, failure);
+            }
+            Some(Err(error)) => self.step("sweep", started, Some(error.to_string())),
+            None => {}
         }
     }
-}
-
-/// What an audit compares; nothing is read that nobody asked for.
-async fn snapshot(cluster: &Cluster, plan: &Plan) -> Option<Snapshot> {
-    plan.audits().next()?;
-    Some(Snapshot::take(cluster.admin()).await)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -23,12 +23,30 @@ pub struct Audit {
     /// What the ledger names where the run's teardown does not go.
     pub astray: Vec<String>,
     /// Why there is no more to tell, where the teardown failed.
-    pub failure: Option<String>,
-    /// The objects of the cluster that were compared.
+    pub failure: Option<Failed>,
+    /// What is not as it was before the run; none where that was not looked at.
+    pub comparison: Option<Comparison>,
+}
+
+/// Why a teardown failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The reason.
+    pub reason: String,
+    /// Whether the API server was lost, so that nobody knows what is left.
+    pub is_loss: bool,
+}
+
+/// What was there before a run and after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// How many objects were compared.
     pub compared: usize,
-    /// The kinds of objects that could not be read before or after, and why.
+    /// The kinds of objects that the caller may not list, with the server's words.
+    pub forbidden: Vec<String>,
+    /// The kinds of objects that could not be listed for another reason.
     pub unread: Vec<String>,
-    /// What is not as it was before the run.
+    /// What is not as it was.
     pub changes: Vec<Change>,
 }
 
@@ -39,13 +57,20 @@ pub struct Change {
     pub object: String,
     /// What became of it.
     pub what: String,
+    /// Whether the object says that this program has written to it.
+    pub is_ours: bool,
     /// Who wrote it last, where the object says so.
     pub manager: Option<String>,
 }
 
 impl Audit {
     /// Compares what is left with what the ledger says.
-    pub(super) fn of(run: &str, intended: Vec<Intent>, left: &[Found]) -> Self {
+    pub(super) fn of(
+        run: &str,
+        intended: Vec<Intent>,
+        looked_for: Vec<&'static str>,
+        left: &[Found],
+    ) -> Self {
         let name = namespace_of(run);
         let is_runs = |namespace: &str| {
             namespace
@@ -60,7 +85,7 @@ impl Audit {
         };
         Self {
             created: intended.len(),
-            looked_for: KINDS.to_vec(),
+            looked_for,
             left: left.iter().map(ToString::to_string).collect(),
             astray: intended.iter().filter(is_astray).map(ToString::to_string).collect(),
             kinds: intended.into_iter().map(|intent| intent.kind).collect(),
@@ -70,8 +95,8 @@ impl Audit {
 
     /// The audit of a run whose teardown failed.
     #[must_use]
-    pub fn failed(failure: String) -> Self {
-        Self { failure: Some(failure), ..Self::default() }
+    pub fn failed(reason: String, is_loss: bool) -> Self {
+        Self { failure: Some(Failed { reason, is_loss }), ..Self::default() }
     }
 }
 
@@ -93,6 +118,7 @@ mod tests {
                 intent("Pod", Some("nestcheck-abc-restricted"), "workspace"),
                 intent("Lease", Some("default"), "nestcheck-abc"),
             ],
+            KINDS.to_vec(),
             &[],
         );
         assert_eq!((audit.created, audit.astray.len(), audit.left.len()), (4, 0, 0));
@@ -106,7 +132,7 @@ mod tests {
             intent("ConfigMap", Some("default"), "files"),
             intent("PersistentVolume", None, "disk"),
         ];
-        let audit = Audit::of("abc", intents, &[]);
+        let audit = Audit::of("abc", intents, KINDS.to_vec(), &[]);
         let told = [
             "Pod `nestcheck-abcd/workspace`",
             "ConfigMap `default/files`",

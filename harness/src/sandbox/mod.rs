@@ -26,7 +26,7 @@ use crate::{
 use create::Creator;
 pub(crate) use create::create_or_find;
 
-pub use audit::{Audit, Change};
+pub use audit::{Audit, Change, Comparison, Failed};
 pub use constraint::{AppliedConstraint, Constraint, api_resource as constraint_resource};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
@@ -405,14 +405,18 @@ pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<Audit> {
         teardown(admin, run, &intents, options.patience).await?;
         left = find(admin, run, &intents).await?;
     }
-    let audit = Audit::of(run, options.ledger.intended(), &left);
+    let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.have(kind)).collect();
+    let audit = Audit::of(run, options.ledger.intended(), looked_for, &left);
     if left.iter().any(|found| found.is_recorded) {
         return Ok(audit);
     }
     if let Some(record) = lease::record_of(admin, run).await? {
         lease::forget(admin, &record).await?;
     }
-    options.ledger.write(Entry::Closed { run: run.clone() }).await?;
+    if let Err(error) = options.ledger.write(Entry::Closed { run: run.clone() }).await {
+        // Everything is gone; that the ledger does not say so only makes a sweep find nothing.
+        tracing::warn!(%error, "the end of the run is not in the ledger");
+    }
     Ok(audit)
 }
 

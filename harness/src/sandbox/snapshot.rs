@@ -10,11 +10,11 @@ use kube::{
 use serde_json::Value;
 
 use super::{
-    audit::{Audit, Change},
+    audit::{Change, Comparison},
     constraint,
 };
 use crate::{
-    cluster::{call, status_code},
+    cluster::{call, describe, is_forbidden, status_code},
     difference,
 };
 
@@ -26,11 +26,20 @@ const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub struct Snapshot(BTreeMap<&'static str, Objects>);
 
 /// The objects of a kind by name, or why they could not be read.
-type Objects = Result<BTreeMap<String, DynamicObject>, String>;
+type Objects = Result<BTreeMap<String, DynamicObject>, Unread>;
+
+/// Why objects could not be listed.
+#[derive(Clone, Debug)]
+enum Unread {
+    /// The caller may not.
+    Forbidden(String),
+    /// The server broke or was lost.
+    Failed(String),
+}
 
 /// The kinds that are compared: those that decide about nested containers and that a case or an
 /// administrator's hint is about.
-fn kinds() -> [(&'static str, ApiResource); 4] {
+fn kinds(with_constraints: bool) -> Vec<(&'static str, ApiResource)> {
     let resource = |group: &str, version: &str, kind: &str, plural: &str| ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),
@@ -38,8 +47,7 @@ fn kinds() -> [(&'static str, ApiResource); 4] {
         kind: kind.to_owned(),
         plural: plural.to_owned(),
     };
-    [
-        (constraint::KIND, constraint::api_resource()),
+    let mut kinds = vec![
         ("RuntimeClass", resource("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses")),
         ("CheCluster", resource("org.eclipse.che", "v2", "CheCluster", "checlusters")),
         (
@@ -51,29 +59,42 @@ fn kinds() -> [(&'static str, ApiResource); 4] {
                 "devworkspaceoperatorconfigs",
             ),
         ),
-    ]
+    ];
+    if with_constraints {
+        kinds.push((constraint::KIND, constraint::api_resource()));
+    }
+    kinds
 }
 
 impl Snapshot {
-    /// Reads the objects, all kinds at once. A kind that the cluster does not serve has none.
-    pub async fn take(admin: &Client) -> Self {
-        let kinds = kinds();
+    /// Reads the objects, all kinds at once, security context constraints among them where pods are
+    /// admitted by these. A kind that the cluster does not serve has none.
+    pub async fn take(admin: &Client, with_constraints: bool) -> Self {
+        let kinds = kinds(with_constraints);
         let read = kinds.iter().map(|(kind, resource)| read(admin, kind, resource));
         Self(kinds.iter().map(|(kind, _)| *kind).zip(join_all(read).await).collect())
     }
 
-    /// Adds to an audit what is not as it was.
-    pub fn compare(&self, after: &Self, audit: &mut Audit) {
+    /// What is not as it was.
+    #[must_use]
+    pub fn compare(&self, after: &Self) -> Comparison {
+        let mut found = Comparison::default();
         for (kind, before) in &self.0 {
             match (before, after.0.get(kind)) {
                 (Ok(before), Some(Ok(after))) => {
-                    audit.compared += before.len();
-                    audit.changes.extend(changes(kind, before, after));
+                    found.compared += before.len();
+                    found.changes.extend(changes(kind, before, after));
                 }
-                (Err(reason), _) | (_, Some(Err(reason))) => audit.unread.push(reason.clone()),
-                (_, None) => audit.unread.push(format!("{kind} was not read again")),
+                (Err(Unread::Forbidden(reason)), _) | (_, Some(Err(Unread::Forbidden(reason)))) => {
+                    found.forbidden.push(reason.clone());
+                }
+                (Err(Unread::Failed(reason)), _) | (_, Some(Err(Unread::Failed(reason)))) => {
+                    found.unread.push(reason.clone());
+                }
+                (_, None) => found.unread.push(format!("{kind} was not read again")),
             }
         }
+        found
     }
 }
 
@@ -82,11 +103,14 @@ async fn read(admin: &Client, kind: &str, resource: &ApiResource) -> Objects {
     let what = format!("list objects of kind {kind}");
     let list = call(&what, || async {
         match api.list(&ListParams::default()).await {
-            Err(error) if status_code(&error) == Some(404) => Ok(Vec::new()),
-            other => other.map(|list| list.items),
+            Err(error) if status_code(&error) == Some(404) => Ok(Ok(Vec::new())),
+            Err(error) if is_forbidden(&error) => {
+                Ok(Err(Unread::Forbidden(describe(&what, &error).to_string())))
+            }
+            other => other.map(|list| Ok(list.items)),
         }
     });
-    list.await.map(by_name).map_err(|error| error.to_string())
+    list.await.map_err(|error| Unread::Failed(error.to_string()))?.map(by_name)
 }
 
 fn by_name(objects: Vec<DynamicObject>) -> BTreeMap<String, DynamicObject> {
@@ -109,6 +133,7 @@ fn changes(
     let change = |name: &str, what: String, object: Option<&DynamicObject>| Change {
         object: format!("{kind} `{name}`"),
         what,
+        is_ours: object.is_some_and(is_ours),
         manager: object.and_then(last_manager),
     };
     let mut changes = Vec::new();
@@ -155,6 +180,12 @@ fn content(object: &DynamicObject) -> Value {
     })
 }
 
+/// Whether this program has written to an object; whoever came after it does not hide that.
+fn is_ours(object: &DynamicObject) -> bool {
+    let mut writers = object.metadata.managed_fields.iter().flatten();
+    writers.any(|entry| entry.manager.as_deref() == Some("nestcheck"))
+}
+
 /// Who wrote an object last, its status aside.
 fn last_manager(object: &DynamicObject) -> Option<String> {
     let fields = object.metadata.managed_fields.as_ref()?;
@@ -191,23 +222,17 @@ mod tests {
         Snapshot(BTreeMap::from([("RuntimeClass", Ok(by_name(objects)))]))
     }
 
-    fn audit(before: &Snapshot, after: &Snapshot) -> Audit {
-        let mut audit = Audit::default();
-        before.compare(after, &mut audit);
-        audit
-    }
-
     #[test]
     fn what_is_as_it_was_is_no_change() {
         let before = snapshot(vec![class("runc", "kubectl")]);
-        let found = audit(&before, &before.clone());
+        let found = before.compare(&before);
         assert_eq!((found.compared, found.changes.len()), (1, 0));
     }
 
     #[test]
     fn a_change_names_object_field_and_writer() {
         let before = snapshot(vec![class("runc", "kubectl")]);
-        let found = audit(&before, &snapshot(vec![class("crun", "nestcheck")]));
+        let found = before.compare(&snapshot(vec![class("crun", "nestcheck")]));
         let [change] = found.changes.as_slice() else { panic!("one change: {found:?}") };
         assert_eq!(change.object, "RuntimeClass `nested`");
         assert!(change.what.contains("content.handler"), "{change:?}");
@@ -218,17 +243,39 @@ mod tests {
     fn what_came_or_went_is_a_change_and_what_other_runs_made_is_not() {
         let empty = snapshot(Vec::new());
         let one = snapshot(vec![class("runc", "kubectl")]);
-        assert_eq!(audit(&empty, &one).changes.len(), 1);
-        assert_eq!(audit(&one, &empty).changes[0].what, "it is gone");
+        assert_eq!(empty.compare(&one).changes.len(), 1);
+        assert_eq!(one.compare(&empty).changes[0].what, "it is gone");
         let mut ours = class("runc", "nestcheck");
         ours.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.into(), "nestcheck".into())]));
-        assert_eq!(audit(&empty, &snapshot(vec![ours])).changes, []);
+        assert_eq!(empty.compare(&snapshot(vec![ours])).changes, []);
     }
 
     #[test]
-    fn what_can_not_be_read_is_told() {
-        let refused = Snapshot(BTreeMap::from([("RuntimeClass", Err("forbidden".into()))]));
-        let found = audit(&snapshot(Vec::new()), &refused);
-        assert_eq!((found.compared, found.unread.as_slice()), (0, &["forbidden".to_owned()][..]));
+    fn what_the_caller_may_not_list_is_told_apart_from_what_broke() {
+        let unread = |why| Snapshot(BTreeMap::from([("RuntimeClass", Err(why))]));
+        let before = snapshot(Vec::new());
+        let found = before.compare(&unread(Unread::Forbidden("no".into())));
+        assert_eq!((found.forbidden.len(), found.unread.len()), (1, 0));
+        let found = unread(Unread::Failed("lost".into())).compare(&before);
+        assert_eq!((found.forbidden.len(), found.unread.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_later_writer_does_not_hide_this_program() {
+        let found =
+            snapshot(vec![class("runc", "kubectl")]).compare(&snapshot(vec![class("crun", "x")]));
+        assert!(!found.changes[0].is_ours);
+        let mut written = class("crun", "nestcheck");
+        if let Some(entries) = &mut written.metadata.managed_fields {
+            entries.push(
+                serde_json::from_value(json!({
+                    "manager": "operator", "time": "2026-11-24T10:00:00Z",
+                }))
+                .expect("an entry"),
+            );
+        }
+        let found = snapshot(vec![class("runc", "kubectl")]).compare(&snapshot(vec![written]));
+        assert!(found.changes[0].is_ours);
+        assert_eq!(found.changes[0].manager.as_deref(), Some("operator"));
     }
 }

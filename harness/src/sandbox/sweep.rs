@@ -1,6 +1,6 @@
 //! Removes what runs have left that could not remove it themselves.
 
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
 
@@ -9,7 +9,7 @@ use super::{
     lease::{self, RunRecord},
     teardown::{self, Found},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// How many runs are swept at once: most of the time is the end of their namespaces.
 const RUNS_AT_ONCE: usize = 8;
@@ -49,6 +49,8 @@ pub struct Swept {
     pub removed: Vec<Found>,
     /// What carries the run's label, but is not in its ledger: it is left alone.
     pub left_alone: Vec<Found>,
+    /// Why not all of it could be removed; then its record stays, and it can be swept again.
+    pub failure: Option<String>,
 }
 
 /// Sweeps runs. `also` are runs that a ledger in a report folder says are not closed, with whether
@@ -58,7 +60,8 @@ pub struct Swept {
 ///
 /// # Errors
 ///
-/// What the server refuses, or a namespace that does not end.
+/// The runs can't be listed. What goes wrong with one of them is told with it, and keeps no other
+/// from being swept.
 pub async fn sweep(
     admin: &Client,
     which: &Sweep,
@@ -89,17 +92,25 @@ pub async fn sweep(
         sweep_run(admin, run, lease::owner(), intents, is_dry_run).boxed()
     });
     let sweeps: Vec<_> = recorded.chain(unrecorded).collect();
-    stream::iter(sweeps).buffered(RUNS_AT_ONCE).try_collect().await
+    Ok(stream::iter(sweeps).buffer_unordered(RUNS_AT_ONCE).collect().await)
 }
 
 /// Sweeps a run; its record goes last, so that what is interrupted can be done again.
-async fn sweep_recorded(admin: &Client, record: &RunRecord, is_dry_run: bool) -> Result<Swept> {
+async fn sweep_recorded(admin: &Client, record: &RunRecord, is_dry_run: bool) -> Swept {
     let (owner, intents) = (record.owner.clone(), record.intents.clone());
-    let swept = sweep_run(admin, &record.run, owner, intents, is_dry_run).await?;
-    if !is_dry_run {
-        lease::forget(admin, record).await?;
+    let mut swept = sweep_run(admin, &record.run, owner, intents, is_dry_run).await;
+    if !is_dry_run && swept.failure.is_none() {
+        swept.failure = lease::forget(admin, record).await.err().map(|error| tell(&error));
     }
-    Ok(swept)
+    swept
+}
+
+/// An error with what the reader can do, as one text.
+fn tell(error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    }
 }
 
 async fn sweep_run(
@@ -108,13 +119,19 @@ async fn sweep_run(
     owner: String,
     intents: Intents,
     is_dry_run: bool,
-) -> Result<Swept> {
-    let found = teardown::find(admin, run, &intents).await?;
+) -> Swept {
+    let (removed, left_alone) = (Vec::new(), Vec::new());
+    let mut swept = Swept { run: run.to_owned(), owner, removed, left_alone, failure: None };
+    let found = match teardown::find(admin, run, &intents).await {
+        Ok(found) => found,
+        Err(error) => return Swept { failure: Some(tell(&error)), ..swept },
+    };
     if !is_dry_run {
-        teardown::teardown(admin, run, &intents, Patience::default()).await?;
+        let removed = teardown::teardown(admin, run, &intents, Patience::default()).await;
+        swept.failure = removed.err().map(|error| tell(&error));
     }
-    let (removed, left_alone) = found.into_iter().partition(|found| found.is_recorded);
-    Ok(Swept { run: run.to_owned(), owner, removed, left_alone })
+    (swept.removed, swept.left_alone) = found.into_iter().partition(|found| found.is_recorded);
+    swept
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use kube::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
+use super::LATE;
 use crate::{
     case::Failure,
     cluster::{API_DEADLINE, describe, is_forbidden, is_unreached},
@@ -184,11 +185,7 @@ pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<
     let process = begin(api, pod, command).await?;
     let ended = tokio::time::timeout(command.deadline, follow(process, pod, command)).await;
     let (stdout, stderr, status) = ended.map_err(|_elapsed| {
-        Failure::product(format!(
-            "`{}` did not end within {} s",
-            command.display(),
-            command.deadline.as_secs()
-        ))
+        Failure::product(format!("`{}` {LATE} {} s", command.display(), command.deadline.as_secs()))
     })??;
     Ok(Output {
         command: command.display(),

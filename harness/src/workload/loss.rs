@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
+use super::{Command, PROBE, exec};
 use crate::{Error, cluster::call_within, retry, sandbox::Sandbox};
 
 /// How long one look may take: a healthy server answers within milliseconds.
@@ -15,18 +16,39 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// takes about a minute.
 const RETURN_DEADLINE: Duration = Duration::from_secs(90);
 
-/// What was lost under these pods, which were ready: the API server, one of the pods, or a node.
-/// None where nothing was, so that what was seen is the product's.
-pub(crate) async fn of_pods(sandbox: &Sandbox, pods: &[&str]) -> Option<String> {
+/// The pods of a case that failed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Witnesses {
+    /// Those that were ready before it began: it has no reason to end them.
+    pub(crate) ready: Vec<String>,
+    /// Those that may never have been there, or that the case may have deleted.
+    pub(crate) others: Vec<String>,
+    /// Whether something did not end in time: then a pod that was ready must still answer.
+    pub(crate) is_late: bool,
+}
+
+/// What was lost under a case: the API server, one of its pods, or a node. None where nothing was,
+/// so that what was seen is the product's.
+pub(crate) async fn of(sandbox: &Sandbox, witnesses: &Witnesses) -> Option<String> {
+    if let Err(error) = is_there(sandbox.admin()).await {
+        return Some(format!("the API server can't be asked: {error}"));
+    }
     let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let mut nodes: Vec<String> = Vec::new();
-    for name in pods {
+    for name in witnesses.ready.iter().chain(&witnesses.others) {
+        let was_ready = witnesses.ready.contains(name);
         match call_within(LOOK_DEADLINE, "look at the pod", || api.get_opt(name)).await {
             Err(error) => return Some(format!("the API server can't be asked: {error}")),
-            Ok(None) => return Some(format!("the pod `{name}` was deleted meanwhile")),
+            Ok(None) if was_ready => {
+                return Some(format!("the pod `{name}` was deleted meanwhile"));
+            }
+            Ok(None) => {}
             Ok(Some(pod)) => {
-                if let Some(what) = what_befell(&pod) {
+                if let Some(what) = what_befell(&pod, was_ready) {
                     return Some(what);
+                }
+                if was_ready && witnesses.is_late && !answers(&api, &pod).await {
+                    return Some(format!("the pod `{name}` does not answer any more"));
                 }
                 nodes.extend(pod.spec.and_then(|spec| spec.node_name));
             }
@@ -47,6 +69,19 @@ pub(crate) async fn of_pods(sandbox: &Sandbox, pods: &[&str]) -> Option<String> 
     None
 }
 
+/// Whether a command in a pod still comes to an end: a node that died is called ready for 40 s more
+/// (kubernetes `--node-monitor-grace-period`), and a silent connection tells nothing.
+async fn answers(api: &Api<Pod>, pod: &Pod) -> bool {
+    let command = Command::new([PROBE, "facts"]).within(LOOK_DEADLINE);
+    exec::run(api, pod, &command).await.is_ok()
+}
+
+async fn is_there(admin: &Client) -> Result<(), Error> {
+    let asked =
+        call_within(LOOK_DEADLINE, "ask the API server again", || admin.apiserver_version()).await;
+    asked.map(drop)
+}
+
 async fn look_at_node(admin: &Client, name: &str) -> Result<Option<Node>, Error> {
     let api: Api<Node> = Api::all(admin.clone());
     // A list, because that is the right that a run has.
@@ -61,18 +96,16 @@ async fn look_at_node(admin: &Client, name: &str) -> Result<Option<Node>, Error>
 ///
 /// It does not come back.
 pub(crate) async fn until_server_returns(admin: &Client) -> Result<(), Error> {
-    let asked = retry::with_backoff(
-        RETURN_DEADLINE,
-        |_: &Error| Some(Duration::ZERO),
-        || call_within(LOOK_DEADLINE, "ask the API server again", || admin.apiserver_version()),
-    );
-    asked.await.map(drop)
+    let asked =
+        retry::with_backoff(RETURN_DEADLINE, |_: &Error| Some(Duration::ZERO), || is_there(admin));
+    asked.await
 }
 
-/// What ended a pod that its case did not: its deletion, an eviction, the loss of its node.
-fn what_befell(pod: &Pod) -> Option<String> {
+/// What ended a pod that its case did not: an eviction, the loss of its node, and its deletion where
+/// the case has no reason to delete it.
+fn what_befell(pod: &Pod, is_shared: bool) -> Option<String> {
     let name = pod.name_any();
-    if pod.metadata.deletion_timestamp.is_some() {
+    if is_shared && pod.metadata.deletion_timestamp.is_some() {
         return Some(format!("the pod `{name}` was deleted meanwhile"));
     }
     let status = pod.status.as_ref()?;
@@ -116,22 +149,25 @@ mod tests {
     #[test]
     fn a_pod_that_was_ended_from_outside_is_no_evidence() {
         let running = json!({"phase": "Running"});
-        assert_eq!(what_befell(&pod(json!({}), &running)), None);
+        assert_eq!(what_befell(&pod(json!({}), &running), true), None);
         let deleted = json!({"deletionTimestamp": "2026-11-24T09:30:00Z"});
-        assert!(what_befell(&pod(deleted, &running)).is_some());
+        assert!(what_befell(&pod(deleted.clone(), &running), true).is_some());
+        assert_eq!(what_befell(&pod(deleted, &running), false), None, "by its case");
         let evicted = json!({"phase": "Failed", "reason": "Evicted"});
-        assert!(what_befell(&pod(json!({}), &evicted)).is_some_and(|t| t.contains("Evicted")));
+        assert!(
+            what_befell(&pod(json!({}), &evicted), false).is_some_and(|t| t.contains("Evicted"))
+        );
         let disrupted = json!({"phase": "Running", "conditions": [
             {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"},
         ]});
-        let told = what_befell(&pod(json!({}), &disrupted)).expect("it was disrupted");
+        let told = what_befell(&pod(json!({}), &disrupted), false).expect("it was disrupted");
         assert!(told.contains("DeletionByTaintManager"), "{told}");
     }
 
     #[test]
     fn a_pod_that_fails_by_itself_is_evidence() {
         let killed = json!({"phase": "Failed", "reason": "Error"});
-        assert_eq!(what_befell(&pod(json!({}), &killed)), None);
+        assert_eq!(what_befell(&pod(json!({}), &killed), true), None);
     }
 
     #[test]

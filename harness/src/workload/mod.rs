@@ -27,6 +27,9 @@ use crate::{
 
 pub use exec::{COMMAND_DEADLINE, Command, Output};
 
+/// What a failure says of a command or a case that did not end in time.
+pub(crate) const LATE: &str = "did not end within";
+
 /// Where the probe is in every pod.
 pub const PROBE: &str = "/nestcheck/probe";
 

@@ -22,7 +22,9 @@ pub(super) async fn execute(arguments: SweepArguments) -> Result<u8> {
     let also = also.unwrap_or_default();
     let swept = sweep(cluster.admin(), &which, &also, arguments.dry_run).await?;
     print_text(&text(&swept, arguments.dry_run))?;
-    Ok(Outcome::Conformant.exit_code())
+    let is_done = swept.iter().all(|run| run.failure.is_none());
+    let outcome = if is_done { Outcome::Conformant } else { Outcome::Error };
+    Ok(outcome.exit_code())
 }
 
 fn which(runs: WhichRuns) -> Result<Sweep> {
@@ -46,15 +48,20 @@ fn is_run_id(text: &str) -> bool {
 
 fn text(swept: &[Swept], is_dry_run: bool) -> String {
     let mut text = String::new();
-    let verb = if is_dry_run { "would remove" } else { "removed" };
+    let done = if is_dry_run { "would remove" } else { "removed" };
     // Writing to a string can't fail.
-    for Swept { run, owner, removed, left_alone } in swept {
+    for Swept { run, owner, removed, left_alone, failure } in swept {
+        // What it was that did not go, the failure says.
+        let verb = if failure.is_some() { "tried to remove" } else { done };
         let _ = writeln!(text, "run {run} of {owner}");
         for found in removed {
             let _ = writeln!(text, "  {verb} {found}");
         }
-        if removed.is_empty() {
+        if removed.is_empty() && failure.is_none() {
             let _ = writeln!(text, "  nothing of it was left but its record");
+        }
+        if let Some(failure) = failure {
+            let _ = writeln!(text, "  failed: {failure}");
         }
         for found in left_alone {
             let _ = writeln!(

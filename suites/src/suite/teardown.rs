@@ -4,7 +4,7 @@ use harness::{
     case::{Body, CASE_DEADLINE, Case, Judgement},
     event::TruthCheck,
     outcome::{Level, Verdict},
-    sandbox::{Audit, Change},
+    sandbox::{Audit, Change, Failed},
 };
 
 use super::EVERYWHERE;
@@ -49,9 +49,13 @@ const fn audit(
 }
 
 fn leaves_nothing_behind(audit: &Audit) -> Judgement {
+    if let Some(Failed { reason, is_loss: true }) = &audit.failure {
+        let message = format!("what is left is not known: {reason}");
+        return Judgement::without_checks(Verdict::Error { message });
+    }
     if let Some(failure) = &audit.failure {
         let verdict = Verdict::Fail {
-            message: format!("the teardown failed: {failure}"),
+            message: format!("the teardown failed: {}", failure.reason),
             hint: Some("`nestcheck sweep` removes what is left once the cause is gone".to_owned()),
         };
         return Judgement::without_checks(verdict);
@@ -83,48 +87,45 @@ fn leaves_nothing_behind(audit: &Audit) -> Judgement {
 }
 
 fn changes_nothing_of_others(audit: &Audit) -> Judgement {
-    if let Some(failure) = &audit.failure {
-        let message = format!("nothing was compared, for the teardown failed: {failure}");
-        return Judgement::without_checks(Verdict::Error { message });
+    let error = |message: String| Judgement::without_checks(Verdict::Error { message });
+    let Some(comparison) = &audit.comparison else {
+        return error("nothing was compared after the run".to_owned());
+    };
+    if !comparison.unread.is_empty() {
+        return error(comparison.unread.join("; "));
     }
-    if !audit.unread.is_empty() {
+    if !comparison.forbidden.is_empty() {
         let verdict = Verdict::Blocked {
-            reason: audit.unread.join("; "),
+            reason: comparison.forbidden.join("; "),
             remedy: "use a kubeconfig whose user may list these objects".to_owned(),
         };
         return Judgement::without_checks(verdict);
     }
+    let told = |wanted: fn(&Change) -> bool| {
+        let told = comparison.changes.iter().filter(|change| wanted(change)).map(tell);
+        told.collect::<Vec<_>>()
+    };
+    let (ours, nobodys) =
+        (told(|change| change.is_ours), told(|change| !change.is_ours && change.manager.is_none()));
+    // An object that is gone does not say who deleted it.
+    if ours.is_empty() && !nobodys.is_empty() {
+        return error(format!("somebody changed what the run must leave: {}", list(&nobodys)));
+    }
     // An administrator may be at work meanwhile; that is no fault of the run.
-    let (others, ours): (Vec<&Change>, Vec<&Change>) =
-        audit.changes.iter().partition(|change| is_anothers(change));
+    let others = told(|change| !change.is_ours && change.manager.is_some());
+    let compared = comparison.compared;
+    let observed = if others.is_empty() {
+        format!("{compared}, all as they were")
+    } else {
+        format!("{compared}; changed by others: {}", list(&others))
+    };
     Judgement::of(
         vec![
-            check(
-                "objects that the run changed",
-                "none",
-                list(&ours.into_iter().map(tell).collect::<Vec<_>>()),
-                audit.changes.iter().all(is_anothers),
-            ),
-            check(
-                "objects that were compared before and after",
-                "all that are there",
-                match others.as_slice() {
-                    [] => format!("{}, all as they were", audit.compared),
-                    others => {
-                        let told: Vec<_> = others.iter().map(|change| tell(change)).collect();
-                        format!("{}; by others: {}", audit.compared, list(&told))
-                    }
-                },
-                true,
-            ),
+            check("objects that the run changed", "none", list(&ours), ours.is_empty()),
+            check("objects that were compared", "all that are there", observed, true),
         ],
         "restore the object; a run is to change nothing that it has not created",
     )
-}
-
-/// Whether somebody else wrote it: the object names another writer than this program.
-fn is_anothers(change: &Change) -> bool {
-    change.manager.as_deref().is_some_and(|manager| manager != "nestcheck")
 }
 
 fn tell(change: &Change) -> String {
@@ -142,6 +143,8 @@ fn check(name: &str, expected: &str, observed: String, holds: bool) -> TruthChec
 
 #[cfg(test)]
 mod tests {
+    use harness::sandbox::Comparison;
+
     use super::*;
 
     fn clean() -> Audit {
@@ -149,17 +152,20 @@ mod tests {
             created: 3,
             kinds: ["Namespace".to_owned()].into(),
             looked_for: vec!["Namespace"],
-            compared: 2,
+            comparison: Some(Comparison { compared: 2, ..Comparison::default() }),
             ..Audit::default()
         }
     }
 
-    fn change(manager: Option<&str>) -> Change {
-        Change {
+    fn changed(is_ours: bool, manager: Option<&str>) -> Audit {
+        let change = Change {
             object: "RuntimeClass `nested`".into(),
             what: "it differs in `content.handler`".into(),
+            is_ours,
             manager: manager.map(Into::into),
-        }
+        };
+        let comparison = Comparison { changes: vec![change], ..Comparison::default() };
+        Audit { comparison: Some(comparison), ..clean() }
     }
 
     fn message(judgement: &Judgement) -> &str {
@@ -178,36 +184,51 @@ mod tests {
         assert!(message(&leaves_nothing_behind(&left)).contains("Namespace `nestcheck-abc`"));
         let astray = Audit { astray: vec!["ConfigMap `default/files`".into()], ..clean() };
         assert!(message(&leaves_nothing_behind(&astray)).contains("ConfigMap `default/files`"));
-        let failed = Audit::failed("namespace `x` is still there".into());
-        assert!(message(&leaves_nothing_behind(&failed)).contains("still there"));
+        let stuck = leaves_nothing_behind(&Audit::failed("`x` is still there".into(), false));
+        assert!(matches!(stuck.verdict, Verdict::Fail { .. }), "{stuck:?}");
+    }
+
+    #[test]
+    fn a_lost_server_is_no_leak_of_the_product() {
+        let lost = leaves_nothing_behind(&Audit::failed("no answer within 30 s".into(), true));
+        assert!(matches!(lost.verdict, Verdict::Error { .. }), "{lost:?}");
     }
 
     #[test]
     fn an_audit_of_nothing_proves_nothing() {
         let nothing = Audit { created: 0, ..clean() };
         assert!(matches!(leaves_nothing_behind(&nothing).verdict, Verdict::Fail { .. }));
+        let not_compared = Audit { comparison: None, ..clean() };
+        let judged = changes_nothing_of_others(&not_compared);
+        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
     }
 
     #[test]
-    fn a_change_by_the_run_or_by_nobody_known_fails() {
-        for manager in [Some("nestcheck"), None] {
-            let changed = Audit { changes: vec![change(manager)], ..clean() };
-            let judgement = changes_nothing_of_others(&changed);
-            assert!(message(&judgement).contains("RuntimeClass `nested`"), "{judgement:?}");
+    fn a_change_by_the_run_fails_whoever_came_after_it() {
+        for manager in [Some("nestcheck"), Some("operator")] {
+            let judged = changes_nothing_of_others(&changed(true, manager));
+            assert!(matches!(judged.verdict, Verdict::Fail { .. }), "{judged:?}");
+            assert!(message(&judged).contains("RuntimeClass `nested`"), "{judged:?}");
         }
     }
 
     #[test]
-    fn a_change_by_somebody_else_is_told_and_passes() {
-        let changed = Audit { changes: vec![change(Some("kubectl-edit"))], ..clean() };
-        let judgement = changes_nothing_of_others(&changed);
-        assert_eq!(judgement.verdict, Verdict::Pass);
-        assert!(judgement.checks[1].observed.contains("`kubectl-edit`"), "{judgement:?}");
+    fn a_change_by_somebody_else_is_told_and_passes_and_one_by_nobody_is_an_error() {
+        let judged = changes_nothing_of_others(&changed(false, Some("kubectl-edit")));
+        assert_eq!(judged.verdict, Verdict::Pass);
+        assert!(judged.checks[1].observed.contains("`kubectl-edit`"), "{judged:?}");
+        let judged = changes_nothing_of_others(&changed(false, None));
+        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
     }
 
     #[test]
-    fn what_can_not_be_compared_blocks() {
-        let unread = Audit { unread: vec!["forbidden".into()], ..clean() };
-        assert!(matches!(changes_nothing_of_others(&unread).verdict, Verdict::Blocked { .. }));
+    fn what_may_not_be_listed_blocks_and_what_broke_is_an_error() {
+        let with = |comparison| Audit { comparison: Some(comparison), ..clean() };
+        let forbidden = Comparison { forbidden: vec!["no".into()], ..Comparison::default() };
+        let judged = changes_nothing_of_others(&with(forbidden));
+        assert!(matches!(judged.verdict, Verdict::Blocked { .. }), "{judged:?}");
+        let broken = Comparison { unread: vec!["lost".into()], ..Comparison::default() };
+        let judged = changes_nothing_of_others(&with(broken));
+        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
     }
 }

@@ -16,6 +16,7 @@ use super::{FILE_LIMIT, Piece};
 use crate::{
     cluster::call_within,
     facts::Facts,
+    redact,
     sandbox::Sandbox,
     workload::{self, Command, PROBE},
 };
@@ -186,11 +187,12 @@ fn line(event: &Event) -> String {
 fn object(pod: &Pod) -> Result<String, String> {
     let mut value = serde_json::to_value(pod).map_err(|error| error.to_string())?;
     strip(&mut value);
+    redact::clean_json(&mut value);
     pretty(&value)
 }
 
 /// Takes out who manages which field, what `kubectl` remembers, and the values of environment
-/// variables: a webhook may have put a password there.
+/// variables and of secret options: a webhook may have put a password there.
 fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -201,10 +203,25 @@ fn strip(value: &mut Value) {
                     *value = Value::from("[redacted]");
                 }
             }
+            for name in ["args", "command"] {
+                if let Some(words) = fields.get_mut(name) {
+                    strip_arguments(words);
+                }
+            }
             fields.values_mut().for_each(strip);
         }
         Value::Array(items) => items.iter_mut().for_each(strip),
         _ => {}
+    }
+}
+
+/// A value that stands behind its option is no secret by its own form.
+fn strip_arguments(words: &mut Value) {
+    let texts: Option<Vec<String>> = words
+        .as_array()
+        .and_then(|words| words.iter().map(|word| word.as_str().map(str::to_owned)).collect());
+    if let Some(texts) = texts {
+        *words = redact::clean_arguments(&texts, FILE_LIMIT).into();
     }
 }
 
@@ -227,14 +244,14 @@ mod tests {
                 "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "canary"},
             },
             "spec": {
-                "containers": [{"name": "tools", "env": [{"name": "PASSWORD", "value": "canary"}]}],
+                "containers": [{"name": "tools", "args": ["serve", "--token", "canary"], "env": [{"name": "PASSWORD", "value": "canary"}]}],
                 "initContainers": [{"name": "first", "env": [{"name": "KEY", "value": "canary"}]}],
             },
         }))
         .expect("it is a pod");
         let text = object(&pod).expect("it is JSON");
         assert!(!text.contains("canary") && !text.contains("managedFields"), "{text}");
-        assert!(text.contains("PASSWORD") && text.contains("tools"), "{text}");
+        assert!(text.contains("PASSWORD") && text.contains("serve"), "{text}");
     }
 
     #[test]
