@@ -32,9 +32,8 @@ impl Who {
 /// run's own in its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    /// The creation of a pod as a dry run. A patient one is repeated until the answer is the
-    /// expected one: a grant was taken away just before it.
-    DryRun { suffix: String, who: Who, code: u16, patient: bool },
+    /// The creation of a pod as a dry run.
+    DryRun(DryRun),
     /// The change of a running pod as a dry run.
     Replace { pod: String },
     /// Whether the user may use the SCC.
@@ -45,8 +44,19 @@ pub(crate) enum Call {
     Ungrant { suffix: String },
     /// A Deployment, until it is available.
     Deploy,
-    /// A pod with a device that nobody may have, until it is clear that it does not start.
-    Misfit,
+    /// A pod of a case's own, until it is ready or it is clear that it does not start.
+    Pod { name: String },
+}
+
+/// The creation of a pod as a dry run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DryRun {
+    pub(crate) suffix: String,
+    pub(crate) who: Who,
+    /// The status of the answer.
+    pub(crate) code: u16,
+    /// Whether it is repeated until it is refused: a grant was taken away just before it.
+    pub(crate) patient: bool,
 }
 
 /// Calls that follow each other.
@@ -71,12 +81,14 @@ impl Calls {
     /// The calls in a run's requests.
     pub(crate) fn of(run: &str, requests: &[Request]) -> Self {
         let mut calls = Self { home: namespace_of(run), ..Self::default() };
-        let begins = |request: &Request| {
-            request.kind() == "create namespaces" && request.object().name == calls.home
+        let of_home = |kind: &str| {
+            let is_of_home =
+                |request: &Request| request.kind() == kind && request.object().name == calls.home;
+            requests.iter().position(is_of_home).unwrap_or(requests.len())
         };
-        // Before it, nestcheck looks at the cluster.
-        let begin = requests.iter().position(begins).unwrap_or(requests.len());
-        for request in requests.iter().skip(begin + 1) {
+        // Before and after, nestcheck looks at the cluster.
+        let (begin, end) = (of_home("create namespaces"), of_home("delete namespaces"));
+        for request in requests.iter().take(end).skip(begin + 1) {
             calls.take(request);
         }
         calls
@@ -101,7 +113,7 @@ impl Calls {
             }
             "create pods (dry run)" => self.dry_run(&object.name, here, who, request.code()),
             "create pods" if fixtures::ALL_SHAPES.iter().all(|s| s.name != object.name) => {
-                self.add(&kind, Call::Misfit);
+                self.add(&object.name, Call::Pod { name: object.name.clone() });
             }
             "update pods (dry run)" => self.add(&kind, Call::Replace { pod: object.name }),
             "create selfsubjectaccessreviews" => self.add(&kind, Call::Review),
@@ -128,7 +140,7 @@ impl Calls {
         if patient && code == 201 {
             return;
         }
-        self.add(&lane, Call::DryRun { suffix, who, code, patient });
+        self.add(&lane, Call::DryRun(DryRun { suffix, who, code, patient }));
     }
 
     fn lane(&mut self, name: &str) -> &mut Lane {
@@ -167,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_for_the_end_of_a_grant_is_one_call() {
+    fn the_wait_for_the_end_of_a_grant_is_one_call_and_looks_at_the_cluster_are_none() {
         let other = "nestcheck-x-end-07";
         let requests = [
             request("list", "/api/v1/nodes", ["nodes", "", ""], "admin", 200),
@@ -179,13 +191,13 @@ mod tests {
             dry_run(other, "dry-run-end-07", 201),
             dry_run(other, "dry-run-end-07", 403),
             dry_run("nestcheck-x", "dry-run-scc-05", 403),
+            request("delete", "/n", ["namespaces", "nestcheck-x", "nestcheck-x"], "admin", 200),
+            request("list", "/apis/c", ["checlusters", "", ""], "admin", 404),
         ];
         let calls = Calls::of("x", &requests);
-        let dry_run = |suffix: &str, code, patient| Call::DryRun {
-            suffix: suffix.to_owned(),
-            who: Who::User,
-            code,
-            patient,
+        let dry_run = |suffix: &str, code, patient| {
+            let suffix = suffix.to_owned();
+            Call::DryRun(DryRun { suffix, who: Who::User, code, patient })
         };
         let ungrant = Call::Ungrant { suffix: "end-07".to_owned() };
         let end = vec![dry_run("end-07", 201, false), ungrant, dry_run("end-07", 403, true)];

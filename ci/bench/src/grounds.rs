@@ -105,7 +105,7 @@ impl Grounds {
 
     async fn make(&self, name: &str, suffix: &str, granted: bool) -> Result<()> {
         let admin = self.cluster.admin();
-        let level = if suffix == "restricted" { suffix } else { "privileged" };
+        let level = if matches!(suffix, "baseline" | "restricted") { suffix } else { "privileged" };
         let namespaces: Api<Namespace> = Api::all(admin.clone());
         namespaces.create(&PostParams::default(), &objects::namespace(name, level)).await?;
         tokio::try_join!(
@@ -142,15 +142,23 @@ impl Grounds {
     }
 }
 
-/// Repeats a request while it is refused for a right that is too new to be known.
-pub(crate) async fn granted<T, F>(request: impl Fn() -> F) -> Result<T>
+/// Repeats a request while it is refused for a right in the namespace `home` that is too new to be
+/// known.
+pub(crate) async fn granted<T, F>(home: &str, request: impl Fn() -> F) -> kube::Result<T>
 where
     F: Future<Output = kube::Result<T>>,
 {
-    let refused = |answer: &kube::Result<T>| {
-        answer.as_ref().is_err_and(|error| status_code(error) == Some(403))
-    };
-    Ok(until(request, |answer| !refused(answer)).await?)
+    until(request, |answer| !answer.as_ref().is_err_and(|error| is_too_new(home, error))).await
+}
+
+/// Whether a refusal names a missing right that the replay gave. A refusal for another reason is
+/// final: to repeat it would make the replay slow, and its run look fast beside it.
+fn is_too_new(home: &str, error: &kube::Error) -> bool {
+    let text = error.to_string();
+    let unknown_constraint = text.contains(&format!("provider \"{home}\": Forbidden: not usable"))
+        || (text.contains("not found") && text.contains(&format!("scc/{home}")));
+    status_code(error) == Some(403)
+        && (text.contains("cannot create resource") || unknown_constraint)
 }
 
 /// Repeats a request until its answer fits, but not for ever.

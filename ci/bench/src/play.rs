@@ -2,17 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{Mutex, PoisonError},
 };
 
-use fixtures::WORKSPACE;
+use fixtures::{MASKED_PROC, WORKSPACE};
 use harness::{
     cluster::status_code,
     sandbox::{GRANT, STRANGER},
-    shape::CRIO_DEVICES,
+    shape::{CRIO_DEVICES, REQUIRED_CONSTRAINT},
 };
 use k8s_openapi::api::{
-    apps::v1::Deployment, authorization::v1::SelfSubjectAccessReview, core::v1::Pod,
+    apps::v1::Deployment,
+    authorization::v1::SelfSubjectAccessReview,
+    core::v1::{Pod, PodSecurityContext, SeccompProfile},
     rbac::v1::RoleBinding,
 };
 use kube::{
@@ -23,11 +25,11 @@ use kube::{
 
 use crate::{
     Result,
-    calls::{Call, Who},
+    calls::{Call, DryRun, Who},
     cluster::Flavour,
     grounds::{Grounds, granted, until},
     objects,
-    raw::Raw,
+    raw::{Raw, is_ready},
     replay::ReadyPod,
 };
 
@@ -38,17 +40,15 @@ pub(crate) struct Scene<'a> {
     pub(crate) pods: &'a BTreeMap<&'static str, ReadyPod>,
     /// The name of the namespace of the run that is replayed.
     pub(crate) original: &'a str,
-    /// How many answers had another status than the run's.
-    pub(crate) differing: &'a AtomicUsize,
+    /// The answers with another status than the run's.
+    pub(crate) differing: &'a Mutex<Vec<String>>,
 }
 
 impl Scene<'_> {
-    pub(crate) async fn play(&self, call: &Call) -> Result<()> {
+    pub(crate) async fn play(&self, lane: &str, call: &Call) -> Result<()> {
         match call {
-            Call::DryRun { suffix, who, code, patient } => {
-                self.dry_run(suffix, *who, *code, *patient).await
-            }
-            Call::Replace { pod } => self.replace(pod).await,
+            Call::DryRun(call) => Box::pin(self.dry_run(lane, call)).await,
+            Call::Replace { pod } => self.replace(lane, pod).await,
             Call::Review => {
                 let home = self.raw.namespace();
                 let reviews: Api<SelfSubjectAccessReview> = Api::all(self.grounds.user().clone());
@@ -58,7 +58,8 @@ impl Scene<'_> {
             Call::Read { uri, who } => {
                 let uri = uri.replace(self.original, self.raw.namespace());
                 let client = self.grounds.client(*who).await?;
-                client.request_text(http::Request::get(uri).body(Vec::new())?).await?;
+                // A refusal is an answer too: what the case asks for may be forbidden or not served.
+                answer(client.request_text(http::Request::get(uri).body(Vec::new())?).await)?;
                 Ok(())
             }
             Call::Ungrant { suffix } => {
@@ -69,24 +70,54 @@ impl Scene<'_> {
                 Ok(())
             }
             Call::Deploy => self.deploy().await,
-            Call::Misfit => self.misfit().await,
+            Call::Pod { name } => self.pod(name).await,
         }
+    }
+
+    /// Waits for the pods of the commands: beside another one they would be ready later.
+    async fn pods_are_ready(&self) -> Result<()> {
+        for pod in self.pods.values() {
+            pod.clone().await?;
+        }
+        Ok(())
     }
 
     fn workspace(&self) -> Result<Pod> {
         objects::pod(&WORKSPACE, Flavour::OpenShift, self.raw.namespace())
     }
 
-    fn compare(&self, expected: u16, observed: u16) {
+    /// A pod that every level of Pod Security accepts.
+    fn hardened(&self) -> Result<Pod> {
+        let mut pod = objects::pod(&MASKED_PROC, Flavour::OpenShift, self.raw.namespace())?;
+        let spec = pod.spec.get_or_insert_default();
+        let profile =
+            SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None };
+        spec.security_context = Some(PodSecurityContext {
+            seccomp_profile: Some(profile),
+            ..PodSecurityContext::default()
+        });
+        for container in &mut spec.containers {
+            let context = container.security_context.get_or_insert_default();
+            context.run_as_non_root = Some(true);
+        }
+        Ok(pod)
+    }
+
+    fn compare(&self, lane: &str, expected: u16, observed: u16) {
         if observed != expected {
-            self.differing.fetch_add(1, Ordering::Relaxed);
+            let differing = format!("{lane}: {expected}, {observed}");
+            self.differing.lock().unwrap_or_else(PoisonError::into_inner).push(differing);
         }
     }
 
-    async fn dry_run(&self, suffix: &str, who: Who, code: u16, patient: bool) -> Result<()> {
+    async fn dry_run(&self, lane: &str, call: &DryRun) -> Result<()> {
+        let DryRun { suffix, who, code, patient } = call;
+        let (who, code, patient) = (*who, *code, *patient);
         let namespace = self.grounds.namespace(suffix).await?;
         let pods: Api<Pod> = Api::namespaced(self.grounds.client(who).await?.clone(), &namespace);
-        let mut pod = self.workspace()?;
+        // As the administrator, nestcheck looks past its SCC to Pod Security.
+        let is_hardened = who == Who::Administrator && code == 201;
+        let mut pod = if is_hardened { self.hardened()? } else { self.workspace()? };
         pod.metadata.name = Some("dry-run".to_owned());
         let spec = pod.spec.get_or_insert_default();
         if who == Who::Stranger {
@@ -102,19 +133,26 @@ impl Scene<'_> {
                 }
             }
         }
+        // Past its SCC, nestcheck looks with one that refuses nothing.
+        if code == 422 || is_hardened {
+            let annotations = pod.metadata.annotations.get_or_insert_default();
+            annotations.insert(REQUIRED_CONSTRAINT.to_owned(), "privileged".to_owned());
+        }
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let (params, pod) = (&params, &pod);
-        let ask = || async { answer(pods.create(params, pod).await) };
-        let fits = |seen: &Result<u16>| match seen {
-            Ok(403) if code == 201 => false,
-            Ok(201) if patient => false,
-            _ => true,
+        let create = || pods.create(params, pod);
+        let given = if patient {
+            until(create, kube::Result::is_err).await
+        } else if code == 201 {
+            granted(self.raw.namespace(), create).await
+        } else {
+            create().await
         };
-        self.compare(code, until(ask, fits).await?);
+        self.compare(lane, code, answer(given)?);
         Ok(())
     }
 
-    async fn replace(&self, name: &str) -> Result<()> {
+    async fn replace(&self, lane: &str, name: &str) -> Result<()> {
         let ready = self.pods.get(name).ok_or("a pod of no known shape")?;
         let mut pod = Pod::clone(&*ready.clone().await?);
         let spec = pod.spec.get_or_insert_default();
@@ -128,29 +166,35 @@ impl Scene<'_> {
         }
         let pods: Api<Pod> = Api::namespaced(self.grounds.user().clone(), self.raw.namespace());
         let params = PostParams { dry_run: true, ..PostParams::default() };
-        self.compare(422, answer(pods.replace(name, &params, &pod).await)?);
+        self.compare(lane, 422, answer(pods.replace(name, &params, &pod).await)?);
         Ok(())
     }
 
     async fn deploy(&self) -> Result<()> {
+        self.pods_are_ready().await?;
         let (name, home) = ("deployed-workspace", self.raw.namespace());
         let user = self.grounds.user();
         let deployments: Api<Deployment> = Api::namespaced(user.clone(), home);
         let (params, deployment) =
             (PostParams::default(), objects::deployment(name, self.workspace()?));
-        granted(|| deployments.create(&params, &deployment)).await?;
+        granted(home, || deployments.create(&params, &deployment)).await?;
         await_condition(deployments, name, is_available).await?;
         let pods: Api<Pod> = Api::namespaced(user.clone(), home);
         pods.list(&ListParams::default().labels(&format!("bench/deployment={name}"))).await?;
         Ok(())
     }
 
-    async fn misfit(&self) -> Result<()> {
+    /// A workspace of another name; the log does not tell what else is different.
+    async fn pod(&self, name: &str) -> Result<()> {
+        self.pods_are_ready().await?;
         let mut pod = self.workspace()?;
-        pod.metadata.name = Some("forbidden-device".to_owned());
-        let annotations = pod.metadata.annotations.get_or_insert_default();
-        annotations.insert(CRIO_DEVICES.to_owned(), "/dev/kmsg".to_owned());
-        self.raw.pod_until(&pod, is_stuck).await?;
+        pod.metadata.name = Some(name.to_owned());
+        // ISO-06 asks for a device that nobody may have.
+        if name == "forbidden-device" {
+            let annotations = pod.metadata.annotations.get_or_insert_default();
+            annotations.insert(CRIO_DEVICES.to_owned(), "/dev/kmsg".to_owned());
+        }
+        self.raw.pod_until(&pod, |pod| is_ready(pod) || is_stuck(pod)).await?;
         Ok(())
     }
 }

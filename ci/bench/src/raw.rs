@@ -103,7 +103,7 @@ impl Raw {
     pub(crate) async fn pod_until(&self, pod: &Pod, is_done: fn(&Pod) -> bool) -> Result<Pod> {
         let api: Api<Pod> = self.api();
         let params = PostParams::default();
-        let created = granted(|| api.create(&params, pod)).await?;
+        let created = granted(&self.namespace, || api.create(&params, pod)).await?;
         let params =
             WatchParams::default().fields(&format!("metadata.name={}", created.name_any()));
         let version = created.resource_version().unwrap_or_default();
@@ -180,7 +180,7 @@ impl Raw {
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|conditions| {
         conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")

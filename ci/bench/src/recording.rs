@@ -86,7 +86,7 @@ impl Recording {
         let events = read_log(&text)?;
         let mut commands = Vec::new();
         let (mut begin, mut ready, mut end) = (None, None, None);
-        let (mut teardown, mut run) = (0, String::new());
+        let (mut teardown, mut run) = (None, String::new());
         for event in &events {
             match &*event.event {
                 EventKind::RunStarted(started) => {
@@ -97,9 +97,10 @@ impl Recording {
                     ready = ready.max(Some(event.at));
                 }
                 EventKind::StepFinished(step) if step.step == "teardown" => {
-                    teardown = step.duration_ms;
+                    teardown = Some(step.duration_ms);
                 }
-                EventKind::CaseFinished(_) => end = Some(event.at),
+                // The cases that judge the teardown come after it.
+                EventKind::CaseFinished(_) if teardown.is_none() => end = Some(event.at),
                 EventKind::CommandFinished(ended) => commands.push((
                     ended.id.clone(),
                     Command {
@@ -115,7 +116,7 @@ impl Recording {
         let phases = [
             seconds_between(begin, ready),
             seconds_between(ready, end),
-            std::time::Duration::from_millis(teardown).as_secs_f64(),
+            std::time::Duration::from_millis(teardown.unwrap_or_default()).as_secs_f64(),
         ];
         Ok(Self { run, phases, ..Self::of(&commands) })
     }

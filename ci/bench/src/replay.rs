@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -29,7 +26,7 @@ use crate::{
 };
 
 /// What a replay took, in seconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Taken {
     pub(crate) total: f64,
     /// Until all pods were ready.
@@ -38,8 +35,8 @@ pub(crate) struct Taken {
     pub(crate) commands: f64,
     /// From then to the namespace's end.
     pub(crate) teardown: f64,
-    /// How many answers to calls had another status than the run's.
-    pub(crate) differing: usize,
+    /// The answers to calls with another status than the run's: lane, its status, the replay's.
+    pub(crate) differing: Vec<String>,
 }
 
 /// Where a replay takes place.
@@ -86,7 +83,7 @@ async fn commands(
     calls: &Calls,
     jobs: usize,
     started: Instant,
-) -> Result<(f64, usize)> {
+) -> Result<(f64, Vec<String>)> {
     let flavour = if raw.grounds().is_some() { Flavour::OpenShift } else { Flavour::Kubernetes };
     let mut tasks = JoinSet::new();
     let mut pods: BTreeMap<&'static str, ReadyPod> = BTreeMap::new();
@@ -108,7 +105,7 @@ async fn commands(
         waiting: Mutex::new(recording.cases.clone().into()),
         original: calls.home.clone(),
         lanes: Mutex::new(calls.lanes.clone().into()),
-        differing: AtomicUsize::new(0),
+        differing: Mutex::default(),
     });
     for _ in 0..jobs {
         tasks.spawn(Arc::clone(&player).play());
@@ -121,7 +118,8 @@ async fn commands(
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    Ok((ready, player.differing.load(Ordering::Relaxed)))
+    let differing = player.differing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok((ready, differing))
 }
 
 struct Player {
@@ -131,7 +129,7 @@ struct Player {
     waiting: Mutex<VecDeque<Case>>,
     original: String,
     lanes: Mutex<VecDeque<Lane>>,
-    differing: AtomicUsize,
+    differing: Mutex<Vec<String>>,
 }
 
 impl Player {
@@ -163,7 +161,7 @@ impl Player {
         while let Some(lane) = next(&self.lanes) {
             for call in &lane.calls {
                 let failed = |error| format!("{}: {call:?}: {error}", lane.name);
-                scene.play(call).await.map_err(failed)?;
+                scene.play(&lane.name, call).await.map_err(failed)?;
             }
         }
         Ok(())
