@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::Result;
@@ -32,6 +33,10 @@ pub(crate) struct Request {
     object_ref: Option<ObjectRef>,
     #[serde(default)]
     response_status: ResponseStatus,
+    #[serde(default, rename = "requestReceivedTimestamp")]
+    received: Option<Timestamp>,
+    #[serde(default, rename = "stageTimestamp")]
+    answered: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -78,6 +83,17 @@ impl Request {
     /// The answer's HTTP status.
     pub(crate) fn code(&self) -> u16 {
         self.response_status.code
+    }
+
+    /// When the server received it.
+    pub(crate) fn received(&self) -> Option<Timestamp> {
+        self.received
+    }
+
+    /// How long the server took; 0 where the log does not tell.
+    pub(crate) fn seconds(&self) -> f64 {
+        let times = self.received.zip(self.answered);
+        times.map_or(0.0, |(received, answered)| answered.duration_since(received).as_secs_f64())
     }
 
     /// Whether it changes nothing whatever the answer is.
@@ -201,6 +217,8 @@ mod tests {
                 name: name.into(),
             }),
             response_status: ResponseStatus { code: 200 },
+            received: None,
+            answered: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod cluster;
 mod detection;
 mod figures;
 mod grounds;
+mod ledger;
 mod measure;
 mod objects;
 mod pairs;

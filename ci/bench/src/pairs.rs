@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use harness::cluster::Cluster as Connected;
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     calls::Calls,
     child::{self, Usage},
     cluster::{Cluster, Flavour},
+    ledger::Cost,
     measure::{Bench, count_of},
     raw::Route,
     recording::Recording,
@@ -23,6 +25,7 @@ struct Run {
     requests: Vec<Request>,
     recording: Recording,
     calls: Calls,
+    ledger: Cost,
 }
 
 impl Run {
@@ -41,6 +44,8 @@ struct Pairs {
     walls: Series,
     floors: Series,
     memory: Series,
+    /// What the ledger cost, in percent of each run.
+    ledger: Series,
     /// The rest of the raw data, by pair.
     kept: Vec<Value>,
     /// The last run, and the requests of its replay.
@@ -68,6 +73,7 @@ impl Bench<'_> {
         self.figures.limited("peak memory of a run", pairs.memory.show(" MB"), memory, 60.0, " MB");
         let taken = format!("{:.2} s", run.usage.cpu);
         self.figures.told("processor time of nestcheck in a run", taken);
+        self.ledger(&pairs.ledger, &run.ledger);
         self.requests(&run)?;
         match self.setup.kind.flavour {
             Flavour::Kubernetes => Box::pin(self.below(cluster, &run)).await,
@@ -77,12 +83,12 @@ impl Bench<'_> {
 
     async fn measure_pairs(&self, cluster: &Cluster) -> Result<Pairs> {
         Self::say("a run that is not counted");
-        self.run(cluster, "warm").await?;
         let connected = cluster.connect().await?;
+        self.run(cluster, &connected, "warm").await?;
         let mut pairs = Pairs::default();
         for pair in 0..self.setup.pairs {
             Self::say(&format!("pair {} of {}", pair + 1, self.setup.pairs));
-            let run = self.run(cluster, &format!("run-{pair}")).await?;
+            let run = self.run(cluster, &connected, &format!("run-{pair}")).await?;
             let name = format!("bench-replay-{pair}");
             let mark = audit::mark(&cluster.audit_log)?;
             let terrain = run.terrain(self.setup.kind.flavour);
@@ -94,9 +100,11 @@ impl Bench<'_> {
             pairs.walls.0.push(run.usage.wall);
             pairs.floors.0.push(taken.total);
             pairs.memory.0.push(run.usage.memory);
+            pairs.ledger.0.push(run.ledger.percent_of(run.usage.wall));
             pairs.differing.extend(taken.differing.iter().cloned());
             pairs.kept.push(json!({
                 "run": run.usage, "runPhases": run.recording.phases, "replay": taken,
+                "ledger": run.ledger,
             }));
             pairs.last = Some((run, replayed));
         }
@@ -130,6 +138,20 @@ impl Bench<'_> {
             self.figures
                 .told(format!("… {name}: run, replay"), format!("{run:.2} s, {replay:.2} s"));
         }
+    }
+
+    /// What the ledger costs: its share of each run, and the parts of the last run's.
+    fn ledger(&mut self, percents: &Series, last: &Cost) {
+        let Cost { entries, disk, requests, cluster, sent } = last;
+        let name = "ledger ÷ run: the entries written again + the Lease's requests";
+        self.figures.limited(name, percents.show(" %"), percents.median(), 2.0, " %");
+        let milliseconds = |seconds: &f64| format!("{:.1} ms", seconds * 1000.0);
+        let name = format!("… {entries} entries, one after the other, after the last run");
+        self.figures.told(name, milliseconds(disk));
+        let name = format!("… {requests} requests, in the server and a round trip each");
+        self.figures.told(name, milliseconds(cluster));
+        let name = "… in the run, from each entry to the receipt of its request, added up";
+        self.figures.told(name, milliseconds(sent));
     }
 
     fn requests(&mut self, run: &Run) -> Result<()> {
@@ -170,7 +192,7 @@ impl Bench<'_> {
         self.keep("replayedRequests", &part)
     }
 
-    async fn run(&self, cluster: &Cluster, name: &str) -> Result<Run> {
+    async fn run(&self, cluster: &Cluster, connected: &Connected, name: &str) -> Result<Run> {
         let report = self.setup.output.join(name);
         let mut command = cluster.program(&self.setup.nestcheck);
         let (jobs, profile) = (self.setup.jobs.to_string(), self.setup.kind.flavour.name());
@@ -181,6 +203,7 @@ impl Bench<'_> {
         let requests = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
         let recording = Recording::read(&report)?;
         let calls = Calls::of(&recording.run, &requests);
-        Ok(Run { usage, requests, recording, calls })
+        let ledger = Cost::of(connected, &report, &recording.run, &requests).await?;
+        Ok(Run { usage, requests, recording, calls, ledger })
     }
 }
