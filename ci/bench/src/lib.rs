@@ -22,6 +22,7 @@ mod raw;
 mod recording;
 mod replay;
 mod stats;
+mod sweep;
 
 use std::{path::PathBuf, process::ExitCode};
 

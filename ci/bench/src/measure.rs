@@ -39,6 +39,7 @@ pub(crate) async fn everything(setup: &Setup) -> Result<()> {
     bench.keep("cluster", &cluster.describe())?;
     bench.preflights(&cluster).await?;
     Box::pin(bench.pairs(&cluster)).await?;
+    Box::pin(bench.sweeps(&cluster)).await?;
     if setup.kind.flavour == Flavour::Kubernetes {
         bench.lists().await?;
         Box::pin(bench.execs(&cluster)).await?;
