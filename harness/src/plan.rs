@@ -234,24 +234,22 @@ impl Plan {
         plan
     }
 
-    /// Where all that would act is blocked, nothing is created for the sake of an audit.
+    /// Where all that would act is blocked, nothing is created for the sake of an audit: it is
+    /// blocked by what blocks the first of them.
     fn settle_audits(&mut self) {
-        let is_blocked = |entry: &Entry| {
-            matches!(entry.case.body, Body::Acts(_))
-                && matches!(entry.settled, Some(Verdict::Blocked { .. }))
+        let mut acts = self.entries.iter().filter(|entry| matches!(entry.case.body, Body::Acts(_)));
+        let is_blocked = |entry: &&Entry| matches!(entry.settled, Some(Verdict::Blocked { .. }));
+        let Some(block) = acts.find(is_blocked).and_then(|entry| entry.settled.clone()) else {
+            return;
         };
-        if self.acting().next().is_some() || !self.entries.iter().any(is_blocked) {
+        if self.acting().next().is_some() {
             return;
         }
-        for entry in &mut self.entries {
-            if matches!(entry.case.body, Body::Audits(_)) && entry.settled.is_none() {
-                entry.settled = Some(Verdict::Blocked {
-                    reason: "every case that acts in the cluster is blocked".to_owned(),
-                    remedy: "see what blocks the others: without them there is nothing to audit"
-                        .to_owned(),
-                });
-            }
-        }
+        let audits = self
+            .entries
+            .iter_mut()
+            .filter(|entry| matches!(entry.case.body, Body::Audits(_)) && entry.settled.is_none());
+        audits.for_each(|entry| entry.settled = Some(block.clone()));
     }
 
     /// The cases that run: they act, or audit what is left.
@@ -355,6 +353,24 @@ mod tests {
         assert_eq!(picked(&["podman::builds_in"]), ["POD-06"]);
         assert_eq!(picked(&["!podman"]), ["CMP-02"]);
         assert_eq!(picked(&["podman", "!POD-06"]), ["POD-03"]);
+    }
+
+    #[test]
+    fn nothing_is_created_for_an_audit_alone_where_all_else_is_blocked() {
+        let audit = Case {
+            id: "END-01",
+            requires: &[],
+            body: Body::Audits(|_| Judgement::without_checks(Verdict::Pass)),
+            ..CASES[0]
+        };
+        let unable = Facts { keeps_host_users: Fact::known(false, "dry run"), ..able() };
+        let plan = Plan::new(vec![CASES[0], audit], &unable, false);
+        assert_eq!(plan.runnable().count(), 0);
+        assert_eq!(plan.entries[1].settled, plan.entries[0].settled);
+        assert!(matches!(plan.entries[1].settled, Some(Verdict::Blocked { .. })));
+        let able = Plan::new(vec![CASES[0], audit], &able(), false);
+        assert_eq!((able.acting().count(), able.audits().count()), (1, 1));
+        assert_eq!(Plan::new(vec![audit], &unable, false).audits().count(), 1, "asked for alone");
     }
 
     #[test]
