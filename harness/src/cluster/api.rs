@@ -156,6 +156,9 @@ pub fn is_forbidden(error: &KubeError) -> bool {
 /// Puts an API error into words, with what the reader can do.
 #[must_use]
 pub fn describe(what: &str, error: &KubeError) -> Error {
+    let told = |message: String| {
+        if is_loss(error) { Error::loss(message) } else { Error::infrastructure(message) }
+    };
     match error {
         KubeError::Api(status) => {
             let said = match status.message.as_str() {
@@ -163,8 +166,7 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
                 message => message,
             };
             let message = format!("failed to {what}: {said} ({})", status.code);
-            let described =
-                if is_loss(error) { Error::loss(message) } else { Error::infrastructure(message) };
+            let described = told(message);
             match status.code {
                 401 => described.with_hint(
                     "the kubeconfig's token or certificate is not accepted: log in again, or \
@@ -190,10 +192,7 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
             } else {
                 "check the kubeconfig's `server` and that the cluster is up and reachable from here"
             };
-            let message = format!("failed to {what}: {text}");
-            let described =
-                if is_loss(error) { Error::loss(message) } else { Error::infrastructure(message) };
-            described.with_hint(hint)
+            told(format!("failed to {what}: {text}")).with_hint(hint)
         }
     }
 }
