@@ -65,6 +65,23 @@ impl Requirement {
         }
     }
 
+    /// What is needed, as a noun phrase for people; a case is blocked without it.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Self::Release => "a release with nested containers".to_owned(),
+            Self::UserNamespaces => {
+                "user namespaces for pods (gate UserNamespacesSupport, runtime, kernel)".to_owned()
+            }
+            Self::UnmaskedProc => "an unmasked /proc for pods (gate ProcMountType)".to_owned(),
+            Self::UserNamespaceLevel => {
+                "the field `userNamespaceLevel` of security context constraints".to_owned()
+            }
+            Self::Devices => "a way to give pods /dev/fuse and /dev/net/tun".to_owned(),
+            Self::KubernetesMinor(minor) => format!("Kubernetes 1.{minor} or newer"),
+        }
+    }
+
     /// Whether the requirement says anything about this kind of cluster.
     #[must_use]
     pub fn concerns(self, facts: &Facts) -> bool {

@@ -2,7 +2,9 @@
 //!
 //! A case reads as prose; what it needs to say so is in [`toolbox`].
 
+pub mod catalogue;
 pub mod command;
+pub mod explanation;
 pub mod session;
 pub mod signals;
 mod suite;

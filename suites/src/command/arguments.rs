@@ -30,6 +30,8 @@ pub(super) enum Command {
     Preflight(PreflightArguments),
     /// List the cases; needs no cluster
     List(ListArguments),
+    /// Tell what a case asserts, why, and what to do when it fails; needs no cluster
+    Explain(ExplainArguments),
     /// Run the cases and write a report
     Run(RunArguments),
     /// Remove what runs have left that could not remove it themselves
@@ -128,6 +130,26 @@ pub(super) struct PreflightArguments {
     /// How the facts are printed
     #[arg(long, short, value_enum, default_value = "text")]
     pub(super) output: OutputFormat,
+}
+
+/// How explanations are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExplainFormat {
+    /// For a terminal
+    Text,
+    /// As a page of the documentation
+    Markdown,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArguments {
+    /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
+    /// `!` takes away; without it every case
+    #[arg(value_name = "FILTER")]
+    pub(super) filters: Vec<String>,
+    /// How the texts are printed
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub(super) output: ExplainFormat,
 }
 
 #[derive(Debug, Args)]

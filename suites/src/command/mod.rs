@@ -2,6 +2,7 @@
 //! to standard error.
 
 mod arguments;
+mod explain;
 mod list;
 mod preflight;
 mod report;
@@ -30,7 +31,7 @@ const LOG_ENTRY_LIMIT: usize = 64 * 1024;
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return explain(&error),
+        Err(error) => return tell_usage(&error),
     };
     redact_panics();
     start_logging();
@@ -47,6 +48,7 @@ fn execute(command: Command) -> Result<u8> {
     match command {
         Command::Preflight(arguments) => block_on(preflight::execute(arguments)),
         Command::List(arguments) => list::execute(&arguments),
+        Command::Explain(arguments) => explain::execute(&arguments),
         Command::Run(arguments) => block_on(run::execute(arguments)),
         Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
@@ -139,7 +141,7 @@ fn tell(error: &Error) {
 }
 
 /// Tells what clap found: help and version as they are, an error on one line with a hint.
-fn explain(error: &clap::Error) -> ExitCode {
+fn tell_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
         ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
@@ -147,8 +149,8 @@ fn explain(error: &clap::Error) -> ExitCode {
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             tell(&Error::usage("no command given").with_hint(
-                "the commands are `preflight`, `list`, `run`, `sweep`, `report`, `completions` and \
-                 `man`; `nestcheck --help` shows more",
+                "the commands are `preflight`, `list`, `explain`, `run`, `sweep`, `report`, \
+                 `completions` and `man`; `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)
         }

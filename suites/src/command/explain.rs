@@ -1,0 +1,49 @@
+//! `nestcheck explain`: what a case asserts, why, and what to do when it fails. Needs no cluster.
+
+use std::fmt::Write;
+
+use harness::{
+    Result,
+    case::Case,
+    plan::{Filters, Selection},
+};
+
+use super::{
+    arguments::{ExplainArguments, ExplainFormat},
+    print,
+};
+use crate::{
+    cases, catalogue,
+    explanation::{self, Explanation},
+};
+
+pub(super) fn execute(arguments: &ExplainArguments) -> Result<u8> {
+    let cases = cases();
+    let filters = Filters::parse(&arguments.filters, &cases)?;
+    let mut picked = Selection { profile: None, filters, shard: None }.pick(&cases);
+    picked.sort_by_key(|case| (case.suite, case.id));
+    let text = match arguments.output {
+        ExplainFormat::Text => {
+            let texts: Vec<_> = picked.iter().map(text).collect();
+            texts.join("\n")
+        }
+        ExplainFormat::Markdown => catalogue::page(&picked),
+    };
+    print(text.as_bytes())
+}
+
+fn text(case: &Case) -> String {
+    let Explanation { why, fix } =
+        explanation::of(case).unwrap_or(Explanation { why: "", fix: "" });
+    let mut text = format!("{}  {}\n{}\n\n", case.id, case.path(), case.title);
+    for (name, value) in [
+        ("level", catalogue::level(case.level)),
+        ("clusters", &catalogue::clusters(case)),
+        ("needs", &catalogue::needs(case)),
+    ] {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "{name:10}{value}");
+    }
+    let _ = write!(text, "\n{why}\n\nWhat to do when it fails\n{fix}\n");
+    text
+}
