@@ -14,7 +14,7 @@ use harness::{
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
     rights,
-    sandbox::{self, Constraint, Ledger, Patience, SandboxOptions},
+    sandbox::{self, Constraint, File, Ledger, Patience, SandboxOptions},
 };
 
 /// How a session is run.
@@ -38,6 +38,8 @@ pub struct SessionOptions {
     pub ledger: Ledger,
     /// The SCC that pods are admitted by; none for nestcheck's own.
     pub constraint: Option<Constraint>,
+    /// The files of every pod, the probe among them.
+    pub files: Vec<File>,
 }
 
 /// A plan that is ready to run against a cluster. Nothing was written yet.
@@ -81,7 +83,7 @@ impl Session {
                 run: run_id(),
                 image: options.image,
                 device_route: facts.device_route.value().cloned().flatten(),
-                files: fixtures::files(),
+                files: options.files,
                 constraint,
                 lasts: options.deadline,
                 ledger: options.ledger,

@@ -146,6 +146,7 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
         keep: Keep::Never,
         runs_blocked: false,
         constraint: None,
+        files: fixtures::files(),
         ledger: Ledger::nowhere(),
         diagnostics: Collector::nowhere(),
     };

@@ -46,6 +46,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         keep: arguments.keep.into(),
         runs_blocked: arguments.no_preflight,
         constraint,
+        files: fixtures::files(),
         ledger: folder.ledger(),
         diagnostics: folder.diagnostics(),
     };

@@ -1,0 +1,120 @@
+//! Somebody who meddles with a run while it runs.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::StreamExt;
+use harness::{Error, Result, cluster::call_within, sandbox};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::json;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the intruder does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intruder {
+    /// Leaves an object that carries the run's label and that nobody will delete.
+    Litters,
+    /// Sets the Pod Security level of the run's namespace, as OpenShift's syncer does.
+    RelabelsNamespace,
+}
+
+/// An intruder at work.
+pub(crate) struct AtWork {
+    run: std::sync::Mutex<Option<oneshot::Sender<String>>>,
+    task: JoinHandle<Result<Option<String>>>,
+    client: Client,
+}
+
+impl Intruder {
+    /// Waits for the run's id, and then meddles.
+    pub(crate) fn watch(self, client: Client) -> AtWork {
+        let (tell, told) = oneshot::channel::<String>();
+        let own = client.clone();
+        let task = tokio::spawn(async move {
+            let Ok(run) = told.await else { return Ok(None) };
+            match self {
+                Self::Litters => litter(&own, &run).await.map(Some),
+                Self::RelabelsNamespace => relabel(&own, &run).await.map(|()| None),
+            }
+        });
+        AtWork { run: std::sync::Mutex::new(Some(tell)), task, client }
+    }
+}
+
+impl AtWork {
+    /// Tells the run's id.
+    pub(crate) fn tell(&self, run: &str) {
+        let mut waiting = self.run.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(tell) = waiting.take() {
+            let _ = tell.send(run.to_owned());
+        }
+    }
+
+    /// Ends the meddling and takes away what it left.
+    pub(crate) async fn leave(self) -> Result<()> {
+        drop(self.run);
+        let meddled = tokio::time::timeout(DEADLINE, self.task).await;
+        let Ok(Ok(Ok(left))) = meddled else {
+            let why = match meddled {
+                Ok(Ok(Err(error))) => format!(": {error}"),
+                _ => " within 10 s".to_owned(),
+            };
+            return Err(Error::infrastructure(format!("the intruder did not get to meddle{why}")));
+        };
+        let Some(name) = left else { return Ok(()) };
+        let params = DeleteParams::default();
+        call_within(DEADLINE, "delete what the intruder left", || {
+            let api = namespaces(&self.client);
+            let (name, params) = (name.clone(), params.clone());
+            async move { api.delete(&name, &params).await }
+        })
+        .await
+        .map(drop)
+    }
+}
+
+fn namespace_kind() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"))
+}
+
+fn namespaces(client: &Client) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &namespace_kind())
+}
+
+/// A namespace of a name that no run gives, with a run's label. Returns its name.
+async fn litter(client: &Client, run: &str) -> Result<String> {
+    let name = format!("mutants-litter-{run}");
+    let mut namespace = DynamicObject::new(&name, &namespace_kind());
+    namespace.metadata.labels = Some(sandbox::labels(run));
+    let (api, params) = (namespaces(client), PostParams::default());
+    call_within(DEADLINE, "leave litter", || api.create(&params, &namespace)).await?;
+    Ok(name)
+}
+
+/// Relabels the namespace as soon as it is there: long before the sandbox has all else, and so
+/// before a case is begun.
+async fn relabel(client: &Client, run: &str) -> Result<()> {
+    let api = namespaces(client);
+    let name = sandbox::namespace_of(run);
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let events = api.watch(&params, "0").await.map_err(|error| {
+        Error::infrastructure(format!("failed to watch for the run's namespace: {error}"))
+    })?;
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        if let Ok(WatchEvent::Added(_)) = event {
+            break;
+        }
+    }
+    let labels = BTreeMap::from([("pod-security.kubernetes.io/enforce", "baseline")]);
+    let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+    let params = PatchParams::default();
+    call_within(DEADLINE, "relabel the run's namespace", || api.patch(&name, &params, &patch))
+        .await
+        .map(drop)
+}

@@ -1,0 +1,173 @@
+//! Proves that every core case of nestcheck can fail.
+//!
+//! A case that can't fail is worse than none. So one thing is broken at a time, and exactly the
+//! case that is about it must be red, and for this reason. The cases and the engine are
+//! nestcheck's own; what is broken is what they look at: the image (by programs that stand before
+//! its own in PATH), the pods' manifests, the files in them, the constraint, objects of the
+//! cluster, a cluster without feature gates, or the facts that were read.
+
+mod intruder;
+mod log;
+pub mod mutant;
+mod objects;
+mod scenarios;
+pub mod stage;
+pub mod table;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, ValueEnum};
+use harness::{Error, Result, case::Case, facts::Flavour};
+
+use mutant::{Observed, Scenario, Stage, judge};
+use stage::Theatre;
+use table::Column;
+
+/// Breaks one thing after the other and expects that exactly its cases are red
+///
+/// Prints a table of cases and mutants. Exit codes: 0 every core case was killed by a mutant, and
+/// no other case was red; 1 one survived, or another was red; 4 a scenario could not be played.
+#[derive(Debug, Parser)]
+#[command(name = "mutants")]
+pub struct Arguments {
+    /// Which cases must be killed: those of a Kubernetes cluster, or those that only OpenShift has
+    #[arg(long, value_enum)]
+    place: Place,
+    /// The administrator's kubeconfig
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    kubeconfig: PathBuf,
+    /// The kubeconfig of a cluster without feature gates
+    #[arg(long, value_name = "FILE")]
+    without_gates: Option<PathBuf>,
+    /// The image of the pods
+    #[arg(long, value_name = "REF", default_value = "localhost/workspace:1")]
+    image: String,
+    /// Where the event logs are kept
+    #[arg(long, value_name = "DIR", default_value = "target/mutants")]
+    output_dir: PathBuf,
+    /// Play only these scenarios, or the scenarios of these mutants, each mutant by itself
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+/// A kind of cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// Kubernetes.
+    Kubernetes,
+    /// OpenShift.
+    Openshift,
+}
+
+impl Place {
+    /// The cases that have to be killed here: what a Kubernetes cluster shows is not shown again.
+    fn has(self, case: &Case) -> bool {
+        let is_everywhere = case.flavours.contains(&Flavour::Kubernetes);
+        match self {
+            Self::Kubernetes => is_everywhere,
+            Self::Openshift => !is_everywhere && case.flavours.contains(&Flavour::OpenShift),
+        }
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// A scenario that could not be played.
+pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::OFF).init();
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Error::infrastructure(format!("failed to start: {error}")))?;
+    let theatre = Theatre {
+        kubeconfig: arguments.kubeconfig.clone(),
+        without_gates: arguments.without_gates.clone(),
+        image: arguments.image.clone(),
+        folder: arguments.output_dir.clone(),
+    };
+    let scenarios = scenarios::of(arguments.place);
+    let scenarios = scenarios.iter().filter(|scenario| is_asked_for(scenario, &arguments.only));
+    let mut columns = Vec::new();
+    let mut deviations = Vec::new();
+    for scenario in scenarios {
+        let begun = std::time::Instant::now();
+        let observed = runtime.block_on(theatre.play(scenario))?;
+        let baseline = runtime.block_on(baseline(&theatre, scenario))?;
+        let judged = judge(scenario, &observed, &baseline);
+        say(&format!(
+            "{}: {} mutants, {} cases, {:.1} s{}\n",
+            scenario.name,
+            scenario.mutants.len(),
+            observed.len(),
+            begun.elapsed().as_secs_f64(),
+            judged.deviations.iter().map(|it| format!("\n  {it}")).collect::<String>(),
+        ));
+        deviations.extend(judged.deviations.iter().map(|it| format!("{}: {it}", scenario.name)));
+        columns.extend(
+            scenario.mutants.iter().zip(judged.columns).map(|(mutant, marks)| Column {
+                mutant: *mutant,
+                marks: marks.into_iter().collect(),
+            }),
+        );
+    }
+    let is_whole = arguments.only.is_empty();
+    conclude(arguments.place, is_whole, &columns, &deviations)
+}
+
+fn is_asked_for(scenario: &Scenario, only: &[String]) -> bool {
+    only.is_empty()
+        || only.iter().any(|name| {
+            scenario.name == name || scenario.mutants.iter().any(|mutant| mutant.name == name)
+        })
+}
+
+/// The cases that are red without any mutant: only what judges facts may be so, on a cluster that
+/// others have found to be conformant.
+async fn baseline(theatre: &Theatre, scenario: &Scenario) -> Result<Vec<String>> {
+    let whole = Scenario { stage: Stage::Facts(|_| {}), ..*scenario };
+    let observed = theatre.play(&whole).await?;
+    let red = observed.iter().filter(|case| case.is_red());
+    let unjudged = scenarios::RED_WITHOUT_MUTANT.iter().map(|id| (*id).to_owned());
+    Ok(red.map(|case: &Observed| case.id.clone()).chain(unjudged).collect())
+}
+
+fn conclude(
+    place: Place,
+    is_whole: bool,
+    columns: &[Column],
+    deviations: &[String],
+) -> Result<ExitCode> {
+    let cases: Vec<_> = suites::cases().into_iter().filter(|case| place.has(case)).collect();
+    let survivors = if is_whole { table::survivors(&cases, columns) } else { Vec::new() };
+    let core = cases.iter().filter(|case| case.level == harness::outcome::Level::Core).count();
+    let mut text = table::render(&cases, columns);
+    if is_whole {
+        text += &format!(
+            "\n{} of {core} core cases killed by {} mutants\n",
+            core - survivors.len(),
+            columns.len()
+        );
+    }
+    for id in &survivors {
+        text += &format!("error: no mutant kills {id}\n");
+    }
+    for deviation in deviations {
+        text += &format!("error: {deviation}\n");
+    }
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Error::infrastructure(format!("failed to print: {error}")))?;
+    let is_good = survivors.is_empty() && deviations.is_empty();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Tells what happens meanwhile.
+fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,220 @@
+//! What a mutant is: one thing that is broken, and the cases that must notice.
+
+use harness::{Result, facts::Facts, outcome::Verdict};
+
+use crate::stage::Props;
+
+/// One broken thing: an image, a pod, a fixture, a setting of the cluster, or what is read of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutant {
+    /// Its name, for the table.
+    pub name: &'static str,
+    /// What is broken, as a sentence without a period.
+    pub breaks: &'static str,
+    /// The cases that must be red, and because of this.
+    pub kills: &'static [Kill],
+}
+
+/// A case that a mutant must turn red, and words that its message must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kill(pub &'static str, pub &'static str);
+
+/// One run in which some things are broken that have nothing to do with each other, so that each
+/// red case can be told from the others.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name, for `--only`.
+    pub name: &'static str,
+    /// Where it is played.
+    pub stage: Stage,
+    /// The cases that run, as filters of `nestcheck run`.
+    pub cases: &'static [&'static str],
+    /// What is broken.
+    pub mutants: &'static [Mutant],
+    /// The cases that are red besides, because they need what is broken.
+    pub dependants: &'static [&'static str],
+}
+
+/// Where a scenario is played.
+#[derive(Clone, Copy)]
+pub enum Stage {
+    /// A run on the cluster itself, with other pods, files or objects.
+    Cluster(fn(Props) -> Result<Props>),
+    /// A run on the cluster without feature gates.
+    WithoutGates,
+    /// No run: the facts of the cluster, changed after they were read.
+    Facts(fn(&mut Facts)),
+}
+
+/// What a case came to.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The case's id.
+    pub id: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+}
+
+impl Observed {
+    /// Whether the case is red: it failed, or it is blocked, with which no run is green.
+    #[must_use]
+    pub fn is_red(&self) -> bool {
+        matches!(self.verdict, Verdict::Fail { .. } | Verdict::Blocked { .. })
+    }
+}
+
+/// What a case and a scenario have to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The case is red because of this mutant, as it must be.
+    Killed,
+    /// The case is red because it needs what is broken.
+    Dependant,
+    /// The case is not red.
+    Alive,
+}
+
+/// What a scenario came to: the marks of its mutants, and where it is not as it must be.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    /// For each mutant, in order, its cases with their marks.
+    pub columns: Vec<Vec<(String, Mark)>>,
+    /// What is not as it must be, as sentences.
+    pub deviations: Vec<String>,
+}
+
+/// Compares what the cases came to with what the scenario expects. `baseline` names the cases that
+/// are red without any mutant.
+#[must_use]
+pub fn judge(scenario: &Scenario, observed: &[Observed], baseline: &[String]) -> Judged {
+    let mut judged = Judged::default();
+    let kills = |id: &str| scenario.mutants.iter().any(|m| m.kills.iter().any(|kill| kill.0 == id));
+    let depends = |id: &str| scenario.dependants.contains(&id);
+    for mutant in scenario.mutants {
+        judged.columns.push(observed.iter().map(|case| mark(mutant, case, &depends)).collect());
+        for kill in mutant.kills {
+            let case = observed.iter().find(|case| case.id == kill.0);
+            judged.deviations.extend(survival(mutant, *kill, case));
+        }
+    }
+    for case in observed {
+        let id = case.id.as_str();
+        let is_known = kills(id) || depends(id) || baseline.iter().any(|known| known == id);
+        if !is_known && (case.is_red() || matches!(case.verdict, Verdict::Error { .. })) {
+            judged.deviations.push(format!("{id} is no dependant, yet it is {}", tell(case)));
+        } else if depends(id) && !case.is_red() {
+            judged
+                .deviations
+                .push(format!("{id} is said to be a dependant, yet it is {}", tell(case)));
+        }
+    }
+    judged
+}
+
+fn mark(mutant: &Mutant, case: &Observed, depends: &impl Fn(&str) -> bool) -> (String, Mark) {
+    let kill = mutant.kills.iter().find(|kill| kill.0 == case.id);
+    let mark = match kill {
+        Some(kill) if survival(mutant, *kill, Some(case)).is_none() => Mark::Killed,
+        None if case.is_red() && depends(&case.id) => Mark::Dependant,
+        _ => Mark::Alive,
+    };
+    (case.id.clone(), mark)
+}
+
+/// Why a mutant did not kill a case; none where it did.
+fn survival(mutant: &Mutant, Kill(id, words): Kill, case: Option<&Observed>) -> Option<String> {
+    let name = mutant.name;
+    let Some(case) = case else { return Some(format!("{id} did not run with `{name}`")) };
+    let message = case.verdict.message().unwrap_or_default();
+    if !case.is_red() {
+        return Some(format!("{id} survives `{name}`: it is {}", tell(case)));
+    }
+    (!message.contains(words))
+        .then(|| format!("{id} is red with `{name}`, but not with `{words}`: {message}"))
+}
+
+fn tell(case: &Observed) -> String {
+    let message = case.verdict.message().map(|message| format!(": {message}"));
+    format!("{}{}", case.verdict.name(), message.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCENARIO: Scenario = Scenario {
+        name: "test",
+        stage: Stage::WithoutGates,
+        cases: &[],
+        mutants: &[
+            Mutant { name: "one", breaks: "One thing", kills: &[Kill("POD-01", "storage")] },
+            Mutant { name: "two", breaks: "Another thing", kills: &[Kill("POD-02", "network")] },
+        ],
+        dependants: &["POD-03"],
+    };
+
+    fn case(id: &str, verdict: Verdict) -> Observed {
+        Observed { id: id.to_owned(), verdict }
+    }
+
+    fn fail(message: &str) -> Verdict {
+        Verdict::Fail { message: message.to_owned(), hint: None }
+    }
+
+    fn as_expected() -> Vec<Observed> {
+        vec![
+            case("POD-01", fail("storage driver: expected overlay")),
+            case("POD-02", fail("network backend: expected netavark")),
+            case("POD-03", fail("no storage")),
+            case("POD-04", Verdict::Pass),
+        ]
+    }
+
+    #[test]
+    fn each_mutant_has_its_own_kills() {
+        let judged = judge(&SCENARIO, &as_expected(), &[]);
+        assert_eq!(judged.deviations, [""; 0]);
+        let marks: Vec<_> = judged.columns[0].iter().map(|(_, mark)| *mark).collect();
+        assert_eq!(marks, [Mark::Killed, Mark::Alive, Mark::Dependant, Mark::Alive]);
+    }
+
+    #[test]
+    fn a_case_that_survives_is_told() {
+        let mut observed = as_expected();
+        observed[1].verdict = Verdict::Pass;
+        let judged = judge(&SCENARIO, &observed, &[]);
+        assert!(judged.deviations[0].contains("POD-02 survives `two`"), "{judged:?}");
+    }
+
+    #[test]
+    fn a_case_that_is_red_for_another_reason_is_no_kill() {
+        let mut observed = as_expected();
+        observed[0].verdict = fail("the pod is gone");
+        let judged = judge(&SCENARIO, &observed, &[]);
+        assert!(judged.deviations[0].contains("not with `storage`"), "{judged:?}");
+        assert_eq!(judged.columns[0][0].1, Mark::Alive);
+    }
+
+    #[test]
+    fn a_red_case_that_nothing_should_kill_is_told_unless_it_is_always_red() {
+        let mut observed = as_expected();
+        observed[3].verdict = fail("no");
+        assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-04"));
+        assert_eq!(judge(&SCENARIO, &observed, &["POD-04".to_owned()]).deviations, [""; 0]);
+        observed[3].verdict = Verdict::Error { message: "lost".to_owned() };
+        assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-04"));
+    }
+
+    #[test]
+    fn a_dependant_that_is_green_is_told() {
+        let mut observed = as_expected();
+        observed[2].verdict = Verdict::Pass;
+        assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-03"));
+    }
+
+    #[test]
+    fn a_case_that_did_not_run_is_told() {
+        let judged = judge(&SCENARIO, &as_expected()[1..], &[]);
+        assert!(judged.deviations[0].contains("POD-01 did not run"), "{judged:?}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Broken constraints, and what they are granted to.
+
+use crate::mutant::Scenario;
+
+pub(super) const ALL: &[Scenario] = &[];

@@ -1,0 +1,54 @@
+//! Clusters that are read to be something else than the local one is.
+
+use harness::facts::{Fact, Facts};
+
+use crate::mutant::{Kill, Mutant, Scenario, Stage};
+
+pub(super) const ALL: &[Scenario] = &[KIND, VERSION, HANDLER];
+
+const KIND: Scenario = Scenario {
+    name: "unknown-kind",
+    stage: Stage::Facts(|facts| facts.flavour = Fact::unknown("the API groups can't be read")),
+    cases: &["PRE-01"],
+    mutants: &[Mutant {
+        name: "unreadable-groups",
+        breaks: "What kind of cluster it is can't be read",
+        kills: &[Kill("PRE-01", "the API groups can't be read")],
+    }],
+    dependants: &[],
+};
+
+const VERSION: Scenario = Scenario {
+    name: "skew",
+    stage: Stage::Facts(|facts| {
+        let newer = format!("v1.{}.0", facts.version.minor + 1);
+        change_nodes(facts, |node| node.kubelet.clone_from(&newer));
+    }),
+    cases: &["PRE-02"],
+    mutants: &[Mutant {
+        name: "newer-kubelets",
+        breaks: "The kubelets are newer than the API server",
+        kills: &[Kill("PRE-02", "kubelet of node")],
+    }],
+    dependants: &[],
+};
+
+const HANDLER: Scenario = Scenario {
+    name: "old-runtime",
+    stage: Stage::Facts(|facts| {
+        change_nodes(facts, |node| node.user_namespaces = Fact::known(false, "the node's status"));
+    }),
+    cases: &["PRE-06"],
+    mutants: &[Mutant {
+        name: "handler-without-user-namespaces",
+        breaks: "The runtime handler says that it can't make user namespaces",
+        kills: &[Kill("PRE-06", "can't make user namespaces")],
+    }],
+    dependants: &[],
+};
+
+fn change_nodes(facts: &mut Facts, change: impl Fn(&mut harness::facts::Node)) {
+    if let Fact::Known { value: nodes, .. } = &mut facts.nodes {
+        nodes.iter_mut().for_each(change);
+    }
+}

@@ -1,0 +1,184 @@
+//! Broken images: programs that stand before the image's own in PATH and spoil one command each.
+
+use std::fmt::Write;
+
+use harness::{Result, shape::Isolation};
+
+use crate::{
+    mutant::{Kill, Mutant, Scenario, Stage},
+    stage::Props,
+};
+
+/// All of them in one image: each hits the command of one case only.
+pub(super) const PROGRAMS: Scenario = Scenario {
+    name: "image",
+    stage: Stage::Cluster(spoil_programs),
+    cases: &["podman", "compose", "ID-07"],
+    mutants: &mutants(),
+    dependants: &[],
+};
+
+/// A program's command that is spoiled.
+struct Spoiled {
+    mutant: Mutant,
+    program: Program,
+    /// A pattern of sh(1) for all arguments, joined by spaces.
+    arguments: &'static str,
+    /// What happens instead, in sh(1); `$real` is the image's own program. What does not exit goes
+    /// on to it.
+    instead: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Podman,
+    PodmanCompose,
+}
+
+/// Declares a spoiled command of podman.
+macro_rules! podman {
+    ($name:literal, $breaks:literal, $arguments:literal => $instead:literal, $id:literal, $words:literal) => {
+        Spoiled {
+            mutant: Mutant { name: $name, breaks: $breaks, kills: &[Kill($id, $words)] },
+            program: Program::Podman,
+            arguments: $arguments,
+            instead: $instead,
+        }
+    };
+}
+
+const SPOILED: &[Spoiled] = &[
+    podman!(
+        "reports-vfs",
+        "`podman info` says that storage is vfs",
+        "info --format=json" => r#""$real" "$@" | sed 's/"graphDriverName": "overlay"/"graphDriverName": "vfs"/'; exit"#,
+        "POD-01",
+        "storage driver"
+    ),
+    podman!(
+        "swallows-exit-code",
+        "`podman run` ends with 0, whatever the container ended with",
+        "run *pod-03 /probe exit 42" => r#""$real" "$@"; exit 0"#,
+        "POD-03",
+        "exit code"
+    ),
+    podman!(
+        "loses-owners",
+        "The files of an image's layers belong to root",
+        "run *pod-06-oci sh -c stat*" => r#""$real" "$@" | sed 's/^2345:5432/0:0/'; exit"#,
+        "POD-06",
+        "owners with isolation oci"
+    ),
+    podman!(
+        "keeps-root-from-giving-files-away",
+        "`chown` by root inside has no effect",
+        "run *chown 1234:4321 /srv/mine*" => r#"printf '0:0\n0\n'; exit"#,
+        "POD-07",
+        "owner of a file given away"
+    ),
+    podman!(
+        "forgets-keep-id",
+        "`--userns=keep-id` is ignored",
+        "run *--userns=keep-id*/probe id" => r#"exec "$real" run --rm --network=none localhost/nestcheck/scratch /probe id"#,
+        "POD-08",
+        "identity with --userns=keep-id"
+    ),
+    podman!(
+        "kills-instead-of-stopping",
+        "`podman stop` kills at once",
+        "stop --time=5 pod-09" => r#""$real" kill pod-09; "$real" wait pod-09 >/dev/null; exit 0"#,
+        "POD-09",
+        "state after stop"
+    ),
+    podman!(
+        "makes-no-namespace",
+        "`podman unshare` runs the program in the pod's own user namespace",
+        "unshare /nestcheck/probe facts" => r#"shift; exec "$@""#,
+        "ID-07",
+        "inner uid_map"
+    ),
+    podman!(
+        "publishes-no-port",
+        "Ports of a project's services are not published",
+        "*--name=cmp-02_web_1*" => r#"
+            for argument; do
+                shift
+                case "$argument" in -p) skip=yes ;; *) if [ -z "$skip" ]; then set -- "$@" "$argument"; fi; skip= ;; esac
+            done"#,
+        "CMP-02",
+        "18080"
+    ),
+    podman!(
+        "keeps-networks",
+        "`podman network rm` removes nothing",
+        "network rm *cmp-03*" => "exit 0",
+        "CMP-03",
+        "objects after `down`"
+    ),
+    Spoiled {
+        mutant: Mutant {
+            name: "lacks-podman-compose",
+            breaks: "`podman-compose version` says nothing",
+            kills: &[Kill("CMP-01", "podman-compose version")],
+        },
+        program: Program::PodmanCompose,
+        arguments: "version",
+        instead: "exit 0",
+    },
+];
+
+const fn mutants() -> [Mutant; SPOILED.len()] {
+    let mut mutants = [SPOILED[0].mutant; SPOILED.len()];
+    let mut index = 0;
+    while index < SPOILED.len() {
+        mutants[index] = SPOILED[index].mutant;
+        index += 1;
+    }
+    mutants
+}
+
+fn spoil_programs(mut props: Props) -> Result<Props> {
+    put_before_path(&mut props)?;
+    for (name, program) in [("podman", Program::Podman), ("podman-compose", Program::PodmanCompose)]
+    {
+        props.put(&format!("mutants/{name}"), wrapper(name, program));
+    }
+    Ok(props)
+}
+
+/// Lets the workspace find programs below /nestcheck/mutants first.
+fn put_before_path(props: &mut Props) -> Result<()> {
+    let path = "- {name: PATH, value: \"/nestcheck/mutants:/usr/local/sbin:/usr/local/bin:\
+                /usr/sbin:/usr/bin:/sbin:/bin\"}";
+    let variables = format!("    env:\n    {path}\n");
+    props.edit("workspace", &[("    env:\n", &variables)], |shape| {
+        shape.isolation = Isolation::Nested;
+    })
+}
+
+fn wrapper(name: &str, program: Program) -> String {
+    let mut text = format!("#!/bin/sh\nreal=/usr/bin/{name}\n");
+    for spoiled in SPOILED.iter().filter(|spoiled| spoiled.program == program) {
+        let pattern = spoiled.arguments.replace(' ', "\\ ");
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "case \"$*\" in\n{pattern})\n{}\n;;\nesac", spoiled.instead);
+    }
+    text.push_str("exec \"$real\" \"$@\"\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrapper_is_a_script_that_the_shell_can_read() {
+        for (name, program) in
+            [("podman", Program::Podman), ("podman-compose", Program::PodmanCompose)]
+        {
+            let text = wrapper(name, program);
+            let checked = std::process::Command::new("sh").args(["-n", "-c", &text]).status();
+            assert!(checked.is_ok_and(|status| status.success()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is broken, and which cases notice.
+
+mod constraint;
+mod facts;
+mod image;
+mod pods;
+
+use crate::{
+    Place,
+    mutant::{Kill, Mutant, Scenario, Stage},
+};
+
+/// The cases that act and are red on the local cluster as it is.
+pub(crate) const RED_WITHOUT_MUTANT: &[&str] = &["PRE-11"];
+
+/// The scenarios of a kind of cluster.
+pub(crate) fn of(place: Place) -> Vec<Scenario> {
+    match place {
+        Place::Kubernetes => {
+            [&[image::PROGRAMS, WITHOUT_GATES][..], pods::ALL, facts::ALL].concat()
+        }
+        Place::Openshift => constraint::ALL.to_vec(),
+    }
+}
+
+/// The API server drops both fields without a word, and asks for nothing that has to do with them.
+const WITHOUT_GATES: Scenario = Scenario {
+    name: "without-gates",
+    stage: Stage::WithoutGates,
+    cases: &["ADM-01", "ADM-02", "ADM-04", "ADM-06", "GATE-01", "GATE-02"],
+    mutants: &[Mutant {
+        name: "drops-fields",
+        breaks: "The feature gates are off on the API server, the kubelet and in Pod Security",
+        kills: &[
+            Kill("ADM-01", "answer to Unmasked"),
+            Kill("ADM-02", "answer to"),
+            Kill("ADM-04", "hostUsers"),
+            Kill("ADM-06", "hostUsers"),
+            Kill("GATE-01", "hostUsers as it would be stored"),
+            Kill("GATE-02", "procMount as it would be stored"),
+        ],
+    }],
+    dependants: &[],
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn all() -> Vec<Scenario> {
+        [of(Place::Kubernetes), of(Place::Openshift)].concat()
+    }
+
+    #[test]
+    fn no_case_has_two_mutants_in_one_scenario() {
+        for scenario in all() {
+            let mut seen = BTreeSet::new();
+            for Kill(id, words) in scenario.mutants.iter().flat_map(|mutant| mutant.kills) {
+                assert!(seen.insert(id), "{}: two mutants kill {id}", scenario.name);
+                assert!(!words.is_empty(), "{}: {id} dies of anything", scenario.name);
+            }
+            for id in scenario.dependants {
+                assert!(seen.insert(id), "{}: {id} is killed and depends", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_case_that_is_named_exists() {
+        let cases: BTreeSet<_> = suites::cases().iter().map(|case| case.id).collect();
+        for scenario in all() {
+            let kills = scenario.mutants.iter().flat_map(|mutant| mutant.kills);
+            for id in kills.map(|kill| kill.0).chain(scenario.dependants.iter().copied()) {
+                assert!(cases.contains(id), "{}: there is no {id}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: Vec<_> = all()
+            .iter()
+            .flat_map(|scenario| {
+                scenario.mutants.iter().map(|mutant| mutant.name).chain([scenario.name])
+            })
+            .collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+    }
+}

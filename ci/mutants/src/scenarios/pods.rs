@@ -1,0 +1,181 @@
+//! Broken pods, and what else stands on the cluster beside them.
+
+use harness::{Result, shape::Isolation};
+
+use crate::{
+    intruder::Intruder,
+    mutant::{Kill, Mutant, Scenario, Stage},
+    stage::Props,
+};
+
+pub(super) const ALL: &[Scenario] = &[POWERFUL, WORKSPACE, CONTROLS];
+
+/// A workspace with all the power that a pod can have.
+const POWERFUL: Scenario = Scenario {
+    name: "powerful",
+    stage: Stage::Cluster(|mut props| {
+        let changes = [
+            ("hostUsers: false", "hostUsers: true"),
+            ("runAsUser: 1000", "runAsUser: 0"),
+            ("      runAsNonRoot: true\n      procMount: Unmasked\n", "      privileged: true\n"),
+            ("      capabilities: {drop: [ALL], add: [SETUID, SETGID]}\n", ""),
+            ("    volumeMounts:\n", "    volumeMounts:\n    - {name: node, mountPath: /mnt}\n"),
+            ("  volumes:\n", "  volumes:\n  - {name: node, hostPath: {path: /usr/share}}\n"),
+        ];
+        props.edit("workspace", &changes, |shape| shape.isolation = Isolation::Unproven)?;
+        Ok(props)
+    }),
+    cases: &["ID-01", "ID-04", "ISO-09", "root"],
+    mutants: &[
+        Mutant {
+            name: "privileged-root-of-the-node",
+            breaks: "The workspace is a privileged container in the node's user namespace, as root",
+            kills: &[
+                Kill("ID-01", "user ids"),
+                Kill("ID-04", "user id"),
+                Kill("ISO-09", "bounding capabilities"),
+                Kill("ROOT-01", "on the node"),
+                Kill("ROOT-02", "allowed"),
+                Kill("ROOT-03", "allowed"),
+            ],
+        },
+        Mutant {
+            name: "path-of-the-node",
+            breaks: "A folder of the node is mounted in the workspace",
+            kills: &[Kill("ROOT-06", "mounts from outside the pod")],
+        },
+    ],
+    dependants: &[],
+};
+
+/// A workspace in which several things are missing that have nothing to do with each other.
+const WORKSPACE: Scenario = Scenario {
+    name: "workspace",
+    stage: Stage::Cluster(break_workspace),
+    cases: &[
+        "ID-05",
+        "ID-06",
+        "ID-07",
+        "ISO-01",
+        "ISO-02",
+        "ISO-04",
+        "ISO-12",
+        "teardown::leaves_nothing",
+    ],
+    mutants: &[
+        Mutant {
+            name: "subordinate-ids-beyond-the-pod",
+            breaks: "/etc/subuid and /etc/subgid give ids that the pod's map does not cover",
+            kills: &[Kill("ID-05", "/etc/subuid")],
+        },
+        Mutant {
+            name: "helpers-without-capabilities",
+            breaks: "newuidmap and newgidmap have lost their file capabilities",
+            kills: &[Kill("ID-06", "newuidmap")],
+        },
+        Mutant {
+            name: "masked-proc",
+            breaks: "The workspace does not ask for an unmasked /proc",
+            kills: &[Kill("ISO-01", "mounts at /proc"), Kill("ISO-12", "fresh /proc")],
+        },
+        Mutant {
+            name: "no-devices",
+            breaks: "The workspace does not ask for devices",
+            kills: &[Kill("ISO-04", "/dev/fuse")],
+        },
+        Mutant {
+            name: "litter",
+            breaks: "Something with the run's label is left in the cluster",
+            kills: &[Kill("END-01", "objects with the run's label")],
+        },
+    ],
+    // podman can't make a user namespace with these ids and helpers.
+    dependants: &["ID-07"],
+};
+
+fn break_workspace(mut props: Props) -> Result<Props> {
+    let changes = [
+        ("      procMount: Unmasked\n", ""),
+        (
+            "    volumeMounts:\n",
+            "    volumeMounts:
+    - {name: nestcheck, mountPath: /etc/subuid, subPath: mutants/subordinate, readOnly: true}
+    - {name: nestcheck, mountPath: /etc/subgid, subPath: mutants/subordinate, readOnly: true}
+    - {name: nestcheck, mountPath: /usr/bin/newuidmap, subPath: mutants/helper, readOnly: true}
+    - {name: nestcheck, mountPath: /usr/bin/newgidmap, subPath: mutants/helper, readOnly: true}
+",
+        ),
+    ];
+    props.edit("workspace", &changes, |shape| {
+        shape.isolation = Isolation::Unproven;
+        shape.devices = false;
+    })?;
+    props.put("mutants/subordinate", "user:10000:65536\n");
+    props.put("mutants/helper", "#!/bin/sh\nexit 1\n");
+    props.intruder = Some(Intruder::Litters);
+    Ok(props)
+}
+
+/// Pods beside the workspace that are not what they must be for a comparison.
+const CONTROLS: Scenario = Scenario {
+    name: "controls",
+    stage: Stage::Cluster(break_controls),
+    cases: &["ID-02", "ID-03", "ISO-02", "ISO-05", "PRE-09"],
+    mutants: &[
+        Mutant {
+            name: "neighbour-with-the-nodes-ids",
+            breaks: "The second pod on the workspace's node has the node's ids",
+            kills: &[Kill("ID-02", "ranges of two pods on one node")],
+        },
+        Mutant {
+            name: "every-pod-has-a-range",
+            breaks: "A pod that does not ask for a user namespace has one",
+            kills: &[Kill("ID-03", "map of the control")],
+        },
+        Mutant {
+            name: "every-pod-has-an-unmasked-proc",
+            breaks: "A pod that does not ask for an unmasked /proc has it",
+            kills: &[Kill("ISO-02", "masked paths")],
+        },
+        Mutant {
+            name: "every-pod-has-devices",
+            breaks: "A pod that does not ask for devices has them",
+            kills: &[Kill("ISO-05", "in the control")],
+        },
+        Mutant {
+            name: "rights-for-everybody",
+            breaks: "Every service account may list the nodes",
+            kills: &[Kill("PRE-09", "list nodes")],
+        },
+    ],
+    dependants: &[],
+};
+
+fn break_controls(mut props: Props) -> Result<Props> {
+    let shared = [("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")];
+    props.edit("neighbour", &shared, |shape| shape.isolation = Isolation::Unproven)?;
+    let nested = [("spec:\n", "spec:\n  hostUsers: false\n")];
+    props.edit("host-users", &nested, |shape| shape.isolation = Isolation::Unproven)?;
+    let unmasked =
+        [("      runAsUser: 1000\n", "      procMount: Unmasked\n      runAsUser: 1000\n")];
+    props.edit("masked-proc", &unmasked, |shape| {
+        shape.isolation = Isolation::Unproven;
+        shape.devices = true;
+    })?;
+    props.objects = vec![
+        "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: nestcheck-mutants-rights}
+rules:
+- {apiGroups: [''], resources: [nodes], verbs: [list]}
+",
+        "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: nestcheck-mutants-rights}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nestcheck-mutants-rights}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:serviceaccounts'}
+",
+    ];
+    Ok(props)
+}

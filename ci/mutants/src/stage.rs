@@ -1,0 +1,236 @@
+//! Plays a scenario: a run of the same engine and the same cases, with what is broken in it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use futures::stream;
+use harness::{
+    Error, Result,
+    case::Case,
+    cluster::{Cluster, ConnectOptions},
+    diagnosis::evidence::Collector,
+    engine::Keep,
+    event::EventKind,
+    facts::{self, Facts},
+    plan::{Filters, Plan, Profile, Selection},
+    sandbox::{Constraint, File, Ledger, Patience},
+    shape::Shape,
+};
+use suites::session::{Session, SessionOptions};
+
+use crate::{
+    intruder::Intruder,
+    mutant::{Observed, Scenario, Stage},
+};
+
+/// What the cases are given: this is where things are broken.
+#[derive(Debug)]
+pub struct Props {
+    /// The pods, by their names.
+    pub shapes: BTreeMap<&'static str, Shape>,
+    /// The files of every pod.
+    pub files: Vec<File>,
+    /// The constraint that pods are admitted by; none for nestcheck's own.
+    pub constraint: Option<Constraint>,
+    /// Objects of the cluster that are there while the cases run, as manifests.
+    pub objects: Vec<&'static str>,
+    /// Who meddles with the run from outside.
+    pub intruder: Option<Intruder>,
+}
+
+impl Props {
+    fn whole() -> Self {
+        let shapes = fixtures::ALL_SHAPES.iter().map(|shape| (shape.name, **shape)).collect();
+        let files = fixtures::files();
+        Self { shapes, files, constraint: None, objects: Vec::new(), intruder: None }
+    }
+
+    /// Changes a pod: each text must be in its manifest, so that no change gets lost in silence.
+    ///
+    /// # Errors
+    ///
+    /// There is no such pod, or no such text.
+    pub fn edit(
+        &mut self,
+        name: &str,
+        changes: &[(&str, &str)],
+        also: impl FnOnce(&mut Shape),
+    ) -> Result<()> {
+        let shape = self
+            .shapes
+            .get_mut(name)
+            .ok_or_else(|| Error::usage(format!("there is no pod `{name}` to break")))?;
+        let mut manifest = shape.manifest.to_owned();
+        for (from, to) in changes {
+            if !manifest.contains(from) {
+                return Err(Error::usage(format!("{} has no `{from}` to break", shape.file)));
+            }
+            manifest = manifest.replace(from, to);
+        }
+        // A few kilobytes of a process that soon ends; shapes are made at compile time elsewhere.
+        shape.manifest = manifest.leak();
+        also(shape);
+        Ok(())
+    }
+
+    /// Adds a file of every pod, or puts another in its place.
+    pub fn put(&mut self, path: &str, content: impl Into<Vec<u8>>) {
+        self.files.retain(|file| file.path != path);
+        self.files.push(File { path: path.to_owned(), content: content.into() });
+    }
+
+    /// The same cases with these pods.
+    fn cases(&self) -> Vec<Case> {
+        let replaced = |shapes: &[&'static Shape]| -> &'static [&'static Shape] {
+            let shapes: Vec<&'static Shape> = shapes
+                .iter()
+                .map(|shape| match self.shapes.get(shape.name) {
+                    Some(other) => &*Box::leak(Box::new(*other)),
+                    None => *shape,
+                })
+                .collect();
+            shapes.leak()
+        };
+        let cases = suites::cases().into_iter();
+        cases.map(|case| Case { shapes: replaced(case.shapes), ..case }).collect()
+    }
+}
+
+/// The clusters that scenarios are played on.
+#[derive(Debug)]
+pub struct Theatre {
+    /// The kubeconfig of a good cluster.
+    pub kubeconfig: PathBuf,
+    /// The kubeconfig of one without feature gates.
+    pub without_gates: Option<PathBuf>,
+    /// The image of the pods.
+    pub image: String,
+    /// Where the event logs go.
+    pub folder: PathBuf,
+}
+
+/// How long a scenario may take: a broken pod is waited for no longer than 30 s.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+impl Theatre {
+    /// Plays a scenario and tells what each case came to.
+    ///
+    /// # Errors
+    ///
+    /// The cluster can't be reached, or a change can't be made.
+    pub async fn play(&self, scenario: &Scenario) -> Result<Vec<Observed>> {
+        match scenario.stage {
+            Stage::Cluster(change) => {
+                let props = change(Props::whole())?;
+                self.run(&self.kubeconfig, scenario, props, false).await
+            }
+            Stage::WithoutGates => {
+                let kubeconfig = self.without_gates.as_deref().ok_or_else(|| {
+                    Error::usage(format!("`{}` needs a cluster without gates", scenario.name))
+                        .with_hint("give its kubeconfig with `--without-gates FILE`")
+                })?;
+                self.run(kubeconfig, scenario, Props::whole(), true).await
+            }
+            Stage::Facts(change) => {
+                let mut facts = self.facts().await?;
+                change(&mut facts);
+                judged(&facts, scenario)
+            }
+        }
+    }
+
+    /// What was read of the good cluster.
+    ///
+    /// # Errors
+    ///
+    /// It can't be reached.
+    pub async fn facts(&self) -> Result<Facts> {
+        facts::gather(&connect(&self.kubeconfig).await?).await
+    }
+
+    async fn run(
+        &self,
+        kubeconfig: &Path,
+        scenario: &Scenario,
+        props: Props,
+        runs_blocked: bool,
+    ) -> Result<Vec<Observed>> {
+        let cluster = connect(kubeconfig).await?;
+        let admin = cluster.admin().clone();
+        let objects = crate::objects::create(&admin, &props.objects).await?;
+        let cases = props.cases();
+        let selection =
+            Selection { profile: None, filters: filters(scenario, &cases)?, shard: None };
+        let folder = self.folder.join(scenario.name);
+        let options = SessionOptions {
+            image: self.image.clone(),
+            jobs: 4,
+            deadline: DEADLINE,
+            patience: Patience { pod: Duration::from_secs(30), teardown: Duration::from_secs(20) },
+            keep: Keep::Never,
+            runs_blocked,
+            diagnostics: Collector::nowhere(),
+            ledger: Ledger::at(folder.join("ledger.jsonl")),
+            constraint: props.constraint,
+            files: props.files,
+        };
+        let mut log = crate::log::Log::create(&folder)?;
+        let outcome = match Session::prepare(cluster, &cases, selection, options).await {
+            Ok(session) => {
+                let intruder = props.intruder.map(|intruder| intruder.watch(admin.clone()));
+                let mut observed = Vec::new();
+                session
+                    .run(stream::pending(), |event| {
+                        log.append(event);
+                        match &*event.event {
+                            EventKind::RunStarted(started) => {
+                                if let Some(intruder) = &intruder {
+                                    intruder.tell(&started.run);
+                                }
+                            }
+                            EventKind::CaseFinished(finished) => observed.push(Observed {
+                                id: finished.id.clone(),
+                                verdict: finished.verdict.clone(),
+                            }),
+                            _ => {}
+                        }
+                    })
+                    .await;
+                match intruder {
+                    Some(intruder) => intruder.leave().await.map(|()| observed),
+                    None => Ok(observed),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        crate::objects::delete(&admin, &objects).await?;
+        outcome
+    }
+}
+
+async fn connect(kubeconfig: &Path) -> Result<Cluster> {
+    let kubeconfig = Some(kubeconfig.to_owned());
+    Cluster::connect(&ConnectOptions { kubeconfig, context: None }).await
+}
+
+fn filters(scenario: &Scenario, cases: &[Case]) -> Result<Filters> {
+    let filters: Vec<_> = scenario.cases.iter().map(|filter| (*filter).to_owned()).collect();
+    Filters::parse(&filters, cases)
+}
+
+/// The verdicts of the cases that judge facts.
+fn judged(facts: &Facts, scenario: &Scenario) -> Result<Vec<Observed>> {
+    let cases = suites::cases();
+    let profile = facts.flavour.value().copied().map(Profile::of);
+    let selection = Selection { profile, filters: filters(scenario, &cases)?, shard: None };
+    let plan = Plan::new(selection.pick(&cases), facts, false);
+    let settled = plan.entries.into_iter().filter_map(|entry| {
+        let judges = matches!(entry.case.body, harness::case::Body::Judges(_));
+        let id = entry.case.id.to_owned();
+        entry.settled.filter(|_| judges).map(|verdict| Observed { id, verdict })
+    });
+    Ok(settled.collect())
+}

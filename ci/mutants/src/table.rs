@@ -1,0 +1,99 @@
+//! The table of cases and mutants.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use harness::{case::Case, outcome::Level};
+
+use crate::mutant::{Mark, Mutant};
+
+/// A column of the table: a mutant, and its mark for each case that ran with it.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// The mutant.
+    pub mutant: Mutant,
+    /// The marks, by the case's id.
+    pub marks: BTreeMap<String, Mark>,
+}
+
+/// The core cases that no mutant kills.
+#[must_use]
+pub fn survivors(cases: &[Case], columns: &[Column]) -> Vec<&'static str> {
+    let is_killed = |case: &&Case| {
+        columns.iter().any(|column| column.marks.get(case.id) == Some(&Mark::Killed))
+    };
+    cases
+        .iter()
+        .filter(|case| case.level == Level::Core && !is_killed(case))
+        .map(|case| case.id)
+        .collect()
+}
+
+/// The table: a row for each case, a column for each mutant, and what the mutants are.
+#[must_use]
+pub fn render(cases: &[Case], columns: &[Column]) -> String {
+    let ran = |case: &&Case| columns.iter().any(|column| column.marks.contains_key(case.id));
+    let mut rows: Vec<_> =
+        cases.iter().filter(|case| case.level == Level::Core || ran(case)).collect();
+    rows.sort_by_key(|case| case.id);
+    let width = rows.iter().map(|case| case.id.len()).max().unwrap_or_default();
+    let mut text = String::from(
+        "X killed by the mutant · d red as its dependant · . not red · (blank) did not run\n\n",
+    );
+    // Writing to a string can't fail.
+    for divisor in [100, 10, 1] {
+        let digits = (1..=columns.len()).map(|number| (number / divisor % 10).to_string());
+        let _ = writeln!(text, "{:width$}       {}", "", digits.collect::<String>());
+    }
+    for case in rows {
+        let marks: String = columns
+            .iter()
+            .map(|column| match column.marks.get(case.id) {
+                Some(Mark::Killed) => 'X',
+                Some(Mark::Dependant) => 'd',
+                Some(Mark::Alive) => '.',
+                None => ' ',
+            })
+            .collect();
+        let level = if case.level == Level::Core { "core" } else { "" };
+        let _ = writeln!(text, "{:width$}  {level:4} {}", case.id, marks.trim_end());
+    }
+    text.push('\n');
+    for (index, column) in columns.iter().enumerate() {
+        let Mutant { name, breaks, .. } = column.mutant;
+        let _ = writeln!(text, "{:03}  {name}: {breaks}", index + 1);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutant::Kill;
+
+    fn column(id: &str, mark: Mark) -> Column {
+        let mutant =
+            Mutant { name: "lies", breaks: "It lies", kills: &[Kill("POD-03", "exit code")] };
+        Column { mutant, marks: BTreeMap::from([(id.to_owned(), mark)]) }
+    }
+
+    fn cases() -> Vec<Case> {
+        let cases = suites::cases().into_iter();
+        cases.filter(|case| ["POD-01", "POD-03"].contains(&case.id)).collect()
+    }
+
+    #[test]
+    fn who_is_not_killed_survives() {
+        assert_eq!(survivors(&cases(), &[column("POD-03", Mark::Killed)]), ["POD-01"]);
+        let columns = [column("POD-03", Mark::Dependant), column("POD-01", Mark::Killed)];
+        assert_eq!(survivors(&cases(), &columns), ["POD-03"], "a dependant is not killed");
+    }
+
+    #[test]
+    fn the_table_has_a_row_a_case_and_a_column_a_mutant() {
+        let columns = [column("POD-03", Mark::Alive), column("POD-03", Mark::Killed)];
+        let table = render(&cases(), &columns);
+        assert!(table.contains("\nPOD-01  core \n"), "{table}");
+        assert!(table.contains("\nPOD-03  core .X\n"), "{table}");
+        assert!(table.contains("\n001  lies: It lies\n"), "{table}");
+    }
+}
