@@ -39,7 +39,7 @@ const LEFT_OUT: &[(&str, &str)] = &[];
 #[must_use]
 pub fn ids() -> Vec<String> {
     let numbered = NUMBERED.iter().flat_map(|(family, last)| {
-        let dash = if family.ends_with('P') { "" } else { "-" };
+        let dash = if *family == "SCC-P" { "" } else { "-" };
         (1..=*last).map(move |number| format!("{family}{dash}{number:02}"))
     });
     numbered.chain(NAMED.iter().map(|id| (*id).to_owned())).collect()

@@ -15,6 +15,7 @@ pub mod stage;
 pub mod table;
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -40,9 +41,9 @@ pub struct Arguments {
     /// The administrator's kubeconfig
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     kubeconfig: PathBuf,
-    /// The kubeconfig of a cluster without feature gates
-    #[arg(long, value_name = "FILE")]
-    without_gates: Option<PathBuf>,
+    /// The kubeconfig of a cluster that is broken itself: `without-gates=FILE`
+    #[arg(long, value_name = "NAME=FILE", value_parser = broken)]
+    broken: Vec<(String, PathBuf)>,
     /// The image of the pods
     #[arg(long, value_name = "REF", default_value = "localhost/workspace:1")]
     image: String,
@@ -52,6 +53,11 @@ pub struct Arguments {
     /// Play only these scenarios, or the scenarios of these mutants, each mutant by itself
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
+}
+
+fn broken(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("it is not `NAME=FILE`")?;
+    Ok((name.to_owned(), PathBuf::from(file)))
 }
 
 /// A kind of cluster.
@@ -85,7 +91,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         .map_err(|error| Error::infrastructure(format!("failed to start: {error}")))?;
     let theatre = Theatre {
         kubeconfig: arguments.kubeconfig.clone(),
-        without_gates: arguments.without_gates.clone(),
+        broken: arguments.broken.iter().cloned().collect(),
         image: arguments.image.clone(),
         folder: arguments.output_dir.clone(),
     };
@@ -104,7 +110,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
             scenario.mutants.len(),
             observed.len(),
             begun.elapsed().as_secs_f64(),
-            judged.deviations.iter().map(|it| format!("\n  {it}")).collect::<String>(),
+            if judged.deviations.is_empty() { "" } else { ", not as it must be" },
         ));
         deviations.extend(judged.deviations.iter().map(|it| format!("{}: {it}", scenario.name)));
         columns.extend(
@@ -145,18 +151,16 @@ fn conclude(
     let survivors = if is_whole { table::survivors(&cases, columns) } else { Vec::new() };
     let core = cases.iter().filter(|case| case.level == harness::outcome::Level::Core).count();
     let mut text = table::render(&cases, columns);
+    // Writing to a string can't fail.
     if is_whole {
-        text += &format!(
-            "\n{} of {core} core cases killed by {} mutants\n",
-            core - survivors.len(),
-            columns.len()
-        );
+        let (killed, mutants) = (core - survivors.len(), columns.len());
+        let _ = writeln!(text, "\n{killed} of {core} core cases killed by {mutants} mutants");
     }
     for id in &survivors {
-        text += &format!("error: no mutant kills {id}\n");
+        let _ = writeln!(text, "error: no mutant kills {id}");
     }
     for deviation in deviations {
-        text += &format!("error: {deviation}\n");
+        let _ = writeln!(text, "error: {deviation}");
     }
     let mut stdout = io::stdout().lock();
     stdout

@@ -40,8 +40,8 @@ pub struct Scenario {
 pub enum Stage {
     /// A run on the cluster itself, with other pods, files or objects.
     Cluster(fn(Props) -> Result<Props>),
-    /// A run on the cluster without feature gates.
-    WithoutGates,
+    /// A run on another cluster, of this name, whatever its preflight says.
+    Elsewhere(&'static str),
     /// No run: the facts of the cluster, changed after they were read.
     Facts(fn(&mut Facts)),
 }
@@ -144,7 +144,7 @@ mod tests {
 
     const SCENARIO: Scenario = Scenario {
         name: "test",
-        stage: Stage::WithoutGates,
+        stage: Stage::Elsewhere("another"),
         cases: &[],
         mutants: &[
             Mutant { name: "one", breaks: "One thing", kills: &[Kill("POD-01", "storage")] },

@@ -104,8 +104,8 @@ impl Props {
 pub struct Theatre {
     /// The kubeconfig of a good cluster.
     pub kubeconfig: PathBuf,
-    /// The kubeconfig of one without feature gates.
-    pub without_gates: Option<PathBuf>,
+    /// The kubeconfigs of broken ones, by name.
+    pub broken: BTreeMap<String, PathBuf>,
     /// The image of the pods.
     pub image: String,
     /// Where the event logs go.
@@ -127,10 +127,10 @@ impl Theatre {
                 let props = change(Props::whole())?;
                 self.run(&self.kubeconfig, scenario, props, false).await
             }
-            Stage::WithoutGates => {
-                let kubeconfig = self.without_gates.as_deref().ok_or_else(|| {
-                    Error::usage(format!("`{}` needs a cluster without gates", scenario.name))
-                        .with_hint("give its kubeconfig with `--without-gates FILE`")
+            Stage::Elsewhere(name) => {
+                let kubeconfig = self.broken.get(name).ok_or_else(|| {
+                    Error::usage(format!("`{}` needs the cluster `{name}`", scenario.name))
+                        .with_hint(format!("give its kubeconfig with `--broken {name}=FILE`"))
                 })?;
                 self.run(kubeconfig, scenario, Props::whole(), true).await
             }

@@ -72,7 +72,7 @@ const SPOILED: &[Spoiled] = &[
     podman!(
         "keeps-root-from-giving-files-away",
         "`chown` by root inside has no effect",
-        "run *chown 1234:4321 /srv/mine*" => r#"printf '0:0\n0\n'; exit"#,
+        "run *chown 1234:4321 /srv/mine*" => r"printf '0:0\n0\n'; exit",
         "POD-07",
         "owner of a file given away"
     ),

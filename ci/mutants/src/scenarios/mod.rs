@@ -25,8 +25,8 @@ pub(crate) fn of(place: Place) -> Vec<Scenario> {
 
 /// The API server drops both fields without a word, and asks for nothing that has to do with them.
 const WITHOUT_GATES: Scenario = Scenario {
-    name: "without-gates",
-    stage: Stage::WithoutGates,
+    name: "gates",
+    stage: Stage::Elsewhere("without-gates"),
     cases: &["ADM-01", "ADM-02", "ADM-04", "ADM-06", "GATE-01", "GATE-02"],
     mutants: &[Mutant {
         name: "drops-fields",
