@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         suite::isolation::CASES,
         suite::scc::ADMISSION,
         suite::scc::GRANT_REMOVAL,
+        suite::scc::PLAIN,
         suite::scc::REFUSALS,
         suite::scc::SHIPPED,
         suite::admission::CASES,

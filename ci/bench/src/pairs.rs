@@ -19,6 +19,12 @@ use crate::{
     stats::Series,
 };
 
+/// How much longer than its replay a run may take.
+const RATIO: f64 = 1.2;
+
+/// How long a run of the whole profile may take on two cores, in seconds.
+const WALL: f64 = 60.0;
+
 /// A run of the whole profile.
 struct Run {
     usage: Usage,
@@ -63,9 +69,21 @@ impl Bench<'_> {
             Flavour::OpenShift => "run ÷ raw replay of the same pods, commands and API calls",
         };
         let (run, replayed) = pairs.last.take().ok_or("no pairs")?;
-        self.figures.limited(name, pairs.ratios.show(""), pairs.ratios.median(), 1.15, "");
+        self.figures.limited(name, pairs.ratios.show(""), pairs.ratios.median(), RATIO, "");
         self.figures.told("… pairs", self.setup.pairs.to_string());
-        self.figures.told("… the run", pairs.walls.show(" s"));
+        let cases = format!("… the run of {} cases", run.recording.planned);
+        match self.setup.kind.flavour {
+            Flavour::Kubernetes => {
+                self.figures.limited(
+                    cases,
+                    pairs.walls.show(" s"),
+                    pairs.walls.median(),
+                    WALL,
+                    " s",
+                );
+            }
+            Flavour::OpenShift => self.figures.told(cases, pairs.walls.show(" s")),
+        }
         self.figures.told("… its replay", pairs.floors.show(" s"));
         self.figures.told("… commands in it", run.recording.commands().to_string());
         self.phases(&pairs.kept);
@@ -159,6 +177,8 @@ impl Bench<'_> {
         let execs = run.requests.iter().filter(|request| request.is_exec()).count();
         self.figures.told("API requests of a run", run.requests.len().to_string());
         self.figures.told("… of them streams of commands", execs.to_string());
+        let each = count_of(run.requests.len()) / count_of(run.recording.planned.max(1));
+        self.figures.told("… a case", format!("{each:.1}"));
         for (kind, count) in &counts {
             self.figures.told(format!("    {kind}"), count.to_string());
         }

@@ -69,6 +69,8 @@ pub(crate) struct Step {
 pub(crate) struct Recording {
     /// The run's id.
     pub(crate) run: String,
+    /// How many cases its plan had.
+    pub(crate) planned: usize,
     /// The longest first.
     pub(crate) cases: Vec<Case>,
     /// The builds that cases share, by image. nestcheck does each once, in the case that comes
@@ -86,12 +88,13 @@ impl Recording {
         let events = read_log(&text)?;
         let mut commands = Vec::new();
         let (mut begin, mut ready, mut end) = (None, None, None);
-        let (mut teardown, mut run) = (None, String::new());
+        let (mut teardown, mut run, mut planned) = (None, String::new(), 0);
         for event in &events {
             match &*event.event {
                 EventKind::RunStarted(started) => {
                     begin = Some(event.at);
                     run.clone_from(&started.run);
+                    planned = started.cases;
                 }
                 EventKind::StepFinished(step) if step.step.starts_with("pod ") => {
                     ready = ready.max(Some(event.at));
@@ -118,7 +121,7 @@ impl Recording {
             seconds_between(ready, end),
             std::time::Duration::from_millis(teardown.unwrap_or_default()).as_secs_f64(),
         ];
-        Ok(Self { run, phases, ..Self::of(&commands) })
+        Ok(Self { run, planned, phases, ..Self::of(&commands) })
     }
 
     fn of(commands: &[(String, Command)]) -> Self {

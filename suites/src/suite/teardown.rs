@@ -19,6 +19,13 @@ pub(crate) const AUDITS: &[Case] = &[
         leaves_nothing_behind,
     ),
     audit(
+        "END-02",
+        "ends_without_stuck_finalizers",
+        "The run's namespaces end in time, with nothing in them that keeps them",
+        Level::Extended,
+        ends_without_stuck_finalizers,
+    ),
+    audit(
         "END-03",
         "changes_nothing_of_others",
         "Constraints, runtime classes and operators' configurations are as they were before the run",
@@ -83,6 +90,31 @@ fn leaves_nothing_behind(audit: &Audit) -> Judgement {
             ),
         ],
         "`nestcheck sweep` removes what is the run's; what only carries its label is somebody else's",
+    )
+}
+
+/// The server says itself what keeps a namespace, and the teardown's reason has its words.
+fn ends_without_stuck_finalizers(audit: &Audit) -> Judgement {
+    const NAMESPACE: &str = "Namespace";
+    if let Some(Failed { reason, is_loss: true }) = &audit.failure {
+        let message = format!("whether the namespaces have ended is not known: {reason}");
+        return Judgement::without_checks(Verdict::Error { message });
+    }
+    let made = audit.kinds.contains(NAMESPACE);
+    let kept: Vec<_> = audit.left.iter().filter(|left| left.starts_with(NAMESPACE)).collect();
+    let reason = audit.failure.as_ref().map(|failure| failure.reason.as_str());
+    let observed = match (reason, kept.is_empty()) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, true) => "all ended".to_owned(),
+        (None, false) => kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    let holds = reason.is_none() && kept.is_empty();
+    Judgement::of(
+        vec![
+            check("namespaces that the run made", "at least one", made.to_string(), made),
+            check("the end of the run's namespaces", "all ended", observed, holds),
+        ],
+        "start the controller whose finalizer keeps the object, or remove the finalizer",
     )
 }
 
@@ -186,6 +218,24 @@ mod tests {
         assert!(message(&leaves_nothing_behind(&astray)).contains("ConfigMap `default/files`"));
         let stuck = leaves_nothing_behind(&Audit::failed("`x` is still there".into(), false));
         assert!(matches!(stuck.verdict, Verdict::Fail { .. }), "{stuck:?}");
+    }
+
+    #[test]
+    fn a_namespace_that_does_not_end_is_told_with_what_keeps_it() {
+        assert_eq!(ends_without_stuck_finalizers(&clean()).verdict, Verdict::Pass);
+        let stuck = Audit::failed("`x` is kept by finalizers of ConfigMap".into(), false);
+        assert!(
+            message(&ends_without_stuck_finalizers(&stuck)).contains("finalizers of ConfigMap")
+        );
+        let left = Audit { left: vec!["Namespace `nestcheck-abc`".into()], ..clean() };
+        assert!(message(&ends_without_stuck_finalizers(&left)).contains("`nestcheck-abc`"));
+        let role = Audit { left: vec!["ClusterRole `x`".into()], ..clean() };
+        assert_eq!(ends_without_stuck_finalizers(&role).verdict, Verdict::Pass);
+        let nothing = Audit { kinds: std::collections::BTreeSet::new(), ..clean() };
+        let judged = ends_without_stuck_finalizers(&nothing);
+        assert!(matches!(judged.verdict, Verdict::Fail { .. }), "{judged:?}");
+        let lost = ends_without_stuck_finalizers(&Audit::failed("no answer".into(), true));
+        assert!(matches!(lost.verdict, Verdict::Error { .. }), "{lost:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use fixtures::WORKSPACE;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
+    outcome::Level,
     retry,
     sandbox::{GRANT, GRANT_DEADLINE, Grant, Identity, STRANGER, USER},
     shape::{ADMITTED_BY, REQUIRED_CONSTRAINT},
@@ -29,7 +30,7 @@ use kube::{
 
 use super::{constraint, container, decided_by, scc_case, workspace};
 use crate::{
-    suite::{NESTED, WITH_CONSTRAINTS, core_case, on},
+    suite::{NESTED, OPENSHIFT, WITH_CONSTRAINTS, core_case, on, weighing},
     toolbox::{expect_refusal_as, request},
 };
 
@@ -95,6 +96,23 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
+/// What plain pods with a user namespace are admitted by. `restricted-v3` is shipped from 4.20 on,
+/// and `restricted-v2`, which is as strict, comes before it by name.
+pub(crate) const PLAIN: &[Case] = &[weighing(
+    on(
+        core_case!(
+            "SCC-P04",
+            "scc",
+            admits_plain_pod_with_user_namespace_by_a_restricted_constraint,
+            "A plain pod with a user namespace keeps it, and is admitted by `restricted-v2` or `restricted-v3`",
+            NESTED,
+            &[]
+        ),
+        OPENSHIFT,
+    ),
+    Level::Extended,
+)];
+
 pub(crate) const END: &[Case] = &[on(
     core_case!(
         "END-07",
@@ -135,6 +153,26 @@ fn expect_right_of(cx: &Context, subject: &str, pod: &Pod) -> CaseResult {
 
 fn annotation<'a>(pod: &'a Pod, name: &str) -> &'a str {
     pod.annotations().get(name).map_or("absent", String::as_str)
+}
+
+async fn admits_plain_pod_with_user_namespace_by_a_restricted_constraint(
+    cx: Context,
+) -> CaseResult {
+    let mut pod = workspace(&cx)?;
+    // In a namespace without the run's grant, only what everybody may use is left.
+    pod.metadata.namespace = Some(cx.namespace_of_its_own(Grant::Nothing).await?);
+    pod.metadata.annotations = None;
+    let spec = pod.spec.get_or_insert_default();
+    (spec.security_context, spec.service_account_name) = (None, None);
+    container(&mut pod).security_context = None;
+    let stored = cx.dry_run(&pod).await?.map_err(|refusal| {
+        Failure::product(format!("a plain pod is refused: {}", refusal.message))
+    })?;
+    let host_users = show(stored.spec.as_ref().and_then(|spec| spec.host_users.as_ref()));
+    cx.check_equal("stored hostUsers", "false", &host_users)?;
+    let admitted_by = annotation(&stored, ADMITTED_BY);
+    let holds = ["restricted-v2", "restricted-v3"].contains(&admitted_by);
+    cx.check(ADMITTED_BY, "`restricted-v2` or `restricted-v3`", admitted_by, holds)
 }
 
 async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {

@@ -14,7 +14,7 @@ use harness::{
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-pub(crate) use admission::{CASES as ADMISSION, END as GRANT_REMOVAL};
+pub(crate) use admission::{CASES as ADMISSION, END as GRANT_REMOVAL, PLAIN};
 pub(crate) use reference::CASES as JUDGING;
 pub(crate) use refusal::CASES as REFUSALS;
 pub(crate) use shipped::CASES as SHIPPED;
