@@ -33,7 +33,36 @@ const NUMBERED: [(&str, u32); 15] = [
 const NAMED: [&str; 2] = ["POD-K8S", "POD-SYS"];
 
 /// The checks that no case makes, and why.
-const LEFT_OUT: &[(&str, &str)] = &[];
+const LEFT_OUT: &[(&str, &str)] = &[
+    (
+        "SCC-02",
+        "the constraint that Che makes is Che's; PRE-08 tells where it contradicts the cluster",
+    ),
+    ("WS-01", "Che itself is not looked at in a run; PRE-08 tells how its switch is set"),
+    ("WS-03", "the roles are those that Che makes; WS-10 shows that a grant is asked for"),
+    ("WS-13", "a persistent home is Che's; VOL-04 shows that files outlive a pod"),
+    ("WS-14", "where storage comes from is Che's; WS-05 uses storage that ends with the workspace"),
+    ("WS-18", "a constraint is reverted by Che's operator only"),
+    ("WS-19", "only Che has workspaces of before; WS-10 shows that the attribute can't be changed"),
+    ("END-04", "a node has 110 ranges, and `ci/chaos` makes some thousand pods on one"),
+    (
+        "END-05",
+        "needs a look at the node from outside of pods; the local cluster's own tests have it",
+    ),
+    (
+        "END-06",
+        "nobody can judge a run that was cut off from inside it; `suites/tests` and `ci/chaos` do",
+    ),
+    ("UPG-05", "WS-06 finds that HOST_USERS is missing, and PRE-08 that fields are"),
+    ("UPG-06", "both forms of Che's configuration are good; PRE-08 compares them"),
+    ("UPG-07", "an old policy shows in POD-NET-01, and diagnosis F14 names it"),
+    (
+        "UPG-08",
+        "old clusters are a matter of `suites/tests`: real ones without gates, and recorded ones",
+    ),
+    ("UPG-11", "SCC-01 finds fields that differ, and PRE-07 the one that is lost"),
+    ("UPG-12", "ids and the report's format are kept by tests of the reports"),
+];
 
 /// Every id of the catalogue.
 #[must_use]
