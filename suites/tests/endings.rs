@@ -15,19 +15,15 @@ use fixtures::WORKSPACE;
 use futures::{StreamExt, stream, stream::BoxStream};
 use harness::{
     case::{Body, Case, CaseFuture, CaseResult, Failure},
-    cluster::{Cluster, ConnectOptions},
     context::Context,
-    engine::{self, Keep, RunOptions},
     event::{Event, EventKind},
-    facts::{self, Flavour},
+    facts::Flavour,
     folder::ReportFolder,
     outcome::{Level, Outcome, Verdict},
-    plan::Plan,
-    sandbox::{Patience, SandboxOptions},
     shape::Shape,
     workload::Command,
 };
-use support::{Bench, Live};
+use support::{Bench, Live, OwnRun, finished};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How long a case here may take.
@@ -92,50 +88,16 @@ async fn fails(cx: Context) -> CaseResult {
 fn run(cases: Vec<Case>, signals: BoxStream<'static, u8>) -> (Outcome, Vec<Event>) {
     let (cluster, bench) = (Live::take(), Bench::new());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-    let folder = bench.path("report");
-    let kubeconfig = Path::new(cluster.kubeconfig()).to_owned();
-    let ended = runtime.block_on(async {
-        let options = ConnectOptions { kubeconfig: Some(kubeconfig), context: None };
-        let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
-        let facts = facts::gather(&cluster).await.expect("the cluster answers");
-        let plan = Plan::new(cases, &facts, false);
-        let mut report = ReportFolder::create(&folder).expect("the folder can be made");
-        let options = RunOptions {
-            profile: "endings".to_owned(),
-            is_part: true,
-            jobs: 4,
-            deadline: Duration::from_secs(120),
-            diagnostics: report.diagnostics(),
-            keep: Keep::Never,
-            sandbox: SandboxOptions {
-                run: format!("endings{}", std::process::id()),
-                image: "localhost/workspace:1".to_owned(),
-                device_route: facts.device_route.value().cloned().flatten(),
-                files: fixtures::files(),
-                constraint: None,
-                lasts: Duration::from_secs(120),
-                ledger: report.ledger(),
-                patience: Patience::default(),
-            },
-        };
-        let mut events = Vec::new();
-        let observe = |event: &Event| {
-            report.append(event);
-            events.push(event.clone());
-        };
-        let outcome = engine::run(&cluster, facts, plan, options, signals, observe).await;
-        (outcome, events)
-    });
+    let mut report = ReportFolder::create(&bench.path("report")).expect("the folder can be made");
+    let run = OwnRun::of("endings", cases).hearing(signals);
+    let kubeconfig = Path::new(cluster.kubeconfig());
+    let ended = runtime.block_on(run.make(kubeconfig, &mut report, |_| {}));
     cluster.is_clean();
     ended
 }
 
 fn verdict<'a>(events: &'a [Event], id: &str) -> &'a Verdict {
-    let found = events.iter().find_map(|event| match &*event.event {
-        EventKind::CaseFinished(case) if case.id == id => Some(&case.verdict),
-        _ => None,
-    });
-    found.expect("the case has a verdict")
+    &finished(events, id).verdict
 }
 
 #[test]

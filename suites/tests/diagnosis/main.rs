@@ -17,20 +17,10 @@ mod table;
 
 use std::{path::Path, time::Duration};
 
-use futures::stream;
-use harness::{
-    cluster::{Cluster, ConnectOptions},
-    engine::{self, Keep, RunOptions},
-    event::{CaseFinished, Event, EventKind},
-    facts,
-    folder::ReportFolder,
-    outcome::Verdict,
-    plan::Plan,
-    sandbox::{Ledger, Patience, SandboxOptions},
-};
+use harness::{event::Event, folder::ReportFolder, outcome::Verdict};
 
 use node::NodeDevices;
-use support::Live;
+use support::{Live, OwnRun, finished};
 use table::FIXTURES;
 
 /// How long the run may take: many times what it takes.
@@ -38,45 +28,9 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Runs every fixture as a case of one run, on the engine that runs the real ones.
 async fn run(kubeconfig: &Path, report: &mut ReportFolder) -> Vec<Event> {
-    let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
-    let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
-    let facts = facts::gather(&cluster).await.expect("the cluster answers");
     let cases = FIXTURES.iter().map(|fixture| fixture.case).collect();
-    let plan = Plan::new(cases, &facts, false);
-    let files = fixtures::files().into_iter().chain(breakage::files()).collect();
-    let options = RunOptions {
-        profile: "broken".to_owned(),
-        is_part: true,
-        jobs: 6,
-        deadline: DEADLINE,
-        keep: Keep::Never,
-        diagnostics: report.diagnostics(),
-        sandbox: SandboxOptions {
-            run: format!("broken{}", std::process::id()),
-            image: "localhost/workspace:1".to_owned(),
-            device_route: facts.device_route.value().cloned().flatten(),
-            files,
-            constraint: None,
-            lasts: DEADLINE,
-            ledger: Ledger::nowhere(),
-            patience: Patience::default(),
-        },
-    };
-    let mut events = Vec::new();
-    let observe = |event: &Event| {
-        report.append(event);
-        events.push(event.clone());
-    };
-    engine::run(&cluster, facts, plan, options, stream::pending(), observe).await;
-    events
-}
-
-fn finished<'a>(events: &'a [Event], id: &str) -> &'a CaseFinished {
-    let finished = events.iter().find_map(|event| match &*event.event {
-        EventKind::CaseFinished(finished) if finished.id == id => Some(finished),
-        _ => None,
-    });
-    finished.unwrap_or_else(|| panic!("{id} has no verdict"))
+    let run = OwnRun::of("broken", cases).with_files(breakage::files()).within(DEADLINE).jobs(6);
+    run.make(kubeconfig, report, |_| {}).await.1
 }
 
 #[test]

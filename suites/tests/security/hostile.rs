@@ -8,19 +8,14 @@ use std::{
 };
 
 use fixtures::WORKSPACE;
-use futures::stream;
 use harness::{
     case::{Body, Case, CaseResult, Failure},
-    cluster::{Cluster, ConnectOptions},
     context::Context,
-    engine::{self, Keep, RunOptions},
-    event::{Event, EventKind},
-    facts::{self, Flavour},
+    event::Event,
+    facts::Flavour,
     folder::ReportFolder,
     outcome::{Level, Verdict},
-    plan::Plan,
     report::{Style, Terminal},
-    sandbox::{Patience, SandboxOptions},
     workload::Command,
 };
 use k8s_openapi::api::core::v1::{EnvVar, Pod, Secret};
@@ -29,7 +24,7 @@ use serde_json::json;
 
 use crate::{
     outputs::{files, folders, have_none_of, outputs},
-    support::{Bench, Live, mode_of},
+    support::{Bench, Live, OwnRun, finished, mode_of},
 };
 
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -175,48 +170,17 @@ fn hostile_run() -> &'static HostileRun {
 }
 
 async fn run(kubeconfig: &Path, folder: &Path) -> (Vec<Event>, String) {
-    let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
-    let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
-    let facts = facts::gather(&cluster).await.expect("the cluster answers");
-    let plan = Plan::new(vec![SAYS, FLOODS], &facts, false);
     let mut report = ReportFolder::create(folder).expect("the folder can be made");
-    let options = RunOptions {
-        profile: "hostile".to_owned(),
-        is_part: true,
-        jobs: 2,
-        deadline: DEADLINE,
-        diagnostics: report.diagnostics(),
-        keep: Keep::Never,
-        sandbox: SandboxOptions {
-            run: format!("hostile{}", std::process::id()),
-            image: "localhost/workspace:1".to_owned(),
-            device_route: facts.device_route.value().cloned().flatten(),
-            files: fixtures::files(),
-            constraint: None,
-            lasts: DEADLINE,
-            ledger: report.ledger(),
-            patience: Patience::default(),
-        },
-    };
     let mut terminal = Terminal::new(Vec::new(), Style::default());
-    let mut events = Vec::new();
-    let observe = |event: &Event| {
-        report.append(event);
-        terminal.event(event);
-        events.push(event.clone());
-    };
-    engine::run(&cluster, facts, plan, options, stream::pending(), observe).await;
+    let run = OwnRun::of("hostile", vec![SAYS, FLOODS]).within(DEADLINE).jobs(2);
+    let (_, events) = run.make(kubeconfig, &mut report, |event| terminal.event(event)).await;
     report.finish().expect("the reports can be made");
     terminal.finish();
     (events, String::from_utf8(terminal.into_inner()).expect("it is text"))
 }
 
 fn verdict(id: &str) -> &'static Verdict {
-    let finished = hostile_run().events.iter().find_map(|event| match &*event.event {
-        EventKind::CaseFinished(finished) if finished.id == id => Some(&finished.verdict),
-        _ => None,
-    });
-    finished.unwrap_or_else(|| panic!("{id} has no verdict"))
+    &finished(&hostile_run().events, id).verdict
 }
 
 #[test]
