@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::node::init;
 use crate::selection::Selection;
 use crate::settings::openshift::FeatureSet;
-use crate::settings::{ClusterName, Gates, Settings, User};
+use crate::settings::{Addition, Additions, ClusterName, Gates, Settings, User};
 use crate::supervisor;
 
 /// A real one-node cluster of Kubernetes or OpenShift on this machine, in Linux
@@ -41,6 +41,11 @@ enum Command {
         /// `openshift`].
         #[arg(long, value_enum)]
         gates: Option<Gates>,
+        /// What the cluster gets beyond its distribution; can be given several times.
+        /// The DevWorkspace Operator is for flavour `openshift` and comes from the
+        /// components folder.
+        #[arg(long, value_enum, value_name = "ADDITION")]
+        with: Vec<Addition>,
     },
     /// End a cluster and leave nothing of it.
     Down {
@@ -149,10 +154,11 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Error> {
     match command {
-        Command::Up { name, selection, feature_set, gates } => {
+        Command::Up { name, selection, feature_set, gates, with } => {
             let distribution = selection.distribution(feature_set)?;
-            let source = selection.source(distribution)?;
-            up::run(&name.name, Settings::new(distribution, gates), &source)
+            let settings = Settings::new(distribution, gates).with(Additions::of(&with))?;
+            let source = selection.source(distribution, settings.with)?;
+            up::run(&name.name, settings, &source)
         }
         Command::Down { all: true, .. } => down::run_all(),
         Command::Down { name, .. } => down::run(&name.name),
@@ -181,7 +187,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
         let cli = Cli::try_parse_from(["local-cluster", "up"]).unwrap();
-        let Command::Up { name, selection, feature_set, gates } = cli.command else {
+        let Command::Up { name, selection, feature_set, gates, .. } = cli.command else {
             panic!("not `up`");
         };
         assert_eq!(name.name.as_str(), "nestcheck");
@@ -198,6 +204,7 @@ mod tests {
             &["local-cluster", "up", "--name", "../x"],
             &["local-cluster", "up", "--feature-set", "default"],
             &["local-cluster", "up", "--release", "4.17"],
+            &["local-cluster", "up", "--with", "che"],
             &["local-cluster", "kubeconfig", "--user", "root"],
             &["local-cluster", "restart"],
             &["local-cluster", "down", "--all", "--name", "x"],

@@ -33,7 +33,7 @@ const REQUEST: Duration = Duration::from_secs(10);
 
 /// The time between two questions to an endpoint that has no event. The
 /// endpoints answer within milliseconds on the same machine.
-const INTERVAL: Duration = Duration::from_millis(50);
+pub const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The administrator of a cluster.
 #[derive(Clone)]
@@ -56,6 +56,11 @@ pub enum Server {
 }
 
 impl Admin {
+    /// The client itself.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Reads the identity from a kubeconfig.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ mod kubeconfig;
 mod network;
 mod node;
 mod openshift;
+mod operator;
 mod paths;
 mod pki;
 mod process;

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::command;
+use crate::components::{API_PORT, API_SERVICE};
 use crate::error::Error;
 
 /// The addresses of one cluster: `10.99.N.0/24`, the host is `.1`, the node `.2`.
@@ -99,6 +100,34 @@ pub fn node_batch(subnet: Subnet) -> String {
         node = subnet.node(),
         host = subnet.host()
     )
+}
+
+/// The command that makes the API's service reachable from pods, inside the node. No
+/// proxy of services runs there, and the API server's is the only one that programs in
+/// pods need.
+pub fn api_service(subnet: Subnet) -> Vec<String> {
+    let target = format!("{}:{API_PORT}", subnet.node());
+    [
+        "iptables",
+        "--wait",
+        "5",
+        "--table",
+        "nat",
+        "--append",
+        "PREROUTING",
+        "--destination",
+        API_SERVICE,
+        "--protocol",
+        "tcp",
+        "--dport",
+        "443",
+        "--jump",
+        "DNAT",
+        "--to-destination",
+        &target,
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// Removes the host's end of the pair, and with it the other end.

@@ -12,6 +12,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose,
 };
 
+use crate::components::API_SERVICE;
 use crate::error::Error;
 use crate::network::Subnet;
 use crate::settings::User;
@@ -48,6 +49,9 @@ pub struct Pki {
     pub service_account_key: String,
     /// Its public half.
     pub service_account_public_key: String,
+    /// The servers behind services, by the service's name and namespace, such as
+    /// `api.default`.
+    pub services: Vec<(String, Identity)>,
 }
 
 impl Pki {
@@ -56,7 +60,7 @@ impl Pki {
     /// # Errors
     ///
     /// Fails when a key can't be made.
-    pub fn generate(node_name: &str, subnet: Subnet) -> Result<Self, Error> {
+    pub fn generate(node_name: &str, subnet: Subnet, services: &[&str]) -> Result<Self, Error> {
         let address = subnet.node().to_string();
         let apiserver_names = [
             "kubernetes",
@@ -64,8 +68,7 @@ impl Pki {
             "kubernetes.default.svc",
             "localhost",
             "127.0.0.1",
-            // The first address of the service network is the API's.
-            "10.96.0.1",
+            API_SERVICE,
             &address,
         ];
         let generate = || -> Result<Self, rcgen::Error> {
@@ -102,6 +105,10 @@ impl Pki {
                 developer: issue(&issuer, None, User::Dev.as_str(), &[])?,
                 service_account_key: service_account.serialize_pem(),
                 service_account_public_key: service_account.public_key_pem(),
+                services: services
+                    .iter()
+                    .map(|name| issue_for_service(&issuer, name))
+                    .collect::<Result<_, _>>()?,
             })
         };
         generate().map_err(|error| Error::other(format!("can't make certificates: {error}")))
@@ -126,7 +133,8 @@ impl Pki {
             ("node", &self.node),
             ("proxy-client", &self.aggregator),
         ];
-        for (name, identity) in identities {
+        let services = self.services.iter().map(|(name, identity)| (name.as_str(), identity));
+        for (name, identity) in identities.into_iter().chain(services) {
             replace(&folder.join(format!("{name}.crt")), identity.certificate.as_bytes(), 0o644)?;
             replace(&folder.join(format!("{name}.key")), identity.key.as_bytes(), 0o600)?;
         }
@@ -151,6 +159,16 @@ fn issue(
     set_validity(&mut params);
     let key = KeyPair::generate()?;
     Ok(Identity { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
+}
+
+/// The names are those by which the API server calls a service.
+fn issue_for_service(
+    issuer: &Issuer<'_, KeyPair>,
+    name: &str,
+) -> Result<(String, Identity), rcgen::Error> {
+    let host = format!("{name}.svc");
+    let identity = issue(issuer, None, &host, &[&host, &format!("{host}.cluster.local")])?;
+    Ok((name.to_owned(), identity))
 }
 
 /// A throwaway cluster never lives to see its certificates expire, whatever the
@@ -180,7 +198,7 @@ mod tests {
     #[test]
     fn private_keys_are_readable_by_root_only() {
         let folder = std::env::temp_dir().join(format!("local-cluster-pki-{}", std::process::id()));
-        Pki::generate("node", Subnet::UNUSED).unwrap().write(&folder).unwrap();
+        Pki::generate("node", Subnet::UNUSED, &["a.b"]).unwrap().write(&folder).unwrap();
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
@@ -193,7 +211,7 @@ mod tests {
 
     #[test]
     fn keys_are_in_forms_that_kubernetes_reads() {
-        let pki = Pki::generate("node", Subnet::UNUSED).unwrap();
+        let pki = Pki::generate("node", Subnet::UNUSED, &[]).unwrap();
         assert!(pki.service_account_key.starts_with("-----BEGIN PRIVATE KEY-----"));
         assert!(pki.service_account_public_key.starts_with("-----BEGIN PUBLIC KEY-----"));
     }

@@ -9,7 +9,7 @@ use crate::artifacts::handover::Components;
 use crate::console;
 use crate::error::Error;
 use crate::settings::openshift::{FeatureSet, Release};
-use crate::settings::{Distribution, Flavour, KubernetesVersion};
+use crate::settings::{Additions, Distribution, Flavour, KubernetesVersion};
 
 /// Which distribution.
 #[derive(Args, Clone, Debug, Default)]
@@ -54,10 +54,10 @@ impl Selection {
     /// # Errors
     ///
     /// Fails when the components folder lacks something.
-    pub fn source(&self, distribution: Distribution) -> Result<Source, Error> {
+    pub fn source(&self, distribution: Distribution, with: Additions) -> Result<Source, Error> {
         match distribution {
             Distribution::Kubernetes { kubernetes } => Ok(Source::Kubernetes(kubernetes)),
-            Distribution::Openshift { release, .. } => self.openshift(release),
+            Distribution::Openshift { release, .. } => self.openshift(release, with),
         }
     }
 
@@ -73,7 +73,8 @@ impl Selection {
         }
         let kubernetes = Source::Kubernetes(self.kubernetes.unwrap_or_default());
         let releases = self.release.map_or(Release::ALL.to_vec(), |release| vec![release]);
-        let openshift = releases.into_iter().map(|release| self.openshift(release));
+        let openshift =
+            releases.into_iter().map(|release| self.openshift(release, Additions::default()));
         match self.flavour {
             Some(Flavour::Kubernetes) => Ok(vec![kubernetes]),
             Some(Flavour::Openshift) => openshift.collect(),
@@ -92,9 +93,12 @@ impl Selection {
         }
     }
 
-    fn openshift(&self, release: Release) -> Result<Source, Error> {
-        let components = Components::locate(self.components.as_deref(), release)?;
-        Ok(Source::Openshift(release, components))
+    fn openshift(&self, release: Release, with: Additions) -> Result<Source, Error> {
+        let mut components = Components::locate(self.components.as_deref(), release)?;
+        if with.devworkspace_operator {
+            components = components.require_operator()?;
+        }
+        Ok(Source::Openshift(release, components, with))
     }
 
     fn check(&self, flavour: Flavour, feature_set: Option<FeatureSet>) -> Result<(), Error> {

@@ -226,6 +226,34 @@ pub enum Flavour {
     Openshift,
 }
 
+/// Something that a cluster gets beyond its distribution.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Addition {
+    /// The DevWorkspace Operator, with its webhooks and certificates.
+    DevworkspaceOperator,
+}
+
+/// What a cluster gets beyond its distribution.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Additions {
+    /// The DevWorkspace Operator.
+    #[serde(default)]
+    pub devworkspace_operator: bool,
+}
+
+impl Additions {
+    /// What was asked for.
+    pub fn of(asked: &[Addition]) -> Self {
+        Self { devworkspace_operator: asked.contains(&Addition::DevworkspaceOperator) }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Everything that makes two clusters of the same name differ.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Settings {
@@ -234,12 +262,34 @@ pub struct Settings {
     pub distribution: Distribution,
     /// The feature gates.
     pub gates: Gates,
+    /// What it gets beyond its distribution.
+    #[serde(default, skip_serializing_if = "Additions::are_none")]
+    pub with: Additions,
 }
 
 impl Settings {
     /// A cluster with the gates that its distribution has, unless others are wanted.
     pub fn new(distribution: Distribution, gates: Option<Gates>) -> Self {
-        Self { distribution, gates: gates.unwrap_or_else(|| distribution.gates()) }
+        let gates = gates.unwrap_or_else(|| distribution.gates());
+        Self { distribution, gates, with: Additions::default() }
+    }
+
+    /// The same with additions.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the distribution can't have them.
+    pub fn with(self, with: Additions) -> Result<Self, Error> {
+        if with.devworkspace_operator && self.distribution.flavour() != Flavour::Openshift {
+            return Err(Error::usage(
+                "`--with devworkspace-operator` is for flavour `openshift` only",
+            )
+            .with_hint(
+                "add `--flavour openshift`: on Kubernetes the operator needs cert-manager, which \
+                 this cluster does not have",
+            ));
+        }
+        Ok(Self { with, ..self })
     }
 }
 
@@ -251,7 +301,11 @@ impl Default for Settings {
 
 impl fmt::Display for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}, gates {}", self.distribution, self.gates)
+        write!(formatter, "{}, gates {}", self.distribution, self.gates)?;
+        if self.with.devworkspace_operator {
+            formatter.write_str(", with devworkspace-operator")?;
+        }
+        Ok(())
     }
 }
 

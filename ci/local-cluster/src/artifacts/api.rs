@@ -27,6 +27,16 @@ const DEFINITIONS: [&str; 6] = [
     "payload-manifests/crds/0000_80_machine-config_01_machineconfigpools",
 ];
 
+/// Where the definitions are that the DevWorkspace Operator looks for to know OpenShift:
+/// routes, which another API server of OpenShift serves, and the cluster's proxy.
+const FOR_OPERATOR: [&str; 2] = [
+    "route/v1/zz_generated.crd-manifests/routes",
+    "payload-manifests/crds/0000_03_config-operator_01_proxies",
+];
+
+/// The release whose definitions serve the operator in every release.
+const OF_OPERATOR: Release = Release::V4_20;
+
 /// A version of the module and the sum of its content.
 struct Source {
     version: &'static str,
@@ -90,6 +100,23 @@ pub fn build(build: &Build, release: Release) -> Result<(), Error> {
         write_json(&file(&build.output, feature_set), &objects)?;
     }
     Ok(())
+}
+
+/// What [`read_for_operator`] reads, as a recipe's input.
+pub fn needed_by_operator() -> String {
+    let source = source(OF_OPERATOR);
+    [&[source.version, source.sum], &FOR_OPERATOR[..]].concat().join(" ")
+}
+
+/// Downloads the module and reads what the DevWorkspace Operator needs of it.
+///
+/// # Errors
+///
+/// Fails when the module can't be downloaded or is not what it was.
+pub fn read_for_operator(build: &Build) -> Result<Vec<Value>, Error> {
+    let module = download(build, &source(OF_OPERATOR))?;
+    let read = |path: &&str| read_definition(&module, path, FeatureSet::Default);
+    FOR_OPERATOR.iter().map(read).collect()
 }
 
 fn download(build: &Build, source: &Source) -> Result<PathBuf, Error> {

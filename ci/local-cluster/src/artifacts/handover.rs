@@ -13,6 +13,9 @@ use crate::settings::openshift::Release;
 /// The variable that names the folder.
 pub const VARIABLE: &str = "LOCAL_CLUSTER_COMPONENTS";
 
+/// The folder of the DevWorkspace Operator.
+const OPERATOR: &str = "devworkspace-operator-0.42.0";
+
 /// The release whose folder has CRI-O, which serves every release.
 const CRIO: Release = Release::V4_19;
 
@@ -41,6 +44,32 @@ impl Components {
             None => Ok(found),
             Some(path) => Err(found.incomplete(&path)),
         }
+    }
+
+    /// Makes sure that the folder has the DevWorkspace Operator too.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it lacks a part.
+    pub fn require_operator(self) -> Result<Self, Error> {
+        let needed = ["devworkspace-controller", "webhook-server", "project-clone"]
+            .map(|program| self.operator_program(program))
+            .into_iter()
+            .chain([self.operator_manifests()]);
+        match needed.into_iter().find(|path| !path.exists()) {
+            None => Ok(self),
+            Some(path) => Err(self.incomplete(&path)),
+        }
+    }
+
+    /// A compressed program of the DevWorkspace Operator.
+    pub fn operator_program(&self, name: &str) -> PathBuf {
+        self.0.join(OPERATOR).join(format!("{name}.zst"))
+    }
+
+    /// The manifests of the DevWorkspace Operator for OpenShift.
+    pub fn operator_manifests(&self) -> PathBuf {
+        self.0.join(OPERATOR).join("openshift.combined.yaml")
     }
 
     fn incomplete(&self, missing: &Path) -> Error {
@@ -131,6 +160,13 @@ mod tests {
         let hint = error.hint().unwrap();
         assert!(hint.contains("ci/openshift/BUILDING.md"), "{hint}");
         assert!(hint.contains("--components DIR"), "{hint}");
+    }
+
+    #[test]
+    fn a_missing_operator_is_named() {
+        let error = Components("/c".into()).require_operator().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("devworkspace-operator-0.42.0/"), "{error}");
     }
 
     #[test]

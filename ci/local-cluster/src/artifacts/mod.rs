@@ -4,6 +4,7 @@ pub mod api;
 mod golang;
 pub mod handover;
 pub mod openshift;
+pub mod operator;
 mod pause;
 pub mod seed;
 mod store;
@@ -17,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::paths::Cache;
 use crate::runtime::Runtime;
-use crate::settings::KubernetesVersion;
 use crate::settings::openshift::Release;
+use crate::settings::{Additions, KubernetesVersion};
 use handover::Components;
 use store::{Recipe, Store};
 
@@ -38,6 +39,9 @@ pub struct Artifacts {
     pub seed: PathBuf,
     /// The objects of OpenShift's API, for that flavour.
     pub api: Option<PathBuf>,
+    /// The DevWorkspace Operator, where the cluster gets it. Its images are in the seed.
+    #[serde(default)]
+    pub operator: Option<PathBuf>,
 }
 
 /// What the artifacts are to be of.
@@ -45,8 +49,9 @@ pub struct Artifacts {
 pub enum Source {
     /// Upstream Kubernetes.
     Kubernetes(KubernetesVersion),
-    /// A release of OpenShift, with the folder that has its programs.
-    Openshift(Release, Components),
+    /// A release of OpenShift, with the folder that has its programs, and what it gets
+    /// from there beyond them.
+    Openshift(Release, Components, Additions),
 }
 
 impl Source {
@@ -77,13 +82,15 @@ struct Recipes {
     workspace: Recipe,
     pause: Recipe,
     seed: Recipe,
+    /// The DevWorkspace Operator, and the seed with its images.
+    operator: Option<[Recipe; 2]>,
 }
 
 impl Recipes {
     fn of(source: &Source) -> Result<Self, Error> {
         let (runtime, openshift) = match source {
             Source::Kubernetes(_) => (golang::containerd_recipe(), None),
-            Source::Openshift(release, components) => {
+            Source::Openshift(release, components, _) => {
                 let control_plane = openshift::control_plane_recipe(components, *release)?;
                 let crio = openshift::crio_recipe(components)?;
                 (crio, Some([control_plane, api::recipe(*release)]))
@@ -99,7 +106,15 @@ impl Recipes {
             Runtime::Crio => seed::recipe(Runtime::Crio, &[&node_tree, &workspace, &pause]),
         };
         let kubernetes = golang::kubernetes_recipe(source.kubernetes());
-        Ok(Self { kubernetes, openshift, runtime, node_tree, workspace, pause, seed })
+        let operator = match source {
+            Source::Openshift(_, components, with) if with.devworkspace_operator => {
+                let operator = operator::recipe(components)?;
+                let seed = seed::extended_recipe(&[&seed, &operator]);
+                Some([operator, seed])
+            }
+            _ => None,
+        };
+        Ok(Self { kubernetes, openshift, runtime, node_tree, workspace, pause, seed, operator })
     }
 
     fn find(&self, store: &Store) -> Option<Artifacts> {
@@ -108,13 +123,18 @@ impl Recipes {
             None => (kubernetes.clone(), None),
             Some([control_plane, api]) => (store.find(control_plane)?, Some(store.find(api)?)),
         };
+        let (operator, seed) = match &self.operator {
+            None => (None, store.find(&self.seed)?),
+            Some([operator, seed]) => (Some(store.find(operator)?), store.find(seed)?),
+        };
         Some(Artifacts {
             control_plane,
             kubernetes,
             runtime: store.find(&self.runtime)?,
             node_tree: store.find(&self.node_tree)?,
-            seed: store.find(&self.seed)?,
+            seed,
             api,
+            operator,
         })
     }
 }
@@ -162,8 +182,15 @@ fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error>
         let (node_tree, workspace, pause) = trees?;
         let kind = source.runtime();
         let programs = Some(programs?).filter(|_| kind == Runtime::Containerd);
-        let parts = seed::Parts { kind, programs, node_tree, workspace, pause };
-        store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
+        let parts = seed::Parts { kind, programs, node_tree: node_tree.clone(), workspace, pause };
+        let seed = store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
+        let (Source::Openshift(_, components, _), Some([operator, extended])) =
+            (source, &recipes.operator)
+        else {
+            return Ok(());
+        };
+        let operator = store.ensure(operator, |build| operator::build(build, components))?;
+        store.ensure(extended, |build| seed::extend(build, &seed, &node_tree, &operator))?;
         Ok(())
     })
 }
@@ -172,11 +199,11 @@ fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error>
 fn build_programs(store: &Store, recipes: &Recipes, source: &Source) -> Result<PathBuf, Error> {
     let runtime = match source {
         Source::Kubernetes(_) => store.ensure(&recipes.runtime, golang::build_containerd)?,
-        Source::Openshift(_, components) => {
+        Source::Openshift(_, components, _) => {
             store.ensure(&recipes.runtime, |build| openshift::build_crio(build, components))?
         }
     };
-    if let (Source::Openshift(release, components), Some([control_plane, objects])) =
+    if let (Source::Openshift(release, components, _), Some([control_plane, objects])) =
         (source, &recipes.openshift)
     {
         store.ensure(control_plane, |build| {

@@ -110,7 +110,7 @@ pub fn build_crio(build: &Build, components: &Components) -> Result<(), Error> {
 }
 
 /// Decompresses a program.
-fn unpack(archive: &Path, program: &Path) -> Result<(), Error> {
+pub(super) fn unpack(archive: &Path, program: &Path) -> Result<(), Error> {
     let refused = |source| Error::path("unpack", archive, source);
     let source = File::open(archive).map_err(refused)?;
     let mut target =
@@ -135,7 +135,7 @@ fn manifests(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<String, Error> {
+pub(super) fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| Error::path("read", path, source))
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::store::{Build, Recipe};
-use super::{pause, tree};
+use super::{operator, pause, tree};
 use crate::cgroup::Hierarchies;
 use crate::command;
 use crate::components::CONFIG;
@@ -65,22 +65,72 @@ pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
 ///
 /// Fails when the images can't be made or the runtime doesn't take them.
 pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
-    let state = StateFolder::at(build.scratch.join("node"));
+    let state = state_folder(build, parts.kind)?;
     let images = build.scratch.join("images");
-    for folder in [&state.config(), &state.logs(), &images] {
+    fs::create_dir_all(&images).map_err(|source| Error::path("make", &images, source))?;
+    pack_images(build, parts, &images.join("images.tar"))?;
+    let programs = parts.programs.as_deref();
+    let place = Place { kind: parts.kind, programs, node_tree: &parts.node_tree };
+    // One archive has all images for containerd, which takes them all at once.
+    let references: &[&str] = match parts.kind {
+        Runtime::Containerd => &[image::WORKSPACE],
+        Runtime::Crio => &[image::PAUSE, image::WORKSPACE],
+    };
+    run_import(build, &place, &state, &images, references)
+}
+
+/// The recipe of a seed of CRI-O with the images of another artifact.
+pub fn extended_recipe(parts: &[&Recipe]) -> Recipe {
+    let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
+    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    let description = "CRI-O's image store with the DevWorkspace Operator";
+    Recipe::new("crio-seed-with-operator", description, "about 5 s", &keys)
+}
+
+/// Builds the seed with the operator's images: what is in the first seed is shared.
+///
+/// # Errors
+///
+/// Fails when the images aren't taken.
+pub fn extend(build: &Build, seed: &Path, node_tree: &Path, images: &Path) -> Result<(), Error> {
+    let state = state_folder(build, Runtime::Crio)?;
+    plant(Runtime::Crio, seed, &build.output)?;
+    let place = Place { kind: Runtime::Crio, programs: None, node_tree };
+    let references = [operator::CONTROLLER_IMAGE, operator::PROJECT_CLONE_IMAGE];
+    run_import(build, &place, &state, images, &references)
+}
+
+fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
+    let state = StateFolder::at(build.scratch.join("node"));
+    for folder in [&state.config(), &state.logs()] {
         fs::create_dir_all(folder).map_err(|source| Error::path("make", folder, source))?;
     }
-    for (name, text) in parts.kind.files() {
+    for (name, text) in kind.files() {
         let config = state.config().join(name);
         fs::write(&config, text).map_err(|source| Error::path("write", &config, source))?;
     }
-    let archive = images.join("images.tar");
-    pack_images(build, parts, &archive)?;
+    Ok(state)
+}
+
+/// What imports images.
+struct Place<'a> {
+    kind: Runtime,
+    programs: Option<&'a Path>,
+    node_tree: &'a Path,
+}
+
+fn run_import(
+    build: &Build,
+    place: &Place<'_>,
+    state: &StateFolder,
+    images: &Path,
+    references: &[&str],
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::io("start", "the event loop", source))?;
-    runtime.block_on(import(build, parts, &state, &images))
+    runtime.block_on(import(build, place, state, images, references))
 }
 
 fn pause_start() -> image::Start {
@@ -103,9 +153,10 @@ fn pack_images(build: &Build, parts: &Parts, archive: &Path) -> Result<(), Error
 
 async fn import(
     build: &Build,
-    parts: &Parts,
+    place: &Place<'_>,
     state: &StateFolder,
     images: &Path,
+    references: &[&str],
 ) -> Result<(), Error> {
     let bind = |source: &Path, target: &str, read_only: bool| Bind {
         source: source.to_owned(),
@@ -116,14 +167,14 @@ async fn import(
         bind(&state.config(), CONFIG, true),
         bind(&state.logs(), LOGS, false),
         bind(images, IMAGES, true),
-        bind(&build.output, parts.kind.root(), false),
+        bind(&build.output, place.kind.root(), false),
     ];
-    let programs = parts.programs.as_ref();
-    binds.extend(programs.map(|programs| bind(programs, parts.kind.programs(), true)));
+    let programs = place.programs;
+    binds.extend(programs.map(|programs| bind(programs, place.kind.programs(), true)));
     let spec = NodeSpec {
         hostname: "import".into(),
         root: state.node("root"),
-        lower: parts.node_tree.clone(),
+        lower: place.node_tree.to_owned(),
         upper: state.node("upper"),
         work: state.node("work"),
         binds,
@@ -133,20 +184,15 @@ async fn import(
     let mut session = Session::open("import", state)?;
     session.set_up(spec).await?;
     // The library needs no daemon.
-    let daemon = (parts.kind == Runtime::Containerd).then(containerd::program);
+    let daemon = (place.kind == Runtime::Containerd).then(containerd::program);
     if let Some(program) = &daemon {
         session.start(program.clone())?;
         session.until_ready(&program.name, START).await?;
     }
-    // One archive has all images for containerd, which takes them all at once.
-    let references: &[&str] = match parts.kind {
-        Runtime::Containerd => &[image::WORKSPACE],
-        Runtime::Crio => &[image::PAUSE, image::WORKSPACE],
-    };
     for reference in references {
         let import = Program {
             name: "import".into(),
-            command: parts.kind.importer(&format!("{IMAGES}/images.tar"), reference),
+            command: place.kind.importer(&format!("{IMAGES}/images.tar"), reference),
             notifies: false,
         };
         session.run(import, IMPORT).await?;

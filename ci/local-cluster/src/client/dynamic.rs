@@ -5,6 +5,7 @@ use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::wait::{await_condition, conditions};
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::{Admin, INTERVAL, bounded};
@@ -54,7 +55,30 @@ impl Admin {
             .map_err(|error| Error::api(format!("watch the definition `{name}`"), &error))
     }
 
-    fn api_of(&self, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject), Error> {
+    /// Makes definitions, all at once, and waits until they are served. The caller
+    /// bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the API refuses one.
+    pub async fn define_all(&self, definitions: &[Value]) -> Result<(), Error> {
+        let mut tasks = JoinSet::new();
+        for definition in definitions {
+            let (admin, definition) = (self.clone(), definition.clone());
+            tasks.spawn(async move { admin.define(&definition).await });
+        }
+        while let Some(defined) = tasks.join_next().await {
+            defined.map_err(|error| Error::other(error.to_string()))??;
+        }
+        Ok(())
+    }
+
+    /// The API of an object's kind, where the object is or is to be, and the object.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is no object.
+    pub fn api_of(&self, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject), Error> {
         let object: DynamicObject = serde_json::from_value(object.clone())
             .map_err(|error| Error::other(format!("a manifest is no object: {error}")))?;
         let resource = resource_of(&object)?;

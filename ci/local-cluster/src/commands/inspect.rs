@@ -85,6 +85,7 @@ fn as_json(folder: &StateFolder, state: &State, condition: Condition) -> serde_j
         "featureSet": feature_set,
         "controlPlane": release.map(Release::control_plane),
         "gates": state.settings.gates,
+        "with": state.settings.with,
         "server": server(state),
         "kubeconfig": folder.kubeconfig(User::Admin),
         "devKubeconfig": folder.kubeconfig(User::Dev),

@@ -23,6 +23,9 @@ pub const LOAD_DATA: &str = "load";
 /// Addresses of services. The API server has the first one.
 pub const SERVICE_SUBNET: &str = "10.96.0.0/16";
 
+/// The address of the API server's service: the first one of services.
+pub const API_SERVICE: &str = "10.96.0.1";
+
 /// Addresses of pods. Each cluster is a network of its own, so all use the same.
 pub const POD_SUBNET: &str = "10.85.0.0/16";
 

@@ -6,7 +6,7 @@ use super::{CONFIG, control_plane};
 use crate::network::Subnet;
 use crate::node::init::LOGS;
 use crate::node::protocol::Program;
-use crate::settings::GateValues;
+use crate::settings::{Additions, GateValues};
 
 /// The name of the API server's configuration file.
 pub const APISERVER_CONFIG: &str = "kube-apiserver.json";
@@ -39,7 +39,12 @@ pub fn policy_controller() -> Program {
 
 /// The API server's configuration file: that of the components folder with this
 /// cluster's address, gates, certificates and audit log.
-pub fn apiserver_config(mut template: Value, subnet: Subnet, gates: GateValues) -> String {
+pub fn apiserver_config(
+    mut template: Value,
+    subnet: Subnet,
+    gates: GateValues,
+    with: Additions,
+) -> String {
     relocate(&mut template);
     let arguments = &mut template["apiServerArguments"];
     arguments["advertise-address"] = json!([subnet.node().to_string()]);
@@ -47,7 +52,26 @@ pub fn apiserver_config(mut template: Value, subnet: Subnet, gates: GateValues) 
     arguments["audit-policy-file"] = json!([format!("{CONFIG}/audit-policy.json")]);
     arguments["audit-log-path"] = json!([format!("{LOGS}/audit.log")]);
     arguments["audit-log-maxsize"] = json!([control_plane::AUDIT_LOG_LARGEST]);
+    if with.devworkspace_operator {
+        admit_by_policies(arguments);
+    }
     format!("{template:#}\n")
+}
+
+/// Lets policies change what is created: the operator's pods are changed by one, see
+/// `crate::operator`.
+fn admit_by_policies(arguments: &mut Value) {
+    let mut add = |name: &str, value: &str| {
+        if !arguments[name].is_array() {
+            arguments[name] = json!([]);
+        }
+        if let Some(values) = arguments[name].as_array_mut() {
+            values.push(value.into());
+        }
+    };
+    add("feature-gates", "MutatingAdmissionPolicy=true");
+    add("enable-admission-plugins", "MutatingAdmissionPolicy");
+    add("runtime-config", "admissionregistration.k8s.io/v1alpha1=true");
 }
 
 /// Turns paths of certificates and keys into those of this node.
@@ -69,7 +93,7 @@ mod tests {
     use super::*;
     use crate::settings::Gates;
 
-    fn config(gates: Gates) -> Value {
+    fn config(gates: Gates, with: Additions) -> Value {
         let template = json!({
             "apiServerArguments": {
                 "advertise-address": ["10.99.77.2"],
@@ -78,13 +102,13 @@ mod tests {
             },
             "servingInfo": {"certFile": "/etc/kubernetes/pki/apiserver.crt"},
         });
-        let text = apiserver_config(template, Subnet::UNUSED, gates.apiserver());
+        let text = apiserver_config(template, Subnet::UNUSED, gates.apiserver(), with);
         serde_json::from_str(&text).unwrap()
     }
 
     #[test]
     fn the_template_becomes_this_clusters() {
-        let config = config(Gates::All);
+        let config = config(Gates::All, Additions::default());
         assert_eq!(config["servingInfo"]["certFile"], "/etc/local-cluster/pki/apiserver.crt");
         let arguments = &config["apiServerArguments"];
         assert_eq!(arguments["client-ca-file"][0], "/etc/local-cluster/pki/ca.crt");
@@ -94,8 +118,17 @@ mod tests {
 
     #[test]
     fn gates_are_given_one_by_one() {
-        let gates = &config(Gates::NoApiserver)["apiServerArguments"]["feature-gates"];
+        let gates = &config(Gates::NoApiserver, Additions::default())["apiServerArguments"]["feature-gates"];
         assert_eq!(gates.as_array().unwrap().len(), 3);
         assert_eq!(gates[0], "UserNamespacesSupport=false");
+    }
+
+    #[test]
+    fn only_with_the_operator_policies_change_pods() {
+        let arguments = |with| config(Gates::All, with)["apiServerArguments"].clone();
+        assert_eq!(arguments(Additions::default())["runtime-config"], Value::Null);
+        let arguments = arguments(Additions { devworkspace_operator: true });
+        assert_eq!(arguments["feature-gates"].as_array().unwrap().len(), 4);
+        assert_eq!(arguments["enable-admission-plugins"][0], "MutatingAdmissionPolicy");
     }
 }

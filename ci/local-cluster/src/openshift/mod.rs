@@ -8,7 +8,6 @@ mod objects;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use crate::artifacts::openshift::{CONSTRAINTS, POLICY_CONTROLLER, read_json};
 use crate::artifacts::{Artifacts, api};
@@ -59,7 +58,7 @@ impl Objects {
     ///
     /// Fails when the API refuses an object.
     pub async fn create_for_pods(&self, admin: &Admin) -> Result<(), Error> {
-        define(admin, &self.definitions).await?;
+        admin.define_all(&self.definitions).await?;
         admin.create(&group_of_constraints()).await?;
         // Namespaces come first in their list, and bindings follow their roles, so
         // each list is made in its order.
@@ -99,19 +98,6 @@ fn group_of_constraints() -> Value {
             "versionPriority": 15,
         },
     })
-}
-
-/// Makes definitions, all at once, and waits until they are served.
-async fn define(admin: &Admin, definitions: &[Value]) -> Result<(), Error> {
-    let mut tasks = JoinSet::new();
-    for definition in definitions {
-        let (admin, definition) = (admin.clone(), definition.clone());
-        tasks.spawn(async move { admin.define(&definition).await });
-    }
-    while let Some(defined) = tasks.join_next().await {
-        defined.map_err(|error| Error::other(error.to_string()))??;
-    }
-    Ok(())
 }
 
 async fn create_all(admin: &Admin, objects: &[Value]) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use crate::kubeconfig;
 use crate::network::{Subnet, node_batch};
 use crate::node::init::LOGS;
 use crate::node::protocol::{Bind, NodeSpec};
+use crate::operator;
 use crate::paths::StateFolder;
 use crate::pki::Pki;
 use crate::runtime::network_config;
@@ -41,7 +42,7 @@ pub fn write(
     for path in &folders {
         fs::create_dir_all(path).map_err(|source| Error::path("make", path, source))?;
     }
-    let pki = Pki::generate(NODE_NAME, subnet)?;
+    let pki = Pki::generate(NODE_NAME, subnet, services(state))?;
     pki.write(&folder.pki())?;
     write_kubeconfigs(folder, state, subnet, &pki)?;
     write_node_files(&folder.node("upper").join("etc"), subnet, &state.id)?;
@@ -49,6 +50,11 @@ pub fn write(
         replace(&folder.config().join(name), text.as_bytes(), 0o644)?;
     }
     Ok(())
+}
+
+/// The services whose servers get certificates of this cluster's authority.
+fn services(state: &State) -> &'static [&'static str] {
+    if state.settings.with.devworkspace_operator { &operator::SERVICES } else { &[] }
 }
 
 /// The configuration files by name.
@@ -71,7 +77,8 @@ fn configuration(
     texts.extend(runtime.files());
     if state.settings.distribution.flavour() == Flavour::Openshift {
         let template = read_json(&artifacts.control_plane.join(APISERVER_CONFIG))?;
-        let config = openshift::apiserver_config(template, subnet, gates.apiserver());
+        let config =
+            openshift::apiserver_config(template, subnet, gates.apiserver(), state.settings.with);
         texts.push((openshift::APISERVER_CONFIG, config));
     }
     Ok(texts)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::report::{self, Report};
 use super::{Order, Supervisor, files, listen_to_the_host};
 use crate::artifacts::Artifacts;
@@ -14,6 +16,7 @@ use crate::network::{self, Claim, Subnet};
 use crate::node::protocol::Program;
 use crate::node::session::Session;
 use crate::openshift::Objects;
+use crate::operator;
 use crate::settings::{Distribution, User};
 
 /// How long a component may take to say that it is ready. On an idle machine it
@@ -22,6 +25,9 @@ const COMPONENT: Duration = Duration::from_secs(60);
 
 /// How long the node may take from the kubelet's start until it is ready.
 const NODE: Duration = Duration::from_secs(90);
+
+/// How long the DevWorkspace Operator may take to be made and to answer.
+const OPERATOR: Duration = Duration::from_secs(60);
 
 /// How long a command in the node may take.
 const COMMAND: Duration = Duration::from_secs(20);
@@ -80,7 +86,35 @@ impl Supervisor {
         session.start(kubelet::program(subnet))?;
         let objects = Box::pin(start_openshift(session, &admin, distribution, artifacts)).await?;
         let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
-        session.during("node not ready", NODE, ready).await
+        session.during("node not ready", NODE, ready).await?;
+        self.start_operator(session, &admin, artifacts).await
+    }
+
+    /// Starts the DevWorkspace Operator, if the cluster is to have it.
+    async fn start_operator(
+        &self,
+        session: &mut Session,
+        admin: &Admin,
+        artifacts: &Artifacts,
+    ) -> Result<(), Error> {
+        if !self.state.settings.with.devworkspace_operator {
+            return Ok(());
+        }
+        step("starting the DevWorkspace Operator");
+        let artifact = artifacts.operator.as_deref();
+        let artifact =
+            artifact.ok_or_else(|| Error::other("the artifacts have no DevWorkspace Operator"))?;
+        let pki = self.folder.pki();
+        let (told, last) = watch::channel(String::new());
+        let ready = Box::pin(async {
+            operator::install(admin, artifact, &pki, &told).await?;
+            operator::answers(admin, &told).await
+        });
+        let ready = session.during("the DevWorkspace Operator not ready", OPERATOR, ready);
+        ready.await.map_err(|error| {
+            let last = last.borrow().clone();
+            if last.is_empty() { error } else { error.with_details(vec![last]) }
+        })
     }
 
     /// Takes names and addresses, writes them down, and only then makes what
@@ -104,6 +138,15 @@ impl Supervisor {
         let program = Program {
             name: "network".to_owned(),
             command: vec!["ip".to_owned(), "-batch".to_owned(), format!("{CONFIG}/network")],
+            notifies: false,
+        };
+        session.run(program, COMMAND).await?;
+        if !self.state.settings.with.devworkspace_operator {
+            return Ok(());
+        }
+        let program = Program {
+            name: "api-service".to_owned(),
+            command: network::api_service(subnet),
             notifies: false,
         };
         session.run(program, COMMAND).await

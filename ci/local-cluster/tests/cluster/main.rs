@@ -8,6 +8,7 @@
 //! them out with `--skip openshift::`.
 
 mod openshift;
+mod operator;
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
