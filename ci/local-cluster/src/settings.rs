@@ -231,6 +231,8 @@ pub enum Flavour {
 pub enum Addition {
     /// The DevWorkspace Operator, with its webhooks and certificates.
     DevworkspaceOperator,
+    /// Pods that ask for the kernel's log get it, as on no good node: for tests.
+    KernelLog,
 }
 
 /// What a cluster gets beyond its distribution.
@@ -240,12 +242,18 @@ pub struct Additions {
     /// The DevWorkspace Operator.
     #[serde(default)]
     pub devworkspace_operator: bool,
+    /// The kernel's log for pods that ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_log: bool,
 }
 
 impl Additions {
     /// What was asked for.
     pub fn of(asked: &[Addition]) -> Self {
-        Self { devworkspace_operator: asked.contains(&Addition::DevworkspaceOperator) }
+        Self {
+            devworkspace_operator: asked.contains(&Addition::DevworkspaceOperator),
+            kernel_log: asked.contains(&Addition::KernelLog),
+        }
     }
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -289,6 +297,10 @@ impl Settings {
                  this cluster does not have",
             ));
         }
+        if with.kernel_log && self.distribution.flavour() != Flavour::Openshift {
+            return Err(Error::usage("`--with kernel-log` is for flavour `openshift` only")
+                .with_hint("add `--flavour openshift`: containerd gives no device by annotation"));
+        }
         Ok(Self { with, ..self })
     }
 }
@@ -304,6 +316,9 @@ impl fmt::Display for Settings {
         write!(formatter, "{}, gates {}", self.distribution, self.gates)?;
         if self.with.devworkspace_operator {
             formatter.write_str(", with devworkspace-operator")?;
+        }
+        if self.with.kernel_log {
+            formatter.write_str(", with kernel-log")?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use crate::node::protocol::{Bind, NodeSpec, Program};
 use crate::node::session::Session;
 use crate::paths::StateFolder;
 use crate::runtime::{Runtime, containerd, crio};
+use crate::settings::Additions;
 
 /// Where the node that imports sees the images.
 const IMAGES: &str = "/opt/local-cluster/images";
@@ -105,7 +106,7 @@ fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
     for folder in [&state.config(), &state.logs()] {
         fs::create_dir_all(folder).map_err(|source| Error::path("make", folder, source))?;
     }
-    for (name, text) in kind.files() {
+    for (name, text) in kind.files(Additions::default()) {
         let config = state.config().join(name);
         fs::write(&config, text).map_err(|source| Error::path("write", &config, source))?;
     }

@@ -127,7 +127,8 @@ mod tests {
     fn only_with_the_operator_policies_change_pods() {
         let arguments = |with| config(Gates::All, with)["apiServerArguments"].clone();
         assert_eq!(arguments(Additions::default())["runtime-config"], Value::Null);
-        let arguments = arguments(Additions { devworkspace_operator: true });
+        let arguments =
+            arguments(Additions { devworkspace_operator: true, ..Additions::default() });
         assert_eq!(arguments["feature-gates"].as_array().unwrap().len(), 4);
         assert_eq!(arguments["enable-admission-plugins"][0], "MutatingAdmissionPolicy");
     }

@@ -58,8 +58,10 @@ pub fn importer(archive: &str, reference: &str) -> Vec<String> {
 /// OpenShift node (machine-config-operator,
 /// `templates/worker/01-worker-container-runtime/_base/files/crio.yaml`); cgroupfs,
 /// because there is no systemd in the node; no `SELinux` and no `AppArmor`, because
-/// the machine's own policy knows nothing of the node.
-pub fn config() -> String {
+/// the machine's own policy knows nothing of the node. With `kernel_log` the node gives
+/// its log to pods that ask for it, which no good node does.
+pub fn config(kernel_log: bool) -> String {
+    let more = if kernel_log { r#", "/dev/kmsg""# } else { "" };
     format!(
         r#"[crio]
 root = "{ROOT}"
@@ -77,7 +79,7 @@ conmon_cgroup = "pod"
 pinns_path = "{PROGRAMS}/pinns"
 selinux = false
 apparmor_profile = "unconfined"
-allowed_devices = ["/dev/fuse", "/dev/net/tun"]
+allowed_devices = ["/dev/fuse", "/dev/net/tun"{more}]
 default_runtime = "crun"
 
 [crio.runtime.runtimes.crun]
@@ -116,8 +118,9 @@ mod tests {
 
     #[test]
     fn both_devices_and_the_annotation_are_allowed() {
-        assert!(config().contains(r#"allowed_devices = ["/dev/fuse", "/dev/net/tun"]"#));
-        assert!(config().contains(r#""io.kubernetes.cri-o.Devices""#));
+        assert!(config(false).contains(r#"allowed_devices = ["/dev/fuse", "/dev/net/tun"]"#));
+        assert!(config(false).contains(r#""io.kubernetes.cri-o.Devices""#));
+        assert!(config(true).contains(r#""/dev/net/tun", "/dev/kmsg"]"#));
     }
 
     #[test]

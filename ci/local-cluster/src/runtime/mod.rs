@@ -9,6 +9,7 @@ pub use network::network_config;
 use serde::{Deserialize, Serialize};
 
 use crate::node::protocol::Program;
+use crate::settings::Additions;
 
 /// What runs the containers of a node.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -63,11 +64,14 @@ impl Runtime {
 
     /// Its configuration files: names below the node's configuration folder, and
     /// their texts.
-    pub fn files(self) -> Vec<(&'static str, String)> {
+    pub fn files(self, with: Additions) -> Vec<(&'static str, String)> {
         match self {
             Self::Containerd => vec![(containerd::CONFIG_FILE, containerd::config())],
             Self::Crio => {
-                vec![(crio::CONFIG_FILE, crio::config()), (crio::POLICY_FILE, crio::policy())]
+                vec![
+                    (crio::CONFIG_FILE, crio::config(with.kernel_log)),
+                    (crio::POLICY_FILE, crio::policy()),
+                ]
             }
         }
     }

@@ -74,7 +74,7 @@ fn configuration(
         ("resolv.conf", "nameserver 127.0.0.1\n".to_owned()),
         ("network", node_batch(subnet)),
     ];
-    texts.extend(runtime.files());
+    texts.extend(runtime.files(state.settings.with));
     if state.settings.distribution.flavour() == Flavour::Openshift {
         let template = read_json(&artifacts.control_plane.join(APISERVER_CONFIG))?;
         let config =
