@@ -19,7 +19,7 @@ pub(crate) fn of(place: Place) -> Vec<Scenario> {
         Place::Kubernetes => {
             [&[image::PROGRAMS, WITHOUT_GATES][..], pods::ALL, facts::ALL].concat()
         }
-        Place::Openshift => constraint::ALL.to_vec(),
+        Place::Openshift => [&[KERNEL_LOG][..], constraint::ALL].concat(),
     }
 }
 
@@ -39,6 +39,19 @@ const WITHOUT_GATES: Scenario = Scenario {
             Kill("GATE-01", "hostUsers as it would be stored"),
             Kill("GATE-02", "procMount as it would be stored"),
         ],
+    }],
+    dependants: &[],
+};
+
+/// A node gives more devices than the two.
+const KERNEL_LOG: Scenario = Scenario {
+    name: "devices",
+    stage: Stage::Elsewhere("kernel-log"),
+    cases: &["ISO-06"],
+    mutants: &[Mutant {
+        name: "gives-the-kernel-log",
+        breaks: "Pods that ask for the kernel's log get it",
+        kills: &[Kill("ISO-06", "/dev/kmsg is there")],
     }],
     dependants: &[],
 };
