@@ -130,6 +130,18 @@ pub enum Failure {
         /// What would meet it.
         remedy: String,
     },
+    /// Only the pod could tell that the assertion has no meaning here.
+    NotApplicable {
+        /// Why.
+        reason: String,
+    },
+    /// The product does not do what the case asserts, for a cause that is known and accepted.
+    KnownIssue {
+        /// The identifier of the signature, such as `F28`.
+        signature: String,
+        /// What was seen.
+        message: String,
+    },
 }
 
 impl Failure {
@@ -157,14 +169,28 @@ impl Failure {
         Self::Blocked { reason: reason.into(), remedy: remedy.into() }
     }
 
+    /// The assertion has no meaning here, which only the pod could tell.
+    #[must_use]
+    pub fn not_applicable(reason: impl Into<String>) -> Self {
+        Self::NotApplicable { reason: reason.into() }
+    }
+
+    /// A failure whose cause is known and accepted. Return it only where the cause was seen: any
+    /// other failure is the product's.
+    #[must_use]
+    pub fn known_issue(signature: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::KnownIssue { signature: signature.into(), message: message.into() }
+    }
+
     /// What was expected and what was seen, or why nothing was judged.
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
-            Self::Product { message, .. } | Self::Harness { message } | Self::Lost { message } => {
-                message
-            }
-            Self::Blocked { reason, .. } => reason,
+            Self::Product { message, .. }
+            | Self::Harness { message }
+            | Self::Lost { message }
+            | Self::KnownIssue { message, .. } => message,
+            Self::Blocked { reason, .. } | Self::NotApplicable { reason } => reason,
         }
     }
 
@@ -202,6 +228,8 @@ impl From<Failure> for Verdict {
             Failure::Product { message, hint } => Self::Fail { message, hint },
             Failure::Harness { message } | Failure::Lost { message } => Self::Error { message },
             Failure::Blocked { reason, remedy } => Self::Blocked { reason, remedy },
+            Failure::NotApplicable { reason } => Self::NotApplicable { reason },
+            Failure::KnownIssue { signature, message } => Self::KnownIssue { signature, message },
         }
     }
 }

@@ -18,7 +18,13 @@ use harness::case::Case;
 pub fn cases() -> Vec<Case> {
     [
         suite::compose::CASES,
-        suite::podman::CASES,
+        suite::podman::network::CASES,
+        suite::podman::containers::CASES,
+        suite::podman::images::CASES,
+        suite::podman::volumes::CASES,
+        suite::podman::pods::CASES,
+        suite::podman::storage::CASES,
+        suite::podman::limits::CASES,
         suite::root::CASES,
         suite::identity::CASES,
         suite::isolation::CASES,

@@ -1,4 +1,4 @@
-//! One file a suite.
+//! One file or folder a suite.
 
 pub(crate) mod admission;
 pub(crate) mod compose;
@@ -50,6 +50,17 @@ macro_rules! core_case {
     };
 }
 use core_case;
+
+/// As [`core_case`], but not needed for conformance.
+macro_rules! extended_case {
+    ($($argument:tt)*) => {
+        crate::suite::weighing(
+            crate::suite::core_case!($($argument)*),
+            harness::outcome::Level::Extended,
+        )
+    };
+}
+use extended_case;
 
 /// Declares a core case of every flavour that judges facts; its name is the name of its function.
 macro_rules! judging_case {

@@ -22,15 +22,20 @@ const NODE_PACKAGES: &[&str] =
 /// images into its storage. Its helper `pinns` needs the library.
 const CRIO_PACKAGES: &[&str] = &["conmon", "libseccomp2", "skopeo"];
 
+/// What a developer expects in a workspace, and bats with jq for podman's own tests.
 const WORKSPACE_PACKAGES: &[&str] = &[
     "aardvark-dns",
+    "bats",
     "buildah",
     "ca-certificates",
+    "catatonit",
     "crun",
     "curl",
+    "docker-compose",
     "fuse-overlayfs",
     "git",
     "iproute2",
+    "jq",
     "libcap2-bin",
     "netavark",
     "nftables",
@@ -38,6 +43,7 @@ const WORKSPACE_PACKAGES: &[&str] = &[
     "podman",
     "podman-compose",
     "procps",
+    "skopeo",
     "slirp4netns",
     "uidmap",
 ];

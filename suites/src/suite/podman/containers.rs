@@ -1,4 +1,4 @@
-//! POD: podman as an ordinary user.
+//! POD: what podman is, and the containers that it runs.
 
 use fixtures::WORKSPACE;
 use harness::{
@@ -9,7 +9,7 @@ use harness::{
 };
 use probe::ProcessIdentity;
 
-use super::{NESTED, core_case};
+use crate::suite::{NESTED, core_case};
 use crate::toolbox::{
     build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image,
 };

@@ -1,0 +1,232 @@
+//! POD-NET: the networks that podman gives containers.
+
+use fixtures::{NEIGHBOUR, WORKSPACE};
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    workload::{Command, PROBE},
+};
+use k8s_openapi::api::core::v1::Sysctl;
+
+use super::{address, expect_error, need_program, remove, serving, start_server};
+use crate::{
+    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
+    toolbox::{podman, podman_run, probe_command, scratch_image, shell_image},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    core_case!(
+        "POD-NET-02",
+        "podman",
+        publishes_a_port,
+        "A published port is reached at the pod's own loopback, and from another pod at its address",
+        WITH_DEVICES,
+        &[&WORKSPACE, &NEIGHBOUR]
+    ),
+    extended_case!(
+        "POD-NET-04",
+        "podman",
+        finds_containers_by_name,
+        "Containers of a network of the user's own find each other by name, and others don't",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-NET-01A",
+        "podman",
+        reaches_another_pod,
+        "A container with podman's usual network reaches a server in another pod",
+        WITH_DEVICES,
+        &[&WORKSPACE, &NEIGHBOUR]
+    ),
+    extended_case!(
+        "POD-NET-01B",
+        "podman",
+        asks_a_name_server_in_another_pod,
+        "A container with podman's usual network asks a name server in another pod over UDP",
+        WITH_DEVICES,
+        &[&WORKSPACE, &NEIGHBOUR]
+    ),
+    extended_case!(
+        "POD-NET-01C",
+        "podman",
+        knows_the_names_of_the_cluster,
+        "A container with podman's usual network finds the cluster's services by the names that the pod knows",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-NET-03",
+        "podman",
+        has_no_network_or_the_pods,
+        "A container without a network has the loopback only, and one with the host's has the pod's",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-NET-05",
+        "podman",
+        falls_back_to_slirp,
+        "A container on slirp4netns reaches another pod, and its published port is reached",
+        WITH_DEVICES,
+        &[&WORKSPACE, &NEIGHBOUR]
+    ),
+    extended_case!(
+        "POD-NET-06",
+        "podman",
+        refuses_a_privileged_port,
+        "A port that only root may listen on is refused with an error that names it",
+        WITH_DEVICES,
+        &[]
+    ),
+];
+
+/// What the server in the neighbour says.
+const NEIGHBOURS_TEXT: &str = "from the neighbour";
+
+/// A server in the neighbour, for all cases that ask for one.
+pub(super) async fn server_in(neighbour: &PodHandle) -> Result<String, Failure> {
+    let serve = ["serve", "--port", "18000", "--text", NEIGHBOURS_TEXT];
+    neighbour.once("server", || start_server(neighbour, &serve)).await?;
+    Ok(format!("http://{}:18000/", address(neighbour)?))
+}
+
+async fn reaches_another_pod(cx: Context) -> CaseResult {
+    let (workspace, neighbour) = (cx.pod(&WORKSPACE).await?, cx.pod(&NEIGHBOUR).await?);
+    let image = scratch_image(&workspace).await?;
+    let url = server_in(&neighbour).await?;
+    let get = podman(&["run", "--rm", "--name=pod-net-01a", &image, "/probe", "get", &url]);
+    let answer = workspace.output(&get).await?;
+    cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)
+}
+
+async fn asks_a_name_server_in_another_pod(cx: Context) -> CaseResult {
+    let (workspace, neighbour) = (cx.pod(&WORKSPACE).await?, cx.pod(&NEIGHBOUR).await?);
+    let image = scratch_image(&workspace).await?;
+    // An address that is for examples only (RFC 5737): no other server gives it.
+    let serve = ["serve-dns", "--port", "53", "--address", "192.0.2.53"];
+    neighbour.once("name server", || start_server(&neighbour, &serve)).await?;
+    let dns = format!("--dns={}", address(&neighbour)?);
+    let name = "pod-net-01b.test.";
+    let resolve =
+        podman(&["run", "--rm", "--name=pod-net-01b", &dns, &image, "/probe", "resolve", name]);
+    let addresses = workspace.output(&resolve).await?;
+    cx.check_equal("address that the other pod's name server gives", "192.0.2.53", &addresses)
+}
+
+async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let resolve = ["resolve", "kubernetes.default.svc", "--deadline", "3"];
+    let by_pod = workspace.run(&probe_command(&resolve)).await?;
+    if by_pod.exit_code != 0 {
+        let told = String::from_utf8_lossy(&by_pod.stderr);
+        return Err(Failure::blocked(
+            format!("the pod itself finds no service by name: {}", told.trim_end()),
+            "see whether the cluster's DNS runs, and whether the pod may reach it",
+        ));
+    }
+    let image = scratch_image(&workspace).await?;
+    let run = ["run", "--rm", "--name=pod-net-01c", &image, "/probe"];
+    let inside = workspace.output(&podman(&[&run[..], &resolve].concat())).await?;
+    cx.check_equal("address of the API server's service", &by_pod.text(), &inside)
+}
+
+async fn publishes_a_port(cx: Context) -> CaseResult {
+    let (workspace, neighbour) = (cx.pod(&WORKSPACE).await?, cx.pod(&NEIGHBOUR).await?);
+    let image = scratch_image(&workspace).await?;
+    let (name, text) = ("pod-net-02", "published");
+    let publish = ["--publish", "18102:8080"];
+    workspace.output(&serving(name, &publish, &image, text)).await?;
+    let answer = workspace.output(&probe_command(&["get", "http://127.0.0.1:18102/"])).await?;
+    cx.check_equal("answer at the pod's loopback", text, &answer)?;
+    let url = format!("http://{}:18102/", address(&workspace)?);
+    let answer = neighbour.output(&probe_command(&["get", &url])).await?;
+    cx.check_equal("answer to another pod at the pod's address", text, &answer)?;
+    let port = workspace.output(&podman(&["port", name])).await?;
+    cx.check_equal("published port", "8080/tcp -> 0.0.0.0:18102", &port)?;
+    remove(&workspace, &[name]).await
+}
+
+/// Prints a process's network interfaces, sorted, and which network namespace it has.
+const SHOW_NETWORK: &str = "
+    while read -r name rest; do
+        case $name in *:) echo \"${name%:}\";; esac
+    done < /proc/net/dev
+    link=$(ls -l /proc/self/ns/net)
+    echo \"${link##* }\"
+";
+
+async fn has_no_network_or_the_pods(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = shell_image(&workspace).await?;
+    let of_pod = workspace.output(&Command::new(["sh", "-c", SHOW_NETWORK])).await?;
+    let of_container = async |network: &str| {
+        let run = ["run", "--rm", "--name=pod-net-03", network, &image, "sh", "-c", SHOW_NETWORK];
+        workspace.output(&podman(&run)).await
+    };
+    let host = of_container("--network=host").await?;
+    cx.check_equal("interfaces and namespace with the host's network", &of_pod, &host)?;
+    let none = of_container("--network=none").await?;
+    let (interfaces, namespace) = none.rsplit_once('\n').unwrap_or_default();
+    cx.check_equal("interfaces without a network", "lo", interfaces)?;
+    let is_own = namespace.starts_with("net:[") && !of_pod.ends_with(namespace);
+    cx.check("network namespace without a network", "one of its own", namespace, is_own)
+}
+
+async fn finds_containers_by_name(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let (network, server) = ("pod-net-04", "pod-net-04-server");
+    workspace.output(&podman(&["network", "create", "--ignore", network])).await?;
+    let option = format!("--network={network}");
+    workspace.output(&serving(server, &[&option], &image, "by name")).await?;
+    let url = format!("http://{server}:8080/");
+    let get = podman(&["run", "--rm", &option, &image, "/probe", "get", &url]);
+    cx.check_equal("answer by name", "by name", &workspace.output(&get).await?)?;
+
+    // A name that anybody finds would prove nothing about the network.
+    let resolve = ["/probe", "resolve", server, "--deadline", "1"];
+    let outside = workspace.run(&podman_run(&[], &image, &resolve)).await?;
+    expect_error(&cx, "look-up from outside of the network", &outside, &[server])?;
+    remove(&workspace, &[server]).await?;
+    workspace.output(&podman(&["network", "rm", network])).await?;
+    let rest = workspace.run(&podman(&["network", "exists", network])).await?.exit_code;
+    cx.check_equal("exit code of `network exists` after rm", "1", &rest.to_string())
+}
+
+async fn falls_back_to_slirp(cx: Context) -> CaseResult {
+    let (workspace, neighbour) = (cx.pod(&WORKSPACE).await?, cx.pod(&NEIGHBOUR).await?);
+    let remedy = "nothing needs it where pasta works; else install slirp4netns";
+    need_program(&workspace, "slirp4netns", remedy).await?;
+    let image = scratch_image(&workspace).await?;
+    let name = "pod-net-05";
+    let options = ["--network=slirp4netns", "--publish=18105:8080"];
+    workspace.output(&serving(name, &options, &image, "by slirp")).await?;
+    let answer = workspace.output(&probe_command(&["get", "http://127.0.0.1:18105/"])).await?;
+    cx.check_equal("answer at the published port", "by slirp", &answer)?;
+    let url = server_in(&neighbour).await?;
+    let answer = workspace.output(&podman(&["exec", name, "/probe", "get", &url])).await?;
+    cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)?;
+    remove(&workspace, &[name]).await
+}
+
+async fn refuses_a_privileged_port(cx: Context) -> CaseResult {
+    // A pod of its own: containerd lets everybody listen on every port, unless a pod says otherwise.
+    let mut pod = cx.manifest(&WORKSPACE)?;
+    pod.metadata.name = Some("pod-net-06".to_owned());
+    let context = pod.spec.get_or_insert_default().security_context.get_or_insert_default();
+    let first = "net.ipv4.ip_unprivileged_port_start".to_owned();
+    context.sysctls = Some(vec![Sysctl { name: first, value: "1024".to_owned() }]);
+    let workspace = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let image = scratch_image(&workspace).await?;
+    let listen = ["timeout", "5", PROBE, "serve", "--port", "1023", "--text", "x"];
+    let control = workspace.run(&Command::new(listen)).await?;
+    expect_error(&cx, "control: a listener on port 1023", &control, &["1023"])?;
+    let run = ["run", "--rm", "--publish=1023:8080", &image, "/probe", "print", "x"];
+    let refused = workspace.run(&podman(&run)).await?;
+    let words = ["1023", "ermission denied"];
+    expect_error(&cx, "container that publishes port 1023", &refused, &words)?;
+    let run = ["run", "--rm", "--publish=1024:8080", &image, "/probe", "print", "x"];
+    let allowed = workspace.output(&podman(&run)).await?;
+    cx.check_equal("container that publishes port 1024", "x", &allowed)
+}
