@@ -9,9 +9,11 @@ use harness::{
 };
 use probe::ProcessIdentity;
 
-use crate::suite::{NESTED, core_case};
-use crate::toolbox::{
-    build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image,
+use crate::{
+    suite::{NESTED, core_case, extended_case},
+    toolbox::{
+        build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image,
+    },
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -36,6 +38,14 @@ pub(crate) const CASES: &[Case] = &[
         "podman",
         builds_and_runs_a_scratch_image,
         "An image built from nothing runs, and its exit code comes back",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-11",
+        "podman",
+        runs_ten_at_once,
+        "Ten containers that are started at the same time run beside each other",
         NESTED,
         &[&WORKSPACE]
     ),
@@ -200,4 +210,21 @@ async fn runs_container_through_its_life(cx: Context) -> CaseResult {
 
 async fn inspect(workspace: &PodHandle, name: &str, format: &str) -> Result<String, Failure> {
     workspace.output(&Command::new(["podman", "inspect", "--format", format, name])).await
+}
+
+async fn runs_ten_at_once(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let script = "
+        for number in 0 1 2 3 4 5 6 7 8 9; do
+            podman run --detach --replace --network=none --name \"pod-11-$number\" \"$1\" &
+        done > /dev/null
+        wait
+        podman ps --filter name=pod-11- --sort names --format '{{.Names}} {{.State}}'
+        podman rm --force --time=0 --filter name=pod-11- > /dev/null
+        podman ps --all --filter name=pod-11- --format '{{.Names}} is left'
+    ";
+    let states = workspace.output(&Command::shell("run ten", script, [&image])).await?;
+    let expected: Vec<_> = (0..10).map(|number| format!("pod-11-{number} running")).collect();
+    cx.check_equal("containers", &expected.join("\n"), &states)
 }

@@ -1,3 +1,240 @@
-//! Later.
-use harness::case::Case;
-pub(crate) const CASES: &[Case] = &[];
+//! POD-05, POD-06 and POD-15: images that come, go and change.
+
+use std::time::Duration;
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    diagnosis::{self, Symptom},
+    workload::Command,
+};
+use probe::ProcessIdentity;
+
+use super::{expect_error, need_program, remove};
+use crate::{
+    suite::{NESTED, extended_case},
+    toolbox::{podman, podman_run, scratch_image, shell_image},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    extended_case!(
+        "POD-06A",
+        "podman",
+        builds_with_buildah,
+        "`buildah bud` builds an image without making containers, as BUILDAH_ISOLATION says",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-15A",
+        "podman",
+        saves_and_loads_an_image,
+        "An image is saved to an archive, removed, and loaded from it as it was",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-15B",
+        "podman",
+        commits_what_a_container_changed,
+        "What a container changed is listed, copied out and in, and committed to a new image",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-15C",
+        "podman",
+        exports_and_imports_a_container,
+        "A container's files are exported, and imported as an image with their owners",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-15D",
+        "podman",
+        copies_with_skopeo,
+        "skopeo copies an image from podman's storage to an OCI folder, and podman pulls it from there",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-05A",
+        "podman",
+        unpacks_files_of_high_ids,
+        "An image with files of user 60000 is unpacked with that owner, and runs as that user",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-05B",
+        "podman",
+        refuses_files_beyond_the_range,
+        "An image with files of an id beyond the user's range is refused with an error that names it",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+];
+
+/// How long a build may take.
+const BUILD_DEADLINE: Duration = Duration::from_secs(90);
+
+/// Packs the probe into an archive with this owner, and imports that as an image.
+fn import_of(owner: &str, image: &str) -> Command {
+    let script = "
+        tar --create --dereference --numeric-owner --owner=\"$1\" --group=\"$1\" \
+            --directory=/nestcheck probe | podman import --quiet - \"$2\"
+    ";
+    Command::shell(format!("import a file of user {owner}"), script, [owner, image])
+}
+
+async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = "localhost/nestcheck/pod-05a";
+    workspace.output(&import_of("60000", image)).await?;
+    let script = "
+        folder=$(podman image mount \"$1\")
+        stat -c %u:%g \"$folder/probe\"
+        podman image unmount \"$1\" > /dev/null
+    ";
+    let unshare = ["podman", "unshare", "sh", "-euc", script, "look", image];
+    let owner = workspace.output(&Command::new(unshare)).await?;
+    cx.check_equal("owner of the unpacked file", "60000:60000", &owner)?;
+    let run = podman_run(&["--user=60000:60000"], image, &["/probe", "id"]);
+    let identity = workspace.output(&run).await?;
+    let identity: ProcessIdentity = serde_json::from_str(&identity)
+        .map_err(|error| Failure::harness(format!("the probe printed `{identity}`: {error}")))?;
+    let identity = format!("{}:{}", identity.uid, identity.gid);
+    cx.check_equal("identity in the container", "60000:60000", &identity)
+}
+
+async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    // No range inside of a pod's 65536 ids goes so far.
+    let output = workspace.run(&import_of("70000", "localhost/nestcheck/pod-05b")).await?;
+    let words = ["insufficient UIDs or GIDs available", "70000:70000"];
+    expect_error(&cx, "import of a file of user 70000", &output, &words)?;
+    let written = String::from_utf8_lossy(&output.stderr);
+    let diagnosis = diagnosis::explain(Symptom::Output(&written), Some(workspace.facts()));
+    let diagnosis = diagnosis.map(|found| found.to_string()).unwrap_or_default();
+    cx.check("its diagnosis", "F06", &diagnosis, diagnosis.contains("F06"))
+}
+
+async fn builds_with_buildah(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    need_program(&workspace, "buildah", "install buildah in the workspace image").await?;
+    let base = shell_image(&workspace).await?;
+    let image = "localhost/nestcheck/pod-06a";
+    let script = "
+        context=$(mktemp -d)
+        trap 'rm -rf \"$context\"' EXIT
+        cat > \"$context/Containerfile\"
+        BUILDAH_ISOLATION=chroot buildah bud --quiet --no-cache --tag \"$1\" \"$context\"
+    ";
+    let recipe = format!(
+        "FROM {base}\nRUN id -u > /srv/user && chown 1234:4321 /srv/user\nUSER 1234:4321\n\
+         RUN id -u > /tmp/user\n"
+    );
+    let build = Command::shell("buildah bud", script, [image]);
+    workspace.output(&build.with_stdin(recipe).within(BUILD_DEADLINE)).await?;
+    let look = "cat /srv/user /tmp/user; stat -c %u:%g /srv/user /tmp/user";
+    let built = workspace.output(&podman_run(&[], image, &["sh", "-c", look])).await?;
+    cx.check_equal("files that the build made", "0\n1234\n1234:4321\n1234:4321", &built)
+}
+
+async fn image_id(workspace: &PodHandle, image: &str) -> Result<String, Failure> {
+    workspace.output(&podman(&["image", "inspect", "--format={{.Id}}", image])).await
+}
+
+async fn saves_and_loads_an_image(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    // Of its own, so that it can be removed.
+    let image = "localhost/nestcheck/pod-15a";
+    workspace.output(&import_of("0", image)).await?;
+    let before = image_id(&workspace, image).await?;
+    let script = "
+        folder=$(mktemp -d)
+        trap 'rm -rf \"$folder\"' EXIT
+        for format in docker-archive oci-archive; do
+            podman save --quiet --format \"$format\" --output \"$folder/$format\" \"$1\"
+        done
+        podman image rm \"$1\" > /dev/null
+        if podman image exists \"$1\"; then echo still there; fi
+        podman load --quiet --input \"$folder/docker-archive\"
+        podman image inspect --format '{{.Id}}' \"$1\"
+        podman image rm \"$1\" > /dev/null
+        podman load --quiet --input \"$folder/oci-archive\"
+    ";
+    let loaded = workspace.output(&Command::shell("save and load", script, [image])).await?;
+    let line = format!("Loaded image: {image}:latest");
+    let expected = format!("{line}\n{before}\n{line}");
+    cx.check_equal("image after `save`, `rm` and `load`", &expected, &loaded)?;
+    cx.check_equal(
+        "id of the image from the OCI archive",
+        &before,
+        &image_id(&workspace, image).await?,
+    )?;
+    let print = podman_run(&[], image, &["/probe", "print", "loaded"]);
+    cx.check_equal("container of the loaded image", "loaded", &workspace.output(&print).await?)
+}
+
+/// Runs a container to its end that changed files, and keeps it.
+async fn changed_container(workspace: &PodHandle, name: &str) -> Result<(), Failure> {
+    let image = shell_image(workspace).await?;
+    let script = "echo new > /srv/new && chown 1234:4321 /srv/new && rm /bin/touch";
+    let run = ["run", "--replace", "--network=none", "--name", name, &image, "sh", "-c", script];
+    workspace.output(&podman(&run)).await.map(drop)
+}
+
+async fn commits_what_a_container_changed(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let (name, image) = ("pod-15b", "localhost/nestcheck/pod-15b");
+    changed_container(&workspace, name).await?;
+    let changes = workspace.output(&podman(&["diff", name])).await?;
+    let mut lines: Vec<_> = changes.lines().collect();
+    lines.sort_unstable();
+    let are_all = ["A /srv/new", "C /srv", "D /bin/touch"].iter().all(|line| lines.contains(line));
+    cx.check("changes", "/srv/new is added and /bin/touch deleted", lines.join(", "), are_all)?;
+    let script = "
+        file=$(mktemp -d)/file
+        podman cp \"$1:/srv/new\" \"$file\"
+        cat \"$file\"
+        echo from outside > \"$file\"
+        podman cp \"$file\" \"$1:/srv/copied\"
+        podman commit --quiet \"$1\" \"$2\" > /dev/null
+    ";
+    let copied = workspace.output(&Command::shell("cp and commit", script, [name, image])).await?;
+    cx.check_equal("file that was copied out", "new", &copied)?;
+    let look = "cat /srv/new /srv/copied; stat -c %u:%g /srv/new; command -v touch || echo gone";
+    let committed = workspace.output(&podman_run(&[], image, &["sh", "-c", look])).await?;
+    let expected = "new\nfrom outside\n1234:4321\ngone";
+    cx.check_equal("files of the committed image", expected, &committed)?;
+    remove(&workspace, &[name]).await
+}
+
+async fn exports_and_imports_a_container(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let (name, image) = ("pod-15c", "localhost/nestcheck/pod-15c");
+    changed_container(&workspace, name).await?;
+    let script = "podman export \"$1\" | podman import --quiet - \"$2\"";
+    workspace.output(&Command::shell("export and import", script, [name, image])).await?;
+    let look = "cat /srv/new; stat -c %u:%g /srv/new; command -v touch || echo gone";
+    let imported = workspace.output(&podman_run(&[], image, &["sh", "-c", look])).await?;
+    cx.check_equal("files of the imported image", "new\n1234:4321\ngone", &imported)?;
+    remove(&workspace, &[name]).await
+}
+
+async fn copies_with_skopeo(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    need_program(&workspace, "skopeo", "install skopeo in the workspace image").await?;
+    let image = scratch_image(&workspace).await?;
+    let script = "
+        folder=$(mktemp -d)/oci
+        skopeo copy --quiet \"containers-storage:$1\" \"oci:$folder:pod-15d\"
+        skopeo inspect --format '{{.Os}}' \"oci:$folder:pod-15d\"
+        podman pull --quiet \"oci:$folder:pod-15d\"
+    ";
+    let copied = workspace.output(&Command::shell("copy and pull", script, [&image])).await?;
+    let expected = format!("linux\n{}", image_id(&workspace, &image).await?);
+    cx.check_equal("system and id of the image that came back", &expected, &copied)
+}

@@ -1,3 +1,198 @@
-//! Later.
-use harness::case::Case;
-pub(crate) const CASES: &[Case] = &[];
+//! POD-14: what needs control groups or systemd, of which a pod usually has none. A refusal that
+//! says so is a known issue; the same request that works is a pass, whatever the cluster.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::Context,
+    workload::{Command, Output},
+};
+
+use super::remove;
+use crate::{
+    suite::{NESTED, extended_case},
+    toolbox::{podman, podman_run, scratch_image, shell_image},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    extended_case!(
+        "POD-14A",
+        "podman",
+        limits_memory_and_processors,
+        "A container with --memory and --cpus is held to these limits",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-14B",
+        "podman",
+        pauses_a_container,
+        "A container is paused and goes on when it is told to",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-14C",
+        "podman",
+        checks_health_when_asked,
+        "A health check that is asked for runs in the container and tells good from bad",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-14D",
+        "podman",
+        checks_health_by_itself,
+        "A health check with an interval runs without being asked for",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-14E",
+        "podman",
+        lets_systemd_manage_control_groups,
+        "A container for systemd may make control groups of its own",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+];
+
+/// The signature of a pod whose control groups its user can't write, and that has no systemd.
+const SIGNATURE: &str = "F28";
+
+/// What podman, crun and the kernel write where control groups are not there for the user.
+const NO_CONTROL_GROUPS: [&str; 7] = [
+    "Resource limits are not supported and ignored",
+    "containers on rootless containers with cgroup V1",
+    "does not have a cgroup",
+    "is not supported for cgroupv1",
+    "the requested cgroup controller",
+    "cgroup.freeze",
+    "sys/fs/cgroup",
+];
+
+/// The known issue that an output tells of.
+fn known_issue(output: &Output) -> CaseResult {
+    let written = String::from_utf8_lossy(&output.stderr);
+    match written.lines().find(|line| NO_CONTROL_GROUPS.iter().any(|words| line.contains(words))) {
+        Some(line) => Err(Failure::known_issue(SIGNATURE, line.trim())),
+        None => Ok(()),
+    }
+}
+
+async fn limits_memory_and_processors(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = shell_image(&workspace).await?;
+    // By the files of version 2 of control groups, else by those of version 1.
+    let script = "
+        cd /sys/fs/cgroup
+        if [ -e cgroup.controllers ]; then
+            cat memory.max cpu.max
+        else
+            cat memory/memory.limit_in_bytes
+            echo \"$(cat cpu/cpu.cfs_quota_us)\" \"$(cat cpu/cpu.cfs_period_us)\"
+        fi
+    ";
+    let options = ["--name=pod-14a", "--memory=64m", "--cpus=0.5"];
+    let output = workspace.run(&podman_run(&options, &image, &["sh", "-euc", script])).await?;
+    let limits = output.text();
+    if output.exit_code == 0 && limits == LIMITS {
+        return cx.check_equal("limits of memory and processors", LIMITS, &limits);
+    }
+    known_issue(&output)?;
+    let output = output.exits(0)?;
+    cx.check_equal("limits of memory and processors", LIMITS, &output.text())
+}
+
+/// 64 MiB, and half of each period.
+const LIMITS: &str = "67108864\n50000 100000";
+
+async fn pauses_a_container(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let name = "pod-14b";
+    let detach = ["run", "--detach", "--replace", "--network=none", "--name", name, &image];
+    workspace.output(&podman(&detach)).await?;
+    let paused = workspace.run(&podman(&["pause", name])).await?;
+    if paused.exit_code != 0 {
+        remove(&workspace, &[name]).await?;
+        known_issue(&paused)?;
+    }
+    paused.exits(0)?;
+    let state = podman(&["inspect", "--format={{.State.Status}}", name]);
+    cx.check_equal("state after pause", "paused", &workspace.output(&state).await?)?;
+    workspace.output(&podman(&["unpause", name])).await?;
+    cx.check_equal("state after unpause", "running", &workspace.output(&state).await?)?;
+    remove(&workspace, &[name]).await
+}
+
+/// Runs a container with this command of the probe as its health check.
+async fn with_health_check(cx: &Context, name: &str, check: &str) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let check = format!("--health-cmd={check}");
+    let run = ["run", "--detach", "--replace", "--network=none", "--name", name, &check];
+    let options = ["--health-interval=1s", "--health-retries=1", &image];
+    workspace.output(&podman(&[&run[..], &options].concat())).await.map(drop)
+}
+
+async fn checks_health_when_asked(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let names = ["pod-14c-good", "pod-14c-bad"];
+    with_health_check(&cx, names[0], r#"["/probe", "exit", "0"]"#).await?;
+    with_health_check(&cx, names[1], r#"["/probe", "exit", "1"]"#).await?;
+    for (name, code, health) in [(names[0], "0", "healthy"), (names[1], "1", "unhealthy")] {
+        let asked = workspace.run(&podman(&["healthcheck", "run", name])).await?;
+        let what = format!("exit code of the health check of {name}");
+        cx.check_equal(&what, code, &asked.exit_code.to_string())?;
+        let inspect = podman(&["inspect", "--format={{.State.Health.Status}}", name]);
+        cx.check_equal(&format!("health of {name}"), health, &workspace.output(&inspect).await?)?;
+    }
+    remove(&workspace, &names).await
+}
+
+async fn checks_health_by_itself(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let name = "pod-14d";
+    with_health_check(&cx, name, r#"["/probe", "exit", "0"]"#).await?;
+    // Twice the interval; podman asks a timer of systemd for it.
+    let wait = ["timeout", "2", "podman", "wait", "--condition=healthy", name];
+    let waited = workspace.run(&Command::new(wait)).await?;
+    let script = "test -S \"${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/systemd/private\"";
+    let has_systemd = Command::shell("look for the user's systemd", script, [""; 0]);
+    let has_systemd = workspace.run(&has_systemd).await?.exit_code == 0;
+    remove(&workspace, &[name]).await?;
+    match (waited.exit_code, has_systemd) {
+        (0, _) => cx.check_equal("health after two intervals", "healthy", "healthy"),
+        (_, false) => Err(Failure::known_issue(
+            SIGNATURE,
+            "the health check did not run within two intervals: the pod has no systemd of the \
+             user's, whose timers podman uses",
+        )),
+        (code, true) => {
+            let observed = format!("exit code {code} of `podman wait`");
+            cx.check("health after two intervals", "healthy", observed, false)
+        }
+    }
+}
+
+async fn lets_systemd_manage_control_groups(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = shell_image(&workspace).await?;
+    let script = "
+        cd /sys/fs/cgroup
+        if [ -e cgroup.controllers ]; then
+            mkdir /sys/fs/cgroup/nestcheck
+        else
+            mkdir /sys/fs/cgroup/systemd/nestcheck
+        fi
+        echo made
+    ";
+    let options = ["--name=pod-14e", "--systemd=always"];
+    let output = workspace.run(&podman_run(&options, &image, &["sh", "-euc", script])).await?;
+    if output.exit_code != 0 {
+        known_issue(&output)?;
+    }
+    let made = output.exits(0)?.text();
+    cx.check_equal("a control group of the container's own", "made", &made)
+}

@@ -1,3 +1,94 @@
-//! Later.
-use harness::case::Case;
-pub(crate) const CASES: &[Case] = &[];
+//! POD-13 and POD-K8S: containers that share a pod of podman's.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult},
+    context::Context,
+};
+
+use crate::{
+    suite::{NESTED, WITH_DEVICES, extended_case},
+    toolbox::{podman, probe_command, scratch_image},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    extended_case!(
+        "POD-13",
+        "podman",
+        shares_a_network_in_a_pod,
+        "The containers of a podman pod share a network that an image of podman's own making holds",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-K8S",
+        "podman",
+        plays_a_kubernetes_manifest,
+        "`podman kube play` runs a pod from a manifest with its port and volume, and `kube down` ends it",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+];
+
+async fn shares_a_network_in_a_pod(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let name = "pod-13";
+    workspace
+        .output(&podman(&["pod", "create", "--replace", "--network=none", "--name", name]))
+        .await?;
+    let server = ["/probe", "serve", "--port", "8080", "--text", "a neighbour"];
+    let detach = ["run", "--detach", "--pod", name, "--name=pod-13-server", &image];
+    workspace.output(&podman(&[&detach[..], &server].concat())).await?;
+    let get = ["run", "--rm", "--pod", name, &image, "/probe", "get", "http://127.0.0.1:8080/"];
+    let answer = workspace.output(&podman(&get)).await?;
+    cx.check_equal("answer at the pod's loopback", "a neighbour", &answer)?;
+    let format = "--format={{.State}} {{len .Containers}} {{.SharedNamespaces}}";
+    let state = workspace.output(&podman(&["pod", "inspect", name, format])).await?;
+    cx.check(
+        "state of the pod",
+        "Running, with the server and the container that holds the shared network",
+        &state,
+        state.starts_with("Running 2 ") && state.contains("net"),
+    )?;
+    workspace.output(&podman(&["pod", "rm", "--force", "--time=0", name])).await?;
+    let rest = ["ps", "--all", "--quiet", "--filter=name=pod-13-"];
+    cx.check_equal("containers after `pod rm`", "", &workspace.output(&podman(&rest)).await?)
+}
+
+/// As people write it for Kubernetes, but with an image that is only here.
+const MANIFEST: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: pod-k8s}
+spec:
+  containers:
+  - name: server
+    image: IMAGE
+    imagePullPolicy: Never
+    command: [/probe, serve, --port, "8080", --file, /data/record]
+    env: [{name: GREETING, value: hello from a manifest}]
+    ports: [{containerPort: 8080, hostPort: 18110}]
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, emptyDir: {}}]
+"#;
+
+async fn plays_a_kubernetes_manifest(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let manifest = MANIFEST.replace("IMAGE", &image);
+    let play = podman(&["kube", "play", "--replace", "-"]).with_stdin(manifest.clone());
+    workspace.output(&play).await?;
+    let url = "http://127.0.0.1:18110/";
+    let environment =
+        workspace.output(&probe_command(&["get", &format!("{url}env/GREETING")])).await?;
+    cx.check_equal("environment of the container", "hello from a manifest", &environment)?;
+    workspace.output(&probe_command(&["put", url, "written"])).await?;
+    let record = workspace.output(&probe_command(&["get", url])).await?;
+    cx.check_equal("file in the manifest's volume", "written", &record)?;
+    workspace.output(&podman(&["kube", "down", "-"]).with_stdin(manifest)).await?;
+    let rest = ["ps", "--all", "--quiet", "--filter=name=pod-k8s"];
+    cx.check_equal("containers after `kube down`", "", &workspace.output(&podman(&rest)).await?)?;
+    let rest = workspace.run(&podman(&["pod", "exists", "pod-k8s"])).await?.exit_code;
+    cx.check_equal("exit code of `pod exists` after `kube down`", "1", &rest.to_string())
+}

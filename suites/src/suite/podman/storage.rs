@@ -1,3 +1,241 @@
-//! Later.
-use harness::case::Case;
-pub(crate) const CASES: &[Case] = &[];
+//! POD-01A to C and POD-10: the drivers of podman's storage, each with a store of its own, so that
+//! no other case meets it.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    workload::Command,
+};
+
+use super::need_program;
+use crate::{
+    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
+    toolbox::{podman, scratch_image, shell_image},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    core_case!(
+        "POD-01A",
+        "podman",
+        stores_on_native_overlay,
+        "On a volume the kernel's own overlay holds images and containers, which share the images' files",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-01B",
+        "podman",
+        stores_on_fuse_overlayfs,
+        "With fuse-overlayfs as mount program images and containers work as on the kernel's overlay",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-01C",
+        "podman",
+        stores_without_overlay,
+        "The driver vfs works without any overlay, at the cost of a whole copy for each container",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-10",
+        "podman",
+        leaves_an_empty_store,
+        "What a store holds is counted, and removing all leaves neither files nor processes",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+];
+
+/// A store of a case's own.
+struct Store<'a> {
+    workspace: &'a PodHandle,
+    folder: String,
+    driver: Vec<String>,
+}
+
+impl<'a> Store<'a> {
+    /// An empty store of a case, with options for its driver.
+    async fn empty(
+        workspace: &'a PodHandle,
+        case: &str,
+        driver: &[&str],
+    ) -> Result<Store<'a>, Failure> {
+        let folder = format!("/tmp/nestcheck-{case}");
+        let driver = driver.iter().map(|&option| option.to_owned()).collect();
+        let store = Self { workspace, folder, driver };
+        store.delete().await?;
+        Ok(store)
+    }
+
+    async fn delete(&self) -> Result<(), Failure> {
+        let delete = podman(&["unshare", "rm", "-rf", &self.folder]);
+        self.workspace.output(&delete).await.map(drop)
+    }
+
+    /// The options that make podman use the store.
+    fn options(&self) -> Vec<String> {
+        let root = format!("--root={}/root", self.folder);
+        let run_root = format!("--runroot={}/run", self.folder);
+        [root, run_root].into_iter().chain(self.driver.iter().cloned()).collect()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let options = self.options();
+        let all = ["podman"].into_iter().chain(options.iter().map(String::as_str));
+        Command::new(all.chain(arguments.iter().copied()))
+    }
+
+    async fn podman(&self, arguments: &[&str]) -> Result<String, Failure> {
+        self.workspace.output(&self.command(arguments)).await
+    }
+
+    /// Copies an image of podman's usual store.
+    async fn fill(&self, image: &str) -> Result<(), Failure> {
+        let script = "image=$1; shift; podman save --quiet \"$image\" | podman \"$@\" load --quiet";
+        let options = self.options();
+        let arguments = std::iter::once(image).chain(options.iter().map(String::as_str));
+        let copy = Command::shell("copy an image to the store", script, arguments);
+        self.workspace.output(&copy).await.map(drop)
+    }
+
+    /// How many KiB it takes.
+    async fn size(&self) -> Result<u64, Failure> {
+        let measure = ["unshare", "du", "--summarize", "--block-size=1024", &self.folder];
+        let text = self.workspace.output(&podman(&measure)).await?;
+        let size = text.split_whitespace().next().and_then(|size| size.parse().ok());
+        size.ok_or_else(|| Failure::product(format!("`du` printed `{text}`")))
+    }
+
+    /// What podman says of the driver, by a path in its answer.
+    async fn says(&self, path: &str) -> Result<String, Failure> {
+        self.podman(&["info", "--format", path]).await
+    }
+}
+
+/// Uses a store in the ways in which drivers differ: a file of the image is given away, another one
+/// is deleted, and the next container sees neither; `root` is the type of overlay that its root must
+/// be, if any. Returns how many KiB a container took.
+async fn use_store(
+    cx: &Context,
+    store: &Store<'_>,
+    name: &str,
+    root: Option<&str>,
+) -> Result<u64, Failure> {
+    let image = shell_image(store.workspace).await?;
+    store.fill(&image).await?;
+    let before = store.size().await?;
+    // The fifth field of a mount is where it is; its type follows a dash.
+    let change = "
+        chown 1234:4321 /bin/id
+        rm /bin/touch
+        stat -c %u:%g /bin/id
+        while read -r _ _ _ _ point line; do
+            line=${line#*- }
+            if [ \"$point\" = / ]; then echo \"${line%% *}\"; fi
+        done < /proc/self/mountinfo
+    ";
+    let run = ["run", "--network=none", "--name", name, &image, "sh", "-euc", change];
+    let seen = store.podman(&run).await?;
+    let size = store.size().await?.saturating_sub(before);
+    let (owner, root_type) = seen.split_once('\n').unwrap_or_default();
+    cx.check_equal("owner of a file that was given away", "1234:4321", owner)?;
+    match root {
+        Some(root) => cx.check_equal("file system of the container", root, root_type)?,
+        None => {
+            let is_plain = !root_type.is_empty() && !root_type.contains("overlay");
+            cx.check("file system of the container", "no overlay", root_type, is_plain)?;
+        }
+    }
+    let look = "stat -c %u:%g /bin/id; command -v touch";
+    let next = ["run", "--rm", "--network=none", &image, "sh", "-euc", look];
+    let next = store.podman(&next).await?;
+    cx.check_equal("the same files in the next container", "0:0\n/bin/touch", &next)?;
+    store.podman(&["rm", "--all", "--force"]).await?;
+    Ok(size)
+}
+
+/// Files of an image that a container takes once more, in KiB, count as a copy from here on: the
+/// image has about 4 MiB.
+const COPY: u64 = 2048;
+
+async fn stores_on_native_overlay(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    // The empty option takes a mount program of the image's own configuration away.
+    let driver = ["--storage-driver=overlay", "--storage-opt=overlay.mount_program="];
+    let store = Store::empty(&workspace, "pod-01a", &driver).await?;
+    cx.check_equal("storage driver", "overlay", &store.says("{{.Store.GraphDriverName}}").await?)?;
+    let size = use_store(&cx, &store, "pod-01a", Some("overlay")).await?;
+    cx.check("disk for a container", "less than the image", format!("{size} KiB"), size < COPY)?;
+    store.delete().await
+}
+
+/// The options for fuse-overlayfs.
+const FUSE: [&str; 2] =
+    ["--storage-driver=overlay", "--storage-opt=overlay.mount_program=/usr/bin/fuse-overlayfs"];
+
+async fn stores_on_fuse_overlayfs(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    need_program(&workspace, "/usr/bin/fuse-overlayfs", "install fuse-overlayfs").await?;
+    let store = Store::empty(&workspace, "pod-01b", &FUSE).await?;
+    let size = use_store(&cx, &store, "pod-01b", Some("fuse.fuse-overlayfs")).await?;
+    cx.check("disk for a container", "less than the image", format!("{size} KiB"), size < COPY)?;
+    store.delete().await
+}
+
+async fn stores_without_overlay(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let store = Store::empty(&workspace, "pod-01c", &["--storage-driver=vfs"]).await?;
+    cx.check_equal("storage driver", "vfs", &store.says("{{.Store.GraphDriverName}}").await?)?;
+    let size = use_store(&cx, &store, "pod-01c", None).await?;
+    let expected = "a copy of the image: vfs shares nothing";
+    cx.check("disk for a container", expected, format!("{size} KiB"), size >= COPY)?;
+    store.delete().await
+}
+
+/// Prints what is left of a store: its layers, volumes, and processes of fuse-overlayfs. One that
+/// ended has no command line.
+const LEFTOVERS: &str = "
+    for kind in overlay volumes overlay-containers; do
+        for path in \"$1/root/$kind\"/*; do
+            case ${path##*/} in
+            l | '*' | *.json | *.lock) ;;
+            *) echo \"$kind ${path##*/}\" ;;
+            esac
+        done
+    done
+    for folder in /proc/[0-9]*; do
+        if read -r name 2> /dev/null < \"$folder/comm\" && [ \"$name\" = fuse-overlayfs ] &&
+            grep -q \"$1/\" \"$folder/cmdline\"; then
+            echo \"process ${folder#/proc/}\"
+        fi
+    done
+";
+
+async fn leaves_an_empty_store(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    need_program(&workspace, "/usr/bin/fuse-overlayfs", "install fuse-overlayfs").await?;
+    let image = scratch_image(&workspace).await?;
+    let store = Store::empty(&workspace, "pod-10", &FUSE).await?;
+    store.fill(&image).await?;
+    let run = ["run", "--detach", "--network=none", "--volume=pod-10:/data", "--name=pod-10"];
+    store.podman(&[&run[..], &[&image]].concat()).await?;
+    let count = ["system", "df", "--format={{.Type}} {{.Total}} {{.Active}}"];
+    let expected = "Images 1 1\nContainers 1 1\nLocal Volumes 1 1";
+    cx.check_equal("what the store holds", expected, &store.podman(&count).await?)?;
+    let leftovers = ["podman", "unshare", "sh", "-euc", LEFTOVERS, "look", &store.folder];
+    let leftovers = Command::new(leftovers);
+    let before = workspace.output(&leftovers).await?;
+    let kinds = ["overlay ", "volumes ", "process "];
+    let holds = kinds.iter().all(|kind| before.contains(kind));
+    cx.check("what is there before", "layers, a volume and a process", &before, holds)?;
+
+    store.podman(&["rm", "--all", "--force", "--time=0"]).await?;
+    store.podman(&["system", "prune", "--all", "--force", "--volumes"]).await?;
+    let expected = "Images 0 0\nContainers 0 0\nLocal Volumes 0 0";
+    cx.check_equal("what the store holds after", expected, &store.podman(&count).await?)?;
+    cx.check_equal("what is left", "", &workspace.output(&leftovers).await?)?;
+    store.delete().await
+}
