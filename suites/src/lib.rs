@@ -18,6 +18,8 @@ use harness::case::Case;
 pub fn cases() -> Vec<Case> {
     [
         suite::compose::CASES,
+        suite::compose::SOCKET,
+        suite::compose::BUILD,
         suite::podman::network::CASES,
         suite::podman::containers::CASES,
         suite::podman::images::CASES,

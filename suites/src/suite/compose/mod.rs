@@ -1,4 +1,7 @@
-//! CMP: podman-compose as an ordinary user.
+//! CMP: compose as an ordinary user, by podman-compose and through podman's API.
+
+mod build;
+mod socket;
 
 use fixtures::WORKSPACE;
 use harness::{
@@ -7,8 +10,11 @@ use harness::{
     workload::Command,
 };
 
-use super::{NESTED, WITH_DEVICES, core_case};
-use crate::toolbox::{podman, probe_command, scratch_image};
+pub(crate) use self::{build::CASES as BUILD, socket::CASES as SOCKET};
+use crate::{
+    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
+    toolbox::{podman, probe_command, scratch_image},
+};
 
 pub(crate) const CASES: &[Case] = &[
     core_case!(
@@ -24,6 +30,14 @@ pub(crate) const CASES: &[Case] = &[
         "compose",
         removes_what_it_made,
         "The services can be listed, read and entered, and `down` removes all that `up` made",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "CMP-03A",
+        "compose",
+        restarts_one_service,
+        "One service is restarted, stopped and started again while the other one goes on",
         WITH_DEVICES,
         &[&WORKSPACE]
     ),
@@ -138,12 +152,42 @@ async fn removes_what_it_made(cx: Context) -> CaseResult {
     cx.check_equal("objects after `down`", "", &leftovers(&workspace, project.name).await?)
 }
 
+async fn restarts_one_service(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let project = Project { workspace: &workspace, name: "cmp-03a", image, port: "18082" };
+    project.compose(&["up", "--detach"]).await?;
+    let (web, database) = (project.container("web"), project.container("database"));
+    let processes = podman(&["inspect", "--format={{.State.Pid}}", &web, &database]);
+    let before = workspace.output(&processes).await?;
+    project.compose(&["restart", "--timeout=1", "web"]).await?;
+    let after = workspace.output(&processes).await?;
+    let (web_before, database_before) = before.split_once('\n').unwrap_or_default();
+    let (web_after, database_after) = after.split_once('\n').unwrap_or_default();
+    let observed = format!("{web_before}, then {web_after}");
+    let is_another = web_after != web_before && web_after != "0";
+    cx.check("process of the restarted service", "another one", observed, is_another)?;
+    cx.check_equal("process of the other service", database_before, database_after)?;
+    let url = ["get", "http://127.0.0.1:18082/"];
+    let answer = workspace.output(&probe_command(&url)).await?;
+    cx.check_equal("answer after `restart`", "the web service", &answer)?;
+
+    project.compose(&["stop", "--timeout=1", "web"]).await?;
+    let state = podman(&["inspect", "--format={{.State.Status}}", &web, &database]);
+    let stopped = workspace.output(&state).await?;
+    cx.check_equal("states after `stop`", "exited\nrunning", &stopped)?;
+    project.compose(&["start", "web"]).await?;
+    let answer = workspace.output(&probe_command(&url)).await?;
+    cx.check_equal("answer after `start`", "the web service", &answer)?;
+    project.compose(&["down", "--volumes", "--timeout=1"]).await.map(drop)
+}
+
 /// All containers, pods, networks and volumes of a project, one a line with its kind.
 async fn leftovers(workspace: &PodHandle, project: &str) -> Result<String, Failure> {
     let script = "
         label=io.podman.compose.project=$1
         podman ps --all --filter label=$label --format 'container {{.Names}}'
-        podman pod ls --filter name=pod_$1 --format 'pod {{.Name}}'
+        podman pod ls --filter 'name=^pod_'$1'$' --format 'pod {{.Name}}'
         podman network ls --filter label=$label --format 'network {{.Name}}'
         podman volume ls --filter label=$label --format 'volume {{.Name}}'
     ";

@@ -1,0 +1,89 @@
+//! CMP-04 and CMP-05: what compose builds, and what it must leave to podman.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    workload::Command,
+};
+
+use crate::{
+    suite::{NESTED, WITH_DEVICES, extended_case, podman::need_program},
+    toolbox::{podman, probe_command, scratch_image},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    extended_case!(
+        "CMP-04",
+        "compose",
+        builds_an_image,
+        "A service's image is built from the project's own folder, with the arguments of the compose file",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "CMP-05",
+        "compose",
+        routes_only_some_verbs_to_kubedock,
+        "With KUBEDOCK_ENABLED the image's wrapper sends running containers to kubedock and leaves images here",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+];
+
+/// Copies the project to a folder of its own, which it returns: a ConfigMap's files are links,
+/// which no build takes.
+async fn copy_project(workspace: &PodHandle) -> Result<String, Failure> {
+    let script = "
+        folder=$(mktemp -d)
+        cp -L \"$1\"/* /nestcheck/probe \"$folder\"
+        echo \"$folder\"
+    ";
+    let project = fixtures::context("compose/build");
+    workspace.output(&Command::shell("copy the project", script, [project])).await
+}
+
+async fn builds_an_image(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let file = format!("{}/compose.yaml", copy_project(&workspace).await?);
+    let compose = async |arguments: &[&str]| {
+        let program = ["env", "NESTCHECK_PORT=18130", "podman-compose"];
+        let project = ["--project-name=cmp-04", "--file", &file];
+        let command = program.iter().chain(&project).chain(arguments).copied();
+        workspace.output(&Command::new(command)).await
+    };
+    compose(&["up", "--detach", "--build"]).await?;
+    let url = "http://127.0.0.1:18130/env/GREETING";
+    let greeting = workspace.output(&probe_command(&["get", url])).await?;
+    cx.check_equal("argument of the build, in the container", "built by compose", &greeting)?;
+    let format = "--format={{.ImageName}}";
+    let image = workspace.output(&podman(&["inspect", format, "cmp-04_web_1"])).await?;
+    let is_own = image.starts_with("localhost/cmp-04_web");
+    cx.check("image of the service", "one of the project's own", &image, is_own)?;
+    compose(&["down", "--volumes", "--timeout=1"]).await?;
+    workspace.output(&podman(&["image", "rm", &image])).await.map(drop)
+}
+
+/// The wrapper of the Universal Developer Image (devfile/developer-images, `base/ubi9`).
+const WRAPPER: &str = "podman.wrapper";
+
+async fn routes_only_some_verbs_to_kubedock(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let remedy = "nothing needs it where containers run in the pod; the Universal Developer Image \
+                  has both";
+    need_program(&workspace, "kubedock", remedy).await?;
+    need_program(&workspace, WRAPPER, remedy).await?;
+    let image = scratch_image(&workspace).await?;
+    let wrapped = |arguments: &[&str]| {
+        let fixed = ["env", "KUBEDOCK_ENABLED=true", WRAPPER];
+        Command::new(fixed.iter().chain(arguments).copied())
+    };
+    let exists = workspace.run(&wrapped(&["image", "exists", &image])).await?.exit_code;
+    cx.check_equal("exit code of `image exists`, which stays here", "0", &exists.to_string())?;
+    // Nobody listens on kubedock's port, so that what is sent there fails.
+    let list = workspace.run(&wrapped(&["ps"])).await?;
+    let told = String::from_utf8_lossy(&list.stderr);
+    let is_sent = list.exit_code != 0 && told.contains("2475");
+    let observed = format!("exit code {}: {}", list.exit_code, told.trim_end());
+    cx.check("`ps`, which goes to kubedock", "no connection to port 2475", observed, is_sent)
+}

@@ -1,0 +1,107 @@
+//! Podman's API on a socket, and docker-compose through it.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    workload::Command,
+};
+
+use crate::{
+    suite::{
+        NESTED, WITH_DEVICES, extended_case,
+        podman::{need_program, remove},
+    },
+    toolbox::{podman, probe_command, scratch_image},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    extended_case!(
+        "CMP-01B",
+        "compose",
+        serves_docker_compose,
+        "docker-compose connects, publishes and removes two services through podman's socket",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "CMP-01A",
+        "compose",
+        answers_on_its_socket,
+        "Podman's API answers on a socket, and runs the containers that podman itself sees",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+];
+
+/// The address of podman's API, which is served from then on as long as the pod is there.
+async fn socket(workspace: &PodHandle) -> Result<String, Failure> {
+    let script = "
+        folder=$(mktemp -d)
+        podman system service --time=0 \"unix://$folder/podman.sock\" > \"$folder/log\" 2>&1 &
+        server=$!
+        until [ -S \"$folder/podman.sock\" ]; do
+            kill -0 $server 2> /dev/null || { cat \"$folder/log\" >&2; exit 1; }
+            sleep 0.05
+        done
+        echo \"unix://$folder/podman.sock\"
+    ";
+    let serve = Command::shell("start `podman system service`", script, [""; 0]);
+    workspace.once("podman's socket", || workspace.output(&serve)).await
+}
+
+async fn answers_on_its_socket(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    let url = format!("--url={}", socket(&workspace).await?);
+    let version = workspace.output(&podman(&["version", "--format={{.Client.Version}}"])).await?;
+    let served = podman(&[&url, "version", "--format={{.Server.Version}}"]);
+    cx.check_equal("version of the API", &version, &workspace.output(&served).await?)?;
+    let name = "cmp-01a";
+    let run = [&url, "run", "--detach", "--replace", "--network=none", "--name", name, &image];
+    workspace.output(&podman(&run)).await?;
+    let list = ["ps", "--filter=name=cmp-01a", "--format={{.Names}} {{.State}}"];
+    for (way, options) in [("without", &[][..]), ("through", &[url.as_str()])] {
+        let seen = workspace.output(&podman(&[options, &list[..]].concat())).await?;
+        let what = format!("container, listed {way} the socket");
+        cx.check_equal(&what, "cmp-01a running", &seen)?;
+    }
+    remove(&workspace, &[name]).await
+}
+
+async fn serves_docker_compose(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let remedy = "nothing needs it where podman-compose is there; else install docker-compose, \
+                  version 2";
+    need_program(&workspace, "docker-compose", remedy).await?;
+    let host = format!("DOCKER_HOST={}", socket(&workspace).await?);
+    let image = format!("NESTCHECK_IMAGE={}", scratch_image(&workspace).await?);
+    let file = format!("{}/compose.yaml", fixtures::context("compose/two-services"));
+    let compose = async |arguments: &[&str]| {
+        let variables = ["env", host.as_str(), image.as_str(), "NESTCHECK_PORT=18120"];
+        let fixed = ["docker-compose", "--project-name=cmp-01b", "--file", file.as_str()];
+        let command = variables.iter().chain(&fixed).chain(arguments).copied();
+        workspace.output(&Command::new(command)).await
+    };
+    compose(&["up", "--detach"]).await?;
+    let published = probe_command(&["get", "http://127.0.0.1:18120/"]);
+    let answer = workspace.output(&published).await?;
+    cx.check_equal("answer at the published port", "the web service", &answer)?;
+    let put = ["exec", "-T", "web", "/probe", "put", "http://database:8080/", "record 1"];
+    compose(&put).await?;
+    let get = ["exec", "-T", "web", "/probe", "get", "http://database:8080/"];
+    cx.check_equal("answer by service name", "record 1", &compose(&get).await?)?;
+
+    let label = "--filter=label=com.docker.compose.project=cmp-01b";
+    let list = podman(&["ps", "--all", "--sort=names", label, "--format={{.Names}}"]);
+    let names = workspace.output(&list).await?;
+    cx.check_equal("containers before `down`", "cmp-01b-database-1\ncmp-01b-web-1", &names)?;
+    compose(&["down", "--volumes", "--timeout=1"]).await?;
+    let script = "
+        podman ps --all \"$1\" --format 'container {{.Names}}'
+        podman network ls \"$1\" --format 'network {{.Name}}'
+        podman volume ls \"$1\" --format 'volume {{.Name}}'
+    ";
+    let leftovers = Command::shell("list what the project has", script, [label]);
+    cx.check_equal("objects after `down`", "", &workspace.output(&leftovers).await?)
+}
