@@ -116,7 +116,7 @@ async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
     expect_error(&cx, "import of a file of user 70000", &output, &words)?;
     let written = String::from_utf8_lossy(&output.stderr);
     let diagnosis = diagnosis::explain(Symptom::Output(&written), Some(workspace.facts()));
-    let diagnosis = diagnosis.map(|found| found.to_string()).unwrap_or_default();
+    let diagnosis = diagnosis.unwrap_or_default();
     cx.check("its diagnosis", "F06", &diagnosis, diagnosis.contains("F06"))
 }
 
@@ -138,8 +138,8 @@ async fn builds_with_buildah(cx: Context) -> CaseResult {
     let build = Command::shell("buildah bud", script, [image]);
     workspace.output(&build.with_stdin(recipe).within(BUILD_DEADLINE)).await?;
     let look = "cat /srv/user /tmp/user; stat -c %u:%g /srv/user /tmp/user";
-    let built = workspace.output(&podman_run(&[], image, &["sh", "-c", look])).await?;
-    cx.check_equal("files that the build made", "0\n1234\n1234:4321\n1234:4321", &built)
+    let files = workspace.output(&podman_run(&[], image, &["sh", "-c", look])).await?;
+    cx.check_equal("files that the build made", "0\n1234\n1234:4321\n1234:4321", &files)
 }
 
 async fn image_id(workspace: &PodHandle, image: &str) -> Result<String, Failure> {

@@ -142,12 +142,11 @@ async fn use_store(
     let size = store.size().await?.saturating_sub(before);
     let (owner, root_type) = seen.split_once('\n').unwrap_or_default();
     cx.check_equal("owner of a file that was given away", "1234:4321", owner)?;
-    match root {
-        Some(root) => cx.check_equal("file system of the container", root, root_type)?,
-        None => {
-            let is_plain = !root_type.is_empty() && !root_type.contains("overlay");
-            cx.check("file system of the container", "no overlay", root_type, is_plain)?;
-        }
+    if let Some(root) = root {
+        cx.check_equal("file system of the container", root, root_type)?;
+    } else {
+        let is_plain = !root_type.is_empty() && !root_type.contains("overlay");
+        cx.check("file system of the container", "no overlay", root_type, is_plain)?;
     }
     let look = "stat -c %u:%g /bin/id; command -v touch";
     let next = ["run", "--rm", "--network=none", &image, "sh", "-euc", look];
