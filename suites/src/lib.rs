@@ -8,6 +8,7 @@ pub mod explanation;
 pub mod session;
 pub mod signals;
 mod suite;
+pub mod tap;
 pub mod toolbox;
 
 use harness::case::Case;
@@ -17,6 +18,7 @@ use harness::case::Case;
 #[must_use]
 pub fn cases() -> Vec<Case> {
     [
+        suite::upstream::CASES,
         suite::compose::CASES,
         suite::compose::SOCKET,
         suite::compose::BUILD,
@@ -78,6 +80,7 @@ mod tests {
             ("scc", "SCC-"),
             ("teardown", "END-"),
             ("upgrade", "UPG-"),
+            ("upstream", "POD-SYS"),
         ];
         for case in cases() {
             assert!(case.title.len() > 20 && !case.title.ends_with('.'), "{case:?}");

@@ -12,6 +12,7 @@ pub(crate) mod root;
 pub(crate) mod scc;
 pub(crate) mod teardown;
 pub(crate) mod upgrade;
+pub(crate) mod upstream;
 
 use harness::{case::Case, facts::Flavour, outcome::Level, requirement::Requirement};
 

@@ -1,0 +1,160 @@
+//! POD-SYS: what podman's own developers test, where the workspace image has their tests.
+
+use std::time::Duration;
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    workload::Command,
+};
+
+use crate::{
+    suite::{NESTED, extended_case, podman::need_program},
+    tap::{Results, Test, TestResult},
+};
+
+pub(crate) const CASES: &[Case] = &[Case {
+    deadline: DEADLINE,
+    ..extended_case!(
+        "POD-SYS",
+        "upstream",
+        passes_podmans_own_tests,
+        "The files of podman's own system tests that need neither a registry nor systemd pass in the pod",
+        NESTED,
+        &[&WORKSPACE]
+    )
+}];
+
+/// The files.
+const FILES: [&str; 9] = [
+    "001-basic.bats",
+    "005-info.bats",
+    "020-tag.bats",
+    "045-start.bats",
+    "050-stop.bats",
+    "055-rm.bats",
+    "110-history.bats",
+    "140-diff.bats",
+    "300-cli-parsing.bats",
+];
+
+/// What the name of a test in them must match, as a regular expression of bash. The others need a
+/// registry, systemd, control groups or more of the image than its programs.
+const FILTER: &str = "version emits|podman info|podman --root PATH|podman (tag|untag)|start --all|\
+                      stop - basic|stop --(all|ignore)|podman rm$|rm - running|from storage|\
+                      rm --depend|rm -f|rm --force bogus|history - (custom|json)|podman diff|\
+                      quoted args|flag error|env with glob|label-file";
+
+/// How long all of them may take.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long one test may take, in seconds.
+const TEST_DEADLINE: &str = "30";
+
+async fn passes_podmans_own_tests(cx: Context) -> CaseResult {
+    let shared = cx.pod(&WORKSPACE).await?;
+    let folder = folder_of_tests(&shared).await?;
+    need_program(&shared, "bats", "install bats").await?;
+    // A pod of its own: the tests remove every container and every image that they find.
+    let mut pod = cx.manifest(&WORKSPACE)?;
+    pod.metadata.name = Some("pod-sys".to_owned());
+    let workspace = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    make_test_image(&workspace).await?;
+    let results = run_tests(&workspace, &folder).await?;
+    let passed = results.tests.iter().filter(|test| test.result == TestResult::Passed).count();
+    let mut failed = Vec::new();
+    for test in &results.tests {
+        let (observed, holds) = observed(test);
+        // All are recorded; whether one failed is checked at the end.
+        let _ = cx.check(&test.name, "ok", observed, holds);
+        failed.extend((!holds).then_some(test.name.as_str()));
+    }
+    let planned = results.planned.map_or_else(|| "no plan".to_owned(), |count| count.to_string());
+    let seen = format!("{} of {planned}", results.tests.len());
+    cx.check("tests that came to an end", "all of the plan", seen, results.is_complete())?;
+    cx.check("tests that passed", "at least one", passed.to_string(), passed > 0)?;
+    cx.check("tests that failed", "none", failed.join("; "), failed.is_empty())
+}
+
+/// Where the image has podman's tests.
+async fn folder_of_tests(workspace: &PodHandle) -> Result<String, Failure> {
+    let script = "
+        folder=${PODMAN_SYSTEM_TESTS:-/usr/share/podman/test/system}
+        echo \"$folder\"
+        test -e \"$folder/helpers.bash\"
+    ";
+    let look = Command::shell("look for podman's tests", script, [""; 0]);
+    let output = workspace.run(&look).await?;
+    let folder = output.text();
+    if output.exit_code == 0 {
+        return Ok(folder);
+    }
+    Err(Failure::blocked(
+        format!("the workspace image has no tests of podman's own in `{folder}`"),
+        "install podman-tests and bats (Fedora, RHEL); or put test/system of podman's source, of the \
+         version that is installed, into the image and name the folder in its environment, in \
+         PODMAN_SYSTEM_TESTS",
+    ))
+}
+
+/// The image that the tests use, by the variables that they know it by.
+const TEST_IMAGE: [&str; 4] = [
+    "PODMAN_TEST_IMAGE_REGISTRY=localhost",
+    "PODMAN_TEST_IMAGE_USER=nestcheck",
+    "PODMAN_TEST_IMAGE_NAME=testimage",
+    "PODMAN_TEST_IMAGE_TAG=1",
+];
+
+/// Programs that the tests call in containers.
+const PROGRAMS: &str = "sh cat chmod chown cp date dd dirname env expr false find grep head \
+                        hostname id ln ls md5sum mkdir mv nproc ps readlink rm sed seq sleep sort \
+                        stat tail tee touch tr tty uname wc echo pwd test true";
+
+/// Builds an image that stands in for the one in podman's registry, of the workspace's programs.
+async fn make_test_image(workspace: &PodHandle) -> Result<(), Failure> {
+    let script = "
+        context=$(mktemp -d)
+        trap 'rm -rf \"$context\"' EXIT
+        cp -L \"$1/Containerfile\" \"$context\"
+        shift
+        sh /nestcheck/images/shell/make-root.sh \"$context/root\" \"$@\"
+        mkdir -p \"$context/root/home/podman\"
+        touch \"$context/root/etc/services\"
+        echo nestcheck > \"$context/root/home/podman/testimage-id\"
+        podman build --quiet --tag localhost/nestcheck/testimage:1 \"$context\"
+    ";
+    let folder = fixtures::context("images/shell");
+    let arguments = [folder.as_str()].into_iter().chain(PROGRAMS.split(' '));
+    let build = Command::shell("build the image for podman's tests", script, arguments);
+    workspace.output(&build).await.map(drop)
+}
+
+/// Runs the chosen tests, those of them that this version of podman has.
+async fn run_tests(workspace: &PodHandle, folder: &str) -> Result<Results, Failure> {
+    let script = "
+        export XDG_RUNTIME_DIR=$(mktemp -d)
+        cd \"$1\"
+        filter=$2
+        shift 2
+        for file; do
+            shift
+            if [ -e \"$file\" ]; then set -- \"$@\" \"$file\"; fi
+        done
+        bats --tap --filter \"$filter\" \"$@\" || test $? = 1
+    ";
+    let timeout = format!("BATS_TEST_TIMEOUT={TEST_DEADLINE}");
+    let variables = ["env", timeout.as_str()].into_iter().chain(TEST_IMAGE);
+    let shell = ["sh", "-euc", script, "bats", folder, FILTER];
+    let command = Command::new(variables.chain(shell).chain(FILES)).within(DEADLINE);
+    Ok(Results::parse(&workspace.output(&command).await?))
+}
+
+/// What a test came to, in words, and whether that is all right.
+fn observed(test: &Test) -> (String, bool) {
+    match &test.result {
+        TestResult::Passed => ("ok".to_owned(), true),
+        TestResult::Skipped(reason) => (format!("left out: {reason}"), true),
+        TestResult::Failed(said) => (format!("not ok: {said}"), false),
+    }
+}
