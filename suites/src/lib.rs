@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         suite::podman::pods::CASES,
         suite::podman::storage::CASES,
         suite::podman::limits::CASES,
+        suite::podman::setup::CASES,
         suite::root::CASES,
         suite::identity::CASES,
         suite::isolation::CASES,

@@ -80,7 +80,7 @@ pub(crate) const CASES: &[Case] = &[
 const BUILD_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Packs the probe into an archive with this owner, and imports that as an image.
-fn import_of(owner: &str, image: &str) -> Command {
+pub(super) fn import_of(owner: &str, image: &str) -> Command {
     let script = "
         tar --create --dereference --numeric-owner --owner=\"$1\" --group=\"$1\" \
             --directory=/nestcheck probe | podman import --quiet - \"$2\"

@@ -1,0 +1,117 @@
+//! POD-02 and POD-04: what a workspace does before its user's first container runs.
+
+use fixtures::WORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    workload::{Command, PROBE},
+};
+use k8s_openapi::api::core::v1::EnvVar;
+
+use super::{expect_error, images::import_of, need_program};
+use crate::{
+    suite::{NESTED, extended_case},
+    toolbox::{known, podman, podman_run},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    extended_case!(
+        "POD-02",
+        "podman",
+        is_set_up_by_the_entrypoint,
+        "The image's entrypoint sets podman's storage up for /dev/fuse, and the user's ids for the pod",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    extended_case!(
+        "POD-04",
+        "podman",
+        pulls_from_a_registry,
+        "An image is pulled from a registry by its digest and runs, and another digest is not found",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+];
+
+/// The entrypoint of the Universal Developer Image (devfile/developer-images, `base/ubi9`).
+const ENTRYPOINT: &str = "/entrypoint.sh";
+
+async fn is_set_up_by_the_entrypoint(cx: Context) -> CaseResult {
+    let shared = cx.pod(&WORKSPACE).await?;
+    let remedy = "nothing needs it where the image is set up when it is built; see ID-05 and POD-01 \
+                  for what it is set up to";
+    need_program(&shared, ENTRYPOINT, remedy).await?;
+    // A pod of its own: the others are started past the entrypoint.
+    let mut pod = cx.manifest(&WORKSPACE)?;
+    pod.metadata.name = Some("pod-02".to_owned());
+    for container in &mut pod.spec.get_or_insert_default().containers {
+        container.command = Some([ENTRYPOINT, PROBE, "pause"].map(str::to_owned).to_vec());
+        // The DevWorkspace Operator tells the entrypoint by this that the pod has 65536 ids.
+        container.env.get_or_insert_default().push(EnvVar {
+            name: "HOST_USERS".to_owned(),
+            value: Some("false".to_owned()),
+            ..EnvVar::default()
+        });
+    }
+    let workspace = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let facts = workspace.facts();
+    let uid = facts.effective_uid;
+    let name = known(&facts.user_name)?.clone().unwrap_or_default();
+    let expected = format!("{name}:{}:{}", uid + 1, 65_535 - uid);
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let ranges = workspace.output(&Command::new(["cat", file])).await?;
+        cx.check_equal(file, &expected, &ranges)?;
+    }
+    let script = "
+        if [ -c /dev/fuse ] && [ -e /usr/bin/fuse-overlayfs ]; then echo fuse; else echo none; fi
+        cat ~/.config/containers/storage.conf
+    ";
+    let look = Command::shell("look at podman's storage", script, [""; 0]);
+    let seen = workspace.output(&look).await?;
+    let (device, storage) = seen.split_once('\n').unwrap_or_default();
+    let (expected, holds) = match device {
+        "fuse" => ("overlay with fuse-overlayfs", storage.contains("/usr/bin/fuse-overlayfs")),
+        _ => ("no fuse-overlayfs", !storage.contains("fuse-overlayfs")),
+    };
+    cx.check("podman's storage.conf", expected, storage, holds)
+}
+
+/// Moves an image from podman's storage to a registry in the pod, on this port, which is there as
+/// long as the pod is; returns the digest of its manifest.
+async fn serve_registry(workspace: &PodHandle, image: &str, port: &str) -> Result<String, Failure> {
+    let script = "
+        folder=$(mktemp -d)/layout
+        podman save --quiet --format oci-dir --output \"$folder\" \"$1\"
+        podman image rm \"$1\" > /dev/null
+        python3 /nestcheck/registry/serve.py \"$folder\" \"$2\" > \"$folder/log\" 2>&1 &
+        python3 -c 'import json, sys; print(json.load(sys.stdin)[\"manifests\"][0][\"digest\"])' \
+            < \"$folder/index.json\"
+        until /nestcheck/probe get \"http://127.0.0.1:$2/v2/\" > /dev/null; do
+            kill -0 $! || { cat \"$folder/log\" >&2; exit 1; }
+        done
+    ";
+    let serve = Command::shell("serve an image as a registry", script, [image, port]);
+    workspace.output(&serve).await
+}
+
+async fn pulls_from_a_registry(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let remedy = "install python3, which podman-compose needs too: the case's registry is a script";
+    need_program(&workspace, "python3", remedy).await?;
+    // With an owner that no other image has: a layer that is here is not pulled.
+    let local = "localhost/nestcheck/pod-04";
+    workspace.output(&import_of("404", local)).await?;
+    let digest = serve_registry(&workspace, local, "18140").await?;
+    let repository = "127.0.0.1:18140/nestcheck/pod-04";
+    let image = format!("{repository}@{digest}");
+    let pull = ["pull", "--quiet", "--tls-verify=false"];
+    let id = workspace.output(&podman(&[&pull[..], &[&image]].concat())).await?;
+    let digests = podman(&["image", "inspect", "--format={{.RepoDigests}}", &id]);
+    let digests = workspace.output(&digests).await?;
+    cx.check("digests of the pulled image", &image, &digests, digests.contains(&image))?;
+    let run = podman_run(&["--pull=never"], &image, &["/probe", "print", "pulled"]);
+    cx.check_equal("container of the pulled image", "pulled", &workspace.output(&run).await?)?;
+    let other = format!("{repository}@sha256:{}", "0".repeat(64));
+    let refused = workspace.run(&podman(&[&pull[..], &[&other]].concat())).await?;
+    expect_error(&cx, "pull of another digest", &refused, &["127.0.0.1:18140", "0000"])
+}
