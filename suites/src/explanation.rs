@@ -7,7 +7,7 @@
 use harness::case::Case;
 
 /// The files, in the order of the catalogue page.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     include_str!("../explanations/preflight.md"),
     include_str!("../explanations/gate.md"),
     include_str!("../explanations/admission.md"),
@@ -16,6 +16,7 @@ const FILES: [&str; 11] = [
     include_str!("../explanations/isolation.md"),
     include_str!("../explanations/podman.md"),
     include_str!("../explanations/compose.md"),
+    include_str!("../explanations/upstream.md"),
     include_str!("../explanations/root.md"),
     include_str!("../explanations/teardown.md"),
     include_str!("../explanations/upgrade.md"),

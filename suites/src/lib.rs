@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         suite::compose::CASES,
         suite::compose::SOCKET,
         suite::compose::BUILD,
+        suite::podman::policy::CASES,
         suite::podman::network::CASES,
         suite::podman::containers::CASES,
         suite::podman::images::CASES,

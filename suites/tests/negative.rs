@@ -229,9 +229,12 @@ fn another_version_with_all_gates_is_conformant() {
     finished.exits(0);
     assert_eq!(report.outcome(), Outcome::Conformant);
     assert_eq!(report.ids("fail"), [""; 0]);
-    // There are neither workspaces' operators nor a StorageClass nor DNS, only one node, and neither
+    // There are neither workspaces' operators nor a StorageClass, neither DNS nor NetworkPolicies, only one node, and neither
     // kubedock, an entrypoint nor podman's own tests in the image.
-    assert_eq!(report.ids("blocked"), ["CMP-05", "POD-02", "POD-NET-01C", "POD-SYS", "PRE-11"]);
+    assert_eq!(
+        report.ids("blocked"),
+        ["CMP-05", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS", "PRE-11"]
+    );
     assert_eq!(report.ids("not-applicable"), ["PRE-08", "UPG-04"]);
     cluster.is_clean();
 }

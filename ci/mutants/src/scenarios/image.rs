@@ -91,6 +91,74 @@ const SPOILED: &[Spoiled] = &[
         "state after stop"
     ),
     podman!(
+        "publishes-to-the-loopback-only",
+        "A published port is open at the pod's loopback, and not at its address",
+        "run *--name pod-net-02 *" => r#"
+            for argument; do
+                shift
+                case "$argument" in 18102:8080) argument=127.0.0.1:18102:8080 ;; esac
+                set -- "$@" "$argument"
+            done"#,
+        "POD-NET-02",
+        "18102"
+    ),
+    podman!(
+        "reports-vfs-in-other-stores",
+        "`podman info` says that another store's driver is vfs",
+        "--root=/tmp/nestcheck-pod-01a/root * info *" => "echo vfs; exit",
+        "POD-01A",
+        "storage driver"
+    ),
+    podman!(
+        "keeps-volumes",
+        "`podman volume rm` removes nothing",
+        "volume rm pod-12a" => "exit 0",
+        "POD-12A",
+        "volume exists"
+    ),
+    podman!(
+        "maps-another-owner",
+        "A container's user 1234 is another one outside",
+        "run *nestcheck-pod-12b:/data *" => r#"
+            for argument; do
+                shift
+                set -- "$@" "$(printf '%s\n' "$argument" | sed s/1234:4321/1235:4321/)"
+            done"#,
+        "POD-12B",
+        "seen outside"
+    ),
+    podman!(
+        "writes-nothing-to-a-relabelled-folder",
+        "What a container writes to a folder with :Z is not in the workspace",
+        "run *nestcheck-pod-12c:/data:Z *" => "echo outside; exit",
+        "POD-12C",
+        "file written with :Z"
+    ),
+    podman!(
+        "ignores-the-size-of-a-tmpfs",
+        "A tmpfs has another size than was asked for",
+        "run *--name=pod-12d *" => r#"
+            for argument; do
+                shift
+                case "$argument" in --tmpfs=*) argument=--tmpfs=/memory:size=2m ;; esac
+                set -- "$@" "$argument"
+            done"#,
+        "POD-12D",
+        "mount at /memory"
+    ),
+    podman!(
+        "drops-read-only",
+        "A volume that is to be read-only can be written",
+        "run *pod-12e:/volume:ro *" => r#"
+            for argument; do
+                shift
+                case "$argument" in pod-12e:/volume:ro) argument=pod-12e:/volume ;; esac
+                set -- "$@" "$argument"
+            done"#,
+        "POD-12E",
+        "what is read-only"
+    ),
+    podman!(
         "makes-no-namespace",
         "`podman unshare` runs the program in the pod's own user namespace",
         "unshare /nestcheck/probe facts" => r#"shift; exec "$@""#,

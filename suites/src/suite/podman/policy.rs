@@ -1,0 +1,97 @@
+//! POD-NET-07: what the cluster forbids to a pod it forbids to the containers in it.
+
+use fixtures::{NEIGHBOUR, WORKSPACE};
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::Context,
+    workload::Command,
+};
+use k8s_openapi::{
+    api::networking::v1::{NetworkPolicy, NetworkPolicySpec},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::{
+    Api,
+    api::{ObjectMeta, PostParams},
+};
+
+use super::{address, expect_error, start_server};
+use crate::{
+    suite::{WITH_DEVICES, extended_case},
+    toolbox::{podman, probe_command, request, scratch_image},
+};
+
+pub(crate) const CASES: &[Case] = &[extended_case!(
+    "POD-NET-07",
+    "podman",
+    keeps_to_network_policies,
+    "A NetworkPolicy that shuts the pod out of another one shuts its containers out too",
+    WITH_DEVICES,
+    &[&WORKSPACE]
+)];
+
+/// The name of the pod and of the policy, and the label by which the policy finds the pod.
+const NAME: &str = "pod-net-07";
+const LABEL: &str = "nestcheck/case";
+
+async fn keeps_to_network_policies(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let image = scratch_image(&workspace).await?;
+    // A pod of its own, for the others must go on reaching the neighbour.
+    let mut pod = cx.manifest(&NEIGHBOUR)?;
+    pod.metadata.name = Some(NAME.to_owned());
+    let labels = pod.metadata.labels.get_or_insert_default();
+    labels.insert(LABEL.to_owned(), NAME.to_owned());
+    let target = cx.pod_of_its_own(&NEIGHBOUR, &pod).await?;
+    start_server(&target, &["serve", "--port", "18000", "--text", "reached"]).await?;
+    let url = format!("http://{}:18000/", address(&target)?);
+    let get = ["get", url.as_str(), "--deadline", "2"];
+    let inside = podman(&[&["run", "--rm", "--name", NAME, &image, "/probe"], &get[..]].concat());
+    let before = workspace.output(&inside).await?;
+    cx.check_equal("answer to the container before the policy", "reached", &before)?;
+
+    shut(&cx).await?;
+    // Plugins take a moment; the pod itself tells when the policy is in force, if it ever is.
+    let script = "
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            /nestcheck/probe get \"$1\" --deadline 1 > /dev/null || exit 0
+            sleep 0.3
+        done
+        exit 1
+    ";
+    let wait = Command::shell("wait until the pod is shut out", script, [&url]);
+    if workspace.run(&wait).await?.exit_code != 0 {
+        return Err(Failure::blocked(
+            "the cluster's network does not enforce NetworkPolicies: the pod itself still reaches \
+             another one that a policy shuts off",
+            "use a network plugin that enforces them, such as OVN-Kubernetes, Calico or Cilium",
+        ));
+    }
+    let by_pod = workspace.run(&probe_command(&get)).await?;
+    expect_error(&cx, "control: the pod's own connection", &by_pod, &[&url])?;
+    let refused = workspace.run(&inside).await?;
+    expect_error(&cx, "connection of a container in the pod", &refused, &[&url])
+}
+
+/// Makes a policy that lets nobody in.
+async fn shut(cx: &Context) -> CaseResult {
+    let sandbox = cx.sandbox();
+    let selected = [(LABEL.to_owned(), NAME.to_owned())];
+    let policy = NetworkPolicy {
+        metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector {
+                match_labels: Some(selected.into()),
+                ..LabelSelector::default()
+            }),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ..NetworkPolicySpec::default()
+        }),
+    };
+    let policies: Api<NetworkPolicy> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let params = PostParams::default();
+    sandbox.ledger().intend("NetworkPolicy", Some(sandbox.namespace()), NAME).await?;
+    request("create a NetworkPolicy", || sandbox.as_granted(|| policies.create(&params, &policy)))
+        .await
+        .map(drop)
+}
