@@ -16,7 +16,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use harness::{
     case::{Body, Case, CaseFuture, CaseResult, Failure},
     context::Context,
-    event::{Event, EventKind},
+    event::Event,
     facts::Flavour,
     folder::ReportFolder,
     outcome::{Level, Outcome, Verdict},

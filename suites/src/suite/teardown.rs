@@ -96,25 +96,28 @@ fn leaves_nothing_behind(audit: &Audit) -> Judgement {
 /// The server says itself what keeps a namespace, and the teardown's reason has its words.
 fn ends_without_stuck_finalizers(audit: &Audit) -> Judgement {
     const NAMESPACE: &str = "Namespace";
-    if let Some(Failed { reason, is_loss: true }) = &audit.failure {
-        let message = format!("whether the namespaces have ended is not known: {reason}");
-        return Judgement::without_checks(Verdict::Error { message });
+    const HINT: &str =
+        "start the controller whose finalizer keeps the object, or remove the finalizer";
+    if let Some(Failed { reason, is_loss }) = &audit.failure {
+        let verdict = if *is_loss {
+            let message = format!("whether the namespaces have ended is not known: {reason}");
+            Verdict::Error { message }
+        } else {
+            Verdict::Fail { message: reason.clone(), hint: Some(HINT.to_owned()) }
+        };
+        return Judgement::without_checks(verdict);
     }
     let made = audit.kinds.contains(NAMESPACE);
-    let kept: Vec<_> = audit.left.iter().filter(|left| left.starts_with(NAMESPACE)).collect();
-    let reason = audit.failure.as_ref().map(|failure| failure.reason.as_str());
-    let observed = match (reason, kept.is_empty()) {
-        (Some(reason), _) => reason.to_owned(),
-        (None, true) => "all ended".to_owned(),
-        (None, false) => kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    };
-    let holds = reason.is_none() && kept.is_empty();
+    let kept: Vec<_> =
+        audit.left.iter().filter(|left| left.starts_with(NAMESPACE)).cloned().collect();
+    let is_gone = kept.is_empty();
+    let observed = if is_gone { "all ended".to_owned() } else { list(&kept) };
     Judgement::of(
         vec![
             check("namespaces that the run made", "at least one", made.to_string(), made),
-            check("the end of the run's namespaces", "all ended", observed, holds),
+            check("the end of the run's namespaces", "all ended", observed, is_gone),
         ],
-        "start the controller whose finalizer keeps the object, or remove the finalizer",
+        HINT,
     )
 }
 
