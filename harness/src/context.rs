@@ -32,6 +32,7 @@ pub type SharedWorkload = Shared<BoxFuture<'static, Result<Arc<Workload>, Failur
 #[derive(Clone)]
 pub struct Context {
     pub(crate) id: &'static str,
+    pub(crate) shapes: &'static [&'static Shape],
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
     pub(crate) facts: Arc<Facts>,
@@ -69,13 +70,18 @@ pub struct Refusal {
 }
 
 impl Context {
-    /// The pod of a shape, ready and proven. Cases that ask for the same shape share it.
+    /// The pod of a shape, ready and proven. Cases that ask for the same shape share it. A case
+    /// that lists a workspace gets that one's pod where it asks for a shape that it does not list:
+    /// so cases about pods become cases about workspaces.
     ///
     /// # Errors
     ///
     /// Why there is no such pod.
     pub async fn pod(&self, shape: &Shape) -> Result<PodHandle, Failure> {
-        let shared = self.workloads.get(shape.name).cloned().ok_or_else(|| {
+        let is_listed = self.shapes.iter().any(|listed| listed.name == shape.name);
+        let stand_in = self.shapes.iter().find(|listed| !is_listed && listed.is_workspace());
+        let name = stand_in.map_or(shape.name, |stand_in| stand_in.name);
+        let shared = self.workloads.get(name).cloned().ok_or_else(|| {
             Failure::harness(format!(
                 "{} asks for the pod `{}`, which its registry entry does not list",
                 self.id, shape.name

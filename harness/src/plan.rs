@@ -5,9 +5,9 @@ use crate::{
     Error, Result,
     case::{Body, Case, Judgement},
     event::TruthCheck,
-    facts::{Facts, Flavour},
+    facts::{Fact, Facts, Flavour},
     outcome::Verdict,
-    requirement::Decision,
+    requirement::{Decision, Requirement},
     sandbox::Audit,
     shape::Shape,
     support::Support,
@@ -289,6 +289,12 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
     {
         let reason = format!("it is not about {flavour} clusters");
         return Some(Verdict::NotApplicable { reason });
+    }
+    // Whether there are workspaces at all is a kind of cluster too.
+    if case.requires.contains(&Requirement::WorkspaceOperator)
+        && let Fact::NotApplicable { reason } = &facts.toggle.operator
+    {
+        return Some(Verdict::NotApplicable { reason: reason.clone() });
     }
     // Elsewhere a case can do without what others need.
     if let (Body::Acts(_) | Body::Audits(_), Some(Flavour::OpenShift | Flavour::MicroShift)) =

@@ -19,6 +19,10 @@ pub enum Requirement {
     UserNamespaceLevel,
     /// Pods can get /dev/fuse and /dev/net/tun.
     Devices,
+    /// The DevWorkspace Operator is installed, in a version that can make nested workspaces.
+    WorkspaceOperator,
+    /// The DevWorkspace Operator is at work.
+    Workspaces,
     /// The API server's minor version is at least this.
     KubernetesMinor(u32),
 }
@@ -57,6 +61,8 @@ impl Requirement {
             Self::UnmaskedProc => server_gate(facts, Gate::ProcMountType),
             Self::UserNamespaceLevel => user_namespace_level(facts),
             Self::Devices => devices(facts),
+            Self::WorkspaceOperator => workspace_operator(facts),
+            Self::Workspaces => workspaces(facts),
             Self::KubernetesMinor(minor) if facts.version.minor < minor => Decision::unmet(
                 format!("Kubernetes {} is older than 1.{minor}", facts.version.full),
                 format!("use a cluster of Kubernetes 1.{minor} or newer"),
@@ -88,6 +94,9 @@ impl Requirement {
         match self {
             Self::Release => facts.flavour.value() != Some(&Flavour::Kubernetes),
             Self::UserNamespaceLevel => !matches!(facts.scc_schema, Fact::NotApplicable { .. }),
+            Self::WorkspaceOperator | Self::Workspaces => {
+                !matches!(facts.toggle.operator, Fact::NotApplicable { .. })
+            }
             _ => true,
         }
     }
@@ -108,6 +117,7 @@ impl Requirement {
                 _ => facts.scc_schema.why_unknown(),
             },
             Self::Devices => facts.device_route.why_unknown(),
+            Self::WorkspaceOperator | Self::Workspaces => facts.toggle.operator.why_unknown(),
             Self::KubernetesMinor(_) => None,
         };
         reason.map(str::to_owned)
@@ -217,6 +227,51 @@ fn devices(facts: &Facts) -> Decision {
              annotation `nestcheck/devices` whose handler's base spec has both devices",
         ),
         _ => Decision::Met,
+    }
+}
+
+/// The first version of the DevWorkspace Operator that tells workspaces of their user namespace
+/// (`HOST_USERS`), after which images choose their subordinate ids.
+const FIRST_WITH_HOST_USERS: (u32, u32) = (0, 40);
+
+fn workspace_operator(facts: &Facts) -> Decision {
+    let (major, minor) = FIRST_WITH_HOST_USERS;
+    match &facts.toggle.operator {
+        Fact::Known { value: operator, source }
+            if operator.version.is_some_and(|version| version < FIRST_WITH_HOST_USERS) =>
+        {
+            Decision::unmet(
+                format!(
+                    "the DevWorkspace Operator `{}` is older than {major}.{minor}, the first that \
+                     sets HOST_USERS (read from: {source})",
+                    operator.image
+                ),
+                format!("use DevWorkspace Operator {major}.{minor} or newer"),
+            )
+        }
+        Fact::NotApplicable { reason } => {
+            Decision::unmet(reason.clone(), "install the DevWorkspace Operator, or Che with it")
+        }
+        // Its service account must be known: it needs a right to use the run's SCC.
+        Fact::Unknown { reason } => Decision::unmet(
+            format!("the DevWorkspace Operator's Deployment can't be found: {reason}"),
+            "let the caller list Deployments, see `nestcheck preflight --print-rbac`",
+        ),
+        Fact::Known { .. } => Decision::Met,
+    }
+}
+
+fn workspaces(facts: &Facts) -> Decision {
+    match &facts.toggle.operator {
+        Fact::Known { value: operator, source } if !operator.is_available => Decision::unmet(
+            format!(
+                "the DevWorkspace Operator in namespace `{}` has no ready pod, so nobody makes \
+                 workspaces (read from: {source})",
+                operator.namespace
+            ),
+            "see its Deployment's events and its pod's log",
+        ),
+        _ => workspace_operator(facts),
     }
 }
 

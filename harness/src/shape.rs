@@ -75,6 +75,13 @@ pub const ADMITTED_BY: &str = "openshift.io/scc";
 const COMMON_CONSTRAINT: &str = "restricted-v2";
 
 impl Shape {
+    /// Whether the manifest is a devfile: then the pod is that of a workspace, which the
+    /// DevWorkspace Operator makes.
+    #[must_use]
+    pub fn is_workspace(&self) -> bool {
+        self.manifest.lines().any(|line| line.starts_with("schemaVersion:"))
+    }
+
     /// The SCC that a pod of this shape asks for, where there are any. `nested` is the one that
     /// requires a user namespace, so the control without one needs another.
     #[must_use]

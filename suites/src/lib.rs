@@ -17,8 +17,13 @@ use harness::case::Case;
 /// of them is left alone at the end.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [
+    let all = [
         suite::upstream::CASES,
+        // Waiting for the operator is most of them.
+        suite::workspace::RUNNING,
+        suite::workspace::MAKING,
+        suite::workspace::REFUSALS,
+        suite::workspace::OPERATOR,
         suite::compose::CASES,
         suite::compose::SOCKET,
         suite::compose::BUILD,
@@ -50,7 +55,8 @@ pub fn cases() -> Vec<Case> {
         suite::upgrade::JUDGING,
         suite::teardown::AUDITS,
     ]
-    .concat()
+    .concat();
+    [suite::workspace::inside(&all), &all].concat()
 }
 
 #[cfg(test)]
@@ -83,6 +89,7 @@ mod tests {
             ("teardown", "END-"),
             ("upgrade", "UPG-"),
             ("upstream", "POD-SYS"),
+            ("workspace", "WS-"),
         ];
         for case in cases() {
             assert!(case.title.len() > 20 && !case.title.ends_with('.'), "{case:?}");

@@ -85,6 +85,7 @@ impl Session {
                 device_route: facts.device_route.value().cloned().flatten(),
                 files: options.files,
                 constraint,
+                operator: facts.toggle.operator.value().cloned(),
                 lasts: options.deadline,
                 ledger: options.ledger,
                 patience: options.patience,

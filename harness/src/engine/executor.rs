@@ -138,6 +138,7 @@ impl Executor {
         let (events, mut records) = unbounded_channel();
         let context = Context {
             id: self.case.id,
+            shapes: self.case.shapes,
             sandbox: Arc::clone(&self.sandbox),
             workloads: Arc::clone(&self.workloads),
             facts: Arc::clone(&self.facts),

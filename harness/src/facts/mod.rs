@@ -27,7 +27,7 @@ pub use release::Release;
 pub use rollout::Rollout;
 pub use toggle::{
     CheCluster, Finding, PodSettings, RunConfiguration, Severity, State, Switch, Toggle,
-    WorkspaceConfig,
+    WorkspaceConfig, WorkspaceOperator,
 };
 
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};

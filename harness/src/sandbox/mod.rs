@@ -8,6 +8,7 @@ mod ledger;
 mod snapshot;
 mod sweep;
 mod teardown;
+mod workspaces;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -19,7 +20,7 @@ use tokio::sync::OnceCell;
 use crate::{
     Result,
     cluster::{Cluster, is_forbidden},
-    facts::DeviceRoute,
+    facts::{DeviceRoute, WorkspaceOperator},
     retry,
     shape::{Setting, Shape},
 };
@@ -33,6 +34,10 @@ pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
 pub use snapshot::Snapshot;
 pub use sweep::{Sweep, Swept, sweep};
 pub use teardown::{Found, find, teardown};
+pub use workspaces::{
+    CONFIG_ATTRIBUTE, CONSTRAINT_ATTRIBUTE, NESTED_CONFIG, WORKSPACE_ID_LABEL, config_resource,
+    nested_settings, old_workspace_resource, workspace_resource,
+};
 
 /// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the
 /// run's namespaces, may use the run's SCC there, and has no rights elsewhere.
@@ -124,6 +129,8 @@ pub struct SandboxOptions {
     pub files: Vec<File>,
     /// The SCC that pods are admitted by, where the cluster admits pods so.
     pub constraint: Option<Constraint>,
+    /// The DevWorkspace Operator, where the cluster has one.
+    pub operator: Option<WorkspaceOperator>,
     /// How long the run may take, its teardown aside.
     pub lasts: Duration,
     /// Where what is created is written down before.
@@ -168,6 +175,7 @@ pub struct Sandbox {
     selinux_level: Option<String>,
     baseline: OnceCell<String>,
     restricted: OnceCell<String>,
+    workspaces: OnceCell<()>,
 }
 
 impl Sandbox {
@@ -213,6 +221,7 @@ impl Sandbox {
             selinux_level,
             baseline,
             restricted,
+            workspaces: OnceCell::new(),
         })
     }
 

@@ -4,6 +4,7 @@ mod changes;
 mod exec;
 pub(crate) mod loss;
 mod ready;
+pub mod workspace;
 
 use std::{
     collections::BTreeMap,
@@ -96,6 +97,9 @@ pub(crate) async fn run_in(
 /// doing, or is not what was asked for. A failure of the harness: the image is missing, no node
 /// has room, the API broke.
 pub async fn provision(sandbox: &Sandbox, shape: &Shape) -> Result<Arc<Workload>, Failure> {
+    if shape.is_workspace() {
+        return Box::pin(workspace::provision(sandbox, shape)).await.map(Arc::new);
+    }
     provision_pod(sandbox, shape, &sandbox.pod(shape)?).await.map(Arc::new)
 }
 

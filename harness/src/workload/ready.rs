@@ -99,7 +99,7 @@ fn is_error<K>(change: &WatchEvent<K>) -> bool {
 }
 
 /// Watches one object's changes, and starts again after a broken connection. A refusal is final.
-fn watch<K>(api: Api<K>, fields: &str) -> impl Stream<Item = Result<K, Failure>> + use<K>
+pub(super) fn watch<K>(api: Api<K>, fields: &str) -> impl Stream<Item = Result<K, Failure>> + use<K>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {

@@ -8,6 +8,7 @@
 //! directly.
 
 mod finding;
+mod operator;
 mod settings;
 
 use std::{collections::BTreeMap, fmt};
@@ -19,12 +20,16 @@ use serde_json::Value;
 use super::{Fact, Reading, items, reading::read, text};
 
 pub use finding::{Finding, Severity};
+pub use operator::WorkspaceOperator;
 
 /// The API group of Che's operator.
 pub(super) const CHE_GROUP: &str = "org.eclipse.che";
 
 /// The API group of the DevWorkspace Operator.
 pub(super) const CONFIG_GROUP: &str = "controller.devfile.io";
+
+/// The API group of workspaces.
+pub(super) const WORKSPACE_GROUP: &str = "workspace.devfile.io";
 
 /// The `DevWorkspaceOperatorConfig` that Che's operator writes, in the namespace of its
 /// `CheCluster`.
@@ -38,6 +43,8 @@ pub struct Toggle {
     /// The configurations of the DevWorkspace Operator. Not applicable where its API is not
     /// served.
     pub configs: Fact<Vec<WorkspaceConfig>>,
+    /// The DevWorkspace Operator itself. Not applicable where its API is not served.
+    pub operator: Fact<WorkspaceOperator>,
 }
 
 /// An object of the kind `CheCluster`.
@@ -225,7 +232,8 @@ impl Toggle {
     /// A cluster that has neither operator.
     #[must_use]
     pub fn absent() -> Self {
-        toggle(&not_served(CHE_GROUP), &not_served(CONFIG_GROUP))
+        let nothing = not_served(CONFIG_GROUP);
+        toggle(&not_served(CHE_GROUP), &nothing, &nothing)
     }
 
     /// What it comes to. Che's own word counts before what its operator made of it.
@@ -269,7 +277,14 @@ pub(super) async fn read_toggle(client: &Client, is_served: impl Fn(&str) -> boo
             not_served(group)
         }
     };
-    let (che, configs) = tokio::join!(
+    let deployments = async {
+        if is_served(WORKSPACE_GROUP) {
+            read::<Value>(client, "the DevWorkspace Operator", operator::DEPLOYMENTS).await
+        } else {
+            not_served(WORKSPACE_GROUP)
+        }
+    };
+    let (che, configs, deployments) = tokio::join!(
         list(CHE_GROUP, "v2", "checlusters", "CheClusters"),
         list(
             CONFIG_GROUP,
@@ -277,11 +292,12 @@ pub(super) async fn read_toggle(client: &Client, is_served: impl Fn(&str) -> boo
             "devworkspaceoperatorconfigs",
             "DevWorkspaceOperatorConfigs"
         ),
+        deployments,
     );
-    toggle(&che, &configs)
+    toggle(&che, &configs, &deployments)
 }
 
-fn toggle(che: &Reading<Value>, configs: &Reading<Value>) -> Toggle {
+fn toggle(che: &Reading<Value>, configs: &Reading<Value>, deployments: &Reading<Value>) -> Toggle {
     let place = "API `org.eclipse.che/v2`";
     Toggle {
         che: che.fact(place, |list| {
@@ -292,6 +308,7 @@ fn toggle(che: &Reading<Value>, configs: &Reading<Value>) -> Toggle {
             let configs = items(list, "/items").map(WorkspaceConfig::parse);
             Fact::known(configs.collect(), "DevWorkspaceOperatorConfigs")
         }),
+        operator: operator::operator(deployments),
     }
 }
 
@@ -338,7 +355,7 @@ pub(super) mod tests {
     /// The toggle of a cluster with these objects.
     pub(in super::super) fn of(che: &[Value], configs: &[Value]) -> Toggle {
         let list = |objects: &[Value]| Reading::Read(json!({ "items": objects }));
-        toggle(&list(che), &list(configs))
+        toggle(&list(che), &list(configs), &not_served(WORKSPACE_GROUP))
     }
 
     #[test]
@@ -388,12 +405,15 @@ pub(super) mod tests {
         assert_eq!(Toggle::absent().state(), State::Absent);
         let unread = || Reading::Unread("403".to_owned());
         let nothing = || Reading::Read(json!({"items": []}));
-        assert_eq!(toggle(&unread(), &nothing()).state(), State::Unknown("403".into()));
-        assert_eq!(toggle(&not_served(CHE_GROUP), &unread()).state(), State::Unknown("403".into()));
+        assert_eq!(toggle(&unread(), &nothing(), &nothing()).state(), State::Unknown("403".into()));
+        assert_eq!(
+            toggle(&not_served(CHE_GROUP), &unread(), &nothing()).state(),
+            State::Unknown("403".into())
+        );
         // What can be read is enough to know that it is on.
         let on = Reading::Read(json!({"items": [che_on()]}));
-        assert!(matches!(toggle(&on, &unread()).state(), State::On(_)));
-        let odd = toggle(&Reading::Absent, &nothing()).state().to_string();
+        assert!(matches!(toggle(&on, &unread(), &nothing()).state(), State::On(_)));
+        let odd = toggle(&Reading::Absent, &nothing(), &nothing()).state().to_string();
         assert!(odd.contains("org.eclipse.che/v2"), "{odd}");
     }
 }

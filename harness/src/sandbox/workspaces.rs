@@ -1,0 +1,251 @@
+//! What a run's namespace needs so that the DevWorkspace Operator can make workspaces in it, and the
+//! workspaces themselves.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        core::v1::ConfigMap,
+        rbac::v1::{RoleBinding, RoleRef, Subject},
+    },
+};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, ObjectMeta},
+};
+use serde_json::{Value, json};
+
+use super::{File, Sandbox, create::create, labels};
+use crate::{
+    Error, Result, manifest,
+    shape::{CRIO_DEVICES, Shape},
+};
+
+/// The name of the configuration that makes workspaces nested.
+pub const NESTED_CONFIG: &str = "nested";
+
+/// The attribute by which a workspace asks for an SCC.
+pub const CONSTRAINT_ATTRIBUTE: &str = "controller.devfile.io/scc";
+
+/// The attribute by which a workspace asks for a configuration of the operator.
+pub const CONFIG_ATTRIBUTE: &str = "controller.devfile.io/devworkspace-config";
+
+/// The label that the operator gives to everything of a workspace.
+pub const WORKSPACE_ID_LABEL: &str = "controller.devfile.io/devworkspace_id";
+
+/// The kind of workspaces.
+#[must_use]
+pub fn workspace_resource() -> ApiResource {
+    resource("workspace.devfile.io", "v1alpha2", "DevWorkspace", "devworkspaces")
+}
+
+/// The same kind in its old version.
+#[must_use]
+pub fn old_workspace_resource() -> ApiResource {
+    resource("workspace.devfile.io", "v1alpha1", "DevWorkspace", "devworkspaces")
+}
+
+/// The kind of the operator's configurations.
+#[must_use]
+pub fn config_resource() -> ApiResource {
+    let (kind, plural) = ("DevWorkspaceOperatorConfig", "devworkspaceoperatorconfigs");
+    resource("controller.devfile.io", "v1alpha1", kind, plural)
+}
+
+fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: format!("{group}/{version}"),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+/// What makes the operator's pods nested ones: what the feature request asks for, as Che's operator
+/// sets it but for CHOWN, which the run's SCC does not allow.
+#[must_use]
+pub fn nested_settings() -> Value {
+    json!({
+        "hostUsers": false,
+        "imagePullPolicy": "IfNotPresent",
+        "podAnnotations": {CRIO_DEVICES: "/dev/fuse,/dev/net/tun"},
+        "podSecurityContext": {"fsGroup": 1000},
+        "containerSecurityContext": {
+            "procMount": "Unmasked",
+            "allowPrivilegeEscalation": true,
+            "capabilities": {"add": ["SETUID", "SETGID"]},
+        },
+    })
+}
+
+impl Sandbox {
+    /// Makes the run's namespace ready for workspaces, once: the operator may let its service
+    /// accounts use the run's SCC, the configuration [`NESTED_CONFIG`] is there, and the files of
+    /// every pod come into workspaces too.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses, or that the operator is not known.
+    pub async fn prepare_workspaces(&self) -> Result<()> {
+        let prepare = || async {
+            tokio::try_join!(
+                self.let_operator_use_constraint(),
+                async { self.config(NESTED_CONFIG, nested_settings()).await.map(drop) },
+                self.mount_files(),
+            )
+            .map(drop)
+        };
+        self.workspaces.get_or_try_init(|| Box::pin(prepare())).await.map(drop)
+    }
+
+    /// Creates a configuration of the operator in the run's namespace, as the administrator.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn config(&self, name: &str, workspace: Value) -> Result<DynamicObject> {
+        let mut config = DynamicObject::new(name, &config_resource()).within(&self.namespace);
+        config.metadata.labels = Some(labels(&self.options.run));
+        config.data = json!({"config": {"workspace": workspace}});
+        self.ledger().intend("DevWorkspaceOperatorConfig", Some(&self.namespace), name).await?;
+        create(&self.configs(), &config, &format!("create DevWorkspaceOperatorConfig `{name}`"))
+            .await
+    }
+
+    /// The operator's configurations in the run's namespace, to the administrator.
+    #[must_use]
+    pub fn configs(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.admin().clone(), &self.namespace, &config_resource())
+    }
+
+    /// The workspaces of the run's namespace, to whoever has the client.
+    #[must_use]
+    pub fn workspaces_of(&self, client: &Client) -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), &self.namespace, &workspace_resource())
+    }
+
+    /// The workspace of a devfile, with the run's image and SCC and a configuration of this name.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no devfile.
+    pub fn workspace(&self, shape: &Shape, name: &str, config: &str) -> Result<DynamicObject> {
+        let mut template: Value = manifest::parse(shape.file, shape.manifest)?;
+        let Some(fields) = template.as_object_mut() else {
+            return Err(Error::usage(format!("`{}` is no devfile", shape.file)));
+        };
+        // What only a devfile has: the rest is a workspace's template.
+        fields.remove("schemaVersion");
+        fields.remove("metadata");
+        let attributes = &mut template["attributes"];
+        attributes[CONFIG_ATTRIBUTE] = json!({"name": config, "namespace": self.namespace});
+        if let Some(constraint) = &self.constraint {
+            attributes[CONSTRAINT_ATTRIBUTE] = shape.constraint(&constraint.name).into();
+        }
+        for component in template["components"].as_array_mut().into_iter().flatten() {
+            if let Some(container) = component.get_mut("container") {
+                container["image"] = self.options.image.clone().into();
+            }
+        }
+        let mut workspace = DynamicObject::new(name, &workspace_resource()).within(&self.namespace);
+        workspace.metadata.labels = Some(labels(&self.options.run));
+        // Only who has made it may enter it, whoever else may use the namespace.
+        workspace.metadata.annotations =
+            Some(pairs(&[("controller.devfile.io/restricted-access", "true")]));
+        workspace.data = json!({"spec": {"started": true, "template": template}});
+        Ok(workspace)
+    }
+
+    /// The operator gives each workspace's service account a role to use the SCC, and nobody can
+    /// give what he has not.
+    async fn let_operator_use_constraint(&self) -> Result<()> {
+        let operator = self.options.operator.as_ref().ok_or_else(|| {
+            Error::infrastructure("the DevWorkspace Operator's Deployment is not known")
+        })?;
+        let Some(constraint) = &self.constraint else { return Ok(()) };
+        let name = "workspace-operator-constraint";
+        let binding = RoleBinding {
+            metadata: self.metadata(name),
+            role_ref: RoleRef {
+                api_group: Some("rbac.authorization.k8s.io".to_owned()),
+                kind: "ClusterRole".to_owned(),
+                name: constraint.name.clone(),
+            },
+            subjects: Some(vec![Subject {
+                kind: "ServiceAccount".to_owned(),
+                name: operator.account.clone(),
+                namespace: Some(operator.namespace.clone()),
+                ..Subject::default()
+            }]),
+        };
+        self.ledger().intend("RoleBinding", Some(&self.namespace), name).await?;
+        let api = Api::namespaced(self.admin().clone(), &self.namespace);
+        let what = "bind the DevWorkspace Operator to the use of the security context constraint";
+        create(&api, &binding, what).await.map(drop)
+    }
+
+    /// Brings the files into every workspace of the namespace: the operator mounts ConfigMaps with
+    /// its label. It knows no paths, so that each folder takes one of its own, and mounts file by
+    /// file, so that a folder may hold another.
+    async fn mount_files(&self) -> Result<()> {
+        let api: Api<ConfigMap> = Api::namespaced(self.admin().clone(), &self.namespace);
+        for (index, (folder, files)) in by_folder(&self.options.files).into_iter().enumerate() {
+            let name = format!("workspace-files-{index}");
+            let mut metadata = self.metadata(&name);
+            metadata.labels.get_or_insert_default().extend(pairs(&[
+                ("controller.devfile.io/mount-to-devworkspace", "true"),
+                ("controller.devfile.io/watch-configmap", "true"),
+            ]));
+            metadata.annotations = Some(pairs(&[
+                ("controller.devfile.io/mount-path", &format!("/nestcheck{folder}")),
+                ("controller.devfile.io/mount-as", "subpath"),
+                ("controller.devfile.io/mount-access-mode", "0555"),
+            ]));
+            let map = ConfigMap { metadata, binary_data: Some(files), ..ConfigMap::default() };
+            self.ledger().intend("ConfigMap", Some(&self.namespace), &name).await?;
+            create(&api, &map, "create a ConfigMap that workspaces mount").await?;
+        }
+        Ok(())
+    }
+
+    fn metadata(&self, name: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels(&self.options.run)),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+fn pairs(of: &[(&str, &str)]) -> BTreeMap<String, String> {
+    of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The files of each folder by their names; a folder is empty or begins with a slash.
+fn by_folder(files: &[File]) -> BTreeMap<String, BTreeMap<String, ByteString>> {
+    let mut folders: BTreeMap<String, BTreeMap<String, ByteString>> = BTreeMap::new();
+    for file in files {
+        let (folder, name) = match file.path.rsplit_once('/') {
+            Some((folder, name)) => (format!("/{folder}"), name),
+            None => (String::new(), file.path.as_str()),
+        };
+        let content = ByteString(file.content.clone());
+        folders.entry(folder).or_default().insert(name.to_owned(), content);
+    }
+    folders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_kept_apart_by_their_folders() {
+        let file = |path: &str| File { path: path.to_owned(), content: Vec::new() };
+        let folders = by_folder(&[file("probe"), file("images/a/x"), file("images/a/y")]);
+        assert_eq!(folders.keys().collect::<Vec<_>>(), ["", "/images/a"]);
+        assert_eq!(folders["/images/a"].keys().collect::<Vec<_>>(), ["x", "y"]);
+    }
+}

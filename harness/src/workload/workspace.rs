@@ -1,0 +1,241 @@
+//! Workspaces of the DevWorkspace Operator: made as the ordinary user, awaited by watch.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::{
+    Api, Error as KubeError, ResourceExt,
+    api::{DynamicObject, ListParams},
+};
+
+use super::{Workload, examine, ready::watch};
+use crate::{
+    case::Failure,
+    cluster::{ask, call, describe},
+    context::{Answer, Refusal},
+    diagnosis::{self, Symptom},
+    error::one_line,
+    sandbox::{NESTED_CONFIG, Sandbox, WORKSPACE_ID_LABEL, create_or_find},
+    shape::Shape,
+};
+
+/// What became of a workspace that was started.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// Its phase: `Running`, `Failed`, or the one in which it stayed.
+    pub phase: String,
+    /// What the operator says.
+    pub message: String,
+    /// The last warning about its pods and what makes them, which the operator may not know of.
+    pub warning: Option<String>,
+    /// The object.
+    pub object: DynamicObject,
+}
+
+impl Settled {
+    /// The workspace's id, which is the name of its Deployment.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        let id = self.object.data.pointer("/status/devworkspaceId");
+        id.and_then(serde_json::Value::as_str).unwrap_or_default()
+    }
+
+    /// Phase, message and warning in one sentence.
+    #[must_use]
+    pub fn tell(&self) -> String {
+        let warning = self.warning.as_deref().map_or_else(String::new, |it| format!("; {it}"));
+        format!("it is {}: {}{warning}", self.phase, self.message)
+    }
+}
+
+/// Makes the workspace of a shape and proves that its pod is what the shape promises.
+pub(super) async fn provision(sandbox: &Sandbox, shape: &Shape) -> Result<Workload, Failure> {
+    sandbox.prepare_workspaces().await?;
+    let workspace = sandbox.workspace(shape, shape.name, NESTED_CONFIG)?;
+    let created = create(sandbox, &workspace).await?.map_err(|refusal| {
+        let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
+        Failure::product(format!("the workspace `{}` is refused: {}", shape.name, refusal.message))
+            .with_hint(hint)
+    })?;
+    let settled = settle(sandbox, &created, sandbox.patience().pod).await?;
+    let pod = running_pod(sandbox, &settled).await?;
+    examine(sandbox, shape, &pod).await
+}
+
+/// Creates a workspace as the ordinary user.
+///
+/// # Errors
+///
+/// Anything but an answer: a refusal is an answer.
+pub async fn create(
+    sandbox: &Sandbox,
+    workspace: &DynamicObject,
+) -> Result<Answer<DynamicObject>, Failure> {
+    let name = workspace.name_any();
+    sandbox.ledger().intend("DevWorkspace", Some(sandbox.namespace()), &name).await?;
+    let api = sandbox.workspaces_of(sandbox.user());
+    let what = format!("create DevWorkspace `{name}`");
+    let answer = ask(&what, || sandbox.as_granted(|| create_or_find(&api, workspace))).await?;
+    answered(&what, answer)
+}
+
+/// A refusal of what was asked is an answer; a broken API is not.
+///
+/// # Errors
+///
+/// A broken API.
+pub fn answered<T>(what: &str, answer: Result<T, KubeError>) -> Result<Answer<T>, Failure> {
+    match answer {
+        Ok(stored) => Ok(Ok(stored)),
+        Err(KubeError::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
+            Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
+        }
+        Err(error) => Err(describe(what, &error).into()),
+    }
+}
+
+/// Waits until a workspace runs or has failed, and no longer than `limit`. The operator does not
+/// hear that a pod's sandbox can't be made, so the events are watched too: one of them that is
+/// known never to pass ends the wait.
+///
+/// # Errors
+///
+/// A watch that is refused, or a workspace that nothing is heard of.
+pub async fn settle(
+    sandbox: &Sandbox,
+    created: &DynamicObject,
+    limit: Duration,
+) -> Result<Settled, Failure> {
+    let name = created.name_any();
+    let api = sandbox.workspaces_of(sandbox.user());
+    let mut changes = watch(api, &format!("metadata.name={name}")).boxed();
+    let mut warnings = warnings(sandbox).boxed();
+    let mut last: Option<Settled> = None;
+    let mut heard: Vec<Event> = Vec::new();
+    let wait = async {
+        loop {
+            tokio::select! {
+                Some(change) = changes.next() => last = Some(settled(change?)),
+                Some(event) = warnings.next() => heard.push(event?),
+                else => return Err(Failure::harness("the watches of the workspace ended")),
+            }
+            let Some(now) = &mut last else { continue };
+            let mut mine = heard.iter().filter(|event| is_about(now.id(), event));
+            now.warning = mine.next_back().map(tell);
+            let is_final =
+                heard.iter().any(|event| is_about(now.id(), event) && is_hopeless(event));
+            if is_final || matches!(now.phase.as_str(), "Running" | "Failed" | "Error") {
+                return Ok(());
+            }
+        }
+    };
+    match tokio::time::timeout(limit, wait).await {
+        Ok(Err(failure)) => Err(failure),
+        _ => last.ok_or_else(|| {
+            Failure::harness(format!("nothing was heard of the workspace `{name}`"))
+        }),
+    }
+}
+
+/// The pod of a workspace that runs.
+///
+/// # Errors
+///
+/// A failure of the product where it does not run, with what the operator and the events say.
+pub async fn running_pod(sandbox: &Sandbox, settled: &Settled) -> Result<Pod, Failure> {
+    let name = settled.object.name_any();
+    if settled.phase != "Running" {
+        let told = settled.tell();
+        let hint = diagnosis::explain(Symptom::Start(&told), None);
+        let message = format!("the workspace `{name}` does not run: {told}");
+        return Err(Failure::product(message).with_hint(hint));
+    }
+    let pods: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let mine = ListParams::default().labels(&format!("{WORKSPACE_ID_LABEL}={}", settled.id()));
+    let found = call("list the workspace's pods", || pods.list(&mine)).await?.items;
+    let mut live = found.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    live.next().ok_or_else(|| {
+        Failure::product(format!("the workspace `{name}` is Running, and it has no pod"))
+    })
+}
+
+fn settled(object: DynamicObject) -> Settled {
+    let text = |pointer: &str| {
+        let text = object.data.pointer(pointer).and_then(serde_json::Value::as_str);
+        one_line(text.unwrap_or_default())
+    };
+    let (phase, message) = (text("/status/phase"), text("/status/message"));
+    Settled { phase, message, warning: None, object }
+}
+
+/// Warnings of the namespace. Those about one workspace can't be asked for: its id is part of the
+/// names of what they are about.
+fn warnings(sandbox: &Sandbox) -> impl Stream<Item = Result<Event, Failure>> + use<> {
+    let events: Api<Event> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    watch(events, "type=Warning")
+}
+
+fn is_about(id: &str, event: &Event) -> bool {
+    let name = event.involved_object.name.as_deref().unwrap_or_default();
+    !id.is_empty() && name.starts_with(id)
+}
+
+fn tell(event: &Event) -> String {
+    let text = |field: &Option<String>| one_line(field.as_deref().unwrap_or_default());
+    format!("{}: {}", text(&event.reason), text(&event.message))
+}
+
+/// Whether the kubelet will try for ever what is known never to work.
+fn is_hopeless(event: &Event) -> bool {
+    let reason = event.reason.as_deref().unwrap_or_default();
+    let message = one_line(event.message.as_deref().unwrap_or_default());
+    matches!(reason, "FailedCreatePodSandBox" | "FailedSync")
+        && diagnosis::explain(Symptom::Start(&message), None).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn warning(name: &str, reason: &str, message: &str) -> Event {
+        serde_json::from_value(json!({
+            "metadata": {}, "type": "Warning", "reason": reason, "message": message,
+            "involvedObject": {"name": name},
+        }))
+        .expect("an event")
+    }
+
+    #[test]
+    fn events_are_a_workspaces_by_its_id() {
+        let event = warning("workspaceab12-7c5-x", "Failed", "no");
+        assert!(is_about("workspaceab12", &event));
+        assert!(!is_about("workspacecd34", &event));
+        assert!(!is_about("", &event), "a workspace without an id yet has none");
+    }
+
+    #[test]
+    fn a_sandbox_that_can_never_be_made_is_hopeless() {
+        let message =
+            "the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers";
+        assert!(is_hopeless(&warning("w", "FailedCreatePodSandBox", message)));
+        assert!(!is_hopeless(&warning("w", "FailedCreatePodSandBox", "network is not ready")));
+        assert!(!is_hopeless(&warning("w", "BackOff", message)));
+    }
+
+    #[test]
+    fn phase_message_and_warning_are_told() {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "workspace.devfile.io/v1alpha2", "kind": "DevWorkspace",
+            "metadata": {"name": "w"},
+            "status": {"phase": "Failed", "message": "no\nway", "devworkspaceId": "workspace1"},
+        }))
+        .expect("an object");
+        let mut settled = settled(object);
+        assert_eq!(settled.id(), "workspace1");
+        settled.warning = Some("BackOff: because".to_owned());
+        assert_eq!(settled.tell(), "it is Failed: no way; BackOff: because");
+    }
+}

@@ -1,0 +1,71 @@
+//! The core cases of podman, compose, ids and isolation, inside a workspace: the same cases, with
+//! the workspace's pod in place of the pod that the run makes itself.
+
+use std::sync::OnceLock;
+
+use fixtures::{DEVWORKSPACE, WORKSPACE};
+use harness::{case::Case, outcome::Level};
+
+use super::{NESTED, WITH_WORKSPACES};
+
+/// The ids of the fact sheet whose cases run inside a workspace; a case of one of these may have a
+/// letter more.
+const IDS: [&str; 13] = [
+    "ID-01",
+    "ID-05",
+    "ID-07",
+    "ISO-01",
+    "ISO-04",
+    "ISO-07",
+    "ISO-09",
+    "POD-01",
+    "POD-03",
+    "POD-06",
+    "POD-07",
+    "POD-12",
+    "POD-NET-02",
+];
+
+/// Of compose, which has one id for its whole way.
+const COMPOSE: &str = "CMP-02";
+
+/// The cases, of all others. Their texts are made once: an id lives as long as the program.
+pub(crate) fn cases(all: &[Case]) -> &'static [Case] {
+    static CASES: OnceLock<Vec<Case>> = OnceLock::new();
+    CASES.get_or_init(|| all.iter().filter(|case| is_meant(case)).map(moved).collect())
+}
+
+fn is_meant(case: &Case) -> bool {
+    let [shape] = case.shapes else { return false };
+    let id = case.id.trim_end_matches(|letter: char| letter.is_ascii_uppercase());
+    let is_core = case.level == Level::Core;
+    is_core && shape.name == WORKSPACE.name && (IDS.contains(&id) || id == COMPOSE)
+}
+
+fn moved(case: &Case) -> Case {
+    let name = format!("inside_{}_{}", case.suite, case.name);
+    Case {
+        id: Box::leak(format!("WS-07-{}", case.id).into_boxed_str()),
+        suite: "workspace",
+        name: Box::leak(name.into_boxed_str()),
+        title: Box::leak(format!("Inside a workspace: {}", case.title).into_boxed_str()),
+        flavours: WITH_WORKSPACES,
+        requires: NESTED,
+        shapes: &[&DEVWORKSPACE],
+        ..*case
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_core_of_each_suite_is_there() {
+        let all = crate::cases();
+        let ids: Vec<_> = all.iter().map(|case| case.id).collect();
+        for id in ["WS-07-ID-01", "WS-07-ISO-01", "WS-07-POD-03", "WS-07-CMP-02"] {
+            assert!(ids.contains(&id), "{id} is not in {ids:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Workspaces that are made otherwise, or can't be made.
+
+use std::time::Duration;
+
+use fixtures::DEVWORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::Context,
+    outcome::Level,
+    sandbox::nested_settings,
+    shape::CRIO_DEVICES,
+    workload::workspace::{Settled, create, running_pod, settle},
+};
+use serde_json::{Value, json};
+
+use super::{case, running::host_users};
+use crate::suite::weighing;
+
+/// How long a workspace may take to run or to fail. The operator alone waits 5 s for pull secrets.
+const SETTLES: Duration = Duration::from_secs(90);
+
+pub(crate) const CASES: &[Case] = &[
+    weighing(
+        case(
+            "WS-16",
+            "failure_is_told",
+            "A workspace that can't start is Failed with a readable message, and the event behind it is known",
+            &[],
+            |cx| Box::pin(failure_is_told(cx)),
+        ),
+        Level::Extended,
+    ),
+    weighing(
+        case(
+            "WS-17",
+            "toggle_off_makes_no_nested_workspace",
+            "With the toggle off, a new workspace gets no user namespace and its SCC refuses it",
+            &[],
+            |cx| Box::pin(toggle_off_makes_no_nested_workspace(cx)),
+        ),
+        Level::Extended,
+    ),
+    weighing(
+        case(
+            "WS-09",
+            "records_a_user_namespace_by_overrides",
+            "A workspace that sets hostUsers by pod-overrides alone is not told HOST_USERS, as documented",
+            &[],
+            |cx| Box::pin(records_a_user_namespace_by_overrides(cx)),
+        ),
+        Level::Informing,
+    ),
+];
+
+async fn failure_is_told(cx: Context) -> CaseResult {
+    let mut settings = nested_settings();
+    settings["podAnnotations"][CRIO_DEVICES] = "/dev/kmsg".into();
+    let settled = made(&cx, "ws-16", settings, |_| {}).await?;
+    cx.check_equal("phase of a workspace with a forbidden device", "Failed", &settled.phase)?;
+    cx.check(
+        "message of the operator",
+        "the reason of the container, CreateContainerError",
+        settled.message.clone(),
+        settled.message.contains("CreateContainerError"),
+    )?;
+    let warning = settled.warning.unwrap_or_else(|| "none".to_owned());
+    cx.check(
+        "event of its pod",
+        "that the device is not in allowed_devices",
+        warning.clone(),
+        warning.contains("allowed_devices"),
+    )
+}
+
+async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
+    let mut settings = nested_settings();
+    if let Some(fields) = settings.as_object_mut() {
+        fields.remove("hostUsers");
+        fields.remove("containerSecurityContext");
+    }
+    let settled = made(&cx, "ws-17", settings, |_| {}).await?;
+    let words = "Host Users must be set to false";
+    let told = settled.tell();
+    let holds = settled.phase == "Failed" && told.contains(words);
+    cx.check("a new workspace", &format!("Failed with “{words}”"), told, holds)
+}
+
+async fn records_a_user_namespace_by_overrides(cx: Context) -> CaseResult {
+    let mut settings = nested_settings();
+    if let Some(fields) = settings.as_object_mut() {
+        fields.remove("hostUsers");
+    }
+    let settled = made(&cx, "ws-09", settings, |template| {
+        template["attributes"]["pod-overrides"] = json!({"spec": {"hostUsers": false}});
+    });
+    let pod = running_pod(cx.sandbox(), &settled.await?).await?;
+    cx.examine(&DEVWORKSPACE, &pod).await?;
+    for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
+        let name = format!("HOST_USERS of container `{}`", container.name);
+        cx.check_equal(&name, "absent", &host_users(container))?;
+    }
+    Ok(())
+}
+
+/// Makes a workspace of this name with a configuration of its own, and waits what becomes of it.
+async fn made(
+    cx: &Context,
+    name: &str,
+    settings: Value,
+    change: impl FnOnce(&mut Value) + Send,
+) -> Result<Settled, Failure> {
+    let sandbox = cx.sandbox();
+    sandbox.prepare_workspaces().await?;
+    sandbox.config(name, settings).await?;
+    let mut workspace = sandbox.workspace(&DEVWORKSPACE, name, name)?;
+    change(&mut workspace.data["spec"]["template"]);
+    let created = create(sandbox, &workspace).await?.map_err(|refusal| {
+        Failure::product(format!("the workspace `{name}` is refused: {}", refusal.message))
+    })?;
+    settle(sandbox, &created, SETTLES).await
+}

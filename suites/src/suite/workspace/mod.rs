@@ -1,0 +1,69 @@
+//! WS: workspaces of a real DevWorkspace Operator. What needs Che itself is not here: WS-01, WS-03,
+//! WS-08, WS-13, WS-14, WS-18, WS-19 and Che's part of WS-17.
+
+mod inside;
+mod making;
+mod operator;
+mod refusal;
+mod running;
+
+use harness::{
+    case::{Body, CASE_DEADLINE, Case, CaseFuture},
+    context::Context,
+    facts::Flavour,
+    outcome::Level,
+    requirement::Requirement,
+    shape::Shape,
+};
+
+pub(crate) use inside::cases as inside;
+pub(crate) use making::CASES as MAKING;
+pub(crate) use operator::CASES as OPERATOR;
+pub(crate) use refusal::CASES as REFUSALS;
+pub(crate) use running::CASES as RUNNING;
+
+/// The kinds of cluster on which workspaces ask for an SCC.
+const WITH_WORKSPACES: &[Flavour] = &[Flavour::OpenShift];
+
+/// What the operator itself needs.
+const INSTALLED: &[Requirement] = &[Requirement::WorkspaceOperator];
+
+/// What a nested workspace needs.
+const NESTED: &[Requirement] = &[
+    Requirement::WorkspaceOperator,
+    Requirement::Workspaces,
+    Requirement::UserNamespaces,
+    Requirement::UnmaskedProc,
+    Requirement::Devices,
+];
+
+/// A case about workspaces.
+const fn case(
+    id: &'static str,
+    name: &'static str,
+    title: &'static str,
+    shapes: &'static [&'static Shape],
+    act: fn(Context) -> CaseFuture,
+) -> Case {
+    Case {
+        id,
+        suite: "workspace",
+        name,
+        title,
+        level: Level::Core,
+        flavours: WITH_WORKSPACES,
+        requires: NESTED,
+        shapes,
+        deadline: CASE_DEADLINE,
+        body: Body::Acts(act),
+    }
+}
+
+/// The text at a JSON pointer, or the value as JSON; `absent` where there is none.
+fn at(value: &serde_json::Value, pointer: &str) -> String {
+    match value.pointer(pointer) {
+        None | Some(serde_json::Value::Null) => "absent".to_owned(),
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}

@@ -1,0 +1,133 @@
+//! The operator, its webhooks and its configuration.
+
+use harness::{
+    case::{Case, CaseResult, Failure},
+    cluster::ask,
+    context::Context,
+    error::one_line,
+    sandbox::{NESTED_CONFIG, labels, nested_settings, old_workspace_resource, workspace_resource},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::{INSTALLED, at, case};
+use crate::toolbox::request;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        // Not blocked where the operator is not at work: that is what it is about.
+        requires: INSTALLED,
+        ..case(
+            "WS-04",
+            "operator_answers",
+            "The operator has a ready pod, and its webhooks and its conversion answer",
+            &[],
+            |cx| Box::pin(operator_answers(cx)),
+        )
+    },
+    case(
+        "WS-02",
+        "configuration_is_kept",
+        "A configuration of the operator for nested containers is stored as it was asked for",
+        &[],
+        |cx| Box::pin(configuration_is_kept(cx)),
+    ),
+];
+
+async fn operator_answers(cx: Context) -> CaseResult {
+    let operator =
+        cx.facts().toggle.operator.value().cloned().ok_or_else(|| {
+            Failure::harness("the DevWorkspace Operator's Deployment is not known")
+        })?;
+    let pods = if operator.is_available { "some" } else { "none" };
+    let place = format!("ready pods of the operator in namespace `{}`", operator.namespace);
+    cx.check(&place, "some", pods, operator.is_available)?;
+
+    let old = stored(
+        &cx,
+        "ws-04-old",
+        &old_workspace_resource(),
+        &json!([
+            {"container": {"name": "tools", "image": "unused"}},
+        ]),
+    )
+    .await?;
+    cx.check(
+        "label `controller.devfile.io/creator`, set by the webhook",
+        "the user's id",
+        old.labels().get("controller.devfile.io/creator").map_or("absent", String::as_str),
+        old.labels().get("controller.devfile.io/creator").is_some_and(|id| !id.is_empty()),
+    )?;
+    let converted = read(&cx, "ws-04-old", &workspace_resource()).await?;
+    let first = "/spec/template/components/0";
+    cx.check_equal(
+        "name of a component of v1alpha1, read as v1alpha2",
+        "tools",
+        &at(&converted, &format!("{first}/name")),
+    )?;
+    stored(
+        &cx,
+        "ws-04-new",
+        &workspace_resource(),
+        &json!([
+            {"name": "tools", "container": {"image": "unused"}},
+        ]),
+    )
+    .await?;
+    let converted = read(&cx, "ws-04-new", &old_workspace_resource()).await?;
+    cx.check_equal(
+        "name of a component of v1alpha2, read as v1alpha1",
+        "tools",
+        &at(&converted, &format!("{first}/container/name")),
+    )
+}
+
+/// Creates a workspace that is not started. A webhook or a conversion that does not answer is the
+/// product's failure here.
+async fn stored(
+    cx: &Context,
+    name: &str,
+    version: &ApiResource,
+    components: &Value,
+) -> Result<DynamicObject, Failure> {
+    let sandbox = cx.sandbox();
+    let namespace = sandbox.namespace();
+    let mut workspace = DynamicObject::new(name, version).within(namespace);
+    workspace.metadata.labels = Some(labels(sandbox.run()));
+    workspace.data = json!({"spec": {"started": false, "template": {"components": components}}});
+    sandbox.ledger().intend("DevWorkspace", Some(namespace), name).await?;
+    let api: Api<DynamicObject> = Api::namespaced_with(sandbox.user().clone(), namespace, version);
+    let params = PostParams::default();
+    let answer =
+        ask("create a DevWorkspace", || sandbox.as_granted(|| api.create(&params, &workspace)));
+    let answer = answer.await?;
+    let told = match &answer {
+        Ok(_) => "stored".to_owned(),
+        Err(error) => one_line(&error.to_string()),
+    };
+    cx.check(&format!("DevWorkspace of {}", version.version), "stored", told, answer.is_ok())?;
+    answer.map_err(|error| Failure::product(error.to_string()))
+}
+
+async fn read(cx: &Context, name: &str, version: &ApiResource) -> Result<Value, Failure> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(cx.sandbox().user().clone(), cx.sandbox().namespace(), version);
+    Ok(request("read a DevWorkspace", || api.get(name)).await?.data)
+}
+
+async fn configuration_is_kept(cx: Context) -> CaseResult {
+    cx.sandbox().prepare_workspaces().await?;
+    let configs = cx.sandbox().configs();
+    let stored = request("read the operator's configuration", || configs.get(NESTED_CONFIG));
+    let stored = stored.await?;
+    let asked = nested_settings();
+    for field in ["hostUsers", "podAnnotations", "podSecurityContext", "containerSecurityContext"] {
+        let asked = at(&asked, &format!("/{field}"));
+        let kept = at(&stored.data, &format!("/config/workspace/{field}"));
+        cx.check_equal(&format!("stored {field}"), &asked, &kept)?;
+    }
+    Ok(())
+}

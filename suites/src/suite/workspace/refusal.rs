@@ -1,0 +1,220 @@
+//! What is refused: to whom an SCC is not given, what is not his, and what would change another's
+//! pod.
+
+use fixtures::DEVWORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    cluster::ask,
+    context::{Answer, Context},
+    error::one_line,
+    outcome::Level,
+    sandbox::{CONSTRAINT_ATTRIBUTE, Identity, NESTED_CONFIG},
+    workload::workspace::{Settled, answered, create, settle},
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{AttachParams, DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::case;
+use crate::suite::weighing;
+
+/// How long the operator may take to refuse what its webhook lets through.
+const SETTLES: std::time::Duration = std::time::Duration::from_secs(60);
+
+pub(crate) const CASES: &[Case] = &[
+    case(
+        "WS-10A",
+        "refuses_a_constraint_that_the_user_may_not_use",
+        "A workspace that asks for an SCC which its user may not use is refused",
+        &[],
+        |cx| Box::pin(refuses_a_constraint_that_the_user_may_not_use(cx)),
+    ),
+    case(
+        "WS-10B",
+        "refuses_another_constraint",
+        "A workspace's SCC can't be changed afterwards",
+        &[&DEVWORKSPACE],
+        |cx| Box::pin(refuses_another_constraint(cx)),
+    ),
+    weighing(
+        case(
+            "WS-10C",
+            "records_what_removing_the_constraint_does",
+            "What becomes of the removal of a workspace's SCC is recorded",
+            &[&DEVWORKSPACE],
+            |cx| Box::pin(records_what_removing_the_constraint_does(cx)),
+        ),
+        Level::Informing,
+    ),
+    case(
+        "WS-10D",
+        "refuses_containers_in_overrides_of_the_pod",
+        "A workspace whose pod-overrides bring containers of their own is refused",
+        &[],
+        |cx| Box::pin(refuses_containers_in_overrides_of_the_pod(cx)),
+    ),
+    case(
+        "WS-10E",
+        "refuses_an_image_in_overrides_of_the_container",
+        "A workspace whose container-overrides change the image is refused",
+        &[],
+        |cx| Box::pin(refuses_an_image_in_overrides_of_the_container(cx)),
+    ),
+    weighing(
+        case(
+            "WS-15",
+            "keeps_others_out",
+            "Another user of the namespace can neither enter nor change a workspace with restricted access",
+            &[&DEVWORKSPACE],
+            |cx| Box::pin(keeps_others_out(cx)),
+        ),
+        Level::Extended,
+    ),
+];
+
+async fn refuses_a_constraint_that_the_user_may_not_use(cx: Context) -> CaseResult {
+    let sandbox = cx.sandbox();
+    let workspace = sandbox.workspace(&DEVWORKSPACE, "ws-10a", NESTED_CONFIG)?;
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    for (who, identity) in [("the stranger", Identity::Stranger), ("the user", Identity::User)] {
+        let api = sandbox.workspaces_of(sandbox.client(identity).await?);
+        let what = "dry-run the creation of a DevWorkspace";
+        let answer = ask(what, || sandbox.as_granted(|| api.create(&params, &workspace))).await?;
+        let answer = answered(what, answer)?;
+        let name = format!("a workspace of {who}, who asks for the run's SCC");
+        match identity {
+            // Without this one it might be refused for whatever else is wrong with it.
+            Identity::User => {
+                let told = tell(&answer);
+                cx.check(&name, "accepted", told, answer.is_ok())?;
+            }
+            _ => refused(&cx, &name, &answer, &["user is not permitted", "SCC"])?,
+        }
+    }
+    Ok(())
+}
+
+async fn refuses_another_constraint(cx: Context) -> CaseResult {
+    cx.pod(&DEVWORKSPACE).await?;
+    let words = ["attribute cannot be modified after being set"];
+    let answer = change_constraint(&cx, &json!("restricted-v2")).await?;
+    refused(&cx, "another SCC for a workspace that has one", &answer, &words)
+}
+
+async fn records_what_removing_the_constraint_does(cx: Context) -> CaseResult {
+    cx.pod(&DEVWORKSPACE).await?;
+    let answer = change_constraint(&cx, &Value::Null).await?;
+    // The webhook of 0.42 only looks at what a workspace asks for, so it lets this pass.
+    cx.check("removing the SCC of a workspace", "an answer", tell(&answer), true)
+}
+
+/// Changes the attribute as a dry run; null removes it.
+async fn change_constraint(cx: &Context, value: &Value) -> Result<Answer<DynamicObject>, Failure> {
+    let api = cx.sandbox().workspaces_of(cx.sandbox().user());
+    let attributes = json!({ CONSTRAINT_ATTRIBUTE: value });
+    let patch = json!({"spec": {"template": {"attributes": attributes}}});
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    let what = "dry-run a change of a DevWorkspace";
+    let patch = Patch::Merge(&patch);
+    answered(what, ask(what, || api.patch(DEVWORKSPACE.name, &params, &patch)).await?)
+}
+
+async fn refuses_containers_in_overrides_of_the_pod(cx: Context) -> CaseResult {
+    let overrides = json!({"spec": {"containers": [{"name": "extra", "image": "unused"}]}});
+    let settled = overridden(&cx, "ws-10d", |template| {
+        template["attributes"]["pod-overrides"] = overrides;
+    });
+    let words = "cannot use pod-overrides to override pod containers";
+    fails_with(&cx, "containers in pod-overrides", &settled.await?, words)
+}
+
+async fn refuses_an_image_in_overrides_of_the_container(cx: Context) -> CaseResult {
+    let settled = overridden(&cx, "ws-10e", |template| {
+        let overrides = json!({"container-overrides": {"image": "unused"}});
+        template["components"][0]["attributes"] = overrides;
+    });
+    let words = "cannot use container-overrides to override container image";
+    fails_with(&cx, "an image in container-overrides", &settled.await?, words)
+}
+
+/// Makes a workspace that was changed, and waits what becomes of it.
+async fn overridden(
+    cx: &Context,
+    name: &str,
+    change: impl FnOnce(&mut Value) + Send,
+) -> Result<Result<Settled, String>, Failure> {
+    let sandbox = cx.sandbox();
+    sandbox.prepare_workspaces().await?;
+    let mut workspace = sandbox.workspace(&DEVWORKSPACE, name, NESTED_CONFIG)?;
+    change(&mut workspace.data["spec"]["template"]);
+    match create(sandbox, &workspace).await? {
+        Err(refusal) => Ok(Err(refusal.message)),
+        Ok(created) => Ok(Ok(settle(sandbox, &created, SETTLES).await?)),
+    }
+}
+
+/// Either the webhook refuses it, or the operator fails it: in both cases it says why.
+fn fails_with(
+    cx: &Context,
+    name: &str,
+    became: &Result<Settled, String>,
+    words: &str,
+) -> CaseResult {
+    let (observed, holds) = match became {
+        Err(refusal) => (format!("refused: {refusal}"), refusal.contains(words)),
+        Ok(settled) => {
+            (settled.tell(), settled.phase == "Failed" && settled.message.contains(words))
+        }
+    };
+    cx.check(name, &format!("refused or Failed with “{words}”"), observed, holds)
+}
+
+async fn keeps_others_out(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&DEVWORKSPACE).await?;
+    let sandbox = cx.sandbox();
+    let stranger = sandbox.client(Identity::Stranger).await?;
+    let api = sandbox.workspaces_of(stranger);
+    let patch = json!({"spec": {"template": {"attributes": {"nestcheck": "changed"}}}});
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    let what = "dry-run a change of a DevWorkspace";
+    let patch = Patch::Merge(&patch);
+    let answer = ask(what, || sandbox.as_granted(|| api.patch(DEVWORKSPACE.name, &params, &patch)));
+    let answer = answered(what, answer.await?)?;
+    let words = ["can only be modified by its creator"];
+    refused(&cx, "a change by another user who may edit workspaces", &answer, &words)?;
+
+    let pods: Api<Pod> = Api::namespaced(stranger.clone(), sandbox.namespace());
+    let (pod, parameters) = (workspace.name(), AttachParams::default());
+    let entered = pods.exec(&pod, ["true"], &parameters);
+    let limit = harness::cluster::API_DEADLINE;
+    let entered = tokio::time::timeout(limit, entered).await.map_err(|_elapsed| {
+        Failure::harness("the API server does not answer a request to enter a pod")
+    })?;
+    // The stream's handshake hides the server's words, but not its status.
+    let (observed, holds) = match entered {
+        Ok(_) => ("entered".to_owned(), false),
+        Err(error) => {
+            let told = one_line(&error.to_string());
+            let holds = told.contains("403") || told.contains("devworkspace creator");
+            (told, holds)
+        }
+    };
+    cx.check("a command in the workspace by another user", "403", observed, holds)
+}
+
+fn tell<T>(answer: &Answer<T>) -> String {
+    match answer {
+        Ok(_) => "accepted".to_owned(),
+        Err(refusal) => format!("{}: {}", refusal.code, refusal.message),
+    }
+}
+
+fn refused<T>(cx: &Context, name: &str, answer: &Answer<T>, words: &[&str]) -> CaseResult {
+    let holds = answer.as_ref().is_err_and(|refusal| {
+        refusal.code == 403 && words.iter().all(|word| refusal.message.contains(word))
+    });
+    cx.check(name, &format!("403 with “{}”", words.join("”, “")), tell(answer), holds)
+}

@@ -1,0 +1,154 @@
+//! A workspace that runs, made as the ordinary user from a devfile.
+
+use fixtures::DEVWORKSPACE;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::Context,
+    sandbox::{USER, WORKSPACE_ID_LABEL},
+    shape::{ADMITTED_BY, CRIO_DEVICES},
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Container, PodTemplateSpec, ServiceAccount},
+};
+use kube::{Api, ResourceExt, api::DynamicObject};
+
+use super::{at, case};
+use crate::toolbox::request;
+
+pub(crate) const CASES: &[Case] = &[
+    case(
+        "WS-05",
+        "runs_for_an_ordinary_user",
+        "A workspace that the ordinary user makes from a devfile reaches Running",
+        &[&DEVWORKSPACE],
+        |cx| Box::pin(runs_for_an_ordinary_user(cx)),
+    ),
+    case(
+        "WS-06A",
+        "has_user_namespace_and_capabilities",
+        "The workspace's Deployment and pod have a user namespace, an unmasked /proc, SETUID and SETGID",
+        &[&DEVWORKSPACE],
+        |cx| Box::pin(has_user_namespace_and_capabilities(cx)),
+    ),
+    case(
+        "WS-06B",
+        "asks_for_devices",
+        "The workspace's Deployment and pod carry the annotation for devices",
+        &[&DEVWORKSPACE],
+        |cx| Box::pin(asks_for_devices(cx)),
+    ),
+    case(
+        "WS-06C",
+        "is_admitted_by_its_constraint",
+        "The workspace's pod runs under the SCC asked for, with its own service account and labels",
+        &[&DEVWORKSPACE],
+        |cx| Box::pin(is_admitted_by_its_constraint(cx)),
+    ),
+    case(
+        "WS-06D",
+        "tells_containers_of_their_user_namespace",
+        "Every container of a component is told HOST_USERS=false",
+        &[&DEVWORKSPACE],
+        |cx| Box::pin(tells_containers_of_their_user_namespace(cx)),
+    ),
+];
+
+async fn runs_for_an_ordinary_user(cx: Context) -> CaseResult {
+    cx.pod(&DEVWORKSPACE).await?;
+    let workspace = workspace(&cx).await?;
+    cx.check_equal("phase", "Running", &at(&workspace.data, "/status/phase"))?;
+    let sandbox = cx.sandbox();
+    let accounts: Api<ServiceAccount> =
+        Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let user = request("read the user's account", || accounts.get(USER)).await?;
+    let creator = workspace.labels().get("controller.devfile.io/creator");
+    let creator = creator.map_or("absent", String::as_str);
+    cx.check_equal("creator, set by the webhook", &user.uid().unwrap_or_default(), creator)
+}
+
+async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
+    for (place, template) in templates(&cx).await? {
+        let spec = template.spec.clone().unwrap_or_default();
+        let host_users = spec.host_users.map_or_else(|| "absent".to_owned(), |it| it.to_string());
+        cx.check_equal(&format!("hostUsers of the {place}"), "false", &host_users)?;
+        for container in &spec.containers {
+            let name = format!("container `{}` of the {place}", container.name);
+            let context = container.security_context.clone().unwrap_or_default();
+            let proc_mount = context.proc_mount.unwrap_or_else(|| "absent".to_owned());
+            cx.check_equal(&format!("procMount of {name}"), "Unmasked", &proc_mount)?;
+            let escalates = context.allow_privilege_escalation == Some(true);
+            let observed = format!("{:?}", context.allow_privilege_escalation);
+            cx.check(&format!("allowPrivilegeEscalation of {name}"), "true", observed, escalates)?;
+            let mut added = context.capabilities.and_then(|it| it.add).unwrap_or_default();
+            added.sort();
+            let added = added.join(", ");
+            cx.check_equal(&format!("capabilities added to {name}"), "SETGID, SETUID", &added)?;
+        }
+    }
+    Ok(())
+}
+
+async fn asks_for_devices(cx: Context) -> CaseResult {
+    for (place, template) in templates(&cx).await? {
+        let annotations = template.metadata.unwrap_or_default().annotations.unwrap_or_default();
+        let devices = annotations.get(CRIO_DEVICES).map_or("absent", String::as_str);
+        let name = format!("annotation `{CRIO_DEVICES}` of the {place}");
+        cx.check_equal(&name, "/dev/fuse,/dev/net/tun", devices)?;
+    }
+    Ok(())
+}
+
+async fn is_admitted_by_its_constraint(cx: Context) -> CaseResult {
+    let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
+    let id = at(&workspace(&cx).await?.data, "/status/devworkspaceId");
+    let constraint = cx.sandbox().constraint().map_or("none", |it| it.name.as_str()).to_owned();
+    let annotation = |name: &str| pod.annotations().get(name).map_or("absent", String::as_str);
+    let label = |name: &str| pod.labels().get(name).map_or("absent", String::as_str);
+    cx.check_equal(ADMITTED_BY, &constraint, annotation(ADMITTED_BY))?;
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    cx.check_equal("service account", &format!("{id}-sa"), account.unwrap_or("absent"))?;
+    cx.check_equal(WORKSPACE_ID_LABEL, &id, label(WORKSPACE_ID_LABEL))?;
+    let name = "controller.devfile.io/devworkspace_name";
+    cx.check_equal(name, DEVWORKSPACE.name, label(name))
+}
+
+async fn tells_containers_of_their_user_namespace(cx: Context) -> CaseResult {
+    let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
+    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    cx.check(
+        "containers of the workspace",
+        "at least one",
+        containers.len().to_string(),
+        !containers.is_empty(),
+    )?;
+    for container in &containers {
+        let name = format!("HOST_USERS of container `{}`", container.name);
+        cx.check_equal(&name, "false", &host_users(container))?;
+    }
+    Ok(())
+}
+
+/// What a container is told of its user namespace.
+pub(super) fn host_users(container: &Container) -> String {
+    let mut variables = container.env.iter().flatten();
+    let variable = variables.find(|variable| variable.name == "HOST_USERS");
+    variable.and_then(|variable| variable.value.clone()).unwrap_or_else(|| "absent".to_owned())
+}
+
+async fn workspace(cx: &Context) -> Result<DynamicObject, Failure> {
+    let api = cx.sandbox().workspaces_of(cx.sandbox().user());
+    request("read the workspace", || api.get(DEVWORKSPACE.name)).await
+}
+
+/// What the operator asked for, and what became of it.
+async fn templates(cx: &Context) -> Result<[(&'static str, PodTemplateSpec); 2], Failure> {
+    let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
+    let id = at(&workspace(cx).await?.data, "/status/devworkspaceId");
+    let sandbox = cx.sandbox();
+    let deployments: Api<Deployment> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let deployment = request("read the workspace's Deployment", || deployments.get(&id)).await?;
+    let template = deployment.spec.template;
+    let stored = PodTemplateSpec { metadata: Some(pod.metadata), spec: pod.spec };
+    Ok([("Deployment", template), ("pod", stored)])
+}
