@@ -13,6 +13,7 @@ use harness::{
     facts::{self, Facts, Flavour},
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
+    requirement::Requirement,
     rights,
     sandbox::{self, Constraint, File, Ledger, Patience, SandboxOptions},
 };
@@ -93,7 +94,10 @@ impl Session {
         };
         if plan.runnable().next().is_some() {
             let namespace = sandbox::namespace_of(&options.sandbox.run);
-            rights::review(&cluster, flavour_of(&facts), &namespace).await?;
+            let makes_workspaces =
+                plan.acting().any(|case| case.requires.contains(&Requirement::Workspaces));
+            let needed = rights::of_run_with(flavour_of(&facts), makes_workspaces);
+            rights::review(&cluster, &needed, &namespace).await?;
         }
         Ok(Self { cluster, facts, plan, options })
     }

@@ -130,13 +130,10 @@ fn before_operator(authority: &str, pki: &Path) -> Result<Vec<Value>, Error> {
     let mut objects = vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         image_puller(),
-        policy(),
-        json!({
-            "apiVersion": "admissionregistration.k8s.io/v1alpha1",
-            "kind": "MutatingAdmissionPolicyBinding",
-            "metadata": {"name": POLICY},
-            "spec": {"policyName": POLICY},
-        }),
+        pods_policy(),
+        binding(PODS_POLICY),
+        accounts_policy(),
+        binding(ACCOUNTS_POLICY),
         // One server is enough for one node. Without a router no host can be found out.
         json!({
             "apiVersion": "controller.devfile.io/v1alpha1",
@@ -181,13 +178,16 @@ fn image_puller() -> Value {
     })
 }
 
-/// The name of the policy and its binding.
-const POLICY: &str = "local-cluster-images";
+/// The name of the policy about the operator's pods, and of its binding.
+const PODS_POLICY: &str = "local-cluster-operator-pods";
+
+/// The name of the policy about the service accounts of workspaces, and of its binding.
+const ACCOUNTS_POLICY: &str = "local-cluster-workspace-accounts";
 
 /// Changes the operator's pods so that they can run without a registry. That of the
 /// webhook server always pulls its image, and the operator leaves no choice. Both probe
 /// for readiness only after 10 s.
-fn policy() -> Value {
+fn pods_policy() -> Value {
     let set = |path: &str, value: &str| {
         format!(r#"JSONPatch{{op: "add", path: "/spec/containers/0/{path}", value: {value}}}"#)
     };
@@ -196,27 +196,52 @@ fn policy() -> Value {
         set("readinessProbe/initialDelaySeconds", "0"),
         set("readinessProbe/periodSeconds", "1"),
     ];
+    let selector =
+        json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}});
+    policy(PODS_POLICY, "pods", selector, &patches.join(", "))
+}
+
+/// Names a pull secret in the service account of a workspace, as OpenShift does for every
+/// account: the operator waits for one for 5 s, and asks less and less often. There need
+/// not be such a secret where nothing is pulled.
+fn accounts_policy() -> Value {
+    let patch = r#"JSONPatch{op: "add", path: "/imagePullSecrets",
+        value: [{"name": object.metadata.name + "-dockercfg"}]}"#;
+    let label = json!({"key": "controller.devfile.io/devworkspace_id", "operator": "Exists"});
+    let selector = json!({"objectSelector": {"matchExpressions": [label]}});
+    policy(ACCOUNTS_POLICY, "serviceaccounts", selector, patch)
+}
+
+/// A policy that changes new objects of a resource by patches in CEL.
+fn policy(name: &str, resource: &str, mut constraints: Value, patches: &str) -> Value {
+    constraints["resourceRules"] = json!([{
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": [resource],
+    }]);
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1alpha1",
         "kind": "MutatingAdmissionPolicy",
-        "metadata": {"name": POLICY},
+        "metadata": {"name": name},
         "spec": {
             "failurePolicy": "Fail",
             "reinvocationPolicy": "Never",
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
-                "resourceRules": [{
-                    "apiGroups": [""],
-                    "apiVersions": ["v1"],
-                    "operations": ["CREATE"],
-                    "resources": ["pods"],
-                }],
-            },
+            "matchConstraints": constraints,
             "mutations": [{
                 "patchType": "JSONPatch",
-                "jsonPatch": {"expression": format!("[{}]", patches.join(", "))},
+                "jsonPatch": {"expression": format!("[{patches}]")},
             }],
         },
+    })
+}
+
+fn binding(policy: &str) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1alpha1",
+        "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": policy},
+        "spec": {"policyName": policy},
     })
 }
 
@@ -265,12 +290,14 @@ fn adapted(mut deployment: Value) -> Result<Value, Error> {
     container["image"] = CONTROLLER_IMAGE.into();
     container["imagePullPolicy"] = "IfNotPresent".into();
     for variable in container["env"].as_array_mut().into_iter().flatten() {
-        let image = match variable["name"].as_str() {
+        let value = match variable["name"].as_str() {
             Some("RELATED_IMAGE_devworkspace_webhook_server") => CONTROLLER_IMAGE,
             Some("RELATED_IMAGE_project_clone") => PROJECT_CLONE_IMAGE,
+            // It is asked about every command in every pod, many at once.
+            Some("WEBHOOKS_SERVER_CPU_LIMIT") => "2",
             _ => continue,
         };
-        variable["value"] = image.into();
+        variable["value"] = value.into();
     }
     Ok(deployment)
 }

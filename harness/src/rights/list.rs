@@ -248,12 +248,40 @@ const WITH_SCC: &[Entry] = &[
     },
 ];
 
-/// The rights that a run needs on a flavour, in the order in which they are told.
+/// What is read and done besides where the DevWorkspace Operator makes workspaces. The workspaces
+/// themselves are the ordinary user's, whom the operator's own part of ClusterRole `edit` lets make
+/// them.
+const WITH_WORKSPACES: &[Entry] = &[
+    Entry {
+        need: Need::Read,
+        why: "Whether the DevWorkspace Operator is at work, and which service account has to be \
+              given the use of the run's own constraint. Without it there are no cases in \
+              workspaces.",
+        verbs: &["list"],
+        targets: &[cluster("apps", "deployments")],
+    },
+    Entry {
+        need: Need::Run,
+        why: "Configurations of the DevWorkspace Operator for the workspaces of the run; only \
+              where that operator is.",
+        verbs: &["create"],
+        targets: &[of_run("controller.devfile.io", "devworkspaceoperatorconfigs")],
+    },
+];
+
+/// All rights that a run may need on a flavour, in the order in which they are told.
 #[must_use]
 pub fn rights(flavour: Flavour) -> Vec<Right> {
+    of_run_with(flavour, true)
+}
+
+/// The rights that a run needs on a flavour, with cases in workspaces or without them.
+#[must_use]
+pub fn of_run_with(flavour: Flavour, workspaces: bool) -> Vec<Right> {
     let parts: &[&[Entry]] = match flavour {
         Flavour::Kubernetes => &[EVERYWHERE],
         Flavour::MicroShift => &[EVERYWHERE, ON_MICROSHIFT, WITH_SCC],
+        Flavour::OpenShift if workspaces => &[EVERYWHERE, ON_OPENSHIFT, WITH_SCC, WITH_WORKSPACES],
         Flavour::OpenShift => &[EVERYWHERE, ON_OPENSHIFT, WITH_SCC],
     };
     parts.iter().flat_map(|entries| entries.iter()).flat_map(Entry::rights).collect()

@@ -8,7 +8,7 @@ mod role;
 
 use std::fmt;
 
-pub use list::rights;
+pub use list::{of_run_with, rights};
 pub use review::{missing, review};
 pub use role::{ACCOUNT, objects, role};
 

@@ -15,11 +15,10 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::{Need, Resource, Right, Scope, Target, rights, role};
+use super::{Need, Resource, Right, Scope, Target, role};
 use crate::{
     Error, Result,
     cluster::{Cluster, call},
-    facts::Flavour,
 };
 
 /// How many rights are asked for at once.
@@ -31,16 +30,16 @@ const REHEARSAL: &str = "nestcheck-rehearsal";
 /// The user's name in the YAML where the server does not say who the caller is.
 const UNKNOWN_USER: &str = "NAME";
 
-/// Asks whether the caller has all rights that a run needs; `namespace` is the run's, and need not
+/// Asks whether the caller has all `needed` rights, those of a run; `namespace` is the run's, and need not
 /// exist. One request for a caller who has them.
 ///
 /// # Errors
 ///
 /// Rights that are missing, with the role that grants them, or a server that does not answer.
-pub async fn review(cluster: &Cluster, flavour: Flavour, namespace: &str) -> Result<()> {
+pub async fn review(cluster: &Cluster, needed: &[Right], namespace: &str) -> Result<()> {
     let client = cluster.admin();
     let rules = rules(client, namespace).await?;
-    let unlisted = missing(&rights(flavour), &rules);
+    let unlisted = missing(needed, &rules);
     if !is_in_the_way(&unlisted) {
         return Ok(());
     }
@@ -222,7 +221,8 @@ fn refusal(caller: Option<&str>, denied: &[Right]) -> Result<Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::rights, *};
+    use crate::facts::Flavour;
 
     fn list(items: &[&str]) -> Vec<String> {
         items.iter().map(ToString::to_string).collect()

@@ -110,14 +110,18 @@ impl Sandbox {
         config.metadata.labels = Some(labels(&self.options.run));
         config.data = json!({"config": {"workspace": workspace}});
         self.ledger().intend("DevWorkspaceOperatorConfig", Some(&self.namespace), name).await?;
-        create(&self.configs(), &config, &format!("create DevWorkspaceOperatorConfig `{name}`"))
-            .await
+        create(
+            &self.configs_of(self.admin()),
+            &config,
+            &format!("create DevWorkspaceOperatorConfig `{name}`"),
+        )
+        .await
     }
 
-    /// The operator's configurations in the run's namespace, to the administrator.
+    /// The operator's configurations in the run's namespace, to whoever has the client.
     #[must_use]
-    pub fn configs(&self) -> Api<DynamicObject> {
-        Api::namespaced_with(self.admin().clone(), &self.namespace, &config_resource())
+    pub fn configs_of(&self, client: &Client) -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), &self.namespace, &config_resource())
     }
 
     /// The workspaces of the run's namespace, to whoever has the client.

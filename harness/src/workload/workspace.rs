@@ -122,7 +122,7 @@ pub async fn settle(
             }
             let Some(now) = &mut last else { continue };
             let mut mine = heard.iter().filter(|event| is_about(now.id(), event));
-            now.warning = mine.next_back().map(tell);
+            now.warning = mine.rfind(|event| !is_about_pull_secret(event)).map(tell);
             let is_final =
                 heard.iter().any(|event| is_about(now.id(), event) && is_hopeless(event));
             if is_final || matches!(now.phase.as_str(), "Running" | "Failed" | "Error") {
@@ -179,6 +179,12 @@ fn warnings(sandbox: &Sandbox) -> impl Stream<Item = Result<Event, Failure>> + u
 fn is_about(id: &str, event: &Event) -> bool {
     let name = event.involved_object.name.as_deref().unwrap_or_default();
     !id.is_empty() && name.starts_with(id)
+}
+
+/// A secret that is missing does not keep a pod from starting; where its image can't be had without
+/// it, another event says so.
+fn is_about_pull_secret(event: &Event) -> bool {
+    event.reason.as_deref() == Some("FailedToRetrieveImagePullSecret")
 }
 
 fn tell(event: &Event) -> String {

@@ -6,7 +6,7 @@ use harness::{
     cluster::{ask, describe, is_forbidden},
     context::Context,
     outcome::Level,
-    sandbox::USER,
+    sandbox::{USER, WORKSPACE_ID_LABEL},
     truth::show_reading,
     workload::{Command, PROBE},
 };
@@ -18,6 +18,7 @@ use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
     storage::v1::StorageClass,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, PostParams},
@@ -244,7 +245,8 @@ async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
     )?;
     let changing = mutating.items.iter().flat_map(|configuration| {
         let asked = configuration.webhooks.iter().flatten();
-        asked.filter(|webhook| is_about_pods(webhook.rules.as_deref())).map(|webhook| {
+        let others = asked.filter(|webhook| !is_of_workspaces(webhook.object_selector.as_ref()));
+        others.filter(|webhook| is_about_pods(webhook.rules.as_deref())).map(|webhook| {
             let name = &webhook.name;
             format!("`{name}` of MutatingWebhookConfiguration `{}`", configuration.name_any())
         })
@@ -263,6 +265,13 @@ async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
                     select; where they do, the failure of another case says so";
         failure.with_hint(Some(hint))
     })
+}
+
+/// Whether a webhook is asked about the pods of workspaces only, as the DevWorkspace Operator's own
+/// is: that one is part of what the cases in workspaces are about.
+fn is_of_workspaces(selector: Option<&LabelSelector>) -> bool {
+    let mut expressions = selector.into_iter().flat_map(|it| it.match_expressions.iter().flatten());
+    expressions.any(|it| it.key == WORKSPACE_ID_LABEL && it.operator == "Exists")
 }
 
 fn is_about_pods(rules: Option<&[RuleWithOperations]>) -> bool {

@@ -120,7 +120,7 @@ async fn read(cx: &Context, name: &str, version: &ApiResource) -> Result<Value, 
 
 async fn configuration_is_kept(cx: Context) -> CaseResult {
     cx.sandbox().prepare_workspaces().await?;
-    let configs = cx.sandbox().configs();
+    let configs = cx.sandbox().configs_of(cx.sandbox().user());
     let stored = request("read the operator's configuration", || configs.get(NESTED_CONFIG));
     let stored = stored.await?;
     let asked = nested_settings();
