@@ -190,7 +190,7 @@ impl Sandbox {
         create(&api, &binding, what).await.map(drop)
     }
 
-    /// Brings the files into every workspace of the namespace: the operator mounts ConfigMaps with
+    /// Brings the files into every workspace of the namespace: the operator mounts each `ConfigMap` with
     /// its label. It knows no paths, so that each folder takes one of its own, and mounts file by
     /// file, so that a folder may hold another.
     async fn mount_files(&self) -> Result<()> {
