@@ -61,7 +61,7 @@ impl Executor {
                 let collector = &self.diagnostics;
                 let evidence = collector.collect_once(self.case.id, shape.name, sandbox, facts);
                 self.tell_evidence(evidence.await);
-                let others = self.shapes().map(str::to_owned).collect();
+                let others = self.pods_of_shapes().collect();
                 let failure =
                     self.doubt(failure, Witnesses { others, ..Witnesses::default() }).await;
                 return self.tell_finished(failure.into(), Duration::ZERO);
@@ -73,7 +73,7 @@ impl Executor {
         let duration = started.elapsed();
         // While the pods are there, and before anything else happens in them.
         if matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. }) {
-            let mut pods: Vec<_> = self.shapes().map(str::to_owned).collect();
+            let mut pods: Vec<_> = self.pods_of_shapes().collect();
             pods.extend(self.pods.names());
             let collector = &self.diagnostics;
             let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
@@ -93,7 +93,7 @@ impl Executor {
                 Attempt::Stopped => return Verdict::Interrupted,
             };
             let witnesses = Witnesses {
-                ready: self.shapes().map(str::to_owned).collect(),
+                ready: self.pods_of_shapes().collect(),
                 others: self.pods.names(),
                 is_late: failure.message().contains(LATE),
             };
@@ -175,8 +175,17 @@ impl Executor {
         }
     }
 
-    fn shapes(&self) -> impl Iterator<Item = &'static str> {
-        self.case.shapes.iter().map(|shape| shape.name)
+    /// The names of the pods that the case shares with others. That of a workspace is named by the
+    /// operator, so it has none before it is there.
+    fn pods_of_shapes(&self) -> impl Iterator<Item = String> {
+        self.case.shapes.iter().filter_map(|shape| {
+            let workload = self.workloads.get(shape.name).and_then(|workload| workload.peek());
+            match workload {
+                Some(Ok(workload)) => Some(workload.name()),
+                _ if shape.is_workspace() => None,
+                _ => Some(shape.name.to_owned()),
+            }
+        })
     }
 
     fn tell(&self, event: EventKind) {
