@@ -8,7 +8,7 @@ use harness::{
     sandbox::{NESTED_CONFIG, labels, nested_settings, old_workspace_resource, workspace_resource},
 };
 use kube::{
-    Api, ResourceExt,
+    Api, Error as KubeError, ResourceExt,
     api::{ApiResource, DynamicObject, PostParams},
 };
 use serde_json::{Value, json};
@@ -106,6 +106,7 @@ async fn stored(
     let answer = answer.await?;
     let told = match &answer {
         Ok(_) => "stored".to_owned(),
+        Err(KubeError::Api(status)) => one_line(&status.message),
         Err(error) => one_line(&error.to_string()),
     };
     cx.check(&format!("DevWorkspace of {}", version.version), "stored", told, answer.is_ok())?;
