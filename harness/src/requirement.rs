@@ -84,6 +84,8 @@ impl Requirement {
                 "the field `userNamespaceLevel` of security context constraints".to_owned()
             }
             Self::Devices => "a way to give pods /dev/fuse and /dev/net/tun".to_owned(),
+            Self::WorkspaceOperator => "the DevWorkspace Operator 0.40 or newer".to_owned(),
+            Self::Workspaces => "a ready pod of the DevWorkspace Operator".to_owned(),
             Self::KubernetesMinor(minor) => format!("Kubernetes 1.{minor} or newer"),
         }
     }

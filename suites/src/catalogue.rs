@@ -40,6 +40,16 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("WS-01", "Che itself is not looked at in a run; PRE-08 tells how its switch is set"),
     ("WS-03", "the roles are those that Che makes; WS-10 shows that a grant is asked for"),
+    (
+        "WS-11",
+        "on OpenShift the SCC decides about overrides; on Kubernetes, where the operator does, it \
+         needs cert-manager",
+    ),
+    (
+        "WS-12",
+        "stopping and starting is Che's way with a home on a volume; VOL-04 shows that files outlive \
+         a pod under another range of ids",
+    ),
     ("WS-13", "a persistent home is Che's; VOL-04 shows that files outlive a pod"),
     ("WS-14", "where storage comes from is Che's; WS-05 uses storage that ends with the workspace"),
     ("WS-18", "a constraint is reverted by Che's operator only"),

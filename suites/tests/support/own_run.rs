@@ -78,6 +78,7 @@ impl OwnRun {
                 device_route: facts.device_route.value().cloned().flatten(),
                 files: self.files,
                 constraint: None,
+                operator: None,
                 lasts: self.deadline,
                 ledger: report.ledger(),
                 patience: Patience::default(),

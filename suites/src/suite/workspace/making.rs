@@ -20,6 +20,13 @@ use crate::suite::weighing;
 const SETTLES: Duration = Duration::from_secs(90);
 
 pub(crate) const CASES: &[Case] = &[
+    case(
+        "WS-08",
+        "tells_every_container_whatever_the_devfile_overrides",
+        "A devfile with two containers and overrides of its own gets HOST_USERS=false in both",
+        &[],
+        |cx| Box::pin(tells_every_container_whatever_the_devfile_overrides(cx)),
+    ),
     weighing(
         case(
             "WS-16",
@@ -51,6 +58,28 @@ pub(crate) const CASES: &[Case] = &[
         Level::Informing,
     ),
 ];
+
+async fn tells_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
+    let settled = made(&cx, "ws-08", nested_settings(), |template| {
+        let mut second = template["components"][0].clone();
+        second["name"] = "second".into();
+        let overrides = json!({"resources": {"limits": {"memory": "1Gi"}}});
+        second["attributes"] = json!({"container-overrides": overrides});
+        if let Some(components) = template["components"].as_array_mut() {
+            components.push(second);
+        }
+    });
+    let pod = running_pod(cx.sandbox(), &settled.await?).await?;
+    cx.examine(&DEVWORKSPACE, &pod).await?;
+    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
+    cx.check_equal("containers", "tools, second", &names.join(", "))?;
+    for container in &containers {
+        let name = format!("HOST_USERS of container `{}`", container.name);
+        cx.check_equal(&name, "false", &host_users(container))?;
+    }
+    Ok(())
+}
 
 async fn failure_is_told(cx: Context) -> CaseResult {
     let mut settings = nested_settings();

@@ -1,5 +1,5 @@
 //! WS: workspaces of a real DevWorkspace Operator. What needs Che itself is not here: WS-01, WS-03,
-//! WS-08, WS-13, WS-14, WS-18, WS-19 and Che's part of WS-17.
+//! WS-13, WS-14, WS-18, WS-19 and Che's part of WS-17.
 
 mod inside;
 mod making;
