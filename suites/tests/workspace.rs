@@ -70,7 +70,7 @@ fn workspaces_are_conformant_and_a_missing_operator_is_told() {
             assert!(checks.get(id).is_some_and(|count| *count > 0), "{id} proves nothing");
         }
     }
-    for id in ["END-01", "END-03"] {
+    for id in ["END-01", "END-02", "END-03"] {
         assert_eq!(*whole.verdict(id), Verdict::Pass, "{id}");
     }
     cluster.is_clean();
