@@ -7,7 +7,7 @@
 use harness::case::Case;
 
 /// The files, in the order of the catalogue page.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     include_str!("../explanations/preflight.md"),
     include_str!("../explanations/gate.md"),
     include_str!("../explanations/admission.md"),
