@@ -71,15 +71,19 @@ pub struct Refusal {
 
 impl Context {
     /// The pod of a shape, ready and proven. Cases that ask for the same shape share it. A case
-    /// that lists a workspace gets that one's pod where it asks for a shape that it does not list:
-    /// so cases about pods become cases about workspaces.
+    /// that lists a workspace gets that one's pod where it asks for a pod of the same isolation
+    /// with devices or without: so cases about pods become cases about workspaces.
     ///
     /// # Errors
     ///
     /// Why there is no such pod.
     pub async fn pod(&self, shape: &Shape) -> Result<PodHandle, Failure> {
-        let is_listed = self.shapes.iter().any(|listed| listed.name == shape.name);
-        let stand_in = self.shapes.iter().find(|listed| !is_listed && listed.is_workspace());
+        let is_alike = |listed: &&&'static Shape| {
+            listed.is_workspace()
+                && listed.isolation == shape.isolation
+                && listed.devices == shape.devices
+        };
+        let stand_in = self.shapes.iter().find(is_alike);
         let name = stand_in.map_or(shape.name, |stand_in| stand_in.name);
         let shared = self.workloads.get(name).cloned().ok_or_else(|| {
             Failure::harness(format!(

@@ -3,8 +3,8 @@
 
 use std::sync::OnceLock;
 
-use fixtures::{DEVWORKSPACE, WORKSPACE};
-use harness::{case::Case, outcome::Level};
+use fixtures::{DEVWORKSPACE, NEIGHBOUR, WORKSPACE};
+use harness::{case::Case, outcome::Level, shape::Shape};
 
 use super::{NESTED, WITH_WORKSPACES};
 
@@ -36,10 +36,23 @@ pub(crate) fn cases(all: &[Case]) -> &'static [Case] {
 }
 
 fn is_meant(case: &Case) -> bool {
-    let [shape] = case.shapes else { return false };
     let id = case.id.trim_end_matches(|letter: char| letter.is_ascii_uppercase());
-    let is_core = case.level == Level::Core;
-    is_core && shape.name == WORKSPACE.name && (IDS.contains(&id) || id == COMPOSE)
+    // A case with a letter may be about more than the core of its id.
+    let is_core = case.level == Level::Core || case.id == id;
+    is_core && shapes(case).is_some() && (IDS.contains(&id) || id == COMPOSE)
+}
+
+/// The pods of a case that is moved; none where it is about other pods than the workspace, or a
+/// workspace and its neighbour. That one is put beside the pod, so the pod must be there too.
+fn shapes(case: &Case) -> Option<&'static [&'static Shape]> {
+    let names: Vec<_> = case.shapes.iter().map(|shape| shape.name).collect();
+    if names == [WORKSPACE.name] {
+        Some(&[&DEVWORKSPACE])
+    } else if names == [WORKSPACE.name, NEIGHBOUR.name] {
+        Some(&[&DEVWORKSPACE, &NEIGHBOUR, &WORKSPACE])
+    } else {
+        None
+    }
 }
 
 fn moved(case: &Case) -> Case {
@@ -51,15 +64,13 @@ fn moved(case: &Case) -> Case {
         title: Box::leak(format!("Inside a workspace: {}", case.title).into_boxed_str()),
         flavours: WITH_WORKSPACES,
         requires: NESTED,
-        shapes: &[&DEVWORKSPACE],
+        shapes: shapes(case).unwrap_or_default(),
         ..*case
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_core_of_each_suite_is_there() {
         let all = crate::cases();
