@@ -20,7 +20,7 @@ use crate::{
     facts::Facts,
     redact,
     sandbox::{Grant, Identity, PodSecurity, Sandbox},
-    shape::Shape,
+    shape::{Isolation, Shape},
     truth,
     workload::{self, Command, Output, PROBE, Workload},
 };
@@ -79,9 +79,10 @@ impl Context {
     /// Why there is no such pod.
     pub async fn pod(&self, shape: &Shape) -> Result<PodHandle, Failure> {
         let is_alike = |listed: &&&'static Shape| {
-            listed.is_workspace()
-                && listed.isolation == shape.isolation
-                && listed.devices == shape.devices
+            let is_proven = listed.isolation != Isolation::Unproven;
+            let is_same = listed.isolation == shape.isolation && listed.devices == shape.devices;
+            // One of which nothing is promised stands in for any.
+            listed.is_workspace() && (is_same || !is_proven)
         };
         let stand_in = self.shapes.iter().find(is_alike);
         let name = stand_in.map_or(shape.name, |stand_in| stand_in.name);

@@ -6,10 +6,12 @@
 //! its own in PATH), the pods' manifests, the files in them, the constraint, objects of the
 //! cluster, a cluster without feature gates, or the facts that were read.
 
+mod alteration;
 mod intruder;
 mod log;
 pub mod mutant;
 mod objects;
+mod policy;
 mod scenarios;
 pub mod stage;
 pub mod table;

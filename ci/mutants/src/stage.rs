@@ -22,6 +22,7 @@ use harness::{
 use suites::session::{Session, SessionOptions};
 
 use crate::{
+    alteration::Alteration,
     intruder::Intruder,
     mutant::{Observed, Scenario, Stage},
 };
@@ -37,15 +38,25 @@ pub struct Props {
     pub constraint: Option<Constraint>,
     /// Objects of the cluster that are there while the cases run, as manifests.
     pub objects: Vec<&'static str>,
+    /// Objects that the cluster has, and what is done to them while the cases run.
+    pub changes: Vec<Alteration>,
     /// Who meddles with the run from outside.
     pub intruder: Option<Intruder>,
 }
 
 impl Props {
     fn whole() -> Self {
-        let shapes = fixtures::ALL_SHAPES.iter().map(|shape| (shape.name, **shape)).collect();
+        let all = fixtures::ALL_SHAPES.iter().chain([&&fixtures::DEVWORKSPACE]);
+        let shapes = all.map(|shape| (shape.name, **shape)).collect();
         let files = fixtures::files();
-        Self { shapes, files, constraint: None, objects: Vec::new(), intruder: None }
+        Self {
+            shapes,
+            files,
+            constraint: None,
+            objects: Vec::new(),
+            changes: Vec::new(),
+            intruder: None,
+        }
     }
 
     /// Changes a pod: each text must be in its manifest, so that no change gets lost in silence.
@@ -161,6 +172,7 @@ impl Theatre {
         let cluster = connect(kubeconfig).await?;
         let admin = cluster.admin().clone();
         let objects = crate::objects::create(&admin, &props.objects).await?;
+        let altered = crate::alteration::alter(&admin, &props.changes).await?;
         let cases = props.cases();
         let selection =
             Selection { profile: None, filters: filters(scenario, &cases)?, shard: None };
@@ -206,7 +218,10 @@ impl Theatre {
             }
             Err(error) => Err(error),
         };
-        crate::objects::delete(&admin, &objects).await?;
+        for one in altered {
+            one.undo().await?;
+        }
+        objects.delete().await?;
         outcome
     }
 }

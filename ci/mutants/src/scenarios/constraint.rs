@@ -36,7 +36,7 @@ const LAX: Scenario = Scenario {
     dependants: &[],
 };
 
-const LAX_CONSTRAINT: &str = "apiVersion: security.openshift.io/v1
+pub(super) const LAX_CONSTRAINT: &str = "apiVersion: security.openshift.io/v1
 kind: SecurityContextConstraints
 metadata: {name: lax}
 allowHostDirVolumePlugin: true

@@ -206,22 +206,24 @@ const fn mutants() -> [Mutant; SPOILED.len()] {
 }
 
 fn spoil_programs(mut props: Props) -> Result<Props> {
-    put_before_path(&mut props)?;
+    put_programs(&mut props);
+    let variables = format!("    env:\n    {PATH}\n");
+    props.edit("workspace", &[("    env:\n", &variables)], |shape| {
+        shape.isolation = Isolation::Nested;
+    })?;
+    Ok(props)
+}
+
+/// The variable that lets a container find programs below /nestcheck/mutants first.
+pub(super) const PATH: &str = "- {name: PATH, value: \"/nestcheck/mutants:/usr/local/sbin:/usr/local/bin:\
+                               /usr/sbin:/usr/bin:/sbin:/bin\"}";
+
+/// Adds the programs to the files of every pod.
+pub(super) fn put_programs(props: &mut Props) {
     for (name, program) in [("podman", Program::Podman), ("podman-compose", Program::PodmanCompose)]
     {
         props.put(&format!("mutants/{name}"), wrapper(name, program));
     }
-    Ok(props)
-}
-
-/// Lets the workspace find programs below /nestcheck/mutants first.
-fn put_before_path(props: &mut Props) -> Result<()> {
-    let path = "- {name: PATH, value: \"/nestcheck/mutants:/usr/local/sbin:/usr/local/bin:\
-                /usr/sbin:/usr/bin:/sbin:/bin\"}";
-    let variables = format!("    env:\n    {path}\n");
-    props.edit("workspace", &[("    env:\n", &variables)], |shape| {
-        shape.isolation = Isolation::Nested;
-    })
 }
 
 fn wrapper(name: &str, program: Program) -> String {

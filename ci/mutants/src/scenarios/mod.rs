@@ -4,6 +4,7 @@ mod constraint;
 mod facts;
 mod image;
 mod pods;
+mod workspace;
 
 use crate::{
     Place,
@@ -20,7 +21,9 @@ pub(crate) fn of(place: Place) -> Vec<Scenario> {
         Place::Kubernetes => {
             [&[image::PROGRAMS, WITHOUT_GATES][..], pods::ALL, facts::ALL].concat()
         }
-        Place::Openshift => [&[KERNEL_LOG][..], constraint::ALL].concat(),
+        Place::Openshift => {
+            [&[KERNEL_LOG, workspace::image()][..], constraint::ALL, workspace::ALL].concat()
+        }
     }
 }
 

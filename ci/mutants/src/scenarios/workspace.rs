@@ -1,0 +1,280 @@
+//! Broken workspaces of the DevWorkspace Operator.
+//!
+//! What the operator makes is spoiled on its way into the cluster, by mutating admission policies:
+//! so it is the real operator that is at work, and the cases see what a broken one would make.
+
+use harness::{Result, sandbox::Constraint, shape::Isolation};
+
+use super::{constraint::LAX_CONSTRAINT, image};
+use crate::{
+    alteration::Alteration,
+    mutant::{Kill, Mutant, Scenario, Stage},
+    policy::{Change, Policy},
+    stage::Props,
+};
+
+pub(super) const ALL: &[Scenario] = &[OPERATOR, CREATOR, NODE];
+
+/// The pods of workspaces, when they are created.
+const PODS: Change = Change {
+    group: "",
+    version: "v1",
+    resource: "pods",
+    operation: "CREATE",
+    when: "has(object.metadata.labels) && \
+           'controller.devfile.io/devworkspace_id' in object.metadata.labels",
+};
+
+const WORKSPACES: Change = Change {
+    group: "workspace.devfile.io",
+    version: "v1alpha2",
+    resource: "devworkspaces",
+    operation: "CREATE",
+    when: "true",
+};
+
+/// Several things are wrong with what the operator makes, and with what it lets pass.
+const OPERATOR: Scenario = Scenario {
+    name: "operator",
+    stage: Stage::Cluster(|mut props| {
+        for policy in OPERATOR_POLICIES {
+            props.objects.extend(policy.manifests());
+        }
+        props.objects.extend(USE_FOR_EVERYBODY);
+        Ok(props)
+    }),
+    cases: &[
+        "WS-02", "WS-06A", "WS-06B", "WS-06C", "WS-06D", "WS-08", "WS-10A", "WS-10B", "WS-10D",
+        "WS-10E",
+    ],
+    mutants: &[
+        Mutant {
+            name: "configuration-loses-a-field",
+            breaks: "The operator's configuration is stored without podSecurityContext",
+            kills: &[Kill("WS-02", "stored podSecurityContext")],
+        },
+        Mutant {
+            name: "workspace-may-not-escalate",
+            breaks: "Pods of workspaces have allowPrivilegeEscalation false",
+            kills: &[Kill("WS-06A", "allowPrivilegeEscalation of container `tools` of the pod")],
+        },
+        Mutant {
+            name: "workspace-asks-for-one-device",
+            breaks: "Pods of workspaces ask for /dev/fuse only",
+            kills: &[Kill("WS-06B", "of the pod: expected `/dev/fuse,/dev/net/tun`")],
+        },
+        Mutant {
+            name: "workspace-with-another-name",
+            breaks: "Pods of workspaces carry another workspace's name",
+            kills: &[Kill("WS-06C", "controller.devfile.io/devworkspace_name")],
+        },
+        Mutant {
+            name: "workspace-is-told-another-thing",
+            breaks: "Containers of workspaces are told HOST_USERS=true",
+            kills: &[
+                Kill("WS-06D", "HOST_USERS of container `tools`"),
+                Kill("WS-08", "HOST_USERS of container `tools`"),
+            ],
+        },
+        Mutant {
+            name: "workspaces-may-use-every-constraint",
+            breaks: "Every user may use every constraint",
+            kills: &[Kill("WS-10A", "a workspace of the stranger")],
+        },
+        Mutant {
+            name: "change-of-constraint-is-ignored",
+            breaks: "A change of a workspace's SCC is undone without a word",
+            kills: &[Kill("WS-10B", "another SCC for a workspace that has one")],
+        },
+        Mutant {
+            name: "overrides-of-the-pod-are-ignored",
+            breaks: "pod-overrides are taken out of a workspace without a word",
+            kills: &[Kill("WS-10D", "it is Running")],
+        },
+        Mutant {
+            name: "overrides-of-the-container-are-ignored",
+            breaks: "container-overrides are taken out of a workspace without a word",
+            kills: &[Kill("WS-10E", "it is Running")],
+        },
+    ],
+    dependants: &[],
+};
+
+const OPERATOR_POLICIES: &[Policy] = &[
+    Policy {
+        name: "configuration",
+        change: Change {
+            group: "controller.devfile.io",
+            version: "v1alpha1",
+            resource: "devworkspaceoperatorconfigs",
+            operation: "CREATE",
+            when: "object.metadata.name == 'nested'",
+        },
+        patches: &[r#"op: "remove", path: "/config/workspace/podSecurityContext""#],
+    },
+    Policy {
+        name: "pods",
+        change: PODS,
+        patches: &[
+            r#"op: "replace", path: "/spec/containers/0/securityContext/allowPrivilegeEscalation", value: false"#,
+            r#"op: "replace", path: "/metadata/annotations/io.kubernetes.cri-o.Devices", value: "/dev/fuse""#,
+            r#"op: "replace", path: "/metadata/labels/controller.devfile.io~1devworkspace_name", value: "another""#,
+            r#"op: "replace", path: "/spec/containers/0/env/" + string(object.spec.containers[0].env.map(it, it.name).indexOf("HOST_USERS")) + "/value", value: "true""#,
+        ],
+    },
+    Policy {
+        name: "constraint",
+        change: Change {
+            operation: "UPDATE",
+            when: "has(oldObject.spec.template.attributes) && \
+                   'controller.devfile.io/scc' in oldObject.spec.template.attributes",
+            ..WORKSPACES
+        },
+        patches: &[
+            r#"op: "replace", path: "/spec/template/attributes/controller.devfile.io~1scc", value: oldObject.spec.template.attributes["controller.devfile.io/scc"]"#,
+        ],
+    },
+    Policy {
+        name: "pod-overrides",
+        change: Change {
+            when: "has(object.spec.template.attributes) && \
+                   'pod-overrides' in object.spec.template.attributes",
+            ..WORKSPACES
+        },
+        patches: &[r#"op: "remove", path: "/spec/template/attributes/pod-overrides""#],
+    },
+    Policy {
+        name: "container-overrides",
+        change: Change {
+            when: "has(object.spec.template.components[0].attributes) && \
+                   'container-overrides' in object.spec.template.components[0].attributes",
+            ..WORKSPACES
+        },
+        patches: &[
+            r#"op: "remove", path: "/spec/template/components/0/attributes/container-overrides""#,
+        ],
+    },
+];
+
+const USE_FOR_EVERYBODY: [&str; 2] = [
+    "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: nestcheck-mutants-everybody}
+rules:
+- {apiGroups: [security.openshift.io], resources: [securitycontextconstraints], verbs: [use]}
+",
+    "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: nestcheck-mutants-everybody}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nestcheck-mutants-everybody}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:authenticated'}
+",
+];
+
+/// The operator's webhook is not asked about workspaces.
+const CREATOR: Scenario = Scenario {
+    name: "creator",
+    stage: Stage::Cluster(|mut props| {
+        props.changes.push(Alteration {
+            api_version: "admissionregistration.k8s.io/v1",
+            kind: "MutatingWebhookConfiguration",
+            name: "controller.devfile.io",
+            pointer: "/webhooks/0/rules/0/operations",
+            value: "[\"DELETE\"]",
+        });
+        Ok(props)
+    }),
+    cases: &["WS-04", "WS-05"],
+    mutants: &[Mutant {
+        name: "webhook-is-not-asked",
+        breaks: "New workspaces are stored without the operator's webhook",
+        kills: &[Kill("WS-04", "controller.devfile.io/creator"), Kill("WS-05", "creator")],
+    }],
+    dependants: &[],
+};
+
+/// The pods of workspaces are not the nested ones that the operator asks for.
+const NODE: Scenario = Scenario {
+    name: "workspace-of-the-node",
+    stage: Stage::Cluster(|mut props| {
+        props.constraint = Some(Constraint::parse("a mutant's constraint", LAX_CONSTRAINT)?);
+        props.edit("devworkspace", &[], |shape| shape.isolation = Isolation::Unproven)?;
+        props.objects.extend(NODE_POLICY.manifests());
+        Ok(props)
+    }),
+    cases: &["WS-07-ID-01", "WS-07-ID-05", "WS-07-ISO-01", "WS-07-ISO-04", "WS-07-ISO-09"],
+    mutants: &[
+        Mutant {
+            name: "workspace-with-the-nodes-ids",
+            breaks: "Pods of workspaces are in the node's user namespace",
+            kills: &[Kill("WS-07-ID-01", "user ids")],
+        },
+        Mutant {
+            name: "workspace-of-another-user",
+            breaks: "Pods of workspaces run as user 2000, who has no subordinate ids",
+            kills: &[Kill("WS-07-ID-05", "0 ranges of user `2000`")],
+        },
+        Mutant {
+            name: "workspace-with-a-masked-proc",
+            breaks: "Pods of workspaces have a masked /proc",
+            kills: &[Kill("WS-07-ISO-01", "mounts at /proc")],
+        },
+        Mutant {
+            name: "workspace-without-a-tunnel",
+            breaks: "Pods of workspaces get /dev/fuse only",
+            kills: &[Kill("WS-07-ISO-04", "/dev/net/tun")],
+        },
+        Mutant {
+            name: "workspace-that-rules-the-network",
+            breaks: "Pods of workspaces have NET_ADMIN",
+            kills: &[Kill("WS-07-ISO-09", "bounding capabilities")],
+        },
+    ],
+    dependants: &[],
+};
+
+const NODE_POLICY: Policy = Policy {
+    name: "node",
+    change: PODS,
+    patches: &[
+        r#"op: "replace", path: "/spec/hostUsers", value: true"#,
+        r#"op: "remove", path: "/spec/containers/0/securityContext/procMount""#,
+        r#"op: "add", path: "/spec/containers/0/securityContext/runAsUser", value: 2000"#,
+        r#"op: "add", path: "/spec/containers/0/securityContext/capabilities/add/-", value: "NET_ADMIN""#,
+        r#"op: "replace", path: "/metadata/annotations/io.kubernetes.cri-o.Devices", value: "/dev/fuse""#,
+    ],
+};
+
+/// The broken image of pods, in a workspace: what kills a case there kills it here.
+pub(super) fn image() -> Scenario {
+    let ids: Vec<_> = suites::cases().iter().map(|case| case.id).collect();
+    let moved = |kill: &Kill| {
+        let id = format!("WS-07-{}", kill.0);
+        ids.iter().find(|known| **known == id).map(|id| Kill(id, kill.1))
+    };
+    let mutants = image::PROGRAMS.mutants.iter().filter_map(|mutant| {
+        let kills: Vec<_> = mutant.kills.iter().filter_map(moved).collect();
+        (!kills.is_empty()).then(|| Mutant {
+            name: format!("workspace-{}", mutant.name).leak(),
+            kills: kills.leak(),
+            ..*mutant
+        })
+    });
+    let mutants: Vec<_> = mutants.collect();
+    let cases: Vec<_> = mutants.iter().flat_map(|mutant| mutant.kills).map(|kill| kill.0).collect();
+    Scenario {
+        name: "image-of-a-workspace",
+        stage: Stage::Cluster(spoil_programs),
+        cases: cases.leak(),
+        mutants: mutants.leak(),
+        dependants: &[],
+    }
+}
+
+fn spoil_programs(mut props: Props) -> Result<Props> {
+    image::put_programs(&mut props);
+    let path = format!("    env:\n    {}\n", image::PATH);
+    props.edit("devworkspace", &[("    env:\n", &path)], |_| {})?;
+    Ok(props)
+}
