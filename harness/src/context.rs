@@ -102,8 +102,15 @@ impl Context {
     /// Why there is no such pod.
     pub async fn pod_of_its_own(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
         self.pods.add(pod);
+        let shape = self.listed(shape);
         let workload = workload::provision_pod(&self.sandbox, shape, pod).await?;
         Ok(self.hand_out(Arc::new(workload)))
+    }
+
+    /// The shape of this name that the case's registry entry lists, which may have been changed from
+    /// the one that the case knows.
+    fn listed<'a>(&self, shape: &'a Shape) -> &'a Shape {
+        self.shapes.iter().copied().find(|listed| listed.name == shape.name).unwrap_or(shape)
     }
 
     /// A pod of the run's namespace that somebody else created, ready and proven to be of a shape.
@@ -130,14 +137,14 @@ impl Context {
         &self.facts
     }
 
-    /// The pod of a shape as it would be created, for a case to change and to dry-run. It has a
-    /// name of its own: the shape's may be taken by a pod of the run.
+    /// The pod of a shape as it would be created, for a case to change, and to dry-run or create.
+    /// It has a name of its own: the shape's may be taken by a pod of the run.
     ///
     /// # Errors
     ///
     /// A manifest that is not a pod.
     pub fn manifest(&self, shape: &Shape) -> Result<Pod, Failure> {
-        let mut pod = self.sandbox.pod(shape)?;
+        let mut pod = self.sandbox.pod(self.listed(shape))?;
         pod.metadata.name = Some(format!("dry-run-{}", self.id.to_ascii_lowercase()));
         Ok(pod)
     }

@@ -275,7 +275,7 @@ impl Plan {
     pub fn shapes(&self) -> Vec<&'static Shape> {
         let mut shapes: Vec<&'static Shape> = Vec::new();
         for shape in self.acting().flat_map(|case| case.shapes) {
-            if !shapes.iter().any(|known| known.name == shape.name) {
+            if shape.shared && !shapes.iter().any(|known| known.name == shape.name) {
                 shapes.push(shape);
             }
         }

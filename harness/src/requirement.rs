@@ -19,6 +19,8 @@ pub enum Requirement {
     UserNamespaceLevel,
     /// Pods can get /dev/fuse and /dev/net/tun.
     Devices,
+    /// Claims get a volume that name no `StorageClass`.
+    StorageClass,
     /// The DevWorkspace Operator is installed, in a version that can make nested workspaces.
     WorkspaceOperator,
     /// The DevWorkspace Operator is at work.
@@ -61,6 +63,7 @@ impl Requirement {
             Self::UnmaskedProc => server_gate(facts, Gate::ProcMountType),
             Self::UserNamespaceLevel => user_namespace_level(facts),
             Self::Devices => devices(facts),
+            Self::StorageClass => storage_class(facts),
             Self::WorkspaceOperator => workspace_operator(facts),
             Self::Workspaces => workspaces(facts),
             Self::KubernetesMinor(minor) if facts.version.minor < minor => Decision::unmet(
@@ -84,6 +87,7 @@ impl Requirement {
                 "the field `userNamespaceLevel` of security context constraints".to_owned()
             }
             Self::Devices => "a way to give pods /dev/fuse and /dev/net/tun".to_owned(),
+            Self::StorageClass => "a default StorageClass".to_owned(),
             Self::WorkspaceOperator => "the DevWorkspace Operator 0.40 or newer".to_owned(),
             Self::Workspaces => "a ready pod of the DevWorkspace Operator".to_owned(),
             Self::KubernetesMinor(minor) => format!("Kubernetes 1.{minor} or newer"),
@@ -119,6 +123,7 @@ impl Requirement {
                 _ => facts.scc_schema.why_unknown(),
             },
             Self::Devices => facts.device_route.why_unknown(),
+            Self::StorageClass => facts.default_storage.why_unknown(),
             Self::WorkspaceOperator | Self::Workspaces => facts.toggle.operator.why_unknown(),
             Self::KubernetesMinor(_) => None,
         };
@@ -227,6 +232,20 @@ fn devices(facts: &Facts) -> Decision {
             ),
             "on CRI-O allow them in `allowed_devices`; on containerd add a RuntimeClass with the \
              annotation `nestcheck/devices` whose handler's base spec has both devices",
+        ),
+        _ => Decision::Met,
+    }
+}
+
+fn storage_class(facts: &Facts) -> Decision {
+    match &facts.default_storage {
+        Fact::Known { value: None, source } => Decision::unmet(
+            format!(
+                "the cluster has no default StorageClass, so claims get no volume (read from: \
+                 {source})"
+            ),
+            "install a provisioner whose volumes lie on ext4, xfs or btrfs, and annotate its class \
+             with `storageclass.kubernetes.io/is-default-class: \"true\"`",
         ),
         _ => Decision::Met,
     }
@@ -364,6 +383,7 @@ pub(crate) mod tests {
                 "test",
             ),
             device_route: Fact::known(Some(DeviceRoute::RuntimeClass("nested".into())), "test"),
+            default_storage: Fact::known(Some("local".into()), "test"),
             toggle: Toggle::absent(),
         }
     }
@@ -448,6 +468,15 @@ pub(crate) mod tests {
         assert!(reason(Requirement::Devices.decide(&facts)).contains("/dev/fuse"));
         let facts = Facts { device_route: Fact::unknown("403"), ..able() };
         assert_eq!(Requirement::Devices.decide(&facts), Decision::Met);
+    }
+
+    #[test]
+    fn no_default_class_is_unmet_and_an_unknown_one_is_not() {
+        let facts = Facts { default_storage: Fact::known(None, "test"), ..able() };
+        assert!(reason(Requirement::StorageClass.decide(&facts)).contains("StorageClass"));
+        let facts = Facts { default_storage: Fact::unknown("403"), ..able() };
+        assert_eq!(Requirement::StorageClass.decide(&facts), Decision::Met);
+        assert_eq!(Requirement::StorageClass.unknown(&facts).as_deref(), Some("403"));
     }
 
     #[test]

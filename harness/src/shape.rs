@@ -4,7 +4,7 @@ use k8s_openapi::{
     DeepMerge,
     api::core::v1::{ConfigMapVolumeSource, KeyToPath, Pod},
 };
-use kube::api::ObjectMeta;
+use kube::api::{DynamicObject, ObjectMeta};
 
 use crate::{Error, Result, facts::DeviceRoute, manifest, sandbox};
 
@@ -34,6 +34,8 @@ pub struct Shape {
     pub isolation: Isolation,
     /// Whether the pod gets /dev/fuse and /dev/net/tun, where the cluster offers a way.
     pub devices: bool,
+    /// Whether cases share one pod. Of another shape each case makes pods of its own.
+    pub shared: bool,
 }
 
 /// What a shape is made into a pod with.
@@ -98,7 +100,7 @@ impl Shape {
     ///
     /// A manifest that is not a pod, with file, line and field.
     pub fn pod(&self, setting: &Setting<'_>) -> Result<Pod> {
-        let mut pod: Pod = manifest::parse(self.file, self.manifest)?;
+        let mut pod: Pod = manifest::parse(self.file, self.documents().next().unwrap_or_default())?;
         let mut labels = sandbox::labels(setting.run);
         labels.insert(SHAPE_LABEL.to_owned(), self.name.to_owned());
         pod.metadata.merge_from(ObjectMeta {
@@ -124,6 +126,25 @@ impl Shape {
         }
         self.add_devices(&mut pod, setting.device_route);
         Ok(pod)
+    }
+
+    /// The objects that the pod needs beside it, which the manifest has after the pod itself.
+    ///
+    /// # Errors
+    ///
+    /// A document that is not an object, with file, line and field.
+    pub fn companions(&self, setting: &Setting<'_>) -> Result<Vec<DynamicObject>> {
+        let parse = |document: &str| {
+            let mut object: DynamicObject = manifest::parse(self.file, document)?;
+            object.metadata.namespace = Some(setting.namespace.to_owned());
+            object.metadata.labels = Some(sandbox::labels(setting.run));
+            Ok(object)
+        };
+        self.documents().skip(1).map(parse).collect()
+    }
+
+    fn documents(&self) -> impl Iterator<Item = &'static str> {
+        self.manifest.split("\n---\n")
     }
 
     fn add_devices(&self, pod: &mut Pod, route: Option<&DeviceRoute>) {
@@ -189,6 +210,7 @@ mod tests {
                    tools\n    image: workspace\n  volumes: [{name: nestcheck}]\n",
         isolation: Isolation::Nested,
         devices: true,
+        shared: true,
     };
 
     fn pod(route: Option<&DeviceRoute>) -> Pod {
@@ -241,6 +263,27 @@ mod tests {
         let bare = pod(None);
         assert_eq!(bare.metadata.annotations, None);
         assert_eq!(bare.spec.unwrap_or_default().runtime_class_name, None);
+    }
+
+    #[test]
+    fn what_follows_the_pod_is_its_companion() {
+        let text =
+            format!("{}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n", SHAPE.manifest);
+        let shape = Shape { manifest: text.leak(), ..SHAPE };
+        let setting = Setting {
+            namespace: "ns",
+            run: "abc",
+            image: "localhost/workspace:1",
+            device_route: None,
+            files: &[],
+            constraint: None,
+        };
+        assert!(shape.pod(&setting).is_ok());
+        let companions = shape.companions(&setting).expect("the manifest is good");
+        let [secret] = &companions[..] else { panic!("{companions:?}") };
+        assert_eq!(secret.metadata.namespace.as_deref(), Some("ns"));
+        let labels = secret.metadata.labels.clone().unwrap_or_default();
+        assert_eq!(labels["nestcheck/run"], "abc");
     }
 
     #[test]

@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn shape(isolation: Isolation) -> Shape {
-        Shape { name: "p", file: "p.yaml", manifest: "", isolation, devices: false }
+        Shape { name: "p", file: "p.yaml", manifest: "", isolation, devices: false, shared: true }
     }
 
     fn pod(host_users: &str, proc_mount: &str) -> Pod {

@@ -56,10 +56,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("WS-19", "only Che has workspaces of before; WS-10 shows that the attribute can't be changed"),
     ("END-04", "a node has 110 ranges, and `ci/chaos` makes some thousand pods on one"),
     (
-        "END-05",
-        "needs a look at the node from outside of pods; the local cluster's own tests have it",
-    ),
-    (
         "END-06",
         "nobody can judge a run that was cut off from inside it; `suites/tests` and `ci/chaos` do",
     ),

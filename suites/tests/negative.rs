@@ -92,10 +92,8 @@ fn is_red_without_preflight(cluster: &LocalCluster, passed: &[&str], words: &[&s
     for case in report.cases().iter().filter(|case| !passed.contains(&case.id.as_str())) {
         let message = match &case.verdict {
             Verdict::Fail { message, .. } => message,
-            // What was read is the same without preflight, and there is no StorageClass here.
-            Verdict::Blocked { .. } | Verdict::NotApplicable { .. }
-                if judges(&case.id) || case.id == "PRE-11" =>
-            {
+            // What was read is the same without preflight.
+            Verdict::Blocked { .. } | Verdict::NotApplicable { .. } if judges(&case.id) => {
                 continue;
             }
             _ => panic!("{case:?} is not failed"),
@@ -229,12 +227,9 @@ fn another_version_with_all_gates_is_conformant() {
     finished.exits(0);
     assert_eq!(report.outcome(), Outcome::Conformant);
     assert_eq!(report.ids("fail"), [""; 0]);
-    // There are neither workspaces' operators nor a StorageClass, neither DNS nor NetworkPolicies, only one node, and neither
-    // kubedock, an entrypoint nor podman's own tests in the image.
-    assert_eq!(
-        report.ids("blocked"),
-        ["CMP-05", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS", "PRE-11"]
-    );
+    // There are no workspaces' operators, neither DNS nor NetworkPolicies, only one node, and
+    // neither kubedock, an entrypoint nor podman's own tests in the image.
+    assert_eq!(report.ids("blocked"), ["CMP-05", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS"]);
     assert_eq!(report.ids("not-applicable"), ["PRE-08", "UPG-04"]);
     cluster.is_clean();
 }

@@ -176,7 +176,12 @@ async fn answers(client: &Client, path: &str) -> bool {
     matches!(tokio::time::timeout(REQUEST, client.request_text(request)).await, Ok(Ok(_)))
 }
 
-async fn bounded<T>(
+/// Asks for something with a deadline.
+///
+/// # Errors
+///
+/// Fails when the API refuses it or does not answer in time.
+pub async fn bounded<T>(
     action: &str,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {

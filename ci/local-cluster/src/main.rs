@@ -38,6 +38,7 @@ mod runtime;
 mod selection;
 mod settings;
 mod state;
+mod storage;
 mod supervisor;
 mod teardown;
 

@@ -182,7 +182,7 @@ impl Executor {
             let workload = self.workloads.get(shape.name).and_then(|workload| workload.peek());
             match workload {
                 Some(Ok(workload)) => Some(workload.name()),
-                _ if shape.is_workspace() => None,
+                _ if shape.is_workspace() || !shape.shared => None,
                 _ => Some(shape.name.to_owned()),
             }
         })

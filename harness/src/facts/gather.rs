@@ -10,7 +10,7 @@ use super::{
     Fact, Facts, Flavour, Gate, KubernetesVersion, Release, constraint, dry_run, feature_gate,
     metrics, node,
     reading::{Reading, get_request, metrics_page, read},
-    release, rollout,
+    release, rollout, storage,
     toggle::read_toggle,
 };
 use crate::{
@@ -36,13 +36,14 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
     let groups: APIGroupList = call_within(FIRST_CONTACT_DEADLINE, &contact, ask).boxed().await?;
     let groups = Groups(groups);
     let flavour = groups.flavour();
-    let (version, server_metrics, dry_run, nodes, openshift, constraints, toggle) = tokio::join!(
+    let (version, server_metrics, dry_run, nodes, openshift, constraints, classes, toggle) = tokio::join!(
         read_version(client).boxed(),
         metrics_page(client, "/metrics"),
         dry_run::ask(client),
         node::read_nodes(client, flavour).boxed(),
         read_openshift(client, &groups).boxed(),
         read_constraints(client, &groups).boxed(),
+        read(client, "StorageClasses", "/apis/storage.k8s.io/v1/storageclasses"),
         read_toggle(client, |group| groups.has(group)).boxed(),
     );
     let version = version?;
@@ -66,6 +67,7 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         server_pod_security_gate: server_gate(Gate::UserNamespacesPodSecurityStandards),
         nodes: nodes.nodes,
         device_route: nodes.device_route,
+        default_storage: storage::default_class(&classes),
         toggle,
     })
 }

@@ -11,6 +11,7 @@ mod node;
 mod reading;
 mod release;
 mod rollout;
+mod storage;
 mod summary;
 mod toggle;
 
@@ -229,6 +230,8 @@ pub struct Facts {
     pub nodes: Fact<Vec<Node>>,
     /// How a pod gets its devices; none where the cluster offers no way.
     pub device_route: Fact<Option<DeviceRoute>>,
+    /// The `StorageClass` that claims get which name none; none where there is no such class.
+    pub default_storage: Fact<Option<String>>,
     /// What the operators of workspaces were told.
     pub toggle: Toggle,
 }

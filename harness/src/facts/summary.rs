@@ -40,6 +40,11 @@ impl Facts {
         summary.fact("devices by", &self.device_route, |route| {
             route.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
         });
+        summary.fact("storage by", &self.default_storage, |class| {
+            class
+                .as_ref()
+                .map_or_else(|| "nothing".to_owned(), |name| format!("StorageClass `{name}`"))
+        });
         match self.toggle.state() {
             State::Absent => {}
             state => summary.add("toggle", state.to_string()),

@@ -61,6 +61,9 @@ const RECORD: &str =
 const GRANT_EDIT: &str = "The ordinary user gets ClusterRole `edit` in the throwaway namespaces. Whoever may `bind` it \
      need not have its rights.";
 
+const RECLAIMED: &str =
+    "Whether the volumes are gone that were made for claims of the run. They are in no namespace.";
+
 const OF_ITS_OWN: &str = "The run's own security context constraint, and the ClusterRole that lets \
                           the ordinary user use it. Neither is in a namespace.";
 const READY: &str = "Waits until a throwaway namespace is ready for pods.";
@@ -149,6 +152,12 @@ const EVERYWHERE: &[Entry] = &[
         why: NAMESPACES,
         verbs: &["create"],
         targets: &[of_run(RBAC, "rolebindings")],
+    },
+    Entry {
+        need: Need::Run,
+        why: RECLAIMED,
+        verbs: &["list", "watch"],
+        targets: &[cluster("", "persistentvolumes")],
     },
     Entry {
         need: Need::Run,

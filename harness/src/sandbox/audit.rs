@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{
+    is_of_run,
     lease::LEASE_NAMESPACE,
     ledger::Intent,
-    namespace_of,
     teardown::{Found, KINDS},
+    volumes::Reclaimed,
 };
 
 /// What was looked at after a run's end, for the cases that judge it.
@@ -22,6 +23,8 @@ pub struct Audit {
     pub left: Vec<String>,
     /// What the ledger names where the run's teardown does not go.
     pub astray: Vec<String>,
+    /// What became of the volumes of the run's claims; none where it made no claim.
+    pub volumes: Option<Reclaimed>,
     /// Why there is no more to tell, where the teardown failed.
     pub failure: Option<Failed>,
     /// What is not as it was before the run; none where that was not looked at.
@@ -71,17 +74,11 @@ impl Audit {
         looked_for: Vec<&'static str>,
         left: &[Found],
     ) -> Self {
-        let name = namespace_of(run);
-        let is_runs = |namespace: &str| {
-            namespace
-                .strip_prefix(&name)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        };
         let is_astray = |intent: &&Intent| match (&intent.namespace, intent.kind.as_str()) {
             (None, kind) => !KINDS.contains(&kind),
             // Its deletion was answered before the run was struck from the ledger.
             (Some(namespace), "Lease") => namespace != LEASE_NAMESPACE,
-            (Some(namespace), _) => !is_runs(namespace),
+            (Some(namespace), _) => !is_of_run(namespace, run),
         };
         Self {
             created: intended.len(),

@@ -20,7 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     File, PodSecurity, RUN_LABEL,
     constraint::{self, AppliedConstraint, Constraint},
-    labels,
+    is_of_run, labels,
     ledger::Ledger,
     namespace_of,
 };
@@ -290,8 +290,7 @@ where
 /// Whether objects of an API are in a namespace that a run made.
 fn is_in_namespace_of<K: Resource>(api: &Api<K>, run: Option<&String>) -> bool {
     let (Some(namespace), Some(run)) = (api.namespace(), run) else { return false };
-    let rest = namespace.strip_prefix(&namespace_of(run));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    is_of_run(namespace, run)
 }
 
 /// Watches an object until a condition holds.

@@ -8,13 +8,14 @@ mod ledger;
 mod snapshot;
 mod sweep;
 mod teardown;
+mod volumes;
 mod workspaces;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
+use kube::{Client, api::DynamicObject};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -34,6 +35,7 @@ pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
 pub use snapshot::Snapshot;
 pub use sweep::{Sweep, Swept, sweep};
 pub use teardown::{Found, find, teardown};
+pub use volumes::Reclaimed;
 pub use workspaces::{
     CONFIG_ATTRIBUTE, CONSTRAINT_ATTRIBUTE, NESTED_CONFIG, WORKSPACE_ID_LABEL, config_resource,
     nested_settings, old_workspace_resource, workspace_resource,
@@ -326,14 +328,27 @@ impl Sandbox {
     ///
     /// A manifest that is not a pod.
     pub fn pod(&self, shape: &Shape) -> Result<Pod> {
-        shape.pod(&Setting {
+        shape.pod(&self.setting())
+    }
+
+    /// The objects that a shape's pod needs beside it.
+    ///
+    /// # Errors
+    ///
+    /// A document of the manifest that is not an object.
+    pub fn companions(&self, shape: &Shape) -> Result<Vec<DynamicObject>> {
+        shape.companions(&self.setting())
+    }
+
+    fn setting(&self) -> Setting<'_> {
+        Setting {
             namespace: &self.namespace,
             run: &self.options.run,
             image: &self.options.image,
             device_route: self.options.device_route.as_ref(),
             files: &self.keys,
             constraint: self.constraint.as_ref().map(|constraint| constraint.name.as_str()),
-        })
+        }
     }
 
     /// A second namespace that enforces a Pod Security level, in which the user has the same
@@ -415,7 +430,11 @@ pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<Audit> {
         left = find(admin, run, &intents).await?;
     }
     let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.have(kind)).collect();
-    let audit = Audit::of(run, options.ledger.intended(), looked_for, &left);
+    let mut audit = Audit::of(run, options.ledger.intended(), looked_for, &left);
+    if audit.kinds.contains(volumes::CLAIM) {
+        let limit = options.patience.teardown;
+        audit.volumes = Some(volumes::await_reclaimed(admin, run, limit).await);
+    }
     if left.iter().any(|found| found.is_recorded) {
         return Ok(audit);
     }
@@ -466,6 +485,12 @@ async fn constrain(
 #[must_use]
 pub fn namespace_of(run: &str) -> String {
     format!("nestcheck-{run}")
+}
+
+/// Whether a namespace is one of a run's.
+fn is_of_run(namespace: &str, run: &str) -> bool {
+    let rest = namespace.strip_prefix(&namespace_of(run));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// Whether the server does not know the run's RoleBindings or SCC yet. The authorizer's refusal

@@ -12,7 +12,11 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Error as KubeError, ResourceExt};
+use kube::{
+    Api, Error as KubeError, ResourceExt,
+    api::DynamicObject,
+    core::{ApiResource, GroupVersionKind},
+};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -113,6 +117,9 @@ pub async fn provision_pod(
     shape: &Shape,
     pod: &Pod,
 ) -> Result<Workload, Failure> {
+    for companion in sandbox.companions(shape)? {
+        create_companion(sandbox, &companion).await?;
+    }
     let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let created = match create(sandbox, &api, pod).await {
         // The pod that was refused may not be the pod that was sent.
@@ -161,6 +168,21 @@ fn stored_truth(
     }
     require(shape, &truth)?;
     Ok(truth)
+}
+
+/// Creates what a pod needs beside it as the ordinary user.
+async fn create_companion(sandbox: &Sandbox, object: &DynamicObject) -> Result<(), Failure> {
+    let types = object.types.clone().unwrap_or_default();
+    let kind = GroupVersionKind::try_from(&types).map_err(|error| {
+        Failure::harness(format!("`{}` is no object: {error}", object.name_any()))
+    })?;
+    let resource = ApiResource::from_gvk(&kind);
+    let (user, namespace) = (sandbox.user(), sandbox.namespace());
+    let api: Api<DynamicObject> = Api::namespaced_with(user.clone(), namespace, &resource);
+    sandbox.ledger().intend(&kind.kind, Some(namespace), &object.name_any()).await?;
+    let what = format!("create {} `{}`", kind.kind, object.name_any());
+    let answer = ask(&what, || sandbox.as_granted(|| create_or_find(&api, object)));
+    answer.await?.map(drop).map_err(|error| describe(&what, &error).into())
 }
 
 async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {

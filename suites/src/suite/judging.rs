@@ -120,6 +120,7 @@ pub(super) mod tests {
             server_pod_security_gate: Fact::known(false, "test"),
             nodes: Fact::known(vec![node("one")], "test"),
             device_route: Fact::known(Some(DeviceRoute::Annotation), "test"),
+            default_storage: Fact::known(None, "test"),
             toggle: Toggle::absent(),
         }
     }

@@ -4,7 +4,7 @@ use harness::{
     case::{Body, CASE_DEADLINE, Case, Judgement},
     event::TruthCheck,
     outcome::{Level, Verdict},
-    sandbox::{Audit, Change, Failed},
+    sandbox::{Audit, Change, Failed, Reclaimed},
 };
 
 use super::EVERYWHERE;
@@ -31,6 +31,13 @@ pub(crate) const AUDITS: &[Case] = &[
         "Constraints, runtime classes and operators' configurations are as they were before the run",
         Level::Extended,
         changes_nothing_of_others,
+    ),
+    audit(
+        "END-05",
+        "leaves_no_volumes",
+        "The volumes that were made for the run's claims are gone with them",
+        Level::Extended,
+        leaves_no_volumes,
     ),
 ];
 
@@ -119,6 +126,29 @@ fn ends_without_stuck_finalizers(audit: &Audit) -> Judgement {
         ],
         HINT,
     )
+}
+
+/// A volume is the provisioner's, who deletes it after its claim; the run has no right to.
+fn leaves_no_volumes(audit: &Audit) -> Judgement {
+    let error = |message: String| Judgement::without_checks(Verdict::Error { message });
+    if let Some(Failed { reason, .. }) = &audit.failure {
+        return error(format!("whether volumes are left is not known: {reason}"));
+    }
+    match &audit.volumes {
+        None => Judgement::without_checks(Verdict::NotApplicable {
+            reason: "the run has made no PersistentVolumeClaim".to_owned(),
+        }),
+        Some(Reclaimed::Unread(reason)) => error(reason.clone()),
+        Some(Reclaimed::Forbidden(reason)) => Judgement::without_checks(Verdict::Blocked {
+            reason: reason.clone(),
+            remedy: "use a kubeconfig whose user may list and watch PersistentVolumes".to_owned(),
+        }),
+        Some(Reclaimed::Left(left)) => Judgement::of(
+            vec![check("volumes of the run's claims", "none", list(left), left.is_empty())],
+            "delete them by hand; where the policy is Retain nobody else does, where it is Delete \
+             see the log of the class's provisioner",
+        ),
+    }
 }
 
 fn changes_nothing_of_others(audit: &Audit) -> Judgement {
@@ -245,6 +275,20 @@ mod tests {
     fn a_lost_server_is_no_leak_of_the_product() {
         let lost = leaves_nothing_behind(&Audit::failed("no answer within 30 s".into(), true));
         assert!(matches!(lost.verdict, Verdict::Error { .. }), "{lost:?}");
+    }
+
+    #[test]
+    fn a_volume_that_outlives_its_claim_is_told() {
+        let with = |volumes| leaves_no_volumes(&Audit { volumes, ..clean() }).verdict;
+        assert_eq!(with(Some(Reclaimed::Left(Vec::new()))), Verdict::Pass);
+        let left = with(Some(Reclaimed::Left(vec!["PersistentVolume `pvc-1`".into()])));
+        assert!(left.message().is_some_and(|told| told.contains("`pvc-1`")), "{left:?}");
+        assert!(matches!(with(None), Verdict::NotApplicable { .. }));
+        let forbidden = with(Some(Reclaimed::Forbidden("403".into())));
+        assert!(matches!(forbidden, Verdict::Blocked { .. }), "{forbidden:?}");
+        assert!(matches!(with(Some(Reclaimed::Unread("lost".into()))), Verdict::Error { .. }));
+        let failed = leaves_no_volumes(&Audit::failed("no answer".into(), true));
+        assert!(matches!(failed.verdict, Verdict::Error { .. }), "{failed:?}");
     }
 
     #[test]

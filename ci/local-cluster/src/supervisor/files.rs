@@ -19,6 +19,7 @@ use crate::pki::Pki;
 use crate::runtime::network_config;
 use crate::settings::{Flavour, User};
 use crate::state::{State, replace};
+use crate::storage::{VOLUMES, VOLUMES_DATA};
 
 /// Writes certificates, kubeconfigs and configuration.
 ///
@@ -37,6 +38,7 @@ pub fn write(
         folder.data("etcd"),
         folder.data("kubelet"),
         folder.data(LOAD_DATA),
+        folder.data(VOLUMES_DATA),
         folder.node("upper").join("etc"),
     ];
     for path in &folders {
@@ -149,6 +151,7 @@ pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> 
             bind(&folder.data(runtime.name()), runtime.root(), false),
             bind(&folder.data(LOAD_DATA), LOAD, true),
             bind(&folder.data("kubelet"), kubelet::DATA, false),
+            bind(&folder.data(VOLUMES_DATA), VOLUMES, false),
             bind(&folder.data("etcd"), control_plane::ETCD_DATA, false),
         ],
         hierarchies: state.hierarchies.clone(),

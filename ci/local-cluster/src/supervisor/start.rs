@@ -18,6 +18,7 @@ use crate::node::session::Session;
 use crate::openshift::Objects;
 use crate::operator;
 use crate::settings::{Distribution, User};
+use crate::storage::{self, VOLUMES_DATA};
 
 /// How long a component may take to say that it is ready. On an idle machine it
 /// is seconds; a busy one may be ten times as slow.
@@ -87,6 +88,7 @@ impl Supervisor {
         let objects = Box::pin(start_openshift(session, &admin, distribution, artifacts)).await?;
         let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
         session.during("node not ready", NODE, ready).await?;
+        storage::provision(&admin, self.folder.data(VOLUMES_DATA));
         self.start_operator(session, &admin, artifacts).await
     }
 
@@ -185,6 +187,7 @@ async fn await_cluster(
         admin.node_ready(),
         admin.default_service_account(),
         admin.aggregated_roles(),
+        storage::create_class(admin),
         finish(admin, objects),
     )?;
     Ok(())

@@ -13,7 +13,7 @@ use crate::{
 
 /// The cases that act and are red on the local cluster as it is.
 pub(crate) const RED_WITHOUT_MUTANT: &[&str] =
-    &["CMP-05", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS", "PRE-11"];
+    &["CMP-05", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS"];
 
 /// The scenarios of a kind of cluster.
 pub(crate) fn of(place: Place) -> Vec<Scenario> {

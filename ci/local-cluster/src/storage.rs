@@ -1,0 +1,254 @@
+//! Volumes for claims: the one storage class of a cluster, and its provisioner. A volume is a
+//! folder of the node's disk with a name that no other ever has, so what one claim has held never
+//! shows up in another.
+//!
+//! It does what an external provisioner does (kubernetes-sigs/sig-storage-lib-external-provisioner):
+//! the controller manager marks a claim that wants a volume and binds the one that is made for it,
+//! and after the claim's end it releases the volume, which is then deleted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
+
+use crate::client::{Admin, bounded};
+use crate::components::NODE_NAME;
+use crate::console;
+use crate::error::Error;
+
+/// The volumes, in the node.
+pub const VOLUMES: &str = "/var/lib/local-cluster/volumes";
+
+/// Their folder in the cluster's data.
+pub const VOLUMES_DATA: &str = "volumes";
+
+/// The name of the storage class.
+const CLASS: &str = "local";
+
+/// The name of the provisioner.
+const PROVISIONER: &str = "local-cluster/folders";
+
+/// How the controller manager tells a claim's provisioner
+/// (kubernetes, `pkg/controller/volume/persistentvolume/util`, `AnnStorageProvisioner`).
+const WANTED_OF: &str = "volume.kubernetes.io/storage-provisioner";
+
+/// How a volume tells its provisioner (the same, `AnnDynamicallyProvisioned`). The controller
+/// manager leaves the deletion of such a volume to it.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+
+/// Makes the storage class that claims get which name none. The caller bounds the wait.
+///
+/// # Errors
+///
+/// Fails when the API refuses it.
+pub async fn create_class(admin: &Admin) -> Result<(), Error> {
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": CLASS,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": PROVISIONER,
+        "reclaimPolicy": "Delete",
+        // As kind's and MicroShift's classes: no volume before the pod that uses it.
+        "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    admin.create(&class).await
+}
+
+/// Makes volumes for claims and deletes those that are released, until the process ends. `folder`
+/// is where the node's volumes are on this machine.
+pub fn provision(admin: &Admin, folder: PathBuf) {
+    let client = admin.client();
+    let (claims, released) = (client.clone(), client);
+    let deleted = folder.clone();
+    tokio::spawn(async move {
+        let api: Api<PersistentVolumeClaim> = Api::all(claims.clone());
+        // A watch that breaks is made again; what else is refused shows in the cluster's log.
+        let mut changes = std::pin::pin!(
+            watcher(api, watcher::Config::default()).default_backoff().touched_objects()
+        );
+        loop {
+            match changes.try_next().await {
+                Ok(Some(claim)) => tell(make(&claims, &folder, &claim).await),
+                Ok(None) => return,
+                Err(_broken) => {}
+            }
+        }
+    });
+    tokio::spawn(async move {
+        let api: Api<PersistentVolume> = Api::all(released);
+        let mut changes = std::pin::pin!(
+            watcher(api.clone(), watcher::Config::default()).default_backoff().touched_objects()
+        );
+        loop {
+            match changes.try_next().await {
+                Ok(Some(volume)) => tell(delete(&api, &deleted, &volume).await),
+                Ok(None) => return,
+                Err(_broken) => {}
+            }
+        }
+    });
+}
+
+fn tell(done: Result<(), Error>) {
+    if let Err(error) = done {
+        console::error(&error);
+    }
+}
+
+/// Makes the volume of a claim that waits for one.
+async fn make(client: &Client, folder: &Path, claim: &PersistentVolumeClaim) -> Result<(), Error> {
+    let Some(volume) = volume_of(claim)? else { return Ok(()) };
+    let name = volume.name_any();
+    let path = folder.join(&name);
+    // For root alone, as a new file system is: `fsGroup` opens it to a pod.
+    match fs::DirBuilder::new().mode(0o755).create(&path) {
+        Err(source) if source.kind() != ErrorKind::AlreadyExists => {
+            return Err(Error::path("make", &path, source));
+        }
+        _ => {}
+    }
+    let api: Api<PersistentVolume> = Api::all(client.clone());
+    let action = format!("create PersistentVolume `{name}`");
+    let parameters = PostParams::default();
+    let request = async { Ok(api.create(&parameters, &volume).await) };
+    match bounded(&action, request).await? {
+        // An earlier change of the claim has made it.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        answer => answer.map(drop).map_err(|error| Error::api(action, &error)),
+    }
+}
+
+/// Deletes a volume that was released, and what is in it.
+async fn delete(
+    api: &Api<PersistentVolume>,
+    folder: &Path,
+    volume: &PersistentVolume,
+) -> Result<(), Error> {
+    if !is_released(volume) {
+        return Ok(());
+    }
+    let name = volume.name_any();
+    let path = folder.join(&name);
+    let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(Error::path("remove", &path, source))
+        }
+        _ => Ok(()),
+    });
+    removed.await.map_err(|error| Error::other(error.to_string()))??;
+    let action = format!("delete PersistentVolume `{name}`");
+    let parameters = DeleteParams::default()
+        .preconditions(Preconditions { uid: volume.uid(), resource_version: None });
+    let request = async { Ok(api.delete(&name, &parameters).await) };
+    match bounded(&action, request).await? {
+        // A change of the volume on its way out came in between.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        answer => answer.map(drop).map_err(|error| Error::api(action, &error)),
+    }
+}
+
+/// The volume to be made for a claim; none where it wants none of this provisioner, or has one.
+fn volume_of(claim: &PersistentVolumeClaim) -> Result<Option<PersistentVolume>, Error> {
+    let spec = claim.spec.clone().unwrap_or_default();
+    let is_wanted = value(claim.meta().annotations.as_ref(), WANTED_OF) == Some(PROVISIONER)
+        && claim.meta().deletion_timestamp.is_none()
+        && spec.volume_name.is_none();
+    let Some(uid) = claim.uid().filter(|_| is_wanted) else { return Ok(None) };
+    let name = format!("pvc-{uid}");
+    let hostname =
+        json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE_NAME]});
+    let volume = json!({
+        "metadata": {"name": name, "annotations": {PROVISIONED_BY: PROVISIONER}},
+        "spec": {
+            "capacity": {"storage": spec.resources.and_then(|it| it.requests)
+                .and_then(|mut it| it.remove("storage"))},
+            "accessModes": spec.access_modes,
+            "volumeMode": "Filesystem",
+            "persistentVolumeReclaimPolicy": "Delete",
+            "storageClassName": spec.storage_class_name,
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": claim.namespace(),
+                "name": claim.name_any(),
+                "uid": uid,
+            },
+            // Not `hostPath`, which has no `fsGroup`.
+            "local": {"path": format!("{VOLUMES}/{name}")},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [hostname]}]}},
+        },
+    });
+    serde_json::from_value(volume)
+        .map(Some)
+        .map_err(|error| Error::other(format!("no volume can be made of a claim: {error}")))
+}
+
+/// Whether a volume is this provisioner's, and was released by the end of its claim.
+fn is_released(volume: &PersistentVolume) -> bool {
+    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+    value(volume.meta().annotations.as_ref(), PROVISIONED_BY) == Some(PROVISIONER)
+        && volume.meta().deletion_timestamp.is_none()
+        && phase == Some("Released")
+}
+
+fn value<'a>(annotations: Option<&'a BTreeMap<String, String>>, name: &str) -> Option<&'a str> {
+    annotations.and_then(|all| all.get(name)).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn claim(provisioner: &str, volume: &Value) -> PersistentVolumeClaim {
+        let claim = json!({
+            "metadata": {"name": "home", "namespace": "user", "uid": "u-1",
+                "annotations": {WANTED_OF: provisioner}},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": CLASS,
+                "resources": {"requests": {"storage": "1Gi"}}, "volumeName": volume},
+        });
+        serde_json::from_value(claim).unwrap()
+    }
+
+    #[test]
+    fn a_claim_gets_a_folder_of_its_own_on_the_node() {
+        let volume = volume_of(&claim(PROVISIONER, &Value::Null)).unwrap().unwrap();
+        let volume = serde_json::to_value(volume).unwrap();
+        assert_eq!(volume["spec"]["local"]["path"], format!("{VOLUMES}/pvc-u-1"));
+        assert_eq!(volume["spec"]["claimRef"]["uid"], "u-1");
+        assert_eq!(volume["spec"]["capacity"]["storage"], "1Gi");
+        assert_eq!(volume["spec"]["accessModes"], json!(["ReadWriteOnce"]));
+    }
+
+    #[test]
+    fn a_claim_of_another_or_with_a_volume_gets_none() {
+        assert_eq!(volume_of(&claim("another", &Value::Null)).unwrap(), None);
+        assert_eq!(volume_of(&claim(PROVISIONER, &json!("pvc-u-1"))).unwrap(), None);
+    }
+
+    #[test]
+    fn only_its_own_volumes_are_deleted_and_only_once_released() {
+        let volume = |provisioner: &str, phase: &str| -> PersistentVolume {
+            let volume = json!({
+                "metadata": {"name": "pvc-u-1", "annotations": {PROVISIONED_BY: provisioner}},
+                "status": {"phase": phase},
+            });
+            serde_json::from_value(volume).unwrap()
+        };
+        assert!(is_released(&volume(PROVISIONER, "Released")));
+        assert!(!is_released(&volume(PROVISIONER, "Bound")));
+        assert!(!is_released(&volume("another", "Released")));
+    }
+}
