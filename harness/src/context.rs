@@ -8,7 +8,10 @@ use std::{
 
 use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, Error as KubeError, api::PostParams};
+use kube::{
+    Api, Client, Error as KubeError,
+    api::{DynamicObject, PostParams},
+};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
     event::{CommandFinished, EventKind, TruthCheck},
     facts::Facts,
     redact,
-    sandbox::{Grant, Identity, PodSecurity, Sandbox},
+    sandbox::{self, Grant, Identity, PodSecurity, Sandbox},
     shape::{Isolation, Shape},
     truth,
     workload::{self, Command, Output, PROBE, Workload},
@@ -196,6 +199,18 @@ impl Context {
     fn pods_as(&self, client: &Client, pod: &Pod) -> Api<Pod> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or(self.sandbox.namespace());
         Api::namespaced(client.clone(), namespace)
+    }
+
+    /// Creates an object of the run's namespace as the ordinary user, for pods of this case's own.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn create_beside(&self, object: DynamicObject) -> CaseResult {
+        let mut object = object;
+        object.metadata.namespace = Some(self.sandbox.namespace().to_owned());
+        object.metadata.labels = Some(sandbox::labels(self.sandbox.run()));
+        workload::create_companion(&self.sandbox, &object).await
     }
 
     /// A second throwaway namespace that enforces a Pod Security level; cases that ask for the

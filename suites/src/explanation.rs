@@ -7,7 +7,7 @@
 use harness::case::Case;
 
 /// The files, in the order of the catalogue page.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     include_str!("../explanations/preflight.md"),
     include_str!("../explanations/gate.md"),
     include_str!("../explanations/admission.md"),
@@ -17,6 +17,7 @@ const FILES: [&str; 13] = [
     include_str!("../explanations/podman.md"),
     include_str!("../explanations/compose.md"),
     include_str!("../explanations/upstream.md"),
+    include_str!("../explanations/volumes.md"),
     include_str!("../explanations/root.md"),
     include_str!("../explanations/workspace.md"),
     include_str!("../explanations/teardown.md"),

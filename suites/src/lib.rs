@@ -27,6 +27,8 @@ pub fn cases() -> Vec<Case> {
         suite::compose::CASES,
         suite::compose::SOCKET,
         suite::compose::BUILD,
+        suite::volumes::ESCALATION,
+        suite::volumes::CLAIMS,
         suite::podman::policy::CASES,
         suite::podman::network::CASES,
         suite::podman::containers::CASES,
@@ -36,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         suite::podman::storage::CASES,
         suite::podman::limits::CASES,
         suite::podman::setup::CASES,
+        suite::volumes::CASES,
         suite::root::CASES,
         suite::identity::CASES,
         suite::isolation::CASES,
@@ -89,6 +92,7 @@ mod tests {
             ("teardown", "END-"),
             ("upgrade", "UPG-"),
             ("upstream", "POD-SYS"),
+            ("volumes", "VOL-"),
             ("workspace", "WS-"),
         ];
         for case in cases() {

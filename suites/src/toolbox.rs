@@ -1,5 +1,7 @@
 //! The verbs that cases are written with, and the arithmetic of id ranges.
 
+mod claims;
+
 use std::time::Duration;
 
 use harness::{
@@ -14,6 +16,8 @@ use harness::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use probe::{Attempt, AttemptOutcome, IdRange, Reading, SubordinateRanges};
+
+pub use claims::{claim, delete_pod, is_nfs, keep_on, on_node_of};
 
 /// How long a build of an image may take.
 const BUILD_DEADLINE: Duration = Duration::from_secs(90);

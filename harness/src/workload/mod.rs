@@ -171,7 +171,10 @@ fn stored_truth(
 }
 
 /// Creates what a pod needs beside it as the ordinary user.
-async fn create_companion(sandbox: &Sandbox, object: &DynamicObject) -> Result<(), Failure> {
+pub(crate) async fn create_companion(
+    sandbox: &Sandbox,
+    object: &DynamicObject,
+) -> Result<(), Failure> {
     let types = object.types.clone().unwrap_or_default();
     let kind = GroupVersionKind::try_from(&types).map_err(|error| {
         Failure::harness(format!("`{}` is no object: {error}", object.name_any()))

@@ -13,6 +13,7 @@ pub(crate) mod scc;
 pub(crate) mod teardown;
 pub(crate) mod upgrade;
 pub(crate) mod upstream;
+pub(crate) mod volumes;
 pub(crate) mod workspace;
 
 use harness::{case::Case, facts::Flavour, outcome::Level, requirement::Requirement};

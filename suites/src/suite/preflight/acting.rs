@@ -27,7 +27,7 @@ use probe::Reading;
 
 use crate::{
     suite::{NESTED, core_case, weighing},
-    toolbox::request,
+    toolbox::{is_nfs, request},
 };
 
 // As every case that acts they need a cluster on which it makes sense to act.
@@ -227,11 +227,6 @@ async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
                     user namespace";
         failure.with_hint(Some(hint))
     })
-}
-
-fn is_nfs(provisioner: &str) -> bool {
-    let is_word = |word: &str| word.eq_ignore_ascii_case("nfs");
-    provisioner.split(|c: char| !c.is_ascii_alphanumeric()).any(is_word)
 }
 
 async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {

@@ -1,0 +1,100 @@
+//! ROOT-11: a program that root in a container leaves on a volume gives nobody power elsewhere.
+
+use fixtures::{HOST_USERS, KEEPER};
+use harness::{
+    case::{Case, CaseResult},
+    context::{Context, PodHandle},
+    truth::show_reading,
+    workload::Command,
+};
+use k8s_openapi::api::core::v1::{Pod, Volume, VolumeMount};
+
+use super::claims::WITH_STORAGE;
+use crate::{
+    suite::core_case,
+    toolbox::{claim, keep_on, known, on_node_of, podman_run, shell_image},
+};
+
+pub(crate) const CASES: &[Case] = &[core_case!(
+    "ROOT-11",
+    "root",
+    leaves_no_program_that_makes_root,
+    "A setuid program that root in a container leaves on a claim makes nobody root in another pod",
+    WITH_STORAGE,
+    &[&KEEPER, &HOST_USERS]
+)];
+
+/// The program, in a folder of the user's: root in a container has none of the user's groups, by
+/// which the volume itself may be written.
+const PROGRAM: &str = "/kept/left/become-root";
+
+async fn leaves_no_program_that_makes_root(cx: Context) -> CaseResult {
+    claim(&cx, "root-11", "ReadWriteOnce", None).await?;
+    let mut pod = keep_on(cx.manifest(&KEEPER)?, "root-11");
+    pod.metadata.name = Some("root-11".to_owned());
+    let workspace = cx.pod_of_its_own(&KEEPER, &pod).await?;
+    let image = shell_image(&workspace).await?;
+    workspace.output(&Command::new(["mkdir", "-p", "/kept/left"])).await?;
+    let script = "cp /nestcheck/probe $1 && chmod 4755 $1 && stat -c %u:%a $1";
+    let mounts = ["--volume=/kept/left:/kept/left", "--volume=/nestcheck:/nestcheck:ro"];
+    let leave = podman_run(&mounts, &image, &["sh", "-euc", script, "sh", PROGRAM]);
+    let left = workspace.output(&leave).await?;
+    cx.check_equal("owner and mode of the program, inside the container", "0:4755", &left)?;
+
+    // In the node's own user namespace the owner shows as the id that is on the disk.
+    let victim = victim(&cx, &workspace).await?;
+    let look = Command::new(["stat", "-c", "%u:%a", PROGRAM]);
+    let seen = victim.output(&look).await?;
+    let (owner, mode) = seen.split_once(':').unwrap_or_default();
+    cx.check("owner on the disk", "not 0", owner, owner != "0" && !owner.is_empty())?;
+    // Else there is nothing to be afraid of.
+    cx.check_equal("mode on the disk", "4755", mode)?;
+    let find = Command::shell("find files of root's", "cd /kept/left && find . -uid 0", [""; 0]);
+    cx.check_equal("files of root's on the disk", "", &victim.output(&find).await?)?;
+
+    let became: probe::Facts = harness::context::parse_probe(
+        &victim.run(&Command::new([PROGRAM, "facts"])).await?.exits(0)?,
+    )?;
+    let user = became.effective_uid;
+    cx.check("user that the program becomes", "not 0", user.to_string(), user != 0)?;
+    let gained = known(&became.capabilities)?.effective;
+    cx.check("capabilities that it gains", "none", gained.names().join(","), gained.is_empty())
+}
+
+/// A pod in the node's own user namespace with the same claim, in which programs may gain
+/// privileges where the cluster lets any pod do so.
+async fn victim(cx: &Context, workspace: &PodHandle) -> Result<PodHandle, harness::case::Failure> {
+    let mut pod = on_node_of(cx.manifest(&HOST_USERS)?, workspace);
+    pod.metadata.name = Some("root-11-victim".to_owned());
+    mount_claim(&mut pod, workspace);
+    let may_gain = cx.sandbox().constraint().is_none();
+    if may_gain {
+        let spec = pod.spec.get_or_insert_default();
+        for context in spec.containers.iter_mut().filter_map(|it| it.security_context.as_mut()) {
+            context.allow_privilege_escalation = Some(true);
+            // Somebody else than the owner.
+            context.run_as_user = Some(2000);
+        }
+    }
+    let victim = cx.pod_of_its_own(&HOST_USERS, &pod).await?;
+    if may_gain {
+        let forbidden = show_reading(&victim.facts().no_new_privs, |it| it.to_string());
+        cx.check_equal("gaining privileges is forbidden to the other pod", "false", &forbidden)?;
+    }
+    Ok(victim)
+}
+
+/// Mounts the volume of another pod's.
+fn mount_claim(pod: &mut Pod, of: &PodHandle) {
+    let volumes = of.object().spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let kept: Vec<Volume> = volumes.filter(|volume| volume.name == "kept").cloned().collect();
+    let spec = pod.spec.get_or_insert_default();
+    spec.volumes.get_or_insert_default().extend(kept);
+    for container in &mut spec.containers {
+        container.volume_mounts.get_or_insert_default().push(VolumeMount {
+            name: "kept".to_owned(),
+            mount_path: "/kept".to_owned(),
+            ..VolumeMount::default()
+        });
+    }
+}

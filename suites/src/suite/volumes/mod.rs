@@ -1,0 +1,238 @@
+//! VOL: volumes of a pod whose ids are mapped. The kernel maps those of each mount too (KEP-127,
+//! "idmap mounts"), so inside the owners are what they would be without a user namespace; where it
+//! does not, everything belongs to 65534.
+
+mod claims;
+mod escalation;
+
+use fixtures::VOLUMES;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle, parse_probe},
+    workload::Command,
+};
+use probe::Mount;
+
+use super::{NESTED, core_case};
+use crate::toolbox::{build, known, podman_run};
+
+pub(crate) use claims::CASES as CLAIMS;
+pub(crate) use escalation::CASES as ESCALATION;
+
+pub(crate) const CASES: &[Case] = &[
+    core_case!(
+        "VOL-08A",
+        "volumes",
+        runs_an_image_with_volumes,
+        "A container of an image that declares volumes starts with them",
+        NESTED,
+        &[&VOLUMES]
+    ),
+    core_case!(
+        "VOL-01",
+        "volumes",
+        keeps_files_in_an_empty_folder,
+        "An emptyDir belongs to the pod's fsGroup, and the user owns what it writes there",
+        NESTED,
+        &[&VOLUMES]
+    ),
+    core_case!(
+        "VOL-02",
+        "volumes",
+        keeps_files_in_memory,
+        "An emptyDir in memory belongs to the pod's fsGroup, and the user owns what it writes there",
+        NESTED,
+        &[&VOLUMES]
+    ),
+    core_case!(
+        "VOL-03A",
+        "volumes",
+        reads_a_config_map,
+        "The files of a ConfigMap belong to root and the pod's fsGroup, and the user can read them",
+        NESTED,
+        &[&VOLUMES]
+    ),
+    core_case!(
+        "VOL-03B",
+        "volumes",
+        reads_a_secret,
+        "The files of a Secret belong to root and the pod's fsGroup, and the user can read them",
+        NESTED,
+        &[&VOLUMES]
+    ),
+    core_case!(
+        "VOL-03C",
+        "volumes",
+        reads_what_the_pod_is_told_of_itself,
+        "The files of the downward API belong to root and the pod's fsGroup, and the user can read them",
+        NESTED,
+        &[&VOLUMES]
+    ),
+    core_case!(
+        "VOL-03D",
+        "volumes",
+        reads_what_is_projected_together,
+        "The files of a projected volume, a service account's token among them, can be read by the user",
+        NESTED,
+        &[&VOLUMES]
+    ),
+    core_case!(
+        "VOL-07A",
+        "volumes",
+        mounts_a_part_of_a_volume,
+        "A mount with a subPath is that part of the volume, and the user owns what it writes there",
+        NESTED,
+        &[&VOLUMES]
+    ),
+    core_case!(
+        "VOL-07B",
+        "volumes",
+        keeps_a_read_only_mount_read_only,
+        "A read-only mount of a volume that the user may write to elsewhere can't be written to",
+        NESTED,
+        &[&VOLUMES]
+    ),
+];
+
+/// The user that pods run as, and the `fsGroup` that they ask for.
+const OWNERS: &str = "1000:2000";
+
+/// Root, as the kubelet writes files, and the same group.
+const OF_ROOT: &str = "0:2000";
+
+async fn keeps_files_in_an_empty_folder(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    let mount = mount_at(&pod, "/volumes/disk")?;
+    let file_system = mount.fs_type.clone();
+    cx.check("file system", "not one in memory", &file_system, file_system != "tmpfs")?;
+    takes_files(&cx, &pod, "/volumes/disk").await
+}
+
+async fn keeps_files_in_memory(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    let mount = mount_at(&pod, "/volumes/memory")?;
+    cx.check_equal("file system", "tmpfs", &mount.fs_type)?;
+    takes_files(&cx, &pod, "/volumes/memory").await
+}
+
+/// Expects that a folder belongs to root and the pod's group, and what is written to it to the user
+/// and that group.
+async fn takes_files(cx: &Context, pod: &PodHandle, folder: &str) -> CaseResult {
+    let owner = stat(pod, folder).await?;
+    cx.check_equal("owner and group of the folder", OF_ROOT, &owner)?;
+    let file = format!("{folder}/written");
+    let script = "echo kept > \"$1\" && cat \"$1\"";
+    let write = Command::shell(format!("write {file}"), script, [&file]);
+    cx.check_equal("content of a file", "kept", &pod.output(&write).await?)?;
+    cx.check_equal("owner and group of the file", OWNERS, &stat(pod, &file).await?)
+}
+
+/// The user and group that a file belongs to, seen from inside; a link's target, as the files that
+/// the kubelet writes are links.
+async fn stat(pod: &PodHandle, path: &str) -> Result<String, Failure> {
+    pod.output(&Command::new(["stat", "-L", "-c", "%u:%g", path])).await
+}
+
+fn mount_at<'a>(pod: &'a PodHandle, path: &str) -> Result<&'a Mount, Failure> {
+    let mounts = known(&pod.facts().mounts)?;
+    mounts
+        .iter()
+        .find(|mount| mount.mount_point == path)
+        .ok_or_else(|| Failure::product(format!("nothing is mounted at {path}")))
+}
+
+/// What the volume's files must be: what every pod can read below /nestcheck, and what the manifest
+/// has in its Secret.
+const GREETING: &str = include_str!("../../../../fixtures/images/layers/greeting");
+const WORD: &str = "for the group alone";
+
+async fn reads_a_config_map(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    reads(&cx, &pod, "/volumes/config/greeting", GREETING.trim_end()).await
+}
+
+async fn reads_a_secret(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    reads(&cx, &pod, "/volumes/secret/word", WORD).await
+}
+
+async fn reads_what_the_pod_is_told_of_itself(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    reads(&cx, &pod, "/volumes/downward/run", cx.sandbox().run()).await
+}
+
+async fn reads_what_is_projected_together(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    reads(&cx, &pod, "/volumes/projected/greeting", GREETING.trim_end()).await?;
+    reads(&cx, &pod, "/volumes/projected/word", WORD).await?;
+    reads(&cx, &pod, "/volumes/projected/run", cx.sandbox().run()).await?;
+    // Its content is nobody's business. The kubelet may give the token to the user itself
+    // (kubernetes, `pkg/volume/util`, `FsUserFrom`).
+    let token = "/volumes/projected/token";
+    let owner = stat(&pod, token).await?;
+    cx.check("owner and group of the token", "0:2000, or 1000:2000", &owner, {
+        [OF_ROOT, OWNERS].contains(&owner.as_str())
+    })?;
+    let length = Command::shell("read the token", "wc -c < \"$1\"", [token]);
+    let length = pod.output(&length).await?;
+    let holds = length.parse::<u32>().is_ok_and(|bytes| bytes > 0);
+    cx.check("bytes of the token that the user can read", "some", length, holds)
+}
+
+/// Expects that a file belongs to root and the pod's group, and that the user reads this in it.
+async fn reads(cx: &Context, pod: &PodHandle, path: &str, content: &str) -> CaseResult {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    cx.check_equal(&format!("owner and group of `{name}`"), OF_ROOT, &stat(pod, path).await?)?;
+    let read = pod.run(&Command::new(["cat", path])).await?;
+    let observed = match read.exit_code {
+        0 => read.text(),
+        _ => String::from_utf8_lossy(&read.stderr).trim_end().to_owned(),
+    };
+    cx.check_equal(&format!("content of `{name}`"), content, &observed)
+}
+
+async fn mounts_a_part_of_a_volume(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    let script = "
+        echo part > /volumes/part/file
+        cat /volumes/disk/part/file 2>/dev/null || echo 'no such file'
+    ";
+    let write = Command::shell("write to the part and read in the whole", script, [""; 0]);
+    let seen = pod.output(&write).await?;
+    cx.check_equal("file of the part, seen in the whole volume", "part", &seen)?;
+    let owner = stat(&pod, "/volumes/part/file").await?;
+    cx.check_equal("owner and group of the file", OWNERS, &owner)
+}
+
+async fn keeps_a_read_only_mount_read_only(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    let script = "
+        echo here > /volumes/disk/there
+        cat /volumes/read-only/there
+        if echo more > /volumes/read-only/there; then echo written; fi 2>&1
+    ";
+    let write = Command::shell("write to the read-only mount", script, [""; 0]);
+    let seen = pod.output(&write).await?;
+    let (read, written) = seen.split_once('\n').unwrap_or((&seen, ""));
+    cx.check_equal("file of the volume, read there", "here", read)?;
+    let holds = written.contains("Read-only file system");
+    cx.check("write to the file there", "Read-only file system", written, holds)?;
+    let options = mount_at(&pod, "/volumes/read-only")?.options.join(",");
+    let holds = options.split(',').any(|option| option == "ro");
+    cx.check("options of the mount", "ro", options, holds)
+}
+
+async fn runs_an_image_with_volumes(cx: Context) -> CaseResult {
+    let pod = cx.pod(&VOLUMES).await?;
+    let image = build(&pod, "volume", "volume").await?;
+    let run = pod.run(&podman_run(&[], &image, &["/probe", "facts"])).await?;
+    let facts: probe::Facts = parse_probe(&run.exits(0)?)?;
+    let mounts = known(&facts.mounts)?;
+    for path in ["/run", "/srv/data"] {
+        let mount = mounts.iter().find(|mount| mount.mount_point == path);
+        let observed = mount.map_or("nothing".to_owned(), |mount| mount.options.join(","));
+        let holds = mount.is_some_and(|mount| !mount.is_read_only());
+        cx.check(&format!("mounted at {path}"), "a volume that can be written", observed, holds)?;
+    }
+    Ok(())
+}
