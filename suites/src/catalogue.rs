@@ -45,12 +45,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "on OpenShift the SCC decides about overrides; on Kubernetes, where the operator does, it \
          needs cert-manager",
     ),
-    (
-        "WS-12",
-        "not made yet, as it needs a StorageClass; VOL-04 shows that files outlive a pod under another \
-         range of ids, not that a stopped workspace finds them again",
-    ),
-    ("WS-13", "a persistent home is Che's; VOL-04 shows that files outlive a pod"),
+    ("WS-13", "a persistent home is Che's; WS-12 shows that what is on a claim outlives a stop"),
     ("WS-14", "where storage comes from is Che's; WS-05 uses storage that ends with the workspace"),
     ("WS-18", "a constraint is reverted by Che's operator only"),
     ("WS-19", "only Che has workspaces of before; WS-10 shows that the attribute can't be changed"),

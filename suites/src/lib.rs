@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         // Waiting for the operator is most of them.
         suite::workspace::RUNNING,
         suite::workspace::MAKING,
+        suite::workspace::RESTARTS,
         suite::workspace::REFUSALS,
         suite::workspace::OPERATOR,
         suite::compose::CASES,

@@ -6,8 +6,9 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api, Error as KubeError, ResourceExt,
-    api::{DynamicObject, ListParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams},
 };
+use serde_json::json;
 
 use super::{Workload, examine, ready::watch};
 use crate::{
@@ -108,6 +109,46 @@ pub async fn settle(
     limit: Duration,
 ) -> Result<Settled, Failure> {
     let name = created.name_any();
+    reach(sandbox, &name, limit, &["Running", "Failed", "Error"]).await
+}
+
+/// Stops a workspace as the ordinary user, and waits until the operator says that it is stopped,
+/// and no longer than `limit`.
+///
+/// # Errors
+///
+/// A change that is refused, or as [`settle`].
+pub async fn stop(sandbox: &Sandbox, name: &str, limit: Duration) -> Result<Settled, Failure> {
+    set_started(sandbox, name, false).await?;
+    reach(sandbox, name, limit, &["Stopped", "Failed", "Error"]).await
+}
+
+/// Starts a workspace that was stopped, as the ordinary user, and waits as [`settle`] does.
+///
+/// # Errors
+///
+/// A change that is refused, or as [`settle`].
+pub async fn start(sandbox: &Sandbox, name: &str, limit: Duration) -> Result<Settled, Failure> {
+    set_started(sandbox, name, true).await?;
+    reach(sandbox, name, limit, &["Running", "Failed", "Error"]).await
+}
+
+async fn set_started(sandbox: &Sandbox, name: &str, started: bool) -> Result<(), Failure> {
+    let api = sandbox.workspaces_of(sandbox.user());
+    let patch = json!({"spec": {"started": started}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    let what = format!("set `started: {started}` of DevWorkspace `{name}`");
+    call(&what, || api.patch(name, &params, &patch)).await?;
+    Ok(())
+}
+
+/// Waits until a workspace is in one of these phases.
+async fn reach(
+    sandbox: &Sandbox,
+    name: &str,
+    limit: Duration,
+    phases: &[&str],
+) -> Result<Settled, Failure> {
     let api = sandbox.workspaces_of(sandbox.user());
     let mut changes = watch(api, &format!("metadata.name={name}")).boxed();
     let mut warnings = warnings(sandbox).boxed();
@@ -125,7 +166,7 @@ pub async fn settle(
             now.warning = mine.rfind(|event| !is_about_pull_secret(event)).map(tell);
             let is_final =
                 heard.iter().any(|event| is_about(now.id(), event) && is_hopeless(event));
-            if is_final || matches!(now.phase.as_str(), "Running" | "Failed" | "Error") {
+            if is_final || phases.contains(&now.phase.as_str()) {
                 return Ok(());
             }
         }
@@ -202,8 +243,6 @@ fn is_hopeless(event: &Event) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn warning(name: &str, reason: &str, message: &str) -> Event {

@@ -17,7 +17,7 @@ use super::{case, running::host_users};
 use crate::suite::weighing;
 
 /// How long a workspace may take to run or to fail. The operator alone waits 5 s for pull secrets.
-const SETTLES: Duration = Duration::from_secs(90);
+pub(super) const SETTLES: Duration = Duration::from_secs(90);
 
 pub(crate) const CASES: &[Case] = &[
     case(
@@ -132,7 +132,7 @@ async fn records_a_user_namespace_by_overrides(cx: Context) -> CaseResult {
 }
 
 /// Makes a workspace of this name with a configuration of its own, and waits what becomes of it.
-async fn made(
+pub(super) async fn made(
     cx: &Context,
     name: &str,
     settings: Value,

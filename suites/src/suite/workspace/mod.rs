@@ -5,6 +5,7 @@ mod inside;
 mod making;
 mod operator;
 mod refusal;
+mod restart;
 mod running;
 
 use harness::{
@@ -20,6 +21,7 @@ pub(crate) use inside::cases as inside;
 pub(crate) use making::CASES as MAKING;
 pub(crate) use operator::CASES as OPERATOR;
 pub(crate) use refusal::CASES as REFUSALS;
+pub(crate) use restart::CASES as RESTARTS;
 pub(crate) use running::CASES as RUNNING;
 
 /// The kinds of cluster on which workspaces ask for an SCC.
