@@ -145,7 +145,7 @@ const EVERYWHERE: &[Entry] = &[
         need: Need::Run,
         why: NAMESPACES,
         verbs: &["deletecollection"],
-        targets: &[of_run("", "pods")],
+        targets: &[of_run("", "persistentvolumeclaims"), of_run("", "pods")],
     },
     Entry {
         need: Need::Run,

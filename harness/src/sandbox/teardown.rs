@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use futures::{StreamExt, future::BoxFuture, stream};
 use k8s_openapi::api::{
-    core::v1::{Namespace, Pod},
+    core::v1::{Namespace, PersistentVolumeClaim, Pod},
     rbac::v1::ClusterRole,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams, Preconditions},
+    core::NamespaceResourceScope,
     runtime::wait::{await_condition, conditions},
 };
 use serde::de::DeserializeOwned;
@@ -150,19 +151,14 @@ where
 async fn end_namespace(admin: &Client, run: &str, found: Found, limit: Duration) -> Result<()> {
     let name = &found.name;
     let api: Api<Namespace> = Api::all(admin.clone());
-    let pods: Api<Pod> = Api::namespaced(admin.clone(), name);
-    // The namespace controller waits 5 s before it deletes anything; the pods end meanwhile.
-    let (deleted, emptied) = tokio::join!(
+    // The namespace controller waits 5 s before it deletes anything, and as long again where that
+    // takes its time; the pods, and the claims that are kept until then, end meanwhile.
+    let (deleted, (), ()) = tokio::join!(
         delete(&api, &found),
-        call("delete the pods", || async {
-            pods.delete_collection(&DeleteParams::default(), &ListParams::default()).await.map(drop)
-        }),
+        empty::<Pod>(admin, name),
+        empty::<PersistentVolumeClaim>(admin, name),
     );
     deleted?;
-    if let Err(error) = emptied {
-        // The namespace controller deletes what is left; it only takes longer.
-        tracing::debug!(%error, "the pods were not deleted before their namespace");
-    }
     // `await_condition` ends with the first error of its watch; a broken connection is no leak.
     let gone = retry::with_backoff(
         limit,
@@ -190,6 +186,25 @@ async fn end_namespace(admin: &Client, run: &str, found: Found, limit: Duration)
                 "see what holds its content back, then `nestcheck sweep --run {run}`"
             )))
         }
+    }
+}
+
+/// Deletes all objects of a kind in a namespace. What is left, the namespace controller deletes; it
+/// only takes longer.
+async fn empty<K>(admin: &Client, namespace: &str)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(admin.clone(), namespace);
+    let what = format!("delete the objects of kind {}", K::kind(&()));
+    let emptied = call(&what, || async {
+        api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.map(drop)
+    });
+    if let Err(error) = emptied.await {
+        tracing::debug!(%error, namespace, "not deleted before their namespace");
     }
 }
 

@@ -4,6 +4,7 @@ mod constraint;
 mod facts;
 mod image;
 mod pods;
+mod volumes;
 mod workspace;
 
 use crate::{
@@ -19,7 +20,7 @@ pub(crate) const RED_WITHOUT_MUTANT: &[&str] =
 pub(crate) fn of(place: Place) -> Vec<Scenario> {
     match place {
         Place::Kubernetes => {
-            [&[image::PROGRAMS, WITHOUT_GATES][..], pods::ALL, facts::ALL].concat()
+            [&[image::PROGRAMS, WITHOUT_GATES][..], pods::ALL, volumes::ALL, facts::ALL].concat()
         }
         Place::Openshift => {
             [&[KERNEL_LOG, workspace::image()][..], constraint::ALL, workspace::ALL].concat()

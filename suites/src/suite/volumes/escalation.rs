@@ -78,7 +78,7 @@ async fn victim(cx: &Context, workspace: &PodHandle) -> Result<PodHandle, harnes
     }
     let victim = cx.pod_of_its_own(&HOST_USERS, &pod).await?;
     if may_gain {
-        let forbidden = show_reading(&victim.facts().no_new_privs, |it| it.to_string());
+        let forbidden = show_reading(&victim.facts().no_new_privs, ToString::to_string);
         cx.check_equal("gaining privileges is forbidden to the other pod", "false", &forbidden)?;
     }
     Ok(victim)

@@ -1,0 +1,145 @@
+//! Broken volumes, and what happens on them.
+
+use harness::{Result, shape::Isolation};
+
+use crate::{
+    mutant::{Kill, Mutant, Scenario, Stage},
+    stage::Props,
+};
+
+pub(super) const ALL: &[Scenario] = &[VOLUMES, WITHOUT_GROUP, ROOTFUL];
+
+/// Volumes that are each something else than they must be, and a pod with the node's ids.
+const VOLUMES: Scenario = Scenario {
+    name: "volumes",
+    stage: Stage::Cluster(break_volumes),
+    cases: &["volumes"],
+    mutants: &[
+        Mutant {
+            name: "disk-in-memory",
+            breaks: "The emptyDir on the node's disk is in memory",
+            kills: &[Kill("VOL-01", "file system")],
+        },
+        Mutant {
+            name: "memory-on-disk",
+            breaks: "The emptyDir in memory is on the node's disk",
+            kills: &[Kill("VOL-02", "file system")],
+        },
+        Mutant {
+            name: "other-settings",
+            breaks: "The files of the ConfigMap, the Secret and the downward API hold something else",
+            kills: &[
+                Kill("VOL-03A", "content of `greeting`"),
+                Kill("VOL-03B", "content of `word`"),
+                Kill("VOL-03C", "content of `run`"),
+                Kill("VOL-03D", "content of `greeting`"),
+            ],
+        },
+        Mutant {
+            name: "same-ids-for-every-pod",
+            breaks: "The pod that keeps files has the node's ids, as the next one has",
+            kills: &[Kill("VOL-04", "ranges of the two pods")],
+        },
+        Mutant {
+            name: "another-part",
+            breaks: "Another part of the volume is mounted",
+            kills: &[Kill("VOL-07A", "seen in the whole volume")],
+        },
+        Mutant {
+            name: "writable",
+            breaks: "The read-only mount is not read-only",
+            kills: &[Kill("VOL-07B", "write to the file there")],
+        },
+        Mutant {
+            name: "image-without-volumes",
+            breaks: "The image declares no volumes",
+            kills: &[Kill("VOL-08A", "mounted at /run")],
+        },
+    ],
+    // Two pods with the node's ids share no volume with different ones.
+    dependants: &["VOL-05"],
+};
+
+fn break_volumes(mut props: Props) -> Result<Props> {
+    let changes = [
+        ("{name: disk, emptyDir: {}}", "{name: disk, emptyDir: {medium: Memory}}"),
+        ("emptyDir: {medium: Memory, sizeLimit: 16Mi}", "emptyDir: {}"),
+        ("key: images__layers__greeting", "key: images__layers__Containerfile"),
+        ("word: for the group alone", "word: another"),
+        ("metadata.labels['nestcheck/run']", "metadata.name"),
+        ("subPath: part}", "subPath: another}"),
+        ("mountPath: /volumes/read-only, readOnly: true}", "mountPath: /volumes/read-only}"),
+    ];
+    props.edit("volumes", &changes, |_| {})?;
+    let nodes = [("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")];
+    props.edit("keeper", &nodes, |shape| shape.isolation = Isolation::Unproven)?;
+    props.put("images/volume/Containerfile", "FROM scratch\nCOPY probe /probe\n");
+    Ok(props)
+}
+
+/// Pods that do not ask for a group for their volumes, and one whose files are not on its claim.
+const WITHOUT_GROUP: Scenario = Scenario {
+    name: "without-group",
+    stage: Stage::Cluster(|mut props| {
+        props.edit("volumes", &[("    fsGroup: 2000\n", "")], |_| {})?;
+        let claim = "persistentVolumeClaim: {claimName: kept}";
+        props.edit("keeper", &[(claim, "emptyDir: {}")], |_| {})?;
+        Ok(props)
+    }),
+    cases: &["VOL-01", "VOL-02", "VOL-03A", "VOL-03B", "VOL-03C", "VOL-03D", "VOL-04"],
+    mutants: &[
+        Mutant {
+            name: "no-group",
+            breaks: "The pod asks for no `fsGroup`",
+            kills: &[
+                Kill("VOL-01", "owner and group of the folder"),
+                Kill("VOL-02", "owner and group of the folder"),
+                Kill("VOL-03A", "owner and group"),
+                Kill("VOL-03B", "owner and group"),
+                Kill("VOL-03C", "owner and group"),
+                Kill("VOL-03D", "owner and group"),
+            ],
+        },
+        Mutant {
+            name: "kept-in-the-pod",
+            breaks: "What is to be kept is in the pod itself",
+            kills: &[Kill("VOL-04", "in the next pod")],
+        },
+    ],
+    dependants: &[],
+};
+
+/// A pod that runs as root, and in it an engine whose containers are the pod's own root.
+const ROOTFUL: Scenario = Scenario {
+    name: "rootful",
+    stage: Stage::Cluster(break_engine),
+    cases: &["ROOT-11"],
+    mutants: &[Mutant {
+        name: "containers-as-the-pods-root",
+        breaks: "Root in a container is root of the pod, so what it leaves on a volume is root's",
+        kills: &[Kill("ROOT-11", "owner on the disk")],
+    }],
+    dependants: &[],
+};
+
+fn break_engine(mut props: Props) -> Result<Props> {
+    let changes = [
+        ("runAsUser: 1000", "runAsUser: 0"),
+        ("      runAsNonRoot: true\n", ""),
+        (
+            "    volumeMounts:\n",
+            "    volumeMounts:
+    - {name: nestcheck, mountPath: /usr/bin/podman, subPath: mutants/engine, readOnly: true}
+",
+        ),
+    ];
+    props.edit("keeper", &changes, |shape| shape.isolation = Isolation::Unproven)?;
+    // Builds nothing and runs the command itself.
+    let engine = "#!/bin/sh
+[ \"$1\" = run ] || exit 0
+while [ \"$1\" != sh ]; do shift; done
+exec \"$@\"
+";
+    props.put("mutants/engine", engine);
+    Ok(props)
+}
