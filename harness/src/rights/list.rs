@@ -276,6 +276,12 @@ const WITH_WORKSPACES: &[Entry] = &[
         verbs: &["create"],
         targets: &[of_run("controller.devfile.io", "devworkspaceoperatorconfigs")],
     },
+    Entry {
+        need: Need::Run,
+        why: "The workspaces end before their namespace does.",
+        verbs: &["deletecollection"],
+        targets: &[of_run("workspace.devfile.io", "devworkspaces")],
+    },
 ];
 
 /// All rights that a run may need on a flavour, in the order in which they are told.

@@ -10,12 +10,11 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams, Preconditions},
-    core::NamespaceResourceScope,
     runtime::wait::{await_condition, conditions},
 };
 use serde::de::DeserializeOwned;
 
-use super::{Patience, RUN_LABEL, constraint, ledger::Intents};
+use super::{Patience, RUN_LABEL, constraint, ledger::Intents, workspaces};
 use crate::{
     Error, Result,
     cluster::{call, status_code},
@@ -105,7 +104,7 @@ pub async fn teardown(
 ) -> Result<()> {
     let found = find(admin, run, intents).await?;
     let ends: Vec<Result<()>> = stream::iter(found.into_iter().filter(|found| found.is_recorded))
-        .map(|found| end(admin, run, found, patience.teardown))
+        .map(|found| end(admin, run, intents, found, patience.teardown))
         .buffer_unordered(NAMESPACES_AT_ONCE)
         .collect()
         .await;
@@ -115,13 +114,14 @@ pub async fn teardown(
 fn end<'a>(
     admin: &'a Client,
     run: &'a str,
+    intents: &'a Intents,
     found: Found,
     limit: Duration,
 ) -> BoxFuture<'a, Result<()>> {
     let api_of_constraints =
         || Api::<DynamicObject>::all_with(admin.clone(), &constraint::api_resource());
     match found.kind {
-        "Namespace" => Box::pin(end_namespace(admin, run, found, limit)),
+        "Namespace" => Box::pin(end_namespace(admin, run, intents, found, limit)),
         "ClusterRole" => {
             Box::pin(async move { delete(&Api::<ClusterRole>::all(admin.clone()), &found).await })
         }
@@ -148,15 +148,30 @@ where
     .await
 }
 
-async fn end_namespace(admin: &Client, run: &str, found: Found, limit: Duration) -> Result<()> {
+async fn end_namespace(
+    admin: &Client,
+    run: &str,
+    intents: &Intents,
+    found: Found,
+    limit: Duration,
+) -> Result<()> {
     let name = &found.name;
     let api: Api<Namespace> = Api::all(admin.clone());
     // The namespace controller waits 5 s before it deletes anything, and as long again where that
-    // takes its time; the pods, and the claims that are kept until then, end meanwhile.
-    let (deleted, (), ()) = tokio::join!(
+    // takes its time; the pods, and the claims and workspaces that are kept until then, end
+    // meanwhile.
+    let workspaces = workspaces::workspace_resource();
+    let workspaces = Api::<DynamicObject>::namespaced_with(admin.clone(), name, &workspaces);
+    let (deleted, (), (), ()) = tokio::join!(
         delete(&api, &found),
-        empty::<Pod>(admin, name),
-        empty::<PersistentVolumeClaim>(admin, name),
+        empty(Api::<Pod>::namespaced(admin.clone(), name), "pods"),
+        empty(Api::<PersistentVolumeClaim>::namespaced(admin.clone(), name), "claims"),
+        async {
+            // Only OpenShift has them, and there too the kind may not be served.
+            if intents.have(constraint::KIND) {
+                empty(workspaces, "workspaces").await;
+            }
+        },
     );
     deleted?;
     // `await_condition` ends with the first error of its watch; a broken connection is no leak.
@@ -191,20 +206,16 @@ async fn end_namespace(admin: &Client, run: &str, found: Found, limit: Duration)
 
 /// Deletes all objects of a kind in a namespace. What is left, the namespace controller deletes; it
 /// only takes longer.
-async fn empty<K>(admin: &Client, namespace: &str)
+async fn empty<K>(api: Api<K>, what: &str)
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
+    K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let api: Api<K> = Api::namespaced(admin.clone(), namespace);
-    let what = format!("delete the objects of kind {}", K::kind(&()));
+    let what = format!("delete the {what} of a namespace");
     let emptied = call(&what, || async {
         api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.map(drop)
     });
     if let Err(error) = emptied.await {
-        tracing::debug!(%error, namespace, "not deleted before their namespace");
+        tracing::debug!(%error, "not deleted before their namespace");
     }
 }
 
