@@ -46,11 +46,11 @@ fn and_what_is_read<'a>(ids: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The cases that judge what a run has left: they hold wherever one created something.
-const AUDITS: [&str; 3] = ["END-01", "END-02", "END-03"];
+const AUDITS: [&str; 4] = ["END-01", "END-02", "END-03", "END-05"];
 
 /// As [`and_what_is_read`], and those that act but need no user namespace.
 fn and_what_is_always(ids: &[&'static str]) -> Vec<&'static str> {
-    and_what_is_read(&[ids, &AUDITS, &["PRE-09", "PRE-12", "PRE-13"]].concat())
+    and_what_is_read(&[ids, &AUDITS, &["PRE-09", "PRE-11", "PRE-12", "PRE-13"]].concat())
 }
 
 /// Expects that the run is partial, and that each case but these is blocked for a reason and with

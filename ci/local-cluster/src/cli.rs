@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, down, inspect, load, restart, up};
+use crate::commands::{build, derive, down, inspect, load, restart, up};
 use crate::console;
 use crate::error::Error;
 use crate::node::init;
@@ -96,6 +96,16 @@ enum Command {
         #[arg(long)]
         tag: Option<String>,
     },
+    /// Make images of the node that differ from the workspace image: each recipe is a shell
+    /// script, which is run as root in that image's root file system. Prints their names:
+    /// `localhost/`, the recipe's file name, `:1`.
+    Derive {
+        /// The shell scripts.
+        #[arg(required = true, value_name = "RECIPE")]
+        recipes: Vec<PathBuf>,
+        #[command(flatten)]
+        name: Name,
+    },
     /// Build what clusters are made of, without starting one.
     Build {
         #[command(flatten)]
@@ -167,6 +177,7 @@ fn execute(command: Command) -> Result<(), Error> {
         Command::Logs { component, name } => inspect::logs(&name.name, &component),
         Command::Restart { components, name } => restart::run(&name.name, components),
         Command::Load { tree, name, tag } => load::run(&name.name, &tree, tag.as_deref()),
+        Command::Derive { recipes, name } => derive::run(&name.name, &recipes),
         Command::Build { selection } => build::run(&selection.sources()?),
         Command::Supervise { .. } => supervisor::run(),
         Command::NodeInit { .. } => init::run(),

@@ -1,9 +1,10 @@
 //! Images in the OCI layout (image-spec, `image-layout.md`), made from one layer.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -17,8 +18,12 @@ pub const PAUSE: &str = "localhost/pause:1";
 /// The image of a developer's workspace.
 pub const WORKSPACE: &str = "localhost/workspace:1";
 
+/// How a container of the workspace starts.
+pub const WORKSPACE_START: &str = include_str!("../../../fixtures/images/workspace/start.json");
+
 /// How a container of the image starts, beyond its files.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Start {
     /// The user: a number, or empty for root.
     pub user: String,
@@ -44,40 +49,55 @@ impl Start {
     }
 
     /// An ordinary user's workspace.
-    pub fn workspace() -> Self {
-        let mut start = Self::root_shell();
-        start.user = "1000".into();
-        start.folder = "/home/user".into();
-        start.environment.extend([
-            "HOME=/home/user".into(),
-            // RUN in a build needs no container of its own, as in the Universal
-            // Developer Image.
-            "BUILDAH_ISOLATION=chroot".into(),
-            // Whether the node has cgroup v1 is not the workspace's choice.
-            "PODMAN_IGNORE_CGROUPSV1_WARNING=1".into(),
-        ]);
-        start.command = vec!["sleep".into(), "infinity".into()];
-        start
+    ///
+    /// # Errors
+    ///
+    /// Fails when the recipe is not of this form.
+    pub fn workspace() -> Result<Self, Error> {
+        serde_json::from_str(WORKSPACE_START)
+            .map_err(|error| Error::other(format!("`start.json` of the workspace: {error}")))
     }
 }
 
-/// Writes the image `reference` with one layer into an OCI layout, in which
-/// other images may be already. The layer's file is linked, not copied, so it
+/// A layer of images: an archive that is not compressed.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    path: PathBuf,
+    digest: String,
+    size: u64,
+}
+
+impl Layer {
+    /// # Errors
+    ///
+    /// Fails when the archive can't be read.
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        let (digest, size) = digest_of_file(path)?;
+        Ok(Self { path: path.to_owned(), digest, size })
+    }
+
+    fn link(&self, blobs: &Path) -> Result<(), Error> {
+        let target = blobs.join(&self.digest);
+        if target.exists() {
+            return Ok(());
+        }
+        fs::hard_link(&self.path, &target).map_err(|source| Error::path("link", &self.path, source))
+    }
+}
+
+/// Writes the image `reference` with these layers into an OCI layout, in which
+/// other images may be already. The layers' files are linked, not copied, so they
 /// must be on the same file system.
 ///
 /// # Errors
 ///
 /// Fails when a file can't be read or written.
-pub fn add(layout: &Path, reference: &str, layer: &Path, start: &Start) -> Result<(), Error> {
+pub fn add(layout: &Path, reference: &str, layers: &[Layer], start: &Start) -> Result<(), Error> {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|source| Error::path("make", &blobs, source))?;
-    let (layer_digest, layer_size) = digest_of_file(layer)?;
-    let target = blobs.join(&layer_digest);
-    if !target.exists() {
-        fs::hard_link(layer, &target).map_err(|source| Error::path("link", layer, source))?;
-    }
-    let config = write_blob(&blobs, &config(start, &layer_digest))?;
-    let manifest = write_blob(&blobs, &manifest(&config, &layer_digest, layer_size))?;
+    layers.iter().try_for_each(|layer| layer.link(&blobs))?;
+    let config = write_blob(&blobs, &config(start, layers))?;
+    let manifest = write_blob(&blobs, &manifest(&config, layers))?;
     let index = layout.join("index.json");
     let mut images = existing_images(&index);
     images.push(json!({
@@ -105,7 +125,9 @@ pub fn archiver(layout: &Path, target: &Path) -> Command {
     tar
 }
 
-fn config(start: &Start, layer_digest: &str) -> Value {
+fn config(start: &Start, layers: &[Layer]) -> Value {
+    // They aren't compressed: their digests are those of their content.
+    let digests: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect();
     json!({
         "architecture": architecture(),
         "os": "linux",
@@ -115,12 +137,21 @@ fn config(start: &Start, layer_digest: &str) -> Value {
             "Env": start.environment,
             "Cmd": start.command,
         },
-        // The layer isn't compressed: its digest is that of its content.
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_digest}")]},
+        "rootfs": {"type": "layers", "diff_ids": digests},
     })
 }
 
-fn manifest(config: &(String, u64), layer_digest: &str, layer_size: u64) -> Value {
+fn manifest(config: &(String, u64), layers: &[Layer]) -> Value {
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|layer| {
+            json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "digest": format!("sha256:{}", layer.digest),
+                "size": layer.size,
+            })
+        })
+        .collect();
     json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -129,11 +160,7 @@ fn manifest(config: &(String, u64), layer_digest: &str, layer_size: u64) -> Valu
             "digest": config.0,
             "size": config.1,
         },
-        "layers": [{
-            "mediaType": "application/vnd.oci.image.layer.v1.tar",
-            "digest": format!("sha256:{layer_digest}"),
-            "size": layer_size,
-        }],
+        "layers": layers,
     })
 }
 
@@ -187,8 +214,9 @@ mod tests {
         let layer = folder.join("layer.tar");
         fs::write(&layer, "abc").unwrap();
         let layout = folder.join("layout");
+        let layer = [Layer::of(&layer).unwrap()];
         add(&layout, "localhost/a:1", &layer, &Start::root_shell()).unwrap();
-        add(&layout, "localhost/b:1", &layer, &Start::workspace()).unwrap();
+        add(&layout, "localhost/b:1", &layer, &Start::workspace().unwrap()).unwrap();
         let index: Value =
             serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
         assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
@@ -200,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_workspace_starts_as_an_ordinary_user_at_home() {
-        let config = config(&Start::workspace(), "00");
+        let config = config(&Start::workspace().unwrap(), &[]);
         assert_eq!(config["config"]["User"], "1000");
         assert_eq!(config["config"]["WorkingDir"], "/home/user");
     }

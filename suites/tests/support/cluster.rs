@@ -450,6 +450,14 @@ impl LocalCluster {
         self.local_cluster("restart", components);
     }
 
+    /// Makes images of the workspace image by these recipes, and returns their names.
+    #[track_caller]
+    pub fn derive(&self, recipes: &[PathBuf]) -> Vec<String> {
+        let recipes: Vec<_> = recipes.iter().map(|path| path.display().to_string()).collect();
+        let recipes: Vec<_> = recipes.iter().map(String::as_str).collect();
+        self.local_cluster("derive", &recipes).lines().map(str::to_owned).collect()
+    }
+
     #[track_caller]
     fn local_cluster(&self, command: &str, options: &[&str]) -> String {
         let program = local_cluster_program();

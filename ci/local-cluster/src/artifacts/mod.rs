@@ -163,6 +163,15 @@ pub fn ensure(cache: &Cache, source: &Source) -> Result<Artifacts, Error> {
     recipes.find(&store).ok_or_else(|| Error::other("a built artifact has gone from the cache"))
 }
 
+/// The artifact of the workspace image's layer, built if need be.
+///
+/// # Errors
+///
+/// Fails when the build does; the error names the log.
+pub fn workspace(cache: &Cache) -> Result<PathBuf, Error> {
+    Store::new(cache).ensure(&tree::workspace_recipe(), tree::build_workspace)
+}
+
 fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error> {
     // The Go builds need the processor and the trees the network and the disk,
     // so they overlap well even on two cores.

@@ -13,7 +13,7 @@ use super::store::{Build, Recipe};
 use super::{api, tree};
 use crate::command;
 use crate::error::Error;
-use crate::image;
+use crate::image::{self, Layer};
 
 /// The image of the operator and of its webhook server, which is one upstream too.
 pub const CONTROLLER_IMAGE: &str = "localhost/devworkspace-controller:v0.42.0";
@@ -109,5 +109,5 @@ fn add_image(
     }
     let layer = build.scratch.join(format!("{}.tar", programs[0]));
     tree::pack(&tree, &layer, &build.log)?;
-    image::add(layout, reference, &layer, &start())
+    image::add(layout, reference, &[Layer::of(&layer)?], &start())
 }

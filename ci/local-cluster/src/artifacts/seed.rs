@@ -14,7 +14,7 @@ use crate::cgroup::Hierarchies;
 use crate::command;
 use crate::components::CONFIG;
 use crate::error::Error;
-use crate::image;
+use crate::image::{self, Layer};
 use crate::node::init::LOGS;
 use crate::node::protocol::{Bind, NodeSpec, Program};
 use crate::node::session::Session;
@@ -54,7 +54,7 @@ pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
         }
         Runtime::Crio => ("crio-seed", "CRI-O's image store", crio::importer("", "").join(" ")),
     };
-    let images = format!("{:?} {:?}", image::Start::workspace(), pause_start());
+    let images = format!("{} {:?}", image::WORKSPACE_START, pause_start());
     let mut inputs: Vec<_> = keys.iter().map(String::as_str).collect();
     inputs.extend([config.as_str(), images.as_str(), image::PAUSE, image::WORKSPACE]);
     Recipe::new(name, description, "about 15 s", &inputs)
@@ -146,9 +146,9 @@ fn pack_images(build: &Build, parts: &Parts, archive: &Path) -> Result<(), Error
     let layout = build.scratch.join("layout");
     let pause_layer = build.scratch.join("pause.tar");
     tree::pack(&parts.pause, &pause_layer, &build.log)?;
-    image::add(&layout, image::PAUSE, &pause_layer, &pause_start())?;
-    let workspace_layer = parts.workspace.join(tree::LAYER);
-    image::add(&layout, image::WORKSPACE, &workspace_layer, &image::Start::workspace())?;
+    image::add(&layout, image::PAUSE, &[Layer::of(&pause_layer)?], &pause_start())?;
+    let workspace_layer = Layer::of(&parts.workspace.join(tree::LAYER))?;
+    image::add(&layout, image::WORKSPACE, &[workspace_layer], &image::Start::workspace()?)?;
     command::logged(&mut image::archiver(&layout, archive), &build.log)
 }
 

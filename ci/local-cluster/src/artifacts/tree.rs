@@ -22,37 +22,15 @@ const NODE_PACKAGES: &[&str] =
 /// images into its storage. Its helper `pinns` needs the library.
 const CRIO_PACKAGES: &[&str] = &["conmon", "libseccomp2", "skopeo"];
 
-/// What a developer expects in a workspace, and bats with jq for podman's own tests.
-const WORKSPACE_PACKAGES: &[&str] = &[
-    "aardvark-dns",
-    "bats",
-    "buildah",
-    "ca-certificates",
-    "catatonit",
-    "crun",
-    "curl",
-    "docker-compose",
-    "fuse-overlayfs",
-    "git",
-    "iproute2",
-    "jq",
-    "libcap2-bin",
-    "netavark",
-    "nftables",
-    "passt",
-    "podman",
-    "podman-compose",
-    "procps",
-    "skopeo",
-    "slirp4netns",
-    "uidmap",
-];
+/// What a developer expects in a workspace.
+const WORKSPACE_PACKAGES: &str = include_str!("../../../../fixtures/images/workspace/packages");
 
 /// Documentation and translations, which no test reads.
 const LEFT_OUT: &[&str] =
     &["/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"];
 
-const WORKSPACE_CUSTOMIZE: &str = include_str!("../../recipes/workspace/customize.sh");
+const WORKSPACE_CUSTOMIZE: &str =
+    include_str!("../../../../fixtures/images/workspace/customize.sh");
 
 /// The file name of the layer in the workspace's artifact.
 pub const LAYER: &str = "layer.tar";
@@ -87,9 +65,13 @@ fn node_packages(runtime: Runtime) -> Vec<&'static str> {
     NODE_PACKAGES.iter().chain(more).copied().collect()
 }
 
+fn workspace_packages() -> Vec<&'static str> {
+    WORKSPACE_PACKAGES.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
 /// The recipe of the workspace image's layer.
 pub fn workspace_recipe() -> Recipe {
-    let packages = WORKSPACE_PACKAGES.join(",");
+    let packages = workspace_packages().join(",");
     let left_out = LEFT_OUT.join(",");
     let inputs = [SUITE, &packages, &left_out, WORKSPACE_CUSTOMIZE];
     Recipe::new("workspace", "the workspace image", "about 45 s", &inputs)
@@ -105,7 +87,7 @@ pub fn build_workspace(build: &Build) -> Result<(), Error> {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
         .map_err(|source| Error::path("make executable", &script, source))?;
     let tree = build.scratch.join("tree");
-    let mut mmdebstrap = mmdebstrap(WORKSPACE_PACKAGES);
+    let mut mmdebstrap = mmdebstrap(&workspace_packages());
     mmdebstrap.arg(format!("--customize-hook={}", quoted(&script))).arg(SUITE).arg(&tree);
     command::logged(&mut mmdebstrap, &build.log)?;
     pack(&tree, &build.output.join(LAYER), &build.log)

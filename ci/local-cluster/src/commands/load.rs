@@ -11,8 +11,10 @@ use crate::components::{LOAD, LOAD_DATA};
 use crate::console;
 use crate::error::Error;
 use crate::host;
-use crate::image;
+use crate::image::{self, Layer};
 use crate::paths::{Cache, StateFolder};
+use crate::process::ProcessIdentity;
+use crate::runtime::Runtime;
 use crate::settings::ClusterName;
 
 /// Makes a folder or a tar archive an image of the node and prints its name.
@@ -26,30 +28,70 @@ pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Err
         Some(tag) => tag.to_owned(),
         None => default_reference(tree)?,
     };
-    let (folder, state) = inspect::find(name)?;
-    let node = state
-        .running_supervisor()
-        .and(state.node)
-        .filter(|node| node.running().is_some())
-        .ok_or_else(|| {
-        Error::other(format!("cluster `{name}` is not running"))
-            .with_hint(format!("run `local-cluster up --name {name}`"))
-    })?;
-    let runtime = state.settings.distribution.runtime();
-    let work = Work::new(&folder)?;
-    pack(&folder, &work, tree, &reference)?;
-    let mut client = Command::new("nsenter");
-    client
-        .arg(format!("--target={}", node.pid))
-        .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"])
-        .args(runtime.importer(&work.archive_in_node(), &reference));
-    output(&mut client)?;
+    let place = Place::find(name)?;
+    let work = Work::new(&place.folder)?;
+    let layout = lay_out(&place.folder, &work, tree, &reference)?;
+    place.import(&work, &layout, std::slice::from_ref(&reference))?;
     work.remove()?;
     console::data(reference)
 }
 
-/// The folder of one `load`, which the node sees.
-struct Work {
+/// The node of a running cluster, which takes images.
+pub(super) struct Place {
+    /// The cluster's state folder.
+    pub(super) folder: StateFolder,
+    node: ProcessIdentity,
+    runtime: Runtime,
+}
+
+impl Place {
+    /// # Errors
+    ///
+    /// Fails when the cluster isn't running.
+    pub(super) fn find(name: &ClusterName) -> Result<Self, Error> {
+        let (folder, state) = inspect::find(name)?;
+        let node = state
+            .running_supervisor()
+            .and(state.node)
+            .filter(|node| node.running().is_some())
+            .ok_or_else(|| {
+                Error::other(format!("cluster `{name}` is not running"))
+                    .with_hint(format!("run `local-cluster up --name {name}`"))
+            })?;
+        Ok(Self { folder, node, runtime: state.settings.distribution.runtime() })
+    }
+
+    /// Makes the images of a layout images of the node.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the runtime doesn't take them.
+    pub(super) fn import(
+        &self,
+        work: &Work,
+        layout: &Path,
+        references: &[String],
+    ) -> Result<(), Error> {
+        output(&mut image::archiver(layout, &work.file(Work::ARCHIVE)))?;
+        // containerd takes all images of an archive at once.
+        let references = match self.runtime {
+            Runtime::Containerd => references.get(..1).unwrap_or_default(),
+            Runtime::Crio => references,
+        };
+        for reference in references {
+            let mut client = Command::new("nsenter");
+            client
+                .arg(format!("--target={}", self.node.pid))
+                .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"])
+                .args(self.runtime.importer(&work.archive_in_node(), reference));
+            output(&mut client)?;
+        }
+        Ok(())
+    }
+}
+
+/// A folder for what is made of images, which the node sees.
+pub(super) struct Work {
     folder: PathBuf,
     name: String,
 }
@@ -57,22 +99,29 @@ struct Work {
 impl Work {
     const ARCHIVE: &str = "images.tar";
 
-    fn new(cluster: &StateFolder) -> Result<Self, Error> {
+    pub(super) fn new(cluster: &StateFolder) -> Result<Self, Error> {
         let name = std::process::id().to_string();
         let folder = cluster.data(LOAD_DATA).join(&name);
         fs::create_dir_all(&folder).map_err(|source| Error::path("make", &folder, source))?;
         Ok(Self { folder, name })
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// A new folder in it.
+    pub(super) fn make(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.file(name);
+        fs::create_dir_all(&folder).map_err(|source| Error::path("make", &folder, source))?;
+        Ok(folder)
     }
 
     fn archive_in_node(&self) -> String {
         format!("{LOAD}/{}/{}", self.name, Self::ARCHIVE)
     }
 
-    fn remove(self) -> Result<(), Error> {
+    pub(super) fn remove(self) -> Result<(), Error> {
         fs::remove_dir_all(&self.folder)
             .map_err(|source| Error::path("remove", &self.folder, source))
     }
@@ -85,11 +134,12 @@ impl Drop for Work {
     }
 }
 
-fn default_reference(tree: &Path) -> Result<String, Error> {
+/// The name of an image that is made of a file or folder.
+pub(super) fn default_reference(tree: &Path) -> Result<String, Error> {
     let absolute = tree.canonicalize().map_err(|source| Error::path("read", tree, source))?;
     let stem =
         absolute.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let stem = stem.strip_suffix(".tar").unwrap_or(&stem);
+    let stem = [".tar", ".sh"].iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(&stem);
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if stem.is_empty() || !stem.chars().all(allowed) {
         return Err(Error::usage(format!("`{stem}` can't be an image's name"))
@@ -98,8 +148,13 @@ fn default_reference(tree: &Path) -> Result<String, Error> {
     Ok(format!("localhost/{stem}:1"))
 }
 
-/// Makes an archive with the tree as an image.
-fn pack(cluster: &StateFolder, work: &Work, tree: &Path, reference: &str) -> Result<(), Error> {
+/// Makes a layout with the tree as an image.
+fn lay_out(
+    cluster: &StateFolder,
+    work: &Work,
+    tree: &Path,
+    reference: &str,
+) -> Result<PathBuf, Error> {
     let layer = work.file("layer.tar");
     let metadata = fs::metadata(tree).map_err(|source| Error::path("read", tree, source))?;
     if metadata.is_dir() {
@@ -110,8 +165,8 @@ fn pack(cluster: &StateFolder, work: &Work, tree: &Path, reference: &str) -> Res
         fs::copy(tree, &layer).map_err(|source| Error::path("copy", tree, source))?;
     }
     let layout = work.file("layout");
-    image::add(&layout, reference, &layer, &image::Start::root_shell())?;
-    output(&mut image::archiver(&layout, &work.file(Work::ARCHIVE))).map(drop)
+    image::add(&layout, reference, &[Layer::of(&layer)?], &image::Start::root_shell())?;
+    Ok(layout)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the subcommands do.
 
 pub mod build;
+pub mod derive;
 pub mod down;
 pub mod inspect;
 pub mod load;

@@ -1,0 +1,105 @@
+//! The command against images that are wrong in one way, whose recipes are in
+//! `fixtures/images/broken`: exactly the cases that are about it are red, and say what is wrong. The
+//! images are made without a registry, on a cluster of the test's own.
+
+#![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
+
+mod support;
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use harness::outcome::Outcome;
+use support::{Bench, LocalCluster, Report};
+
+/// What a broken image must be found out by.
+struct Broken {
+    /// The recipe's name.
+    recipe: &'static str,
+    /// The case that is about it, and words that its message must have.
+    told: (&'static str, &'static str),
+    /// The cases that are red because of that.
+    dependants: &'static [&'static str],
+}
+
+/// podman refuses to make a user namespace of ids that it may not map.
+const NO_NAMESPACE: &[&str] = &["ID-07"];
+
+const BROKEN: [Broken; 5] = [
+    Broken {
+        recipe: "another-name",
+        told: ("ID-05", "0 ranges of user `user`, not one"),
+        dependants: &[],
+    },
+    Broken {
+        recipe: "no-capabilities",
+        told: ("ID-06", "no file capabilities"),
+        dependants: NO_NAMESPACE,
+    },
+    Broken {
+        recipe: "no-ranges",
+        told: ("ID-05", "0 ranges of user `user`, not one"),
+        dependants: &[],
+    },
+    Broken {
+        recipe: "old-pattern",
+        told: ("ID-05", "user:100000:65536 (not inside the pod's map, so newuidmap is refused)"),
+        dependants: NO_NAMESPACE,
+    },
+    Broken {
+        recipe: "own-id",
+        told: ("ID-05", "user:1000:64536 (it holds id 0 or the user's own id)"),
+        dependants: NO_NAMESPACE,
+    },
+];
+
+/// The cases about an image's ids.
+const CASES: [&str; 3] = ["ID-05", "ID-06", "ID-07"];
+
+fn recipes() -> Vec<PathBuf> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/images/broken");
+    let entries = fs::read_dir(folder).expect("there are recipes of broken images");
+    let mut recipes: Vec<_> =
+        entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+    recipes.sort();
+    recipes
+}
+
+fn run(cluster: &LocalCluster, image: &str, code: i32) -> Report {
+    let bench = Bench::new();
+    let fixed = ["run", "--kubeconfig", cluster.kubeconfig(), "--image", image];
+    bench.nestcheck(fixed.iter().chain(&CASES)).exits(code);
+    bench.report()
+}
+
+#[test]
+fn every_recipe_of_a_broken_image_is_tried() {
+    let names: BTreeSet<_> = recipes()
+        .iter()
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    let tried: BTreeSet<_> = BROKEN.iter().map(|broken| broken.recipe.to_owned()).collect();
+    assert_eq!(names, tried);
+}
+
+#[test]
+#[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
+fn each_broken_image_is_told_by_its_case_and_the_good_one_is_green() {
+    let cluster = LocalCluster::up("images", &[]);
+    let images = cluster.derive(&recipes());
+    let expected: Vec<_> =
+        BROKEN.iter().map(|broken| format!("localhost/{}:1", broken.recipe)).collect();
+    assert_eq!(images, expected);
+    for (broken, image) in BROKEN.iter().zip(&images) {
+        let report = run(&cluster, image, 1);
+        assert_eq!(report.outcome(), Outcome::NotConformant, "{image}");
+        let (id, words) = broken.told;
+        let red: BTreeSet<_> = report.ids("fail").into_iter().collect();
+        let about: BTreeSet<_> = broken.dependants.iter().copied().chain([id]).collect();
+        assert_eq!(red, about, "{image}");
+        let message = report.verdict(id).message().unwrap_or_default();
+        assert!(message.contains(words), "{image}: {message}");
+    }
+    let report = run(&cluster, "localhost/workspace:1", 0);
+    assert_eq!(report.ids("pass"), CASES);
+    cluster.is_clean();
+}
