@@ -252,6 +252,24 @@ impl Plan {
         audits.for_each(|entry| entry.settled = Some(block.clone()));
     }
 
+    /// Blocks what needs to look at the node from outside of pods, whatever else is tried: that is
+    /// not for facts to decide.
+    #[must_use]
+    pub fn without_node_access(mut self) -> Self {
+        let needs = |entry: &&mut Entry| {
+            entry.settled.is_none() && entry.case.requires.contains(&Requirement::NodeAccess)
+        };
+        for entry in self.entries.iter_mut().filter(needs) {
+            entry.settled = Some(Verdict::Blocked {
+                reason: "it looks at the node by a privileged pod among the node's processes, \
+                         which was not allowed to this run"
+                    .to_owned(),
+                remedy: "allow it with `nestcheck run --node-access`".to_owned(),
+            });
+        }
+        self
+    }
+
     /// The cases that run: they act, or audit what is left.
     pub fn runnable(&self) -> impl Iterator<Item = &Case> {
         self.entries.iter().filter(|entry| entry.settled.is_none()).map(|entry| &entry.case)
@@ -416,6 +434,19 @@ mod tests {
         assert_eq!(plan.runnable().count(), 0);
         assert!(matches!(plan.entries[0].settled, Some(Verdict::Blocked { .. })));
         assert_eq!(Plan::new(CASES.to_vec(), &facts, true).runnable().count(), 3);
+    }
+
+    #[test]
+    fn the_node_is_looked_at_only_by_leave() {
+        let looks = Case { requires: &[Requirement::NodeAccess], ..CASES[0] };
+        let plan = Plan::new(vec![looks, CASES[1]], &able(), true);
+        assert_eq!(plan.runnable().count(), 2);
+        let plan = plan.without_node_access();
+        assert_eq!(plan.runnable().count(), 1, "whatever is tried");
+        let Some(Verdict::Blocked { remedy, .. }) = &plan.entries[0].settled else {
+            panic!("{:?}", plan.entries[0])
+        };
+        assert!(remedy.contains("--node-access"), "{remedy}");
     }
 
     #[test]

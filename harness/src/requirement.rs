@@ -27,6 +27,8 @@ pub enum Requirement {
     Workspaces,
     /// The API server's minor version is at least this.
     KubernetesMinor(u32),
+    /// Whoever runs nestcheck lets it look at the node from outside of pods. No fact decides that.
+    NodeAccess,
 }
 
 /// Whether a requirement is met.
@@ -70,7 +72,7 @@ impl Requirement {
                 format!("Kubernetes {} is older than 1.{minor}", facts.version.full),
                 format!("use a cluster of Kubernetes 1.{minor} or newer"),
             ),
-            Self::KubernetesMinor(_) => Decision::Met,
+            Self::KubernetesMinor(_) | Self::NodeAccess => Decision::Met,
         }
     }
 
@@ -91,6 +93,7 @@ impl Requirement {
             Self::WorkspaceOperator => "the DevWorkspace Operator 0.40 or newer".to_owned(),
             Self::Workspaces => "a ready pod of the DevWorkspace Operator".to_owned(),
             Self::KubernetesMinor(minor) => format!("Kubernetes 1.{minor} or newer"),
+            Self::NodeAccess => "leave to look at the node (`--node-access`)".to_owned(),
         }
     }
 
@@ -125,7 +128,7 @@ impl Requirement {
             Self::Devices => facts.device_route.why_unknown(),
             Self::StorageClass => facts.default_storage.why_unknown(),
             Self::WorkspaceOperator | Self::Workspaces => facts.toggle.operator.why_unknown(),
-            Self::KubernetesMinor(_) => None,
+            Self::KubernetesMinor(_) | Self::NodeAccess => None,
         };
         reason.map(str::to_owned)
     }

@@ -17,6 +17,9 @@ pub enum Isolation {
     UserNamespace,
     /// The node's own user namespace, and /proc masked as usual: a control.
     HostUsers,
+    /// The node's own user namespace, and all power that a pod can have: a control for what is
+    /// refused elsewhere. A cluster may refuse to make such a pod, and cases do without it then.
+    Privileged,
     /// Whatever becomes of it: the case that asks for the pod looks for itself.
     Unproven,
 }
@@ -76,6 +79,10 @@ pub const ADMITTED_BY: &str = "openshift.io/scc";
 /// nothing.
 const COMMON_CONSTRAINT: &str = "restricted-v2";
 
+/// The SCC that allows everything (cluster-kube-apiserver-operator,
+/// `bindata/bootkube/scc-manifests`); only who administers the cluster may use it.
+pub const PRIVILEGED_CONSTRAINT: &str = "privileged";
+
 impl Shape {
     /// Whether the manifest is a devfile: then the pod is that of a workspace, which the
     /// DevWorkspace Operator makes.
@@ -84,13 +91,20 @@ impl Shape {
         self.manifest.lines().any(|line| line.starts_with("schemaVersion:"))
     }
 
+    /// Whether cases can do without the pod: they look for themselves whether there is one.
+    #[must_use]
+    pub fn is_dispensable(&self) -> bool {
+        self.isolation == Isolation::Privileged
+    }
+
     /// The SCC that a pod of this shape asks for, where there are any. `nested` is the one that
-    /// requires a user namespace, so the control without one needs another.
+    /// requires a user namespace, so the controls without one need others.
     #[must_use]
     pub fn constraint<'a>(&self, nested: &'a str) -> &'a str {
         match self.isolation {
             Isolation::Nested | Isolation::UserNamespace | Isolation::Unproven => nested,
             Isolation::HostUsers => COMMON_CONSTRAINT,
+            Isolation::Privileged => PRIVILEGED_CONSTRAINT,
         }
     }
 
@@ -251,6 +265,8 @@ mod tests {
         assert_eq!(context.seccomp_profile, None);
         let control = admitted(Isolation::HostUsers).metadata.annotations.unwrap_or_default();
         assert_eq!(control[REQUIRED_CONSTRAINT], "restricted-v2");
+        let powerful = admitted(Isolation::Privileged).metadata.annotations.unwrap_or_default();
+        assert_eq!(powerful[REQUIRED_CONSTRAINT], "privileged");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! is off, so acceptance proves nothing: the object is read back, and the kernel is asked from
 //! inside.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use probe::{IdRange, Mount, Reading};
 
 use crate::{
@@ -61,8 +61,20 @@ pub fn of_object(shape: &Shape, pod: &Pod) -> Vec<TruthCheck> {
             check("stored hostUsers", "not false", &host_users, host_users != "false"),
             check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
         ],
+        Isolation::Privileged => vec![
+            check("stored hostUsers", "not false", &host_users, host_users != "false"),
+            of_stored_privilege(&spec),
+        ],
         Isolation::Unproven => Vec::new(),
     }
+}
+
+fn of_stored_privilege(spec: &PodSpec) -> TruthCheck {
+    let privileged = |container: &Container| {
+        container.security_context.as_ref().and_then(|context| context.privileged) == Some(true)
+    };
+    let all = spec.containers.iter().all(privileged);
+    check("stored privileged", "true", all.to_string(), all)
 }
 
 /// The name of the check that the SCC is stored as it was applied.
@@ -77,7 +89,7 @@ pub fn of_admission(shape: &Shape, pod: &Pod, constraint: &AppliedConstraint) ->
     let admitted_by = admitted_by.map_or("absent", String::as_str);
     let asked_for = shape.constraint(&constraint.name);
     let mut checks = vec![check(ADMITTED_BY, asked_for, admitted_by, admitted_by == asked_for)];
-    if shape.isolation != Isolation::Unproven {
+    if !matches!(shape.isolation, Isolation::Unproven | Isolation::Privileged) {
         checks.push(of_stored_constraint(constraint));
     }
     checks
@@ -99,6 +111,7 @@ pub fn of_inside(shape: &Shape, facts: &probe::Facts) -> Vec<TruthCheck> {
         Isolation::Nested => (id_maps(facts), unmasked_proc(facts)),
         Isolation::UserNamespace => (id_maps(facts), masked_proc(facts)),
         Isolation::HostUsers => (host_id_map(facts), masked_proc(facts)),
+        Isolation::Privileged => return host_id_map(facts),
         Isolation::Unproven => return Vec::new(),
     };
     users.into_iter().chain([masked]).collect()

@@ -200,8 +200,15 @@ fn start_workloads(
                 .await
                 .err()
                 .map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
+            // That one is missing which is not needed is no error; the cases tell why.
+            let (step, failure) = match failure {
+                Some(_) if shape.is_dispensable() => {
+                    (format!("no pod {}, and none is needed", shape.name), None)
+                }
+                failure => (format!("pod {}", shape.name), failure),
+            };
             let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
-                step: format!("pod {}", shape.name),
+                step,
                 duration_ms: millis(started.elapsed()),
                 failure,
             })));

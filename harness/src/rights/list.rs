@@ -69,6 +69,8 @@ const OF_ITS_OWN: &str = "The run's own security context constraint, and the Clu
 const READY: &str = "Waits until a throwaway namespace is ready for pods.";
 const PAST_CONSTRAINT: &str =
     "Dry runs of pods that the run's own constraint would refuse before the API server does.";
+const IN_CONTROL: &str = "Attacks in a privileged pod, which show that those in the workspace are refused for its walls. \
+     Without this right the cases say that nothing shows it.";
 
 /// What is read and done on every flavour.
 const EVERYWHERE: &[Entry] = &[
@@ -238,6 +240,12 @@ const WITH_SCC: &[Entry] = &[
         why: PAST_CONSTRAINT,
         verbs: &["create"],
         targets: &[of_run("", "pods")],
+    },
+    Entry {
+        need: Need::Read,
+        why: IN_CONTROL,
+        verbs: &["create", "get"],
+        targets: &[resource(Scope::Run, "", "pods", Some("exec"))],
     },
     Entry {
         need: Need::Run,

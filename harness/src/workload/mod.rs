@@ -26,7 +26,7 @@ use crate::{
     error::one_line,
     event::TruthCheck,
     sandbox::{Sandbox, create_or_find},
-    shape::Shape,
+    shape::{Isolation, Shape},
     truth,
 };
 
@@ -120,7 +120,7 @@ pub async fn provision_pod(
     for companion in sandbox.companions(shape)? {
         create_companion(sandbox, &companion).await?;
     }
-    let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let api = api_of(sandbox, shape);
     let created = match create(sandbox, &api, pod).await {
         // The pod that was refused may not be the pod that was sent.
         Err(failure @ Failure::Product { .. }) => {
@@ -147,13 +147,22 @@ pub async fn provision_pod(
 /// As [`provision`].
 pub async fn examine(sandbox: &Sandbox, shape: &Shape, created: &Pod) -> Result<Workload, Failure> {
     let (user, namespace) = (sandbox.user(), sandbox.namespace());
-    let api: Api<Pod> = Api::namespaced(user.clone(), namespace);
+    let api = api_of(sandbox, shape);
     let mut truth = stored_truth(sandbox, shape, created)?;
     let ready = ready::await_ready(user, namespace, created, sandbox.patience().pod).await?;
     let facts = probe_facts(&api, &ready).await?;
     truth.extend(truth::of_inside(shape, &facts));
     require(shape, &truth)?;
     Ok(Workload { pod: ready, facts: Arc::new(facts), truth, api, preparations: Mutex::default() })
+}
+
+/// Who makes a shape's pods and runs commands in them: the ordinary user. Where pods are admitted
+/// by constraints, that user may not use the one that a privileged pod needs, nor run commands in
+/// such a pod (apiserver-library-go, `sccadmission/scc_exec.go`).
+fn api_of(sandbox: &Sandbox, shape: &Shape) -> Api<Pod> {
+    let by_admin = shape.isolation == Isolation::Privileged && sandbox.constraint().is_some();
+    let client = if by_admin { sandbox.admin() } else { sandbox.user() };
+    Api::namespaced(client.clone(), sandbox.namespace())
 }
 
 /// What the stored object must say. A pod that lost its isolation need not even start.
