@@ -33,6 +33,8 @@ pub struct SessionOptions {
     pub keep: Keep,
     /// Whether cases whose requirements are unmet run all the same.
     pub runs_blocked: bool,
+    /// Whether the node may be looked at from outside of pods.
+    pub node_access: bool,
     /// What collects the evidence of cases that fail.
     pub diagnostics: Collector,
     /// Where what is created is written down before.
@@ -73,6 +75,7 @@ impl Session {
         let whole = crate::cases().iter().filter(|case| profile.has(case)).count();
         let is_part = picked.len() < whole;
         let plan = Plan::new(picked, &facts, options.runs_blocked);
+        let plan = if options.node_access { plan } else { plan.without_node_access() };
         let options = RunOptions {
             profile: profile.name().to_owned(),
             is_part,

@@ -184,6 +184,7 @@ impl Theatre {
             patience: Patience { pod: Duration::from_secs(30), teardown: Duration::from_secs(20) },
             keep: Keep::Never,
             runs_blocked,
+            node_access: false,
             diagnostics: Collector::nowhere(),
             ledger: Ledger::at(folder.join("ledger.jsonl")),
             constraint: props.constraint,

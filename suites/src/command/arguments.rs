@@ -196,6 +196,10 @@ pub(super) struct RunArguments {
     /// Run cases whose requirements are unmet too: only what happens in the pods decides
     #[arg(long)]
     pub(super) no_preflight: bool,
+    /// Look at the nodes too, by a privileged pod among the node's processes (`hostPID`): without
+    /// it the cases that need that are blocked
+    #[arg(long)]
+    pub(super) node_access: bool,
 }
 
 #[derive(Debug, Args)]

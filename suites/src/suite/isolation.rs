@@ -4,6 +4,7 @@ use fixtures::{MASKED_PROC, WORKSPACE};
 use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
+    facts::Flavour,
     outcome::Level,
     shape::CRIO_DEVICES,
     truth::{proc_mounts, show_reading},
@@ -11,11 +12,14 @@ use harness::{
 };
 use probe::{
     Capability, CapabilitySet, DeviceFacts, DeviceState, FreshProc, FreshProcOutcome,
-    FreshProcStep, OpenOutcome, Reading,
+    FreshProcStep, Mount, OpenOutcome, Reading,
 };
 
-use super::{NESTED, WITH_CONSTRAINTS, WITH_DEVICES, core_case, on, weighing};
-use crate::toolbox::known;
+use super::{
+    NESTED, WITH_CONSTRAINTS, WITH_DEVICES, core_case, extended_case, on, podman::need_program,
+    weighing,
+};
+use crate::toolbox::{known, podman, shell_image};
 
 pub(crate) const CASES: &[Case] = &[
     core_case!(
@@ -33,6 +37,14 @@ pub(crate) const CASES: &[Case] = &[
         "A pod that does not ask for an unmasked /proc has it masked",
         NESTED,
         &[&WORKSPACE, &MASKED_PROC]
+    ),
+    core_case!(
+        "ISO-03",
+        "isolation",
+        sees_sys_read_only,
+        "/sys is read-only, whether or not the pod rules its own cgroups",
+        NESTED,
+        &[&WORKSPACE]
     ),
     core_case!(
         "ISO-04",
@@ -85,12 +97,40 @@ pub(crate) const CASES: &[Case] = &[
         &[&WORKSPACE]
     ),
     core_case!(
+        "ISO-10",
+        "isolation",
+        makes_namespaces_and_mounts,
+        "The user can make a user namespace of its own and mount a file system in it",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    // Not every node has AppArmor, and only a pod can tell.
+    on(
+        extended_case!(
+            "ISO-11",
+            "isolation",
+            is_not_confined_by_apparmor,
+            "No AppArmor profile stands in the way of mounts",
+            NESTED,
+            &[&WORKSPACE]
+        ),
+        &[Flavour::Kubernetes],
+    ),
+    core_case!(
         "ISO-12",
         "isolation",
         mounts_fresh_proc_in_inner_namespaces,
         "The user can mount a fresh /proc in a user and process namespace of its own",
         NESTED,
         &[&WORKSPACE, &MASKED_PROC]
+    ),
+    extended_case!(
+        "ISO-13",
+        "isolation",
+        connects_by_pasta,
+        "pasta gives a container an interface, with whatever policy the node enforces",
+        WITH_DEVICES,
+        &[&WORKSPACE]
     ),
 ];
 
@@ -124,6 +164,82 @@ async fn sees_proc_masked_unless_asked(cx: Context) -> CaseResult {
         masked.iter().any(|mount| mount.mount_point == "/proc/sys" && mount.is_read_only());
     let expected = "/proc/keys or its like hidden, and /proc/sys read-only";
     cx.check("masked paths", expected, shown.join(", "), hides && guards_settings)
+}
+
+async fn sees_sys_read_only(cx: Context) -> CaseResult {
+    const CGROUPS: &str = "/sys/fs/cgroup";
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let mounts = known(&workspace.facts().mounts)?;
+    let mode = |mount: &Mount| if mount.is_read_only() { "ro" } else { "rw" };
+    let show = |mounts: &[&Mount]| {
+        let told = mounts.iter().map(|it| format!("{} {}", it.mount_point, mode(it)));
+        told.collect::<Vec<_>>().join("; ")
+    };
+    let (cgroups, others): (Vec<_>, Vec<_>) = mounts
+        .iter()
+        .filter(|mount| mount.is_at_or_below("/sys"))
+        .partition(|mount| mount.is_at_or_below(CGROUPS));
+    let guarded = others.iter().any(|mount| mount.mount_point == "/sys")
+        && others.iter().all(|mount| mount.is_read_only());
+    cx.check("mounts at /sys", "/sys, read-only", show(&others), guarded)?;
+    // What containers inside can do with it is POD-14's to show.
+    cx.check("mounts at /sys/fs/cgroup", "either mode", show(&cgroups), true)
+}
+
+async fn makes_namespaces_and_mounts(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let seccomp = show_reading(&workspace.facts().seccomp, |mode| format!("{mode:?}"));
+    cx.check("seccomp", "any mode that lets the next one pass", seccomp, true)?;
+    let mount = ["mount", "-t", "tmpfs", "none", "/tmp"];
+    let unshare = ["unshare", "--user", "--map-root-user", "--mount"];
+    let output = workspace.run(&Command::new(unshare.into_iter().chain(mount))).await?;
+    let observed = match output.exit_code {
+        0 => "mounted".to_owned(),
+        code => format!("exit code {code}: {}", String::from_utf8_lossy(&output.stderr).trim_end()),
+    };
+    cx.check("mount in a new user namespace", "mounted", observed, output.exit_code == 0)
+}
+
+async fn is_not_confined_by_apparmor(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let enabled = "cat /sys/module/apparmor/parameters/enabled 2>/dev/null || true";
+    let enabled = Command::shell("look for AppArmor", enabled, [""; 0]);
+    let label = show_reading(&workspace.facts().security_label, |label| {
+        label.clone().unwrap_or_else(|| "none".to_owned())
+    });
+    if workspace.output(&enabled).await? != "Y" {
+        return Err(Failure::not_applicable(format!(
+            "the node does not confine by AppArmor (label of the process: {label})"
+        )));
+    }
+    // Otherwise the profile's name, with its mode in parentheses.
+    cx.check_equal("AppArmor profile", "unconfined", &label)
+}
+
+async fn connects_by_pasta(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let remedy = "install passt in the image; podman 5 and newer use it by default";
+    need_program(&workspace, "pasta", remedy).await?;
+    let facts = workspace.facts();
+    let enforced = match &facts.selinux_enforcing {
+        Reading::Known(true) => show_reading(&facts.security_label, |label| {
+            label.clone().unwrap_or_else(|| "no label".to_owned())
+        }),
+        _ => "not enforced".to_owned(),
+    };
+    cx.check("SELinux context", "any that lets the next one pass", enforced, true)?;
+    let image = shell_image(&workspace).await?;
+    let run = ["run", "--rm", "--name=iso-13", "--network=pasta", &image, "cat", "/proc/net/dev"];
+    let devices = workspace.output(&podman(&run)).await?;
+    let names =
+        devices.lines().filter_map(|line| line.split_once(':').map(|(name, _)| name.trim()));
+    let others: Vec<_> = names.filter(|name| *name != "lo").collect();
+    cx.check(
+        "interfaces beside the loopback",
+        "at least one",
+        others.join(", "),
+        !others.is_empty(),
+    )
 }
 
 /// Linux `Documentation/admin-guide/devices.txt`: 10 229 is fuse, 10 200 is tun.

@@ -15,7 +15,7 @@ const POWERFUL: Scenario = Scenario {
     name: "powerful",
     stage: Stage::Cluster(|mut props| {
         let changes = [
-            ("hostUsers: false", "hostUsers: true"),
+            ("hostUsers: false", "hostUsers: true\n  hostPID: true"),
             ("runAsUser: 1000", "runAsUser: 0"),
             ("      runAsNonRoot: true\n      procMount: Unmasked\n", "      privileged: true\n"),
             ("      capabilities: {drop: [ALL], add: [SETUID, SETGID]}\n", ""),
@@ -25,7 +25,7 @@ const POWERFUL: Scenario = Scenario {
         props.edit("workspace", &changes, |shape| shape.isolation = Isolation::Unproven)?;
         Ok(props)
     }),
-    cases: &["ID-01", "ID-04", "ISO-09", "root"],
+    cases: &["ID-01", "ID-04", "ISO-03", "ISO-09", "root"],
     mutants: &[
         Mutant {
             name: "privileged-root-of-the-node",
@@ -33,11 +33,26 @@ const POWERFUL: Scenario = Scenario {
             kills: &[
                 Kill("ID-01", "user ids"),
                 Kill("ID-04", "user id"),
+                Kill("ISO-03", "mounts at /sys"),
                 Kill("ISO-09", "bounding capabilities"),
                 Kill("ROOT-01", "on the node"),
                 Kill("ROOT-02", "allowed"),
                 Kill("ROOT-03", "allowed"),
+                Kill("ROOT-04B", "allowed"),
+                Kill("ROOT-04C", "allowed"),
+                Kill("ROOT-04D", "allowed"),
+                Kill("ROOT-04E", "allowed"),
+                Kill("ROOT-04F", "allowed"),
+                Kill("ROOT-05A", "allowed"),
+                Kill("ROOT-07A", "allowed"),
+                Kill("ROOT-07B", "allowed"),
+                Kill("ROOT-08A", "allowed"),
             ],
+        },
+        Mutant {
+            name: "process-ids-of-the-node",
+            breaks: "The workspace shares the node's PID namespace",
+            kills: &[Kill("ROOT-05B", "command of process 1"), Kill("ROOT-09", "allowed")],
         },
         Mutant {
             name: "path-of-the-node",
@@ -60,6 +75,7 @@ const WORKSPACE: Scenario = Scenario {
         "ISO-02",
         "ISO-04",
         "ISO-12",
+        "ROOT-10",
         "teardown::leaves_nothing",
     ],
     mutants: &[
@@ -84,6 +100,11 @@ const WORKSPACE: Scenario = Scenario {
             kills: &[Kill("ISO-04", "/dev/fuse")],
         },
         Mutant {
+            name: "token",
+            breaks: "The workspace has a token of its service account",
+            kills: &[Kill("ROOT-10", "files of the service account")],
+        },
+        Mutant {
             name: "litter",
             breaks: "Something with the run's label is left in the cluster",
             kills: &[Kill("END-01", "objects with the run's label")],
@@ -96,6 +117,7 @@ const WORKSPACE: Scenario = Scenario {
 fn break_workspace(mut props: Props) -> Result<Props> {
     let changes = [
         ("      procMount: Unmasked\n", ""),
+        ("automountServiceAccountToken: false", "automountServiceAccountToken: true"),
         (
             "    volumeMounts:\n",
             "    volumeMounts:
@@ -116,11 +138,12 @@ fn break_workspace(mut props: Props) -> Result<Props> {
     Ok(props)
 }
 
-/// Pods beside the workspace that are not what they must be for a comparison.
+/// Pods beside the workspace that are not what they must be for a comparison, and a workspace that
+/// may not make namespaces.
 const CONTROLS: Scenario = Scenario {
     name: "controls",
     stage: Stage::Cluster(break_controls),
-    cases: &["ID-02", "ID-03", "ISO-02", "ISO-05", "PRE-09"],
+    cases: &["ID-02", "ID-03", "ISO-02", "ISO-05", "ISO-10", "PRE-09"],
     mutants: &[
         Mutant {
             name: "neighbour-with-the-nodes-ids",
@@ -143,6 +166,11 @@ const CONTROLS: Scenario = Scenario {
             kills: &[Kill("ISO-05", "in the control")],
         },
         Mutant {
+            name: "filters-system-calls",
+            breaks: "The workspace has the runtime's default seccomp profile",
+            kills: &[Kill("ISO-10", "mount in a new user namespace")],
+        },
+        Mutant {
             name: "rights-for-everybody",
             breaks: "Every service account may list the nodes",
             kills: &[Kill("PRE-09", "list nodes")],
@@ -152,6 +180,9 @@ const CONTROLS: Scenario = Scenario {
 };
 
 fn break_controls(mut props: Props) -> Result<Props> {
+    let filtered =
+        [("seccompProfile: {type: Unconfined}", "seccompProfile: {type: RuntimeDefault}")];
+    props.edit("workspace", &filtered, |shape| shape.isolation = Isolation::Nested)?;
     let shared = [("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")];
     props.edit("neighbour", &shared, |shape| shape.isolation = Isolation::Unproven)?;
     let nested = [("spec:\n", "spec:\n  hostUsers: false\n")];

@@ -1,16 +1,24 @@
 //! ID: who the user is, inside and outside.
 
+mod node;
+
 use fixtures::{HOST_USERS, NEIGHBOUR, WORKSPACE};
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, parse_probe},
+    diagnosis::{Symptom, diagnose},
     truth::{is_pod_map, show_map, show_reading},
     workload::{Command, PROBE},
 };
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector, Pod, Volume, VolumeMount,
+};
 use probe::{Capability, HelperBinary};
 
-use super::{NESTED, core_case};
+use super::{NESTED, core_case, extended_case};
 use crate::toolbox::{inner_map, known, overlap, subordinate_problem};
+
+pub(crate) use node::CASES as ON_THE_NODE;
 
 pub(crate) const CASES: &[Case] = &[
     core_case!(
@@ -66,6 +74,15 @@ pub(crate) const CASES: &[Case] = &[
         "identity",
         maps_inner_ids_as_the_subordinate_ranges_say,
         "The user namespace that podman makes maps exactly the user and its subordinate ids",
+        NESTED,
+        &[&WORKSPACE]
+    ),
+    // It is about nestcheck as much as about the cluster.
+    extended_case!(
+        "ID-08",
+        "identity",
+        tells_a_range_beyond_the_pod,
+        "Subordinate ids beyond the pod's range are refused, and the refusal is recognised (F01)",
         NESTED,
         &[&WORKSPACE]
     ),
@@ -209,4 +226,64 @@ async fn maps_inner_ids_as_the_subordinate_ranges_say(cx: Context) -> CaseResult
         cx.check_equal(name, &show_map(&expected), &observed)?;
     }
     Ok(())
+}
+
+/// The range that most images have, of which a pod's 65536 ids do not cover the end.
+const USUAL_RANGE: (u32, u32) = (10_000, 65_536);
+
+async fn tells_a_range_beyond_the_pod(cx: Context) -> CaseResult {
+    let shared = cx.pod(&WORKSPACE).await?;
+    let user = known(&shared.facts().user_name)?.clone().unwrap_or_default();
+    let (start, count) = USUAL_RANGE;
+    let covered = known(&shared.facts().uid_map)?.iter().any(|range| range.count > start + count);
+    if covered {
+        return Err(Failure::not_applicable(format!(
+            "pods get so many ids here that {start}:{count} is among them"
+        )));
+    }
+    let mut pod = cx.manifest(&WORKSPACE)?;
+    pod.metadata.name = Some("id-08".to_owned());
+    give_subordinate_ids(&mut pod, &format!("{user}:{start}:{count}\n"));
+    let broken = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let output = broken.run(&Command::new(["podman", "unshare", "true"])).await?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let told = format!("exit code {}: {}", output.exit_code, told.trim_end());
+    cx.check("podman with these ids", "refused", &told, output.exit_code != 0)?;
+    let diagnosis = diagnose(Symptom::Output(&told), Some(broken.facts()));
+    let id = diagnosis.map_or("none", |diagnosis| diagnosis.id);
+    cx.check_equal("signature of the failure", "F01", id)
+}
+
+/// Puts a text over the image's /etc/subuid and /etc/subgid. It comes by an annotation, as it has
+/// the user's name, which is not known before the run.
+fn give_subordinate_ids(pod: &mut Pod, text: &str) {
+    const NAME: &str = "subordinate-ids";
+    let annotation = format!("nestcheck/{NAME}");
+    let field_path = format!("metadata.annotations['{annotation}']");
+    pod.metadata.annotations.get_or_insert_default().insert(annotation, text.to_owned());
+    let item = DownwardAPIVolumeFile {
+        path: NAME.to_owned(),
+        field_ref: Some(ObjectFieldSelector { field_path, api_version: None }),
+        ..DownwardAPIVolumeFile::default()
+    };
+    let spec = pod.spec.get_or_insert_default();
+    spec.volumes.get_or_insert_default().push(Volume {
+        name: NAME.to_owned(),
+        downward_api: Some(DownwardAPIVolumeSource {
+            default_mode: Some(0o444),
+            items: Some(vec![item]),
+            ..DownwardAPIVolumeSource::default()
+        }),
+        ..Volume::default()
+    });
+    for container in &mut spec.containers {
+        let mounts = container.volume_mounts.get_or_insert_default();
+        mounts.extend(["/etc/subuid", "/etc/subgid"].map(|path| VolumeMount {
+            name: NAME.to_owned(),
+            mount_path: path.to_owned(),
+            sub_path: Some(NAME.to_owned()),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }));
+    }
 }

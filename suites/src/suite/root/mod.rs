@@ -1,18 +1,24 @@
 //! ROOT: root inside a container has no power over the node.
 
-use fixtures::WORKSPACE;
+mod attacks;
+mod attempts;
+
+use fixtures::{PRIVILEGED, WORKSPACE};
 use harness::{
     case::{Case, CaseResult},
-    context::{Context, PodHandle, parse_probe},
+    context::{Context, parse_probe},
     truth::show_map,
     workload::Command,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use probe::{Attempt, Mount};
+use probe::{AttemptName, Mount};
 
 use super::{NESTED, core_case};
-use crate::toolbox::{compose, expect_refused, known, podman_run, scratch_image};
+use crate::toolbox::{compose, known, podman_run, scratch_image};
+use attempts::{EVERYWHERE, refuses};
+
+pub(crate) use attacks::CASES as ATTACKS;
 
 pub(crate) const CASES: &[Case] = &[
     core_case!(
@@ -29,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
         makes_no_device_nodes,
         "Device nodes can't be made, neither in the pod nor by root in a container with all privileges",
         NESTED,
-        &[&WORKSPACE]
+        &[&WORKSPACE, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-03",
@@ -37,7 +43,7 @@ pub(crate) const CASES: &[Case] = &[
         writes_no_kernel_settings,
         "The kernel's settings can't be written, although /proc is not masked",
         NESTED,
-        &[&WORKSPACE]
+        &[&WORKSPACE, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-06",
@@ -77,43 +83,18 @@ async fn is_nobody_on_the_node(cx: Context) -> CaseResult {
 }
 
 async fn makes_no_device_nodes(cx: Context) -> CaseResult {
-    refuses_everywhere(&cx, &["mknod-character", "mknod-block"]).await
+    let attempts = [AttemptName::MknodCharacter, AttemptName::MknodBlock];
+    refuses(&cx, EVERYWHERE, &attempts).await
 }
 
 async fn writes_no_kernel_settings(cx: Context) -> CaseResult {
-    let names =
-        ["write-core-pattern", "write-modprobe-path", "write-sysrq-trigger", "write-kernel-sysfs"];
-    refuses_everywhere(&cx, &names).await
-}
-
-/// All that a container may ask for. Not `--privileged`, which insists on a fresh /sys that a pod
-/// can't give.
-const ALL_PRIVILEGES: [&str; 3] =
-    ["--cap-add=all", "--security-opt=seccomp=unconfined", "--security-opt=unmask=all"];
-
-/// Attempts in the pod, as root in a container, and as root with all that a container may ask for.
-async fn refuses_everywhere(cx: &Context, names: &[&str]) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
-    let image = scratch_image(&workspace).await?;
-    let in_pod: Vec<&str> = ["attempt"].iter().chain(names).copied().collect();
-    expect_refused(cx, "in the pod", &workspace.probe::<Vec<Attempt>>(&in_pod).await?)?;
-    for (place, options) in
-        [("as root in a container", &[][..]), ("as root with all privileges", &ALL_PRIVILEGES[..])]
-    {
-        expect_refused(cx, place, &attempt_inside(&workspace, options, &image, names).await?)?;
-    }
-    Ok(())
-}
-
-async fn attempt_inside(
-    workspace: &PodHandle,
-    options: &[&str],
-    image: &str,
-    names: &[&str],
-) -> Result<Vec<Attempt>, harness::case::Failure> {
-    let command: Vec<&str> = ["/probe", "attempt"].iter().chain(names).copied().collect();
-    let output = workspace.run(&podman_run(options, image, &command)).await?;
-    parse_probe(&output.exits(0)?)
+    let attempts = [
+        AttemptName::WriteCorePattern,
+        AttemptName::WriteModprobePath,
+        AttemptName::WriteSysrqTrigger,
+        AttemptName::WriteKernelSysfs,
+    ];
+    refuses(&cx, EVERYWHERE, &attempts).await
 }
 
 /// Sockets that give power over the node.

@@ -1,0 +1,130 @@
+//! Who the pod's user is on the node, seen from the node: only with `--node-access`.
+
+use fixtures::{INSPECTOR, WORKSPACE};
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::{Context, PodHandle},
+    requirement::Requirement,
+    workload::Command,
+};
+use kube::ResourceExt;
+
+use crate::{suite::extended_case, toolbox::known};
+
+/// What a look at the node needs.
+const ON_THE_NODE: &[Requirement] =
+    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::NodeAccess];
+
+pub(crate) const CASES: &[Case] = &[
+    extended_case!(
+        "ID-09",
+        "identity",
+        owns_files_as_nobody_of_the_node,
+        "To the node the pod's files belong to an id of the pod's range, and on an idmapped volume's disk to the user",
+        ON_THE_NODE,
+        &[&WORKSPACE, &INSPECTOR]
+    ),
+    extended_case!(
+        "ID-10",
+        "identity",
+        runs_as_nobody_of_the_node,
+        "To the node the pod's processes run as an id of the pod's range",
+        ON_THE_NODE,
+        &[&WORKSPACE, &INSPECTOR]
+    ),
+];
+
+/// The pod's process 1 as the node sees it, and its files.
+struct Seen {
+    /// Real, effective, saved and file system user id.
+    users: String,
+    /// The same of the group.
+    groups: String,
+    /// The owner of a file in the pod's memory or on its volume, through the pod's mount.
+    in_volume: String,
+    /// The owner of a file in the image's layer of the container.
+    in_layer: String,
+    /// The owner of the first file on the volume's own disk; none where the kubelet's folder is
+    /// elsewhere.
+    on_disk: Option<String>,
+}
+
+/// Finds the process whose root has the file, and which is process 1 of a PID namespace below.
+const LOOK: &str = "
+    pod=$1 volume=$2 layer=$3
+    for process in /proc/[0-9]*; do
+        [ -e \"$process/root$volume\" ] || continue
+        case $(grep NSpid: \"$process/status\") in *[!0-9]1) ;; *) continue ;; esac
+        sed -n 's/^Uid:[[:space:]]*//p' \"$process/status\"
+        sed -n 's/^Gid:[[:space:]]*//p' \"$process/status\"
+        stat --format=%u:%g \"$process/root$volume\" \"$process/root$layer\"
+        volumes=/proc/1/root/var/lib/kubelet/pods/$pod/volumes
+        stat --format=%u:%g \"$volumes/kubernetes.io~empty-dir/scratch/${volume##*/}\" || true
+        exit
+    done
+    exit 1
+";
+
+/// Makes files in the workspace and looks at them from the node.
+async fn look(cx: &Context) -> Result<(PodHandle, Seen), Failure> {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let inspector = cx.pod(&INSPECTOR).await?;
+    if workspace.node() != inspector.node() {
+        return Err(Failure::harness("the inspector is not on the workspace's node"));
+    }
+    let uid = workspace.object().uid().unwrap_or_default();
+    let make = "touch \"$1\" \"$HOME/$2\" && echo \"$HOME/$2\"";
+    let (name, volume) = (format!("nestcheck-{uid}"), format!("/tmp/nestcheck-{uid}"));
+    let make = Command::shell("make files", make, [&volume, &name]);
+    let layer = workspace.output(&make).await?;
+    let look = Command::shell("look from the node", LOOK, [&uid, &volume, &layer]);
+    let output = inspector.run(&look).await?;
+    if output.exit_code != 0 {
+        return Err(Failure::product("the node shows no process whose files are the workspace's"));
+    }
+    let text = output.text();
+    let mut lines =
+        text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>().join(" "));
+    let mut next = || lines.next().unwrap_or_default();
+    let [users, groups, in_volume, in_layer, on_disk] = std::array::from_fn(|_| next());
+    let on_disk = Some(on_disk).filter(|it| !it.is_empty());
+    Ok((workspace, Seen { users, groups, in_volume, in_layer, on_disk }))
+}
+
+/// The ids of the node that the workspace's user and group are.
+fn outside(workspace: &PodHandle) -> Result<(u32, u32), Failure> {
+    let facts = workspace.facts();
+    let of = |map: &probe::Reading<Vec<probe::IdRange>>, id| {
+        let outside = known(map)?.iter().find_map(|range| range.to_outside(id));
+        outside.ok_or_else(|| Failure::product(format!("the pod's map does not cover {id}")))
+    };
+    Ok((of(&facts.uid_map, facts.effective_uid)?, of(&facts.gid_map, facts.effective_gid)?))
+}
+
+async fn owns_files_as_nobody_of_the_node(cx: Context) -> CaseResult {
+    let (workspace, seen) = look(&cx).await?;
+    let (user, group) = outside(&workspace)?;
+    let expected = format!("{user}:{group}");
+    cx.check_equal("owner of a file in the container's layer", &expected, &seen.in_layer)?;
+    cx.check_equal("owner of a file in a volume, by the pod's mount", &expected, &seen.in_volume)?;
+    let facts = workspace.facts();
+    let inside = format!("{}:{}", facts.effective_uid, facts.effective_gid);
+    // An idmapped mount changes the ids that are seen, not those that are stored (mount_setattr(2)).
+    match seen.on_disk {
+        Some(on_disk) => cx.check_equal("owner of the same file on its disk", &inside, &on_disk),
+        None => cx.check(
+            "owner of the same file on its disk",
+            &inside,
+            "not looked at: the kubelet's folder is not /var/lib/kubelet",
+            true,
+        ),
+    }
+}
+
+async fn runs_as_nobody_of_the_node(cx: Context) -> CaseResult {
+    let (workspace, seen) = look(&cx).await?;
+    let (user, group) = outside(&workspace)?;
+    let all = |id: u32| [id; 4].map(|id| id.to_string()).join(" ");
+    cx.check_equal("user ids of the pod's process 1", &all(user), &seen.users)?;
+    cx.check_equal("group ids of the pod's process 1", &all(group), &seen.groups)
+}

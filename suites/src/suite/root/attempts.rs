@@ -1,0 +1,267 @@
+//! Attacks from all places at once, and the judgement of what the kernel answered.
+//!
+//! A refusal shows something only where the same attack would work without the walls around the
+//! workspace. So each is made in a control too, as root of the node; the probe makes them so that
+//! nothing comes of those that are allowed.
+
+use std::fmt;
+
+use fixtures::{PRIVILEGED, WORKSPACE};
+use harness::{
+    case::{CaseResult, Failure},
+    context::{Context, PodHandle},
+    workload::Command,
+};
+use probe::{Attempt, AttemptName, AttemptOutcome, Capability};
+
+use crate::toolbox::{known, podman_run, probe_command, scratch_image};
+
+/// From where an attack is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// By the user, in the pod.
+    Pod,
+    /// As root in a container.
+    Root,
+    /// As root in a container with all that it may ask for.
+    AllPrivileges,
+}
+
+/// Every place.
+pub(super) const EVERYWHERE: &[Place] = &[Place::Pod, Place::Root, Place::AllPrivileges];
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pod => "in the pod",
+            Self::Root => "as root in a container",
+            Self::AllPrivileges => "as root with all privileges",
+        })
+    }
+}
+
+/// All that a container may ask for, the pod's own host name and process ids among it: those of its
+/// own it may rule as it likes. Not `--privileged`, which insists on a fresh /sys that a pod can't
+/// give.
+const ALL_PRIVILEGES: [&str; 5] = [
+    "--cap-add=all",
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=unmask=all",
+    "--pid=host",
+    "--uts=host",
+];
+
+impl Place {
+    /// The command that makes every attack from this place.
+    fn command(self, image: &str) -> Command {
+        let names = AttemptName::ALL.iter().map(|attempt| attempt.name);
+        let arguments: Vec<&str> = ["attempt"].into_iter().chain(names).collect();
+        let inside: Vec<&str> = ["/probe"].iter().chain(&arguments).copied().collect();
+        match self {
+            Self::Pod => probe_command(&arguments),
+            Self::Root => podman_run(&[], image, &inside),
+            Self::AllPrivileges => podman_run(&ALL_PRIVILEGES, image, &inside),
+        }
+    }
+
+    /// What the kernel answered to every attack from this place; asked once in a run.
+    async fn attempts(self, workspace: &PodHandle) -> Result<Vec<Attempt>, Failure> {
+        let (name, image) = match self {
+            Self::Pod => ("attempts in the pod", String::new()),
+            Self::Root => ("attempts as root", scratch_image(workspace).await?),
+            Self::AllPrivileges => {
+                ("attempts with all privileges", scratch_image(workspace).await?)
+            }
+        };
+        attempts(workspace, name, self.command(&image)).await
+    }
+}
+
+async fn attempts(
+    pod: &PodHandle,
+    name: &'static str,
+    command: Command,
+) -> Result<Vec<Attempt>, Failure> {
+    let answer = pod.once(name, || async { pod.output(&command).await }).await?;
+    serde_json::from_str(&answer)
+        .map_err(|error| Failure::harness(format!("failed to understand the probe: {error}")))
+}
+
+/// What the kernel answered in the control, or why there is no answer.
+struct Control {
+    answer: Result<(Vec<Attempt>, PodHandle), String>,
+}
+
+impl Control {
+    async fn ask(cx: &Context) -> Self {
+        let answer = async {
+            let pod = cx.pod(&PRIVILEGED).await?;
+            let attempts = attempts(&pod, "attempts", Place::Pod.command("")).await?;
+            Ok::<_, Failure>((attempts, pod))
+        };
+        Self { answer: answer.await.map_err(|failure| failure.message().to_owned()) }
+    }
+
+    fn attempt(&self, name: AttemptName) -> Option<&AttemptOutcome> {
+        self.answer
+            .as_ref()
+            .ok()
+            .and_then(|(attempts, _)| find(attempts, name))
+            .map(|it| &it.outcome)
+    }
+
+    fn allows(&self, name: AttemptName) -> bool {
+        self.attempt(name) == Some(&AttemptOutcome::Allowed)
+    }
+
+    /// What the control's answer makes of a refusal elsewhere.
+    fn tell(&self, name: AttemptName, elsewhere: &AttemptOutcome) -> String {
+        const LITTLE: &str = "so the refusal in the workspace shows little";
+        let (_, pod) = match &self.answer {
+            Err(reason) => return format!("there is no such pod, {LITTLE}: {reason}"),
+            Ok(answer) => answer,
+        };
+        match self.attempt(name) {
+            None => format!("not attempted, {LITTLE}"),
+            Some(AttemptOutcome::Refused { .. }) => {
+                let outcome = self.attempt(name).map(show).unwrap_or_default();
+                if let Some(reason) = reason_of_control(name) {
+                    return format!("{outcome}: {reason}");
+                }
+                match lacking(name, pod) {
+                    Some(lacking) => format!("{outcome}, as {lacking} here too, {LITTLE}"),
+                    None if self.attempt(name) == Some(elsewhere) => {
+                        format!("{outcome} too, {LITTLE}")
+                    }
+                    None => format!("{outcome}, and not as in the workspace"),
+                }
+            }
+            Some(outcome) => show(outcome),
+        }
+    }
+}
+
+/// Why even the control is refused, where that is not for a lack of privilege.
+fn reason_of_control(name: AttemptName) -> Option<&'static str> {
+    match name {
+        AttemptName::SignalOtherPods => Some("the control has process ids of its own as well"),
+        AttemptName::WriteKernelSysfs => Some("/sys may be read-only for everybody"),
+        _ => None,
+    }
+}
+
+/// The capability without which an attack is refused, where the control lacks it.
+fn lacking(name: AttemptName, control: &PodHandle) -> Option<String> {
+    let needed = match name {
+        AttemptName::MknodCharacter | AttemptName::MknodBlock => Capability::Mknod,
+        AttemptName::LoadModule => Capability::SysModule,
+        AttemptName::Reboot => Capability::SysBoot,
+        AttemptName::SetClock => Capability::SysTime,
+        AttemptName::MeasureKernel => Capability::Perfmon,
+        AttemptName::OpenKcore | AttemptName::OpenDevMem => Capability::SysRawio,
+        _ => Capability::SysAdmin,
+    };
+    let sets = known(&control.facts().capabilities).ok()?;
+    (!sets.effective.contains(needed)).then(|| format!("{} is missing", needed.name()))
+}
+
+fn find(attempts: &[Attempt], name: AttemptName) -> Option<&Attempt> {
+    attempts.iter().find(|attempt| attempt.name == name)
+}
+
+fn show(outcome: &AttemptOutcome) -> String {
+    match outcome {
+        AttemptOutcome::Refused { errno } => format!("refused with {errno}"),
+        AttemptOutcome::Allowed => "allowed".to_owned(),
+        AttemptOutcome::Unavailable { reason } => format!("not attempted: {reason}"),
+    }
+}
+
+/// Expects that the kernel refuses these attacks from these places, and tells what it answers in
+/// the control.
+///
+/// # Errors
+///
+/// It allows one, or one could not be made. Not applicable where there is nothing to attack: no
+/// such call or file in this kernel.
+pub(super) async fn refuses(cx: &Context, places: &[Place], names: &[AttemptName]) -> CaseResult {
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let control = Control::ask(cx).await;
+    for place in places {
+        let attempts = place.attempts(&workspace).await?;
+        for name in names {
+            let attempt = expect(&attempts, *name)?;
+            let holds = match &attempt.outcome {
+                AttemptOutcome::Refused { .. } => true,
+                AttemptOutcome::Allowed => false,
+                AttemptOutcome::Unavailable { reason } => is_absent(reason),
+            };
+            let check = format!("{} ({}) {place}", name.as_str(), attempt.target);
+            cx.check(&check, "refused", show(&attempt.outcome), holds)?;
+        }
+    }
+    let in_pod = Place::Pod.attempts(&workspace).await?;
+    let mut lacking = Vec::new();
+    for name in names {
+        let outcome = &expect(&in_pod, *name)?.outcome;
+        let check = format!("{} in a pod with the node's ids", name.as_str());
+        let told = control.tell(*name, outcome);
+        cx.check(&check, "allowed, or refused for a reason of its own", told, true)?;
+        if let AttemptOutcome::Unavailable { reason } = outcome
+            && !control.allows(*name)
+        {
+            lacking.push(reason.as_str());
+        }
+    }
+    if lacking.len() < names.len() {
+        return Ok(());
+    }
+    // A filter may refuse what the kernel doesn't have in any case.
+    let lacking = lacking.join("; ");
+    Err(Failure::not_applicable(format!("there is nothing to attack on this node: {lacking}")))
+}
+
+fn expect(attempts: &[Attempt], name: AttemptName) -> Result<&Attempt, Failure> {
+    find(attempts, name)
+        .ok_or_else(|| Failure::harness(format!("the probe did not attempt {}", name.as_str())))
+}
+
+/// Whether the kernel has nothing to attack: no such file, call, or device.
+fn is_absent(reason: &str) -> bool {
+    ["ENOENT", "ENOSYS", "ENXIO", "ENODEV", "EOPNOTSUPP"]
+        .iter()
+        .any(|errno| reason.strip_prefix(errno).is_some_and(|rest| rest.starts_with(':')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_lacks_is_told_from_what_the_probe_could_not_do() {
+        assert!(is_absent("ENOSYS: the kernel has no loadable modules"));
+        assert!(is_absent("ENOENT: /proc/kcore"));
+        assert!(!is_absent("process not started: ENOENT"));
+        assert!(!is_absent("no folder can be written, lastly EROFS: /tmp"));
+        assert!(!is_absent("no answer within 10 s"));
+    }
+
+    #[test]
+    fn without_a_control_a_refusal_shows_little() {
+        let control = Control { answer: Err("the pod `privileged` is refused".to_owned()) };
+        let refused = AttemptOutcome::Refused { errno: probe::ErrorName::from_number(1) };
+        let told = control.tell(AttemptName::Reboot, &refused);
+        assert!(told.contains("shows little") && told.contains("is refused"), "{told}");
+        assert!(!control.allows(AttemptName::Reboot));
+    }
+
+    #[test]
+    fn every_attempt_is_made_from_every_place() {
+        for place in EVERYWHERE {
+            let command = place.command("image");
+            for attempt in AttemptName::ALL {
+                assert!(command.arguments().iter().any(|argument| argument == attempt.name));
+            }
+        }
+    }
+}
