@@ -17,6 +17,32 @@ pub const CONFIG_FILE: &str = "crio.conf";
 /// The name of the file that says which images are trusted.
 pub const POLICY_FILE: &str = "policy.json";
 
+/// The name of the file of [`CRUN`].
+pub const CRUN_FILE: &str = "crun";
+
+/// crun, for a machine without `CAP_SYS_RESOURCE` (bit 24), as some virtual ones are. CRI-O asks for
+/// every capability that the kernel knows where a container is privileged, and crun fails where one
+/// can't be had; containerd asks for those that it has itself.
+pub const CRUN: &str = r#"#!/bin/sh
+bounding=$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status)
+if [ $((0x$bounding >> 24 & 1)) = 0 ]; then
+    option=
+    for argument; do
+        file=
+        case $option in
+            -b | --bundle) file=$argument/config.json ;;
+            -p | --process) file=$argument ;;
+        esac
+        if [ -n "$file" ]; then
+            name='"CAP_SYS_RESOURCE"'
+            sed -i -z "s/$name,[[:space:]]*//g; s/,[[:space:]]*$name//g" "$file"
+        fi
+        option=$argument
+    done
+fi
+exec /usr/bin/crun "$@"
+"#;
+
 /// The folder of `containers/storage`, in the node.
 pub const ROOT: &str = "/var/lib/containers/storage";
 
@@ -83,7 +109,7 @@ allowed_devices = ["/dev/fuse", "/dev/net/tun"{more}]
 default_runtime = "crun"
 
 [crio.runtime.runtimes.crun]
-runtime_path = "/usr/bin/crun"
+runtime_path = "{CONFIG}/{CRUN_FILE}"
 runtime_type = "oci"
 runtime_root = "/run/crun"
 monitor_path = "/usr/bin/conmon"

@@ -71,6 +71,7 @@ impl Runtime {
                 vec![
                     (crio::CONFIG_FILE, crio::config(with.kernel_log)),
                     (crio::POLICY_FILE, crio::policy()),
+                    (crio::CRUN_FILE, crio::CRUN.to_owned()),
                 ]
             }
         }

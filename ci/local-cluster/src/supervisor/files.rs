@@ -49,7 +49,9 @@ pub fn write(
     write_kubeconfigs(folder, state, subnet, &pki)?;
     write_node_files(&folder.node("upper").join("etc"), subnet, &state.id)?;
     for (name, text) in configuration(state, subnet, artifacts)? {
-        replace(&folder.config().join(name), text.as_bytes(), 0o644)?;
+        // Those that are programs are scripts.
+        let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+        replace(&folder.config().join(name), text.as_bytes(), mode)?;
     }
     Ok(())
 }

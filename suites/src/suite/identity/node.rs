@@ -65,10 +65,21 @@ const LOOK: &str = "
     exit 1
 ";
 
+/// That the cluster makes no such pod is a fault of nobody's.
+fn without_inspector(failure: Failure) -> Failure {
+    match failure {
+        Failure::Product { message, .. } => Failure::blocked(
+            format!("there is no pod to look at the node with: {message}"),
+            "let the caller make privileged pods, or leave `--node-access` out",
+        ),
+        other => other,
+    }
+}
+
 /// Makes files in the workspace and looks at them from the node.
 async fn look(cx: &Context) -> Result<(PodHandle, Seen), Failure> {
     let workspace = cx.pod(&WORKSPACE).await?;
-    let inspector = cx.pod(&INSPECTOR).await?;
+    let inspector = cx.pod(&INSPECTOR).await.map_err(without_inspector)?;
     if workspace.node() != inspector.node() {
         return Err(Failure::harness("the inspector is not on the workspace's node"));
     }
