@@ -13,6 +13,7 @@ mod permissions;
 mod support;
 
 use std::{
+    fs,
     net::IpAddr,
     sync::{Mutex, PoisonError},
     thread,
@@ -261,6 +262,28 @@ fn a_webhook_that_gives_the_pod_the_nodes_user_namespace_is_named() {
         assert!(told.contains("Host Users must be set to false"), "{told}");
         assert!(told.contains("`flip-host-users`"), "{told}");
     }
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
+fn without_their_control_attacks_are_judged_all_the_same() {
+    let cluster = Live::take_openshift();
+    let privileged = "/spec/containers/0/securityContext/privileged";
+    let patch = json!([{"op": "replace", "path": privileged, "value": false}]);
+    let webhook = Webhook::serve(own_address(&cluster), &patch);
+    let mut configuration = webhook.configuration("take-privilege");
+    let selector = "/webhooks/0/objectSelector/matchLabels";
+    let labels = configuration.pointer_mut(selector).expect("it selects by labels");
+    *labels = json!({"nestcheck/shape": "privileged"});
+    let _configured = cluster.create_webhook(&configuration);
+    let (finished, report) = run(&cluster, &["ROOT-04F"]);
+    finished.exits(0).says(&["no pod privileged, and none is needed"]);
+    assert_eq!(report.ids("pass"), ["ROOT-04F"]);
+    let written = fs::read_to_string(report.folder().join("report.json")).expect("it is there");
+    let told = "there is no such pod, so the refusal in the workspace shows little";
+    assert!(written.contains(told), "{written}");
+    assert!(written.contains("stored privileged: expected true"), "{written}");
     cluster.is_clean();
 }
 

@@ -1,5 +1,7 @@
 //! What a caller may do, and what Che was told, where constraints decide about pods.
 
+use std::fs;
+
 use harness::{facts::Flavour, manifest};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::{Value, json};
@@ -29,6 +31,10 @@ fn the_published_rights_are_enough_for_a_run() {
     let run = bench.nestcheck(["run", "--kubeconfig", &path]);
     run.exits(0);
     assert!(!run.stderr.contains("forbidden"), "{run}");
+    assert!(!run.stderr.contains("no pod privileged"), "the control was made: {run}");
+    let written = fs::read_to_string(bench.report().folder().join("report.json"));
+    let written = written.expect("it is there");
+    assert!(!written.contains("there is no such pod"), "commands may be run in the control");
     cluster.is_clean();
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod hostile;
+mod node;
 mod outputs;
 mod rights;
 mod secrets;
