@@ -24,14 +24,15 @@ use support::{Applied, Bench, Finished, Kubeconfig, Live, Report, Request, Runni
 const REQUESTS_A_CASE: usize = 12;
 
 /// How many requests a run may make apart from commands in pods: its 3 namespaces and their users,
-/// its record, the look at what is left, the dry runs and reads of the cases, and the pods, claims and
-/// policy that some make for themselves. Measured: 138.
+/// its record, the look at what is left, the dry runs and reads of the cases, and the pods, claims
+/// and policy that some make for themselves. Measured: 138.
 const REQUESTS_WITHOUT_COMMANDS: usize = 150;
 
 /// The cases that don't pass on this cluster, which is no failure: it is older than what ADM-03 is
-/// about, has no workspaces' operators, only one node, no DNS and no network policies; its pods have no control groups to write to; its kernel has neither `AppArmor`
-/// nor modules nor /proc/kcore; its workspace image has neither kubedock nor an entrypoint nor
-/// podman's own tests; and nobody gave leave to look at the node.
+/// about, has no workspaces' operators, only one node, no DNS and no network policies; its pods
+/// have no control groups to write to; its kernel has neither `AppArmor` nor modules nor
+/// /proc/kcore; its workspace image has neither kubedock nor an entrypoint nor podman's own tests;
+/// and nobody gave leave to look at the node.
 const NOT_PASSED: [(&str, &str); 17] = [
     ("ADM-03", "blocked"),
     ("CMP-05", "blocked"),

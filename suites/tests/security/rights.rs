@@ -7,9 +7,10 @@ use serde_json::Value;
 use crate::support::{Applied, Bench, Live, Report, Request, documents};
 
 /// The rights that no request of a run on this cluster uses, and why they are there.
-const WITHOUT_REQUEST: [(&str, &str); 4] = [
+const WITHOUT_REQUEST: [(&str, &str); 5] = [
     ("get namespaces", "only asked when the answer to the creation of one got lost"),
     ("bind clusterroles.rbac.authorization.k8s.io", "asked by the server when a role is bound"),
+    ("watch persistentvolumes", "only asked where a volume outlives its namespace"),
     ("list checlusters.org.eclipse.che", "only asked where Che's operator is"),
     (
         "list devworkspaceoperatorconfigs.controller.devfile.io",
