@@ -18,6 +18,7 @@ use crate::{
     case::{CaseResult, Failure},
     cluster::{ask, describe},
     diagnosis::{self, Symptom},
+    engine::deadline::{Pause, Paused},
     error::one_line,
     event::{CommandFinished, EventKind, TruthCheck},
     facts::Facts,
@@ -40,6 +41,7 @@ pub struct Context {
     pub(crate) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) events: UnboundedSender<EventKind>,
+    pub(crate) pauses: UnboundedSender<Pause>,
     pub(crate) pods: PodsOfCase,
 }
 
@@ -106,7 +108,8 @@ impl Context {
     pub async fn pod_of_its_own(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
         self.pods.add(pod);
         let shape = self.listed(shape);
-        let workload = workload::provision_pod(&self.sandbox, shape, pod).await?;
+        let provision = Box::pin(workload::provision_pod(&self.sandbox, shape, pod));
+        let workload = self.beside_the_deadline(provision).await?;
         Ok(self.hand_out(Arc::new(workload)))
     }
 
@@ -123,8 +126,16 @@ impl Context {
     /// It never gets ready, or is not what the shape promises.
     pub async fn examine(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
         self.pods.add(pod);
-        let workload = workload::examine(&self.sandbox, shape, pod).await?;
+        let examine = Box::pin(workload::examine(&self.sandbox, shape, pod));
+        let workload = self.beside_the_deadline(examine).await?;
         Ok(self.hand_out(Arc::new(workload)))
+    }
+
+    /// Waits for what the cluster makes for this case alone, by a deadline of its own: the case's does
+    /// not go on meanwhile. How soon a cluster pulls an image is not what cases are about.
+    pub async fn beside_the_deadline<T>(&self, wait: impl Future<Output = T>) -> T {
+        let _paused = Paused::begin(&self.pauses);
+        wait.await
     }
 
     fn hand_out(&self, workload: Arc<Workload>) -> PodHandle {

@@ -62,7 +62,7 @@ pub struct Setting<'a> {
 pub const FILES_VOLUME: &str = "nestcheck";
 
 /// The label that carries the shape's name, for pods that want to be near another.
-const SHAPE_LABEL: &str = "nestcheck/shape";
+pub(crate) const SHAPE_LABEL: &str = "nestcheck/shape";
 
 /// The annotation by which CRI-O gives a pod devices (cri-o, `internal/config/device`).
 pub const CRIO_DEVICES: &str = "io.kubernetes.cri-o.Devices";

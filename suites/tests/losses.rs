@@ -116,12 +116,21 @@ fn a_pod_that_no_node_takes_is_an_error_with_the_schedulers_reason() {
 fn what_a_failed_run_created_is_kept_for_who_asks_for_it() {
     let (cluster, bench) = (Live::take(), Bench::new());
     let cordon = Cordon::set(&cluster);
-    let options = ["run", "ID-01", "END-01", "--pod-timeout", "5s", "--keep", "on-failure"];
+    let options =
+        ["run", "ID-01", "ROOT-04F", "END-01", "--pod-timeout", "5s", "--keep", "on-failure"];
     let finished = bench.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()]));
     drop(cordon);
-    finished.exits(4).says(&["nestcheck sweep --run"]);
+    finished.exits(4).says(&["nestcheck sweep --run", "end the privileged pods"]);
     let run = run_of(&finished);
     assert!(cluster.leftovers().contains(&format!("nestcheck-{run}")));
+    let pods = cluster.get(&format!("/api/v1/namespaces/nestcheck-{run}/pods"));
+    let names: Vec<_> = pods["items"].as_array().expect("a list").iter().collect();
+    let is_left = |name: &str| {
+        names.iter().any(|pod| {
+            pod["metadata"]["name"] == name && pod["metadata"]["deletionTimestamp"].is_null()
+        })
+    };
+    assert!(is_left("workspace") && !is_left("privileged"), "{pods}");
     let audit = bench.report().verdict("END-01").clone();
     assert!(matches!(audit, Verdict::Blocked { .. }), "{audit:?}");
     bench.nestcheck(["sweep", "--run", &run, "--kubeconfig", cluster.kubeconfig()]).exits(0);

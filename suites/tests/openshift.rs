@@ -288,6 +288,35 @@ fn without_their_control_attacks_are_judged_all_the_same() {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
+fn a_refused_control_takes_no_attack_that_works_for_a_loss() {
+    let cluster = Live::take_openshift();
+    let refused = json!([
+        {"op": "replace", "path": "/spec/containers/0/name", "value": "Not a name"},
+    ]);
+    let control = Webhook::serve(own_address(&cluster), &refused);
+    let mut configuration = control.configuration("refuse-the-control");
+    configuration["webhooks"][0]["objectSelector"]["matchLabels"] =
+        json!({"nestcheck/shape": "privileged"});
+    let _refusal = cluster.create_webhook(&configuration);
+    let sources = json!([{"serviceAccountToken": {"path": "token"}}]);
+    let mount = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let patch = json!([
+        {"op": "add", "path": "/spec/volumes/-",
+         "value": {"name": "token", "projected": {"sources": sources}}},
+        {"op": "add", "path": "/spec/containers/0/volumeMounts/-",
+         "value": {"name": "token", "mountPath": mount}},
+    ]);
+    let webhook = Webhook::serve(own_address(&cluster), &patch);
+    let _token = cluster.create_webhook(&webhook.configuration("give-a-token"));
+    let (finished, report) = run(&cluster, &["ROOT-10"]);
+    finished.exits(1);
+    let told = failure(&report, "ROOT-10");
+    assert!(told.contains("files of the service account: expected "), "{told}");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
 fn a_constraint_that_wins_over_the_required_one_is_named() {
     let cluster = Live::take_openshift();
     let mut wins: Value = constraint("nestcheck-test-wins");

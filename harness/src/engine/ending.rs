@@ -98,8 +98,19 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             && self.verdicts.iter().any(|(_, verdict)| is_trouble(verdict))
     }
 
-    /// Leaves everything as it is; the run's record stays too, so that it can be swept.
-    pub(super) fn leave(&mut self, plan: &Plan, run: &str) {
+    /// Leaves everything as it is, pods with the power of the node's root aside; the run's record
+    /// stays too, so that it can be swept.
+    pub(super) async fn leave(&mut self, cluster: &Cluster, plan: &Plan, run: &str) {
+        let shapes = plan.shapes().into_iter().filter(|shape| shape.is_dispensable());
+        let powerful: Vec<_> = shapes.map(|shape| shape.name).collect();
+        if !powerful.is_empty() {
+            let started = Instant::now();
+            let namespace = sandbox::namespace_of(run);
+            let ended = sandbox::end_pods(cluster.admin(), &namespace, &powerful).await;
+            let failure = ended.err().map(|error| error.to_string());
+            self.circumstances.leaked |= failure.is_some();
+            self.step("end the privileged pods", started, failure);
+        }
         let remedy = format!("look at the namespaces `nestcheck-{run}…`, then sweep run `{run}`");
         self.step(format!("keep (`nestcheck sweep --run {run}` removes it)"), Instant::now(), None);
         for (case, _) in plan.audits() {

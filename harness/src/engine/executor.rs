@@ -7,14 +7,20 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc::{UnboundedSender, unbounded_channel},
-    task::JoinSet,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::{JoinError, JoinSet},
+    time::{Instant as TokioInstant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Message, millis};
+use super::{
+    Message,
+    deadline::{Deadline, Pause},
+    ending::far_away,
+    millis,
+};
 use crate::{
-    case::{Body, Case, Failure},
+    case::{Body, Case, CaseResult, Failure},
     context::{Context, PodsOfCase, SharedWorkload},
     diagnosis::evidence::Collector,
     event::{CaseRetried, EventKind, EvidenceCollected},
@@ -62,9 +68,9 @@ impl Executor {
                 let collector = &self.diagnostics;
                 let evidence = collector.collect_once(self.case.id, shape.name, sandbox, facts);
                 self.tell_evidence(evidence.await);
-                let others = self.pods_of_shapes().collect();
-                let failure =
-                    self.doubt(failure, Witnesses { others, ..Witnesses::default() }).await;
+                let others = self.pods_of_shapes().map(|(name, _)| name).collect();
+                let witnesses = Witnesses { others, ..Witnesses::default() };
+                let failure = self.doubt(failure, witnesses).await;
                 return self.tell_finished(failure.into(), Duration::ZERO);
             }
         }
@@ -74,8 +80,8 @@ impl Executor {
         let duration = started.elapsed();
         // While the pods are there, and before anything else happens in them.
         if matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. }) {
-            let mut pods: Vec<_> = self.pods_of_shapes().collect();
-            pods.extend(self.pods.names());
+            let shared = self.pods_of_shapes().map(|(name, _)| name);
+            let pods: Vec<_> = shared.chain(self.pods.names()).collect();
             let collector = &self.diagnostics;
             let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
             self.tell_evidence(evidence.await);
@@ -93,11 +99,7 @@ impl Executor {
                 Attempt::Broke(message) => return Verdict::Error { message },
                 Attempt::Stopped => return Verdict::Interrupted,
             };
-            let witnesses = Witnesses {
-                ready: self.pods_of_shapes().collect(),
-                others: self.pods.names(),
-                is_late: failure.message().contains(LATE),
-            };
+            let witnesses = self.witnesses(failure.message().contains(LATE));
             match self.doubt(failure, witnesses).await {
                 Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {
                     self.tell(EventKind::CaseRetried(CaseRetried {
@@ -111,6 +113,16 @@ impl Executor {
             }
         }
         Verdict::Interrupted
+    }
+
+    /// The pods of the case: those that it had from its begin, and those that may not be there. A pod
+    /// that it can do without is no witness: the cluster may have refused it.
+    fn witnesses(&self, is_late: bool) -> Witnesses {
+        let (ready, others): (Vec<_>, Vec<_>) =
+            self.pods_of_shapes().partition(|(_, is_needed)| *is_needed);
+        let name = |(name, _)| name;
+        let others = others.into_iter().map(name).chain(self.pods.names()).collect();
+        Witnesses { ready: ready.into_iter().map(name).collect(), others, is_late }
     }
 
     /// Doubts a failure of the product where something under it was lost.
@@ -136,7 +148,8 @@ impl Executor {
     }
 
     async fn attempt(&self) -> Attempt {
-        let (events, mut records) = unbounded_channel();
+        let (events, records) = unbounded_channel();
+        let (pauses, heard) = unbounded_channel();
         let context = Context {
             id: self.case.id,
             shapes: self.case.shapes,
@@ -144,6 +157,7 @@ impl Executor {
             workloads: Arc::clone(&self.workloads),
             facts: Arc::clone(&self.facts),
             events,
+            pauses,
             pods: self.pods.clone(),
         };
         let Body::Acts(act) = self.case.body else {
@@ -152,39 +166,55 @@ impl Executor {
         };
         // A task of its own, so that a panic in a case is the case's verdict and no more.
         let mut task = JoinSet::new();
-        task.spawn(tokio::time::timeout(self.case.deadline, act(context)));
-        let ended = async {
-            // The channel closes with the last clone of the context; that may be before the end.
-            while let Some(event) = records.recv().await {
-                self.tell(event);
-            }
-            task.join_next().await
-        };
+        task.spawn(act(context));
         let ended = tokio::select! {
-            ended = ended => ended,
+            ended = self.follow(&mut task, records, heard) => ended,
             () = self.stop.cancelled() => return Attempt::Stopped,
         };
         match ended {
-            Some(Ok(Ok(Ok(())))) => Attempt::Passed,
-            Some(Ok(Ok(Err(failure)))) => Attempt::Ended(failure),
-            Some(Ok(Err(_elapsed))) => Attempt::Ended(Failure::product(format!(
+            Some(Ok(Ok(()))) => Attempt::Passed,
+            Some(Ok(Err(failure))) => Attempt::Ended(failure),
+            Some(Err(error)) => Attempt::Broke(format!("the case broke down: {error}")),
+            None => Attempt::Ended(Failure::product(format!(
                 "it {LATE} {} s",
                 self.case.deadline.as_secs()
             ))),
-            Some(Err(error)) => Attempt::Broke(format!("the case broke down: {error}")),
-            None => Attempt::Broke("the case never ran".to_owned()),
         }
     }
 
-    /// The names of the pods that the case shares with others. That of a workspace is named by the
-    /// operator, so it has none before it is there.
-    fn pods_of_shapes(&self) -> impl Iterator<Item = String> {
+    /// Tells what a case records until it ends. None where its deadline comes first.
+    async fn follow(
+        &self,
+        task: &mut JoinSet<CaseResult>,
+        mut records: UnboundedReceiver<EventKind>,
+        mut pauses: UnboundedReceiver<Pause>,
+    ) -> Option<Result<CaseResult, JoinError>> {
+        let mut deadline = Deadline::begin(self.case.deadline, TokioInstant::now());
+        let ended = loop {
+            tokio::select! {
+                Some(event) = records.recv() => self.tell(event),
+                Some(pause) = pauses.recv() => deadline.hear(pause, TokioInstant::now()),
+                ended = task.join_next() => break ended,
+                () = sleep_until(deadline.ends().unwrap_or_else(far_away)) => break None,
+            }
+        };
+        task.shutdown().await;
+        // What it recorded last.
+        while let Ok(event) = records.try_recv() {
+            self.tell(event);
+        }
+        ended
+    }
+
+    /// The names of the pods that the case shares with others, and whether each was ready and is
+    /// needed. The pod of a workspace is named by the operator, so it has no name before it is there.
+    fn pods_of_shapes(&self) -> impl Iterator<Item = (String, bool)> {
         self.case.shapes.iter().filter_map(|shape| {
             let workload = self.workloads.get(shape.name).and_then(|workload| workload.peek());
             match workload {
-                Some(Ok(workload)) => Some(workload.name()),
+                Some(Ok(workload)) => Some((workload.name(), !shape.is_dispensable())),
                 _ if shape.is_workspace() || !shape.shared => None,
-                _ => Some(shape.name.to_owned()),
+                _ => Some((shape.name.to_owned(), false)),
             }
         })
     }

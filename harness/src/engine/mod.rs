@@ -3,6 +3,7 @@
 //! After nextest, one dispatcher owns all state. Tasks that make pods and run cases share nothing
 //! with it and tell it what happens by messages; it alone writes the event log.
 
+pub(crate) mod deadline;
 mod dispatch;
 mod ending;
 mod executor;
@@ -230,7 +231,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
         }
         if self.keeps(options.keep) {
-            return self.leave(plan, &options.sandbox.run);
+            return self.leave(cluster, plan, &options.sandbox.run).await;
         }
         let mut audit = self.close(cluster, options).await;
         // Whoever is in a hurry does not wait for a comparison.

@@ -34,7 +34,7 @@ pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
 pub use snapshot::Snapshot;
 pub use sweep::{Sweep, Swept, sweep};
-pub use teardown::{Found, find, teardown};
+pub use teardown::{Found, end_pods, find, teardown};
 pub use volumes::Reclaimed;
 pub use workspaces::{
     CONFIG_ATTRIBUTE, CONSTRAINT_ATTRIBUTE, NESTED_CONFIG, WORKSPACE_ID_LABEL, config_resource,
@@ -328,7 +328,13 @@ impl Sandbox {
     ///
     /// A manifest that is not a pod.
     pub fn pod(&self, shape: &Shape) -> Result<Pod> {
-        shape.pod(&self.setting())
+        let mut pod = shape.pod(&self.setting())?;
+        if shape.is_dispensable() {
+            // A run that is killed leaves no power behind for longer than it might have taken.
+            let seconds = i64::try_from(self.options.lasts.as_secs()).unwrap_or(i64::MAX).max(1);
+            pod.spec.get_or_insert_default().active_deadline_seconds = Some(seconds);
+        }
+        Ok(pod)
     }
 
     /// The objects that a shape's pod needs beside it.

@@ -19,6 +19,7 @@ use crate::{
     Error, Result,
     cluster::{call, status_code},
     retry,
+    shape::SHAPE_LABEL,
 };
 
 /// How many namespaces are ended at once; a run has fewer.
@@ -217,6 +218,22 @@ where
     if let Err(error) = emptied.await {
         tracing::debug!(%error, "not deleted before their namespace");
     }
+}
+
+/// Deletes the pods of some shapes in a namespace, whoever looks at the others later.
+///
+/// # Errors
+///
+/// What the server refuses.
+pub async fn end_pods(admin: &Client, namespace: &str, shapes: &[&str]) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), namespace);
+    let of_shapes =
+        ListParams::default().labels(&format!("{SHAPE_LABEL} in ({})", shapes.join(",")));
+    let what = format!("delete the pods {} of `{namespace}`", shapes.join(", "));
+    call(&what, || async {
+        pods.delete_collection(&DeleteParams::default(), &of_shapes).await.map(drop)
+    })
+    .await
 }
 
 /// What the namespace controller says is still in the way.

@@ -66,7 +66,7 @@ pub(super) async fn pod(
         let logs = wanted_logs(&pod);
         tokio::join!(
             async {
-                if is_running(&pod) {
+                if is_running(&pod) && !is_privileged(&pod) {
                     join_all(commands().map(|(part, command)| async {
                         send(part, output(&api, &pod, command).await);
                     }))
@@ -107,6 +107,14 @@ async fn output(api: &Api<Pod>, pod: &Pod, command: Command) -> Result<String, S
         let _ = write!(text, "\nexit code {}\n{stderr}", output.exit_code);
     }
     Ok(text)
+}
+
+/// Whether what runs in the pod has the power of the node's root: nothing of the image that is
+/// tested is to run there, not even `podman info`.
+fn is_privileged(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut contexts = containers.filter_map(|container| container.security_context.as_ref());
+    contexts.any(|context| context.privileged == Some(true))
 }
 
 fn is_running(pod: &Pod) -> bool {
@@ -252,6 +260,18 @@ mod tests {
         let text = object(&pod).expect("it is JSON");
         assert!(!text.contains("canary") && !text.contains("managedFields"), "{text}");
         assert!(text.contains("PASSWORD") && text.contains("serve"), "{text}");
+    }
+
+    #[test]
+    fn nothing_is_run_where_it_would_be_root_of_the_node() {
+        let pod = |context: Value| -> Pod {
+            let container = json!({"name": "tools", "securityContext": context});
+            serde_json::from_value(json!({"spec": {"containers": [container]}}))
+                .expect("it is a pod")
+        };
+        assert!(is_privileged(&pod(json!({"privileged": true}))));
+        assert!(!is_privileged(&pod(json!({"privileged": false}))));
+        assert!(!is_privileged(&pod(json!({}))));
     }
 
     #[test]
