@@ -24,7 +24,7 @@ use crate::{
     facts::Facts,
     redact,
     sandbox::{self, Grant, Identity, PodSecurity, Sandbox},
-    shape::{Isolation, Shape},
+    shape::{Isolation, SHAPE_LABEL, Shape},
     truth,
     workload::{self, Command, Output, PROBE, Workload},
 };
@@ -152,14 +152,18 @@ impl Context {
     }
 
     /// The pod of a shape as it would be created, for a case to change, and to dry-run or create.
-    /// It has a name of its own: the shape's may be taken by a pod of the run.
+    /// It has a name and a label of its own: the shape's name may be taken by a pod of the run, and
+    /// pods that want to be near that one look for its label.
     ///
     /// # Errors
     ///
     /// A manifest that is not a pod.
     pub fn manifest(&self, shape: &Shape) -> Result<Pod, Failure> {
         let mut pod = self.sandbox.pod(self.listed(shape))?;
-        pod.metadata.name = Some(format!("dry-run-{}", self.id.to_ascii_lowercase()));
+        let id = self.id.to_ascii_lowercase();
+        pod.metadata.name = Some(format!("dry-run-{id}"));
+        let labels = pod.metadata.labels.get_or_insert_default();
+        labels.insert(SHAPE_LABEL.to_owned(), format!("{}-of-{id}", shape.name));
         Ok(pod)
     }
 

@@ -380,6 +380,7 @@ pub(crate) mod tests {
                     kernel: "6.18".into(),
                     operating_system: "Debian".into(),
                     provider_id: None,
+                    takes_pods: true,
                     user_namespaces: yes(),
                     kubelet_gate: yes(),
                 }],

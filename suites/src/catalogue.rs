@@ -37,7 +37,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     (
         "ISO-08",
         "needs nodes that enforce SELinux and a pod of a type without the rights of `container_engine_t`, \
-         which the run's constraint does not admit; ISO-07 shows that the right type is there",
+         which the run's constraint does not admit; ISO-07 shows that the right type is there and that SELinux is enforced",
     ),
     (
         "SCC-02",
@@ -120,7 +120,9 @@ pub fn clusters(case: &Case) -> String {
 pub fn level(level: Level) -> &'static str {
     match level {
         Level::Core => "core: without it the cluster is not conformant",
-        Level::Extended => "extended: a failure is told, and the cluster may be conformant",
+        Level::Extended => {
+            "extended: with a failure the cluster is not conformant, but it may be where this is blocked"
+        }
         Level::Informing => "informing: it only tells",
     }
 }

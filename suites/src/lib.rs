@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         suite::compose::CASES,
         suite::compose::SOCKET,
         suite::compose::BUILD,
+        suite::node_kinds::CASES,
         suite::volumes::ESCALATION,
         suite::volumes::CLAIMS,
         suite::podman::policy::CASES,

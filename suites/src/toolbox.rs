@@ -17,7 +17,7 @@ use harness::{
 use k8s_openapi::api::core::v1::Pod;
 use probe::{Attempt, AttemptOutcome, IdRange, Reading, SubordinateRanges};
 
-pub use claims::{claim, delete_pod, is_nfs, keep_on, on_node_of};
+pub use claims::{claim, delete_pod, is_nfs, keep_on, on_node, on_node_of};
 
 /// How long a build of an image may take.
 const BUILD_DEADLINE: Duration = Duration::from_secs(90);

@@ -177,3 +177,62 @@ fn a_machine_with_a_wrong_clock_sweeps_nothing_that_goes_on() {
     running.finish().exits(0);
     cluster.is_clean();
 }
+
+/// A node of another kind, which has no machine.
+struct OtherNode<'a>(&'a Live);
+
+impl<'a> OtherNode<'a> {
+    const PATH: &'static str = "/api/v1/nodes/other";
+
+    /// One that is ready and has no room for pods: what is scheduled to a machine that is none would
+    /// never end.
+    fn create(cluster: &'a Live) -> Self {
+        let labels = json!({"kubernetes.io/os": "linux"});
+        cluster.post(
+            "/api/v1/nodes",
+            &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other", "labels": labels}}),
+        );
+        let node = Self(cluster);
+        let room = json!({"cpu": "2", "memory": "4Gi", "pods": "0"});
+        let info = json!({
+            "kernelVersion": "5.14.0-other", "kubeletVersion": "v1.32.5",
+            "containerRuntimeVersion": "containerd://2.4.2", "osImage": "Other", "machineID": "",
+            "systemUUID": "", "bootID": "", "kubeProxyVersion": "", "operatingSystem": "linux",
+            "architecture": "amd64",
+        });
+        let ready = json!({"type": "Ready", "status": "True"});
+        let status = json!({
+            "capacity": room, "allocatable": room, "conditions": [ready], "nodeInfo": info,
+        });
+        cluster.merge(&format!("{}/status", Self::PATH), &json!({"status": status}));
+        node
+    }
+}
+
+impl Drop for OtherNode<'_> {
+    fn drop(&mut self) {
+        self.0.delete(Self::PATH, Duration::from_secs(10));
+    }
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn another_kind_of_node_is_asked_too_unless_it_is_reserved() {
+    let (cluster, bench) = (Live::take(), Bench::new());
+    let other = OtherNode::create(&cluster);
+    let options = ["run", "UPG-04A", "ID-01", "--pod-timeout", "5s"];
+    let run = || bench.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()]));
+    run().exits(4);
+    let verdict = bench.report().verdict("UPG-04A").clone();
+    let Verdict::Error { message } = &verdict else { panic!("{verdict:?}") };
+    for words in ["on node `other`", "kernel 5.14.0-other", "within 5 s"] {
+        assert!(message.contains(words), "{message}");
+    }
+    let taint = json!({"key": "example.com/reserved", "effect": "NoSchedule"});
+    cluster.merge(OtherNode::PATH, &json!({"spec": {"taints": [taint]}}));
+    run().exits(0);
+    let verdict = bench.report().verdict("UPG-04A").clone();
+    assert!(matches!(verdict, Verdict::NotApplicable { .. }), "{verdict:?}");
+    drop(other);
+    cluster.is_clean();
+}

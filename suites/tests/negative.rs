@@ -240,7 +240,7 @@ fn another_version_with_all_gates_is_conformant() {
     );
     assert_eq!(
         report.ids("not-applicable"),
-        ["ISO-11", "PRE-08", "ROOT-04A", "ROOT-08B", "UPG-04"]
+        ["ISO-11", "PRE-08", "ROOT-04A", "ROOT-08B", "UPG-04", "UPG-04A"]
     );
     cluster.is_clean();
 }

@@ -34,6 +34,8 @@ pub struct Node {
     pub operating_system: String,
     /// Who made the machine, as `spec.providerID`, such as `kind://docker/kind/kind-worker`.
     pub provider_id: Option<String>,
+    /// Whether it takes pods that tolerate nothing: it has no taint `NoSchedule` or `NoExecute`.
+    pub takes_pods: bool,
     /// Whether its default runtime handler can make user namespaces.
     pub user_namespaces: Fact<bool>,
     /// Whether its kubelet has the gate `UserNamespacesSupport` on. The other gates do nothing in
@@ -85,6 +87,11 @@ fn is_schedulable(node: &NodeObject) -> bool {
     !unschedulable && !windows
 }
 
+fn takes_pods(node: &NodeObject) -> bool {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    !taints.into_iter().any(|taint| matches!(&*taint.effect, "NoSchedule" | "NoExecute"))
+}
+
 fn runtime_of(node: &NodeObject) -> String {
     let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
     info.map(|info| info.container_runtime_version.clone()).unwrap_or_default()
@@ -107,6 +114,7 @@ fn parse_node(node: &NodeObject, kubelet_metrics: &Result<String, String>) -> No
         kernel: info.kernel_version,
         operating_system: info.os_image,
         provider_id: node.spec.as_ref().and_then(|spec| spec.provider_id.clone()),
+        takes_pods: takes_pods(node),
         user_namespaces,
         kubelet_gate: metrics::fact(kubelet_metrics, Gate::UserNamespacesSupport, "kubelet"),
     }
@@ -161,7 +169,7 @@ fn route_by_class(runtime_classes: Result<Vec<RuntimeClass>>) -> Fact<Option<Dev
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, NodeSystemInfo};
+    use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, NodeSystemInfo, Taint};
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -203,6 +211,7 @@ mod tests {
         let object = NodeObject {
             spec: Some(NodeSpec {
                 provider_id: Some("kind://docker/kind/kind-worker".into()),
+                taints: Some(vec![taint("PreferNoSchedule")]),
                 ..NodeSpec::default()
             }),
             status: Some(NodeStatus {
@@ -219,5 +228,15 @@ mod tests {
         assert_eq!(node.runtime, "containerd://2.1.3");
         assert_eq!(node.kubelet_gate, Fact::unknown("403"));
         assert_eq!(node.user_namespaces.value(), None);
+        assert!(node.takes_pods);
+        for effect in ["NoSchedule", "NoExecute"] {
+            let spec = NodeSpec { taints: Some(vec![taint(effect)]), ..NodeSpec::default() };
+            let tainted = NodeObject { spec: Some(spec), ..object.clone() };
+            assert!(!parse_node(&tainted, &Err("403".into())).takes_pods, "{effect}");
+        }
+    }
+
+    fn taint(effect: &str) -> Taint {
+        Taint { key: "example.com/reserved".into(), effect: effect.into(), ..Taint::default() }
     }
 }

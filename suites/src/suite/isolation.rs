@@ -11,12 +11,14 @@ use harness::{
     workload::Command,
 };
 use probe::{
-    Capability, CapabilitySet, DeviceFacts, DeviceState, FreshProc, FreshProcOutcome,
-    FreshProcStep, Mount, OpenOutcome, Reading,
+    Attempt, AttemptName, Capability, CapabilitySet, DeviceFacts, DeviceState, FreshProc,
+    FreshProcOutcome, FreshProcStep, Mount, OpenOutcome, Reading,
 };
 
 use super::{
-    NESTED, WITH_CONSTRAINTS, WITH_DEVICES, core_case, extended_case, on, podman::need_program,
+    NESTED, WITH_CONSTRAINTS, WITH_DEVICES, core_case, extended_case, on,
+    podman::need_program,
+    selinux::{self, Mode},
     weighing,
 };
 use crate::toolbox::{known, podman, shell_image};
@@ -306,19 +308,30 @@ async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
 
 async fn is_confined_by_selinux(cx: Context) -> CaseResult {
     let workspace = cx.pod(&WORKSPACE).await?;
-    let facts = workspace.facts();
-    if facts.selinux_enforcing != Reading::Known(true) {
+    let label = show_reading(&workspace.facts().security_label, |label| {
+        label.clone().unwrap_or_else(|| "none".to_owned())
+    });
+    if !selinux::is_label(&label) {
         // What was injected into the object is SCC-P02's to check.
-        let seen = show_reading(&facts.selinux_enforcing, |_| "permissive".to_owned());
         return Err(Failure::blocked(
-            format!("the node does not enforce SELinux (/sys/fs/selinux/enforce: {seen})"),
+            format!("the node gives no SELinux labels (/proc/self/attr/current: {label})"),
             "use nodes that enforce SELinux, as OpenShift's do by default",
         ));
     }
-    let label = show_reading(&facts.security_label, |label| label.clone().unwrap_or_default());
     let level = cx.sandbox().selinux_level().unwrap_or_default();
     let expected = format!(":container_engine_t:{level}");
-    cx.check("SELinux context", &expected, &label, !level.is_empty() && label.ends_with(&expected))
+    let holds = !level.is_empty() && label.ends_with(&expected);
+    cx.check("SELinux context", &expected, &label, holds)?;
+    let name = AttemptName::ChangeSecurityLabel;
+    let attempts: Vec<Attempt> = workspace.probe(&["attempt", name.as_str()]).await?;
+    let attempt = attempts.first().map(|attempt| &attempt.outcome);
+    match selinux::mode(&workspace.facts().selinux_enforcing, attempt) {
+        Mode::Told { enforces, how } => cx.check("SELinux", "enforced", how, enforces),
+        Mode::Unknown(why) => Err(Failure::blocked(
+            format!("the pod can't tell whether the node enforces SELinux: {why}"),
+            "look on the node with `getenforce`",
+        )),
+    }
 }
 
 fn describe_device(device: &DeviceFacts) -> String {

@@ -202,10 +202,10 @@ fn warns_of_feature_sets_that_prevent_updates(facts: &Facts) -> Judgement {
 }
 
 /// A name, and the words for it where it is known of a node.
-type Trait = (&'static str, fn(&Node) -> Option<String>);
+pub(super) type Trait = (&'static str, fn(&Node) -> Option<String>);
 
 /// What nodes are compared by.
-const TRAITS: [Trait; 6] = [
+pub(super) const TRAITS: [Trait; 6] = [
     ("kubelet", |node| Some(node.kubelet.clone())),
     ("runtime", |node| Some(node.runtime.clone())),
     ("kernel", |node| Some(node.kernel.clone())),

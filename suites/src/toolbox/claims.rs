@@ -52,15 +52,17 @@ pub fn keep_on(mut pod: Pod, claim: &str) -> Pod {
     pod
 }
 
-/// The pod on the node of another one. Not by `nodeName`, which goes past the scheduler, without
-/// which some claims never get their volume.
+/// The pod on the node of another one.
 #[must_use]
-pub fn on_node_of(mut pod: Pod, other: &PodHandle) -> Pod {
-    let field = json!({
-        "key": "metadata.name",
-        "operator": "In",
-        "values": [other.node().unwrap_or_default()],
-    });
+pub fn on_node_of(pod: Pod, other: &PodHandle) -> Pod {
+    on_node(pod, other.node().unwrap_or_default())
+}
+
+/// The pod on the node of this name. Not by `nodeName`, which goes past the scheduler, without which
+/// some claims never get their volume.
+#[must_use]
+pub fn on_node(mut pod: Pod, node: &str) -> Pod {
+    let field = json!({"key": "metadata.name", "operator": "In", "values": [node]});
     let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
         "nodeSelectorTerms": [{"matchFields": [field]}],
     }}});

@@ -1,0 +1,115 @@
+//! UPG-04A: what holds on one node, asked again of each other kind of node.
+
+use fixtures::WORKSPACE;
+use futures::future::try_join_all;
+use harness::{
+    case::{Case, CaseResult, Failure},
+    context::Context,
+    facts::Node,
+    outcome::Level,
+};
+
+use super::{WITH_DEVICES, core_case, upgrade::TRAITS, weighing};
+use crate::toolbox::{on_node, podman_run, shell_image};
+
+// Mostly there is one kind of node, so that nothing is asked.
+pub(crate) const CASES: &[Case] = &[weighing(
+    core_case!(
+        "UPG-04A",
+        "upgrade",
+        runs_containers_on_each_kind_of_node,
+        "On each kind of node a pod is isolated and runs a container, not only where the others ran",
+        WITH_DEVICES,
+        &[&WORKSPACE]
+    ),
+    Level::Extended,
+)];
+
+async fn runs_containers_on_each_kind_of_node(cx: Context) -> CaseResult {
+    let nodes = &cx.facts().nodes;
+    let nodes = nodes.value().ok_or_else(|| {
+        let why = nodes.why_unknown().unwrap_or_default();
+        Failure::blocked(
+            format!("the nodes could not be read: {why}"),
+            "let this user list nodes; see `nestcheck preflight --print-rbac`",
+        )
+    })?;
+    let workspace = cx.pod(&WORKSPACE).await?;
+    let own = workspace.node().unwrap_or_default();
+    let others = other_kinds(nodes, own);
+    if others.is_empty() {
+        return Err(Failure::not_applicable(format!(
+            "every node that takes such pods is of the kind of `{own}`, where the other cases ran"
+        )));
+    }
+    try_join_all(others.into_iter().enumerate().map(|(number, node)| {
+        let cx = cx.clone();
+        async move {
+            let place = format!("on node `{}` ({})", node.name, describe(node));
+            run_on(&cx, number, node).await.map_err(|failure| match failure {
+                Failure::Harness { message } => Failure::harness(format!("{message}; {place}")),
+                other => other.adding(&place),
+            })
+        }
+    }))
+    .await?;
+    Ok(())
+}
+
+/// The pod's truth checks prove its isolation; the container, that it is of use.
+async fn run_on(cx: &Context, number: usize, node: &Node) -> CaseResult {
+    let mut pod = cx.manifest(&WORKSPACE)?;
+    pod.metadata.name = Some(format!("upg-04a-{number}"));
+    let pod = cx.pod_of_its_own(&WORKSPACE, &on_node(pod, &node.name)).await?;
+    let check = format!("node of the pod for `{}`", node.name);
+    cx.check_equal(&check, &node.name, pod.node().unwrap_or_default())?;
+    let image = shell_image(&pod).await?;
+    let said = pod.output(&podman_run(&[], &image, &["echo", "here"])).await?;
+    cx.check_equal(&format!("output of a container on `{}`", node.name), "here", &said)
+}
+
+/// The first node of each kind but that of one node, among those that take such pods.
+fn other_kinds<'a>(nodes: &'a [Node], own: &str) -> Vec<&'a Node> {
+    let mut known: Vec<_> = nodes.iter().filter(|node| node.name == own).map(kind).collect();
+    let mut others = Vec::new();
+    for node in nodes.iter().filter(|node| node.takes_pods) {
+        let kind = kind(node);
+        if !known.contains(&kind) {
+            known.push(kind);
+            others.push(node);
+        }
+    }
+    others
+}
+
+/// What makes nodes alike.
+fn kind(node: &Node) -> Vec<Option<String>> {
+    TRAITS.iter().map(|(_, of)| of(node)).collect()
+}
+
+fn describe(node: &Node) -> String {
+    let told = TRAITS.iter().filter_map(|(name, of)| Some(format!("{name} {}", of(node)?)));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::judging::tests::node;
+
+    #[test]
+    fn each_other_kind_is_asked_once() {
+        let named = |name: &str, kernel: &str| Node { kernel: kernel.to_owned(), ..node(name) };
+        let mut control_plane = named("control-plane", "5");
+        control_plane.takes_pods = false;
+        let nodes =
+            [named("a", "6"), named("b", "6"), named("c", "5"), named("d", "5"), control_plane];
+        let names = |own| -> Vec<_> {
+            other_kinds(&nodes, own).iter().map(|node| node.name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("a"), ["c"]);
+        assert_eq!(names("d"), ["a"]);
+        assert_eq!(names(""), ["a", "c"], "it is not known where the others ran");
+        assert!(other_kinds(&nodes[..2], "b").is_empty());
+    }
+}
