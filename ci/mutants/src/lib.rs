@@ -33,7 +33,8 @@ use table::Column;
 /// Breaks one thing after the other and expects that exactly its cases are red
 ///
 /// Prints a table of cases and mutants. Exit codes: 0 every core case was killed by a mutant, and
-/// no other case was red; 1 one survived, or another was red; 4 a scenario could not be played.
+/// no other case was red; 1 one survived, or another was red; 2 usage; 4 a scenario could not be
+/// played.
 #[derive(Debug, Parser)]
 #[command(name = "mutants")]
 pub struct Arguments {
@@ -52,7 +53,7 @@ pub struct Arguments {
     /// Where the event logs are kept
     #[arg(long, value_name = "DIR", default_value = "target/mutants")]
     output_dir: PathBuf,
-    /// Play only these scenarios, or the scenarios of these mutants, each mutant by itself
+    /// Play only these scenarios, or the whole scenarios that these mutants are in
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -98,7 +99,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         folder: arguments.output_dir.clone(),
     };
     let scenarios = scenarios::of(arguments.place);
-    let scenarios = scenarios.iter().filter(|scenario| is_asked_for(scenario, &arguments.only));
+    let scenarios = asked_for(&scenarios, &arguments.only)?;
     let mut columns = Vec::new();
     let mut deviations = Vec::new();
     for scenario in scenarios {
@@ -126,11 +127,25 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     conclude(arguments.place, is_whole, &columns, &deviations)
 }
 
-fn is_asked_for(scenario: &Scenario, only: &[String]) -> bool {
-    only.is_empty()
-        || only.iter().any(|name| {
-            scenario.name == name || scenario.mutants.iter().any(|mutant| mutant.name == name)
-        })
+/// The scenarios that are named, or have a mutant that is named; all of them if nothing is.
+///
+/// # Errors
+///
+/// A name that nothing has: a scenario that is not played shows nothing.
+fn asked_for<'a>(scenarios: &'a [Scenario], only: &[String]) -> Result<Vec<&'a Scenario>> {
+    let has = |scenario: &Scenario, name: &str| {
+        scenario.name == name || scenario.mutants.iter().any(|mutant| mutant.name == name)
+    };
+    for name in only {
+        if !scenarios.iter().any(|scenario| has(scenario, name)) {
+            let names: Vec<_> = scenarios.iter().map(|it| format!("`{}`", it.name)).collect();
+            return Err(Error::usage(format!("no scenario and no mutant here is named `{name}`"))
+                .with_hint(format!("the scenarios are {}", names.join(", "))));
+        }
+    }
+    let is_asked_for =
+        |scenario: &&Scenario| only.is_empty() || only.iter().any(|name| has(scenario, name));
+    Ok(scenarios.iter().filter(is_asked_for).collect())
 }
 
 /// The cases that are red without any mutant: only what judges facts may be so, on a cluster that
@@ -176,4 +191,29 @@ fn conclude(
 /// Tells what happens meanwhile.
 fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(only: &[&str]) -> Result<Vec<&'static str>> {
+        let scenarios = scenarios::of(Place::Kubernetes);
+        let only: Vec<_> = only.iter().map(|name| (*name).to_owned()).collect();
+        Ok(asked_for(&scenarios, &only)?.iter().map(|scenario| scenario.name).collect())
+    }
+
+    #[test]
+    fn a_scenario_is_asked_for_by_its_name_or_by_a_mutants() {
+        assert_eq!(names(&["skew", "token"]).expect("both are there"), ["workspace", "skew"]);
+        assert_eq!(names(&[]).expect("all").len(), scenarios::of(Place::Kubernetes).len());
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_an_error_that_names_it() {
+        let error = names(&["skew", "tokken"]).expect_err("a typo");
+        assert!(error.to_string().contains("`tokken`"), "{error}");
+        assert_eq!(error.kind().exit_code(), 2);
+        assert!(error.hint().is_some_and(|hint| hint.contains("`workspace`")));
+    }
 }

@@ -12,7 +12,10 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error}");
-            ExitCode::from(4)
+            if let Some(hint) = error.hint() {
+                let _ = writeln!(io::stderr(), "hint: {hint}");
+            }
+            ExitCode::from(error.kind().exit_code())
         }
     }
 }
