@@ -11,11 +11,11 @@ pub struct Mutant {
     pub name: &'static str,
     /// What is broken, as a sentence without a period.
     pub breaks: &'static str,
-    /// The cases that must be red, and because of this.
+    /// The cases that must fail, and because of this.
     pub kills: &'static [Kill],
 }
 
-/// A case that a mutant must turn red, and words that its message must have.
+/// A case that a mutant must make fail, and words that its message must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kill(pub &'static str, pub &'static str);
 
@@ -31,6 +31,9 @@ pub struct Scenario {
     pub cases: &'static [&'static str],
     /// What is broken.
     pub mutants: &'static [Mutant],
+    /// Those of the killed cases that are blocked instead of failing: they judge facts, and can't
+    /// but be blocked by this one.
+    pub blocked: &'static [&'static str],
     /// The cases that are red besides, because they need what is broken.
     pub dependants: &'static [&'static str],
 }
@@ -66,7 +69,7 @@ impl Observed {
 /// What a case and a scenario have to do with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// The case is red because of this mutant, as it must be.
+    /// The case failed because of this mutant, as it must.
     Killed,
     /// The case is red because it needs what is broken.
     Dependant,
@@ -84,53 +87,88 @@ pub struct Judged {
 }
 
 /// Compares what the cases came to with what the scenario expects. `baseline` names the cases that
-/// are red without any mutant.
+/// are red without any mutant: they may be red here too, and nothing can kill them.
 #[must_use]
 pub fn judge(scenario: &Scenario, observed: &[Observed], baseline: &[String]) -> Judged {
+    let trial = Trial { scenario, baseline };
     let mut judged = Judged::default();
-    let kills = |id: &str| scenario.mutants.iter().any(|m| m.kills.iter().any(|kill| kill.0 == id));
-    let depends = |id: &str| scenario.dependants.contains(&id);
     for mutant in scenario.mutants {
-        judged.columns.push(observed.iter().map(|case| mark(mutant, case, &depends)).collect());
+        judged.columns.push(observed.iter().map(|case| trial.mark(mutant, case)).collect());
         for kill in mutant.kills {
             let case = observed.iter().find(|case| case.id == kill.0);
-            judged.deviations.extend(survival(mutant, *kill, case));
+            judged.deviations.extend(trial.survival(mutant, *kill, case));
         }
     }
-    for case in observed {
-        let id = case.id.as_str();
-        let is_known = kills(id) || depends(id) || baseline.iter().any(|known| known == id);
-        if !is_known && (case.is_red() || matches!(case.verdict, Verdict::Error { .. })) {
-            judged.deviations.push(format!("{id} is no dependant, yet it is {}", tell(case)));
-        } else if depends(id) && !case.is_red() {
-            judged
-                .deviations
-                .push(format!("{id} is said to be a dependant, yet it is {}", tell(case)));
-        }
-    }
+    judged.deviations.extend(observed.iter().filter_map(|case| trial.surprise(case)));
     judged
 }
 
-fn mark(mutant: &Mutant, case: &Observed, depends: &impl Fn(&str) -> bool) -> (String, Mark) {
-    let kill = mutant.kills.iter().find(|kill| kill.0 == case.id);
-    let mark = match kill {
-        Some(kill) if survival(mutant, *kill, Some(case)).is_none() => Mark::Killed,
-        None if case.is_red() && depends(&case.id) => Mark::Dependant,
-        _ => Mark::Alive,
-    };
-    (case.id.clone(), mark)
+/// What the cases of a scenario are judged by.
+struct Trial<'a> {
+    scenario: &'a Scenario,
+    baseline: &'a [String],
 }
 
-/// Why a mutant did not kill a case; none where it did.
-fn survival(mutant: &Mutant, Kill(id, words): Kill, case: Option<&Observed>) -> Option<String> {
-    let name = mutant.name;
-    let Some(case) = case else { return Some(format!("{id} did not run with `{name}`")) };
-    let message = case.verdict.message().unwrap_or_default();
-    if !case.is_red() {
-        return Some(format!("{id} survives `{name}`: it is {}", tell(case)));
+impl Trial<'_> {
+    fn mark(&self, mutant: &Mutant, case: &Observed) -> (String, Mark) {
+        let kill = mutant.kills.iter().find(|kill| kill.0 == case.id);
+        let mark = match kill {
+            Some(kill) if self.survival(mutant, *kill, Some(case)).is_none() => Mark::Killed,
+            None if case.is_red() && self.depends(&case.id) => Mark::Dependant,
+            _ => Mark::Alive,
+        };
+        (case.id.clone(), mark)
     }
-    (!message.contains(words))
-        .then(|| format!("{id} is red with `{name}`, but not with `{words}`: {message}"))
+
+    /// Why a mutant did not kill a case; none where it did.
+    fn survival(
+        &self,
+        mutant: &Mutant,
+        Kill(id, words): Kill,
+        case: Option<&Observed>,
+    ) -> Option<String> {
+        let name = mutant.name;
+        let Some(case) = case else { return Some(format!("{id} did not run with `{name}`")) };
+        if self.is_red_without_mutant(id) {
+            return Some(format!("{id} is red without `{name}` too: {}", tell(case)));
+        }
+        let message = case.verdict.message().unwrap_or_default();
+        let is_killed = match case.verdict {
+            Verdict::Fail { .. } => true,
+            // A case that was not judged has shown nothing, unless that is all that it can show.
+            Verdict::Blocked { .. } => self.scenario.blocked.contains(&id),
+            _ => false,
+        };
+        if !is_killed {
+            return Some(format!("{id} survives `{name}`: it is {}", tell(case)));
+        }
+        (!message.contains(words))
+            .then(|| format!("{id} is red with `{name}`, but not with `{words}`: {message}"))
+    }
+
+    /// What is wrong with a case that no mutant is to kill.
+    fn surprise(&self, case: &Observed) -> Option<String> {
+        let id = case.id.as_str();
+        let mut mutants = self.scenario.mutants.iter();
+        if mutants.any(|mutant| mutant.kills.iter().any(|kill| kill.0 == id)) {
+            return None;
+        }
+        if self.depends(id) {
+            return (!case.is_red())
+                .then(|| format!("{id} is said to be a dependant, yet it is {}", tell(case)));
+        }
+        let is_unjudged = matches!(case.verdict, Verdict::Error { .. } | Verdict::Interrupted);
+        (is_unjudged || (case.is_red() && !self.is_red_without_mutant(id)))
+            .then(|| format!("{id} is no dependant, yet it is {}", tell(case)))
+    }
+
+    fn depends(&self, id: &str) -> bool {
+        self.scenario.dependants.contains(&id)
+    }
+
+    fn is_red_without_mutant(&self, id: &str) -> bool {
+        self.baseline.iter().any(|known| known == id)
+    }
 }
 
 fn tell(case: &Observed) -> String {
@@ -146,6 +184,7 @@ mod tests {
         name: "test",
         stage: Stage::Elsewhere("another"),
         cases: &[],
+        blocked: &[],
         mutants: &[
             Mutant { name: "one", breaks: "One thing", kills: &[Kill("POD-01", "storage")] },
             Mutant { name: "two", breaks: "Another thing", kills: &[Kill("POD-02", "network")] },
@@ -186,6 +225,43 @@ mod tests {
         assert!(judged.deviations[0].contains("POD-02 survives `two`"), "{judged:?}");
     }
 
+    fn blocked(reason: &str) -> Verdict {
+        Verdict::Blocked { reason: reason.to_owned(), remedy: "none".to_owned() }
+    }
+
+    #[test]
+    fn a_case_that_is_blocked_is_killed_only_where_nothing_else_can_be_expected() {
+        let mut observed = as_expected();
+        observed[0].verdict = blocked("storage is not here");
+        let judged = judge(&SCENARIO, &observed, &[]);
+        assert!(
+            judged.deviations[0].contains("POD-01 survives `one`: it is blocked"),
+            "{judged:?}"
+        );
+        assert_eq!(judged.columns[0][0].1, Mark::Alive);
+        let judging = Scenario { blocked: &["POD-01"], ..SCENARIO };
+        let judged = judge(&judging, &observed, &[]);
+        assert_eq!(judged.deviations, [""; 0]);
+        assert_eq!(judged.columns[0][0].1, Mark::Killed);
+    }
+
+    #[test]
+    fn a_case_that_is_red_without_the_mutant_is_no_kill() {
+        let judged = judge(&SCENARIO, &as_expected(), &["POD-01".to_owned()]);
+        assert!(judged.deviations[0].contains("POD-01 is red without `one` too"), "{judged:?}");
+        assert_eq!(judged.columns[0][0].1, Mark::Alive);
+    }
+
+    #[test]
+    fn a_case_that_was_not_judged_is_told_even_if_it_is_always_red() {
+        let mut observed = as_expected();
+        for verdict in [Verdict::Error { message: "lost".to_owned() }, Verdict::Interrupted] {
+            observed[3].verdict = verdict;
+            let judged = judge(&SCENARIO, &observed, &["POD-04".to_owned()]);
+            assert!(judged.deviations[0].contains("POD-04"), "{judged:?}");
+        }
+    }
+
     #[test]
     fn a_case_that_is_red_for_another_reason_is_no_kill() {
         let mut observed = as_expected();
@@ -201,8 +277,6 @@ mod tests {
         observed[3].verdict = fail("no");
         assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-04"));
         assert_eq!(judge(&SCENARIO, &observed, &["POD-04".to_owned()]).deviations, [""; 0]);
-        observed[3].verdict = Verdict::Error { message: "lost".to_owned() };
-        assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-04"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ const LAX: Scenario = Scenario {
             Kill("SCC-P02", "injected runAsUser"),
         ],
     }],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -100,6 +101,7 @@ subjects:
             kills: &[Kill("SCC-19", "pod-security.kubernetes.io/enforce")],
         },
     ],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -116,6 +118,7 @@ const STRICT: Scenario = Scenario {
         breaks: "The run's constraint requires user 2000",
         kills: &[Kill("SCC-P01", "must be: 2000"), Kill("SCC-P03", "must be: 2000")],
     }],
+    blocked: &[],
     dependants: &[],
 };
 

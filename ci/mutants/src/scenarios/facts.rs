@@ -15,6 +15,8 @@ const KIND: Scenario = Scenario {
         breaks: "What kind of cluster it is can't be read",
         kills: &[Kill("PRE-01", "the API groups can't be read")],
     }],
+    // What is unknown fails nothing.
+    blocked: &["PRE-01"],
     dependants: &[],
 };
 
@@ -30,6 +32,7 @@ const VERSION: Scenario = Scenario {
         breaks: "The kubelets are newer than the API server",
         kills: &[Kill("PRE-02", "kubelet of node")],
     }],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -44,6 +47,8 @@ const HANDLER: Scenario = Scenario {
         breaks: "The runtime handler says that it can't make user namespaces",
         kills: &[Kill("PRE-06", "can't make user namespaces")],
     }],
+    // What it asserts is what it requires, too.
+    blocked: &["PRE-06"],
     dependants: &[],
 };
 

@@ -15,6 +15,7 @@ pub(super) const PROGRAMS: Scenario = Scenario {
     stage: Stage::Cluster(spoil_programs),
     cases: &["podman", "compose", "ID-07"],
     mutants: &mutants(),
+    blocked: &[],
     dependants: &[],
 };
 

@@ -45,6 +45,7 @@ const WITHOUT_GATES: Scenario = Scenario {
             Kill("GATE-02", "procMount as it would be stored"),
         ],
     }],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -58,6 +59,7 @@ const KERNEL_LOG: Scenario = Scenario {
         breaks: "Pods that ask for the kernel's log get it",
         kills: &[Kill("ISO-06", "/dev/kmsg is there")],
     }],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -92,6 +94,19 @@ mod tests {
             let kills = scenario.mutants.iter().flat_map(|mutant| mutant.kills);
             for id in kills.map(|kill| kill.0).chain(scenario.dependants.iter().copied()) {
                 assert!(cases.contains(id), "{}: there is no {id}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn only_who_judges_facts_may_be_blocked_by_a_mutant() {
+        let cases = suites::cases();
+        for scenario in all() {
+            for id in scenario.blocked {
+                let case = cases.iter().find(|case| case.id == *id).expect(id);
+                assert!(matches!(case.body, harness::case::Body::Judges(_)), "{id} acts");
+                let mut kills = scenario.mutants.iter().flat_map(|mutant| mutant.kills);
+                assert!(kills.any(|kill| kill.0 == *id), "{}: {id} is not killed", scenario.name);
             }
         }
     }

@@ -60,6 +60,7 @@ const POWERFUL: Scenario = Scenario {
             kills: &[Kill("ROOT-06", "mounts from outside the pod")],
         },
     ],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -111,6 +112,7 @@ const WORKSPACE: Scenario = Scenario {
         },
     ],
     // podman can't make a user namespace with these ids and helpers.
+    blocked: &[],
     dependants: &["ID-07"],
 };
 
@@ -176,6 +178,7 @@ const CONTROLS: Scenario = Scenario {
             kills: &[Kill("PRE-09", "list nodes")],
         },
     ],
+    blocked: &[],
     dependants: &[],
 };
 

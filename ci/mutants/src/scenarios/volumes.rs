@@ -57,6 +57,7 @@ const VOLUMES: Scenario = Scenario {
         },
     ],
     // Two pods with the node's ids share no volume with different ones.
+    blocked: &[],
     dependants: &["VOL-05"],
 };
 
@@ -106,6 +107,7 @@ const WITHOUT_GROUP: Scenario = Scenario {
             kills: &[Kill("VOL-04", "in the next pod")],
         },
     ],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -119,6 +121,7 @@ const ROOTFUL: Scenario = Scenario {
         breaks: "Root in a container is root of the pod, so what it leaves on a volume is root's",
         kills: &[Kill("ROOT-11", "owner on the disk")],
     }],
+    blocked: &[],
     dependants: &[],
 };
 

@@ -97,6 +97,7 @@ const OPERATOR: Scenario = Scenario {
             kills: &[Kill("WS-10E", "it is Running")],
         },
     ],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -191,6 +192,7 @@ const CREATOR: Scenario = Scenario {
         breaks: "New workspaces are stored without the operator's webhook",
         kills: &[Kill("WS-04", "controller.devfile.io/creator"), Kill("WS-05", "creator")],
     }],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -231,6 +233,7 @@ const NODE: Scenario = Scenario {
             kills: &[Kill("WS-07-ISO-09", "bounding capabilities")],
         },
     ],
+    blocked: &[],
     dependants: &[],
 };
 
@@ -268,6 +271,7 @@ pub(super) fn image() -> Scenario {
         stage: Stage::Cluster(spoil_programs),
         cases: cases.leak(),
         mutants: mutants.leak(),
+        blocked: &[],
         dependants: &[],
     }
 }
