@@ -35,17 +35,10 @@ pub(crate) struct Altered {
     before: Value,
 }
 
-/// Alters objects.
-pub(crate) async fn alter(client: &Client, changes: &[Alteration]) -> Result<Vec<Altered>> {
-    let mut altered = Vec::new();
-    for change in changes {
-        altered.push(change.make(client).await?);
-    }
-    Ok(altered)
-}
-
 impl Alteration {
-    async fn make(&self, client: &Client) -> Result<Altered> {
+    /// Makes the change. What it was before is told before it is changed: whether it was, nobody may
+    /// live to tell.
+    pub(crate) async fn make(&self, client: &Client, altered: &mut Vec<Altered>) -> Result<()> {
         let (group, version) = self.api_version.split_once('/').unwrap_or(("", self.api_version));
         let kind = GroupVersionKind::gvk(group, version, self.kind);
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&kind));
@@ -60,8 +53,8 @@ impl Alteration {
             return Err(Error::usage(format!("{} is altered already", self.pointer)));
         }
         *field = value;
-        replace(&api, self.name, &object).await?;
-        Ok(Altered { api, name: self.name, before })
+        altered.push(Altered { api: api.clone(), name: self.name, before });
+        replace(&api, self.name, &object).await
     }
 }
 

@@ -7,6 +7,7 @@
 //! cluster, a cluster without feature gates, or the facts that were read.
 
 mod alteration;
+mod damage;
 mod intruder;
 mod log;
 pub mod mutant;
@@ -19,14 +20,21 @@ pub mod table;
 use std::{
     fmt::Write as _,
     io::{self, Write},
+    ops::ControlFlow,
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Parser, ValueEnum};
-use harness::{Error, Result, case::Case, facts::Flavour};
+use futures::Stream;
+use harness::{
+    Error, Result,
+    case::Case,
+    facts::Flavour,
+    outcome::{Level, Outcome},
+};
 
-use mutant::{Observed, Scenario, Stage, judge};
+use mutant::{Judged, Scenario, Stage, judge};
 use stage::Theatre;
 use table::Column;
 
@@ -34,7 +42,7 @@ use table::Column;
 ///
 /// Prints a table of cases and mutants. Exit codes: 0 every core case was killed by a mutant, and
 /// no other case was red; 1 one survived, or another was red; 2 usage; 4 a scenario could not be
-/// played.
+/// played; 128 and the number of a signal that broke it off, after everything is whole again.
 #[derive(Debug, Parser)]
 #[command(name = "mutants")]
 pub struct Arguments {
@@ -92,20 +100,44 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::OFF).init();
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Error::infrastructure(format!("failed to start: {error}")))?;
+    let scenarios = scenarios::of(arguments.place);
+    let scenarios = asked_for(&scenarios, &arguments.only)?;
+    match runtime.block_on(play(&scenarios, arguments))? {
+        ControlFlow::Continue(season) => conclude(arguments, &season),
+        ControlFlow::Break(signal) => {
+            Ok(ExitCode::from(Outcome::Interrupted { signal }.exit_code()))
+        }
+    }
+}
+
+/// What all scenarios came to.
+#[derive(Default)]
+struct Season {
+    columns: Vec<Column>,
+    deviations: Vec<String>,
+}
+
+/// Plays scenarios, or breaks off with the number of the signal that asked for it.
+async fn play(scenarios: &[&Scenario], arguments: &Arguments) -> Result<ControlFlow<u8, Season>> {
+    // From here on a signal ends the process only after what it broke is whole again.
+    let mut signals = suites::signals::signals()?;
     let theatre = Theatre {
         kubeconfig: arguments.kubeconfig.clone(),
         broken: arguments.broken.iter().cloned().collect(),
         image: arguments.image.clone(),
         folder: arguments.output_dir.clone(),
     };
-    let scenarios = scenarios::of(arguments.place);
-    let scenarios = asked_for(&scenarios, &arguments.only)?;
-    let mut columns = Vec::new();
-    let mut deviations = Vec::new();
+    let mut season = Season::default();
     for scenario in scenarios {
         let begun = std::time::Instant::now();
-        let observed = runtime.block_on(theatre.play(scenario))?;
-        let baseline = runtime.block_on(baseline(&theatre, scenario))?;
+        let observed = match theatre.play(scenario, &mut signals).await? {
+            ControlFlow::Continue(observed) => observed,
+            ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
+        };
+        let baseline = match baseline(&theatre, scenario, &mut signals).await? {
+            ControlFlow::Continue(baseline) => baseline,
+            ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
+        };
         let judged = judge(scenario, &observed, &baseline);
         say(&format!(
             "{}: {} mutants, {} cases, {:.1} s{}\n",
@@ -115,16 +147,23 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
             begun.elapsed().as_secs_f64(),
             if judged.deviations.is_empty() { "" } else { ", not as it must be" },
         ));
-        deviations.extend(judged.deviations.iter().map(|it| format!("{}: {it}", scenario.name)));
-        columns.extend(
-            scenario.mutants.iter().zip(judged.columns).map(|(mutant, marks)| Column {
+        season.add(scenario, judged);
+    }
+    Ok(ControlFlow::Continue(season))
+}
+
+impl Season {
+    fn add(&mut self, scenario: &Scenario, judged: Judged) {
+        let deviations = judged.deviations.iter().map(|it| format!("{}: {it}", scenario.name));
+        self.deviations.extend(deviations);
+        let columns = scenario.mutants.iter().zip(judged.columns);
+        self.columns.extend(
+            columns.map(|(mutant, marks)| Column {
                 mutant: *mutant,
                 marks: marks.into_iter().collect(),
             }),
         );
     }
-    let is_whole = arguments.only.is_empty();
-    conclude(arguments.place, is_whole, &columns, &deviations)
 }
 
 /// The scenarios that are named, or have a mutant that is named; all of them if nothing is.
@@ -150,23 +189,29 @@ fn asked_for<'a>(scenarios: &'a [Scenario], only: &[String]) -> Result<Vec<&'a S
 
 /// The cases that are red without any mutant: only what judges facts may be so, on a cluster that
 /// others have found to be conformant.
-async fn baseline(theatre: &Theatre, scenario: &Scenario) -> Result<Vec<String>> {
+async fn baseline(
+    theatre: &Theatre,
+    scenario: &Scenario,
+    signals: &mut (impl Stream<Item = u8> + Unpin),
+) -> Result<ControlFlow<u8, Vec<String>>> {
     let whole = Scenario { stage: Stage::Facts(|_| {}), ..*scenario };
-    let observed = theatre.play(&whole).await?;
-    let red = observed.iter().filter(|case| case.is_red());
-    let unjudged = scenarios::RED_WITHOUT_MUTANT.iter().map(|id| (*id).to_owned());
-    Ok(red.map(|case: &Observed| case.id.clone()).chain(unjudged).collect())
+    let played = theatre.play(&whole, signals).await?;
+    Ok(match played {
+        ControlFlow::Break(signal) => ControlFlow::Break(signal),
+        ControlFlow::Continue(observed) => {
+            let red = observed.iter().filter(|case| case.is_red());
+            let unjudged = scenarios::RED_WITHOUT_MUTANT.iter().map(|id| (*id).to_owned());
+            ControlFlow::Continue(red.map(|case| case.id.clone()).chain(unjudged).collect())
+        }
+    })
 }
 
-fn conclude(
-    place: Place,
-    is_whole: bool,
-    columns: &[Column],
-    deviations: &[String],
-) -> Result<ExitCode> {
+fn conclude(arguments: &Arguments, season: &Season) -> Result<ExitCode> {
+    let Season { columns, deviations } = season;
+    let (place, is_whole) = (arguments.place, arguments.only.is_empty());
     let cases: Vec<_> = suites::cases().into_iter().filter(|case| place.has(case)).collect();
     let survivors = if is_whole { table::survivors(&cases, columns) } else { Vec::new() };
-    let core = cases.iter().filter(|case| case.level == harness::outcome::Level::Core).count();
+    let core = cases.iter().filter(|case| case.level == Level::Core).count();
     let mut text = table::render(&cases, columns);
     // Writing to a string can't fail.
     if is_whole {

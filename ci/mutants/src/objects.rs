@@ -14,7 +14,7 @@ use crate::policy::CANARY;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Objects that were created.
+/// Objects that were created, or may have been.
 pub(crate) struct Created {
     objects: Vec<Object>,
     client: Client,
@@ -26,52 +26,65 @@ struct Object {
     name: String,
 }
 
-/// Creates cluster-scoped objects from their manifests; one that an earlier try has left is
-/// replaced by deleting it first. Policies among them are in force when this returns.
-pub(crate) async fn create(client: &Client, manifests: &[&str]) -> Result<Created> {
-    let mut created = Created { objects: Vec::new(), client: client.clone() };
-    for text in manifests {
-        created.objects.push(create_one(client, text).await?);
-    }
-    if created.has_policies() {
-        // The API server takes up all policies at once, so when this one is in force the others are.
-        for text in CANARY.manifests() {
-            created.objects.push(create_one(client, text).await?);
-        }
-        policies_are_in_force(client, true).await?;
-    }
-    Ok(created)
-}
-
 impl Created {
-    /// Deletes what was created. Policies are not in force any more when this returns.
-    pub(crate) async fn delete(self) -> Result<()> {
-        for object in &self.objects {
-            remove(object).await?;
+    /// None yet.
+    pub(crate) fn nothing(client: Client) -> Self {
+        Self { objects: Vec::new(), client }
+    }
+
+    /// Creates cluster-scoped objects from their manifests; one that an earlier try has left is
+    /// replaced by deleting it first. Policies among them are in force when this returns.
+    pub(crate) async fn create(&mut self, manifests: &[&str]) -> Result<()> {
+        for text in manifests {
+            self.create_one(text).await?;
         }
         if self.has_policies() {
-            policies_are_in_force(&self.client, false).await?;
+            // The API server takes up all policies at once, so when this one is in force the others
+            // are.
+            for text in CANARY.manifests() {
+                self.create_one(text).await?;
+            }
+            policies_are_in_force(&self.client, true).await?;
         }
         Ok(())
+    }
+
+    /// Deletes what was created, as much of it as can be. Policies are not in force any more when
+    /// this returns.
+    ///
+    /// # Errors
+    ///
+    /// The first of what went wrong.
+    pub(crate) async fn delete(self) -> Result<()> {
+        let mut outcome = Ok(());
+        for object in &self.objects {
+            outcome = outcome.and(remove(object).await);
+        }
+        if self.has_policies() {
+            outcome = outcome.and(policies_are_in_force(&self.client, false).await);
+        }
+        outcome
     }
 
     fn has_policies(&self) -> bool {
         self.objects.iter().any(|object| object.kind == "MutatingAdmissionPolicy")
     }
-}
 
-async fn create_one(client: &Client, text: &str) -> Result<Object> {
-    let object: DynamicObject = manifest::parse("a mutant's object", text)?;
-    let types = object.types.clone().unwrap_or_default();
-    let kind = GroupVersionKind::try_from(&types)
-        .map_err(|error| Error::usage(format!("no kind: {error}")))?;
-    let api = Api::all_with(client.clone(), &ApiResource::from_gvk(&kind));
-    let one = Object { api, kind: kind.kind, name: object.name_any() };
-    remove(&one).await?;
-    let params = PostParams::default();
-    call_within(DEADLINE, "create what breaks the cluster", || one.api.create(&params, &object))
-        .await?;
-    Ok(one)
+    async fn create_one(&mut self, text: &str) -> Result<()> {
+        let object: DynamicObject = manifest::parse("a mutant's object", text)?;
+        let types = object.types.clone().unwrap_or_default();
+        let kind = GroupVersionKind::try_from(&types)
+            .map_err(|error| Error::usage(format!("no kind: {error}")))?;
+        let api = Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind));
+        let one = Object { api: api.clone(), kind: kind.kind, name: object.name_any() };
+        remove(&one).await?;
+        // Before it is created: whether it was, nobody may live to tell.
+        self.objects.push(one);
+        let params = PostParams::default();
+        call_within(DEADLINE, "create what breaks the cluster", || api.create(&params, &object))
+            .await
+            .map(drop)
+    }
 }
 
 async fn remove(one: &Object) -> Result<()> {

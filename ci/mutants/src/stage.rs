@@ -2,19 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use futures::stream;
+use futures::{Stream, StreamExt};
 use harness::{
     Error, Result,
     case::Case,
     cluster::{Cluster, ConnectOptions},
     diagnosis::evidence::Collector,
     engine::Keep,
-    event::EventKind,
+    event::{Event, EventKind},
     facts::{self, Facts},
+    outcome::Outcome,
     plan::{Filters, Plan, Profile, Selection},
     sandbox::{Constraint, File, Ledger, Patience},
     shape::Shape,
@@ -23,7 +25,9 @@ use suites::session::{Session, SessionOptions};
 
 use crate::{
     alteration::Alteration,
+    damage::Damage,
     intruder::Intruder,
+    log::Log,
     mutant::{Observed, Scenario, Stage},
 };
 
@@ -126,29 +130,40 @@ pub struct Theatre {
 /// How long a scenario may take: a broken pod is waited for no longer than 30 s.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// What each case came to, or the number of the signal that broke it off.
+pub type Played = ControlFlow<u8, Vec<Observed>>;
+
 impl Theatre {
-    /// Plays a scenario and tells what each case came to.
+    /// Plays a scenario and tells what each case came to. However it ends, also by a signal, the
+    /// cluster is made as it was.
     ///
     /// # Errors
     ///
-    /// The cluster can't be reached, or a change can't be made.
-    pub async fn play(&self, scenario: &Scenario) -> Result<Vec<Observed>> {
+    /// The cluster can't be reached, or a change can't be made or undone.
+    pub async fn play(
+        &self,
+        scenario: &Scenario,
+        signals: &mut (impl Stream<Item = u8> + Unpin),
+    ) -> Result<Played> {
         match scenario.stage {
             Stage::Cluster(change) => {
                 let props = change(Props::whole())?;
-                self.run(&self.kubeconfig, scenario, props, false).await
+                self.run(&self.kubeconfig, scenario, props, signals).await
             }
             Stage::Elsewhere(name) => {
                 let kubeconfig = self.broken.get(name).ok_or_else(|| {
                     Error::usage(format!("`{}` needs the cluster `{name}`", scenario.name))
                         .with_hint(format!("give its kubeconfig with `--broken {name}=FILE`"))
                 })?;
-                self.run(kubeconfig, scenario, Props::whole(), true).await
+                self.run(kubeconfig, scenario, Props::whole(), signals).await
             }
             Stage::Facts(change) => {
-                let mut facts = self.facts().await?;
+                let mut facts = tokio::select! {
+                    facts = self.facts() => facts?,
+                    Some(signal) = signals.next() => return Ok(Played::Break(signal)),
+                };
                 change(&mut facts);
-                judged(&facts, scenario)
+                judged(&facts, scenario).map(Played::Continue)
             }
         }
     }
@@ -167,63 +182,84 @@ impl Theatre {
         kubeconfig: &Path,
         scenario: &Scenario,
         props: Props,
-        runs_blocked: bool,
-    ) -> Result<Vec<Observed>> {
+        signals: &mut (impl Stream<Item = u8> + Unpin),
+    ) -> Result<Played> {
         let cluster = connect(kubeconfig).await?;
+        let mut damage = Damage::none(cluster.admin().clone());
+        let played = self.act(cluster, scenario, props, &mut damage, signals).await;
+        let undone = damage.undo().await;
+        played.and_then(|played| undone.map(|()| played))
+    }
+
+    /// Breaks the cluster and runs the cases. What is broken is left to the caller to undo.
+    async fn act(
+        &self,
+        cluster: Cluster,
+        scenario: &Scenario,
+        props: Props,
+        damage: &mut Damage,
+        signals: &mut (impl Stream<Item = u8> + Unpin),
+    ) -> Result<Played> {
         let admin = cluster.admin().clone();
-        let objects = crate::objects::create(&admin, &props.objects).await?;
-        let altered = crate::alteration::alter(&admin, &props.changes).await?;
+        let intruder = props.intruder;
+        let prepared = async {
+            damage.inflict(&props).await?;
+            self.prepare(cluster, scenario, props).await
+        };
+        let session = tokio::select! {
+            session = prepared => session?,
+            Some(signal) = signals.next() => return Ok(Played::Break(signal)),
+        };
+        let mut log = Log::create(&self.folder.join(scenario.name))?;
+        let intruder = intruder.map(|intruder| intruder.watch(admin));
+        let mut observed = Vec::new();
+        let observe = |event: &Event| {
+            log.append(event);
+            match &*event.event {
+                EventKind::RunStarted(started) => {
+                    if let Some(intruder) = &intruder {
+                        intruder.tell(&started.run);
+                    }
+                }
+                EventKind::CaseFinished(finished) => observed
+                    .push(Observed { id: finished.id.clone(), verdict: finished.verdict.clone() }),
+                _ => {}
+            }
+        };
+        let outcome = session.run(signals, observe).await;
+        let left = match intruder {
+            Some(intruder) => intruder.leave().await,
+            None => Ok(()),
+        };
+        match outcome {
+            Outcome::Interrupted { signal } => Ok(Played::Break(signal)),
+            _ => left.map(|()| Played::Continue(observed)),
+        }
+    }
+
+    async fn prepare(
+        &self,
+        cluster: Cluster,
+        scenario: &Scenario,
+        props: Props,
+    ) -> Result<Session> {
         let cases = props.cases();
         let selection =
             Selection { profile: None, filters: filters(scenario, &cases)?, shard: None };
-        let folder = self.folder.join(scenario.name);
         let options = SessionOptions {
             image: self.image.clone(),
             jobs: 4,
             deadline: DEADLINE,
             patience: Patience { pod: Duration::from_secs(30), teardown: Duration::from_secs(20) },
             keep: Keep::Never,
-            runs_blocked,
+            runs_blocked: matches!(scenario.stage, Stage::Elsewhere(_)),
             node_access: false,
             diagnostics: Collector::nowhere(),
-            ledger: Ledger::at(folder.join("ledger.jsonl")),
+            ledger: Ledger::at(self.folder.join(scenario.name).join("ledger.jsonl")),
             constraint: props.constraint,
             files: props.files,
         };
-        let mut log = crate::log::Log::create(&folder)?;
-        let outcome = match Session::prepare(cluster, &cases, selection, options).await {
-            Ok(session) => {
-                let intruder = props.intruder.map(|intruder| intruder.watch(admin.clone()));
-                let mut observed = Vec::new();
-                session
-                    .run(stream::pending(), |event| {
-                        log.append(event);
-                        match &*event.event {
-                            EventKind::RunStarted(started) => {
-                                if let Some(intruder) = &intruder {
-                                    intruder.tell(&started.run);
-                                }
-                            }
-                            EventKind::CaseFinished(finished) => observed.push(Observed {
-                                id: finished.id.clone(),
-                                verdict: finished.verdict.clone(),
-                            }),
-                            _ => {}
-                        }
-                    })
-                    .await;
-                match intruder {
-                    Some(intruder) => intruder.leave().await.map(|()| observed),
-                    None => Ok(observed),
-                }
-            }
-            Err(error) => Err(error),
-        };
-        for one in altered {
-            one.undo().await?;
-        }
-        objects.delete().await?;
-        outcome
+        Session::prepare(cluster, &cases, selection, options).await
     }
 }
 
