@@ -38,7 +38,7 @@ const WITHOUT_GATES: Scenario = Scenario {
         breaks: "The feature gates are off on the API server, the kubelet and in Pod Security",
         kills: &[
             Kill("ADM-01", "answer to Unmasked"),
-            Kill("ADM-02", "answer to"),
+            Kill("ADM-02", "answer to hostNetwork with hostUsers false: expected"),
             Kill("ADM-04", "hostUsers"),
             Kill("ADM-06", "hostUsers"),
             Kill("GATE-01", "hostUsers as it would be stored"),

@@ -18,12 +18,12 @@ const VOLUMES: Scenario = Scenario {
         Mutant {
             name: "disk-in-memory",
             breaks: "The emptyDir on the node's disk is in memory",
-            kills: &[Kill("VOL-01", "file system")],
+            kills: &[Kill("VOL-01", "file system: expected")],
         },
         Mutant {
             name: "memory-on-disk",
             breaks: "The emptyDir in memory is on the node's disk",
-            kills: &[Kill("VOL-02", "file system")],
+            kills: &[Kill("VOL-02", "file system: expected")],
         },
         Mutant {
             name: "other-settings",
@@ -53,7 +53,7 @@ const VOLUMES: Scenario = Scenario {
         Mutant {
             name: "image-without-volumes",
             breaks: "The image declares no volumes",
-            kills: &[Kill("VOL-08A", "mounted at /run")],
+            kills: &[Kill("VOL-08A", "mounted at /run: expected")],
         },
     ],
     // Two pods with the node's ids share no volume with different ones.

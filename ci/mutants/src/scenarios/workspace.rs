@@ -66,14 +66,14 @@ const OPERATOR: Scenario = Scenario {
         Mutant {
             name: "workspace-with-another-name",
             breaks: "Pods of workspaces carry another workspace's name",
-            kills: &[Kill("WS-06C", "controller.devfile.io/devworkspace_name")],
+            kills: &[Kill("WS-06C", "controller.devfile.io/devworkspace_name: expected")],
         },
         Mutant {
             name: "workspace-is-told-another-thing",
             breaks: "Containers of workspaces are told HOST_USERS=true",
             kills: &[
-                Kill("WS-06D", "HOST_USERS of container `tools`"),
-                Kill("WS-08", "HOST_USERS of container `tools`"),
+                Kill("WS-06D", "HOST_USERS of container `tools`: expected"),
+                Kill("WS-08", "HOST_USERS of container `tools`: expected"),
             ],
         },
         Mutant {
@@ -89,12 +89,12 @@ const OPERATOR: Scenario = Scenario {
         Mutant {
             name: "overrides-of-the-pod-are-ignored",
             breaks: "pod-overrides are taken out of a workspace without a word",
-            kills: &[Kill("WS-10D", "it is Running")],
+            kills: &[Kill("WS-10D", "observed it is Running")],
         },
         Mutant {
             name: "overrides-of-the-container-are-ignored",
             breaks: "container-overrides are taken out of a workspace without a word",
-            kills: &[Kill("WS-10E", "it is Running")],
+            kills: &[Kill("WS-10E", "observed it is Running")],
         },
     ],
     blocked: &[],
@@ -190,7 +190,10 @@ const CREATOR: Scenario = Scenario {
     mutants: &[Mutant {
         name: "webhook-is-not-asked",
         breaks: "New workspaces are stored without the operator's webhook",
-        kills: &[Kill("WS-04", "controller.devfile.io/creator"), Kill("WS-05", "creator")],
+        kills: &[
+            Kill("WS-04", "label `controller.devfile.io/creator`, set by the webhook: expected"),
+            Kill("WS-05", "created without creator ID label"),
+        ],
     }],
     blocked: &[],
     dependants: &[],
@@ -210,7 +213,7 @@ const NODE: Scenario = Scenario {
         Mutant {
             name: "workspace-with-the-nodes-ids",
             breaks: "Pods of workspaces are in the node's user namespace",
-            kills: &[Kill("WS-07-ID-01", "user ids")],
+            kills: &[Kill("WS-07-ID-01", "user ids: expected")],
         },
         Mutant {
             name: "workspace-of-another-user",
@@ -220,12 +223,12 @@ const NODE: Scenario = Scenario {
         Mutant {
             name: "workspace-with-a-masked-proc",
             breaks: "Pods of workspaces have a masked /proc",
-            kills: &[Kill("WS-07-ISO-01", "mounts at /proc")],
+            kills: &[Kill("WS-07-ISO-01", "mounts at /proc: expected")],
         },
         Mutant {
             name: "workspace-without-a-tunnel",
             breaks: "Pods of workspaces get /dev/fuse only",
-            kills: &[Kill("WS-07-ISO-04", "/dev/net/tun")],
+            kills: &[Kill("WS-07-ISO-04", "/dev/net/tun: expected")],
         },
         Mutant {
             name: "workspace-that-rules-the-network",
