@@ -30,45 +30,62 @@ pub enum Reclaimed {
 /// Waits until the volumes of a run's claims are gone, no longer than `limit`. The claims
 /// themselves ended with their namespaces.
 pub(super) async fn await_reclaimed(admin: &Client, run: &str, limit: Duration) -> Reclaimed {
-    let mut known = BTreeMap::new();
-    match tokio::time::timeout(limit, watch(admin, run, &mut known)).await {
-        Ok(Ok(())) => Reclaimed::Left(Vec::new()),
-        Ok(Err(unread)) => unread,
-        Err(_elapsed) => Reclaimed::Left(known.into_values().collect()),
+    let mut seen = Seen::default();
+    match tokio::time::timeout(limit, watch(admin, run, &mut seen)).await {
+        Ok(end) => end,
+        Err(_elapsed) if seen.is_whole => Reclaimed::Left(seen.known.into_values().collect()),
+        // That none is known says nothing of volumes that were never listed.
+        Err(_elapsed) => {
+            let why = seen.last_error.unwrap_or_else(|| {
+                format!("no list of the volumes came within {} s", limit.as_secs())
+            });
+            Reclaimed::Unread(why)
+        }
     }
 }
 
-async fn watch(
-    admin: &Client,
-    run: &str,
-    known: &mut BTreeMap<String, String>,
-) -> Result<(), Reclaimed> {
+/// What a watch of the volumes knows.
+#[derive(Default)]
+struct Seen {
+    /// The run's volumes by their names, in words.
+    known: BTreeMap<String, String>,
+    /// Whether a list has come to its end, and is still good.
+    is_whole: bool,
+    last_error: Option<String>,
+}
+
+/// Ends when none is left, or when they may not be listed. A watch is made again after any other error, so
+/// the caller bounds it.
+async fn watch(admin: &Client, run: &str, seen: &mut Seen) -> Reclaimed {
     let api: Api<PersistentVolume> = Api::all(admin.clone());
     let mut changes = watcher(api, watcher::Config::default()).default_backoff().boxed();
-    let mut last = "nothing was heard of them".to_owned();
-    let mut is_whole = false;
     while let Some(change) = changes.next().await {
         match change {
-            Ok(watcher::Event::Init) => known.clear(),
+            // A new list begins: until it is whole, those that it has not named may be there too.
+            Ok(watcher::Event::Init) => {
+                seen.known.clear();
+                seen.is_whole = false;
+            }
             Ok(watcher::Event::InitApply(volume) | watcher::Event::Apply(volume)) => {
                 if let Some(told) = of_run(&volume, run) {
-                    known.insert(volume.name_any(), told);
+                    seen.known.insert(volume.name_any(), told);
                 }
             }
-            Ok(watcher::Event::InitDone) => is_whole = true,
-            Ok(watcher::Event::Delete(volume)) => drop(known.remove(&volume.name_any())),
+            Ok(watcher::Event::InitDone) => seen.is_whole = true,
+            Ok(watcher::Event::Delete(volume)) => drop(seen.known.remove(&volume.name_any())),
             Err(error) => {
-                last = format!("failed to watch volumes: {error}");
+                let told = format!("failed to watch volumes: {error}");
                 if is_refusal(&error) {
-                    return Err(Reclaimed::Forbidden(last));
+                    return Reclaimed::Forbidden(told);
                 }
+                seen.last_error = Some(told);
             }
         }
-        if is_whole && known.is_empty() {
-            return Ok(());
+        if seen.is_whole && seen.known.is_empty() {
+            return Reclaimed::Left(Vec::new());
         }
     }
-    Err(Reclaimed::Unread(last))
+    Reclaimed::Unread("the watch of volumes ended".to_owned())
 }
 
 fn is_refusal(error: &watcher::Error) -> bool {
@@ -98,22 +115,101 @@ fn of_run(volume: &PersistentVolume, run: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    /// The administrator's client of a server that gives these answers to lists of volumes, the
+    /// last one again and again, and to every watch the end of its history.
+    fn admin_of(lists: Vec<(u16, Value)>) -> Client {
+        let asked = AtomicUsize::new(0);
+        let answer = move |request: Request<Body>| {
+            assert_eq!(request.uri().path(), "/api/v1/persistentvolumes");
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let (code, body) = if is_watch {
+                (200, json!({"type": "ERROR", "object": status(410)}))
+            } else {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                lists[number.min(lists.len() - 1)].clone()
+            };
+            let body = Body::from(format!("{body}\n").into_bytes());
+            let response = Response::builder().status(code).body(body).expect("it is an answer");
+            std::future::ready(Ok::<_, std::convert::Infallible>(response))
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    fn status(code: u16) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+            "message": "the server says no", "reason": "", "code": code,
+        })
+    }
+
+    fn list_of(volumes: &[Value]) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeList",
+            "metadata": {"resourceVersion": "1"}, "items": volumes,
+        })
+    }
+
+    fn volume_in(namespace: &str) -> Value {
+        json!({
+            "metadata": {"name": "pvc-1"},
+            "spec": {
+                "claimRef": {"namespace": namespace, "name": "home"},
+                "persistentVolumeReclaimPolicy": "Retain",
+            },
+            "status": {"phase": "Released"},
+        })
+    }
+
+    /// Longer than the first pause after an error, and shorter than the second.
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    #[tokio::test]
+    async fn volumes_that_can_never_be_listed_are_not_gone() {
+        let admin = admin_of(vec![(500, status(500))]);
+        let end = await_reclaimed(&admin, "abc", LIMIT).await;
+        let Reclaimed::Unread(why) = end else { panic!("{end:?}") };
+        assert!(why.contains("the server says no"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_list_that_begins_anew_says_nothing_before_its_end() {
+        let before = list_of(&[volume_in("nestcheck-abc")]);
+        let admin = admin_of(vec![(200, before), (500, status(500))]);
+        let end = await_reclaimed(&admin, "abc", LIMIT).await;
+        assert!(matches!(end, Reclaimed::Unread(_)), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_whole_list_has_decides() {
+        let left = admin_of(vec![(200, list_of(&[volume_in("nestcheck-abc")]))]);
+        let Reclaimed::Left(left) = await_reclaimed(&left, "abc", Duration::from_millis(500)).await
+        else {
+            panic!("it can be listed")
+        };
+        assert_eq!(left.len(), 1, "{left:?}");
+        let gone = admin_of(vec![(200, list_of(&[volume_in("nestcheck-abcd")]))]);
+        assert_eq!(await_reclaimed(&gone, "abc", LIMIT).await, Reclaimed::Left(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_ends_the_wait_at_once() {
+        let admin = admin_of(vec![(403, status(403))]);
+        let end = await_reclaimed(&admin, "abc", LIMIT).await;
+        assert!(matches!(end, Reclaimed::Forbidden(_)), "{end:?}");
+    }
 
     #[test]
     fn a_volume_belongs_to_the_run_of_its_claims_namespace() {
         let volume = |namespace: &str| -> PersistentVolume {
-            let volume = json!({
-                "metadata": {"name": "pvc-1"},
-                "spec": {
-                    "claimRef": {"namespace": namespace, "name": "home"},
-                    "persistentVolumeReclaimPolicy": "Retain",
-                },
-                "status": {"phase": "Released"},
-            });
-            serde_json::from_value(volume).expect("it is a volume")
+            serde_json::from_value(volume_in(namespace)).expect("it is a volume")
         };
         let told = of_run(&volume("nestcheck-abc"), "abc").expect("it is the run's");
         assert_eq!(
