@@ -20,7 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     File, PodSecurity, RUN_LABEL,
     constraint::{self, AppliedConstraint, Constraint},
-    is_of_run, labels,
+    is_of_run, labels, lease,
     ledger::Ledger,
     namespace_of,
 };
@@ -31,8 +31,12 @@ use crate::{
     shape::FILES_VOLUME,
 };
 
-/// How long the user's token is good for: the shortest that the API grants.
-const TOKEN_SECONDS: i64 = 3600;
+/// How long a user's token is good for at least: what the API gives where nothing is asked for
+/// (kubernetes `pkg/apis/authentication/v1/defaults.go`). The least that it grants is ten minutes.
+const TOKEN_LASTS: Duration = Duration::from_secs(3600);
+
+/// The most that may be asked for, in seconds (`pkg/apis/authentication/validation`).
+const TOKEN_LIMIT: u64 = 1 << 32;
 
 /// How long the cluster-policy-controller and the service account controller may take to get a
 /// namespace ready.
@@ -57,6 +61,8 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) struct Creator<'a> {
     pub(super) admin: &'a Client,
     pub(super) run: &'a str,
+    /// How long the run may take, its teardown aside.
+    pub(super) lasts: Duration,
     pub(super) ledger: &'a Ledger,
 }
 
@@ -109,16 +115,10 @@ impl Creator<'_> {
         Ok(level.unwrap_or_default())
     }
 
-    /// A token for a service account.
+    /// A token for a service account, which is good until the run is over.
     pub(super) async fn token(&self, namespace: &str, account: &str) -> Result<String> {
         let api: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), namespace);
-        let request = TokenRequest {
-            spec: Some(TokenRequestSpec {
-                expiration_seconds: Some(TOKEN_SECONDS),
-                ..TokenRequestSpec::default()
-            }),
-            ..TokenRequest::default()
-        };
+        let request = token_request(self.lasts);
         let params = PostParams::default();
         let granted = call("request a token for the user", || {
             api.create_token_request(account, &params, &request)
@@ -243,6 +243,19 @@ impl Creator<'_> {
     }
 }
 
+/// Asks for a token that no case outlives: with one that ends before the run does, whatever comes
+/// later would be refused, as if the user were nobody.
+fn token_request(lasts: Duration) -> TokenRequest {
+    let seconds = (lasts + lease::MARGIN).max(TOKEN_LASTS).as_secs().min(TOKEN_LIMIT);
+    TokenRequest {
+        spec: Some(TokenRequestSpec {
+            expiration_seconds: i64::try_from(seconds).ok(),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    }
+}
+
 /// Creates an object with the labels of a run. Where the answer got lost and the object is there
 /// when it is created again, it is taken for what was created: no other run has its label.
 pub(super) async fn create<K>(api: &Api<K>, object: &K, what: &str) -> Result<K>
@@ -321,5 +334,23 @@ where
         .with_hint(
             "see the logs of the cluster-policy-controller and of the kube-controller-manager",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_token_outlives_the_run() {
+        let seconds = |lasts| {
+            let spec = token_request(lasts).spec.expect("it has one");
+            spec.expiration_seconds.expect("it says how long")
+        };
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert_eq!(seconds(minutes(30)), 3600);
+        assert!(seconds(minutes(60)) > 3600, "the run's last calls come at its end");
+        assert!(seconds(minutes(180)) > 180 * 60);
+        assert_eq!(seconds(Duration::from_secs(1 << 40)), 1 << 32, "more is refused");
     }
 }

@@ -25,8 +25,9 @@ pub const LEASE_NAMESPACE: &str = "default";
 /// The annotation with the intents.
 const INTENTS: &str = "nestcheck/intents";
 
-/// How much longer than a run may take its Lease lasts: its teardown, and clocks that differ.
-const MARGIN: Duration = Duration::from_secs(15 * 60);
+/// How much longer than a run may take its Lease and its users' tokens last: its teardown, and clocks
+/// that differ.
+pub(super) const MARGIN: Duration = Duration::from_secs(15 * 60);
 
 /// A run as its Lease tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

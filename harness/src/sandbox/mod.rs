@@ -190,7 +190,8 @@ impl Sandbox {
     pub async fn create(cluster: &Cluster, options: SandboxOptions) -> Result<Self> {
         let namespace = namespace_of(&options.run);
         let ledger = &options.ledger;
-        let creator = Creator { admin: cluster.admin(), run: &options.run, ledger };
+        let (run, lasts) = (&options.run, options.lasts);
+        let creator = Creator { admin: cluster.admin(), run, lasts, ledger };
         ledger
             .write(Entry::Run {
                 run: options.run.clone(),
@@ -276,6 +277,7 @@ impl Sandbox {
         Creator {
             admin: self.cluster.admin(),
             run: &self.options.run,
+            lasts: self.options.lasts,
             ledger: &self.options.ledger,
         }
     }
