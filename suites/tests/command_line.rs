@@ -183,7 +183,7 @@ fn a_silent_server_is_given_up_soon() {
 
 #[test]
 fn a_signal_ends_the_wait_for_a_silent_server() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (signal, code) in [(Signal::SIGHUP, 129), (Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let bench = Bench::new();
         let (listener, address) = listener();
         let path = bench.kubeconfig(&Kubeconfig::to(&format!("https://{address}")));
@@ -523,9 +523,8 @@ fn the_man_page_and_the_help_name_every_command_and_the_exit_codes() {
     let help = nestcheck(&["--help"]);
     help.exits(0);
     for page in [&man.stdout, &help.stdout] {
-        for word in
-            ["preflight", "list", "run", "report", "completions", "0 conformant", "5 leaked", "143"]
-        {
+        let commands = ["preflight", "list", "run", "report", "completions"];
+        for word in commands.into_iter().chain(["0 conformant", "5 leaked", "129", "130", "143"]) {
             // roff breaks lines at will and escapes dashes.
             assert!(page.replace('\n', " ").contains(word), "`{word}` is not in {page}");
         }

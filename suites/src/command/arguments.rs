@@ -16,7 +16,7 @@ use harness::{
 ///
 /// Exit codes: 0 conformant, 1 not conformant, 2 usage or bad input, 3 partial (a core case was
 /// blocked, or the cluster is unsupported), 4 error (the cluster can't be reached, the
-/// infrastructure broke), 5 leaked, 130 and 143 interrupted.
+/// infrastructure broke), 5 leaked, 129, 130 and 143 interrupted by SIGHUP, SIGINT or SIGTERM.
 #[derive(Debug, Parser)]
 #[command(name = "nestcheck", version, arg_required_else_help = true)]
 pub(super) struct Arguments {

@@ -209,7 +209,7 @@ impl Finished {
     /// Expects one of the exit codes that the help documents, and no panic.
     #[track_caller]
     pub fn exits_as_documented(&self) -> &Self {
-        assert!(matches!(self.code, Some(0..=5 | 130 | 143)), "{self}");
+        assert!(matches!(self.code, Some(0..=5 | 129 | 130 | 143)), "{self}");
         self.shows_no_panic()
     }
 
