@@ -11,11 +11,15 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
@@ -65,43 +69,89 @@ pub async fn create_class(admin: &Admin) -> Result<(), Error> {
     admin.create(&class).await
 }
 
-/// Makes volumes for claims and deletes those that are released, until the process ends. `folder`
-/// is where the node's volumes are on this machine.
+/// Makes volumes for claims and deletes those that are released, until the process ends. What fails
+/// is told in the cluster's log and tried again, for as long as the object asks for it. `folder` is
+/// where the node's volumes are on this machine.
 pub fn provision(admin: &Admin, folder: PathBuf) {
-    let client = admin.client();
-    let (claims, released) = (client.clone(), client);
-    let deleted = folder.clone();
-    tokio::spawn(async move {
-        let api: Api<PersistentVolumeClaim> = Api::all(claims.clone());
-        // A watch that breaks is made again; what else is refused shows in the cluster's log.
-        let mut changes = std::pin::pin!(
-            watcher(api, watcher::Config::default()).default_backoff().touched_objects()
-        );
-        loop {
-            match changes.try_next().await {
-                Ok(Some(claim)) => tell(make(&claims, &folder, &claim).await),
-                Ok(None) => return,
-                Err(_broken) => {}
-            }
-        }
-    });
-    tokio::spawn(async move {
-        let api: Api<PersistentVolume> = Api::all(released);
-        let mut changes = std::pin::pin!(
-            watcher(api.clone(), watcher::Config::default()).default_backoff().touched_objects()
-        );
-        loop {
-            match changes.try_next().await {
-                Ok(Some(volume)) => tell(delete(&api, &deleted, &volume).await),
-                Ok(None) => return,
-                Err(_broken) => {}
-            }
-        }
-    });
+    let (makes, deletes) = provisioner(&admin.client(), folder);
+    tokio::spawn(makes);
+    tokio::spawn(deletes);
 }
 
-fn tell(done: Result<(), Error>) {
-    if let Err(error) = done {
+/// Its two halves.
+fn provisioner(
+    client: &Client,
+    folder: PathBuf,
+) -> (impl Future<Output = ()> + use<>, impl Future<Output = ()> + use<>) {
+    let provisioner = Arc::new(Provisioner {
+        client: client.clone(),
+        folder,
+        failures: Mutex::new(BTreeMap::new()),
+    });
+    let (claims, volumes) = (Api::all(client.clone()), Api::all(client.clone()));
+    let makes = Controller::new(claims, watcher::Config::default())
+        .run(
+            |claim: Arc<PersistentVolumeClaim>, provisioner| async move {
+                let made = make(&provisioner.client, &provisioner.folder, &claim).await;
+                provisioner.after(&*claim, made)
+            },
+            |claim, _, provisioner| provisioner.again(&*claim),
+            Arc::clone(&provisioner),
+        )
+        .for_each(tell);
+    let deletes = Controller::new(volumes, watcher::Config::default())
+        .run(
+            |volume: Arc<PersistentVolume>, provisioner| async move {
+                let api = Api::all(provisioner.client.clone());
+                let deleted = delete(&api, &provisioner.folder, &volume).await;
+                provisioner.after(&*volume, deleted)
+            },
+            |volume, _, provisioner| provisioner.again(&*volume),
+            provisioner,
+        )
+        .for_each(tell);
+    (makes, deletes)
+}
+
+/// What both halves of the provisioner work with.
+struct Provisioner {
+    client: Client,
+    folder: PathBuf,
+    /// The pauses that are next after failures, by the UIDs of their objects. A lock, because both
+    /// halves have it; held to read or write a pause.
+    failures: Mutex<BTreeMap<String, Duration>>,
+}
+
+impl Provisioner {
+    /// The pause after an object's first failure, which is doubled by each further one.
+    const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+    /// The longest pause.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+    /// What comes after a success: nothing before the object changes.
+    fn after(&self, object: &impl ResourceExt, done: Result<(), Error>) -> Result<Action, Error> {
+        done?;
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.remove(&object.uid().unwrap_or_default());
+        Ok(Action::await_change())
+    }
+
+    /// What comes after a failure: another try with what the object is by then.
+    fn again(&self, object: &impl ResourceExt) -> Action {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = failures.entry(object.uid().unwrap_or_default()).or_insert(Self::FIRST_PAUSE);
+        let pause = *next;
+        *next = (pause * 2).min(Self::LONGEST_PAUSE);
+        Action::requeue(pause)
+    }
+}
+
+/// Tells what failed. A watch that breaks is made again, and an object that is gone needs nothing.
+async fn tell<K: Resource>(
+    done: Result<(ObjectRef<K>, Action), controller::Error<Error, watcher::Error>>,
+) {
+    if let Err(controller::Error::ReconcilerFailed(error, _)) = done {
         console::error(&error);
     }
 }
@@ -208,9 +258,83 @@ fn value<'a>(annotations: Option<&'a BTreeMap<String, String>>, name: &str) -> O
 
 #[cfg(test)]
 mod tests {
+    use http::{Method, Request, Response};
+    use kube::client::Body;
     use serde_json::Value;
+    use tokio::sync::mpsc::{self, UnboundedReceiver};
 
     use super::*;
+
+    /// A server that has one list for every kind, never tells of a change, and fails what is to be
+    /// made or deleted the first time.
+    fn failing_once(items: Value) -> (Client, UnboundedReceiver<Method>) {
+        let (asked, received) = mpsc::unbounded_channel();
+        let has_failed = Arc::new(Mutex::new(false));
+        let answer = move |request: Request<Body>| {
+            let method = request.method().clone();
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let list = json!({"metadata": {"resourceVersion": "1"}, "items": items});
+            let failure = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+                "status": "Failure", "message": "no leader", "reason": "", "code": 500});
+            let (asked, has_failed) = (asked.clone(), Arc::clone(&has_failed));
+            async move {
+                if is_watch {
+                    std::future::pending::<()>().await;
+                }
+                let (code, body) = if method == Method::GET {
+                    (200, list)
+                } else {
+                    let _ = asked.send(method);
+                    let first = !std::mem::replace(&mut *has_failed.lock().unwrap(), true);
+                    if first { (500, failure) } else { (200, json!({"metadata": {}})) }
+                };
+                let body = Body::from(body.to_string().into_bytes());
+                let answer = Response::builder().status(code).body(body).unwrap();
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        };
+        (Client::new(tower::service_fn(answer), "default"), received)
+    }
+
+    async fn within_reason<T>(result: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(20), result).await.expect("it comes")
+    }
+
+    #[tokio::test]
+    async fn a_volume_that_could_not_be_made_is_made_later() {
+        let folder =
+            std::env::temp_dir().join(format!("local-cluster-make-{}", std::process::id()));
+        let claim = serde_json::to_value(claim(PROVISIONER, &Value::Null)).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        let (client, mut asked) = failing_once(json!([claim]));
+        let (makes, _) = provisioner(&client, folder.clone());
+        let makes = tokio::spawn(makes);
+        assert_eq!(within_reason(asked.recv()).await, Some(Method::POST));
+        assert_eq!(within_reason(asked.recv()).await, Some(Method::POST));
+        makes.abort();
+        assert!(folder.join("pvc-u-1").is_dir());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_volume_that_could_not_be_deleted_is_deleted_later() {
+        let volume = serde_json::to_value(volume(PROVISIONER, "Released")).unwrap();
+        let (client, mut asked) = failing_once(json!([volume]));
+        let (_, deletes) = provisioner(&client, "/nonexistent".into());
+        let deletes = tokio::spawn(deletes);
+        assert_eq!(within_reason(asked.recv()).await, Some(Method::DELETE));
+        assert_eq!(within_reason(asked.recv()).await, Some(Method::DELETE));
+        deletes.abort();
+    }
+
+    fn volume(provisioner: &str, phase: &str) -> PersistentVolume {
+        let volume = json!({
+            "metadata": {"name": "pvc-u-1", "uid": "v-1",
+                "annotations": {PROVISIONED_BY: provisioner}},
+            "status": {"phase": phase},
+        });
+        serde_json::from_value(volume).unwrap()
+    }
 
     fn claim(provisioner: &str, volume: &Value) -> PersistentVolumeClaim {
         let claim = json!({
@@ -240,13 +364,6 @@ mod tests {
 
     #[test]
     fn only_its_own_volumes_are_deleted_and_only_once_released() {
-        let volume = |provisioner: &str, phase: &str| -> PersistentVolume {
-            let volume = json!({
-                "metadata": {"name": "pvc-u-1", "annotations": {PROVISIONED_BY: provisioner}},
-                "status": {"phase": phase},
-            });
-            serde_json::from_value(volume).unwrap()
-        };
         assert!(is_released(&volume(PROVISIONER, "Released")));
         assert!(!is_released(&volume(PROVISIONER, "Bound")));
         assert!(!is_released(&volume("another", "Released")));
