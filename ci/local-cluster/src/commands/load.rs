@@ -26,7 +26,7 @@ pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Err
     host::check(&Cache::locate()?, false)?;
     let reference = match tag {
         Some(tag) => tag.to_owned(),
-        None => default_reference(tree)?,
+        None => default_reference(tree, "give one with `--tag localhost/NAME:TAG`")?,
     };
     let place = Place::find(name)?;
     let work = Work::new(&place.folder)?;
@@ -134,18 +134,27 @@ impl Drop for Work {
     }
 }
 
-/// The name of an image that is made of a file or folder.
-pub(super) fn default_reference(tree: &Path) -> Result<String, Error> {
+/// The name of an image that is made of a file or folder. `hint` says how to give it another one.
+///
+/// # Errors
+///
+/// Fails when the file's name can't be an image's, or is that of an image that every cluster has.
+pub(super) fn default_reference(tree: &Path, hint: &str) -> Result<String, Error> {
     let absolute = tree.canonicalize().map_err(|source| Error::path("read", tree, source))?;
     let stem =
         absolute.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let stem = [".tar", ".sh"].iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(&stem);
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if stem.is_empty() || !stem.chars().all(allowed) {
-        return Err(Error::usage(format!("`{stem}` can't be an image's name"))
-            .with_hint("give one with `--tag localhost/NAME:TAG`"));
+        return Err(Error::usage(format!("`{stem}` can't be an image's name")).with_hint(hint));
     }
-    Ok(format!("localhost/{stem}:1"))
+    let reference = format!("localhost/{stem}:1");
+    if [image::PAUSE, image::WORKSPACE].contains(&reference.as_str()) {
+        let message =
+            format!("`{}` would replace the cluster's own image `{reference}`", tree.display());
+        return Err(Error::usage(message).with_hint(hint));
+    }
+    Ok(reference)
 }
 
 /// Makes a layout with the tree as an image.
@@ -177,8 +186,10 @@ mod tests {
     fn the_name_comes_from_the_folder() {
         let folder = std::env::temp_dir().join("local-cluster-load-Tree");
         fs::create_dir_all(&folder).unwrap();
-        assert_eq!(default_reference(&folder).unwrap(), "localhost/local-cluster-load-tree:1");
+        let reference = default_reference(&folder, "").unwrap();
+        assert_eq!(reference, "localhost/local-cluster-load-tree:1");
         fs::remove_dir(&folder).unwrap();
-        assert!(default_reference(Path::new("/")).is_err());
+        let error = default_reference(Path::new("/"), "name it").unwrap_err();
+        assert_eq!(error.hint(), Some("name it"));
     }
 }

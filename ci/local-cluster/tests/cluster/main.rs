@@ -7,6 +7,7 @@
 //! flavour `openshift` also need the components folder, and fail without it: leave
 //! them out with `--skip openshift::`.
 
+mod derive;
 mod openshift;
 mod operator;
 mod support;

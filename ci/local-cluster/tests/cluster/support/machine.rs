@@ -168,14 +168,19 @@ fn processes_in_node(state: &Value) -> Vec<i64> {
 
 /// The supervisor and the node's init name their cluster on the command line.
 fn processes_called(name: &str) -> Vec<i64> {
-    all_processes()
-        .into_iter()
-        .filter(|pid| {
-            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let words: Vec<_> = line.split('\0').collect();
-            matches!(words[..], ["local-cluster", "supervise" | "node-init", cluster, ..] if cluster == name)
-        })
-        .collect()
+    let mut found = processes_of(&["local-cluster", "supervise", name]);
+    found.extend(processes_of(&["local-cluster", "node-init", name]));
+    found
+}
+
+/// The processes of the machine whose command lines begin with these words.
+pub fn processes_of(words: &[&str]) -> Vec<i64> {
+    let mut found = all_processes();
+    found.retain(|pid| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split('\0').collect::<Vec<_>>().starts_with(words)
+    });
+    found
 }
 
 fn all_processes() -> Vec<i64> {
