@@ -5,6 +5,7 @@ mod constraint;
 mod create;
 mod lease;
 mod ledger;
+mod options;
 mod snapshot;
 mod sweep;
 mod teardown;
@@ -21,7 +22,6 @@ use tokio::sync::OnceCell;
 use crate::{
     Result,
     cluster::{Cluster, is_forbidden},
-    facts::{DeviceRoute, WorkspaceOperator},
     retry,
     shape::{Setting, Shape},
 };
@@ -32,6 +32,7 @@ pub use audit::{Audit, Change, Comparison, Failed};
 pub use constraint::{AppliedConstraint, Constraint, api_resource as constraint_resource};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
+pub use options::{File, Patience, SandboxOptions};
 pub use snapshot::Snapshot;
 pub use sweep::{Sweep, Swept, sweep};
 pub use teardown::{Found, end_pods, find, teardown};
@@ -100,69 +101,6 @@ pub enum Identity {
     Stranger,
     /// The administrator whose kubeconfig was given.
     Administrator,
-}
-
-/// A file that every pod of a run can read.
-#[derive(Clone, Debug)]
-pub struct File {
-    /// Its path below /nestcheck.
-    pub path: String,
-    /// Its content.
-    pub content: Vec<u8>,
-}
-
-impl File {
-    /// The key in the ConfigMap: keys can't have slashes.
-    fn key(&self) -> String {
-        self.path.replace('/', "__")
-    }
-}
-
-/// What a sandbox is made with.
-#[derive(Clone, Debug)]
-pub struct SandboxOptions {
-    /// The run's id.
-    pub run: String,
-    /// The image of the pods.
-    pub image: String,
-    /// How pods get devices here.
-    pub device_route: Option<DeviceRoute>,
-    /// The files of every pod, the probe among them.
-    pub files: Vec<File>,
-    /// The SCC that pods are admitted by, where the cluster admits pods so.
-    pub constraint: Option<Constraint>,
-    /// The DevWorkspace Operator, where the cluster has one.
-    pub operator: Option<WorkspaceOperator>,
-    /// How long the run may take, its teardown aside.
-    pub lasts: Duration,
-    /// Where what is created is written down before.
-    pub ledger: Ledger,
-    /// How long things may take that depend on the cluster's speed.
-    pub patience: Patience,
-}
-
-/// How long a run waits for what depends on the cluster's speed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// For a pod to become ready: an image may have to be pulled first.
-    pub pod: Duration,
-    /// For a namespace to end. The namespace controller alone waits 5 s before it begins
-    /// (kubernetes `pkg/controller/namespace`, `namespaceDeletionGracePeriod`).
-    pub teardown: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { pod: Duration::from_secs(180), teardown: Duration::from_secs(120) }
-    }
-}
-
-impl SandboxOptions {
-    /// What the run may create outside of its namespaces.
-    #[must_use]
-    pub fn intents(&self) -> Intents {
-        Intents::of_run(&self.run, self.constraint.is_some())
-    }
 }
 
 /// The throwaway namespaces of a run, with an ordinary user in them.
