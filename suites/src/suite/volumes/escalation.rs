@@ -8,6 +8,7 @@ use harness::{
     workload::Command,
 };
 use k8s_openapi::api::core::v1::{Pod, Volume, VolumeMount};
+use probe::Reading;
 
 use super::claims::WITH_STORAGE;
 use crate::{
@@ -48,10 +49,17 @@ async fn leaves_no_program_that_makes_root(cx: Context) -> CaseResult {
     let (owner, mode) = seen.split_once(':').unwrap_or_default();
     cx.check("owner on the disk", "not 0", owner, owner != "0" && !owner.is_empty())?;
     // Else there is nothing to be afraid of.
-    cx.check_equal("mode on the disk", "4755", mode)?;
+    let is_dangerous = makes_its_owner_of_anybody(mode);
+    cx.check("mode on the disk", "setuid, and anybody may execute it", mode, is_dangerous)?;
     let find = Command::shell("find files of root's", "cd /kept/left && find . -uid 0", [""; 0]);
     cx.check_equal("files of root's on the disk", "", &victim.output(&find).await?)?;
 
+    if victim.facts().no_new_privs != Reading::Known(false) {
+        // The program could make nobody more than he is, so what it makes of him shows nothing.
+        let told =
+            "not run: the cluster lets no such pod gain privileges, so only the owner counts";
+        return cx.check("user that the program becomes", "not 0", told, true);
+    }
     let became: probe::Facts = harness::context::parse_probe(
         &victim.run(&Command::new([PROGRAM, "facts"])).await?.exits(0)?,
     )?;
@@ -59,6 +67,13 @@ async fn leaves_no_program_that_makes_root(cx: Context) -> CaseResult {
     cx.check("user that the program becomes", "not 0", user.to_string(), user != 0)?;
     let gained = known(&became.capabilities)?.effective;
     cx.check("capabilities that it gains", "none", gained.names().join(","), gained.is_empty())
+}
+
+/// Whether a program of this mode, in octal, runs as its owner whoever starts it. Not one mode only:
+/// where a volume gets a group, the kubelet lets that group read and write (kubernetes,
+/// `pkg/volume/volume_linux.go`, `rwMask`).
+fn makes_its_owner_of_anybody(mode: &str) -> bool {
+    u32::from_str_radix(mode, 8).is_ok_and(|bits| bits & 0o4001 == 0o4001)
 }
 
 /// A pod in the node's own user namespace with the same claim, in which programs may gain
@@ -96,5 +111,20 @@ fn mount_claim(pod: &mut Pod, of: &PodHandle) {
             mount_path: "/kept".to_owned(),
             ..VolumeMount::default()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_anybody_becomes_its_owner_by_is_told_by_its_mode() {
+        for mode in ["4755", "4775", "6755", "4711"] {
+            assert!(makes_its_owner_of_anybody(mode), "{mode}");
+        }
+        for mode in ["755", "2755", "4754", "4644", "", "x"] {
+            assert!(!makes_its_owner_of_anybody(mode), "{mode}");
+        }
     }
 }
