@@ -192,12 +192,13 @@ pub(super) async fn refuses(cx: &Context, places: &[Place], names: &[AttemptName
         for name in names {
             let attempt = expect(&attempts, *name)?;
             let holds = match &attempt.outcome {
-                AttemptOutcome::Refused { .. } => true,
+                AttemptOutcome::Refused { errno } => denials(*name).contains(&errno.as_str()),
                 AttemptOutcome::Allowed => false,
                 AttemptOutcome::Unavailable { reason } => is_absent(reason),
             };
             let check = format!("{} ({}) {place}", name.as_str(), attempt.target);
-            cx.check(&check, "refused", show(&attempt.outcome), holds)?;
+            let expected = format!("refused with {}", denials(*name).join(" or "));
+            cx.check(&check, &expected, show(&attempt.outcome), holds)?;
         }
     }
     let in_pod = Place::Pod.attempts(&workspace).await?;
@@ -219,6 +220,16 @@ pub(super) async fn refuses(cx: &Context, places: &[Place], names: &[AttemptName
     // A filter may refuse what the kernel doesn't have in any case.
     let lacking = lacking.join("; ");
     Err(Failure::not_applicable(format!("there is nothing to attack on this node: {lacking}")))
+}
+
+/// The errors by which the kernel and its security modules deny something for lack of a right. Any
+/// other, such as EINVAL, EBUSY or EMFILE, is of an attempt that got past that or not so far.
+fn denials(name: AttemptName) -> &'static [&'static str] {
+    match name {
+        // No process has such a number here (kill(2)).
+        AttemptName::SignalOtherPods => &["ESRCH", "EPERM", "EACCES"],
+        _ => &["EPERM", "EACCES", "EROFS"],
+    }
 }
 
 fn expect(attempts: &[Attempt], name: AttemptName) -> Result<&Attempt, Failure> {
@@ -244,6 +255,19 @@ mod tests {
         assert!(!is_absent("process not started: ENOENT"));
         assert!(!is_absent("no folder can be written, lastly EROFS: /tmp"));
         assert!(!is_absent("no answer within 10 s"));
+    }
+
+    #[test]
+    fn only_errors_of_rights_are_denials() {
+        for attempt in AttemptName::ALL {
+            let denials = denials(attempt.id);
+            assert!(denials.contains(&"EPERM") && denials.contains(&"EACCES"), "{denials:?}");
+            for errno in ["EINVAL", "EBUSY", "EMFILE", "EIO", "ENOSPC", "ENOENT"] {
+                assert!(!denials.contains(&errno), "{}: {errno}", attempt.name);
+            }
+            let has_no_such = denials.contains(&"ESRCH");
+            assert_eq!(has_no_such, attempt.id == AttemptName::SignalOtherPods);
+        }
     }
 
     #[test]

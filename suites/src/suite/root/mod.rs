@@ -145,6 +145,18 @@ fn belongs_to_pod(mount: &Mount, pod: &Pod) -> bool {
         || of_memory
         || is_ordinary_device(mount)
         || RUNTIME_FILES.contains(&mount.mount_point.as_str())
+        || is_generated(mount)
+}
+
+/// Whether a mount is the /etc/passwd or /etc/group that CRI-O writes for a container whose user or
+/// group the image does not know (cri-o, `server/container_create.go`, `setupContainerUser`), in
+/// that container's own folder, and not the node's file.
+fn is_generated(mount: &Mount) -> bool {
+    let Some(name) = mount.mount_point.strip_prefix("/etc/") else { return false };
+    let of_container = mount.root.contains("-containers/");
+    ["passwd", "group"].contains(&name)
+        && of_container
+        && mount.root.ends_with(&format!("/userdata/{name}"))
 }
 
 /// Whether a mount is a device node, and one that every pod gets (OCI runtime specification,
@@ -196,6 +208,10 @@ mod tests {
         assert!(belongs_to_pod(&mount("devtmpfs", "/net/tun", "/dev/net/tun"), &pod));
         assert!(belongs_to_pod(&mount("tmpfs", "/", "/dev"), &pod));
         assert!(belongs_to_pod(&mount("tmpfs", "/0", "/dev/fuse"), &pod), "made by crun");
+        let generated = "/containers/storage/overlay-containers/0a1b/userdata/passwd";
+        assert!(belongs_to_pod(&mount("tmpfs", generated, "/etc/passwd"), &pod), "by CRI-O");
+        assert!(!belongs_to_pod(&mount("tmpfs", generated, "/etc/group"), &pod), "another file");
+        assert!(!belongs_to_pod(&mount("ext4", "/etc/passwd", "/etc/passwd"), &pod), "the node's");
         assert!(!belongs_to_pod(&mount("tmpfs", "/0", "/mnt"), &pod));
         assert!(!belongs_to_pod(&mount("tmpfs", "/run", "/dev/fuse"), &pod));
     }
