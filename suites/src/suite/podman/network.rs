@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Sysctl;
 use super::{address, expect_error, need_program, remove, serving, start_server};
 use crate::{
     suite::{NESTED, WITH_DEVICES, core_case, extended_case},
-    toolbox::{podman, podman_run, probe_command, scratch_image, shell_image},
+    toolbox::{podman, probe_command, scratch_image, shell_image},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -184,14 +184,40 @@ async fn finds_containers_by_name(cx: Context) -> CaseResult {
     let get = podman(&["run", "--rm", &option, &image, "/probe", "get", &url]);
     cx.check_equal("answer by name", "by name", &workspace.output(&get).await?)?;
 
-    // A name that anybody finds would prove nothing about the network.
-    let resolve = ["/probe", "resolve", server, "--deadline", "1"];
-    let outside = workspace.run(&podman_run(&[], &image, &resolve)).await?;
-    expect_error(&cx, "look-up from outside of the network", &outside, &[server])?;
+    finds_nobody_of_another_network(&cx, &workspace, &image, server).await?;
     remove(&workspace, &[server]).await?;
     workspace.output(&podman(&["network", "rm", network])).await?;
     let rest = workspace.run(&podman(&["network", "exists", network])).await?.exit_code;
     cx.check_equal("exit code of `network exists` after rm", "1", &rest.to_string())
+}
+
+/// Expects that a container of a second network finds the names of that one, and not this server:
+/// a name that anybody finds would prove nothing about networks.
+async fn finds_nobody_of_another_network(
+    cx: &Context,
+    workspace: &PodHandle,
+    image: &str,
+    server: &str,
+) -> CaseResult {
+    let (network, neighbour) = ("pod-net-04-other", "pod-net-04-neighbour");
+    // Internal, so that its name server asks no other one about what it does not know.
+    let create = ["network", "create", "--ignore", "--internal", network];
+    workspace.output(&podman(&create)).await?;
+    let option = format!("--network={network}");
+    workspace.output(&serving(neighbour, &[&option], image, "elsewhere")).await?;
+    let look_up = async |name: &str| {
+        let resolve = ["/probe", "resolve", name, "--deadline", "3"];
+        let run = [&["run", "--rm", &option, image][..], &resolve].concat();
+        workspace.run(&podman(&run)).await
+    };
+    let known = look_up(neighbour).await?.exits(0)?.text();
+    let is_address = known.parse::<std::net::IpAddr>().is_ok();
+    cx.check("look-up in another network of a name there", "an address", known, is_address)?;
+    let words = format!("`{server}` has no address");
+    let unknown = look_up(server).await?;
+    expect_error(cx, "look-up in another network of the server's name", &unknown, &[&words])?;
+    remove(workspace, &[neighbour]).await?;
+    workspace.output(&podman(&["network", "rm", network])).await.map(drop)
 }
 
 async fn falls_back_to_slirp(cx: Context) -> CaseResult {
