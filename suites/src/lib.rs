@@ -19,6 +19,8 @@ use harness::case::Case;
 pub fn cases() -> Vec<Case> {
     let all = [
         suite::upstream::CASES,
+        // It waits most of its time for the network plugin.
+        suite::podman::policy::CASES,
         // Waiting for the operator is most of them.
         suite::workspace::RUNNING,
         suite::workspace::MAKING,
@@ -31,7 +33,6 @@ pub fn cases() -> Vec<Case> {
         suite::node_kinds::CASES,
         suite::volumes::ESCALATION,
         suite::volumes::CLAIMS,
-        suite::podman::policy::CASES,
         suite::podman::network::CASES,
         suite::podman::containers::CASES,
         suite::podman::images::CASES,
