@@ -11,11 +11,11 @@ use harness::{
     diagnosis::{self, Symptom},
     sandbox::Identity,
     shape::{REQUIRED_CONSTRAINT, Shape},
-    truth::{self, show_reading},
+    truth::{self, show_map, show_reading},
     workload::{Command, PROBE},
 };
 use k8s_openapi::api::core::v1::Pod;
-use probe::{Attempt, AttemptOutcome, IdRange, Reading, SubordinateRanges};
+use probe::{IdRange, Reading, SubordinateRanges};
 
 pub use claims::{claim, delete_pod, is_nfs, keep_on, on_node, on_node_of};
 
@@ -214,36 +214,6 @@ pub async fn expect_kept(cx: &Context, shape: &Shape, pod: &Pod) -> CaseResult {
     Ok(())
 }
 
-/// Expects that the kernel refused every attempt. A file that this kernel does not have can't be
-/// written either, but at least one attempt must have been refused in so many words.
-///
-/// # Errors
-///
-/// It allowed one, or one could not be made.
-pub fn expect_refused(cx: &Context, place: &str, attempts: &[Attempt]) -> CaseResult {
-    let mut refused = 0;
-    for attempt in attempts {
-        let (observed, holds) = match &attempt.outcome {
-            AttemptOutcome::Refused { errno } => {
-                refused += 1;
-                (format!("refused with {errno}"), true)
-            }
-            AttemptOutcome::Allowed => ("allowed".to_owned(), false),
-            AttemptOutcome::Unavailable { reason } => {
-                (format!("not attempted: {reason}"), reason.starts_with("ENOENT"))
-            }
-        };
-        let name = format!("{} ({}) {place}", attempt.name.as_str(), attempt.target);
-        cx.check(&name, "refused", observed, holds)?;
-    }
-    cx.check(
-        &format!("refused attempts {place}"),
-        "at least one",
-        format!("{refused} of {}", attempts.len()),
-        refused > 0,
-    )
-}
-
 /// A reading that a case can't do without.
 ///
 /// # Errors
@@ -269,6 +239,18 @@ pub fn probe_command(arguments: &[&str]) -> Command {
 pub fn overlap(a: IdRange, b: IdRange) -> bool {
     let end = |range: IdRange| u64::from(range.outside) + u64::from(range.count);
     u64::from(a.outside) < end(b) && u64::from(b.outside) < end(a)
+}
+
+/// Expects that two pods have ids of their own on the node.
+///
+/// # Errors
+///
+/// They have some in common, or it can't be read which they have.
+pub fn differ(cx: &Context, first: &PodHandle, second: &PodHandle) -> CaseResult {
+    let (one, other) = (known(&first.facts().uid_map)?, known(&second.facts().uid_map)?);
+    let observed = format!("{} and {}", show_map(one), show_map(other));
+    let holds = !one.iter().any(|a| other.iter().any(|b| overlap(*a, *b)));
+    cx.check("ranges of the two pods", "disjoint", observed, holds)
 }
 
 /// What is wrong with a user's ranges in /etc/subuid or /etc/subgid (subuid(5)): there must be

@@ -24,7 +24,7 @@ struct Broken {
 /// podman refuses to make a user namespace of ids that it may not map.
 const NO_NAMESPACE: &[&str] = &["ID-07"];
 
-const BROKEN: [Broken; 5] = [
+const BROKEN: [Broken; 6] = [
     Broken {
         recipe: "another-name",
         told: ("ID-05", "0 ranges of user `user`, not one"),
@@ -48,6 +48,11 @@ const BROKEN: [Broken; 5] = [
     Broken {
         recipe: "own-id",
         told: ("ID-05", "user:1000:64536 (it holds id 0 or the user's own id)"),
+        dependants: NO_NAMESPACE,
+    },
+    Broken {
+        recipe: "setuid-helpers",
+        told: ("ID-06", "`podman unshare` exits with 125"),
         dependants: NO_NAMESPACE,
     },
 ];

@@ -44,10 +44,15 @@ struct Seen {
     in_volume: String,
     /// The owner of a file in the image's layer of the container.
     in_layer: String,
-    /// The owner of the first file on the volume's own disk; none where the kubelet's folder is
-    /// elsewhere.
-    on_disk: Option<String>,
+    /// What became of a signal to process 1 that is never delivered (kill(2), signal 0).
+    signal: String,
+    /// The owner of the first file on the volume's own disk, or `elsewhere` where the kubelet's
+    /// folder is.
+    on_disk: String,
 }
+
+/// How the look ends where no process is the workspace's.
+const NO_PROCESS: i32 = 9;
 
 /// Finds the process whose root has the file, and which is process 1 of a PID namespace below.
 const LOOK: &str = "
@@ -58,11 +63,13 @@ const LOOK: &str = "
         sed -n 's/^Uid:[[:space:]]*//p' \"$process/status\"
         sed -n 's/^Gid:[[:space:]]*//p' \"$process/status\"
         stat --format=%u:%g \"$process/root$volume\" \"$process/root$layer\"
-        volumes=/proc/1/root/var/lib/kubelet/pods/$pod/volumes
-        stat --format=%u:%g \"$volumes/kubernetes.io~empty-dir/scratch/${volume##*/}\" || true
+        if kill -0 \"${process##*/}\"; then echo sent; else echo refused; fi
+        folder=/proc/1/root/var/lib/kubelet/pods/$pod/volumes/kubernetes.io~empty-dir/scratch
+        if [ ! -d \"$folder\" ]; then echo elsewhere; exit; fi
+        stat --format=%u:%g \"$folder/${volume##*/}\"
         exit
     done
-    exit 1
+    exit 9
 ";
 
 /// That the cluster makes no such pod is a fault of nobody's.
@@ -90,16 +97,26 @@ async fn look(cx: &Context) -> Result<(PodHandle, Seen), Failure> {
     let layer = workspace.output(&make).await?;
     let look = Command::shell("look from the node", LOOK, [&uid, &volume, &layer]);
     let output = inspector.run(&look).await?;
-    if output.exit_code != 0 {
-        return Err(Failure::product("the node shows no process whose files are the workspace's"));
+    match output.exit_code {
+        0 => {}
+        NO_PROCESS => {
+            let reason = "the node shows no process whose files are the workspace's";
+            return Err(Failure::product(reason));
+        }
+        code => {
+            let told = String::from_utf8_lossy(&output.stderr);
+            let told = told.trim_end();
+            return Err(Failure::harness(format!(
+                "the look from the node ended with {code}: {told}"
+            )));
+        }
     }
     let text = output.text();
     let mut lines =
         text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>().join(" "));
     let mut next = || lines.next().unwrap_or_default();
-    let [users, groups, in_volume, in_layer, on_disk] = std::array::from_fn(|_| next());
-    let on_disk = Some(on_disk).filter(|it| !it.is_empty());
-    Ok((workspace, Seen { users, groups, in_volume, in_layer, on_disk }))
+    let [users, groups, in_volume, in_layer, signal, on_disk] = std::array::from_fn(|_| next());
+    Ok((workspace, Seen { users, groups, in_volume, in_layer, signal, on_disk }))
 }
 
 /// The ids of the node that the workspace's user and group are.
@@ -120,16 +137,15 @@ async fn owns_files_as_nobody_of_the_node(cx: Context) -> CaseResult {
     cx.check_equal("owner of a file in a volume, by the pod's mount", &expected, &seen.in_volume)?;
     let facts = workspace.facts();
     let inside = format!("{}:{}", facts.effective_uid, facts.effective_gid);
-    // An idmapped mount changes the ids that are seen, not those that are stored (mount_setattr(2)).
-    match seen.on_disk {
-        Some(on_disk) => cx.check_equal("owner of the same file on its disk", &inside, &on_disk),
-        None => cx.check(
-            "owner of the same file on its disk",
-            &inside,
-            "not looked at: the kubelet's folder is not /var/lib/kubelet",
-            true,
-        ),
+    if seen.on_disk == "elsewhere" {
+        return Err(Failure::blocked(
+            "the node has no folder of the pod's volume below /var/lib/kubelet, so its file on the \
+             disk was not found; the owners that were seen are as they must be",
+            "nothing needs it; compare the folder with the kubelet's `--root-dir`",
+        ));
     }
+    // An idmapped mount changes the ids that are seen, not those that are stored (mount_setattr(2)).
+    cx.check_equal("owner of the same file on its disk", &inside, &seen.on_disk)
 }
 
 async fn runs_as_nobody_of_the_node(cx: Context) -> CaseResult {
@@ -137,5 +153,7 @@ async fn runs_as_nobody_of_the_node(cx: Context) -> CaseResult {
     let (user, group) = outside(&workspace)?;
     let all = |id: u32| [id; 4].map(|id| id.to_string()).join(" ");
     cx.check_equal("user ids of the pod's process 1", &all(user), &seen.users)?;
-    cx.check_equal("group ids of the pod's process 1", &all(group), &seen.groups)
+    cx.check_equal("group ids of the pod's process 1", &all(group), &seen.groups)?;
+    // A control of ROOT-09: what is refused to other pods is refused because of where they are.
+    cx.check_equal("signal to it from the node's process ids", "sent", &seen.signal)
 }

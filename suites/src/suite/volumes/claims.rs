@@ -6,7 +6,6 @@ use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
     requirement::Requirement,
-    truth::show_map,
     workload::Command,
 };
 use k8s_openapi::api::{
@@ -22,7 +21,7 @@ use kube::{
 use super::{OF_ROOT, OWNERS, stat};
 use crate::{
     suite::{NESTED, core_case, extended_case},
-    toolbox::{claim, delete_pod, is_nfs, keep_on, known, on_node_of, overlap, request},
+    toolbox::{claim, delete_pod, differ, is_nfs, keep_on, known, on_node_of, request},
 };
 
 /// What a pod needs that keeps files.
@@ -96,14 +95,6 @@ async fn next(cx: &Context, pod: &Pod, first: &PodHandle) -> Result<PodHandle, F
     }
     differ(cx, first, &last)?;
     Ok(last)
-}
-
-/// Expects that two pods have ids of their own on the node.
-fn differ(cx: &Context, first: &PodHandle, second: &PodHandle) -> CaseResult {
-    let (one, other) = (known(&first.facts().uid_map)?, known(&second.facts().uid_map)?);
-    let observed = format!("{} and {}", show_map(one), show_map(other));
-    let holds = !one.iter().any(|a| other.iter().any(|b| overlap(*a, *b)));
-    cx.check("ranges of the two pods", "disjoint", observed, holds)
 }
 
 async fn shares_files_between_two_pods(cx: Context) -> CaseResult {
