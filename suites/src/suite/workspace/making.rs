@@ -5,16 +5,22 @@ use std::time::Duration;
 use fixtures::DEVWORKSPACE;
 use harness::{
     case::{Case, CaseResult, Failure},
-    context::Context,
+    context::{Context, PodHandle, parse_probe},
     outcome::Level,
     sandbox::nested_settings,
     shape::CRIO_DEVICES,
-    workload::workspace::{Settled, create, running_pod, settle},
+    workload::{
+        Command, PROBE,
+        workspace::{Settled, create, running_pod, settle},
+    },
 };
 use serde_json::{Value, json};
 
 use super::{case, running::host_users};
-use crate::suite::weighing;
+use crate::suite::{
+    identity::{check_inner_maps, check_subordinate_ids},
+    weighing,
+};
 
 /// How long a workspace may take to run or to fail. The operator alone waits 5 s for pull secrets.
 pub(super) const SETTLES: Duration = Duration::from_secs(90);
@@ -23,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     case(
         "WS-08",
         "tells_every_container_whatever_the_devfile_overrides",
-        "A devfile with two containers and overrides of its own gets HOST_USERS=false in both",
+        "A devfile with two containers and overrides of its own gets HOST_USERS=false and usable ids in both",
         &[],
         |cx| Box::pin(tells_every_container_whatever_the_devfile_overrides(cx)),
     ),
@@ -65,12 +71,20 @@ async fn tells_every_container_whatever_the_devfile_overrides(cx: Context) -> Ca
         second["name"] = "second".into();
         let overrides = json!({"resources": {"limits": {"memory": "1Gi"}}});
         second["attributes"] = json!({"container-overrides": overrides});
+        // Storage of its own: two podmans can't share one from two PID namespaces.
+        second["container"]["volumeMounts"] = json!([
+            {"name": "second-storage", "path": "/home/user/.local/share/containers"},
+            {"name": "second-scratch", "path": "/tmp"},
+        ]);
+        let volumes = ["second-storage", "second-scratch"]
+            .map(|name| json!({"name": name, "volume": {"ephemeral": true}}));
         if let Some(components) = template["components"].as_array_mut() {
             components.push(second);
+            components.extend(volumes);
         }
     });
     let pod = running_pod(cx.sandbox(), &settled.await?).await?;
-    cx.examine(&DEVWORKSPACE, &pod).await?;
+    let workspace = cx.examine(&DEVWORKSPACE, &pod).await?;
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
     let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
     cx.check_equal("containers", "tools, second", &names.join(", "))?;
@@ -78,7 +92,27 @@ async fn tells_every_container_whatever_the_devfile_overrides(cx: Context) -> Ca
         let name = format!("HOST_USERS of container `{}`", container.name);
         cx.check_equal(&name, "false", &host_users(container))?;
     }
+    for container in &containers {
+        has_ids_that_podman_can_map(&cx, &workspace, &container.name).await?;
+    }
     Ok(())
+}
+
+/// What ID-05 and ID-07 say, in this container.
+async fn has_ids_that_podman_can_map(
+    cx: &Context,
+    workspace: &PodHandle,
+    container: &str,
+) -> CaseResult {
+    let ask = async |command: &[&str]| -> Result<probe::Facts, Failure> {
+        let command = Command::new(command.iter().copied()).in_container(container);
+        parse_probe(&workspace.run(&command).await?.exits(0)?)
+    };
+    let of = format!(" of container `{container}`");
+    let facts = ask(&[PROBE, "facts"]).await?;
+    check_subordinate_ids(cx, &facts, &of)?;
+    let inner = ask(&["podman", "unshare", PROBE, "facts"]).await?;
+    check_inner_maps(cx, &facts, &inner, &of)
 }
 
 async fn failure_is_told(cx: Context) -> CaseResult {
