@@ -104,6 +104,18 @@ const SPOILED: &[Spoiled] = &[
         ":18102/: Connection refused"
     ),
     podman!(
+        "puts-all-into-one-network",
+        "A container gets another network than was asked for",
+        "run *--network=pod-net-04-other *" => r#"
+            for argument; do
+                shift
+                case "$argument" in --network=*) argument=--network=pod-net-04 ;; esac
+                set -- "$@" "$argument"
+            done"#,
+        "POD-NET-04",
+        "look-up in another network of the server's name"
+    ),
+    podman!(
         "reports-vfs-in-other-stores",
         "`podman info` says that another store's driver is vfs",
         "--root=/tmp/nestcheck-pod-01a/root * info *" => "echo vfs; exit",

@@ -51,7 +51,11 @@ const WITH_STORAGE: &[Requirement] = &[
 const NAME: &str = "ws-12";
 
 async fn keeps_images_over_a_stop(cx: Context) -> CaseResult {
-    let settled = made(&cx, NAME, nested_settings(), keep_storage).await?;
+    let mut settings = nested_settings();
+    // By default the kubelet gives every file of a volume to the `fsGroup` each time that a pod
+    // starts, those in podman's layers among them (kubernetes, `pkg/volume/volume_linux.go`).
+    settings["podSecurityContext"]["fsGroupChangePolicy"] = "OnRootMismatch".into();
+    let settled = made(&cx, NAME, settings, keep_storage).await?;
     let pod = running_pod(cx.sandbox(), &settled).await?;
     let before = cx.examine(&DEVWORKSPACE, &pod).await?;
     let image = image_of_two_owners(&before).await?;
