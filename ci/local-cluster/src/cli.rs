@@ -97,8 +97,9 @@ enum Command {
         tag: Option<String>,
     },
     /// Make images of the node that differ from the workspace image: each recipe is a shell
-    /// script, which is run as root in that image's root file system. Prints their names:
-    /// `localhost/`, the recipe's file name, `:1`.
+    /// script, which is run as root in that image's root file system, for ten minutes at most;
+    /// what it leaves in the background ends with it. Prints their names: `localhost/`, the
+    /// recipe's file name, `:1`.
     Derive {
         /// The shell scripts.
         #[arg(required = true, value_name = "RECIPE")]
