@@ -27,7 +27,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// Where it is played.
     pub stage: Stage,
-    /// The cases that run, as filters of `nestcheck run`.
+    /// The cases that run, as filters of `nestcheck run`, and a sample of all; every case where there
+    /// are none.
     pub cases: &'static [&'static str],
     /// What is broken.
     pub mutants: &'static [Mutant],

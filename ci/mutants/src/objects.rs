@@ -75,7 +75,14 @@ impl Created {
         let types = object.types.clone().unwrap_or_default();
         let kind = GroupVersionKind::try_from(&types)
             .map_err(|error| Error::usage(format!("no kind: {error}")))?;
-        let api = Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind));
+        let resource = match kind.kind.as_str() {
+            // The one kind here that is its own plural.
+            name @ "SecurityContextConstraints" => {
+                ApiResource::from_gvk_with_plural(&kind, &name.to_lowercase())
+            }
+            _ => ApiResource::from_gvk(&kind),
+        };
+        let api = Api::all_with(self.client.clone(), &resource);
         let one = Object { api: api.clone(), kind: kind.kind, name: object.name_any() };
         remove(&one).await?;
         // Before it is created: whether it was, nobody may live to tell.

@@ -10,7 +10,7 @@ use std::{
 use futures::{Stream, StreamExt};
 use harness::{
     Error, Result,
-    case::Case,
+    case::{Body, Case},
     cluster::{Cluster, ConnectOptions},
     diagnosis::evidence::Collector,
     engine::Keep,
@@ -29,6 +29,7 @@ use crate::{
     intruder::Intruder,
     log::Log,
     mutant::{Observed, Scenario, Stage},
+    scenarios::SAMPLE,
 };
 
 /// What the cases are given: this is where things are broken.
@@ -36,6 +37,8 @@ use crate::{
 pub struct Props {
     /// The pods, by their names.
     pub shapes: BTreeMap<&'static str, Shape>,
+    /// Cases that send a pod and look at none, each with the pod's name: they send this one then.
+    pub lent: Vec<(&'static str, &'static str)>,
     /// The files of every pod.
     pub files: Vec<File>,
     /// The constraint that pods are admitted by; none for nestcheck's own.
@@ -55,6 +58,7 @@ impl Props {
         let files = fixtures::files();
         Self {
             shapes,
+            lent: Vec::new(),
             files,
             constraint: None,
             objects: Vec::new(),
@@ -99,18 +103,15 @@ impl Props {
 
     /// The same cases with these pods.
     fn cases(&self) -> Vec<Case> {
-        let replaced = |shapes: &[&'static Shape]| -> &'static [&'static Shape] {
-            let shapes: Vec<&'static Shape> = shapes
-                .iter()
-                .map(|shape| match self.shapes.get(shape.name) {
-                    Some(other) => &*Box::leak(Box::new(*other)),
-                    None => *shape,
-                })
-                .collect();
-            shapes.leak()
+        // A few kilobytes of a process that soon ends.
+        let ours = |name| self.shapes.get(name).map(|shape| &*Box::leak(Box::new(*shape)));
+        let shapes = |case: &Case| -> &'static [&'static Shape] {
+            let listed = case.shapes.iter().map(|shape| ours(shape.name).unwrap_or(shape));
+            let lent = self.lent.iter().filter(|(id, _)| *id == case.id);
+            listed.chain(lent.filter_map(|(_, name)| ours(name))).collect::<Vec<_>>().leak()
         };
         let cases = suites::cases().into_iter();
-        cases.map(|case| Case { shapes: replaced(case.shapes), ..case }).collect()
+        cases.map(|case| Case { shapes: shapes(&case), ..case }).collect()
     }
 }
 
@@ -128,7 +129,7 @@ pub struct Theatre {
 }
 
 /// How long a scenario may take: a broken pod is waited for no longer than 30 s.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// What each case came to, or the number of the signal that broke it off.
 pub type Played = ControlFlow<u8, Vec<Observed>>;
@@ -158,23 +159,49 @@ impl Theatre {
                 self.run(kubeconfig, scenario, Props::whole(), signals).await
             }
             Stage::Facts(change) => {
-                let mut facts = tokio::select! {
-                    facts = self.facts() => facts?,
-                    Some(signal) = signals.next() => return Ok(Played::Break(signal)),
+                let mut facts = match self.facts(signals).await? {
+                    ControlFlow::Continue(facts) => facts,
+                    ControlFlow::Break(signal) => return Ok(Played::Break(signal)),
                 };
                 change(&mut facts);
-                judged(&facts, scenario).map(Played::Continue)
+                let is_judge = |case: &Case| matches!(case.body, Body::Judges(_));
+                let settled = settled(&facts, scenario)?.into_iter();
+                let settled = settled.filter(|(case, _)| is_judge(case));
+                Ok(Played::Continue(settled.map(|(_, observed)| observed).collect()))
             }
         }
     }
 
-    /// What was read of the good cluster.
+    /// The cases of a scenario that are red on the good cluster before they run, or the number of a
+    /// signal.
     ///
     /// # Errors
     ///
-    /// It can't be reached.
-    pub async fn facts(&self) -> Result<Facts> {
-        facts::gather(&connect(&self.kubeconfig).await?).await
+    /// The cluster can't be reached.
+    pub async fn red_before(
+        &self,
+        scenario: &Scenario,
+        signals: &mut (impl Stream<Item = u8> + Unpin),
+    ) -> Result<ControlFlow<u8, Vec<String>>> {
+        let facts = match self.facts(signals).await? {
+            ControlFlow::Continue(facts) => facts,
+            ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
+        };
+        let settled = settled(&facts, scenario)?.into_iter();
+        let red = settled.map(|(_, observed)| observed).filter(Observed::is_red);
+        Ok(ControlFlow::Continue(red.map(|observed| observed.id).collect()))
+    }
+
+    /// What was read of the good cluster.
+    async fn facts(
+        &self,
+        signals: &mut (impl Stream<Item = u8> + Unpin),
+    ) -> Result<ControlFlow<u8, Facts>> {
+        let gathered = async { facts::gather(&connect(&self.kubeconfig).await?).await };
+        tokio::select! {
+            facts = gathered => facts.map(ControlFlow::Continue),
+            Some(signal) = signals.next() => Ok(ControlFlow::Break(signal)),
+        }
     }
 
     async fn run(
@@ -269,20 +296,22 @@ async fn connect(kubeconfig: &Path) -> Result<Cluster> {
 }
 
 fn filters(scenario: &Scenario, cases: &[Case]) -> Result<Filters> {
-    let filters: Vec<_> = scenario.cases.iter().map(|filter| (*filter).to_owned()).collect();
+    let whole = scenario.cases.is_empty();
+    let sample = if whole { &[] } else { SAMPLE };
+    let filters: Vec<_> =
+        scenario.cases.iter().chain(sample).map(|filter| (*filter).to_owned()).collect();
     Filters::parse(&filters, cases)
 }
 
-/// The verdicts of the cases that judge facts.
-fn judged(facts: &Facts, scenario: &Scenario) -> Result<Vec<Observed>> {
+/// The verdicts that cases have before they run.
+fn settled(facts: &Facts, scenario: &Scenario) -> Result<Vec<(Case, Observed)>> {
     let cases = suites::cases();
     let profile = facts.flavour.value().copied().map(Profile::of);
     let selection = Selection { profile, filters: filters(scenario, &cases)?, shard: None };
-    let plan = Plan::new(selection.pick(&cases), facts, false);
+    let plan = Plan::new(selection.pick(&cases), facts, false).without_node_access();
     let settled = plan.entries.into_iter().filter_map(|entry| {
-        let judges = matches!(entry.case.body, harness::case::Body::Judges(_));
         let id = entry.case.id.to_owned();
-        entry.settled.filter(|_| judges).map(|verdict| Observed { id, verdict })
+        entry.settled.map(|verdict| (entry.case, Observed { id, verdict }))
     });
     Ok(settled.collect())
 }

@@ -5,16 +5,17 @@ use harness::{Result, sandbox::Constraint};
 use crate::{
     intruder::Intruder,
     mutant::{Kill, Mutant, Scenario, Stage},
+    policy::{Change, Policy},
     stage::Props,
 };
 
-pub(super) const ALL: &[Scenario] = &[LAX, GRANTED, STRICT];
+pub(super) const ALL: &[Scenario] = &[LAX, GRANTED, LOOSE];
 
 /// A constraint that allows everything.
 const LAX: Scenario = Scenario {
     name: "lax-constraint",
     stage: Stage::Cluster(|props| constrain(props, LAX_CONSTRAINT)),
-    cases: &["scc::refuses", "scc::fills_in", "!SCC-16", "!SCC-17"],
+    cases: &["admission", "scc"],
     mutants: &[Mutant {
         name: "allows-everything",
         breaks: "The run's constraint requires nothing and allows everything",
@@ -82,7 +83,7 @@ subjects:
         props.intruder = Some(Intruder::RelabelsNamespace);
         Ok(props)
     }),
-    cases: &["SCC-04", "SCC-16", "SCC-17", "SCC-18", "SCC-19", "END-07"],
+    cases: &["scc", "teardown"],
     mutants: &[
         Mutant {
             name: "use-of-every-constraint",
@@ -102,25 +103,93 @@ subjects:
         },
     ],
     blocked: &[],
-    dependants: &[],
+    // A plain pod is admitted by what everybody may use.
+    dependants: &["SCC-P04"],
 };
 
-/// A constraint that admits no pod of a workspace.
-const STRICT: Scenario = Scenario {
-    name: "strict-constraint",
-    stage: Stage::Cluster(|props| {
-        let text = fixtures::NESTED_PODMAN.text;
-        constrain(props, text.replace("uid: 1000", "uid: 2000").leak())
+/// What a pod asks for is taken out on its way into the cluster, and another constraint, which
+/// everybody may use, comes first.
+const LOOSE: Scenario = Scenario {
+    name: "another-constraint",
+    stage: Stage::Cluster(|mut props| {
+        props.objects.extend(LOOSE_CONSTRAINT);
+        props.objects.extend(ASK_FOR_NOTHING.manifests());
+        Ok(props)
     }),
-    cases: &["SCC-P01", "SCC-P03"],
+    cases: &["scc"],
     mutants: &[Mutant {
-        name: "admits-another-user",
-        breaks: "The run's constraint requires user 2000",
-        kills: &[Kill("SCC-P01", "must be: 2000"), Kill("SCC-P03", "must be: 2000")],
+        name: "loose-constraint-wins",
+        breaks: "Pods of the account `default` and of Deployments are admitted by a constraint that \
+                 they did not ask for",
+        kills: &[
+            Kill("SCC-P01", "openshift.io/scc by the user's right: expected"),
+            // So a case says it; a pod that is not proven to be what was asked for says less.
+            Kill("SCC-P03", "observed `nestcheck-mutants-loose`"),
+        ],
     }],
     blocked: &[],
-    dependants: &[],
+    // A plain pod asks for none, and is admitted by the first that everybody may use.
+    dependants: &["SCC-P04"],
 };
+
+const ASK_FOR_NOTHING: Policy = Policy {
+    name: "loose",
+    change: Change {
+        group: "",
+        version: "v1",
+        resource: "pods",
+        operation: "CREATE",
+        when: "has(object.metadata.annotations) && \
+               'openshift.io/required-scc' in object.metadata.annotations && \
+               ((has(object.spec.serviceAccountName) && \
+               object.spec.serviceAccountName == 'default') || \
+               (has(object.metadata.labels) && \
+               'nestcheck/deployment' in object.metadata.labels))",
+    },
+    patches: &[r#"op: "remove", path: "/metadata/annotations/openshift.io~1required-scc""#],
+};
+
+const LOOSE_CONSTRAINT: [&str; 3] = [
+    "apiVersion: security.openshift.io/v1
+kind: SecurityContextConstraints
+metadata: {name: nestcheck-mutants-loose}
+priority: 1000
+allowHostDirVolumePlugin: false
+allowHostIPC: false
+allowHostNetwork: false
+allowHostPID: false
+allowHostPorts: false
+allowPrivilegeEscalation: true
+allowPrivilegedContainer: false
+allowedCapabilities: ['*']
+defaultAddCapabilities: null
+requiredDropCapabilities: null
+readOnlyRootFilesystem: false
+runAsUser: {type: RunAsAny}
+fsGroup: {type: RunAsAny}
+supplementalGroups: {type: RunAsAny}
+seLinuxContext: {type: RunAsAny}
+seccompProfiles: ['*']
+userNamespaceLevel: AllowHostLevel
+volumes: ['*']
+",
+    "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: nestcheck-mutants-loose}
+rules:
+- apiGroups: [security.openshift.io]
+  resources: [securitycontextconstraints]
+  resourceNames: [nestcheck-mutants-loose]
+  verbs: [use]
+",
+    "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: nestcheck-mutants-loose}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nestcheck-mutants-loose}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:authenticated'}
+",
+];
 
 fn constrain(mut props: Props, text: &str) -> Result<Props> {
     props.constraint = Some(Constraint::parse("a mutant's constraint", text)?);

@@ -13,7 +13,7 @@ use crate::{
 pub(super) const PROGRAMS: Scenario = Scenario {
     name: "image",
     stage: Stage::Cluster(spoil_programs),
-    cases: &["podman", "compose", "ID-07"],
+    cases: &[],
     mutants: &mutants(),
     blocked: &[],
     dependants: &[],

@@ -8,7 +8,7 @@ use crate::{
     stage::Props,
 };
 
-pub(super) const ALL: &[Scenario] = &[POWERFUL, WORKSPACE, CONTROLS];
+pub(super) const ALL: &[Scenario] = &[POWERFUL, WORKSPACE, CONTROLS, HARMLESS];
 
 /// A workspace with all the power that a pod can have.
 const POWERFUL: Scenario = Scenario {
@@ -25,7 +25,7 @@ const POWERFUL: Scenario = Scenario {
         props.edit("workspace", &changes, |shape| shape.isolation = Isolation::Unproven)?;
         Ok(props)
     }),
-    cases: &["ID-01", "ID-04", "ISO-03", "ISO-09", "root"],
+    cases: &["identity", "isolation", "root"],
     mutants: &[
         Mutant {
             name: "privileged-root-of-the-node",
@@ -61,7 +61,8 @@ const POWERFUL: Scenario = Scenario {
         },
     ],
     blocked: &[],
-    dependants: &[],
+    // Root of the node has no subordinate ids, no rootless podman, and no range of its own.
+    dependants: &["ID-02", "ID-05", "ID-07", "ISO-13"],
 };
 
 /// A workspace in which several things are missing that have nothing to do with each other.
@@ -69,15 +70,14 @@ const WORKSPACE: Scenario = Scenario {
     name: "workspace",
     stage: Stage::Cluster(break_workspace),
     cases: &[
-        "ID-05",
-        "ID-06",
-        "ID-07",
-        "ISO-01",
-        "ISO-02",
-        "ISO-04",
-        "ISO-12",
+        "admission",
+        "identity",
+        "isolation",
+        "teardown",
+        "ROOT-06",
+        "ROOT-07A",
         "ROOT-10",
-        "teardown::leaves_nothing",
+        "ROOT-11",
     ],
     mutants: &[
         Mutant {
@@ -96,6 +96,7 @@ const WORKSPACE: Scenario = Scenario {
             kills: &[
                 Kill("ISO-01", "mounts at /proc: expected"),
                 Kill("ISO-12", "fresh /proc: expected"),
+                Kill("ADM-06", "answer to another procMount: expected 422"),
             ],
         },
         Mutant {
@@ -114,14 +115,15 @@ const WORKSPACE: Scenario = Scenario {
             kills: &[Kill("END-01", "objects with the run's label")],
         },
     ],
-    // podman can't make a user namespace with these ids and helpers.
     blocked: &[],
-    dependants: &["ID-07"],
+    // podman can't make a user namespace with these ids and helpers, the pod for ID-08 can't have
+    // them twice, the token is a mount, and the litter is a namespace.
+    dependants: &["END-02", "ID-07", "ID-08", "ISO-13", "POD-03", "ROOT-01", "ROOT-06"],
 };
 
 fn break_workspace(mut props: Props) -> Result<Props> {
     let changes = [
-        ("      procMount: Unmasked\n", ""),
+        ("procMount: Unmasked", "procMount: Default"),
         ("automountServiceAccountToken: false", "automountServiceAccountToken: true"),
         (
             "    volumeMounts:\n",
@@ -148,7 +150,7 @@ fn break_workspace(mut props: Props) -> Result<Props> {
 const CONTROLS: Scenario = Scenario {
     name: "controls",
     stage: Stage::Cluster(break_controls),
-    cases: &["ID-02", "ID-03", "ISO-02", "ISO-05", "ISO-10", "PRE-09"],
+    cases: &["admission", "identity", "isolation", "preflight"],
     mutants: &[
         Mutant {
             name: "neighbour-with-the-nodes-ids",
@@ -158,7 +160,10 @@ const CONTROLS: Scenario = Scenario {
         Mutant {
             name: "every-pod-has-a-range",
             breaks: "A pod that does not ask for a user namespace has one",
-            kills: &[Kill("ID-03", "map of the control")],
+            kills: &[
+                Kill("ID-03", "map of the control"),
+                Kill("ADM-06", "answer to another hostUsers: expected 422"),
+            ],
         },
         Mutant {
             name: "every-pod-has-an-unmasked-proc",
@@ -182,7 +187,8 @@ const CONTROLS: Scenario = Scenario {
         },
     ],
     blocked: &[],
-    dependants: &[],
+    // Without unshare(2) and mount(2) podman does nothing, and its failure has another signature.
+    dependants: &["ID-07", "ID-08", "ISO-12", "ISO-13", "POD-03", "ROOT-01"],
 };
 
 fn break_controls(mut props: Props) -> Result<Props> {
@@ -216,3 +222,29 @@ subjects:
     ];
     Ok(props)
 }
+
+/// A workspace that asks for nothing that a namespace of level restricted refuses, so that the server
+/// admits it there, as one that does not enforce the level admits any.
+const HARMLESS: Scenario = Scenario {
+    name: "harmless",
+    stage: Stage::Cluster(|mut props| {
+        let changes = [
+            ("seccompProfile: {type: Unconfined}", "seccompProfile: {type: RuntimeDefault}"),
+            ("    appArmorProfile: {type: Unconfined}\n", ""),
+            ("allowPrivilegeEscalation: true", "allowPrivilegeEscalation: false"),
+            ("{drop: [ALL], add: [SETUID, SETGID]}", "{drop: [ALL]}"),
+        ];
+        props.edit("workspace", &changes, |_| {})?;
+        props.lent.push(("ADM-04", "workspace"));
+        Ok(props)
+    }),
+    cases: &["admission", "gate"],
+    mutants: &[Mutant {
+        name: "fit-for-level-restricted",
+        breaks: "The workspace asks for nothing that level restricted refuses",
+        kills: &[Kill("ADM-04", "answer in a restricted namespace: expected 403")],
+    }],
+    blocked: &[],
+    // Without capabilities podman makes no user namespace.
+    dependants: &["POD-03", "ROOT-01"],
+};

@@ -56,8 +56,8 @@ const VOLUMES: Scenario = Scenario {
             kills: &[Kill("VOL-08A", "mounted at /run: expected")],
         },
     ],
-    // Two pods with the node's ids share no volume with different ones.
     blocked: &[],
+    // Two pods with the node's ids share no volume with different ones.
     dependants: &["VOL-05"],
 };
 
@@ -87,7 +87,7 @@ const WITHOUT_GROUP: Scenario = Scenario {
         props.edit("keeper", &[(claim, "emptyDir: {}")], |_| {})?;
         Ok(props)
     }),
-    cases: &["VOL-01", "VOL-02", "VOL-03A", "VOL-03B", "VOL-03C", "VOL-03D", "VOL-04"],
+    cases: &["volumes"],
     mutants: &[
         Mutant {
             name: "no-group",
@@ -108,21 +108,23 @@ const WITHOUT_GROUP: Scenario = Scenario {
         },
     ],
     blocked: &[],
-    dependants: &[],
+    // On the same volumes they find another group.
+    dependants: &["VOL-05", "VOL-07A"],
 };
 
 /// A pod that runs as root, and in it an engine whose containers are the pod's own root.
 const ROOTFUL: Scenario = Scenario {
     name: "rootful",
     stage: Stage::Cluster(break_engine),
-    cases: &["ROOT-11"],
+    cases: &["root", "volumes"],
     mutants: &[Mutant {
         name: "containers-as-the-pods-root",
         breaks: "Root in a container is root of the pod, so what it leaves on a volume is root's",
         kills: &[Kill("ROOT-11", "owner on the disk")],
     }],
     blocked: &[],
-    dependants: &[],
+    // The same pod keeps their files, as root.
+    dependants: &["VOL-04", "VOL-05"],
 };
 
 fn break_engine(mut props: Props) -> Result<Props> {
