@@ -206,6 +206,41 @@ const SPOILED: &[Spoiled] = &[
         arguments: "version",
         instead: "exit 0",
     },
+    // Half of the attacks from each place: a case dies of the first place that allows one.
+    Spoiled {
+        mutant: Mutant {
+            name: "roots-with-power",
+            breaks: "What is refused to the pod is allowed to root in its containers",
+            kills: &[
+                Kill("ROOT-02", "as root in a container: expected refused, observed allowed"),
+                Kill("ROOT-03", "as root in a container: expected refused, observed allowed"),
+                Kill("ROOT-04B", "as root in a container: expected refused, observed allowed"),
+                Kill("ROOT-04C", "as root in a container: expected refused, observed allowed"),
+                Kill("ROOT-04D", "as root in a container: expected refused, observed allowed"),
+                Kill("ROOT-09", "as root in a container: expected refused, observed allowed"),
+            ],
+        },
+        program: Program::Podman,
+        arguments: "run --rm --network=none localhost/nestcheck/scratch /probe attempt *",
+        instead: r#""$real" "$@" | sed -E 's/("name":"(mknod-block|write-core-pattern|list-bpf-programs|measure-kernel|reboot|signal-other-pods)","target":"[^"]*","outcome":)\{"refused":\{[^}]*\}\}/\1"allowed"/g'; exit"#,
+    },
+    Spoiled {
+        mutant: Mutant {
+            name: "privileges-with-power",
+            breaks: "What is refused to root in a container is allowed with all privileges",
+            kills: &[
+                Kill("ROOT-04E", "as root with all privileges: expected refused, observed allowed"),
+                Kill("ROOT-04F", "as root with all privileges: expected refused, observed allowed"),
+                Kill("ROOT-05A", "as root with all privileges: expected refused, observed allowed"),
+                Kill("ROOT-05B", "as root with all privileges: expected refused, observed allowed"),
+                Kill("ROOT-07B", "as root with all privileges: expected refused, observed allowed"),
+                Kill("ROOT-08A", "as root with all privileges: expected refused, observed allowed"),
+            ],
+        },
+        program: Program::Podman,
+        arguments: "run *--cap-add=all*/probe attempt *",
+        instead: r#""$real" "$@" | sed -E 's/("name":"(set-host-name|set-clock|mount-block-device|enter-mount-namespace-of-process-1|enter-parent-user-namespace|open-disk)","target":"[^"]*","outcome":)\{"refused":\{[^}]*\}\}/\1"allowed"/g'; exit"#,
+    },
 ];
 
 const fn mutants() -> [Mutant; SPOILED.len()] {
