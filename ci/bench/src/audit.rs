@@ -9,6 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::Result;
 
@@ -37,6 +38,8 @@ pub(crate) struct Request {
     received: Option<Timestamp>,
     #[serde(default, rename = "stageTimestamp")]
     answered: Option<Timestamp>,
+    #[serde(default, rename = "requestObject")]
+    body: Option<Value>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -90,6 +93,11 @@ impl Request {
         self.received
     }
 
+    /// What was sent, where the log has it.
+    pub(crate) fn body(&self) -> Option<&Value> {
+        self.body.as_ref()
+    }
+
     /// How long the server took; 0 where the log does not tell.
     pub(crate) fn seconds(&self) -> f64 {
         let times = self.received.zip(self.answered);
@@ -135,12 +143,15 @@ pub(crate) enum Client<'a> {
     Agent(&'a str),
     /// Everyone but the cluster's own components and their controllers.
     Outside,
+    /// Everyone.
+    Any,
 }
 
 impl Client<'_> {
     fn made(self, request: &Request) -> bool {
         match self {
             Self::Agent(start) => request.user_agent.starts_with(start),
+            Self::Any => true,
             // Some components are the administrator too.
             Self::Outside => {
                 let user = &request.user.username;
@@ -219,6 +230,7 @@ mod tests {
             response_status: ResponseStatus { code: 200 },
             received: None,
             answered: None,
+            body: None,
         }
     }
 

@@ -1,12 +1,14 @@
-//! What a run asks of the API server beside its pods and their commands, read from its audit log:
-//! the dry runs, reviews and changes that cases about admission consist of.
-//!
-//! The log has no bodies. A dry run is replayed with a pod that the server answers with the same
-//! status: the workspace where it accepts, and else the workspace with one field changed.
+//! What a run asks of the API server beside its commands, read from its audit log: the objects and
+//! pods that cases make, and the dry runs, reviews and changes that cases about admission consist of.
 
 use std::collections::BTreeMap;
 
-use harness::sandbox::{GRANT, STRANGER, USER, namespace_of};
+use harness::{
+    sandbox::{GRANT, STRANGER, USER, namespace_of},
+    shape::Shape,
+};
+use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::audit::Request;
 
@@ -28,42 +30,45 @@ impl Who {
     }
 }
 
-/// A request, or a few that belong together. A namespace is told by what follows the name of the
-/// run's own in its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    /// The creation of a pod as a dry run.
-    DryRun(DryRun),
-    /// The change of a running pod as a dry run.
-    Replace { pod: String },
-    /// Whether the user may use the SCC.
-    Review,
-    /// The read of objects; the URI has the run's own namespace in it.
-    Read { uri: String, who: Who },
-    /// The end of a grant.
-    Ungrant { suffix: String },
-    /// A Deployment, until it is available.
-    Deploy,
-    /// A pod of a case's own, until it is ready or it is clear that it does not start.
-    Pod { name: String },
-}
-
-/// The creation of a pod as a dry run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DryRun {
-    pub(crate) suffix: String,
+/// A request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) at: Timestamp,
     pub(crate) who: Who,
+    pub(crate) verb: String,
+    /// Verb and resource, such as `create pods (dry run)`.
+    pub(crate) kind: String,
+    /// It has the name of the run's own namespace in it.
+    pub(crate) uri: String,
+    /// What follows the name of the run's own namespace in that of the request's.
+    pub(crate) suffix: String,
+    /// The object's name.
+    pub(crate) name: String,
+    pub(crate) body: Option<Value>,
     /// The status of the answer.
     pub(crate) code: u16,
     /// Whether it is repeated until it is refused: a grant was taken away just before it.
     pub(crate) patient: bool,
 }
 
-/// Calls that follow each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lane {
-    pub(crate) name: String,
-    pub(crate) calls: Vec<Call>,
+impl Call {
+    pub(crate) fn is_accepted(&self) -> bool {
+        (200..300).contains(&self.code)
+    }
+
+    /// Whether nothing is there after it that was not there before.
+    pub(crate) fn is_question(&self) -> bool {
+        self.kind.ends_with("(dry run)")
+            || self.kind.ends_with("reviews")
+            || matches!(self.verb.as_str(), "get" | "list")
+    }
+
+    /// Whether it only asks what the other one asks too.
+    fn repeats(&self, other: &Self) -> bool {
+        self.is_question()
+            && (&self.uri, &self.body) == (&other.uri, &other.body)
+            && self.who == other.who
+    }
 }
 
 /// All calls of a run.
@@ -71,19 +76,39 @@ pub(crate) struct Lane {
 pub(crate) struct Calls {
     /// The name of the run's own namespace.
     pub(crate) home: String,
-    /// Those of a case, where the log tells the case, and else those of a kind.
-    pub(crate) lanes: Vec<Lane>,
+    /// In order, but for those that make the shared pods.
+    pub(crate) in_order: Vec<Call>,
+    /// Those that make the pods that cases share.
+    pub(crate) pods: Vec<Call>,
     /// The suffixes of the run's other namespaces, and whether the user may use the SCC there.
     pub(crate) namespaces: BTreeMap<String, bool>,
+    /// The addresses of the run's pods, as they became known.
+    pub(crate) addresses: Vec<Address>,
+}
+
+/// The address of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) pod: String,
+    pub(crate) at: Timestamp,
+    pub(crate) ip: String,
+}
+
+/// The shape of this name, if cases share its pod.
+pub(crate) fn shared_shape(name: &str) -> Option<&'static Shape> {
+    let mut shapes = fixtures::ALL_SHAPES.into_iter().chain([&fixtures::INSPECTOR]);
+    shapes.find(|shape| shape.shared && shape.name == name)
 }
 
 impl Calls {
-    /// The calls in a run's requests.
-    pub(crate) fn of(run: &str, requests: &[Request]) -> Self {
+    /// The calls in a run's requests, and in `all` that were made meanwhile.
+    pub(crate) fn of(run: &str, requests: &[Request], all: &[Request]) -> Self {
         let mut calls = Self { home: namespace_of(run), ..Self::default() };
+        let mut requests: Vec<_> = requests.iter().collect();
+        requests.sort_by_key(|request| request.received());
         let of_home = |kind: &str| {
             let is_of_home =
-                |request: &Request| request.kind() == kind && request.object().name == calls.home;
+                |request: &&Request| request.kind() == kind && request.object().name == calls.home;
             requests.iter().position(is_of_home).unwrap_or(requests.len())
         };
         // Before and after, nestcheck looks at the cluster.
@@ -91,70 +116,105 @@ impl Calls {
         for request in requests.iter().take(end).skip(begin + 1) {
             calls.take(request);
         }
+        calls.forget_early();
+        let of_run = all.iter().filter(|request| request.object().namespace == calls.home);
+        calls.addresses = of_run.filter_map(address).collect();
         calls
     }
 
     fn take(&mut self, request: &Request) {
         let object = request.object();
-        let who = Who::of(request.user());
         let kind = request.kind();
-        let suffix = |name: &str| {
-            let rest = name.strip_prefix(&self.home).unwrap_or_default();
-            rest.trim_start_matches('-').to_owned()
-        };
-        let here = suffix(&object.namespace);
+        let here = self.suffix(&object.namespace);
         match kind.as_str() {
             "create namespaces" => {
-                let suffix = suffix(&object.name);
+                let suffix = self.suffix(&object.name);
                 self.namespaces.entry(suffix).or_default();
             }
             "create rolebindings" if object.name == GRANT && !here.is_empty() => {
                 self.namespaces.insert(here, true);
             }
-            "create pods (dry run)" => self.dry_run(&object.name, here, who, request.code()),
-            "create pods" if fixtures::ALL_SHAPES.iter().all(|s| s.name != object.name) => {
-                self.add(&object.name, Call::Pod { name: object.name.clone() });
+            "create pods" if here.is_empty() && shared_shape(&object.name).is_some() => {
+                self.pods.extend(self.call(request));
             }
-            "update pods (dry run)" => self.add(&kind, Call::Replace { pod: object.name }),
-            "create selfsubjectaccessreviews" => self.add(&kind, Call::Review),
-            "create deployments" => self.add(&kind, Call::Deploy),
-            "delete rolebindings" => self.add(&here.clone(), Call::Ungrant { suffix: here }),
-            _ if matches!(request.verb(), "get" | "list")
-                && object.subresource.is_empty()
-                // The run's own record is elsewhere.
-                && (object.namespace.is_empty() || object.namespace.starts_with(&self.home))
-                && !request.uri().contains("Selector=") =>
-            {
-                self.add(&kind, Call::Read { uri: request.uri().to_owned(), who });
-            }
-            // Part of making a namespace, a pod or a Deployment, or of the end.
+            "delete pods" | "delete rolebindings" => self.add(request),
+            _ if request.body().is_some() || self.is_read(request) => self.add(request),
+            // Part of making a namespace or its end, or of a watch.
             _ => {}
         }
     }
 
-    fn dry_run(&mut self, name: &str, suffix: String, who: Who, code: u16) {
-        let lane = name.trim_start_matches("dry-run-").to_owned();
-        let ungranted = Call::Ungrant { suffix: suffix.clone() };
-        let patient = self.lane(&lane).calls.contains(&ungranted);
-        // nestcheck's own patience.
-        if patient && code == 201 {
-            return;
+    fn is_read(&self, request: &Request) -> bool {
+        let object = request.object();
+        matches!(request.verb(), "get" | "list")
+            && object.subresource.is_empty()
+            // The run's own record is elsewhere.
+            && (object.namespace.is_empty() || object.namespace.starts_with(&self.home))
+            && !request.uri().contains("Selector=")
+    }
+
+    fn suffix(&self, namespace: &str) -> String {
+        let rest = namespace.strip_prefix(&self.home).unwrap_or_default();
+        rest.trim_start_matches('-').to_owned()
+    }
+
+    fn call(&self, request: &Request) -> Option<Call> {
+        let object = request.object();
+        Some(Call {
+            at: request.received()?,
+            who: Who::of(request.user()),
+            verb: request.verb().to_owned(),
+            kind: request.kind(),
+            uri: request.uri().to_owned(),
+            suffix: self.suffix(&object.namespace),
+            name: object.name,
+            body: request.body().cloned(),
+            code: request.code(),
+            patient: false,
+        })
+    }
+
+    /// Adds a call. Of questions that are repeated until the answer fits, as one about a grant that
+    /// is new or was just taken away, only the last counts.
+    fn add(&mut self, request: &Request) {
+        let Some(mut call) = self.call(request) else { return };
+        let was_asked = self.in_order.iter().rposition(|known| call.repeats(known));
+        let ungrants =
+            |known: &Call| known.kind == "delete rolebindings" && known.suffix == call.suffix;
+        let ungranted = self.in_order.iter().rposition(ungrants);
+        call.patient = call.kind.ends_with("(dry run)") && ungranted.is_some();
+        if let Some(asked) = was_asked
+            && ungranted.is_none_or(|ungranted| ungranted < asked)
+        {
+            self.in_order.remove(asked);
         }
-        self.add(&lane, Call::DryRun(DryRun { suffix, who, code, patient }));
+        self.in_order.push(call);
     }
 
-    fn lane(&mut self, name: &str) -> &mut Lane {
-        let known = self.lanes.iter().position(|lane| lane.name == name);
-        let index = known.unwrap_or_else(|| {
-            self.lanes.push(Lane { name: name.to_owned(), calls: Vec::new() });
-            self.lanes.len() - 1
-        });
-        &mut self.lanes[index]
+    /// Forgets creations that were refused and repeated, as the grant for them was new.
+    fn forget_early(&mut self) {
+        for calls in [&mut self.in_order, &mut self.pods] {
+            let accepted: Vec<_> =
+                calls.iter().filter(|call| call.is_accepted()).cloned().collect();
+            calls.retain(|call| {
+                let is_same = |other: &Call| {
+                    (&other.kind, &other.uri, &other.body) == (&call.kind, &call.uri, &call.body)
+                        && other.who == call.who
+                        && other.at > call.at
+                };
+                call.patient || call.code != 403 || !accepted.iter().any(is_same)
+            });
+        }
     }
+}
 
-    fn add(&mut self, lane: &str, call: Call) {
-        self.lane(lane).calls.push(call);
-    }
+/// What a request of the kubelet tells of a pod's address.
+fn address(request: &Request) -> Option<Address> {
+    let object = request.object();
+    let ip = request.body()?.pointer("/status/podIP")?.as_str()?;
+    let is_status = object.resource == "pods" && object.subresource == "status";
+    let at = request.received().filter(|_| is_status)?;
+    Some(Address { pod: object.name, at, ip: ip.to_owned() })
 }
 
 #[cfg(test)]
@@ -163,47 +223,85 @@ mod tests {
 
     use super::*;
 
-    fn request(verb: &str, uri: &str, names: [&str; 3], user: &str, code: u16) -> Request {
-        let [resource, namespace, name] = names;
-        let request = json!({
-            "auditID": "", "verb": verb, "requestURI": uri, "user": {"username": user},
-            "objectRef": {"resource": resource, "namespace": namespace, "name": name},
-            "responseStatus": {"code": code},
-        });
-        serde_json::from_value(request).expect("it is a request")
-    }
+    const SERVICE_ACCOUNT: &str = "system:serviceaccount:nestcheck-x:workspace-user";
 
-    fn dry_run(namespace: &str, name: &str, code: u16) -> Request {
-        let user = "system:serviceaccount:nestcheck-x:workspace-user";
-        request("create", "/pods?&dryRun=All", ["pods", namespace, name], user, code)
+    struct Log(u32, Vec<Request>);
+
+    impl Log {
+        fn add(&mut self, [verb, uri]: [&str; 2], names: [&str; 3], user: &str, code: u16) {
+            self.0 += 1;
+            let [resource, namespace, name] = names;
+            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+            let mut request = json!({
+                "auditID": "", "verb": verb, "requestURI": uri, "user": {"username": user},
+                "objectRef": {
+                    "resource": resource, "subresource": subresource,
+                    "namespace": namespace, "name": name,
+                },
+                "responseStatus": {"code": code},
+                "requestReceivedTimestamp": format!("2025-01-01T00:00:{:02}Z", self.0),
+            });
+            if resource == "pods" {
+                request["requestObject"] = json!({"status": {"podIP": "10.0.0.7"}});
+            }
+            self.1.push(serde_json::from_value(request).expect("it is a request"));
+        }
+
+        fn dry_run(&mut self, namespace: &str, name: &str, code: u16) {
+            let uri = format!("/pods/{namespace}/{name}?&dryRun=All");
+            self.add(["create", &uri], ["pods", namespace, name], SERVICE_ACCOUNT, code);
+        }
     }
 
     #[test]
-    fn the_wait_for_the_end_of_a_grant_is_one_call_and_looks_at_the_cluster_are_none() {
-        let other = "nestcheck-x-end-07";
-        let requests = [
-            request("list", "/api/v1/nodes", ["nodes", "", ""], "admin", 200),
-            request("create", "/n", ["namespaces", "nestcheck-x", "nestcheck-x"], "admin", 201),
-            request("create", "/n", ["namespaces", other, other], "admin", 201),
-            request("create", "/r", ["rolebindings", other, GRANT], "admin", 201),
-            dry_run(other, "dry-run-end-07", 201),
-            request("delete", "/r", ["rolebindings", other, GRANT], "admin", 200),
-            dry_run(other, "dry-run-end-07", 201),
-            dry_run(other, "dry-run-end-07", 403),
-            dry_run("nestcheck-x", "dry-run-scc-05", 403),
-            request("delete", "/n", ["namespaces", "nestcheck-x", "nestcheck-x"], "admin", 200),
-            request("list", "/apis/c", ["checlusters", "", ""], "admin", 404),
-        ];
-        let calls = Calls::of("x", &requests);
-        let dry_run = |suffix: &str, code, patient| {
-            let suffix = suffix.to_owned();
-            Call::DryRun(DryRun { suffix, who: Who::User, code, patient })
-        };
-        let ungrant = Call::Ungrant { suffix: "end-07".to_owned() };
-        let end = vec![dry_run("end-07", 201, false), ungrant, dry_run("end-07", 403, true)];
-        let scc = vec![dry_run("", 403, false)];
-        let lane = |name: &str, calls| Lane { name: name.to_owned(), calls };
-        assert_eq!(calls.lanes, [lane("end-07", end), lane("scc-05", scc)]);
+    fn the_wait_for_a_grant_or_for_its_end_is_one_call_and_looks_at_the_cluster_are_none() {
+        let (home, other) = ("nestcheck-x", "nestcheck-x-end-07");
+        let mut log = Log(0, Vec::new());
+        log.add(["list", "/api/v1/nodes"], ["nodes", "", ""], "admin", 200);
+        log.add(["create", "/n"], ["namespaces", home, home], "admin", 201);
+        log.add(["create", "/p"], ["pods", home, "workspace"], SERVICE_ACCOUNT, 403);
+        log.add(["create", "/p"], ["pods", home, "workspace"], SERVICE_ACCOUNT, 201);
+        log.add(["create", "/p"], ["pods", home, "vol-04"], SERVICE_ACCOUNT, 201);
+        log.add(["create", "/n"], ["namespaces", other, other], "admin", 201);
+        log.add(["create", "/r"], ["rolebindings", other, GRANT], "admin", 201);
+        log.dry_run(other, "dry-run-end-07", 403);
+        log.dry_run(other, "dry-run-end-07", 201);
+        log.add(["delete", "/r"], ["rolebindings", other, GRANT], "admin", 200);
+        log.dry_run(other, "dry-run-end-07", 201);
+        log.dry_run(other, "dry-run-end-07", 403);
+        log.dry_run(home, "dry-run-scc-05", 403);
+        log.add(["delete", "/n"], ["namespaces", home, home], "admin", 200);
+        log.add(["list", "/apis/c"], ["checlusters", "", ""], "admin", 404);
+        let calls = Calls::of("x", &log.1, &[]);
+        let told: Vec<_> = calls
+            .in_order
+            .iter()
+            .map(|call| (call.kind.as_str(), call.name.as_str(), call.code, call.patient))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("create pods", "vol-04", 201, false),
+                ("create pods (dry run)", "dry-run-end-07", 201, false),
+                ("delete rolebindings", GRANT, 200, false),
+                ("create pods (dry run)", "dry-run-end-07", 403, true),
+                ("create pods (dry run)", "dry-run-scc-05", 403, false),
+            ]
+        );
         assert_eq!(calls.namespaces, BTreeMap::from([("end-07".to_owned(), true)]));
+        let pods: Vec<_> = calls.pods.iter().map(|pod| (pod.name.as_str(), pod.code)).collect();
+        assert_eq!(pods, [("workspace", 201)]);
+    }
+
+    #[test]
+    fn the_kubelet_tells_the_addresses_of_pods() {
+        let home = "nestcheck-x";
+        let mut log = Log(0, Vec::new());
+        log.add(["patch", "/s"], ["pods/status", home, "neighbour"], "system:node:node", 200);
+        log.add(["patch", "/s"], ["pods/status", "other", "neighbour"], "system:node:node", 200);
+        log.add(["patch", "/s"], ["pods", home, "neighbour"], "system:node:node", 200);
+        let calls = Calls::of("x", &[], &log.1);
+        let [address] = &calls.addresses[..] else { panic!("{:?}", calls.addresses) };
+        assert_eq!((address.pod.as_str(), address.ip.as_str()), ("neighbour", "10.0.0.7"));
     }
 }

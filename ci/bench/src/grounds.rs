@@ -1,4 +1,4 @@
-//! What a run needs on OpenShift beside its namespace: an SCC, who may use it, and users.
+//! What a run needs beside its namespace: users, and on OpenShift an SCC and who may use it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,11 +18,7 @@ use kube::{
 };
 use tokio::sync::OnceCell;
 
-use crate::{
-    Result,
-    calls::{Calls, Who},
-    objects,
-};
+use crate::{Result, calls::Who, cluster::Flavour, objects};
 
 /// How long a change of rights may take to reach the API server's authorizer and admission.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +29,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The users of a namespace and the namespaces beside it.
 pub(crate) struct Grounds {
     cluster: Cluster,
+    flavour: Flavour,
     home: String,
     user: Client,
     stranger: OnceCell<Client>,
@@ -40,10 +37,19 @@ pub(crate) struct Grounds {
 }
 
 impl Grounds {
-    /// Prepares a namespace that exists.
-    pub(crate) async fn prepare(cluster: &Cluster, home: &str, calls: &Calls) -> Result<Self> {
+    /// Prepares a namespace that exists. `others` are the suffixes of namespaces beside it, and
+    /// whether the user may use the SCC there.
+    pub(crate) async fn prepare(
+        cluster: &Cluster,
+        flavour: Flavour,
+        home: &str,
+        others: &BTreeMap<String, bool>,
+    ) -> Result<Self> {
         let admin = cluster.admin();
         let constrain = async {
+            if flavour == Flavour::Kubernetes {
+                return Ok(());
+            }
             let constraints: Api<DynamicObject> =
                 Api::all_with(admin.clone(), &constraint_resource());
             let roles: Api<ClusterRole> = Api::all(admin.clone());
@@ -64,18 +70,15 @@ impl Grounds {
             bind(admin, home, "workspace-user-edit", "edit", home),
             constrain
         )?;
-        let others = calls.namespaces.iter();
+        let others = others.iter();
         Ok(Self {
             cluster: cluster.clone(),
+            flavour,
             home: home.to_owned(),
             user,
             stranger: OnceCell::new(),
             others: others.map(|(s, granted)| (s.clone(), (*granted, OnceCell::new()))).collect(),
         })
-    }
-
-    pub(crate) fn user(&self) -> &Client {
-        &self.user
     }
 
     /// Somebody's client; the stranger is made when it is first asked for.
@@ -112,6 +115,9 @@ impl Grounds {
             account(admin, name, USER),
             bind(admin, name, "workspace-user-edit", "edit", &self.home),
             async {
+                if self.flavour == Flavour::Kubernetes {
+                    return Ok(());
+                }
                 allocated(admin, name).await?;
                 if granted {
                     bind(admin, name, GRANT, &self.home, &self.home).await?;
@@ -130,6 +136,9 @@ impl Grounds {
 
     /// Deletes what is in no namespace.
     pub(crate) async fn delete(&self) -> Result<()> {
+        if self.flavour == Flavour::Kubernetes {
+            return Ok(());
+        }
         let admin = self.cluster.admin();
         let constraints: Api<DynamicObject> = Api::all_with(admin.clone(), &constraint_resource());
         let roles: Api<ClusterRole> = Api::all(admin.clone());

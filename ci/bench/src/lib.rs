@@ -1,9 +1,9 @@
 //! Measures nestcheck on a real cluster: against a raw replay of its own run, and beside peers.
 //!
 //! Nothing is asserted: a figure above its target is printed as missed. The raw replay makes the
-//! same pods and runs the same commands as the run before it, with plain API calls and without a
-//! check, an event or a report, and begins the longest chain first. On OpenShift it also makes the
-//! requests that the cases are about: see [`calls`].
+//! same pods, runs the same commands and makes the same requests as the run before it, with plain API
+//! calls and without a check, an event or a report, and begins the longest chain first. It knows them
+//! from the run's event log and from the API server's audit log: see [`steps`].
 
 mod audit;
 mod calls;
@@ -22,6 +22,8 @@ mod raw;
 mod recording;
 mod replay;
 mod stats;
+mod steps;
+mod substitution;
 mod sweep;
 
 use std::{path::PathBuf, process::ExitCode};

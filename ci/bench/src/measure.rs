@@ -213,12 +213,12 @@ impl Bench<'_> {
 }
 
 async fn series_of_execs(raw: &Raw) -> Result<Series> {
-    let pod = raw.pod(&objects::pod(&fixtures::WORKSPACE, Flavour::Kubernetes, "")?).await?;
+    let pod = raw.pod(&objects::pod(&fixtures::WORKSPACE)?).await?;
     let command = ["/nestcheck/probe", "print", "x"].map(str::to_owned);
     let mut milliseconds = Series::default();
     for _ in 0..EXECS {
         let started = Instant::now();
-        let exit = raw.exec(&pod, &command).await?;
+        let exit = raw.exec(&pod, &command).await?.exit;
         if exit != 0 {
             return Err(format!("the probe exited with {exit}").into());
         }

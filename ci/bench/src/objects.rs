@@ -11,19 +11,14 @@ use harness::{
 use k8s_openapi::{
     ByteString,
     api::{
-        apps::v1::{Deployment, DeploymentSpec},
-        authorization::v1::{
-            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-        },
-        core::v1::{ConfigMap, Namespace, Pod, PodTemplateSpec, ServiceAccount},
+        core::v1::{ConfigMap, Namespace, Pod, ServiceAccount},
         rbac::v1::{ClusterRole, PolicyRule, RoleBinding, RoleRef, Subject},
     },
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::api::{DynamicObject, ObjectMeta};
 use serde_json::{Value, json};
 
-use crate::{Result, cluster::Flavour};
+use crate::Result;
 
 /// The image of the pods: the local cluster has it.
 const IMAGE: &str = "localhost/workspace:1";
@@ -64,25 +59,27 @@ pub(crate) fn files() -> ConfigMap {
     ConfigMap { metadata: named(FILES_VOLUME), binary_data: Some(data), ..ConfigMap::default() }
 }
 
-/// The pod of a shape on a flavour, without a namespace; it asks for the SCC `constraint` where
-/// there are any.
-pub(crate) fn pod(shape: &Shape, flavour: Flavour, constraint: &str) -> Result<Pod> {
+/// The pod of a shape on Kubernetes, without a namespace.
+pub(crate) fn pod(shape: &Shape) -> Result<Pod> {
     let keys: Vec<_> =
         fixtures::files().into_iter().map(|file| (key(&file.path), file.path)).collect();
-    let (route, constraint) = match flavour {
-        Flavour::Kubernetes => (DeviceRoute::RuntimeClass(RUNTIME_CLASS.to_owned()), None),
-        Flavour::OpenShift => (DeviceRoute::Annotation, Some(constraint)),
-    };
-    let mut pod = shape.pod(&Setting {
-        namespace: "",
-        run: "bench",
-        image: IMAGE,
-        device_route: Some(&route),
-        files: &keys,
-        constraint,
-    })?;
+    let route = DeviceRoute::RuntimeClass(RUNTIME_CLASS.to_owned());
+    let mut pod = shape.pod(&setting("", &keys, Some(&route)))?;
     pod.metadata.namespace = None;
     Ok(pod)
+}
+
+/// What the pod of a shape needs beside it.
+pub(crate) fn companions(shape: &Shape, namespace: &str) -> Result<Vec<DynamicObject>> {
+    Ok(shape.companions(&setting(namespace, &[], None))?)
+}
+
+fn setting<'a>(
+    namespace: &'a str,
+    files: &'a [(String, String)],
+    device_route: Option<&'a DeviceRoute>,
+) -> Setting<'a> {
+    Setting { namespace, run: "bench", image: IMAGE, device_route, files, constraint: None }
 }
 
 /// The SCC that nestcheck brings along, under another name.
@@ -125,45 +122,12 @@ pub(crate) fn binding(name: &str, role: &str, home: &str, accounts: &[&str]) -> 
     RoleBinding { metadata: named(name), role_ref, subjects }
 }
 
-/// The question whether one may use an SCC in a namespace.
-pub(crate) fn review(namespace: &str, constraint: &str) -> SelfSubjectAccessReview {
-    let attributes = ResourceAttributes {
-        group: Some("security.openshift.io".to_owned()),
-        resource: Some("securitycontextconstraints".to_owned()),
-        name: Some(constraint.to_owned()),
-        namespace: Some(namespace.to_owned()),
-        verb: Some("use".to_owned()),
-        ..ResourceAttributes::default()
-    };
-    let spec = SelfSubjectAccessReviewSpec {
-        resource_attributes: Some(attributes),
-        ..SelfSubjectAccessReviewSpec::default()
-    };
-    SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() }
-}
-
-/// A Deployment of a pod.
-pub(crate) fn deployment(name: &str, pod: Pod) -> Deployment {
-    let labels: BTreeMap<_, _> = [("bench/deployment".to_owned(), name.to_owned())].into();
-    let metadata = ObjectMeta {
-        annotations: pod.metadata.annotations,
-        labels: Some(labels.clone()),
-        ..ObjectMeta::default()
-    };
-    let mut spec = pod.spec.unwrap_or_default();
-    spec.restart_policy = None;
-    let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
-    let template = PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) };
-    let spec = DeploymentSpec { selector, template, ..DeploymentSpec::default() };
-    Deployment { metadata: named(name), spec, ..Deployment::default() }
-}
-
 /// The objects of the simplest workload as a file for the peers.
 pub(crate) fn simplest() -> Result<String> {
     let list = json!({
         "apiVersion": "v1",
         "kind": "List",
-        "items": [account(USER), files(), pod(&fixtures::WORKSPACE, Flavour::Kubernetes, "")?],
+        "items": [account(USER), files(), pod(&fixtures::WORKSPACE)?],
     });
     Ok(list.to_string())
 }

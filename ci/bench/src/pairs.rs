@@ -17,6 +17,7 @@ use crate::{
     recording::Recording,
     replay::{Taken, Terrain, replay},
     stats::Series,
+    steps::Script,
 };
 
 /// How much longer than its replay a run may take.
@@ -30,17 +31,8 @@ struct Run {
     usage: Usage,
     requests: Vec<Request>,
     recording: Recording,
-    calls: Calls,
+    script: Script,
     ledger: Cost,
-}
-
-impl Run {
-    fn terrain(&self, flavour: Flavour) -> Terrain<'_> {
-        match flavour {
-            Flavour::Kubernetes => Terrain::Kubernetes(Route::Api),
-            Flavour::OpenShift => Terrain::OpenShift(&self.calls),
-        }
-    }
 }
 
 /// What all pairs came to.
@@ -64,10 +56,7 @@ impl Bench<'_> {
     pub(crate) async fn pairs(&mut self, cluster: &Cluster) -> Result<()> {
         let mut pairs = Box::pin(self.measure_pairs(cluster)).await?;
         self.keep("pairs", &pairs.kept)?;
-        let name = match self.setup.kind.flavour {
-            Flavour::Kubernetes => "run ÷ raw replay of the same pods and commands",
-            Flavour::OpenShift => "run ÷ raw replay of the same pods, commands and API calls",
-        };
+        let name = "run ÷ raw replay of the same pods, commands and API calls";
         let (run, replayed) = pairs.last.take().ok_or("no pairs")?;
         self.figures.limited(name, pairs.ratios.show(""), pairs.ratios.median(), RATIO, "");
         self.figures.told("… pairs", self.setup.pairs.to_string());
@@ -85,7 +74,8 @@ impl Bench<'_> {
             Flavour::OpenShift => self.figures.told(cases, pairs.walls.show(" s")),
         }
         self.figures.told("… its replay", pairs.floors.show(" s"));
-        self.figures.told("… commands in it", run.recording.commands().to_string());
+        self.figures.told("… commands in it", run.script.commands().to_string());
+        self.figures.told("… not replayed", left_out(&run.script.left_out));
         self.phases(&pairs.kept);
         let memory = pairs.memory.median();
         self.figures.limited("peak memory of a run", pairs.memory.show(" MB"), memory, 60.0, " MB");
@@ -93,10 +83,15 @@ impl Bench<'_> {
         self.figures.told("processor time of nestcheck in a run", taken);
         self.ledger(&pairs.ledger, &run.ledger);
         self.requests(&run)?;
+        self.beside(&run, &replayed, &pairs.differing)?;
         match self.setup.kind.flavour {
             Flavour::Kubernetes => Box::pin(self.below(cluster, &run)).await,
-            Flavour::OpenShift => self.beside(&run, &replayed, &pairs.differing),
+            Flavour::OpenShift => Ok(()),
         }
+    }
+
+    fn terrain(&self, route: Route) -> Terrain {
+        Terrain { flavour: self.setup.kind.flavour, route, jobs: self.setup.jobs }
     }
 
     async fn measure_pairs(&self, cluster: &Cluster) -> Result<Pairs> {
@@ -109,10 +104,8 @@ impl Bench<'_> {
             let run = self.run(cluster, &connected, &format!("run-{pair}")).await?;
             let name = format!("bench-replay-{pair}");
             let mark = audit::mark(&cluster.audit_log)?;
-            let terrain = run.terrain(self.setup.kind.flavour);
-            let taken =
-                Box::pin(replay(&connected, &name, terrain, &run.recording, self.setup.jobs))
-                    .await?;
+            let terrain = self.terrain(Route::Api);
+            let taken = Box::pin(replay(&connected, &name, terrain, &run.script)).await?;
             let replayed = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
             pairs.ratios.0.push(run.usage.wall / taken.total);
             pairs.walls.0.push(run.usage.wall);
@@ -132,10 +125,9 @@ impl Bench<'_> {
     /// How long the commands alone take.
     async fn below(&mut self, cluster: &Cluster, run: &Run) -> Result<()> {
         Self::say("a replay below the API server");
-        let terrain = Terrain::Kubernetes(Route::Node(cluster.node_init));
+        let terrain = self.terrain(Route::Node(cluster.node_init));
         let (connected, name) = (cluster.connect().await?, "bench-replay-node");
-        let below: Taken =
-            Box::pin(replay(&connected, name, terrain, &run.recording, self.setup.jobs)).await?;
+        let below: Taken = Box::pin(replay(&connected, name, terrain, &run.script)).await?;
         let name = "the same commands by `crun exec` on the node";
         self.figures.told(name, format!("{:.1} s", below.total));
         self.keep("replayOnNode", &below)
@@ -221,9 +213,19 @@ impl Bench<'_> {
         let mark = audit::mark(&cluster.audit_log)?;
         let usage = child::succeed(&self.log(name), &command).await?;
         let requests = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
-        let recording = Recording::read(&report)?;
-        let calls = Calls::of(&recording.run, &requests);
+        let all = audit::since(&cluster.audit_log, mark, Client::Any)?;
+        let recording = Recording::read(&report, &requests)?;
+        let script = Script::of(&recording, Calls::of(&recording.run, &requests, &all));
         let ledger = Cost::of(connected, &report, &recording.run, &requests).await?;
-        Ok(Run { usage, requests, recording, calls, ledger })
+        Ok(Run { usage, requests, recording, script, ledger })
+    }
+}
+
+/// What a replay does without, from an entry for each command: it makes the floor lower.
+fn left_out(cases: &[String]) -> String {
+    let ids: BTreeSet<_> = cases.iter().map(String::as_str).collect();
+    match ids.len() {
+        0 => "none".to_owned(),
+        _ => format!("{} commands of {}", cases.len(), Vec::from_iter(ids).join(", ")),
     }
 }

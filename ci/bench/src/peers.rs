@@ -8,7 +8,7 @@ use crate::{
     Result, Setup,
     audit::{self, Client},
     child::{self, Usage},
-    cluster::{Cluster, Flavour},
+    cluster::Cluster,
     objects,
     raw::{Raw, Route},
     stats::Series,
@@ -135,9 +135,9 @@ impl Stage<'_> {
         let started = std::time::Instant::now();
         let raw = Raw::create(&cluster, &format!("bench-raw-{round}"), Route::Api).await?;
         let done = async {
-            let pod =
-                raw.pod(&objects::pod(&fixtures::WORKSPACE, Flavour::Kubernetes, "")?).await?;
-            raw.exec(&pod, &["/nestcheck/probe".to_owned(), "facts".to_owned()]).await
+            let pod = raw.pod(&objects::pod(&fixtures::WORKSPACE)?).await?;
+            let ended = raw.exec(&pod, &["/nestcheck/probe".to_owned(), "facts".to_owned()]).await;
+            ended.map(|ended| ended.exit)
         };
         let done = done.await;
         raw.delete().await?;

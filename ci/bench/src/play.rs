@@ -1,209 +1,178 @@
-//! Makes the calls of a run again, on OpenShift.
+//! Makes the requests of a run again.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use fixtures::{MASKED_PROC, WORKSPACE};
-use harness::{
-    cluster::status_code,
-    sandbox::{GRANT, STRANGER},
-    shape::{CRIO_DEVICES, REQUIRED_CONSTRAINT},
-};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    authorization::v1::SelfSubjectAccessReview,
-    core::v1::{Pod, PodSecurityContext, SeccompProfile},
-    rbac::v1::RoleBinding,
+use harness::{cluster::status_code, shape::Shape};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{apps::v1::Deployment, core::v1::Pod},
 };
 use kube::{
-    Api,
-    api::{DeleteParams, ListParams, PostParams},
-    runtime::wait::await_condition,
+    Api, Resource, ResourceExt,
+    api::{ApiResource, PostParams},
+    core::GroupVersionKind,
+    runtime::wait::{await_condition, conditions},
 };
+use serde_json::Value;
 
 use crate::{
     Result,
-    calls::{Call, DryRun, Who},
-    cluster::Flavour,
+    calls::{Address, Call, Who, shared_shape},
     grounds::{Grounds, granted, until},
     objects,
-    raw::{Raw, is_ready},
-    replay::ReadyPod,
+    raw::{is_ready, pod_until},
+    substitution::Substitutions,
 };
 
-/// Where calls are made again.
-pub(crate) struct Scene<'a> {
-    pub(crate) raw: &'a Raw,
-    pub(crate) grounds: &'a Grounds,
-    pub(crate) pods: &'a BTreeMap<&'static str, ReadyPod>,
-    /// The name of the namespace of the run that is replayed.
-    pub(crate) original: &'a str,
-    /// The answers with another status than the run's.
-    pub(crate) differing: &'a Mutex<Vec<String>>,
+/// A pod that was made again, and by whom.
+#[derive(Clone)]
+pub(crate) struct Made {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) who: Who,
 }
 
-impl Scene<'_> {
-    pub(crate) async fn play(&self, lane: &str, call: &Call) -> Result<()> {
-        match call {
-            Call::DryRun(call) => Box::pin(self.dry_run(lane, call)).await,
-            Call::Replace { pod } => self.replace(lane, pod).await,
-            Call::Review => {
-                let home = self.raw.namespace();
-                let reviews: Api<SelfSubjectAccessReview> = Api::all(self.grounds.user().clone());
-                reviews.create(&PostParams::default(), &objects::review(home, home)).await?;
-                Ok(())
-            }
-            Call::Read { uri, who } => {
-                let uri = uri.replace(self.original, self.raw.namespace());
-                let client = self.grounds.client(*who).await?;
-                // A refusal is an answer too: what the case asks for may be forbidden or not served.
-                answer(client.request_text(http::Request::get(uri).body(Vec::new())?).await)?;
-                Ok(())
-            }
-            Call::Ungrant { suffix } => {
-                let admin = self.grounds.client(Who::Administrator).await?;
-                let namespace = self.grounds.namespace(suffix).await?;
-                let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), &namespace);
-                bindings.delete(GRANT, &DeleteParams::default()).await?;
-                Ok(())
-            }
-            Call::Deploy => self.deploy().await,
-            Call::Pod { name } => self.pod(name).await,
+/// Where requests are made again.
+pub(crate) struct Scene {
+    pub(crate) grounds: Grounds,
+    pub(crate) home: String,
+    pub(crate) known: Substitutions,
+    /// The addresses of the run's pods.
+    pub(crate) addresses: Vec<Address>,
+    /// The answers with another status than the run's.
+    pub(crate) differing: Mutex<Vec<String>>,
+}
+
+impl Scene {
+    /// A scene in a namespace that is there.
+    pub(crate) fn new(grounds: Grounds, home: &str) -> Self {
+        let (known, addresses, differing) = Default::default();
+        Self { grounds, home: home.to_owned(), known, addresses, differing }
+    }
+
+    /// Puts the scene's names in the place of a run's: its id, its own namespace, and its others.
+    pub(crate) fn replace<'a>(
+        &self,
+        run: &str,
+        home: &str,
+        suffixes: impl Iterator<Item = &'a String>,
+    ) {
+        self.known.put(run, "bench");
+        self.known.put(home, &self.home);
+        for suffix in suffixes {
+            self.known.put(&format!("{home}-{suffix}"), &format!("{}-{suffix}", self.home));
         }
     }
 
-    /// Waits for the pods of the commands: beside another one they would be ready later.
-    async fn pods_are_ready(&self) -> Result<()> {
-        for pod in self.pods.values() {
-            pod.clone().await?;
+    /// Creates a pod, and what it needs beside it, and waits until it is ready; where nobody runs a
+    /// command in it, until it is clear that it does not start.
+    pub(crate) async fn pod(&self, call: &Call, is_used: bool) -> Result<Option<Made>> {
+        if let Some(shape) = shared_shape(&call.name) {
+            self.companions(shape).await?;
+        }
+        let Some(answer) = self.send("", call).await? else { return Ok(None) };
+        let created: Pod = serde_json::from_str(&answer)?;
+        let is_done = |pod: &Pod| is_ready(pod) || (!is_used && is_stuck(pod));
+        let pod = pod_until(self.grounds.client(call.who).await?, created, is_done).await?;
+        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+        let old = self.addresses.iter().find(|it| it.pod == call.name && it.at >= call.at);
+        if let (Some(old), Some(new)) = (old, address) {
+            self.known.put(&old.ip, new);
+        }
+        Ok(Some(Made { pod: Arc::new(pod), who: call.who }))
+    }
+
+    async fn companions(&self, shape: &Shape) -> Result<()> {
+        for companion in objects::companions(shape, &self.home)? {
+            let kind = companion.types.clone().unwrap_or_default();
+            let kind = GroupVersionKind::try_from(&kind)?;
+            let resource = ApiResource::from_gvk(&kind);
+            let user = self.grounds.client(Who::User).await?;
+            let api = Api::namespaced_with(user.clone(), &self.home, &resource);
+            let params = PostParams::default();
+            granted(&self.home, || api.create(&params, &companion)).await?;
         }
         Ok(())
     }
 
-    fn workspace(&self) -> Result<Pod> {
-        objects::pod(&WORKSPACE, Flavour::OpenShift, self.raw.namespace())
-    }
-
-    /// A pod that every level of Pod Security accepts.
-    fn hardened(&self) -> Result<Pod> {
-        let mut pod = objects::pod(&MASKED_PROC, Flavour::OpenShift, self.raw.namespace())?;
-        let spec = pod.spec.get_or_insert_default();
-        let profile =
-            SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None };
-        spec.security_context = Some(PodSecurityContext {
-            seccomp_profile: Some(profile),
-            ..PodSecurityContext::default()
-        });
-        for container in &mut spec.containers {
-            let context = container.security_context.get_or_insert_default();
-            context.run_as_non_root = Some(true);
+    /// Makes any other request, and waits for what follows from it.
+    pub(crate) async fn call(&self, lane: &str, call: &Call) -> Result<()> {
+        let Some(answer) = self.send(lane, call).await? else { return Ok(()) };
+        match call.kind.as_str() {
+            "delete pods" => {
+                let pods: Api<Pod> = self.api(call).await?;
+                let deleted: Pod = serde_json::from_str(&answer)?;
+                let uid = deleted.uid().unwrap_or_default();
+                await_condition(pods, &call.name, conditions::is_deleted(&uid)).await?;
+            }
+            "create deployments" => {
+                let deployments: Api<Deployment> = self.api(call).await?;
+                await_condition(deployments, &call.name, is_available).await?;
+            }
+            _ => {}
         }
-        Ok(pod)
+        Ok(())
     }
 
-    fn compare(&self, lane: &str, expected: u16, observed: u16) {
-        if observed != expected {
-            let differing = format!("{lane}: {expected}, {observed}");
+    async fn api<K>(&self, call: &Call) -> Result<Api<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        let namespace = self.grounds.namespace(&call.suffix).await?;
+        Ok(Api::namespaced(self.grounds.client(call.who).await?.clone(), &namespace))
+    }
+
+    /// Sends a request as its user; returns the answer, or none where it is a refusal.
+    async fn send(&self, lane: &str, call: &Call) -> Result<Option<String>> {
+        self.grounds.namespace(&call.suffix).await?;
+        let client = self.grounds.client(call.who).await?;
+        let request = self.request(call)?;
+        let send = || client.request_text(request.clone());
+        let answer = if call.patient {
+            until(send, kube::Result::is_err).await
+        } else if call.is_accepted() {
+            granted(&self.home, send).await
+        } else {
+            send().await
+        };
+        match answer {
+            Ok(answer) => {
+                self.compare(lane, call, if call.is_accepted() { call.code } else { 200 });
+                Ok(Some(answer))
+            }
+            // A refusal is an answer too: what the case asks for may be forbidden or not served.
+            Err(error) if call.is_question() || !call.is_accepted() => {
+                let Some(code) = status_code(&error) else { return Err(error.into()) };
+                self.compare(lane, call, code);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn request(&self, call: &Call) -> Result<http::Request<Vec<u8>>> {
+        let (method, content) = match call.verb.as_str() {
+            "create" => ("POST", "application/json"),
+            "update" => ("PUT", "application/json"),
+            "patch" => ("PATCH", "application/merge-patch+json"),
+            "delete" => ("DELETE", "application/json"),
+            _ => ("GET", "application/json"),
+        };
+        let mut body = call.body.clone().unwrap_or_default();
+        self.known.apply_to(&mut body);
+        if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+            // They are of the object in the run.
+            metadata.retain(|name, _| !matches!(name.as_str(), "uid" | "resourceVersion"));
+        }
+        let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(&body)? };
+        let request = http::Request::builder().method(method).uri(self.known.apply(&call.uri));
+        Ok(request.header(http::header::CONTENT_TYPE, content).body(body)?)
+    }
+
+    fn compare(&self, lane: &str, call: &Call, observed: u16) {
+        if observed != call.code {
+            let differing = format!("{lane}: {}: {}, {observed}", call.kind, call.code);
             self.differing.lock().unwrap_or_else(PoisonError::into_inner).push(differing);
         }
-    }
-
-    async fn dry_run(&self, lane: &str, call: &DryRun) -> Result<()> {
-        let DryRun { suffix, who, code, patient } = call;
-        let (who, code, patient) = (*who, *code, *patient);
-        let namespace = self.grounds.namespace(suffix).await?;
-        let pods: Api<Pod> = Api::namespaced(self.grounds.client(who).await?.clone(), &namespace);
-        // As the administrator, nestcheck looks past its SCC to Pod Security.
-        let is_hardened = who == Who::Administrator && code == 201;
-        let mut pod = if is_hardened { self.hardened()? } else { self.workspace()? };
-        pod.metadata.name = Some("dry-run".to_owned());
-        let spec = pod.spec.get_or_insert_default();
-        if who == Who::Stranger {
-            spec.service_account_name = Some(STRANGER.to_owned());
-        }
-        // The SCC refuses a pod that is silent on its user namespace, and the API server one that
-        // is so and wants /proc unmasked.
-        if code != 201 && !patient {
-            spec.host_users = None;
-            for container in &mut spec.containers {
-                if code == 403 {
-                    container.security_context.get_or_insert_default().proc_mount = None;
-                }
-            }
-        }
-        // Past its SCC, nestcheck looks with one that refuses nothing.
-        if code == 422 || is_hardened {
-            let annotations = pod.metadata.annotations.get_or_insert_default();
-            annotations.insert(REQUIRED_CONSTRAINT.to_owned(), "privileged".to_owned());
-        }
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        let (params, pod) = (&params, &pod);
-        let create = || pods.create(params, pod);
-        let given = if patient {
-            until(create, kube::Result::is_err).await
-        } else if code == 201 {
-            granted(self.raw.namespace(), create).await
-        } else {
-            create().await
-        };
-        self.compare(lane, code, answer(given)?);
-        Ok(())
-    }
-
-    async fn replace(&self, lane: &str, name: &str) -> Result<()> {
-        let ready = self.pods.get(name).ok_or("a pod of no known shape")?;
-        let mut pod = Pod::clone(&*ready.clone().await?);
-        let spec = pod.spec.get_or_insert_default();
-        if spec.host_users == Some(false) {
-            for container in &mut spec.containers {
-                let context = container.security_context.get_or_insert_default();
-                context.proc_mount = Some("Default".to_owned());
-            }
-        } else {
-            spec.host_users = Some(false);
-        }
-        let pods: Api<Pod> = Api::namespaced(self.grounds.user().clone(), self.raw.namespace());
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        self.compare(lane, 422, answer(pods.replace(name, &params, &pod).await)?);
-        Ok(())
-    }
-
-    async fn deploy(&self) -> Result<()> {
-        self.pods_are_ready().await?;
-        let (name, home) = ("deployed-workspace", self.raw.namespace());
-        let user = self.grounds.user();
-        let deployments: Api<Deployment> = Api::namespaced(user.clone(), home);
-        let (params, deployment) =
-            (PostParams::default(), objects::deployment(name, self.workspace()?));
-        granted(home, || deployments.create(&params, &deployment)).await?;
-        await_condition(deployments, name, is_available).await?;
-        let pods: Api<Pod> = Api::namespaced(user.clone(), home);
-        pods.list(&ListParams::default().labels(&format!("bench/deployment={name}"))).await?;
-        Ok(())
-    }
-
-    /// A workspace of another name; the log does not tell what else is different.
-    async fn pod(&self, name: &str) -> Result<()> {
-        self.pods_are_ready().await?;
-        let mut pod = self.workspace()?;
-        pod.metadata.name = Some(name.to_owned());
-        // ISO-06 asks for a device that nobody may have.
-        if name == "forbidden-device" {
-            let annotations = pod.metadata.annotations.get_or_insert_default();
-            annotations.insert(CRIO_DEVICES.to_owned(), "/dev/kmsg".to_owned());
-        }
-        self.raw.pod_until(&pod, |pod| is_ready(pod) || is_stuck(pod)).await?;
-        Ok(())
-    }
-}
-
-/// The status of an answer; a broken connection is an error.
-fn answer<T>(answer: kube::Result<T>) -> Result<u16> {
-    match answer {
-        Ok(_) => Ok(201),
-        Err(error) => status_code(&error).ok_or_else(|| error.into()),
     }
 }
 
@@ -218,12 +187,13 @@ fn is_available(deployment: Option<&Deployment>) -> bool {
     })
 }
 
-/// Whether a container waits for anything but its turn.
+/// Whether a container waits for anything but its turn, or has ended.
 fn is_stuck(pod: &Pod) -> bool {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let reasons = statuses
-        .into_iter()
-        .flatten()
-        .filter_map(|status| status.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
-    reasons.into_iter().any(|reason| !matches!(reason, "ContainerCreating" | "PodInitializing"))
+    let mut states = statuses.into_iter().flatten().filter_map(|status| status.state.as_ref());
+    states.any(|state| {
+        let reason = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+        let waits = matches!(reason, None | Some("ContainerCreating" | "PodInitializing"));
+        !waits || state.terminated.is_some()
+    })
 }

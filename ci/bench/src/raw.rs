@@ -1,12 +1,12 @@
 //! The least that can be done with a cluster: plain API calls, and nothing that looks at answers.
 
-use std::process::Stdio;
+use std::{collections::BTreeMap, process::Stdio};
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all};
 use harness::{cluster::Cluster, sandbox::USER};
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::{ConfigMap, Namespace, Pod},
+    api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod},
     apimachinery::pkg::apis::meta::v1::Status,
 };
 use kube::{
@@ -15,12 +15,7 @@ use kube::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::{
-    Result,
-    calls::Calls,
-    grounds::{Grounds, granted},
-    objects,
-};
+use crate::{Result, cluster::Flavour, grounds::Grounds, objects};
 
 /// The way of a command into a pod.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +27,11 @@ pub(crate) enum Route {
 }
 
 /// A namespace in which things are done raw.
+#[derive(Clone)]
 pub(crate) struct Raw {
     admin: Client,
     namespace: String,
     route: Route,
-    grounds: Option<Grounds>,
 }
 
 impl Raw {
@@ -52,11 +47,18 @@ impl Raw {
         Ok(raw)
     }
 
-    /// As [`Self::create`], on OpenShift and for calls too.
-    pub(crate) async fn on_openshift(cluster: &Cluster, name: &str, calls: &Calls) -> Result<Self> {
-        let raw = Self::begin(cluster, name, Route::Api).await?;
-        let ((), grounds) = tokio::try_join!(raw.files(), Grounds::prepare(cluster, name, calls))?;
-        Ok(Self { grounds: Some(grounds), ..raw })
+    /// As [`Self::create`], with all that a whole run needs; `others` as in [`Grounds::prepare`].
+    pub(crate) async fn create_whole(
+        cluster: &Cluster,
+        flavour: Flavour,
+        name: &str,
+        route: Route,
+        others: &BTreeMap<String, bool>,
+    ) -> Result<(Self, Grounds)> {
+        let raw = Self::begin(cluster, name, route).await?;
+        let grounds = Grounds::prepare(cluster, flavour, name, others);
+        let ((), grounds) = tokio::try_join!(raw.files(), grounds)?;
+        Ok((raw, grounds))
     }
 
     async fn begin(cluster: &Cluster, name: &str, route: Route) -> Result<Self> {
@@ -64,7 +66,7 @@ impl Raw {
         let namespaces: Api<Namespace> = Api::all(admin.clone());
         let namespace = objects::namespace(name, "privileged");
         namespaces.create(&PostParams::default(), &namespace).await?;
-        Ok(Self { admin, namespace: name.to_owned(), route, grounds: None })
+        Ok(Self { admin, namespace: name.to_owned(), route })
     }
 
     async fn files(&self) -> Result<()> {
@@ -73,83 +75,48 @@ impl Raw {
         Ok(())
     }
 
-    pub(crate) fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    /// What there is beside the namespace on OpenShift.
-    pub(crate) fn grounds(&self) -> Option<&Grounds> {
-        self.grounds.as_ref()
-    }
-
-    /// As whom pods are made: the user, where there is one.
-    fn client(&self) -> &Client {
-        self.grounds.as_ref().map_or(&self.admin, Grounds::user)
-    }
-
     fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.client().clone(), &self.namespace)
+        Api::namespaced(self.admin.clone(), &self.namespace)
     }
 
     /// Creates a pod and waits until it is ready.
     pub(crate) async fn pod(&self, pod: &Pod) -> Result<Pod> {
-        self.pod_until(pod, is_ready).await
+        let created = self.api().create(&PostParams::default(), pod).await?;
+        pod_until(&self.admin, created, is_ready).await
     }
 
-    /// Creates a pod and waits until it is as it should be.
-    pub(crate) async fn pod_until(&self, pod: &Pod, is_done: fn(&Pod) -> bool) -> Result<Pod> {
-        let api: Api<Pod> = self.api();
-        let params = PostParams::default();
-        let created = granted(&self.namespace, || api.create(&params, pod)).await?;
-        let params =
-            WatchParams::default().fields(&format!("metadata.name={}", created.name_any()));
-        let version = created.resource_version().unwrap_or_default();
-        let mut changes = api.watch(&params, &version).await?.boxed();
-        while let Some(change) = changes.try_next().await? {
-            if let WatchEvent::Modified(pod) = change
-                && is_done(&pod)
-            {
-                return Ok(pod);
-            }
-        }
-        Err(format!("the watch of pod `{}` ended", created.name_any()).into())
+    /// Runs a command in a pod's first container, as the administrator.
+    pub(crate) async fn exec(&self, pod: &Pod, arguments: &[String]) -> Result<Ended> {
+        self.exec_as(&self.admin, pod, None, arguments).await
     }
 
-    /// Runs a command in a pod's first container and returns its exit code.
-    pub(crate) async fn exec(&self, pod: &Pod, arguments: &[String]) -> Result<i32> {
+    /// Runs a command in a container of a pod, the first one where none is named.
+    pub(crate) async fn exec_as(
+        &self,
+        client: &Client,
+        pod: &Pod,
+        container: Option<&str>,
+        arguments: &[String],
+    ) -> Result<Ended> {
+        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
+        let first = containers.and_then(<[_]>::first).map(|first| first.name.as_str());
+        let container = container.or(first).ok_or("the pod has no container")?;
         match self.route {
-            Route::Api => self.exec_by_api(pod, arguments).await,
-            Route::Node(process) => exec_on_node(process, pod, arguments).await,
+            Route::Api => exec_by_api(client, pod, container, arguments).await,
+            Route::Node(process) => exec_on_node(process, pod, container, arguments).await,
         }
-    }
-
-    async fn exec_by_api(&self, pod: &Pod, arguments: &[String]) -> Result<i32> {
-        let first = pod.spec.as_ref().and_then(|spec| spec.containers.first());
-        let params = AttachParams {
-            container: first.map(|container| container.name.clone()),
-            stdin: false,
-            stdout: true,
-            stderr: true,
-            ..AttachParams::default()
-        };
-        let api: Api<Pod> = self.api();
-        let mut process = api.exec(&pod.name_any(), arguments, &params).await?;
-        let status = process.take_status().ok_or("no status stream")?;
-        let (stdout, stderr) = (process.stdout(), process.stderr());
-        let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), status);
-        stdout?;
-        stderr?;
-        exit_code(&status.ok_or("the stream ended without a status")?)
     }
 
     /// Deletes all of it and waits until it is gone.
     pub(crate) async fn delete(&self) -> Result<()> {
-        let Some(grounds) = &self.grounds else {
-            return self.end(&self.namespace).await;
-        };
+        self.end(&self.namespace).await
+    }
+
+    /// As [`Self::delete`], with what there is beside it.
+    pub(crate) async fn delete_whole(&self, grounds: &Grounds) -> Result<()> {
         let namespaces = grounds.namespaces();
         let ends = try_join_all(namespaces.iter().map(|namespace| self.end(namespace)));
         tokio::try_join!(ends, grounds.delete())?;
@@ -159,11 +126,13 @@ impl Raw {
     async fn end(&self, namespace: &str) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.admin.clone());
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), namespace);
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.admin.clone(), namespace);
         let params = DeleteParams::default();
         let all = ListParams::default();
-        let (deleted, _) = tokio::try_join!(
+        let (deleted, _, _) = tokio::try_join!(
             namespaces.delete(namespace, &params),
-            pods.delete_collection(&params, &all)
+            pods.delete_collection(&params, &all),
+            claims.delete_collection(&params, &all)
         )?;
         let version = deleted
             .left()
@@ -180,6 +149,63 @@ impl Raw {
     }
 }
 
+/// Waits until a pod that was created is as it should be.
+pub(crate) async fn pod_until(
+    client: &Client,
+    created: Pod,
+    is_done: impl Fn(&Pod) -> bool,
+) -> Result<Pod> {
+    let (name, namespace) = (created.name_any(), created.namespace().unwrap_or_default());
+    let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let version = created.resource_version().unwrap_or_default();
+    let mut changes = api.watch(&params, &version).await?.boxed();
+    while let Some(change) = changes.try_next().await? {
+        if let WatchEvent::Modified(pod) = change
+            && is_done(&pod)
+        {
+            return Ok(pod);
+        }
+    }
+    Err(format!("the watch of pod `{name}` ended").into())
+}
+
+/// What a command came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) exit: i32,
+    /// What it wrote to standard output, without white space at its ends.
+    pub(crate) told: String,
+}
+
+async fn exec_by_api(
+    client: &Client,
+    pod: &Pod,
+    container: &str,
+    arguments: &[String],
+) -> Result<Ended> {
+    let params = AttachParams {
+        container: Some(container.to_owned()),
+        stdin: false,
+        stdout: true,
+        stderr: true,
+        ..AttachParams::default()
+    };
+    let namespace = pod.namespace().unwrap_or_default();
+    let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let mut process = api.exec(&pod.name_any(), arguments, &params).await?;
+    let status = process.take_status().ok_or("no status stream")?;
+    let (stdout, stderr) = (process.stdout(), process.stderr());
+    let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), status);
+    stderr?;
+    let exit = exit_code(&status.ok_or("the stream ended without a status")?)?;
+    Ok(Ended { exit, told: text_of(&stdout?) })
+}
+
+fn text_of(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).trim().to_owned()
+}
+
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|conditions| {
@@ -187,12 +213,12 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     })
 }
 
-async fn drain(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<()> {
+async fn drain(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut read = Vec::new();
     if let Some(mut stream) = stream {
-        let mut sink = Vec::new();
-        stream.read_to_end(&mut sink).await?;
+        stream.read_to_end(&mut read).await?;
     }
-    Ok(())
+    Ok(read)
 }
 
 /// The exit code is in a cause of the status (`pkg/kubelet`, remotecommand protocol v4).
@@ -208,11 +234,15 @@ fn exit_code(status: &Status) -> Result<i32> {
     Ok(code.parse()?)
 }
 
-async fn exec_on_node(process: u32, pod: &Pod, arguments: &[String]) -> Result<i32> {
+async fn exec_on_node(
+    process: u32,
+    pod: &Pod,
+    container: &str,
+    arguments: &[String],
+) -> Result<Ended> {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let first = pod.spec.as_ref().and_then(|spec| spec.containers.first());
-    let id = first
-        .and_then(|first| statuses?.iter().find(|status| status.name == first.name))
+    let id = statuses
+        .and_then(|statuses| statuses.iter().find(|status| status.name == container))
         .and_then(|status| status.container_id.as_deref()?.split_once("://"))
         .ok_or("the pod has no container id")?;
     let target = process.to_string();
@@ -223,5 +253,5 @@ async fn exec_on_node(process: u32, pod: &Pod, arguments: &[String]) -> Result<i
         .args(arguments)
         .stdin(Stdio::null());
     let output = command.output().await?;
-    Ok(output.status.code().unwrap_or(-1))
+    Ok(Ended { exit: output.status.code().unwrap_or(-1), told: text_of(&output.stdout) })
 }

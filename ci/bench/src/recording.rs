@@ -1,67 +1,46 @@
-//! What a run did in its pods, read from its event log.
+//! What a run did in its pods, read from its event log and from the audit log of its cluster.
 
 use std::{collections::BTreeMap, path::Path};
 
-use harness::event::{EventKind, read_log};
-use jiff::Timestamp;
+use harness::event::{CommandFinished, EventKind, read_log};
+use jiff::{SignedDuration, Timestamp};
 
-use crate::Result;
+use crate::{Result, audit::Request};
 
 /// A command that a run ran in a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
+    /// The id of the case that ran it.
+    pub(crate) case: String,
     pub(crate) pod: String,
+    /// None for the pod's first container.
+    pub(crate) container: Option<String>,
     pub(crate) arguments: Vec<String>,
+    /// Whether it read from its standard input, which no log has.
+    pub(crate) has_input: bool,
+    pub(crate) began: Timestamp,
+    pub(crate) milliseconds: i64,
     pub(crate) exit: i32,
-    pub(crate) milliseconds: u64,
+    /// What it wrote to standard output, without white space at its ends.
+    pub(crate) told: String,
 }
 
 impl Command {
-    /// The image that it builds: `suites/src/toolbox.rs` calls its script `podman build FOLDER`
-    /// and gives it the folder and the image.
-    fn builds(&self) -> Option<&str> {
-        self.arguments.get(3).filter(|name| name.starts_with("podman build "))?;
-        self.arguments.get(5).map(String::as_str)
+    fn of(ended: &CommandFinished, at: Timestamp) -> Self {
+        let milliseconds = i64::try_from(ended.duration_ms).unwrap_or(i64::MAX);
+        let taken = SignedDuration::from_millis(milliseconds);
+        Self {
+            case: ended.id.clone(),
+            pod: ended.pod.clone(),
+            container: None,
+            arguments: ended.command.clone(),
+            has_input: false,
+            began: at.checked_sub(taken).unwrap_or(at),
+            milliseconds,
+            exit: ended.exit_code,
+            told: ended.stdout.trim().to_owned(),
+        }
     }
-
-    /// Whether it can't do without an image: it names it, or builds on it.
-    fn needs(&self, image: &str) -> bool {
-        let named = self.builds() != Some(image)
-            && self.arguments.iter().any(|argument| {
-                argument == image
-                    || argument.strip_suffix(image).is_some_and(|head| head.ends_with('='))
-            });
-        let base = self.builds().is_some()
-            && self
-                .arguments
-                .get(4)
-                .is_some_and(|folder| base_of(folder).as_deref() == Some(image));
-        named || base
-    }
-}
-
-/// The image on which the Containerfile of a folder below /nestcheck builds.
-fn base_of(folder: &str) -> Option<String> {
-    let path = format!("{folder}/Containerfile");
-    let files = fixtures::files();
-    let file = files.iter().find(|file| path.ends_with(&format!("/{}", file.path)))?;
-    let text = String::from_utf8_lossy(&file.content).into_owned();
-    let from = text.lines().find_map(|line| line.strip_prefix("FROM "))?;
-    Some(from.trim().to_owned())
-}
-
-/// What a case ran, in order.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Case {
-    pub(crate) id: String,
-    pub(crate) steps: Vec<Step>,
-}
-
-/// A command, and the shared images that must be there before it.
-#[derive(Clone, Debug)]
-pub(crate) struct Step {
-    pub(crate) command: Command,
-    pub(crate) images: Vec<String>,
 }
 
 /// What a run did in its pods.
@@ -71,30 +50,26 @@ pub(crate) struct Recording {
     pub(crate) run: String,
     /// How many cases its plan had.
     pub(crate) planned: usize,
-    /// The longest first.
-    pub(crate) cases: Vec<Case>,
-    /// The builds that cases share, by image. nestcheck does each once, in the case that comes
-    /// first.
-    pub(crate) shared: BTreeMap<String, Command>,
-    /// Seconds from the beginning to the first case with a ready pod, of the cases, and of the
-    /// teardown.
+    /// When its cases ended, by id.
+    pub(crate) cases: BTreeMap<String, Timestamp>,
+    pub(crate) commands: Vec<Command>,
+    /// Seconds from the beginning to the last shared pod's readiness, from then to the end of the
+    /// cases, and of the teardown.
     pub(crate) phases: [f64; 3],
 }
 
 impl Recording {
-    /// Reads the log in a report folder.
-    pub(crate) fn read(folder: &Path) -> Result<Self> {
+    /// Reads the log in a report folder; `requests` are those of the run.
+    pub(crate) fn read(folder: &Path, requests: &[Request]) -> Result<Self> {
         let text = std::fs::read_to_string(folder.join("events.jsonl"))?;
-        let events = read_log(&text)?;
-        let mut commands = Vec::new();
-        let (mut begin, mut ready, mut end) = (None, None, None);
-        let (mut teardown, mut run, mut planned) = (None, String::new(), 0);
-        for event in &events {
+        let mut recording = Self::default();
+        let (mut begin, mut ready, mut end, mut teardown) = (None, None, None, None);
+        for event in &read_log(&text)? {
             match &*event.event {
                 EventKind::RunStarted(started) => {
                     begin = Some(event.at);
-                    run.clone_from(&started.run);
-                    planned = started.cases;
+                    recording.run.clone_from(&started.run);
+                    recording.planned = started.cases;
                 }
                 EventKind::StepFinished(step) if step.step.starts_with("pod ") => {
                     ready = ready.max(Some(event.at));
@@ -102,58 +77,83 @@ impl Recording {
                 EventKind::StepFinished(step) if step.step == "teardown" => {
                     teardown = Some(step.duration_ms);
                 }
-                // The cases that judge the teardown come after it.
-                EventKind::CaseFinished(_) if teardown.is_none() => end = Some(event.at),
-                EventKind::CommandFinished(ended) => commands.push((
-                    ended.id.clone(),
-                    Command {
-                        pod: ended.pod.clone(),
-                        arguments: ended.command.clone(),
-                        exit: ended.exit_code,
-                        milliseconds: ended.duration_ms,
-                    },
-                )),
+                EventKind::CaseFinished(case) => {
+                    recording.cases.insert(case.id.clone(), event.at);
+                    // The cases that judge the teardown come after it.
+                    end = if teardown.is_none() { Some(event.at) } else { end };
+                }
+                EventKind::CommandFinished(ended) => {
+                    recording.commands.push(Command::of(ended, event.at));
+                }
                 _ => {}
             }
         }
-        let phases = [
+        recording.phases = [
             seconds_between(begin, ready),
             seconds_between(ready, end),
             std::time::Duration::from_millis(teardown.unwrap_or_default()).as_secs_f64(),
         ];
-        Ok(Self { run, planned, phases, ..Self::of(&commands) })
+        complete(&mut recording.commands, requests);
+        Ok(recording)
     }
+}
 
-    fn of(commands: &[(String, Command)]) -> Self {
-        let mut shared = BTreeMap::new();
-        for (id, command) in commands {
-            if let Some(image) = command.builds()
-                && commands.iter().any(|(other, user)| other != id && user.needs(image))
-            {
-                shared.insert(image.to_owned(), command.clone());
+/// Takes from the requests that opened the commands' streams what events do not tell: the
+/// container, whether there was an input, and arguments as they were before they were cleaned.
+fn complete(commands: &mut [Command], requests: &[Request]) {
+    let mut streams: Vec<_> = requests.iter().filter_map(Stream::of).collect();
+    for command in commands {
+        let is_meant = |stream: &&Stream| {
+            stream.pod == command.pod && is_alike(&stream.arguments, &command.arguments)
+        };
+        let distance = |stream: &&Stream| stream.at.duration_since(command.began).abs();
+        let Some(stream) = streams.iter().filter(is_meant).min_by_key(distance).cloned() else {
+            continue;
+        };
+        streams.retain(|other| *other != stream);
+        command.container = stream.container;
+        command.has_input = stream.has_input;
+        command.arguments = stream.arguments;
+    }
+}
+
+/// Whether arguments may be the same ones: an event's are bounded, and without secrets.
+fn is_alike(sent: &[String], told: &[String]) -> bool {
+    let is_same = |(sent, told): (&String, &String)| {
+        sent == told || told.contains("bytes left out") || told.contains("[redacted]")
+    };
+    sent.len() == told.len() && sent.iter().zip(told).all(is_same)
+}
+
+/// The request that opened a command's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stream {
+    pod: String,
+    container: Option<String>,
+    arguments: Vec<String>,
+    has_input: bool,
+    at: Timestamp,
+}
+
+impl Stream {
+    fn of(request: &Request) -> Option<Self> {
+        let (_, query) = request.uri().split_once('?').filter(|_| request.is_exec())?;
+        let mut stream = Self {
+            pod: request.object().name,
+            container: None,
+            arguments: Vec::new(),
+            has_input: false,
+            at: request.received()?,
+        };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "command" => stream.arguments.push(value.into_owned()),
+                "container" => stream.container = Some(value.into_owned()),
+                "stdin" => stream.has_input = value == "true",
+                _ => {}
             }
         }
-        let mut cases: Vec<Case> = Vec::new();
-        for (id, command) in commands {
-            if command.builds().is_some_and(|image| shared.contains_key(image)) {
-                continue;
-            }
-            let images = shared.keys().filter(|image| command.needs(image)).cloned().collect();
-            let step = Step { command: command.clone(), images };
-            match cases.iter_mut().find(|case| case.id == *id) {
-                Some(case) => case.steps.push(step),
-                None => cases.push(Case { id: id.clone(), steps: vec![step] }),
-            }
-        }
-        let length =
-            |case: &Case| -> u64 { case.steps.iter().map(|step| step.command.milliseconds).sum() };
-        cases.sort_by_key(|case| std::cmp::Reverse(length(case)));
-        Self { cases, shared, ..Self::default() }
-    }
-
-    /// How many commands there are.
-    pub(crate) fn commands(&self) -> usize {
-        self.cases.iter().map(|case| case.steps.len()).sum::<usize>() + self.shared.len()
+        Some(stream)
     }
 }
 
@@ -166,42 +166,52 @@ fn seconds_between(from: Option<Timestamp>, to: Option<Timestamp>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn command(milliseconds: u64, arguments: &[&str]) -> Command {
-        Command {
-            pod: "workspace".into(),
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-            exit: 0,
-            milliseconds,
-        }
-    }
-
-    fn build(folder: &str, image: &str) -> Command {
-        let name = format!("podman build {folder}");
-        let folder = format!("/nestcheck/images/{folder}");
-        command(1, &["sh", "-euc", "script", &name, &folder, image])
+    fn stream(query: &str, second: u32) -> Request {
+        let request = json!({
+            "auditID": "", "verb": "get", "user": {"username": "u"},
+            "requestURI": format!("/api/v1/namespaces/n/pods/p/exec?&{query}"),
+            "objectRef": {"resource": "pods", "subresource": "exec", "name": "p"},
+            "requestReceivedTimestamp": format!("2025-01-01T00:00:{second:02}Z"),
+        });
+        serde_json::from_value(request).expect("it is a request")
     }
 
     #[test]
-    fn a_shared_build_is_told_from_a_cases_own() {
-        let (scratch, shell) = ("localhost/nestcheck/scratch", "localhost/nestcheck/shell");
-        let own = "localhost/nestcheck/pod-06";
-        let recording = Recording::of(&[
-            ("CMP-02".into(), build("scratch", scratch)),
-            ("CMP-02".into(), command(5, &["env", &format!("NESTCHECK_IMAGE={scratch}"), "up"])),
-            ("POD-07".into(), build("shell", shell)),
-            ("POD-07".into(), command(1, &["podman", "run", shell])),
-            ("POD-07".into(), command(1, &["podman", "run", scratch])),
-            ("POD-06".into(), build("layers", own)),
-            ("POD-06".into(), command(9, &["podman", "run", own])),
-        ]);
-        assert_eq!(recording.shared.keys().collect::<Vec<_>>(), [scratch, shell]);
-        let order: Vec<_> = recording.cases.iter().map(|case| case.id.as_str()).collect();
-        assert_eq!(order, ["POD-06", "CMP-02", "POD-07"]);
-        assert_eq!(recording.cases[0].steps[0].images, [shell]);
-        assert!(recording.cases[0].steps[1].images.is_empty());
-        assert_eq!(recording.cases[1].steps[0].images, [scratch]);
-        assert_eq!(recording.commands(), 7);
+    fn a_stream_tells_of_a_command_what_its_event_does_not() {
+        let ended = CommandFinished {
+            id: "A-1".into(),
+            pod: "p".into(),
+            command: vec!["cat".into(), "a b".into()],
+            exit_code: 0,
+            duration_ms: 2000,
+            stdout: " x\n".into(),
+            stderr: String::new(),
+        };
+        let at = |second: &str| format!("2025-01-01T00:00:{second}Z").parse().expect("a time");
+        let mut commands = [Command::of(&ended, at("05")), Command::of(&ended, at("12"))];
+        let requests = [
+            stream("stdin=true&command=cat&command=a+b&container=second", 10),
+            stream("command=cat&command=a%20b&container=first", 3),
+            stream("command=cat&command=c", 3),
+        ];
+        complete(&mut commands, &requests);
+        let [first, second] = commands;
+        assert_eq!((first.container.as_deref(), first.has_input), (Some("first"), false));
+        assert_eq!((second.container.as_deref(), second.has_input), (Some("second"), true));
+        assert_eq!(first.began, at("03"));
+        assert_eq!(first.told, "x");
+    }
+
+    #[test]
+    fn an_argument_that_an_event_has_not_in_full_is_the_one_that_was_sent() {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let told = texts(&["sh", "a … 12 bytes left out … z"]);
+        assert!(is_alike(&texts(&["sh", "abcxyz"]), &told));
+        assert!(!is_alike(&texts(&["bash", "abcxyz"]), &told));
+        assert!(!is_alike(&texts(&["sh"]), &told));
     }
 }

@@ -1,4 +1,4 @@
-//! The floor: a run's own pods and commands, raw.
+//! The floor: a run's own pods, commands and requests, raw.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,26 +10,24 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use harness::{cluster::Cluster, shape::Shape};
-use k8s_openapi::api::core::v1::Pod;
+use harness::cluster::Cluster;
 use serde::Serialize;
 use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::{
     Result,
-    calls::{Calls, Lane},
     cluster::Flavour,
-    objects,
-    play::Scene,
+    play::{Made, Scene},
     raw::{Raw, Route},
-    recording::{Case, Command, Recording},
+    recording::Command,
+    steps::{Action, Case, Script},
 };
 
 /// What a replay took, in seconds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Taken {
     pub(crate) total: f64,
-    /// Until all pods were ready.
+    /// Until all shared pods were ready.
     pub(crate) ready: f64,
     /// From then to the last command's end.
     pub(crate) commands: f64,
@@ -41,73 +39,75 @@ pub(crate) struct Taken {
 
 /// Where a replay takes place.
 #[derive(Clone, Copy)]
-pub(crate) enum Terrain<'a> {
-    /// Commands alone, by the administrator.
-    Kubernetes(Route),
-    /// Commands and calls, by the users that the run had.
-    OpenShift(&'a Calls),
+pub(crate) struct Terrain {
+    pub(crate) flavour: Flavour,
+    /// The way of commands into pods.
+    pub(crate) route: Route,
+    /// How many cases run at once.
+    pub(crate) jobs: usize,
 }
 
-/// A pod that many wait for.
-pub(crate) type ReadyPod = Shared<BoxFuture<'static, std::result::Result<Arc<Pod>, String>>>;
+/// What cases tell of a failure: it is that of all who wait for the same.
+type Told<T> = std::result::Result<T, String>;
 
-/// Replays a recording: all pods at once, `jobs` cases at a time, the longest first; in a case its
-/// commands in order. Calls come beside them, as many lanes at a time: most of them need no pod.
+/// A pod that many wait for.
+type ReadyPod = Shared<BoxFuture<'static, Told<Made>>>;
+
+/// Replays a run: all shared pods at once, `jobs` cases at a time, the longest first; in a case its
+/// commands and requests in order. Requests of no known case come beside them, as many lanes at a
+/// time: most of them need no pod.
 pub(crate) async fn replay(
     cluster: &Cluster,
     namespace: &str,
-    terrain: Terrain<'_>,
-    recording: &Recording,
-    jobs: usize,
+    terrain: Terrain,
+    script: &Script,
 ) -> Result<Taken> {
     let started = Instant::now();
-    let none = Calls::default();
-    let (raw, calls) = match terrain {
-        Terrain::Kubernetes(route) => (Raw::create(cluster, namespace, route).await?, &none),
-        Terrain::OpenShift(calls) => {
-            (Box::pin(Raw::on_openshift(cluster, namespace, calls)).await?, calls)
-        }
-    };
-    let raw = Arc::new(raw);
-    let result = commands(&raw, recording, calls, jobs, started).await;
+    let Terrain { flavour, route, jobs } = terrain;
+    let made = Raw::create_whole(cluster, flavour, namespace, route, &script.namespaces);
+    let (raw, grounds) = Box::pin(made).await?;
+    let mut scene = Scene::new(grounds, namespace);
+    scene.replace(&script.run, &script.home, script.namespaces.keys());
+    scene.addresses.clone_from(&script.addresses);
+    let scene = Arc::new(scene);
+    let result = perform(&raw, &scene, script, jobs, started).await;
     let ended = started.elapsed().as_secs_f64();
-    raw.delete().await?;
+    raw.delete_whole(&scene.grounds).await?;
     let total = started.elapsed().as_secs_f64();
-    let (ready, differing) = result?;
+    let ready = result?;
+    let differing = scene.differing.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Taken { total, ready, commands: ended - ready, teardown: total - ended, differing })
 }
 
-async fn commands(
-    raw: &Arc<Raw>,
-    recording: &Recording,
-    calls: &Calls,
+async fn perform(
+    raw: &Raw,
+    scene: &Arc<Scene>,
+    script: &Script,
     jobs: usize,
     started: Instant,
-) -> Result<(f64, Vec<String>)> {
-    let flavour = if raw.grounds().is_some() { Flavour::OpenShift } else { Flavour::Kubernetes };
+) -> Result<f64> {
     let mut tasks = JoinSet::new();
-    let mut pods: BTreeMap<&'static str, ReadyPod> = BTreeMap::new();
-    // The user of OpenShift may not make the control that is privileged.
-    let is_allowed = |shape: &&Shape| flavour == Flavour::Kubernetes || !shape.is_dispensable();
-    for shape in fixtures::ALL_SHAPES.into_iter().filter(is_allowed) {
-        let (raw, pod) = (Arc::clone(raw), objects::pod(shape, flavour, raw.namespace())?);
-        let ready =
-            async move { raw.pod(&pod).await.map(Arc::new).map_err(|error| error.to_string()) };
+    let mut pods: BTreeMap<String, ReadyPod> = BTreeMap::new();
+    for call in script.pods.clone() {
+        let (scene, name) = (Arc::clone(scene), call.name.clone());
+        let ready = async move {
+            let made = scene.pod(&call, true).await.map_err(|error| error.to_string())?;
+            made.ok_or_else(|| format!("the pod `{}` was refused", call.name))
+        };
         let ready = ready.boxed().shared();
         tasks.spawn(ready.clone().map(|ready| ready.map(drop)));
-        pods.insert(shape.name, ready);
+        pods.insert(name, ready);
     }
-    let images = recording.shared.iter();
+    let preparations = script.shared.iter();
     let player = Arc::new(Player {
-        raw: Arc::clone(raw),
+        raw: raw.clone(),
+        scene: Arc::clone(scene),
         pods: pods.clone(),
-        images: images
-            .map(|(image, build)| (image.clone(), (build.clone(), OnceCell::new())))
+        shared: preparations
+            .map(|(key, command)| (key.clone(), (command.clone(), OnceCell::new())))
             .collect(),
-        waiting: Mutex::new(recording.cases.clone().into()),
-        original: calls.home.clone(),
-        lanes: Mutex::new(calls.lanes.clone().into()),
-        differing: Mutex::default(),
+        waiting: Mutex::new(script.cases.clone().into()),
+        lanes: Mutex::new(script.lanes.clone().into()),
     });
     for _ in 0..jobs {
         tasks.spawn(Arc::clone(&player).play());
@@ -120,71 +120,96 @@ async fn commands(
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    let differing = player.differing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok((ready, differing))
+    Ok(ready)
 }
 
 struct Player {
-    raw: Arc<Raw>,
-    pods: BTreeMap<&'static str, ReadyPod>,
-    images: BTreeMap<String, (Command, OnceCell<()>)>,
+    raw: Raw,
+    scene: Arc<Scene>,
+    pods: BTreeMap<String, ReadyPod>,
+    shared: BTreeMap<String, (Command, OnceCell<()>)>,
     waiting: Mutex<VecDeque<Case>>,
-    original: String,
-    lanes: Mutex<VecDeque<Lane>>,
-    differing: Mutex<Vec<String>>,
+    lanes: Mutex<VecDeque<Case>>,
 }
 
 impl Player {
-    /// Plays one case after the other until none is left.
-    async fn play(self: Arc<Self>) -> std::result::Result<(), String> {
-        while let Some(case) = next(&self.waiting) {
-            for step in &case.steps {
-                for image in &step.images {
-                    if let Some((build, done)) = self.images.get(image) {
-                        done.get_or_try_init(|| self.run(build)).await?;
-                    }
-                }
-                self.run(&step.command).await.map_err(|error| format!("{}: {error}", case.id))?;
-            }
+    /// Plays one case after the other until none is left. As in a run, a case that waits for a pod
+    /// keeps no other from running.
+    async fn play(self: Arc<Self>) -> Told<()> {
+        let is_ready = |case: &Case| {
+            let mut pods = case.pods().into_iter().filter_map(|name| self.pods.get(name));
+            pods.all(|pod| pod.peek().is_some())
+        };
+        while let Some(case) = next(&self.waiting, is_ready) {
+            self.case(&case).await?;
         }
         Ok(())
     }
 
     /// Plays one lane after the other until none is left.
-    async fn play_lanes(self: Arc<Self>) -> std::result::Result<(), String> {
-        let Some(grounds) = self.raw.grounds() else { return Ok(()) };
-        let scene = Scene {
-            raw: &self.raw,
-            grounds,
-            pods: &self.pods,
-            original: &self.original,
-            differing: &self.differing,
-        };
-        while let Some(lane) = next(&self.lanes) {
-            for call in &lane.calls {
-                let failed = |error| format!("{}: {call:?}: {error}", lane.name);
-                scene.play(&lane.name, call).await.map_err(failed)?;
+    async fn play_lanes(self: Arc<Self>) -> Told<()> {
+        while let Some(lane) = next(&self.lanes, |_| true) {
+            // Beside pods that are being made the shared ones would be ready later.
+            for pod in self.pods.values() {
+                pod.clone().await?;
+            }
+            self.case(&lane).await?;
+        }
+        Ok(())
+    }
+
+    async fn case(&self, case: &Case) -> Told<()> {
+        let failed = |error: String| format!("{}: {error}", case.id);
+        let mut own: BTreeMap<String, Made> = BTreeMap::new();
+        let used = case.pods();
+        for step in &case.steps {
+            for key in &step.needs {
+                if let Some((command, done)) = self.shared.get(key) {
+                    done.get_or_try_init(|| self.run(command, &own)).await.map_err(failed)?;
+                }
+            }
+            match &step.action {
+                Action::Command(command) => self.run(command, &own).await.map_err(failed)?,
+                Action::Call(call) if call.kind == "create pods" => {
+                    let made = self.scene.pod(call, used.contains(call.name.as_str())).await;
+                    if let Some(made) = made.map_err(|error| failed(error.to_string()))? {
+                        own.insert(call.name.clone(), made);
+                    }
+                }
+                Action::Call(call) => {
+                    let done = Box::pin(self.scene.call(&case.id, call)).await;
+                    done.map_err(|error| failed(format!("{}: {error}", call.kind)))?;
+                }
             }
         }
         Ok(())
     }
 
-    async fn run(&self, command: &Command) -> std::result::Result<(), String> {
-        // That one is made and asked by the administrator on OpenShift, whom nobody replays.
-        if self.raw.grounds().is_some() && command.pod == fixtures::PRIVILEGED.name {
-            return Ok(());
-        }
-        let pod = self.pods.get(command.pod.as_str()).ok_or("a pod of no known shape")?;
-        let pod = pod.clone().await?;
-        let exit = self.raw.exec(&pod, &command.arguments).await.map_err(|e| e.to_string())?;
+    async fn run(&self, command: &Command, own: &BTreeMap<String, Made>) -> Told<()> {
+        let made = if let Some(made) = own.get(&command.pod) {
+            made.clone()
+        } else {
+            let pod = self.pods.get(&command.pod).ok_or("a pod that nobody has made")?;
+            pod.clone().await?
+        };
+        let known = &self.scene.known;
+        let arguments: Vec<_> = command.arguments.iter().map(|text| known.apply(text)).collect();
+        let client = self.scene.grounds.client(made.who).await.map_err(|e| e.to_string())?;
+        let container = command.container.as_deref();
+        let ended = self.raw.exec_as(client, &made.pod, container, &arguments).await;
+        let ended = ended.map_err(|error| format!("`{}`: {error}", arguments.join(" ")))?;
+        known.learn(&command.told, &ended.told);
         // A replay in which a command ends otherwise measures something else.
-        if exit == command.exit {
+        if ended.exit == command.exit {
             return Ok(());
         }
-        Err(format!("`{}` exited with {exit}, not {}", command.arguments.join(" "), command.exit))
+        Err(format!("`{}` exited with {}, not {}", arguments.join(" "), ended.exit, command.exit))
     }
 }
 
-fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+/// Takes the first that can begin, or else the first.
+fn next(queue: &Mutex<VecDeque<Case>>, can_begin: impl Fn(&Case) -> bool) -> Option<Case> {
+    let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let index = queue.iter().position(can_begin).unwrap_or_default();
+    queue.remove(index)
 }

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fixtures::ALL_SHAPES;
 use futures::{StreamExt, TryStreamExt, future::try_join_all};
 use harness::{
     cluster::Cluster as Connected,
@@ -17,7 +16,6 @@ use harness::{
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
     Api, ResourceExt,
-    api::ListParams,
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::json;
@@ -25,11 +23,12 @@ use tokio::process::Child;
 
 use crate::{
     Result,
-    calls::Calls,
+    audit::{self, Client},
+    calls::{Calls, shared_shape},
     child,
-    cluster::{Cluster, Flavour},
+    cluster::Cluster,
     measure::Bench,
-    objects,
+    play::Scene,
     raw::{Raw, Route, is_ready},
     stats::Series,
 };
@@ -40,10 +39,10 @@ const ROUNDS: usize = 3;
 /// How long the pods of a run may take to be ready.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 
-/// A run that was killed, and the pods of known shapes that it has left.
+/// A run that was killed, and the requests by which it made the pods that its cases share.
 struct Killed {
     run: String,
-    pods: Vec<String>,
+    calls: Calls,
 }
 
 impl Bench<'_> {
@@ -56,8 +55,8 @@ impl Bench<'_> {
             Self::say(&format!("sweep of a killed run, {} of {ROUNDS}", round + 1));
             let killed = self.kill(cluster, &connected, round).await?;
             let seconds = self.sweep(cluster, &connected, &killed).await?;
-            pods = killed.pods.len();
-            let floor = self.delete_raw(&connected, round, &killed.pods).await?;
+            pods = killed.calls.pods.len();
+            let floor = self.delete_raw(&connected, round, &killed).await?;
             swept.0.push(seconds);
             plain.0.push(floor);
             longer.0.push(seconds - floor);
@@ -78,6 +77,7 @@ impl Bench<'_> {
         let profile = self.setup.kind.flavour.name();
         command.args(["run", "--profile", profile, "--report-dir"]);
         command.arg(self.setup.output.join(&name));
+        let mark = audit::mark(&cluster.audit_log)?;
         let mut child = begin(command, &self.log(&name))?;
         let ready = tokio::select! {
             ready = tokio::time::timeout(READY_DEADLINE, run_with_ready_pods(connected)) => ready?,
@@ -85,10 +85,9 @@ impl Bench<'_> {
         };
         child.kill().await?;
         let run = ready?;
-        let pods: Api<Pod> = Api::namespaced(connected.admin().clone(), &namespace_of(&run));
-        let pods = pods.list(&ListParams::default()).await?;
-        let pods = pods.iter().map(ResourceExt::name_any).filter(|name| is_shape(name)).collect();
-        Ok(Killed { run, pods })
+        let requests = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
+        let calls = Calls::of(&run, &requests, &[]);
+        Ok(Killed { run, calls })
     }
 
     async fn sweep(
@@ -114,21 +113,17 @@ impl Bench<'_> {
         &self,
         connected: &Connected,
         round: usize,
-        pods: &[String],
+        killed: &Killed,
     ) -> Result<f64> {
         let (name, flavour) = (format!("bench-sweep-{round}"), self.setup.kind.flavour);
-        let raw = match flavour {
-            Flavour::Kubernetes => Raw::create(connected, &name, Route::Api).await?,
-            Flavour::OpenShift => {
-                Box::pin(Raw::on_openshift(connected, &name, &Calls::default())).await?
-            }
-        };
-        let shapes = ALL_SHAPES.iter().filter(|shape| pods.iter().any(|pod| pod == shape.name));
-        let pods = shapes.map(|shape| objects::pod(shape, flavour, raw.namespace()));
-        let pods = pods.collect::<Result<Vec<_>>>()?;
-        let ready = try_join_all(pods.iter().map(|pod| raw.pod(pod))).await;
+        let others = BTreeMap::new();
+        let made = Raw::create_whole(connected, flavour, &name, Route::Api, &others);
+        let (raw, grounds) = Box::pin(made).await?;
+        let scene = Scene::new(grounds, &name);
+        scene.replace(&killed.run, &killed.calls.home, killed.calls.namespaces.keys());
+        let ready = try_join_all(killed.calls.pods.iter().map(|pod| scene.pod(pod, true))).await;
         let started = Instant::now();
-        raw.delete().await?;
+        raw.delete_whole(&scene.grounds).await?;
         ready?;
         Ok(started.elapsed().as_secs_f64())
     }
@@ -151,7 +146,7 @@ async fn run_with_ready_pods(connected: &Connected) -> Result<String> {
     let mut known = BTreeMap::new();
     while let Some(pod) = changes.try_next().await? {
         // A case's own pod may be one that never starts.
-        if is_shape(&pod.name_any()) {
+        if shared_shape(&pod.name_any()).is_some() {
             known.insert(pod.name_any(), is_ready(&pod));
             if known.values().all(|is_ready| *is_ready) {
                 return Ok(pod.labels().get(RUN_LABEL).cloned().unwrap_or_default());
@@ -159,8 +154,4 @@ async fn run_with_ready_pods(connected: &Connected) -> Result<String> {
         }
     }
     Err("the watch of the run's pods ended".into())
-}
-
-fn is_shape(name: &str) -> bool {
-    ALL_SHAPES.iter().any(|shape| shape.name == name)
 }

@@ -98,14 +98,28 @@ pub fn scheduler(subnet: Subnet) -> Program {
     program("kube-scheduler", executable("kube-scheduler"), arguments, false)
 }
 
-/// What the audit log records: who asked for what, without bodies, once per
-/// request.
+/// What the audit log records: who asked for what, once per request. The bodies are there of what a
+/// run can be made again from (`ci/bench`), and where its pods were; never of what may be secret,
+/// such as a Secret or a service account's token, nor of what is large.
 pub fn audit_policy() -> String {
+    let resources = json!([
+        {"group": "", "resources": ["pods", "pods/status", "persistentvolumeclaims", "services"]},
+        {"group": "apps", "resources": ["deployments"]},
+        {"group": "authentication.k8s.io", "resources": ["selfsubjectreviews"]},
+        {"group": "authorization.k8s.io", "resources": ["selfsubjectaccessreviews"]},
+        {"group": "networking.k8s.io", "resources": ["networkpolicies"]},
+        {"group": "controller.devfile.io", "resources": ["devworkspaceoperatorconfigs"]},
+        {"group": "workspace.devfile.io", "resources": ["devworkspaces"]},
+    ]);
+    let verbs = ["create", "update", "patch"];
     let policy = json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
-        "rules": [{"level": "Metadata"}],
+        "rules": [
+            {"level": "Request", "verbs": verbs, "resources": resources, "omitManagedFields": true},
+            {"level": "Metadata"},
+        ],
     });
     format!("{policy:#}\n")
 }
@@ -142,8 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_log_has_metadata_only_and_is_not_rotated() {
+    fn the_audit_log_has_no_secrets_and_is_not_rotated() {
         assert!(audit_policy().contains("\"Metadata\""));
+        for secret in ["secrets", "token", "configmaps", "\"*\"", "RequestResponse"] {
+            assert!(!audit_policy().contains(secret), "{secret}");
+        }
         assert!(audit_policy().contains("RequestReceived"));
         let program = apiserver(Subnet::UNUSED, Gates::All.apiserver());
         assert!(program.command.contains(&"--audit-log-maxsize=1000000".to_owned()));
