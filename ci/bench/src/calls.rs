@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use harness::{
-    sandbox::{GRANT, STRANGER, USER, namespace_of},
+    sandbox::{GRANT, NESTED_CONFIG, STRANGER, USER, WORKSPACE_ID_LABEL, namespace_of},
     shape::Shape,
 };
 use jiff::Timestamp;
@@ -63,6 +63,17 @@ impl Call {
             || matches!(self.verb.as_str(), "get" | "list")
     }
 
+    /// Whether it makes a pod, by itself or by a workspace.
+    pub(crate) fn makes_pod(&self) -> bool {
+        matches!(self.kind.as_str(), "create pods" | "create devworkspaces")
+    }
+
+    /// Whether it starts a workspace or stops it; none where it does neither.
+    pub(crate) fn starts_workspace(&self) -> Option<bool> {
+        let body = self.body.as_ref().filter(|_| self.kind == "patch devworkspaces")?;
+        body.pointer("/spec/started")?.as_bool()
+    }
+
     /// Whether it only asks what the other one asks too.
     fn repeats(&self, other: &Self) -> bool {
         self.is_question()
@@ -84,7 +95,18 @@ pub(crate) struct Calls {
     pub(crate) namespaces: BTreeMap<String, bool>,
     /// The addresses of the run's pods, as they became known.
     pub(crate) addresses: Vec<Address>,
+    /// Those that make the namespace ready for workspaces.
+    pub(crate) for_workspaces: Vec<Call>,
+    /// The names of the workspaces, by the ids with which the names of their pods begin.
+    pub(crate) workspaces: BTreeMap<String, String>,
 }
+
+/// The RoleBinding that gives a run's users their rights in a namespace.
+const EDIT: &str = "workspace-user-edit";
+
+/// The label that the operator gives to everything of a workspace, with its name (devfile,
+/// devworkspace-operator, `pkg/constants/metadata.go`).
+pub(crate) const WORKSPACE_NAME_LABEL: &str = "controller.devfile.io/devworkspace_name";
 
 /// The address of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +118,8 @@ pub(crate) struct Address {
 
 /// The shape of this name, if cases share its pod.
 pub(crate) fn shared_shape(name: &str) -> Option<&'static Shape> {
-    let mut shapes = fixtures::ALL_SHAPES.into_iter().chain([&fixtures::INSPECTOR]);
+    let more = [&fixtures::INSPECTOR, &fixtures::DEVWORKSPACE];
+    let mut shapes = fixtures::ALL_SHAPES.into_iter().chain(more);
     shapes.find(|shape| shape.shared && shape.name == name)
 }
 
@@ -118,7 +141,11 @@ impl Calls {
         }
         calls.forget_early();
         let of_run = all.iter().filter(|request| request.object().namespace == calls.home);
+        calls.workspaces = of_run.clone().filter_map(workspace).collect();
         calls.addresses = of_run.filter_map(address).collect();
+        for address in &mut calls.addresses {
+            address.pod = pod_of(&calls.workspaces, &address.pod);
+        }
         calls
     }
 
@@ -134,12 +161,20 @@ impl Calls {
             "create rolebindings" if object.name == GRANT && !here.is_empty() => {
                 self.namespaces.insert(here, true);
             }
-            "create pods" if here.is_empty() && shared_shape(&object.name).is_some() => {
+            // Part of making a namespace.
+            "create rolebindings" if matches!(object.name.as_str(), GRANT | EDIT) => {}
+            "create rolebindings" => self.for_workspaces.extend(self.call(request)),
+            "create devworkspaceoperatorconfigs" if object.name == NESTED_CONFIG => {
+                self.for_workspaces.extend(self.call(request));
+            }
+            "create pods" | "create devworkspaces"
+                if here.is_empty() && shared_shape(&object.name).is_some() =>
+            {
                 self.pods.extend(self.call(request));
             }
             "delete pods" | "delete rolebindings" => self.add(request),
             _ if request.body().is_some() || self.is_read(request) => self.add(request),
-            // Part of making a namespace or its end, or of a watch.
+            // Part of the end of a namespace, or of a watch.
             _ => {}
         }
     }
@@ -206,6 +241,23 @@ impl Calls {
             });
         }
     }
+}
+
+/// The name by which the pod of a workspace is known: its workspace's. The operator gives it another
+/// one in every run.
+pub(crate) fn pod_of(workspaces: &BTreeMap<String, String>, pod: &str) -> String {
+    let is_of = |(id, _): &(&String, &String)| {
+        pod.strip_prefix(id.as_str()).is_some_and(|rest| rest.starts_with('-'))
+    };
+    workspaces.iter().find(is_of).map_or(pod, |(_, name)| name).to_owned()
+}
+
+/// What the operator tells when it makes the Deployment of a workspace: its id and its name.
+fn workspace(request: &Request) -> Option<(String, String)> {
+    let body = request.body().filter(|_| request.kind() == "create deployments")?;
+    let labels = body.pointer("/metadata/labels")?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    Some((text(labels.get(WORKSPACE_ID_LABEL)?)?, text(labels.get(WORKSPACE_NAME_LABEL)?)?))
 }
 
 /// What a request of the kubelet tells of a pod's address.

@@ -24,6 +24,9 @@ pub(crate) struct Kind {
     /// The feature set of OpenShift.
     #[arg(long)]
     feature_set: Option<String>,
+    /// What is added to the cluster, such as `devworkspace-operator`.
+    #[arg(long)]
+    with: Vec<String>,
 }
 
 /// The flavour of a cluster; it decides about the profile and what a run does beside its pods.
@@ -51,6 +54,7 @@ impl Kind {
         {
             options.extend(value.iter().flat_map(|value| [option, value.as_str()]));
         }
+        options.extend(self.with.iter().flat_map(|addition| ["--with", addition]));
         options
     }
 }

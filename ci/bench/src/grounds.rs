@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use harness::{
     cluster::{Cluster, status_code},
-    sandbox::{GRANT, STRANGER, USER, constraint_resource},
+    sandbox::{GRANT, STRANGER, USER, constraint_resource, workspace_resource},
 };
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, DynamicObject, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, PostParams},
     runtime::wait::await_condition,
 };
 use tokio::sync::OnceCell;
@@ -132,6 +132,26 @@ impl Grounds {
     pub(crate) fn namespaces(&self) -> Vec<String> {
         let made = self.others.iter().filter(|(_, (_, made))| made.initialized());
         std::iter::once(self.home.clone()).chain(made.map(|(s, _)| self.name(s))).collect()
+    }
+
+    /// Deletes the workspaces, before which their namespace does not end; their kind may not be
+    /// served.
+    pub(crate) async fn end_workspaces(&self) -> Result<()> {
+        if self.flavour == Flavour::OpenShift {
+            let workspaces = self.workspaces(Who::Administrator).await?;
+            let (params, all) = (DeleteParams::default(), ListParams::default());
+            match workspaces.delete_collection(&params, &all).await {
+                Err(error) if status_code(&error) != Some(404) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The workspaces of the main namespace, to somebody.
+    pub(crate) async fn workspaces(&self, who: Who) -> Result<Api<DynamicObject>> {
+        let client = self.client(who).await?.clone();
+        Ok(Api::namespaced_with(client, &self.home, &workspace_resource()))
     }
 
     /// Deletes what is in no namespace.

@@ -25,6 +25,7 @@ mod stats;
 mod steps;
 mod substitution;
 mod sweep;
+mod workspaces;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use harness::{
     facts::DeviceRoute,
     manifest,
-    sandbox::USER,
+    sandbox::{USER, maps_of_workspaces},
     shape::{FILES_VOLUME, Setting, Shape},
 };
 use k8s_openapi::{
@@ -80,6 +80,11 @@ fn setting<'a>(
     device_route: Option<&'a DeviceRoute>,
 ) -> Setting<'a> {
     Setting { namespace, run: "bench", image: IMAGE, device_route, files, constraint: None }
+}
+
+/// The files of every pod for workspaces.
+pub(crate) fn files_of_workspaces() -> Vec<ConfigMap> {
+    maps_of_workspaces(&fixtures::files())
 }
 
 /// The SCC that nestcheck brings along, under another name.

@@ -30,7 +30,10 @@ const WALL: f64 = 60.0;
 struct Run {
     usage: Usage,
     requests: Vec<Request>,
-    recording: Recording,
+    /// How many cases its plan had.
+    planned: usize,
+    /// As in [`Recording`].
+    phases: [f64; 3],
     script: Script,
     ledger: Cost,
 }
@@ -41,6 +44,8 @@ struct Pairs {
     ratios: Series,
     walls: Series,
     floors: Series,
+    /// The most that the operator took for a case's workspaces in each replay.
+    operator: Series,
     memory: Series,
     /// What the ledger cost, in percent of each run.
     ledger: Series,
@@ -60,18 +65,14 @@ impl Bench<'_> {
         let (run, replayed) = pairs.last.take().ok_or("no pairs")?;
         self.figures.limited(name, pairs.ratios.show(""), pairs.ratios.median(), RATIO, "");
         self.figures.told("… pairs", self.setup.pairs.to_string());
-        let cases = format!("… the run of {} cases", run.recording.planned);
-        match self.setup.kind.flavour {
-            Flavour::Kubernetes => {
-                self.figures.limited(
-                    cases,
-                    pairs.walls.show(" s"),
-                    pairs.walls.median(),
-                    WALL,
-                    " s",
-                );
-            }
-            Flavour::OpenShift => self.figures.told(cases, pairs.walls.show(" s")),
+        let cases = format!("… the run of {} cases", run.planned);
+        // The operator's own time is not nestcheck's, nor the cluster's alone.
+        let operator = pairs.operator.median();
+        let wall = pairs.walls.median() - operator;
+        self.figures.limited(cases, pairs.walls.show(" s"), wall, WALL, " s");
+        if operator > 0.0 {
+            let name = "… of it the operator's own time, for the workspaces of one case";
+            self.figures.told(name, format!("{operator:.1} s (not in the limit)"));
         }
         self.figures.told("… its replay", pairs.floors.show(" s"));
         self.figures.told("… commands in it", run.script.commands().to_string());
@@ -110,11 +111,12 @@ impl Bench<'_> {
             pairs.ratios.0.push(run.usage.wall / taken.total);
             pairs.walls.0.push(run.usage.wall);
             pairs.floors.0.push(taken.total);
+            pairs.operator.0.push(taken.workspaces.values().copied().fold(0.0, f64::max));
             pairs.memory.0.push(run.usage.memory);
             pairs.ledger.0.push(run.ledger.percent_of(run.usage.wall));
             pairs.differing.extend(taken.differing.iter().cloned());
             pairs.kept.push(json!({
-                "run": run.usage, "runPhases": run.recording.phases, "replay": taken,
+                "run": run.usage, "runPhases": run.phases, "replay": taken,
                 "ledger": run.ledger,
             }));
             pairs.last = Some((run, replayed));
@@ -169,7 +171,7 @@ impl Bench<'_> {
         let execs = run.requests.iter().filter(|request| request.is_exec()).count();
         self.figures.told("API requests of a run", run.requests.len().to_string());
         self.figures.told("… of them streams of commands", execs.to_string());
-        let each = count_of(run.requests.len()) / count_of(run.recording.planned.max(1));
+        let each = count_of(run.requests.len()) / count_of(run.planned.max(1));
         self.figures.told("… a case", format!("{each:.1}"));
         for (kind, count) in &counts {
             self.figures.told(format!("    {kind}"), count.to_string());
@@ -215,9 +217,10 @@ impl Bench<'_> {
         let requests = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
         let all = audit::since(&cluster.audit_log, mark, Client::Any)?;
         let recording = Recording::read(&report, &requests)?;
-        let script = Script::of(&recording, Calls::of(&recording.run, &requests, &all));
         let ledger = Cost::of(connected, &report, &recording.run, &requests).await?;
-        Ok(Run { usage, requests, recording, script, ledger })
+        let (planned, phases) = (recording.planned, recording.phases);
+        let calls = Calls::of(&recording.run, &requests, &all);
+        Ok(Run { usage, requests, planned, phases, script: Script::of(recording, calls), ledger })
     }
 }
 

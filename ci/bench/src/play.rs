@@ -1,6 +1,9 @@
 //! Makes the requests of a run again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use harness::{cluster::status_code, shape::Shape};
 use k8s_openapi::{
@@ -14,6 +17,7 @@ use kube::{
     runtime::wait::{await_condition, conditions},
 };
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use crate::{
     Result,
@@ -38,6 +42,11 @@ pub(crate) struct Scene {
     pub(crate) known: Substitutions,
     /// The addresses of the run's pods.
     pub(crate) addresses: Vec<Address>,
+    /// What makes the namespace ready for workspaces, and whether it was done.
+    pub(crate) for_workspaces: Vec<Call>,
+    pub(crate) prepared: OnceCell<()>,
+    /// How long the operator took for each workspace, in seconds.
+    pub(crate) waits: Mutex<BTreeMap<String, f64>>,
     /// The answers with another status than the run's.
     pub(crate) differing: Mutex<Vec<String>>,
 }
@@ -45,8 +54,9 @@ pub(crate) struct Scene {
 impl Scene {
     /// A scene in a namespace that is there.
     pub(crate) fn new(grounds: Grounds, home: &str) -> Self {
-        let (known, addresses, differing) = Default::default();
-        Self { grounds, home: home.to_owned(), known, addresses, differing }
+        let (known, addresses, for_workspaces, prepared) = Default::default();
+        let (home, waits, differing) = (home.to_owned(), Mutex::default(), Mutex::default());
+        Self { grounds, home, known, addresses, for_workspaces, prepared, waits, differing }
     }
 
     /// Puts the scene's names in the place of a run's: its id, its own namespace, and its others.
@@ -66,6 +76,9 @@ impl Scene {
     /// Creates a pod, and what it needs beside it, and waits until it is ready; where nobody runs a
     /// command in it, until it is clear that it does not start.
     pub(crate) async fn pod(&self, call: &Call, is_used: bool) -> Result<Option<Made>> {
+        if call.kind == "create devworkspaces" {
+            return self.workspace(call).await;
+        }
         if let Some(shape) = shared_shape(&call.name) {
             self.companions(shape).await?;
         }
@@ -73,12 +86,23 @@ impl Scene {
         let created: Pod = serde_json::from_str(&answer)?;
         let is_done = |pod: &Pod| is_ready(pod) || (!is_used && is_stuck(pod));
         let pod = pod_until(self.grounds.client(call.who).await?, created, is_done).await?;
+        self.learn_address(call, &pod);
+        Ok(Some(Made { pod: Arc::new(pod), who: call.who }))
+    }
+
+    /// Puts a pod's address in the place of the one that it got in the run after `call`.
+    pub(crate) fn learn_address(&self, call: &Call, pod: &Pod) {
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
         let old = self.addresses.iter().find(|it| it.pod == call.name && it.at >= call.at);
         if let (Some(old), Some(new)) = (old, address) {
             self.known.put(&old.ip, new);
         }
-        Ok(Some(Made { pod: Arc::new(pod), who: call.who }))
+    }
+
+    /// Adds to what the operator took for a workspace.
+    pub(crate) fn waited(&self, workspace: &str, seconds: f64) {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        *waits.entry(workspace.to_owned()).or_default() += seconds;
     }
 
     async fn companions(&self, shape: &Shape) -> Result<()> {
@@ -94,9 +118,12 @@ impl Scene {
         Ok(())
     }
 
-    /// Makes any other request, and waits for what follows from it.
-    pub(crate) async fn call(&self, lane: &str, call: &Call) -> Result<()> {
-        let Some(answer) = self.send(lane, call).await? else { return Ok(()) };
+    /// Makes any other request, and waits for what follows from it; returns the pod, if that is one.
+    pub(crate) async fn call(&self, lane: &str, call: &Call) -> Result<Option<Made>> {
+        let Some(answer) = self.send(lane, call).await? else { return Ok(None) };
+        if let Some(runs) = call.starts_workspace() {
+            return self.workspace_is(call, runs).await;
+        }
         match call.kind.as_str() {
             "delete pods" => {
                 let pods: Api<Pod> = self.api(call).await?;
@@ -110,7 +137,7 @@ impl Scene {
             }
             _ => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn api<K>(&self, call: &Call) -> Result<Api<K>>
@@ -122,7 +149,7 @@ impl Scene {
     }
 
     /// Sends a request as its user; returns the answer, or none where it is a refusal.
-    async fn send(&self, lane: &str, call: &Call) -> Result<Option<String>> {
+    pub(crate) async fn send(&self, lane: &str, call: &Call) -> Result<Option<String>> {
         self.grounds.namespace(&call.suffix).await?;
         let client = self.grounds.client(call.who).await?;
         let request = self.request(call)?;
@@ -153,6 +180,9 @@ impl Scene {
         let (method, content) = match call.verb.as_str() {
             "create" => ("POST", "application/json"),
             "update" => ("PUT", "application/json"),
+            "patch" if call.body.as_ref().is_some_and(Value::is_array) => {
+                ("PATCH", "application/json-patch+json")
+            }
             "patch" => ("PATCH", "application/merge-patch+json"),
             "delete" => ("DELETE", "application/json"),
             _ => ("GET", "application/json"),

@@ -119,7 +119,7 @@ impl Raw {
     pub(crate) async fn delete_whole(&self, grounds: &Grounds) -> Result<()> {
         let namespaces = grounds.namespaces();
         let ends = try_join_all(namespaces.iter().map(|namespace| self.end(namespace)));
-        tokio::try_join!(ends, grounds.delete())?;
+        tokio::try_join!(ends, grounds.delete(), grounds.end_workspaces())?;
         Ok(())
     }
 

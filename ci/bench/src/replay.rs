@@ -35,6 +35,8 @@ pub(crate) struct Taken {
     pub(crate) teardown: f64,
     /// The answers to calls with another status than the run's: lane, its status, the replay's.
     pub(crate) differing: Vec<String>,
+    /// How long the operator took for each workspace.
+    pub(crate) workspaces: BTreeMap<String, f64>,
 }
 
 /// Where a replay takes place.
@@ -69,6 +71,7 @@ pub(crate) async fn replay(
     let mut scene = Scene::new(grounds, namespace);
     scene.replace(&script.run, &script.home, script.namespaces.keys());
     scene.addresses.clone_from(&script.addresses);
+    scene.for_workspaces.clone_from(&script.for_workspaces);
     let scene = Arc::new(scene);
     let result = perform(&raw, &scene, script, jobs, started).await;
     let ended = started.elapsed().as_secs_f64();
@@ -76,7 +79,9 @@ pub(crate) async fn replay(
     let total = started.elapsed().as_secs_f64();
     let ready = result?;
     let differing = scene.differing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(Taken { total, ready, commands: ended - ready, teardown: total - ended, differing })
+    let waits = scene.waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (commands, teardown) = (ended - ready, total - ended);
+    Ok(Taken { total, ready, commands, teardown, differing, workspaces: waits })
 }
 
 async fn perform(
@@ -170,15 +175,14 @@ impl Player {
             }
             match &step.action {
                 Action::Command(command) => self.run(command, &own).await.map_err(failed)?,
-                Action::Call(call) if call.kind == "create pods" => {
-                    let made = self.scene.pod(call, used.contains(call.name.as_str())).await;
-                    if let Some(made) = made.map_err(|error| failed(error.to_string()))? {
-                        own.insert(call.name.clone(), made);
-                    }
-                }
                 Action::Call(call) => {
-                    let done = Box::pin(self.scene.call(&case.id, call)).await;
-                    done.map_err(|error| failed(format!("{}: {error}", call.kind)))?;
+                    let made = if call.makes_pod() {
+                        self.scene.pod(call, used.contains(call.name.as_str())).await
+                    } else {
+                        Box::pin(self.scene.call(&case.id, call)).await
+                    };
+                    let made = made.map_err(|error| failed(format!("{}: {error}", call.kind)))?;
+                    own.extend(made.map(|made| (call.name.clone(), made)));
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::{
-    calls::{Address, Call, Calls, shared_shape},
+    calls::{Address, Call, Calls, pod_of, shared_shape},
     recording::{Command, Recording},
 };
 
@@ -44,7 +44,7 @@ impl Case {
     fn milliseconds(&self, ends: Option<&Timestamp>) -> i64 {
         let of_step = |(index, step): (usize, &Step)| match &step.action {
             Action::Command(command) => command.milliseconds,
-            Action::Call(call) if call.kind == "create pods" => {
+            Action::Call(call) if call.makes_pod() => {
                 let next = self.steps.get(index + 1).map(|next| next.action.at());
                 next.or(ends.copied()).map_or(0, |next| {
                     i64::try_from(next.duration_since(call.at).as_millis()).unwrap_or_default()
@@ -84,6 +84,8 @@ pub(crate) struct Script {
     pub(crate) pods: Vec<Call>,
     /// The suffixes of the run's other namespaces, and whether the user may use the SCC there.
     pub(crate) namespaces: BTreeMap<String, bool>,
+    /// Those that make the namespace ready for workspaces.
+    pub(crate) for_workspaces: Vec<Call>,
     /// The addresses of the run's pods.
     pub(crate) addresses: Vec<Address>,
     /// The cases of the commands that can't be replayed: an entry for each command.
@@ -92,13 +94,18 @@ pub(crate) struct Script {
 
 impl Script {
     /// What a run did, by its two logs.
-    pub(crate) fn of(recording: &Recording, calls: Calls) -> Self {
+    pub(crate) fn of(mut recording: Recording, calls: Calls) -> Self {
+        for command in &mut recording.commands {
+            command.pod = pod_of(&calls.workspaces, &command.pod);
+        }
+        let recording = &recording;
         let mut script = Self {
             run: recording.run.clone(),
             home: calls.home,
             pods: calls.pods,
             namespaces: calls.namespaces,
             addresses: calls.addresses,
+            for_workspaces: calls.for_workspaces,
             ..Self::default()
         };
         script.shared = script.preparations(&recording.commands);
@@ -268,9 +275,7 @@ fn base_of(folder: &str) -> Option<String> {
 /// The names of the pods that are made in actions.
 fn own_pods(actions: &[Action]) -> impl Iterator<Item = String> {
     actions.iter().filter_map(|action| match action {
-        Action::Call(call) if call.kind == "create pods" && call.is_accepted() => {
-            Some(call.name.clone())
-        }
+        Action::Call(call) if call.makes_pod() && call.is_accepted() => Some(call.name.clone()),
         _ => None,
     })
 }
@@ -358,7 +363,7 @@ mod tests {
             addresses: vec![address],
             ..Calls::default()
         };
-        Script::of(&recording, calls)
+        Script::of(recording, calls)
     }
 
     fn told(case: &Case) -> Vec<String> {

@@ -39,7 +39,7 @@ pub use teardown::{Found, end_pods, find, teardown};
 pub use volumes::Reclaimed;
 pub use workspaces::{
     CONFIG_ATTRIBUTE, CONSTRAINT_ATTRIBUTE, NESTED_CONFIG, WORKSPACE_ID_LABEL, config_resource,
-    nested_settings, old_workspace_resource, workspace_resource,
+    maps_of_workspaces, nested_settings, old_workspace_resource, workspace_resource,
 };
 
 /// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the

@@ -11,7 +11,7 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ObjectMeta},
 };
 use serde_json::{Value, json};
@@ -195,20 +195,9 @@ impl Sandbox {
     /// file, so that a folder may hold another.
     async fn mount_files(&self) -> Result<()> {
         let api: Api<ConfigMap> = Api::namespaced(self.admin().clone(), &self.namespace);
-        for (index, (folder, files)) in by_folder(&self.options.files).into_iter().enumerate() {
-            let name = format!("workspace-files-{index}");
-            let mut metadata = self.metadata(&name);
-            metadata.labels.get_or_insert_default().extend(pairs(&[
-                ("controller.devfile.io/mount-to-devworkspace", "true"),
-                ("controller.devfile.io/watch-configmap", "true"),
-            ]));
-            metadata.annotations = Some(pairs(&[
-                ("controller.devfile.io/mount-path", &format!("/nestcheck{folder}")),
-                ("controller.devfile.io/mount-as", "subpath"),
-                ("controller.devfile.io/mount-access-mode", "0555"),
-            ]));
-            let map = ConfigMap { metadata, binary_data: Some(files), ..ConfigMap::default() };
-            self.ledger().intend("ConfigMap", Some(&self.namespace), &name).await?;
+        for mut map in maps_of_workspaces(&self.options.files) {
+            map.metadata.labels.get_or_insert_default().extend(labels(&self.options.run));
+            self.ledger().intend("ConfigMap", Some(&self.namespace), &map.name_any()).await?;
             create(&api, &map, "create a ConfigMap that workspaces mount").await?;
         }
         Ok(())
@@ -221,6 +210,28 @@ impl Sandbox {
             ..ObjectMeta::default()
         }
     }
+}
+
+/// The `ConfigMap`s by which files come into workspaces.
+#[must_use]
+pub fn maps_of_workspaces(files: &[File]) -> Vec<ConfigMap> {
+    let map = |(index, (folder, files)): (usize, (String, _))| {
+        let metadata = ObjectMeta {
+            name: Some(format!("workspace-files-{index}")),
+            labels: Some(pairs(&[
+                ("controller.devfile.io/mount-to-devworkspace", "true"),
+                ("controller.devfile.io/watch-configmap", "true"),
+            ])),
+            annotations: Some(pairs(&[
+                ("controller.devfile.io/mount-path", &format!("/nestcheck{folder}")),
+                ("controller.devfile.io/mount-as", "subpath"),
+                ("controller.devfile.io/mount-access-mode", "0555"),
+            ])),
+            ..ObjectMeta::default()
+        };
+        ConfigMap { metadata, binary_data: Some(files), ..ConfigMap::default() }
+    };
+    by_folder(files).into_iter().enumerate().map(map).collect()
 }
 
 fn pairs(of: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -108,6 +108,7 @@ pub fn audit_policy() -> String {
         {"group": "authentication.k8s.io", "resources": ["selfsubjectreviews"]},
         {"group": "authorization.k8s.io", "resources": ["selfsubjectaccessreviews"]},
         {"group": "networking.k8s.io", "resources": ["networkpolicies"]},
+        {"group": "rbac.authorization.k8s.io", "resources": ["rolebindings"]},
         {"group": "controller.devfile.io", "resources": ["devworkspaceoperatorconfigs"]},
         {"group": "workspace.devfile.io", "resources": ["devworkspaces"]},
     ]);
