@@ -104,12 +104,12 @@ mod tests {
         control_plane.takes_pods = false;
         let nodes =
             [named("a", "6"), named("b", "6"), named("c", "5"), named("d", "5"), control_plane];
-        let names = |own| -> Vec<_> {
+        let asked = |own| -> Vec<_> {
             other_kinds(&nodes, own).iter().map(|node| node.name.as_str()).collect::<Vec<_>>()
         };
-        assert_eq!(names("a"), ["c"]);
-        assert_eq!(names("d"), ["a"]);
-        assert_eq!(names(""), ["a", "c"], "it is not known where the others ran");
+        assert_eq!(asked("a"), ["c"]);
+        assert_eq!(asked("d"), ["a"]);
+        assert_eq!(asked(""), ["a", "c"], "it is not known where the others ran");
         assert!(other_kinds(&nodes[..2], "b").is_empty());
     }
 }

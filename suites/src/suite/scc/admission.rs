@@ -38,9 +38,6 @@ use crate::{
 /// `securitycontextconstraints/sccadmission`).
 const SUBJECT_TYPE: &str = "security.openshift.io/validated-scc-subject-type";
 
-/// How long a Deployment may take to become available.
-const DEPLOYMENT_DEADLINE: Duration = Duration::from_secs(90);
-
 /// SCCs that would give a user more than a workspace may have.
 const POWERFUL: [&str; 6] =
     ["privileged", "anyuid", "hostaccess", "hostmount-anyuid", "hostnetwork", "hostnetwork-v2"];
@@ -250,20 +247,23 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
     })
     .await?;
     let available = await_condition(deployments, name, is_available_or_failed);
-    let seen = tokio::time::timeout(DEPLOYMENT_DEADLINE, available).await.map_err(|_elapsed| {
-        let seconds = DEPLOYMENT_DEADLINE.as_secs();
-        Failure::product(format!("the Deployment was not available within {seconds} s"))
-    })?;
-    let seen =
-        seen.map_err(|error| Failure::harness(format!("failed to watch the Deployment: {error}")))?;
-    if let Some(refusal) = seen.as_ref().and_then(failure_of) {
-        return Err(Failure::product(format!("the Deployment gets no pod: {refusal}")));
+    let limit = sandbox.patience().pod;
+    let available = Box::pin(tokio::time::timeout(limit, available));
+    // Where it takes too long, its pod tells why.
+    if let Ok(seen) = cx.beside_the_deadline(available).await {
+        let seen = seen.map_err(|error| {
+            Failure::harness(format!("failed to watch the Deployment: {error}"))
+        })?;
+        if let Some(refusal) = seen.as_ref().and_then(failure_of) {
+            return Err(Failure::product(format!("the Deployment gets no pod: {refusal}")));
+        }
     }
     let pods: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let mine = ListParams::default().labels(&format!("nestcheck/deployment={name}"));
     let list = request("list the Deployment's pods", || pods.list(&mine)).await?;
     let Some(deployed) = list.items.first() else {
-        return Err(Failure::harness("the available Deployment has no pod"));
+        let seconds = limit.as_secs();
+        return Err(Failure::product(format!("the Deployment got no pod within {seconds} s")));
     };
     let expected = &constraint(&cx)?.name;
     cx.check_equal(ADMITTED_BY, expected, annotation(deployed, ADMITTED_BY))?;

@@ -1,7 +1,5 @@
 //! Workspaces that are made otherwise, or can't be made.
 
-use std::time::Duration;
-
 use fixtures::DEVWORKSPACE;
 use harness::{
     case::{Case, CaseResult, Failure},
@@ -21,9 +19,6 @@ use crate::suite::{
     identity::{check_inner_maps, check_subordinate_ids},
     weighing,
 };
-
-/// How long a workspace may take to run or to fail. The operator alone waits 5 s for pull secrets.
-pub(super) const SETTLES: Duration = Duration::from_secs(90);
 
 pub(crate) const CASES: &[Case] = &[
     case(
@@ -180,5 +175,7 @@ pub(super) async fn made(
     let created = create(sandbox, &workspace).await?.map_err(|refusal| {
         Failure::product(format!("the workspace `{name}` is refused: {}", refusal.message))
     })?;
-    settle(sandbox, &created, SETTLES).await
+    // The operator alone waits 5 s for pull secrets, and images may have to be pulled.
+    let settled = settle(sandbox, &created, sandbox.patience().pod);
+    cx.beside_the_deadline(Box::pin(settled)).await
 }

@@ -15,10 +15,7 @@ use harness::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{
-    case,
-    making::{SETTLES, made},
-};
+use super::{case, making::made};
 use crate::{
     suite::weighing,
     toolbox::{differ, known, podman, podman_run, shell_image},
@@ -83,9 +80,10 @@ const TRIES: usize = 3;
 
 /// The pod of the workspace after it was stopped and started.
 async fn restarted(cx: &Context, before: &PodHandle) -> Result<PodHandle, Failure> {
-    let stopped = stop(cx.sandbox(), NAME, SETTLES).await?;
+    let (sandbox, limit) = (cx.sandbox(), cx.sandbox().patience().pod);
+    let stopped = cx.beside_the_deadline(Box::pin(stop(sandbox, NAME, limit))).await?;
     cx.check("phase", "Stopped", stopped.tell(), stopped.phase == "Stopped")?;
-    let started = start(cx.sandbox(), NAME, SETTLES).await?;
+    let started = cx.beside_the_deadline(Box::pin(start(sandbox, NAME, limit))).await?;
     let next = running_pod(cx.sandbox(), &started).await?;
     let (old, new) = (before.object().uid(), next.uid());
     cx.check("pod", "another than before", new.clone().unwrap_or_default(), old != new)?;
