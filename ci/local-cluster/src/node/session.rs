@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -364,8 +365,35 @@ impl Session {
 
     fn with_log(&self, error: Error, name: &str) -> Error {
         let log = self.folder.log(name);
-        error
-            .with_details(last_lines(&log, LOG_LINES))
-            .with_hint(format!("the whole log is `{}`", log.display()))
+        let details = last_lines(&log, LOG_LINES);
+        let hint = hint(&details, &log);
+        error.with_details(details).with_hint(hint)
+    }
+}
+
+/// What to do about a component whose log ends so.
+fn hint(details: &[String], log: &Path) -> String {
+    let log = format!("the whole log is `{}`", log.display());
+    // inotify_init(2), EMFILE: the limit is on a user's instances on the whole machine, and every
+    // cluster takes about twenty of them.
+    if details.iter().any(|line| line.contains("too many open files")) {
+        return format!(
+            "end clusters that nobody uses, or raise `fs.inotify.max_user_instances`; {log}"
+        );
+    }
+    log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_out_of_watches_is_told_of() {
+        let log = Path::new("/logs/kubelet.log");
+        let told = hint(&["creating fsnotify watcher: too many open files".to_owned()], log);
+        assert!(told.contains("fs.inotify.max_user_instances"), "{told}");
+        assert!(told.ends_with("the whole log is `/logs/kubelet.log`"), "{told}");
+        assert_eq!(hint(&[], log), "the whole log is `/logs/kubelet.log`");
     }
 }
