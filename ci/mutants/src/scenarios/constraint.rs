@@ -83,7 +83,9 @@ subjects:
         props.intruder = Some(Intruder::RelabelsNamespace);
         Ok(props)
     }),
-    cases: &["scc", "teardown"],
+    // SCC-P02 may fail here: while a new namespace is changed by somebody else, OpenShift's controller
+    // may give it one SELinux level after the other.
+    cases: &["scc", "teardown", "!SCC-P02"],
     mutants: &[
         Mutant {
             name: "use-of-every-constraint",
