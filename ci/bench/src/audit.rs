@@ -93,6 +93,11 @@ impl Request {
         self.received
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_body(&mut self, body: Value) {
+        self.body = Some(body);
+    }
+
     /// What was sent, where the log has it.
     pub(crate) fn body(&self) -> Option<&Value> {
         self.body.as_ref()

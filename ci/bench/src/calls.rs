@@ -68,10 +68,10 @@ impl Call {
         matches!(self.kind.as_str(), "create pods" | "create devworkspaces")
     }
 
-    /// Whether it starts a workspace or stops it; none where it does neither.
+    /// Whether it starts a workspace, or leaves or makes it stopped; none where it does neither.
     pub(crate) fn starts_workspace(&self) -> Option<bool> {
-        let body = self.body.as_ref().filter(|_| self.kind == "patch devworkspaces")?;
-        body.pointer("/spec/started")?.as_bool()
+        let is_meant = self.kind == "patch devworkspaces" || self.kind == "create devworkspaces";
+        self.body.as_ref().filter(|_| is_meant)?.pointer("/spec/started")?.as_bool()
     }
 
     /// Whether it only asks what the other one asks too.
@@ -355,5 +355,22 @@ mod tests {
         let calls = Calls::of("x", &[], &log.1);
         let [address] = &calls.addresses[..] else { panic!("{:?}", calls.addresses) };
         assert_eq!((address.pod.as_str(), address.ip.as_str()), ("neighbour", "10.0.0.7"));
+    }
+
+    #[test]
+    fn the_pod_of_a_workspace_is_known_by_the_workspace() {
+        let mut log = Log(0, Vec::new());
+        let home = "nestcheck-x";
+        log.add(["create", "/n"], ["namespaces", home, home], "admin", 201);
+        log.add(["create", "/w"], ["devworkspaces", home, "ws-12"], SERVICE_ACCOUNT, 201);
+        log.add(["create", "/d"], ["deployments", home, ""], "operator", 201);
+        let labels = json!({WORKSPACE_ID_LABEL: "workspacea1", WORKSPACE_NAME_LABEL: "ws-12"});
+        log.1[2].set_body(json!({"metadata": {"labels": labels}}));
+        log.1[1].set_body(json!({"spec": {"started": true}}));
+        let calls = Calls::of("x", &log.1[..2], &log.1);
+        assert_eq!(pod_of(&calls.workspaces, "workspacea1-7c5-x"), "ws-12");
+        assert_eq!(pod_of(&calls.workspaces, "workspacea12-7c5-x"), "workspacea12-7c5-x");
+        let [made] = &calls.in_order[..] else { panic!("{:?}", calls.in_order) };
+        assert_eq!((made.makes_pod(), made.starts_workspace()), (true, Some(true)));
     }
 }

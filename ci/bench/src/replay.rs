@@ -176,6 +176,10 @@ impl Player {
             match &step.action {
                 Action::Command(command) => self.run(command, &own).await.map_err(failed)?,
                 Action::Call(call) => {
+                    // What is asked about a pod or a workspace is asked when it is there.
+                    if let Some(pod) = self.pods.get(&call.name) {
+                        pod.clone().await?;
+                    }
                     let made = if call.makes_pod() {
                         self.scene.pod(call, used.contains(call.name.as_str())).await
                     } else {

@@ -34,12 +34,12 @@ impl Scene {
         self.prepared.get_or_try_init(|| Box::pin(prepare())).await.copied()
     }
 
-    /// Creates a workspace and waits until it runs or has failed.
+    /// Creates a workspace and, where it is to run, waits until it does or has failed.
     pub(crate) async fn workspace(&self, call: &Call) -> Result<Option<Made>> {
         self.prepare_workspaces().await?;
         match self.send(&call.name, call).await? {
-            Some(_) => self.workspace_is(call, true).await,
-            None => Ok(None),
+            Some(_) if call.starts_workspace() == Some(true) => self.workspace_is(call, true).await,
+            _ => Ok(None),
         }
     }
 
