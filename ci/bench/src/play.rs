@@ -45,6 +45,8 @@ pub(crate) struct Scene {
     /// What makes the namespace ready for workspaces, and whether it was done.
     pub(crate) for_workspaces: Vec<Call>,
     pub(crate) prepared: OnceCell<()>,
+    /// The names of the run's workspaces by their ids.
+    pub(crate) workspaces: BTreeMap<String, String>,
     /// How long the operator took for each workspace, in seconds.
     pub(crate) waits: Mutex<BTreeMap<String, f64>>,
     /// The answers with another status than the run's.
@@ -54,9 +56,17 @@ pub(crate) struct Scene {
 impl Scene {
     /// A scene in a namespace that is there.
     pub(crate) fn new(grounds: Grounds, home: &str) -> Self {
-        let (known, addresses, for_workspaces, prepared) = Default::default();
-        let (home, waits, differing) = (home.to_owned(), Mutex::default(), Mutex::default());
-        Self { grounds, home, known, addresses, for_workspaces, prepared, waits, differing }
+        Self {
+            grounds,
+            home: home.to_owned(),
+            known: Substitutions::default(),
+            addresses: Vec::new(),
+            for_workspaces: Vec::new(),
+            prepared: OnceCell::new(),
+            workspaces: BTreeMap::new(),
+            waits: Mutex::default(),
+            differing: Mutex::default(),
+        }
     }
 
     /// Puts the scene's names in the place of a run's: its id, its own namespace, and its others.

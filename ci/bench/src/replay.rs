@@ -72,6 +72,7 @@ pub(crate) async fn replay(
     scene.replace(&script.run, &script.home, script.namespaces.keys());
     scene.addresses.clone_from(&script.addresses);
     scene.for_workspaces.clone_from(&script.for_workspaces);
+    scene.workspaces.clone_from(&script.workspaces);
     let scene = Arc::new(scene);
     let result = perform(&raw, &scene, script, jobs, started).await;
     let ended = started.elapsed().as_secs_f64();

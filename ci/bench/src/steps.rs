@@ -86,6 +86,8 @@ pub(crate) struct Script {
     pub(crate) namespaces: BTreeMap<String, bool>,
     /// Those that make the namespace ready for workspaces.
     pub(crate) for_workspaces: Vec<Call>,
+    /// The names of the workspaces by their ids.
+    pub(crate) workspaces: BTreeMap<String, String>,
     /// The addresses of the run's pods.
     pub(crate) addresses: Vec<Address>,
     /// The cases of the commands that can't be replayed: an entry for each command.
@@ -106,6 +108,7 @@ impl Script {
             namespaces: calls.namespaces,
             addresses: calls.addresses,
             for_workspaces: calls.for_workspaces,
+            workspaces: calls.workspaces,
             ..Self::default()
         };
         script.shared = script.preparations(&recording.commands);

@@ -119,7 +119,8 @@ impl Bench<'_> {
         let others = BTreeMap::new();
         let made = Raw::create_whole(connected, flavour, &name, Route::Api, &others);
         let (raw, grounds) = Box::pin(made).await?;
-        let scene = Scene::new(grounds, &name);
+        let mut scene = Scene::new(grounds, &name);
+        scene.for_workspaces.clone_from(&killed.calls.for_workspaces);
         scene.replace(&killed.run, &killed.calls.home, killed.calls.namespaces.keys());
         let ready = try_join_all(killed.calls.pods.iter().map(|pod| scene.pod(pod, true))).await;
         let started = Instant::now();

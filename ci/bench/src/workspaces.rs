@@ -61,6 +61,9 @@ impl Scene {
             return Ok(None);
         }
         let id = text(&workspace, "/status/devworkspaceId");
+        for (old, _) in self.workspaces.iter().filter(|(_, name)| **name == call.name) {
+            self.known.put(old, id);
+        }
         let client = self.grounds.client(call.who).await?.clone();
         let pods: Api<Pod> = Api::namespaced(client, &self.home);
         let of_it = ListParams::default().labels(&format!("{WORKSPACE_ID_LABEL}={id}"));
