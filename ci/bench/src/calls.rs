@@ -240,6 +240,8 @@ impl Calls {
                 call.patient || call.code != 403 || !accepted.iter().any(is_same)
             });
         }
+        // A run does without a pod that a cluster refuses.
+        self.pods.retain(Call::is_accepted);
     }
 }
 

@@ -208,6 +208,26 @@ impl Scene {
         Ok(request.header(http::header::CONTENT_TYPE, content).body(body)?)
     }
 
+    /// The change of a pod, made to the replay's: what the server filled in is another one's in the
+    /// run. What cases try to change is how the pod is kept apart.
+    pub(crate) fn change_of(call: &Call, pod: &Pod) -> Result<Call> {
+        let sent = call.body.clone().unwrap_or_default();
+        let mut body = serde_json::to_value(pod)?;
+        let containers = sent.pointer("/spec/containers").and_then(Value::as_array);
+        let procs = (0..containers.map_or(0, Vec::len))
+            .map(|index| format!("/spec/containers/{index}/securityContext/procMount"));
+        for pointer in procs.chain(["/spec/hostUsers".to_owned()]) {
+            let Some((parent, field)) = pointer.rsplit_once('/') else { continue };
+            if let Some(Value::Object(parent)) = body.pointer_mut(parent) {
+                match sent.pointer(&pointer) {
+                    Some(value) => drop(parent.insert(field.to_owned(), value.clone())),
+                    None => drop(parent.remove(field)),
+                }
+            }
+        }
+        Ok(Call { body: Some(body), ..call.clone() })
+    }
+
     fn compare(&self, lane: &str, call: &Call, observed: u16) {
         if observed != call.code {
             let differing = format!("{lane}: {}: {}, {observed}", call.kind, call.code);
@@ -236,4 +256,38 @@ fn is_stuck(pod: &Pod) -> bool {
         let waits = matches!(reason, None | Some("ContainerCreating" | "PodInitializing"));
         !waits || state.terminated.is_some()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(group: u32, host_users: bool, proc_mount: &str) -> Value {
+        json!({"spec": {
+            "hostUsers": host_users, "securityContext": {"fsGroup": group},
+            "containers": [{"name": "tools", "securityContext": {"procMount": proc_mount}}],
+        }})
+    }
+
+    #[test]
+    fn a_change_of_a_pod_is_made_to_what_the_server_has_stored() {
+        let call = Call {
+            at: Timestamp::UNIX_EPOCH,
+            who: Who::User,
+            verb: "update".into(),
+            kind: "update pods (dry run)".into(),
+            uri: "/".into(),
+            suffix: String::new(),
+            name: "workspace".into(),
+            body: Some(pod(1, false, "Default")),
+            code: 422,
+            patient: false,
+        };
+        let own: Pod = serde_json::from_value(pod(2, true, "Unmasked")).expect("it is a pod");
+        let changed = Scene::change_of(&call, &own).expect("it is JSON").body.expect("a body");
+        assert_eq!(changed["spec"], pod(2, false, "Default")["spec"]);
+    }
 }

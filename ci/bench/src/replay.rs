@@ -178,9 +178,14 @@ impl Player {
                 Action::Command(command) => self.run(command, &own).await.map_err(failed)?,
                 Action::Call(call) => {
                     // What is asked about a pod or a workspace is asked when it is there.
+                    let mut call = call.clone();
                     if let Some(pod) = self.pods.get(&call.name) {
-                        pod.clone().await?;
+                        let made = pod.clone().await?;
+                        if call.kind.starts_with("update pods") {
+                            call = Scene::change_of(&call, &made.pod).map_err(|e| e.to_string())?;
+                        }
                     }
+                    let call = &call;
                     let made = if call.makes_pod() {
                         self.scene.pod(call, used.contains(call.name.as_str())).await
                     } else {
