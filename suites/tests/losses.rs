@@ -205,6 +205,9 @@ impl<'a> OtherNode<'a> {
             "capacity": room, "allocatable": room, "conditions": [ready], "nodeInfo": info,
         });
         cluster.merge(&format!("{}/status", Self::PATH), &json!({"status": status}));
+        // A new node has the taint of one that is not ready, until a controller sees that it is
+        // (kubernetes, `plugin/pkg/admission/nodetaint`).
+        cluster.merge(Self::PATH, &json!({"spec": {"taints": null}}));
         node
     }
 }
