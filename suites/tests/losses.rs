@@ -43,7 +43,9 @@ impl Drop for Cordon<'_> {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_pod_that_is_deleted_under_its_cases_is_an_error_and_no_failure() {
     let (cluster, bench) = (Live::take(), Bench::new());
-    let mut running = bench.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
+    // POD-NET-07 waits that long for a pod that may only be beside the one that is gone.
+    let options = ["run", "podman", "--pod-timeout", "60s", "--kubeconfig", cluster.kubeconfig()];
+    let mut running = bench.start(options);
     running.wait_for("pod workspace");
     let namespace = namespace_of_the_run(&cluster);
     let pod = format!("/api/v1/namespaces/{namespace}/pods/workspace?gracePeriodSeconds=0");
