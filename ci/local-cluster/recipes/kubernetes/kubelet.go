@@ -1,3 +1,5 @@
+//go:build !kubernetes_1_32
+
 package main
 
 import (
