@@ -10,8 +10,10 @@ use crate::console;
 use crate::error::Error;
 use crate::node::init;
 use crate::selection::Selection;
-use crate::settings::openshift::FeatureSet;
-use crate::settings::{Addition, Additions, ClusterName, Gates, Settings, User};
+use crate::settings::openshift::{FeatureSet, ZStream};
+use crate::settings::{
+    Addition, Additions, ClusterName, DeviceAnnotations, Gates, Settings, User,
+};
 use crate::supervisor;
 
 /// A real one-node cluster of Kubernetes or OpenShift on this machine, in Linux
@@ -36,16 +38,23 @@ enum Command {
         /// context constraints and the objects that name both.
         #[arg(long, value_enum)]
         feature_set: Option<FeatureSet>,
+        /// Which patch releases of the release, for flavour `openshift` [default: latest]. The
+        /// constraints that 4.20 ships had another form at first.
+        #[arg(long, value_enum)]
+        z_stream: Option<ZStream>,
         /// Which feature gates of user namespaces are on, and where [default: `all` for
         /// flavour `kubernetes`, what the release and the feature set have for
-        /// `openshift`].
+        /// `openshift`]. From Kubernetes 1.36 on they are locked.
         #[arg(long, value_enum)]
         gates: Option<Gates>,
         /// What the cluster gets beyond its distribution; can be given several times.
-        /// The DevWorkspace Operator is for flavour `openshift` and comes from the
-        /// components folder.
+        /// All are for flavour `openshift`.
         #[arg(long, value_enum, value_name = "ADDITION")]
         with: Vec<Addition>,
+        /// By which annotations pods get devices, for flavour `openshift` [default: v1]:
+        /// `io.kubernetes.cri-o.Devices` (v1), `devices.crio.io` (v2), both or none.
+        #[arg(long, value_enum, value_name = "ANNOTATIONS")]
+        device_annotations: Option<DeviceAnnotations>,
     },
     /// End a cluster and leave nothing of it.
     Down {
@@ -165,10 +174,21 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Error> {
     match command {
-        Command::Up { name, selection, feature_set, gates, with } => {
-            let distribution = selection.distribution(feature_set)?;
-            let settings = Settings::new(distribution, gates).with(Additions::of(&with))?;
+        Command::Up {
+            name,
+            selection,
+            feature_set,
+            z_stream,
+            gates,
+            with,
+            device_annotations,
+        } => {
+            let distribution = selection.distribution(feature_set, z_stream)?;
+            let mut settings = Settings::new(distribution, gates)?
+                .with(Additions::of(&with))?
+                .with_device_annotations(device_annotations)?;
             let source = selection.source(distribution, settings.with)?;
+            settings.real = source.real();
             up::run(&name.name, settings, &source)
         }
         Command::Down { all: true, .. } => down::run_all(),
@@ -199,12 +219,12 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
         let cli = Cli::try_parse_from(["local-cluster", "up"]).unwrap();
-        let Command::Up { name, selection, feature_set, gates, .. } = cli.command else {
+        let Command::Up { name, selection, feature_set, z_stream, gates, .. } = cli.command else {
             panic!("not `up`");
         };
         assert_eq!(name.name.as_str(), "nestcheck");
-        let distribution = selection.distribution(feature_set).unwrap();
-        assert_eq!(Settings::new(distribution, gates), Settings::default());
+        let distribution = selection.distribution(feature_set, z_stream).unwrap();
+        assert_eq!(Settings::new(distribution, gates).unwrap(), Settings::default());
     }
 
     #[test]
@@ -216,6 +236,8 @@ mod tests {
             &["local-cluster", "up", "--name", "../x"],
             &["local-cluster", "up", "--feature-set", "default"],
             &["local-cluster", "up", "--release", "4.17"],
+            &["local-cluster", "up", "--kubernetes", "1.34.4"],
+            &["local-cluster", "up", "--z-stream", "old"],
             &["local-cluster", "up", "--with", "che"],
             &["local-cluster", "kubeconfig", "--user", "root"],
             &["local-cluster", "restart"],

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::artifacts::Source;
-use crate::artifacts::handover::Components;
-use crate::console;
+use crate::artifacts::real::Components;
 use crate::error::Error;
-use crate::settings::openshift::{FeatureSet, Release};
+use crate::settings::openshift::{FeatureSet, Release, ZStream};
 use crate::settings::{Additions, Distribution, Flavour, KubernetesVersion};
 
 /// Which distribution.
@@ -23,8 +22,8 @@ pub struct Selection {
     /// The release of OpenShift, for flavour `openshift` [default: 4.20].
     #[arg(long, value_enum)]
     release: Option<Release>,
-    /// The folder with the programs of OpenShift [default: the variable
-    /// `LOCAL_CLUSTER_COMPONENTS`, or `shared` beside the checkout].
+    /// A folder with programs of a real OpenShift cluster, for flavour `openshift`: each takes the
+    /// place of its stand-in [default: the variable `LOCAL_CLUSTER_COMPONENTS`, or none].
     #[arg(long, value_name = "DIR")]
     components: Option<PathBuf>,
 }
@@ -34,18 +33,25 @@ impl Selection {
     ///
     /// # Errors
     ///
-    /// Fails when an option belongs to the other flavour.
-    pub fn distribution(&self, feature_set: Option<FeatureSet>) -> Result<Distribution, Error> {
+    /// Fails when an option belongs to the other flavour or to another release.
+    pub fn distribution(
+        &self,
+        feature_set: Option<FeatureSet>,
+        z_stream: Option<ZStream>,
+    ) -> Result<Distribution, Error> {
         let flavour = self.flavour.unwrap_or_default();
-        self.check(flavour, feature_set)?;
+        self.check(flavour, feature_set, z_stream)?;
         Ok(match flavour {
             Flavour::Kubernetes => {
                 Distribution::Kubernetes { kubernetes: self.kubernetes.unwrap_or_default() }
             }
-            Flavour::Openshift => Distribution::Openshift {
-                release: self.release.unwrap_or_default(),
-                feature_set: feature_set.unwrap_or_default(),
-            },
+            Flavour::Openshift => {
+                let release = self.release.unwrap_or_default();
+                let z_stream = z_stream.unwrap_or_default();
+                release.check(z_stream)?;
+                let feature_set = feature_set.unwrap_or_default();
+                Distribution::Openshift { release, feature_set, z_stream }
+            }
         })
     }
 
@@ -53,68 +59,62 @@ impl Selection {
     ///
     /// # Errors
     ///
-    /// Fails when the components folder lacks something.
+    /// Fails when the components folder is not what it should be.
     pub fn source(&self, distribution: Distribution, with: Additions) -> Result<Source, Error> {
         match distribution {
-            Distribution::Kubernetes { kubernetes } => Ok(Source::Kubernetes(kubernetes)),
-            Distribution::Openshift { release, .. } => self.openshift(release, with),
-        }
-    }
-
-    /// What `build` builds: one flavour, or both if the components are there.
-    ///
-    /// # Errors
-    ///
-    /// Fails when an option belongs to the other flavour, or when components lack
-    /// that were asked for.
-    pub fn sources(&self) -> Result<Vec<Source>, Error> {
-        if let Some(flavour) = self.flavour {
-            self.check(flavour, None)?;
-        }
-        let kubernetes = Source::Kubernetes(self.kubernetes.unwrap_or_default());
-        let releases = self.release.map_or(Release::ALL.to_vec(), |release| vec![release]);
-        let openshift =
-            releases.into_iter().map(|release| self.openshift(release, Additions::default()));
-        match self.flavour {
-            Some(Flavour::Kubernetes) => Ok(vec![kubernetes]),
-            Some(Flavour::Openshift) => openshift.collect(),
-            None => {
-                let openshift: Result<Vec<_>, Error> = openshift.collect();
-                let asked = self.release.is_some() || self.components.is_some();
-                let openshift = match openshift {
-                    Err(error) if !asked => {
-                        console::progress(format_args!("leaving out flavour `openshift`: {error}"));
-                        Vec::new()
-                    }
-                    other => other?,
-                };
-                Ok(std::iter::once(kubernetes).chain(openshift).collect())
+            Distribution::Kubernetes { kubernetes } => Ok(Source::kubernetes(kubernetes)),
+            Distribution::Openshift { release, .. } => {
+                let components = Components::locate(self.components.as_deref())?;
+                Ok(Source::openshift(release, components, with))
             }
         }
     }
 
-    fn openshift(&self, release: Release, with: Additions) -> Result<Source, Error> {
-        let mut components = Components::locate(self.components.as_deref(), release)?;
-        if with.devworkspace_operator {
-            components = components.require_operator()?;
+    /// What `build` builds: one flavour, or both, with one release or all.
+    ///
+    /// # Errors
+    ///
+    /// Fails when an option belongs to the other flavour, or when the components folder is not
+    /// what it should be.
+    pub fn sources(&self) -> Result<Vec<Source>, Error> {
+        if let Some(flavour) = self.flavour {
+            self.check(flavour, None, None)?;
         }
-        Ok(Source::Openshift(release, components, with))
+        let mut sources = Vec::new();
+        if self.flavour != Some(Flavour::Openshift) {
+            sources.push(Source::kubernetes(self.kubernetes.unwrap_or_default()));
+        }
+        if self.flavour != Some(Flavour::Kubernetes) {
+            let components = Components::locate(self.components.as_deref())?;
+            let releases = self.release.map_or(Release::ALL.to_vec(), |release| vec![release]);
+            sources.extend(releases.into_iter().map(|release| {
+                // The operator's definitions cost nothing, and a later `up` may want them.
+                let with = Additions { devworkspace_operator: true, ..Additions::default() };
+                Source::openshift(release, components.clone(), with)
+            }));
+        }
+        Ok(sources)
     }
 
-    fn check(&self, flavour: Flavour, feature_set: Option<FeatureSet>) -> Result<(), Error> {
+    fn check(
+        &self,
+        flavour: Flavour,
+        feature_set: Option<FeatureSet>,
+        z_stream: Option<ZStream>,
+    ) -> Result<(), Error> {
         let (other, stray) = match flavour {
             Flavour::Kubernetes => (
                 "openshift",
-                [
+                vec![
                     ("--release", self.release.is_some()),
                     ("--feature-set", feature_set.is_some()),
+                    ("--z-stream", z_stream.is_some()),
                     ("--components", self.components.is_some()),
                 ],
             ),
-            Flavour::Openshift => (
-                "kubernetes",
-                [("--kubernetes", self.kubernetes.is_some()), ("", false), ("", false)],
-            ),
+            Flavour::Openshift => {
+                ("kubernetes", vec![("--kubernetes", self.kubernetes.is_some())])
+            }
         };
         match stray.into_iter().find(|&(_, given)| given) {
             None => Ok(()),
@@ -130,37 +130,50 @@ impl Selection {
 mod tests {
     use super::*;
 
+    fn openshift(selection: Selection) -> Selection {
+        Selection { flavour: Some(Flavour::Openshift), ..selection }
+    }
+
     #[test]
     fn the_defaults_are_those_of_the_help() {
-        let kubernetes = Selection::default().distribution(None).unwrap();
+        let kubernetes = Selection::default().distribution(None, None).unwrap();
         assert_eq!(kubernetes.to_string(), "kubernetes 1.32.5");
-        let openshift = Selection { flavour: Some(Flavour::Openshift), ..Selection::default() };
-        let openshift = openshift.distribution(None).unwrap();
-        assert_eq!(openshift.to_string(), "openshift 4.20, feature set Default");
+        let openshift = openshift(Selection::default()).distribution(None, None).unwrap();
+        assert!(openshift.to_string().starts_with("openshift 4.20"), "{openshift}");
+        assert!(openshift.to_string().ends_with("feature set Default"), "{openshift}");
     }
 
     #[test]
     fn options_of_the_other_flavour_are_refused() {
         let stray = Selection { release: Some(Release::V4_19), ..Selection::default() };
-        let error = stray.distribution(None).unwrap_err();
+        let error = stray.distribution(None, None).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert_eq!(error.to_string(), "`--release` is an option of flavour `openshift`");
         let feature_set = Some(FeatureSet::CustomNoUpgrade);
-        assert!(Selection::default().distribution(feature_set).is_err());
-        let stray = Selection {
-            flavour: Some(Flavour::Openshift),
-            kubernetes: Some(KubernetesVersion::V1_34_4),
-            ..Selection::default()
-        };
-        assert!(stray.distribution(None).is_err());
+        assert!(Selection::default().distribution(feature_set, None).is_err());
+        assert!(Selection::default().distribution(None, Some(ZStream::Early)).is_err());
+        let kubernetes = Some(KubernetesVersion::V1_37_2);
+        let stray = openshift(Selection { kubernetes, ..Selection::default() });
+        assert!(stray.distribution(None, None).is_err());
     }
 
     #[test]
-    fn only_asked_for_components_must_be_there() {
-        let nowhere = Some("/nonexistent".into());
-        let named = Selection { components: nowhere.clone(), ..Selection::default() };
-        assert!(named.sources().is_err());
+    fn an_early_z_stream_is_one_of_4_20() {
+        let early = Some(ZStream::Early);
+        let of = |release| openshift(Selection { release, ..Selection::default() });
+        assert!(of(None).distribution(None, early).is_ok());
+        let error = of(Some(Release::V4_19)).distribution(None, early).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_components_folder_must_be_there_where_it_is_given() {
+        let components = Some("/nonexistent".into());
+        let given = openshift(Selection { components, ..Selection::default() });
+        assert!(given.sources().is_err());
         let kubernetes = Selection { flavour: Some(Flavour::Kubernetes), ..Selection::default() };
         assert_eq!(kubernetes.sources().unwrap().len(), 1);
+        let openshift = openshift(Selection::default());
+        assert_eq!(openshift.sources().unwrap().len(), Release::ALL.len());
     }
 }

@@ -1,6 +1,7 @@
 //! What a user can choose about a cluster.
 
 pub mod openshift;
+mod programs;
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,29 +10,35 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::runtime::Runtime;
-use openshift::{FeatureSet, Release};
+use crate::runtime::{Devices, Runtime};
+use openshift::{FeatureSet, Release, ZStream};
+pub use programs::{RealProgram, RealPrograms};
 
-/// The release of Kubernetes that a cluster runs.
+/// The version of Kubernetes that a cluster runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 pub enum KubernetesVersion {
-    /// The version inside OpenShift 4.19.
+    /// The last minor version in which the feature gates are off unless somebody turns them on:
+    /// that of OpenShift 4.19.
     #[default]
     #[serde(rename = "1.32.5")]
     #[value(name = "1.32.5")]
     V1_32_5,
-    /// The last minor version that has all three feature gates.
-    #[serde(rename = "1.34.4")]
-    #[value(name = "1.34.4")]
-    V1_34_4,
+    /// A version in which the feature gates are locked: they are always on.
+    #[serde(rename = "1.37.2")]
+    #[value(name = "1.37.2")]
+    V1_37_2,
 }
 
 impl KubernetesVersion {
+    /// All versions.
+    #[cfg(test)]
+    pub const ALL: [Self; 2] = [Self::V1_32_5, Self::V1_37_2];
+
     /// The version without a leading `v`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V1_32_5 => "1.32.5",
-            Self::V1_34_4 => "1.34.4",
+            Self::V1_37_2 => "1.37.2",
         }
     }
 
@@ -39,8 +46,15 @@ impl KubernetesVersion {
     pub fn minor(self) -> &'static str {
         match self {
             Self::V1_32_5 => "32",
-            Self::V1_34_4 => "34",
+            Self::V1_37_2 => "37",
         }
+    }
+
+    /// Whether `UserNamespacesSupport` and `ProcMountType` can't be turned off. They are locked
+    /// from 1.36 on; `UserNamespacesPodSecurityStandards` has not existed since 1.35, and a
+    /// component that is given it does not start (`pkg/features/kube_features.go`).
+    pub fn has_locked_gates(self) -> bool {
+        self == Self::V1_37_2
     }
 }
 
@@ -94,20 +108,23 @@ impl GateValues {
         proc_mount_type: false,
     };
 
-    /// Every gate by its name in Kubernetes. A gate is always given, because
-    /// the defaults differ between versions.
-    pub fn by_name(self) -> [(&'static str, bool); 3] {
-        [
+    /// The gates that a component of this version is given, by their names in Kubernetes. Each
+    /// that can be turned off is given, because the defaults differ between versions.
+    pub fn by_name(self, version: KubernetesVersion) -> Vec<(&'static str, bool)> {
+        if version.has_locked_gates() {
+            return Vec::new();
+        }
+        vec![
             ("UserNamespacesSupport", self.user_namespaces_support),
             ("UserNamespacesPodSecurityStandards", self.user_namespaces_pod_security_standards),
             ("ProcMountType", self.proc_mount_type),
         ]
     }
 
-    /// The value of a `--feature-gates` flag.
-    pub fn as_flag(self) -> String {
-        let pairs = self.by_name().map(|(name, on)| format!("{name}={on}"));
-        pairs.join(",")
+    /// The values of a `--feature-gates` flag.
+    pub fn as_flags(self, version: KubernetesVersion) -> Vec<String> {
+        let gates = self.by_name(version);
+        gates.into_iter().map(|(name, on)| format!("{name}={on}")).collect()
     }
 }
 
@@ -155,12 +172,15 @@ pub enum Distribution {
         /// The release of Kubernetes.
         kubernetes: KubernetesVersion,
     },
-    /// OpenShift's control plane with CRI-O.
+    /// Kubernetes with the API objects of OpenShift and stand-ins for its components.
     Openshift {
         /// The release of OpenShift.
         release: Release,
         /// The feature set.
         feature_set: FeatureSet,
+        /// Which of the release's patch releases.
+        #[serde(default, skip_serializing_if = "ZStream::is_latest")]
+        z_stream: ZStream,
     },
 }
 
@@ -173,11 +193,11 @@ impl Distribution {
         }
     }
 
-    /// The version of Kubernetes that the API server reports.
-    pub fn kubernetes(self) -> &'static str {
+    /// The version of Kubernetes that is built.
+    pub fn kubernetes(self) -> KubernetesVersion {
         match self {
-            Self::Kubernetes { kubernetes } => kubernetes.as_str(),
-            Self::Openshift { release, .. } => release.kubernetes(),
+            Self::Kubernetes { kubernetes } => kubernetes,
+            Self::Openshift { release, .. } => release.control_plane(),
         }
     }
 
@@ -185,15 +205,7 @@ impl Distribution {
     pub fn gates(self) -> Gates {
         match self {
             Self::Kubernetes { .. } => Gates::All,
-            Self::Openshift { release, feature_set } => release.gates(feature_set),
-        }
-    }
-
-    /// What runs the containers.
-    pub fn runtime(self) -> Runtime {
-        match self {
-            Self::Kubernetes { .. } => Runtime::Containerd,
-            Self::Openshift { .. } => Runtime::Crio,
+            Self::Openshift { release, feature_set, .. } => release.gates(feature_set),
         }
     }
 }
@@ -206,10 +218,11 @@ impl Default for Distribution {
 
 impl fmt::Display for Distribution {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Self::Kubernetes { kubernetes } => write!(formatter, "kubernetes {kubernetes}"),
-            Self::Openshift { release, feature_set } => {
-                write!(formatter, "openshift {release}, feature set {feature_set}")
+            Self::Openshift { release, feature_set, z_stream } => {
+                write!(formatter, "openshift {release}, feature set {feature_set}")?;
+                if z_stream == ZStream::Early { formatter.write_str(", early z-stream") } else { Ok(()) }
             }
         }
     }
@@ -222,17 +235,55 @@ pub enum Flavour {
     /// Upstream Kubernetes with containerd, built from source.
     #[default]
     Kubernetes,
-    /// The control plane of OpenShift with CRI-O, from the components folder.
+    /// Kubernetes with the API objects of OpenShift and stand-ins for its components: SCC
+    /// admission, the controller of namespaces, devices by annotation.
     Openshift,
 }
 
 /// Something that a cluster gets beyond its distribution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Addition {
-    /// The DevWorkspace Operator, with its webhooks and certificates.
+    /// A test double of the DevWorkspace Operator, which plays back what version 0.42.0 did; the
+    /// real one where `--components` has it.
     DevworkspaceOperator,
     /// Pods that ask for the kernel's log get it, as on no good node: for tests.
     KernelLog,
+}
+
+/// By which annotations pods get devices: what `allowed_annotations` of CRI-O's runtime handler
+/// lists. `io.kubernetes.cri-o.Devices` is the first version of the name, which the
+/// machine-config-operator of every release allows; `devices.crio.io` is the second, which is all
+/// that CRI-O 1.35 and newer allow by themselves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceAnnotations {
+    /// Only `io.kubernetes.cri-o.Devices`.
+    #[default]
+    V1,
+    /// Only `devices.crio.io`.
+    V2,
+    /// Both.
+    Both,
+    /// Neither.
+    None,
+}
+
+impl DeviceAnnotations {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for DeviceAnnotations {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::Both => "both",
+            Self::None => "none",
+        })
+    }
 }
 
 /// What a cluster gets beyond its distribution.
@@ -273,13 +324,106 @@ pub struct Settings {
     /// What it gets beyond its distribution.
     #[serde(default, skip_serializing_if = "Additions::are_none")]
     pub with: Additions,
+    /// By which annotations pods get devices, for flavour `openshift`.
+    #[serde(default, skip_serializing_if = "DeviceAnnotations::are_usual")]
+    pub device_annotations: DeviceAnnotations,
+    /// The programs of `--components` that take the place of built ones and of stand-ins.
+    #[serde(default, skip_serializing_if = "RealPrograms::are_none")]
+    pub real: RealPrograms,
 }
 
 impl Settings {
     /// A cluster with the gates that its distribution has, unless others are wanted.
-    pub fn new(distribution: Distribution, gates: Option<Gates>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Fails when a gate is to be off that the version of Kubernetes has locked.
+    pub fn new(distribution: Distribution, gates: Option<Gates>) -> Result<Self, Error> {
+        let version = distribution.kubernetes();
+        match gates {
+            Some(gates) if gates != Gates::All && version.has_locked_gates() => {
+                return Err(Error::usage(format!(
+                    "`--gates {gates}` is not possible: Kubernetes {version} has locked the \
+                     feature gates of user namespaces, so they are always on"
+                ))
+                .with_hint(format!(
+                    "leave `--gates` out, or choose {}",
+                    match distribution.flavour() {
+                        Flavour::Kubernetes => "`--kubernetes 1.32.5`",
+                        Flavour::Openshift => "`--release 4.20` or older",
+                    }
+                )));
+            }
+            _ => {}
+        }
         let gates = gates.unwrap_or_else(|| distribution.gates());
-        Self { distribution, gates, with: Additions::default() }
+        Ok(Self {
+            distribution,
+            gates,
+            with: Additions::default(),
+            device_annotations: DeviceAnnotations::default(),
+            real: RealPrograms::default(),
+        })
+    }
+
+    /// What runs the containers: CRI-O where `--components` has it.
+    pub fn runtime(&self) -> Runtime {
+        if self.real.has(RealProgram::Crio) { Runtime::Crio } else { Runtime::Containerd }
+    }
+
+    /// What pods get by annotation, as from CRI-O: nothing on Kubernetes, where a runtime class
+    /// gives the devices.
+    pub fn devices(&self) -> Option<Devices> {
+        if self.distribution.flavour() != Flavour::Openshift {
+            return None;
+        }
+        let devices = match self.device_annotations {
+            DeviceAnnotations::V1 => Devices::openshift(),
+            DeviceAnnotations::V2 => Devices::crio_1_35(),
+            DeviceAnnotations::Both => Devices::both(),
+            DeviceAnnotations::None => Devices::neither(),
+        };
+        Some(if self.with.kernel_log { devices.and_kernel_log() } else { devices })
+    }
+
+    /// The same with devices by these annotations.
+    ///
+    /// # Errors
+    ///
+    /// Fails for a flavour that gives no devices by annotation.
+    pub fn with_device_annotations(
+        self,
+        asked: Option<DeviceAnnotations>,
+    ) -> Result<Self, Error> {
+        let Some(device_annotations) = asked else {
+            return Ok(self);
+        };
+        if self.distribution.flavour() != Flavour::Openshift {
+            return Err(Error::usage("`--device-annotations` is an option of flavour `openshift`")
+                .with_hint("add `--flavour openshift`, or leave `--device-annotations` out"));
+        }
+        Ok(Self { device_annotations, ..self })
+    }
+
+    /// The parts of the cluster that do what a real component does and are no part of it, each
+    /// with the name of that component.
+    pub fn stand_ins(&self) -> Vec<&'static str> {
+        if self.distribution.flavour() != Flavour::Openshift {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        let mut add = |program, what| {
+            if !self.real.has(program) {
+                all.push(what);
+            }
+        };
+        add(RealProgram::Apiserver, "SCC admission of OpenShift's API server");
+        add(RealProgram::PolicyController, "cluster-policy-controller");
+        add(RealProgram::Crio, "devices by annotation of CRI-O");
+        if self.with.devworkspace_operator {
+            add(RealProgram::Operator, "DevWorkspace Operator 0.42.0 (a test double)");
+        }
+        all
     }
 
     /// The same with additions.
@@ -293,13 +437,12 @@ impl Settings {
                 "`--with devworkspace-operator` is for flavour `openshift` only",
             )
             .with_hint(
-                "add `--flavour openshift`: on Kubernetes the operator needs cert-manager, which \
-                 this cluster does not have",
+                "add `--flavour openshift`: what the operator did was recorded on OpenShift",
             ));
         }
         if with.kernel_log && self.distribution.flavour() != Flavour::Openshift {
             return Err(Error::usage("`--with kernel-log` is for flavour `openshift` only")
-                .with_hint("add `--flavour openshift`: containerd gives no device by annotation"));
+                .with_hint("add `--flavour openshift`: Kubernetes gives no device by annotation"));
         }
         Ok(Self { with, ..self })
     }
@@ -307,7 +450,14 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::new(Distribution::default(), None)
+        let distribution = Distribution::default();
+        Self {
+            distribution,
+            gates: distribution.gates(),
+            with: Additions::default(),
+            device_annotations: DeviceAnnotations::default(),
+            real: RealPrograms::default(),
+        }
     }
 }
 
@@ -319,6 +469,12 @@ impl fmt::Display for Settings {
         }
         if self.with.kernel_log {
             formatter.write_str(", with kernel-log")?;
+        }
+        if !self.device_annotations.are_usual() {
+            write!(formatter, ", device annotations {}", self.device_annotations)?;
+        }
+        if !self.real.are_none() {
+            write!(formatter, ", with the real {}", self.real)?;
         }
         Ok(())
     }
@@ -399,6 +555,10 @@ impl fmt::Display for ClusterName {
 mod tests {
     use super::*;
 
+    fn openshift(release: Release, feature_set: FeatureSet) -> Distribution {
+        Distribution::Openshift { release, feature_set, z_stream: ZStream::Latest }
+    }
+
     #[test]
     fn gates_off_in_one_component_are_on_in_the_other() {
         assert_eq!(Gates::NoApiserver.apiserver(), GateValues::OFF);
@@ -410,26 +570,29 @@ mod tests {
     #[test]
     fn no_proc_mount_keeps_user_namespaces() {
         assert_eq!(
-            Gates::NoProcMount.kubelet().as_flag(),
-            "UserNamespacesSupport=true,UserNamespacesPodSecurityStandards=true,ProcMountType=false"
+            Gates::NoProcMount.kubelet().as_flags(KubernetesVersion::V1_32_5),
+            [
+                "UserNamespacesSupport=true",
+                "UserNamespacesPodSecurityStandards=true",
+                "ProcMountType=false",
+            ]
         );
     }
 
     #[test]
     fn settings_of_an_older_state_file_are_understood() {
         let settings: Settings =
-            serde_json::from_str(r#"{"kubernetes": "1.34.4", "gates": "no-kubelet"}"#).unwrap();
-        assert_eq!(settings.distribution.kubernetes(), "1.34.4");
+            serde_json::from_str(r#"{"kubernetes": "1.32.5", "gates": "no-kubelet"}"#).unwrap();
+        assert_eq!(settings.distribution.kubernetes(), KubernetesVersion::V1_32_5);
         assert_eq!(settings.gates, Gates::NoKubelet);
     }
 
     #[test]
     fn settings_of_both_flavours_survive_a_file() {
-        let openshift = Distribution::Openshift {
-            release: Release::V4_19,
-            feature_set: FeatureSet::TechPreviewNoUpgrade,
-        };
-        for settings in [Settings::default(), Settings::new(openshift, Some(Gates::NoKubelet))] {
+        let openshift = openshift(Release::V4_19, FeatureSet::TechPreviewNoUpgrade);
+        let mut real = Settings::new(openshift, Some(Gates::NoKubelet)).unwrap();
+        real.real = RealPrograms::of([RealProgram::Crio]);
+        for settings in [Settings::default(), Settings::new(openshift, None).unwrap(), real] {
             let text = serde_json::to_string(&settings).unwrap();
             assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings, "{text}");
         }
@@ -437,17 +600,59 @@ mod tests {
 
     #[test]
     fn gates_follow_the_feature_set_unless_given() {
-        let old =
-            Distribution::Openshift { release: Release::V4_19, feature_set: FeatureSet::Default };
-        assert_eq!(Settings::new(old, None).gates, Gates::None);
-        assert_eq!(Settings::new(old, Some(Gates::NoKubelet)).gates, Gates::NoKubelet);
+        let old = openshift(Release::V4_19, FeatureSet::Default);
+        assert_eq!(Settings::new(old, None).unwrap().gates, Gates::None);
+        assert_eq!(Settings::new(old, Some(Gates::NoKubelet)).unwrap().gates, Gates::NoKubelet);
         assert_eq!(Settings::default().gates, Gates::All);
     }
 
     #[test]
-    fn every_gate_is_given_explicitly() {
-        assert_eq!(Gates::None.apiserver().as_flag().matches("=false").count(), 3);
-        assert_eq!(Gates::All.apiserver().as_flag().matches("=true").count(), 3);
+    fn every_gate_that_can_be_turned_off_is_given() {
+        let given = |gates: Gates| gates.apiserver().as_flags(KubernetesVersion::V1_32_5);
+        assert!(given(Gates::None).iter().all(|gate| gate.ends_with("=false")));
+        assert!(given(Gates::All).iter().all(|gate| gate.ends_with("=true")));
+        assert_eq!(given(Gates::All).len(), 3);
+        assert_eq!(Gates::All.apiserver().as_flags(KubernetesVersion::V1_37_2), [""; 0]);
+    }
+
+    #[test]
+    fn a_locked_gate_can_not_be_turned_off() {
+        let newest = openshift(Release::V5_0, FeatureSet::Default);
+        assert_eq!(Settings::new(newest, None).unwrap().gates, Gates::All);
+        let error = Settings::new(newest, Some(Gates::None)).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("`--gates none`"), "{error}");
+        assert!(error.to_string().contains("locked"), "{error}");
+        let kubernetes = Distribution::Kubernetes { kubernetes: KubernetesVersion::V1_37_2 };
+        assert!(Settings::new(kubernetes, Some(Gates::NoKubelet)).is_err());
+        assert!(Settings::new(kubernetes, Some(Gates::All)).is_ok());
+    }
+
+    #[test]
+    fn devices_come_by_the_annotations_that_are_allowed() {
+        let openshift = Settings::new(openshift(Release::V4_20, FeatureSet::Default), None);
+        let openshift = openshift.unwrap();
+        let devices = openshift.devices().unwrap();
+        assert!(devices.v1 && !devices.v2);
+        assert_eq!(devices.allowed, ["/dev/fuse", "/dev/net/tun"]);
+        let both = openshift.with_device_annotations(Some(DeviceAnnotations::Both)).unwrap();
+        assert!(both.devices().unwrap().v2);
+        assert!(both.to_string().ends_with("device annotations both"), "{both}");
+        let kubernetes = Settings::default();
+        assert!(kubernetes.devices().is_none());
+        assert!(kubernetes.with_device_annotations(Some(DeviceAnnotations::V1)).is_err());
+    }
+
+    #[test]
+    fn real_programs_replace_stand_ins() {
+        let distribution = openshift(Release::V4_20, FeatureSet::Default);
+        let mut settings = Settings::new(distribution, None).unwrap();
+        assert_eq!(settings.stand_ins().len(), 3);
+        assert_eq!(settings.runtime(), Runtime::Containerd);
+        settings.real = RealPrograms::of([RealProgram::Crio, RealProgram::PolicyController]);
+        assert_eq!(settings.stand_ins(), ["SCC admission of OpenShift's API server"]);
+        assert_eq!(settings.runtime(), Runtime::Crio);
+        assert_eq!(Settings::default().stand_ins(), [""; 0]);
     }
 
     #[test]

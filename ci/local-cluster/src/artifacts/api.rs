@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::openshift::{read_yaml, write_json};
+use super::json::{read_yaml, write_json};
 use super::store::{Build, Recipe};
 use crate::command;
 use crate::error::Error;
@@ -44,8 +44,8 @@ struct Source {
 }
 
 /// The module at the time of a release: November 2024 when 4.18 was about to be
-/// branched, January 2025 for 4.19, July 2025 for 4.20. The module proxy does not
-/// serve the heads of the release branches.
+/// branched, January 2025 for 4.19, July 2025 for 4.20; for 5.0 March 2026, the newest that the
+/// module proxy serves. It does not serve the heads of the release branches.
 fn source(release: Release) -> Source {
     match release {
         Release::V4_18 => Source {
@@ -59,6 +59,10 @@ fn source(release: Release) -> Source {
         Release::V4_20 => Source {
             version: "v0.0.0-20250710004639-926605d3338b",
             sum: "h1:A8OY6adT2aZNp7tsGsilHuQ3RqhzrFx5dzGr/UwXfJg=",
+        },
+        Release::V5_0 => Source {
+            version: "v0.0.0-20260302174620-dcac36b908db",
+            sum: "h1:MOQ5JSIlbP4apwTrEdNpApT6PsnB0/1S6y9aKODp5Ks=",
         },
     }
 }
@@ -120,7 +124,21 @@ pub fn read_for_operator(build: &Build) -> Result<Vec<Value>, Error> {
 }
 
 fn download(build: &Build, source: &Source) -> Result<PathBuf, Error> {
-    let name = format!("{MODULE}@{}", source.version);
+    download_module(build, MODULE, source.version, source.sum)
+}
+
+/// Downloads a Go module and returns its folder.
+///
+/// # Errors
+///
+/// Fails when the module can't be downloaded or its sum is another one.
+pub(super) fn download_module(
+    build: &Build,
+    module: &str,
+    version: &str,
+    sum: &str,
+) -> Result<PathBuf, Error> {
+    let name = format!("{module}@{version}");
     let mut go = Command::new("go");
     go.current_dir(&build.scratch)
         .env("GOFLAGS", "")
@@ -130,10 +148,10 @@ fn download(build: &Build, source: &Source) -> Result<PathBuf, Error> {
     let answer = command::output(&mut go)?;
     let answer: Value = serde_json::from_str(&answer)
         .map_err(|error| Error::other(format!("`go mod download` printed no JSON: {error}")))?;
-    if answer["Sum"] != source.sum {
+    if answer["Sum"] != sum {
         return Err(Error::other(format!(
-            "`{name}` has the sum {} and not `{}`",
-            answer["Sum"], source.sum
+            "`{name}` has the sum {} and not `{sum}`",
+            answer["Sum"]
         )));
     }
     let folder = answer["Dir"].as_str();
@@ -156,8 +174,11 @@ fn read_feature_gate(module: &Path, feature_set: FeatureSet) -> Result<Value, Er
         FeatureSet::Default | FeatureSet::CustomNoUpgrade => FeatureSet::Default,
         FeatureSet::TechPreviewNoUpgrade => FeatureSet::TechPreviewNoUpgrade,
     };
-    let file = format!("payload-manifests/featuregates/featureGate-SelfManagedHA-{name}.yaml");
-    read_yaml(&module.join(file))
+    let folder = module.join("payload-manifests/featuregates");
+    let file = folder.join(format!("featureGate-SelfManagedHA-{name}.yaml"));
+    // Newer versions have a file for each range of major releases. The gates are the same.
+    let of_major = folder.join(format!("featureGate-4-10-SelfManagedHA-{name}.yaml"));
+    read_yaml(if of_major.exists() { &of_major } else { &file })
 }
 
 #[cfg(test)]
@@ -167,7 +188,7 @@ mod tests {
     #[test]
     fn every_release_has_objects_of_its_own() {
         let keys = Release::ALL.map(|release| recipe(release).key());
-        assert_ne!(keys[0], keys[1]);
-        assert_ne!(keys[1], keys[2]);
+        let different: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), Release::ALL.len());
     }
 }

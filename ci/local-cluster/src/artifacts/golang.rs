@@ -1,62 +1,93 @@
 //! Kubernetes and containerd, built from their Go modules. The modules' sums are
 //! in this repository, so what is built is what was reviewed.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use rust_embed::Embed;
+
 use super::store::{Build, Recipe};
 use crate::command;
 use crate::error::Error;
-use crate::runtime::containerd;
+use crate::runtime::{containerd, devices};
 use crate::settings::KubernetesVersion;
 
-/// The names by which the one program of Kubernetes is called.
-const COMPONENTS: [&str; 5] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"];
+/// The names by which the one program of Kubernetes is called. The last two are stand-ins for
+/// OpenShift's components.
+const COMPONENTS: [&str; 7] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kubectl",
+    "cluster-policy-controller",
+    "devworkspace-controller",
+];
 
 const CONTAINERD_VERSION: &str = "2.4.2";
 const CONTAINERD_MODULE: &str = "github.com/containerd/containerd/v2";
 const CONTAINERD_PROGRAMS: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
+/// The plugin that gives containers devices by annotation.
+const DEVICES_PACKAGE: &str = "./devices";
 /// Without the snapshotters that need C libraries or that nobody uses here.
 const CONTAINERD_TAGS: &str = "no_btrfs no_devmapper no_zfs no_aufs osusergo netgo";
 
-/// The files of a Go module, by name.
-type Module = [(&'static str, &'static str)];
+/// The Go module of Kubernetes with the stand-ins for OpenShift's components; `go.mod` and
+/// `go.sum` of each version are in its folder `versions`.
+#[derive(Embed)]
+#[folder = "recipes/kubernetes"]
+#[exclude = "*_test.go"]
+#[exclude = "*/testdata/*"]
+struct KubernetesModule;
 
-const KUBERNETES_1_32_5: &Module = &[
-    ("go.mod", include_str!("../../recipes/kubernetes/1.32.5/go.mod")),
-    ("go.sum", include_str!("../../recipes/kubernetes/1.32.5/go.sum")),
-    ("kubelet.go", include_str!("../../recipes/kubernetes/1.32.5/kubelet.go")),
-    ("main.go", include_str!("../../recipes/kubernetes/main.go")),
-];
+/// The Go module of containerd and its plugin.
+#[derive(Embed)]
+#[folder = "recipes/containerd"]
+#[exclude = "*_test.go"]
+struct ContainerdModule;
 
-const KUBERNETES_1_34_4: &Module = &[
-    ("go.mod", include_str!("../../recipes/kubernetes/1.34.4/go.mod")),
-    ("go.sum", include_str!("../../recipes/kubernetes/1.34.4/go.sum")),
-    ("kubelet.go", include_str!("../../recipes/kubernetes/1.34.4/kubelet.go")),
-    ("main.go", include_str!("../../recipes/kubernetes/main.go")),
-];
+/// The files of a module, by path.
+type Files = BTreeMap<String, Cow<'static, [u8]>>;
 
-const CONTAINERD: &Module = &[
-    ("go.mod", include_str!("../../recipes/containerd/go.mod")),
-    ("go.sum", include_str!("../../recipes/containerd/go.sum")),
-    ("tools.go", include_str!("../../recipes/containerd/tools.go")),
-];
+fn files<M: Embed>() -> Files {
+    M::iter().filter_map(|path| Some((path.to_string(), M::get(&path)?.data))).collect()
+}
 
-fn kubernetes_module(version: KubernetesVersion) -> &'static Module {
-    match version {
-        KubernetesVersion::V1_32_5 => KUBERNETES_1_32_5,
-        KubernetesVersion::V1_34_4 => KUBERNETES_1_34_4,
-    }
+/// The files from which one version of Kubernetes is built.
+fn kubernetes_files(version: KubernetesVersion) -> Files {
+    let mut files = files::<KubernetesModule>();
+    let of_version = [("mod", "go.mod"), ("sum", "go.sum")].map(|(extension, name)| {
+        let content = files.get(&format!("{VERSIONS}{version}.{extension}")).cloned();
+        (name.to_owned(), content.unwrap_or_default())
+    });
+    files.retain(|path, _| !path.starts_with(VERSIONS));
+    files.extend(of_version);
+    files
+}
+
+/// The folder of the versions in the module of Kubernetes.
+const VERSIONS: &str = "versions/";
+
+/// What chooses between files for this version: build constraints.
+fn kubernetes_tags(version: KubernetesVersion) -> String {
+    format!("kubernetes_1_{}", version.minor())
+}
+
+/// What decides the content of programs that are built from files.
+fn inputs(files: &Files) -> Vec<String> {
+    files.iter().map(|(path, content)| format!("{path}\n{}", String::from_utf8_lossy(content))).collect()
 }
 
 /// The recipe of Kubernetes.
 pub fn kubernetes_recipe(version: KubernetesVersion) -> Recipe {
     let flags = kubernetes_linker_flags(version);
+    let files = inputs(&kubernetes_files(version));
     let mut inputs = vec![version.as_str(), &flags];
-    inputs.extend(kubernetes_module(version).iter().map(|(_, text)| *text));
+    inputs.extend(files.iter().map(String::as_str));
     Recipe::new(
         &format!("kubernetes-{version}"),
         &format!("kubernetes {version}"),
@@ -71,9 +102,10 @@ pub fn kubernetes_recipe(version: KubernetesVersion) -> Recipe {
 ///
 /// Fails when `go` does.
 pub fn build_kubernetes(build: &Build, version: KubernetesVersion) -> Result<(), Error> {
-    write_module(build, kubernetes_module(version))?;
+    write_module(build, &kubernetes_files(version))?;
     let flags = format!("-ldflags={}", kubernetes_linker_flags(version));
     let mut go = go(&build.scratch);
+    go.arg(format!("-tags={}", kubernetes_tags(version)));
     go.arg(flags).arg("-o").arg(build.output.join("kubernetes")).arg(".");
     command::logged(&mut go, &build.log)?;
     for component in COMPONENTS {
@@ -104,8 +136,9 @@ fn kubernetes_linker_flags(version: KubernetesVersion) -> String {
 /// The recipe of containerd.
 pub fn containerd_recipe() -> Recipe {
     let spec = containerd::nested_spec(serde_json::Value::Null).to_string();
+    let files = inputs(&files::<ContainerdModule>());
     let mut inputs = vec![CONTAINERD_VERSION, CONTAINERD_TAGS, &spec];
-    inputs.extend(CONTAINERD.iter().map(|(_, text)| *text));
+    inputs.extend(files.iter().map(String::as_str));
     Recipe::new(
         &format!("containerd-{CONTAINERD_VERSION}"),
         &format!("containerd {CONTAINERD_VERSION}"),
@@ -121,13 +154,16 @@ pub fn containerd_recipe() -> Recipe {
 ///
 /// Fails when `go` or the client does.
 pub fn build_containerd(build: &Build) -> Result<(), Error> {
-    write_module(build, CONTAINERD)?;
+    write_module(build, &files::<ContainerdModule>())?;
     let mut go = go(&build.scratch);
     go.arg(format!("-tags={CONTAINERD_TAGS}"))
         .arg(format!("-ldflags=-s -w -X {CONTAINERD_MODULE}/version.Version=v{CONTAINERD_VERSION}"))
         .arg("-o")
         .arg(&build.output)
         .args(CONTAINERD_PROGRAMS.map(|program| format!("{CONTAINERD_MODULE}/cmd/{program}")));
+    command::logged(&mut go, &build.log)?;
+    let mut go = self::go(&build.scratch);
+    go.arg("-ldflags=-s -w").arg("-o").arg(build.output.join(devices::PROGRAM)).arg(DEVICES_PACKAGE);
     command::logged(&mut go, &build.log)?;
     let spec = command::output(Command::new(build.output.join("ctr")).args(["oci", "spec"]))?;
     let spec = serde_json::from_str(&spec).map_err(|error| {
@@ -138,8 +174,8 @@ pub fn build_containerd(build: &Build) -> Result<(), Error> {
         .map_err(|source| Error::path("write", &path, source))
 }
 
-fn write_module(build: &Build, module: &Module) -> Result<(), Error> {
-    for (name, content) in module {
+fn write_module(build: &Build, files: &Files) -> Result<(), Error> {
+    for (name, content) in files {
         build.scratch_file(name, content)?;
     }
     Ok(())
@@ -165,24 +201,34 @@ mod tests {
 
     #[test]
     fn programs_report_the_version_they_are() {
-        let flags = kubernetes_linker_flags(KubernetesVersion::V1_34_4);
-        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.34.4"));
-        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=34"));
+        let flags = kubernetes_linker_flags(KubernetesVersion::V1_37_2);
+        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.37.2"));
+        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=37"));
     }
 
     #[test]
     fn every_version_has_a_recipe_of_its_own() {
-        let keys = [KubernetesVersion::V1_32_5, KubernetesVersion::V1_34_4]
-            .map(|version| kubernetes_recipe(version).key());
+        let keys = KubernetesVersion::ALL.map(|version| kubernetes_recipe(version).key());
         assert_ne!(keys[0], keys[1]);
     }
 
     #[test]
     fn modules_require_the_version_they_are_named_after() {
-        for version in [KubernetesVersion::V1_32_5, KubernetesVersion::V1_34_4] {
-            let (_, text) = kubernetes_module(version)[0];
-            assert!(text.contains(&format!("k8s.io/kubernetes v{version}")));
+        let text = |files: &Files| String::from_utf8(files["go.mod"].to_vec()).unwrap();
+        for version in KubernetesVersion::ALL {
+            let files = kubernetes_files(version);
+            assert!(text(&files).contains(&format!("k8s.io/kubernetes v{version}")));
+            assert!(files.contains_key("main.go") && !files["go.sum"].is_empty());
+            assert!(!files.keys().any(|path| path.starts_with(VERSIONS)));
         }
-        assert!(CONTAINERD[0].1.contains(&format!("{CONTAINERD_MODULE} v{CONTAINERD_VERSION}")));
+        let containerd = text(&files::<ContainerdModule>());
+        assert!(containerd.contains(&format!("{CONTAINERD_MODULE} v{CONTAINERD_VERSION}")));
+    }
+
+    #[test]
+    fn tests_are_no_part_of_what_is_built() {
+        let files = kubernetes_files(KubernetesVersion::V1_32_5);
+        assert!(files.keys().any(|path| path.starts_with("openshift/")));
+        assert!(!files.keys().any(|path| path.ends_with("_test.go")));
     }
 }

@@ -2,10 +2,10 @@
 
 pub mod api;
 mod golang;
-pub mod handover;
-pub mod openshift;
+mod json;
 pub mod operator;
 mod pause;
+pub mod real;
 pub mod seed;
 mod store;
 pub mod tree;
@@ -19,18 +19,20 @@ use crate::error::Error;
 use crate::paths::Cache;
 use crate::runtime::Runtime;
 use crate::settings::openshift::Release;
-use crate::settings::{Additions, KubernetesVersion};
-use handover::Components;
+use crate::settings::{Additions, KubernetesVersion, RealProgram, RealPrograms};
+pub use json::read_json;
+use real::Components;
 use store::{Recipe, Store};
 
 /// The artifacts of one cluster, as folders in the cache.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Artifacts {
-    /// The programs of the control plane, and the kubelet.
-    pub control_plane: PathBuf,
-    /// The programs of upstream Kubernetes, for their `kubectl`.
+    /// The programs of Kubernetes, with the stand-ins for OpenShift's components.
     pub kubernetes: PathBuf,
+    /// The programs of a real cluster that take the place of those.
+    #[serde(default)]
+    pub real: Option<PathBuf>,
     /// The programs of the container runtime.
     pub runtime: PathBuf,
     /// The node's root file system.
@@ -39,102 +41,121 @@ pub struct Artifacts {
     pub seed: PathBuf,
     /// The objects of OpenShift's API, for that flavour.
     pub api: Option<PathBuf>,
-    /// The DevWorkspace Operator, where the cluster gets it. Its images are in the seed.
+    /// The objects of the DevWorkspace Operator, where the cluster gets it. The images of the real
+    /// one are in the seed.
     #[serde(default)]
     pub operator: Option<PathBuf>,
 }
 
 /// What the artifacts are to be of.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// Upstream Kubernetes.
-    Kubernetes(KubernetesVersion),
-    /// A release of OpenShift, with the folder that has its programs, and what it gets
-    /// from there beyond them.
-    Openshift(Release, Components, Additions),
+pub struct Source {
+    kubernetes: KubernetesVersion,
+    release: Option<Release>,
+    components: Option<Components>,
+    with: Additions,
 }
 
 impl Source {
-    fn runtime(&self) -> Runtime {
-        match self {
-            Self::Kubernetes(_) => Runtime::Containerd,
-            Self::Openshift(..) => Runtime::Crio,
-        }
+    /// Upstream Kubernetes.
+    pub fn kubernetes(kubernetes: KubernetesVersion) -> Self {
+        Self { kubernetes, release: None, components: None, with: Additions::default() }
     }
 
-    /// The version of upstream Kubernetes that is built. OpenShift brings no
-    /// `kubectl`; that of the default version may be one minor version off (the
-    /// version skew policy of Kubernetes), which all releases here are.
-    fn kubernetes(&self) -> KubernetesVersion {
-        match self {
-            Self::Kubernetes(version) => *version,
-            Self::Openshift(..) => KubernetesVersion::default(),
+    /// A release of OpenShift, with the real programs that somebody has, and what it gets beyond
+    /// them.
+    pub fn openshift(release: Release, components: Option<Components>, with: Additions) -> Self {
+        Self { kubernetes: release.control_plane(), release: Some(release), components, with }
+    }
+
+    /// The real programs.
+    pub fn real(&self) -> RealPrograms {
+        let mut real = self.components.as_ref().map(Components::programs).unwrap_or_default();
+        if !self.with.devworkspace_operator {
+            real = real.without(RealProgram::Operator);
         }
+        real
+    }
+
+    fn runtime(&self) -> Runtime {
+        if self.real().has(RealProgram::Crio) { Runtime::Crio } else { Runtime::Containerd }
+    }
+
+    /// The components folder, if it has a program.
+    fn components_with(&self, program: RealProgram) -> Option<&Components> {
+        self.components.as_ref().filter(|_| self.real().has(program))
     }
 }
 
 struct Recipes {
     kubernetes: Recipe,
-    /// The control plane and the API objects of OpenShift.
-    openshift: Option<[Recipe; 2]>,
+    real: Option<Recipe>,
+    /// The API objects of OpenShift.
+    api: Option<Recipe>,
     runtime: Recipe,
     node_tree: Recipe,
     workspace: Recipe,
     pause: Recipe,
     seed: Recipe,
-    /// The DevWorkspace Operator, and the seed with its images.
-    operator: Option<[Recipe; 2]>,
+    operator: Option<Recipe>,
+    /// The seed with the images of the real operator.
+    extended_seed: Option<Recipe>,
 }
 
 impl Recipes {
     fn of(source: &Source) -> Result<Self, Error> {
-        let (runtime, openshift) = match source {
-            Source::Kubernetes(_) => (golang::containerd_recipe(), None),
-            Source::Openshift(release, components, _) => {
-                let control_plane = openshift::control_plane_recipe(components, *release)?;
-                let crio = openshift::crio_recipe(components)?;
-                (crio, Some([control_plane, api::recipe(*release)]))
-            }
+        let kind = source.runtime();
+        let runtime = match source.components_with(RealProgram::Crio) {
+            Some(components) => real::crio_recipe(components)?,
+            None => golang::containerd_recipe(),
         };
-        let node_tree = tree::node_recipe(source.runtime());
+        let node_tree = tree::node_recipe(kind);
         let workspace = tree::workspace_recipe();
         let pause = pause::recipe();
-        let seed = match source.runtime() {
+        let seed = match kind {
             Runtime::Containerd => {
-                seed::recipe(Runtime::Containerd, &[&runtime, &node_tree, &workspace, &pause])
+                seed::recipe(kind, &[&runtime, &node_tree, &workspace, &pause])
             }
-            Runtime::Crio => seed::recipe(Runtime::Crio, &[&node_tree, &workspace, &pause]),
+            Runtime::Crio => seed::recipe(kind, &[&node_tree, &workspace, &pause]),
         };
-        let kubernetes = golang::kubernetes_recipe(source.kubernetes());
-        let operator = match source {
-            Source::Openshift(_, components, with) if with.devworkspace_operator => {
-                let operator = operator::recipe(components)?;
-                let seed = seed::extended_recipe(&[&seed, &operator]);
-                Some([operator, seed])
-            }
-            _ => None,
+        let real_operator = source.components_with(RealProgram::Operator);
+        let operator = match (source.with.devworkspace_operator, real_operator) {
+            (false, _) => None,
+            (true, None) => Some(operator::double_recipe()),
+            (true, Some(components)) => Some(operator::recipe(components)?),
         };
-        Ok(Self { kubernetes, openshift, runtime, node_tree, workspace, pause, seed, operator })
+        let extended_seed = operator
+            .as_ref()
+            .filter(|_| real_operator.is_some())
+            .map(|operator| seed::extended_recipe(kind, &[&seed, operator]));
+        Ok(Self {
+            kubernetes: golang::kubernetes_recipe(source.kubernetes),
+            real: source.components.as_ref().map(real::recipe).transpose()?.flatten(),
+            api: source.release.map(api::recipe),
+            runtime,
+            node_tree,
+            workspace,
+            pause,
+            seed,
+            operator,
+            extended_seed,
+        })
     }
 
     fn find(&self, store: &Store) -> Option<Artifacts> {
-        let kubernetes = store.find(&self.kubernetes)?;
-        let (control_plane, api) = match &self.openshift {
-            None => (kubernetes.clone(), None),
-            Some([control_plane, api]) => (store.find(control_plane)?, Some(store.find(api)?)),
-        };
-        let (operator, seed) = match &self.operator {
-            None => (None, store.find(&self.seed)?),
-            Some([operator, seed]) => (Some(store.find(operator)?), store.find(seed)?),
+        // Absent where it is not wanted, `None` as a whole where it is wanted and not built.
+        let optional = |recipe: &Option<Recipe>| match recipe {
+            None => Some(None),
+            Some(recipe) => store.find(recipe).map(Some),
         };
         Some(Artifacts {
-            control_plane,
-            kubernetes,
+            kubernetes: store.find(&self.kubernetes)?,
+            real: optional(&self.real)?,
             runtime: store.find(&self.runtime)?,
             node_tree: store.find(&self.node_tree)?,
-            seed,
-            api,
-            operator,
+            seed: store.find(self.extended_seed.as_ref().unwrap_or(&self.seed))?,
+            api: optional(&self.api)?,
+            operator: optional(&self.operator)?,
         })
     }
 }
@@ -191,36 +212,46 @@ fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error>
         let (node_tree, workspace, pause) = trees?;
         let kind = source.runtime();
         let programs = Some(programs?).filter(|_| kind == Runtime::Containerd);
-        let parts = seed::Parts { kind, programs, node_tree: node_tree.clone(), workspace, pause };
+        let parts = seed::Parts { kind, programs, node_tree, workspace, pause };
         let seed = store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
-        let (Source::Openshift(_, components, _), Some([operator, extended])) =
-            (source, &recipes.operator)
-        else {
-            return Ok(());
-        };
-        let operator = store.ensure(operator, |build| operator::build(build, components))?;
-        store.ensure(extended, |build| seed::extend(build, &seed, &node_tree, &operator))?;
-        Ok(())
+        build_operator(store, recipes, source, &parts, &seed)
     })
 }
 
 /// Builds the programs and returns the folder of the runtime's.
 fn build_programs(store: &Store, recipes: &Recipes, source: &Source) -> Result<PathBuf, Error> {
-    let runtime = match source {
-        Source::Kubernetes(_) => store.ensure(&recipes.runtime, golang::build_containerd)?,
-        Source::Openshift(_, components, _) => {
-            store.ensure(&recipes.runtime, |build| openshift::build_crio(build, components))?
+    let runtime = match source.components_with(RealProgram::Crio) {
+        Some(components) => {
+            store.ensure(&recipes.runtime, |build| real::build_crio(build, components))?
         }
+        None => store.ensure(&recipes.runtime, golang::build_containerd)?,
     };
-    if let (Source::Openshift(release, components, _), Some([control_plane, objects])) =
-        (source, &recipes.openshift)
-    {
-        store.ensure(control_plane, |build| {
-            openshift::build_control_plane(build, components, *release)
-        })?;
-        store.ensure(objects, |build| api::build(build, *release))?;
+    if let (Some(components), Some(recipe)) = (&source.components, &recipes.real) {
+        store.ensure(recipe, |build| real::build(build, components))?;
     }
-    let version = source.kubernetes();
+    if let (Some(release), Some(recipe)) = (source.release, &recipes.api) {
+        store.ensure(recipe, |build| api::build(build, release))?;
+    }
+    let version = source.kubernetes;
     store.ensure(&recipes.kubernetes, |build| golang::build_kubernetes(build, version))?;
     Ok(runtime)
+}
+
+/// Builds what the cluster needs of the DevWorkspace Operator, the double or the real one.
+fn build_operator(
+    store: &Store,
+    recipes: &Recipes,
+    source: &Source,
+    parts: &seed::Parts,
+    seed: &std::path::Path,
+) -> Result<(), Error> {
+    let Some(recipe) = &recipes.operator else {
+        return Ok(());
+    };
+    let components = source.components_with(RealProgram::Operator);
+    let (Some(components), Some(extended)) = (components, &recipes.extended_seed) else {
+        return store.ensure(recipe, operator::build_double).map(drop);
+    };
+    let operator = store.ensure(recipe, |build| operator::build(build, components))?;
+    store.ensure(extended, |build| seed::extend(build, parts, seed, &operator)).map(drop)
 }

@@ -1,5 +1,5 @@
-//! The DevWorkspace Operator: images of its programs, and its objects, from the
-//! components folder.
+//! The DevWorkspace Operator: the definitions that its test double serves, or images of the
+//! real programs and their objects, from the components folder.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::handover::{Components, fingerprint};
-use super::openshift::{read, unpack, write_json};
+use super::json::{read, read_yaml, write_json};
+use super::real::Components;
 use super::store::{Build, Recipe};
+use crate::settings::RealProgram;
 use super::{api, tree};
 use crate::command;
 use crate::error::Error;
@@ -30,7 +31,43 @@ const OBJECTS: &str = "objects.json";
 /// Where the images have their programs, as upstream.
 const PROGRAMS: &str = "usr/local/bin";
 
-/// The recipe.
+/// The Go module with the definitions of workspaces, which the operator serves.
+const DEVFILE_MODULE: &str = "github.com/devfile/api/v2";
+const DEVFILE_VERSION: &str = "v2.3.0";
+const DEVFILE_SUM: &str = "h1:3LG0c5Z2jZuI8ReCf4OQMHfiKxsOgxTxz5c1Y9CqUYI=";
+
+/// Where they are in the module.
+const DEVFILE_DEFINITIONS: [&str; 2] = [
+    "crds/workspace.devfile.io_devworkspaces.yaml",
+    "crds/workspace.devfile.io_devworkspacetemplates.yaml",
+];
+
+/// The recipe of what the test double serves.
+pub fn double_recipe() -> Recipe {
+    let needed = api::needed_by_operator();
+    let mut inputs = vec![DEVFILE_MODULE, DEVFILE_VERSION, DEVFILE_SUM, &needed];
+    inputs.extend(DEVFILE_DEFINITIONS);
+    let description = "the definitions of DevWorkspaces";
+    Recipe::new("devworkspace-definitions", description, "about 5 s", &inputs)
+}
+
+/// Writes the definitions of workspaces, and those by which programs recognise OpenShift.
+///
+/// # Errors
+///
+/// Fails when a module can't be downloaded or is not what it was.
+pub fn build_double(build: &Build) -> Result<(), Error> {
+    let module =
+        api::download_module(build, DEVFILE_MODULE, DEVFILE_VERSION, DEVFILE_SUM)?;
+    let read = |path: &&str| read_yaml(&module.join(path));
+    let definitions: Result<Vec<_>, Error> = DEVFILE_DEFINITIONS.iter().map(read).collect();
+    let mut definitions = definitions?;
+    definitions.extend(api::read_for_operator(build)?);
+    let objects = json!({"definitions": definitions});
+    write_json(&build.output.join(OBJECTS), &objects)
+}
+
+/// The recipe of the real operator.
 ///
 /// # Errors
 ///
@@ -41,11 +78,9 @@ pub fn recipe(components: &Components) -> Result<Recipe, Error> {
         PROJECT_CLONE_IMAGE.to_owned(),
         format!("{:?}", start()),
         api::needed_by_operator(),
-        fingerprint(&components.operator_manifests())?,
+        read(&components.operator_manifests())?,
     ];
-    for program in ["devworkspace-controller", "webhook-server", "project-clone"] {
-        inputs.push(fingerprint(&components.operator_program(program))?);
-    }
+    inputs.extend(components.fingerprints(&[RealProgram::Operator])?);
     let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
     Ok(Recipe::new("devworkspace-operator", "the DevWorkspace Operator", "about 10 s", &inputs))
 }
@@ -98,7 +133,7 @@ fn add_image(
             .map_err(|source| Error::path("make readable", folder, source))?;
     }
     for program in programs {
-        unpack(&components.operator_program(program), &folder.join(program))?;
+        components.unpack(program, &folder.join(program))?;
     }
     if programs.contains(&"webhook-server") {
         // The webhook server is started through a shell script that only gives its user a

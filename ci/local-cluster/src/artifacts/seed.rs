@@ -20,7 +20,6 @@ use crate::node::protocol::{Bind, NodeSpec, Program};
 use crate::node::session::Session;
 use crate::paths::StateFolder;
 use crate::runtime::{Runtime, containerd, crio};
-use crate::settings::Additions;
 
 /// Where the node that imports sees the images.
 const IMAGES: &str = "/opt/local-cluster/images";
@@ -50,7 +49,7 @@ pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
     let (name, description, config) = match runtime {
         Runtime::Containerd => {
-            ("containerd-seed", "containerd's image store", containerd::config())
+            ("containerd-seed", "containerd's image store", containerd::config(None))
         }
         Runtime::Crio => ("crio-seed", "CRI-O's image store", crio::importer("", "").join(" ")),
     };
@@ -80,12 +79,12 @@ pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     run_import(build, &place, &state, &images, references)
 }
 
-/// The recipe of a seed of CRI-O with the images of another artifact.
-pub fn extended_recipe(parts: &[&Recipe]) -> Recipe {
+/// The recipe of a seed with the images of another artifact.
+pub fn extended_recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-    let description = "CRI-O's image store with the DevWorkspace Operator";
-    Recipe::new("crio-seed-with-operator", description, "about 5 s", &keys)
+    let name = format!("{}-seed-with-operator", runtime.name());
+    Recipe::new(&name, "the image store with the DevWorkspace Operator", "about 5 s", &keys)
 }
 
 /// Builds the seed with the operator's images: what is in the first seed is shared.
@@ -93,12 +92,18 @@ pub fn extended_recipe(parts: &[&Recipe]) -> Recipe {
 /// # Errors
 ///
 /// Fails when the images aren't taken.
-pub fn extend(build: &Build, seed: &Path, node_tree: &Path, images: &Path) -> Result<(), Error> {
-    let state = state_folder(build, Runtime::Crio)?;
-    plant(Runtime::Crio, seed, &build.output)?;
-    let place = Place { kind: Runtime::Crio, programs: None, node_tree };
-    let references = [operator::CONTROLLER_IMAGE, operator::PROJECT_CLONE_IMAGE];
-    run_import(build, &place, &state, images, &references)
+pub fn extend(build: &Build, parts: &Parts, seed: &Path, images: &Path) -> Result<(), Error> {
+    let state = state_folder(build, parts.kind)?;
+    plant(parts.kind, seed, &build.output)?;
+    let place =
+        Place { kind: parts.kind, programs: parts.programs.as_deref(), node_tree: &parts.node_tree };
+    let all = [operator::CONTROLLER_IMAGE, operator::PROJECT_CLONE_IMAGE];
+    // containerd takes all images of an archive at once.
+    let references = match parts.kind {
+        Runtime::Containerd => &all[..1],
+        Runtime::Crio => &all,
+    };
+    run_import(build, &place, &state, images, references)
 }
 
 fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
@@ -106,7 +111,7 @@ fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
     for folder in [&state.config(), &state.logs()] {
         fs::create_dir_all(folder).map_err(|source| Error::path("make", folder, source))?;
     }
-    for (name, text) in kind.files(Additions::default()) {
+    for (name, text) in kind.files(None) {
         let config = state.config().join(name);
         fs::write(&config, text).map_err(|source| Error::path("write", &config, source))?;
     }

@@ -60,13 +60,16 @@ pub struct Build {
 }
 
 impl Build {
-    /// Writes a file into the scratch folder and returns its path.
+    /// Writes a file into the scratch folder, or below it, and returns its path.
     ///
     /// # Errors
     ///
     /// Fails when the folder can't be written.
-    pub fn scratch_file(&self, name: &str, content: &str) -> Result<PathBuf, Error> {
+    pub fn scratch_file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, Error> {
         let path = self.scratch.join(name);
+        if let Some(folder) = path.parent() {
+            make_folder(folder)?;
+        }
         fs::write(&path, content).map_err(|source| Error::path("write", &path, source))?;
         Ok(path)
     }

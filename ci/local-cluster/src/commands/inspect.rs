@@ -10,7 +10,6 @@ use crate::components::API_PORT;
 use crate::console;
 use crate::error::Error;
 use crate::paths::{Cache, StateFolder};
-use crate::settings::openshift::Release;
 use crate::settings::{ClusterName, Distribution, User};
 use crate::state::{Phase, State};
 
@@ -74,7 +73,9 @@ fn as_json(folder: &StateFolder, state: &State, condition: Condition) -> serde_j
     let distribution = state.settings.distribution;
     let (release, feature_set) = match distribution {
         Distribution::Kubernetes { .. } => (None, None),
-        Distribution::Openshift { release, feature_set } => (Some(release), Some(feature_set)),
+        Distribution::Openshift { release, feature_set, .. } => {
+            (Some(release), Some(feature_set))
+        }
     };
     json!({
         "name": state.name,
@@ -83,7 +84,9 @@ fn as_json(folder: &StateFolder, state: &State, condition: Condition) -> serde_j
         "kubernetes": distribution.kubernetes(),
         "release": release,
         "featureSet": feature_set,
-        "controlPlane": release.map(Release::control_plane),
+        "kubernetesOfRelease": release.map(|release| format!("1.{}", release.kubernetes_minor())),
+        "standIns": state.settings.stand_ins(),
+        "realPrograms": state.settings.real,
         "gates": state.settings.gates,
         "with": state.settings.with,
         "server": server(state),
@@ -115,6 +118,10 @@ fn print_text(folder: &StateFolder, state: &State, condition: Condition) -> Resu
     ];
     for (title, value) in lines {
         console::data(format_args!("{title:<11} {value}"))?;
+    }
+    let stand_ins = state.settings.stand_ins();
+    if !stand_ins.is_empty() {
+        console::data(format_args!("{:<11} {}", "stand-ins", stand_ins.join(", ")))?;
     }
     for (name, component) in &state.components {
         let how = component.ended.as_deref().unwrap_or("running");

@@ -58,7 +58,7 @@ impl Place {
                 Error::other(format!("cluster `{name}` is not running"))
                     .with_hint(format!("run `local-cluster up --name {name}`"))
             })?;
-        Ok(Self { folder, node, runtime: state.settings.distribution.runtime() })
+        Ok(Self { folder, node, runtime: state.settings.runtime() })
     }
 
     /// Makes the images of a layout images of the node.

@@ -2,16 +2,16 @@
 
 use serde_json::json;
 
-use super::{API_PORT, CONFIG, KUBERNETES, SERVICE_SUBNET};
+use super::{API_PORT, CONFIG, KUBERNETES, REAL, SERVICE_SUBNET};
 use crate::network::Subnet;
 use crate::node::init::LOGS;
 use crate::node::protocol::Program;
-use crate::settings::GateValues;
+use crate::settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms};
 
 /// The data of etcd, in the node.
 pub const ETCD_DATA: &str = "/var/lib/etcd";
 
-const ETCD_CLIENTS: &str = "http://127.0.0.1:2379";
+pub(super) const ETCD_CLIENTS: &str = "http://127.0.0.1:2379";
 const ETCD_PEERS: &str = "http://127.0.0.1:2380";
 
 /// The file name of the kubeconfig that the controller manager and the scheduler
@@ -38,9 +38,9 @@ pub fn etcd() -> Program {
 }
 
 /// The API server.
-pub fn apiserver(subnet: Subnet, gates: GateValues) -> Program {
+pub fn apiserver(subnet: Subnet, gates: GateValues, version: KubernetesVersion) -> Program {
     let pki = format!("{CONFIG}/pki");
-    let arguments = [
+    let mut arguments = vec![
         format!("--etcd-servers={ETCD_CLIENTS}"),
         format!("--advertise-address={}", subnet.node()),
         format!("--secure-port={API_PORT}"),
@@ -58,16 +58,16 @@ pub fn apiserver(subnet: Subnet, gates: GateValues) -> Program {
         format!("--service-account-key-file={pki}/sa.pub"),
         format!("--service-account-signing-key-file={pki}/sa.key"),
         format!("--service-cluster-ip-range={SERVICE_SUBNET}"),
-        format!("--feature-gates={}", gates.as_flag()),
         format!("--audit-policy-file={CONFIG}/audit-policy.json"),
         format!("--audit-log-path={LOGS}/audit.log"),
         format!("--audit-log-maxsize={AUDIT_LOG_LARGEST}"),
     ];
-    program("kube-apiserver", executable("kube-apiserver"), arguments, true)
+    arguments.extend(gates.as_flags(version).iter().map(|gate| format!("--feature-gates={gate}")));
+    program("kube-apiserver", format!("{KUBERNETES}/kube-apiserver"), arguments, true)
 }
 
 /// The controller manager.
-pub fn controller_manager(subnet: Subnet) -> Program {
+pub fn controller_manager(subnet: Subnet, real: RealPrograms) -> Program {
     let pki = format!("{CONFIG}/pki");
     let arguments = [
         format!("--kubeconfig={CONFIG}/{KUBECONFIG}"),
@@ -82,11 +82,12 @@ pub fn controller_manager(subnet: Subnet) -> Program {
         "--leader-elect=false".to_owned(),
         "--controllers=*,-bootstrapsigner,-tokencleaner".to_owned(),
     ];
-    program("kube-controller-manager", executable("kube-controller-manager"), arguments, false)
+    let name = "kube-controller-manager";
+    program(name, executable(name, RealProgram::ControllerManager, real), arguments, false)
 }
 
 /// The scheduler.
-pub fn scheduler(subnet: Subnet) -> Program {
+pub fn scheduler(subnet: Subnet, real: RealPrograms) -> Program {
     let pki = format!("{CONFIG}/pki");
     let arguments = [
         format!("--kubeconfig={CONFIG}/{KUBECONFIG}"),
@@ -95,7 +96,8 @@ pub fn scheduler(subnet: Subnet) -> Program {
         format!("--tls-private-key-file={pki}/apiserver.key"),
         "--leader-elect=false".to_owned(),
     ];
-    program("kube-scheduler", executable("kube-scheduler"), arguments, false)
+    let name = "kube-scheduler";
+    program(name, executable(name, RealProgram::Scheduler, real), arguments, false)
 }
 
 /// What the audit log records: who asked for what, once per request. The bodies are there of what a
@@ -125,9 +127,9 @@ pub fn audit_policy() -> String {
     format!("{policy:#}\n")
 }
 
-/// The path of a program of the control plane.
-pub(super) fn executable(name: &str) -> String {
-    format!("{KUBERNETES}/{name}")
+/// The path of a program: the real one where it is there.
+pub(super) fn executable(name: &str, program: RealProgram, real: RealPrograms) -> String {
+    format!("{}/{name}", if real.has(program) { REAL } else { KUBERNETES })
 }
 
 /// A component with its command line.
@@ -151,9 +153,17 @@ mod tests {
 
     #[test]
     fn the_api_server_takes_its_own_gates() {
-        let program = apiserver(Subnet::UNUSED, Gates::NoApiserver.apiserver());
-        let gates = program.command.iter().find(|word| word.starts_with("--feature-gates="));
-        assert!(gates.unwrap().contains("UserNamespacesSupport=false"));
+        let gates = Gates::NoApiserver.apiserver();
+        let program = apiserver(Subnet::UNUSED, gates, KubernetesVersion::V1_32_5);
+        let gate = "--feature-gates=UserNamespacesSupport=false".to_owned();
+        assert!(program.command.contains(&gate));
+    }
+
+    #[test]
+    fn a_version_with_locked_gates_is_given_none() {
+        let gates = Gates::All.apiserver();
+        let program = apiserver(Subnet::UNUSED, gates, KubernetesVersion::V1_37_2);
+        assert!(!program.command.iter().any(|word| word.contains("feature-gates")));
     }
 
     #[test]
@@ -163,7 +173,8 @@ mod tests {
             assert!(!audit_policy().contains(secret), "{secret}");
         }
         assert!(audit_policy().contains("RequestReceived"));
-        let program = apiserver(Subnet::UNUSED, Gates::All.apiserver());
+        let gates = Gates::All.apiserver();
+        let program = apiserver(Subnet::UNUSED, gates, KubernetesVersion::V1_32_5);
         assert!(program.command.contains(&"--audit-log-maxsize=1000000".to_owned()));
     }
 }

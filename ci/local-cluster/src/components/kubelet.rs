@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{CONFIG, KUBERNETES, NODE_NAME};
+use super::{CONFIG, NODE_NAME, control_plane};
 use crate::network::Subnet;
 use crate::node::protocol::Program;
 use crate::runtime::Runtime;
-use crate::settings::GateValues;
+use crate::settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms};
 
 /// The kubelet's data, in the node.
 pub const DATA: &str = "/var/lib/kubelet";
@@ -18,7 +18,7 @@ pub const KUBECONFIG: &str = "node.kubeconfig";
 pub const HEALTH_PORT: u16 = 10248;
 
 /// The kubelet's command line.
-pub fn program(subnet: Subnet) -> Program {
+pub fn program(subnet: Subnet, real: RealPrograms) -> Program {
     let arguments = [
         format!("--config={CONFIG}/kubelet.json"),
         format!("--kubeconfig={CONFIG}/{KUBECONFIG}"),
@@ -26,18 +26,24 @@ pub fn program(subnet: Subnet) -> Program {
         format!("--node-ip={}", subnet.node()),
         "--v=2".to_owned(),
     ];
-    Program {
-        name: "kubelet".to_owned(),
-        command: std::iter::once(format!("{KUBERNETES}/kubelet")).chain(arguments).collect(),
-        notifies: true,
-    }
+    let executable = control_plane::executable("kubelet", RealProgram::Kubelet, real);
+    control_plane::program("kubelet", executable, arguments, true)
 }
 
 /// The kubelet's configuration file. `cgroup` is the group, from the root of
 /// each hierarchy, below which pods are.
-pub fn config(subnet: Subnet, cgroup: &str, gates: GateValues, runtime: Runtime) -> String {
-    let gates: Map<String, Value> =
-        gates.by_name().into_iter().map(|(name, on)| (name.to_owned(), on.into())).collect();
+pub fn config(
+    subnet: Subnet,
+    cgroup: &str,
+    gates: GateValues,
+    version: KubernetesVersion,
+    runtime: Runtime,
+) -> String {
+    let gates: Map<String, Value> = gates
+        .by_name(version)
+        .into_iter()
+        .map(|(name, on)| (name.to_owned(), on.into()))
+        .collect();
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -52,6 +58,8 @@ pub fn config(subnet: Subnet, cgroup: &str, gates: GateValues, runtime: Runtime)
         "featureGates": gates,
         "containerRuntimeEndpoint": runtime.socket(),
         "cgroupDriver": "cgroupfs",
+        // Since 1.35 a kubelet refuses the first version of control groups by default (KEP-5573).
+        "failCgroupV1": false,
         "cgroupRoot": format!("/{cgroup}"),
         "cgroupsPerQOS": true,
         // The machine has other users: nothing is reserved for the node.
@@ -80,7 +88,9 @@ mod tests {
 
     #[test]
     fn the_kubelet_takes_its_own_gates() {
-        let text = config(Subnet::UNUSED, "group", Gates::NoKubelet.kubelet(), Runtime::Crio);
+        let gates = Gates::NoKubelet.kubelet();
+        let version = KubernetesVersion::V1_32_5;
+        let text = config(Subnet::UNUSED, "group", gates, version, Runtime::Crio);
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["featureGates"]["UserNamespacesSupport"], false);
         assert_eq!(config["cgroupRoot"], "/group");

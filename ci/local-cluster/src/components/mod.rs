@@ -14,6 +14,9 @@ pub const CONFIG: &str = "/etc/local-cluster";
 /// The programs of the control plane and the kubelet, in the node.
 pub const KUBERNETES: &str = "/opt/local-cluster/kubernetes";
 
+/// The programs of a real cluster that take the place of those, in the node.
+pub const REAL: &str = "/opt/local-cluster/real";
+
 /// The archives of images that are to be loaded, in the node.
 pub const LOAD: &str = "/opt/local-cluster/load";
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::settings::openshift::{FeatureSet, Release};
+use crate::settings::openshift::{FeatureSet, Release, ZStream};
 
 /// The feature gates that `CustomNoUpgrade` adds to the default.
 const CUSTOM_GATES: [&str; 3] =
@@ -15,18 +15,23 @@ const INSTALLED: &str = "2026-01-01T00:30:00Z";
 const STARTED: &str = "2026-01-01T00:00:00Z";
 
 /// All of them. `feature_gate` is the manifest of the feature set's payload.
-pub fn configuration(release: Release, feature_set: FeatureSet, feature_gate: Value) -> Vec<Value> {
+pub fn configuration(
+    release: Release,
+    feature_set: FeatureSet,
+    z_stream: ZStream,
+    feature_gate: Value,
+) -> Vec<Value> {
+    let version = release.version(z_stream);
     vec![
-        cluster_version(release, feature_set),
-        self::feature_gate(release, feature_set, feature_gate),
+        cluster_version(release, version, feature_set),
+        self::feature_gate(release, version, feature_set, feature_gate),
         infrastructure(),
         machine_config_pool("master", 1),
         machine_config_pool("worker", 0),
     ]
 }
 
-fn cluster_version(release: Release, feature_set: FeatureSet) -> Value {
-    let version = release.version();
+fn cluster_version(release: Release, version: &str, feature_set: FeatureSet) -> Value {
     // No payload was installed; the digest is of the right form.
     let image = format!("openshift/release@sha256:{:0>64}", version.replace('.', ""));
     let mut conditions = vec![
@@ -74,7 +79,12 @@ fn cluster_version(release: Release, feature_set: FeatureSet) -> Value {
 
 /// The manifest of the payload, with the version that the config-operator writes
 /// into it, and with what a user of `CustomNoUpgrade` has asked for.
-fn feature_gate(release: Release, feature_set: FeatureSet, manifest: Value) -> Value {
+fn feature_gate(
+    release: Release,
+    version: &str,
+    feature_set: FeatureSet,
+    manifest: Value,
+) -> Value {
     let mut object = manifest;
     object["metadata"] = json!({"name": "cluster"});
     object["spec"] = match feature_set {
@@ -86,11 +96,22 @@ fn feature_gate(release: Release, feature_set: FeatureSet, manifest: Value) -> V
         }),
     };
     let gates = &mut object["status"]["featureGates"][0];
-    gates["version"] = release.version().into();
-    if feature_set == FeatureSet::CustomNoUpgrade {
+    gates["version"] = version.into();
+    if !release.lists_gates() {
+        remove(gates, &CUSTOM_GATES);
+    } else if feature_set == FeatureSet::CustomNoUpgrade {
         enable(gates, &CUSTOM_GATES);
     }
     object
+}
+
+/// Takes gates out of both lists.
+fn remove(gates: &mut Value, names: &[&str]) {
+    for list in ["enabled", "disabled"] {
+        if let Some(list) = gates[list].as_array_mut() {
+            list.retain(|gate| !gate["name"].as_str().is_some_and(|name| names.contains(&name)));
+        }
+    }
 }
 
 /// Moves gates from the disabled to the enabled ones; both lists stay sorted.
@@ -194,7 +215,7 @@ mod tests {
 
     #[test]
     fn custom_enables_its_gates_and_keeps_the_others() {
-        let object = feature_gate(Release::V4_19, FeatureSet::CustomNoUpgrade, manifest());
+        let object = feature_gate(Release::V4_19, "4.19.9", FeatureSet::CustomNoUpgrade, manifest());
         assert_eq!(object["spec"]["customNoUpgrade"]["enabled"].as_array().unwrap().len(), 3);
         let gates = &object["status"]["featureGates"][0];
         assert_eq!(gates["version"], "4.19.9");
@@ -204,14 +225,24 @@ mod tests {
 
     #[test]
     fn the_default_feature_set_has_no_name() {
-        let object = feature_gate(Release::V4_19, FeatureSet::Default, manifest());
+        let object = feature_gate(Release::V4_19, "4.19.9", FeatureSet::Default, manifest());
         assert_eq!(object["spec"], json!({}));
+    }
+
+    #[test]
+    fn a_release_with_locked_gates_lists_none() {
+        for feature_set in FeatureSet::ALL {
+            let object = feature_gate(Release::V5_0, "5.0.1", feature_set, manifest());
+            let gates = &object["status"]["featureGates"][0];
+            assert_eq!(gates["disabled"], json!([{"name": "Other"}]));
+            assert_eq!(gates["enabled"], json!([{"name": "Zed"}]));
+        }
     }
 
     #[test]
     fn only_a_default_cluster_may_be_upgraded() {
         let upgradeable = |feature_set| {
-            let object = cluster_version(Release::V4_19, feature_set);
+            let object = cluster_version(Release::V4_19, "4.19.9", feature_set);
             let conditions = object["status"]["conditions"].as_array().unwrap().clone();
             conditions.into_iter().find(|condition| condition["type"] == "Upgradeable")
         };
@@ -223,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_version_was_installed_completely() {
-        let object = cluster_version(Release::V4_20, FeatureSet::Default);
+        let object = cluster_version(Release::V4_20, "4.20.4", FeatureSet::Default);
         let entry = &object["status"]["history"][0];
         assert_eq!(entry["state"], "Completed");
         assert_eq!(entry["version"], object["status"]["desired"]["version"]);

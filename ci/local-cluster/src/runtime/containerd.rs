@@ -1,8 +1,9 @@
-//! containerd with crun: its configuration, its command line and the runtime
-//! handler `nested`, whose pods get `/dev/fuse` and `/dev/net/tun`.
+//! containerd with crun: its configuration, its command line, and the two ways to
+//! `/dev/fuse` and `/dev/net/tun`: the runtime handler `nested`, or an annotation as of CRI-O.
 
 use serde_json::json;
 
+use super::devices::{self, Devices};
 use crate::components::CONFIG;
 use crate::image;
 use crate::node::protocol::Program;
@@ -44,8 +45,18 @@ pub fn importer(archive: &str) -> Vec<String> {
         .to_vec()
 }
 
-/// The daemon's configuration file.
-pub fn config() -> String {
+/// The daemon's configuration file. Pods get devices by annotation where `devices` says which, and
+/// else by the handler `nested`.
+pub fn config(devices: Option<&Devices>) -> String {
+    let by = match devices {
+        Some(_) => devices::containerd_config(PROGRAMS, CONFIG),
+        None => nested_handler(),
+    };
+    let common = common_config();
+    format!("{common}{by}")
+}
+
+fn common_config() -> String {
     format!(
         r#"version = 3
 root = "{ROOT}"
@@ -80,15 +91,21 @@ runtime_type = "io.containerd.runc.v2"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.crun.options]
 BinaryName = "/usr/bin/crun"
+"#,
+        pause = image::PAUSE
+    )
+}
 
+fn nested_handler() -> String {
+    format!(
+        r#"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}]
 runtime_type = "io.containerd.runc.v2"
 base_runtime_spec = "{PROGRAMS}/nested.json"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}.options]
 BinaryName = "/usr/bin/crun"
-"#,
-        pause = image::PAUSE
+"#
     )
 }
 
@@ -137,7 +154,16 @@ mod tests {
 
     #[test]
     fn both_handlers_run_crun() {
-        assert_eq!(config().matches("BinaryName = \"/usr/bin/crun\"").count(), 2);
-        assert!(config().contains("base_runtime_spec"));
+        let config = config(None);
+        assert_eq!(config.matches("BinaryName = \"/usr/bin/crun\"").count(), 2);
+        assert!(config.contains("base_runtime_spec"));
+        assert!(!config.contains("required_plugins"));
+    }
+
+    #[test]
+    fn devices_by_annotation_need_no_second_handler() {
+        let config = config(Some(&Devices::openshift()));
+        assert!(config.contains("required_plugins"));
+        assert!(!config.contains("base_runtime_spec"));
     }
 }

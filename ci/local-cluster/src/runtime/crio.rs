@@ -1,9 +1,9 @@
-//! CRI-O with crun, as on an OpenShift node: its configuration and its command
-//! line. Pods get `/dev/fuse` and `/dev/net/tun` by the annotation
-//! `io.kubernetes.cri-o.Devices`.
+//! CRI-O with crun, as on an OpenShift node, where `--components` has it: its configuration and its
+//! command line.
 
 use serde_json::json;
 
+use super::devices::{self, Devices};
 use crate::components::CONFIG;
 use crate::image;
 use crate::node::protocol::Program;
@@ -84,10 +84,19 @@ pub fn importer(archive: &str, reference: &str) -> Vec<String> {
 /// OpenShift node (machine-config-operator,
 /// `templates/worker/01-worker-container-runtime/_base/files/crio.yaml`); cgroupfs,
 /// because there is no systemd in the node; no `SELinux` and no `AppArmor`, because
-/// the machine's own policy knows nothing of the node. With `kernel_log` the node gives
-/// its log to pods that ask for it, which no good node does.
-pub fn config(kernel_log: bool) -> String {
-    let more = if kernel_log { r#", "/dev/kmsg""# } else { "" };
+/// the machine's own policy knows nothing of the node.
+pub fn config(devices: Option<&Devices>) -> String {
+    let quoted = |items: &[&str]| {
+        items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ")
+    };
+    let mut annotations = vec!["io.containers.trace-syscall", "io.kubernetes.cri-o.LinkLogs"];
+    let mut allowed_devices = Vec::new();
+    if let Some(devices) = devices {
+        annotations.extend(devices.v1.then_some(devices::ANNOTATION_V1));
+        annotations.extend(devices.v2.then_some(devices::ANNOTATION_V2));
+        allowed_devices.extend(devices.allowed.iter().map(String::as_str));
+    }
+    let (annotations, allowed_devices) = (quoted(&annotations), quoted(&allowed_devices));
     format!(
         r#"[crio]
 root = "{ROOT}"
@@ -105,7 +114,7 @@ conmon_cgroup = "pod"
 pinns_path = "{PROGRAMS}/pinns"
 selinux = false
 apparmor_profile = "unconfined"
-allowed_devices = ["/dev/fuse", "/dev/net/tun"{more}]
+allowed_devices = [{allowed_devices}]
 default_runtime = "crun"
 
 [crio.runtime.runtimes.crun]
@@ -114,11 +123,7 @@ runtime_type = "oci"
 runtime_root = "/run/crun"
 monitor_path = "/usr/bin/conmon"
 monitor_cgroup = "pod"
-allowed_annotations = [
-    "io.containers.trace-syscall",
-    "io.kubernetes.cri-o.Devices",
-    "io.kubernetes.cri-o.LinkLogs",
-]
+allowed_annotations = [{annotations}]
 
 [crio.image]
 pause_image = "{pause}"
@@ -143,10 +148,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_devices_and_the_annotation_are_allowed() {
-        assert!(config(false).contains(r#"allowed_devices = ["/dev/fuse", "/dev/net/tun"]"#));
-        assert!(config(false).contains(r#""io.kubernetes.cri-o.Devices""#));
-        assert!(config(true).contains(r#""/dev/net/tun", "/dev/kmsg"]"#));
+    fn the_allowed_devices_and_annotations_are_listed() {
+        let config = config(Some(&Devices::openshift()));
+        assert!(config.contains(r#"allowed_devices = ["/dev/fuse", "/dev/net/tun"]"#));
+        assert!(config.contains(r#""io.kubernetes.cri-o.Devices"]"#), "{config}");
+        assert!(!config.contains("devices.crio.io"));
     }
 
     #[test]

@@ -2,22 +2,23 @@
 
 pub mod containerd;
 pub mod crio;
+pub mod devices;
 mod network;
 
+pub use devices::Devices;
 pub use network::network_config;
 
 use serde::{Deserialize, Serialize};
 
 use crate::node::protocol::Program;
-use crate::settings::Additions;
 
 /// What runs the containers of a node.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Runtime {
-    /// containerd, for flavour `kubernetes`.
+    /// containerd, which is built.
     Containerd,
-    /// CRI-O, for flavour `openshift`.
+    /// CRI-O, where `--components` has it.
     Crio,
 }
 
@@ -63,13 +64,19 @@ impl Runtime {
     }
 
     /// Its configuration files: names below the node's configuration folder, and
-    /// their texts.
-    pub fn files(self, with: Additions) -> Vec<(&'static str, String)> {
+    /// their texts. `devices` is what pods get by annotation, if they do.
+    pub fn files(self, devices: Option<&Devices>) -> Vec<(&'static str, String)> {
         match self {
-            Self::Containerd => vec![(containerd::CONFIG_FILE, containerd::config())],
+            Self::Containerd => {
+                let mut files = vec![(containerd::CONFIG_FILE, containerd::config(devices))];
+                files.extend(
+                    devices.map(|devices| (devices::CONFIG_FILE, devices.plugin_config())),
+                );
+                files
+            }
             Self::Crio => {
                 vec![
-                    (crio::CONFIG_FILE, crio::config(with.kernel_log)),
+                    (crio::CONFIG_FILE, crio::config(devices)),
                     (crio::POLICY_FILE, crio::policy()),
                     (crio::CRUN_FILE, crio::CRUN.to_owned()),
                 ]

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use crate::artifacts::Artifacts;
-use crate::artifacts::openshift::{APISERVER_CONFIG, read_json};
 use crate::components::{
-    API_PORT, CONFIG, KUBERNETES, LOAD, LOAD_DATA, NODE_NAME, control_plane, kubelet, openshift,
+    API_PORT, CONFIG, KUBERNETES, LOAD, LOAD_DATA, NODE_NAME, REAL, control_plane, kubelet,
+    openshift,
 };
 use crate::error::Error;
 use crate::kubeconfig;
@@ -17,7 +17,7 @@ use crate::operator;
 use crate::paths::StateFolder;
 use crate::pki::Pki;
 use crate::runtime::network_config;
-use crate::settings::{Flavour, User};
+use crate::settings::{Distribution, RealProgram, User};
 use crate::state::{State, replace};
 use crate::storage::{VOLUMES, VOLUMES_DATA};
 
@@ -30,7 +30,6 @@ pub fn write(
     folder: &StateFolder,
     state: &State,
     subnet: Subnet,
-    artifacts: &Artifacts,
 ) -> Result<(), Error> {
     let folders = [
         folder.config().join("cni"),
@@ -44,11 +43,11 @@ pub fn write(
     for path in &folders {
         fs::create_dir_all(path).map_err(|source| Error::path("make", path, source))?;
     }
-    let pki = Pki::generate(NODE_NAME, subnet, services(state))?;
+    let pki = Pki::generate(NODE_NAME, subnet, operator::services(&state.settings))?;
     pki.write(&folder.pki())?;
     write_kubeconfigs(folder, state, subnet, &pki)?;
     write_node_files(&folder.node("upper").join("etc"), subnet, &state.id)?;
-    for (name, text) in configuration(state, subnet, artifacts)? {
+    for (name, text) in configuration(state, subnet) {
         // Those that are programs are scripts.
         let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
         replace(&folder.config().join(name), text.as_bytes(), mode)?;
@@ -56,20 +55,14 @@ pub fn write(
     Ok(())
 }
 
-/// The services whose servers get certificates of this cluster's authority.
-fn services(state: &State) -> &'static [&'static str] {
-    if state.settings.with.devworkspace_operator { &operator::SERVICES } else { &[] }
-}
-
 /// The configuration files by name.
-fn configuration(
-    state: &State,
-    subnet: Subnet,
-    artifacts: &Artifacts,
-) -> Result<Vec<(&'static str, String)>, Error> {
-    let gates = state.settings.gates;
-    let runtime = state.settings.distribution.runtime();
-    let kubelet = kubelet::config(subnet, &state.cgroup_name(), gates.kubelet(), runtime);
+fn configuration(state: &State, subnet: Subnet) -> Vec<(&'static str, String)> {
+    let settings = &state.settings;
+    let gates = settings.gates;
+    let version = settings.distribution.kubernetes();
+    let runtime = settings.runtime();
+    let kubelet =
+        kubelet::config(subnet, &state.cgroup_name(), gates.kubelet(), version, runtime);
     let mut texts = vec![
         ("audit-policy.json", control_plane::audit_policy()),
         ("kubelet.json", kubelet),
@@ -78,14 +71,19 @@ fn configuration(
         ("resolv.conf", "nameserver 127.0.0.1\n".to_owned()),
         ("network", node_batch(subnet)),
     ];
-    texts.extend(runtime.files(state.settings.with));
-    if state.settings.distribution.flavour() == Flavour::Openshift {
-        let template = read_json(&artifacts.control_plane.join(APISERVER_CONFIG))?;
+    let devices = settings.devices();
+    texts.extend(runtime.files(devices.as_ref()));
+    let Distribution::Openshift { release, .. } = settings.distribution else {
+        return texts;
+    };
+    texts.push(if settings.real.has(RealProgram::Apiserver) {
         let config =
-            openshift::apiserver_config(template, subnet, gates.apiserver(), state.settings.with);
-        texts.push((openshift::APISERVER_CONFIG, config));
-    }
-    Ok(texts)
+            openshift::apiserver_config(subnet, gates.apiserver(), release, settings.with);
+        (openshift::APISERVER_CONFIG, config)
+    } else {
+        (openshift::ADMISSION_CONFIG, openshift::admission_config())
+    });
+    texts
 }
 
 fn write_kubeconfigs(
@@ -132,30 +130,32 @@ fn write_node_files(etc: &Path, subnet: Subnet, id: &str) -> Result<(), Error> {
 
 /// What the node is made of.
 pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> NodeSpec {
-    let runtime = state.settings.distribution.runtime();
+    let runtime = state.settings.runtime();
     let bind = |source: &Path, target: &str, read_only: bool| Bind {
         source: source.to_owned(),
         target: target.into(),
         read_only,
     };
+    let real = artifacts.real.as_deref().map(|real| bind(real, REAL, true));
+    let binds = vec![
+        bind(&folder.config(), CONFIG, true),
+        bind(&folder.logs(), LOGS, false),
+        bind(&artifacts.kubernetes, KUBERNETES, true),
+        bind(&artifacts.runtime, runtime.programs(), true),
+        // Overlay can't hold overlay: what containers write is on the disk.
+        bind(&folder.data(runtime.name()), runtime.root(), false),
+        bind(&folder.data(LOAD_DATA), LOAD, true),
+        bind(&folder.data("kubelet"), kubelet::DATA, false),
+        bind(&folder.data(VOLUMES_DATA), VOLUMES, false),
+        bind(&folder.data("etcd"), control_plane::ETCD_DATA, false),
+    ];
     NodeSpec {
         hostname: NODE_NAME.to_owned(),
         root: folder.node("root"),
         lower: artifacts.node_tree.clone(),
         upper: folder.node("upper"),
         work: folder.node("work"),
-        binds: vec![
-            bind(&folder.config(), CONFIG, true),
-            bind(&folder.logs(), LOGS, false),
-            bind(&artifacts.control_plane, KUBERNETES, true),
-            bind(&artifacts.runtime, runtime.programs(), true),
-            // Overlay can't hold overlay: what containers write is on the disk.
-            bind(&folder.data(runtime.name()), runtime.root(), false),
-            bind(&folder.data(LOAD_DATA), LOAD, true),
-            bind(&folder.data("kubelet"), kubelet::DATA, false),
-            bind(&folder.data(VOLUMES_DATA), VOLUMES, false),
-            bind(&folder.data("etcd"), control_plane::ETCD_DATA, false),
-        ],
+        binds: binds.into_iter().chain(real).collect(),
         hierarchies: state.hierarchies.clone(),
         cgroup: state.cgroup.clone(),
     }

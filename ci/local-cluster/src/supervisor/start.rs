@@ -17,7 +17,7 @@ use crate::node::protocol::Program;
 use crate::node::session::Session;
 use crate::openshift::Objects;
 use crate::operator;
-use crate::settings::{Distribution, User};
+use crate::settings::{Distribution, RealProgram, Settings, User};
 use crate::storage::{self, VOLUMES_DATA};
 
 /// How long a component may take to say that it is ready. On an idle machine it
@@ -51,8 +51,9 @@ impl Supervisor {
 
     async fn start_in(&mut self, session: &mut Session, order: &Order) -> Result<(), Error> {
         let subnet = self.acquire(session)?;
-        let distribution = self.state.settings.distribution;
-        let runtime = distribution.runtime();
+        let settings = self.state.settings;
+        let real = settings.real;
+        let runtime = settings.runtime();
         let artifacts = &order.artifacts;
         // The image store is copied while the control plane starts.
         let target = self.folder.data(runtime.name());
@@ -60,18 +61,14 @@ impl Supervisor {
         let source = artifacts.seed.clone();
         let planting = tokio::task::spawn_blocking(move || seed::plant(runtime, &source, &target));
 
-        files::write(&self.folder, &self.state, subnet, artifacts)?;
+        files::write(&self.folder, &self.state, subnet)?;
         session.set_up(files::node_spec(&self.folder, &self.state, artifacts)).await?;
         self.connect(session, subnet).await?;
 
         step("starting the control plane");
         session.start(control_plane::etcd())?;
         session.until_ready("etcd", COMPONENT).await?;
-        let gates = self.state.settings.gates;
-        session.start(match distribution {
-            Distribution::Kubernetes { .. } => control_plane::apiserver(subnet, gates.apiserver()),
-            Distribution::Openshift { .. } => openshift::apiserver(),
-        })?;
+        session.start(apiserver(&settings, subnet))?;
         let planted = async { planting.await.map_err(|error| Error::other(error.to_string()))? };
         session.during("images not copied", COMPONENT, planted).await?;
         session.start(runtime.program())?;
@@ -79,17 +76,17 @@ impl Supervisor {
         let admin = Admin::from_kubeconfig(&self.folder.kubeconfig(User::Admin)).await?;
         let ready = admin.healthy(Server::Apiserver, subnet);
         session.during("`/readyz` of kube-apiserver not ok", COMPONENT, ready).await?;
-        session.start(control_plane::controller_manager(subnet))?;
-        session.start(control_plane::scheduler(subnet))?;
+        session.start(control_plane::controller_manager(subnet, real))?;
+        session.start(control_plane::scheduler(subnet, real))?;
 
         step("starting the node");
         session.until_ready(runtime.name(), COMPONENT).await?;
-        session.start(kubelet::program(subnet))?;
-        let objects = Box::pin(start_openshift(session, &admin, distribution, artifacts)).await?;
+        session.start(kubelet::program(subnet, real))?;
+        let objects = Box::pin(start_openshift(session, &admin, &settings, artifacts)).await?;
         let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
         session.during("node not ready", NODE, ready).await?;
         storage::provision(&admin, self.folder.data(VOLUMES_DATA));
-        self.start_operator(session, &admin, artifacts).await
+        self.start_operator(session, &admin, subnet, artifacts).await
     }
 
     /// Starts the DevWorkspace Operator, if the cluster is to have it.
@@ -97,6 +94,7 @@ impl Supervisor {
         &self,
         session: &mut Session,
         admin: &Admin,
+        subnet: Subnet,
         artifacts: &Artifacts,
     ) -> Result<(), Error> {
         if !self.state.settings.with.devworkspace_operator {
@@ -107,11 +105,12 @@ impl Supervisor {
         let artifact =
             artifact.ok_or_else(|| Error::other("the artifacts have no DevWorkspace Operator"))?;
         let pki = self.folder.pki();
+        let settings = self.state.settings;
         let (told, last) = watch::channel(String::new());
-        let ready = Box::pin(async {
-            operator::install(admin, artifact, &pki, &told).await?;
-            operator::answers(admin, &told).await
-        });
+        if let Some(double) = operator::component(&settings, subnet) {
+            session.start(double)?;
+        }
+        let ready = Box::pin(operator::install(admin, &settings, artifact, &pki, &told));
         let ready = session.during("the DevWorkspace Operator not ready", OPERATOR, ready);
         ready.await.map_err(|error| {
             let last = last.borrow().clone();
@@ -143,7 +142,8 @@ impl Supervisor {
             notifies: false,
         };
         session.run(program, COMMAND).await?;
-        if !self.state.settings.with.devworkspace_operator {
+        let settings = &self.state.settings;
+        if !settings.with.devworkspace_operator || !settings.real.has(RealProgram::Operator) {
             return Ok(());
         }
         let program = Program {
@@ -155,22 +155,38 @@ impl Supervisor {
     }
 }
 
+/// The API server of a flavour.
+fn apiserver(settings: &Settings, subnet: Subnet) -> Program {
+    let gates = settings.gates.apiserver();
+    match settings.distribution {
+        Distribution::Kubernetes { kubernetes } => {
+            control_plane::apiserver(subnet, gates, kubernetes)
+        }
+        Distribution::Openshift { .. } if settings.real.has(RealProgram::Apiserver) => {
+            openshift::real_apiserver()
+        }
+        Distribution::Openshift { release, .. } => {
+            openshift::apiserver(subnet, gates, release, settings.with)
+        }
+    }
+}
+
 /// Makes the API server one of OpenShift, if the cluster is to be one, and starts
 /// the controller that only such a cluster has. Returns what is left to be made.
 async fn start_openshift(
     session: &mut Session,
     admin: &Admin,
-    distribution: Distribution,
+    settings: &Settings,
     artifacts: &Artifacts,
 ) -> Result<Option<Objects>, Error> {
-    let Distribution::Openshift { release, feature_set } = distribution else {
+    let Distribution::Openshift { release, feature_set, z_stream } = settings.distribution else {
         return Ok(None);
     };
     step("making the objects of OpenShift");
-    let objects = Objects::read(artifacts, release, feature_set)?;
+    let objects = Objects::read(artifacts, release, feature_set, z_stream, settings.real)?;
     let created = Box::pin(objects.create_for_pods(admin));
     session.during("objects of OpenShift not made", COMPONENT, created).await?;
-    session.start(openshift::policy_controller())?;
+    session.start(openshift::policy_controller(release, settings.real))?;
     Ok(Some(objects))
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::artifacts::openshift::read_json;
+use crate::artifacts::read_json;
 use crate::artifacts::operator::{CONTROLLER_IMAGE, PROJECT_CLONE_IMAGE, objects};
 use crate::client::{Admin, INTERVAL};
 use crate::error::Error;
@@ -38,8 +38,8 @@ const SECRETS: [&str; 2] = ["devworkspace-webhooks-tls", "devworkspace-webhookse
 /// The operator's deployment, and that of its webhook server, which it makes itself.
 const DEPLOYMENTS: [&str; 2] = ["devworkspace-controller-manager", "devworkspace-webhook-server"];
 
-/// Makes the operator's objects. What stands in the way is told through `last`. The caller
-/// bounds the wait.
+/// Makes the operator's objects and waits until it answers. What stands in the way is told through
+/// `last`. The caller bounds the wait.
 ///
 /// # Errors
 ///
@@ -60,16 +60,16 @@ pub async fn install(
     }
     policy_applies(admin, last).await?;
     // The operator starts when its deployment is made, so that comes last.
-    let (last, first): (Vec<_>, Vec<_>) = list(artifact["objects"].take())
+    let (last_ones, first): (Vec<_>, Vec<_>) = list(artifact["objects"].take())
         .into_iter()
         .partition(|object| object["kind"] == "Deployment");
     for object in &first {
         admin.create(object).await?;
     }
-    for object in last {
+    for object in last_ones {
         admin.create(&adapted(object)?).await?;
     }
-    Ok(())
+    answers(admin, last).await
 }
 
 /// Waits until the operator and its webhook server are available, and then until a
@@ -79,7 +79,7 @@ pub async fn install(
 /// # Errors
 ///
 /// Fails when the API refuses a watch.
-pub async fn answers(admin: &Admin, last: &watch::Sender<String>) -> Result<(), Error> {
+async fn answers(admin: &Admin, last: &watch::Sender<String>) -> Result<(), Error> {
     let deployments: Api<Deployment> = Api::namespaced(admin.client(), NAMESPACE);
     for name in DEPLOYMENTS {
         last.send_replace(format!("deployment `{name}` is not available"));
