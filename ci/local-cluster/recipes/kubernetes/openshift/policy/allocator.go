@@ -1,0 +1,152 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"sync"
+
+	securityinternalv1 "github.com/openshift/api/securityinternal/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// allocationName is the RangeAllocation that has the blocks of ids.
+const allocationName = "scc-uid"
+
+// ErrExhausted means that no block is free. The words are the controller's.
+var ErrExhausted = errors.New("uid range exceeded")
+
+// RangeStore keeps the one RangeAllocation. Update must refuse an object that
+// somebody else has changed since it was read, with a conflict.
+type RangeStore interface {
+	Get(ctx context.Context) (*securityinternalv1.RangeAllocation, error)
+	Create(ctx context.Context, allocation *securityinternalv1.RangeAllocation) (*securityinternalv1.RangeAllocation, error)
+	Update(ctx context.Context, allocation *securityinternalv1.RangeAllocation) (*securityinternalv1.RangeAllocation, error)
+}
+
+// Allocator gives each namespace a block of its own. It marks a block in the
+// RangeAllocation before anybody hears of it, so no other allocator, and none
+// after a restart, gives it away again.
+//
+// The controller of OpenShift clears, when it starts, the marks of namespaces that
+// are gone. This one keeps them: a range is never given twice.
+type Allocator struct {
+	space Space
+	store RangeStore
+	// inUse lists the ranges that namespaces carry, of whatever origin.
+	inUse func() []string
+
+	lock    sync.Mutex
+	current *securityinternalv1.RangeAllocation
+	// reserved are the blocks that are marked for a namespace which may not carry
+	// its annotation yet, by the namespace's UID.
+	reserved map[types.UID]int
+}
+
+// NewAllocator makes an allocator. Repair must succeed before the first Reserve.
+func NewAllocator(space Space, store RangeStore, inUse func() []string) *Allocator {
+	return &Allocator{space: space, store: store, inUse: inUse, reserved: map[types.UID]int{}}
+}
+
+// Repair makes the RangeAllocation if there is none, and marks in it what
+// namespaces carry. Marks of another space mean nothing and are dropped.
+func (a *Allocator) Repair(ctx context.Context) error {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	a.current = nil
+	stored, err := a.store.Get(ctx)
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
+		return fmt.Errorf("read the range allocation: %w", err)
+	}
+	if missing {
+		stored = &securityinternalv1.RangeAllocation{ObjectMeta: metav1.ObjectMeta{Name: allocationName}}
+	}
+	taken := a.takenByNamespaces()
+	if stored.Range == a.space.String() {
+		taken.Or(taken, new(big.Int).SetBytes(stored.Data))
+	}
+	repaired := stored.DeepCopy()
+	repaired.Range, repaired.Data = a.space.String(), taken.Bytes()
+	if missing {
+		a.current, err = a.store.Create(ctx, repaired)
+	} else {
+		a.current, err = a.store.Update(ctx, repaired)
+	}
+	if err != nil {
+		a.current = nil
+		return fmt.Errorf("write the range allocation: %w", err)
+	}
+	return nil
+}
+
+// Reserve marks a block for a namespace, the first that is free. Asked again for
+// the same namespace, it gives the same block. It fails with ErrExhausted when
+// none is free, and when the mark can't be written; then nobody got the block.
+func (a *Allocator) Reserve(ctx context.Context, namespace types.UID) (int, error) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	if number, ok := a.reserved[namespace]; ok {
+		return number, nil
+	}
+	if err := a.load(ctx); err != nil {
+		return 0, err
+	}
+	marked := new(big.Int).SetBytes(a.current.Data)
+	taken := a.takenByNamespaces()
+	number, ok := firstFree(taken.Or(taken, marked), a.space.Blocks())
+	if !ok {
+		return 0, ErrExhausted
+	}
+	next := a.current.DeepCopy()
+	next.Data = marked.SetBit(marked, number, 1).Bytes()
+	written, err := a.store.Update(ctx, next)
+	// Whether a failed update was written is not known: read before the next one.
+	a.current = written
+	if err != nil {
+		a.current = nil
+		return 0, fmt.Errorf("mark block %s: %w", a.space.At(number), err)
+	}
+	a.reserved[namespace] = number
+	return number, nil
+}
+
+// Settle says that a namespace carries its block, or is gone: nobody will ask for
+// it again. The mark stays.
+func (a *Allocator) Settle(namespace types.UID) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	delete(a.reserved, namespace)
+}
+
+func (a *Allocator) load(ctx context.Context) error {
+	if a.current != nil {
+		return nil
+	}
+	stored, err := a.store.Get(ctx)
+	if err != nil {
+		return fmt.Errorf("read the range allocation: %w", err)
+	}
+	if stored.Range != a.space.String() {
+		return fmt.Errorf("the range allocation is of %q, not of %s", stored.Range, a.space)
+	}
+	a.current = stored
+	return nil
+}
+
+func (a *Allocator) takenByNamespaces() *big.Int {
+	taken := new(big.Int)
+	for _, text := range a.inUse() {
+		block, err := ParseBlock(text)
+		if err != nil {
+			continue
+		}
+		if number, ok := a.space.NumberOf(block); ok {
+			taken.SetBit(taken, number, 1)
+		}
+	}
+	return taken
+}
