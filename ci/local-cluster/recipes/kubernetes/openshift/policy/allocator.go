@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"sync"
 
@@ -83,35 +84,63 @@ func (a *Allocator) Repair(ctx context.Context) error {
 	return nil
 }
 
-// Reserve marks a block for a namespace, the first that is free. Asked again for
-// the same namespace, it gives the same block. It fails with ErrExhausted when
-// none is free, and when the mark can't be written; then nobody got the block.
-func (a *Allocator) Reserve(ctx context.Context, namespace types.UID) (int, error) {
+// Reserve marks blocks for namespaces, the first ones that are free, in their order.
+// Asked again for the same namespace, it gives the same block. A namespace that is
+// missing in the answer got none, and the error says why: ErrExhausted, or that the
+// marks can't be written; then nobody got a new one.
+func (a *Allocator) Reserve(ctx context.Context, namespaces ...types.UID) (map[types.UID]int, error) {
 	a.lock.Lock()
 	defer a.lock.Unlock()
-	if number, ok := a.reserved[namespace]; ok {
-		return number, nil
+	given, wanting := map[types.UID]int{}, []types.UID{}
+	for _, namespace := range namespaces {
+		if number, ok := a.reserved[namespace]; ok {
+			given[namespace] = number
+		} else {
+			wanting = append(wanting, namespace)
+		}
 	}
+	if len(wanting) == 0 {
+		return given, nil
+	}
+	fresh, err := a.mark(ctx, wanting)
+	maps.Copy(given, fresh)
+	maps.Copy(a.reserved, fresh)
+	return given, err
+}
+
+// mark writes marks for namespaces, all at once.
+func (a *Allocator) mark(ctx context.Context, namespaces []types.UID) (map[types.UID]int, error) {
 	if err := a.load(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
 	marked := new(big.Int).SetBytes(a.current.Data)
 	taken := a.takenByNamespaces()
-	number, ok := firstFree(taken.Or(taken, marked), a.space.Blocks())
-	if !ok {
-		return 0, ErrExhausted
+	taken.Or(taken, marked)
+	given := map[types.UID]int{}
+	var exhausted error
+	for _, namespace := range namespaces {
+		number, ok := firstFree(taken, a.space.Blocks())
+		if !ok {
+			exhausted = ErrExhausted
+			break
+		}
+		taken.SetBit(taken, number, 1)
+		marked.SetBit(marked, number, 1)
+		given[namespace] = number
+	}
+	if len(given) == 0 {
+		return nil, exhausted
 	}
 	next := a.current.DeepCopy()
-	next.Data = marked.SetBit(marked, number, 1).Bytes()
+	next.Data = marked.Bytes()
 	written, err := a.store.Update(ctx, next)
 	// Whether a failed update was written is not known: read before the next one.
 	a.current = written
 	if err != nil {
 		a.current = nil
-		return 0, fmt.Errorf("mark block %s: %w", a.space.At(number), err)
+		return nil, fmt.Errorf("mark blocks: %w", err)
 	}
-	a.reserved[namespace] = number
-	return number, nil
+	return given, exhausted
 }
 
 // Settle says that a namespace carries its block, or is gone: nobody will ask for

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"testing"
@@ -64,11 +65,11 @@ func (s *memoryStore) keep(allocation *securityinternalv1.RangeAllocation) *secu
 
 func reserve(t *testing.T, allocator *Allocator, namespace types.UID) int {
 	t.Helper()
-	number, err := allocator.Reserve(t.Context(), namespace)
+	given, err := allocator.Reserve(t.Context(), namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return number
+	return given[namespace]
 }
 
 // started is an allocator after a start. carried are the ranges of namespaces.
@@ -115,7 +116,8 @@ func TestTwoAllocatorsAtOnceGiveDifferentRanges(t *testing.T) {
 			defer all.Done()
 			for n := 0; n < 200; {
 				namespace := types.UID(fmt.Sprintf("%d of %d", n, which))
-				number, err := allocator.Reserve(context.Background(), namespace)
+				numbers, err := allocator.Reserve(context.Background(), namespace)
+				number := numbers[namespace]
 				if apierrors.IsConflict(errors.Unwrap(err)) {
 					continue
 				}
@@ -148,8 +150,8 @@ func TestAnUpdateOfUnknownOutcomeCostsItsBlock(t *testing.T) {
 	store := newMemoryStore()
 	allocator := started(t, DefaultSpace, store)
 	store.after = errors.New("the connection broke")
-	if number, err := allocator.Reserve(t.Context(), "one"); err == nil {
-		t.Fatalf("block %d is given though nobody knows that it is marked", number)
+	if given, err := allocator.Reserve(t.Context(), "one"); err == nil || len(given) > 0 {
+		t.Fatalf("%v is given though nobody knows that it is marked", given)
 	}
 	store.after = nil
 	if number := reserve(t, allocator, "one"); number != 1 {
@@ -160,11 +162,14 @@ func TestAnUpdateOfUnknownOutcomeCostsItsBlock(t *testing.T) {
 func TestAFullSpaceIsAnError(t *testing.T) {
 	space := Space{First: 100, Last: 129, Size: 10}
 	allocator := started(t, space, newMemoryStore())
-	for n := range 3 {
-		reserve(t, allocator, types.UID(fmt.Sprint(n)))
+	first := reserve(t, allocator, "first")
+	given, err := allocator.Reserve(t.Context(), "second", "first", "third", "fourth")
+	expected := map[types.UID]int{"first": first, "second": first + 1, "third": first + 2}
+	if !errors.Is(err, ErrExhausted) || !maps.Equal(given, expected) {
+		t.Errorf("%v, %v", given, err)
 	}
-	if _, err := allocator.Reserve(t.Context(), "one more"); !errors.Is(err, ErrExhausted) {
-		t.Errorf("the error is %v", err)
+	if given, err := allocator.Reserve(t.Context(), "fourth"); !errors.Is(err, ErrExhausted) || len(given) > 0 {
+		t.Errorf("%v, %v", given, err)
 	}
 }
 

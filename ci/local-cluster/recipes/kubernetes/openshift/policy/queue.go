@@ -28,7 +28,8 @@ func (q queue) work(ctx context.Context, workers int, look func(context.Context,
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			for q.next(ctx, look) {
+			for names := q.next(1); names != nil; names = q.next(1) {
+				q.done(ctx, names[0], look(ctx, names[0]))
 			}
 		}()
 	}
@@ -37,19 +38,40 @@ func (q queue) work(ctx context.Context, workers int, look func(context.Context,
 	all.Wait()
 }
 
-func (q queue) next(ctx context.Context, look func(context.Context, string) error) bool {
-	name, end := q.Get()
-	if end {
-		return false
-	}
-	defer q.Done(name)
-	if err := look(ctx, name); err != nil {
-		if ctx.Err() == nil {
-			klog.ErrorS(err, "Will try again", "what", q.name, "namespace", name)
+// workTogether looks at everything that waits at once, at most a number of names, in
+// the order in which they came. look says which of them failed.
+func (q queue) workTogether(ctx context.Context, most int, look func(context.Context, []string) map[string]error) {
+	stop := context.AfterFunc(ctx, q.ShutDown)
+	defer stop()
+	for names := q.next(most); names != nil; names = q.next(most) {
+		failed := look(ctx, names)
+		for _, name := range names {
+			q.done(ctx, name, failed[name])
 		}
-		q.AddRateLimited(name)
-		return true
 	}
-	q.Forget(name)
-	return true
+}
+
+// next waits for a name, and takes those that wait behind it; nil at the end.
+func (q queue) next(most int) []string {
+	var names []string
+	for len(names) == 0 || len(names) < most && q.Len() > 0 {
+		name, end := q.Get()
+		if end {
+			return names
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+func (q queue) done(ctx context.Context, name string, err error) {
+	defer q.Done(name)
+	if err == nil {
+		q.Forget(name)
+		return
+	}
+	if ctx.Err() == nil {
+		klog.ErrorS(err, "Will try again", "what", q.name, "namespace", name)
+	}
+	q.AddRateLimited(name)
 }

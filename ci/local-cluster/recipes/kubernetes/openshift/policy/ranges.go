@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 
 	securityv1 "github.com/openshift/api/security/v1"
@@ -19,6 +20,11 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 )
+
+// atOnceAtMost is how many namespaces get their ranges at once. Blocks are marked in
+// the order in which namespaces come, by one request for all; one for each would let
+// the last of many namespaces wait for a second and more.
+const atOnceAtMost = 32
 
 // rangeController gives each namespace its ranges of ids and its SELinux level.
 type rangeController struct {
@@ -53,8 +59,7 @@ func (c *rangeController) run(ctx context.Context) {
 	if err := retry(ctx, "repair the range allocation", c.allocator.Repair); err != nil {
 		return
 	}
-	// One worker: blocks are given in the order in which namespaces come.
-	c.queue.work(ctx, 1, c.sync)
+	c.queue.workTogether(ctx, atOnceAtMost, c.sync)
 }
 
 func (c *rangeController) inUse() []string {
@@ -71,31 +76,65 @@ func (c *rangeController) inUse() []string {
 	return ranges
 }
 
-func (c *rangeController) sync(ctx context.Context, name string) error {
-	namespace, err := c.lister.Get(name)
-	if apierrors.IsNotFound(err) {
-		return nil
+// sync gives ranges to those of the namespaces that have none. It says which failed.
+func (c *rangeController) sync(ctx context.Context, names []string) map[string]error {
+	failed := map[string]error{}
+	var wanting []*corev1.Namespace
+	var owners []types.UID
+	for _, name := range names {
+		namespace, err := c.lister.Get(name)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			failed[name] = err
+		case hasRange(namespace):
+			c.allocator.Settle(namespace.UID)
+		default:
+			wanting = append(wanting, namespace)
+			owners = append(owners, namespace.UID)
+		}
 	}
-	if err != nil {
-		return err
+	numbers, err := c.allocator.Reserve(ctx, owners...)
+	var lock sync.Mutex
+	var all sync.WaitGroup
+	for _, namespace := range wanting {
+		number, ok := numbers[namespace.UID]
+		if !ok {
+			lock.Lock()
+			failed[namespace.Name] = err
+			lock.Unlock()
+			continue
+		}
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			if err := c.give(ctx, namespace, number); err != nil {
+				lock.Lock()
+				defer lock.Unlock()
+				failed[namespace.Name] = err
+			}
+		}()
 	}
-	if _, ok := namespace.Annotations[securityv1.UIDRangeAnnotation]; ok {
-		c.allocator.Settle(namespace.UID)
-		return nil
-	}
-	number, err := c.allocator.Reserve(ctx, namespace.UID)
-	if err != nil {
-		return err
-	}
-	err = c.write(ctx, namespace, rangesFor(namespace, c.space, number))
+	all.Wait()
+	return failed
+}
+
+// give writes the ranges of a block to a namespace. One that is gone needs none.
+func (c *rangeController) give(ctx context.Context, namespace *corev1.Namespace, number int) error {
+	err := c.write(ctx, namespace, rangesFor(namespace, c.space, number))
 	if apierrors.IsNotFound(err) {
 		c.allocator.Settle(namespace.UID)
 		return nil
 	}
 	if err == nil {
-		klog.InfoS("Gave ranges", "namespace", name, "uidRange", c.space.At(number), "after", time.Since(namespace.CreationTimestamp.Time).Round(time.Millisecond))
+		klog.InfoS("Gave ranges", "namespace", namespace.Name, "uidRange", c.space.At(number))
 	}
 	return err
+}
+
+func hasRange(namespace *corev1.Namespace) bool {
+	_, ok := namespace.Annotations[securityv1.UIDRangeAnnotation]
+	return ok
 }
 
 // write sets annotations on this very namespace, not on another one of its name.

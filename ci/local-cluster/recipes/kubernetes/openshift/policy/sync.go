@@ -77,7 +77,7 @@ func newLabelController(release Release, modes []string, client corev1client.Nam
 }
 
 // run works until the context ends.
-func (c *labelController) run(ctx context.Context) { c.queue.work(ctx, 1, c.sync) }
+func (c *labelController) run(ctx context.Context) { c.queue.work(ctx, 4, c.sync) }
 
 // enqueue asks for a look at the namespaces that an object is about: itself, the
 // one that it is in, or all.
