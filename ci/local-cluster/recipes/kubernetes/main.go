@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	"local/kubernetes/openshift/devworkspace"
 )
 
 func main() {
@@ -33,6 +35,8 @@ func main() {
 		command = newKubeletCommand()
 	case "kubectl":
 		command = kubectl.NewDefaultKubectlCommand()
+	case "devworkspace-controller":
+		command = devworkspace.NewCommand(context.Background())
 	default:
 		fmt.Fprintf(os.Stderr, "error: no component is called %q\n", name)
 		os.Exit(2)
