@@ -15,6 +15,9 @@ use crate::hex;
 /// The image that holds a pod's namespaces open.
 pub const PAUSE: &str = "localhost/pause:1";
 
+/// The image of the pods by which programs recognise the DevWorkspace Operator's test double.
+pub const OPERATOR_DOUBLE: &str = "localhost/devworkspace-operator-double:v0.42.0";
+
 /// The image of a developer's workspace.
 pub const WORKSPACE: &str = "localhost/workspace:1";
 

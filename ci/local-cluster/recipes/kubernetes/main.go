@@ -16,17 +16,17 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	kubectl "k8s.io/kubectl/pkg/cmd"
-	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	"local/kubernetes/openshift/devworkspace"
+	"local/kubernetes/openshift/policy"
 )
 
 func main() {
 	var command *cobra.Command
 	switch name := filepath.Base(os.Args[0]); name {
 	case "kube-apiserver":
-		command = apiserver.NewAPIServerCommand()
+		command = newAPIServerCommand(os.Args[1:])
 	case "kube-controller-manager":
 		command = controllermanager.NewControllerManagerCommand()
 	case "kube-scheduler":
@@ -35,6 +35,8 @@ func main() {
 		command = newKubeletCommand()
 	case "kubectl":
 		command = kubectl.NewDefaultKubectlCommand()
+	case "cluster-policy-controller":
+		command = policy.NewCommand(context.Background())
 	case "devworkspace-controller":
 		command = devworkspace.NewCommand(context.Background())
 	default:

@@ -1,26 +1,128 @@
-//! The test double of the DevWorkspace Operator.
+//! The test double of the DevWorkspace Operator, for our own tests: a component of the cluster that
+//! plays back what version 0.42.0 did (`recipes/kubernetes/openshift/devworkspace`), and the objects
+//! by which programs recognise the operator.
 
 use std::path::Path;
+use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::Api;
+use kube::runtime::wait::await_condition;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::is_available;
+use crate::artifacts::operator::objects;
+use crate::artifacts::read_json;
 use crate::client::Admin;
 use crate::components::{CONFIG, KUBERNETES, control_plane};
 use crate::error::Error;
 use crate::network::Subnet;
 use crate::node::protocol::Program;
 
-pub const SERVICES: [&str; 0] = [];
+/// The component's name.
+pub const NAME: &str = "devworkspace-controller";
 
-pub fn program(_subnet: Subnet) -> Program {
+/// How long it may take to answer, with all its objects there.
+pub const READY: Duration = Duration::from_secs(60);
+
+/// Where the API server calls it.
+const PORT: u16 = 9443;
+
+/// The definitions that no module has, and the operator's objects.
+const DEFINITIONS: &str = include_str!("../../data/devworkspace/definitions.yaml");
+const OBJECTS: &str = include_str!("../../data/devworkspace/objects.yaml");
+
+/// The double's command line. Its certificate is the node's, on whose address it is.
+pub fn program(subnet: Subnet) -> Program {
+    let pki = format!("{CONFIG}/pki");
     Program {
-        name: "devworkspace-controller".to_owned(),
+        name: NAME.to_owned(),
         command: vec![
-            format!("{KUBERNETES}/devworkspace-controller"),
+            format!("{KUBERNETES}/{NAME}"),
             format!("--kubeconfig={CONFIG}/{}", control_plane::KUBECONFIG),
+            format!("--bind-address={}:{PORT}", subnet.node()),
+            format!("--tls-cert-file={pki}/node.crt"),
+            format!("--tls-private-key-file={pki}/node.key"),
+            format!("--tls-ca-file={pki}/ca.crt"),
         ],
-        notifies: false,
+        notifies: true,
     }
 }
 
-pub async fn install(_admin: &Admin, _artifact: &Path, _pki: &Path) -> Result<(), Error> {
+/// Makes the objects and waits until the Deployments are available. The caller bounds the wait.
+///
+/// # Errors
+///
+/// Fails when an artifact can't be read or the API refuses an object.
+pub async fn install(
+    admin: &Admin,
+    artifact: &Path,
+    last: &watch::Sender<String>,
+) -> Result<(), Error> {
+    let mut definitions = match read_json(&objects(artifact))?["definitions"].take() {
+        Value::Array(definitions) => definitions,
+        _ => Vec::new(),
+    };
+    definitions.extend(parse(DEFINITIONS)?);
+    admin.define_all(&definitions).await?;
+    let objects = parse(OBJECTS)?;
+    for object in &objects {
+        admin.create(object).await?;
+    }
+    for object in objects.iter().filter(|object| object["kind"] == "Deployment") {
+        await_available(admin, object, last).await?;
+    }
     Ok(())
+}
+
+async fn await_available(
+    admin: &Admin,
+    deployment: &Value,
+    last: &watch::Sender<String>,
+) -> Result<(), Error> {
+    let text = |field: &str| deployment["metadata"][field].as_str().unwrap_or_default();
+    let (namespace, name) = (text("namespace"), text("name"));
+    last.send_replace(format!("deployment `{name}` is not available"));
+    let deployments: Api<Deployment> = Api::namespaced(admin.client(), namespace);
+    await_condition(deployments, name, |found: Option<&Deployment>| {
+        found.is_some_and(is_available)
+    })
+    .await
+    .map(drop)
+    .map_err(|error| Error::api(format!("watch the deployment `{name}`"), &error))
+}
+
+fn parse(text: &str) -> Result<Vec<Value>, Error> {
+    serde_saphyr::from_multiple(text)
+        .map_err(|error| Error::other(format!("the test double's data is not YAML: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_object_says_that_it_is_of_a_test_double() {
+        let objects = [parse(DEFINITIONS).unwrap(), parse(OBJECTS).unwrap()].concat();
+        assert!(objects.len() > 10);
+        for object in objects {
+            let kept = object["metadata"]["name"] == "system:image-puller";
+            let label = &object["metadata"]["labels"]["nestcheck/test-double"];
+            assert!(kept || label == "devworkspace-operator", "{object}");
+        }
+    }
+
+    #[test]
+    fn the_pods_have_an_image_of_every_node() {
+        assert_eq!(OBJECTS.matches(crate::image::OPERATOR_DOUBLE).count(), 2);
+    }
+
+    #[test]
+    fn the_double_serves_on_the_nodes_address_with_its_certificate() {
+        let program = program(Subnet::UNUSED);
+        let address = format!("--bind-address={}:9443", Subnet::UNUSED.node());
+        assert!(program.command.contains(&address));
+        assert!(program.command.iter().any(|word| word.ends_with("pki/node.crt")));
+    }
 }

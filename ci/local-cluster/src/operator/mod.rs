@@ -1,52 +1,42 @@
 //! The DevWorkspace Operator in a cluster: a test double that plays back what version 0.42.0 did, or
 //! the real one where `--components` has it.
 
-mod double;
-mod real;
+pub mod double;
+pub mod real;
 
-use std::path::Path;
+use k8s_openapi::api::apps::v1::Deployment;
 
-use tokio::sync::watch;
-
-use crate::client::Admin;
-use crate::error::Error;
-use crate::node::protocol::Program;
 use crate::settings::{RealProgram, Settings};
 
-/// The names of the servers that the API server calls, for their certificates.
-pub fn services(settings: &Settings) -> &'static [&'static str] {
-    if !settings.with.devworkspace_operator {
-        &[]
-    } else if settings.real.has(RealProgram::Operator) {
-        &real::SERVICES
-    } else {
-        &double::SERVICES
+/// Which operator a cluster has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Operator {
+    /// The test double.
+    Double,
+    /// The real one.
+    Real,
+}
+
+impl Operator {
+    /// The one that these settings ask for, if they do.
+    pub fn of(settings: &Settings) -> Option<Self> {
+        let real = settings.real.has(RealProgram::Operator);
+        settings.with.devworkspace_operator.then_some(if real { Self::Real } else { Self::Double })
+    }
+
+    /// The services whose servers get certificates of the cluster's authority.
+    pub fn services(self) -> &'static [&'static str] {
+        match self {
+            Self::Double => &[],
+            Self::Real => &real::SERVICES,
+        }
     }
 }
 
-/// The component that is the test double, if the cluster has it.
-pub fn component(settings: &Settings, subnet: crate::network::Subnet) -> Option<Program> {
-    let is_double =
-        settings.with.devworkspace_operator && !settings.real.has(RealProgram::Operator);
-    is_double.then(|| double::program(subnet))
-}
-
-/// Makes the operator's objects. What stands in the way is told through `last`. The caller
-/// bounds the wait.
-///
-/// # Errors
-///
-/// Fails when an artifact can't be read or the API refuses an object.
-pub async fn install(
-    admin: &Admin,
-    settings: &Settings,
-    artifact: &Path,
-    pki: &Path,
-    last: &watch::Sender<String>,
-) -> Result<(), Error> {
-    if settings.real.has(RealProgram::Operator) {
-        real::install(admin, artifact, pki, last).await
-    } else {
-        double::install(admin, artifact, pki).await
-    }
+fn is_available(deployment: &Deployment) -> bool {
+    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_deref());
+    conditions.unwrap_or_default().iter().any(|condition| {
+        condition.type_.as_deref() == Some("Available")
+            && condition.status.as_deref() == Some("True")
+    })
 }

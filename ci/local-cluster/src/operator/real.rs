@@ -1,4 +1,4 @@
-//! The DevWorkspace Operator in a cluster: its objects, what OpenShift's own operators
+//! The real DevWorkspace Operator in a cluster: its objects, what OpenShift's own operators
 //! would do for it, and the wait until all of it answers.
 //!
 //! OpenShift's service-ca operator issues certificates for annotated services and
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::is_available;
 use crate::artifacts::read_json;
 use crate::artifacts::operator::{CONTROLLER_IMAGE, PROJECT_CLONE_IMAGE, objects};
 use crate::client::{Admin, INTERVAL};
@@ -106,14 +107,6 @@ async fn answers(admin: &Admin, last: &watch::Sender<String>) -> Result<(), Erro
 async fn dry_run(api: &Api<DynamicObject>, workspace: &DynamicObject) -> kube::Result<()> {
     let parameters = PostParams { dry_run: true, ..PostParams::default() };
     api.create(&parameters, workspace).await.map(drop)
-}
-
-fn is_available(deployment: &Deployment) -> bool {
-    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_deref());
-    conditions.unwrap_or_default().iter().any(|condition| {
-        condition.type_.as_deref() == Some("Available")
-            && condition.status.as_deref() == Some("True")
-    })
 }
 
 /// The authority's certificate in what the API server calls for conversions.

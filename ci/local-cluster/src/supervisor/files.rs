@@ -13,7 +13,7 @@ use crate::kubeconfig;
 use crate::network::{Subnet, node_batch};
 use crate::node::init::LOGS;
 use crate::node::protocol::{Bind, NodeSpec};
-use crate::operator;
+use crate::operator::Operator;
 use crate::paths::StateFolder;
 use crate::pki::Pki;
 use crate::runtime::network_config;
@@ -43,7 +43,8 @@ pub fn write(
     for path in &folders {
         fs::create_dir_all(path).map_err(|source| Error::path("make", path, source))?;
     }
-    let pki = Pki::generate(NODE_NAME, subnet, operator::services(&state.settings))?;
+    let services = Operator::of(&state.settings).map_or(&[][..], Operator::services);
+    let pki = Pki::generate(NODE_NAME, subnet, services)?;
     pki.write(&folder.pki())?;
     write_kubeconfigs(folder, state, subnet, &pki)?;
     write_node_files(&folder.node("upper").join("etc"), subnet, &state.id)?;

@@ -16,7 +16,7 @@ use crate::network::{self, Claim, Subnet};
 use crate::node::protocol::Program;
 use crate::node::session::Session;
 use crate::openshift::Objects;
-use crate::operator;
+use crate::operator::{Operator, double, real};
 use crate::settings::{Distribution, RealProgram, Settings, User};
 use crate::storage::{self, VOLUMES_DATA};
 
@@ -97,25 +97,33 @@ impl Supervisor {
         subnet: Subnet,
         artifacts: &Artifacts,
     ) -> Result<(), Error> {
-        if !self.state.settings.with.devworkspace_operator {
+        let Some(kind) = Operator::of(&self.state.settings) else {
             return Ok(());
-        }
+        };
         step("starting the DevWorkspace Operator");
         let artifact = artifacts.operator.as_deref();
         let artifact =
             artifact.ok_or_else(|| Error::other("the artifacts have no DevWorkspace Operator"))?;
-        let pki = self.folder.pki();
-        let settings = self.state.settings;
-        let (told, last) = watch::channel(String::new());
-        if let Some(double) = operator::component(&settings, subnet) {
-            session.start(double)?;
+        if kind == Operator::Double {
+            session.start(double::program(subnet))?;
         }
-        let ready = Box::pin(operator::install(admin, &settings, artifact, &pki, &told));
+        let pki = self.folder.pki();
+        let (told, last) = watch::channel(String::new());
+        let ready = Box::pin(async {
+            match kind {
+                Operator::Double => double::install(admin, artifact, &told).await,
+                Operator::Real => real::install(admin, artifact, &pki, &told).await,
+            }
+        });
         let ready = session.during("the DevWorkspace Operator not ready", OPERATOR, ready);
         ready.await.map_err(|error| {
             let last = last.borrow().clone();
             if last.is_empty() { error } else { error.with_details(vec![last]) }
-        })
+        })?;
+        match kind {
+            Operator::Double => session.until_ready(double::NAME, double::READY).await,
+            Operator::Real => Ok(()),
+        }
     }
 
     /// Takes names and addresses, writes them down, and only then makes what
@@ -142,8 +150,7 @@ impl Supervisor {
             notifies: false,
         };
         session.run(program, COMMAND).await?;
-        let settings = &self.state.settings;
-        if !settings.with.devworkspace_operator || !settings.real.has(RealProgram::Operator) {
+        if Operator::of(&self.state.settings) != Some(Operator::Real) {
             return Ok(());
         }
         let program = Program {

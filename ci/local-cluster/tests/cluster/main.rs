@@ -3,9 +3,7 @@
 //!
 //! Run them with `cargo test -p local-cluster -- --ignored --test-threads=1`. They
 //! need root, and artifacts that `local-cluster build` has put into the cache; without
-//! a cache they fail, because building takes longer than a test should. Those of
-//! flavour `openshift` also need the components folder, and fail without it: leave
-//! them out with `--skip openshift::`.
+//! a cache they fail, because building takes longer than a test should.
 
 mod derive;
 mod openshift;

@@ -14,14 +14,14 @@ use serde_json::Value;
 
 use crate::support::{Cluster, Failed, Machine, Moment, cache};
 
-const NOTE: &str = "this test needs root, a built cache and the components folder: run \
-                    `local-cluster build --flavour openshift` first";
+const NOTE: &str =
+    "this test needs root and a built cache: run `local-cluster build --flavour openshift` first";
 
 const TECH_PREVIEW: &[&str] =
     &["--flavour", "openshift", "--release", "4.19", "--feature-set", "TechPreviewNoUpgrade"];
 
 #[test]
-#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+#[ignore = "needs root and a built cache: run with --ignored"]
 fn tech_preview_runs_a_nested_pod_of_an_ordinary_user() {
     let machine = Machine::look();
     let cluster = Cluster::new("test-os-preview");
@@ -29,7 +29,9 @@ fn tech_preview_runs_a_nested_pod_of_an_ordinary_user() {
     let status = cluster.status();
     assert_eq!(status["flavour"], "openshift");
     assert_eq!(status["featureSet"], "TechPreviewNoUpgrade");
-    assert_eq!(status["kubernetes"], "1.32.13");
+    assert_eq!(status["kubernetes"], "1.32.5");
+    assert_eq!(status["kubernetesOfRelease"], "1.32");
+    assert_eq!(status["standIns"].as_array().unwrap().len(), 3);
     assert_eq!(condition_of_version(&cluster, "Upgradeable")["status"], "False");
 
     let refused = cluster.kubectl_as("dev", &["get", "pods", "--namespace", "default"]);
@@ -57,7 +59,7 @@ fn tech_preview_runs_a_nested_pod_of_an_ordinary_user() {
 }
 
 #[test]
-#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+#[ignore = "needs root and a built cache: run with --ignored"]
 fn the_old_default_stores_neither_level_nor_user_namespace() {
     let cluster = Cluster::new("test-os-default");
     cluster.up(&["--flavour", "openshift", "--release", "4.19"]).expect(NOTE);
@@ -77,12 +79,15 @@ fn the_old_default_stores_neither_level_nor_user_namespace() {
 }
 
 #[test]
-#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+#[ignore = "needs root and a built cache: run with --ignored"]
 fn the_new_default_ships_constraints_for_user_namespaces() {
     let cluster = Cluster::new("test-os-new");
     cluster.up(&["--flavour", "openshift"]).expect(NOTE);
     assert_eq!(cluster.status()["release"], "4.20");
-    assert_eq!(cluster.status()["kubernetes"], "1.33.13");
+    assert_eq!(cluster.status()["kubernetes"], "1.32.5");
+    assert_eq!(cluster.status()["kubernetesOfRelease"], "1.33");
+    let text = cluster.command(&["status"]).unwrap();
+    assert!(text.contains("on Kubernetes 1.32.5; the real release has 1.33"), "{text}");
     grant(&cluster);
     let constraint = json(&cluster, &["get", "securitycontextconstraints", "test-nested"]);
     assert_eq!(constraint["userNamespaceLevel"], "RequirePodLevel");
@@ -99,7 +104,7 @@ fn the_new_default_ships_constraints_for_user_namespaces() {
 }
 
 #[test]
-#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+#[ignore = "needs root and a built cache: run with --ignored"]
 fn a_killed_supervisor_takes_running_containers_with_it() {
     let machine = Machine::look();
     let cluster = Cluster::new("test-os-killed");
@@ -114,7 +119,7 @@ fn a_killed_supervisor_takes_running_containers_with_it() {
 }
 
 #[test]
-#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+#[ignore = "needs root and a built cache: run with --ignored"]
 fn a_supervisor_that_is_killed_during_up_leaves_nothing() {
     let machine = Machine::look();
     let cluster = Cluster::new("test-os-early");
@@ -130,16 +135,118 @@ fn a_supervisor_that_is_killed_during_up_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root and a built cache: run with --ignored"]
+fn the_newest_release_has_locked_gates() {
+    let cluster = Cluster::new("test-os-newest");
+    let newest = ["--flavour", "openshift", "--release", "5.0"];
+    let refused = cluster.up(&[&newest[..], &["--gates", "none"]].concat()).unwrap_err();
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("has locked the feature gates"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
+    assert!(!cluster.folder().exists(), "nothing was made");
+
+    cluster.up(&newest).expect(NOTE);
+    assert_eq!(cluster.status()["kubernetes"], "1.37.2");
+    let gates = json(&cluster, &["get", "featuregate", "cluster"]);
+    assert!(!gates.to_string().contains("UserNamespacesSupport"), "it lists no locked gate");
+    grant(&cluster);
+    run(&cluster).unwrap();
+    assert_ne!(first_host_id(&cluster), "0", "the pod has a user namespace");
+}
+
+#[test]
+#[ignore = "needs root and a built cache: run with --ignored"]
+fn early_4_20_ships_nested_container_without_a_range_of_users() {
+    let cluster = Cluster::new("test-os-z");
+    cluster.up(&["--flavour", "openshift", "--z-stream", "early"]).expect(NOTE);
+    let constraint = json(&cluster, &["get", "securitycontextconstraints", "nested-container"]);
+    assert_eq!(constraint["runAsUser"], serde_json::json!({"type": "MustRunAsRange"}));
+    let resource = "securitycontextconstraints/restricted-v3";
+    let may = cluster.kubectl_as("dev", &["auth", "can-i", "use", resource]);
+    assert!(may.is_err(), "nobody may use it yet");
+}
+
+#[test]
+#[ignore = "needs root and a built cache: run with --ignored"]
+fn devices_come_only_by_annotations_that_are_allowed() {
+    let cluster = Cluster::new("test-os-devices");
+    let options = ["--device-annotations", "v2", "--with", "kernel-log"];
+    cluster.up(&[TECH_PREVIEW, &options].concat()).expect(NOTE);
+    grant(&cluster);
+    // The pod asks by the first version only, which is dropped without a word.
+    run(&cluster).unwrap();
+    assert!(exec(&cluster, &["test", "-e", "/dev/fuse"]).is_err(), "there is no device");
+    cluster.kubectl_as("dev", &["delete", "pod", "nested", "--namespace=work"]).unwrap();
+
+    let pod = POD.replace("io.kubernetes.cri-o.Devices: ", "devices.crio.io: ");
+    cluster.apply("dev", &pod).unwrap();
+    until_ready(&cluster).unwrap();
+    exec(&cluster, &["test", "-w", "/dev/fuse"]).expect("the second version is allowed");
+    cluster.kubectl_as("dev", &["delete", "pod", "nested", "--namespace=work"]).unwrap();
+
+    let pod = pod.replace("/dev/fuse,/dev/net/tun", "/dev/fuse,/dev/mem");
+    cluster.apply("dev", &pod).unwrap();
+    let waiting = r"--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError";
+    cluster.kubectl(&["wait", "--namespace=work", "pod/nested", waiting, "--timeout=60s"]);
+    let pod = self::pod(&cluster);
+    let message = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"];
+    let message = message.as_str().unwrap();
+    assert!(message.contains("is specified but is not in allowed_devices"), "{message}");
+}
+
+#[test]
+#[ignore = "needs root and a built cache: run with --ignored"]
+fn a_policy_controller_that_dies_is_named_and_gives_no_range_twice() {
+    let cluster = Cluster::new("test-os-policy");
+    cluster.up(TECH_PREVIEW).expect(NOTE);
+    let range = |name: &str| {
+        cluster.kubectl(&["create", "namespace", name]);
+        let given = r"--for=jsonpath={.metadata.annotations.openshift\.io/sa\.scc\.uid-range}";
+        let namespace = format!("namespace/{name}");
+        cluster.kubectl(&["wait", &namespace, given, "--timeout=30s"]);
+        let path = "jsonpath={.metadata.annotations.openshift\\.io/sa\\.scc\\.uid-range}";
+        cluster.kubectl(&["get", &namespace, "--output", path])
+    };
+    let first = range("first");
+    cluster.kill_component("cluster-policy-controller");
+    let status = cluster.status_when("degraded", Duration::from_secs(10));
+    assert_eq!(status["components"]["cluster-policy-controller"]["ended"], "signal 9");
+    let shown = cluster.command(&["status"]).unwrap_err();
+    let expected = "error: cluster-policy-controller ended with signal 9";
+    assert!(shown.stderr.contains(expected), "{}", shown.stderr);
+    cluster.command(&["restart", "cluster-policy-controller"]).expect("it starts again");
+    let second = range("second");
+    assert_ne!(first, second);
+    assert!(!first.is_empty() && !second.is_empty());
+}
+
+#[test]
+#[ignore = "needs root and a built cache: run with --ignored"]
+fn pods_are_refused_where_constraints_can_not_be_read() {
+    let cluster = Cluster::new("test-os-closed");
+    cluster.up(TECH_PREVIEW).expect(NOTE);
+    grant(&cluster);
+    // Without the definition the API server has no constraints to admit by.
+    let definition = "customresourcedefinition/securitycontextconstraints.security.openshift.io";
+    cluster.kubectl(&["delete", definition, "--timeout=60s"]);
+    let refused = run(&cluster).unwrap_err();
+    assert!(refused.stderr.contains("is forbidden"), "{}", refused.stderr);
+    // Also after a restart, when it has read none.
+    cluster.command(&["restart", "kube-apiserver"]).expect("it starts again");
+    let refused = run(&cluster).unwrap_err();
+    assert!(refused.stderr.contains("orbidden"), "{}", refused.stderr);
+}
+
+#[test]
 #[ignore = "needs the program only: run with --ignored"]
-fn missing_components_are_named_with_what_to_do() {
+fn wrong_components_are_named_with_what_was_expected() {
     let cluster = Cluster::new("test-os-missing");
     let refused =
         cluster.up(&["--flavour", "openshift", "--components", "/nonexistent"]).unwrap_err();
     assert_eq!(refused.code, Some(2));
-    let expected = "error: the OpenShift components folder `/nonexistent` has no ";
+    let expected = "error: can't read the components folder `/nonexistent`";
     assert!(refused.stderr.contains(expected), "{}", refused.stderr);
-    assert!(refused.stderr.contains("ci/openshift/BUILDING.md"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("--components DIR"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: give a folder with `kube-apiserver`"), "{}", refused.stderr);
     assert!(!cluster.folder().exists(), "nothing was made");
 }
 
@@ -160,6 +267,10 @@ fn grant(cluster: &Cluster) {
 /// Makes a pod as `dev` and waits until it runs.
 fn run(cluster: &Cluster) -> Result<(), Failed> {
     cluster.apply("dev", POD)?;
+    until_ready(cluster)
+}
+
+fn until_ready(cluster: &Cluster) -> Result<(), Failed> {
     let wait = ["wait", "--namespace=work", "--for=condition=Ready", "pod/nested", "--timeout=60s"];
     cluster.kubectl_as("dev", &wait).map(drop)
 }

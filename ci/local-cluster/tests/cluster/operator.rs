@@ -3,8 +3,8 @@
 
 use crate::support::{Cluster, Machine};
 
-const NOTE: &str = "this test needs root, a built cache and the components folder: run \
-                    `local-cluster build --flavour openshift` first";
+const NOTE: &str =
+    "this test needs root and a built cache: run `local-cluster build --flavour openshift` first";
 
 const WITH_OPERATOR: &[&str] = &[
     "--flavour",
@@ -25,7 +25,7 @@ spec: {started: false, template: {}}
 ";
 
 #[test]
-#[ignore = "needs root, a built cache and the components folder: run with --ignored"]
+#[ignore = "needs root and a built cache: run with --ignored"]
 fn the_operator_answers_when_the_cluster_is_ready_and_ends_with_it() {
     let machine = Machine::look();
     let cluster = Cluster::new("test-os-operator");
