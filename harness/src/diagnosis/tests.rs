@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// The facts of a good workspace, with one of them changed.
-fn facts(pointer: &str, value: Value) -> Facts {
+pub(super) fn facts(pointer: &str, value: Value) -> Facts {
     let map = json!({"known": [{"inside": 0, "outside": 131_072, "count": 65_536}]});
     let ranges = json!({"known": {
         "ranges": [{"owner": "user", "start": 1001, "count": 64_535}],
