@@ -70,7 +70,7 @@ impl Session {
     ) -> Result<Self> {
         let mut facts = facts::gather(&cluster).await?;
         if let Some(chosen) = options.devices {
-            facts.device_route = chosen.fact();
+            facts.device_route = chosen.fact(&facts.runtimes());
         }
         let profile = selection.profile.unwrap_or_else(|| profile_of(&facts));
         let selection = Selection { profile: Some(profile), ..selection };

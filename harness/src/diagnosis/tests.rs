@@ -151,6 +151,7 @@ fn what_no_local_cluster_shows_is_known_by_its_words() {
     let starts = [
         ("failed to mount sysfs: operation not permitted", "F19"),
         ("mkdirat /run/lock: permission denied", "F20"),
+        ("device /dev/kmsg is specified but is not in allowed_devices", "F38"),
         ("snapshotter \"overlayfs\" doesn't support idmap mounts on this host", "F16"),
         ("the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers", "F18"),
     ];

@@ -58,10 +58,18 @@ impl std::fmt::Display for DeviceRoute {
 pub struct ChosenRoute(pub Option<DeviceRoute>);
 
 impl ChosenRoute {
-    /// The choice as a fact, which replaces what was read.
+    /// The choice as a fact, which replaces what was read. Of the annotation it says what is known
+    /// of these runtimes.
     #[must_use]
-    pub fn fact(self) -> Fact<Option<DeviceRoute>> {
-        Fact::known(self.0, "option `--devices`")
+    pub fn fact(self, runtimes: &[String]) -> Fact<Option<DeviceRoute>> {
+        const OPTION: &str = "option `--devices`";
+        let source = match self.0 {
+            Some(DeviceRoute::Annotation) if !runtimes.is_empty() => {
+                format!("{OPTION}; {}", describe_all(runtimes))
+            }
+            _ => OPTION.to_owned(),
+        };
+        Fact::known(self.0, source)
     }
 }
 

@@ -54,7 +54,7 @@ struct Preflight<'a> {
 
 /// What to do where only a pod can tell.
 const REMEDY_OF_UNTRIED: &str =
-    "try it with `nestcheck run ISO-04`; `--devices ROUTE` chooses another way";
+    "`nestcheck run` tries it (ISO-04); `--devices ROUTE` chooses another way";
 
 pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     if let Some(user) = arguments.print_rbac {
@@ -64,7 +64,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut facts = facts::gather(&cluster).await?;
     if let Some(chosen) = arguments.devices {
-        facts.device_route = chosen.fact();
+        facts.device_route = chosen.fact(&facts.runtimes());
     }
     let support = Support::of(&facts);
     let supported = support.is_supported();
