@@ -17,12 +17,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::{
     case::{CaseResult, Failure},
     cluster::{ask, describe},
-    diagnosis::{self, Symptom},
+    diagnosis::{self, Absence, Symptom},
     engine::deadline::{Pause, Paused},
     error::one_line,
     event::{CommandFinished, EventKind, TruthCheck},
     facts::Facts,
     redact,
+    requirement::Requirement,
     sandbox::{self, Grant, Identity, PodSecurity, Sandbox},
     shape::{Isolation, SHAPE_LABEL, Shape},
     truth,
@@ -36,6 +37,7 @@ pub type SharedWorkload = Shared<BoxFuture<'static, Result<Arc<Workload>, Failur
 #[derive(Clone)]
 pub struct Context {
     pub(crate) id: &'static str,
+    pub(crate) requires: &'static [Requirement],
     pub(crate) shapes: &'static [&'static Shape],
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
@@ -81,7 +83,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// Why there is no such pod.
+    /// Why there is no such pod, or that it lacks the devices that the case needs.
     pub async fn pod(&self, shape: &Shape) -> Result<PodHandle, Failure> {
         let is_alike = |listed: &&&'static Shape| {
             let is_proven = listed.isolation != Isolation::Unproven;
@@ -97,7 +99,7 @@ impl Context {
                 self.id, shape.name
             ))
         })?;
-        Ok(self.hand_out(shared.await?))
+        self.hand_out(shared.await?)
     }
 
     /// A pod of this case's own, changed from a shape's, ready and proven.
@@ -110,7 +112,7 @@ impl Context {
         let shape = self.listed(shape);
         let provision = Box::pin(workload::provision_pod(&self.sandbox, shape, pod));
         let workload = self.beside_the_deadline(provision).await?;
-        Ok(self.hand_out(Arc::new(workload)))
+        self.hand_out(Arc::new(workload))
     }
 
     /// The shape of this name that the case's registry entry lists, which may have been changed from
@@ -128,7 +130,7 @@ impl Context {
         self.pods.add(pod);
         let examine = Box::pin(workload::examine(&self.sandbox, shape, pod));
         let workload = self.beside_the_deadline(examine).await?;
-        Ok(self.hand_out(Arc::new(workload)))
+        self.hand_out(Arc::new(workload))
     }
 
     /// Waits for what the cluster makes for this case alone, by a deadline of its own: the case's does
@@ -138,11 +140,17 @@ impl Context {
         wait.await
     }
 
-    fn hand_out(&self, workload: Arc<Workload>) -> PodHandle {
+    /// Gives a pod to the case, unless the case needs devices that the pod asked for and lacks: what
+    /// would fail then has one cause, which ISO-04 reports as a failure.
+    fn hand_out(&self, workload: Arc<Workload>) -> Result<PodHandle, Failure> {
         for check in &workload.truth {
             self.record(check.clone());
         }
-        PodHandle { workload, context: self.clone() }
+        let pod = PodHandle { workload, context: self.clone() };
+        if self.requires.contains(&Requirement::Devices) {
+            pod.has_devices()?;
+        }
+        Ok(pod)
     }
 
     /// What was read about the cluster.
@@ -338,6 +346,30 @@ impl PodHandle {
     #[must_use]
     pub fn facts(&self) -> &probe::Facts {
         &self.workload.facts
+    }
+
+    /// What the pod lacks of the devices that it asked for.
+    #[must_use]
+    pub fn absence(&self) -> Option<Absence> {
+        let route = self.context.sandbox.device_route();
+        let nodes = self.context.facts.nodes.value().into_iter().flatten();
+        let mut nodes = nodes.filter(|node| Some(node.name.as_str()) == self.node());
+        let runtime = nodes.next().map(|node| node.runtime.as_str());
+        Absence::of(self.object(), self.facts(), route, runtime)
+    }
+
+    /// Blocks the case where the pod lacks devices that it asked for.
+    ///
+    /// # Errors
+    ///
+    /// The devices that are absent, with the cause and its cure.
+    pub fn has_devices(&self) -> CaseResult {
+        match self.absence() {
+            Some(Absence { reason, diagnosis }) => {
+                Err(Failure::blocked(reason, diagnosis.to_string()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Runs a command in the pod and records it.

@@ -6,7 +6,11 @@ use k8s_openapi::{
 };
 use kube::api::{DynamicObject, ObjectMeta};
 
-use crate::{Error, Result, facts::DeviceRoute, manifest, sandbox};
+use crate::{
+    Error, Result,
+    facts::{DEVICE_ANNOTATIONS, DeviceRoute, devices_value},
+    manifest, sandbox,
+};
 
 /// How a pod is kept apart from its node. It decides which truth checks the pod must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +68,12 @@ pub const FILES_VOLUME: &str = "nestcheck";
 /// The label that carries the shape's name, for pods that want to be near another.
 pub(crate) const SHAPE_LABEL: &str = "nestcheck/shape";
 
-/// The annotation by which CRI-O gives a pod devices (cri-o, `internal/config/device`).
-pub const CRIO_DEVICES: &str = "io.kubernetes.cri-o.Devices";
+/// The annotations by which a pod asks CRI-O for devices: both names, for which of them a node
+/// honours can't be read. The name that a node does not know or allow does no harm on a pod.
+pub fn ask_for_devices(paths: &str) -> impl Iterator<Item = (String, String)> + use<> {
+    let paths = paths.to_owned();
+    DEVICE_ANNOTATIONS.into_iter().map(move |name| (name.to_owned(), paths.clone()))
+}
 
 /// The annotation by which a pod asks for an SCC (openshift/api, `security/v1`,
 /// `RequiredSCCAnnotation`).
@@ -168,10 +176,8 @@ impl Shape {
                     pod.spec.get_or_insert_default().runtime_class_name = Some(name.clone());
                 }
                 Some(DeviceRoute::Annotation) => {
-                    pod.metadata
-                        .annotations
-                        .get_or_insert_default()
-                        .insert(CRIO_DEVICES.to_owned(), "/dev/fuse,/dev/net/tun".to_owned());
+                    let annotations = pod.metadata.annotations.get_or_insert_default();
+                    annotations.extend(ask_for_devices(&devices_value()));
                 }
                 None => {}
             }
@@ -275,7 +281,10 @@ mod tests {
         let spec = pod(Some(&class)).spec.unwrap_or_default();
         assert_eq!(spec.runtime_class_name.as_deref(), Some("nested"));
         let annotations = pod(Some(&DeviceRoute::Annotation)).metadata.annotations;
-        assert_eq!(annotations.unwrap_or_default()[CRIO_DEVICES], "/dev/fuse,/dev/net/tun");
+        let annotations = annotations.unwrap_or_default();
+        for name in ["io.kubernetes.cri-o.Devices", "devices.crio.io"] {
+            assert_eq!(annotations[name], "/dev/fuse,/dev/net/tun");
+        }
         let bare = pod(None);
         assert_eq!(bare.metadata.annotations, None);
         assert_eq!(bare.spec.unwrap_or_default().runtime_class_name, None);

@@ -10,7 +10,7 @@ use harness::{
     diagnosis::evidence::Collector,
     engine::{self, Keep, RunOptions},
     event::Event,
-    facts::{self, Facts, Flavour},
+    facts::{self, ChosenRoute, Facts, Flavour},
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
     requirement::Requirement,
@@ -33,6 +33,8 @@ pub struct SessionOptions {
     pub keep: Keep,
     /// Whether cases whose requirements are unmet run all the same.
     pub runs_blocked: bool,
+    /// How pods ask for devices, where a person chose it; otherwise as was read.
+    pub devices: Option<ChosenRoute>,
     /// Whether the node may be looked at from outside of pods.
     pub node_access: bool,
     /// What collects the evidence of cases that fail.
@@ -66,7 +68,10 @@ impl Session {
         selection: Selection,
         options: SessionOptions,
     ) -> Result<Self> {
-        let facts = facts::gather(&cluster).await?;
+        let mut facts = facts::gather(&cluster).await?;
+        if let Some(chosen) = options.devices {
+            facts.device_route = chosen.fact(&facts.runtimes());
+        }
         let profile = selection.profile.unwrap_or_else(|| profile_of(&facts));
         let selection = Selection { profile: Some(profile), ..selection };
         let constraint = constraint_for(&facts, options.constraint)?;

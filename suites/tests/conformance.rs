@@ -145,6 +145,7 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
         patience: Patience::default(),
         keep: Keep::Never,
         runs_blocked: false,
+        devices: None,
         node_access: false,
         constraint: None,
         files: fixtures::files(),

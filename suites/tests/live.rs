@@ -2,6 +2,7 @@
 //! `NESTCHECK_TEST_AUDIT_LOG` name it, `ci/test` makes it. Each test has the cluster for itself
 //! and looks at it afterwards: nothing may be left.
 
+mod devices;
 mod operators;
 mod runners;
 mod support;

@@ -280,6 +280,7 @@ impl Theatre {
             patience: Patience { pod: Duration::from_secs(30), teardown: Duration::from_secs(20) },
             keep: Keep::Never,
             runs_blocked: matches!(scenario.stage, Stage::Elsewhere(_)),
+            devices: None,
             node_access: false,
             diagnostics: Collector::nowhere(),
             ledger: Ledger::at(self.folder.join(scenario.name).join("ledger.jsonl")),

@@ -4,6 +4,7 @@
 //! causes: `newuidmap` is refused in the same words whether a range leaves the pod's ids or a
 //! capability is missing. What the probe found in the pod tells them apart.
 
+mod absence;
 mod clues;
 pub mod evidence;
 mod signatures;
@@ -11,6 +12,8 @@ mod signatures;
 use std::fmt;
 
 use probe::Facts;
+
+pub use absence::Absence;
 
 /// What went wrong, as text, and where it was seen: the same words mean another thing elsewhere.
 #[derive(Clone, Copy, Debug)]

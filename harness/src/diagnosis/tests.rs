@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// The facts of a good workspace, with one of them changed.
-fn facts(pointer: &str, value: Value) -> Facts {
+pub(super) fn facts(pointer: &str, value: Value) -> Facts {
     let map = json!({"known": [{"inside": 0, "outside": 131_072, "count": 65_536}]});
     let ranges = json!({"known": {
         "ranges": [{"owner": "user", "start": 1001, "count": 64_535}],
@@ -151,6 +151,7 @@ fn what_no_local_cluster_shows_is_known_by_its_words() {
     let starts = [
         ("failed to mount sysfs: operation not permitted", "F19"),
         ("mkdirat /run/lock: permission denied", "F20"),
+        ("device /dev/kmsg is specified but is not in allowed_devices", "F38"),
         ("snapshotter \"overlayfs\" doesn't support idmap mounts on this host", "F16"),
         ("the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers", "F18"),
     ];

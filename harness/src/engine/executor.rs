@@ -152,6 +152,7 @@ impl Executor {
         let (pauses, heard) = unbounded_channel();
         let context = Context {
             id: self.case.id,
+            requires: self.case.requires,
             shapes: self.case.shapes,
             sandbox: Arc::clone(&self.sandbox),
             workloads: Arc::clone(&self.workloads),

@@ -2,6 +2,7 @@
 //! that could not be read is unknown with the reason, never false.
 
 mod constraint;
+mod device;
 mod dry_run;
 mod evidence;
 mod feature_gate;
@@ -20,6 +21,10 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 pub use constraint::Constraints;
+pub use device::{
+    ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2, DeviceRoute, Knows,
+    devices_in, devices_value, show_runtime,
+};
 pub use evidence::Evidence;
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
@@ -171,25 +176,6 @@ pub struct KubernetesVersion {
     pub full: String,
 }
 
-/// How a pod gets /dev/fuse and /dev/net/tun here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeviceRoute {
-    /// CRI-O's annotation `io.kubernetes.cri-o.Devices`.
-    Annotation,
-    /// A RuntimeClass whose handler adds them.
-    RuntimeClass(String),
-}
-
-impl fmt::Display for DeviceRoute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Annotation => f.write_str("annotation `io.kubernetes.cri-o.Devices`"),
-            Self::RuntimeClass(name) => write!(f, "RuntimeClass `{name}`"),
-        }
-    }
-}
-
 /// What was read about a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
@@ -228,7 +214,8 @@ pub struct Facts {
     pub server_pod_security_gate: Fact<bool>,
     /// The nodes that pods may be scheduled on.
     pub nodes: Fact<Vec<Node>>,
-    /// How a pod gets its devices; none where the cluster offers no way.
+    /// How a pod is to ask for its devices; none where the cluster offers no way. An annotation is
+    /// only a candidate, see [`Facts::devices_to_try`].
     pub device_route: Fact<Option<DeviceRoute>>,
     /// The `StorageClass` that claims get which name none; none where there is no such class.
     pub default_storage: Fact<Option<String>>,
@@ -255,6 +242,21 @@ impl Facts {
             Gate::ProcMountType => &self.server_proc_mount_gate,
             Gate::UserNamespacesPodSecurityStandards => &self.server_pod_security_gate,
         }
+    }
+
+    /// Why only a pod can tell whether devices come by [`Self::device_route`]; none where reading
+    /// tells.
+    #[must_use]
+    pub fn devices_to_try(&self) -> Option<String> {
+        device::why_to_try(&self.device_route)
+    }
+
+    /// The container runtimes of the nodes that pods may be scheduled on; none where they could not
+    /// be read.
+    #[must_use]
+    pub fn runtimes(&self) -> Vec<String> {
+        let nodes = self.nodes.value().into_iter().flatten();
+        nodes.map(|node| node.runtime.clone()).collect()
     }
 
     /// The program that made the cluster, where its nodes name one: `kind`.

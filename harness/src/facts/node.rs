@@ -5,7 +5,7 @@ use k8s_openapi::api::{core::v1::Node as NodeObject, node::v1::RuntimeClass};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Serialize;
 
-use super::{DeviceRoute, Fact, Flavour, Gate, metrics, reading::metrics_page};
+use super::{DeviceRoute, Fact, Flavour, Gate, device, metrics, reading::metrics_page};
 use crate::{Result, cluster::call};
 
 /// The name of the RuntimeClass that gives pods the devices, unless another one says so by
@@ -50,7 +50,7 @@ pub(super) struct Nodes {
 }
 
 /// Lists the nodes, then asks every kubelet for its metrics, and for RuntimeClasses only where
-/// the nodes' runtimes don't settle how devices are had.
+/// nothing speaks for the annotation by which CRI-O gives devices.
 pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
     let api: Api<NodeObject> = Api::all(client.clone());
     let params = ListParams::default();
@@ -62,13 +62,13 @@ pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
     let objects = match objects {
         Ok(objects) => objects,
         Err(error) => {
-            let settled = settled_route(flavour, None);
-            let device_route = route_or_ask(client, settled).await;
+            let candidate = device::candidate(flavour, None);
+            let device_route = route_or_ask(client, candidate).await;
             return Nodes { nodes: Fact::unknown(error.to_string()), device_route };
         }
     };
     let runtimes: Vec<_> = objects.iter().map(runtime_of).collect();
-    let settled = settled_route(flavour, Some(&runtimes));
+    let candidate = device::candidate(flavour, Some(&runtimes));
     let read = stream::iter(objects).map(|object| async move {
         let path = format!("/api/v1/nodes/{}/proxy/metrics", object.name_any());
         let page = metrics_page(client, &path).await;
@@ -76,7 +76,7 @@ pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
     });
     let (nodes, device_route) = tokio::join!(
         read.buffered(KUBELETS_AT_ONCE).collect::<Vec<_>>(),
-        route_or_ask(client, settled)
+        route_or_ask(client, candidate)
     );
     Nodes { nodes: Fact::known(nodes, "nodes"), device_route }
 }
@@ -120,24 +120,11 @@ fn parse_node(node: &NodeObject, kubelet_metrics: &Result<String, String>) -> No
     }
 }
 
-/// The route where it is known without RuntimeClasses: CRI-O understands the annotation, and every
-/// node of OpenShift and MicroShift runs CRI-O, unless the nodes say otherwise.
-fn settled_route(flavour: Flavour, runtimes: Option<&[String]>) -> Option<Fact<DeviceRoute>> {
-    let (settled, source) = match runtimes {
-        Some(runtimes) if !runtimes.is_empty() => {
-            let is_crio = |runtime: &String| runtime.starts_with("cri-o://");
-            (runtimes.iter().all(is_crio), "node status `nodeInfo`".to_owned())
-        }
-        _ => (flavour != Flavour::Kubernetes, format!("nodes of {flavour} run CRI-O")),
-    };
-    settled.then(|| Fact::known(DeviceRoute::Annotation, source))
-}
-
 async fn route_or_ask(
     client: &Client,
-    settled: Option<Fact<DeviceRoute>>,
+    candidate: Option<Fact<DeviceRoute>>,
 ) -> Fact<Option<DeviceRoute>> {
-    match settled {
+    match candidate {
         Some(route) => route.map(Some),
         None => route_by_class(read_runtime_classes(client).await),
     }
@@ -149,7 +136,7 @@ async fn read_runtime_classes(client: &Client) -> Result<Vec<RuntimeClass>> {
     Ok(call("list RuntimeClasses", || api.list(&params)).boxed().await?.items)
 }
 
-/// Without CRI-O a RuntimeClass may add the devices.
+/// Where nothing speaks for the annotation a RuntimeClass may add the devices.
 fn route_by_class(runtime_classes: Result<Vec<RuntimeClass>>) -> Fact<Option<DeviceRoute>> {
     match runtime_classes {
         Ok(classes) => {
@@ -177,18 +164,6 @@ mod tests {
     fn class(name: &str) -> RuntimeClass {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         RuntimeClass { metadata, ..RuntimeClass::default() }
-    }
-
-    #[test]
-    fn cri_o_settles_the_route_and_openshift_implies_it() {
-        let crio = ["cri-o://1.32.4".to_owned()];
-        let containerd = ["cri-o://1.32.4".to_owned(), "containerd://2.1.3".to_owned()];
-        assert!(settled_route(Flavour::Kubernetes, Some(&crio)).is_some());
-        assert!(settled_route(Flavour::OpenShift, None).is_some());
-        assert!(settled_route(Flavour::MicroShift, Some(&[])).is_some());
-        assert!(settled_route(Flavour::Kubernetes, None).is_none());
-        // What the nodes say counts more than what the flavour implies.
-        assert!(settled_route(Flavour::OpenShift, Some(&containerd)).is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The facts in a few words, for the top of a report.
 
-use super::{Fact, Facts, Gate, Node, Rollout, State};
+use super::{DeviceRoute, Fact, Facts, Gate, Node, Rollout, State};
 
 impl Facts {
     /// The facts that a reader wants at the top of a report: name and value. What this kind of
@@ -37,9 +37,14 @@ impl Facts {
         summary.fact("SCC schema", &self.scc_schema, |has| {
             format!("{} userNamespaceLevel", if *has { "has" } else { "lacks" })
         });
-        summary.fact("devices by", &self.device_route, |route| {
-            route.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
-        });
+        match &self.device_route {
+            Fact::Known { value: Some(route @ DeviceRoute::Annotation), source } => {
+                summary.add("devices by", format!("{route}, to be tried in a pod ({source})"));
+            }
+            fact => summary.fact("devices by", fact, |route| {
+                route.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
+            }),
+        }
         summary.fact("storage by", &self.default_storage, |class| {
             class
                 .as_ref()

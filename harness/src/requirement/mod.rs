@@ -20,7 +20,11 @@ pub enum Requirement {
     /// Without it a constraint that is meant for nested containers admits pods in the node's own
     /// user namespace with the same capabilities.
     UserNamespaceLevel,
-    /// Pods can get /dev/fuse and /dev/net/tun.
+    /// Pods can ask for /dev/fuse and /dev/net/tun.
+    DeviceRoute,
+    /// Pods that ask for /dev/fuse and /dev/net/tun have them. The facts tell whether pods can ask;
+    /// whether the devices come, only a pod tells: a case that needs them is blocked in a pod that
+    /// asked and has none, see [`crate::diagnosis::Absence`].
     Devices,
     /// Claims get a volume that name no `StorageClass`.
     StorageClass,
@@ -67,7 +71,7 @@ impl Requirement {
             Self::UserNamespaces => user_namespaces(facts),
             Self::UnmaskedProc => server_gate(facts, Gate::ProcMountType),
             Self::UserNamespaceLevel => user_namespace_level(facts),
-            Self::Devices => devices(facts),
+            Self::DeviceRoute | Self::Devices => device_route(facts),
             Self::StorageClass => storage_class(facts),
             Self::WorkspaceOperator => workspace_operator(facts),
             Self::Workspaces => workspaces(facts),
@@ -91,7 +95,8 @@ impl Requirement {
             Self::UserNamespaceLevel => {
                 "the field `userNamespaceLevel` of security context constraints".to_owned()
             }
-            Self::Devices => "a way to give pods /dev/fuse and /dev/net/tun".to_owned(),
+            Self::DeviceRoute => "a way to ask for /dev/fuse and /dev/net/tun".to_owned(),
+            Self::Devices => "/dev/fuse and /dev/net/tun in pods that ask for them".to_owned(),
             Self::StorageClass => "a default StorageClass".to_owned(),
             Self::WorkspaceOperator => "the DevWorkspace Operator 0.40 or newer".to_owned(),
             Self::Workspaces => "a ready pod of the DevWorkspace Operator".to_owned(),
@@ -113,6 +118,16 @@ impl Requirement {
         }
     }
 
+    /// Why only a pod can tell whether the requirement is met, where the facts don't speak against
+    /// it. A statement about the cluster must say so; it is no reason to doubt the cluster.
+    #[must_use]
+    pub fn to_be_tried(self, facts: &Facts) -> Option<String> {
+        match self {
+            Self::Devices => facts.devices_to_try(),
+            _ => None,
+        }
+    }
+
     /// Why nothing can be said about the requirement, where the facts that decide it are unknown.
     /// [`Self::decide`] lets a case try then; a statement about the cluster must not be made.
     #[must_use]
@@ -128,7 +143,7 @@ impl Requirement {
                 Some(true) => None,
                 _ => facts.scc_schema.why_unknown(),
             },
-            Self::Devices => facts.device_route.why_unknown(),
+            Self::DeviceRoute | Self::Devices => facts.device_route.why_unknown(),
             Self::StorageClass => facts.default_storage.why_unknown(),
             Self::WorkspaceOperator | Self::Workspaces => facts.toggle.operator.why_unknown(),
             Self::KubernetesMinor(_) | Self::NodeAccess => None,
@@ -229,15 +244,16 @@ fn user_namespace_level(facts: &Facts) -> Decision {
     )
 }
 
-fn devices(facts: &Facts) -> Decision {
+fn device_route(facts: &Facts) -> Decision {
     match &facts.device_route {
         Fact::Known { value: None, source } => Decision::unmet(
             format!(
                 "the cluster offers no way to give a pod /dev/fuse and /dev/net/tun (read from: \
                  {source})"
             ),
-            "on CRI-O allow them in `allowed_devices`; on containerd add a RuntimeClass with the \
-             annotation `nestcheck/devices` whose handler's base spec has both devices",
+            "add a RuntimeClass with the annotation `nestcheck/devices` whose handler's base spec \
+             has both devices; or, where a plugin of the runtime honours CRI-O's annotations, run \
+             with `--devices annotation`",
         ),
         _ => Decision::Met,
     }

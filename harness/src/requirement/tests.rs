@@ -127,6 +127,20 @@ fn no_device_route_is_unmet_and_an_unknown_one_is_not() {
 }
 
 #[test]
+fn an_annotation_is_tried_in_a_pod_and_blocks_nothing_before() {
+    let facts = Facts {
+        device_route: Fact::known(Some(DeviceRoute::Annotation), "CRI-O 1.35.6 knows both names"),
+        ..able()
+    };
+    assert_eq!(Requirement::Devices.decide(&facts), Decision::Met);
+    assert_eq!(Requirement::Devices.unknown(&facts), None);
+    let why = Requirement::Devices.to_be_tried(&facts).expect("a pod must tell");
+    assert!(why.contains("to be tried in a pod (CRI-O 1.35.6 knows both names)"), "{why}");
+    assert_eq!(Requirement::DeviceRoute.to_be_tried(&facts), None, "asking needs no pod");
+    assert_eq!(Requirement::Devices.to_be_tried(&able()), None, "a RuntimeClass is read");
+}
+
+#[test]
 fn no_default_class_is_unmet_and_an_unknown_one_is_not() {
     let facts = Facts { default_storage: Fact::known(None, "test"), ..able() };
     assert!(reason(Requirement::StorageClass.decide(&facts)).contains("StorageClass"));

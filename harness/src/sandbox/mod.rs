@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 use crate::{
     Result,
     cluster::{Cluster, is_forbidden},
+    facts::DeviceRoute,
     retry,
     shape::{Setting, Shape},
 };
@@ -38,8 +39,9 @@ pub use sweep::{Sweep, Swept, sweep};
 pub use teardown::{Found, end_pods, find, teardown};
 pub use volumes::Reclaimed;
 pub use workspaces::{
-    CONFIG_ATTRIBUTE, CONSTRAINT_ATTRIBUTE, NESTED_CONFIG, WORKSPACE_ID_LABEL, config_resource,
-    maps_of_workspaces, nested_settings, old_workspace_resource, workspace_resource,
+    CONFIG_ATTRIBUTE, CONSTRAINT_ATTRIBUTE, NESTED_CONFIG, WORKSPACE_ID_LABEL, asking_for_devices,
+    config_resource, maps_of_workspaces, nested_settings, old_workspace_resource,
+    workspace_resource,
 };
 
 /// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the
@@ -284,6 +286,12 @@ impl Sandbox {
     /// A document of the manifest that is not an object.
     pub fn companions(&self, shape: &Shape) -> Result<Vec<DynamicObject>> {
         shape.companions(&self.setting())
+    }
+
+    /// How pods ask for devices in this run.
+    #[must_use]
+    pub fn device_route(&self) -> Option<&DeviceRoute> {
+        self.options.device_route.as_ref()
     }
 
     fn setting(&self) -> Setting<'_> {

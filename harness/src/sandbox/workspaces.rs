@@ -18,8 +18,10 @@ use serde_json::{Value, json};
 
 use super::{File, Sandbox, create::create, labels};
 use crate::{
-    Error, Result, manifest,
-    shape::{CRIO_DEVICES, Shape},
+    Error, Result,
+    facts::devices_value,
+    manifest,
+    shape::{Shape, ask_for_devices},
 };
 
 /// The name of the configuration that makes workspaces nested.
@@ -70,7 +72,7 @@ pub fn nested_settings() -> Value {
     json!({
         "hostUsers": false,
         "imagePullPolicy": "IfNotPresent",
-        "podAnnotations": {CRIO_DEVICES: "/dev/fuse,/dev/net/tun"},
+        "podAnnotations": asking_for_devices(&devices_value()),
         "podSecurityContext": {"fsGroup": 1000},
         "containerSecurityContext": {
             "procMount": "Unmasked",
@@ -78,6 +80,12 @@ pub fn nested_settings() -> Value {
             "capabilities": {"add": ["SETUID", "SETGID"]},
         },
     })
+}
+
+/// The field `podAnnotations` by which workspaces ask for devices.
+#[must_use]
+pub fn asking_for_devices(paths: &str) -> Value {
+    ask_for_devices(paths).map(|(name, paths)| (name, Value::String(paths))).collect()
 }
 
 impl Sandbox {

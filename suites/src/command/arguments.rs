@@ -7,6 +7,7 @@ use harness::{
     Error,
     cluster::ConnectOptions,
     engine::Keep,
+    facts::ChosenRoute,
     plan::{Profile, Shard},
     report::Dialect,
     rights::ACCOUNT,
@@ -127,6 +128,11 @@ pub(super) struct PreflightArguments {
     /// cluster what it is
     #[arg(long, value_name = "NAME", value_parser = profile, requires = "print_rbac")]
     pub(super) profile: Option<Profile>,
+    /// How pods ask for /dev/fuse and /dev/net/tun: annotation, runtime-class=NAME or none; without
+    /// it by CRI-O's annotation on OpenShift, MicroShift and nodes with CRI-O, elsewhere by a
+    /// RuntimeClass
+    #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
+    pub(super) devices: Option<ChosenRoute>,
     /// How the facts are printed
     #[arg(long, short, value_enum, default_value = "text")]
     pub(super) output: OutputFormat,
@@ -174,6 +180,11 @@ pub(super) struct RunArguments {
     /// a name of the run's own
     #[arg(long, value_name = "FILE")]
     pub(super) scc: Option<PathBuf>,
+    /// How pods ask for /dev/fuse and /dev/net/tun: annotation, runtime-class=NAME or none; without
+    /// it by CRI-O's annotation on OpenShift, MicroShift and nodes with CRI-O, elsewhere by a
+    /// RuntimeClass
+    #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
+    pub(super) devices: Option<ChosenRoute>,
     /// How many cases run at once
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: u8,

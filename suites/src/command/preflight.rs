@@ -24,7 +24,7 @@ use super::{
 #[derive(Serialize)]
 struct Decided {
     requirement: &'static str,
-    /// None where it could not be read.
+    /// None where it could not be read, or only a pod can tell.
     met: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -52,13 +52,20 @@ struct Preflight<'a> {
     facts: &'a Facts,
 }
 
+/// What to do where only a pod can tell.
+const REMEDY_OF_UNTRIED: &str =
+    "`nestcheck run` tries it (ISO-04); `--devices ROUTE` chooses another way";
+
 pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     if let Some(user) = arguments.print_rbac {
         let flavour = flavour_of(arguments.profile, arguments.cluster).await?;
         return print_text(&rights::objects(flavour, &user)?);
     }
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
-    let facts = facts::gather(&cluster).await?;
+    let mut facts = facts::gather(&cluster).await?;
+    if let Some(chosen) = arguments.devices {
+        facts.device_route = chosen.fact(&facts.runtimes());
+    }
     let support = Support::of(&facts);
     let supported = support.is_supported();
     let flavour = facts.flavour.value().copied();
@@ -70,7 +77,12 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
         contradictions: support::contradictions(&facts),
         toggle: Toggled {
             state: facts.toggle.state(),
-            findings: facts.toggle.findings(&support, flavour, &facts.constraints),
+            findings: facts.toggle.findings(
+                &support,
+                flavour,
+                &facts.constraints,
+                &facts.runtimes(),
+            ),
         },
         facts: &facts,
     };
@@ -104,10 +116,12 @@ fn decide(facts: &Facts) -> Vec<Decided> {
     applicable
         .map(|(name, requirement)| match requirement.decide(facts) {
             Decision::Met => {
-                let reason = requirement.unknown(facts);
-                let met = reason.is_none().then_some(true);
-                let remedy = reason.is_some().then(|| support::REMEDY_OF_UNKNOWN.to_owned());
-                Decided { requirement: name, met, reason, remedy }
+                let unknown = requirement.unknown(facts).map(|it| (it, support::REMEDY_OF_UNKNOWN));
+                let open = unknown
+                    .or_else(|| requirement.to_be_tried(facts).map(|it| (it, REMEDY_OF_UNTRIED)));
+                let met = open.is_none().then_some(true);
+                let (reason, remedy) = open.unzip();
+                Decided { requirement: name, met, reason, remedy: remedy.map(str::to_owned) }
             }
             Decision::Unmet { reason, remedy } => Decided {
                 requirement: name,

@@ -45,6 +45,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         patience: Patience { pod: arguments.pod_timeout, teardown: arguments.teardown_timeout },
         keep: arguments.keep.into(),
         runs_blocked: arguments.no_preflight,
+        devices: arguments.devices,
         node_access: arguments.node_access,
         constraint,
         files: fixtures::files(),

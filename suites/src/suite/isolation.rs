@@ -3,10 +3,10 @@
 use fixtures::{MASKED_PROC, WORKSPACE};
 use harness::{
     case::{Case, CaseResult, Failure},
-    context::Context,
+    context::{Context, PodHandle},
     facts::Flavour,
     outcome::Level,
-    shape::CRIO_DEVICES,
+    shape::ask_for_devices,
     truth::{proc_mounts, show_reading},
     workload::Command,
 };
@@ -16,7 +16,7 @@ use probe::{
 };
 
 use super::{
-    NESTED, WITH_CONSTRAINTS, WITH_DEVICES, core_case, extended_case, on,
+    ASKING_FOR_DEVICES, NESTED, WITH_CONSTRAINTS, WITH_DEVICES, core_case, extended_case, on,
     podman::need_program,
     selinux::{self, Mode},
     weighing,
@@ -53,7 +53,7 @@ pub(crate) const CASES: &[Case] = &[
         "isolation",
         opens_fuse_and_tun,
         "/dev/fuse and /dev/net/tun are the right devices and can be opened",
-        WITH_DEVICES,
+        ASKING_FOR_DEVICES,
         &[&WORKSPACE]
     ),
     core_case!(
@@ -248,9 +248,16 @@ async fn connects_by_pasta(cx: Context) -> CaseResult {
 const DEVICES: [(&str, u64, u64); 2] = [("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200)];
 
 async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
-    let facts = cx.pod(&WORKSPACE).await?.facts().clone();
+    let workspace = cx.pod(&WORKSPACE).await?;
+    // Of devices that were asked for and are absent the cause is known, and told with the failure.
+    let tell_cause = |failure: Failure| match workspace.absence() {
+        Some(absence) => {
+            failure.adding(&absence.reason).with_hint(Some(absence.diagnosis.to_string()))
+        }
+        None => failure,
+    };
     for (path, major, minor) in DEVICES {
-        let device = facts.device(path);
+        let device = workspace.facts().device(path);
         let is_right = device.and_then(|device| device.state.known()).is_some_and(|state| {
             matches!(state, DeviceState::Present { character: true, major: a, minor: b, .. }
                 if (*a, *b) == (major, minor))
@@ -258,14 +265,14 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
         let opens = device.is_some_and(|device| device.open_read_write == OpenOutcome::Opened);
         let observed = device.map_or("not looked at".to_owned(), describe_device);
         let expected = format!("character device {major}:{minor}, opened for reading and writing");
-        cx.check(path, &expected, observed, is_right && opens)?;
+        cx.check(path, &expected, observed, is_right && opens).map_err(tell_cause)?;
     }
     Ok(())
 }
 
 async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
-    // A cluster that has no devices to give would pass too; ISO-04 is about those that were asked
-    // for.
+    // A cluster that gives no devices would pass too, so the case is blocked where those that were
+    // asked for are absent.
     cx.pod(&WORKSPACE).await?;
     let control = cx.pod(&MASKED_PROC).await?;
     for (path, ..) in DEVICES {
@@ -281,11 +288,11 @@ async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
 
 async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
     const FORBIDDEN: &str = "/dev/kmsg";
-    cx.pod(&WORKSPACE).await?;
+    devices_arrive(&cx.pod(&WORKSPACE).await?)?;
     let mut pod = cx.manifest(&WORKSPACE)?;
     pod.metadata.name = Some("forbidden-device".to_owned());
     let annotations = pod.metadata.annotations.get_or_insert_default();
-    annotations.insert(CRIO_DEVICES.to_owned(), FORBIDDEN.to_owned());
+    annotations.extend(ask_for_devices(FORBIDDEN));
     let (observed, holds) = match cx.pod_of_its_own(&WORKSPACE, &pod).await {
         Err(Failure::Product { message, .. }) => {
             let holds = message.contains("is not in allowed_devices");
@@ -304,6 +311,24 @@ async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
     };
     let expected = "not started, as it is not in allowed_devices; or started without it";
     cx.check(&format!("pod that asks for {FORBIDDEN}"), expected, observed, holds)
+}
+
+/// Blocks a case about devices that do not come, unless those come that were asked for: a cluster
+/// that ignores every request for devices refuses none.
+fn devices_arrive(workspace: &PodHandle) -> CaseResult {
+    let is_there = |path: &str| {
+        let state = workspace.facts().device(path).and_then(|device| device.state.known());
+        matches!(state, Some(DeviceState::Present { .. }))
+    };
+    let missing: Vec<_> =
+        DEVICES.iter().map(|(path, ..)| *path).filter(|path| !is_there(path)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::blocked(
+        format!("the workspace's pod does not show that it has {}", missing.join(", ")),
+        "see ISO-04: this case says something only where requested devices come",
+    ))
 }
 
 async fn is_confined_by_selinux(cx: Context) -> CaseResult {

@@ -27,6 +27,10 @@ const EVERYWHERE: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift, Flavou
 /// control proves nothing.
 const NESTED: &[Requirement] = &[Requirement::UserNamespaces, Requirement::UnmaskedProc];
 
+/// What a nested pod needs that asks for /dev/fuse and /dev/net/tun, whether or not it gets them.
+const ASKING_FOR_DEVICES: &[Requirement] =
+    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::DeviceRoute];
+
 /// What a nested pod with /dev/fuse and /dev/net/tun needs.
 const WITH_DEVICES: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::Devices];

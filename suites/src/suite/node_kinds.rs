@@ -5,11 +5,12 @@ use futures::future::try_join_all;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
+    diagnosis::Absence,
     facts::Node,
     outcome::Level,
 };
 
-use super::{WITH_DEVICES, core_case, upgrade::TRAITS, weighing};
+use super::{ASKING_FOR_DEVICES, core_case, upgrade::TRAITS, weighing};
 use crate::toolbox::{on_node, podman_run, shell_image};
 
 // Mostly there is one kind of node, so that nothing is asked.
@@ -19,7 +20,7 @@ pub(crate) const CASES: &[Case] = &[weighing(
         "upgrade",
         runs_containers_on_each_kind_of_node,
         "On each kind of node a pod is isolated and runs a container, not only where the others ran",
-        WITH_DEVICES,
+        ASKING_FOR_DEVICES,
         &[&WORKSPACE]
     ),
     Level::Extended,
@@ -42,6 +43,7 @@ async fn runs_containers_on_each_kind_of_node(cx: Context) -> CaseResult {
             "every node that takes such pods is of the kind of `{own}`, where the other cases ran"
         )));
     }
+    workspace.has_devices()?;
     try_join_all(others.into_iter().enumerate().map(|(number, node)| {
         let cx = cx.clone();
         async move {
@@ -63,6 +65,10 @@ async fn run_on(cx: &Context, number: usize, node: &Node) -> CaseResult {
     let pod = cx.pod_of_its_own(&WORKSPACE, &on_node(pod, &node.name)).await?;
     let check = format!("node of the pod for `{}`", node.name);
     cx.check_equal(&check, &node.name, pod.node().unwrap_or_default())?;
+    // They came on the workspace's node, so this kind of node is at fault.
+    if let Some(Absence { reason, diagnosis }) = pod.absence() {
+        return Err(Failure::product(reason).with_hint(Some(diagnosis.to_string())));
+    }
     let image = shell_image(&pod).await?;
     let said = pod.output(&podman_run(&[], &image, &["echo", "here"])).await?;
     cx.check_equal(&format!("output of a container on `{}`", node.name), "here", &said)

@@ -280,6 +280,17 @@ fn numbers_out_of_range_are_refused() {
 }
 
 #[test]
+fn a_way_to_get_devices_that_is_none_is_refused() {
+    for route in ["", "cdi", "runtime-class=", "runtime-class=Nested", "annotation=yes"] {
+        for verb in ["run", "preflight"] {
+            nestcheck(&[verb, &format!("--devices={route}")])
+                .refuses(2, &["--devices", "not a way to get devices"])
+                .hints(&["`runtime-class=NAME`"]);
+        }
+    }
+}
+
+#[test]
 fn a_report_folder_that_cannot_be_written_is_named_before_the_cluster_is_asked() {
     let bench = Bench::new();
     let file = bench.write("file", "");
@@ -334,7 +345,7 @@ fn a_value_with_the_words_of_a_hint_is_shown_as_it_is() {
 
 /// Words that mean something to the command, and words that don't.
 fn argument() -> impl Strategy<Value = Vec<u8>> {
-    const WORDS: [&str; 44] = [
+    const WORDS: [&str; 46] = [
         "run",
         "list",
         "preflight",
@@ -368,6 +379,8 @@ fn argument() -> impl Strategy<Value = Vec<u8>> {
         "--context",
         "--report-dir",
         "--no-preflight",
+        "--devices",
+        "annotation",
         "--format",
         "junit",
         "--dialect",

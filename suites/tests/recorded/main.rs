@@ -183,6 +183,25 @@ fn preflight(cluster: &RecordedCluster) -> String {
 }
 
 #[test]
+fn a_person_may_choose_how_pods_ask_for_devices() {
+    for (name, route, words) in [
+        ("kind-1.34-stock", "annotation", "containerd 2.2.0 knows neither name by itself"),
+        ("kind-1.34-stock", "runtime-class=mine", "RuntimeClass `mine`"),
+        ("openshift-4.20", "none", "no way to give a pod /dev/fuse and /dev/net/tun"),
+    ] {
+        let all = recorded();
+        let cluster = all.iter().find(|cluster| cluster.name == name).expect("it is recorded");
+        let (address, _) = serve(cluster.clone(), Manner::default());
+        let bench = Bench::new();
+        let path = bench.kubeconfig(&Kubeconfig::to(&address));
+        let arguments = ["preflight", "--devices", route, "--kubeconfig", &path];
+        let finished = bench.nestcheck(arguments);
+        finished.exits(if route == "none" { 3 } else { 0 });
+        assert!(finished.stdout.contains(words), "{name} {route}: {finished}");
+    }
+}
+
+#[test]
 fn preflight_tells_all_of_it() {
     for cluster in recorded() {
         let text = preflight(&cluster);
@@ -191,6 +210,18 @@ fn preflight_tells_all_of_it() {
         {
             insta::assert_snapshot!(format!("preflight_{}", cluster.name), text);
         }
+        // No API tells whether a handler honours the annotation, so nobody may say that it does.
+        let devices =
+            text.lines().find(|line| line.ends_with("/dev/fuse and /dev/net/tun for pods"));
+        let mark = devices.and_then(|line| line.split_whitespace().next());
+        let expected = match cluster.name.as_str() {
+            "kind-1.34-stock" => "no",
+            name if name.starts_with("kind") => "yes",
+            _ => "?",
+        };
+        assert_eq!(mark, Some(expected), "{text}");
+        let says_to_try = text.contains("devices by annotation: to be tried in a pod (CRI-O 1.");
+        assert_eq!(says_to_try, expected == "?", "{text}");
         let verdict = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
         assert!(!verdict.lines().any(|line| line.ends_with('.')), "{verdict}");
     }

@@ -156,6 +156,7 @@ const OPERATOR_POLICIES: &[Policy] = &[
         patches: &[
             r#"op: "replace", path: "/spec/containers/0/securityContext/allowPrivilegeEscalation", value: false"#,
             r#"op: "replace", path: "/metadata/annotations/io.kubernetes.cri-o.Devices", value: "/dev/fuse""#,
+            r#"op: "replace", path: "/metadata/annotations/devices.crio.io", value: "/dev/fuse""#,
             r#"op: "replace", path: "/metadata/labels/controller.devfile.io~1devworkspace_name", value: "another""#,
             r#"op: "replace", path: "/spec/containers/0/env/" + string(object.spec.containers[0].env.map(it, it.name).indexOf("HOST_USERS")) + "/value", value: "true""#,
         ],
@@ -301,6 +302,7 @@ const NODE_POLICY: Policy = Policy {
         r#"op: "add", path: "/spec/containers/0/securityContext/runAsUser", value: 2000"#,
         r#"op: "add", path: "/spec/containers/0/securityContext/capabilities/add/-", value: "NET_ADMIN""#,
         r#"op: "replace", path: "/metadata/annotations/io.kubernetes.cri-o.Devices", value: "/dev/fuse""#,
+        r#"op: "replace", path: "/metadata/annotations/devices.crio.io", value: "/dev/fuse""#,
     ],
 };
 

@@ -78,6 +78,12 @@ pub(super) const STARTS: &[Signature] = &[
         "use an image without that `VOLUME`, or a containerd with the fix of its issue 11852",
     ),
     Signature::new(
+        "F38",
+        &[&["is not in allowed_devices"]],
+        "the node does not allow a device that the pod asks for by annotation",
+        "list /dev/fuse and /dev/net/tun in `allowed_devices` of crio.conf, and ask for no others",
+    ),
+    Signature::new(
         "F35",
         &[&["executable file", "not found"], &["exec: \"", "no such file or directory"]],
         "the image lacks the program that the pod is told to start",

@@ -52,6 +52,7 @@ impl Toggle {
         support: &Support,
         flavour: Option<Flavour>,
         constraints: &Fact<Constraints>,
+        runtimes: &[String],
     ) -> Vec<Finding> {
         let mut findings = Findings::default();
         let clusters = self.che.value().map(Vec::as_slice).unwrap_or_default();
@@ -64,7 +65,7 @@ impl Toggle {
             );
         }
         for che in clusters {
-            findings.of_che(che, configs, flavour, constraints);
+            findings.of_che(che, configs, flavour, constraints, runtimes);
         }
         let written_by_che = |config: &&WorkspaceConfig| {
             clusters.iter().any(|che| che.config(std::slice::from_ref(config)).is_some())
@@ -72,7 +73,8 @@ impl Toggle {
         let configs = configs.unwrap_or_default().iter();
         for config in configs.filter(|config| config.host_users == Some(false)) {
             if !written_by_che(&config) {
-                findings.of_pods(&config.to_string(), "config.workspace", &config.pods, flavour);
+                let (place, path) = (config.to_string(), "config.workspace");
+                findings.of_pods(&place, path, &config.pods, flavour, runtimes);
             }
         }
         findings.0.sort_by_key(|finding| finding.severity);
@@ -127,6 +129,7 @@ impl Findings {
         configs: Option<&[WorkspaceConfig]>,
         flavour: Option<Flavour>,
         constraints: &Fact<Constraints>,
+        runtimes: &[String],
     ) {
         let config = configs.map(|configs| che.config(configs));
         let host_users = config.map(|config| config.and_then(|config| config.host_users));
@@ -136,7 +139,8 @@ impl Findings {
                 match config {
                     Some(Some(config)) if config.host_users == Some(false) => {
                         let pods = &config.pods;
-                        self.of_pods(&config.to_string(), "config.workspace", pods, flavour);
+                        let (place, path) = (config.to_string(), "config.workspace");
+                        self.of_pods(&place, path, pods, flavour, runtimes);
                     }
                     Some(config) => self.of_unwritten(che, config),
                     None => self.of_pods(
@@ -144,6 +148,7 @@ impl Findings {
                         "spec.devEnvironments.containerRunConfiguration",
                         &run.pods,
                         flavour,
+                        runtimes,
                     ),
                 }
             }
@@ -267,7 +272,7 @@ pub(super) mod tests {
         support: &Support,
         constraints: &Fact<Constraints>,
     ) -> Vec<String> {
-        let findings = toggle.findings(support, Some(Flavour::OpenShift), constraints);
+        let findings = toggle.findings(support, Some(Flavour::OpenShift), constraints, &[]);
         assert!(findings.iter().all(|finding| !finding.remedy.is_empty()), "{findings:?}");
         let told = |finding: Finding| format!("{:?}: {}", finding.severity, finding.finding);
         findings.into_iter().map(told).collect()
@@ -322,7 +327,7 @@ pub(super) mod tests {
         is_one(&on_able(&[che_off()], &[]), "Note", &["supports", "off"]);
         let toggle = of(&[], &[]);
         let none = Fact::unknown("test");
-        let findings = toggle.findings(&Support::Supported, Some(Flavour::Kubernetes), &none);
+        let findings = toggle.findings(&Support::Supported, Some(Flavour::Kubernetes), &none, &[]);
         assert!(findings[0].remedy.contains("hostUsers: false"), "{findings:?}");
     }
 

@@ -3,18 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::Flavour,
+    super::{
+        DEVICE_ANNOTATIONS, DEVICE_PATHS, Flavour,
+        device::{self, devices_in, devices_value},
+    },
     CheCluster, PodSettings,
     finding::{Findings, Severity},
 };
 use crate::difference;
-
-/// The annotations by which CRI-O gives a pod devices: the old name, and the new one
-/// (cri-o `pkg/annotations/v2`).
-const DEVICES: [&str; 2] = ["io.kubernetes.cri-o.Devices", "devices.crio.io"];
-
-/// What podman needs of them.
-const DEVICE_PATHS: [&str; 2] = ["/dev/fuse", "/dev/net/tun"];
 
 /// The capabilities without which `newuidmap` and `newgidmap` can't write a map.
 const CAPABILITIES: [&str; 2] = ["SETUID", "SETGID"];
@@ -86,23 +82,10 @@ impl Findings {
         path: &str,
         pods: &PodSettings,
         flavour: Option<Flavour>,
+        runtimes: &[String],
     ) {
         let container = format!("`{path}.containerSecurityContext`");
-        let devices = DEVICES.iter().find_map(|name| pods.annotations.get(*name));
-        let devices: Vec<_> = devices
-            .iter()
-            .flat_map(|value| value.split(','))
-            .map(|device| device.split(':').next().unwrap_or_default().trim())
-            .collect();
-        let without: Vec<_> =
-            DEVICE_PATHS.iter().filter(|device| !devices.contains(device)).collect();
-        // On other Kubernetes devices come by other ways, such as a RuntimeClass.
-        if !without.is_empty() && flavour != Some(Flavour::Kubernetes) {
-            self.warning(
-                format!("{place} gives pods no {}", list(&without)),
-                format!("add the annotation `{}: {}`", DEVICES[0], DEVICE_PATHS.join(",")),
-            );
-        }
+        self.of_devices(place, pods, flavour, runtimes);
         if pods.proc_mount.as_deref() != Some("Unmasked") {
             self.warning(
                 format!("{place} leaves /proc masked: inner containers can't mount theirs"),
@@ -132,9 +115,53 @@ impl Findings {
             );
         }
     }
+
+    /// The annotations for devices, against those that the cluster's nodes honour.
+    fn of_devices(
+        &mut self,
+        place: &str,
+        pods: &PodSettings,
+        flavour: Option<Flavour>,
+        runtimes: &[String],
+    ) {
+        let value = devices_value();
+        for name in device::needed_names(flavour, runtimes) {
+            let without = pods.not_asked_for(name);
+            if without.is_empty() {
+                continue;
+            }
+            let other = DEVICE_ANNOTATIONS
+                .into_iter()
+                .find(|other| *other != name && pods.not_asked_for(other).is_empty())
+                .map_or_else(String::new, |other| format!("; `{other}` alone gives none"));
+            self.warning(
+                format!("{place} gives pods no {}: not in `{name}`{other}", list(&without)),
+                format!("add the annotation `{name}: {value}`"),
+            );
+        }
+        if let Some(name) = device::recommended_name(flavour, runtimes)
+            && !pods.not_asked_for(name).is_empty()
+        {
+            self.add(
+                Severity::Note,
+                format!("{place} asks for devices by the old name only"),
+                format!(
+                    "add the annotation `{name}: {value}` beside it: CRI-O 1.35 and newer \
+                         allow it by default"
+                ),
+            );
+        }
+    }
 }
 
 impl PodSettings {
+    /// The devices that podman needs and that an annotation does not ask for.
+    fn not_asked_for(&self, annotation: &str) -> Vec<&'static str> {
+        let value = self.annotations.get(annotation).map_or("", String::as_str);
+        let asked: Vec<_> = devices_in(value).collect();
+        DEVICE_PATHS.into_iter().filter(|path| !asked.contains(path)).collect()
+    }
+
     /// Whether containers have a capability. The DevWorkspace Operator drops all by default and
     /// forbids privilege escalation on OpenShift, and changes nothing of what the runtime gives on
     /// other Kubernetes (`pkg/config/defaults.go`).
@@ -208,7 +235,11 @@ mod tests {
         let one = json!({"io.kubernetes.cri-o.Devices": "/dev/fuse:/dev/fuse:rwm"});
         is_one(&with(&format!("{workspace}/podAnnotations"), one), "Warning", &["no /dev/net/tun"]);
         let new = json!({"devices.crio.io": "/dev/net/tun, /dev/fuse"});
-        assert_eq!(with(&format!("{workspace}/podAnnotations"), new), [""; 0]);
+        let words = ["no /dev/fuse, /dev/net/tun", "`devices.crio.io` alone gives none"];
+        is_one(&with(&format!("{workspace}/podAnnotations"), new), "Warning", &words);
+        let both = json!({"devices.crio.io": "/dev/net/tun, /dev/fuse",
+                          "io.kubernetes.cri-o.Devices": "/dev/fuse,/dev/net/tun"});
+        assert_eq!(with(&format!("{workspace}/podAnnotations"), both), [""; 0]);
         is_one(&with(&format!("{context}/procMount"), json!("Default")), "Warning", &["masked"]);
         let escalation = format!("{context}/allowPrivilegeEscalation");
         is_one(&with(&escalation, json!(false)), "Warning", &["privilege escalation"]);
@@ -219,6 +250,39 @@ mod tests {
     }
 
     #[test]
+    fn the_runtime_decides_which_name_of_the_annotation_is_good() {
+        let found = |name: &str, flavour, runtime: &str| {
+            let mut config = config_on();
+            config["config"]["workspace"]["podAnnotations"] =
+                json!({name: "/dev/fuse,/dev/net/tun"});
+            let toggle = of(&[che_on()], &[config]);
+            let known = constraints(container_run());
+            let runtimes = [runtime.to_owned()];
+            let findings = toggle.findings(&Support::Supported, Some(flavour), &known, &runtimes);
+            findings.into_iter().map(|it| (it.severity, it.remedy)).collect::<Vec<_>>()
+        };
+        let (old, new) = ("io.kubernetes.cri-o.Devices", "devices.crio.io");
+        let (before, since) = ("cri-o://1.34.2", "cri-o://1.35.6");
+        assert_eq!(found(old, Flavour::OpenShift, before), []);
+        let beside = found(old, Flavour::OpenShift, since);
+        assert!(matches!(&beside[..], [(Severity::Note, it)] if it.contains(new)), "{beside:?}");
+        for (name, flavour, runtime, needed) in [
+            (new, Flavour::OpenShift, since, old),
+            (new, Flavour::OpenShift, before, old),
+            (new, Flavour::MicroShift, before, old),
+            (old, Flavour::MicroShift, since, new),
+        ] {
+            let found = found(name, flavour, runtime);
+            let names = |it: &str| it.contains(&format!("`{needed}: /dev/fuse,/dev/net/tun`"));
+            assert!(
+                matches!(&found[..], [(Severity::Warning, it), ..] if names(it)),
+                "{name} {flavour} {runtime}: {found:?}"
+            );
+        }
+        assert_eq!(found(new, Flavour::MicroShift, since), []);
+    }
+
+    #[test]
     fn elsewhere_the_runtime_gives_what_nobody_drops() {
         let mut config = config_on();
         config["config"]["workspace"] = json!({"hostUsers": false,
@@ -226,7 +290,7 @@ mod tests {
         let none = Fact::unknown("test");
         let found = |config: &Value| {
             let toggle = of(&[], std::slice::from_ref(config));
-            toggle.findings(&Support::Supported, Some(Flavour::Kubernetes), &none)
+            toggle.findings(&Support::Supported, Some(Flavour::Kubernetes), &none, &[])
         };
         assert_eq!(found(&config), []);
         config["config"]["workspace"]["containerSecurityContext"]["capabilities"] =

@@ -176,7 +176,12 @@ fn has_operators_that_fit(facts: &Facts) -> Judgement {
         let mut checks =
             vec![check("containers in workspaces", "told on or off", state.to_string(), true)];
         let flavour = facts.flavour.value().copied();
-        let findings = facts.toggle.findings(&Support::of(facts), flavour, &facts.constraints);
+        let findings = facts.toggle.findings(
+            &Support::of(facts),
+            flavour,
+            &facts.constraints,
+            &facts.runtimes(),
+        );
         let hint = findings.first().map(|finding| finding.remedy.clone()).unwrap_or_default();
         checks.extend(findings.iter().map(|finding| {
             let holds = finding.severity == Severity::Note;

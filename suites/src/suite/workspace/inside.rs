@@ -4,9 +4,9 @@
 use std::sync::OnceLock;
 
 use fixtures::{DEVWORKSPACE, NEIGHBOUR, WORKSPACE};
-use harness::{case::Case, outcome::Level, shape::Shape};
+use harness::{case::Case, outcome::Level, requirement::Requirement, shape::Shape};
 
-use super::{NESTED, WITH_WORKSPACES};
+use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES};
 
 /// The ids of the fact sheet whose cases run inside a workspace; a case of one of these may have a
 /// letter more.
@@ -57,13 +57,14 @@ fn shapes(case: &Case) -> Option<&'static [&'static Shape]> {
 
 fn moved(case: &Case) -> Case {
     let name = format!("inside_{}_{}", case.suite, case.name);
+    let needs_devices = case.requires.contains(&Requirement::Devices);
     Case {
         id: Box::leak(format!("WS-07-{}", case.id).into_boxed_str()),
         suite: "workspace",
         name: Box::leak(name.into_boxed_str()),
         title: Box::leak(format!("Inside a workspace: {}", case.title).into_boxed_str()),
         flavours: WITH_WORKSPACES,
-        requires: NESTED,
+        requires: if needs_devices { WITH_DEVICES } else { NESTED },
         shapes: shapes(case).unwrap_or_default(),
         ..*case
     }

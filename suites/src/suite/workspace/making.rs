@@ -5,8 +5,7 @@ use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle, parse_probe},
     outcome::Level,
-    sandbox::nested_settings,
-    shape::CRIO_DEVICES,
+    sandbox::{asking_for_devices, nested_settings},
     workload::{
         Command, PROBE,
         workspace::{Settled, create, running_pod, settle},
@@ -14,7 +13,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use super::{case, running::host_users};
+use super::{WITH_DEVICES, case, running::host_users};
 use crate::suite::{
     identity::{check_inner_maps, check_subordinate_ids},
     weighing,
@@ -29,13 +28,16 @@ pub(crate) const CASES: &[Case] = &[
         |cx| Box::pin(tells_every_container_whatever_the_devfile_overrides(cx)),
     ),
     weighing(
-        case(
-            "WS-16",
-            "failure_is_told",
-            "A workspace that can't start is Failed with a readable message, and the event behind it is known",
-            &[],
-            |cx| Box::pin(failure_is_told(cx)),
-        ),
+        Case {
+            requires: WITH_DEVICES,
+            ..case(
+                "WS-16",
+                "failure_is_told",
+                "A workspace that can't start is Failed with a readable message, and the event behind it is known",
+                &[&DEVWORKSPACE],
+                |cx| Box::pin(failure_is_told(cx)),
+            )
+        },
         Level::Extended,
     ),
     weighing(
@@ -111,8 +113,10 @@ async fn has_ids_that_podman_can_map(
 }
 
 async fn failure_is_told(cx: Context) -> CaseResult {
+    // Where no device comes at all, none is refused.
+    cx.pod(&DEVWORKSPACE).await?;
     let mut settings = nested_settings();
-    settings["podAnnotations"][CRIO_DEVICES] = "/dev/kmsg".into();
+    settings["podAnnotations"] = asking_for_devices("/dev/kmsg");
     let settled = made(&cx, "ws-16", settings, |_| {}).await?;
     cx.check_equal("phase of a workspace with a forbidden device", "Failed", &settled.phase)?;
     cx.check(

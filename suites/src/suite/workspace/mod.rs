@@ -30,8 +30,17 @@ const WITH_WORKSPACES: &[Flavour] = &[Flavour::OpenShift];
 /// What the operator itself needs.
 const INSTALLED: &[Requirement] = &[Requirement::WorkspaceOperator];
 
-/// What a nested workspace needs.
+/// What a nested workspace needs that asks for devices, whether or not it gets them.
 const NESTED: &[Requirement] = &[
+    Requirement::WorkspaceOperator,
+    Requirement::Workspaces,
+    Requirement::UserNamespaces,
+    Requirement::UnmaskedProc,
+    Requirement::DeviceRoute,
+];
+
+/// What a nested workspace with devices needs.
+const WITH_DEVICES: &[Requirement] = &[
     Requirement::WorkspaceOperator,
     Requirement::Workspaces,
     Requirement::UserNamespaces,

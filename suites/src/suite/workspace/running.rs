@@ -4,8 +4,9 @@ use fixtures::DEVWORKSPACE;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
+    facts::{DEVICE_ANNOTATIONS, devices_value},
     sandbox::{USER, WORKSPACE_ID_LABEL},
-    shape::{ADMITTED_BY, CRIO_DEVICES},
+    shape::ADMITTED_BY,
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -34,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
     case(
         "WS-06B",
         "asks_for_devices",
-        "The workspace's Deployment and pod carry the annotation for devices",
+        "The workspace's Deployment and pod carry both annotations for devices",
         &[&DEVWORKSPACE],
         |cx| Box::pin(asks_for_devices(cx)),
     ),
@@ -92,9 +93,11 @@ async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
 async fn asks_for_devices(cx: Context) -> CaseResult {
     for (place, template) in templates(&cx).await? {
         let annotations = template.metadata.unwrap_or_default().annotations.unwrap_or_default();
-        let devices = annotations.get(CRIO_DEVICES).map_or("absent", String::as_str);
-        let name = format!("annotation `{CRIO_DEVICES}` of the {place}");
-        cx.check_equal(&name, "/dev/fuse,/dev/net/tun", devices)?;
+        for annotation in DEVICE_ANNOTATIONS {
+            let devices = annotations.get(annotation).map_or("absent", String::as_str);
+            let name = format!("annotation `{annotation}` of the {place}");
+            cx.check_equal(&name, &devices_value(), devices)?;
+        }
     }
     Ok(())
 }

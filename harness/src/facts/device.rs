@@ -1,0 +1,343 @@
+//! How a pod gets /dev/fuse and /dev/net/tun.
+//!
+//! A `RuntimeClass` can be read. CRI-O's annotation can't: whether the node's handler honours it
+//! is in the node's own configuration (`allowed_annotations`), and a handler that does not allow
+//! it drops it silently. So the annotation is only a candidate, which the run tries in a pod. The
+//! rule for choosing the candidate is in [`candidate`].
+
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::{Fact, Flavour};
+
+/// The annotation of CRI-O 1.34 and older; newer ones know it too (cri-o `pkg/annotations`).
+pub const DEVICES_V1: &str = "io.kubernetes.cri-o.Devices";
+
+/// The annotation of CRI-O 1.35 and newer; older ones ignore it on a pod (cri-o
+/// `pkg/annotations/v2`).
+pub const DEVICES_V2: &str = "devices.crio.io";
+
+/// Both annotations. A pod carries both, because which of them a node honours can't be read.
+pub const DEVICE_ANNOTATIONS: [&str; 2] = [DEVICES_V1, DEVICES_V2];
+
+/// The devices that podman needs.
+pub const DEVICE_PATHS: [&str; 2] = ["/dev/fuse", "/dev/net/tun"];
+
+/// The first CRI-O that knows both annotations. Its built-in handler allows only the new one (cri-o
+/// v1.35.0, `pkg/config/config.go`; v1.34.0 allows only the old one).
+const FIRST_WITH_BOTH: (u32, u32) = (1, 35);
+
+/// The value by which a pod asks for the devices that podman needs.
+#[must_use]
+pub fn devices_value() -> String {
+    DEVICE_PATHS.join(",")
+}
+
+/// How a pod gets /dev/fuse and /dev/net/tun here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceRoute {
+    /// CRI-O's annotation, by both its names. Only a pod can tell whether the node honours it.
+    Annotation,
+    /// A RuntimeClass whose handler adds them.
+    RuntimeClass(String),
+}
+
+impl std::fmt::Display for DeviceRoute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Annotation => write!(f, "annotation `{DEVICES_V1}` or `{DEVICES_V2}`"),
+            Self::RuntimeClass(name) => write!(f, "RuntimeClass `{name}`"),
+        }
+    }
+}
+
+/// The route that a person chose with `--devices`; none where pods are to ask for no devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChosenRoute(pub Option<DeviceRoute>);
+
+impl ChosenRoute {
+    /// The choice as a fact, which replaces what was read. Of the annotation it says what is known
+    /// of these runtimes.
+    #[must_use]
+    pub fn fact(self, runtimes: &[String]) -> Fact<Option<DeviceRoute>> {
+        const OPTION: &str = "option `--devices`";
+        let source = match self.0 {
+            Some(DeviceRoute::Annotation) if !runtimes.is_empty() => {
+                format!("{OPTION}; {}", describe_all(runtimes))
+            }
+            _ => OPTION.to_owned(),
+        };
+        Fact::known(self.0, source)
+    }
+}
+
+impl FromStr for ChosenRoute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "annotation" => Ok(Self(Some(DeviceRoute::Annotation))),
+            None if text == "none" => Ok(Self(None)),
+            Some(("runtime-class", name)) if is_object_name(name) => {
+                Ok(Self(Some(DeviceRoute::RuntimeClass(name.to_owned()))))
+            }
+            _ => Err("not a way to get devices\nhint: write `annotation`, `runtime-class=NAME` \
+                      or `none`"
+                .to_owned()),
+        }
+    }
+}
+
+/// Whether a text can be the name of a RuntimeClass (RFC 1123 subdomain).
+fn is_object_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// What is known of the annotations on a container runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knows {
+    /// CRI-O 1.34 and older.
+    OldName,
+    /// CRI-O 1.35 and newer.
+    BothNames,
+    /// CRI-O, of a version that can't be read.
+    SomeName,
+    /// Another runtime: neither name, unless a plugin of the runtime does.
+    Nothing,
+}
+
+impl Knows {
+    /// Reads a runtime as nodes tell it, such as `cri-o://1.33.4`.
+    #[must_use]
+    pub fn of(runtime: &str) -> Self {
+        let Some(version) = runtime.strip_prefix("cri-o://") else { return Self::Nothing };
+        let mut numbers = version.splitn(3, '.').map(str::parse::<u32>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < FIRST_WITH_BOTH => Self::OldName,
+            (Some(Ok(_)), Some(Ok(_))) => Self::BothNames,
+            _ => Self::SomeName,
+        }
+    }
+}
+
+/// A runtime as people write it: `CRI-O 1.33.4`.
+#[must_use]
+pub fn show_runtime(runtime: &str) -> String {
+    let (name, version) = runtime.split_once("://").unwrap_or((runtime, ""));
+    let name = if name == "cri-o" { "CRI-O" } else { name };
+    format!("{name} {version}").trim().to_owned()
+}
+
+/// What is known of a runtime, in words.
+fn describe(runtime: &str) -> String {
+    let knows = match Knows::of(runtime) {
+        Knows::OldName => format!("knows only `{DEVICES_V1}`"),
+        Knows::BothNames => {
+            format!("knows both names, and by its built-in default allows only `{DEVICES_V2}`")
+        }
+        Knows::SomeName => format!("knows `{DEVICES_V1}`, and from 1.35 on `{DEVICES_V2}` too"),
+        Knows::Nothing => "knows neither name by itself".to_owned(),
+    };
+    format!("{} {knows}", show_runtime(runtime))
+}
+
+/// What is known of the nodes' runtimes, each once.
+fn describe_all(runtimes: &[String]) -> String {
+    let mut described: Vec<_> = runtimes.iter().map(|runtime| describe(runtime)).collect();
+    described.sort();
+    described.dedup();
+    described.join("; ")
+}
+
+/// The annotation, where pods should try it. The source says what is known of the runtime.
+///
+/// On OpenShift and MicroShift that is always so, whatever runtime the nodes report: the annotation
+/// is how these products give devices, and a plugin can honour it for another runtime. On other
+/// Kubernetes it is so where every node runs CRI-O; elsewhere nothing speaks for the annotation, and
+/// a RuntimeClass must give the devices. `--devices` overrides the rule.
+pub(super) fn candidate(
+    flavour: Flavour,
+    runtimes: Option<&[String]>,
+) -> Option<Fact<DeviceRoute>> {
+    let runtimes = runtimes.unwrap_or_default();
+    let is_crio = |runtime: &String| Knows::of(runtime) != Knows::Nothing;
+    let all_crio = !runtimes.is_empty() && runtimes.iter().all(is_crio);
+    let source = match flavour {
+        Flavour::Kubernetes if !all_crio => return None,
+        _ if runtimes.is_empty() => format!("{flavour}; the nodes' runtime is not known"),
+        _ => describe_all(runtimes),
+    };
+    Some(Fact::known(DeviceRoute::Annotation, source))
+}
+
+/// Why only a pod can tell whether the devices come; none where reading tells.
+pub(super) fn why_to_try(route: &Fact<Option<DeviceRoute>>) -> Option<String> {
+    match route {
+        Fact::Known { value: Some(DeviceRoute::Annotation), source } => {
+            Some(format!("devices by annotation: to be tried in a pod ({source})"))
+        }
+        _ => None,
+    }
+}
+
+/// The names without which pods get no devices, as far as reading tells; empty where devices may
+/// come by another way.
+///
+/// OpenShift's machine config allows the old name in every release (machine-config-operator,
+/// `templates/*/01-*-container-runtime`). MicroShift leaves CRI-O's built-in default, so CRI-O's
+/// version decides.
+pub(super) fn needed_names(flavour: Option<Flavour>, runtimes: &[String]) -> Vec<&'static str> {
+    match flavour {
+        Some(Flavour::Kubernetes) => Vec::new(),
+        Some(Flavour::MicroShift) => {
+            let newer = |runtime: &String| Knows::of(runtime) == Knows::BothNames;
+            let all_newer = !runtimes.is_empty() && runtimes.iter().all(newer);
+            let old = (!all_newer).then_some(DEVICES_V1);
+            let new = runtimes.iter().any(newer).then_some(DEVICES_V2);
+            old.into_iter().chain(new).collect()
+        }
+        Some(Flavour::OpenShift) | None => vec![DEVICES_V1],
+    }
+}
+
+/// The new name, where pods need the old one and a node knows both: its CRI-O allows the new one by
+/// itself, so it is good to have beside the old one.
+pub(super) fn recommended_name(
+    flavour: Option<Flavour>,
+    runtimes: &[String],
+) -> Option<&'static str> {
+    let knows_both = runtimes.iter().any(|runtime| Knows::of(runtime) == Knows::BothNames);
+    (needed_names(flavour, runtimes) == [DEVICES_V1] && knows_both).then_some(DEVICES_V2)
+}
+
+/// The devices that a value of the annotation asks for. Each may be `PATH`, `PATH:PATH` or
+/// `PATH:PATH:PERMISSIONS` (cri-o, `internal/config/device`).
+pub fn devices_in(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(|device| device.split(':').next().unwrap_or_default().trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(runtimes: &[&str]) -> Vec<String> {
+        runtimes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_version_of_cri_o_tells_which_names_it_knows() {
+        for (runtime, knows) in [
+            ("cri-o://1.29.1", Knows::OldName),
+            ("cri-o://1.34.7", Knows::OldName),
+            ("cri-o://1.35.0", Knows::BothNames),
+            ("cri-o://1.36.0-rc.1", Knows::BothNames),
+            ("cri-o://2.0.0", Knows::BothNames),
+            ("cri-o://unknown", Knows::SomeName),
+            ("cri-o://", Knows::SomeName),
+            ("containerd://2.4.2", Knows::Nothing),
+            ("", Knows::Nothing),
+        ] {
+            assert_eq!(Knows::of(runtime), knows, "{runtime}");
+        }
+    }
+
+    #[test]
+    fn the_annotation_is_a_candidate_on_openshift_and_where_all_nodes_run_cri_o() {
+        let crio = list(&["cri-o://1.32.4"]);
+        let mixed = list(&["cri-o://1.32.4", "containerd://2.1.3"]);
+        let containerd = list(&["containerd://2.4.2"]);
+        for (flavour, runtimes, expected) in [
+            (Flavour::Kubernetes, Some(&crio), true),
+            (Flavour::Kubernetes, Some(&mixed), false),
+            (Flavour::Kubernetes, Some(&containerd), false),
+            (Flavour::Kubernetes, Some(&Vec::new()), false),
+            (Flavour::Kubernetes, None, false),
+            (Flavour::OpenShift, Some(&crio), true),
+            (Flavour::OpenShift, Some(&containerd), true),
+            (Flavour::OpenShift, None, true),
+            (Flavour::MicroShift, Some(&mixed), true),
+            (Flavour::MicroShift, Some(&Vec::new()), true),
+        ] {
+            let found = candidate(flavour, runtimes.map(Vec::as_slice));
+            assert_eq!(found.is_some(), expected, "{flavour} {runtimes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_tried_says_what_is_known_of_each_runtime_once() {
+        let told = |runtimes: &[&str]| {
+            let route = candidate(Flavour::OpenShift, Some(&list(runtimes))).map(|it| it.map(Some));
+            why_to_try(&route.expect("it is a candidate")).expect("a pod must tell")
+        };
+        let old = told(&["cri-o://1.33.4", "cri-o://1.33.4"]);
+        let expected = "devices by annotation: to be tried in a pod (CRI-O 1.33.4 knows only \
+                        `io.kubernetes.cri-o.Devices`)";
+        assert_eq!(old, expected);
+        let new = told(&["cri-o://1.35.6"]);
+        assert!(new.contains("built-in default allows only `devices.crio.io`"), "{new}");
+        let other = told(&["containerd://2.4.2"]);
+        assert!(other.contains("containerd 2.4.2 knows neither name by itself"), "{other}");
+        let class = Fact::known(Some(DeviceRoute::RuntimeClass("nested".into())), "RuntimeClasses");
+        assert_eq!(why_to_try(&class), None);
+        assert_eq!(why_to_try(&Fact::unknown("403")), None);
+    }
+
+    #[test]
+    fn openshift_needs_the_old_name_and_microshift_that_of_its_runtime() {
+        let old = list(&["cri-o://1.34.2"]);
+        let new = list(&["cri-o://1.35.6"]);
+        let both = list(&["cri-o://1.34.2", "cri-o://1.35.6"]);
+        for (flavour, runtimes, needed, recommended) in [
+            (Flavour::OpenShift, &old, &[DEVICES_V1][..], None),
+            (Flavour::OpenShift, &new, &[DEVICES_V1], Some(DEVICES_V2)),
+            (Flavour::OpenShift, &Vec::new(), &[DEVICES_V1], None),
+            (Flavour::MicroShift, &old, &[DEVICES_V1], None),
+            (Flavour::MicroShift, &new, &[DEVICES_V2], None),
+            (Flavour::MicroShift, &both, &[DEVICES_V1, DEVICES_V2], None),
+            (Flavour::MicroShift, &Vec::new(), &[DEVICES_V1], None),
+            (Flavour::Kubernetes, &new, &[], None),
+        ] {
+            assert_eq!(needed_names(Some(flavour), runtimes), needed, "{flavour} {runtimes:?}");
+            let found = recommended_name(Some(flavour), runtimes);
+            assert_eq!(found, recommended, "{flavour} {runtimes:?}");
+        }
+    }
+
+    #[test]
+    fn a_chosen_route_is_one_of_three() {
+        let read = |text: &str| text.parse::<ChosenRoute>().map(|chosen| chosen.0);
+        assert_eq!(read("annotation"), Ok(Some(DeviceRoute::Annotation)));
+        assert_eq!(read("none"), Ok(None));
+        let class = DeviceRoute::RuntimeClass("nested.devices-2".into());
+        assert_eq!(read("runtime-class=nested.devices-2"), Ok(Some(class)));
+        for bad in [
+            "",
+            "None",
+            "runtime-class",
+            "runtime-class=",
+            "runtime-class=A",
+            "cdi=x",
+            "annotation=x",
+            "runtime-class=a..b",
+            "runtime-class=-a",
+        ] {
+            let error = read(bad).expect_err(bad);
+            assert!(error.contains("hint: write `annotation`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn devices_are_told_from_their_permissions() {
+        let all: Vec<_> = devices_in("/dev/fuse:/dev/fuse:rwm, /dev/net/tun").collect();
+        assert_eq!(all, DEVICE_PATHS);
+        assert_eq!(devices_value(), "/dev/fuse,/dev/net/tun");
+    }
+}
