@@ -306,8 +306,9 @@ func TestChecksTheFinalPod(t *testing.T) {
 	added.Spec.Containers = append(added.Spec.Containers, core.Container{Name: "sidecar"})
 	expectForbidden(t, server.pods.Validate(context.Background(), creating(added), nil), "unable to validate against any security context constraint: [")
 	other := admitted()
-	other.Annotations[securityv1.RequiredSCCAnnotation] = "nonroot"
-	expectForbidden(t, server.pods.Validate(context.Background(), creating(other), nil), "required scc/nonroot does not match the suggested scc/")
+	// The constraints differ by name alone, so the first name has admitted the pod.
+	other.Annotations[securityv1.RequiredSCCAnnotation] = "restricted-v2"
+	expectForbidden(t, server.pods.Validate(context.Background(), creating(other), nil), "required scc/restricted-v2 does not match the suggested scc/nonroot")
 	expectForbidden(t, server.pods.Admit(context.Background(), attributes(admission.Update, other, admitted(), namespace, ""), nil),
 		"invalid change of required security context constraint annotation: openshift.io/required-scc")
 }
