@@ -11,9 +11,7 @@ use crate::error::Error;
 use crate::node::init;
 use crate::selection::Selection;
 use crate::settings::openshift::{FeatureSet, ZStream};
-use crate::settings::{
-    Addition, Additions, ClusterName, DeviceAnnotations, Gates, Settings, User,
-};
+use crate::settings::{Addition, Additions, ClusterName, DeviceAnnotations, Gates, Settings, User};
 use crate::supervisor;
 
 /// A real one-node cluster of Kubernetes or OpenShift on this machine, in Linux
@@ -174,15 +172,7 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Error> {
     match command {
-        Command::Up {
-            name,
-            selection,
-            feature_set,
-            z_stream,
-            gates,
-            with,
-            device_annotations,
-        } => {
+        Command::Up { name, selection, feature_set, z_stream, gates, with, device_annotations } => {
             let distribution = selection.distribution(feature_set, z_stream)?;
             let mut settings = Settings::new(distribution, gates)?
                 .with(Additions::of(&with))?

@@ -112,9 +112,7 @@ impl Selection {
                     ("--components", self.components.is_some()),
                 ],
             ),
-            Flavour::Openshift => {
-                ("kubernetes", vec![("--kubernetes", self.kubernetes.is_some())])
-            }
+            Flavour::Openshift => ("kubernetes", vec![("--kubernetes", self.kubernetes.is_some())]),
         };
         match stray.into_iter().find(|&(_, given)| given) {
             None => Ok(()),

@@ -222,7 +222,11 @@ impl fmt::Display for Distribution {
             Self::Kubernetes { kubernetes } => write!(formatter, "kubernetes {kubernetes}"),
             Self::Openshift { release, feature_set, z_stream } => {
                 write!(formatter, "openshift {release}, feature set {feature_set}")?;
-                if z_stream == ZStream::Early { formatter.write_str(", early z-stream") } else { Ok(()) }
+                if z_stream == ZStream::Early {
+                    formatter.write_str(", early z-stream")
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -367,13 +371,13 @@ impl Settings {
     }
 
     /// What runs the containers: CRI-O where `--components` has it.
-    pub fn runtime(&self) -> Runtime {
+    pub fn runtime(self) -> Runtime {
         if self.real.has(RealProgram::Crio) { Runtime::Crio } else { Runtime::Containerd }
     }
 
     /// What pods get by annotation, as from CRI-O: nothing on Kubernetes, where a runtime class
     /// gives the devices.
-    pub fn devices(&self) -> Option<Devices> {
+    pub fn devices(self) -> Option<Devices> {
         if self.distribution.flavour() != Flavour::Openshift {
             return None;
         }
@@ -391,10 +395,7 @@ impl Settings {
     /// # Errors
     ///
     /// Fails for a flavour that gives no devices by annotation.
-    pub fn with_device_annotations(
-        self,
-        asked: Option<DeviceAnnotations>,
-    ) -> Result<Self, Error> {
+    pub fn with_device_annotations(self, asked: Option<DeviceAnnotations>) -> Result<Self, Error> {
         let Some(device_annotations) = asked else {
             return Ok(self);
         };
@@ -407,7 +408,7 @@ impl Settings {
 
     /// The parts of the cluster that do what a real component does and are no part of it, each
     /// with the name of that component.
-    pub fn stand_ins(&self) -> Vec<&'static str> {
+    pub fn stand_ins(self) -> Vec<&'static str> {
         if self.distribution.flavour() != Flavour::Openshift {
             return Vec::new();
         }

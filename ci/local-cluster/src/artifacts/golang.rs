@@ -79,7 +79,10 @@ fn kubernetes_tags(version: KubernetesVersion) -> String {
 
 /// What decides the content of programs that are built from files.
 fn inputs(files: &Files) -> Vec<String> {
-    files.iter().map(|(path, content)| format!("{path}\n{}", String::from_utf8_lossy(content))).collect()
+    files
+        .iter()
+        .map(|(path, content)| format!("{path}\n{}", String::from_utf8_lossy(content)))
+        .collect()
 }
 
 /// The recipe of Kubernetes.
@@ -163,7 +166,10 @@ pub fn build_containerd(build: &Build) -> Result<(), Error> {
         .args(CONTAINERD_PROGRAMS.map(|program| format!("{CONTAINERD_MODULE}/cmd/{program}")));
     command::logged(&mut go, &build.log)?;
     let mut go = self::go(&build.scratch);
-    go.arg("-ldflags=-s -w").arg("-o").arg(build.output.join(devices::PROGRAM)).arg(DEVICES_PACKAGE);
+    go.arg("-ldflags=-s -w")
+        .arg("-o")
+        .arg(build.output.join(devices::PROGRAM))
+        .arg(DEVICES_PACKAGE);
     command::logged(&mut go, &build.log)?;
     let spec = command::output(Command::new(build.output.join("ctr")).args(["oci", "spec"]))?;
     let spec = serde_json::from_str(&spec).map_err(|error| {

@@ -113,9 +113,7 @@ impl Recipes {
         let workspace = tree::workspace_recipe();
         let pause = pause::recipe();
         let seed = match kind {
-            Runtime::Containerd => {
-                seed::recipe(kind, &[&runtime, &node_tree, &workspace, &pause])
-            }
+            Runtime::Containerd => seed::recipe(kind, &[&runtime, &node_tree, &workspace, &pause]),
             Runtime::Crio => seed::recipe(kind, &[&node_tree, &workspace, &pause]),
         };
         let real_operator = source.components_with(RealProgram::Operator);

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::json::{read, read_yaml, write_json};
 use super::real::Components;
 use super::store::{Build, Recipe};
-use crate::settings::RealProgram;
 use super::{api, tree};
 use crate::command;
 use crate::error::Error;
 use crate::image::{self, Layer};
+use crate::settings::RealProgram;
 
 /// The image of the operator and of its webhook server, which is one upstream too.
 pub const CONTROLLER_IMAGE: &str = "localhost/devworkspace-controller:v0.42.0";
@@ -57,8 +57,7 @@ pub fn double_recipe() -> Recipe {
 ///
 /// Fails when a module can't be downloaded or is not what it was.
 pub fn build_double(build: &Build) -> Result<(), Error> {
-    let module =
-        api::download_module(build, DEVFILE_MODULE, DEVFILE_VERSION, DEVFILE_SUM)?;
+    let module = api::download_module(build, DEVFILE_MODULE, DEVFILE_VERSION, DEVFILE_SUM)?;
     let read = |path: &&str| read_yaml(&module.join(path));
     let definitions: Result<Vec<_>, Error> = DEVFILE_DEFINITIONS.iter().map(read).collect();
     let mut definitions = definitions?;

@@ -49,8 +49,11 @@ impl Components {
 
     fn look(folder: PathBuf) -> Result<Self, Error> {
         let refused = |source| {
-            Error::usage(format!("can't read the components folder `{}`: {source}", folder.display()))
-                .with_hint(EXPECTED)
+            Error::usage(format!(
+                "can't read the components folder `{}`: {source}",
+                folder.display()
+            ))
+            .with_hint(EXPECTED)
         };
         fs::read_dir(&folder).map_err(refused)?;
         let mut found = Vec::new();
@@ -162,7 +165,8 @@ fn check(path: &Path) -> Result<(), Error> {
     if read.is_ok() && start == MAGIC {
         return Ok(());
     }
-    let kind = if is_compressed(path) { "a program that `zstd` has compressed" } else { "a program" };
+    let kind =
+        if is_compressed(path) { "a program that `zstd` has compressed" } else { "a program" };
     Err(Error::usage(format!("`{}` is not {kind}", path.display())).with_hint(EXPECTED))
 }
 
@@ -172,15 +176,13 @@ fn reader(path: &Path) -> Result<Box<dyn Read>, Error> {
     if !is_compressed(path) {
         return Ok(Box::new(file));
     }
-    let decoder =
-        StreamingDecoder::new(file).map_err(|error| refused(io::Error::other(error)))?;
+    let decoder = StreamingDecoder::new(file).map_err(|error| refused(io::Error::other(error)))?;
     Ok(Box::new(decoder))
 }
 
 fn unpack(source: &Path, program: &Path) -> Result<(), Error> {
     let mut reader = reader(source)?;
-    let mut target =
-        File::create(program).map_err(|error| Error::path("write", program, error))?;
+    let mut target = File::create(program).map_err(|error| Error::path("write", program, error))?;
     io::copy(&mut reader, &mut target).map_err(|error| Error::path("unpack", source, error))?;
     fs::set_permissions(program, fs::Permissions::from_mode(0o755))
         .map_err(|error| Error::path("make executable", program, error))

@@ -96,8 +96,11 @@ pub fn extended_recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
 pub fn extend(build: &Build, parts: &Parts, seed: &Path, images: &Path) -> Result<(), Error> {
     let state = state_folder(build, parts.kind)?;
     plant(parts.kind, seed, &build.output)?;
-    let place =
-        Place { kind: parts.kind, programs: parts.programs.as_deref(), node_tree: &parts.node_tree };
+    let place = Place {
+        kind: parts.kind,
+        programs: parts.programs.as_deref(),
+        node_tree: &parts.node_tree,
+    };
     let all = [operator::CONTROLLER_IMAGE, operator::PROJECT_CLONE_IMAGE];
     // containerd takes all images of an archive at once.
     let references = match parts.kind {

@@ -73,9 +73,7 @@ fn as_json(folder: &StateFolder, state: &State, condition: Condition) -> serde_j
     let distribution = state.settings.distribution;
     let (release, feature_set) = match distribution {
         Distribution::Kubernetes { .. } => (None, None),
-        Distribution::Openshift { release, feature_set, .. } => {
-            (Some(release), Some(feature_set))
-        }
+        Distribution::Openshift { release, feature_set, .. } => (Some(release), Some(feature_set)),
     };
     json!({
         "name": state.name,

@@ -39,11 +39,8 @@ pub fn config(
     version: KubernetesVersion,
     runtime: Runtime,
 ) -> String {
-    let gates: Map<String, Value> = gates
-        .by_name(version)
-        .into_iter()
-        .map(|(name, on)| (name.to_owned(), on.into()))
-        .collect();
+    let gates: Map<String, Value> =
+        gates.by_name(version).into_iter().map(|(name, on)| (name.to_owned(), on.into())).collect();
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",

@@ -17,12 +17,7 @@ pub const ADMISSION_CONFIG: &str = "admission.json";
 pub const APISERVER_CONFIG: &str = "kube-apiserver.json";
 
 /// The API server with the stand-in for SCC admission, whose wording the release decides.
-pub fn apiserver(
-    subnet: Subnet,
-    gates: GateValues,
-    release: Release,
-    with: Additions,
-) -> Program {
+pub fn apiserver(subnet: Subnet, gates: GateValues, release: Release, with: Additions) -> Program {
     let version = release.control_plane();
     let mut program = control_plane::apiserver(subnet, gates, version);
     program.command.push(format!("--openshift-release={}", release.as_str()));
@@ -96,7 +91,12 @@ pub fn admission_config() -> String {
 /// The configuration of OpenShift's own API server (openshift/api,
 /// `kubecontrolplane/v1`): this cluster's address, certificates and audit log. Plugins that need
 /// APIs which this cluster does not serve are off.
-pub fn apiserver_config(subnet: Subnet, gates: GateValues, release: Release, with: Additions) -> String {
+pub fn apiserver_config(
+    subnet: Subnet,
+    gates: GateValues,
+    release: Release,
+    with: Additions,
+) -> String {
     let pki = |name: &str| format!("{CONFIG}/pki/{name}");
     let version = release.control_plane();
     let mut feature_gates = gates.as_flags(version);

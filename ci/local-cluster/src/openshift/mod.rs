@@ -66,10 +66,7 @@ impl Objects {
         admin.define_all(&self.definitions).await?;
         // Namespaces come first in their list, and bindings follow their roles, so
         // each list is made in its order.
-        tokio::try_join!(
-            create_all(admin, &self.shipped),
-            create_all(admin, &self.for_real),
-        )?;
+        tokio::try_join!(create_all(admin, &self.shipped), create_all(admin, &self.for_real),)?;
         Ok(())
     }
 
@@ -90,14 +87,17 @@ impl Objects {
 /// The constraints that a release ships: the files of `data/shipped`, whose README has the sources.
 fn shipped(release: Release, z_stream: ZStream) -> Result<Vec<Value>, Error> {
     let text = match (release, z_stream) {
-        (Release::V4_18, _) => include_str!("../../data/shipped/4.18.json"),
-        (Release::V4_19, _) => include_str!("../../data/shipped/4.19.json"),
+        // The manifests of both are the same.
+        (Release::V4_18 | Release::V4_19, _) => include_str!("../../data/shipped/4.19.json"),
         (Release::V4_20, ZStream::Early) => include_str!("../../data/shipped/4.20-early.json"),
         (Release::V4_20, ZStream::Latest) => include_str!("../../data/shipped/4.20.json"),
         (Release::V5_0, _) => include_str!("../../data/shipped/newest.json"),
     };
     serde_json::from_str(text).map_err(|error| {
-        Error::other(format!("the shipped constraints of {} are not JSON: {error}", release.as_str()))
+        Error::other(format!(
+            "the shipped constraints of {} are not JSON: {error}",
+            release.as_str()
+        ))
     })
 }
 
@@ -141,14 +141,19 @@ mod tests {
     fn names(release: Release, z_stream: ZStream, kind: &str) -> BTreeSet<String> {
         let all = shipped(release, z_stream).unwrap();
         let of_kind = all.into_iter().filter(|object| object["kind"] == kind);
-        of_kind.filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned)).collect()
+        of_kind
+            .filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned))
+            .collect()
     }
 
     #[test]
     fn constraints_for_user_namespaces_are_shipped_from_4_20_on() {
-        for (release, ships) in
-            [(Release::V4_18, false), (Release::V4_19, false), (Release::V4_20, true), (Release::V5_0, true)]
-        {
+        for (release, ships) in [
+            (Release::V4_18, false),
+            (Release::V4_19, false),
+            (Release::V4_20, true),
+            (Release::V5_0, true),
+        ] {
             let names = names(release, ZStream::Latest, "SecurityContextConstraints");
             assert!(names.contains("restricted-v2"), "{release}: {names:?}");
             for name in ["nested-container", "restricted-v3"] {

@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn custom_enables_its_gates_and_keeps_the_others() {
-        let object = feature_gate(Release::V4_19, "4.19.9", FeatureSet::CustomNoUpgrade, manifest());
+        let object =
+            feature_gate(Release::V4_19, "4.19.9", FeatureSet::CustomNoUpgrade, manifest());
         assert_eq!(object["spec"]["customNoUpgrade"]["enabled"].as_array().unwrap().len(), 3);
         let gates = &object["status"]["featureGates"][0];
         assert_eq!(gates["version"], "4.19.9");

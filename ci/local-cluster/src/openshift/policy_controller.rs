@@ -26,7 +26,8 @@ pub fn objects() -> Vec<Value> {
             events.clone(),
         ],
     ));
-    objects.extend(role("privileged-namespaces-psa-label-syncer", &[namespaces.clone()]));
+    objects
+        .extend(role("privileged-namespaces-psa-label-syncer", std::slice::from_ref(&namespaces)));
     objects.extend(role(
         "podsecurity-admission-label-syncer-controller",
         &[
@@ -34,11 +35,7 @@ pub fn objects() -> Vec<Value> {
             events,
             rule("", &["serviceaccounts"], &read),
             rule("security.openshift.io", &["securitycontextconstraints"], &read),
-            rule(
-                RBAC,
-                &["clusterroles", "clusterrolebindings", "roles", "rolebindings"],
-                &read,
-            ),
+            rule(RBAC, &["clusterroles", "clusterrolebindings", "roles", "rolebindings"], &read),
         ],
     ));
     objects

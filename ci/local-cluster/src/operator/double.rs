@@ -85,12 +85,10 @@ async fn await_available(
     let (namespace, name) = (text("namespace"), text("name"));
     last.send_replace(format!("deployment `{name}` is not available"));
     let deployments: Api<Deployment> = Api::namespaced(admin.client(), namespace);
-    await_condition(deployments, name, |found: Option<&Deployment>| {
-        found.is_some_and(is_available)
-    })
-    .await
-    .map(drop)
-    .map_err(|error| Error::api(format!("watch the deployment `{name}`"), &error))
+    await_condition(deployments, name, |found: Option<&Deployment>| found.is_some_and(is_available))
+        .await
+        .map(drop)
+        .map_err(|error| Error::api(format!("watch the deployment `{name}`"), &error))
 }
 
 fn parse(text: &str) -> Result<Vec<Value>, Error> {

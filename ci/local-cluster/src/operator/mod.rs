@@ -19,7 +19,7 @@ pub enum Operator {
 
 impl Operator {
     /// The one that these settings ask for, if they do.
-    pub fn of(settings: &Settings) -> Option<Self> {
+    pub fn of(settings: Settings) -> Option<Self> {
         let real = settings.real.has(RealProgram::Operator);
         settings.with.devworkspace_operator.then_some(if real { Self::Real } else { Self::Double })
     }

@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::is_available;
-use crate::artifacts::read_json;
 use crate::artifacts::operator::{CONTROLLER_IMAGE, PROJECT_CLONE_IMAGE, objects};
+use crate::artifacts::read_json;
 use crate::client::{Admin, INTERVAL};
 use crate::error::Error;
 

@@ -69,9 +69,8 @@ impl Runtime {
         match self {
             Self::Containerd => {
                 let mut files = vec![(containerd::CONFIG_FILE, containerd::config(devices))];
-                files.extend(
-                    devices.map(|devices| (devices::CONFIG_FILE, devices.plugin_config())),
-                );
+                files
+                    .extend(devices.map(|devices| (devices::CONFIG_FILE, devices.plugin_config())));
                 files
             }
             Self::Crio => {

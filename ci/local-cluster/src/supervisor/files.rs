@@ -26,11 +26,7 @@ use crate::storage::{VOLUMES, VOLUMES_DATA};
 /// # Errors
 ///
 /// Fails when the state folder can't be written or an artifact can't be read.
-pub fn write(
-    folder: &StateFolder,
-    state: &State,
-    subnet: Subnet,
-) -> Result<(), Error> {
+pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), Error> {
     let folders = [
         folder.config().join("cni"),
         folder.logs(),
@@ -43,7 +39,7 @@ pub fn write(
     for path in &folders {
         fs::create_dir_all(path).map_err(|source| Error::path("make", path, source))?;
     }
-    let services = Operator::of(&state.settings).map_or(&[][..], Operator::services);
+    let services = Operator::of(state.settings).map_or(&[][..], Operator::services);
     let pki = Pki::generate(NODE_NAME, subnet, services)?;
     pki.write(&folder.pki())?;
     write_kubeconfigs(folder, state, subnet, &pki)?;
@@ -62,8 +58,7 @@ fn configuration(state: &State, subnet: Subnet) -> Vec<(&'static str, String)> {
     let gates = settings.gates;
     let version = settings.distribution.kubernetes();
     let runtime = settings.runtime();
-    let kubelet =
-        kubelet::config(subnet, &state.cgroup_name(), gates.kubelet(), version, runtime);
+    let kubelet = kubelet::config(subnet, &state.cgroup_name(), gates.kubelet(), version, runtime);
     let mut texts = vec![
         ("audit-policy.json", control_plane::audit_policy()),
         ("kubelet.json", kubelet),
@@ -78,8 +73,7 @@ fn configuration(state: &State, subnet: Subnet) -> Vec<(&'static str, String)> {
         return texts;
     };
     texts.push(if settings.real.has(RealProgram::Apiserver) {
-        let config =
-            openshift::apiserver_config(subnet, gates.apiserver(), release, settings.with);
+        let config = openshift::apiserver_config(subnet, gates.apiserver(), release, settings.with);
         (openshift::APISERVER_CONFIG, config)
     } else {
         (openshift::ADMISSION_CONFIG, openshift::admission_config())

@@ -68,7 +68,7 @@ impl Supervisor {
         step("starting the control plane");
         session.start(control_plane::etcd())?;
         session.until_ready("etcd", COMPONENT).await?;
-        session.start(apiserver(&settings, subnet))?;
+        session.start(apiserver(settings, subnet))?;
         let planted = async { planting.await.map_err(|error| Error::other(error.to_string()))? };
         session.during("images not copied", COMPONENT, planted).await?;
         session.start(runtime.program())?;
@@ -97,7 +97,7 @@ impl Supervisor {
         subnet: Subnet,
         artifacts: &Artifacts,
     ) -> Result<(), Error> {
-        let Some(kind) = Operator::of(&self.state.settings) else {
+        let Some(kind) = Operator::of(self.state.settings) else {
             return Ok(());
         };
         step("starting the DevWorkspace Operator");
@@ -150,7 +150,7 @@ impl Supervisor {
             notifies: false,
         };
         session.run(program, COMMAND).await?;
-        if Operator::of(&self.state.settings) != Some(Operator::Real) {
+        if Operator::of(self.state.settings) != Some(Operator::Real) {
             return Ok(());
         }
         let program = Program {
@@ -163,7 +163,7 @@ impl Supervisor {
 }
 
 /// The API server of a flavour.
-fn apiserver(settings: &Settings, subnet: Subnet) -> Program {
+fn apiserver(settings: Settings, subnet: Subnet) -> Program {
     let gates = settings.gates.apiserver();
     match settings.distribution {
         Distribution::Kubernetes { kubernetes } => {

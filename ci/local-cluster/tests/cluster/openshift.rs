@@ -186,7 +186,8 @@ fn devices_come_only_by_annotations_that_are_allowed() {
 
     let pod = pod.replace("/dev/fuse,/dev/net/tun", "/dev/fuse,/dev/mem");
     cluster.apply("dev", &pod).unwrap();
-    let waiting = r"--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError";
+    let waiting =
+        r"--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError";
     cluster.kubectl(&["wait", "--namespace=work", "pod/nested", waiting, "--timeout=60s"]);
     let pod = self::pod(&cluster);
     let message = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"];
@@ -246,7 +247,11 @@ fn wrong_components_are_named_with_what_was_expected() {
     assert_eq!(refused.code, Some(2));
     let expected = "error: can't read the components folder `/nonexistent`";
     assert!(refused.stderr.contains(expected), "{}", refused.stderr);
-    assert!(refused.stderr.contains("hint: give a folder with `kube-apiserver`"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("hint: give a folder with `kube-apiserver`"),
+        "{}",
+        refused.stderr
+    );
     assert!(!cluster.folder().exists(), "nothing was made");
 }
 
