@@ -207,16 +207,20 @@ impl Context {
         answered("dry-run the creation of a pod", || api.create(&params, pod)).await
     }
 
-    /// Replaces a pod as a dry run, as the ordinary user, and returns what would be stored.
+    /// Replaces a pod as a dry run, as the ordinary user, and returns what would be stored. The
+    /// version of the object is left out, so that a status that the kubelet has written meanwhile is
+    /// not a conflict (409); its uid is kept, so that another pod of that name is one.
     ///
     /// # Errors
     ///
     /// As [`Self::dry_run`].
     pub async fn dry_run_replace(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
         let api = self.pods_as(self.sandbox.user(), pod);
+        let mut pod = pod.clone();
+        pod.metadata.resource_version = None;
         let name = pod.metadata.name.clone().unwrap_or_default();
         let params = dry();
-        answered("dry-run the update of a pod", || api.replace(&name, &params, pod)).await
+        answered("dry-run the update of a pod", || api.replace(&name, &params, &pod)).await
     }
 
     fn pods_as(&self, client: &Client, pod: &Pod) -> Api<Pod> {

@@ -226,8 +226,8 @@ fn an_api_server_without_the_gates_is_told() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn another_version_with_all_gates_is_conformant() {
-    let cluster = LocalCluster::up("1-34", &["--kubernetes", "1.34.4"]);
+fn a_version_with_locked_gates_is_conformant() {
+    let cluster = LocalCluster::up("1-37", &["--kubernetes", "1.37.2"]);
     let (finished, report) = run(&cluster, &[]);
     finished.exits(0);
     assert_eq!(report.outcome(), Outcome::Conformant);
@@ -243,14 +243,4 @@ fn another_version_with_all_gates_is_conformant() {
         ["ISO-11", "PRE-08", "ROOT-04A", "ROOT-08B", "UPG-04", "UPG-04A"]
     );
     cluster.is_clean();
-}
-
-#[test]
-#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn another_version_without_gates_is_told() {
-    let options = ["--kubernetes", "1.34.4", "--gates", "none"];
-    let cluster = LocalCluster::up("1-34-none", &options);
-    let (finished, report) = run(&cluster, &[]);
-    let words = ["UserNamespacesSupport is off on the API server"];
-    is_partial(&finished, &report, &and_what_is_read(&[]), &words);
 }

@@ -116,17 +116,6 @@ fn openshift_5_0_with_locked_gates_is_conformant() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn kubernetes_1_37_with_locked_gates_is_conformant() {
-    let cluster = LocalCluster::up("k137", &["--kubernetes", "1.37.2"]);
-    let (finished, report) = run(&cluster, &[]);
-    finished.exits(0).says(&["Conformant"]);
-    assert_eq!(report.outcome(), Outcome::Conformant);
-    assert!(report.ids("fail").is_empty());
-    cluster.is_clean();
-}
-
-#[test]
-#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn openshift_4_19_by_default_is_told_and_left_alone() {
     let cluster = openshift("os-419", "4.19", &["--feature-set", "Default"]);
     let start = cluster.now();

@@ -259,7 +259,7 @@ const NODE: Scenario = Scenario {
         Mutant {
             name: "workspace-of-another-user",
             breaks: "Pods of workspaces run as user 2000, who has no subordinate ids",
-            kills: &[Kill("WS-07-ID-05", "0 ranges of user `2000`")],
+            kills: &[Kill("WS-07-ID-05", "/etc/passwd has no name for user 2000")],
         },
         Mutant {
             name: "workspace-with-a-masked-proc",
