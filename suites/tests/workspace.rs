@@ -1,5 +1,6 @@
-//! The command against a cluster with a real DevWorkspace Operator, made by the test: workspaces are
-//! judged as pods are, and an operator that is not at work is told as such and disturbs nothing else.
+//! The command against a cluster with the test double of the DevWorkspace Operator, made by the
+//! test: workspaces are judged as pods are, and an operator that is not at work is told as such and
+//! disturbs nothing else.
 
 mod support;
 
