@@ -82,11 +82,8 @@ func (c cluster) create(t *testing.T, release Release, r record) answer {
 
 func (c cluster) admit(t *testing.T, release Release, r record) (*core.Pod, error) {
 	t.Helper()
-	sent := decoded(t, r.Pod)
+	sent := decoded(t, withAccount(t, r.Pod))
 	sent.Namespace = c.Namespace.Name
-	if sent.Spec.ServiceAccountName == "" {
-		sent.Spec.ServiceAccountName = "default"
-	}
 	pods := schema.GroupResource{Resource: "pods"}
 	if account := sent.Spec.ServiceAccountName; account == "missing" {
 		// The plugin ServiceAccount comes first.
@@ -114,6 +111,19 @@ func (c cluster) admit(t *testing.T, release Release, r record) (*core.Pod, erro
 		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, sent.Name, problems)
 	}
 	return decision.Pod, nil
+}
+
+// withAccount names the pod's service account as the plugin ServiceAccount does.
+// Newer Kubernetes wants the field of old to say the same.
+func withAccount(t *testing.T, sent json.RawMessage) json.RawMessage {
+	t.Helper()
+	pod := decodedAny(t, sent)
+	spec := pod["spec"].(map[string]any)
+	if spec["serviceAccountName"] == nil {
+		spec["serviceAccountName"] = "default"
+	}
+	spec["serviceAccount"] = spec["serviceAccountName"]
+	return json.RawMessage(shown(t, pod))
 }
 
 func decoded(t *testing.T, sent json.RawMessage) *core.Pod {
