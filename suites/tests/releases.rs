@@ -28,6 +28,16 @@ fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
     (finished, bench.report())
 }
 
+/// Expects that a whole run is conformant and leaves nothing.
+#[track_caller]
+fn is_conformant(cluster: &LocalCluster) {
+    let (finished, report) = run(cluster, &[]);
+    finished.exits(0).says(&["Conformant"]);
+    assert_eq!(report.outcome(), Outcome::Conformant);
+    assert!(report.ids("fail").is_empty());
+    cluster.is_clean();
+}
+
 /// Expects that the run is partial and says why, that nothing failed, and that what needs to act
 /// in the cluster is blocked unless it is named here.
 #[track_caller]
@@ -95,23 +105,13 @@ fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn openshift_4_20_is_conformant_by_default() {
-    let cluster = openshift("os-420", "4.20", &[]);
-    let (finished, report) = run(&cluster, &[]);
-    finished.exits(0).says(&["Conformant"]);
-    assert_eq!(report.outcome(), Outcome::Conformant);
-    assert!(report.ids("fail").is_empty());
-    cluster.is_clean();
+    is_conformant(&openshift("os-420", "4.20", &[]));
 }
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn openshift_5_0_with_locked_gates_is_conformant() {
-    let cluster = openshift("os-50", "5.0", &[]);
-    let (finished, report) = run(&cluster, &[]);
-    finished.exits(0).says(&["Conformant"]);
-    assert_eq!(report.outcome(), Outcome::Conformant);
-    assert!(report.ids("fail").is_empty());
-    cluster.is_clean();
+    is_conformant(&openshift("os-50", "5.0", &[]));
 }
 
 #[test]
