@@ -7,9 +7,9 @@ use crate::{
     event::TruthCheck,
     facts::{Facts, Flavour},
     outcome::{Level, Verdict},
+    pod_template::PodTemplate,
     requirement::Requirement,
     sandbox::Audit,
-    shape::Shape,
 };
 
 /// A case that runs.
@@ -36,7 +36,7 @@ pub struct Case {
     /// What it needs of the cluster.
     pub requires: &'static [Requirement],
     /// The pods that it looks at; cases share them.
-    pub shapes: &'static [&'static Shape],
+    pub templates: &'static [&'static PodTemplate],
     /// How long it may run, once its pods are ready.
     pub deadline: Duration,
     /// The assertion.
@@ -47,24 +47,24 @@ pub struct Case {
 #[derive(Clone, Copy)]
 pub enum Body {
     /// It acts in the cluster, inside the run's sandbox.
-    Acts(fn(Context) -> CaseFuture),
+    Live(fn(Context) -> CaseFuture),
     /// It judges what was read about the cluster: a pure function, which needs no sandbox. Such a
     /// case is settled when the plan is made, so it has a verdict on an unsupported cluster too.
-    Judges(fn(&Facts) -> Judgement),
+    Static(fn(&Facts) -> CheckResult),
     /// It judges what the run has left, once everything is torn down: a pure function.
-    Audits(fn(&Audit) -> Judgement),
+    PostRun(fn(&Audit) -> CheckResult),
 }
 
 /// What a case made of the facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub struct CheckResult {
     /// What was expected and what was read; a pass needs at least one that holds.
     pub checks: Vec<TruthCheck>,
     /// What it comes to.
     pub verdict: Verdict,
 }
 
-impl Judgement {
+impl CheckResult {
     /// A pass if every check holds; otherwise a failure that names the first that does not.
     #[must_use]
     pub fn of(checks: Vec<TruthCheck>, hint: &str) -> Self {

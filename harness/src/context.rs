@@ -18,14 +18,14 @@ use crate::{
     case::{CaseResult, Failure},
     cluster::{ask, describe},
     diagnosis::{self, Absence, Symptom},
-    engine::deadline::{Pause, Paused},
+    engine::deadline::{DeadlinePause, Pause},
     error::one_line,
     event::{CommandFinished, EventKind, TruthCheck},
     facts::Facts,
+    pod_template::{Isolation, PodTemplate, TEMPLATE_LABEL},
     redact,
     requirement::Requirement,
     sandbox::{self, Grant, Identity, PodSecurity, Sandbox},
-    shape::{Isolation, SHAPE_LABEL, Shape},
     truth,
     workload::{self, Command, Output, PROBE, Workload},
 };
@@ -38,7 +38,7 @@ pub type SharedWorkload = Shared<BoxFuture<'static, Result<Arc<Workload>, Failur
 pub struct Context {
     pub(crate) id: &'static str,
     pub(crate) requires: &'static [Requirement],
-    pub(crate) shapes: &'static [&'static Shape],
+    pub(crate) templates: &'static [&'static PodTemplate],
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
     pub(crate) facts: Arc<Facts>,
@@ -77,66 +77,79 @@ pub struct Refusal {
 }
 
 impl Context {
-    /// The pod of a shape, ready and proven. Cases that ask for the same shape share it. A case
+    /// The pod of a template, ready and proven. Cases that ask for the same template share it. A case
     /// that lists a workspace gets that one's pod where it asks for a pod of the same isolation
     /// with devices or without: so cases about pods become cases about workspaces.
     ///
     /// # Errors
     ///
     /// Why there is no such pod, or that it lacks the devices that the case needs.
-    pub async fn pod(&self, shape: &Shape) -> Result<PodHandle, Failure> {
-        let is_alike = |listed: &&&'static Shape| {
-            let is_proven = listed.isolation != Isolation::Unproven;
-            let is_same = listed.isolation == shape.isolation && listed.devices == shape.devices;
+    pub async fn pod(&self, template: &PodTemplate) -> Result<PodHandle, Failure> {
+        let is_alike = |listed: &&&'static PodTemplate| {
+            let is_proven = listed.isolation != Isolation::Unchecked;
+            let is_same =
+                listed.isolation == template.isolation && listed.devices == template.devices;
             // One of which nothing is promised stands in for any.
             listed.is_workspace() && (is_same || !is_proven)
         };
-        let stand_in = self.shapes.iter().find(is_alike);
-        let name = stand_in.map_or(shape.name, |stand_in| stand_in.name);
+        let stand_in = self.templates.iter().find(is_alike);
+        let name = stand_in.map_or(template.name, |stand_in| stand_in.name);
         let shared = self.workloads.get(name).cloned().ok_or_else(|| {
             Failure::harness(format!(
                 "{} asks for the pod `{}`, which its registry entry does not list",
-                self.id, shape.name
+                self.id, template.name
             ))
         })?;
         self.hand_out(shared.await?)
     }
 
-    /// A pod of this case's own, changed from a shape's, ready and proven.
+    /// A pod of this case's own, changed from a template's, ready and proven.
     ///
     /// # Errors
     ///
     /// Why there is no such pod.
-    pub async fn pod_of_its_own(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
+    pub async fn provision_pod(
+        &self,
+        template: &PodTemplate,
+        pod: &Pod,
+    ) -> Result<PodHandle, Failure> {
         self.pods.add(pod);
-        let shape = self.listed(shape);
-        let provision = Box::pin(workload::provision_pod(&self.sandbox, shape, pod));
-        let workload = self.beside_the_deadline(provision).await?;
+        let template = self.listed(template);
+        let provision = Box::pin(workload::provision_pod(&self.sandbox, template, pod));
+        let workload = self.outside_deadline(provision).await?;
         self.hand_out(Arc::new(workload))
     }
 
-    /// The shape of this name that the case's registry entry lists, which may have been changed from
+    /// The template of this name that the case's registry entry lists, which may have been changed from
     /// the one that the case knows.
-    fn listed<'a>(&self, shape: &'a Shape) -> &'a Shape {
-        self.shapes.iter().copied().find(|listed| listed.name == shape.name).unwrap_or(shape)
+    fn listed<'a>(&self, template: &'a PodTemplate) -> &'a PodTemplate {
+        self.templates
+            .iter()
+            .copied()
+            .find(|listed| listed.name == template.name)
+            .unwrap_or(template)
     }
 
-    /// A pod of the run's namespace that somebody else created, ready and proven to be of a shape.
+    /// A pod of the run's namespace that somebody else created, ready and proven to be of a template.
     ///
     /// # Errors
     ///
-    /// It never gets ready, or is not what the shape promises.
-    pub async fn examine(&self, shape: &Shape, pod: &Pod) -> Result<PodHandle, Failure> {
+    /// It never gets ready, or is not what the template promises.
+    pub async fn verify_ready(
+        &self,
+        template: &PodTemplate,
+        pod: &Pod,
+    ) -> Result<PodHandle, Failure> {
         self.pods.add(pod);
-        let examine = Box::pin(workload::examine(&self.sandbox, shape, pod));
-        let workload = self.beside_the_deadline(examine).await?;
+        let verify_ready = Box::pin(workload::verify_ready(&self.sandbox, template, pod));
+        let workload = self.outside_deadline(verify_ready).await?;
         self.hand_out(Arc::new(workload))
     }
 
     /// Waits for what the cluster makes for this case alone, by a deadline of its own: the case's does
     /// not go on meanwhile. How soon a cluster pulls an image is not what cases are about.
-    pub async fn beside_the_deadline<T>(&self, wait: impl Future<Output = T>) -> T {
-        let _paused = Paused::begin(&self.pauses);
+    pub async fn outside_deadline<T>(&self, wait: impl Future<Output = T>) -> T {
+        let _paused = DeadlinePause::begin(&self.pauses);
         wait.await
     }
 
@@ -159,19 +172,19 @@ impl Context {
         &self.facts
     }
 
-    /// The pod of a shape as it would be created, for a case to change, and to dry-run or create.
-    /// It has a name and a label of its own: the shape's name may be taken by a pod of the run, and
+    /// The pod of a template as it would be created, for a case to change, and to dry-run or create.
+    /// It has a name and a label of its own: the template's name may be taken by a pod of the run, and
     /// pods that want to be near that one look for its label.
     ///
     /// # Errors
     ///
     /// A manifest that is not a pod.
-    pub fn manifest(&self, shape: &Shape) -> Result<Pod, Failure> {
-        let mut pod = self.sandbox.pod(self.listed(shape))?;
+    pub fn manifest(&self, template: &PodTemplate) -> Result<Pod, Failure> {
+        let mut pod = self.sandbox.pod(self.listed(template))?;
         let id = self.id.to_ascii_lowercase();
         pod.metadata.name = Some(format!("dry-run-{id}"));
         let labels = pod.metadata.labels.get_or_insert_default();
-        labels.insert(SHAPE_LABEL.to_owned(), format!("{}-of-{id}", shape.name));
+        labels.insert(TEMPLATE_LABEL.to_owned(), format!("{}-of-{id}", template.name));
         Ok(pod)
     }
 
@@ -195,7 +208,7 @@ impl Context {
         .await
     }
 
-    /// As [`Self::dry_run`], but as somebody in particular, and without patience: a right that was
+    /// As [`Self::dry_run`], but as somebody in particular, and without timeouts: a right that was
     /// just granted may not be known yet.
     ///
     /// # Errors
@@ -233,11 +246,11 @@ impl Context {
     /// # Errors
     ///
     /// What the server refuses.
-    pub async fn create_beside(&self, object: DynamicObject) -> CaseResult {
+    pub async fn create_in_namespace(&self, object: DynamicObject) -> CaseResult {
         let mut object = object;
         object.metadata.namespace = Some(self.sandbox.namespace().to_owned());
         object.metadata.labels = Some(sandbox::labels(self.sandbox.run()));
-        workload::create_companion(&self.sandbox, &object).await
+        workload::create_supporting_object(&self.sandbox, &object).await
     }
 
     /// A second throwaway namespace that enforces a Pod Security level; cases that ask for the
@@ -255,7 +268,7 @@ impl Context {
     /// # Errors
     ///
     /// What the server refuses.
-    pub async fn namespace_of_its_own(&self, grant: Grant) -> Result<String, Failure> {
+    pub async fn provision_namespace(&self, grant: Grant) -> Result<String, Failure> {
         Ok(self.sandbox.namespace_for(self.id, grant).await?)
     }
 

@@ -16,7 +16,7 @@ pub const REQUIREMENTS: [(&str, Requirement); 5] = [
     ("a release that can have nested containers", Requirement::Release),
     ("user namespaces for pods", Requirement::UserNamespaces),
     ("unmasked /proc", Requirement::UnmaskedProc),
-    ("constraints that require user namespaces", Requirement::UserNamespaceLevel),
+    ("SCCs that require user namespaces", Requirement::UserNamespaceLevel),
     ("/dev/fuse and /dev/net/tun for pods", Requirement::Devices),
 ];
 
@@ -215,7 +215,7 @@ fn schema_against_release(facts: &Facts) -> Option<String> {
     let (state, table) = if has { ("has", "lacks") } else { ("lacks", "has") };
     (has != expected).then(|| {
         format!(
-            "the schema of security context constraints {state} `userNamespaceLevel`, which \
+            "the schema of SCCs {state} `userNamespaceLevel`, which \
              release {release} {table}"
         )
     })
@@ -280,7 +280,7 @@ mod tests {
             keeps_host_users: off(),
             keeps_proc_mount: off(),
             scc_schema: off(),
-            constraints: Fact::known(std::collections::BTreeMap::new(), "test"),
+            sccs: Fact::known(std::collections::BTreeMap::new(), "test"),
             ..openshift("4.19.7", FeatureSet::Default)
         };
         let (reason, remedy) = Support::of(&facts).block().expect("it blocks");

@@ -7,8 +7,8 @@ use probe::{IdRange, Mount, Reading};
 
 use crate::{
     event::TruthCheck,
-    sandbox::AppliedConstraint,
-    shape::{ADMITTED_BY, Isolation, Shape},
+    pod_template::{ADMITTED_BY, Isolation, PodTemplate},
+    sandbox::AppliedScc,
 };
 
 /// The first id outside that a pod may be mapped to: the ids below belong to the node itself
@@ -31,7 +31,7 @@ pub fn check(name: &str, expected: &str, observed: impl Into<String>, holds: boo
 
 /// What the stored object must say.
 #[must_use]
-pub fn of_object(shape: &Shape, pod: &Pod) -> Vec<TruthCheck> {
+pub fn of_object(template: &PodTemplate, pod: &Pod) -> Vec<TruthCheck> {
     let spec = pod.spec.clone().unwrap_or_default();
     let host_users = match spec.host_users {
         Some(value) => value.to_string(),
@@ -48,7 +48,7 @@ pub fn of_object(shape: &Shape, pod: &Pod) -> Vec<TruthCheck> {
     let all_unmasked = proc_mounts.iter().all(|value| value == "Unmasked");
     let none_unmasked = !proc_mounts.iter().any(|value| value == "Unmasked");
     let proc_mounts = proc_mounts.join(", ");
-    match shape.isolation {
+    match template.isolation {
         Isolation::Nested => vec![
             check("stored hostUsers", "false", &host_users, host_users == "false"),
             check("stored procMount", "Unmasked", proc_mounts, all_unmasked),
@@ -65,7 +65,7 @@ pub fn of_object(shape: &Shape, pod: &Pod) -> Vec<TruthCheck> {
             check("stored hostUsers", "not false", &host_users, host_users != "false"),
             of_stored_privilege(&spec),
         ],
-        Isolation::Unproven => Vec::new(),
+        Isolation::Unchecked => Vec::new(),
     }
 }
 
@@ -78,41 +78,41 @@ fn of_stored_privilege(spec: &PodSpec) -> TruthCheck {
 }
 
 /// The name of the check that the SCC is stored as it was applied.
-const STORED_CONSTRAINT: &str = "stored security context constraint";
+const STORED_SCC: &str = "stored SCC";
 
 /// What must be so of the SCC that admitted a pod: the one that was asked for, and stored as it
 /// was applied.
 #[must_use]
-pub fn of_admission(shape: &Shape, pod: &Pod, constraint: &AppliedConstraint) -> Vec<TruthCheck> {
+pub fn of_admission(template: &PodTemplate, pod: &Pod, scc: &AppliedScc) -> Vec<TruthCheck> {
     let annotations = pod.metadata.annotations.as_ref();
     let admitted_by = annotations.and_then(|annotations| annotations.get(ADMITTED_BY));
     let admitted_by = admitted_by.map_or("absent", String::as_str);
-    let asked_for = shape.constraint(&constraint.name);
+    let asked_for = template.scc(&scc.name);
     let mut checks = vec![check(ADMITTED_BY, asked_for, admitted_by, admitted_by == asked_for)];
-    if !matches!(shape.isolation, Isolation::Unproven | Isolation::Privileged) {
-        checks.push(of_stored_constraint(constraint));
+    if !matches!(template.isolation, Isolation::Unchecked | Isolation::Privileged) {
+        checks.push(of_stored_scc(scc));
     }
     checks
 }
 
 /// Whether the SCC is stored as it was applied.
 #[must_use]
-pub fn of_stored_constraint(constraint: &AppliedConstraint) -> TruthCheck {
-    let differences: Vec<_> = constraint.differences.iter().map(ToString::to_string).collect();
+pub fn of_stored_scc(scc: &AppliedScc) -> TruthCheck {
+    let differences: Vec<_> = scc.differences.iter().map(ToString::to_string).collect();
     let stored =
         if differences.is_empty() { "as applied".to_owned() } else { differences.join("; ") };
-    check(STORED_CONSTRAINT, "as applied", stored, differences.is_empty())
+    check(STORED_SCC, "as applied", stored, differences.is_empty())
 }
 
 /// What a process in the pod must see.
 #[must_use]
-pub fn of_inside(shape: &Shape, facts: &probe::Facts) -> Vec<TruthCheck> {
-    let (users, masked) = match shape.isolation {
+pub fn of_inside(template: &PodTemplate, facts: &probe::Facts) -> Vec<TruthCheck> {
+    let (users, masked) = match template.isolation {
         Isolation::Nested => (id_maps(facts), unmasked_proc(facts)),
         Isolation::UserNamespace => (id_maps(facts), masked_proc(facts)),
         Isolation::HostUsers => (host_id_map(facts), masked_proc(facts)),
         Isolation::Privileged => return host_id_map(facts),
-        Isolation::Unproven => return Vec::new(),
+        Isolation::Unchecked => return Vec::new(),
     };
     users.into_iter().chain([masked]).collect()
 }
@@ -234,8 +234,15 @@ mod tests {
         assert!(!is_pod_map(&[]));
     }
 
-    fn shape(isolation: Isolation) -> Shape {
-        Shape { name: "p", file: "p.yaml", manifest: "", isolation, devices: false, shared: true }
+    fn template(isolation: Isolation) -> PodTemplate {
+        PodTemplate {
+            name: "p",
+            file: "p.yaml",
+            manifest: "",
+            isolation,
+            devices: false,
+            shared: true,
+        }
     }
 
     fn pod(host_users: &str, proc_mount: &str) -> Pod {
@@ -247,7 +254,7 @@ mod tests {
     }
 
     fn broken(isolation: Isolation, pod: &Pod) -> Vec<String> {
-        let checks = of_object(&shape(isolation), pod);
+        let checks = of_object(&template(isolation), pod);
         checks.into_iter().filter(|check| !check.holds).map(|check| check.name).collect()
     }
 

@@ -37,12 +37,9 @@ const LEFT_OUT: &[(&str, &str)] = &[
     (
         "ISO-08",
         "needs nodes that enforce SELinux and a pod of a type without the rights of `container_engine_t`, \
-         which the run's constraint does not admit; ISO-07 shows that the right type is there and that SELinux is enforced",
+         which the run's SCC does not admit; ISO-07 shows that the right type is there and that SELinux is enforced",
     ),
-    (
-        "SCC-02",
-        "the constraint that Che makes is Che's; PRE-08 tells where it contradicts the cluster",
-    ),
+    ("SCC-02", "the SCC that Che makes is Che's; PRE-08 tells where it contradicts the cluster"),
     ("WS-01", "Che itself is not looked at in a run; PRE-08 tells how its switch is set"),
     ("WS-03", "the roles are those that Che makes; WS-10 shows that a grant is asked for"),
     (
@@ -52,7 +49,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("WS-13", "a persistent home is Che's; WS-12 shows that what is on a claim outlives a stop"),
     ("WS-14", "where storage comes from is Che's; WS-05 uses storage that ends with the workspace"),
-    ("WS-18", "a constraint is reverted by Che's operator only"),
+    ("WS-18", "an SCC is reverted by Che's operator only"),
     ("WS-19", "only Che has workspaces of before; WS-10 shows that the attribute can't be changed"),
     ("END-04", "a node has 110 ranges, and `ci/chaos` makes some thousand pods on one"),
     (

@@ -22,15 +22,15 @@ pub fn cases() -> Vec<Case> {
         // It waits most of its time for the network plugin.
         suite::podman::policy::CASES,
         // Waiting for the operator is most of them.
-        suite::workspace::RUNNING,
-        suite::workspace::MAKING,
-        suite::workspace::RESTARTS,
+        suite::workspace::RUN,
+        suite::workspace::CREATE,
+        suite::workspace::RESTART,
         suite::workspace::REFUSALS,
         suite::workspace::OPERATOR,
         suite::compose::CASES,
         suite::compose::SOCKET,
         suite::compose::BUILD,
-        suite::node_kinds::CASES,
+        suite::node_runtimes::CASES,
         suite::volumes::ESCALATION,
         suite::volumes::CLAIMS,
         suite::podman::network::CASES,
@@ -64,7 +64,7 @@ pub fn cases() -> Vec<Case> {
         suite::teardown::AUDITS,
     ]
     .concat();
-    [suite::workspace::inside(&all), &all].concat()
+    [suite::workspace::nested(&all), &all].concat()
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use harness::{
     facts::{self, ChosenRoute, Facts, Flavour},
     outcome::Outcome,
     plan::{Plan, Profile, Selection},
+    rbac,
     requirement::Requirement,
-    rights,
-    sandbox::{self, Constraint, File, Ledger, Patience, SandboxOptions},
+    sandbox::{self, File, Ledger, SandboxOptions, Scc, Timeouts},
 };
 
 /// How a session is run.
@@ -28,7 +28,7 @@ pub struct SessionOptions {
     /// How long the run may take.
     pub deadline: Duration,
     /// How long to wait for what depends on the cluster's speed.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     /// Whether what the run created stays for a look.
     pub keep: Keep,
     /// Whether cases whose requirements are unmet run all the same.
@@ -42,7 +42,7 @@ pub struct SessionOptions {
     /// Where what is created is written down before.
     pub ledger: Ledger,
     /// The SCC that pods are admitted by; none for nestcheck's own.
-    pub constraint: Option<Constraint>,
+    pub scc: Option<Scc>,
     /// The files of every pod, the probe among them.
     pub files: Vec<File>,
 }
@@ -74,7 +74,7 @@ impl Session {
         }
         let profile = selection.profile.unwrap_or_else(|| profile_of(&facts));
         let selection = Selection { profile: Some(profile), ..selection };
-        let constraint = constraint_for(&facts, options.constraint)?;
+        let scc = scc_for(&facts, options.scc)?;
         let picked = selection.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole = crate::cases().iter().filter(|case| profile.has(case)).count();
@@ -93,19 +93,19 @@ impl Session {
                 image: options.image,
                 device_route: facts.device_route.value().cloned().flatten(),
                 files: options.files,
-                constraint,
-                operator: facts.toggle.operator.value().cloned(),
-                lasts: options.deadline,
+                scc,
+                operator: facts.devspaces.operator.value().cloned(),
+                run_timeout: options.deadline,
                 ledger: options.ledger,
-                patience: options.patience,
+                timeouts: options.timeouts,
             },
         };
         if plan.runnable().next().is_some() {
             let namespace = sandbox::namespace_of(&options.sandbox.run);
             let makes_workspaces =
-                plan.acting().any(|case| case.requires.contains(&Requirement::Workspaces));
-            let needed = rights::of_run_with(flavour_of(&facts), makes_workspaces);
-            rights::review(&cluster, &needed, &namespace).await?;
+                plan.live().any(|case| case.requires.contains(&Requirement::Workspaces));
+            let needed = rbac::of_run_with(flavour_of(&facts), makes_workspaces);
+            rbac::review(&cluster, &needed, &namespace).await?;
         }
         Ok(Self { cluster, facts, plan, options })
     }
@@ -137,14 +137,14 @@ fn flavour_of(facts: &Facts) -> Flavour {
 }
 
 /// The SCC of the run, where pods are admitted by one.
-fn constraint_for(facts: &Facts, given: Option<Constraint>) -> Result<Option<Constraint>> {
+fn scc_for(facts: &Facts, given: Option<Scc>) -> Result<Option<Scc>> {
     match (facts.flavour.value(), given) {
         (Some(Flavour::OpenShift | Flavour::MicroShift), None) => {
-            let fixtures::ConstraintText { file, text } = fixtures::NESTED_PODMAN;
-            Constraint::parse(file, text).map(Some)
+            let fixtures::SccText { file, text } = fixtures::NESTED_PODMAN;
+            Scc::parse(file, text).map(Some)
         }
         (Some(Flavour::Kubernetes), Some(_)) => {
-            Err(Error::usage("this cluster admits no pods by security context constraints")
+            Err(Error::usage("this cluster admits no pods by SCCs")
                 .with_hint("leave `--scc` out, or choose a cluster of OpenShift or MicroShift"))
         }
         (_, given) => Ok(given),

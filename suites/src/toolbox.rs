@@ -9,8 +9,8 @@ use harness::{
     cluster::call,
     context::{Answer, Context, PodHandle},
     diagnosis::{self, Symptom},
+    pod_template::{PodTemplate, REQUIRED_SCC},
     sandbox::Identity,
-    shape::{REQUIRED_CONSTRAINT, Shape},
     truth::{self, show_map, show_reading},
     workload::{Command, PROBE},
 };
@@ -141,7 +141,7 @@ pub async fn expect_refusal_by_server(
     code: u16,
     words: &[&str],
 ) -> CaseResult {
-    let answer = dry_run_past_constraint(cx, pod).await?;
+    let answer = dry_run_past_scc(cx, pod).await?;
     judge_refusal(cx, name, answer, code, words)
 }
 
@@ -150,13 +150,13 @@ pub async fn expect_refusal_by_server(
 /// # Errors
 ///
 /// As [`Context::dry_run`].
-pub async fn dry_run_past_constraint(cx: &Context, pod: &Pod) -> Result<Answer<Pod>, Failure> {
-    if cx.sandbox().constraint().is_none() {
+pub async fn dry_run_past_scc(cx: &Context, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+    if cx.sandbox().scc().is_none() {
         return cx.dry_run(pod).await;
     }
     let mut pod = pod.clone();
     let annotations = pod.metadata.annotations.get_or_insert_default();
-    annotations.insert(REQUIRED_CONSTRAINT.to_owned(), "privileged".to_owned());
+    annotations.insert(REQUIRED_SCC.to_owned(), "privileged".to_owned());
     cx.dry_run_as(Identity::Administrator, &pod).await
 }
 
@@ -197,18 +197,18 @@ where
     Ok(call(what, operation).await?)
 }
 
-/// Expects that the server would store a shape's pod as it is asked for.
+/// Expects that the server would store a template's pod as it is asked for.
 ///
 /// # Errors
 ///
 /// It refuses the pod, or drops a field that its isolation needs.
-pub async fn expect_kept(cx: &Context, shape: &Shape, pod: &Pod) -> CaseResult {
+pub async fn expect_kept(cx: &Context, template: &PodTemplate, pod: &Pod) -> CaseResult {
     let stored = cx.dry_run(pod).await?.map_err(|refusal| {
         let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
-        Failure::product(format!("the pod `{}` is refused: {}", shape.name, refusal.message))
+        Failure::product(format!("the pod `{}` is refused: {}", template.name, refusal.message))
             .with_hint(hint)
     })?;
-    for check in truth::of_object(shape, &stored) {
+    for check in truth::of_object(template, &stored) {
         cx.check(&check.name, &check.expected, check.observed, check.holds)?;
     }
     Ok(())

@@ -23,7 +23,7 @@ use harness::{
     event::EventKind,
     outcome::{Level, Outcome, Verdict},
     plan::{Filters, Selection},
-    sandbox::{Ledger, Patience},
+    sandbox::{Ledger, Timeouts},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use suites::{
@@ -142,12 +142,12 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
         image: image.unwrap_or_else(|_| "localhost/workspace:1".to_owned()),
         jobs: 4,
         deadline: Duration::from_secs(1800),
-        patience: Patience::default(),
+        timeouts: Timeouts::default(),
         keep: Keep::Never,
         runs_blocked: false,
         devices: None,
         node_access: false,
-        constraint: None,
+        scc: None,
         files: fixtures::files(),
         ledger: Ledger::nowhere(),
         diagnostics: Collector::nowhere(),

@@ -11,19 +11,19 @@ mod support;
 
 use std::{path::Path, sync::OnceLock, time::Duration};
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use futures::{StreamExt, stream, stream::BoxStream};
 use harness::{
     case::{Body, Case, CaseFuture, CaseResult, Failure},
     context::Context,
     event::Event,
     facts::Flavour,
-    folder::ReportFolder,
     outcome::{Level, Outcome, Verdict},
-    shape::Shape,
+    pod_template::PodTemplate,
+    report_dir::ReportDir,
     workload::Command,
 };
-use support::{Bench, Live, OwnRun, finished};
+use support::{InProcessRun, Live, TestDir, finished};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How long a case here may take.
@@ -32,7 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 const fn case(
     id: &'static str,
     name: &'static str,
-    shapes: &'static [&'static Shape],
+    templates: &'static [&'static PodTemplate],
     act: fn(Context) -> CaseFuture,
 ) -> Case {
     Case {
@@ -43,13 +43,13 @@ const fn case(
         level: Level::Core,
         flavours: &[Flavour::Kubernetes],
         requires: &[],
-        shapes,
+        templates,
         deadline: DEADLINE,
-        body: Body::Acts(act),
+        body: Body::Live(act),
     }
 }
 
-const WITH_POD: &[&Shape] = &[&WORKSPACE];
+const WITH_POD: &[&PodTemplate] = &[&NESTED_POD];
 
 const PANICS: Case = case("BAD-01", "panics", &[], |_| Box::pin(async { panic!("on purpose") }));
 const COMMAND: Case =
@@ -61,7 +61,7 @@ const WAITS: Case = case("BAD-06", "waits", WITH_POD, |_| Box::pin(std::future::
 const FAILS: Case = case("BAD-05", "fails", WITH_POD, |cx| Box::pin(fails(cx)));
 
 async fn has_an_endless_command(cx: Context) -> CaseResult {
-    let pod = cx.pod(&WORKSPACE).await?;
+    let pod = cx.pod(&NESTED_POD).await?;
     let sleep = Command::new(["sleep", "infinity"]).within(Duration::from_secs(2));
     pod.run(&sleep).await.map(drop)
 }
@@ -75,7 +75,7 @@ static SIGNALS: OnceLock<UnboundedSender<u8>> = OnceLock::new();
 
 /// Fails, and has a signal sent while the evidence of that is collected.
 async fn fails(cx: Context) -> CaseResult {
-    let pod = cx.pod(&WORKSPACE).await?;
+    let pod = cx.pod(&NESTED_POD).await?;
     // The probe, podman and others are asked for the evidence, which takes longer than this.
     tokio::spawn(async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -86,10 +86,10 @@ async fn fails(cx: Context) -> CaseResult {
 
 /// Runs cases, and returns the outcome and what each came to.
 fn run(cases: Vec<Case>, signals: BoxStream<'static, u8>) -> (Outcome, Vec<Event>) {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-    let mut report = ReportFolder::create(&bench.path("report")).expect("the folder can be made");
-    let run = OwnRun::of("endings", cases).hearing(signals);
+    let mut report = ReportDir::create(&dir.path("report")).expect("the folder can be made");
+    let run = InProcessRun::of("endings", cases).hearing(signals);
     let kubeconfig = Path::new(cluster.kubeconfig());
     let ended = runtime.block_on(run.make(kubeconfig, &mut report, |_| {}));
     cluster.is_clean();

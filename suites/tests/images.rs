@@ -9,7 +9,7 @@ mod support;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use harness::outcome::Outcome;
-use support::{Bench, LocalCluster, Report};
+use support::{LocalCluster, Report, TestDir};
 
 /// What a broken image must be found out by.
 struct Broken {
@@ -70,10 +70,10 @@ fn recipes() -> Vec<PathBuf> {
 }
 
 fn run(cluster: &LocalCluster, image: &str, code: i32) -> Report {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let fixed = ["run", "--kubeconfig", cluster.kubeconfig(), "--image", image];
-    bench.nestcheck(fixed.iter().chain(&CASES)).exits(code);
-    bench.report()
+    dir.nestcheck(fixed.iter().chain(&CASES)).exits(code);
+    dir.report()
 }
 
 #[test]

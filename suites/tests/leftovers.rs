@@ -10,14 +10,14 @@ use std::{collections::BTreeSet, fs, time::Duration};
 use harness::outcome::Verdict;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Bench, Finished, Live, Request};
+use support::{Finished, Live, Request, TestDir};
 
 /// How much longer than the cluster itself needs for a namespace a sweep may take.
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// Begins a run, kills it when its pod is there, and returns its id.
-fn kill_a_run(cluster: &Live, bench: &Bench) -> String {
-    let mut running = bench.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
+fn kill_a_run(cluster: &Live, dir: &TestDir) -> String {
+    let mut running = dir.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
     running.wait_for("pod workspace");
     running.signal(Signal::SIGKILL);
     let finished = running.finish();
@@ -29,7 +29,7 @@ fn kill_a_run(cluster: &Live, bench: &Bench) -> String {
 
 fn sweep(cluster: &Live, options: &[&str]) -> String {
     let fixed = ["sweep", "--kubeconfig", cluster.kubeconfig()];
-    let finished = Bench::new().nestcheck(fixed.iter().chain(options));
+    let finished = TestDir::new().nestcheck(fixed.iter().chain(options));
     finished.exits(0).within(SWEEP);
     finished.stdout.clone()
 }
@@ -37,8 +37,8 @@ fn sweep(cluster: &Live, options: &[&str]) -> String {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_killed_run_is_swept_from_another_machine_and_once() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let run = kill_a_run(&cluster, &bench);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let run = kill_a_run(&cluster, &dir);
     let namespace = format!("nestcheck-{run}");
     assert!(cluster.leftovers().contains(&namespace), "{:?}", cluster.leftovers());
 
@@ -52,15 +52,15 @@ fn a_killed_run_is_swept_from_another_machine_and_once() {
     cluster.is_clean();
     assert_eq!(sweep(&cluster, &["--run", &run]), "nothing to sweep\n");
     // The report so far is whole.
-    let folder = bench.path("nestcheck-report").display().to_string();
-    bench.nestcheck(["report", &folder]).exits(0);
+    let folder = dir.path("nestcheck-report").display().to_string();
+    dir.nestcheck(["report", &folder]).exits(0);
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn what_only_carries_the_label_is_left_alone() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let run = kill_a_run(&cluster, &bench);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let run = kill_a_run(&cluster, &dir);
     let innocent = cluster.create_namespace(&json!({
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -75,10 +75,10 @@ fn what_only_carries_the_label_is_left_alone() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn an_expired_run_is_swept_by_the_next_one_and_others_are_not() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let (expired, going_on) = (kill_a_run(&cluster, &bench), kill_a_run(&cluster, &bench));
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let (expired, going_on) = (kill_a_run(&cluster, &dir), kill_a_run(&cluster, &dir));
     cluster.expire(&expired);
-    bench.nestcheck(["run", "ID-01", "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    dir.nestcheck(["run", "ID-01", "--kubeconfig", cluster.kubeconfig()]).exits(0);
     let left = cluster.leftovers();
     assert!(!left.iter().any(|name| name.contains(&expired)), "{left:?}");
     assert!(left.contains(&format!("nestcheck-{going_on}")), "{left:?}");
@@ -91,11 +91,11 @@ fn an_expired_run_is_swept_by_the_next_one_and_others_are_not() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_run_without_a_record_is_swept_by_the_ledger_of_its_report() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let run = kill_a_run(&cluster, &bench);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let run = kill_a_run(&cluster, &dir);
     cluster.forget(&run);
     assert_eq!(sweep(&cluster, &["--run", &run]), "nothing to sweep\n");
-    let folder = bench.path("nestcheck-report").display().to_string();
+    let folder = dir.path("nestcheck-report").display().to_string();
     let told = sweep(&cluster, &["--run", &run, "--report-dir", &folder]);
     assert!(told.contains(&format!("removed Namespace `nestcheck-{run}`")), "{told}");
     cluster.is_clean();
@@ -104,11 +104,11 @@ fn a_run_without_a_record_is_swept_by_the_ledger_of_its_report() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn whatever_is_created_is_in_the_ledger() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let start = cluster.now();
-    bench.nestcheck(["run", "ID-01", "ADM-04", "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    dir.nestcheck(["run", "ID-01", "ADM-04", "--kubeconfig", cluster.kubeconfig()]).exits(0);
     let requests = cluster.requests_since(start);
-    let text = fs::read_to_string(bench.path("nestcheck-report").join("ledger.jsonl"));
+    let text = fs::read_to_string(dir.path("nestcheck-report").join("ledger.jsonl"));
     let text = text.expect("there is a ledger");
     let entries: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
@@ -140,17 +140,17 @@ fn whatever_is_created_is_in_the_ledger() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_sweep_says_which_runs() {
-    let bench = Bench::new();
-    bench.nestcheck(["sweep"]).refuses(2, &["required"]);
-    bench.nestcheck(["sweep", "--all", "--expired"]).refuses(2, &["cannot be used"]);
-    bench.nestcheck(["sweep", "--run", "../a"]).refuses(2, &["`../a` is not the id of a run"]);
+    let dir = TestDir::new();
+    dir.nestcheck(["sweep"]).refuses(2, &["required"]);
+    dir.nestcheck(["sweep", "--all", "--expired"]).refuses(2, &["cannot be used"]);
+    dir.nestcheck(["sweep", "--run", "../a"]).refuses(2, &["`../a` is not the id of a run"]);
 }
 
 /// Begins a run of `podman`, and sends it these signals once its pod is there. A run takes the first
 /// for an end, so the next one waits until that is told.
-fn hurry(cluster: &Live, bench: &Bench, signals: &[Signal]) -> Finished {
+fn hurry(cluster: &Live, dir: &TestDir, signals: &[Signal]) -> Finished {
     let fixed = ["run", "podman", "END-01", "END-03", "--kubeconfig", cluster.kubeconfig()];
-    let mut running = bench.start(fixed);
+    let mut running = dir.start(fixed);
     running.wait_for("pod workspace");
     for signal in signals {
         running.signal(*signal);
@@ -162,19 +162,19 @@ fn hurry(cluster: &Live, bench: &Bench, signals: &[Signal]) -> Finished {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_hangup_ends_a_run_as_any_other_signal() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    hurry(&cluster, &bench, &[Signal::SIGHUP]).exits(129);
-    assert_eq!(*bench.report().verdict("END-01"), Verdict::Pass);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    hurry(&cluster, &dir, &[Signal::SIGHUP]).exits(129);
+    assert_eq!(*dir.report().verdict("END-01"), Verdict::Pass);
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_second_signal_is_in_a_hurry_and_nothing_is_told_that_was_not_looked_at() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let finished = hurry(&cluster, &bench, &[Signal::SIGINT, Signal::SIGTERM]);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let finished = hurry(&cluster, &dir, &[Signal::SIGINT, Signal::SIGTERM]);
     finished.exits(130);
-    let report = bench.report();
+    let report = dir.report();
     assert_eq!(*report.verdict("END-03"), Verdict::Interrupted, "nobody waited for it");
     let left = cluster.leftovers();
     assert_eq!(*report.verdict("END-01") == Verdict::Pass, left.is_empty(), "{left:?}");
@@ -185,10 +185,10 @@ fn a_second_signal_is_in_a_hurry_and_nothing_is_told_that_was_not_looked_at() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_third_signal_ends_a_run_at_once_and_a_sweep_does_the_rest() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let finished = hurry(&cluster, &bench, &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let finished = hurry(&cluster, &dir, &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     finished.exits(130);
-    let report = bench.report();
+    let report = dir.report();
     assert_eq!(*report.verdict("END-01"), Verdict::Interrupted);
     assert!(cluster.leftovers().contains(&format!("nestcheck-{}", report.run())));
     sweep(&cluster, &["--run", report.run()]);

@@ -18,7 +18,7 @@ use harness::{
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Applied, Bench, Finished, Live, Report, Request, by_verb};
+use support::{Applied, Finished, Live, Report, Request, TestDir, by_verb};
 
 /// How many requests a case with a pod may cost the API server, commands in the pod included.
 const REQUESTS_A_CASE: usize = 12;
@@ -66,17 +66,17 @@ struct WholeRun {
     report: Report,
     requests: Vec<Request>,
     leftovers: Vec<String>,
-    bench: Bench,
+    dir: TestDir,
 }
 
 fn whole_run() -> &'static WholeRun {
     static RUN: OnceLock<WholeRun> = OnceLock::new();
     RUN.get_or_init(|| {
-        let (cluster, bench) = (Live::take(), Bench::new());
+        let (cluster, dir) = (Live::take(), TestDir::new());
         let start = cluster.now();
-        let finished = bench.nestcheck(["run", "--kubeconfig", cluster.kubeconfig()]);
+        let finished = dir.nestcheck(["run", "--kubeconfig", cluster.kubeconfig()]);
         let (requests, leftovers) = (cluster.requests_since(start), cluster.leftovers());
-        WholeRun { finished, report: bench.report(), requests, leftovers, bench }
+        WholeRun { finished, report: dir.report(), requests, leftovers, dir }
     })
 }
 
@@ -124,7 +124,7 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
     println!("gets: {gets:?}");
     assert!(!gets.is_empty() && gets.values().all(|count| *count == 1), "{gets:?}");
 
-    let with_pod = cases().iter().filter(|case| !case.shapes.is_empty()).count();
+    let with_pod = cases().iter().filter(|case| !case.templates.is_empty()).count();
     let commands = verbs.get("exec").copied().unwrap_or_default();
     assert!(commands > 0, "{verbs:?}");
     assert!(requests.len() <= REQUESTS_A_CASE * with_pod, "{} requests", requests.len());
@@ -139,11 +139,11 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_report_can_be_made_again_from_the_log_and_has_no_secret_in_it() {
-    let WholeRun { report, bench, .. } = whole_run();
+    let WholeRun { report, dir, .. } = whole_run();
     let folder = report.folder().display().to_string();
     for (format, name) in [("junit", "junit.xml"), ("json", "report.json"), ("html", "index.html")]
     {
-        let again = bench.nestcheck(["report", &folder, "--format", format]);
+        let again = dir.nestcheck(["report", &folder, "--format", format]);
         again.exits(0);
         let written = fs::read_to_string(report.folder().join(name)).expect("it is there");
         assert_eq!(again.stdout, written, "{name}");
@@ -156,13 +156,13 @@ fn a_report_can_be_made_again_from_the_log_and_has_no_secret_in_it() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn preflight_writes_nothing() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let start = cluster.now();
-    let text = bench.nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
+    let text = dir.nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
     text.exits(0);
     assert!(text.stdout.contains("\nsupported"), "{text}");
     assert_eq!(text.stderr, "");
-    let json = bench.nestcheck(["preflight", "-o", "json", "--kubeconfig", cluster.kubeconfig()]);
+    let json = dir.nestcheck(["preflight", "-o", "json", "--kubeconfig", cluster.kubeconfig()]);
     json.exits(0);
     let facts: Value = serde_json::from_str(&json.stdout).expect("it is JSON");
     assert_eq!(facts["supported"], true, "{json}");
@@ -171,16 +171,16 @@ fn preflight_writes_nothing() {
     assert!(requests.iter().any(Request::is_dry_run), "the gates are asked by dry runs");
     let changes: Vec<_> = requests.iter().filter(|request| request.changes()).collect();
     assert!(changes.is_empty(), "{changes:?}");
-    assert_eq!(bench.content(), [""; 0]);
+    assert_eq!(dir.content(), [""; 0]);
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn one_case_makes_only_the_pod_that_it_needs() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let start = cluster.now();
-    bench.nestcheck(["run", "POD-03", "--kubeconfig", cluster.kubeconfig()]).exits(0);
-    let report = bench.report();
+    dir.nestcheck(["run", "POD-03", "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    let report = dir.report();
     assert_eq!(report.ids("pass"), ["POD-03"]);
     assert_eq!(report.cases().len(), 1);
     let requests = cluster.requests_since(start);
@@ -194,17 +194,17 @@ fn one_case_makes_only_the_pod_that_it_needs() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn without_preflight_the_pods_decide_and_pass() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let arguments = ["run", "--no-preflight", "gate", "identity", "--kubeconfig"];
-    bench.nestcheck(arguments.into_iter().chain([cluster.kubeconfig()])).exits(0);
-    assert_eq!(bench.report().outcome(), Outcome::Conformant);
+    dir.nestcheck(arguments.into_iter().chain([cluster.kubeconfig()])).exits(0);
+    assert_eq!(dir.report().outcome(), Outcome::Conformant);
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn two_runs_at_once_do_not_meet() {
-    let (cluster, one, other) = (Live::take(), Bench::new(), Bench::new());
+    let (cluster, one, other) = (Live::take(), TestDir::new(), TestDir::new());
     let arguments = ["run", "admission", "identity", "--kubeconfig", cluster.kubeconfig()];
     let (one_runs, other_runs) = (one.start(arguments), other.start(arguments));
     one_runs.finish().exits(0);
@@ -218,26 +218,25 @@ fn two_runs_at_once_do_not_meet() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_made_up_token_is_refused_with_a_way_on() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token("made-up"));
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token("made-up"));
     for command in ["run", "preflight"] {
-        bench
-            .nestcheck([command, "--kubeconfig", &path])
+        dir.nestcheck([command, "--kubeconfig", &path])
             .refuses(4, &["Unauthorized", "401"])
             .hints(&["log in"]);
     }
-    assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+    assert_eq!(dir.content(), ["kubeconfig"], "nothing ran, so there is no report");
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_user_without_rights_learns_which_are_missing_and_what_grants_them() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let token = cluster.token_without_rights();
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let run = ["run", "--kubeconfig", &path, "gate", "admission", "POD-03", "ID-02"];
     let start = cluster.now();
-    let refused = bench.nestcheck(run);
+    let refused = dir.nestcheck(run);
     refused.exits(4).says(&[
         "error: user `system:serviceaccount:default:default` lacks",
         "`create namespaces`",
@@ -248,29 +247,29 @@ fn a_user_without_rights_learns_which_are_missing_and_what_grants_them() {
     let requests = cluster.requests_since(start);
     let done = requests.iter().filter(|request| request.changes() && request.code < 400);
     assert_eq!(done.count(), 0, "{requests:?}");
-    assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+    assert_eq!(dir.content(), ["kubeconfig"], "nothing ran, so there is no report");
     cluster.is_clean();
 
     // What it was told is what it needs: neither less nor more.
     let (error, yaml) = refused.stderr.split_once("\n\n").expect("the objects come last");
     assert_eq!(error.lines().count(), 2, "{refused}");
     let _grant = cluster.apply_grant(yaml);
-    bench.nestcheck(run).exits(0);
+    dir.nestcheck(run).exits(0);
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn one_missing_right_is_named_alone_and_nothing_is_written() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let role = harness::rights::role(Flavour::Kubernetes).expect("there is one");
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let role = harness::rbac::role(Flavour::Kubernetes).expect("there is one");
     let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
     role.rules.get_or_insert_default().retain(|rule| !rule.verbs.iter().any(|verb| verb == "bind"));
     let _grant = cluster.grant(&role);
     let token = cluster.token_without_rights();
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let start = cluster.now();
-    let refused = bench.nestcheck(["run", "POD-03", "--kubeconfig", &path]);
+    let refused = dir.nestcheck(["run", "POD-03", "--kubeconfig", &path]);
     refused.exits(4).says(&[
         "needs: `bind clusterroles.rbac.authorization.k8s.io edit`\n",
         "  resourceNames:\n  - edit\n",
@@ -284,16 +283,16 @@ fn one_missing_right_is_named_alone_and_nothing_is_written() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn who_has_the_rights_of_a_role_need_not_be_allowed_to_bind_it() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let role = harness::rights::role(Flavour::Kubernetes).expect("there is one");
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let role = harness::rbac::role(Flavour::Kubernetes).expect("there is one");
     let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
     let rules = role.rules.get_or_insert_default();
     rules.retain(|rule| !rule.verbs.iter().any(|verb| verb == "bind"));
     rules.extend(cluster.rules_of("edit"));
     let _grant = cluster.grant(&role);
     let token = cluster.token_without_rights();
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
-    bench.nestcheck(["run", "ID-02", "--kubeconfig", &path]).exits(0);
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    dir.nestcheck(["run", "ID-02", "--kubeconfig", &path]).exits(0);
     cluster.is_clean();
 }
 
@@ -314,21 +313,21 @@ fn the_rights_of_a_caller_who_has_them_cost_one_request() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn the_published_rights_are_enough_for_a_run() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let _grant = Applied::create(&cluster, include_str!("../../ci/kind/rbac.yaml"));
     let token = cluster.token_of("nestcheck");
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
-    bench.nestcheck(["preflight", "--kubeconfig", &path]).exits(0);
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    dir.nestcheck(["preflight", "--kubeconfig", &path]).exits(0);
     let run = ["run", "--kubeconfig", &path, "gate", "admission", "POD-03", "ID-02"];
-    bench.nestcheck(run).exits(0);
+    dir.nestcheck(run).exits(0);
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn what_the_components_say_of_themselves_is_not_needed_for_conformance() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let role = harness::rights::role(Flavour::Kubernetes).expect("there is one");
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let role = harness::rbac::role(Flavour::Kubernetes).expect("there is one");
     let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
     for rule in role.rules.iter_mut().flatten() {
         for paths in [&mut rule.resources, &mut rule.non_resource_urls].into_iter().flatten() {
@@ -339,10 +338,10 @@ fn what_the_components_say_of_themselves_is_not_needed_for_conformance() {
     role.rules.get_or_insert_default().retain(|rule| rule.resources != Some(Vec::new()));
     let _grant = cluster.grant(&role);
     let token = cluster.token_without_rights();
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let run = ["run", "--kubeconfig", &path, "gate", "preflight", "ADM-05", "ID-01"];
-    bench.nestcheck(run).exits(0);
-    let report = bench.report();
+    dir.nestcheck(run).exits(0);
+    let report = dir.report();
     assert_eq!(report.ids("fail"), [""; 0]);
     assert_eq!(report.ids("blocked")[..2], ["GATE-03", "GATE-06"], "{:?}", report.ids("blocked"));
     for id in ["ADM-05", "GATE-07", "GATE-08", "PRE-02", "PRE-06", "PRE-09"] {
@@ -354,21 +353,21 @@ fn what_the_components_say_of_themselves_is_not_needed_for_conformance() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_run_that_only_judges_facts_is_never_green() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let start = cluster.now();
     let run = ["run", "PRE-01", "PRE-02", "--kubeconfig", cluster.kubeconfig()];
-    bench.nestcheck(run).exits(3).says(&["no case passed that acts in the cluster"]);
-    assert_eq!(bench.report().ids("pass"), ["PRE-01", "PRE-02"]);
+    dir.nestcheck(run).exits(3).says(&["no case passed that acts in the cluster"]);
+    assert_eq!(dir.report().ids("pass"), ["PRE-01", "PRE-02"]);
     assert!(!cluster.requests_since(start).iter().any(Request::changes));
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_user_who_may_read_nothing_gets_the_facts_that_need_no_rights() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let token = cluster.token_without_rights();
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
-    let preflight = bench.nestcheck(["preflight", "--kubeconfig", &path]);
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let preflight = dir.nestcheck(["preflight", "--kubeconfig", &path]);
     preflight.exits(3);
     for words in ["flavour            kubernetes", "?    user namespaces", "(403)", "not known"] {
         assert!(preflight.stdout.contains(words), "`{words}` is not in {preflight}");
@@ -379,17 +378,16 @@ fn a_user_who_may_read_nothing_gets_the_facts_that_need_no_rights() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_server_of_another_authority_is_refused() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let other = rcgen::generate_simple_self_signed(["another".to_owned()]);
-    let other = bench.write("ca.pem", &other.expect("a certificate can be made").cert.pem());
+    let other = dir.write("ca.pem", &other.expect("a certificate can be made").cert.pem());
     let kubeconfig = cluster
         .own_kubeconfig()
         .with("/clusters/0/cluster/certificate-authority-data", Value::Null)
         .with("/clusters/0/cluster/certificate-authority", json!(other));
-    let path = bench.kubeconfig(&kubeconfig);
+    let path = dir.kubeconfig(&kubeconfig);
     for command in ["run", "preflight"] {
-        bench
-            .nestcheck([command, "--kubeconfig", &path])
+        dir.nestcheck([command, "--kubeconfig", &path])
             .refuses(4, &["reach the cluster at https://", "certificate"])
             .hints(&["certificate-authority-data"]);
     }
@@ -400,12 +398,12 @@ fn a_server_of_another_authority_is_refused() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn an_image_that_does_not_exist_is_named_and_is_no_verdict_on_the_product() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let image = "localhost/no-such-image:1";
     let run = ["run", "--image", image, "POD-03", "ID-03", "--kubeconfig", cluster.kubeconfig()];
-    let finished = bench.nestcheck(run);
+    let finished = dir.nestcheck(run);
     finished.exits(4).says(&[image]).within(Duration::from_secs(60));
-    let report = bench.report();
+    let report = dir.report();
     assert_eq!(report.outcome(), Outcome::Error);
     for id in ["POD-03", "ID-03"] {
         let verdict = report.verdict(id);
@@ -419,10 +417,10 @@ fn an_image_that_does_not_exist_is_named_and_is_no_verdict_on_the_product() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_run_whose_time_is_over_ends_as_an_error_and_leaves_nothing() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let run = ["run", "--timeout", "3s", "podman", "--kubeconfig", cluster.kubeconfig()];
-    bench.nestcheck(run).exits(4).within(Duration::from_secs(40));
-    let report = bench.report();
+    dir.nestcheck(run).exits(4).within(Duration::from_secs(40));
+    let report = dir.report();
     assert_eq!(report.outcome(), Outcome::Error);
     let late = report.ids("error");
     assert!(!late.is_empty());
@@ -439,14 +437,14 @@ fn a_run_whose_time_is_over_ends_as_an_error_and_leaves_nothing() {
 fn a_signal_in_the_middle_ends_the_run_with_a_whole_report_and_leaves_nothing() {
     let cluster = Live::take();
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let bench = Bench::new();
-        let mut running = bench.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
+        let dir = TestDir::new();
+        let mut running = dir.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
         // The pod is there, and cases have begun to run commands in it: each builds an image,
         // which takes seconds.
         running.wait_for("pod workspace");
         running.signal(signal);
         running.finish().exits(code).says(&["Interrupted"]).within(Duration::from_secs(40));
-        let report = bench.report();
+        let report = dir.report();
         assert_eq!(i32::from(report.outcome().exit_code()), code);
         let interrupted = report.ids("interrupted");
         assert!(!interrupted.is_empty());
@@ -463,23 +461,23 @@ fn a_signal_in_the_middle_ends_the_run_with_a_whole_report_and_leaves_nothing() 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_signal_before_the_pods_are_there_ends_the_run_and_leaves_nothing() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let mut running = bench.start(["run", "--kubeconfig", cluster.kubeconfig()]);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let mut running = dir.start(["run", "--kubeconfig", cluster.kubeconfig()]);
     running.wait_for("provision");
     running.signal(Signal::SIGINT);
     running.finish().exits(130).within(Duration::from_secs(40));
-    assert!(matches!(bench.report().outcome(), Outcome::Interrupted { signal: 2 }));
+    assert!(matches!(dir.report().outcome(), Outcome::Interrupted { signal: 2 }));
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_signal_at_the_very_beginning_ends_the_run_and_leaves_nothing() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let mut running = bench.start(["run", "--kubeconfig", cluster.kubeconfig()]);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let mut running = dir.start(["run", "--kubeconfig", cluster.kubeconfig()]);
     running.wait_for("Starting");
     running.signal(Signal::SIGTERM);
     running.finish().exits(143).within(Duration::from_secs(40));
-    assert!(matches!(bench.report().outcome(), Outcome::Interrupted { signal: 15 }));
+    assert!(matches!(dir.report().outcome(), Outcome::Interrupted { signal: 15 }));
     cluster.is_clean();
 }

@@ -9,7 +9,7 @@ use std::{fs, process::Command, time::Duration};
 
 use harness::outcome::Verdict;
 use serde_json::json;
-use support::{Bench, Finished, Live, Running};
+use support::{Finished, Live, Running, TestDir};
 
 /// The id of a run, as it says at its start.
 fn run_of(finished: &Finished) -> String {
@@ -42,17 +42,17 @@ impl Drop for Cordon<'_> {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_pod_that_is_deleted_under_its_cases_is_an_error_and_no_failure() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     // POD-NET-07 waits that long for a pod that may only be beside the one that is gone.
     let options = ["run", "podman", "--pod-timeout", "60s", "--kubeconfig", cluster.kubeconfig()];
-    let mut running = bench.start(options);
+    let mut running = dir.start(options);
     running.wait_for("pod workspace");
     let namespace = namespace_of_the_run(&cluster);
     let pod = format!("/api/v1/namespaces/{namespace}/pods/workspace?gracePeriodSeconds=0");
     cluster.delete(&pod, Duration::from_secs(10));
     let finished = running.finish();
     finished.exits(4);
-    let report = bench.report();
+    let report = dir.report();
     let cases = report.cases();
     assert_eq!(report.ids("fail"), [""; 0]);
     let mut told = cases.iter().filter_map(|case| case.verdict.message());
@@ -64,8 +64,8 @@ fn a_pod_that_is_deleted_under_its_cases_is_an_error_and_no_failure() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_namespace_that_does_not_end_is_a_leak_that_says_what_keeps_it() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let mut running = bench.start([
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let mut running = dir.start([
         "run",
         "ID-01",
         "END-01",
@@ -83,21 +83,21 @@ fn a_namespace_that_does_not_end_is_a_leak_that_says_what_keeps_it() {
     let finished = running.finish();
     cluster.merge(&format!("{configs}/stuck"), &json!({"metadata": {"finalizers": null}}));
     finished.exits(5);
-    let report = bench.report();
+    let report = dir.report();
     let told = report.verdict("END-01").message().unwrap_or_default().to_owned();
     assert!(told.contains(&namespace) && told.contains("example.com/stuck"), "{told}");
     assert_eq!(*report.verdict("ID-01"), Verdict::Pass);
     let run = run_of(&finished);
-    bench.nestcheck(["sweep", "--run", &run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    dir.nestcheck(["sweep", "--run", &run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_pod_that_no_node_takes_is_an_error_with_the_schedulers_reason() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let cordon = Cordon::set(&cluster);
-    let finished = bench.nestcheck([
+    let finished = dir.nestcheck([
         "run",
         "ID-01",
         "--pod-timeout",
@@ -107,7 +107,7 @@ fn a_pod_that_no_node_takes_is_an_error_with_the_schedulers_reason() {
     ]);
     drop(cordon);
     finished.exits(4);
-    let verdict = bench.report().verdict("ID-01").clone();
+    let verdict = dir.report().verdict("ID-01").clone();
     let Verdict::Error { message } = &verdict else { panic!("{verdict:?}") };
     assert!(message.contains("within 5 s") && message.contains("unschedulable"), "{message}");
     cluster.is_clean();
@@ -116,11 +116,11 @@ fn a_pod_that_no_node_takes_is_an_error_with_the_schedulers_reason() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn what_a_failed_run_created_is_kept_for_who_asks_for_it() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let cordon = Cordon::set(&cluster);
     let options =
         ["run", "ID-01", "ROOT-04F", "END-01", "--pod-timeout", "5s", "--keep", "on-failure"];
-    let finished = bench.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()]));
+    let finished = dir.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()]));
     drop(cordon);
     finished.exits(4).says(&["nestcheck sweep --run", "end the privileged pods"]);
     let run = run_of(&finished);
@@ -133,27 +133,27 @@ fn what_a_failed_run_created_is_kept_for_who_asks_for_it() {
         })
     };
     assert!(is_left("workspace") && !is_left("privileged"), "{pods}");
-    let audit = bench.report().verdict("END-01").clone();
+    let audit = dir.report().verdict("END-01").clone();
     assert!(matches!(audit, Verdict::Blocked { .. }), "{audit:?}");
-    bench.nestcheck(["sweep", "--run", &run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    dir.nestcheck(["sweep", "--run", &run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
     // A run that is well keeps nothing.
     let options = ["run", "ID-01", "--keep", "on-failure"];
-    bench.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()])).exits(0);
+    dir.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()])).exits(0);
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_full_disk_is_an_error_and_leaves_nothing() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let folder = bench.path("small");
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let folder = dir.path("small");
     fs::create_dir(&folder).expect("it can be made");
     // With less the ledger is refused, with more the log or a report is.
     for size in ["8k", "28k", "64k"] {
         let script = "mount -t tmpfs -o size=$1 small $2 && shift 2 && exec \"$@\"";
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "sh", size]).arg(&folder);
-        let nestcheck = bench.command(["run", "ID-01", "ID-02", "--report-dir"]);
+        let nestcheck = dir.command(["run", "ID-01", "ID-02", "--report-dir"]);
         command.arg(nestcheck.get_program()).args(nestcheck.get_args()).arg(folder.join("report"));
         command.args(["--kubeconfig", cluster.kubeconfig()]);
         let finished = Running::start(command).finish();
@@ -165,15 +165,15 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_machine_with_a_wrong_clock_sweeps_nothing_that_goes_on() {
-    let (cluster, bench) = (Live::take(), Bench::new());
-    let mut running = bench.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let mut running = dir.start(["run", "podman", "--kubeconfig", cluster.kubeconfig()]);
     running.wait_for("pod workspace");
     let namespace = namespace_of_the_run(&cluster);
     // As a machine would write whose clock is years behind.
     let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
     let past = json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
     cluster.merge(&format!("{leases}/{namespace}"), &past);
-    let other = Bench::new();
+    let other = TestDir::new();
     let told = other.nestcheck(["sweep", "--expired", "--kubeconfig", cluster.kubeconfig()]);
     assert_eq!(told.exits(0).stdout, "nothing to sweep\n");
     running.finish().exits(0);
@@ -223,12 +223,12 @@ impl Drop for OtherNode<'_> {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn another_kind_of_node_is_asked_too_unless_it_is_reserved() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let other = OtherNode::create(&cluster);
     let options = ["run", "UPG-04A", "ID-01", "--pod-timeout", "5s"];
-    let run = || bench.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()]));
+    let run = || dir.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()]));
     run().exits(4);
-    let verdict = bench.report().verdict("UPG-04A").clone();
+    let verdict = dir.report().verdict("UPG-04A").clone();
     let Verdict::Error { message } = &verdict else { panic!("{verdict:?}") };
     for words in ["on node `other`", "kernel 5.14.0-other", "within 5 s"] {
         assert!(message.contains(words), "{message}");
@@ -236,7 +236,7 @@ fn another_kind_of_node_is_asked_too_unless_it_is_reserved() {
     let taint = json!({"key": "example.com/reserved", "effect": "NoSchedule"});
     cluster.merge(OtherNode::PATH, &json!({"spec": {"taints": [taint]}}));
     run().exits(0);
-    let verdict = bench.report().verdict("UPG-04A").clone();
+    let verdict = dir.report().verdict("UPG-04A").clone();
     assert!(matches!(verdict, Verdict::NotApplicable { .. }), "{verdict:?}");
     drop(other);
     cluster.is_clean();

@@ -17,24 +17,26 @@ use harness::{
     outcome::{Outcome, Verdict},
     plan::Profile,
 };
-use support::{Bench, Finished, LocalCluster, Operators, Report, Request, default_settings, tells};
+use support::{
+    Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, tells,
+};
 
 /// Far below the 180 s that a pod may take: what can't be is known at once.
 const SOON: Duration = Duration::from_secs(60);
 
 /// Runs all cases against the cluster.
 fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
-    let finished = bench.nestcheck(fixed.iter().chain(options));
-    (finished, bench.report())
+    let finished = dir.nestcheck(fixed.iter().chain(options));
+    (finished, dir.report())
 }
 
 /// Whether a case judges what was read, and does not act.
 fn judges(id: &str) -> bool {
     let cases = suites::cases();
     let case = cases.iter().find(|case| case.id == id);
-    case.is_some_and(|case| matches!(case.body, Body::Judges(_)))
+    case.is_some_and(|case| matches!(case.body, Body::Static(_)))
 }
 
 /// These ids and those of the cases that hold on each of these clusters: what it is can be read,
@@ -151,7 +153,7 @@ fn a_cluster_without_gates_is_told_and_left_alone() {
     assert!(changes.is_empty(), "{changes:?}");
     assert!(report.steps().is_empty(), "{:?}", report.steps());
 
-    let preflight = Bench::new().nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
+    let preflight = TestDir::new().nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
     preflight.exits(3);
     for words in [gate, "ProcMountType is off on the API server", "unsupported", "hint: "] {
         assert!(preflight.stdout.contains(words), "{preflight}");

@@ -1,6 +1,6 @@
 //! The command against OpenShift 4.19 with feature set `TechPreviewNoUpgrade`, on which everything
 //! works: `NESTCHECK_TEST_OPENSHIFT_KUBECONFIG` and `NESTCHECK_TEST_OPENSHIFT_AUDIT_LOG` name it,
-//! `ci/test` makes it. Constraints and admission are then changed so that it does not work, and
+//! `ci/test` makes it. SCCs and admission are then changed so that it does not work, and
 //! the command must see it.
 
 #![expect(
@@ -20,16 +20,16 @@ use std::{
 
 use harness::outcome::{Outcome, Verdict};
 use serde_json::{Value, json};
-use support::{Bench, Cluster, Finished, Live, Report, Request, Webhook};
+use support::{Cluster, Finished, Live, Report, Request, TestDir, Webhook};
 
 /// How many mutants are tried at once; each is a run of its own.
 const MUTANTS_AT_ONCE: usize = 4;
 
 fn run(cluster: &Cluster, options: &[&str]) -> (Finished, Report) {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
-    let finished = bench.nestcheck(fixed.iter().chain(options));
-    (finished, bench.report())
+    let finished = dir.nestcheck(fixed.iter().chain(options));
+    (finished, dir.report())
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_whole_run_is_conformant_and_leaves_nothing() {
     assert_eq!(cluster.shared_objects(), before, "what the cluster had is as it was");
 }
 
-/// One change of the constraint, and the field that the run must name.
+/// One change of the SCC, and the field that the run must name.
 struct Mutant {
     name: &'static str,
     from: &'static str,
@@ -174,7 +174,7 @@ const MUTANTS: &[Mutant] = &[
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn every_changed_field_of_the_constraint_turns_the_run_red_and_is_named() {
+fn every_changed_field_of_the_scc_turns_the_run_red_and_is_named() {
     let cluster = Live::take_openshift();
     let queue = Mutex::new(MUTANTS.iter());
     let complaints: Vec<String> = thread::scope(|scope| {
@@ -195,12 +195,12 @@ fn try_mutants(cluster: &Cluster, queue: &Mutex<std::slice::Iter<'_, Mutant>>) -
 fn complaint(cluster: &Cluster, mutant: &Mutant) -> Option<String> {
     let Mutant { name, from, to, field } = mutant;
     let original = fixtures::NESTED_PODMAN.text;
-    assert!(original.contains(from), "{name}: the constraint has no `{from}`");
-    let bench = Bench::new();
-    let file = bench.write("scc.yaml", &original.replacen(from, to, 1));
+    assert!(original.contains(from), "{name}: the SCC has no `{from}`");
+    let dir = TestDir::new();
+    let file = dir.write("scc.yaml", &original.replacen(from, to, 1));
     let kubeconfig = cluster.kubeconfig();
-    let finished = bench.nestcheck(["run", "scc", "--scc", &file, "--kubeconfig", kubeconfig]);
-    let report = bench.report();
+    let finished = dir.nestcheck(["run", "scc", "--scc", &file, "--kubeconfig", kubeconfig]);
+    let report = dir.report();
     let names_field = |case: &&harness::event::CaseFinished| match &case.verdict {
         Verdict::Fail { message, hint } => {
             message.contains(field) || hint.as_ref().is_some_and(|hint| hint.contains(field))
@@ -219,12 +219,12 @@ fn complaint(cluster: &Cluster, mutant: &Mutant) -> Option<String> {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn the_constraint_as_it_is_turns_no_run_red() {
+fn the_scc_as_it_is_turns_no_run_red() {
     let cluster = Live::take_openshift();
-    let bench = Bench::new();
-    let file = bench.write("scc.yaml", fixtures::NESTED_PODMAN.text);
+    let dir = TestDir::new();
+    let file = dir.write("scc.yaml", fixtures::NESTED_PODMAN.text);
     let kubeconfig = cluster.kubeconfig();
-    bench.nestcheck(["run", "scc", "--scc", &file, "--kubeconfig", kubeconfig]).exits(0);
+    dir.nestcheck(["run", "scc", "--scc", &file, "--kubeconfig", kubeconfig]).exits(0);
 }
 
 /// The address of this machine on the network that it shares with the API server.
@@ -274,7 +274,7 @@ fn without_their_control_attacks_are_judged_all_the_same() {
     let mut configuration = webhook.configuration("take-privilege");
     let selector = "/webhooks/0/objectSelector/matchLabels";
     let labels = configuration.pointer_mut(selector).expect("it selects by labels");
-    *labels = json!({"nestcheck/shape": "privileged"});
+    *labels = json!({"nestcheck/template": "privileged"});
     let _configured = cluster.create_webhook(&configuration);
     let (finished, report) = run(&cluster, &["ROOT-04F"]);
     finished.exits(0).says(&["no pod privileged, and none is needed"]);
@@ -296,7 +296,7 @@ fn a_refused_control_takes_no_attack_that_works_for_a_loss() {
     let control = Webhook::serve(own_address(&cluster), &refused);
     let mut configuration = control.configuration("refuse-the-control");
     configuration["webhooks"][0]["objectSelector"]["matchLabels"] =
-        json!({"nestcheck/shape": "privileged"});
+        json!({"nestcheck/template": "privileged"});
     let _refusal = cluster.create_webhook(&configuration);
     let sources = json!([{"serviceAccountToken": {"path": "token"}}]);
     let mount = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -317,12 +317,12 @@ fn a_refused_control_takes_no_attack_that_works_for_a_loss() {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn a_constraint_that_wins_over_the_required_one_is_named() {
+fn a_scc_that_wins_over_the_required_one_is_named() {
     let cluster = Live::take_openshift();
-    let mut wins: Value = constraint("nestcheck-test-wins");
+    let mut wins: Value = scc("nestcheck-test-wins");
     wins["priority"] = json!(100);
     wins["groups"] = json!(["system:authenticated"]);
-    let _constraint = cluster.create_constraint(&wins);
+    let _scc = cluster.create_scc(&wins);
     let patch = json!([
         {"op": "remove", "path": "/metadata/annotations/openshift.io~1required-scc"},
         {"op": "replace", "path": "/metadata/annotations/openshift.io~1scc",
@@ -339,8 +339,8 @@ fn a_constraint_that_wins_over_the_required_one_is_named() {
     cluster.is_clean();
 }
 
-/// The run's constraint as an object of this name.
-fn constraint(name: &str) -> Value {
+/// The run's SCC as an object of this name.
+fn scc(name: &str) -> Value {
     let text = fixtures::NESTED_PODMAN.text;
     let mut object: Value = harness::manifest::parse("scc.yaml", text).expect("it is YAML");
     object["metadata"]["name"] = json!(name);
@@ -349,13 +349,13 @@ fn constraint(name: &str) -> Value {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn a_constraint_of_somebody_else_is_left_alone() {
+fn a_scc_of_somebody_else_is_left_alone() {
     let cluster = Live::take_openshift();
     // The name that the request gives it, with other content.
-    let mut other = constraint("nested-podman-scc");
+    let mut other = scc("nested-podman-scc");
     other["allowHostNetwork"] = json!(true);
     other["users"] = json!(["somebody"]);
-    let _other = cluster.create_constraint(&other);
+    let _other = cluster.create_scc(&other);
     let before = cluster.shared_objects();
     assert!(before.iter().any(|object| object.contains("nested-podman-scc")));
     run(&cluster, &["scc"]).0.exits(0);
@@ -364,7 +364,7 @@ fn a_constraint_of_somebody_else_is_left_alone() {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn a_run_creates_nothing_cluster_wide_but_its_own_constraint_and_role() {
+fn a_run_creates_nothing_cluster_wide_but_its_own_scc_and_role() {
     let cluster = Live::take_openshift();
     let start = cluster.now();
     let (finished, report) = run(&cluster, &["SCC-05"]);
@@ -393,11 +393,11 @@ fn a_run_creates_nothing_cluster_wide_but_its_own_constraint_and_role() {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn what_is_no_constraint_is_refused_before_the_cluster_is_asked() {
-    let bench = Bench::new();
-    let pod = bench.write("pod.yaml", "apiVersion: v1\nkind: Pod\n");
-    let finished = bench.nestcheck(["run", "--scc", &pod, "--kubeconfig", "none"]);
-    finished.refuses(2, &["is not a security context constraint", "`apiVersion`"]);
-    let finished = bench.nestcheck(["run", "--scc", "none.yaml", "--kubeconfig", "none"]);
+fn what_is_no_scc_is_refused_before_the_cluster_is_asked() {
+    let dir = TestDir::new();
+    let pod = dir.write("pod.yaml", "apiVersion: v1\nkind: Pod\n");
+    let finished = dir.nestcheck(["run", "--scc", &pod, "--kubeconfig", "none"]);
+    finished.refuses(2, &["is not an SCC", "`apiVersion`"]);
+    let finished = dir.nestcheck(["run", "--scc", "none.yaml", "--kubeconfig", "none"]);
     finished.refuses(2, &["failed to read `none.yaml`"]).hints(&["--scc FILE"]);
 }

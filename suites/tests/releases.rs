@@ -11,7 +11,7 @@ use harness::{
     case::Body,
     outcome::{Level, Outcome, Verdict},
 };
-use support::{Bench, Finished, LocalCluster, Report, Request};
+use support::{Finished, LocalCluster, Report, Request, TestDir};
 
 /// Far below the 180 s that a pod may take: what can't be is known at once.
 const SOON: Duration = Duration::from_secs(60);
@@ -22,10 +22,10 @@ fn openshift(name: &str, release: &str, options: &[&str]) -> LocalCluster {
 }
 
 fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
-    let finished = bench.nestcheck(fixed.iter().chain(options));
-    (finished, bench.report())
+    let finished = dir.nestcheck(fixed.iter().chain(options));
+    (finished, dir.report())
 }
 
 /// Expects that a whole run is conformant and leaves nothing.
@@ -44,9 +44,9 @@ fn is_conformant(cluster: &LocalCluster) {
 fn is_partial(finished: &Finished, report: &Report, acted: &[&str], words: &[&str]) {
     finished.exits(3).within(SOON).says(words);
     assert_eq!(report.outcome(), Outcome::Partial);
-    let acting: BTreeSet<_> = suites::cases()
+    let live: BTreeSet<_> = suites::cases()
         .iter()
-        .filter(|case| matches!(case.body, Body::Acts(_)) && case.level == Level::Core)
+        .filter(|case| matches!(case.body, Body::Live(_)) && case.level == Level::Core)
         .map(|case| case.id)
         .collect();
     for case in report.cases() {
@@ -56,7 +56,7 @@ fn is_partial(finished: &Finished, report: &Report, acted: &[&str], words: &[&st
                 assert!(!reason.is_empty() && !remedy.is_empty(), "{case:?}");
             }
             Verdict::Pass => {
-                assert!(!acting.contains(id) || acted.contains(&id), "{id} passed");
+                assert!(!live.contains(id) || acted.contains(&id), "{id} passed");
             }
             Verdict::NotApplicable { .. } => {}
             // A contradiction in what the cluster says of itself is told, and decides nothing.
@@ -79,7 +79,7 @@ fn changed_nothing(cluster: &LocalCluster, since: u64) {
 /// Expects of preflight that it says so too, in these words.
 #[track_caller]
 fn is_told_by_preflight(cluster: &LocalCluster, words: &[&str]) {
-    let preflight = Bench::new().nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
+    let preflight = TestDir::new().nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
     preflight.exits(3);
     for words in words.iter().chain(&["unsupported", "hint: "]) {
         assert!(preflight.stdout.contains(words), "`{words}` is not in {preflight}");
@@ -91,7 +91,7 @@ fn is_told_by_preflight(cluster: &LocalCluster, words: &[&str]) {
 fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
     let suites: BTreeSet<_> = suites::cases()
         .iter()
-        .filter(|case| matches!(case.body, Body::Acts(_)) && case.level == Level::Core)
+        .filter(|case| matches!(case.body, Body::Live(_)) && case.level == Level::Core)
         .map(|case| case.suite)
         .collect();
     for suite in suites {

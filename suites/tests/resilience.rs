@@ -11,7 +11,7 @@ use std::{
 };
 
 use harness::outcome::Outcome;
-use support::{Bench, Finished, LocalCluster, Report};
+use support::{Finished, LocalCluster, Report, TestDir};
 
 /// How many runs there are at once.
 const RUNS: usize = 20;
@@ -35,9 +35,9 @@ fn verdicts(report: &Report) -> BTreeMap<String, String> {
 
 /// A run of all cases without a fault.
 fn run_undisturbed(cluster: &LocalCluster) -> BTreeMap<String, String> {
-    let bench = Bench::new();
-    bench.nestcheck(["run", "--kubeconfig", cluster.kubeconfig()]).exits(0);
-    verdicts(&bench.report())
+    let dir = TestDir::new();
+    dir.nestcheck(["run", "--kubeconfig", cluster.kubeconfig()]).exits(0);
+    verdicts(&dir.report())
 }
 
 /// Kills components when a run of all cases has come so far, starts them again, and expects of the
@@ -48,10 +48,10 @@ fn lose_the_server(
     components: &[&str],
     undisturbed: &BTreeMap<String, String>,
 ) -> usize {
-    let bench = Bench::new();
-    let mut running = bench.start(["run", "--kubeconfig", cluster.kubeconfig()]);
+    let dir = TestDir::new();
+    let mut running = dir.start(["run", "--kubeconfig", cluster.kubeconfig()]);
     running.wait_for(moment);
-    let log = bench.path("nestcheck-report").join("events.jsonl");
+    let log = dir.path("nestcheck-report").join("events.jsonl");
     let before = fs::read_to_string(&log).expect("the log is there");
     cluster.restart(components);
     let finished = running.finish();
@@ -59,7 +59,7 @@ fn lose_the_server(
 
     let after = fs::read_to_string(&log).expect("the log is there");
     assert!(after.starts_with(&before), "what was told stays told: {finished}");
-    let report = bench.report();
+    let report = dir.report();
     let found = verdicts(&report);
     assert!(found.keys().eq(undisturbed.keys()), "every case has its verdict: {finished}");
     for (id, verdict) in &found {
@@ -69,7 +69,7 @@ fn lose_the_server(
     ends_as_told(&finished, &report, found == *undisturbed);
     // A teardown that came while the server was gone has said so.
     if report.outcome() == Outcome::Leaked {
-        let swept = Bench::new();
+        let swept = TestDir::new();
         let run = report.run();
         swept.nestcheck(["sweep", "--run", run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
     }
@@ -108,14 +108,14 @@ fn a_run_that_loses_its_server_ends_with_right_verdicts() {
 fn twenty_runs_at_once_do_not_disturb_each_other() {
     let cluster = LocalCluster::up("many", &[]);
     let start = cluster.now();
-    let benches: Vec<_> = (0..RUNS).map(|_| Bench::new()).collect();
+    let benches: Vec<_> = (0..RUNS).map(|_| TestDir::new()).collect();
     let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
-    let running = benches.iter().map(|bench| bench.start(fixed.iter().chain(&CASES)));
+    let running = benches.iter().map(|dir| dir.start(fixed.iter().chain(&CASES)));
     let running: Vec<_> = running.collect();
     for run in running {
         run.finish().exits(0).within(TOGETHER);
     }
-    let reports: Vec<_> = benches.iter().map(Bench::report).collect();
+    let reports: Vec<_> = benches.iter().map(TestDir::report).collect();
     for report in &reports {
         assert_eq!(report.outcome(), Outcome::Conformant);
         assert_eq!(report.ids("pass"), CASES);

@@ -11,7 +11,7 @@ use std::{
 
 use harness::outcome::{Outcome, Verdict};
 use serde_json::{Value, json};
-use support::{Bench, Cluster, Finished, LocalCluster, Report};
+use support::{Cluster, Finished, LocalCluster, Report, TestDir};
 
 const OPERATOR: &str =
     "/apis/apps/v1/namespaces/devworkspace-controller/deployments/devworkspace-controller-manager";
@@ -23,10 +23,10 @@ const ENDS: Duration = Duration::from_secs(60);
 const OTHERS: [&str; 3] = ["identity", "isolation", "root"];
 
 fn run(cluster: &Cluster, options: &[&str]) -> (Finished, Report) {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
-    let finished = bench.nestcheck(fixed.iter().chain(options));
-    (finished, bench.report())
+    let finished = dir.nestcheck(fixed.iter().chain(options));
+    (finished, dir.report())
 }
 
 /// The verdicts by case, without those about workspaces.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use harness::{
-    sandbox::{GRANT, NESTED_CONFIG, STRANGER, USER, WORKSPACE_ID_LABEL, namespace_of},
-    shape::Shape,
+    pod_template::PodTemplate,
+    sandbox::{GRANT, NESTED_CONFIG, UNGRANTED_USER, USER, WORKSPACE_ID_LABEL, namespace_of},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,14 +17,14 @@ use crate::audit::Request;
 pub(crate) enum Who {
     Administrator,
     User,
-    Stranger,
+    Ungranted,
 }
 
 impl Who {
     fn of(user: &str) -> Self {
         match user.rsplit(':').next() {
             Some(USER) => Self::User,
-            Some(STRANGER) => Self::Stranger,
+            Some(UNGRANTED_USER) => Self::Ungranted,
             _ => Self::Administrator,
         }
     }
@@ -116,11 +116,11 @@ pub(crate) struct Address {
     pub(crate) ip: String,
 }
 
-/// The shape of this name, if cases share its pod.
-pub(crate) fn shared_shape(name: &str) -> Option<&'static Shape> {
+/// The template of this name, if cases share its pod.
+pub(crate) fn shared_template(name: &str) -> Option<&'static PodTemplate> {
     let more = [&fixtures::INSPECTOR, &fixtures::DEVWORKSPACE];
-    let mut shapes = fixtures::ALL_SHAPES.into_iter().chain(more);
-    shapes.find(|shape| shape.shared && shape.name == name)
+    let mut templates = fixtures::ALL_TEMPLATES.into_iter().chain(more);
+    templates.find(|template| template.shared && template.name == name)
 }
 
 impl Calls {
@@ -168,7 +168,7 @@ impl Calls {
                 self.for_workspaces.extend(self.call(request));
             }
             "create pods" | "create devworkspaces"
-                if here.is_empty() && shared_shape(&object.name).is_some() =>
+                if here.is_empty() && shared_template(&object.name).is_some() =>
             {
                 self.pods.extend(self.call(request));
             }

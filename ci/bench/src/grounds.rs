@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use harness::{
     cluster::{Cluster, status_code},
-    sandbox::{GRANT, STRANGER, USER, constraint_resource, workspace_resource},
+    sandbox::{GRANT, UNGRANTED_USER, USER, scc_resource, workspace_resource},
 };
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
@@ -50,16 +50,12 @@ impl Grounds {
             if flavour == Flavour::Kubernetes {
                 return Ok(());
             }
-            let constraints: Api<DynamicObject> =
-                Api::all_with(admin.clone(), &constraint_resource());
+            let sccs: Api<DynamicObject> = Api::all_with(admin.clone(), &scc_resource());
             let roles: Api<ClusterRole> = Api::all(admin.clone());
-            let (params, constraint) = (PostParams::default(), objects::constraint(home)?);
+            let (params, scc) = (PostParams::default(), objects::scc(home)?);
             let role = objects::use_of(home);
             let made = async {
-                tokio::try_join!(
-                    constraints.create(&params, &constraint),
-                    roles.create(&params, &role)
-                )?;
+                tokio::try_join!(sccs.create(&params, &scc), roles.create(&params, &role))?;
                 Ok(())
             };
             tokio::try_join!(made, allocated(admin, home))?;
@@ -86,8 +82,8 @@ impl Grounds {
         match who {
             Who::Administrator => Ok(self.cluster.admin()),
             Who::User => Ok(&self.user),
-            Who::Stranger => {
-                let make = || user(&self.cluster, &self.home, STRANGER);
+            Who::Ungranted => {
+                let make = || user(&self.cluster, &self.home, UNGRANTED_USER);
                 self.stranger.get_or_try_init(make).await
             }
         }
@@ -160,13 +156,10 @@ impl Grounds {
             return Ok(());
         }
         let admin = self.cluster.admin();
-        let constraints: Api<DynamicObject> = Api::all_with(admin.clone(), &constraint_resource());
+        let sccs: Api<DynamicObject> = Api::all_with(admin.clone(), &scc_resource());
         let roles: Api<ClusterRole> = Api::all(admin.clone());
         let params = DeleteParams::default();
-        tokio::try_join!(
-            constraints.delete(&self.home, &params),
-            roles.delete(&self.home, &params)
-        )?;
+        tokio::try_join!(sccs.delete(&self.home, &params), roles.delete(&self.home, &params))?;
         Ok(())
     }
 }
@@ -184,10 +177,9 @@ where
 /// final: to repeat it would make the replay slow, and its run look fast beside it.
 fn is_too_new(home: &str, error: &kube::Error) -> bool {
     let text = error.to_string();
-    let unknown_constraint = text.contains(&format!("provider \"{home}\": Forbidden: not usable"))
+    let unknown_scc = text.contains(&format!("provider \"{home}\": Forbidden: not usable"))
         || (text.contains("not found") && text.contains(&format!("scc/{home}")));
-    status_code(error) == Some(403)
-        && (text.contains("cannot create resource") || unknown_constraint)
+    status_code(error) == Some(403) && (text.contains("cannot create resource") || unknown_scc)
 }
 
 /// Repeats a request until its answer fits, but not for ever.
@@ -224,7 +216,7 @@ async fn user(cluster: &Cluster, namespace: &str, name: &str) -> Result<Client> 
 }
 
 async fn bind(admin: &Client, namespace: &str, name: &str, role: &str, home: &str) -> Result<()> {
-    let accounts: &[&str] = if name == GRANT { &[USER] } else { &[USER, STRANGER] };
+    let accounts: &[&str] = if name == GRANT { &[USER] } else { &[USER, UNGRANTED_USER] };
     let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), namespace);
     let binding = objects::binding(name, role, home, accounts);
     bindings.create(&PostParams::default(), &binding).await?;

@@ -155,11 +155,8 @@ mod tests {
     }
 
     fn ledger() -> String {
-        let run = |run: &str| Entry::Run {
-            run: run.to_owned(),
-            server: "s".to_owned(),
-            with_constraint: false,
-        };
+        let run =
+            |run: &str| Entry::Run { run: run.to_owned(), server: "s".to_owned(), with_scc: false };
         let pod = Intent {
             kind: "Pod".to_owned(),
             namespace: Some("nestcheck-b".to_owned()),

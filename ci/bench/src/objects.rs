@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use harness::{
     facts::DeviceRoute,
     manifest,
+    pod_template::{FILES_VOLUME, PodTemplate, RenderContext},
     sandbox::{USER, maps_of_workspaces},
-    shape::{FILES_VOLUME, Setting, Shape},
 };
 use k8s_openapi::{
     ByteString,
@@ -59,27 +59,30 @@ pub(crate) fn files() -> ConfigMap {
     ConfigMap { metadata: named(FILES_VOLUME), binary_data: Some(data), ..ConfigMap::default() }
 }
 
-/// The pod of a shape on Kubernetes, without a namespace.
-pub(crate) fn pod(shape: &Shape) -> Result<Pod> {
+/// The pod of a template on Kubernetes, without a namespace.
+pub(crate) fn pod(template: &PodTemplate) -> Result<Pod> {
     let keys: Vec<_> =
         fixtures::files().into_iter().map(|file| (key(&file.path), file.path)).collect();
     let route = DeviceRoute::RuntimeClass(RUNTIME_CLASS.to_owned());
-    let mut pod = shape.pod(&setting("", &keys, Some(&route)))?;
+    let mut pod = template.pod(&render("", &keys, Some(&route)))?;
     pod.metadata.namespace = None;
     Ok(pod)
 }
 
-/// What the pod of a shape needs beside it.
-pub(crate) fn companions(shape: &Shape, namespace: &str) -> Result<Vec<DynamicObject>> {
-    Ok(shape.companions(&setting(namespace, &[], None))?)
+/// What the pod of a template needs beside it.
+pub(crate) fn supporting_objects(
+    template: &PodTemplate,
+    namespace: &str,
+) -> Result<Vec<DynamicObject>> {
+    Ok(template.supporting_objects(&render(namespace, &[], None))?)
 }
 
-fn setting<'a>(
+fn render<'a>(
     namespace: &'a str,
     files: &'a [(String, String)],
     device_route: Option<&'a DeviceRoute>,
-) -> Setting<'a> {
-    Setting { namespace, run: "bench", image: IMAGE, device_route, files, constraint: None }
+) -> RenderContext<'a> {
+    RenderContext { namespace, run: "bench", image: IMAGE, device_route, files, scc: None }
 }
 
 /// The files of every pod for workspaces.
@@ -88,8 +91,8 @@ pub(crate) fn files_of_workspaces() -> Vec<ConfigMap> {
 }
 
 /// The SCC that nestcheck brings along, under another name.
-pub(crate) fn constraint(name: &str) -> Result<DynamicObject> {
-    let fixtures::ConstraintText { file, text } = fixtures::NESTED_PODMAN;
+pub(crate) fn scc(name: &str) -> Result<DynamicObject> {
+    let fixtures::SccText { file, text } = fixtures::NESTED_PODMAN;
     let mut object: DynamicObject = manifest::parse(file, text)?;
     object.metadata = named(name);
     for (field, value) in [("priority", Value::Null), ("users", json!([])), ("groups", json!([]))] {
@@ -99,15 +102,15 @@ pub(crate) fn constraint(name: &str) -> Result<DynamicObject> {
 }
 
 /// The role to use an SCC of the same name.
-pub(crate) fn use_of(constraint: &str) -> ClusterRole {
+pub(crate) fn use_of(scc: &str) -> ClusterRole {
     let rule = PolicyRule {
         api_groups: Some(vec!["security.openshift.io".to_owned()]),
         resources: Some(vec!["securitycontextconstraints".to_owned()]),
-        resource_names: Some(vec![constraint.to_owned()]),
+        resource_names: Some(vec![scc.to_owned()]),
         verbs: vec!["use".to_owned()],
         ..PolicyRule::default()
     };
-    ClusterRole { metadata: named(constraint), rules: Some(vec![rule]), ..ClusterRole::default() }
+    ClusterRole { metadata: named(scc), rules: Some(vec![rule]), ..ClusterRole::default() }
 }
 
 /// Binds the users of the namespace `home` to a ClusterRole.
@@ -132,7 +135,7 @@ pub(crate) fn simplest() -> Result<String> {
     let list = json!({
         "apiVersion": "v1",
         "kind": "List",
-        "items": [account(USER), files(), pod(&fixtures::WORKSPACE)?],
+        "items": [account(USER), files(), pod(&fixtures::NESTED_POD)?],
     });
     Ok(list.to_string())
 }

@@ -135,7 +135,7 @@ impl Stage<'_> {
         let started = std::time::Instant::now();
         let raw = Raw::create(&cluster, &format!("bench-raw-{round}"), Route::Api).await?;
         let done = async {
-            let pod = raw.pod(&objects::pod(&fixtures::WORKSPACE)?).await?;
+            let pod = raw.pod(&objects::pod(&fixtures::NESTED_POD)?).await?;
             let ended = raw.exec(&pod, &["/nestcheck/probe".to_owned(), "facts".to_owned()]).await;
             ended.map(|ended| ended.exit)
         };

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use harness::{cluster::status_code, shape::Shape};
+use harness::{cluster::status_code, pod_template::PodTemplate};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{apps::v1::Deployment, core::v1::Pod},
@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     Result,
-    calls::{Address, Call, Who, shared_shape},
+    calls::{Address, Call, Who, shared_template},
     grounds::{Grounds, granted, until},
     objects,
     raw::{is_ready, pod_until},
@@ -89,8 +89,8 @@ impl Scene {
         if call.kind == "create devworkspaces" {
             return self.workspace(call).await;
         }
-        if let Some(shape) = shared_shape(&call.name) {
-            self.companions(shape).await?;
+        if let Some(template) = shared_template(&call.name) {
+            self.supporting_objects(template).await?;
         }
         let Some(answer) = self.send("", call).await? else { return Ok(None) };
         let created: Pod = serde_json::from_str(&answer)?;
@@ -115,15 +115,15 @@ impl Scene {
         *waits.entry(workspace.to_owned()).or_default() += seconds;
     }
 
-    async fn companions(&self, shape: &Shape) -> Result<()> {
-        for companion in objects::companions(shape, &self.home)? {
-            let kind = companion.types.clone().unwrap_or_default();
+    async fn supporting_objects(&self, template: &PodTemplate) -> Result<()> {
+        for supporting_object in objects::supporting_objects(template, &self.home)? {
+            let kind = supporting_object.types.clone().unwrap_or_default();
             let kind = GroupVersionKind::try_from(&kind)?;
             let resource = ApiResource::from_gvk(&kind);
             let user = self.grounds.client(Who::User).await?;
             let api = Api::namespaced_with(user.clone(), &self.home, &resource);
             let params = PostParams::default();
-            granted(&self.home, || api.create(&params, &companion)).await?;
+            granted(&self.home, || api.create(&params, &supporting_object)).await?;
         }
         Ok(())
     }

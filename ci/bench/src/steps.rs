@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::{
-    calls::{Address, Call, Calls, pod_of, shared_shape},
+    calls::{Address, Call, Calls, pod_of, shared_template},
     recording::{Command, Recording},
 };
 
@@ -180,7 +180,8 @@ impl Script {
     fn preparations(&self, commands: &[Command]) -> BTreeMap<String, Command> {
         let is_shared = |command: &&Command| {
             let mut others = commands.iter().filter(|other| other.case != command.case);
-            shared_shape(&command.pod).is_some() && others.any(|other| self.depends(other, command))
+            shared_template(&command.pod).is_some()
+                && others.any(|other| self.depends(other, command))
         };
         let shared = commands.iter().filter(is_shared);
         shared.map(|command| (key(command), command.clone())).collect()
@@ -295,7 +296,7 @@ fn owner(call: &Call, recording: &Recording) -> Option<String> {
         recording.cases.keys().filter(is_called).max_by_key(|id| id.len()).cloned()
     };
     let of_pod = || {
-        let is_pod = call.kind.starts_with("create pods") && shared_shape(name).is_none();
+        let is_pod = call.kind.starts_with("create pods") && shared_template(name).is_none();
         let runs = |command: &&Command| is_pod && command.pod == name;
         recording.commands.iter().find(runs).map(|command| command.case.clone())
     };
@@ -358,11 +359,11 @@ mod tests {
         let cases = cases.chain(["VOL-04".into(), "VOL-06".into()]);
         let cases = cases.map(|case| (case, at(5))).collect();
         let recording = Recording { cases, commands, ..Recording::default() };
-        let shapes = ["workspace", "neighbour"];
+        let templates = ["workspace", "neighbour"];
         let address = Address { pod: "neighbour".into(), at: at(0), ip: "10.0.0.1".into() };
         let calls = Calls {
             in_order: calls,
-            pods: shapes.map(|name| call(0, "create pods", name)).into(),
+            pods: templates.map(|name| call(0, "create pods", name)).into(),
             addresses: vec![address],
             ..Calls::default()
         };

@@ -24,7 +24,7 @@ use tokio::process::Child;
 use crate::{
     Result,
     audit::{self, Client},
-    calls::{Calls, shared_shape},
+    calls::{Calls, shared_template},
     child,
     cluster::Cluster,
     measure::Bench,
@@ -138,7 +138,7 @@ fn begin(command: std::process::Command, log: &Path) -> Result<Child> {
     Ok(command.kill_on_drop(true).spawn()?)
 }
 
-/// Waits until the pods of known shapes of the only run in the cluster are ready, and returns the
+/// Waits until the pods of known templates of the only run in the cluster are ready, and returns the
 /// run's id. A run makes them all at once at its beginning, long before the first one is ready.
 async fn run_with_ready_pods(connected: &Connected) -> Result<String> {
     let pods: Api<Pod> = Api::all(connected.admin().clone());
@@ -147,7 +147,7 @@ async fn run_with_ready_pods(connected: &Connected) -> Result<String> {
     let mut known = BTreeMap::new();
     while let Some(pod) = changes.try_next().await? {
         // A case's own pod may be one that never starts.
-        if shared_shape(&pod.name_any()).is_some() {
+        if shared_template(&pod.name_any()).is_some() {
             known.insert(pod.name_any(), is_ready(&pod));
             if known.values().all(|is_ready| *is_ready) {
                 return Ok(pod.labels().get(RUN_LABEL).cloned().unwrap_or_default());

@@ -37,7 +37,7 @@ enum Command {
         #[arg(long, value_enum)]
         feature_set: Option<FeatureSet>,
         /// Which patch releases of the release, for flavour `openshift` [default: latest]. The
-        /// constraints that 4.20 ships had another form at first.
+        /// SCCs that 4.20 ships had another form at first.
         #[arg(long, value_enum)]
         z_stream: Option<ZStream>,
         /// Which feature gates of user namespaces are on, and where [default: `all` for

@@ -21,7 +21,7 @@ use crate::network::Subnet;
 use crate::runtime::containerd::NESTED_HANDLER;
 
 /// What the cluster-policy-controller gives to a namespace, and without which the
-/// admission of security context constraints admits no pod in it.
+/// admission of SCCs admits no pod in it.
 const RANGES: [&str; 3] = [
     "openshift.io/sa.scc.mcs",
     "openshift.io/sa.scc.supplemental-groups",

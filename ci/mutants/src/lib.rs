@@ -3,7 +3,7 @@
 //! A case that can't fail is worse than none. So one thing is broken at a time, and the cases that
 //! are about it must fail, for this reason. The cases and the engine are nestcheck's own; what is
 //! broken is what they look at: the image (by programs that stand before its own in PATH), the pods'
-//! manifests, the files in them, the constraint, objects of the cluster, a cluster without feature
+//! manifests, the files in them, the SCC, objects of the cluster, a cluster without feature
 //! gates, or the facts that were read.
 //!
 //! A scenario breaks several things that have nothing to do with each other. Whatever else runs in it

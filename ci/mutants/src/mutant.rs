@@ -256,8 +256,8 @@ mod tests {
             "{judged:?}"
         );
         assert_eq!(judged.columns[0][0].1, Mark::Alive);
-        let judging = Scenario { blocked: &["POD-01"], ..SCENARIO };
-        let judged = judge(&judging, &observed, &[]);
+        let static_checks = Scenario { blocked: &["POD-01"], ..SCENARIO };
+        let judged = judge(&static_checks, &observed, &[]);
         assert_eq!(judged.deviations, [""; 0]);
         assert_eq!(judged.columns[0][0].1, Mark::Killed);
     }

@@ -18,8 +18,8 @@ use harness::{
     facts::{self, Facts},
     outcome::Outcome,
     plan::{Filters, Plan, Profile, Selection},
-    sandbox::{Constraint, File, Ledger, Patience},
-    shape::Shape,
+    pod_template::PodTemplate,
+    sandbox::{File, Ledger, Scc, Timeouts},
 };
 use suites::session::{Session, SessionOptions};
 
@@ -36,13 +36,13 @@ use crate::{
 #[derive(Debug)]
 pub struct Props {
     /// The pods, by their names.
-    pub shapes: BTreeMap<&'static str, Shape>,
+    pub templates: BTreeMap<&'static str, PodTemplate>,
     /// Cases that send a pod and look at none, each with the pod's name: they send this one then.
     pub lent: Vec<(&'static str, &'static str)>,
     /// The files of every pod.
     pub files: Vec<File>,
-    /// The constraint that pods are admitted by; none for nestcheck's own.
-    pub constraint: Option<Constraint>,
+    /// The SCC that pods are admitted by; none for nestcheck's own.
+    pub scc: Option<Scc>,
     /// Objects of the cluster that are there while the cases run, as manifests.
     pub objects: Vec<&'static str>,
     /// Objects that the cluster has, and what is done to them while the cases run.
@@ -53,14 +53,14 @@ pub struct Props {
 
 impl Props {
     fn whole() -> Self {
-        let all = fixtures::ALL_SHAPES.iter().chain([&&fixtures::DEVWORKSPACE]);
-        let shapes = all.map(|shape| (shape.name, **shape)).collect();
+        let all = fixtures::ALL_TEMPLATES.iter().chain([&&fixtures::DEVWORKSPACE]);
+        let templates = all.map(|template| (template.name, **template)).collect();
         let files = fixtures::files();
         Self {
-            shapes,
+            templates,
             lent: Vec::new(),
             files,
-            constraint: None,
+            scc: None,
             objects: Vec::new(),
             changes: Vec::new(),
             intruder: None,
@@ -76,22 +76,22 @@ impl Props {
         &mut self,
         name: &str,
         changes: &[(&str, &str)],
-        also: impl FnOnce(&mut Shape),
+        also: impl FnOnce(&mut PodTemplate),
     ) -> Result<()> {
-        let shape = self
-            .shapes
+        let template = self
+            .templates
             .get_mut(name)
             .ok_or_else(|| Error::usage(format!("there is no pod `{name}` to break")))?;
-        let mut manifest = shape.manifest.to_owned();
+        let mut manifest = template.manifest.to_owned();
         for (from, to) in changes {
             if !manifest.contains(from) {
-                return Err(Error::usage(format!("{} has no `{from}` to break", shape.file)));
+                return Err(Error::usage(format!("{} has no `{from}` to break", template.file)));
             }
             manifest = manifest.replace(from, to);
         }
-        // A few kilobytes of a process that soon ends; shapes are made at compile time elsewhere.
-        shape.manifest = manifest.leak();
-        also(shape);
+        // A few kilobytes of a process that soon ends; templates are made at compile time elsewhere.
+        template.manifest = manifest.leak();
+        also(template);
         Ok(())
     }
 
@@ -104,14 +104,15 @@ impl Props {
     /// The same cases with these pods.
     fn cases(&self) -> Vec<Case> {
         // A few kilobytes of a process that soon ends.
-        let ours = |name| self.shapes.get(name).map(|shape| &*Box::leak(Box::new(*shape)));
-        let shapes = |case: &Case| -> &'static [&'static Shape] {
-            let listed = case.shapes.iter().map(|shape| ours(shape.name).unwrap_or(shape));
+        let ours = |name| self.templates.get(name).map(|template| &*Box::leak(Box::new(*template)));
+        let templates = |case: &Case| -> &'static [&'static PodTemplate] {
+            let listed =
+                case.templates.iter().map(|template| ours(template.name).unwrap_or(template));
             let lent = self.lent.iter().filter(|(id, _)| *id == case.id);
             listed.chain(lent.filter_map(|(_, name)| ours(name))).collect::<Vec<_>>().leak()
         };
         let cases = suites::cases().into_iter();
-        cases.map(|case| Case { shapes: shapes(&case), ..case }).collect()
+        cases.map(|case| Case { templates: templates(&case), ..case }).collect()
     }
 }
 
@@ -164,7 +165,7 @@ impl Theatre {
                     ControlFlow::Break(signal) => return Ok(Played::Break(signal)),
                 };
                 change(&mut facts);
-                let is_judge = |case: &Case| matches!(case.body, Body::Judges(_));
+                let is_judge = |case: &Case| matches!(case.body, Body::Static(_));
                 let settled = settled(&facts, scenario)?.into_iter();
                 let settled = settled.filter(|(case, _)| is_judge(case));
                 Ok(Played::Continue(settled.map(|(_, observed)| observed).collect()))
@@ -277,14 +278,14 @@ impl Theatre {
             image: self.image.clone(),
             jobs: 4,
             deadline: DEADLINE,
-            patience: Patience { pod: Duration::from_secs(30), teardown: Duration::from_secs(20) },
+            timeouts: Timeouts { pod: Duration::from_secs(30), teardown: Duration::from_secs(20) },
             keep: Keep::Never,
             runs_blocked: matches!(scenario.stage, Stage::Elsewhere(_)),
             devices: None,
             node_access: false,
             diagnostics: Collector::nowhere(),
             ledger: Ledger::at(self.folder.join(scenario.name).join("ledger.jsonl")),
-            constraint: props.constraint,
+            scc: props.scc,
             files: props.files,
         };
         Session::prepare(cluster, &cases, selection, options).await

@@ -5,8 +5,8 @@
 //! capability is missing. What the probe found in the pod tells them apart.
 
 mod absence;
-mod clues;
 pub mod evidence;
+mod predicates;
 mod signatures;
 
 use std::fmt;

@@ -74,7 +74,7 @@ fn id(symptom: Symptom<'_>) -> Option<&'static str> {
 const REFUSED: &str = "newuidmap: write to uid_map failed: Operation not permitted";
 
 #[track_caller]
-fn is_told(output: &str, facts: &Facts, id: &str, cause: &str) {
+fn assert_diagnosis(output: &str, facts: &Facts, id: &str, cause: &str) {
     let told = diagnose(Symptom::Output(output), Some(facts)).expect("the symptom is known");
     assert_eq!(told.id, id, "{told}");
     assert!(told.cause.contains(cause), "{told}");
@@ -88,23 +88,28 @@ fn the_same_refusal_has_another_cause_with_other_facts() {
             "unparsable": [],
         }})
     };
-    is_told(REFUSED, &facts("/subordinate_gids", range(2000)), "F01", "leaves the pod's ids");
+    assert_diagnosis(
+        REFUSED,
+        &facts("/subordinate_gids", range(2000)),
+        "F01",
+        "leaves the pod's ids",
+    );
     let nnp = facts("/no_new_privs", json!({"known": true}));
-    is_told(REFUSED, &nnp, "F02", "no_new_privs");
+    assert_diagnosis(REFUSED, &nnp, "F02", "no_new_privs");
     let bounding = facts("/capabilities/known/bounding", json!("0000000000000080"));
-    is_told(REFUSED, &bounding, "F02", "lacks the capabilities");
+    assert_diagnosis(REFUSED, &bounding, "F02", "lacks the capabilities");
     let helper = facts("/newuidmap/known/file_capabilities", json!({"known": null}));
-    is_told(REFUSED, &helper, "F02", "lost its file capabilities");
+    assert_diagnosis(REFUSED, &helper, "F02", "lost its file capabilities");
     let setuid = facts("/newuidmap/known/mode", json!("4755"));
-    is_told(REFUSED, &setuid, "F02", "is setuid");
-    is_told(REFUSED, &facts("/hostname", json!("x")), "F02", "may not write the map");
+    assert_diagnosis(REFUSED, &setuid, "F02", "is setuid");
+    assert_diagnosis(REFUSED, &facts("/hostname", json!("x")), "F02", "may not write the map");
 }
 
 #[test]
 fn a_fact_that_could_not_be_read_speaks_for_no_cause() {
     for pointer in ["/subordinate_uids", "/no_new_privs", "/capabilities", "/newuidmap"] {
         let facts = facts(pointer, json!({"unknown": "EACCES"}));
-        is_told(REFUSED, &facts, "F02", "may not write the map");
+        assert_diagnosis(REFUSED, &facts, "F02", "may not write the map");
     }
 }
 
@@ -112,19 +117,19 @@ fn a_fact_that_could_not_be_read_speaks_for_no_cause() {
 fn a_device_that_is_refused_is_told_by_its_mode_and_the_answer() {
     let tun = "Failed to open() /dev/net/tun: Permission denied";
     let private = facts("/devices/1/state/known/present/mode", json!("0600"));
-    is_told(tun, &private, "F14", "not for everybody");
-    is_told(tun, &facts("/hostname", json!("x")), "F14", "SELinux");
+    assert_diagnosis(tun, &private, "F14", "not for everybody");
+    assert_diagnosis(tun, &facts("/hostname", json!("x")), "F14", "SELinux");
     let refused = facts("/devices/1/open_read_write", json!({"refused": {"errno": "EPERM"}}));
     let tun = "Failed to open() /dev/net/tun: Operation not permitted";
-    is_told(tun, &refused, "F14", "cgroup");
+    assert_diagnosis(tun, &refused, "F14", "cgroup");
 }
 
 #[test]
 fn what_forbids_a_namespace_is_told() {
     let clone = "cannot clone: Operation not permitted";
     let none = facts("/sysctls/max_user_namespaces", json!({"known": 0}));
-    is_told(clone, &none, "F08", "kernel setting");
-    is_told(
+    assert_diagnosis(clone, &none, "F08", "kernel setting");
+    assert_diagnosis(
         clone,
         &facts("/seccomp", json!({"known": "filter"})),
         "F08",
@@ -161,7 +166,7 @@ fn what_no_local_cluster_shows_is_known_by_its_words() {
 }
 
 #[test]
-fn a_refusal_by_a_constraint_names_the_field_that_decides() {
+fn a_refusal_by_a_scc_names_the_field_that_decides() {
     let refusal = "pods \"w\" is forbidden: unable to validate against any security context \
                    constraint: provider x: .containers[0].capabilities.add: Invalid value: \
                    \"SETGID\": capability may not be added";

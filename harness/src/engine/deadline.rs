@@ -14,9 +14,9 @@ pub(crate) enum Pause {
 }
 
 /// A pause of a case's deadline, as long as this lives.
-pub(crate) struct Paused(UnboundedSender<Pause>);
+pub(crate) struct DeadlinePause(UnboundedSender<Pause>);
 
-impl Paused {
+impl DeadlinePause {
     pub(crate) fn begin(pauses: &UnboundedSender<Pause>) -> Self {
         // Whoever counts the time has ended where the channel is closed.
         let _ = pauses.send(Pause::Begun);
@@ -24,7 +24,7 @@ impl Paused {
     }
 }
 
-impl Drop for Paused {
+impl Drop for DeadlinePause {
     fn drop(&mut self) {
         let _ = self.0.send(Pause::Ended);
     }
@@ -45,7 +45,7 @@ impl Deadline {
     }
 
     /// Takes note of a pause. What it lasts is not the case's time.
-    pub(super) fn hear(&mut self, pause: Pause, now: Instant) {
+    pub(super) fn apply(&mut self, pause: Pause, now: Instant) {
         match pause {
             Pause::Begun => {
                 if self.pauses == 0 {
@@ -80,21 +80,21 @@ mod tests {
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut deadline = Deadline::begin(Duration::from_secs(120), begin);
         assert_eq!(deadline.ends(), Some(at(120)));
-        deadline.hear(Pause::Begun, at(10));
-        deadline.hear(Pause::Begun, at(20));
-        deadline.hear(Pause::Ended, at(150));
+        deadline.apply(Pause::Begun, at(10));
+        deadline.apply(Pause::Begun, at(20));
+        deadline.apply(Pause::Ended, at(150));
         assert_eq!(deadline.ends(), None, "one goes on");
-        deadline.hear(Pause::Ended, at(160));
+        deadline.apply(Pause::Ended, at(160));
         assert_eq!(deadline.ends(), Some(at(270)));
-        deadline.hear(Pause::Begun, at(200));
-        deadline.hear(Pause::Ended, at(201));
+        deadline.apply(Pause::Begun, at(200));
+        deadline.apply(Pause::Ended, at(201));
         assert_eq!(deadline.ends(), Some(at(271)));
     }
 
     #[test]
     fn a_pause_ends_however_its_wait_does() {
         let (pauses, mut heard) = unbounded_channel();
-        drop(Paused::begin(&pauses));
+        drop(DeadlinePause::begin(&pauses));
         assert_eq!(heard.try_recv(), Ok(Pause::Begun));
         assert_eq!(heard.try_recv(), Ok(Pause::Ended));
     }

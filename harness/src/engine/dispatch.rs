@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Dispatcher, Message, RunOptions,
-    ending::{Patience, far_away},
     executor::Executor,
     millis,
+    shutdown::{ShutdownGrace, latest_end},
 };
 use crate::{
     context::{PodsOfCase, SharedWorkload},
@@ -26,14 +26,14 @@ use crate::{
     facts::Facts,
     outcome::Verdict,
     plan::Plan,
+    pod_template::PodTemplate,
     sandbox::Sandbox,
-    shape::Shape,
     workload,
 };
 
 /// How long what already has a verdict may still take once the run is cut short: the evidence of a
 /// failed case is collected within 15 s.
-const LAST_WORDS: Duration = Duration::from_secs(20);
+const DRAIN_GRACE: Duration = Duration::from_secs(20);
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     pub(super) async fn run_cases(
@@ -46,8 +46,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let (events, messages) = unbounded_channel();
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
-        let workloads = Arc::new(start_workloads(&sandbox, plan.shapes(), &mut tasks, &events));
-        let executors = plan.acting().map(|case| Executor {
+        let workloads = Arc::new(start_workloads(&sandbox, plan.templates(), &mut tasks, &events));
+        let executors = plan.live().map(|case| Executor {
             case: *case,
             messages: events.clone(),
             sandbox: Arc::clone(&sandbox),
@@ -62,7 +62,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let mut cases = Cases {
             queue,
             stop,
-            pending: plan.acting().map(|case| case.id).collect(),
+            pending: plan.live().map(|case| case.id).collect(),
             cut_off: None,
             ends: TokioInstant::now() + options.deadline,
         };
@@ -72,7 +72,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let verdict = cases.cut_off.unwrap_or_else(|| Verdict::Error {
             message: "its task ended without a verdict".to_owned(),
         });
-        for case in plan.acting().filter(|case| cases.pending.contains(case.id)) {
+        for case in plan.live().filter(|case| cases.pending.contains(case.id)) {
             self.finish(case, verdict.clone(), 0);
         }
     }
@@ -102,17 +102,17 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                 },
                 signal = self.signals.next(), if !signals_end => match signal {
                     Some(signal) => {
-                        self.hear(signal);
+                        self.record_signal(signal);
                         cases.cut_short(Verdict::Interrupted);
-                        match Patience::after(self.signals_heard) {
-                            Patience::All => {}
-                            Patience::Little => options.diagnostics.skip(),
-                            Patience::None => return,
+                        match ShutdownGrace::after(self.signals_received) {
+                            ShutdownGrace::Full => {}
+                            ShutdownGrace::Short => options.diagnostics.skip(),
+                            ShutdownGrace::None => return,
                         }
                     }
                     None => signals_end = true,
                 },
-                () = sleep_until(cases.ends.min(self.hurry.unwrap_or_else(far_away))) => {
+                () = sleep_until(cases.ends.min(self.hurry.unwrap_or_else(latest_end))) => {
                     if cases.cut_off.is_some() {
                         return;
                     }
@@ -143,7 +143,7 @@ impl Cases {
         }
         self.stop.cancel();
         self.cut_off = Some(verdict);
-        self.ends = TokioInstant::now() + LAST_WORDS;
+        self.ends = TokioInstant::now() + DRAIN_GRACE;
         self.queue.waiting.clear();
     }
 
@@ -182,18 +182,18 @@ impl Queue {
 /// Begins to make every pod of the plan at once.
 fn start_workloads(
     sandbox: &Arc<Sandbox>,
-    shapes: Vec<&'static Shape>,
+    templates: Vec<&'static PodTemplate>,
     tasks: &mut JoinSet<()>,
     messages: &UnboundedSender<Message>,
 ) -> BTreeMap<&'static str, SharedWorkload> {
     let mut workloads = BTreeMap::new();
-    for shape in shapes {
+    for template in templates {
         let sandbox = Arc::clone(sandbox);
         let messages = messages.clone();
         let started = Instant::now();
-        let provision = async move { Box::pin(workload::provision(&sandbox, shape)).await };
+        let provision = async move { Box::pin(workload::provision(&sandbox, template)).await };
         let shared = provision.boxed().shared();
-        workloads.insert(shape.name, shared.clone());
+        workloads.insert(template.name, shared.clone());
         // Driven by a task of its own, as no case is begun before its pods are there.
         tasks.spawn(async move {
             let failure = shared
@@ -202,10 +202,10 @@ fn start_workloads(
                 .map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
             // That one is missing which is not needed is no error; the cases tell why.
             let (step, failure) = match failure {
-                Some(_) if shape.is_dispensable() => {
-                    (format!("no pod {}, and none is needed", shape.name), None)
+                Some(_) if template.is_optional() => {
+                    (format!("no pod {}, and none is needed", template.name), None)
                 }
-                failure => (format!("pod {}", shape.name), failure),
+                failure => (format!("pod {}", template.name), failure),
             };
             let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
                 step,

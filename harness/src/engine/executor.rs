@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Message,
     deadline::{Deadline, Pause},
-    ending::far_away,
     millis,
+    shutdown::latest_end,
 };
 use crate::{
     case::{Body, Case, CaseResult, Failure},
@@ -29,7 +29,7 @@ use crate::{
     sandbox::Sandbox,
     workload::{
         LATE,
-        loss::{self, Witnesses},
+        disruption::{self, Suspects},
     },
 };
 
@@ -54,23 +54,23 @@ pub(super) struct Executor {
 impl Executor {
     /// Whether the pods of the case are there, or failed to be.
     pub(super) fn has_pods(&self) -> bool {
-        let mut workloads = self.case.shapes.iter().filter_map(|s| self.workloads.get(s.name));
+        let mut workloads = self.case.templates.iter().filter_map(|s| self.workloads.get(s.name));
         workloads.all(|workload| workload.peek().is_some())
     }
 
     pub(super) async fn run(self) {
         // A case looks for itself whether there is a pod that it can do without.
-        for shape in self.case.shapes.iter().filter(|shape| !shape.is_dispensable()) {
-            if let Some(workload) = self.workloads.get(shape.name)
+        for template in self.case.templates.iter().filter(|template| !template.is_optional()) {
+            if let Some(workload) = self.workloads.get(template.name)
                 && let Err(failure) = workload.clone().await
             {
                 let (sandbox, facts) = (&self.sandbox, &self.facts);
                 let collector = &self.diagnostics;
-                let evidence = collector.collect_once(self.case.id, shape.name, sandbox, facts);
+                let evidence = collector.collect_once(self.case.id, template.name, sandbox, facts);
                 self.tell_evidence(evidence.await);
-                let others = self.pods_of_shapes().map(|(name, _)| name).collect();
-                let witnesses = Witnesses { others, ..Witnesses::default() };
-                let failure = self.doubt(failure, witnesses).await;
+                let others = self.pods_of_templates().map(|(name, _)| name).collect();
+                let suspects = Suspects { others, ..Suspects::default() };
+                let failure = self.classify(failure, suspects).await;
                 return self.tell_finished(failure.into(), Duration::ZERO);
             }
         }
@@ -80,7 +80,7 @@ impl Executor {
         let duration = started.elapsed();
         // While the pods are there, and before anything else happens in them.
         if matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. }) {
-            let shared = self.pods_of_shapes().map(|(name, _)| name);
+            let shared = self.pods_of_templates().map(|(name, _)| name);
             let pods: Vec<_> = shared.chain(self.pods.names()).collect();
             let collector = &self.diagnostics;
             let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
@@ -99,8 +99,8 @@ impl Executor {
                 Attempt::Broke(message) => return Verdict::Error { message },
                 Attempt::Stopped => return Verdict::Interrupted,
             };
-            let witnesses = self.witnesses(failure.message().contains(LATE));
-            match self.doubt(failure, witnesses).await {
+            let suspects = self.suspects(failure.message().contains(LATE));
+            match self.classify(failure, suspects).await {
                 Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {
                     self.tell(EventKind::CaseRetried(CaseRetried {
                         id: self.case.id.to_owned(),
@@ -117,21 +117,21 @@ impl Executor {
 
     /// The pods of the case: those that it had from its begin, and those that may not be there. A pod
     /// that it can do without is no witness: the cluster may have refused it.
-    fn witnesses(&self, is_late: bool) -> Witnesses {
+    fn suspects(&self, is_late: bool) -> Suspects {
         let (ready, others): (Vec<_>, Vec<_>) =
-            self.pods_of_shapes().partition(|(_, is_needed)| *is_needed);
+            self.pods_of_templates().partition(|(_, is_needed)| *is_needed);
         let name = |(name, _)| name;
         let others = others.into_iter().map(name).chain(self.pods.names()).collect();
-        Witnesses { ready: ready.into_iter().map(name).collect(), others, is_late }
+        Suspects { ready: ready.into_iter().map(name).collect(), others, is_late }
     }
 
     /// Doubts a failure of the product where something under it was lost.
-    async fn doubt(&self, failure: Failure, witnesses: Witnesses) -> Failure {
+    async fn classify(&self, failure: Failure, suspects: Suspects) -> Failure {
         if !matches!(failure, Failure::Product { .. }) {
             return failure;
         }
         tokio::select! {
-            what = loss::of(&self.sandbox, &witnesses) => match what {
+            what = disruption::find(&self.sandbox, &suspects) => match what {
                 Some(what) => Failure::lost(format!("{what}; until then: {}", failure.message())),
                 None => failure,
             },
@@ -142,7 +142,7 @@ impl Executor {
     /// Waits for the API server's return.
     async fn is_back(&self) -> bool {
         tokio::select! {
-            returned = loss::until_server_returns(self.sandbox.admin()) => returned.is_ok(),
+            returned = disruption::until_server_returns(self.sandbox.admin()) => returned.is_ok(),
             () = self.stop.cancelled() => false,
         }
     }
@@ -153,7 +153,7 @@ impl Executor {
         let context = Context {
             id: self.case.id,
             requires: self.case.requires,
-            shapes: self.case.shapes,
+            templates: self.case.templates,
             sandbox: Arc::clone(&self.sandbox),
             workloads: Arc::clone(&self.workloads),
             facts: Arc::clone(&self.facts),
@@ -161,7 +161,7 @@ impl Executor {
             pauses,
             pods: self.pods.clone(),
         };
-        let Body::Acts(act) = self.case.body else {
+        let Body::Live(act) = self.case.body else {
             let message = "the case does not act, and nobody else has judged it".to_owned();
             return Attempt::Broke(message);
         };
@@ -194,9 +194,9 @@ impl Executor {
         let ended = loop {
             tokio::select! {
                 Some(event) = records.recv() => self.tell(event),
-                Some(pause) = pauses.recv() => deadline.hear(pause, TokioInstant::now()),
+                Some(pause) = pauses.recv() => deadline.apply(pause, TokioInstant::now()),
                 ended = task.join_next() => break ended,
-                () = sleep_until(deadline.ends().unwrap_or_else(far_away)) => break None,
+                () = sleep_until(deadline.ends().unwrap_or_else(latest_end)) => break None,
             }
         };
         task.shutdown().await;
@@ -209,13 +209,13 @@ impl Executor {
 
     /// The names of the pods that the case shares with others, and whether each was ready and is
     /// needed. The pod of a workspace is named by the operator, so it has no name before it is there.
-    fn pods_of_shapes(&self) -> impl Iterator<Item = (String, bool)> {
-        self.case.shapes.iter().filter_map(|shape| {
-            let workload = self.workloads.get(shape.name).and_then(|workload| workload.peek());
+    fn pods_of_templates(&self) -> impl Iterator<Item = (String, bool)> {
+        self.case.templates.iter().filter_map(|template| {
+            let workload = self.workloads.get(template.name).and_then(|workload| workload.peek());
             match workload {
-                Some(Ok(workload)) => Some((workload.name(), !shape.is_dispensable())),
-                _ if shape.is_workspace() || !shape.shared => None,
-                _ => Some((shape.name.to_owned(), false)),
+                Some(Ok(workload)) => Some((workload.name(), !template.is_optional())),
+                _ if template.is_workspace() || !template.shared => None,
+                _ => Some((template.name.to_owned(), false)),
             }
         })
     }

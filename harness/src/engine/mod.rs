@@ -5,8 +5,8 @@
 
 pub(crate) mod deadline;
 mod dispatch;
-mod ending;
 mod executor;
+mod shutdown;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,7 +76,7 @@ pub async fn run(
         signals,
         verdicts: Vec::new(),
         circumstances: Circumstances { only_judged: true, ..Circumstances::default() },
-        signals_heard: 0,
+        signals_received: 0,
         hurry: None,
         broken_truths: BTreeMap::new(),
     };
@@ -102,7 +102,7 @@ pub async fn run(
     if plan.runnable().next().is_some() {
         Box::pin(dispatcher.execute(cluster, facts, &plan, &options)).await;
     }
-    dispatcher.hear_the_last();
+    dispatcher.drain();
     let verdicts = dispatcher.verdicts.iter().map(|(level, verdict)| (*level, verdict));
     let outcome = decide(verdicts, dispatcher.circumstances);
     dispatcher.emit(EventKind::RunFinished { outcome, duration_ms: millis(started.elapsed()) });
@@ -124,7 +124,7 @@ struct Dispatcher<O, S> {
     verdicts: Vec<(Level, Verdict)>,
     circumstances: Circumstances,
     /// How many signals asked for the end.
-    signals_heard: u32,
+    signals_received: u32,
     /// When the run must be over: a second signal was in a hurry.
     hurry: Option<TokioInstant>,
     /// The truth checks that do not hold, by case; a case without an entry made none at all.
@@ -160,7 +160,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Verdict::Pass => self.prove(case),
             other => other,
         };
-        if verdict == Verdict::Pass && matches!(case.body, Body::Acts(_)) {
+        if verdict == Verdict::Pass && matches!(case.body, Body::Live(_)) {
             self.circumstances.only_judged = false;
         }
         self.verdicts.push((case.level, verdict.clone()));
@@ -202,7 +202,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     ) {
         self.sweep_own_expired(cluster).await;
         let before = self.snapshot(cluster, plan, options).await;
-        if self.signals_heard > 0 {
+        if self.signals_received > 0 {
             // Nothing was created.
             for case in plan.runnable() {
                 self.finish(case, Verdict::Interrupted, 0);
@@ -219,13 +219,13 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                 let message = error.to_string();
                 self.step("provision", started, Some(message.clone()));
                 self.circumstances.broken = true;
-                for case in plan.acting() {
+                for case in plan.live() {
                     let message = format!("the sandbox could not be made: {message}");
                     self.finish(case, Verdict::Error { message }, 0);
                 }
             }
             None => {
-                for case in plan.acting() {
+                for case in plan.live() {
                     self.finish(case, Verdict::Interrupted, 0);
                 }
             }
@@ -251,9 +251,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         plan: &Plan,
         options: &RunOptions,
     ) -> Option<Snapshot> {
-        plan.audits().next()?;
-        let with_constraints = options.sandbox.constraint.is_some();
-        self.unless_signalled(Box::pin(Snapshot::take(cluster.admin(), with_constraints))).await
+        plan.post_run().next()?;
+        let with_sccs = options.sandbox.scc.is_some();
+        self.unless_signalled(Box::pin(Snapshot::take(cluster.admin(), with_sccs))).await
     }
 
     /// What work comes to; none where a signal came first, and the work is given up.
@@ -261,7 +261,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         tokio::select! {
             done = work => Some(done),
             Some(signal) = self.signals.next() => {
-                self.hear(signal);
+                self.record_signal(signal);
                 None
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! One create with both fields, as a dry run, is answered like a real one. The server works in
 //! this order (kubernetes, `endpoints/handlers/create.go` and `registry/generic/registry/store.go`
-//! of `k8s.io/apiserver`): mutating admission, constraints of OpenShift among it; the strategy
+//! of `k8s.io/apiserver`): mutating admission, SCCs of OpenShift among it; the strategy
 //! drops the fields whose gate is off (`pkg/api/pod/util.go`, `dropDisabledFields`); validation;
 //! validating admission, Pod Security among it. So a refusal tells what was left of the pod when
 //! it was refused:
@@ -65,7 +65,7 @@ pub(super) async fn ask(client: &Client) -> Answer {
 }
 
 /// A pod that is only ever dry-run. Apart from `procMount` it satisfies the Pod Security Standard
-/// `restricted`, which MicroShift enforces in every namespace, and the constraint that every user
+/// `restricted`, which MicroShift enforces in every namespace, and the SCC that every user
 /// of OpenShift may use.
 fn pod() -> Pod {
     let security = SecurityContext {

@@ -7,11 +7,11 @@ use kube::Client;
 use serde_json::Value;
 
 use super::{
-    Fact, Facts, Flavour, Gate, KubernetesVersion, Release, constraint, dry_run, feature_gate,
-    metrics, node,
+    Fact, Facts, Flavour, Gate, KubernetesVersion, Release,
+    devspaces::read_devspaces,
+    dry_run, feature_gate, metrics, node,
     reading::{Reading, get_request, metrics_page, read},
-    release, rollout, storage,
-    toggle::read_toggle,
+    release, rollout, scc, storage,
 };
 use crate::{
     Result,
@@ -36,15 +36,15 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
     let groups: APIGroupList = call_within(FIRST_CONTACT_DEADLINE, &contact, ask).boxed().await?;
     let groups = Groups(groups);
     let flavour = groups.flavour();
-    let (version, server_metrics, dry_run, nodes, openshift, constraints, classes, toggle) = tokio::join!(
+    let (version, server_metrics, dry_run, nodes, openshift, sccs, classes, devspaces) = tokio::join!(
         read_version(client).boxed(),
         metrics_page(client, "/metrics"),
         dry_run::ask(client),
         node::read_nodes(client, flavour).boxed(),
         read_openshift(client, &groups).boxed(),
-        read_constraints(client, &groups).boxed(),
+        read_sccs(client, &groups).boxed(),
         read(client, "StorageClasses", "/apis/storage.k8s.io/v1/storageclasses"),
-        read_toggle(client, |group| groups.has(group)).boxed(),
+        read_devspaces(client, |group| groups.has(group)).boxed(),
     );
     let version = version?;
     let server_gate = |gate| metrics::fact(&server_metrics, gate, "API server");
@@ -60,15 +60,15 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         release,
         upgradeable: release::upgradeable(&openshift.cluster_version),
         rollout: rollout::rollout(&openshift.cluster_version, openshift.pools.as_ref()),
-        scc_schema: constraint::scc_schema(&constraints.schema),
-        constraints: constraint::constraints(&constraints.list),
+        scc_schema: scc::scc_schema(&sccs.schema),
+        sccs: scc::sccs(&sccs.list),
         server_user_namespaces_gate: server_gate(Gate::UserNamespacesSupport),
         server_proc_mount_gate: server_gate(Gate::ProcMountType),
         server_pod_security_gate: server_gate(Gate::UserNamespacesPodSecurityStandards),
         nodes: nodes.nodes,
         device_route: nodes.device_route,
         default_storage: storage::default_class(&classes),
-        toggle,
+        devspaces,
     })
 }
 
@@ -80,7 +80,7 @@ impl Groups {
         self.0.groups.iter().any(|group| group.name == name)
     }
 
-    /// MicroShift serves routes and constraints but not OpenShift's configuration.
+    /// MicroShift serves routes and SCCs but not OpenShift's configuration.
     fn flavour(&self) -> Flavour {
         if self.has("config.openshift.io") {
             Flavour::OpenShift
@@ -175,18 +175,18 @@ async fn read_microshift(client: &Client) -> Reading<Value> {
     read(client, "ConfigMap `kube-public/microshift-version`", path).await
 }
 
-/// The security context constraints and their schema.
-struct ConstraintReadings {
+/// The SCCs and their schema.
+struct SccReadings {
     schema: Reading<Value>,
     list: Reading<Value>,
 }
 
-async fn read_constraints(client: &Client, groups: &Groups) -> ConstraintReadings {
+async fn read_sccs(client: &Client, groups: &Groups) -> SccReadings {
     // Not by the group alone: OpenShift's API server lists it only with the help of an operator,
-    // and admits by constraints all the same.
+    // and admits by SCCs all the same.
     if groups.flavour() == Flavour::Kubernetes && !groups.has("security.openshift.io") {
         let none = || Reading::NotApplicable("the cluster has no such API".to_owned());
-        return ConstraintReadings { schema: none(), list: none() };
+        return SccReadings { schema: none(), list: none() };
     }
     let schema_path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/\
                        securitycontextconstraints.security.openshift.io";
@@ -195,7 +195,7 @@ async fn read_constraints(client: &Client, groups: &Groups) -> ConstraintReading
         read(client, "the schema of SecurityContextConstraints", schema_path),
         read(client, "SecurityContextConstraints", list_path),
     );
-    ConstraintReadings { schema, list }
+    SccReadings { schema, list }
 }
 
 #[cfg(test)]

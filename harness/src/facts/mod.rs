@@ -1,8 +1,8 @@
 //! What a cluster is and can do, found by reading. Every fact says where it was read, and a fact
 //! that could not be read is unknown with the reason, never false.
 
-mod constraint;
 mod device;
+mod devspaces;
 mod dry_run;
 mod evidence;
 mod feature_gate;
@@ -12,18 +12,21 @@ mod node;
 mod reading;
 mod release;
 mod rollout;
+mod scc;
 mod storage;
 mod summary;
-mod toggle;
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-pub use constraint::Constraints;
 pub use device::{
     ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2, DeviceRoute, Knows,
     devices_in, devices_value, show_runtime,
+};
+pub use devspaces::{
+    CheCluster, DevSpaces, Finding, PodSettings, RunConfiguration, Severity, State, Switch,
+    WorkspaceConfig, WorkspaceOperator,
 };
 pub use evidence::Evidence;
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
@@ -31,10 +34,7 @@ pub use gather::gather;
 pub use node::Node;
 pub use release::Release;
 pub use rollout::Rollout;
-pub use toggle::{
-    CheCluster, Finding, PodSettings, RunConfiguration, Severity, State, Switch, Toggle,
-    WorkspaceConfig, WorkspaceOperator,
-};
+pub use scc::Sccs;
 
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
 
@@ -196,12 +196,12 @@ pub struct Facts {
     pub upgradeable: Fact<bool>,
     /// Whether an update is under way. OpenShift only.
     pub rollout: Fact<Rollout>,
-    /// Whether a security context constraint can require a user namespace
-    /// (`userNamespaceLevel`). Not applicable where there are no constraints.
+    /// Whether an SCC can require a user namespace
+    /// (`userNamespaceLevel`). Not applicable where there are no SCCs.
     pub scc_schema: Fact<bool>,
-    /// The security context constraints. Serialised as their names only.
-    #[serde(serialize_with = "names_of")]
-    pub constraints: Fact<Constraints>,
+    /// The SCCs. Serialised as their names only.
+    #[serde(rename = "constraints", serialize_with = "names_of")]
+    pub sccs: Fact<Sccs>,
     /// Whether the API server keeps `hostUsers: false`.
     pub keeps_host_users: Fact<bool>,
     /// Whether the API server keeps `procMount: Unmasked`.
@@ -220,7 +220,8 @@ pub struct Facts {
     /// The `StorageClass` that claims get which name none; none where there is no such class.
     pub default_storage: Fact<Option<String>>,
     /// What the operators of workspaces were told.
-    pub toggle: Toggle,
+    #[serde(rename = "toggle")]
+    pub devspaces: DevSpaces,
 }
 
 impl Facts {
@@ -270,7 +271,7 @@ impl Facts {
     }
 }
 
-fn names_of<S: Serializer>(constraints: &Fact<Constraints>, to: S) -> Result<S::Ok, S::Error> {
-    let names = constraints.clone().map(|constraints| constraints.into_keys().collect::<Vec<_>>());
+fn names_of<S: Serializer>(sccs: &Fact<Sccs>, to: S) -> Result<S::Ok, S::Error> {
+    let names = sccs.clone().map(|sccs| sccs.into_keys().collect::<Vec<_>>());
     names.serialize(to)
 }

@@ -50,7 +50,7 @@ impl Facts {
                 .as_ref()
                 .map_or_else(|| "nothing".to_owned(), |name| format!("StorageClass `{name}`"))
         });
-        match self.toggle.state() {
+        match self.devspaces.state() {
             State::Absent => {}
             state => summary.add("toggle", state.to_string()),
         }

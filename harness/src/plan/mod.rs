@@ -4,13 +4,13 @@
 mod selection;
 
 use crate::{
-    case::{Body, Case, Judgement},
+    case::{Body, Case, CheckResult},
     event::TruthCheck,
     facts::{Fact, Facts, Flavour},
     outcome::Verdict,
+    pod_template::PodTemplate,
     requirement::{Decision, Requirement},
     sandbox::Audit,
-    shape::Shape,
     support::Support,
 };
 
@@ -32,11 +32,11 @@ impl Entry {
     /// made by the facts in any case.
     fn new(case: Case, facts: &Facts, tries_blocked: bool) -> Self {
         match (case.body, settle(&case, facts)) {
-            (Body::Acts(_), Some(Verdict::Blocked { .. })) if tries_blocked => {
+            (Body::Live(_), Some(Verdict::Blocked { .. })) if tries_blocked => {
                 Self { case, settled: None, checks: Vec::new() }
             }
-            (Body::Judges(judge), None) => {
-                let Judgement { checks, verdict } = judge(facts);
+            (Body::Static(judge), None) => {
+                let CheckResult { checks, verdict } = judge(facts);
                 Self { case, settled: Some(verdict), checks }
             }
             (_, settled) => Self { case, settled, checks: Vec::new() },
@@ -65,19 +65,19 @@ impl Plan {
     /// Where all that would act is blocked, nothing is created for the sake of an audit: it is
     /// blocked by what blocks the first of them.
     fn settle_audits(&mut self) {
-        let mut acts = self.entries.iter().filter(|entry| matches!(entry.case.body, Body::Acts(_)));
+        let mut acts = self.entries.iter().filter(|entry| matches!(entry.case.body, Body::Live(_)));
         let is_blocked = |entry: &&Entry| matches!(entry.settled, Some(Verdict::Blocked { .. }));
         let Some(block) = acts.find(is_blocked).and_then(|entry| entry.settled.clone()) else {
             return;
         };
-        if self.acting().next().is_some() {
+        if self.live().next().is_some() {
             return;
         }
-        let audits = self
+        let post_run = self
             .entries
             .iter_mut()
-            .filter(|entry| matches!(entry.case.body, Body::Audits(_)) && entry.settled.is_none());
-        audits.for_each(|entry| entry.settled = Some(block.clone()));
+            .filter(|entry| matches!(entry.case.body, Body::PostRun(_)) && entry.settled.is_none());
+        post_run.for_each(|entry| entry.settled = Some(block.clone()));
     }
 
     /// Blocks what needs to look at the node from outside of pods, whatever else is tried: that is
@@ -104,28 +104,28 @@ impl Plan {
     }
 
     /// The cases that run and act in the cluster.
-    pub fn acting(&self) -> impl Iterator<Item = &Case> {
-        self.runnable().filter(|case| matches!(case.body, Body::Acts(_)))
+    pub fn live(&self) -> impl Iterator<Item = &Case> {
+        self.runnable().filter(|case| matches!(case.body, Body::Live(_)))
     }
 
     /// The cases that judge what the run has left, with their judge.
-    pub fn audits(&self) -> impl Iterator<Item = (&Case, fn(&Audit) -> Judgement)> {
+    pub fn post_run(&self) -> impl Iterator<Item = (&Case, fn(&Audit) -> CheckResult)> {
         self.runnable().filter_map(|case| match case.body {
-            Body::Audits(judge) => Some((case, judge)),
-            Body::Acts(_) | Body::Judges(_) => None,
+            Body::PostRun(judge) => Some((case, judge)),
+            Body::Live(_) | Body::Static(_) => None,
         })
     }
 
     /// The pods that the cases need, each once.
     #[must_use]
-    pub fn shapes(&self) -> Vec<&'static Shape> {
-        let mut shapes: Vec<&'static Shape> = Vec::new();
-        for shape in self.acting().flat_map(|case| case.shapes) {
-            if shape.shared && !shapes.iter().any(|known| known.name == shape.name) {
-                shapes.push(shape);
+    pub fn templates(&self) -> Vec<&'static PodTemplate> {
+        let mut templates: Vec<&'static PodTemplate> = Vec::new();
+        for template in self.live().flat_map(|case| case.templates) {
+            if template.shared && !templates.iter().any(|known| known.name == template.name) {
+                templates.push(template);
             }
         }
-        shapes
+        templates
     }
 }
 
@@ -138,12 +138,12 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
     }
     // Whether there are workspaces at all is a kind of cluster too.
     if case.requires.contains(&Requirement::WorkspaceOperator)
-        && let Fact::NotApplicable { reason } = &facts.toggle.operator
+        && let Fact::NotApplicable { reason } = &facts.devspaces.operator
     {
         return Some(Verdict::NotApplicable { reason: reason.clone() });
     }
     // Elsewhere a case can do without what others need.
-    if let (Body::Acts(_) | Body::Audits(_), Some(Flavour::OpenShift | Flavour::MicroShift)) =
+    if let (Body::Live(_) | Body::PostRun(_), Some(Flavour::OpenShift | Flavour::MicroShift)) =
         (case.body, facts.flavour.value())
         && let Some((reason, remedy)) = Support::of(facts).block()
     {
@@ -175,9 +175,9 @@ pub(super) mod tests {
             level: Level::Core,
             flavours: &[Flavour::Kubernetes],
             requires: &[Requirement::UserNamespaces],
-            shapes: &[],
+            templates: &[],
             deadline: CASE_DEADLINE,
-            body: Body::Acts(|_| Box::pin(async { Ok(()) })),
+            body: Body::Live(|_| Box::pin(async { Ok(()) })),
         }
     }
 
@@ -192,7 +192,7 @@ pub(super) mod tests {
         let audit = Case {
             id: "END-01",
             requires: &[],
-            body: Body::Audits(|_| Judgement::without_checks(Verdict::Pass)),
+            body: Body::PostRun(|_| CheckResult::without_checks(Verdict::Pass)),
             ..CASES[0]
         };
         let unable = Facts { keeps_host_users: Fact::known(false, "dry run"), ..able() };
@@ -201,8 +201,8 @@ pub(super) mod tests {
         assert_eq!(plan.entries[1].settled, plan.entries[0].settled);
         assert!(matches!(plan.entries[1].settled, Some(Verdict::Blocked { .. })));
         let able = Plan::new(vec![CASES[0], audit], &able(), false);
-        assert_eq!((able.acting().count(), able.audits().count()), (1, 1));
-        assert_eq!(Plan::new(vec![audit], &unable, false).audits().count(), 1, "asked for alone");
+        assert_eq!((able.live().count(), able.post_run().count()), (1, 1));
+        assert_eq!(Plan::new(vec![audit], &unable, false).post_run().count(), 1, "asked for alone");
     }
 
     #[test]
@@ -238,7 +238,7 @@ pub(super) mod tests {
     fn an_unsupported_openshift_blocks_what_acts_and_lets_facts_be_judged() {
         let flavours = &[Flavour::OpenShift];
         let acts = Case { flavours, requires: &[], ..CASES[0] };
-        let body = Body::Judges(|_| Judgement::without_checks(Verdict::Pass));
+        let body = Body::Static(|_| CheckResult::without_checks(Verdict::Pass));
         let judges = Case { body, ..acts };
         let facts = Facts {
             flavour: Fact::known(Flavour::OpenShift, "test"),
@@ -258,9 +258,9 @@ pub(super) mod tests {
     fn a_judgement_is_made_with_the_plan_and_only_where_its_requirements_are_met() {
         let judge = |_: &Facts| {
             let check = crate::truth::check("a fact", "read", "read", true);
-            Judgement::of(vec![check], "")
+            CheckResult::of(vec![check], "")
         };
-        let case = Case { body: Body::Judges(judge), ..CASES[0] };
+        let case = Case { body: Body::Static(judge), ..CASES[0] };
         for tries_blocked in [false, true] {
             let plan = Plan::new(vec![case], &able(), tries_blocked);
             assert_eq!(plan.entries[0].settled, Some(Verdict::Pass));

@@ -16,8 +16,8 @@ pub enum Requirement {
     UserNamespaces,
     /// Pods keep `procMount: Unmasked`.
     UnmaskedProc,
-    /// A security context constraint can require a user namespace, where there are constraints.
-    /// Without it a constraint that is meant for nested containers admits pods in the node's own
+    /// An SCC can require a user namespace, where there are SCCs.
+    /// Without it an SCC that is meant for nested containers admits pods in the node's own
     /// user namespace with the same capabilities.
     UserNamespaceLevel,
     /// Pods can ask for /dev/fuse and /dev/net/tun.
@@ -92,9 +92,7 @@ impl Requirement {
                 "user namespaces for pods (gate UserNamespacesSupport, runtime, kernel)".to_owned()
             }
             Self::UnmaskedProc => "an unmasked /proc for pods (gate ProcMountType)".to_owned(),
-            Self::UserNamespaceLevel => {
-                "the field `userNamespaceLevel` of security context constraints".to_owned()
-            }
+            Self::UserNamespaceLevel => "the field `userNamespaceLevel` of SCCs".to_owned(),
             Self::DeviceRoute => "a way to ask for /dev/fuse and /dev/net/tun".to_owned(),
             Self::Devices => "/dev/fuse and /dev/net/tun in pods that ask for them".to_owned(),
             Self::StorageClass => "a default StorageClass".to_owned(),
@@ -112,7 +110,7 @@ impl Requirement {
             Self::Release => facts.flavour.value() != Some(&Flavour::Kubernetes),
             Self::UserNamespaceLevel => !matches!(facts.scc_schema, Fact::NotApplicable { .. }),
             Self::WorkspaceOperator | Self::Workspaces => {
-                !matches!(facts.toggle.operator, Fact::NotApplicable { .. })
+                !matches!(facts.devspaces.operator, Fact::NotApplicable { .. })
             }
             _ => true,
         }
@@ -145,7 +143,7 @@ impl Requirement {
             },
             Self::DeviceRoute | Self::Devices => facts.device_route.why_unknown(),
             Self::StorageClass => facts.default_storage.why_unknown(),
-            Self::WorkspaceOperator | Self::Workspaces => facts.toggle.operator.why_unknown(),
+            Self::WorkspaceOperator | Self::Workspaces => facts.devspaces.operator.why_unknown(),
             Self::KubernetesMinor(_) | Self::NodeAccess => None,
         };
         reason.map(str::to_owned)
@@ -233,11 +231,11 @@ fn user_namespace_level(facts: &Facts) -> Decision {
     let Fact::Known { value: false, source } = &facts.scc_schema else { return Decision::Met };
     // MicroShift never ships one.
     let lacks_one = facts.flavour.value() == Some(&Flavour::OpenShift)
-        && facts.constraints.value().is_some_and(|all| !all.contains_key("nested-container"));
+        && facts.sccs.value().is_some_and(|all| !all.contains_key("nested-container"));
     let shipped = if lacks_one { ", and none for nested containers is shipped" } else { "" };
     Decision::unmet(
         format!(
-            "the schema of security context constraints lacks `userNamespaceLevel`, so none can \
+            "the schema of SCCs lacks `userNamespaceLevel`, so none can \
              require a user namespace{shipped} (read from: {source})"
         ),
         remedy(facts, "the API server"),
@@ -279,7 +277,7 @@ const FIRST_WITH_HOST_USERS: (u32, u32) = (0, 40);
 
 fn workspace_operator(facts: &Facts) -> Decision {
     let (major, minor) = FIRST_WITH_HOST_USERS;
-    match &facts.toggle.operator {
+    match &facts.devspaces.operator {
         Fact::Known { value: operator, source }
             if operator.version.is_some_and(|version| version < FIRST_WITH_HOST_USERS) =>
         {
@@ -305,7 +303,7 @@ fn workspace_operator(facts: &Facts) -> Decision {
 }
 
 fn workspaces(facts: &Facts) -> Decision {
-    match &facts.toggle.operator {
+    match &facts.devspaces.operator {
         Fact::Known { value: operator, source } if !operator.is_available => Decision::unmet(
             format!(
                 "the DevWorkspace Operator in namespace `{}` has no ready pod, so nobody makes \

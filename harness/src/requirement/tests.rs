@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::{DeviceRoute, KubernetesVersion, Toggle};
+use crate::facts::{DevSpaces, DeviceRoute, KubernetesVersion};
 
 fn no_such_thing<T>() -> Fact<T> {
     Fact::NotApplicable { reason: "test".into() }
@@ -18,7 +18,7 @@ pub(crate) fn able() -> Facts {
         upgradeable: no_such_thing(),
         rollout: no_such_thing(),
         scc_schema: no_such_thing(),
-        constraints: no_such_thing(),
+        sccs: no_such_thing(),
         keeps_host_users: yes(),
         keeps_proc_mount: yes(),
         server_user_namespaces_gate: yes(),
@@ -40,7 +40,7 @@ pub(crate) fn able() -> Facts {
         ),
         device_route: Fact::known(Some(DeviceRoute::RuntimeClass("nested".into())), "test"),
         default_storage: Fact::known(Some("local".into()), "test"),
-        toggle: Toggle::absent(),
+        devspaces: DevSpaces::absent(),
     }
 }
 

@@ -6,8 +6,8 @@ use super::{
     is_of_run,
     lease::LEASE_NAMESPACE,
     ledger::Intent,
-    teardown::{Found, KINDS},
-    volumes::Reclaimed,
+    teardown::{KINDS, OwnedObject},
+    volumes::ReclaimStatus,
 };
 
 /// What was looked at after a run's end, for the cases that judge it.
@@ -22,9 +22,9 @@ pub struct Audit {
     /// What still carries the run's label, whether or not the ledger names it.
     pub left: Vec<String>,
     /// What the ledger names where the run's teardown does not go.
-    pub astray: Vec<String>,
+    pub orphaned: Vec<String>,
     /// What became of the volumes of the run's claims; none where it made no claim.
-    pub volumes: Option<Reclaimed>,
+    pub volumes: Option<ReclaimStatus>,
     /// Why there is no more to tell, where the teardown failed.
     pub failure: Option<Failed>,
     /// What is not as it was before the run; none where that was not looked at.
@@ -72,9 +72,9 @@ impl Audit {
         run: &str,
         intended: Vec<Intent>,
         looked_for: Vec<&'static str>,
-        left: &[Found],
+        left: &[OwnedObject],
     ) -> Self {
-        let is_astray = |intent: &&Intent| match (&intent.namespace, intent.kind.as_str()) {
+        let is_orphaned = |intent: &&Intent| match (&intent.namespace, intent.kind.as_str()) {
             (None, kind) => !KINDS.contains(&kind),
             // Its deletion was answered before the run was struck from the ledger.
             (Some(namespace), "Lease") => namespace != LEASE_NAMESPACE,
@@ -84,7 +84,7 @@ impl Audit {
             created: intended.len(),
             looked_for,
             left: left.iter().map(ToString::to_string).collect(),
-            astray: intended.iter().filter(is_astray).map(ToString::to_string).collect(),
+            orphaned: intended.iter().filter(is_orphaned).map(ToString::to_string).collect(),
             kinds: intended.into_iter().map(|intent| intent.kind).collect(),
             ..Self::default()
         }
@@ -118,7 +118,7 @@ mod tests {
             KINDS.to_vec(),
             &[],
         );
-        assert_eq!((audit.created, audit.astray.len(), audit.left.len()), (4, 0, 0));
+        assert_eq!((audit.created, audit.orphaned.len(), audit.left.len()), (4, 0, 0));
         assert!(audit.kinds.contains("Lease"));
     }
 
@@ -135,6 +135,6 @@ mod tests {
             "ConfigMap `default/files`",
             "PersistentVolume `disk`",
         ];
-        assert_eq!(audit.astray, told);
+        assert_eq!(audit.orphaned, told);
     }
 }

@@ -18,17 +18,16 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    File, PodSecurity, RUN_LABEL,
-    constraint::{self, AppliedConstraint, Constraint},
-    is_of_run, labels, lease,
+    File, PodSecurity, RUN_LABEL, is_of_run, labels, lease,
     ledger::Ledger,
     namespace_of,
+    scc::{self, AppliedScc, Scc},
 };
 use crate::{
     Error, Result,
     cluster::{call, is_forbidden, status_code},
+    pod_template::FILES_VOLUME,
     retry,
-    shape::FILES_VOLUME,
 };
 
 /// How long a user's token is good for at least: what the API gives where nothing is asked for
@@ -62,7 +61,7 @@ pub(super) struct Creator<'a> {
     pub(super) admin: &'a Client,
     pub(super) run: &'a str,
     /// How long the run may take, its teardown aside.
-    pub(super) lasts: Duration,
+    pub(super) run_timeout: Duration,
     pub(super) ledger: &'a Ledger,
 }
 
@@ -118,7 +117,7 @@ impl Creator<'_> {
     /// A token for a service account, which is good until the run is over.
     pub(super) async fn token(&self, namespace: &str, account: &str) -> Result<String> {
         let api: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), namespace);
-        let request = token_request(self.lasts);
+        let request = token_request(self.run_timeout);
         let params = PostParams::default();
         let granted = call("request a token for the user", || {
             api.create_token_request(account, &params, &request)
@@ -146,7 +145,7 @@ impl Creator<'_> {
 
     /// Lets users of the run's main namespace use the run's SCC in a namespace.
     pub(super) async fn grant(&self, namespace: &str, accounts: &[&str]) -> Result<()> {
-        let what = "bind the user to the use of the security context constraint";
+        let what = "bind the user to the use of the SCC";
         self.binding(namespace, super::GRANT, &self.name(), accounts, what).await
     }
 
@@ -198,11 +197,10 @@ impl Creator<'_> {
     }
 
     /// Applies the run's SCC and the role to use it, and compares what the server stored.
-    pub(super) async fn constraint(&self, constraint: &Constraint) -> Result<AppliedConstraint> {
+    pub(super) async fn scc(&self, scc: &Scc) -> Result<AppliedScc> {
         let name = self.name();
-        let object = constraint.object(&name, self.run);
-        let constraints: Api<DynamicObject> =
-            Api::all_with(self.admin.clone(), &constraint::api_resource());
+        let object = scc.object(&name, self.run);
+        let sccs: Api<DynamicObject> = Api::all_with(self.admin.clone(), &scc::api_resource());
         let roles: Api<ClusterRole> = Api::all(self.admin.clone());
         let role = ClusterRole {
             metadata: self.metadata(&name),
@@ -215,13 +213,13 @@ impl Creator<'_> {
             }]),
             ..ClusterRole::default()
         };
-        let create_constraint = format!("create security context constraint `{name}`");
+        let create_scc = format!("create SCC `{name}`");
         let create_role = format!("create ClusterRole `{name}`");
         let (stored, _) = tokio::try_join!(
-            self.create_kind(constraint::KIND, &constraints, &object, &create_constraint),
+            self.create_kind(scc::KIND, &sccs, &object, &create_scc),
             self.create(&roles, &role, &create_role),
         )?;
-        Ok(AppliedConstraint { differences: constraint.differences(&stored.data), name })
+        Ok(AppliedScc { differences: scc.differences(&stored.data), name })
     }
 
     /// Creates an object that the ledger knows of by then.
@@ -245,8 +243,8 @@ impl Creator<'_> {
 
 /// Asks for a token that no case outlives: with one that ends before the run does, whatever comes
 /// later would be refused, as if the user were nobody.
-fn token_request(lasts: Duration) -> TokenRequest {
-    let seconds = (lasts + lease::MARGIN).max(TOKEN_LASTS).as_secs().min(TOKEN_LIMIT);
+fn token_request(run_timeout: Duration) -> TokenRequest {
+    let seconds = (run_timeout + lease::MARGIN).max(TOKEN_LASTS).as_secs().min(TOKEN_LIMIT);
     TokenRequest {
         spec: Some(TokenRequestSpec {
             expiration_seconds: i64::try_from(seconds).ok(),
@@ -343,8 +341,8 @@ mod tests {
 
     #[test]
     fn a_users_token_outlives_the_run() {
-        let seconds = |lasts| {
-            let spec = token_request(lasts).spec.expect("it has one");
+        let seconds = |run_timeout| {
+            let spec = token_request(run_timeout).spec.expect("it has one");
             spec.expiration_seconds.expect("it says how long")
         };
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);

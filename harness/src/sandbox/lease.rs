@@ -57,10 +57,10 @@ impl RunRecord {
         let run = lease.labels().get(RUN_LABEL)?.clone();
         let spec = lease.spec.as_ref()?;
         let begun = lease.metadata.creation_timestamp.as_ref()?.0;
-        let lasts = u64::try_from(spec.lease_duration_seconds?).ok()?;
+        let run_timeout = u64::try_from(spec.lease_duration_seconds?).ok()?;
         Some(Self {
             owner: spec.holder_identity.clone().unwrap_or_default(),
-            expires: begun.checked_add(Duration::from_secs(lasts)).ok()?,
+            expires: begun.checked_add(Duration::from_secs(run_timeout)).ok()?,
             intents: Intents::parse(&run, lease.annotations().get(INTENTS)?)?,
             uid: lease.uid()?,
             run,
@@ -84,8 +84,8 @@ fn leases(admin: &Client) -> Api<Lease> {
 }
 
 /// Writes down in the cluster what a run may create, before it does.
-pub(super) fn lease(run: &str, lasts: Duration, intents: &Intents) -> Lease {
-    let seconds = (lasts + MARGIN).as_secs();
+pub(super) fn lease(run: &str, run_timeout: Duration, intents: &Intents) -> Lease {
+    let seconds = (run_timeout + MARGIN).as_secs();
     let now = MicroTime(Timestamp::now());
     Lease {
         metadata: ObjectMeta {

@@ -66,14 +66,14 @@ pub struct Intents(Vec<Intent>);
 impl Intents {
     /// The intents of a run.
     #[must_use]
-    pub fn of_run(run: &str, with_constraint: bool) -> Self {
+    pub fn of_run(run: &str, with_scc: bool) -> Self {
         let name = namespace_of(run);
         let mut intents = vec![
             Intent::new("Namespace", &name),
             // Second namespaces, such as the one that enforces level baseline.
             Intent::new("Namespace", format!("{name}-*")),
         ];
-        if with_constraint {
+        if with_scc {
             intents.push(Intent::new("ClusterRole", &name));
             intents.push(Intent::new("SecurityContextConstraints", name));
         }
@@ -82,13 +82,13 @@ impl Intents {
 
     /// Whether an object outside of namespaces is the run's.
     #[must_use]
-    pub fn cover(&self, kind: &str, name: &str) -> bool {
+    pub fn contains(&self, kind: &str, name: &str) -> bool {
         self.0.iter().any(|intent| intent.covers(kind, name))
     }
 
     /// Whether objects of a kind were meant to be created at all.
     #[must_use]
-    pub fn have(&self, kind: &str) -> bool {
+    pub fn has(&self, kind: &str) -> bool {
         self.0.iter().any(|intent| intent.kind == kind)
     }
 
@@ -124,7 +124,7 @@ pub enum Entry {
         /// The API server.
         server: String,
         /// Whether it brings an SCC along.
-        with_constraint: bool,
+        with_scc: bool,
     },
     /// An object is about to be created.
     Intended(Intent),
@@ -218,7 +218,7 @@ pub fn open_runs(text: &str) -> Vec<(String, bool)> {
     let mut open: Vec<(String, bool)> = Vec::new();
     for line in text.lines() {
         match serde_json::from_str(line) {
-            Ok(Entry::Run { run, with_constraint, .. }) => open.push((run, with_constraint)),
+            Ok(Entry::Run { run, with_scc, .. }) => open.push((run, with_scc)),
             Ok(Entry::Closed { run }) => open.retain(|(other, _)| *other != run),
             Ok(Entry::Intended(_)) | Err(_) => {}
         }
@@ -233,13 +233,13 @@ mod tests {
     #[test]
     fn only_the_runs_own_names_are_covered() {
         let intents = Intents::of_run("abc", true);
-        assert!(intents.cover("Namespace", "nestcheck-abc"));
-        assert!(intents.cover("Namespace", "nestcheck-abc-baseline"));
-        assert!(intents.cover("SecurityContextConstraints", "nestcheck-abc"));
-        assert!(!intents.cover("Namespace", "nestcheck-abcd"));
-        assert!(!intents.cover("Namespace", "default"));
-        assert!(!intents.cover("ClusterRole", "nestcheck-abc-x"));
-        assert!(!Intents::of_run("abc", false).have("ClusterRole"));
+        assert!(intents.contains("Namespace", "nestcheck-abc"));
+        assert!(intents.contains("Namespace", "nestcheck-abc-baseline"));
+        assert!(intents.contains("SecurityContextConstraints", "nestcheck-abc"));
+        assert!(!intents.contains("Namespace", "nestcheck-abcd"));
+        assert!(!intents.contains("Namespace", "default"));
+        assert!(!intents.contains("ClusterRole", "nestcheck-abc-x"));
+        assert!(!Intents::of_run("abc", false).has("ClusterRole"));
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(Intents::parse("abc", &intents.to_text()), Some(intents.clone()));
         assert_eq!(Intents::parse("abc", "torn"), None);
         let foreign = Intents::parse("ab", &intents.to_text()).expect("it can be read");
-        assert!(!foreign.cover("Namespace", "nestcheck-abc"), "another run's");
+        assert!(!foreign.contains("Namespace", "nestcheck-abc"), "another run's");
     }
 
     #[tokio::test]
@@ -257,8 +257,7 @@ mod tests {
         let path = folder.path().join("ledger.jsonl");
         for run in ["one", "two"] {
             let ledger = Ledger::at(path.clone());
-            let entry =
-                Entry::Run { run: run.into(), server: "s".into(), with_constraint: run == "two" };
+            let entry = Entry::Run { run: run.into(), server: "s".into(), with_scc: run == "two" };
             ledger.write(entry).await.expect("it can be written");
             ledger.intend("Namespace", None, "n").await.expect("it can be written");
         }

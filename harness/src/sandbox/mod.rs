@@ -1,11 +1,11 @@
 //! The throwaway namespaces of a run, what is in them, and their end.
 
 mod audit;
-mod constraint;
 mod create;
 mod lease;
 mod ledger;
 mod options;
+mod scc;
 mod snapshot;
 mod sweep;
 mod teardown;
@@ -23,23 +23,23 @@ use crate::{
     Result,
     cluster::{Cluster, is_forbidden},
     facts::DeviceRoute,
+    pod_template::{PodTemplate, RenderContext},
     retry,
-    shape::{Setting, Shape},
 };
 use create::Creator;
 pub(crate) use create::create_or_find;
 
 pub use audit::{Audit, Change, Comparison, Failed};
-pub use constraint::{AppliedConstraint, Constraint, api_resource as constraint_resource};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
-pub use options::{File, Patience, SandboxOptions};
+pub use options::{File, SandboxOptions, Timeouts};
+pub use scc::{AppliedScc, Scc, api_resource as scc_resource};
 pub use snapshot::Snapshot;
-pub use sweep::{Sweep, Swept, sweep};
-pub use teardown::{Found, end_pods, find, teardown};
-pub use volumes::Reclaimed;
+pub use sweep::{Sweep, SweepResult, sweep};
+pub use teardown::{OwnedObject, end_pods, find, teardown};
+pub use volumes::ReclaimStatus;
 pub use workspaces::{
-    CONFIG_ATTRIBUTE, CONSTRAINT_ATTRIBUTE, NESTED_CONFIG, WORKSPACE_ID_LABEL, asking_for_devices,
+    CONFIG_ATTRIBUTE, NESTED_CONFIG, SCC_ATTRIBUTE, WORKSPACE_ID_LABEL, asking_for_devices,
     config_resource, maps_of_workspaces, nested_settings, old_workspace_resource,
     workspace_resource,
 };
@@ -49,10 +49,10 @@ pub use workspaces::{
 pub const USER: &str = "workspace-user";
 
 /// The name of a second ordinary user's service account, which may not use the run's SCC.
-pub const STRANGER: &str = "workspace-stranger";
+pub const UNGRANTED_USER: &str = "workspace-stranger";
 
 /// The name of the RoleBinding that grants the use of the run's SCC.
-pub const GRANT: &str = "workspace-user-constraint";
+pub const GRANT: &str = "workspace-user-scc";
 
 /// The label that carries the run's id.
 pub const RUN_LABEL: &str = "nestcheck/run";
@@ -100,7 +100,7 @@ pub enum Identity {
     /// The ordinary user that every case acts as unless it says otherwise.
     User,
     /// An ordinary user who may not use the run's SCC.
-    Stranger,
+    Ungranted,
     /// The administrator whose kubeconfig was given.
     Administrator,
 }
@@ -113,7 +113,7 @@ pub struct Sandbox {
     user: Client,
     stranger: OnceCell<Client>,
     keys: Vec<(String, String)>,
-    constraint: Option<AppliedConstraint>,
+    scc: Option<AppliedScc>,
     selinux_level: Option<String>,
     baseline: OnceCell<String>,
     restricted: OnceCell<String>,
@@ -130,28 +130,28 @@ impl Sandbox {
     pub async fn create(cluster: &Cluster, options: SandboxOptions) -> Result<Self> {
         let namespace = namespace_of(&options.run);
         let ledger = &options.ledger;
-        let (run, lasts) = (&options.run, options.lasts);
-        let creator = Creator { admin: cluster.admin(), run, lasts, ledger };
+        let (run, run_timeout) = (&options.run, options.run_timeout);
+        let creator = Creator { admin: cluster.admin(), run, run_timeout, ledger };
         ledger
             .write(Entry::Run {
                 run: options.run.clone(),
                 server: cluster.server(),
-                with_constraint: options.constraint.is_some(),
+                with_scc: options.scc.is_some(),
             })
             .await?;
         ledger.intend("Lease", Some(LEASE_NAMESPACE), &namespace).await?;
-        let lease = lease::lease(&options.run, options.lasts, &options.intents());
+        let lease = lease::lease(&options.run, options.run_timeout, &options.intents());
         lease::record(cluster.admin(), &lease).await?;
         creator.namespace(&namespace, PodSecurity::Privileged).await?;
         let (token, (), (), constrained) = tokio::try_join!(
             account_with_token(&creator, &namespace, USER),
-            creator.edit(&namespace, &[USER, STRANGER]),
+            creator.edit(&namespace, &[USER, UNGRANTED_USER]),
             creator.files(&namespace, &options.files),
-            constrain(&creator, &namespace, options.constraint.as_ref()),
+            constrain(&creator, &namespace, options.scc.as_ref()),
         )?;
         let user = cluster.as_token(token)?;
         let keys = options.files.iter().map(|file| (file.key(), file.path.clone())).collect();
-        let (constraint, selinux_level) = constrained.unzip();
+        let (scc, selinux_level) = constrained.unzip();
         let (baseline, restricted) = (OnceCell::new(), OnceCell::new());
         Ok(Self {
             options,
@@ -160,7 +160,7 @@ impl Sandbox {
             user,
             stranger: OnceCell::new(),
             keys,
-            constraint,
+            scc,
             selinux_level,
             baseline,
             restricted,
@@ -202,10 +202,11 @@ impl Sandbox {
         match identity {
             Identity::User => Ok(&self.user),
             Identity::Administrator => Ok(self.cluster.admin()),
-            Identity::Stranger => {
+            Identity::Ungranted => {
                 let create = || async {
                     let token =
-                        account_with_token(&self.creator(), &self.namespace, STRANGER).await?;
+                        account_with_token(&self.creator(), &self.namespace, UNGRANTED_USER)
+                            .await?;
                     self.cluster.as_token(token)
                 };
                 self.stranger.get_or_try_init(create).await
@@ -217,7 +218,7 @@ impl Sandbox {
         Creator {
             admin: self.cluster.admin(),
             run: &self.options.run,
-            lasts: self.options.lasts,
+            run_timeout: self.options.run_timeout,
             ledger: &self.options.ledger,
         }
     }
@@ -230,14 +231,14 @@ impl Sandbox {
 
     /// How long to wait for what depends on the cluster's speed.
     #[must_use]
-    pub fn patience(&self) -> Patience {
-        self.options.patience
+    pub fn timeouts(&self) -> Timeouts {
+        self.options.timeouts
     }
 
     /// The run's SCC, where pods are admitted by one.
     #[must_use]
-    pub fn constraint(&self) -> Option<&AppliedConstraint> {
-        self.constraint.as_ref()
+    pub fn scc(&self) -> Option<&AppliedScc> {
+        self.scc.as_ref()
     }
 
     /// The SELinux level that OpenShift allocated to the namespace, such as `s0:c26,c20`.
@@ -259,33 +260,34 @@ impl Sandbox {
         F: FnMut() -> Fut + Send,
         Fut: Future<Output = Result<T, kube::Error>> + Send,
     {
-        let constraint = self.constraint.as_ref().map(|constraint| constraint.name.as_str());
-        let not_yet = |error: &kube::Error| not_granted_yet(error, constraint);
+        let scc = self.scc.as_ref().map(|scc| scc.name.as_str());
+        let not_yet = |error: &kube::Error| not_granted_yet(error, scc);
         retry::with_backoff(GRANT_DEADLINE, not_yet, operation).await
     }
 
-    /// The pod of a shape in this sandbox.
+    /// The pod of a template in this sandbox.
     ///
     /// # Errors
     ///
     /// A manifest that is not a pod.
-    pub fn pod(&self, shape: &Shape) -> Result<Pod> {
-        let mut pod = shape.pod(&self.setting())?;
-        if shape.is_dispensable() {
+    pub fn pod(&self, template: &PodTemplate) -> Result<Pod> {
+        let mut pod = template.pod(&self.render())?;
+        if template.is_optional() {
             // A run that is killed leaves no power behind for longer than it might have taken.
-            let seconds = i64::try_from(self.options.lasts.as_secs()).unwrap_or(i64::MAX).max(1);
+            let seconds =
+                i64::try_from(self.options.run_timeout.as_secs()).unwrap_or(i64::MAX).max(1);
             pod.spec.get_or_insert_default().active_deadline_seconds = Some(seconds);
         }
         Ok(pod)
     }
 
-    /// The objects that a shape's pod needs beside it.
+    /// The objects that a template's pod needs beside it.
     ///
     /// # Errors
     ///
     /// A document of the manifest that is not an object.
-    pub fn companions(&self, shape: &Shape) -> Result<Vec<DynamicObject>> {
-        shape.companions(&self.setting())
+    pub fn supporting_objects(&self, template: &PodTemplate) -> Result<Vec<DynamicObject>> {
+        template.supporting_objects(&self.render())
     }
 
     /// How pods ask for devices in this run.
@@ -294,14 +296,14 @@ impl Sandbox {
         self.options.device_route.as_ref()
     }
 
-    fn setting(&self) -> Setting<'_> {
-        Setting {
+    fn render(&self) -> RenderContext<'_> {
+        RenderContext {
             namespace: &self.namespace,
             run: &self.options.run,
             image: &self.options.image,
             device_route: self.options.device_route.as_ref(),
             files: &self.keys,
-            constraint: self.constraint.as_ref().map(|constraint| constraint.name.as_str()),
+            scc: self.scc.as_ref().map(|scc| scc.name.as_str()),
         }
     }
 
@@ -317,7 +319,7 @@ impl Sandbox {
             PodSecurity::Baseline => &self.baseline,
             PodSecurity::Restricted => &self.restricted,
         };
-        let create = || self.create_namespace(level.to_string(), level, Grant::UseOfConstraint);
+        let create = || self.create_namespace(level.to_string(), level, Grant::UseScc);
         cell.get_or_try_init(create).await.cloned()
     }
 
@@ -352,14 +354,14 @@ impl Sandbox {
         creator.namespace(&namespace, level).await?;
         tokio::try_join!(
             creator.account(&namespace, USER),
-            creator.edit(&namespace, &[USER, STRANGER]),
+            creator.edit(&namespace, &[USER, UNGRANTED_USER]),
             async {
-                if self.constraint.is_none() {
+                if self.scc.is_none() {
                     return Ok(());
                 }
                 creator.await_allocations(&namespace).await?;
                 match grant {
-                    Grant::UseOfConstraint => creator.grant(&namespace, &[USER]).await,
+                    Grant::UseScc => creator.grant(&namespace, &[USER]).await,
                     Grant::Nothing => Ok(()),
                 }
             },
@@ -376,17 +378,17 @@ impl Sandbox {
 /// What could not be removed. The run stays in the ledger then, for `nestcheck sweep`.
 pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<Audit> {
     let (run, intents) = (&options.run, options.intents());
-    teardown(admin, run, &intents, options.patience).await?;
+    teardown(admin, run, &intents, options.timeouts).await?;
     // What was in flight when the run was cut off may have been stored after the list was made.
     let mut left = find(admin, run, &intents).await?;
     if left.iter().any(|found| found.is_recorded) {
-        teardown(admin, run, &intents, options.patience).await?;
+        teardown(admin, run, &intents, options.timeouts).await?;
         left = find(admin, run, &intents).await?;
     }
-    let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.have(kind)).collect();
+    let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.has(kind)).collect();
     let mut audit = Audit::of(run, options.ledger.intended(), looked_for, &left);
     if audit.kinds.contains(volumes::CLAIM) {
-        let limit = options.patience.teardown;
+        let limit = options.timeouts.teardown;
         audit.volumes = Some(volumes::await_reclaimed(admin, run, limit).await);
     }
     if left.iter().any(|found| found.is_recorded) {
@@ -406,7 +408,7 @@ pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<Audit> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// Use the run's SCC.
-    UseOfConstraint,
+    UseScc,
     /// No more.
     Nothing,
 }
@@ -425,11 +427,11 @@ async fn account_with_token(
 async fn constrain(
     creator: &Creator<'_>,
     namespace: &str,
-    constraint: Option<&Constraint>,
-) -> Result<Option<(AppliedConstraint, String)>> {
-    let Some(constraint) = constraint else { return Ok(None) };
+    scc: Option<&Scc>,
+) -> Result<Option<(AppliedScc, String)>> {
+    let Some(scc) = scc else { return Ok(None) };
     let (applied, level) =
-        tokio::try_join!(creator.constraint(constraint), creator.await_allocations(namespace))?;
+        tokio::try_join!(creator.scc(scc), creator.await_allocations(namespace))?;
     // A binding to a role that does not exist yet would need the right to bind anything.
     creator.grant(namespace, &[USER]).await?;
     Ok(Some((applied, level)))
@@ -449,12 +451,12 @@ fn is_of_run(namespace: &str, run: &str) -> bool {
 
 /// Whether the server does not know the run's RoleBindings or SCC yet. The authorizer's refusal
 /// names the verb and the resource, SCC admission's the SCC; other refusals read otherwise.
-fn not_granted_yet(error: &kube::Error, constraint: Option<&str>) -> Option<Duration> {
+fn not_granted_yet(error: &kube::Error, scc: Option<&str>) -> Option<Duration> {
     let text = error.to_string();
-    let unknown_constraint = constraint.is_some_and(|name| {
+    let unknown_scc = scc.is_some_and(|name| {
         text.contains(&format!("provider \"{name}\": Forbidden: not usable"))
             || (text.contains("not found") && text.contains(&format!("scc/{name}")))
     });
-    let unknown = text.contains("cannot create resource") || unknown_constraint;
+    let unknown = text.contains("cannot create resource") || unknown_scc;
     (is_forbidden(error) && unknown).then_some(Duration::ZERO)
 }

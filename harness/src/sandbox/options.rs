@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Constraint, Intents, Ledger};
+use super::{Intents, Ledger, Scc};
 use crate::facts::{DeviceRoute, WorkspaceOperator};
 
 /// A file that every pod of a run can read.
@@ -33,20 +33,20 @@ pub struct SandboxOptions {
     /// The files of every pod, the probe among them.
     pub files: Vec<File>,
     /// The SCC that pods are admitted by, where the cluster admits pods so.
-    pub constraint: Option<Constraint>,
+    pub scc: Option<Scc>,
     /// The DevWorkspace Operator, where the cluster has one.
     pub operator: Option<WorkspaceOperator>,
     /// How long the run may take, its teardown aside.
-    pub lasts: Duration,
+    pub run_timeout: Duration,
     /// Where what is created is written down before.
     pub ledger: Ledger,
     /// How long things may take that depend on the cluster's speed.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 /// How long a run waits for what depends on the cluster's speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a pod to become ready: an image may have to be pulled first.
     pub pod: Duration,
     /// For a namespace to end. The namespace controller alone waits 5 s before it begins
@@ -54,7 +54,7 @@ pub struct Patience {
     pub teardown: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self { pod: Duration::from_secs(180), teardown: Duration::from_secs(120) }
     }
@@ -64,6 +64,6 @@ impl SandboxOptions {
     /// What the run may create outside of its namespaces.
     #[must_use]
     pub fn intents(&self) -> Intents {
-        Intents::of_run(&self.run, self.constraint.is_some())
+        Intents::of_run(&self.run, self.scc.is_some())
     }
 }

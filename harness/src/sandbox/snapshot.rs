@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use super::{
     audit::{Change, Comparison},
-    constraint,
+    scc,
 };
 use crate::{
     cluster::{call, describe, is_forbidden, status_code},
-    difference,
+    subset_diff,
 };
 
 /// The label of what this program creates; other runs come and go beside this one.
@@ -39,7 +39,7 @@ enum Unread {
 
 /// The kinds that are compared: those that decide about nested containers and that a case or an
 /// administrator's hint is about.
-fn kinds(with_constraints: bool) -> Vec<(&'static str, ApiResource)> {
+fn kinds(with_sccs: bool) -> Vec<(&'static str, ApiResource)> {
     let resource = |group: &str, version: &str, kind: &str, plural: &str| ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),
@@ -60,17 +60,17 @@ fn kinds(with_constraints: bool) -> Vec<(&'static str, ApiResource)> {
             ),
         ),
     ];
-    if with_constraints {
-        kinds.push((constraint::KIND, constraint::api_resource()));
+    if with_sccs {
+        kinds.push((scc::KIND, scc::api_resource()));
     }
     kinds
 }
 
 impl Snapshot {
-    /// Reads the objects, all kinds at once, security context constraints among them where pods are
+    /// Reads the objects, all kinds at once, SCCs among them where pods are
     /// admitted by these. A kind that the cluster does not serve has none.
-    pub async fn take(admin: &Client, with_constraints: bool) -> Self {
-        let kinds = kinds(with_constraints);
+    pub async fn take(admin: &Client, with_sccs: bool) -> Self {
+        let kinds = kinds(with_sccs);
         let read = kinds.iter().map(|(kind, resource)| read(admin, kind, resource));
         Self(kinds.iter().map(|(kind, _)| *kind).zip(join_all(read).await).collect())
     }
@@ -159,8 +159,8 @@ fn changes(
 /// How two states of an object differ, both ways; its status and its book-keeping aside.
 fn what_differs(old: &DynamicObject, new: &DynamicObject) -> Option<String> {
     let (old, new) = (content(old), content(new));
-    let mut fields = difference::between(&old, &new);
-    fields.extend(difference::between(&new, &old));
+    let mut fields = subset_diff::between(&old, &new);
+    fields.extend(subset_diff::between(&new, &old));
     let told: Vec<_> = fields.iter().map(|field| format!("`{}`", field.field)).collect();
     (!told.is_empty()).then(|| format!("it differs in {}", told.join(", ")))
 }

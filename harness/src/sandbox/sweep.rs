@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use kube::Client;
 
 use super::{
-    Intents, Patience,
+    Intents, Timeouts,
     lease::{self, RunRecord},
-    teardown::{self, Found},
+    teardown::{self, OwnedObject},
 };
 use crate::{Error, Result};
 
@@ -40,15 +40,15 @@ impl Sweep {
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepResult {
     /// The run.
     pub run: String,
     /// Who made it.
     pub owner: String,
     /// What was removed, or would be.
-    pub removed: Vec<Found>,
+    pub removed: Vec<OwnedObject>,
     /// What carries the run's label, but is not in its ledger: it is left alone.
-    pub left_alone: Vec<Found>,
+    pub left_alone: Vec<OwnedObject>,
     /// Why not all of it could be removed; then its record stays, and it can be swept again.
     pub failure: Option<String>,
 }
@@ -67,7 +67,7 @@ pub async fn sweep(
     which: &Sweep,
     also: &[(String, bool)],
     is_dry_run: bool,
-) -> Result<Vec<Swept>> {
+) -> Result<Vec<SweepResult>> {
     let records = match which {
         // One record is read by its name.
         Sweep::Run(run) => lease::record_of(admin, run).await?.into_iter().collect(),
@@ -87,8 +87,8 @@ pub async fn sweep(
         !is_known && is_meant
     });
     let recorded = taken.iter().map(|record| sweep_recorded(admin, record, is_dry_run).boxed());
-    let unrecorded = unrecorded.map(|(run, with_constraint)| {
-        let intents = Intents::of_run(run, *with_constraint);
+    let unrecorded = unrecorded.map(|(run, with_scc)| {
+        let intents = Intents::of_run(run, *with_scc);
         sweep_run(admin, run, lease::owner(), intents, is_dry_run).boxed()
     });
     let sweeps: Vec<_> = recorded.chain(unrecorded).collect();
@@ -96,7 +96,7 @@ pub async fn sweep(
 }
 
 /// Sweeps a run; its record goes last, so that what is interrupted can be done again.
-async fn sweep_recorded(admin: &Client, record: &RunRecord, is_dry_run: bool) -> Swept {
+async fn sweep_recorded(admin: &Client, record: &RunRecord, is_dry_run: bool) -> SweepResult {
     let (owner, intents) = (record.owner.clone(), record.intents.clone());
     let mut swept = sweep_run(admin, &record.run, owner, intents, is_dry_run).await;
     if !is_dry_run && swept.failure.is_none() {
@@ -119,15 +119,15 @@ async fn sweep_run(
     owner: String,
     intents: Intents,
     is_dry_run: bool,
-) -> Swept {
+) -> SweepResult {
     let (removed, left_alone) = (Vec::new(), Vec::new());
-    let mut swept = Swept { run: run.to_owned(), owner, removed, left_alone, failure: None };
+    let mut swept = SweepResult { run: run.to_owned(), owner, removed, left_alone, failure: None };
     let found = match teardown::find(admin, run, &intents).await {
         Ok(found) => found,
-        Err(error) => return Swept { failure: Some(tell(&error)), ..swept },
+        Err(error) => return SweepResult { failure: Some(tell(&error)), ..swept },
     };
     if !is_dry_run {
-        let removed = teardown::teardown(admin, run, &intents, Patience::default()).await;
+        let removed = teardown::teardown(admin, run, &intents, Timeouts::default()).await;
         swept.failure = removed.err().map(|error| tell(&error));
     }
     (swept.removed, swept.left_alone) = found.into_iter().partition(|found| found.is_recorded);

@@ -14,12 +14,12 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Patience, RUN_LABEL, constraint, ledger::Intents, workspaces};
+use super::{RUN_LABEL, Timeouts, ledger::Intents, scc, workspaces};
 use crate::{
     Error, Result,
     cluster::{call, status_code},
+    pod_template::TEMPLATE_LABEL,
     retry,
-    shape::SHAPE_LABEL,
 };
 
 /// How many namespaces are ended at once; a run has fewer.
@@ -27,7 +27,7 @@ const NAMESPACES_AT_ONCE: usize = 16;
 
 /// An object of a run, as it is found in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct OwnedObject {
     /// Its kind.
     pub kind: &'static str,
     /// Its name.
@@ -38,30 +38,30 @@ pub struct Found {
     uid: String,
 }
 
-impl std::fmt::Display for Found {
+impl std::fmt::Display for OwnedObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} `{}`", self.kind, self.name)
     }
 }
 
 /// The kinds outside of namespaces that a run may create.
-pub(super) const KINDS: [&str; 3] = ["Namespace", "ClusterRole", constraint::KIND];
+pub(super) const KINDS: [&str; 3] = ["Namespace", "ClusterRole", scc::KIND];
 
 /// What carries a run's label outside of namespaces, namespaces among it.
 ///
 /// # Errors
 ///
 /// What the server refuses.
-pub async fn find(admin: &Client, run: &str, intents: &Intents) -> Result<Vec<Found>> {
+pub async fn find(admin: &Client, run: &str, intents: &Intents) -> Result<Vec<OwnedObject>> {
     let namespaces: Api<Namespace> = Api::all(admin.clone());
     let roles: Api<ClusterRole> = Api::all(admin.clone());
-    let constraints: Api<DynamicObject> = Api::all_with(admin.clone(), &constraint::api_resource());
-    let (namespaces, roles, constraints) = tokio::try_join!(
+    let sccs: Api<DynamicObject> = Api::all_with(admin.clone(), &scc::api_resource());
+    let (namespaces, roles, sccs) = tokio::try_join!(
         find_kind(&namespaces, "Namespace", run, intents),
         find_kind(&roles, "ClusterRole", run, intents),
-        find_kind(&constraints, constraint::KIND, run, intents),
+        find_kind(&sccs, scc::KIND, run, intents),
     )?;
-    Ok([namespaces, roles, constraints].concat())
+    Ok([namespaces, roles, sccs].concat())
 }
 
 /// A kind that the run was not to create is not asked for: it may not even be served.
@@ -70,19 +70,19 @@ async fn find_kind<K>(
     kind: &'static str,
     run: &str,
     intents: &Intents,
-) -> Result<Vec<Found>>
+) -> Result<Vec<OwnedObject>>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    if !intents.have(kind) {
+    if !intents.has(kind) {
         return Ok(Vec::new());
     }
     let mine = ListParams::default().labels(&format!("{RUN_LABEL}={run}"));
     let what = format!("list the run's objects of kind {kind}");
     let found = call(&what, || api.list(&mine)).await?.items.into_iter().map(|object| {
         let name = object.name_any();
-        let is_recorded = intents.cover(kind, &name);
-        Found { kind, name, is_recorded, uid: object.uid().unwrap_or_default() }
+        let is_recorded = intents.contains(kind, &name);
+        OwnedObject { kind, name, is_recorded, uid: object.uid().unwrap_or_default() }
     });
     Ok(found.collect())
 }
@@ -101,11 +101,11 @@ pub async fn teardown(
     admin: &Client,
     run: &str,
     intents: &Intents,
-    patience: Patience,
+    timeouts: Timeouts,
 ) -> Result<()> {
     let found = find(admin, run, intents).await?;
     let ends: Vec<Result<()>> = stream::iter(found.into_iter().filter(|found| found.is_recorded))
-        .map(|found| end(admin, run, intents, found, patience.teardown))
+        .map(|found| end(admin, run, intents, found, timeouts.teardown))
         .buffer_unordered(NAMESPACES_AT_ONCE)
         .collect()
         .await;
@@ -116,24 +116,23 @@ fn end<'a>(
     admin: &'a Client,
     run: &'a str,
     intents: &'a Intents,
-    found: Found,
+    found: OwnedObject,
     limit: Duration,
 ) -> BoxFuture<'a, Result<()>> {
-    let api_of_constraints =
-        || Api::<DynamicObject>::all_with(admin.clone(), &constraint::api_resource());
+    let api_of_sccs = || Api::<DynamicObject>::all_with(admin.clone(), &scc::api_resource());
     match found.kind {
         "Namespace" => Box::pin(end_namespace(admin, run, intents, found, limit)),
         "ClusterRole" => {
             Box::pin(async move { delete(&Api::<ClusterRole>::all(admin.clone()), &found).await })
         }
         _ => {
-            let api = api_of_constraints();
+            let api = api_of_sccs();
             Box::pin(async move { delete(&api, &found).await })
         }
     }
 }
 
-async fn delete<K>(api: &Api<K>, found: &Found) -> Result<()>
+async fn delete<K>(api: &Api<K>, found: &OwnedObject) -> Result<()>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -153,7 +152,7 @@ async fn end_namespace(
     admin: &Client,
     run: &str,
     intents: &Intents,
-    found: Found,
+    found: OwnedObject,
     limit: Duration,
 ) -> Result<()> {
     let name = &found.name;
@@ -169,7 +168,7 @@ async fn end_namespace(
         empty(Api::<PersistentVolumeClaim>::namespaced(admin.clone(), name), "claims"),
         async {
             // Only OpenShift has them, and there too the kind may not be served.
-            if intents.have(constraint::KIND) {
+            if intents.has(scc::KIND) {
                 empty(workspaces, "workspaces").await;
             }
         },
@@ -220,18 +219,18 @@ where
     }
 }
 
-/// Deletes the pods of some shapes in a namespace, whoever looks at the others later.
+/// Deletes the pods of some templates in a namespace, whoever looks at the others later.
 ///
 /// # Errors
 ///
 /// What the server refuses.
-pub async fn end_pods(admin: &Client, namespace: &str, shapes: &[&str]) -> Result<()> {
+pub async fn end_pods(admin: &Client, namespace: &str, templates: &[&str]) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(admin.clone(), namespace);
-    let of_shapes =
-        ListParams::default().labels(&format!("{SHAPE_LABEL} in ({})", shapes.join(",")));
-    let what = format!("delete the pods {} of `{namespace}`", shapes.join(", "));
+    let of_templates =
+        ListParams::default().labels(&format!("{TEMPLATE_LABEL} in ({})", templates.join(",")));
+    let what = format!("delete the pods {} of `{namespace}`", templates.join(", "));
     call(&what, || async {
-        pods.delete_collection(&DeleteParams::default(), &of_shapes).await.map(drop)
+        pods.delete_collection(&DeleteParams::default(), &of_templates).await.map(drop)
     })
     .await
 }

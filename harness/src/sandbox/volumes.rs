@@ -18,7 +18,7 @@ pub(super) const CLAIM: &str = "PersistentVolumeClaim";
 
 /// What became of the volumes of a run's claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reclaimed {
+pub enum ReclaimStatus {
     /// These are still there; none of them is a good end.
     Left(Vec<String>),
     /// The caller may not list volumes, in the server's words.
@@ -29,17 +29,17 @@ pub enum Reclaimed {
 
 /// Waits until the volumes of a run's claims are gone, no longer than `limit`. The claims
 /// themselves ended with their namespaces.
-pub(super) async fn await_reclaimed(admin: &Client, run: &str, limit: Duration) -> Reclaimed {
+pub(super) async fn await_reclaimed(admin: &Client, run: &str, limit: Duration) -> ReclaimStatus {
     let mut seen = Seen::default();
     match tokio::time::timeout(limit, watch(admin, run, &mut seen)).await {
         Ok(end) => end,
-        Err(_elapsed) if seen.is_whole => Reclaimed::Left(seen.known.into_values().collect()),
+        Err(_elapsed) if seen.is_whole => ReclaimStatus::Left(seen.known.into_values().collect()),
         // That none is known says nothing of volumes that were never listed.
         Err(_elapsed) => {
             let why = seen.last_error.unwrap_or_else(|| {
                 format!("no list of the volumes came within {} s", limit.as_secs())
             });
-            Reclaimed::Unread(why)
+            ReclaimStatus::Unread(why)
         }
     }
 }
@@ -56,7 +56,7 @@ struct Seen {
 
 /// Ends when none is left, or when they may not be listed. A watch is made again after any other error, so
 /// the caller bounds it.
-async fn watch(admin: &Client, run: &str, seen: &mut Seen) -> Reclaimed {
+async fn watch(admin: &Client, run: &str, seen: &mut Seen) -> ReclaimStatus {
     let api: Api<PersistentVolume> = Api::all(admin.clone());
     let mut changes = watcher(api, watcher::Config::default()).default_backoff().boxed();
     while let Some(change) = changes.next().await {
@@ -76,16 +76,16 @@ async fn watch(admin: &Client, run: &str, seen: &mut Seen) -> Reclaimed {
             Err(error) => {
                 let told = format!("failed to watch volumes: {error}");
                 if is_refusal(&error) {
-                    return Reclaimed::Forbidden(told);
+                    return ReclaimStatus::Forbidden(told);
                 }
                 seen.last_error = Some(told);
             }
         }
         if seen.is_whole && seen.known.is_empty() {
-            return Reclaimed::Left(Vec::new());
+            return ReclaimStatus::Left(Vec::new());
         }
     }
-    Reclaimed::Unread("the watch of volumes ended".to_owned())
+    ReclaimStatus::Unread("the watch of volumes ended".to_owned())
 }
 
 fn is_refusal(error: &watcher::Error) -> bool {
@@ -175,7 +175,7 @@ mod tests {
     async fn volumes_that_can_never_be_listed_are_not_gone() {
         let admin = admin_of(vec![(500, status(500))]);
         let end = await_reclaimed(&admin, "abc", LIMIT).await;
-        let Reclaimed::Unread(why) = end else { panic!("{end:?}") };
+        let ReclaimStatus::Unread(why) = end else { panic!("{end:?}") };
         assert!(why.contains("the server says no"), "{why}");
     }
 
@@ -184,26 +184,27 @@ mod tests {
         let before = list_of(&[volume_in("nestcheck-abc")]);
         let admin = admin_of(vec![(200, before), (500, status(500))]);
         let end = await_reclaimed(&admin, "abc", LIMIT).await;
-        assert!(matches!(end, Reclaimed::Unread(_)), "{end:?}");
+        assert!(matches!(end, ReclaimStatus::Unread(_)), "{end:?}");
     }
 
     #[tokio::test]
     async fn what_a_whole_list_has_decides() {
         let left = admin_of(vec![(200, list_of(&[volume_in("nestcheck-abc")]))]);
-        let Reclaimed::Left(left) = await_reclaimed(&left, "abc", Duration::from_millis(500)).await
+        let ReclaimStatus::Left(left) =
+            await_reclaimed(&left, "abc", Duration::from_millis(500)).await
         else {
             panic!("it can be listed")
         };
         assert_eq!(left.len(), 1, "{left:?}");
         let gone = admin_of(vec![(200, list_of(&[volume_in("nestcheck-abcd")]))]);
-        assert_eq!(await_reclaimed(&gone, "abc", LIMIT).await, Reclaimed::Left(Vec::new()));
+        assert_eq!(await_reclaimed(&gone, "abc", LIMIT).await, ReclaimStatus::Left(Vec::new()));
     }
 
     #[tokio::test]
     async fn a_refusal_ends_the_wait_at_once() {
         let admin = admin_of(vec![(403, status(403))]);
         let end = await_reclaimed(&admin, "abc", LIMIT).await;
-        assert!(matches!(end, Reclaimed::Forbidden(_)), "{end:?}");
+        assert!(matches!(end, ReclaimStatus::Forbidden(_)), "{end:?}");
     }
 
     #[test]

@@ -21,14 +21,14 @@ use crate::{
     Error, Result,
     facts::devices_value,
     manifest,
-    shape::{Shape, ask_for_devices},
+    pod_template::{PodTemplate, ask_for_devices},
 };
 
 /// The name of the configuration that makes workspaces nested.
 pub const NESTED_CONFIG: &str = "nested";
 
 /// The attribute by which a workspace asks for an SCC.
-pub const CONSTRAINT_ATTRIBUTE: &str = "controller.devfile.io/scc";
+pub const SCC_ATTRIBUTE: &str = "controller.devfile.io/scc";
 
 /// The attribute by which a workspace asks for a configuration of the operator.
 pub const CONFIG_ATTRIBUTE: &str = "controller.devfile.io/devworkspace-config";
@@ -99,7 +99,7 @@ impl Sandbox {
     pub async fn prepare_workspaces(&self) -> Result<()> {
         let prepare = || async {
             tokio::try_join!(
-                self.let_operator_use_constraint(),
+                self.let_operator_use_scc(),
                 async { self.config(NESTED_CONFIG, nested_settings()).await.map(drop) },
                 self.mount_files(),
             )
@@ -143,20 +143,25 @@ impl Sandbox {
     /// # Errors
     ///
     /// A text that is no devfile.
-    pub fn workspace(&self, shape: &Shape, name: &str, config: &str) -> Result<DynamicObject> {
-        let mut template: Value = manifest::parse(shape.file, shape.manifest)?;
-        let Some(fields) = template.as_object_mut() else {
-            return Err(Error::usage(format!("`{}` is no devfile", shape.file)));
+    pub fn workspace(
+        &self,
+        template: &PodTemplate,
+        name: &str,
+        config: &str,
+    ) -> Result<DynamicObject> {
+        let mut spec: Value = manifest::parse(template.file, template.manifest)?;
+        let Some(fields) = spec.as_object_mut() else {
+            return Err(Error::usage(format!("`{}` is not a devfile", template.file)));
         };
-        // What only a devfile has: the rest is a workspace's template.
+        // A DevWorkspace's template has every field of a devfile but these two.
         fields.remove("schemaVersion");
         fields.remove("metadata");
-        let attributes = &mut template["attributes"];
+        let attributes = &mut spec["attributes"];
         attributes[CONFIG_ATTRIBUTE] = json!({"name": config, "namespace": self.namespace});
-        if let Some(constraint) = &self.constraint {
-            attributes[CONSTRAINT_ATTRIBUTE] = shape.constraint(&constraint.name).into();
+        if let Some(scc) = &self.scc {
+            attributes[SCC_ATTRIBUTE] = template.scc(&scc.name).into();
         }
-        for component in template["components"].as_array_mut().into_iter().flatten() {
+        for component in spec["components"].as_array_mut().into_iter().flatten() {
             if let Some(container) = component.get_mut("container") {
                 container["image"] = self.options.image.clone().into();
             }
@@ -166,24 +171,24 @@ impl Sandbox {
         // Only who has made it may enter it, whoever else may use the namespace.
         workspace.metadata.annotations =
             Some(pairs(&[("controller.devfile.io/restricted-access", "true")]));
-        workspace.data = json!({"spec": {"started": true, "template": template}});
+        workspace.data = json!({"spec": {"started": true, "template": spec}});
         Ok(workspace)
     }
 
     /// The operator gives each workspace's service account a role to use the SCC, and nobody can
     /// give what he has not.
-    async fn let_operator_use_constraint(&self) -> Result<()> {
+    async fn let_operator_use_scc(&self) -> Result<()> {
         let operator = self.options.operator.as_ref().ok_or_else(|| {
             Error::infrastructure("the DevWorkspace Operator's Deployment is not known")
         })?;
-        let Some(constraint) = &self.constraint else { return Ok(()) };
-        let name = "workspace-operator-constraint";
+        let Some(scc) = &self.scc else { return Ok(()) };
+        let name = "workspace-operator-scc";
         let binding = RoleBinding {
             metadata: self.metadata(name),
             role_ref: RoleRef {
                 api_group: Some("rbac.authorization.k8s.io".to_owned()),
                 kind: "ClusterRole".to_owned(),
-                name: constraint.name.clone(),
+                name: scc.name.clone(),
             },
             subjects: Some(vec![Subject {
                 kind: "ServiceAccount".to_owned(),
@@ -194,7 +199,7 @@ impl Sandbox {
         };
         self.ledger().intend("RoleBinding", Some(&self.namespace), name).await?;
         let api = Api::namespaced(self.admin().clone(), &self.namespace);
-        let what = "bind the DevWorkspace Operator to the use of the security context constraint";
+        let what = "bind the DevWorkspace Operator to the use of the SCC";
         create(&api, &binding, what).await.map(drop)
     }
 

@@ -1,8 +1,8 @@
 //! Pods: creation as the ordinary user, readiness by watch, commands inside, proof of isolation.
 
-mod changes;
+pub(crate) mod disruption;
 mod exec;
-pub(crate) mod loss;
+mod mutation;
 mod ready;
 pub mod workspace;
 
@@ -25,8 +25,8 @@ use crate::{
     diagnosis::{self, Symptom},
     error::one_line,
     event::TruthCheck,
+    pod_template::{Isolation, PodTemplate},
     sandbox::{Sandbox, create_or_find},
-    shape::{Isolation, Shape},
     truth,
 };
 
@@ -38,7 +38,7 @@ pub(crate) const LATE: &str = "did not end within";
 /// Where the probe is in every pod.
 pub const PROBE: &str = "/nestcheck/probe";
 
-/// A pod that is ready, and proven to be what its shape promises.
+/// A pod that is ready, and proven to be what its template promises.
 #[derive(Debug)]
 pub struct Workload {
     /// The pod as the server stores it, once it was ready.
@@ -92,7 +92,7 @@ pub(crate) async fn run_in(
     exec::run(api, pod, command).await
 }
 
-/// Creates a pod of a shape as the ordinary user, waits until it is ready, and proves that it is
+/// Creates a pod of a template as the ordinary user, waits until it is ready, and proves that it is
 /// what was asked for.
 ///
 /// # Errors
@@ -100,39 +100,42 @@ pub(crate) async fn run_in(
 /// A failure of the product: the pod is refused, can't start for a reason that is the cluster's
 /// doing, or is not what was asked for. A failure of the harness: the image is missing, no node
 /// has room, the API broke.
-pub async fn provision(sandbox: &Sandbox, shape: &Shape) -> Result<Arc<Workload>, Failure> {
-    if shape.is_workspace() {
-        return Box::pin(workspace::provision(sandbox, shape)).await.map(Arc::new);
+pub async fn provision(
+    sandbox: &Sandbox,
+    template: &PodTemplate,
+) -> Result<Arc<Workload>, Failure> {
+    if template.is_workspace() {
+        return Box::pin(workspace::provision(sandbox, template)).await.map(Arc::new);
     }
-    provision_pod(sandbox, shape, &sandbox.pod(shape)?).await.map(Arc::new)
+    provision_pod(sandbox, template, &sandbox.pod(template)?).await.map(Arc::new)
 }
 
-/// As [`provision`], with a pod that was changed from its shape's.
+/// As [`provision`], with a pod that was changed from its template's.
 ///
 /// # Errors
 ///
 /// As [`provision`].
 pub async fn provision_pod(
     sandbox: &Sandbox,
-    shape: &Shape,
+    template: &PodTemplate,
     pod: &Pod,
 ) -> Result<Workload, Failure> {
-    for companion in sandbox.companions(shape)? {
-        create_companion(sandbox, &companion).await?;
+    for supporting_object in sandbox.supporting_objects(template)? {
+        create_supporting_object(sandbox, &supporting_object).await?;
     }
-    let api = api_of(sandbox, shape);
+    let api = api_of(sandbox, template);
     let created = match create(sandbox, &api, pod).await {
         // The pod that was refused may not be the pod that was sent.
         Err(failure @ Failure::Product { .. }) => {
-            let suspects = changes::webhooks(sandbox).await;
+            let suspects = mutation::webhooks(sandbox).await;
             return Err(suspects.map_or(failure.clone(), |suspects| failure.adding(&suspects)));
         }
         created => created?,
     };
-    match stored_truth(sandbox, shape, &created) {
-        Ok(_) => examine(sandbox, shape, &created).await,
+    match stored_truth(sandbox, template, &created) {
+        Ok(_) => verify_ready(sandbox, template, &created).await,
         // Only now it is of interest who did it.
-        Err(failure) => Err(match changes::explain(sandbox, pod, &created).await {
+        Err(failure) => Err(match mutation::explain(sandbox, pod, &created).await {
             Some(explanation) => failure.adding(&explanation),
             None => failure,
         }),
@@ -140,27 +143,31 @@ pub async fn provision_pod(
 }
 
 /// Waits until a pod that exists in the run's namespace is ready, and proves that it is what its
-/// shape promises.
+/// template promises.
 ///
 /// # Errors
 ///
 /// As [`provision`].
-pub async fn examine(sandbox: &Sandbox, shape: &Shape, created: &Pod) -> Result<Workload, Failure> {
+pub async fn verify_ready(
+    sandbox: &Sandbox,
+    template: &PodTemplate,
+    created: &Pod,
+) -> Result<Workload, Failure> {
     let (user, namespace) = (sandbox.user(), sandbox.namespace());
-    let api = api_of(sandbox, shape);
-    let mut truth = stored_truth(sandbox, shape, created)?;
-    let ready = ready::await_ready(user, namespace, created, sandbox.patience().pod).await?;
+    let api = api_of(sandbox, template);
+    let mut truth = stored_truth(sandbox, template, created)?;
+    let ready = ready::await_ready(user, namespace, created, sandbox.timeouts().pod).await?;
     let facts = probe_facts(&api, &ready).await?;
-    truth.extend(truth::of_inside(shape, &facts));
-    require(shape, &truth)?;
+    truth.extend(truth::of_inside(template, &facts));
+    require(template, &truth)?;
     Ok(Workload { pod: ready, facts: Arc::new(facts), truth, api, preparations: Mutex::default() })
 }
 
-/// Who makes a shape's pods and runs commands in them: the ordinary user. Where pods are admitted
-/// by constraints, that user may not use the one that a privileged pod needs, nor run commands in
+/// Who makes a template's pods and runs commands in them: the ordinary user. Where pods are admitted
+/// by SCCs, that user may not use the one that a privileged pod needs, nor run commands in
 /// such a pod (apiserver-library-go, `sccadmission/scc_exec.go`).
-fn api_of(sandbox: &Sandbox, shape: &Shape) -> Api<Pod> {
-    let by_admin = shape.isolation == Isolation::Privileged && sandbox.constraint().is_some();
+fn api_of(sandbox: &Sandbox, template: &PodTemplate) -> Api<Pod> {
+    let by_admin = template.isolation == Isolation::Privileged && sandbox.scc().is_some();
     let client = if by_admin { sandbox.admin() } else { sandbox.user() };
     Api::namespaced(client.clone(), sandbox.namespace())
 }
@@ -168,19 +175,19 @@ fn api_of(sandbox: &Sandbox, shape: &Shape) -> Api<Pod> {
 /// What the stored object must say. A pod that lost its isolation need not even start.
 fn stored_truth(
     sandbox: &Sandbox,
-    shape: &Shape,
+    template: &PodTemplate,
     stored: &Pod,
 ) -> Result<Vec<TruthCheck>, Failure> {
-    let mut truth = truth::of_object(shape, stored);
-    if let Some(constraint) = sandbox.constraint() {
-        truth.extend(truth::of_admission(shape, stored, constraint));
+    let mut truth = truth::of_object(template, stored);
+    if let Some(scc) = sandbox.scc() {
+        truth.extend(truth::of_admission(template, stored, scc));
     }
-    require(shape, &truth)?;
+    require(template, &truth)?;
     Ok(truth)
 }
 
 /// Creates what a pod needs beside it as the ordinary user.
-pub(crate) async fn create_companion(
+pub(crate) async fn create_supporting_object(
     sandbox: &Sandbox,
     object: &DynamicObject,
 ) -> Result<(), Failure> {
@@ -229,7 +236,7 @@ async fn probe_facts(api: &Api<Pod>, pod: &Pod) -> Result<probe::Facts, Failure>
 }
 
 /// Fails where a truth check does not hold: the pod runs, but is not what was asked for.
-fn require(shape: &Shape, checks: &[TruthCheck]) -> Result<(), Failure> {
+fn require(template: &PodTemplate, checks: &[TruthCheck]) -> Result<(), Failure> {
     let broken: Vec<_> = checks
         .iter()
         .filter(|check| !check.holds)
@@ -241,6 +248,9 @@ fn require(shape: &Shape, checks: &[TruthCheck]) -> Result<(), Failure> {
         return Ok(());
     }
     let broken = broken.join("; ");
-    Err(Failure::product(format!("the pod `{}` is not what was asked for: {broken}", shape.name))
-        .with_hint(diagnosis::explain(Symptom::Check(&broken), None)))
+    Err(Failure::product(format!(
+        "the pod `{}` is not what was asked for: {broken}",
+        template.name
+    ))
+    .with_hint(diagnosis::explain(Symptom::Check(&broken), None)))
 }

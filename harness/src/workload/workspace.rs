@@ -10,15 +10,15 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Workload, examine, ready::watch};
+use super::{Workload, ready::watch, verify_ready};
 use crate::{
     case::Failure,
     cluster::{ask, call, describe},
     context::{Answer, Refusal},
     diagnosis::{self, Symptom},
     error::one_line,
+    pod_template::PodTemplate,
     sandbox::{NESTED_CONFIG, Sandbox, WORKSPACE_ID_LABEL, create_or_find},
-    shape::Shape,
 };
 
 /// What became of a workspace that was started.
@@ -50,18 +50,24 @@ impl Settled {
     }
 }
 
-/// Makes the workspace of a shape and proves that its pod is what the shape promises.
-pub(super) async fn provision(sandbox: &Sandbox, shape: &Shape) -> Result<Workload, Failure> {
+/// Makes the workspace of a template and proves that its pod is what the template promises.
+pub(super) async fn provision(
+    sandbox: &Sandbox,
+    template: &PodTemplate,
+) -> Result<Workload, Failure> {
     sandbox.prepare_workspaces().await?;
-    let workspace = sandbox.workspace(shape, shape.name, NESTED_CONFIG)?;
+    let workspace = sandbox.workspace(template, template.name, NESTED_CONFIG)?;
     let created = create(sandbox, &workspace).await?.map_err(|refusal| {
         let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
-        Failure::product(format!("the workspace `{}` is refused: {}", shape.name, refusal.message))
-            .with_hint(hint)
+        Failure::product(format!(
+            "the workspace `{}` is refused: {}",
+            template.name, refusal.message
+        ))
+        .with_hint(hint)
     })?;
-    let settled = settle(sandbox, &created, sandbox.patience().pod).await?;
+    let settled = settle(sandbox, &created, sandbox.timeouts().pod).await?;
     let pod = running_pod(sandbox, &settled).await?;
-    examine(sandbox, shape, &pod).await
+    verify_ready(sandbox, template, &pod).await
 }
 
 /// Creates a workspace as the ordinary user.

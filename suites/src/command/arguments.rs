@@ -9,8 +9,8 @@ use harness::{
     engine::Keep,
     facts::ChosenRoute,
     plan::{Profile, Shard},
+    rbac::ACCOUNT,
     report::Dialect,
-    rights::ACCOUNT,
 };
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
@@ -176,7 +176,7 @@ pub(super) struct RunArguments {
     /// The workspace image: podman, podman-compose, and a subuid pattern that fits a pod
     #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", default_value = "localhost/workspace:1", value_parser = image)]
     pub(super) image: String,
-    /// Test this security context constraint (OpenShift, MicroShift): a copy of it is applied under
+    /// Test this SCC (OpenShift, MicroShift): a copy of it is applied under
     /// a name of the run's own
     #[arg(long, value_name = "FILE")]
     pub(super) scc: Option<PathBuf>,

@@ -8,9 +8,8 @@ use harness::{
     facts::{self, Facts, Finding, Flavour, Severity, State},
     outcome::Outcome,
     plan::Profile,
-    redact,
+    rbac, redact,
     requirement::Decision,
-    rights,
     support::{self, REQUIREMENTS, Reason, Support},
 };
 use serde::Serialize;
@@ -34,7 +33,7 @@ struct Decided {
 
 /// What the operators of workspaces were told, and what that contradicts, for programs.
 #[derive(Serialize)]
-struct Toggled {
+struct ToggleReport {
     #[serde(flatten)]
     state: State,
     findings: Vec<Finding>,
@@ -48,7 +47,7 @@ struct Preflight<'a> {
     support: &'a Support,
     requirements: Vec<Decided>,
     contradictions: Vec<String>,
-    toggle: Toggled,
+    toggle: ToggleReport,
     facts: &'a Facts,
 }
 
@@ -59,7 +58,7 @@ const REMEDY_OF_UNTRIED: &str =
 pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     if let Some(user) = arguments.print_rbac {
         let flavour = flavour_of(arguments.profile, arguments.cluster).await?;
-        return print_text(&rights::objects(flavour, &user)?);
+        return print_text(&rbac::objects(flavour, &user)?);
     }
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut facts = facts::gather(&cluster).await?;
@@ -75,14 +74,9 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
         support: &support,
         requirements: decide(&facts),
         contradictions: support::contradictions(&facts),
-        toggle: Toggled {
-            state: facts.toggle.state(),
-            findings: facts.toggle.findings(
-                &support,
-                flavour,
-                &facts.constraints,
-                &facts.runtimes(),
-            ),
+        toggle: ToggleReport {
+            state: facts.devspaces.state(),
+            findings: facts.devspaces.findings(&support, flavour, &facts.sccs, &facts.runtimes()),
         },
         facts: &facts,
     };
@@ -109,7 +103,7 @@ async fn flavour_of(profile: Option<Profile>, cluster: ClusterArguments) -> Resu
     }
 }
 
-/// Decides what the facts say something about: a cluster without constraints need not hear of
+/// Decides what the facts say something about: a cluster without SCCs need not hear of
 /// them.
 fn decide(facts: &Facts) -> Vec<Decided> {
     let applicable = REQUIREMENTS.iter().filter(|(_, requirement)| requirement.concerns(facts));

@@ -1,8 +1,9 @@
 //! `nestcheck report`: a report again from the event log.
 
 use harness::{
-    Result, folder,
+    Result,
     report::{html, json, junit, markdown, summarize},
+    report_dir,
 };
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 
 pub(super) fn execute(arguments: &ReportArguments) -> Result<u8> {
-    let report = summarize(&folder::load(&arguments.folder)?);
+    let report = summarize(&report_dir::load(&arguments.folder)?);
     let text = match arguments.format {
         ReportFormat::Junit => junit(&report, arguments.dialect)?,
         ReportFormat::Json => json(&report)?,

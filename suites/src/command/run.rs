@@ -11,11 +11,11 @@ use harness::{
     Error, Result,
     cluster::Cluster,
     event::Event,
-    folder::ReportFolder,
     outcome::Outcome,
     plan::{Filters, Selection},
     report::{Style, Terminal},
-    sandbox::{Constraint, Patience},
+    report_dir::ReportDir,
+    sandbox::{Scc, Timeouts},
 };
 
 use super::{
@@ -34,20 +34,20 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let filters = Filters::parse(&arguments.selection.filters, &cases)?;
     let SelectionArguments { profile, shard, .. } = arguments.selection;
     let selection = Selection { profile, filters, shard };
-    let constraint = arguments.scc.as_deref().map(read_constraint).transpose()?;
+    let scc = arguments.scc.as_deref().map(read_scc).transpose()?;
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
-    let mut folder = ReportFolder::create(&arguments.report_dir)?;
+    let mut folder = ReportDir::create(&arguments.report_dir)?;
     let options = SessionOptions {
         image: arguments.image,
         jobs: usize::from(arguments.jobs),
         deadline: arguments.timeout,
-        patience: Patience { pod: arguments.pod_timeout, teardown: arguments.teardown_timeout },
+        timeouts: Timeouts { pod: arguments.pod_timeout, teardown: arguments.teardown_timeout },
         keep: arguments.keep.into(),
         runs_blocked: arguments.no_preflight,
         devices: arguments.devices,
         node_access: arguments.node_access,
-        constraint,
+        scc,
         files: fixtures::files(),
         ledger: folder.ledger(),
         diagnostics: folder.diagnostics(),
@@ -93,13 +93,13 @@ fn open_to_others(path: &str) -> String {
     )
 }
 
-fn read_constraint(path: &Path) -> Result<Constraint> {
+fn read_scc(path: &Path) -> Result<Scc> {
     let file = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| {
         Error::usage(format!("failed to read `{file}`: {error}"))
             .with_hint("give a readable file with `--scc FILE`")
     })?;
-    Constraint::parse(&file, &text)
+    Scc::parse(&file, &text)
 }
 
 /// What a run came to whose report is not whole: an error, unless it came to something worse.

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use harness::{
     Error, Result,
     cluster::Cluster,
-    folder,
     outcome::Outcome,
-    sandbox::{Sweep, Swept, sweep},
+    report_dir,
+    sandbox::{Sweep, SweepResult, sweep},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 
 pub(super) async fn execute(arguments: SweepArguments) -> Result<u8> {
     let which = which(arguments.which)?;
-    let also = arguments.report_dir.as_deref().map(folder::open_runs).transpose()?;
+    let also = arguments.report_dir.as_deref().map(report_dir::open_runs).transpose()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let also = also.unwrap_or_default();
     let swept = sweep(cluster.admin(), &which, &also, arguments.dry_run).await?;
@@ -46,11 +46,11 @@ fn is_run_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-fn text(swept: &[Swept], is_dry_run: bool) -> String {
+fn text(swept: &[SweepResult], is_dry_run: bool) -> String {
     let mut text = String::new();
     let done = if is_dry_run { "would remove" } else { "removed" };
     // Writing to a string can't fail.
-    for Swept { run, owner, removed, left_alone, failure } in swept {
+    for SweepResult { run, owner, removed, left_alone, failure } in swept {
         // What it was that did not go, the failure says.
         let verb = if failure.is_some() { "tried to remove" } else { done };
         let _ = writeln!(text, "run {run} of {owner}");

@@ -1,6 +1,6 @@
 //! ADM: what the API server must refuse.
 
-use fixtures::{HOST_USERS, WORKSPACE};
+use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
     case::{Case, CaseResult},
     context::Context,
@@ -75,7 +75,7 @@ pub(crate) const CASES: &[Case] = &[
         keeps_isolation_of_running_pods,
         "`hostUsers` and `procMount` of a pod that exists can't be changed",
         NESTED,
-        &[&WORKSPACE, &HOST_USERS]
+        &[&NESTED_POD, &HOST_USERS]
     ),
 ];
 
@@ -88,7 +88,7 @@ const WITH_SELINUX_TYPE: &[Requirement] =
 
 async fn refuses_unmasked_proc_without_user_namespace(cx: Context) -> CaseResult {
     for host_users in [None, Some(true)] {
-        let mut pod = cx.manifest(&WORKSPACE)?;
+        let mut pod = cx.manifest(&NESTED_POD)?;
         pod.spec.get_or_insert_default().host_users = host_users;
         let name = format!("answer to Unmasked with hostUsers {host_users:?}");
         let words = ["`hostUsers` must be false to use `Unmasked`"];
@@ -99,7 +99,7 @@ async fn refuses_unmasked_proc_without_user_namespace(cx: Context) -> CaseResult
 
 async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult {
     for field in ["hostNetwork", "hostPID", "hostIPC"] {
-        let mut pod = cx.manifest(&WORKSPACE)?;
+        let mut pod = cx.manifest(&NESTED_POD)?;
         let spec = pod.spec.get_or_insert_default();
         spec.host_network = Some(field == "hostNetwork");
         spec.host_pid = Some(field == "hostPID");
@@ -112,10 +112,10 @@ async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult 
 }
 
 async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     // A server that refuses or strips the pod anywhere would pass too; this proves that it is the
     // namespace that matters.
-    expect_kept(&cx, &WORKSPACE, &pod).await?;
+    expect_kept(&cx, &NESTED_POD, &pod).await?;
     pod.metadata.namespace = Some(cx.namespace_enforcing(PodSecurity::Restricted).await?);
     let fields = [
         "violates PodSecurity \"restricted",
@@ -126,10 +126,10 @@ async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
 }
 
 async fn admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx: Context) -> CaseResult {
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.namespace = Some(cx.namespace_enforcing(PodSecurity::Baseline).await?);
     let spec = pod.spec.get_or_insert_default();
-    // What a workspace has elsewhere, and what its constraint gives it on OpenShift.
+    // What a workspace has elsewhere, and what its SCC gives it on OpenShift.
     let context = spec.security_context.get_or_insert_default();
     (context.seccomp_profile, context.app_armor_profile) = (None, None);
     context.se_linux_options = Some(SELinuxOptions {
@@ -146,7 +146,7 @@ async fn admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx: Context)
 }
 
 async fn refuses_block_devices_with_user_namespace(cx: Context) -> CaseResult {
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     let spec = pod.spec.get_or_insert_default();
     spec.volumes.get_or_insert_default().push(Volume {
         name: "disk".to_owned(),
@@ -167,7 +167,7 @@ async fn refuses_block_devices_with_user_namespace(cx: Context) -> CaseResult {
 }
 
 async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
-    let (nested, control) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&HOST_USERS))?;
+    let (nested, control) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&HOST_USERS))?;
     let mut pod = nested.object().clone();
     for container in &mut pod.spec.get_or_insert_default().containers {
         container.security_context.get_or_insert_default().proc_mount = Some("Default".to_owned());
@@ -175,7 +175,7 @@ async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
     let words = ["pod updates may not change fields other than"];
     let answer = cx.dry_run_replace(&pod).await?;
     judge_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
-    // The control's constraint says nothing of user namespaces, so that the API server decides.
+    // The control's SCC says nothing of user namespaces, so that the API server decides.
     let mut pod = control.object().clone();
     pod.spec.get_or_insert_default().host_users = Some(false);
     let answer = cx.dry_run_replace(&pod).await?;

@@ -1,12 +1,12 @@
 //! ISO: what a pod sees of the node.
 
-use fixtures::{MASKED_PROC, WORKSPACE};
+use fixtures::{MASKED_PROC, NESTED_POD};
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
     facts::Flavour,
     outcome::Level,
-    shape::ask_for_devices,
+    pod_template::ask_for_devices,
     truth::{proc_mounts, show_reading},
     workload::Command,
 };
@@ -16,7 +16,7 @@ use probe::{
 };
 
 use super::{
-    ASKING_FOR_DEVICES, NESTED, WITH_CONSTRAINTS, WITH_DEVICES, core_case, extended_case, on,
+    ASKING_FOR_DEVICES, NESTED, WITH_DEVICES, WITH_SCCS, core_case, extended_case, on,
     podman::need_program,
     selinux::{self, Mode},
     weighing,
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
         sees_proc_unmasked,
         "A nested pod has exactly one mount at /proc, writable, with nothing masked",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "ISO-02",
@@ -38,7 +38,7 @@ pub(crate) const CASES: &[Case] = &[
         sees_proc_masked_unless_asked,
         "A pod that does not ask for an unmasked /proc has it masked",
         NESTED,
-        &[&WORKSPACE, &MASKED_PROC]
+        &[&NESTED_POD, &MASKED_PROC]
     ),
     core_case!(
         "ISO-03",
@@ -46,7 +46,7 @@ pub(crate) const CASES: &[Case] = &[
         sees_sys_read_only,
         "/sys is read-only, whether or not the pod rules its own cgroups",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "ISO-04",
@@ -54,7 +54,7 @@ pub(crate) const CASES: &[Case] = &[
         opens_fuse_and_tun,
         "/dev/fuse and /dev/net/tun are the right devices and can be opened",
         ASKING_FOR_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "ISO-05",
@@ -62,7 +62,7 @@ pub(crate) const CASES: &[Case] = &[
         sees_no_devices_unless_asked,
         "A pod that does not ask for /dev/fuse and /dev/net/tun has neither",
         WITH_DEVICES,
-        &[&WORKSPACE, &MASKED_PROC]
+        &[&NESTED_POD, &MASKED_PROC]
     ),
     on(
         core_case!(
@@ -71,9 +71,9 @@ pub(crate) const CASES: &[Case] = &[
             gets_no_device_that_is_not_allowed,
             "A pod that asks for another device of the node does not get it",
             WITH_DEVICES,
-            &[&WORKSPACE]
+            &[&NESTED_POD]
         ),
-        WITH_CONSTRAINTS,
+        WITH_SCCS,
     ),
     // Not every cluster of these kinds enforces SELinux, and only a pod can tell.
     weighing(
@@ -84,9 +84,9 @@ pub(crate) const CASES: &[Case] = &[
                 is_confined_by_selinux,
                 "SELinux is enforced, and the pod has type container_engine_t at the namespace's level",
                 NESTED,
-                &[&WORKSPACE]
+                &[&NESTED_POD]
             ),
-            WITH_CONSTRAINTS,
+            WITH_SCCS,
         ),
         Level::Extended,
     ),
@@ -96,7 +96,7 @@ pub(crate) const CASES: &[Case] = &[
         holds_exactly_the_declared_capabilities,
         "The bounding set is exactly SETUID and SETGID, none is effective, and helpers may gain them",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "ISO-10",
@@ -104,7 +104,7 @@ pub(crate) const CASES: &[Case] = &[
         makes_namespaces_and_mounts,
         "The user can make a user namespace of its own and mount a file system in it",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     // Not every node has AppArmor, and only a pod can tell.
     on(
@@ -114,7 +114,7 @@ pub(crate) const CASES: &[Case] = &[
             is_not_confined_by_apparmor,
             "No AppArmor profile stands in the way of mounts",
             NESTED,
-            &[&WORKSPACE]
+            &[&NESTED_POD]
         ),
         &[Flavour::Kubernetes],
     ),
@@ -124,7 +124,7 @@ pub(crate) const CASES: &[Case] = &[
         mounts_fresh_proc_in_inner_namespaces,
         "The user can mount a fresh /proc in a user and process namespace of its own",
         NESTED,
-        &[&WORKSPACE, &MASKED_PROC]
+        &[&NESTED_POD, &MASKED_PROC]
     ),
     extended_case!(
         "ISO-13",
@@ -132,12 +132,12 @@ pub(crate) const CASES: &[Case] = &[
         connects_by_pasta,
         "pasta gives a container an interface, with whatever policy the node enforces",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
 async fn sees_proc_unmasked(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let facts: probe::Facts = workspace.probe(&["facts"]).await?;
     let mounts = known(&facts.mounts)?;
     let paths: Vec<_> = proc_mounts(mounts)
@@ -153,7 +153,7 @@ async fn sees_proc_masked_unless_asked(cx: Context) -> CaseResult {
     const HIDDEN: [&str; 5] =
         ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/scsi", "/proc/timer_list"];
     // A cluster that masks /proc for everybody would pass too; this proves that asking matters.
-    cx.pod(&WORKSPACE).await?;
+    cx.pod(&NESTED_POD).await?;
     let control = cx.pod(&MASKED_PROC).await?;
     let facts: probe::Facts = control.probe(&["facts"]).await?;
     let masked: Vec<_> = proc_mounts(known(&facts.mounts)?)
@@ -170,7 +170,7 @@ async fn sees_proc_masked_unless_asked(cx: Context) -> CaseResult {
 
 async fn sees_sys_read_only(cx: Context) -> CaseResult {
     const CGROUPS: &str = "/sys/fs/cgroup";
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let mounts = known(&workspace.facts().mounts)?;
     let mode = |mount: &Mount| if mount.is_read_only() { "ro" } else { "rw" };
     let show = |mounts: &[&Mount]| {
@@ -189,7 +189,7 @@ async fn sees_sys_read_only(cx: Context) -> CaseResult {
 }
 
 async fn makes_namespaces_and_mounts(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let seccomp = show_reading(&workspace.facts().seccomp, |mode| format!("{mode:?}"));
     cx.check("seccomp", "any mode that lets the next one pass", seccomp, true)?;
     let mount = ["mount", "-t", "tmpfs", "none", "/tmp"];
@@ -203,7 +203,7 @@ async fn makes_namespaces_and_mounts(cx: Context) -> CaseResult {
 }
 
 async fn is_not_confined_by_apparmor(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let enabled = "cat /sys/module/apparmor/parameters/enabled 2>/dev/null || true";
     let enabled = Command::shell("look for AppArmor", enabled, [""; 0]);
     let label = show_reading(&workspace.facts().security_label, |label| {
@@ -219,7 +219,7 @@ async fn is_not_confined_by_apparmor(cx: Context) -> CaseResult {
 }
 
 async fn connects_by_pasta(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let remedy = "install passt in the image; podman 5 and newer use it by default";
     need_program(&workspace, "pasta", remedy).await?;
     let facts = workspace.facts();
@@ -248,7 +248,7 @@ async fn connects_by_pasta(cx: Context) -> CaseResult {
 const DEVICES: [(&str, u64, u64); 2] = [("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200)];
 
 async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     // Of devices that were asked for and are absent the cause is known, and told with the failure.
     let tell_cause = |failure: Failure| match workspace.absence() {
         Some(absence) => {
@@ -273,7 +273,7 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
 async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
     // A cluster that gives no devices would pass too, so the case is blocked where those that were
     // asked for are absent.
-    cx.pod(&WORKSPACE).await?;
+    cx.pod(&NESTED_POD).await?;
     let control = cx.pod(&MASKED_PROC).await?;
     for (path, ..) in DEVICES {
         let device = control.facts().device(path);
@@ -288,12 +288,12 @@ async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
 
 async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
     const FORBIDDEN: &str = "/dev/kmsg";
-    devices_arrive(&cx.pod(&WORKSPACE).await?)?;
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    devices_arrive(&cx.pod(&NESTED_POD).await?)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some("forbidden-device".to_owned());
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.extend(ask_for_devices(FORBIDDEN));
-    let (observed, holds) = match cx.pod_of_its_own(&WORKSPACE, &pod).await {
+    let (observed, holds) = match cx.provision_pod(&NESTED_POD, &pod).await {
         Err(Failure::Product { message, .. }) => {
             let holds = message.contains("is not in allowed_devices");
             (message, holds)
@@ -332,7 +332,7 @@ fn devices_arrive(workspace: &PodHandle) -> CaseResult {
 }
 
 async fn is_confined_by_selinux(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let label = show_reading(&workspace.facts().security_label, |label| {
         label.clone().unwrap_or_else(|| "none".to_owned())
     });
@@ -374,7 +374,7 @@ fn describe_device(device: &DeviceFacts) -> String {
 }
 
 async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
-    let facts = cx.pod(&WORKSPACE).await?.facts().clone();
+    let facts = cx.pod(&NESTED_POD).await?.facts().clone();
     let sets = *known(&facts.capabilities)?;
     let declared = CapabilitySet::of(&[Capability::Setuid, Capability::Setgid]);
     let names = |set: CapabilitySet| {
@@ -391,7 +391,7 @@ async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
 }
 
 async fn mounts_fresh_proc_in_inner_namespaces(cx: Context) -> CaseResult {
-    let (workspace, control) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&MASKED_PROC))?;
+    let (workspace, control) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&MASKED_PROC))?;
     let answer: FreshProc = workspace.probe(&["mount-proc"]).await?;
     let mounted = matches!(answer.outcome, FreshProcOutcome::Allowed { process_id: 1 });
     cx.check("fresh /proc", "mounted, shows process 1", describe(&answer.outcome), mounted)?;

@@ -5,13 +5,13 @@ pub(crate) mod compose;
 pub(crate) mod gate;
 pub(crate) mod identity;
 pub(crate) mod isolation;
-mod judging;
-pub(crate) mod node_kinds;
+pub(crate) mod node_runtimes;
 pub(crate) mod podman;
 pub(crate) mod preflight;
 pub(crate) mod root;
 pub(crate) mod scc;
 mod selinux;
+mod static_checks;
 pub(crate) mod teardown;
 pub(crate) mod upgrade;
 pub(crate) mod upstream;
@@ -35,15 +35,15 @@ const ASKING_FOR_DEVICES: &[Requirement] =
 const WITH_DEVICES: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::Devices];
 
-/// The kinds of cluster that admit pods by security context constraints.
-const WITH_CONSTRAINTS: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift];
+/// The kinds of cluster that admit pods by SCCs.
+const WITH_SCCS: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift];
 
 /// OpenShift itself, with its configuration API.
 const OPENSHIFT: &[Flavour] = &[Flavour::OpenShift];
 
 /// Declares a core case of every flavour that acts; its name is the name of its function.
 macro_rules! core_case {
-    ($id:literal, $suite:literal, $function:ident, $title:literal, $requires:expr, $shapes:expr) => {
+    ($id:literal, $suite:literal, $function:ident, $title:literal, $requires:expr, $templates:expr) => {
         harness::case::Case {
             id: $id,
             suite: $suite,
@@ -52,9 +52,9 @@ macro_rules! core_case {
             level: harness::outcome::Level::Core,
             flavours: crate::suite::EVERYWHERE,
             requires: $requires,
-            shapes: $shapes,
+            templates: $templates,
             deadline: harness::case::CASE_DEADLINE,
-            body: harness::case::Body::Acts(|context| Box::pin($function(context))),
+            body: harness::case::Body::Live(|context| Box::pin($function(context))),
         }
     };
 }
@@ -82,9 +82,9 @@ macro_rules! judging_case {
             level: harness::outcome::Level::Core,
             flavours: crate::suite::EVERYWHERE,
             requires: $requires,
-            shapes: &[],
+            templates: &[],
             deadline: harness::case::CASE_DEADLINE,
-            body: harness::case::Body::Judges($function),
+            body: harness::case::Body::Static($function),
         }
     };
 }

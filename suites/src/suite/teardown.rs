@@ -1,10 +1,10 @@
 //! Nothing of a run stays, and nothing that was there before is changed.
 
 use harness::{
-    case::{Body, CASE_DEADLINE, Case, Judgement},
+    case::{Body, CASE_DEADLINE, Case, CheckResult},
     event::TruthCheck,
     outcome::{Level, Verdict},
-    sandbox::{Audit, Change, Failed, Reclaimed},
+    sandbox::{Audit, Change, Failed, ReclaimStatus},
 };
 
 use super::EVERYWHERE;
@@ -28,7 +28,7 @@ pub(crate) const AUDITS: &[Case] = &[
     audit(
         "END-03",
         "changes_nothing_of_others",
-        "Constraints, runtime classes and operators' configurations are as they were before the run",
+        "SCCs, runtime classes and operators' configurations are as they were before the run",
         Level::Extended,
         changes_nothing_of_others,
     ),
@@ -46,7 +46,7 @@ const fn audit(
     name: &'static str,
     title: &'static str,
     level: Level,
-    judge: fn(&Audit) -> Judgement,
+    judge: fn(&Audit) -> CheckResult,
 ) -> Case {
     Case {
         id,
@@ -56,26 +56,26 @@ const fn audit(
         level,
         flavours: EVERYWHERE,
         requires: &[],
-        shapes: &[],
+        templates: &[],
         deadline: CASE_DEADLINE,
-        body: Body::Audits(judge),
+        body: Body::PostRun(judge),
     }
 }
 
-fn leaves_nothing_behind(audit: &Audit) -> Judgement {
+fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
     if let Some(Failed { reason, is_loss: true }) = &audit.failure {
         let message = format!("what is left is not known: {reason}");
-        return Judgement::without_checks(Verdict::Error { message });
+        return CheckResult::without_checks(Verdict::Error { message });
     }
     if let Some(failure) = &audit.failure {
         let verdict = Verdict::Fail {
             message: format!("the teardown failed: {}", failure.reason),
             hint: Some("`nestcheck sweep` removes what is left once the cause is gone".to_owned()),
         };
-        return Judgement::without_checks(verdict);
+        return CheckResult::without_checks(verdict);
     }
     let kinds: Vec<_> = audit.kinds.iter().map(String::as_str).collect();
-    Judgement::of(
+    CheckResult::of(
         vec![
             check(
                 "objects that the ledger names",
@@ -92,8 +92,8 @@ fn leaves_nothing_behind(audit: &Audit) -> Judgement {
             check(
                 "objects that the ledger names outside of the run's namespaces",
                 "none that outlives them",
-                list(&audit.astray),
-                audit.astray.is_empty(),
+                list(&audit.orphaned),
+                audit.orphaned.is_empty(),
             ),
         ],
         "`nestcheck sweep` removes what is the run's; what only carries its label is somebody else's",
@@ -101,7 +101,7 @@ fn leaves_nothing_behind(audit: &Audit) -> Judgement {
 }
 
 /// The server says itself what keeps a namespace, and the teardown's reason has its words.
-fn ends_without_stuck_finalizers(audit: &Audit) -> Judgement {
+fn ends_without_stuck_finalizers(audit: &Audit) -> CheckResult {
     const NAMESPACE: &str = "Namespace";
     const HINT: &str =
         "start the controller whose finalizer keeps the object, or remove the finalizer";
@@ -112,14 +112,14 @@ fn ends_without_stuck_finalizers(audit: &Audit) -> Judgement {
         } else {
             Verdict::Fail { message: reason.clone(), hint: Some(HINT.to_owned()) }
         };
-        return Judgement::without_checks(verdict);
+        return CheckResult::without_checks(verdict);
     }
     let made = audit.kinds.contains(NAMESPACE);
     let kept: Vec<_> =
         audit.left.iter().filter(|left| left.starts_with(NAMESPACE)).cloned().collect();
     let is_gone = kept.is_empty();
     let observed = if is_gone { "all ended".to_owned() } else { list(&kept) };
-    Judgement::of(
+    CheckResult::of(
         vec![
             check("namespaces that the run made", "at least one", made.to_string(), made),
             check("the end of the run's namespaces", "all ended", observed, is_gone),
@@ -129,21 +129,21 @@ fn ends_without_stuck_finalizers(audit: &Audit) -> Judgement {
 }
 
 /// A volume is the provisioner's, who deletes it after its claim; the run has no right to.
-fn leaves_no_volumes(audit: &Audit) -> Judgement {
-    let error = |message: String| Judgement::without_checks(Verdict::Error { message });
+fn leaves_no_volumes(audit: &Audit) -> CheckResult {
+    let error = |message: String| CheckResult::without_checks(Verdict::Error { message });
     if let Some(Failed { reason, .. }) = &audit.failure {
         return error(format!("whether volumes are left is not known: {reason}"));
     }
     match &audit.volumes {
-        None => Judgement::without_checks(Verdict::NotApplicable {
+        None => CheckResult::without_checks(Verdict::NotApplicable {
             reason: "the run has made no PersistentVolumeClaim".to_owned(),
         }),
-        Some(Reclaimed::Unread(reason)) => error(reason.clone()),
-        Some(Reclaimed::Forbidden(reason)) => Judgement::without_checks(Verdict::Blocked {
+        Some(ReclaimStatus::Unread(reason)) => error(reason.clone()),
+        Some(ReclaimStatus::Forbidden(reason)) => CheckResult::without_checks(Verdict::Blocked {
             reason: reason.clone(),
             remedy: "use a kubeconfig whose user may list and watch PersistentVolumes".to_owned(),
         }),
-        Some(Reclaimed::Left(left)) => Judgement::of(
+        Some(ReclaimStatus::Left(left)) => CheckResult::of(
             vec![check("volumes of the run's claims", "none", list(left), left.is_empty())],
             "delete them by hand; where the policy is Retain nobody else does, where it is Delete \
              see the log of the class's provisioner",
@@ -151,8 +151,8 @@ fn leaves_no_volumes(audit: &Audit) -> Judgement {
     }
 }
 
-fn changes_nothing_of_others(audit: &Audit) -> Judgement {
-    let error = |message: String| Judgement::without_checks(Verdict::Error { message });
+fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
+    let error = |message: String| CheckResult::without_checks(Verdict::Error { message });
     let Some(comparison) = &audit.comparison else {
         return error("nothing was compared after the run".to_owned());
     };
@@ -164,7 +164,7 @@ fn changes_nothing_of_others(audit: &Audit) -> Judgement {
             reason: comparison.forbidden.join("; "),
             remedy: "use a kubeconfig whose user may list these objects".to_owned(),
         };
-        return Judgement::without_checks(verdict);
+        return CheckResult::without_checks(verdict);
     }
     let told = |wanted: fn(&Change) -> bool| {
         let told = comparison.changes.iter().filter(|change| wanted(change)).map(tell);
@@ -184,7 +184,7 @@ fn changes_nothing_of_others(audit: &Audit) -> Judgement {
     } else {
         format!("{compared}; changed by others: {}", list(&others))
     };
-    Judgement::of(
+    CheckResult::of(
         vec![
             check("objects that the run changed", "none", list(&ours), ours.is_empty()),
             check("objects that were compared", "all that are there", observed, true),
@@ -233,7 +233,7 @@ mod tests {
         Audit { comparison: Some(comparison), ..clean() }
     }
 
-    fn message(judgement: &Judgement) -> &str {
+    fn message(judgement: &CheckResult) -> &str {
         judgement.verdict.message().unwrap_or_default()
     }
 
@@ -247,8 +247,8 @@ mod tests {
     fn whatever_is_left_fails_and_is_named() {
         let left = Audit { left: vec!["Namespace `nestcheck-abc`".into()], ..clean() };
         assert!(message(&leaves_nothing_behind(&left)).contains("Namespace `nestcheck-abc`"));
-        let astray = Audit { astray: vec!["ConfigMap `default/files`".into()], ..clean() };
-        assert!(message(&leaves_nothing_behind(&astray)).contains("ConfigMap `default/files`"));
+        let orphaned = Audit { orphaned: vec!["ConfigMap `default/files`".into()], ..clean() };
+        assert!(message(&leaves_nothing_behind(&orphaned)).contains("ConfigMap `default/files`"));
         let stuck = leaves_nothing_behind(&Audit::failed("`x` is still there".into(), false));
         assert!(matches!(stuck.verdict, Verdict::Fail { .. }), "{stuck:?}");
     }
@@ -280,13 +280,13 @@ mod tests {
     #[test]
     fn a_volume_that_outlives_its_claim_is_told() {
         let with = |volumes| leaves_no_volumes(&Audit { volumes, ..clean() }).verdict;
-        assert_eq!(with(Some(Reclaimed::Left(Vec::new()))), Verdict::Pass);
-        let left = with(Some(Reclaimed::Left(vec!["PersistentVolume `pvc-1`".into()])));
+        assert_eq!(with(Some(ReclaimStatus::Left(Vec::new()))), Verdict::Pass);
+        let left = with(Some(ReclaimStatus::Left(vec!["PersistentVolume `pvc-1`".into()])));
         assert!(left.message().is_some_and(|told| told.contains("`pvc-1`")), "{left:?}");
         assert!(matches!(with(None), Verdict::NotApplicable { .. }));
-        let forbidden = with(Some(Reclaimed::Forbidden("403".into())));
+        let forbidden = with(Some(ReclaimStatus::Forbidden("403".into())));
         assert!(matches!(forbidden, Verdict::Blocked { .. }), "{forbidden:?}");
-        assert!(matches!(with(Some(Reclaimed::Unread("lost".into()))), Verdict::Error { .. }));
+        assert!(matches!(with(Some(ReclaimStatus::Unread("lost".into()))), Verdict::Error { .. }));
         let failed = leaves_no_volumes(&Audit::failed("no answer".into(), true));
         assert!(matches!(failed.verdict, Verdict::Error { .. }), "{failed:?}");
     }

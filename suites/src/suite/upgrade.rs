@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure, Judgement},
+    case::{Case, CaseResult, CheckResult, Failure},
     context::Context,
     event::TruthCheck,
     facts::{Configured, Fact, Facts, Gate, Node, Rollout},
     outcome::Level,
-    shape::{Isolation, Shape},
+    pod_template::{Isolation, PodTemplate},
     support::{Reason, Support},
     truth::{check, is_pod_map, show_map, show_reading},
 };
@@ -17,12 +17,12 @@ use harness::{
 use probe::{CapabilitySets, Reading};
 
 use super::{
-    OPENSHIFT, WITH_CONSTRAINTS, core_case,
-    judging::{always, at_rest, known, lacking, nodes, not_applicable, on_or_off},
-    judging_case, on, weighing,
+    OPENSHIFT, WITH_SCCS, core_case, judging_case, on,
+    static_checks::{always, at_rest, known, lacking, nodes, not_applicable, on_or_off},
+    weighing,
 };
 
-// On a cluster whose constraints can't require a user namespace, only a run without preflight gets
+// On a cluster whose SCCs can't require a user namespace, only a run without preflight gets
 // so far; it is red anyway.
 pub(crate) const CASES: &[Case] = &[weighing(
     on(
@@ -30,11 +30,11 @@ pub(crate) const CASES: &[Case] = &[weighing(
             "UPG-02",
             "upgrade",
             gives_every_admitted_pod_a_user_namespace,
-            "A pod that the run's constraint admits has a user namespace of its own",
+            "A pod that the run's SCC admits has a user namespace of its own",
             &[],
             &[]
         ),
-        WITH_CONSTRAINTS,
+        WITH_SCCS,
     ),
     Level::Informing,
 )];
@@ -87,17 +87,17 @@ const fn said_of_openshift(case: Case) -> Case {
 }
 
 /// The workspace, whatever the cluster makes of it.
-const ADMITTED: Shape =
-    Shape { name: "admitted", isolation: Isolation::Unproven, devices: false, ..WORKSPACE };
+const ADMITTED: PodTemplate =
+    PodTemplate { name: "admitted", isolation: Isolation::Unchecked, devices: false, ..NESTED_POD };
 
 async fn gives_every_admitted_pod_a_user_namespace(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&ADMITTED)?;
     pod.metadata.name = Some(ADMITTED.name.to_owned());
     for container in &mut pod.spec.get_or_insert_default().containers {
-        // Without a user namespace the API server would refuse it before the constraint is asked.
+        // Without a user namespace the API server would refuse it before the SCC is asked.
         container.security_context.get_or_insert_default().proc_mount = None;
     }
-    let admitted = cx.pod_of_its_own(&ADMITTED, &pod).await?;
+    let admitted = cx.provision_pod(&ADMITTED, &pod).await?;
     let map = &admitted.facts().uid_map;
     let observed = show_reading(map, |map| show_map(map));
     let holds = map.known().is_some_and(|map| is_pod_map(map));
@@ -109,18 +109,18 @@ async fn gives_every_admitted_pod_a_user_namespace(cx: Context) -> CaseResult {
 /// A pod with capabilities that are harmless in a user namespace got them on the node.
 fn finding(cx: &Context, map: &str, capabilities: &Reading<CapabilitySets>) -> Failure {
     const LEVEL: &str = "userNamespaceLevel";
-    let constraint = cx.sandbox().constraint();
-    let lost = constraint.is_some_and(|it| it.differences.iter().any(|lost| lost.field == LEVEL));
+    let scc = cx.sandbox().scc();
+    let lost = scc.is_some_and(|it| it.differences.iter().any(|lost| lost.field == LEVEL));
     let stored = if lost { "is stored without" } else { "has no effect by its" };
-    let name = constraint.map_or("", |constraint| &constraint.name);
+    let name = scc.map_or("", |scc| &scc.name);
     let bounding = show_reading(capabilities, |sets| sets.bounding.to_string());
     Failure::product(format!(
-        "security finding: the constraint `{name}` {stored} `{LEVEL}` and admits a pod with SETUID \
+        "security finding: the SCC `{name}` {stored} `{LEVEL}` and admits a pod with SETUID \
          and SETGID into the node's user namespace (its /proc/self/uid_map is {map}, its bounding \
          capabilities are {bounding})"
     ))
     .with_hint(Some(
-        "make no constraint for nested containers here and remove those that were made: use \
+        "make no SCC for nested containers here and remove those that were made: use \
          OpenShift 4.20 or newer, where the API server keeps the field and requires what it says",
     ))
 }
@@ -128,7 +128,7 @@ fn finding(cx: &Context, map: &str, capabilities: &Reading<CapabilitySets>) -> F
 /// What must be among the reasons: what it is about, and words of the reason.
 struct Expected(&'static str, String);
 
-fn tells_unsupported_with_every_reason(facts: &Facts) -> Judgement {
+fn tells_unsupported_with_every_reason(facts: &Facts) -> CheckResult {
     let support = Support::of(facts);
     let Support::Unsupported { reasons } = &support else {
         return not_applicable("nothing that is known makes this cluster unsupported");
@@ -146,7 +146,7 @@ fn tells_unsupported_with_every_reason(facts: &Facts) -> Judgement {
     };
     let holds = !reasons.iter().any(|reason| silent(&reason));
     checks.push(check("reasons with a remedy", "all", observed, holds));
-    Judgement::of(checks, "nestcheck is wrong about this cluster: report it as a bug")
+    CheckResult::of(checks, "nestcheck is wrong about this cluster: report it as a bug")
 }
 
 /// The reasons that must be told, straight from what was read.
@@ -172,8 +172,8 @@ fn expected_reasons(facts: &Facts) -> Vec<Expected> {
     }
     if no(&facts.scc_schema) {
         let words = "lacks `userNamespaceLevel`".to_owned();
-        expected.push(Expected("the pruned field of constraints", words));
-        if facts.constraints.value().is_some_and(|all| !all.contains_key("nested-container")) {
+        expected.push(Expected("the pruned field of SCCs", words));
+        if facts.sccs.value().is_some_and(|all| !all.contains_key("nested-container")) {
             let words = "none for nested containers is shipped".to_owned();
             expected.push(Expected("the missing `nested-container`", words));
         }
@@ -181,7 +181,7 @@ fn expected_reasons(facts: &Facts) -> Vec<Expected> {
     expected
 }
 
-fn warns_of_feature_sets_that_prevent_updates(facts: &Facts) -> Judgement {
+fn warns_of_feature_sets_that_prevent_updates(facts: &Facts) -> CheckResult {
     always(|| {
         let set = known(&facts.feature_set)?;
         if !set.prevents_upgrades() {
@@ -197,7 +197,7 @@ fn warns_of_feature_sets_that_prevent_updates(facts: &Facts) -> Judgement {
         };
         let expected = "supported, with a warning that the cluster can't be updated";
         let checks = vec![check("verdict", expected, observed, holds)];
-        Ok(Judgement::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
+        Ok(CheckResult::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
     })
 }
 
@@ -217,7 +217,7 @@ pub(super) const TRAITS: [Trait; 6] = [
     }),
 ];
 
-fn has_nodes_that_are_alike(facts: &Facts) -> Judgement {
+fn has_nodes_that_are_alike(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let nodes = nodes(facts)?;
         if let [only] = nodes {
@@ -227,7 +227,7 @@ fn has_nodes_that_are_alike(facts: &Facts) -> Judgement {
         let checks = nodes.iter().map(|node| compare(node, &usual)).collect();
         let hint = "what was proven on one node need not hold on another: let the nodes take on \
                     the same version and configuration, or keep workspaces on nodes that are alike";
-        Ok(Judgement::of(checks, hint))
+        Ok(CheckResult::of(checks, hint))
     })
 }
 
@@ -256,7 +256,7 @@ fn compare(node: &Node, usual: &[Option<String>; TRAITS.len()]) -> TruthCheck {
     check(&name, "like most nodes", observed, differences.is_empty())
 }
 
-fn takes_no_unlisted_gate_for_off(facts: &Facts) -> Judgement {
+fn takes_no_unlisted_gate_for_off(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let gates = known(&facts.configured_gates)?;
         let mut unlisted = Gate::ALL
@@ -281,11 +281,11 @@ fn takes_no_unlisted_gate_for_off(facts: &Facts) -> Judgement {
             check(&format!("{gate}, not listed"), expected, observed, told.is_none() || seen)
         });
         let hint = "nestcheck is wrong about this cluster: report it as a bug";
-        Ok(Judgement::of(checks.collect(), hint))
+        Ok(CheckResult::of(checks.collect(), hint))
     })
 }
 
-fn makes_no_verdict_during_a_rollout(facts: &Facts) -> Judgement {
+fn makes_no_verdict_during_a_rollout(facts: &Facts) -> CheckResult {
     always(|| {
         let Rollout::InProgress { what } = known(&facts.rollout)? else {
             return Err(not_applicable("no rollout is in progress"));
@@ -298,7 +298,7 @@ fn makes_no_verdict_during_a_rollout(facts: &Facts) -> Judgement {
             check("verdict", "inconclusive", verdict, is_inconclusive),
             check("what is rolled out", "told", what.join("; "), told),
         ];
-        Ok(Judgement::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
+        Ok(CheckResult::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
     })
 }
 
@@ -307,7 +307,7 @@ mod tests {
     use harness::facts::{ConfiguredGates, FeatureSet, Release};
 
     use super::*;
-    use crate::suite::judging::tests::{
+    use crate::suite::static_checks::tests::{
         expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
@@ -324,7 +324,7 @@ mod tests {
             "verdict",
             "the dropped `hostUsers`",
             "the reset `procMount`",
-            "the pruned field of constraints",
+            "the pruned field of SCCs",
             "the missing `nested-container`",
             "reasons with a remedy",
         ];

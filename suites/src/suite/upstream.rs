@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[Case {
         passes_podmans_own_tests,
         "The files of podman's own system tests that need neither a registry nor systemd pass in the pod",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     )
 }];
 
@@ -53,13 +53,13 @@ const DEADLINE: Duration = Duration::from_secs(600);
 const TEST_DEADLINE: &str = "30";
 
 async fn passes_podmans_own_tests(cx: Context) -> CaseResult {
-    let shared = cx.pod(&WORKSPACE).await?;
+    let shared = cx.pod(&NESTED_POD).await?;
     let folder = folder_of_tests(&shared).await?;
     need_program(&shared, "bats", "install bats").await?;
     // A pod of its own: the tests remove every container and every image that they find.
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some("pod-sys".to_owned());
-    let workspace = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let workspace = cx.provision_pod(&NESTED_POD, &pod).await?;
     make_test_image(&workspace).await?;
     let results = run_tests(&workspace, &folder).await?;
     let mut failed = Vec::new();

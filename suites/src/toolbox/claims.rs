@@ -39,7 +39,7 @@ pub async fn claim(cx: &Context, name: &str, access: &str, class: Option<&str>) 
     }
     let object: DynamicObject = serde_json::from_value(object)
         .map_err(|error| Failure::harness(format!("no claim can be made: {error}")))?;
-    cx.create_beside(object).await
+    cx.create_in_namespace(object).await
 }
 
 /// The pod with this claim in the place of every other.

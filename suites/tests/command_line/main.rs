@@ -12,19 +12,20 @@ use nix::sys::signal::Signal;
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 use support::{
-    Bench, Finished, Kubeconfig, Running, answering_server, closed_address, listener, silent_server,
+    Finished, Kubeconfig, Running, TestDir, answering_server, closed_address, listener,
+    silent_server,
 };
 
-/// Longer than the command's patience with a server that it meets for the first time, shorter
+/// Longer than the command's timeouts with a server that it meets for the first time, shorter
 /// than any other of its deadlines.
 const FIRST_CONTACT: Duration = Duration::from_secs(20);
 
 /// Runs `nestcheck` on a bench of its own and expects that it leaves nothing there.
 #[track_caller]
 fn nestcheck(arguments: &[&str]) -> Finished {
-    let bench = Bench::new();
-    let finished = bench.nestcheck(arguments);
-    assert_eq!(bench.content(), [""; 0], "{finished}");
+    let dir = TestDir::new();
+    let finished = dir.nestcheck(arguments);
+    assert_eq!(dir.content(), [""; 0], "{finished}");
     finished
 }
 
@@ -46,10 +47,9 @@ fn a_missing_kubeconfig_is_named() {
 
 #[test]
 fn a_kubeconfig_that_is_a_folder_is_named() {
-    let bench = Bench::new();
-    let folder = bench.path(".").display().to_string();
-    bench
-        .nestcheck(["run", "--kubeconfig", &folder])
+    let dir = TestDir::new();
+    let folder = dir.path(".").display().to_string();
+    dir.nestcheck(["run", "--kubeconfig", &folder])
         .refuses(2, &["kubeconfig", &folder])
         .hints(&["--kubeconfig"]);
 }
@@ -61,19 +61,18 @@ fn no_kubeconfig_anywhere_is_told_with_the_places() {
 
 #[test]
 fn a_missing_kubeconfig_of_the_environment_is_named() {
-    let bench = Bench::new();
-    let mut command = bench.command(["preflight"]);
+    let dir = TestDir::new();
+    let mut command = dir.command(["preflight"]);
     command.env("KUBECONFIG", "/no/such/file");
     Running::start(command).finish().refuses(2, &["kubeconfig"]);
 }
 
 #[test]
 fn a_kubeconfig_that_is_not_yaml_is_named() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for text in ["a: [\n", "\t\0", "- a\n- b\n", "just words", "users: 5\n"] {
-        let path = bench.write("kubeconfig", text);
-        bench
-            .nestcheck(["run", "--kubeconfig", &path])
+        let path = dir.write("kubeconfig", text);
+        dir.nestcheck(["run", "--kubeconfig", &path])
             .refuses(2, &["kubeconfig", &path])
             .hints(&["YAML"]);
     }
@@ -81,46 +80,43 @@ fn a_kubeconfig_that_is_not_yaml_is_named() {
 
 #[test]
 fn yaml_that_is_no_kubeconfig_is_named() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for text in ["", "{}", "kind: Pod\nmetadata: {name: x}\n"] {
-        let path = bench.write("kubeconfig", text);
-        bench.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
+        let path = dir.write("kubeconfig", text);
+        dir.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
     }
 }
 
 #[test]
 fn a_kubeconfig_without_a_current_context_hints_at_the_flag() {
-    let bench = Bench::new();
-    let path = bench.kubeconfig(&good().with("/current-context", Value::Null));
-    bench
-        .nestcheck(["run", "--kubeconfig", &path])
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&good().with("/current-context", Value::Null));
+    dir.nestcheck(["run", "--kubeconfig", &path])
         .refuses(2, &[&path, "no current context"])
         .hints(&["--context NAME", "`here`"]);
 }
 
 #[test]
 fn an_unknown_context_hints_at_the_known_ones() {
-    let bench = Bench::new();
-    let path = bench.kubeconfig(&good());
-    bench
-        .nestcheck(["run", "--kubeconfig", &path, "--context", "there"])
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&good());
+    dir.nestcheck(["run", "--kubeconfig", &path, "--context", "there"])
         .refuses(2, &["no context `there`", &path])
         .hints(&["`here`"]);
 }
 
 #[test]
 fn a_context_without_its_cluster_is_refused() {
-    let bench = Bench::new();
-    let path = bench.kubeconfig(&good().with("/contexts/0/context/cluster", json!("lost")));
-    bench
-        .nestcheck(["run", "--kubeconfig", &path])
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&good().with("/contexts/0/context/cluster", json!("lost")));
+    dir.nestcheck(["run", "--kubeconfig", &path])
         .refuses(2, &[&path, "no cluster `lost`"])
         .hints(&["--context"]);
 }
 
 #[test]
 fn broken_certificates_are_refused() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for (pointer, text) in [
         ("/clusters/0/cluster/certificate-authority-data", "%%%"),
         ("/clusters/0/cluster/certificate-authority-data", "bm8gY2VydGlmaWNhdGU="),
@@ -131,17 +127,17 @@ fn broken_certificates_are_refused() {
         if pointer.contains("client-certificate") {
             kubeconfig = kubeconfig.with("/users/0/user/client-key-data", json!("%%%"));
         }
-        let path = bench.kubeconfig(&kubeconfig);
-        bench.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
+        let path = dir.kubeconfig(&kubeconfig);
+        dir.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
     }
 }
 
 #[test]
 fn a_server_that_is_no_url_is_refused() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for server in ["", "http://", "not a url", "https://[::1"] {
-        let path = bench.kubeconfig(&Kubeconfig::to(server));
-        bench.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
+        let path = dir.kubeconfig(&Kubeconfig::to(server));
+        dir.nestcheck(["run", "--kubeconfig", &path]).refuses(2, &["kubeconfig", &path]);
     }
 }
 
@@ -150,63 +146,60 @@ fn a_server_that_is_no_url_is_refused() {
 #[test]
 fn an_unreachable_server_is_named() {
     for command in ["run", "preflight"] {
-        let bench = Bench::new();
+        let dir = TestDir::new();
         let server = format!("https://{}", closed_address());
-        let path = bench.kubeconfig(&Kubeconfig::to(&server));
-        bench
-            .nestcheck([command, "--kubeconfig", &path])
+        let path = dir.kubeconfig(&Kubeconfig::to(&server));
+        dir.nestcheck([command, "--kubeconfig", &path])
             .refuses(4, &[&server, "refused"])
             .hints(&["reachable"])
             .within(FIRST_CONTACT);
-        assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+        assert_eq!(dir.content(), ["kubeconfig"], "nothing ran, so there is no report");
     }
 }
 
 #[test]
 fn a_server_without_a_name_in_dns_is_named() {
-    let bench = Bench::new();
-    let path = bench.kubeconfig(&Kubeconfig::to("https://nestcheck.invalid:6443"));
-    bench
-        .nestcheck(["preflight", "--kubeconfig", &path])
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&Kubeconfig::to("https://nestcheck.invalid:6443"));
+    dir.nestcheck(["preflight", "--kubeconfig", &path])
         .refuses(4, &["https://nestcheck.invalid:6443"])
         .within(FIRST_CONTACT);
 }
 
 #[test]
 fn a_silent_server_is_given_up_soon() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let server = format!("https://{}", silent_server());
-    let path = bench.kubeconfig(&Kubeconfig::to(&server));
-    bench
-        .nestcheck(["run", "--kubeconfig", &path])
+    let path = dir.kubeconfig(&Kubeconfig::to(&server));
+    dir.nestcheck(["run", "--kubeconfig", &path])
         .refuses(4, &[&server, "no answer within"])
         .within(FIRST_CONTACT);
-    assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+    assert_eq!(dir.content(), ["kubeconfig"], "nothing ran, so there is no report");
 }
 
 #[test]
 fn a_signal_ends_the_wait_for_a_silent_server() {
     for (signal, code) in [(Signal::SIGHUP, 129), (Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let bench = Bench::new();
+        let dir = TestDir::new();
         let (listener, address) = listener();
-        let path = bench.kubeconfig(&Kubeconfig::to(&format!("https://{address}")));
-        let running = bench.start(["run", "--kubeconfig", &path]);
+        let path = dir.kubeconfig(&Kubeconfig::to(&format!("https://{address}")));
+        let running = dir.start(["run", "--kubeconfig", &path]);
         // It hears signals before it connects.
         let connection = listener.accept().expect("it connects");
         running.signal(signal);
         let finished = running.finish();
         finished.exits(code).within(Duration::from_secs(5));
         drop(connection);
-        assert_eq!(bench.content(), ["kubeconfig"], "nothing ran, so there is no report");
+        assert_eq!(dir.content(), ["kubeconfig"], "nothing ran, so there is no report");
     }
 }
 
 #[test]
 fn a_server_that_speaks_no_tls_is_named() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let server = format!("https://{}", answering_server("HTTP/1.0 400 Bad Request\r\n\r\n"));
-    let path = bench.kubeconfig(&Kubeconfig::to(&server));
-    bench.nestcheck(["preflight", "--kubeconfig", &path]).refuses(4, &[&server]);
+    let path = dir.kubeconfig(&Kubeconfig::to(&server));
+    dir.nestcheck(["preflight", "--kubeconfig", &path]).refuses(4, &[&server]);
 }
 
 #[test]
@@ -216,10 +209,10 @@ fn a_server_that_is_no_kubernetes_is_named() {
         "HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nnot found",
         "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
     ] {
-        let bench = Bench::new();
+        let dir = TestDir::new();
         let server = format!("http://{}", answering_server(answer));
-        let path = bench.kubeconfig(&Kubeconfig::to(&server));
-        bench.nestcheck(["preflight", "--kubeconfig", &path]).refuses(4, &[&server]);
+        let path = dir.kubeconfig(&Kubeconfig::to(&server));
+        dir.nestcheck(["preflight", "--kubeconfig", &path]).refuses(4, &[&server]);
     }
 }
 
@@ -256,8 +249,8 @@ fn a_malformed_image_is_refused() {
 
 #[test]
 fn a_malformed_image_of_the_environment_is_refused() {
-    let bench = Bench::new();
-    let mut command = bench.command(["run"]);
+    let dir = TestDir::new();
+    let mut command = dir.command(["run"]);
     command.env("NESTCHECK_IMAGE", "a b");
     Running::start(command).finish().refuses(2, &["not an image reference"]);
 }
@@ -292,12 +285,11 @@ fn a_way_to_get_devices_that_is_none_is_refused() {
 
 #[test]
 fn a_report_folder_that_cannot_be_written_is_named_before_the_cluster_is_asked() {
-    let bench = Bench::new();
-    let file = bench.write("file", "");
-    let path = bench.kubeconfig(&good());
+    let dir = TestDir::new();
+    let file = dir.write("file", "");
+    let path = dir.kubeconfig(&good());
     for folder in [file.clone(), format!("{file}/below"), "/proc/nestcheck".to_owned()] {
-        bench
-            .nestcheck(["run", "--kubeconfig", &path, "--report-dir", &folder])
+        dir.nestcheck(["run", "--kubeconfig", &path, "--report-dir", &folder])
             .refuses(2, &["report folder", &format!("`{folder}`")])
             .hints(&["--report-dir"]);
     }
@@ -305,15 +297,15 @@ fn a_report_folder_that_cannot_be_written_is_named_before_the_cluster_is_asked()
 
 #[test]
 fn a_run_that_could_not_begin_leaves_no_report_of_an_earlier_one() {
-    let bench = Bench::new();
-    let path = bench.kubeconfig(&good());
-    let folder = bench.path("report");
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&good());
+    let folder = dir.path("report");
     fs::create_dir(&folder).expect("it can be made");
     for name in ["junit.xml", "report.json", "index.html", "events.jsonl", "mine.txt"] {
         fs::write(folder.join(name), "of an earlier run").expect("it can be written");
     }
     let report_dir = folder.display().to_string();
-    bench.nestcheck(["run", "--kubeconfig", &path, "--report-dir", &report_dir]).refuses(4, &[]);
+    dir.nestcheck(["run", "--kubeconfig", &path, "--report-dir", &report_dir]).refuses(4, &[]);
     let rest: Vec<_> = fs::read_dir(&folder)
         .expect("the folder had a file of somebody else")
         .map(|entry| entry.expect("it can be read").file_name())
@@ -406,9 +398,9 @@ proptest! {
 
     #[test]
     fn no_arguments_make_it_panic(arguments in proptest::collection::vec(argument(), 0..7)) {
-        let bench = Bench::new();
+        let dir = TestDir::new();
         let arguments = arguments.into_iter().map(std::ffi::OsString::from_vec);
-        let finished = bench.nestcheck(arguments);
+        let finished = dir.nestcheck(arguments);
         finished.exits_as_documented();
         let refused = finished.code != Some(0);
         prop_assert_eq!(refused, finished.stderr.starts_with("error: "), "{}", finished);

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{nestcheck, support::Bench};
+use super::{nestcheck, support::TestDir};
 
 /// One line of an event log.
 fn line(schema: u32, event: &Value) -> String {
@@ -12,8 +12,8 @@ fn line(schema: u32, event: &Value) -> String {
 }
 
 /// A report folder with only an event log in it; returns its path.
-fn log(bench: &Bench, text: &str) -> String {
-    let log = bench.write("report/events.jsonl", text);
+fn log(dir: &TestDir, text: &str) -> String {
+    let log = dir.write("report/events.jsonl", text);
     log.trim_end_matches("/events.jsonl").to_owned()
 }
 
@@ -22,9 +22,9 @@ fn a_folder_without_a_log_is_named() {
     nestcheck(&["report", "/no/such/folder"])
         .refuses(2, &["/no/such/folder/events.jsonl"])
         .hints(&["nestcheck run"]);
-    let bench = Bench::new();
-    let folder = bench.path(".").display().to_string();
-    bench.nestcheck(["report", &folder]).refuses(2, &["events.jsonl"]).hints(&["nestcheck run"]);
+    let dir = TestDir::new();
+    let folder = dir.path(".").display().to_string();
+    dir.nestcheck(["report", &folder]).refuses(2, &["events.jsonl"]).hints(&["nestcheck run"]);
 }
 
 #[test]
@@ -36,31 +36,31 @@ fn a_log_that_cannot_be_read_is_named_with_its_line() {
         (line(1, &json!({"kind": "frobnicated"})), ["line 1", "frobnicated"]),
         ("[]\n".to_owned(), ["line 1", "invalid"]),
     ] {
-        let bench = Bench::new();
-        let folder = log(&bench, &text);
-        bench.nestcheck(["report", &folder]).refuses(2, &["events.jsonl"]).refuses(2, &words);
+        let dir = TestDir::new();
+        let folder = log(&dir, &text);
+        dir.nestcheck(["report", &folder]).refuses(2, &["events.jsonl"]).refuses(2, &words);
     }
-    let bench = Bench::new();
-    let folder = log(&bench, "");
+    let dir = TestDir::new();
+    let folder = log(&dir, "");
     fs::write(Path::new(&folder).join("events.jsonl"), [0xff, 0xfe, b'\n']).expect("a file");
-    bench.nestcheck(["report", &folder]).refuses(2, &["events.jsonl", "UTF-8"]);
+    dir.nestcheck(["report", &folder]).refuses(2, &["events.jsonl", "UTF-8"]);
 }
 
 #[test]
 fn a_log_without_its_end_gives_a_report_in_every_format() {
     let text = line(1, &json!({"kind": "case-started", "id": "POD-03"})) + "{\"schema\":1,\"at";
     for text in ["", &text] {
-        let bench = Bench::new();
-        let folder = log(&bench, text);
+        let dir = TestDir::new();
+        let folder = log(&dir, text);
         for (format, beginning) in
             [("junit", "<?xml"), ("json", "{"), ("html", "<!doctype html>"), ("markdown", "#")]
         {
-            let finished = bench.nestcheck(["report", &folder, "--format", format]);
+            let finished = dir.nestcheck(["report", &folder, "--format", format]);
             finished.exits(0);
             assert!(finished.stdout.starts_with(beginning), "{finished}");
             assert_eq!(finished.stderr, "", "{finished}");
         }
-        let junit = bench.nestcheck(["report", &folder]).stdout;
+        let junit = dir.nestcheck(["report", &folder]).stdout;
         let junit = quick_junit::Report::deserialize_from_str(&junit).expect("it is JUnit");
         assert!(junit.failures + junit.errors > 0, "a torn log is never green");
     }
@@ -68,16 +68,14 @@ fn a_log_without_its_end_gives_a_report_in_every_format() {
 
 #[test]
 fn every_dialect_is_known_and_others_are_refused() {
-    let bench = Bench::new();
-    let folder = log(&bench, &line(1, &json!({"kind": "interrupted", "signal": 2})));
+    let dir = TestDir::new();
+    let folder = log(&dir, &line(1, &json!({"kind": "interrupted", "signal": 2})));
     for dialect in ["jenkins", "gitlab", "openshift"] {
-        bench.nestcheck(["report", &folder, "--dialect", dialect]).exits(0);
+        dir.nestcheck(["report", &folder, "--dialect", dialect]).exits(0);
     }
-    bench
-        .nestcheck(["report", &folder, "--dialect", "maven"])
+    dir.nestcheck(["report", &folder, "--dialect", "maven"])
         .refuses(2, &["--dialect", "maven"])
         .hints(&["`jenkins`"]);
-    bench
-        .nestcheck(["report", &folder, "--format", "pdf"])
+    dir.nestcheck(["report", &folder, "--format", "pdf"])
         .refuses(2, &["--format", "pdf", "junit, json, html, markdown"]);
 }

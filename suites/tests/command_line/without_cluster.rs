@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     nestcheck,
-    support::{Bench, Running},
+    support::{Running, TestDir},
 };
 
 /// The ids that `list` prints.
@@ -77,12 +77,12 @@ fn the_shards_of_list_are_a_partition() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for arguments in [&["list"][..], &["list", "-o", "json"], &["man"], &["--help"]] {
         // A pipe whose reader is gone: what `| head -1` leaves behind once it has its line.
         let (reader, writer) = std::io::pipe().expect("a pipe can be made");
         drop(reader);
-        let mut command = bench.command(arguments);
+        let mut command = dir.command(arguments);
         let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("it starts");
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
@@ -91,9 +91,9 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 
 #[test]
 fn a_full_disk_is_an_error() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
-    let mut command = bench.command(["list"]);
+    let mut command = dir.command(["list"]);
     let output = command.stdout(full).stderr(Stdio::piped()).output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
@@ -145,9 +145,9 @@ fn the_man_page_and_the_help_name_every_command_and_the_exit_codes() {
 #[test]
 fn nothing_is_coloured_where_nobody_looks() {
     for (name, value) in [("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1"), ("TERM", "xterm-256color")] {
-        let bench = Bench::new();
+        let dir = TestDir::new();
         for arguments in [&["run"][..], &["--help"], &["list"], &["list", "nope"], &["rn"]] {
-            let mut command = bench.command(arguments);
+            let mut command = dir.command(arguments);
             let finished = Running::start({
                 command.env(name, value);
                 command

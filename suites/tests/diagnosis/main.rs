@@ -17,19 +17,20 @@ mod table;
 
 use std::{path::Path, time::Duration};
 
-use harness::{event::Event, folder::ReportFolder, outcome::Verdict};
+use harness::{event::Event, outcome::Verdict, report_dir::ReportDir};
 
 use node::NodeDevices;
-use support::{Live, OwnRun, finished};
+use support::{InProcessRun, Live, finished};
 use table::FIXTURES;
 
 /// How long the run may take: many times what it takes.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Runs every fixture as a case of one run, on the engine that runs the real ones.
-async fn run(kubeconfig: &Path, report: &mut ReportFolder) -> Vec<Event> {
+async fn run(kubeconfig: &Path, report: &mut ReportDir) -> Vec<Event> {
     let cases = FIXTURES.iter().map(|fixture| fixture.case).collect();
-    let run = OwnRun::of("broken", cases).with_files(breakage::files()).within(DEADLINE).jobs(6);
+    let run =
+        InProcessRun::of("broken", cases).with_files(breakage::files()).within(DEADLINE).jobs(6);
     run.make(kubeconfig, report, |_| {}).await.1
 }
 
@@ -41,7 +42,7 @@ fn every_broken_workspace_gets_its_own_diagnosis() {
     let class = cluster.create_runtime_class(breakage::CLASS_WITHOUT_USER_NAMESPACES, "runc");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let mut report = ReportFolder::create(folder.path()).expect("the folder can be written to");
+    let mut report = ReportDir::create(folder.path()).expect("the folder can be written to");
     let events = runtime.block_on(run(Path::new(cluster.kubeconfig()), &mut report));
     report.finish().expect("the reports can be made");
     drop((class, devices));

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Body, Case, CaseResult, Failure},
     context::Context,
     facts::Flavour,
     outcome::Level,
+    pod_template::{Isolation, PodTemplate},
     sandbox::PodSecurity,
-    shape::{Isolation, Shape},
     workload::Command,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -92,14 +92,14 @@ const PAUSE: &str = "
 
 /// Breaks the workspace and does what then fails.
 async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: Act) -> CaseResult {
-    let shape = Shape { isolation, ..WORKSPACE };
-    let mut pod = cx.manifest(&shape)?;
+    let template = PodTemplate { isolation, ..NESTED_POD };
+    let mut pod = cx.manifest(&template)?;
     breaks(&mut pod);
     if matches!(act, Act::IsRefused) {
         pod.metadata.namespace = Some(cx.namespace_enforcing(PodSecurity::Restricted).await?);
-        return expect_kept(&cx, &shape, &pod).await;
+        return expect_kept(&cx, &template, &pod).await;
     }
-    let workspace = cx.pod_of_its_own(&shape, &pod).await?;
+    let workspace = cx.provision_pod(&template, &pod).await?;
     match act {
         Act::Script(script) => {
             let script = format!("{IMAGE}{script}");
@@ -126,7 +126,7 @@ const fn case(id: &'static str, name: &'static str, body: Body) -> Case {
         level: Level::Core,
         flavours: &[Flavour::Kubernetes],
         requires: &[],
-        shapes: &[],
+        templates: &[],
         deadline: Duration::from_secs(120),
         body,
     }
@@ -135,7 +135,7 @@ const fn case(id: &'static str, name: &'static str, body: Body) -> Case {
 macro_rules! fixtures {
     ($($id:literal $breaks:ident $isolation:ident $act:expr => $diagnosis:literal $cause:literal,)*) => {
         &[$(Fixture {
-            case: case($id, stringify!($breaks), Body::Acts(|cx| {
+            case: case($id, stringify!($breaks), Body::Live(|cx| {
                 Box::pin(produce(cx, Isolation::$isolation, broken::$breaks, $act))
             })),
             diagnosis: $diagnosis,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::support::{Bench, Live, Operators, default_settings, tells};
+use super::support::{Live, Operators, TestDir, default_settings, tells};
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
@@ -57,11 +57,11 @@ fn preflight_tells_what_the_workspace_operator_was_told_without_che() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_toggle_that_may_not_be_read_is_unknown() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let _operators = Operators::make(&cluster);
     let token = cluster.token_without_rights();
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
-    let preflight = bench.nestcheck(["preflight", "--kubeconfig", &path]);
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let preflight = dir.nestcheck(["preflight", "--kubeconfig", &path]);
     preflight.exits(3);
     let line = "\ntoggle             unknown: failed to read CheClusters: checlusters.org.eclipse.che \
                 is forbidden";

@@ -1,4 +1,4 @@
-//! What a caller may do, and what Che was told, where constraints decide about pods.
+//! What a caller may do, and what Che was told, where SCCs decide about pods.
 
 use std::fs;
 
@@ -6,13 +6,13 @@ use harness::{facts::Flavour, manifest};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::{Value, json};
 
-use super::support::{Applied, Bench, Live, Operators, Request, default_settings, tells};
+use super::support::{Applied, Live, Operators, Request, TestDir, default_settings, tells};
 
 const RUN: [&str; 5] = ["run", "scc", "admission", "ID-02", "--kubeconfig"];
 
 /// The published role, without the rules with this verb.
 fn role_without(verb: &str) -> ClusterRole {
-    let role = harness::rights::role(Flavour::OpenShift).expect("there is one");
+    let role = harness::rbac::role(Flavour::OpenShift).expect("there is one");
     let mut role: ClusterRole = manifest::parse("role", &role).expect("it is good");
     role.rules.get_or_insert_default().retain(|rule| !rule.verbs.iter().any(|item| item == verb));
     role
@@ -21,18 +21,18 @@ fn role_without(verb: &str) -> ClusterRole {
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
 fn the_published_rights_are_enough_for_a_run() {
-    let (cluster, bench) = (Live::take_openshift(), Bench::new());
+    let (cluster, dir) = (Live::take_openshift(), TestDir::new());
     let _grant = Applied::create(&cluster, include_str!("../../../ci/openshift/rbac.yaml"));
     let token = cluster.token_of("nestcheck");
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
-    let preflight = bench.nestcheck(["preflight", "--kubeconfig", &path]);
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let preflight = dir.nestcheck(["preflight", "--kubeconfig", &path]);
     preflight.exits(0);
     assert!(!preflight.stdout.contains("unknown"), "{preflight}");
-    let run = bench.nestcheck(["run", "--kubeconfig", &path]);
+    let run = dir.nestcheck(["run", "--kubeconfig", &path]);
     run.exits(0);
     assert!(!run.stderr.contains("forbidden"), "{run}");
     assert!(!run.stderr.contains("no pod privileged"), "the control was made: {run}");
-    let written = fs::read_to_string(bench.report().folder().join("report.json"));
+    let written = fs::read_to_string(dir.report().folder().join("report.json"));
     let written = written.expect("it is there");
     assert!(!written.contains("there is no such pod"), "commands may be run in the control");
     cluster.is_clean();
@@ -41,10 +41,10 @@ fn the_published_rights_are_enough_for_a_run() {
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
 fn a_user_without_rights_gets_what_grants_them() {
-    let (cluster, bench) = (Live::take_openshift(), Bench::new());
+    let (cluster, dir) = (Live::take_openshift(), TestDir::new());
     let token = cluster.token_without_rights();
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
-    let refused = bench.nestcheck(RUN.into_iter().chain([path.as_str()]));
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let refused = dir.nestcheck(RUN.into_iter().chain([path.as_str()]));
     refused.exits(4).says(&[
         "`create namespaces`",
         "`create securitycontextconstraints.security.openshift.io`",
@@ -53,28 +53,28 @@ fn a_user_without_rights_gets_what_grants_them() {
     ]);
     let (_, yaml) = refused.stderr.split_once("\n\n").expect("the objects come last");
     let _grant = cluster.apply_grant(yaml);
-    bench.nestcheck(RUN.into_iter().chain([path.as_str()])).exits(0);
+    dir.nestcheck(RUN.into_iter().chain([path.as_str()])).exits(0);
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn who_may_not_use_a_constraint_is_told_before_one_is_made() {
-    let (cluster, bench) = (Live::take_openshift(), Bench::new());
+fn who_may_not_use_a_scc_is_told_before_one_is_made() {
+    let (cluster, dir) = (Live::take_openshift(), TestDir::new());
     let token = cluster.token_without_rights();
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let _grant = cluster.grant(&role_without("use"));
     let start = cluster.now();
-    let refused = bench.nestcheck(RUN.into_iter().chain([path.as_str()]));
+    let refused = dir.nestcheck(RUN.into_iter().chain([path.as_str()]));
     refused.exits(4).says(&["needs: `use securitycontextconstraints.security.openshift.io`\n"]);
     let requests = cluster.requests_since(start);
     assert!(!requests.iter().any(Request::changes), "{requests:?}");
 }
 
-/// Has the API server list the group of constraints, which it serves but leaves to others to tell
+/// Has the API server list the group of SCCs, which it serves but leaves to others to tell
 /// the aggregator of: OpenShift's API server does, and MicroShift by a manifest
 /// (`assets/crd/securityv1-local-apiservice.yaml`). A cluster that has it keeps it as it is.
-fn list_constraints_in_discovery(cluster: &Live) {
+fn list_sccs_in_discovery(cluster: &Live) {
     const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
     let name = "v1.security.openshift.io";
     if !cluster.has(&format!("{SERVICES}/{name}")) {
@@ -91,31 +91,31 @@ fn list_constraints_in_discovery(cluster: &Live) {
 /// `container-run` as Che's operator makes it.
 fn container_run() -> Value {
     let text = manifest::parse::<Value>("scc", fixtures::NESTED_PODMAN.text);
-    let mut constraint = text.expect("it is YAML");
-    constraint["metadata"] = json!({"name": "container-run"});
-    constraint["allowedCapabilities"] = json!(["SETUID", "SETGID", "CHOWN"]);
-    constraint
+    let mut scc = text.expect("it is YAML");
+    scc["metadata"] = json!({"name": "container-run"});
+    scc["allowedCapabilities"] = json!(["SETUID", "SETGID", "CHOWN"]);
+    scc
 }
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn preflight_compares_what_che_was_told_with_its_constraint() {
+fn preflight_compares_what_che_was_told_with_its_scc() {
     let cluster = Live::take_openshift();
-    list_constraints_in_discovery(&cluster);
+    list_sccs_in_discovery(&cluster);
     tells(&cluster, 0, "absent", &[]);
     let operators = Operators::make(&cluster);
     operators
         .che(&json!({"disableContainerRunCapabilities": false, "containerRunConfiguration": {}}));
     operators.config(&default_settings());
-    let missing = "constraint `container-run`, which does not exist";
+    let missing = "SCC `container-run`, which does not exist";
     tells(&cluster, 0, "on", &[("warning", missing)]);
     {
-        let _constraint = cluster.create_constraint(&container_run());
+        let _scc = cluster.create_scc(&container_run());
         tells(&cluster, 0, "on", &[]);
     }
-    let mut constraint = container_run();
-    constraint["userNamespaceLevel"] = json!("AllowHostLevel");
-    let _constraint = cluster.create_constraint(&constraint);
+    let mut scc = container_run();
+    scc["userNamespaceLevel"] = json!("AllowHostLevel");
+    let _scc = cluster.create_scc(&scc);
     tells(&cluster, 0, "on", &[("danger", "`userNamespaceLevel` is \"AllowHostLevel\"")]);
     let mut settings = default_settings();
     settings["podAnnotations"] = Value::Null;

@@ -16,8 +16,8 @@ use harness::{
     support::{self, Support},
 };
 use kube::Config;
-use server::{Log, Manner, serve};
-use verbs::{Bench, Kubeconfig};
+use server::{Log, ServerBehaviour, serve};
+use verbs::{Kubeconfig, TestDir};
 
 /// How many requests the facts of an OpenShift cluster with one node may cost, Che aside.
 const REQUESTS: usize = 12;
@@ -29,7 +29,7 @@ fn recorded() -> Vec<RecordedCluster> {
     RecordedCluster::all().expect("the recorded clusters can be read")
 }
 
-fn gather(cluster: &RecordedCluster, manner: Manner) -> (Result<Facts, Error>, Log) {
+fn gather(cluster: &RecordedCluster, manner: ServerBehaviour) -> (Result<Facts, Error>, Log) {
     let (address, log) = serve(cluster.clone(), manner);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
     let facts = runtime.block_on(async {
@@ -41,7 +41,7 @@ fn gather(cluster: &RecordedCluster, manner: Manner) -> (Result<Facts, Error>, L
 }
 
 fn read(cluster: &RecordedCluster) -> Facts {
-    let (facts, _) = gather(cluster, Manner::default());
+    let (facts, _) = gather(cluster, ServerBehaviour::default());
     facts.unwrap_or_else(|error| panic!("{}: {error}", cluster.name))
 }
 
@@ -122,7 +122,8 @@ fn what_is_refused_is_unknown_and_makes_no_cluster_unsupported() {
         for request in cluster.requests() {
             let place = format!("{}: {request}", cluster.name);
             let refuses = Some(request.to_owned());
-            let (facts, log) = gather(&cluster, Manner { refuses, ..Manner::default() });
+            let (facts, log) =
+                gather(&cluster, ServerBehaviour { refuses, ..ServerBehaviour::default() });
             let asked = log.lock().expect("nobody panicked").requests.clone();
             assert!(asked.iter().any(|(asked, _)| asked == request), "{place} is not asked for");
             let facts = match facts {
@@ -134,10 +135,10 @@ fn what_is_refused_is_unknown_and_makes_no_cluster_unsupported() {
                 }
             };
             let told = serde_json::to_string(&facts).expect("facts are JSON");
-            let is_told = told.contains(&format!("{request} is forbidden"));
+            let assert_diagnosis = told.contains(&format!("{request} is forbidden"));
             // Where the ClusterVersion tells of a rollout, the pools have nothing to add.
             let is_moot = request.ends_with("pools") && facts.rollout.value().is_some();
-            assert!(is_told || is_moot, "{place} has no reason");
+            assert!(assert_diagnosis || is_moot, "{place} has no reason");
             let support = Support::of(&facts);
             let accuses = matches!(support, Support::Unsupported { .. });
             let is_unsupported = matches!(whole, Support::Unsupported { .. });
@@ -162,7 +163,7 @@ fn the_facts_cost_few_requests_and_fewer_round_trips() {
 }
 
 fn requests_and_round_trips(cluster: &RecordedCluster) -> (usize, usize) {
-    let manner = Manner { counts_round_trips: true, ..Manner::default() };
+    let manner = ServerBehaviour { counts_round_trips: true, ..ServerBehaviour::default() };
     let (facts, log) = gather(cluster, manner);
     facts.expect("the cluster is read");
     let requests = &log.lock().expect("nobody panicked").requests;
@@ -172,10 +173,10 @@ fn requests_and_round_trips(cluster: &RecordedCluster) -> (usize, usize) {
 
 /// What `nestcheck preflight` prints, with its exit code.
 fn preflight(cluster: &RecordedCluster) -> String {
-    let (address, _) = serve(cluster.clone(), Manner::default());
-    let bench = Bench::new();
-    let path = bench.kubeconfig(&Kubeconfig::to(&address));
-    let finished = bench.nestcheck(["preflight", "--kubeconfig", &path]);
+    let (address, _) = serve(cluster.clone(), ServerBehaviour::default());
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&Kubeconfig::to(&address));
+    let finished = dir.nestcheck(["preflight", "--kubeconfig", &path]);
     assert_eq!(finished.stderr, "", "{}", cluster.name);
     let support = Support::of(&read(cluster));
     finished.exits(if support.is_supported() { 0 } else { 3 });
@@ -191,11 +192,11 @@ fn a_person_may_choose_how_pods_ask_for_devices() {
     ] {
         let all = recorded();
         let cluster = all.iter().find(|cluster| cluster.name == name).expect("it is recorded");
-        let (address, _) = serve(cluster.clone(), Manner::default());
-        let bench = Bench::new();
-        let path = bench.kubeconfig(&Kubeconfig::to(&address));
+        let (address, _) = serve(cluster.clone(), ServerBehaviour::default());
+        let dir = TestDir::new();
+        let path = dir.kubeconfig(&Kubeconfig::to(&address));
         let arguments = ["preflight", "--devices", route, "--kubeconfig", &path];
-        let finished = bench.nestcheck(arguments);
+        let finished = dir.nestcheck(arguments);
         finished.exits(if route == "none" { 3 } else { 0 });
         assert!(finished.stdout.contains(words), "{name} {route}: {finished}");
     }

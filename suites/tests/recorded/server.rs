@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// How the server answers.
 #[derive(Clone, Debug, Default)]
-pub struct Manner {
+pub struct ServerBehaviour {
     /// The request that it refuses, as [`request`] names it.
     pub refuses: Option<String>,
     /// Whether it counts round trips; takes time.
@@ -58,7 +58,7 @@ impl Rounds {
 }
 
 /// Starts a server on this machine; returns its address and its log. It ends with the test.
-pub fn serve(cluster: RecordedCluster, manner: Manner) -> (String, Log) {
+pub fn serve(cluster: RecordedCluster, manner: ServerBehaviour) -> (String, Log) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
     let address = listener.local_addr().expect("it has an address");
     let rounds = Rounds { requests: Vec::new(), latest: Instant::now(), round: 0, is_open: false };
@@ -76,7 +76,7 @@ pub fn serve(cluster: RecordedCluster, manner: Manner) -> (String, Log) {
 
 struct Server {
     cluster: RecordedCluster,
-    manner: Manner,
+    manner: ServerBehaviour,
     log: Log,
 }
 

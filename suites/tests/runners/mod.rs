@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use harness::case::Case;
 use serde_json::Value;
 
-use super::support::{Bench, Finished, Kubeconfig, Live, Running};
+use super::support::{Finished, Kubeconfig, Live, Running, TestDir};
 
 /// The test binary `conformance`: `NESTCHECK_CONFORMANCE_BIN`, else cargo builds it.
 #[expect(clippy::expect_used, clippy::panic, reason = "without the binary there is no test")]
@@ -37,9 +37,9 @@ fn conformance_binary() -> PathBuf {
 }
 
 /// Runs the test binary on a bench.
-fn conformance(bench: &Bench, arguments: &[&str], kubeconfig: Option<&str>) -> Finished {
+fn conformance(dir: &TestDir, arguments: &[&str], kubeconfig: Option<&str>) -> Finished {
     let mut command = Command::new(conformance_binary());
-    command.args(arguments).env_clear().env("HOME", bench.path(".")).current_dir(bench.path("."));
+    command.args(arguments).env_clear().env("HOME", dir.path(".")).current_dir(dir.path("."));
     if let Some(kubeconfig) = kubeconfig {
         command.env("KUBECONFIG", kubeconfig);
     }
@@ -49,8 +49,8 @@ fn conformance(bench: &Bench, arguments: &[&str], kubeconfig: Option<&str>) -> F
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn the_test_binary_lists_its_cases_as_nextest_wants_it() {
-    let bench = Bench::new();
-    let listed = conformance(&bench, &["--list", "--format", "terse"], None);
+    let dir = TestDir::new();
+    let listed = conformance(&dir, &["--list", "--format", "terse"], None);
     listed.exits(0);
     let mut names: Vec<_> = suites::cases().iter().map(Case::path).collect();
     let mut lines: Vec<_> = listed.stdout.lines().collect();
@@ -59,7 +59,7 @@ fn the_test_binary_lists_its_cases_as_nextest_wants_it() {
     let expected: Vec<_> = names.iter().map(|name| format!("{name}: test")).collect();
     assert_eq!(lines, expected);
     // Nextest asks for the ignored ones too; a case that is listed twice would run twice.
-    let ignored = conformance(&bench, &["--list", "--format", "terse", "--ignored"], None);
+    let ignored = conformance(&dir, &["--list", "--format", "terse", "--ignored"], None);
     ignored.exits(0);
     assert_eq!(ignored.stdout, "");
 }
@@ -67,10 +67,10 @@ fn the_test_binary_lists_its_cases_as_nextest_wants_it() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn the_test_binary_runs_one_case_on_the_cluster() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let name = "podman::builds_and_runs_a_scratch_image";
     let arguments = ["--exact", name, "--nocapture"];
-    let finished = conformance(&bench, &arguments, Some(cluster.kubeconfig()));
+    let finished = conformance(&dir, &arguments, Some(cluster.kubeconfig()));
     finished.exits(0);
     assert!(finished.stdout.contains(&format!("test {name} ... ok")), "{finished}");
     assert!(finished.stdout.contains("1 passed; 0 failed"), "{finished}");
@@ -80,9 +80,9 @@ fn the_test_binary_runs_one_case_on_the_cluster() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn the_test_binary_fails_where_there_is_no_cluster() {
-    let bench = Bench::new();
-    let path = bench.kubeconfig(&Kubeconfig::to("https://127.0.0.1:1"));
-    let finished = conformance(&bench, &["--exact", "gate::keeps_host_users"], Some(&path));
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&Kubeconfig::to("https://127.0.0.1:1"));
+    let finished = conformance(&dir, &["--exact", "gate::keeps_host_users"], Some(&path));
     finished.exits(101);
     assert!(finished.stdout.contains("https://127.0.0.1:1"), "{finished}");
     assert!(finished.stdout.contains("hint: "), "{finished}");

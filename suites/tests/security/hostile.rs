@@ -7,15 +7,15 @@ use std::{
     time::Duration,
 };
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Body, Case, CaseResult, Failure},
     context::Context,
     event::Event,
     facts::Flavour,
-    folder::ReportFolder,
     outcome::{Level, Verdict},
     report::{Style, Terminal},
+    report_dir::ReportDir,
     workload::Command,
 };
 use k8s_openapi::api::core::v1::{EnvVar, Pod, Secret};
@@ -23,8 +23,8 @@ use kube::{Api, api::PostParams};
 use serde_json::json;
 
 use crate::{
-    outputs::{files, folders, have_none_of, outputs},
-    support::{Bench, Live, OwnRun, finished, mode_of},
+    outputs::{assert_absent, files, folders, outputs},
+    support::{InProcessRun, Live, TestDir, finished, mode_of},
 };
 
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -73,9 +73,9 @@ const fn case(
         level: Level::Core,
         flavours: &[Flavour::Kubernetes],
         requires: &[],
-        shapes: &[],
+        templates: &[],
         deadline: DEADLINE,
-        body: Body::Acts(act),
+        body: Body::Live(act),
     }
 }
 
@@ -93,9 +93,9 @@ async fn says_secrets(cx: Context) -> CaseResult {
         Api::namespaced(cx.sandbox().user().clone(), cx.sandbox().namespace());
     let created = secrets.create(&PostParams::default(), &secret).await;
     created.map_err(|error| Failure::harness(error.to_string()))?;
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     carry(&mut pod);
-    let pod = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let pod = cx.provision_pod(&NESTED_POD, &pod).await?;
     let none: [&str; 0] = [];
     pod.run(&Command::new(["true", "--password", "canary-in-argument"])).await?;
     pod.run(&Command::shell("flags", "true --token=canary-in-script", none)).await?;
@@ -122,9 +122,9 @@ fn carry(pod: &mut Pod) {
 }
 
 async fn floods(cx: Context) -> CaseResult {
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some("flood".to_owned());
-    let pod = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let pod = cx.provision_pod(&NESTED_POD, &pod).await?;
     let none: [&str; 0] = [];
     let before = peak_memory_kib();
     let command = Command::shell("flood", FLOOD, none).within(Duration::from_secs(120));
@@ -145,7 +145,7 @@ fn peak_memory_kib() -> u64 {
 }
 
 struct HostileRun {
-    bench: Bench,
+    dir: TestDir,
     folder: PathBuf,
     events: Vec<Event>,
     terminal: String,
@@ -155,24 +155,24 @@ struct HostileRun {
 fn hostile_run() -> &'static HostileRun {
     static RUN: OnceLock<HostileRun> = OnceLock::new();
     RUN.get_or_init(|| {
-        let (cluster, bench) = (Live::take(), Bench::new());
+        let (cluster, dir) = (Live::take(), TestDir::new());
         let user = json!({"name": "other", "user": {"username": "u", "password": KNOWN}});
         let mut users = vec![cluster.own_kubeconfig().object("/users/0")];
         users.push(user);
         let kubeconfig = cluster.own_kubeconfig().with("/users", users.into());
-        let kubeconfig = bench.kubeconfig(&kubeconfig);
-        let folder = bench.path("report");
+        let kubeconfig = dir.kubeconfig(&kubeconfig);
+        let folder = dir.path("report");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
         let (events, terminal) = runtime.block_on(run(Path::new(&kubeconfig), &folder));
         cluster.is_clean();
-        HostileRun { bench, folder, events, terminal }
+        HostileRun { dir, folder, events, terminal }
     })
 }
 
 async fn run(kubeconfig: &Path, folder: &Path) -> (Vec<Event>, String) {
-    let mut report = ReportFolder::create(folder).expect("the folder can be made");
+    let mut report = ReportDir::create(folder).expect("the folder can be made");
     let mut terminal = Terminal::new(Vec::new(), Style::default());
-    let run = OwnRun::of("hostile", vec![SAYS, FLOODS]).within(DEADLINE).jobs(2);
+    let run = InProcessRun::of("hostile", vec![SAYS, FLOODS]).within(DEADLINE).jobs(2);
     let (_, events) = run.make(kubeconfig, &mut report, |event| terminal.event(event)).await;
     report.finish().expect("the reports can be made");
     terminal.finish();
@@ -186,19 +186,19 @@ fn verdict(id: &str) -> &'static Verdict {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn no_secret_of_a_pod_is_in_any_output() {
-    let HostileRun { bench, folder, terminal, .. } = hostile_run();
+    let HostileRun { dir, folder, terminal, .. } = hostile_run();
     let failed = verdict("SEC-01");
     assert!(
         failed.message().is_some_and(|message| message.contains("token: [redacted]")),
         "{failed:?}"
     );
-    let mut all = outputs(bench, folder);
+    let mut all = outputs(dir, folder);
     all.push(("the terminal".to_owned(), terminal.clone()));
     let names: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
     for part in ["ledger.jsonl", "events.jsonl", "pod-1.object.json", "index.html", "junit.xml"] {
         assert!(names.iter().any(|name| name.ends_with(part)), "{part} is not in {names:?}");
     }
-    have_none_of(&all, &["canary"]);
+    assert_absent(&all, &["canary"]);
     // What was said is there, but for the secrets.
     let log = &all.iter().find(|(name, _)| name.ends_with("events.jsonl")).expect("it is there").1;
     for kept in ["password=[redacted]", "client-key-data: [redacted]", "DB_PASSWORD=[redacted]"] {
@@ -209,13 +209,13 @@ fn no_secret_of_a_pod_is_in_any_output() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_flood_of_hostile_bytes_changes_nothing_outside_its_field() {
-    let HostileRun { bench, folder, terminal, .. } = hostile_run();
+    let HostileRun { dir, folder, terminal, .. } = hostile_run();
     let failed = verdict("SEC-02");
     let message = failed.message().unwrap_or_default();
     assert!(message.starts_with("the pod said"), "the checks of memory and size hold: {failed:?}");
     let steers = |text: &str| text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\t'));
     assert!(!steers(terminal) && !terminal.contains("\nPASS FORGED"), "{terminal}");
-    for (name, text) in outputs(bench, folder) {
+    for (name, text) in outputs(dir, folder) {
         assert!(!steers(&text), "{name} steers a terminal");
         assert!(text.len() < 1 << 20, "{name} has {} bytes", text.len());
         if text.starts_with("<?xml") {
@@ -252,29 +252,29 @@ fn every_file_is_its_owners_alone() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn files_are_private_whatever_the_umask_and_an_open_folder_is_told() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let run = |report: &str| {
         let mut shell = std::process::Command::new("sh");
         let script =
             format!("umask 0; exec \"$0\" run GATE-01 --kubeconfig \"$1\" --report-dir {report}");
         let program = env!("CARGO_BIN_EXE_nestcheck");
-        shell.args(["-c", &script, program, cluster.kubeconfig()]).current_dir(bench.path(""));
+        shell.args(["-c", &script, program, cluster.kubeconfig()]).current_dir(dir.path(""));
         crate::support::Running::start(shell).finish()
     };
     let finished = run("new/report");
     finished.exits(0);
     assert!(!finished.stderr.contains("warning"), "{finished}");
-    for folder in folders(&bench.path("new")) {
+    for folder in folders(&dir.path("new")) {
         assert_eq!(mode_of(&folder), 0o700, "{}", folder.display());
     }
-    let open = bench.path("open");
+    let open = dir.path("open");
     fs::create_dir(&open).expect("it can be made");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(&open, mode).expect("it is ours");
     let finished = run("open");
     finished.exits(0).says(&["warning: others can look into report folder `open`", "hint: `chmod"]);
     assert_eq!(mode_of(&open), 0o777, "it is its owner's business");
-    for file in files(&open).into_iter().chain(files(&bench.path("new"))) {
+    for file in files(&open).into_iter().chain(files(&dir.path("new"))) {
         assert_eq!(mode_of(&file), 0o600, "{}", file.display());
     }
     cluster.is_clean();

@@ -1,6 +1,6 @@
 //! Whether the node is looked at from outside of pods.
 
-use crate::support::{Bench, Live, Report};
+use crate::support::{Live, Report, TestDir};
 
 /// The pods that a run made.
 fn pods(report: &Report) -> Vec<&str> {
@@ -15,18 +15,18 @@ fn the_node_is_looked_at_only_by_leave() {
     // Without preflight whatever is blocked by facts is tried; leave is no fact.
     let run = ["run", "ID-04", "ID-09", "ID-10", "--no-preflight", "--kubeconfig"];
     let run = run.into_iter().chain([cluster.kubeconfig()]);
-    let bench = Bench::new();
-    bench.nestcheck(run.clone()).exits(0);
-    let report = bench.report();
+    let dir = TestDir::new();
+    dir.nestcheck(run.clone()).exits(0);
+    let report = dir.report();
     assert_eq!(
         (report.ids("pass"), report.ids("blocked")),
         (vec!["ID-04"], vec!["ID-09", "ID-10"])
     );
     assert!(!pods(&report).contains(&"inspector"), "{:?}", pods(&report));
 
-    let bench = Bench::new();
-    bench.nestcheck(run.chain(["--node-access"])).exits(0);
-    let report = bench.report();
+    let dir = TestDir::new();
+    dir.nestcheck(run.chain(["--node-access"])).exits(0);
+    let report = dir.report();
     let mut passed = report.ids("pass");
     passed.sort_unstable();
     assert_eq!(passed, ["ID-04", "ID-09", "ID-10"]);

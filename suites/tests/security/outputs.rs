@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::{Bench, Finished};
+use crate::support::{Finished, TestDir};
 
 /// What `nestcheck report` can make of a folder.
 const REPORTS: [&[&str]; 6] = [
@@ -41,7 +41,7 @@ pub fn folders(folder: &Path) -> Vec<PathBuf> {
 
 /// Each output of a run with its name: the files of the report, and the reports that can be made
 /// of it again.
-pub fn outputs(bench: &Bench, folder: &Path) -> Vec<(String, String)> {
+pub fn outputs(dir: &TestDir, folder: &Path) -> Vec<(String, String)> {
     let text = |path: PathBuf| {
         let content = fs::read(&path).expect("it can be read");
         (path.display().to_string(), String::from_utf8(content).expect("it is text"))
@@ -49,10 +49,10 @@ pub fn outputs(bench: &Bench, folder: &Path) -> Vec<(String, String)> {
     let mut all: Vec<_> = files(folder).into_iter().map(text).collect();
     for arguments in REPORTS {
         let path = folder.display().to_string();
-        let made = bench.nestcheck(["report", &path].iter().chain(arguments));
-        made.exits(0);
-        all.push((format!("report {arguments:?}"), made.stdout.clone()));
-        all.push((format!("standard error of report {arguments:?}"), made.stderr.clone()));
+        let written = dir.nestcheck(["report", &path].iter().chain(arguments));
+        written.exits(0);
+        all.push((format!("report {arguments:?}"), written.stdout.clone()));
+        all.push((format!("standard error of report {arguments:?}"), written.stderr.clone()));
     }
     all
 }
@@ -67,7 +67,7 @@ pub fn said(finished: &Finished) -> [(String, String); 2] {
 
 /// Expects that none of these is in an output.
 #[track_caller]
-pub fn have_none_of(outputs: &[(String, String)], canaries: &[&str]) {
+pub fn assert_absent(outputs: &[(String, String)], canaries: &[&str]) {
     assert!(!outputs.is_empty());
     for (name, text) in outputs {
         for canary in canaries {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::support::{Applied, Bench, Live, Report, Request, documents};
+use crate::support::{Applied, Live, Report, Request, TestDir, documents};
 
 /// The rights that no request of a run on this cluster uses, and why they are there.
 const WITHOUT_REQUEST: [(&str, &str); 5] = [
@@ -77,44 +77,44 @@ fn verdicts(report: &Report) -> BTreeMap<&str, &str> {
 
 #[test]
 fn the_rights_are_printed_without_a_cluster() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     for (profile, file) in [
         ("kubernetes", include_str!("../../../ci/kind/rbac.yaml")),
         ("openshift", include_str!("../../../ci/openshift/rbac.yaml")),
     ] {
-        let printed = bench.nestcheck(["preflight", "--print-rbac", "--profile", profile]);
+        let printed = dir.nestcheck(["preflight", "--print-rbac", "--profile", profile]);
         printed.exits(0);
         assert_eq!(printed.stdout, file, "{printed}");
         assert_eq!(printed.stderr, "", "{printed}");
     }
     let user = "--print-rbac=system:serviceaccount:ci:nightly";
-    let printed = bench.nestcheck(["preflight", user, "--profile", "microshift"]);
+    let printed = dir.nestcheck(["preflight", user, "--profile", "microshift"]);
     printed.exits(0);
     let subject = "- kind: ServiceAccount\n  name: nightly\n  namespace: ci\n";
     assert_eq!(printed.stdout.matches(subject).count(), 3, "{printed}");
     assert!(printed.stdout.contains("namespace: kube-public"), "{printed}");
-    bench.nestcheck(["preflight", "--profile", "kubernetes"]).refuses(2, &["--print-rbac"]);
-    bench.nestcheck(["preflight", "--print-rbac="]).refuses(2, &["--print-rbac"]);
-    bench.nestcheck(["preflight", "--print-rbac"]).refuses(2, &["kubeconfig"]);
+    dir.nestcheck(["preflight", "--profile", "kubernetes"]).refuses(2, &["--print-rbac"]);
+    dir.nestcheck(["preflight", "--print-rbac="]).refuses(2, &["--print-rbac"]);
+    dir.nestcheck(["preflight", "--print-rbac"]).refuses(2, &["kubeconfig"]);
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn the_printed_rights_are_what_a_run_needs_and_no_more() {
-    let (cluster, admins) = (Live::take(), Bench::new());
+    let (cluster, admins) = (Live::take(), TestDir::new());
     let printed =
         admins.nestcheck(["preflight", "--print-rbac", "--kubeconfig", cluster.kubeconfig()]);
     printed.exits(0);
     admins.nestcheck(["run", "--kubeconfig", cluster.kubeconfig()]).exits(0);
 
     let _applied = Applied::create(&cluster, &printed.stdout);
-    let (bench, token) = (Bench::new(), cluster.token_of("nestcheck"));
-    let path = bench.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    let (dir, token) = (TestDir::new(), cluster.token_of("nestcheck"));
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let start = cluster.now();
-    bench.nestcheck(["preflight", "--kubeconfig", &path]).exits(0);
-    bench.nestcheck(["run", "--kubeconfig", &path]).exits(0);
+    dir.nestcheck(["preflight", "--kubeconfig", &path]).exits(0);
+    dir.nestcheck(["run", "--kubeconfig", &path]).exits(0);
     let requests = cluster.requests_since(start);
-    assert_eq!(verdicts(&bench.report()), verdicts(&admins.report()));
+    assert_eq!(verdicts(&dir.report()), verdicts(&admins.report()));
     cluster.is_clean();
 
     let account = "system:serviceaccount:default:nestcheck";

@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use crate::{
-    outputs::{have_none_of, outputs, said},
-    support::{Bench, Finished, Kubeconfig, Live, Running, answering_server, closed_address},
+    outputs::{assert_absent, outputs, said},
+    support::{Finished, Kubeconfig, Live, Running, TestDir, answering_server, closed_address},
 };
 
 /// What an API server says that quotes the request, as a bad proxy does.
@@ -39,25 +39,25 @@ fn kubeconfig(server: &str) -> Kubeconfig {
 }
 
 /// Runs the command with the log on its most talkative level.
-fn traced(bench: &Bench, arguments: &[&str], proxy: Option<&str>) -> Finished {
-    let mut command = bench.command(arguments);
+fn traced(dir: &TestDir, arguments: &[&str], proxy: Option<&str>) -> Finished {
+    let mut command = dir.command(arguments);
     command.env("NESTCHECK_LOG", "trace").envs(proxy.map(|proxy| ("HTTPS_PROXY", proxy)));
     Running::start(command).finish()
 }
 
 #[track_caller]
 fn tells_no_secret(finished: &Finished) {
-    have_none_of(&said(finished), &SECRETS);
+    assert_absent(&said(finished), &SECRETS);
     assert!(!finished.stderr.contains('\u{1b}'), "{finished}");
 }
 
 #[test]
 fn a_server_that_quotes_the_request_makes_no_secret_known() {
-    let bench = Bench::new();
-    let path = bench.kubeconfig(&kubeconfig(&format!("http://{}", answering_server(TALKATIVE))));
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&kubeconfig(&format!("http://{}", answering_server(TALKATIVE))));
     for command in [&["preflight"][..], &["run"], &["sweep", "--all"]] {
         let arguments: Vec<_> = command.iter().copied().chain(["--kubeconfig", &path]).collect();
-        let refused = traced(&bench, &arguments, None);
+        let refused = traced(&dir, &arguments, None);
         refused.exits(4).says(&["Authorization: [redacted]"]);
         tells_no_secret(&refused);
     }
@@ -65,27 +65,27 @@ fn a_server_that_quotes_the_request_makes_no_secret_known() {
 
 #[test]
 fn the_password_of_an_address_is_not_told() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let closed = closed_address();
-    let address = bench.write(
+    let address = dir.write(
         "in-address",
         &kubeconfig(&format!("https://user:canary-of-address@{closed}")).text(),
     );
-    tells_no_secret(&traced(&bench, &["preflight", "--kubeconfig", &address], None));
+    tells_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &address], None));
     let proxy = format!("http://user:canary-of-proxy@{closed}");
     let with_proxy = kubeconfig(&format!("https://{closed}"))
         .with("/clusters/0/cluster/proxy-url", json!(proxy));
-    let path = bench.kubeconfig(&with_proxy);
-    tells_no_secret(&traced(&bench, &["preflight", "--kubeconfig", &path], None));
-    let path = bench.kubeconfig(&kubeconfig(&format!("https://{closed}")));
-    tells_no_secret(&traced(&bench, &["preflight", "--kubeconfig", &path], Some(&proxy)));
+    let path = dir.kubeconfig(&with_proxy);
+    tells_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &path], None));
+    let path = dir.kubeconfig(&kubeconfig(&format!("https://{closed}")));
+    tells_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &path], Some(&proxy)));
 }
 
 #[test]
 fn arguments_and_files_that_are_refused_are_not_quoted_with_their_secrets() {
-    let bench = Bench::new();
+    let dir = TestDir::new();
     let image = "user:canary-of-image@host/image:1";
-    let refused = traced(&bench, &["run", "--image", image], None);
+    let refused = traced(&dir, &["run", "--image", image], None);
     refused.exits(2).says(&["not an image reference"]);
     tells_no_secret(&refused);
     for broken in [
@@ -94,13 +94,13 @@ fn arguments_and_files_that_are_refused_are_not_quoted_with_their_secrets() {
         "clusters: x\ntoken: canary-of-token",
         "client-key-data: canary-of-token\n\tx",
     ] {
-        let path = bench.write("broken", broken);
-        let refused = traced(&bench, &["preflight", "--kubeconfig", &path], None);
+        let path = dir.write("broken", broken);
+        let refused = traced(&dir, &["preflight", "--kubeconfig", &path], None);
         refused.exits(2);
         tells_no_secret(&refused);
     }
-    let constraint = bench.write("scc", "kind: X\npassword: canary-of-token\n");
-    let refused = traced(&bench, &["run", "--scc", &constraint], None);
+    let scc = dir.write("scc", "kind: X\npassword: canary-of-token\n");
+    let refused = traced(&dir, &["run", "--scc", &scc], None);
     refused.exits(2);
     tells_no_secret(&refused);
 }
@@ -108,18 +108,18 @@ fn arguments_and_files_that_are_refused_are_not_quoted_with_their_secrets() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_run_tells_no_secret_of_its_kubeconfig_on_any_level() {
-    let (cluster, bench) = (Live::take(), Bench::new());
+    let (cluster, dir) = (Live::take(), TestDir::new());
     let own = cluster.own_kubeconfig();
     let key = own.value("/users/0/user/client-key-data");
     let certificate = own.value("/users/0/user/client-certificate-data");
     let authority = own.value("/clusters/0/cluster/certificate-authority-data");
     let finished =
-        traced(&bench, &["run", "ID-02", "POD-03", "--kubeconfig", cluster.kubeconfig()], None);
+        traced(&dir, &["run", "ID-02", "POD-03", "--kubeconfig", cluster.kubeconfig()], None);
     finished.exits(0);
     assert!(finished.stderr.lines().count() > 1000, "the log is talkative: {finished}");
-    let mut all = outputs(&bench, bench.report().folder());
+    let mut all = outputs(&dir, dir.report().folder());
     all.extend(said(&finished));
     // The beginning of every JSON Web Token, such as the ordinary user's.
-    have_none_of(&all, &[&key, &certificate, &authority, "eyJhbGciOi", "-----BEGIN"]);
+    assert_absent(&all, &[&key, &certificate, &authority, "eyJhbGciOi", "-----BEGIN"]);
     cluster.is_clean();
 }

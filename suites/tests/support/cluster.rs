@@ -9,7 +9,7 @@ use std::{
 
 use harness::{
     manifest,
-    sandbox::{LEASE_NAMESPACE, constraint_resource},
+    sandbox::{LEASE_NAMESPACE, scc_resource},
 };
 use k8s_openapi::api::{
     admissionregistration::v1::MutatingWebhookConfiguration,
@@ -103,8 +103,7 @@ impl Cluster {
     pub fn leftovers(&self) -> Vec<String> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let roles: Api<ClusterRole> = Api::all(self.client.clone());
-        let constraints: Api<DynamicObject> =
-            Api::all_with(self.client.clone(), &constraint_resource());
+        let sccs: Api<DynamicObject> = Api::all_with(self.client.clone(), &scc_resource());
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASE_NAMESPACE);
         let of_runs = ListParams::default().labels("nestcheck/run");
         self.runtime.block_on(async {
@@ -113,14 +112,13 @@ impl Cluster {
             let namespaces = namespaces.list(&of_runs).await.expect("they can be listed");
             let roles = roles.list(&of_runs).await.expect("they can be listed");
             // Most clusters have no such API.
-            let constraints = constraints.list(&of_runs).await.ok();
+            let sccs = sccs.list(&of_runs).await.ok();
             let names = |objects: &[_]| objects.iter().map(DynamicObject::name_any).collect();
-            let constraints: Vec<String> =
-                constraints.map(|list| names(&list.items)).unwrap_or_default();
+            let sccs: Vec<String> = sccs.map(|list| names(&list.items)).unwrap_or_default();
             let namespaces = namespaces.items.iter().map(ResourceExt::name_any);
             namespaces
                 .chain(roles.items.iter().map(ResourceExt::name_any))
-                .chain(constraints)
+                .chain(sccs)
                 .chain(leases)
                 .collect()
         })
@@ -134,13 +132,13 @@ impl Cluster {
         server[..end].parse().expect("it is an address")
     }
 
-    /// What a run must leave as it is: every constraint and ClusterRole, without the times and
+    /// What a run must leave as it is: every SCC and ClusterRole, without the times and
     /// versions of their bookkeeping.
     pub fn shared_objects(&self) -> Vec<String> {
         let roles = ApiResource::erase::<ClusterRole>(&());
         let all = ListParams::default();
         let mut objects = Vec::new();
-        for resource in [constraint_resource(), roles] {
+        for resource in [scc_resource(), roles] {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
             let list = self.runtime.block_on(api.list(&all)).expect("they can be listed");
             objects.extend(list.items.into_iter().map(|mut object| {
@@ -174,9 +172,9 @@ impl Cluster {
         self.runtime.block_on(leases.delete(&name, &params)).expect("the run has a record");
     }
 
-    /// Creates a security context constraint, for as long as the guard lives.
-    pub fn create_constraint(&self, object: &Value) -> Created<'_> {
-        self.create(&constraint_resource(), object)
+    /// Creates an SCC, for as long as the guard lives.
+    pub fn create_scc(&self, object: &Value) -> Created<'_> {
+        self.create(&scc_resource(), object)
     }
 
     /// Creates a mutating webhook, for as long as the guard lives.

@@ -24,11 +24,11 @@ use super::{Kubeconfig, Report};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An empty home and working folder, and the command in it.
-pub struct Bench {
+pub struct TestDir {
     folder: TempDir,
 }
 
-impl Bench {
+impl TestDir {
     /// A new one.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder can be made") }

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Bench, Cluster};
+use super::{Cluster, TestDir};
 
 const CHE: &str = "/apis/org.eclipse.che/v2/namespaces/default/checlusters";
 const CONFIG: &str =
@@ -44,14 +44,14 @@ impl<'a> Operators<'a> {
                     .iter()
                     .any(|name| document.contains(&format!("\n  name: {name}\n")))
         };
-        let mut made = 0;
+        let mut installed = 0;
         for document in documents.filter(ours) {
             let definition: Value =
                 harness::manifest::parse("definition", document).expect("it is YAML");
             cluster.post(DEFINITIONS, &definition);
-            made += 1;
+            installed += 1;
         }
-        assert_eq!(made, 2, "one definition of each operator");
+        assert_eq!(installed, 2, "one definition of each operator");
         for path in [CHE, CONFIG] {
             let started = Instant::now();
             while !cluster.has(path) {
@@ -119,10 +119,10 @@ pub fn default_settings() -> Value {
 /// by its severity and words in it: for people and for programs.
 #[track_caller]
 pub fn tells(cluster: &Cluster, code: i32, state: &str, findings: &[(&str, &str)]) {
-    let bench = Bench::new();
-    let text = bench.nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
+    let dir = TestDir::new();
+    let text = dir.nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
     text.exits(code);
-    let json = bench.nestcheck(["preflight", "-o", "json", "--kubeconfig", cluster.kubeconfig()]);
+    let json = dir.nestcheck(["preflight", "-o", "json", "--kubeconfig", cluster.kubeconfig()]);
     json.exits(code);
     let told: Value = serde_json::from_str(&json.stdout).expect("it is JSON");
     let told = &told["toggle"];

@@ -74,7 +74,7 @@ impl Webhook {
                     "url": self.url,
                     "caBundle": ByteString(self.authority.clone().into_bytes()),
                 },
-                "objectSelector": {"matchLabels": {"nestcheck/shape": "workspace"}},
+                "objectSelector": {"matchLabels": {"nestcheck/template": "workspace"}},
                 "rules": [{
                     "apiGroups": [""],
                     "apiVersions": ["v1"],

@@ -65,9 +65,9 @@ impl Shared {
     }
 
     /// Cuts all connections, and those that are opened within this time.
-    fn begin_outage(&self, lasts: Duration) {
+    fn begin_outage(&self, run_timeout: Duration) {
         let mut line = self.line();
-        line.gone_until = Some(Instant::now() + lasts);
+        line.gone_until = Some(Instant::now() + run_timeout);
         let open = std::mem::replace(&mut line.open, self.end.child_token());
         open.cancel();
     }
@@ -170,8 +170,8 @@ async fn strike(
         }
         Action::Answer(code) => answer::instead(code),
         Action::Cut => Err(cut()),
-        Action::Outage(lasts) => {
-            shared.begin_outage(lasts);
+        Action::Outage(run_timeout) => {
+            shared.begin_outage(run_timeout);
             Err(cut())
         }
         Action::Drop => {

@@ -56,7 +56,7 @@ pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let images = format!("{} {:?}", image::WORKSPACE_START, pause_start());
     let mut inputs: Vec<_> = keys.iter().map(String::as_str).collect();
     inputs.extend([config.as_str(), images.as_str()]);
-    inputs.extend([image::PAUSE, image::OPERATOR_DOUBLE, image::WORKSPACE]);
+    inputs.extend([image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD]);
     Recipe::new(name, description, "about 15 s", &inputs)
 }
 
@@ -74,8 +74,8 @@ pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     let place = Place { kind: parts.kind, programs, node_tree: &parts.node_tree };
     // One archive has all images for containerd, which takes them all at once.
     let references: &[&str] = match parts.kind {
-        Runtime::Containerd => &[image::WORKSPACE],
-        Runtime::Crio => &[image::PAUSE, image::OPERATOR_DOUBLE, image::WORKSPACE],
+        Runtime::Containerd => &[image::NESTED_POD],
+        Runtime::Crio => &[image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD],
     };
     run_import(build, &place, &state, &images, references)
 }
@@ -160,7 +160,7 @@ fn pack_images(build: &Build, parts: &Parts, archive: &Path) -> Result<(), Error
         image::add(&layout, reference, &[Layer::of(&pause_layer)?], &pause_start())?;
     }
     let workspace_layer = Layer::of(&parts.workspace.join(tree::LAYER))?;
-    image::add(&layout, image::WORKSPACE, &[workspace_layer], &image::Start::workspace()?)?;
+    image::add(&layout, image::NESTED_POD, &[workspace_layer], &image::Start::workspace()?)?;
     command::logged(&mut image::archiver(&layout, archive), &build.log)
 }
 

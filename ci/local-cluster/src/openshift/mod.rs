@@ -17,7 +17,7 @@ use crate::settings::{RealProgram, RealPrograms};
 #[derive(Clone, Debug)]
 pub struct Objects {
     definitions: Vec<Value>,
-    /// The constraints that the release ships, with their roles and bindings.
+    /// The SCCs that the release ships, with their roles and bindings.
     shipped: Vec<Value>,
     /// What real programs need and stand-ins do not.
     for_real: Vec<Value>,
@@ -43,7 +43,7 @@ impl Objects {
         let feature_gate = api["featureGate"].take();
         let mut for_real = Vec::new();
         if real.has(RealProgram::Apiserver) {
-            for_real.push(group_of_constraints());
+            for_real.push(group_of_sccs());
         }
         if real.has(RealProgram::PolicyController) {
             for_real.extend(policy_controller::objects());
@@ -57,7 +57,7 @@ impl Objects {
     }
 
     /// Makes everything that pods need: without the definition of security context
-    /// constraints the API server admits none. The caller bounds the wait.
+    /// SCCs the API server admits none. The caller bounds the wait.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Objects {
     }
 }
 
-/// The constraints that a release ships: the files of `data/shipped`, whose README has the sources.
+/// The SCCs that a release ships: the files of `data/shipped`, whose README has the sources.
 fn shipped(release: Release, z_stream: ZStream) -> Result<Vec<Value>, Error> {
     let text = match (release, z_stream) {
         // The manifests of both are the same.
@@ -94,17 +94,14 @@ fn shipped(release: Release, z_stream: ZStream) -> Result<Vec<Value>, Error> {
         (Release::V5_0, _) => include_str!("../../data/shipped/newest.json"),
     };
     serde_json::from_str(text).map_err(|error| {
-        Error::other(format!(
-            "the shipped constraints of {} are not JSON: {error}",
-            release.as_str()
-        ))
+        Error::other(format!("the shipped SCCs of {} are not JSON: {error}", release.as_str()))
     })
 }
 
-/// Lists the API group of the constraints. OpenShift's API server serves it, but does not
+/// Lists the API group of the SCCs. OpenShift's API server serves it, but does not
 /// register it by itself as it does those of other definitions: in OpenShift an
 /// operator does so.
-fn group_of_constraints() -> Value {
+fn group_of_sccs() -> Value {
     json!({
         "apiVersion": "apiregistration.k8s.io/v1",
         "kind": "APIService",
@@ -147,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn constraints_for_user_namespaces_are_shipped_from_4_20_on() {
+    fn sccs_for_user_namespaces_are_shipped_from_4_20_on() {
         for (release, ships) in [
             (Release::V4_18, false),
             (Release::V4_19, false),

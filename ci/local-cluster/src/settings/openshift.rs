@@ -123,7 +123,7 @@ impl fmt::Display for Release {
     }
 }
 
-/// Which patch releases of a release. The constraints that a release ships have changed within
+/// Which patch releases of a release. The SCCs that a release ships have changed within
 /// it (cluster-kube-apiserver-operator, `bindata/bootkube/scc-manifests`).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]

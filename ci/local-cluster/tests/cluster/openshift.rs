@@ -69,8 +69,8 @@ fn the_old_default_stores_neither_level_nor_user_namespace() {
     assert!(disabled.iter().any(|gate| gate["name"] == "UserNamespacesSupport"));
 
     grant(&cluster);
-    let constraint = json(&cluster, &["get", "securitycontextconstraints", "test-nested"]);
-    assert_eq!(constraint["userNamespaceLevel"], Value::Null);
+    let scc = json(&cluster, &["get", "securitycontextconstraints", "test-nested"]);
+    assert_eq!(scc["userNamespaceLevel"], Value::Null);
     run(&cluster).unwrap();
     let pod = pod(&cluster);
     assert_eq!(pod["spec"]["hostUsers"], Value::Null);
@@ -80,7 +80,7 @@ fn the_old_default_stores_neither_level_nor_user_namespace() {
 
 #[test]
 #[ignore = "needs root and a built cache: run with --ignored"]
-fn the_new_default_ships_constraints_for_user_namespaces() {
+fn the_new_default_ships_sccs_for_user_namespaces() {
     let cluster = Cluster::new("test-os-new");
     cluster.up(&["--flavour", "openshift"]).expect(NOTE);
     assert_eq!(cluster.status()["release"], "4.20");
@@ -89,11 +89,11 @@ fn the_new_default_ships_constraints_for_user_namespaces() {
     let text = cluster.command(&["status"]).unwrap();
     assert!(text.contains("on Kubernetes 1.32.5; the real release has 1.33"), "{text}");
     grant(&cluster);
-    let constraint = json(&cluster, &["get", "securitycontextconstraints", "test-nested"]);
-    assert_eq!(constraint["userNamespaceLevel"], "RequirePodLevel");
+    let scc = json(&cluster, &["get", "securitycontextconstraints", "test-nested"]);
+    assert_eq!(scc["userNamespaceLevel"], "RequirePodLevel");
 
-    let use_of = |constraint: &str| {
-        let resource = format!("securitycontextconstraints/{constraint}");
+    let use_of = |scc: &str| {
+        let resource = format!("securitycontextconstraints/{scc}");
         cluster.kubectl_as("dev", &["auth", "can-i", "use", &resource]).is_ok()
     };
     assert!(use_of("restricted-v3"), "every user may use it");
@@ -159,8 +159,8 @@ fn the_newest_release_has_locked_gates() {
 fn early_4_20_ships_nested_container_without_a_range_of_users() {
     let cluster = Cluster::new("test-os-z");
     cluster.up(&["--flavour", "openshift", "--z-stream", "early"]).expect(NOTE);
-    let constraint = json(&cluster, &["get", "securitycontextconstraints", "nested-container"]);
-    assert_eq!(constraint["runAsUser"], serde_json::json!({"type": "MustRunAsRange"}));
+    let scc = json(&cluster, &["get", "securitycontextconstraints", "nested-container"]);
+    assert_eq!(scc["runAsUser"], serde_json::json!({"type": "MustRunAsRange"}));
     let resource = "securitycontextconstraints/restricted-v3";
     let may = cluster.kubectl_as("dev", &["auth", "can-i", "use", resource]);
     assert!(may.is_err(), "nobody may use it yet");
@@ -223,11 +223,11 @@ fn a_policy_controller_that_dies_is_named_and_gives_no_range_twice() {
 
 #[test]
 #[ignore = "needs root and a built cache: run with --ignored"]
-fn pods_are_refused_where_constraints_can_not_be_read() {
+fn pods_are_refused_where_sccs_can_not_be_read() {
     let cluster = Cluster::new("test-os-closed");
     cluster.up(TECH_PREVIEW).expect(NOTE);
     grant(&cluster);
-    // Without the definition the API server has no constraints to admit by.
+    // Without the definition the API server has no SCCs to admit by.
     let definition = "customresourcedefinition/securitycontextconstraints.security.openshift.io";
     cluster.kubectl(&["delete", definition, "--timeout=60s"]);
     let refused = run(&cluster).unwrap_err();
@@ -255,7 +255,7 @@ fn wrong_components_are_named_with_what_was_expected() {
     assert!(!cluster.folder().exists(), "nothing was made");
 }
 
-/// Gives `dev` a namespace and the right to use a constraint for nested containers.
+/// Gives `dev` a namespace and the right to use an SCC for nested containers.
 fn grant(cluster: &Cluster) {
     cluster.apply("admin", GRANTS).expect("the grants are made");
     // All come from controllers, and without them no such pod is admitted.

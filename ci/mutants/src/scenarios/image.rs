@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use harness::{Result, shape::Isolation};
+use harness::{Result, pod_template::Isolation};
 
 use crate::{
     mutant::{Kill, Mutant, Scenario, Stage},
@@ -256,8 +256,8 @@ const fn mutants() -> [Mutant; SPOILED.len()] {
 fn spoil_programs(mut props: Props) -> Result<Props> {
     put_programs(&mut props);
     let variables = format!("    env:\n    {PATH}\n");
-    props.edit("workspace", &[("    env:\n", &variables)], |shape| {
-        shape.isolation = Isolation::Nested;
+    props.edit("workspace", &[("    env:\n", &variables)], |template| {
+        template.isolation = Isolation::Nested;
     })?;
     Ok(props)
 }

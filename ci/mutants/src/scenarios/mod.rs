@@ -1,9 +1,9 @@
 //! What is broken, and which cases notice.
 
-mod constraint;
 mod facts;
 mod image;
 mod pods;
+mod scc;
 mod volumes;
 mod workspace;
 
@@ -35,7 +35,7 @@ pub(crate) fn of(place: Place) -> Vec<Scenario> {
             [&[image::PROGRAMS, WITHOUT_GATES][..], pods::ALL, volumes::ALL, facts::ALL].concat()
         }
         Place::Openshift => {
-            [&[KERNEL_LOG, workspace::image()][..], constraint::ALL, workspace::ALL].concat()
+            [&[KERNEL_LOG, workspace::image()][..], scc::ALL, workspace::ALL].concat()
         }
     }
 }
@@ -118,7 +118,7 @@ mod tests {
         for scenario in all() {
             for id in scenario.blocked {
                 let case = cases.iter().find(|case| case.id == *id).expect(id);
-                assert!(matches!(case.body, harness::case::Body::Judges(_)), "{id} acts");
+                assert!(matches!(case.body, harness::case::Body::Static(_)), "{id} acts");
                 let mut kills = scenario.mutants.iter().flat_map(|mutant| mutant.kills);
                 assert!(kills.any(|kill| kill.0 == *id), "{}: {id} is not killed", scenario.name);
             }

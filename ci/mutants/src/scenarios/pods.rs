@@ -1,6 +1,6 @@
 //! Broken pods, and what else stands on the cluster beside them.
 
-use harness::{Result, shape::Isolation};
+use harness::{Result, pod_template::Isolation};
 
 use crate::{
     intruder::Intruder,
@@ -8,7 +8,7 @@ use crate::{
     stage::Props,
 };
 
-pub(super) const ALL: &[Scenario] = &[POWERFUL, WORKSPACE, CONTROLS, HARMLESS];
+pub(super) const ALL: &[Scenario] = &[POWERFUL, NESTED_POD, CONTROLS, HARMLESS];
 
 /// A workspace with all the power that a pod can have.
 const POWERFUL: Scenario = Scenario {
@@ -22,7 +22,7 @@ const POWERFUL: Scenario = Scenario {
             ("    volumeMounts:\n", "    volumeMounts:\n    - {name: node, mountPath: /mnt}\n"),
             ("  volumes:\n", "  volumes:\n  - {name: node, hostPath: {path: /usr/share}}\n"),
         ];
-        props.edit("workspace", &changes, |shape| shape.isolation = Isolation::Unproven)?;
+        props.edit("workspace", &changes, |template| template.isolation = Isolation::Unchecked)?;
         Ok(props)
     }),
     cases: &["identity", "isolation", "root"],
@@ -66,7 +66,7 @@ const POWERFUL: Scenario = Scenario {
 };
 
 /// A workspace in which several things are missing that have nothing to do with each other.
-const WORKSPACE: Scenario = Scenario {
+const NESTED_POD: Scenario = Scenario {
     name: "workspace",
     stage: Stage::Cluster(break_workspace),
     cases: &[
@@ -135,9 +135,9 @@ fn break_workspace(mut props: Props) -> Result<Props> {
 ",
         ),
     ];
-    props.edit("workspace", &changes, |shape| {
-        shape.isolation = Isolation::Unproven;
-        shape.devices = false;
+    props.edit("workspace", &changes, |template| {
+        template.isolation = Isolation::Unchecked;
+        template.devices = false;
     })?;
     props.put("mutants/subordinate", "user:10000:65536\n");
     props.put("mutants/helper", "#!/bin/sh\nexit 1\n");
@@ -194,16 +194,16 @@ const CONTROLS: Scenario = Scenario {
 fn break_controls(mut props: Props) -> Result<Props> {
     let filtered =
         [("seccompProfile: {type: Unconfined}", "seccompProfile: {type: RuntimeDefault}")];
-    props.edit("workspace", &filtered, |shape| shape.isolation = Isolation::Nested)?;
+    props.edit("workspace", &filtered, |template| template.isolation = Isolation::Nested)?;
     let shared = [("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")];
-    props.edit("neighbour", &shared, |shape| shape.isolation = Isolation::Unproven)?;
+    props.edit("neighbour", &shared, |template| template.isolation = Isolation::Unchecked)?;
     let nested = [("spec:\n", "spec:\n  hostUsers: false\n")];
-    props.edit("host-users", &nested, |shape| shape.isolation = Isolation::Unproven)?;
+    props.edit("host-users", &nested, |template| template.isolation = Isolation::Unchecked)?;
     let unmasked =
         [("      runAsUser: 1000\n", "      procMount: Unmasked\n      runAsUser: 1000\n")];
-    props.edit("masked-proc", &unmasked, |shape| {
-        shape.isolation = Isolation::Unproven;
-        shape.devices = true;
+    props.edit("masked-proc", &unmasked, |template| {
+        template.isolation = Isolation::Unchecked;
+        template.devices = true;
     })?;
     props.objects = vec![
         "apiVersion: rbac.authorization.k8s.io/v1

@@ -1,6 +1,6 @@
 //! Broken volumes, and what happens on them.
 
-use harness::{Result, shape::Isolation};
+use harness::{Result, pod_template::Isolation};
 
 use crate::{
     mutant::{Kill, Mutant, Scenario, Stage},
@@ -73,7 +73,7 @@ fn break_volumes(mut props: Props) -> Result<Props> {
     ];
     props.edit("volumes", &changes, |_| {})?;
     let nodes = [("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")];
-    props.edit("keeper", &nodes, |shape| shape.isolation = Isolation::Unproven)?;
+    props.edit("keeper", &nodes, |template| template.isolation = Isolation::Unchecked)?;
     props.put("images/volume/Containerfile", "FROM scratch\nCOPY probe /probe\n");
     Ok(props)
 }
@@ -138,7 +138,7 @@ fn break_engine(mut props: Props) -> Result<Props> {
 ",
         ),
     ];
-    props.edit("keeper", &changes, |shape| shape.isolation = Isolation::Unproven)?;
+    props.edit("keeper", &changes, |template| template.isolation = Isolation::Unchecked)?;
     // Builds nothing and runs the command itself.
     let engine = "#!/bin/sh
 [ \"$1\" = run ] || exit 0

@@ -3,9 +3,9 @@
 //! What the operator makes is spoiled on its way into the cluster, by mutating admission policies:
 //! so it is the real operator that is at work, and the cases see what a broken one would make.
 
-use harness::{Result, sandbox::Constraint, shape::Isolation};
+use harness::{Result, pod_template::Isolation, sandbox::Scc};
 
-use super::{constraint::LAX_CONSTRAINT, image};
+use super::{image, scc::LAX_SCC};
 use crate::{
     alteration::Alteration,
     mutant::{Kill, Mutant, Scenario, Stage},
@@ -103,12 +103,12 @@ const OPERATOR: Scenario = Scenario {
             ],
         },
         Mutant {
-            name: "workspaces-may-use-every-constraint",
-            breaks: "Every user may use every constraint",
+            name: "workspaces-may-use-every-scc",
+            breaks: "Every user may use every SCC",
             kills: &[Kill("WS-10A", "a workspace of the stranger")],
         },
         Mutant {
-            name: "change-of-constraint-is-ignored",
+            name: "change-of-scc-is-ignored",
             breaks: "A change of a workspace's SCC is undone without a word",
             kills: &[Kill("WS-10B", "another SCC for a workspace that has one")],
         },
@@ -125,7 +125,7 @@ const OPERATOR: Scenario = Scenario {
     ],
     blocked: &[],
     // Without new privileges newuidmap gets no capabilities, and a device that nobody asks for is
-    // neither given nor refused; a workspace that may use any constraint is refused by none, and one
+    // neither given nor refused; a workspace that may use any SCC is refused by none, and one
     // without its overrides is not nested.
     dependants: &[
         "WS-07-CMP-02",
@@ -162,7 +162,7 @@ const OPERATOR_POLICIES: &[Policy] = &[
         ],
     },
     Policy {
-        name: "constraint",
+        name: "SCC",
         change: Change {
             operation: "UPDATE",
             when: "has(oldObject.spec.template.attributes) && \
@@ -244,8 +244,8 @@ const CREATOR: Scenario = Scenario {
 const NODE: Scenario = Scenario {
     name: "workspace-of-the-node",
     stage: Stage::Cluster(|mut props| {
-        props.constraint = Some(Constraint::parse("a mutant's constraint", LAX_CONSTRAINT)?);
-        props.edit("devworkspace", &[], |shape| shape.isolation = Isolation::Unproven)?;
+        props.scc = Some(Scc::parse("a mutant's SCC", LAX_SCC)?);
+        props.edit("devworkspace", &[], |template| template.isolation = Isolation::Unchecked)?;
         props.objects.extend(NODE_POLICY.manifests());
         Ok(props)
     }),
@@ -279,7 +279,7 @@ const NODE: Scenario = Scenario {
     ],
     blocked: &[],
     // Another user without a user namespace and a tunnel has no podman, and is not what the operator
-    // asked for; the constraint under which this is admitted refuses nothing and gives nothing.
+    // asked for; the SCC under which this is admitted refuses nothing and gives nothing.
     dependants: &[
         "SCC-P02",
         "WS-06A",

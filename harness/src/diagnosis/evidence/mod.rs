@@ -135,15 +135,15 @@ impl Collector {
     pub(crate) async fn collect_once(
         &self,
         case: &'static str,
-        shape: &'static str,
+        template: &'static str,
         sandbox: &Sandbox,
         facts: &Facts,
     ) -> Option<EvidenceCollected> {
         let shared = {
             let mut all = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(all.entry(shape).or_default())
+            Arc::clone(all.entry(template).or_default())
         };
-        let pods = [shape.to_owned()];
+        let pods = [template.to_owned()];
         let collected = shared.get_or_init(|| self.collect(case, &pods, sandbox, facts)).await;
         let collected = collected.clone()?;
         Some(EvidenceCollected { id: case.to_owned(), ..collected })

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     event::{EVIDENCE_FOLDER, EvidenceCollected, is_plain},
-    folder::{private_file, private_folder},
+    report_dir::{private_file, private_folder},
 };
 
 /// Writes a file of a case.

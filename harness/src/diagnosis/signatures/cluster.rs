@@ -3,33 +3,33 @@
 
 use super::Signature;
 
-const REFUSED_BY_CONSTRAINT: &str = "unable to validate against any security context";
+const REFUSED_BY_SCC: &str = "unable to validate against any security context";
 
 /// What the API server refuses.
 pub(super) const REFUSALS: &[Signature] = &[
     Signature::new(
         "F21",
-        &[&[REFUSED_BY_CONSTRAINT, "capability may not be added"]],
-        "the constraint's field `allowedCapabilities` lacks a capability",
+        &[&[REFUSED_BY_SCC, "capability may not be added"]],
+        "the SCC's field `allowedCapabilities` lacks a capability",
         "it must list SETUID and SETGID",
     ),
     Signature::new(
         "F21",
-        &[&[REFUSED_BY_CONSTRAINT, "Host Users must be set"]],
-        "the constraint requires a user namespace (`userNamespaceLevel`), and the pod came to \
+        &[&[REFUSED_BY_SCC, "Host Users must be set"]],
+        "the SCC requires a user namespace (`userNamespaceLevel`), and the pod came to \
          admission without one",
         "set `hostUsers: false`, and look for a webhook that removes it",
     ),
     Signature::new(
         "F21",
-        &[&[REFUSED_BY_CONSTRAINT, "allowPrivilegeEscalation"]],
-        "the constraint's field `allowPrivilegeEscalation` is not true",
+        &[&[REFUSED_BY_SCC, "allowPrivilegeEscalation"]],
+        "the SCC's field `allowPrivilegeEscalation` is not true",
         "set it, or newuidmap gains no capability",
     ),
     Signature::new(
         "F21",
         &[&["not usable by user or serviceaccount"]],
-        "neither the user nor the pod's service account may `use` the constraint",
+        "neither the user nor the pod's service account may `use` the SCC",
         "bind a role that allows it",
     ),
     Signature::new(
@@ -102,8 +102,8 @@ pub(super) const CHECKS: &[Signature] = &[
     ),
     Signature::new(
         "F25",
-        &[&["stored security context constraint"]],
-        "the API server dropped a field of the security context constraint, so it does not \
+        &[&["stored SCC"]],
+        "the API server dropped a field of the SCC, so it does not \
          require what it says",
         "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
          than Default",
@@ -129,7 +129,7 @@ pub(super) const CHECKS: &[Signature] = &[
     Signature::new(
         "F22",
         &[&["openshift.io/scc: expected"]],
-        "another constraint than the one that was asked for admitted the pod",
+        "another SCC than the one that was asked for admitted the pod",
         "ask for it by the annotation `openshift.io/required-scc`, and look for a webhook that \
          removes it",
     ),

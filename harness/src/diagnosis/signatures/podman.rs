@@ -1,7 +1,7 @@
 //! Failures of podman, by what it and its helpers write.
 
 use super::{Signature, Texts};
-use crate::diagnosis::clues;
+use crate::diagnosis::predicates;
 
 /// newuidmap(1) is not allowed to write the map. The second text is the kernel's refusal to start
 /// it: its file capabilities are beyond the bounding set (capabilities(7), "Safety checking for
@@ -53,7 +53,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
          `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`)",
         "change it on the node",
     )
-    .given(clues::sysctl_forbids_namespaces),
+    .given(predicates::sysctl_forbids_namespaces),
     Signature::new(
         "F08",
         NAMESPACE_REFUSED,
@@ -61,7 +61,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "set `seccompProfile: {type: Unconfined}`: containerd's default profile forbids clone(2) \
          and unshare(2)",
     )
-    .given(clues::has_seccomp_filter),
+    .given(predicates::has_seccomp_filter),
     Signature::new(
         "F08",
         NAMESPACE_REFUSED,
@@ -86,7 +86,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "ranges in /etc/subuid or /etc/subgid overlap, or hold the user's own id",
         "leave one line a user, `user:1001:64535`",
     )
-    .given(clues::ranges_overlap),
+    .given(predicates::ranges_overlap),
     Signature::new(
         "F04",
         MAP_INVALID,
@@ -105,21 +105,21 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "a range in /etc/subuid or /etc/subgid leaves the pod's ids",
         "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid",
     )
-    .given(clues::range_leaves_map),
+    .given(predicates::range_leaves_map),
     Signature::new(
         "F02",
         MAP_REFUSED,
         "the pod runs with no_new_privs, so newuidmap gains no capability",
         "set `allowPrivilegeEscalation: true`",
     )
-    .given(clues::has_no_new_privs),
+    .given(predicates::has_no_new_privs),
     Signature::new(
         "F02",
         MAP_REFUSED,
         "the pod lacks the capabilities SETUID and SETGID",
         "add them to the container's `capabilities`",
     )
-    .given(clues::lacks_setid),
+    .given(predicates::lacks_setid),
     Signature::new(
         "F02",
         &[&["newuidmap: open of uid_map failed"], &["newgidmap: open of gid_map failed"]],
@@ -134,7 +134,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "in the image, `setcap cap_setuid+ep /usr/bin/newuidmap` and `setcap cap_setgid+ep \
          /usr/bin/newgidmap`",
     )
-    .given(clues::helper_is_powerless),
+    .given(predicates::helper_is_powerless),
     Signature::new(
         "F02",
         &[&["should have setuid or have filecaps"]],
@@ -149,7 +149,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "take the bit away and give file capabilities: `chmod u-s` and `setcap cap_setuid+ep`, \
          cap_setgid for newgidmap",
     )
-    .given(clues::helper_is_setuid),
+    .given(predicates::helper_is_setuid),
     Signature::new(
         "F02",
         MAP_REFUSED,
@@ -217,14 +217,14 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "/dev/fuse is not for everybody on the node, and the pod gets it with that mode",
         "chmod it to 0666 on the node",
     )
-    .given(clues::fuse_mode_shuts_out),
+    .given(predicates::fuse_mode_shuts_out),
     Signature::new(
         "F12",
         FUSE,
         "the pod's cgroup does not allow /dev/fuse",
         "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
     )
-    .given(clues::fuse_cgroup_shuts_out),
+    .given(predicates::fuse_cgroup_shuts_out),
     Signature::new(
         "F12",
         FUSE,
@@ -244,14 +244,14 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "/dev/net/tun is not for everybody on the node, and the pod gets it with that mode",
         "chmod it to 0666 on the node",
     )
-    .given(clues::tun_mode_shuts_out),
+    .given(predicates::tun_mode_shuts_out),
     Signature::new(
         "F14",
         TUN_REFUSED,
         "the pod's cgroup does not allow /dev/net/tun",
         "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
     )
-    .given(clues::tun_cgroup_shuts_out),
+    .given(predicates::tun_cgroup_shuts_out),
     Signature::new(
         "F14",
         TUN_REFUSED,
@@ -293,7 +293,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "the pod's user has no line in /etc/passwd, so its ranges are not found",
         "let the image's entry point write one, and make /etc/passwd writable for it",
     )
-    .given(clues::user_is_nameless),
+    .given(predicates::user_is_nameless),
     Signature::new(
         "F07",
         NO_RANGE,
@@ -301,7 +301,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid, with the name of \
          the pod's user in /etc/passwd",
     )
-    .given(clues::ranges_are_others),
+    .given(predicates::ranges_are_others),
     Signature::new(
         "F07",
         NO_RANGE,
@@ -314,14 +314,14 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "/etc/subuid or /etc/subgid has no line for the pod's user, so only its own id is mapped",
         "the image must have `user:1001:64535` in both",
     )
-    .given(clues::has_no_range),
+    .given(predicates::has_no_range),
     Signature::new(
         "F06",
         UNMAPPED_ID,
         "the user's range in /etc/subuid or /etc/subgid has too few ids for ordinary images",
         "widen it to `user:1001:64535`",
     )
-    .given(clues::has_few_ids),
+    .given(predicates::has_few_ids),
     Signature::new(
         "F06",
         UNMAPPED_ID,

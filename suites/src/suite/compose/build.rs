@@ -1,6 +1,6 @@
 //! CMP-04 and CMP-05: what compose builds, and what it must leave to podman.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] = &[
         builds_an_image,
         "A service's image is built from the project's own folder, with the arguments of the compose file",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "CMP-05",
@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
         routes_only_some_verbs_to_kubedock,
         "With KUBEDOCK_ENABLED the image's wrapper sends running containers to kubedock and leaves images here",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -44,7 +44,7 @@ async fn copy_project(workspace: &PodHandle) -> Result<String, Failure> {
 }
 
 async fn builds_an_image(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let file = format!("{}/compose.yaml", copy_project(&workspace).await?);
     let compose = async |arguments: &[&str]| {
         let program = ["env", "NESTCHECK_PORT=18130", "podman-compose"];
@@ -68,7 +68,7 @@ async fn builds_an_image(cx: Context) -> CaseResult {
 const WRAPPER: &str = "podman.wrapper";
 
 async fn routes_only_some_verbs_to_kubedock(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let remedy = "nothing needs it where containers run in the pod; the Universal Developer Image \
                   has both";
     need_program(&workspace, "kubedock", remedy).await?;

@@ -3,7 +3,7 @@
 mod build;
 mod socket;
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
         connects_two_services,
         "Two services find each other by name, one is published, and a named volume keeps its data",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "CMP-03",
@@ -31,7 +31,7 @@ pub(crate) const CASES: &[Case] = &[
         removes_what_it_made,
         "The services can be listed, read and entered, and `down` removes all that `up` made",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "CMP-03A",
@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
         restarts_one_service,
         "One service is restarted, stopped and started again while the other one goes on",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "CMP-01",
@@ -47,7 +47,7 @@ pub(crate) const CASES: &[Case] = &[
         is_there,
         "podman-compose is in the image and finds podman",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -86,7 +86,7 @@ impl Project<'_> {
 }
 
 async fn is_there(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let version = workspace.output(&Command::new(["podman-compose", "version"])).await?;
     cx.check(
         "podman-compose version",
@@ -97,7 +97,7 @@ async fn is_there(cx: Context) -> CaseResult {
 }
 
 async fn connects_two_services(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let project = Project { workspace: &workspace, name: "cmp-02", image, port: "18080" };
     project.compose(&["up", "--detach"]).await?;
@@ -127,7 +127,7 @@ async fn connects_two_services(cx: Context) -> CaseResult {
 }
 
 async fn removes_what_it_made(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let project = Project { workspace: &workspace, name: "cmp-03", image, port: "18081" };
     project.compose(&["up", "--detach"]).await?;
@@ -153,7 +153,7 @@ async fn removes_what_it_made(cx: Context) -> CaseResult {
 }
 
 async fn restarts_one_service(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let project = Project { workspace: &workspace, name: "cmp-03a", image, port: "18082" };
     project.compose(&["up", "--detach"]).await?;

@@ -1,6 +1,6 @@
 //! Podman's API on a socket, and docker-compose through it.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[
         serves_docker_compose,
         "docker-compose connects, publishes and removes two services through podman's socket",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "CMP-01A",
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
         answers_on_its_socket,
         "Podman's API answers on a socket, and runs the containers that podman itself sees",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -51,7 +51,7 @@ async fn socket(workspace: &PodHandle) -> Result<String, Failure> {
 }
 
 async fn answers_on_its_socket(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let url = format!("--url={}", socket(&workspace).await?);
     let version = workspace.output(&podman(&["version", "--format={{.Client.Version}}"])).await?;
@@ -70,7 +70,7 @@ async fn answers_on_its_socket(cx: Context) -> CaseResult {
 }
 
 async fn serves_docker_compose(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let remedy = "nothing needs it where podman-compose is there; else install docker-compose, \
                   version 2";
     need_program(&workspace, "docker-compose", remedy).await?;

@@ -1,9 +1,9 @@
 //! GATE: the API server keeps the fields that its feature gates guard, and nobody says otherwise.
 
-mod judged;
 mod pod_security;
+mod static_checks;
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
@@ -14,10 +14,10 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::core_case;
 
-pub(crate) use judged::JUDGING;
 pub(crate) use pod_security::{
     CASES as POD_SECURITY, PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask,
 };
+pub(crate) use static_checks::JUDGING;
 
 pub(crate) const CASES: &[Case] = &[
     core_case!(
@@ -68,7 +68,7 @@ fn turn_on(failure: Failure, gate: Gate) -> Failure {
 }
 
 async fn dry_run_workspace(cx: &Context) -> Result<Pod, Failure> {
-    let pod = cx.manifest(&WORKSPACE)?;
+    let pod = cx.manifest(&NESTED_POD)?;
     cx.dry_run(&pod).await?.map_err(|refusal| {
         Failure::product(format!("the workspace pod is refused: {}", refusal.message))
     })

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfil
 
 use crate::{
     suite::{NESTED, core_case, weighing},
-    toolbox::{dry_run_past_constraint, expect_refusal_by_server},
+    toolbox::{dry_run_past_scc, expect_refusal_by_server},
 };
 
 // Nested containers work without it where the namespace's level is privileged.
@@ -142,7 +142,7 @@ pub(crate) async fn expect_relaxed(
     words: &[&str],
     relaxed: Option<bool>,
 ) -> CaseResult {
-    let (accepted, observed) = match dry_run_past_constraint(cx, pod).await? {
+    let (accepted, observed) = match dry_run_past_scc(cx, pod).await? {
         Ok(stored) if isolation(&stored) == isolation(pod) => (Some(true), "accepted".to_owned()),
         Ok(stored) => {
             (None, format!("accepted, but with {}", describe_isolation(&isolation(&stored))))
@@ -190,7 +190,7 @@ mod tests {
     use harness::facts::{Fact, KubernetesVersion};
 
     use super::*;
-    use crate::suite::judging::tests::kubernetes;
+    use crate::suite::static_checks::tests::kubernetes;
 
     #[test]
     fn the_gate_decides_until_the_version_does() {

@@ -2,7 +2,7 @@
 
 mod node;
 
-use fixtures::{HOST_USERS, NEIGHBOUR, WORKSPACE};
+use fixtures::{HOST_USERS, NEIGHBOUR, NESTED_POD};
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, parse_probe},
@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
         maps_ids_to_a_range_of_its_own,
         "A nested pod's user and group ids are mapped to a range of its own above the node's",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "ID-02",
@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
         gives_each_pod_another_range,
         "Two pods on one node have disjoint ranges, and the containers of a pod share one",
         NESTED,
-        &[&WORKSPACE, &NEIGHBOUR]
+        &[&NESTED_POD, &NEIGHBOUR]
     ),
     core_case!(
         "ID-03",
@@ -43,7 +43,7 @@ pub(crate) const CASES: &[Case] = &[
         leaves_other_pods_in_the_node_user_namespace,
         "A pod that does not ask for a user namespace has the node's own ids",
         NESTED,
-        &[&WORKSPACE, &HOST_USERS]
+        &[&NESTED_POD, &HOST_USERS]
     ),
     core_case!(
         "ID-04",
@@ -51,7 +51,7 @@ pub(crate) const CASES: &[Case] = &[
         runs_as_the_user_that_was_asked_for,
         "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
         NESTED,
-        &[&WORKSPACE, &NEIGHBOUR]
+        &[&NESTED_POD, &NEIGHBOUR]
     ),
     core_case!(
         "ID-05",
@@ -59,7 +59,7 @@ pub(crate) const CASES: &[Case] = &[
         has_subordinate_ids_inside_the_pod_range,
         "The image's /etc/subuid and /etc/subgid give the user ranges that the pod's map covers",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "ID-06",
@@ -67,7 +67,7 @@ pub(crate) const CASES: &[Case] = &[
         has_map_helpers_with_the_right_to_map,
         "newuidmap and newgidmap may write id maps, by file capabilities or as setuid root",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "ID-07",
@@ -75,7 +75,7 @@ pub(crate) const CASES: &[Case] = &[
         maps_inner_ids_as_the_subordinate_ranges_say,
         "The user namespace that podman makes maps exactly the user and its subordinate ids",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     // It is about nestcheck as much as about the cluster.
     extended_case!(
@@ -84,12 +84,12 @@ pub(crate) const CASES: &[Case] = &[
         tells_a_range_beyond_the_pod,
         "Subordinate ids beyond the pod's range are refused, and the refusal is recognised (F01)",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
 async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     // Asked again by a process of its own: the pod's truth checks were made when it started.
     let facts: probe::Facts = workspace.probe(&["facts"]).await?;
     for (name, map) in [("user ids", &facts.uid_map), ("group ids", &facts.gid_map)] {
@@ -101,7 +101,7 @@ async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
 }
 
 async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
-    let (workspace, neighbour) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&NEIGHBOUR))?;
+    let (workspace, neighbour) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&NEIGHBOUR))?;
     if workspace.node().is_none() || workspace.node() != neighbour.node() {
         return Err(Failure::harness(
             "the two pods are not on one node, so their ranges can't be compared",
@@ -130,7 +130,7 @@ async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
 
 async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult {
     // A cluster without user namespaces would pass too; this proves that asking matters.
-    cx.pod(&WORKSPACE).await?;
+    cx.pod(&NESTED_POD).await?;
     let control = cx.pod(&HOST_USERS).await?;
     let facts: probe::Facts = control.probe(&["facts"]).await?;
     let observed = show_reading(&facts.uid_map, |map| show_map(map));
@@ -138,7 +138,7 @@ async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult
 }
 
 async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
-    let (workspace, neighbour) = futures::try_join!(cx.pod(&WORKSPACE), cx.pod(&NEIGHBOUR))?;
+    let (workspace, neighbour) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&NEIGHBOUR))?;
     let facts = workspace.facts();
     let uids = format!("real {}, effective {}", facts.real_uid, facts.effective_uid);
     cx.check_equal("user id", "real 1000, effective 1000", &uids)?;
@@ -153,7 +153,7 @@ async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
 }
 
 async fn has_subordinate_ids_inside_the_pod_range(cx: Context) -> CaseResult {
-    let facts = cx.pod(&WORKSPACE).await?.facts().clone();
+    let facts = cx.pod(&NESTED_POD).await?.facts().clone();
     check_subordinate_ids(&cx, &facts, "")
 }
 
@@ -184,7 +184,7 @@ pub(super) fn check_subordinate_ids(cx: &Context, facts: &probe::Facts, of: &str
 }
 
 async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let facts = workspace.facts();
     for (name, helper, capability) in [
         ("newuidmap", &facts.newuidmap, Capability::Setuid),
@@ -230,7 +230,7 @@ fn describe_helper(helper: &HelperBinary) -> String {
 }
 
 async fn maps_inner_ids_as_the_subordinate_ranges_say(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let inner = Command::new(["podman", "unshare", PROBE, "facts"]);
     let inner: probe::Facts = parse_probe(&workspace.run(&inner).await?.exits(0)?)?;
     check_inner_maps(&cx, workspace.facts(), &inner, "")
@@ -260,7 +260,7 @@ pub(super) fn check_inner_maps(
 const USUAL_RANGE: (u32, u32) = (10_000, 65_536);
 
 async fn tells_a_range_beyond_the_pod(cx: Context) -> CaseResult {
-    let shared = cx.pod(&WORKSPACE).await?;
+    let shared = cx.pod(&NESTED_POD).await?;
     let user = known(&shared.facts().user_name)?.clone().unwrap_or_default();
     let (start, count) = USUAL_RANGE;
     let covered = known(&shared.facts().uid_map)?.iter().any(|range| range.count > start + count);
@@ -269,10 +269,10 @@ async fn tells_a_range_beyond_the_pod(cx: Context) -> CaseResult {
             "pods get so many ids here that {start}:{count} is among them"
         )));
     }
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some("id-08".to_owned());
     give_subordinate_ids(&mut pod, &format!("{user}:{start}:{count}\n"));
-    let broken = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let broken = cx.provision_pod(&NESTED_POD, &pod).await?;
     let output = broken.run(&Command::new(["podman", "unshare", "true"])).await?;
     let told = String::from_utf8_lossy(&output.stderr);
     let told = format!("exit code {}: {}", output.exit_code, told.trim_end());

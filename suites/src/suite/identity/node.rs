@@ -1,6 +1,6 @@
 //! Who the pod's user is on the node, seen from the node: only with `--node-access`.
 
-use fixtures::{INSPECTOR, WORKSPACE};
+use fixtures::{INSPECTOR, NESTED_POD};
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[
         owns_files_as_nobody_of_the_node,
         "To the node the pod's files belong to an id of the pod's range, and on an idmapped volume's disk to the user",
         ON_THE_NODE,
-        &[&WORKSPACE, &INSPECTOR]
+        &[&NESTED_POD, &INSPECTOR]
     ),
     extended_case!(
         "ID-10",
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
         runs_as_nobody_of_the_node,
         "To the node the pod's processes run as an id of the pod's range",
         ON_THE_NODE,
-        &[&WORKSPACE, &INSPECTOR]
+        &[&NESTED_POD, &INSPECTOR]
     ),
 ];
 
@@ -85,7 +85,7 @@ fn without_inspector(failure: Failure) -> Failure {
 
 /// Makes files in the workspace and looks at them from the node.
 async fn look(cx: &Context) -> Result<(PodHandle, Seen), Failure> {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let inspector = cx.pod(&INSPECTOR).await.map_err(without_inspector)?;
     if workspace.node() != inspector.node() {
         return Err(Failure::harness("the inspector is not on the workspace's node"));

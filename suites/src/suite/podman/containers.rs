@@ -1,6 +1,6 @@
 //! POD: what podman is, and the containers that it runs.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle, parse_probe},
@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
         builds_in_layers_as_several_users,
         "An image is built in several layers by several users, in both isolations of the build",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-09",
@@ -31,7 +31,7 @@ pub(crate) const CASES: &[Case] = &[
         runs_container_through_its_life,
         "A detached container can be inspected, read, entered, restarted, stopped and removed",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-03",
@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
         builds_and_runs_a_scratch_image,
         "An image built from nothing runs, and its exit code comes back",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-11",
@@ -47,7 +47,7 @@ pub(crate) const CASES: &[Case] = &[
         runs_ten_at_once,
         "Ten containers that are started at the same time run beside each other",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-08",
@@ -55,7 +55,7 @@ pub(crate) const CASES: &[Case] = &[
         runs_as_another_user,
         "A container runs as the user asked for, and as the caller's own with keep-id",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-07",
@@ -63,7 +63,7 @@ pub(crate) const CASES: &[Case] = &[
         gives_root_inside,
         "A container's root is user 0 inside, may change owners there, and is mapped as podman says",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-01",
@@ -71,12 +71,12 @@ pub(crate) const CASES: &[Case] = &[
         knows_that_it_is_rootless,
         "podman reports rootless operation, overlay storage, crun and netavark",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
 async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let info = workspace.output(&podman(&["info", "--format=json"])).await?;
     let info: serde_json::Value = serde_json::from_str(&info)
         .map_err(|error| Failure::product(format!("`podman info` is not JSON: {error}")))?;
@@ -93,7 +93,7 @@ async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
 }
 
 async fn builds_and_runs_a_scratch_image(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = build(&workspace, "scratch", "pod-03").await?;
     for code in [0, 42] {
         let exit = podman_run(&[], &image, &["/probe", "exit", &code.to_string()]);
@@ -108,7 +108,7 @@ const OWNERS: &str = "1234:4321 /srv/greeting\n60000:60001 /srv/open/by-root\n12
                       /srv/open/by-1234\n2345:5432 /srv/open/by-2345";
 
 async fn builds_in_layers_as_several_users(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     shell_image(&workspace).await?;
     // A build in isolation chroot has the network of its caller, and takes no other.
     for (isolation, network) in [("oci", "none"), ("chroot", "host")] {
@@ -139,7 +139,7 @@ async fn builds_in_layers_as_several_users(cx: Context) -> CaseResult {
 }
 
 async fn gives_root_inside(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     let script = "touch /srv/mine && chown 1234:4321 /srv/mine && stat -c %u:%g /srv/mine && id -u";
     let observed = workspace.output(&podman_run(&[], &image, &["sh", "-c", script])).await?;
@@ -156,7 +156,7 @@ async fn gives_root_inside(cx: Context) -> CaseResult {
 }
 
 async fn runs_as_another_user(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     for (option, expected) in
         [("--user=1000:2000", "1000:2000"), ("--userns=keep-id", "1000:1000"), ("--user=0", "0:0")]
@@ -170,7 +170,7 @@ async fn runs_as_another_user(cx: Context) -> CaseResult {
 }
 
 async fn runs_container_through_its_life(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let name = "pod-09";
     let detach = podman(&[
@@ -213,7 +213,7 @@ async fn inspect(workspace: &PodHandle, name: &str, format: &str) -> Result<Stri
 }
 
 async fn runs_ten_at_once(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let script = "
         for number in 0 1 2 3 4 5 6 7 8 9; do

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
         builds_with_buildah,
         "`buildah bud` builds an image without making containers, as BUILDAH_ISOLATION says",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-15A",
@@ -32,7 +32,7 @@ pub(crate) const CASES: &[Case] = &[
         saves_and_loads_an_image,
         "An image is saved to an archive, removed, and loaded from it as it was",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-15B",
@@ -40,7 +40,7 @@ pub(crate) const CASES: &[Case] = &[
         commits_what_a_container_changed,
         "What a container changed is listed, copied out and in, and committed to a new image",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-15C",
@@ -48,7 +48,7 @@ pub(crate) const CASES: &[Case] = &[
         exports_and_imports_a_container,
         "A container's files are exported, and imported as an image with their owners",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-15D",
@@ -56,7 +56,7 @@ pub(crate) const CASES: &[Case] = &[
         copies_with_skopeo,
         "skopeo copies an image from podman's storage to an OCI folder, and podman pulls it from there",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-05A",
@@ -64,7 +64,7 @@ pub(crate) const CASES: &[Case] = &[
         unpacks_files_of_high_ids,
         "An image with files of user 60000 is unpacked with that owner, and runs as that user",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-05B",
@@ -72,7 +72,7 @@ pub(crate) const CASES: &[Case] = &[
         refuses_files_beyond_the_range,
         "An image with files of an id beyond the user's range is refused with an error that names it",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -89,7 +89,7 @@ pub(super) fn import_of(owner: &str, image: &str) -> Command {
 }
 
 async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = "localhost/nestcheck/pod-05a";
     workspace.output(&import_of("60000", image)).await?;
     let script = "
@@ -109,7 +109,7 @@ async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
 }
 
 async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     // No range inside of a pod's 65536 ids goes so far.
     let output = workspace.run(&import_of("70000", "localhost/nestcheck/pod-05b")).await?;
     let words = ["insufficient UIDs or GIDs available", "70000:70000"];
@@ -121,7 +121,7 @@ async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
 }
 
 async fn builds_with_buildah(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     need_program(&workspace, "buildah", "install buildah in the workspace image").await?;
     let base = shell_image(&workspace).await?;
     let image = "localhost/nestcheck/pod-06a";
@@ -147,7 +147,7 @@ async fn image_id(workspace: &PodHandle, image: &str) -> Result<String, Failure>
 }
 
 async fn saves_and_loads_an_image(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     // Of its own, so that it can be removed.
     let image = "localhost/nestcheck/pod-15a";
     workspace.output(&import_of("0", image)).await?;
@@ -187,7 +187,7 @@ async fn changed_container(workspace: &PodHandle, name: &str) -> Result<(), Fail
 }
 
 async fn commits_what_a_container_changed(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let (name, image) = ("pod-15b", "localhost/nestcheck/pod-15b");
     changed_container(&workspace, name).await?;
     let changes = workspace.output(&podman(&["diff", name])).await?;
@@ -213,7 +213,7 @@ async fn commits_what_a_container_changed(cx: Context) -> CaseResult {
 }
 
 async fn exports_and_imports_a_container(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let (name, image) = ("pod-15c", "localhost/nestcheck/pod-15c");
     changed_container(&workspace, name).await?;
     let script = "podman export \"$1\" | podman import --quiet - \"$2\"";
@@ -225,7 +225,7 @@ async fn exports_and_imports_a_container(cx: Context) -> CaseResult {
 }
 
 async fn copies_with_skopeo(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     need_program(&workspace, "skopeo", "install skopeo in the workspace image").await?;
     let image = scratch_image(&workspace).await?;
     let script = "

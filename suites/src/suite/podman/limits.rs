@@ -1,7 +1,7 @@
 //! POD-14: what needs control groups or systemd, of which a pod usually has none. A refusal that
 //! says so is a known issue; the same request that works is a pass, whatever the cluster.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[
         limits_memory_and_processors,
         "A container with --memory and --cpus is held to these limits",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-14B",
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
         pauses_a_container,
         "A container is paused and goes on when it is told to",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-14C",
@@ -38,7 +38,7 @@ pub(crate) const CASES: &[Case] = &[
         checks_health_when_asked,
         "A health check that is asked for runs in the container and tells good from bad",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-14D",
@@ -46,7 +46,7 @@ pub(crate) const CASES: &[Case] = &[
         checks_health_by_itself,
         "A health check with an interval runs without being asked for",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-14E",
@@ -54,7 +54,7 @@ pub(crate) const CASES: &[Case] = &[
         lets_systemd_manage_control_groups,
         "A container for systemd may make control groups of its own",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -96,7 +96,7 @@ fn are_read_only(mounts: &[Mount]) -> bool {
 }
 
 async fn limits_memory_and_processors(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     // By the files of version 2 of control groups, else by those of version 1.
     let script = "
@@ -123,7 +123,7 @@ async fn limits_memory_and_processors(cx: Context) -> CaseResult {
 const LIMITS: &str = "67108864\n50000 100000";
 
 async fn pauses_a_container(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let name = "pod-14b";
     let detach = ["run", "--detach", "--replace", "--network=none", "--name", name, &image];
@@ -143,7 +143,7 @@ async fn pauses_a_container(cx: Context) -> CaseResult {
 
 /// Runs a container with this command of the probe as its health check.
 async fn with_health_check(cx: &Context, name: &str, check: &str) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let check = format!("--health-cmd={check}");
     let run = ["run", "--detach", "--replace", "--network=none", "--name", name, &check];
@@ -152,7 +152,7 @@ async fn with_health_check(cx: &Context, name: &str, check: &str) -> CaseResult 
 }
 
 async fn checks_health_when_asked(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let names = ["pod-14c-good", "pod-14c-bad"];
     with_health_check(&cx, names[0], r#"["/probe", "exit", "0"]"#).await?;
     with_health_check(&cx, names[1], r#"["/probe", "exit", "1"]"#).await?;
@@ -167,7 +167,7 @@ async fn checks_health_when_asked(cx: Context) -> CaseResult {
 }
 
 async fn checks_health_by_itself(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let name = "pod-14d";
     with_health_check(&cx, name, r#"["/probe", "exit", "0"]"#).await?;
     // Twice the interval; podman asks a timer of systemd for it.
@@ -192,7 +192,7 @@ async fn checks_health_by_itself(cx: Context) -> CaseResult {
 }
 
 async fn lets_systemd_manage_control_groups(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     let script = "
         cd /sys/fs/cgroup

@@ -1,6 +1,6 @@
 //! POD-NET: the networks that podman gives containers.
 
-use fixtures::{NEIGHBOUR, WORKSPACE};
+use fixtures::{NEIGHBOUR, NESTED_POD};
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
         publishes_a_port,
         "A published port is reached at the pod's own loopback, and from another pod at its address",
         WITH_DEVICES,
-        &[&WORKSPACE, &NEIGHBOUR]
+        &[&NESTED_POD, &NEIGHBOUR]
     ),
     extended_case!(
         "POD-NET-04",
@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
         finds_containers_by_name,
         "Containers of a network of the user's own find each other by name, and others don't",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-NET-01A",
@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
         reaches_another_pod,
         "A container with podman's usual network reaches a server in another pod",
         WITH_DEVICES,
-        &[&WORKSPACE, &NEIGHBOUR]
+        &[&NESTED_POD, &NEIGHBOUR]
     ),
     extended_case!(
         "POD-NET-01B",
@@ -45,7 +45,7 @@ pub(crate) const CASES: &[Case] = &[
         asks_a_name_server_in_another_pod,
         "A container with podman's usual network asks a name server in another pod over UDP",
         WITH_DEVICES,
-        &[&WORKSPACE, &NEIGHBOUR]
+        &[&NESTED_POD, &NEIGHBOUR]
     ),
     extended_case!(
         "POD-NET-01C",
@@ -53,7 +53,7 @@ pub(crate) const CASES: &[Case] = &[
         knows_the_names_of_the_cluster,
         "A container with podman's usual network finds the cluster's services by the names that the pod knows",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-NET-03",
@@ -61,7 +61,7 @@ pub(crate) const CASES: &[Case] = &[
         has_no_network_or_the_pods,
         "A container without a network has the loopback only, and one with the host's has the pod's",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-NET-05",
@@ -69,7 +69,7 @@ pub(crate) const CASES: &[Case] = &[
         falls_back_to_slirp,
         "A container on slirp4netns reaches another pod, and its published port is reached",
         WITH_DEVICES,
-        &[&WORKSPACE, &NEIGHBOUR]
+        &[&NESTED_POD, &NEIGHBOUR]
     ),
     extended_case!(
         "POD-NET-06",
@@ -92,7 +92,7 @@ pub(super) async fn server_in(neighbour: &PodHandle) -> Result<String, Failure> 
 }
 
 async fn reaches_another_pod(cx: Context) -> CaseResult {
-    let (workspace, neighbour) = (cx.pod(&WORKSPACE).await?, cx.pod(&NEIGHBOUR).await?);
+    let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
     let image = scratch_image(&workspace).await?;
     let url = server_in(&neighbour).await?;
     let get = podman(&["run", "--rm", "--name=pod-net-01a", &image, "/probe", "get", &url]);
@@ -101,7 +101,7 @@ async fn reaches_another_pod(cx: Context) -> CaseResult {
 }
 
 async fn asks_a_name_server_in_another_pod(cx: Context) -> CaseResult {
-    let (workspace, neighbour) = (cx.pod(&WORKSPACE).await?, cx.pod(&NEIGHBOUR).await?);
+    let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
     let image = scratch_image(&workspace).await?;
     // An address that is for examples only (RFC 5737): no other server gives it.
     let serve = ["serve-dns", "--port", "53", "--address", "192.0.2.53"];
@@ -115,7 +115,7 @@ async fn asks_a_name_server_in_another_pod(cx: Context) -> CaseResult {
 }
 
 async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let resolve = ["resolve", "kubernetes.default.svc", "--deadline", "3"];
     let by_pod = workspace.run(&probe_command(&resolve)).await?;
     if by_pod.exit_code != 0 {
@@ -132,7 +132,7 @@ async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
 }
 
 async fn publishes_a_port(cx: Context) -> CaseResult {
-    let (workspace, neighbour) = (cx.pod(&WORKSPACE).await?, cx.pod(&NEIGHBOUR).await?);
+    let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
     let image = scratch_image(&workspace).await?;
     let (name, text) = ("pod-net-02", "published");
     let publish = ["--publish", "18102:8080"];
@@ -157,7 +157,7 @@ const SHOW_NETWORK: &str = "
 ";
 
 async fn has_no_network_or_the_pods(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     let of_pod = workspace.output(&Command::new(["sh", "-c", SHOW_NETWORK])).await?;
     let of_container = async |network: &str| {
@@ -174,7 +174,7 @@ async fn has_no_network_or_the_pods(cx: Context) -> CaseResult {
 }
 
 async fn finds_containers_by_name(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let (network, server) = ("pod-net-04", "pod-net-04-server");
     workspace.output(&podman(&["network", "create", "--ignore", network])).await?;
@@ -221,7 +221,7 @@ async fn finds_nobody_of_another_network(
 }
 
 async fn falls_back_to_slirp(cx: Context) -> CaseResult {
-    let (workspace, neighbour) = (cx.pod(&WORKSPACE).await?, cx.pod(&NEIGHBOUR).await?);
+    let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
     let remedy = "nothing needs it where pasta works; else install slirp4netns";
     need_program(&workspace, "slirp4netns", remedy).await?;
     let image = scratch_image(&workspace).await?;
@@ -238,12 +238,12 @@ async fn falls_back_to_slirp(cx: Context) -> CaseResult {
 
 async fn refuses_a_privileged_port(cx: Context) -> CaseResult {
     // A pod of its own: containerd lets everybody listen on every port, unless a pod says otherwise.
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some("pod-net-06".to_owned());
     let context = pod.spec.get_or_insert_default().security_context.get_or_insert_default();
     let first = "net.ipv4.ip_unprivileged_port_start".to_owned();
     context.sysctls = Some(vec![Sysctl { name: first, value: "1024".to_owned() }]);
-    let workspace = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let workspace = cx.provision_pod(&NESTED_POD, &pod).await?;
     let image = scratch_image(&workspace).await?;
     let listen = ["timeout", "5", PROBE, "serve", "--port", "1023", "--text", "x"];
     let control = workspace.run(&Command::new(listen)).await?;

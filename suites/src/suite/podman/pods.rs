@@ -1,6 +1,6 @@
 //! POD-13 and POD-K8S: containers that share a pod of podman's.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult},
     context::Context,
@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
         shares_a_network_in_a_pod,
         "The containers of a podman pod share a network that an image of podman's own making holds",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-K8S",
@@ -26,12 +26,12 @@ pub(crate) const CASES: &[Case] = &[
         plays_a_kubernetes_manifest,
         "`podman kube play` runs a pod from a manifest with its port and volume, and `kube down` ends it",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
 async fn shares_a_network_in_a_pod(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let name = "pod-13";
     workspace
@@ -74,7 +74,7 @@ spec:
 "#;
 
 async fn plays_a_kubernetes_manifest(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let manifest = MANIFEST.replace("IMAGE", &image);
     let play = podman(&["kube", "play", "--replace", "-"]).with_stdin(manifest.clone());

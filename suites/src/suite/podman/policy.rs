@@ -1,6 +1,6 @@
 //! POD-NET-07: what the cluster forbids to a pod it forbids to the containers in it.
 
-use fixtures::{NEIGHBOUR, WORKSPACE};
+use fixtures::{NEIGHBOUR, NESTED_POD};
 use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[extended_case!(
     keeps_to_network_policies,
     "A NetworkPolicy that shuts the pod out of another one shuts its containers out too",
     WITH_DEVICES,
-    &[&WORKSPACE]
+    &[&NESTED_POD]
 )];
 
 /// The name of the pod and of the policy, and the label by which the policy finds the pod.
@@ -39,14 +39,14 @@ const LABEL: &str = "nestcheck/case";
 const ENFORCED: &str = "15";
 
 async fn keeps_to_network_policies(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     // A pod of its own, for the others must go on reaching the neighbour.
     let mut pod = cx.manifest(&NEIGHBOUR)?;
     pod.metadata.name = Some(NAME.to_owned());
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(LABEL.to_owned(), NAME.to_owned());
-    let target = cx.pod_of_its_own(&NEIGHBOUR, &pod).await?;
+    let target = cx.provision_pod(&NEIGHBOUR, &pod).await?;
     start_server(&target, &["serve", "--port", "18000", "--text", "reached"]).await?;
     let url = format!("http://{}:18000/", address(&target)?);
     let get = ["get", url.as_str(), "--deadline", "2"];

@@ -1,6 +1,6 @@
 //! POD-02 and POD-04: what a workspace does before its user's first container runs.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
         is_set_up_by_the_entrypoint,
         "The image's entrypoint sets podman's storage up for /dev/fuse, and the user's ids for the pod",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-04",
@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
         pulls_from_a_registry,
         "An image is pulled from a registry by its digest and runs, and another digest is not found",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -37,12 +37,12 @@ pub(crate) const CASES: &[Case] = &[
 const ENTRYPOINT: &str = "/entrypoint.sh";
 
 async fn is_set_up_by_the_entrypoint(cx: Context) -> CaseResult {
-    let shared = cx.pod(&WORKSPACE).await?;
+    let shared = cx.pod(&NESTED_POD).await?;
     let remedy = "nothing needs it where the image is set up when it is built; see ID-05 and POD-01 \
                   for what it is set up to";
     need_program(&shared, ENTRYPOINT, remedy).await?;
     // A pod of its own: the others are started past the entrypoint.
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some("pod-02".to_owned());
     for container in &mut pod.spec.get_or_insert_default().containers {
         container.command = Some([ENTRYPOINT, PROBE, "pause"].map(str::to_owned).to_vec());
@@ -56,7 +56,7 @@ async fn is_set_up_by_the_entrypoint(cx: Context) -> CaseResult {
             ..EnvVar::default()
         });
     }
-    let workspace = cx.pod_of_its_own(&WORKSPACE, &pod).await?;
+    let workspace = cx.provision_pod(&NESTED_POD, &pod).await?;
     await_entrypoint(&workspace).await?;
     let facts: probe::Facts = workspace.probe(&["facts"]).await?;
     let uid = facts.effective_uid;
@@ -115,7 +115,7 @@ async fn serve_registry(workspace: &PodHandle, image: &str, port: &str) -> Resul
 }
 
 async fn pulls_from_a_registry(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let remedy = "install python3, which podman-compose needs too: the case's registry is a script";
     need_program(&workspace, "python3", remedy).await?;
     // With an owner that no other image has: a layer that is here is not pulled.

@@ -1,7 +1,7 @@
 //! POD-01A to C and POD-10: the drivers of podman's storage, each with a store of its own, so that
 //! no other case meets it.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
         stores_on_native_overlay,
         "On a volume the kernel's own overlay holds images and containers, which share the images' files",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-01B",
@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
         stores_on_fuse_overlayfs,
         "With fuse-overlayfs as mount program images and containers work as on the kernel's overlay",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-01C",
@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
         stores_without_overlay,
         "The driver vfs works without any overlay, at the cost of a whole copy for each container",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     extended_case!(
         "POD-10",
@@ -45,7 +45,7 @@ pub(crate) const CASES: &[Case] = &[
         leaves_an_empty_store,
         "What a store holds is counted, and removing all leaves neither files nor processes",
         WITH_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -164,7 +164,7 @@ async fn use_store(
 const COPY: u64 = 2048;
 
 async fn stores_on_native_overlay(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     // The empty option takes a mount program of the image's own configuration away.
     let driver = ["--storage-driver=overlay", "--storage-opt=overlay.mount_program="];
     let store = Store::empty(&workspace, "pod-01a", &driver).await?;
@@ -179,7 +179,7 @@ const FUSE: [&str; 2] =
     ["--storage-driver=overlay", "--storage-opt=overlay.mount_program=/usr/bin/fuse-overlayfs"];
 
 async fn stores_on_fuse_overlayfs(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     need_program(&workspace, "/usr/bin/fuse-overlayfs", "install fuse-overlayfs").await?;
     let store = Store::empty(&workspace, "pod-01b", &FUSE).await?;
     let size = use_store(&cx, &store, "pod-01b", Some("fuse.fuse-overlayfs")).await?;
@@ -188,7 +188,7 @@ async fn stores_on_fuse_overlayfs(cx: Context) -> CaseResult {
 }
 
 async fn stores_without_overlay(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let store = Store::empty(&workspace, "pod-01c", &["--storage-driver=vfs"]).await?;
     cx.check_equal("storage driver", "vfs", &store.says("{{.Store.GraphDriverName}}").await?)?;
     let size = use_store(&cx, &store, "pod-01c", None).await?;
@@ -217,7 +217,7 @@ const LEFTOVERS: &str = "
 ";
 
 async fn leaves_an_empty_store(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     need_program(&workspace, "/usr/bin/fuse-overlayfs", "install fuse-overlayfs").await?;
     let image = scratch_image(&workspace).await?;
     let store = Store::empty(&workspace, "pod-10", &FUSE).await?;

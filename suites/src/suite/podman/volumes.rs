@@ -1,6 +1,6 @@
 //! POD-12: what containers share with the workspace and keep.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::{Context, PodHandle},
@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
         keeps_files_in_a_named_volume,
         "A named volume keeps files and owners from one container to the next, and goes when told to",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-12B",
@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
         shares_a_folder_with_the_workspace,
         "A folder of the workspace is shared with a container, and both see the owners that the map says",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-12C",
@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
         relabels_a_shared_folder,
         "A folder is shared with the options :z and :Z, whether or not there is SELinux",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-12D",
@@ -45,7 +45,7 @@ pub(crate) const CASES: &[Case] = &[
         holds_files_in_memory,
         "A tmpfs in a container has the size that was asked for and leaves nothing behind",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "POD-12E",
@@ -53,7 +53,7 @@ pub(crate) const CASES: &[Case] = &[
         keeps_what_is_read_only,
         "A read-only volume, a read-only folder and a read-only root can be read and not written",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -71,7 +71,7 @@ fn owner_outside(workspace: &PodHandle) -> Result<String, Failure> {
 }
 
 async fn keeps_files_in_a_named_volume(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     let (volume, mount) = ("pod-12a", "--volume=pod-12a:/data");
     workspace.output(&podman(&["volume", "create", "--ignore", volume])).await?;
@@ -105,7 +105,7 @@ async fn folder(workspace: &PodHandle, name: &str) -> Result<String, Failure> {
 }
 
 async fn shares_a_folder_with_the_workspace(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     let path = folder(&workspace, "pod-12b").await?;
     let script = "
@@ -130,7 +130,7 @@ async fn shares_a_folder_with_the_workspace(cx: Context) -> CaseResult {
 }
 
 async fn relabels_a_shared_folder(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     let path = folder(&workspace, "pod-12c").await?;
     for option in ["z", "Z"] {
@@ -146,7 +146,7 @@ async fn relabels_a_shared_folder(cx: Context) -> CaseResult {
 }
 
 async fn holds_files_in_memory(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     let script = "
         while read -r _ _ _ _ point rest; do
@@ -170,7 +170,7 @@ async fn holds_files_in_memory(cx: Context) -> CaseResult {
 }
 
 async fn keeps_what_is_read_only(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
     let path = folder(&workspace, "pod-12e").await?;
     let volume = "pod-12e";

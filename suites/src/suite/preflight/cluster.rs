@@ -1,7 +1,7 @@
 //! What the cluster is, as a whole.
 
 use harness::{
-    case::{Case, Judgement},
+    case::{Case, CheckResult},
     event::TruthCheck,
     facts::{Facts, Flavour, Rollout, Severity},
     outcome::Level,
@@ -11,11 +11,11 @@ use harness::{
 };
 
 use crate::suite::{
-    OPENSHIFT, WITH_CONSTRAINTS,
-    judging::{
+    OPENSHIFT, WITH_SCCS, judging_case, on,
+    static_checks::{
         REMEDY_OF_ROLLOUT, always, at_rest, blocked, known, nodes, not_applicable, unread, version,
     },
-    judging_case, on, weighing,
+    weighing,
 };
 
 /// How many minor versions a kubelet may be older than the API server
@@ -48,17 +48,17 @@ pub(super) const REST: Case = weighing(
     Level::Extended,
 );
 
-// Who may not read the schema learns it from the constraint as it is stored.
+// Who may not read the schema learns it from the SCC as it is stored.
 pub(super) const SCHEMA: Case = weighing(
     on(
         judging_case!(
             "PRE-07",
             "preflight",
             can_require_user_namespaces,
-            "The schema of security context constraints has the field `userNamespaceLevel`",
+            "The schema of SCCs has the field `userNamespaceLevel`",
             &[Requirement::Release]
         ),
-        WITH_CONSTRAINTS,
+        WITH_SCCS,
     ),
     Level::Extended,
 );
@@ -74,7 +74,7 @@ pub(super) const OPERATORS: Case = weighing(
     Level::Informing,
 );
 
-fn is_of_a_known_kind(facts: &Facts) -> Judgement {
+fn is_of_a_known_kind(facts: &Facts) -> CheckResult {
     always(|| {
         let flavour = known(&facts.flavour)?;
         let made_by = facts.distribution().map(|program| format!(", made by {program}"));
@@ -91,11 +91,11 @@ fn is_of_a_known_kind(facts: &Facts) -> Judgement {
             };
             checks.push(check("release of OpenShift or MicroShift", expected, observed, holds));
         }
-        Ok(Judgement::of(checks, "the API groups and the release are of different products"))
+        Ok(CheckResult::of(checks, "the API groups and the release are of different products"))
     })
 }
 
-fn has_a_version_in_scope(facts: &Facts) -> Judgement {
+fn has_a_version_in_scope(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let server = facts.version.minor;
         let oldest = server.saturating_sub(SKEW);
@@ -114,7 +114,7 @@ fn has_a_version_in_scope(facts: &Facts) -> Judgement {
         }
         let hint = "Kubernetes does not support it: update the API server first, then the \
                     kubelets, which may be three minor versions older";
-        Ok(Judgement::of(checks, hint))
+        Ok(CheckResult::of(checks, hint))
     })
 }
 
@@ -130,18 +130,18 @@ fn in_scope(facts: &Facts) -> TruthCheck {
     }
 }
 
-fn is_at_rest(facts: &Facts) -> Judgement {
+fn is_at_rest(facts: &Facts) -> CheckResult {
     always(|| match known(&facts.rollout)? {
         Rollout::InProgress { what } => Err(blocked(what.join("; "), REMEDY_OF_ROLLOUT)),
         Rollout::None => {
             let source = facts.rollout.source().unwrap_or_default();
             let observed = format!("none (read from: {source})");
-            Ok(Judgement::of(vec![check("rollout", "none", observed, true)], REMEDY_OF_ROLLOUT))
+            Ok(CheckResult::of(vec![check("rollout", "none", observed, true)], REMEDY_OF_ROLLOUT))
         }
     })
 }
 
-fn can_require_user_namespaces(facts: &Facts) -> Judgement {
+fn can_require_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let has = *known(&facts.scc_schema)?;
         let release = facts.release.value().and_then(Option::as_ref);
@@ -158,14 +158,14 @@ fn can_require_user_namespaces(facts: &Facts) -> Judgement {
         let hint = "the release has the field, so an older schema was applied over its own: \
                     restore the CustomResourceDefinition \
                     `securitycontextconstraints.security.openshift.io`";
-        Ok(Judgement::of(checks, hint))
+        Ok(CheckResult::of(checks, hint))
     })
 }
 
-fn has_operators_that_fit(facts: &Facts) -> Judgement {
+fn has_operators_that_fit(facts: &Facts) -> CheckResult {
     use harness::facts::State;
     always(|| {
-        let state = facts.toggle.state();
+        let state = facts.devspaces.state();
         match &state {
             State::Absent => {
                 return Err(not_applicable("neither Che nor the DevWorkspace Operator is here"));
@@ -176,18 +176,14 @@ fn has_operators_that_fit(facts: &Facts) -> Judgement {
         let mut checks =
             vec![check("containers in workspaces", "told on or off", state.to_string(), true)];
         let flavour = facts.flavour.value().copied();
-        let findings = facts.toggle.findings(
-            &Support::of(facts),
-            flavour,
-            &facts.constraints,
-            &facts.runtimes(),
-        );
+        let findings =
+            facts.devspaces.findings(&Support::of(facts), flavour, &facts.sccs, &facts.runtimes());
         let hint = findings.first().map(|finding| finding.remedy.clone()).unwrap_or_default();
         checks.extend(findings.iter().map(|finding| {
             let holds = finding.severity == Severity::Note;
             let name = format!("{} of the operators", finding.severity);
             check(&name, "no contradiction", finding.finding.clone(), holds)
         }));
-        Ok(Judgement::of(checks, &hint))
+        Ok(CheckResult::of(checks, &hint))
     })
 }

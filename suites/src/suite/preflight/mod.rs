@@ -1,12 +1,12 @@
 //! PRE: what kind of cluster it is, and whether it has what nested containers need.
 
-mod acting;
 mod cluster;
+mod live;
 mod nodes;
 
 use harness::case::Case;
 
-pub(crate) use acting::CASES;
+pub(crate) use live::CASES;
 
 pub(crate) const JUDGING: &[Case] = &[
     cluster::KIND,
@@ -24,7 +24,7 @@ mod tests {
     use harness::facts::{Fact, Facts, FeatureSet, Flavour, KubernetesVersion, Release};
 
     use super::*;
-    use crate::suite::judging::tests::{
+    use crate::suite::static_checks::tests::{
         expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
@@ -135,13 +135,13 @@ mod tests {
     fn operators_that_are_not_there_are_not_judged() {
         judge("PRE-08", &kubernetes(), "not-applicable", "neither Che");
         let mut unread = kubernetes();
-        unread.toggle.che = Fact::unknown("403");
+        unread.devspaces.che = Fact::unknown("403");
         judge("PRE-08", &unread, "blocked", "403");
         let mut off = kubernetes();
-        off.toggle.configs = Fact::known(Vec::new(), "test");
+        off.devspaces.configs = Fact::known(Vec::new(), "test");
         judge("PRE-08", &off, "pass", "");
         let mut dangerous = openshift_4_19();
-        dangerous.toggle.che = Fact::known(
+        dangerous.devspaces.che = Fact::known(
             vec![harness::facts::CheCluster {
                 namespace: "che".into(),
                 name: "che".into(),

@@ -1,7 +1,7 @@
 //! What the nodes are, one by one.
 
 use harness::{
-    case::{Case, Judgement},
+    case::{Case, CheckResult},
     facts::{Facts, Node},
     outcome::Level,
     requirement::Requirement,
@@ -9,8 +9,9 @@ use harness::{
 };
 
 use crate::suite::{
-    judging::{always, at_rest, nodes, unread, version},
-    judging_case, weighing,
+    judging_case,
+    static_checks::{always, at_rest, nodes, unread, version},
+    weighing,
 };
 
 // A kernel may have more than its number says, so what happens in pods counts.
@@ -50,14 +51,14 @@ const FIRST_KERNEL: (u32, u32) = (6, 3);
 /// The build of kernel 5.14 that came with Red Hat Enterprise Linux 9.4, which has it too.
 const FIRST_BUILD_OF_9: u32 = 427;
 
-fn has_kernels_that_map_ids_of_mounts(facts: &Facts) -> Judgement {
+fn has_kernels_that_map_ids_of_mounts(facts: &Facts) -> CheckResult {
     always(|| {
         let checks = nodes(facts)?.iter().map(|node| {
             let name = format!("kernel of node `{}`", node.name);
             let expected = "6.3 or newer, or of Red Hat Enterprise Linux 9.4 or newer";
             check(&name, expected, &node.kernel, maps_mounts(&node.kernel))
         });
-        Ok(Judgement::of(checks.collect(), "update the node's operating system"))
+        Ok(CheckResult::of(checks.collect(), "update the node's operating system"))
     })
 }
 
@@ -86,7 +87,7 @@ fn is_backported(release: &str) -> bool {
     }
 }
 
-fn has_runtimes_with_user_namespaces(facts: &Facts) -> Judgement {
+fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
         for node in nodes(facts)? {
@@ -100,7 +101,7 @@ fn has_runtimes_with_user_namespaces(facts: &Facts) -> Judgement {
             checks.push(check(&name, first, &node.runtime, holds));
         }
         let hint = "older versions ignore `hostUsers: false` without a word: update the runtime";
-        Ok(Judgement::of(checks, hint))
+        Ok(CheckResult::of(checks, hint))
     })
 }
 
@@ -116,7 +117,7 @@ fn judge_runtime(node: &Node) -> Option<(&'static str, bool)> {
 }
 
 /// A node whose runtime can't is blocked as a requirement that is unmet.
-fn has_handlers_with_user_namespaces(facts: &Facts) -> Judgement {
+fn has_handlers_with_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
         for node in nodes(facts)? {
@@ -128,7 +129,7 @@ fn has_handlers_with_user_namespaces(facts: &Facts) -> Judgement {
             let observed = if *able { "with user namespaces" } else { "without" };
             checks.push(check(&name, "with user namespaces", observed, *able));
         }
-        Ok(Judgement::of(checks, "update the node's container runtime and its OCI runtime"))
+        Ok(CheckResult::of(checks, "update the node's container runtime and its OCI runtime"))
     })
 }
 

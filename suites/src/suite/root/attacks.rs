@@ -1,6 +1,6 @@
 //! The attacks that are made from all places at once.
 
-use fixtures::{PRIVILEGED, WORKSPACE};
+use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
     case::{Case, CaseResult},
     context::Context,
@@ -8,7 +8,7 @@ use harness::{
 };
 use probe::AttemptName;
 
-use super::attempts::{EVERYWHERE, Place, refuses};
+use super::escape_attempts::{EVERYWHERE, Place, refuses};
 use crate::{
     suite::{NESTED, core_case, extended_case},
     toolbox::known,
@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[
         loads_no_kernel_module,
         "A kernel module can't be loaded",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-04B",
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
         sees_no_programs_of_the_kernel,
         "The BPF programs in the kernel can't be listed",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-04C",
@@ -38,7 +38,7 @@ pub(crate) const CASES: &[Case] = &[
         measures_nothing_of_the_kernel,
         "The kernel's own work can't be measured",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-04D",
@@ -46,7 +46,7 @@ pub(crate) const CASES: &[Case] = &[
         restarts_nothing,
         "The node can't be restarted",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-04E",
@@ -54,7 +54,7 @@ pub(crate) const CASES: &[Case] = &[
         renames_nothing,
         "The pod has a host name of its own, not the node's, and can't change it",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-04F",
@@ -62,7 +62,7 @@ pub(crate) const CASES: &[Case] = &[
         sets_no_clock,
         "The node's clock can't be set",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-05A",
@@ -70,7 +70,7 @@ pub(crate) const CASES: &[Case] = &[
         mounts_no_disk,
         "A file system that lies on a block device can't be mounted",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-05B",
@@ -78,7 +78,7 @@ pub(crate) const CASES: &[Case] = &[
         follows_process_1_nowhere,
         "Process 1 is the pod's own, and its mounts can't be entered",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-07A",
@@ -86,7 +86,7 @@ pub(crate) const CASES: &[Case] = &[
         gains_nothing_as_user_0,
         "The pod's user can't become user 0",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-07B",
@@ -94,7 +94,7 @@ pub(crate) const CASES: &[Case] = &[
         leaves_no_user_namespace,
         "The user namespace around the pod's can't be entered",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-08A",
@@ -102,7 +102,7 @@ pub(crate) const CASES: &[Case] = &[
         reads_no_memory_and_no_disk,
         "The node's memory and its disk can't be opened, not even by a node made for them",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     // A kernel may be without it, so this is not needed for conformance.
     extended_case!(
@@ -111,7 +111,7 @@ pub(crate) const CASES: &[Case] = &[
         reads_no_memory_of_the_kernel,
         "The kernel's memory, /proc/kcore, can't be opened",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-09",
@@ -119,7 +119,7 @@ pub(crate) const CASES: &[Case] = &[
         signals_no_other_pod,
         "A process of another pod can't be signalled",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-10",
@@ -127,7 +127,7 @@ pub(crate) const CASES: &[Case] = &[
         finds_no_token,
         "A pod that asks for no token of its service account has none",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
 ];
 
@@ -148,7 +148,7 @@ async fn restarts_nothing(cx: Context) -> CaseResult {
 }
 
 async fn renames_nothing(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     // A pod on the node's network has the node's name too.
     cx.check_equal("host name in the pod", &workspace.name(), &workspace.facts().hostname)?;
     refuses(&cx, EVERYWHERE, &[AttemptName::SetHostName]).await
@@ -163,7 +163,7 @@ async fn mounts_no_disk(cx: Context) -> CaseResult {
 }
 
 async fn follows_process_1_nowhere(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let declared = workspace.object().spec.as_ref().and_then(|spec| spec.containers.first());
     let declared = declared.and_then(|container| container.command.clone()).unwrap_or_default();
     let command = known(&workspace.facts().process_1_command)?;
@@ -197,7 +197,7 @@ async fn signals_no_other_pod(cx: Context) -> CaseResult {
 async fn finds_no_token(cx: Context) -> CaseResult {
     /// Where every pod would have it (kubernetes, `plugin/pkg/admission/serviceaccount`).
     const FOLDER: &str = "/var/run/secrets/kubernetes.io";
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let list = Command::shell("list tokens", "ls -A \"$1\" 2>/dev/null || true", [FOLDER]);
     cx.check_equal("files of the service account", "", &workspace.output(&list).await?)?;
     let control = cx.pod(&PRIVILEGED).await;

@@ -1,9 +1,9 @@
 //! ROOT: root inside a container has no power over the node.
 
 mod attacks;
-mod attempts;
+mod escape_attempts;
 
-use fixtures::{PRIVILEGED, WORKSPACE};
+use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
     case::{Case, CaseResult},
     context::{Context, parse_probe},
@@ -16,7 +16,7 @@ use probe::{AttemptName, Mount};
 
 use super::{NESTED, core_case};
 use crate::toolbox::{compose, known, podman_run, scratch_image};
-use attempts::{EVERYWHERE, refuses};
+use escape_attempts::{EVERYWHERE, refuses};
 
 pub(crate) use attacks::CASES as ATTACKS;
 
@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
         is_nobody_on_the_node,
         "A container's root and all its other users are ids above the node's on the node",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     core_case!(
         "ROOT-02",
@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
         makes_no_device_nodes,
         "Device nodes can't be made, neither in the pod nor by root in a container with all privileges",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-03",
@@ -43,7 +43,7 @@ pub(crate) const CASES: &[Case] = &[
         writes_no_kernel_settings,
         "The kernel's settings can't be written, although /proc is not masked",
         NESTED,
-        &[&WORKSPACE, &PRIVILEGED]
+        &[&NESTED_POD, &PRIVILEGED]
     ),
     core_case!(
         "ROOT-06",
@@ -51,7 +51,7 @@ pub(crate) const CASES: &[Case] = &[
         sees_no_files_of_the_node,
         "Nothing of the node's file system is visible, nor a socket of its runtime or kubelet",
         NESTED,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -59,7 +59,7 @@ pub(crate) const CASES: &[Case] = &[
 const FIRST_POD_ID: u32 = 65_536;
 
 async fn is_nobody_on_the_node(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
     let run = podman_run(&[], &image, &["/probe", "facts"]);
     let inner: probe::Facts = parse_probe(&workspace.run(&run).await?.exits(0)?)?;
@@ -83,18 +83,18 @@ async fn is_nobody_on_the_node(cx: Context) -> CaseResult {
 }
 
 async fn makes_no_device_nodes(cx: Context) -> CaseResult {
-    let attempts = [AttemptName::MknodCharacter, AttemptName::MknodBlock];
-    refuses(&cx, EVERYWHERE, &attempts).await
+    let escape_attempts = [AttemptName::MknodCharacter, AttemptName::MknodBlock];
+    refuses(&cx, EVERYWHERE, &escape_attempts).await
 }
 
 async fn writes_no_kernel_settings(cx: Context) -> CaseResult {
-    let attempts = [
+    let escape_attempts = [
         AttemptName::WriteCorePattern,
         AttemptName::WriteModprobePath,
         AttemptName::WriteSysrqTrigger,
         AttemptName::WriteKernelSysfs,
     ];
-    refuses(&cx, EVERYWHERE, &attempts).await
+    refuses(&cx, EVERYWHERE, &escape_attempts).await
 }
 
 /// Sockets that give power over the node.
@@ -102,7 +102,7 @@ const SOCKETS: &str = "/run/containerd/containerd.sock /run/crio/crio.sock /var/
                        /run/docker.sock /var/run/docker.sock /var/lib/kubelet /host /rootfs";
 
 async fn sees_no_files_of_the_node(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let mounts = known(&workspace.facts().mounts)?;
     let foreign: Vec<_> = mounts
         .iter()

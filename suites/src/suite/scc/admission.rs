@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
     outcome::Level,
+    pod_template::{ADMITTED_BY, REQUIRED_SCC},
     retry,
-    sandbox::{GRANT, GRANT_DEADLINE, Grant, Identity, STRANGER, USER},
-    shape::{ADMITTED_BY, REQUIRED_CONSTRAINT},
+    sandbox::{GRANT, GRANT_DEADLINE, Grant, Identity, UNGRANTED_USER, USER},
 };
 use k8s_openapi::{
     api::{
@@ -28,9 +28,9 @@ use kube::{
     runtime::wait::await_condition,
 };
 
-use super::{constraint, container, decided_by, scc_case, workspace};
+use super::{container, decided_by, scc, scc_case, workspace};
 use crate::{
-    suite::{NESTED, OPENSHIFT, WITH_CONSTRAINTS, core_case, on, weighing},
+    suite::{NESTED, OPENSHIFT, WITH_SCCS, core_case, on, weighing},
     toolbox::{expect_refusal_as, request},
 };
 
@@ -46,8 +46,8 @@ pub(crate) const CASES: &[Case] = &[
     scc_case!(
         "SCC-P01",
         admits_pod_of_user_who_may_use_it,
-        "A user who may use the constraint gets a pod admitted by it and by no other",
-        &[&WORKSPACE]
+        "A user who may use the SCC gets a pod admitted by it and by no other",
+        &[&NESTED_POD]
     ),
     scc_case!(
         "SCC-P02",
@@ -59,24 +59,24 @@ pub(crate) const CASES: &[Case] = &[
         "SCC-P03",
         admits_pods_of_service_account,
         "A Deployment's pod is admitted by the right of its service account, and is nested",
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     scc_case!(
         "SCC-04",
-        grants_no_powerful_constraint,
-        "The ordinary user may use none of the shipped constraints that give power over the node",
+        grants_no_powerful_scc,
+        "The ordinary user may use none of the shipped SCCs that give power over the node",
         &[]
     ),
     scc_case!(
         "SCC-16",
         refuses_user_without_grant,
-        "A user who was not granted the constraint can't use it",
+        "A user who was not granted the SCC can't use it",
         &[]
     ),
     scc_case!(
         "SCC-17",
-        refuses_constraint_that_is_not_there_or_not_granted,
-        "A pod that requires a constraint that does not exist, or that its user may not use, is refused",
+        refuses_scc_that_is_not_there_or_not_granted,
+        "A pod that requires an SCC that does not exist, or that its user may not use, is refused",
         &[]
     ),
     scc_case!(
@@ -89,7 +89,7 @@ pub(crate) const CASES: &[Case] = &[
         "SCC-19",
         leaves_pod_security_labels_alone,
         "The namespace's Pod Security labels are the ones that were set, and opted out of syncing",
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
 ];
 
@@ -100,7 +100,7 @@ pub(crate) const PLAIN: &[Case] = &[weighing(
         core_case!(
             "SCC-P04",
             "scc",
-            admits_plain_pod_with_user_namespace_by_a_restricted_constraint,
+            admits_plain_pod_with_user_namespace_by_a_restricted_scc,
             "A plain pod with a user namespace keeps it, and is admitted by `restricted-v2` or `restricted-v3`",
             NESTED,
             &[]
@@ -119,14 +119,14 @@ pub(crate) const END: &[Case] = &[on(
         NESTED,
         &[]
     ),
-    WITH_CONSTRAINTS,
+    WITH_SCCS,
 )];
 
 async fn admits_pod_of_user_who_may_use_it(cx: Context) -> CaseResult {
-    let running = cx.pod(&WORKSPACE).await?;
-    let name = &constraint(&cx)?.name;
+    let running = cx.pod(&NESTED_POD).await?;
+    let name = &scc(&cx)?.name;
     cx.check_equal(ADMITTED_BY, name, annotation(running.object(), ADMITTED_BY))?;
-    // The pod's own account may use the constraint too; with one that may not, it is the user's
+    // The pod's own account may use the SCC too; with one that may not, it is the user's
     // right that counts.
     let mut pod = workspace(&cx)?;
     pod.spec.get_or_insert_default().service_account_name = Some("default".to_owned());
@@ -152,12 +152,10 @@ fn annotation<'a>(pod: &'a Pod, name: &str) -> &'a str {
     pod.annotations().get(name).map_or("absent", String::as_str)
 }
 
-async fn admits_plain_pod_with_user_namespace_by_a_restricted_constraint(
-    cx: Context,
-) -> CaseResult {
+async fn admits_plain_pod_with_user_namespace_by_a_restricted_scc(cx: Context) -> CaseResult {
     let mut pod = workspace(&cx)?;
     // In a namespace without the run's grant, only what everybody may use is left.
-    pod.metadata.namespace = Some(cx.namespace_of_its_own(Grant::Nothing).await?);
+    pod.metadata.namespace = Some(cx.provision_namespace(Grant::Nothing).await?);
     pod.metadata.annotations = None;
     let spec = pod.spec.get_or_insert_default();
     (spec.security_context, spec.service_account_name) = (None, None);
@@ -173,7 +171,7 @@ async fn admits_plain_pod_with_user_namespace_by_a_restricted_constraint(
 }
 
 async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {
-    constraint(&cx)?;
+    scc(&cx)?;
     let mut pod = workspace(&cx)?;
     pod.spec.get_or_insert_default().security_context = None;
     container(&mut pod).security_context = None;
@@ -247,10 +245,10 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
     })
     .await?;
     let available = await_condition(deployments, name, is_available_or_failed);
-    let limit = sandbox.patience().pod;
+    let limit = sandbox.timeouts().pod;
     let available = Box::pin(tokio::time::timeout(limit, available));
     // Where it takes too long, its pod tells why.
-    if let Ok(seen) = cx.beside_the_deadline(available).await {
+    if let Ok(seen) = cx.outside_deadline(available).await {
         let seen = seen.map_err(|error| {
             Failure::harness(format!("failed to watch the Deployment: {error}"))
         })?;
@@ -265,11 +263,11 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
         let seconds = limit.as_secs();
         return Err(Failure::product(format!("the Deployment got no pod within {seconds} s")));
     };
-    let expected = &constraint(&cx)?.name;
+    let expected = &scc(&cx)?.name;
     cx.check_equal(ADMITTED_BY, expected, annotation(deployed, ADMITTED_BY))?;
     expect_right_of(&cx, "serviceaccount", deployed)?;
     // Ready and proven to be nested, as any other workspace.
-    cx.examine(&WORKSPACE, deployed).await.map(drop)
+    cx.verify_ready(&NESTED_POD, deployed).await.map(drop)
 }
 
 fn condition<'a>(deployment: &'a Deployment, type_: &str) -> Option<&'a str> {
@@ -290,8 +288,8 @@ fn is_available_or_failed(deployment: Option<&Deployment>) -> bool {
     })
 }
 
-async fn grants_no_powerful_constraint(cx: Context) -> CaseResult {
-    let own = constraint(&cx)?.name.clone();
+async fn grants_no_powerful_scc(cx: Context) -> CaseResult {
+    let own = scc(&cx)?.name.clone();
     // A review that says no to everything would pass too; this proves that it knows a grant.
     let granted = |allowed: &bool| *allowed;
     let allowed = may_use(&cx, &own, granted).await?;
@@ -362,30 +360,30 @@ enum Asked {
 const NOT_USABLE: &str = "not usable by user or serviceaccount";
 
 async fn refuses_user_without_grant(cx: Context) -> CaseResult {
-    constraint(&cx)?;
+    scc(&cx)?;
     let mut pod = workspace(&cx)?;
     // An account with a grant would let the stranger's pod in.
-    pod.spec.get_or_insert_default().service_account_name = Some(STRANGER.to_owned());
-    expect_refusal_as(&cx, Identity::Stranger, "answer to the stranger", &pod, 403, &[NOT_USABLE])
+    pod.spec.get_or_insert_default().service_account_name = Some(UNGRANTED_USER.to_owned());
+    expect_refusal_as(&cx, Identity::Ungranted, "answer to the stranger", &pod, 403, &[NOT_USABLE])
         .await
 }
 
-async fn refuses_constraint_that_is_not_there_or_not_granted(cx: Context) -> CaseResult {
-    constraint(&cx)?;
+async fn refuses_scc_that_is_not_there_or_not_granted(cx: Context) -> CaseResult {
+    scc(&cx)?;
     for (name, words) in [("nestcheck-no-such-scc", "not found"), ("privileged", NOT_USABLE)] {
         let mut pod = workspace(&cx)?;
         let annotations = pod.metadata.annotations.get_or_insert_default();
-        annotations.insert(REQUIRED_CONSTRAINT.to_owned(), name.to_owned());
-        let what = format!("answer to required constraint `{name}`");
+        annotations.insert(REQUIRED_SCC.to_owned(), name.to_owned());
+        let what = format!("answer to required SCC `{name}`");
         expect_refusal_as(&cx, Identity::User, &what, &pod, 403, &[words]).await?;
     }
     Ok(())
 }
 
 async fn grants_in_one_namespace_only(cx: Context) -> CaseResult {
-    let own = constraint(&cx)?.name.clone();
+    let own = scc(&cx)?.name.clone();
     let mut pod = workspace(&cx)?;
-    let elsewhere = cx.namespace_of_its_own(Grant::Nothing).await?;
+    let elsewhere = cx.provision_namespace(Grant::Nothing).await?;
     accepted(&cx, "answer in the namespace of the grant", &pod).await?;
     pod.metadata.namespace = Some(elsewhere.clone());
     let what = "answer in another namespace";
@@ -404,7 +402,7 @@ async fn accepted(cx: &Context, what: &str, pod: &Pod) -> CaseResult {
 
 async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
     // By now the syncer has had the time to see the namespace's grants.
-    cx.pod(&WORKSPACE).await?;
+    cx.pod(&NESTED_POD).await?;
     let namespaces: Api<Namespace> = Api::all(cx.sandbox().admin().clone());
     let name = cx.sandbox().namespace();
     let namespace = request("read the namespace", || namespaces.get(name)).await?;
@@ -419,9 +417,9 @@ async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
 }
 
 async fn refuses_after_grant_is_removed(cx: Context) -> CaseResult {
-    constraint(&cx)?;
+    scc(&cx)?;
     let mut pod = workspace(&cx)?;
-    let namespace = cx.namespace_of_its_own(Grant::UseOfConstraint).await?;
+    let namespace = cx.provision_namespace(Grant::UseScc).await?;
     pod.metadata.namespace = Some(namespace.clone());
     pod.spec.get_or_insert_default().service_account_name = Some(USER.to_owned());
     accepted(&cx, "answer with the grant", &pod).await?;

@@ -1,15 +1,15 @@
-//! SCC: who may use a security context constraint, what it gives a pod, and what it refuses.
+//! SCC: who may use an SCC, what it gives a pod, and what it refuses.
 
 mod admission;
 mod reference;
 mod refusal;
 mod shipped;
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use harness::{
     case::{CaseResult, Failure},
     context::Context,
-    sandbox::AppliedConstraint,
+    sandbox::AppliedScc,
     truth,
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -21,10 +21,17 @@ pub(crate) use shipped::CASES as SHIPPED;
 
 /// Declares a core case about SCCs that acts as soon as its pods are there.
 macro_rules! scc_case {
-    ($id:literal, $function:ident, $title:literal, $shapes:expr) => {
+    ($id:literal, $function:ident, $title:literal, $templates:expr) => {
         crate::suite::on(
-            crate::suite::core_case!($id, "scc", $function, $title, crate::suite::NESTED, $shapes),
-            crate::suite::WITH_CONSTRAINTS,
+            crate::suite::core_case!(
+                $id,
+                "scc",
+                $function,
+                $title,
+                crate::suite::NESTED,
+                $templates
+            ),
+            crate::suite::WITH_SCCS,
         )
     };
 }
@@ -32,19 +39,16 @@ use scc_case;
 
 /// The run's SCC, stored as it was applied: with a field lost, what it still refuses or gives proves
 /// nothing about it.
-fn constraint(cx: &Context) -> Result<&AppliedConstraint, Failure> {
-    let constraint = cx
-        .sandbox()
-        .constraint()
-        .ok_or_else(|| Failure::harness("the run brought no security context constraint along"))?;
-    let check = truth::of_stored_constraint(constraint);
+fn scc(cx: &Context) -> Result<&AppliedScc, Failure> {
+    let scc = cx.sandbox().scc().ok_or_else(|| Failure::harness("the run brought no SCC along"))?;
+    let check = truth::of_stored_scc(scc);
     cx.check(&check.name, &check.expected, check.observed, check.holds)?;
-    Ok(constraint)
+    Ok(scc)
 }
 
 /// The workspace pod, for a case to change.
 fn workspace(cx: &Context) -> Result<Pod, Failure> {
-    cx.manifest(&WORKSPACE)
+    cx.manifest(&NESTED_POD)
 }
 
 /// The pod's first container.
@@ -59,7 +63,7 @@ fn container(pod: &mut Pod) -> &mut Container {
 /// Adds to a failure which field of the SCC decides.
 fn decided_by(field: &str, must_be: &str, result: CaseResult) -> CaseResult {
     result.map_err(|failure| {
-        let hint = format!("the constraint's field `{field}` decides this: it must be {must_be}");
+        let hint = format!("the SCC's field `{field}` decides this: it must be {must_be}");
         failure.with_hint(Some(hint))
     })
 }

@@ -1,41 +1,41 @@
 //! The SCCs that the cluster ships, compared with what the vendor ships.
 
-use fixtures::{ConstraintText, NESTED_CONTAINER, RESTRICTED_V3};
+use fixtures::{NESTED_CONTAINER, RESTRICTED_V3, SccText};
 use harness::{
-    case::{Case, Judgement},
+    case::{Case, CheckResult},
     event::TruthCheck,
-    facts::{Constraints, Facts, Flavour, Release},
+    facts::{Facts, Flavour, Release, Sccs},
     outcome::Level,
-    sandbox::Constraint,
+    sandbox::Scc,
     truth::check,
 };
 use serde_json::Value;
 
 use crate::suite::{
-    WITH_CONSTRAINTS,
-    judging::{Judged, at_rest, known, not_applicable, unread},
-    judging_case, on, weighing,
+    WITH_SCCS, judging_case, on,
+    static_checks::{Judged, at_rest, known, not_applicable, unread},
+    weighing,
 };
 
-// The run brings a constraint of its own, so a cluster can do without these.
+// The run brings an SCC of its own, so a cluster can do without these.
 pub(crate) const CASES: &[Case] = &[weighing(
     on(
         judging_case!(
             "SCC-01",
             "scc",
-            ships_constraints_as_the_vendor_does,
-            "The shipped constraints `nested-container` and `restricted-v3` are the vendor's",
+            ships_sccs_as_the_vendor_does,
+            "The shipped SCCs `nested-container` and `restricted-v3` are the vendor's",
             &[]
         ),
-        WITH_CONSTRAINTS,
+        WITH_SCCS,
     ),
     Level::Extended,
 )];
 
-/// A constraint that a release ships.
+/// An SCC that a release ships.
 struct Shipped {
     name: &'static str,
-    reference: ConstraintText,
+    reference: SccText,
 }
 
 const NESTED: Shipped = Shipped { name: "nested-container", reference: NESTED_CONTAINER };
@@ -51,7 +51,7 @@ fn shipped(flavour: Flavour, release: &Release) -> &'static [Shipped] {
     }
 }
 
-fn ships_constraints_as_the_vendor_does(facts: &Facts) -> Judgement {
+fn ships_sccs_as_the_vendor_does(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let flavour = *known(&facts.flavour)?;
         let Some(release) = known(&facts.release)? else {
@@ -61,26 +61,26 @@ fn ships_constraints_as_the_vendor_does(facts: &Facts) -> Judgement {
         if shipped.is_empty() {
             return Err(not_applicable(format!("{flavour} {release} ships neither")));
         }
-        compare(shipped, known(&facts.constraints)?)
+        compare(shipped, known(&facts.sccs)?)
     })
 }
 
-fn compare(shipped: &[Shipped], constraints: &Constraints) -> Judged {
+fn compare(shipped: &[Shipped], sccs: &Sccs) -> Judged {
     let mut checks = Vec::new();
     for Shipped { name, reference } in shipped {
-        let reference = Constraint::parse(reference.file, reference.text)
+        let reference = Scc::parse(reference.file, reference.text)
             .map_err(|error| unread(error.to_string()))?;
-        checks.extend(compare_one(name, &reference, constraints.get(*name)));
+        checks.extend(compare_one(name, &reference, sccs.get(*name)));
     }
-    let hint = "somebody changed a constraint that the cluster brings along: restore it, and make \
+    let hint = "somebody changed an SCC that the cluster brings along: restore it, and make \
                 one of another name for what is wanted";
-    Ok(Judgement::of(checks, hint))
+    Ok(CheckResult::of(checks, hint))
 }
 
-fn compare_one(name: &str, reference: &Constraint, stored: Option<&Value>) -> Vec<TruthCheck> {
+fn compare_one(name: &str, reference: &Scc, stored: Option<&Value>) -> Vec<TruthCheck> {
     let fields = format!("fields of `{name}`");
     let Some(stored) = stored else {
-        return vec![check(&fields, "as shipped", "there is no such constraint", false)];
+        return vec![check(&fields, "as shipped", "there is no such SCC", false)];
     };
     let differences = reference.differences(&with_lower_ends(stored));
     let told: Vec<_> = differences.iter().map(ToString::to_string).collect();
@@ -94,7 +94,7 @@ fn compare_one(name: &str, reference: &Constraint, stored: Option<&Value>) -> Ve
     ]
 }
 
-/// The constraint with the lower ends of its ranges of groups: one of 0 is not stored
+/// The SCC with the lower ends of its ranges of groups: one of 0 is not stored
 /// (openshift/api, `security/v1`, `IDRange`).
 fn with_lower_ends(stored: &Value) -> Value {
     let mut stored = stored.clone();
@@ -113,9 +113,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::suite::judging::tests::{expect, openshift, openshift_4_19, updating};
+    use crate::suite::static_checks::tests::{expect, openshift, openshift_4_19, updating};
 
-    fn stored(text: ConstraintText) -> Value {
+    fn stored(text: SccText) -> Value {
         let mut object: Value = harness::manifest::parse(text.file, text.text).expect("it is YAML");
         // What the server fills in.
         object["users"] = json!([]);
@@ -124,14 +124,14 @@ mod tests {
         object
     }
 
-    fn with(change: impl FnOnce(&mut Constraints)) -> Facts {
-        let mut constraints = Constraints::from([
+    fn with(change: impl FnOnce(&mut Sccs)) -> Facts {
+        let mut sccs = Sccs::from([
             ("nested-container".to_owned(), stored(NESTED_CONTAINER)),
             ("restricted-v3".to_owned(), stored(RESTRICTED_V3)),
         ]);
-        change(&mut constraints);
-        let constraints = Fact::known(constraints, "test");
-        Facts { constraints, ..openshift("4.20.1", FeatureSet::Default) }
+        change(&mut sccs);
+        let sccs = Fact::known(sccs, "test");
+        Facts { sccs, ..openshift("4.20.1", FeatureSet::Default) }
     }
 
     fn microshift(version: &str, facts: Facts) -> Facts {
@@ -197,14 +197,14 @@ mod tests {
         judge(&openshift_4_19(), "not-applicable", "4.19.7 ships neither");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
         judge(&tech_preview, "not-applicable", "4.19.7");
-        let without_nested = |all: &mut Constraints| drop(all.remove("nested-container"));
+        let without_nested = |all: &mut Sccs| drop(all.remove("nested-container"));
         judge(&microshift("4.20.0", with(without_nested)), "not-applicable", "4.20.0");
         judge(&microshift("4.21.0", with(without_nested)), "pass", "");
     }
 
     #[test]
     fn what_is_not_known_is_not_judged() {
-        let unread = Facts { constraints: Fact::unknown("403"), ..with(|_| ()) };
+        let unread = Facts { sccs: Fact::unknown("403"), ..with(|_| ()) };
         judge(&unread, "blocked", "403");
         judge(&Facts { release: Fact::unknown("404"), ..with(|_| ()) }, "blocked", "404");
         judge(&updating(with(|all| drop(all.remove("restricted-v3")))), "blocked", "updated");

@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{constraint, container, decided_by, scc_case, workspace};
+use super::{container, decided_by, scc, scc_case, workspace};
 use crate::toolbox::expect_refusal;
 
 pub(crate) const CASES: &[Case] = &[
@@ -94,7 +94,7 @@ impl Decisive {
         change: impl FnOnce(&mut Pod),
     ) -> CaseResult {
         let Self(field, must_be) = self;
-        constraint(cx)?;
+        scc(cx)?;
         let mut pod = workspace(cx)?;
         change(&mut pod);
         let words: Vec<_> = ["unable to validate against any security context constraint"]

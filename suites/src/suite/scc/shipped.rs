@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[weighing(
             "SCC-03",
             "scc",
             grants_nested_container_to_nobody_by_default,
-            "The shipped constraint `nested-container` is granted to no group that everybody is in",
+            "The shipped SCC `nested-container` is granted to no group that everybody is in",
             &[],
             &[]
         ),
@@ -38,11 +38,11 @@ pub(crate) const CASES: &[Case] = &[weighing(
 )];
 
 async fn grants_nested_container_to_nobody_by_default(cx: Context) -> CaseResult {
-    if let Some(shipped) = cx.facts().constraints.value()
+    if let Some(shipped) = cx.facts().sccs.value()
         && !shipped.contains_key(NESTED_CONTAINER)
     {
         return Err(Failure::blocked(
-            format!("the cluster has no constraint `{NESTED_CONTAINER}`"),
+            format!("the cluster has no SCC `{NESTED_CONTAINER}`"),
             "use OpenShift 4.20 or newer, which ships it",
         ));
     }

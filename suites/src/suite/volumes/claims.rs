@@ -63,7 +63,7 @@ async fn keeps_files_for_the_next_pod(cx: Context) -> CaseResult {
     claim(&cx, "vol-04", "ReadWriteOnce", None).await?;
     let mut pod = keep_on(cx.manifest(&KEEPER)?, "vol-04");
     pod.metadata.name = Some("vol-04".to_owned());
-    let first = cx.pod_of_its_own(&KEEPER, &pod).await?;
+    let first = cx.provision_pod(&KEEPER, &pod).await?;
     cx.check_equal("owner and group of the volume", OF_ROOT, &stat(&first, "/kept").await?)?;
     let script = "echo first > /kept/file && stat -c %u:%g /kept/file";
     let write = Command::shell("write a file", script, [""; 0]);
@@ -88,7 +88,7 @@ async fn next(cx: &Context, pod: &Pod, first: &PodHandle) -> Result<PodHandle, F
     let mut last = first.clone();
     for _ in 1..TRIES {
         delete_pod(cx, &last).await?;
-        last = cx.pod_of_its_own(&KEEPER, pod).await?;
+        last = cx.provision_pod(&KEEPER, pod).await?;
         if known(&last.facts().uid_map)? != range {
             break;
         }
@@ -106,12 +106,12 @@ async fn shares_files_between_two_pods(cx: Context) -> CaseResult {
     };
     let first = named("vol-05-first")?;
     let first = tokio::select! {
-        pod = cx.pod_of_its_own(&KEEPER, &first) => pod?,
+        pod = cx.provision_pod(&KEEPER, &first) => pod?,
         failure = refused(&cx, "vol-05") => return Err(failure),
     };
     // Only on one node ranges can be compared.
     let second = on_node_of(named("vol-05-second")?, &first);
-    let second = cx.pod_of_its_own(&KEEPER, &second).await?;
+    let second = cx.provision_pod(&KEEPER, &second).await?;
     differ(&cx, &first, &second)?;
     let script = "echo \"$1\" >> /kept/file && stat -c %u:%g /kept/file && cat /kept/file";
     for (place, pod, seen) in [
@@ -157,7 +157,7 @@ async fn diagnoses_storage_whose_ids_can_not_be_mapped(cx: Context) -> CaseResul
             format!("StorageClass `{class}`")
         }
         // Every node has it, and the kernel maps none of its ids (it has no FS_ALLOW_IDMAP).
-        None if cx.sandbox().constraint().is_none() => {
+        None if cx.sandbox().scc().is_none() => {
             let path = "/sys/kernel";
             put_path(&mut pod, path);
             format!("{path} of the node")
@@ -168,7 +168,7 @@ async fn diagnoses_storage_whose_ids_can_not_be_mapped(cx: Context) -> CaseResul
             ));
         }
     };
-    match cx.pod_of_its_own(&KEEPER, &pod).await {
+    match cx.provision_pod(&KEEPER, &pod).await {
         Err(Failure::Product { hint: Some(hint), .. }) if hint.contains("(F16)") => {
             cx.check(&format!("diagnosis of a pod on {storage}"), "F16", hint, true)
         }

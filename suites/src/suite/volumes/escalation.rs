@@ -33,7 +33,7 @@ async fn leaves_no_program_that_makes_root(cx: Context) -> CaseResult {
     claim(&cx, "root-11", "ReadWriteOnce", None).await?;
     let mut pod = keep_on(cx.manifest(&KEEPER)?, "root-11");
     pod.metadata.name = Some("root-11".to_owned());
-    let workspace = cx.pod_of_its_own(&KEEPER, &pod).await?;
+    let workspace = cx.provision_pod(&KEEPER, &pod).await?;
     let image = shell_image(&workspace).await?;
     workspace.output(&Command::new(["mkdir", "-p", "/kept/left"])).await?;
     let script = "cp /nestcheck/probe $1 && chmod 4755 $1 && stat -c %u:%a $1";
@@ -82,7 +82,7 @@ async fn victim(cx: &Context, workspace: &PodHandle) -> Result<PodHandle, harnes
     let mut pod = on_node_of(cx.manifest(&HOST_USERS)?, workspace);
     pod.metadata.name = Some("root-11-victim".to_owned());
     mount_claim(&mut pod, workspace);
-    let may_gain = cx.sandbox().constraint().is_none();
+    let may_gain = cx.sandbox().scc().is_none();
     if may_gain {
         let spec = pod.spec.get_or_insert_default();
         for context in spec.containers.iter_mut().filter_map(|it| it.security_context.as_mut()) {
@@ -91,7 +91,7 @@ async fn victim(cx: &Context, workspace: &PodHandle) -> Result<PodHandle, harnes
             context.run_as_user = Some(2000);
         }
     }
-    let victim = cx.pod_of_its_own(&HOST_USERS, &pod).await?;
+    let victim = cx.provision_pod(&HOST_USERS, &pod).await?;
     if may_gain {
         let forbidden = show_reading(&victim.facts().no_new_privs, ToString::to_string);
         cx.check_equal("gaining privileges is forbidden to the other pod", "false", &forbidden)?;

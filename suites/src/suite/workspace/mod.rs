@@ -1,28 +1,28 @@
 //! WS: workspaces of a real DevWorkspace Operator. What needs Che itself is not here: WS-01, WS-03,
 //! WS-13, WS-14, WS-18, WS-19 and Che's part of WS-17.
 
-mod inside;
-mod making;
+mod create;
+mod nested;
 mod operator;
 mod refusal;
 mod restart;
-mod running;
+mod run;
 
 use harness::{
     case::{Body, CASE_DEADLINE, Case, CaseFuture},
     context::Context,
     facts::Flavour,
     outcome::Level,
+    pod_template::PodTemplate,
     requirement::Requirement,
-    shape::Shape,
 };
 
-pub(crate) use inside::cases as inside;
-pub(crate) use making::CASES as MAKING;
+pub(crate) use create::CASES as CREATE;
+pub(crate) use nested::cases as nested;
 pub(crate) use operator::CASES as OPERATOR;
 pub(crate) use refusal::CASES as REFUSALS;
-pub(crate) use restart::CASES as RESTARTS;
-pub(crate) use running::CASES as RUNNING;
+pub(crate) use restart::CASES as RESTART;
+pub(crate) use run::CASES as RUN;
 
 /// The kinds of cluster on which workspaces ask for an SCC.
 const WITH_WORKSPACES: &[Flavour] = &[Flavour::OpenShift];
@@ -53,7 +53,7 @@ const fn case(
     id: &'static str,
     name: &'static str,
     title: &'static str,
-    shapes: &'static [&'static Shape],
+    templates: &'static [&'static PodTemplate],
     act: fn(Context) -> CaseFuture,
 ) -> Case {
     Case {
@@ -64,9 +64,9 @@ const fn case(
         level: Level::Core,
         flavours: WITH_WORKSPACES,
         requires: NESTED,
-        shapes,
+        templates,
         deadline: CASE_DEADLINE,
-        body: Body::Acts(act),
+        body: Body::Live(act),
     }
 }
 

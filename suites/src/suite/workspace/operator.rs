@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
 
 async fn operator_answers(cx: Context) -> CaseResult {
     let operator =
-        cx.facts().toggle.operator.value().cloned().ok_or_else(|| {
+        cx.facts().devspaces.operator.value().cloned().ok_or_else(|| {
             Failure::harness("the DevWorkspace Operator's Deployment is not known")
         })?;
     let pods = if operator.is_available { "some" } else { "none" };

@@ -8,7 +8,7 @@ use harness::{
     context::{Answer, Context},
     error::one_line,
     outcome::Level,
-    sandbox::{CONSTRAINT_ATTRIBUTE, Identity, NESTED_CONFIG},
+    sandbox::{Identity, NESTED_CONFIG, SCC_ATTRIBUTE},
     workload::workspace::{Settled, answered, create, settle},
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -30,14 +30,14 @@ pub(crate) const CASES: &[Case] = &[
         "refuses_a_constraint_that_the_user_may_not_use",
         "A workspace that asks for an SCC which its user may not use is refused",
         &[],
-        |cx| Box::pin(refuses_a_constraint_that_the_user_may_not_use(cx)),
+        |cx| Box::pin(refuses_a_scc_that_the_user_may_not_use(cx)),
     ),
     case(
         "WS-10B",
         "refuses_another_constraint",
         "A workspace's SCC can't be changed afterwards",
         &[&DEVWORKSPACE],
-        |cx| Box::pin(refuses_another_constraint(cx)),
+        |cx| Box::pin(refuses_another_scc(cx)),
     ),
     weighing(
         case(
@@ -45,7 +45,7 @@ pub(crate) const CASES: &[Case] = &[
             "records_what_removing_the_constraint_does",
             "What becomes of the removal of a workspace's SCC is recorded",
             &[&DEVWORKSPACE],
-            |cx| Box::pin(records_what_removing_the_constraint_does(cx)),
+            |cx| Box::pin(records_what_removing_the_scc_does(cx)),
         ),
         Level::Informing,
     ),
@@ -75,11 +75,11 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-async fn refuses_a_constraint_that_the_user_may_not_use(cx: Context) -> CaseResult {
+async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
     let workspace = sandbox.workspace(&DEVWORKSPACE, "ws-10a", NESTED_CONFIG)?;
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    for (who, identity) in [("the stranger", Identity::Stranger), ("the user", Identity::User)] {
+    for (who, identity) in [("the stranger", Identity::Ungranted), ("the user", Identity::User)] {
         let api = sandbox.workspaces_of(sandbox.client(identity).await?);
         let what = "dry-run the creation of a DevWorkspace";
         let answer = ask(what, || sandbox.as_granted(|| api.create(&params, &workspace))).await?;
@@ -97,24 +97,24 @@ async fn refuses_a_constraint_that_the_user_may_not_use(cx: Context) -> CaseResu
     Ok(())
 }
 
-async fn refuses_another_constraint(cx: Context) -> CaseResult {
+async fn refuses_another_scc(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
     let words = ["attribute cannot be modified after being set"];
-    let answer = change_constraint(&cx, &json!("restricted-v2")).await?;
+    let answer = change_scc(&cx, &json!("restricted-v2")).await?;
     refused(&cx, "another SCC for a workspace that has one", &answer, &words)
 }
 
-async fn records_what_removing_the_constraint_does(cx: Context) -> CaseResult {
+async fn records_what_removing_the_scc_does(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
-    let answer = change_constraint(&cx, &Value::Null).await?;
+    let answer = change_scc(&cx, &Value::Null).await?;
     // The webhook of 0.42 only looks at what a workspace asks for, so it lets this pass.
     cx.check("removing the SCC of a workspace", "an answer", tell(&answer), true)
 }
 
 /// Changes the attribute as a dry run; null removes it.
-async fn change_constraint(cx: &Context, value: &Value) -> Result<Answer<DynamicObject>, Failure> {
+async fn change_scc(cx: &Context, value: &Value) -> Result<Answer<DynamicObject>, Failure> {
     let api = cx.sandbox().workspaces_of(cx.sandbox().user());
-    let attributes = json!({ CONSTRAINT_ATTRIBUTE: value });
+    let attributes = json!({ SCC_ATTRIBUTE: value });
     let patch = json!({"spec": {"template": {"attributes": attributes}}});
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
     let what = "dry-run a change of a DevWorkspace";
@@ -175,7 +175,7 @@ fn fails_with(
 async fn keeps_others_out(cx: Context) -> CaseResult {
     let workspace = cx.pod(&DEVWORKSPACE).await?;
     let sandbox = cx.sandbox();
-    let stranger = sandbox.client(Identity::Stranger).await?;
+    let stranger = sandbox.client(Identity::Ungranted).await?;
     let api = sandbox.workspaces_of(stranger);
     let patch = json!({"spec": {"template": {"attributes": {"nestcheck": "changed"}}}});
     let params = PatchParams { dry_run: true, ..PatchParams::default() };

@@ -15,7 +15,7 @@ use harness::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{case, making::made};
+use super::{case, create::made};
 use crate::{
     suite::weighing,
     toolbox::{differ, known, podman, podman_run, shell_image},
@@ -54,7 +54,7 @@ async fn keeps_images_over_a_stop(cx: Context) -> CaseResult {
     settings["podSecurityContext"]["fsGroupChangePolicy"] = "OnRootMismatch".into();
     let settled = made(&cx, NAME, settings, keep_storage).await?;
     let pod = running_pod(cx.sandbox(), &settled).await?;
-    let before = cx.examine(&DEVWORKSPACE, &pod).await?;
+    let before = cx.verify_ready(&DEVWORKSPACE, &pod).await?;
     let image = image_of_two_owners(&before).await?;
     let identify = podman(&["image", "inspect", "--format={{.Id}}", &image]);
     let stored = before.output(&identify).await?;
@@ -80,14 +80,14 @@ const TRIES: usize = 3;
 
 /// The pod of the workspace after it was stopped and started.
 async fn restarted(cx: &Context, before: &PodHandle) -> Result<PodHandle, Failure> {
-    let (sandbox, limit) = (cx.sandbox(), cx.sandbox().patience().pod);
-    let stopped = cx.beside_the_deadline(Box::pin(stop(sandbox, NAME, limit))).await?;
+    let (sandbox, limit) = (cx.sandbox(), cx.sandbox().timeouts().pod);
+    let stopped = cx.outside_deadline(Box::pin(stop(sandbox, NAME, limit))).await?;
     cx.check("phase", "Stopped", stopped.tell(), stopped.phase == "Stopped")?;
-    let started = cx.beside_the_deadline(Box::pin(start(sandbox, NAME, limit))).await?;
+    let started = cx.outside_deadline(Box::pin(start(sandbox, NAME, limit))).await?;
     let next = running_pod(cx.sandbox(), &started).await?;
     let (old, new) = (before.object().uid(), next.uid());
     cx.check("pod", "another than before", new.clone().unwrap_or_default(), old != new)?;
-    cx.examine(&DEVWORKSPACE, &next).await
+    cx.verify_ready(&DEVWORKSPACE, &next).await
 }
 
 /// An image in which a file belongs to another user than root.

@@ -1,6 +1,6 @@
 //! UPG-04A: what holds on one node, asked again of each other kind of node.
 
-use fixtures::WORKSPACE;
+use fixtures::NESTED_POD;
 use futures::future::try_join_all;
 use harness::{
     case::{Case, CaseResult, Failure},
@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[weighing(
         runs_containers_on_each_kind_of_node,
         "On each kind of node a pod is isolated and runs a container, not only where the others ran",
         ASKING_FOR_DEVICES,
-        &[&WORKSPACE]
+        &[&NESTED_POD]
     ),
     Level::Extended,
 )];
@@ -35,7 +35,7 @@ async fn runs_containers_on_each_kind_of_node(cx: Context) -> CaseResult {
             "let this user list nodes; see `nestcheck preflight --print-rbac`",
         )
     })?;
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let own = workspace.node().unwrap_or_default();
     let others = other_kinds(nodes, own);
     if others.is_empty() {
@@ -60,9 +60,9 @@ async fn runs_containers_on_each_kind_of_node(cx: Context) -> CaseResult {
 
 /// The pod's truth checks prove its isolation; the container, that it is of use.
 async fn run_on(cx: &Context, number: usize, node: &Node) -> CaseResult {
-    let mut pod = cx.manifest(&WORKSPACE)?;
+    let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some(format!("upg-04a-{number}"));
-    let pod = cx.pod_of_its_own(&WORKSPACE, &on_node(pod, &node.name)).await?;
+    let pod = cx.provision_pod(&NESTED_POD, &on_node(pod, &node.name)).await?;
     let check = format!("node of the pod for `{}`", node.name);
     cx.check_equal(&check, &node.name, pod.node().unwrap_or_default())?;
     // They came on the workspace's node, so this kind of node is at fault.
@@ -101,7 +101,7 @@ fn describe(node: &Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::judging::tests::node;
+    use crate::suite::static_checks::tests::node;
 
     #[test]
     fn each_other_kind_is_asked_once() {

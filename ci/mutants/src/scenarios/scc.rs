@@ -1,6 +1,6 @@
-//! Broken constraints, and grants to those who should have none.
+//! Broken SCCs, and grants to those who should have none.
 
-use harness::{Result, sandbox::Constraint};
+use harness::{Result, sandbox::Scc};
 
 use crate::{
     intruder::Intruder,
@@ -11,14 +11,14 @@ use crate::{
 
 pub(super) const ALL: &[Scenario] = &[LAX, GRANTED, LOOSE];
 
-/// A constraint that allows everything.
+/// An SCC that allows everything.
 const LAX: Scenario = Scenario {
-    name: "lax-constraint",
-    stage: Stage::Cluster(|props| constrain(props, LAX_CONSTRAINT)),
+    name: "lax-scc",
+    stage: Stage::Cluster(|props| constrain(props, LAX_SCC)),
     cases: &["admission", "scc"],
     mutants: &[Mutant {
         name: "allows-everything",
-        breaks: "The run's constraint requires nothing and allows everything",
+        breaks: "The run's SCC requires nothing and allows everything",
         kills: &[
             Kill("SCC-05", "answer to no hostUsers"),
             Kill("SCC-06", "answer to hostUsers true"),
@@ -38,7 +38,7 @@ const LAX: Scenario = Scenario {
     dependants: &[],
 };
 
-pub(super) const LAX_CONSTRAINT: &str = "apiVersion: security.openshift.io/v1
+pub(super) const LAX_SCC: &str = "apiVersion: security.openshift.io/v1
 kind: SecurityContextConstraints
 metadata: {name: lax}
 allowHostDirVolumePlugin: true
@@ -61,7 +61,7 @@ userNamespaceLevel: AllowHostLevel
 volumes: ['*']
 ";
 
-/// Every service account may use every constraint, and somebody sets the labels of namespaces.
+/// Every service account may use every SCC, and somebody sets the labels of namespaces.
 const GRANTED: Scenario = Scenario {
     name: "granted-to-everybody",
     stage: Stage::Cluster(|mut props| {
@@ -88,12 +88,12 @@ subjects:
     cases: &["scc", "teardown", "!SCC-P02"],
     mutants: &[
         Mutant {
-            name: "use-of-every-constraint",
-            breaks: "Every service account may use every constraint in every namespace",
+            name: "use-of-every-scc",
+            breaks: "Every service account may use every SCC in every namespace",
             kills: &[
                 Kill("SCC-04", "may use `"),
                 Kill("SCC-16", "answer to the stranger"),
-                Kill("SCC-17", "answer to required constraint `privileged`"),
+                Kill("SCC-17", "answer to required SCC `privileged`"),
                 Kill("SCC-18", "answer in another namespace"),
                 Kill("END-07", "observed accepted for"),
             ],
@@ -109,19 +109,19 @@ subjects:
     dependants: &["SCC-P04"],
 };
 
-/// What a pod asks for is taken out on its way into the cluster, and another constraint, which
+/// What a pod asks for is taken out on its way into the cluster, and another SCC, which
 /// everybody may use, comes first.
 const LOOSE: Scenario = Scenario {
-    name: "another-constraint",
+    name: "another-scc",
     stage: Stage::Cluster(|mut props| {
-        props.objects.extend(LOOSE_CONSTRAINT);
+        props.objects.extend(LOOSE_SCC);
         props.objects.extend(ASK_FOR_NOTHING.manifests());
         Ok(props)
     }),
     cases: &["scc"],
     mutants: &[Mutant {
-        name: "loose-constraint-wins",
-        breaks: "Pods of the account `default` and of Deployments are admitted by a constraint that \
+        name: "loose-scc-wins",
+        breaks: "Pods of the account `default` and of Deployments are admitted by an SCC that \
                  they did not ask for",
         kills: &[
             Kill("SCC-P01", "openshift.io/scc by the user's right: expected"),
@@ -151,7 +151,7 @@ const ASK_FOR_NOTHING: Policy = Policy {
     patches: &[r#"op: "remove", path: "/metadata/annotations/openshift.io~1required-scc""#],
 };
 
-const LOOSE_CONSTRAINT: [&str; 3] = [
+const LOOSE_SCC: [&str; 3] = [
     "apiVersion: security.openshift.io/v1
 kind: SecurityContextConstraints
 metadata: {name: nestcheck-mutants-loose}
@@ -194,6 +194,6 @@ subjects:
 ];
 
 fn constrain(mut props: Props, text: &str) -> Result<Props> {
-    props.constraint = Some(Constraint::parse("a mutant's constraint", text)?);
+    props.scc = Some(Scc::parse("a mutant's SCC", text)?);
     Ok(props)
 }

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn each_field_that_differs_is_named() {
-        let constraint = json!({
+        let scc = json!({
             "userNamespaceLevel": "RequirePodLevel", "allowedCapabilities": ["SETUID", "SETGID"],
             "requiredDropCapabilities": null, "runAsUser": {"type": "MustRunAs", "uid": 1000},
         });
@@ -86,18 +86,18 @@ mod tests {
             "runAsUser": {"type": "MustRunAs", "uid": 1000}, "requiredDropCapabilities": [],
             "readOnlyRootFilesystem": false,
         });
-        assert_eq!(differing(&constraint, &whole), Vec::<String>::new());
+        assert_eq!(differing(&scc, &whole), Vec::<String>::new());
         let mut stored = whole.clone();
         stored["userNamespaceLevel"] = Value::Null;
         stored["allowedCapabilities"] = json!(["SETUID", "SETGID", "MKNOD"]);
         stored["runAsUser"] = json!({"type": "RunAsAny"});
         assert_eq!(
-            differing(&constraint, &stored),
+            differing(&scc, &stored),
             ["allowedCapabilities", "runAsUser.type", "runAsUser.uid", "userNamespaceLevel"]
         );
         stored = whole;
         stored["requiredDropCapabilities"] = json!(["KILL"]);
-        assert_eq!(differing(&constraint, &stored), ["requiredDropCapabilities"]);
+        assert_eq!(differing(&scc, &stored), ["requiredDropCapabilities"]);
     }
 
     #[test]

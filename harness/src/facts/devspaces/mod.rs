@@ -37,7 +37,7 @@ pub const CONFIG_OF_CHE: &str = "devworkspace-config";
 
 /// What the operators of workspaces were told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Toggle {
+pub struct DevSpaces {
     /// The installations of Che. Not applicable where its API is not served.
     pub che: Fact<Vec<CheCluster>>,
     /// The configurations of the DevWorkspace Operator. Not applicable where its API is not
@@ -77,8 +77,8 @@ pub enum Switch {
 /// `spec.devEnvironments.containerRunConfiguration`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RunConfiguration {
-    /// The security context constraint of the workspaces.
-    pub constraint: Option<String>,
+    /// The SCC of the workspaces.
+    pub scc: Option<String>,
     /// How the workspaces' pods are made.
     pub pods: PodSettings,
 }
@@ -182,7 +182,7 @@ impl CheCluster {
 impl RunConfiguration {
     fn parse(object: &Value) -> Self {
         Self {
-            constraint: text(object, "/openShiftSecurityContextConstraint")
+            scc: text(object, "/openShiftSecurityContextConstraint")
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned),
             pods: PodSettings::parse(object, "/workspacesPodAnnotations"),
@@ -228,12 +228,12 @@ impl PodSettings {
     }
 }
 
-impl Toggle {
+impl DevSpaces {
     /// A cluster that has neither operator.
     #[must_use]
     pub fn absent() -> Self {
         let nothing = not_served(CONFIG_GROUP);
-        toggle(&not_served(CHE_GROUP), &nothing, &nothing)
+        devspaces(&not_served(CHE_GROUP), &nothing, &nothing)
     }
 
     /// What it comes to. Che's own word counts before what its operator made of it.
@@ -268,7 +268,7 @@ fn not_served<T>(group: &str) -> Reading<T> {
 }
 
 /// Lists the objects of both operators, where their APIs are served.
-pub(super) async fn read_toggle(client: &Client, is_served: impl Fn(&str) -> bool) -> Toggle {
+pub(super) async fn read_devspaces(client: &Client, is_served: impl Fn(&str) -> bool) -> DevSpaces {
     let list = async |group: &str, version: &str, resource: &str, kind: &str| {
         if is_served(group) {
             let path = format!("/apis/{group}/{version}/{resource}");
@@ -294,12 +294,16 @@ pub(super) async fn read_toggle(client: &Client, is_served: impl Fn(&str) -> boo
         ),
         deployments,
     );
-    toggle(&che, &configs, &deployments)
+    devspaces(&che, &configs, &deployments)
 }
 
-fn toggle(che: &Reading<Value>, configs: &Reading<Value>, deployments: &Reading<Value>) -> Toggle {
+fn devspaces(
+    che: &Reading<Value>,
+    configs: &Reading<Value>,
+    deployments: &Reading<Value>,
+) -> DevSpaces {
     let place = "API `org.eclipse.che/v2`";
-    Toggle {
+    DevSpaces {
         che: che.fact(place, |list| {
             let clusters = items(list, "/items").map(CheCluster::parse);
             Fact::known(clusters.collect(), "CheClusters")
@@ -353,23 +357,23 @@ pub(super) mod tests {
     }
 
     /// The toggle of a cluster with these objects.
-    pub(in super::super) fn of(che: &[Value], configs: &[Value]) -> Toggle {
+    pub(in super::super) fn of(che: &[Value], configs: &[Value]) -> DevSpaces {
         let list = |objects: &[Value]| Reading::Read(json!({ "items": objects }));
-        toggle(&list(che), &list(configs), &not_served(WORKSPACE_GROUP))
+        devspaces(&list(che), &list(configs), &not_served(WORKSPACE_GROUP))
     }
 
     #[test]
     fn what_che_was_told_is_read_whole() {
-        let toggle = of(&[che_on()], &[config_on()]);
-        let che = &toggle.che.value().expect("known")[0];
+        let devspaces = of(&[che_on()], &[config_on()]);
+        let che = &devspaces.che.value().expect("known")[0];
         let Switch::On(run) = &che.run else { panic!("{che:?}") };
-        assert_eq!(run.constraint.as_deref(), Some("container-run"));
+        assert_eq!(run.scc.as_deref(), Some("container-run"));
         assert_eq!(run.pods.proc_mount.as_deref(), Some("Unmasked"));
         assert_eq!(run.pods.capabilities, ["SETGID", "SETUID", "CHOWN"]);
-        let config = &toggle.configs.value().expect("known")[0];
+        let config = &devspaces.configs.value().expect("known")[0];
         assert_eq!(config.host_users, Some(false));
         assert_eq!(config.pods, run.pods);
-        assert_eq!(toggle.state().to_string(), "on (CheCluster `eclipse-che/eclipse-che`)");
+        assert_eq!(devspaces.state().to_string(), "on (CheCluster `eclipse-che/eclipse-che`)");
     }
 
     #[test]
@@ -402,18 +406,21 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_not_there_is_absent_and_what_could_not_be_read_is_unknown() {
-        assert_eq!(Toggle::absent().state(), State::Absent);
+        assert_eq!(DevSpaces::absent().state(), State::Absent);
         let unread = || Reading::Unread("403".to_owned());
         let nothing = || Reading::Read(json!({"items": []}));
-        assert_eq!(toggle(&unread(), &nothing(), &nothing()).state(), State::Unknown("403".into()));
         assert_eq!(
-            toggle(&not_served(CHE_GROUP), &unread(), &nothing()).state(),
+            devspaces(&unread(), &nothing(), &nothing()).state(),
+            State::Unknown("403".into())
+        );
+        assert_eq!(
+            devspaces(&not_served(CHE_GROUP), &unread(), &nothing()).state(),
             State::Unknown("403".into())
         );
         // What can be read is enough to know that it is on.
         let on = Reading::Read(json!({"items": [che_on()]}));
-        assert!(matches!(toggle(&on, &unread(), &nothing()).state(), State::On(_)));
-        let odd = toggle(&Reading::Absent, &nothing(), &nothing()).state().to_string();
+        assert!(matches!(devspaces(&on, &unread(), &nothing()).state(), State::On(_)));
+        let odd = devspaces(&Reading::Absent, &nothing(), &nothing()).state().to_string();
         assert!(odd.contains("org.eclipse.che/v2"), "{odd}");
     }
 }

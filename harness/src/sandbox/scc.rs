@@ -1,4 +1,4 @@
-//! The security context constraint (SCC) that a run brings along where pods are admitted by them:
+//! The SCC (SCC) that a run brings along where pods are admitted by them:
 //! OpenShift and MicroShift (openshift/api, `security/v1`).
 //!
 //! It is applied under a name of the run's own, without users, groups and priority, so that it
@@ -11,10 +11,9 @@ use kube::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Error, Result,
-    difference::{self, Difference},
-    manifest,
+    Error, Result, manifest,
     sandbox::labels,
+    subset_diff::{self, Difference},
 };
 
 const API_VERSION: &str = "security.openshift.io/v1";
@@ -29,11 +28,11 @@ pub fn api_resource() -> ApiResource {
 
 /// An SCC as it is to be applied; its name does not matter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Constraint {
+pub struct Scc {
     fields: Map<String, Value>,
 }
 
-impl Constraint {
+impl Scc {
     /// Reads an SCC from YAML. `file` names the text in errors.
     ///
     /// # Errors
@@ -42,11 +41,11 @@ impl Constraint {
     pub fn parse(file: &str, text: &str) -> Result<Self> {
         let object: Value = manifest::parse(file, text)?;
         let Value::Object(mut fields) = object else {
-            return Err(not_a_constraint(file, "it is not an object"));
+            return Err(not_a_scc(file, "it is not an object"));
         };
         for (field, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
             if fields.get(field).and_then(Value::as_str) != Some(expected) {
-                return Err(not_a_constraint(file, &format!("its `{field}` is not `{expected}`")));
+                return Err(not_a_scc(file, &format!("its `{field}` is not `{expected}`")));
             }
         }
         for field in ["apiVersion", "kind", "metadata", "users", "groups", "priority"] {
@@ -72,7 +71,7 @@ impl Constraint {
     /// compared: the server fills in defaults.
     #[must_use]
     pub fn differences(&self, object: &Value) -> Vec<Difference> {
-        difference::between(&Value::Object(self.fields.clone()), object)
+        subset_diff::between(&Value::Object(self.fields.clone()), object)
     }
 
     /// A field of it, such as `requiredDropCapabilities`.
@@ -99,14 +98,14 @@ fn default_volumes(fields: &mut Map<String, Value>) {
     }
 }
 
-fn not_a_constraint(file: &str, why: &str) -> Error {
-    Error::usage(format!("`{file}` is not a security context constraint: {why}"))
+fn not_a_scc(file: &str, why: &str) -> Error {
+    Error::usage(format!("`{file}` is not an SCC: {why}"))
         .with_hint(format!("give an object of kind `{KIND}` of `{API_VERSION}`"))
 }
 
 /// The run's SCC as the server stores it.
 #[derive(Clone, Debug)]
-pub struct AppliedConstraint {
+pub struct AppliedScc {
     /// Its name, which is the run's own.
     pub name: String,
     /// Where the server stored something else than was applied: a field that its schema does not
@@ -123,13 +122,13 @@ mod tests {
         RequirePodLevel\nallowedCapabilities: [SETUID, SETGID]\nrequiredDropCapabilities: null\n\
         runAsUser: {type: MustRunAs, uid: 1000}\n";
 
-    fn constraint() -> Constraint {
-        Constraint::parse("scc.yaml", TEXT).expect("it is one")
+    fn scc() -> Scc {
+        Scc::parse("scc.yaml", TEXT).expect("it is one")
     }
 
     #[test]
     fn it_is_applied_for_nobody_and_without_priority() {
-        let object = constraint().object("nestcheck-abc", "abc");
+        let object = scc().object("nestcheck-abc", "abc");
         assert_eq!(object.metadata.name.as_deref(), Some("nestcheck-abc"));
         assert_eq!(object.metadata.labels.unwrap_or_default()["nestcheck/run"], "abc");
         assert_eq!(object.data["users"], json!([]));
@@ -140,18 +139,17 @@ mod tests {
     #[test]
     fn host_paths_are_volumes_where_they_are_allowed() {
         let text = format!("{TEXT}allowHostDirVolumePlugin: true\nvolumes: [secret]\n");
-        let constraint = Constraint::parse("scc.yaml", &text).expect("it is one");
-        assert_eq!(constraint.field("volumes"), Some(&json!(["secret", "hostPath"])));
+        let scc = Scc::parse("scc.yaml", &text).expect("it is one");
+        assert_eq!(scc.field("volumes"), Some(&json!(["secret", "hostPath"])));
         let text = format!("{TEXT}volumes: [secret, hostPath]\n");
-        let constraint = Constraint::parse("scc.yaml", &text).expect("it is one");
-        assert_eq!(constraint.field("volumes"), Some(&json!(["secret"])));
+        let scc = Scc::parse("scc.yaml", &text).expect("it is one");
+        assert_eq!(scc.field("volumes"), Some(&json!(["secret"])));
     }
 
     #[test]
     fn another_kind_of_object_is_refused_by_name() {
-        let error =
-            Constraint::parse("pod.yaml", "apiVersion: v1\nkind: Pod\n").expect_err("a pod");
+        let error = Scc::parse("pod.yaml", "apiVersion: v1\nkind: Pod\n").expect_err("a pod");
         assert!(error.to_string().contains("`pod.yaml`"), "{error}");
-        assert!(Constraint::parse("x.yaml", "- 1\n").is_err());
+        assert!(Scc::parse("x.yaml", "- 1\n").is_err());
     }
 }

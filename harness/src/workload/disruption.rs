@@ -18,7 +18,7 @@ const RETURN_DEADLINE: Duration = Duration::from_secs(90);
 
 /// The pods of a case that failed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Witnesses {
+pub(crate) struct Suspects {
     /// Those that were ready before it began: it has no reason to end them.
     pub(crate) ready: Vec<String>,
     /// Those that may never have been there, or that the case may have deleted.
@@ -29,14 +29,14 @@ pub(crate) struct Witnesses {
 
 /// What was lost under a case: the API server, one of its pods, or a node. None where nothing was,
 /// so that what was seen is the product's.
-pub(crate) async fn of(sandbox: &Sandbox, witnesses: &Witnesses) -> Option<String> {
+pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<String> {
     if let Err(error) = is_there(sandbox.admin()).await {
         return Some(format!("the API server can't be asked: {error}"));
     }
     let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let mut nodes: Vec<String> = Vec::new();
-    for name in witnesses.ready.iter().chain(&witnesses.others) {
-        let was_ready = witnesses.ready.contains(name);
+    for name in suspects.ready.iter().chain(&suspects.others) {
+        let was_ready = suspects.ready.contains(name);
         match call_within(LOOK_DEADLINE, "look at the pod", || api.get_opt(name)).await {
             Err(error) => return Some(format!("the API server can't be asked: {error}")),
             Ok(None) if was_ready => {
@@ -44,10 +44,10 @@ pub(crate) async fn of(sandbox: &Sandbox, witnesses: &Witnesses) -> Option<Strin
             }
             Ok(None) => {}
             Ok(Some(pod)) => {
-                if let Some(what) = what_befell(&pod, was_ready) {
+                if let Some(what) = disruption_reason(&pod, was_ready) {
                     return Some(what);
                 }
-                if was_ready && witnesses.is_late && !answers(&api, &pod).await {
+                if was_ready && suspects.is_late && !answers(&api, &pod).await {
                     return Some(format!("the pod `{name}` does not answer any more"));
                 }
                 nodes.extend(pod.spec.and_then(|spec| spec.node_name));
@@ -60,7 +60,7 @@ pub(crate) async fn of(sandbox: &Sandbox, witnesses: &Witnesses) -> Option<Strin
         match look_at_node(sandbox.admin(), node).await {
             Err(error) => return Some(format!("the API server can't be asked: {error}")),
             Ok(node) => {
-                if let Some(what) = node.as_ref().and_then(what_ails) {
+                if let Some(what) = node.as_ref().and_then(unready_reason) {
                     return Some(what);
                 }
             }
@@ -103,7 +103,7 @@ pub(crate) async fn until_server_returns(admin: &Client) -> Result<(), Error> {
 
 /// What ended a pod that its case did not: an eviction, the loss of its node, and its deletion where
 /// the case has no reason to delete it.
-fn what_befell(pod: &Pod, is_shared: bool) -> Option<String> {
+fn disruption_reason(pod: &Pod, is_shared: bool) -> Option<String> {
     let name = pod.name_any();
     if is_shared && pod.metadata.deletion_timestamp.is_some() {
         return Some(format!("the pod `{name}` was deleted meanwhile"));
@@ -124,7 +124,7 @@ fn what_befell(pod: &Pod, is_shared: bool) -> Option<String> {
 }
 
 /// Why a node can't be trusted with a verdict.
-fn what_ails(node: &Node) -> Option<String> {
+fn unready_reason(node: &Node) -> Option<String> {
     let conditions = node.status.as_ref()?.conditions.as_ref()?;
     let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
     let why = ready.message.as_deref().or(ready.reason.as_deref()).unwrap_or("no reason");
@@ -149,25 +149,26 @@ mod tests {
     #[test]
     fn a_pod_that_was_ended_from_outside_is_no_evidence() {
         let running = json!({"phase": "Running"});
-        assert_eq!(what_befell(&pod(json!({}), &running), true), None);
+        assert_eq!(disruption_reason(&pod(json!({}), &running), true), None);
         let deleted = json!({"deletionTimestamp": "2026-11-24T09:30:00Z"});
-        assert!(what_befell(&pod(deleted.clone(), &running), true).is_some());
-        assert_eq!(what_befell(&pod(deleted, &running), false), None, "by its case");
+        assert!(disruption_reason(&pod(deleted.clone(), &running), true).is_some());
+        assert_eq!(disruption_reason(&pod(deleted, &running), false), None, "by its case");
         let evicted = json!({"phase": "Failed", "reason": "Evicted"});
         assert!(
-            what_befell(&pod(json!({}), &evicted), false).is_some_and(|t| t.contains("Evicted"))
+            disruption_reason(&pod(json!({}), &evicted), false)
+                .is_some_and(|t| t.contains("Evicted"))
         );
         let disrupted = json!({"phase": "Running", "conditions": [
             {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"},
         ]});
-        let told = what_befell(&pod(json!({}), &disrupted), false).expect("it was disrupted");
+        let told = disruption_reason(&pod(json!({}), &disrupted), false).expect("it was disrupted");
         assert!(told.contains("DeletionByTaintManager"), "{told}");
     }
 
     #[test]
     fn a_pod_that_fails_by_itself_is_evidence() {
         let killed = json!({"phase": "Failed", "reason": "Error"});
-        assert_eq!(what_befell(&pod(json!({}), &killed), true), None);
+        assert_eq!(disruption_reason(&pod(json!({}), &killed), true), None);
     }
 
     #[test]
@@ -182,9 +183,9 @@ mod tests {
             }))
             .expect("it is a node")
         };
-        assert_eq!(what_ails(&node("True")), None);
+        assert_eq!(unready_reason(&node("True")), None);
         for status in ["False", "Unknown"] {
-            let told = what_ails(&node(status)).expect("it is not ready");
+            let told = unready_reason(&node(status)).expect("it is not ready");
             assert_eq!(told, "the node `worker-1` is not ready: the kubelet is away");
         }
     }

@@ -1,7 +1,7 @@
 //! What is said of the gates in different places.
 
 use harness::{
-    case::{Case, Judgement},
+    case::{Case, CheckResult},
     facts::{Facts, Gate, Node},
     outcome::Level,
     requirement::Requirement,
@@ -9,9 +9,9 @@ use harness::{
 };
 
 use crate::suite::{
-    OPENSHIFT,
-    judging::{always, at_rest, known, nodes, on_or_off, unread, version},
-    judging_case, on, weighing,
+    OPENSHIFT, judging_case, on,
+    static_checks::{always, at_rest, known, nodes, on_or_off, unread, version},
+    weighing,
 };
 
 /// The first minor version of Kubernetes whose kubelets can't have the gate off (KEP-127).
@@ -68,7 +68,7 @@ pub(crate) const JUDGING: &[Case] = &[
     ),
 ];
 
-fn says_what_it_does(facts: &Facts) -> Judgement {
+fn says_what_it_does(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
         let mut unknown = None;
@@ -88,11 +88,11 @@ fn says_what_it_does(facts: &Facts) -> Judgement {
         }
         let hint = "several API servers with different gates answer, or a webhook changes pods: \
                     compare the API servers' `--feature-gates`";
-        Ok(Judgement::of(checks, hint))
+        Ok(CheckResult::of(checks, hint))
     })
 }
 
-fn does_what_is_configured(facts: &Facts) -> Judgement {
+fn does_what_is_configured(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let configured = known(&facts.configured_gates)?;
         let mut checks = Vec::new();
@@ -114,11 +114,11 @@ fn does_what_is_configured(facts: &Facts) -> Judgement {
         }
         let hint = "the API server has not taken on what is configured: see the status of the \
                     ClusterOperators `config-operator` and `kube-apiserver`";
-        Ok(Judgement::of(checks, hint))
+        Ok(CheckResult::of(checks, hint))
     })
 }
 
-fn has_a_feature_set_that_allows_updates(facts: &Facts) -> Judgement {
+fn has_a_feature_set_that_allows_updates(facts: &Facts) -> CheckResult {
     always(|| {
         let set = known(&facts.feature_set)?;
         let upgradeable = known(&facts.upgradeable)?;
@@ -137,12 +137,12 @@ fn has_a_feature_set_that_allows_updates(facts: &Facts) -> Judgement {
         let checks = vec![check("feature set", expected, observed, holds)];
         let hint = "the ClusterVersion still blames a feature set that is not set: see the \
                     ClusterOperator `config-operator`";
-        Ok(Judgement::of(checks, hint))
+        Ok(CheckResult::of(checks, hint))
     })
 }
 
 /// A kubelet that has it off is blocked as a requirement that is unmet.
-fn is_on_in_every_kubelet(facts: &Facts) -> Judgement {
+fn is_on_in_every_kubelet(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
         for node in nodes(facts)? {
@@ -160,7 +160,7 @@ fn is_on_in_every_kubelet(facts: &Facts) -> Judgement {
             };
             checks.push(check(&name, "on", observed, holds));
         }
-        Ok(Judgement::of(checks, "turn the feature gate on in the kubelet's configuration"))
+        Ok(CheckResult::of(checks, "turn the feature gate on in the kubelet's configuration"))
     })
 }
 
@@ -173,7 +173,7 @@ mod tests {
     use harness::facts::{Configured, ConfiguredGates, Fact, FeatureSet};
 
     use super::*;
-    use crate::suite::judging::tests::{
+    use crate::suite::static_checks::tests::{
         expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 

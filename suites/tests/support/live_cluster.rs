@@ -74,15 +74,15 @@ impl LocalCluster {
     pub fn up(name: &str, options: &[&str]) -> Self {
         let name = format!("e2e-{name}");
         // The guard comes first: an `up` that fails half way is taken down too.
-        let mut made = Self { cluster: None, name };
-        made.local_cluster("down", &[]);
-        made.local_cluster("up", options);
-        let kubeconfig = made.local_cluster("kubeconfig", &[]);
-        let status = made.local_cluster("status", &["--output", "json"]);
+        let mut cluster = Self { cluster: None, name };
+        cluster.local_cluster("down", &[]);
+        cluster.local_cluster("up", options);
+        let kubeconfig = cluster.local_cluster("kubeconfig", &[]);
+        let status = cluster.local_cluster("status", &["--output", "json"]);
         let status: Value = serde_json::from_str(&status).expect("it prints JSON");
         let audit_log = status["auditLog"].as_str().expect("it names the audit log").into();
-        made.cluster = Some(Cluster::new(kubeconfig.trim().into(), audit_log));
-        made
+        cluster.cluster = Some(Cluster::new(kubeconfig.trim().into(), audit_log));
+        cluster
     }
 
     /// Kills components and starts them again, one after the other.

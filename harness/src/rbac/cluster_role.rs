@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::api::ObjectMeta;
 
-use super::{Resource, Right, Scope, Target, rights};
+use super::{Permission, Resource, Scope, Target, permissions};
 use crate::{Result, facts::Flavour, manifest};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -34,16 +34,19 @@ const NAME: &str = "nestcheck";
 ///
 /// None in practice: the objects are written as YAML.
 pub fn objects(flavour: Flavour, user: &str) -> Result<String> {
-    let rights = rights(flavour);
-    let namespace_of = |right: &Right| match right.target {
+    let permissions = permissions(flavour);
+    let namespace_of = |permission: &Permission| match permission.target {
         Target::Resource(Resource { scope: Scope::Namespace(namespace), .. }) => Some(namespace),
         _ => None,
     };
-    let namespaces: BTreeSet<_> = rights.iter().filter_map(namespace_of).collect();
+    let namespaces: BTreeSet<_> = permissions.iter().filter_map(namespace_of).collect();
     let mut parts = vec![preamble(flavour, user)?];
     for place in std::iter::once(None).chain(namespaces.into_iter().map(Some)) {
-        let here: Vec<_> =
-            rights.iter().copied().filter(|right| namespace_of(right) == place).collect();
+        let here: Vec<_> = permissions
+            .iter()
+            .copied()
+            .filter(|permission| namespace_of(permission) == place)
+            .collect();
         parts.push(role_in(place, &here)?);
         parts.push(binding_in(place, user)?);
     }
@@ -70,13 +73,13 @@ fn preamble(flavour: Flavour, user: &str) -> Result<String> {
     Ok(text)
 }
 
-fn role_in(namespace: Option<&str>, rights: &[Right]) -> Result<String> {
+fn role_in(namespace: Option<&str>, permissions: &[Permission]) -> Result<String> {
     let metadata = ObjectMeta { namespace: namespace.map(str::to_owned), ..named(NAME) };
     let head = match namespace {
         None => manifest::print(&ClusterRole { metadata, ..ClusterRole::default() })?,
         Some(_) => manifest::print(&Role { metadata, rules: None })?,
     };
-    Ok(head + &explained(rights)?)
+    Ok(head + &explained(permissions)?)
 }
 
 fn binding_in(namespace: Option<&str>, user: &str) -> Result<String> {
@@ -105,9 +108,9 @@ fn place_of(flavour: Flavour) -> &'static str {
 }
 
 /// The rules for rights, each with its reason.
-fn explained(rights: &[Right]) -> Result<String> {
+fn explained(permissions: &[Permission]) -> Result<String> {
     let mut text = String::from("rules:\n");
-    for section in rights.chunk_by(|one, next| one.why == next.why) {
+    for section in permissions.chunk_by(|one, next| one.why == next.why) {
         text.push_str(&comment(section[0].why));
         text.push_str(&manifest::print(&rules(section))?);
     }
@@ -122,7 +125,7 @@ fn explained(rights: &[Right]) -> Result<String> {
 /// None in practice: the role is written as YAML.
 pub fn role(flavour: Flavour) -> Result<String> {
     let empty = ClusterRole { metadata: named(NAME), ..ClusterRole::default() };
-    Ok(manifest::print(&empty)? + &explained(&rights(flavour))?)
+    Ok(manifest::print(&empty)? + &explained(&permissions(flavour))?)
 }
 
 /// A role with exactly these rights, and its binding to a user.
@@ -133,8 +136,8 @@ pub fn role(flavour: Flavour) -> Result<String> {
 /// # Errors
 ///
 /// None in practice: the objects are written as YAML.
-pub(super) fn grant(user: &str, rights: &[Right]) -> Result<String> {
-    let rules = rules(rights);
+pub(super) fn grant(user: &str, permissions: &[Permission]) -> Result<String> {
+    let rules = rules(permissions);
     let mut hasher = DefaultHasher::new();
     user.hash(&mut hasher);
     manifest::print(&rules)?.hash(&mut hasher);
@@ -177,14 +180,14 @@ fn subject(user: &str) -> Subject {
 
 /// The rules that grant these rights and no others: one for rights that differ only in the verb,
 /// and one for resources with the same verbs.
-fn rules(rights: &[Right]) -> Vec<PolicyRule> {
+fn rules(permissions: &[Permission]) -> Vec<PolicyRule> {
     let mut by_target: Vec<(Target, BTreeSet<&str>)> = Vec::new();
-    for right in rights {
-        match by_target.iter_mut().find(|(target, _)| *target == right.target) {
+    for permission in permissions {
+        match by_target.iter_mut().find(|(target, _)| *target == permission.target) {
             Some((_, verbs)) => {
-                verbs.insert(right.verb);
+                verbs.insert(permission.verb);
             }
-            None => by_target.push((right.target, BTreeSet::from([right.verb]))),
+            None => by_target.push((permission.target, BTreeSet::from([permission.verb]))),
         }
     }
     let mut rules: Vec<PolicyRule> = Vec::new();
@@ -298,13 +301,13 @@ mod tests {
     #[test]
     fn a_role_has_every_right_once_and_says_why() {
         for flavour in [Flavour::Kubernetes, Flavour::MicroShift, Flavour::OpenShift] {
-            let rights = rights(flavour);
-            for (index, right) in rights.iter().enumerate() {
-                let again = rights[..index]
-                    .iter()
-                    .find(|other| other.verb == right.verb && other.target == right.target);
-                assert_eq!(again, None, "{flavour}: {right} is there twice");
-                assert!(right.why.ends_with('.'), "{right}");
+            let permissions = permissions(flavour);
+            for (index, permission) in permissions.iter().enumerate() {
+                let again = permissions[..index].iter().find(|other| {
+                    other.verb == permission.verb && other.target == permission.target
+                });
+                assert_eq!(again, None, "{flavour}: {permission} is there twice");
+                assert!(permission.why.ends_with('.'), "{permission}");
             }
             let role = role(flavour).expect("it is written");
             assert!(role.lines().all(|line| line.len() <= WIDTH && !line.contains('*')), "{role}");
@@ -335,8 +338,9 @@ mod tests {
 
     #[test]
     fn a_grant_is_two_objects_for_the_very_user() {
-        let rights = rights(Flavour::Kubernetes);
-        let text = grant("system:serviceaccount:ci:nightly", &rights[..2]).expect("it is written");
+        let permissions = permissions(Flavour::Kubernetes);
+        let text =
+            grant("system:serviceaccount:ci:nightly", &permissions[..2]).expect("it is written");
         let (role, binding) = text.split_once("---\n").expect("there are two");
         let role: ClusterRole = manifest::parse("role", role).expect("it is a role");
         let binding: ClusterRoleBinding = manifest::parse("binding", binding).expect("it binds");
@@ -346,9 +350,10 @@ mod tests {
         assert_eq!((subject.kind.as_str(), subject.name.as_str()), ("ServiceAccount", "nightly"));
         assert_eq!(subject.namespace.as_deref(), Some("ci"));
 
-        let again = grant("system:serviceaccount:ci:nightly", &rights[..2]).expect("it is written");
+        let again =
+            grant("system:serviceaccount:ci:nightly", &permissions[..2]).expect("it is written");
         assert_eq!(again, text, "applying it twice changes nothing");
-        let other = grant("alice", &rights[..3]).expect("it is written");
+        let other = grant("alice", &permissions[..3]).expect("it is written");
         assert!(other.contains("kind: User\n  name: alice\n"), "{other}");
         let name = binding.role_ref.name;
         assert!(!other.contains(&name), "another grant may not replace this one: {other}");

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    super::{Constraints, Fact, Flavour},
-    CheCluster, RunConfiguration, State, Switch, Toggle, WorkspaceConfig,
+    super::{Fact, Flavour, Sccs},
+    CheCluster, DevSpaces, RunConfiguration, State, Switch, WorkspaceConfig,
 };
 use crate::support::Support;
 
@@ -44,14 +44,14 @@ pub struct Finding {
     pub remedy: String,
 }
 
-impl Toggle {
+impl DevSpaces {
     /// What contradicts the toggle or the cluster, the worst first.
     #[must_use]
     pub fn findings(
         &self,
         support: &Support,
         flavour: Option<Flavour>,
-        constraints: &Fact<Constraints>,
+        sccs: &Fact<Sccs>,
         runtimes: &[String],
     ) -> Vec<Finding> {
         let mut findings = Findings::default();
@@ -65,7 +65,7 @@ impl Toggle {
             );
         }
         for che in clusters {
-            findings.of_che(che, configs, flavour, constraints, runtimes);
+            findings.of_che(che, configs, flavour, sccs, runtimes);
         }
         let written_by_che = |config: &&WorkspaceConfig| {
             clusters.iter().any(|che| che.config(std::slice::from_ref(config)).is_some())
@@ -128,14 +128,14 @@ impl Findings {
         che: &CheCluster,
         configs: Option<&[WorkspaceConfig]>,
         flavour: Option<Flavour>,
-        constraints: &Fact<Constraints>,
+        sccs: &Fact<Sccs>,
         runtimes: &[String],
     ) {
         let config = configs.map(|configs| che.config(configs));
         let host_users = config.map(|config| config.and_then(|config| config.host_users));
         match &che.run {
             Switch::On(run) => {
-                self.of_run(che, run, constraints);
+                self.of_run(che, run, sccs);
                 match config {
                     Some(Some(config)) if config.host_users == Some(false) => {
                         let pods = &config.pods;
@@ -193,24 +193,19 @@ impl Findings {
         );
     }
 
-    fn of_run(
-        &mut self,
-        che: &CheCluster,
-        run: &RunConfiguration,
-        constraints: &Fact<Constraints>,
-    ) {
-        let Some(name) = &run.constraint else {
+    fn of_run(&mut self, che: &CheCluster, run: &RunConfiguration, sccs: &Fact<Sccs>) {
+        let Some(name) = &run.scc else {
             return self.warning(
-                format!("{che} names no security context constraint for workspaces"),
+                format!("{che} names no SCC for workspaces"),
                 "set `spec.devEnvironments.containerRunConfiguration.\
                  openShiftSecurityContextConstraint`, such as to `container-run`",
             );
         };
-        let Fact::Known { value: constraints, .. } = constraints else { return };
-        match constraints.get(name) {
-            Some(constraint) => self.of_constraint(che, name, constraint, &run.pods),
+        let Fact::Known { value: sccs, .. } = sccs else { return };
+        match sccs.get(name) {
+            Some(scc) => self.of_scc(che, name, scc, &run.pods),
             None => self.warning(
-                format!("{che} names the security context constraint `{name}`, which does not exist"),
+                format!("{che} names the SCC `{name}`, which does not exist"),
                 "see the log of Che's operator, which creates it: workspaces are refused without it",
             ),
         }
@@ -254,8 +249,8 @@ pub(super) mod tests {
         })
     }
 
-    pub(in super::super) fn constraints(constraint: Value) -> Fact<Constraints> {
-        Fact::known(Constraints::from([("container-run".to_owned(), constraint)]), "test")
+    pub(in super::super) fn sccs(scc: Value) -> Fact<Sccs> {
+        Fact::known(Sccs::from([("container-run".to_owned(), scc)]), "test")
     }
 
     pub(in super::super) fn unable() -> Support {
@@ -268,19 +263,19 @@ pub(super) mod tests {
 
     /// What is found on OpenShift, as `severity: finding`.
     pub(in super::super) fn found_with(
-        toggle: &Toggle,
+        devspaces: &DevSpaces,
         support: &Support,
-        constraints: &Fact<Constraints>,
+        sccs: &Fact<Sccs>,
     ) -> Vec<String> {
-        let findings = toggle.findings(support, Some(Flavour::OpenShift), constraints, &[]);
+        let findings = devspaces.findings(support, Some(Flavour::OpenShift), sccs, &[]);
         assert!(findings.iter().all(|finding| !finding.remedy.is_empty()), "{findings:?}");
         let told = |finding: Finding| format!("{:?}: {}", finding.severity, finding.finding);
         findings.into_iter().map(told).collect()
     }
 
-    /// As [`found_with`], on an able cluster with Che's own constraint.
+    /// As [`found_with`], on an able cluster with Che's own SCC.
     pub(in super::super) fn on_able(che: &[Value], configs: &[Value]) -> Vec<String> {
-        found_with(&of(che, configs), &Support::Supported, &constraints(container_run()))
+        found_with(&of(che, configs), &Support::Supported, &sccs(container_run()))
     }
 
     /// Expects exactly one finding, with these words.
@@ -302,22 +297,22 @@ pub(super) mod tests {
     #[test]
     fn where_all_fits_nothing_is_found() {
         assert_eq!(on_able(&[che_on()], &[config_on()]), [""; 0]);
-        let unable = found_with(&of(&[che_off()], &[]), &unable(), &constraints(container_run()));
+        let unable = found_with(&of(&[che_off()], &[]), &unable(), &sccs(container_run()));
         assert_eq!(unable, [""; 0]);
-        let absent = found_with(&Toggle::absent(), &Support::Supported, &Fact::unknown("403"));
+        let absent = found_with(&DevSpaces::absent(), &Support::Supported, &Fact::unknown("403"));
         assert_eq!(absent, [""; 0]);
     }
 
     #[test]
     fn a_toggle_that_is_on_where_the_cluster_can_not_is_a_danger() {
-        let toggle = of(&[che_on()], &[config_on()]);
-        let found = found_with(&toggle, &unable(), &constraints(container_run()));
+        let devspaces = of(&[che_on()], &[config_on()]);
+        let found = found_with(&devspaces, &unable(), &sccs(container_run()));
         let words = ["`eclipse-che/eclipse-che`", "gate UserNamespacesSupport is off"];
         is_one(&found, "Danger", &words);
         let unknown = found_with(
-            &toggle,
+            &devspaces,
             &Support::Inconclusive { reasons: Vec::new(), rollout: false },
-            &constraints(container_run()),
+            &sccs(container_run()),
         );
         assert_eq!(unknown, [""; 0]);
     }
@@ -325,9 +320,10 @@ pub(super) mod tests {
     #[test]
     fn a_toggle_that_is_off_where_the_cluster_can_is_a_note_with_the_way_on() {
         is_one(&on_able(&[che_off()], &[]), "Note", &["supports", "off"]);
-        let toggle = of(&[], &[]);
+        let devspaces = of(&[], &[]);
         let none = Fact::unknown("test");
-        let findings = toggle.findings(&Support::Supported, Some(Flavour::Kubernetes), &none, &[]);
+        let findings =
+            devspaces.findings(&Support::Supported, Some(Flavour::Kubernetes), &none, &[]);
         assert!(findings[0].remedy.contains("hostUsers: false"), "{findings:?}");
     }
 
@@ -342,7 +338,7 @@ pub(super) mod tests {
         is_one(&on_able(&[che_on()], &[elsewhere]), "Warning", &words);
 
         let found =
-            found_with(&of(&[che_off()], &[config_on()]), &unable(), &constraints(container_run()));
+            found_with(&of(&[che_off()], &[config_on()]), &unable(), &sccs(container_run()));
         is_one(&found, "Warning", &["off", "get `hostUsers: false`"]);
     }
 
@@ -366,8 +362,8 @@ pub(super) mod tests {
     fn the_worst_comes_first() {
         let mut config = config_on();
         config["config"]["workspace"]["containerSecurityContext"]["procMount"] = Value::Null;
-        let toggle = of(&[che_on()], &[config]);
-        let found = found_with(&toggle, &unable(), &constraints(container_run()));
+        let devspaces = of(&[che_on()], &[config]);
+        let found = found_with(&devspaces, &unable(), &sccs(container_run()));
         assert!(found[0].starts_with("Danger") && found[1].starts_with("Warning"), "{found:?}");
     }
 }

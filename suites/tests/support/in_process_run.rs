@@ -9,14 +9,14 @@ use harness::{
     engine::{self, Keep, RunOptions},
     event::{CaseFinished, Event, EventKind},
     facts,
-    folder::ReportFolder,
     outcome::Outcome,
     plan::Plan,
-    sandbox::{File, Patience, SandboxOptions},
+    report_dir::ReportDir,
+    sandbox::{File, SandboxOptions, Timeouts},
 };
 
 /// A run that was not made yet.
-pub struct OwnRun {
+pub struct InProcessRun {
     name: &'static str,
     cases: Vec<Case>,
     files: Vec<File>,
@@ -25,7 +25,7 @@ pub struct OwnRun {
     signals: BoxStream<'static, u8>,
 }
 
-impl OwnRun {
+impl InProcessRun {
     /// A run of these cases, with the files of every run.
     pub fn of(name: &'static str, cases: Vec<Case>) -> Self {
         let deadline = Duration::from_secs(120);
@@ -58,7 +58,7 @@ impl OwnRun {
     pub async fn make(
         self,
         kubeconfig: &Path,
-        report: &mut ReportFolder,
+        report: &mut ReportDir,
         mut observe: impl FnMut(&Event),
     ) -> (Outcome, Vec<Event>) {
         let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
@@ -77,11 +77,11 @@ impl OwnRun {
                 image: "localhost/workspace:1".to_owned(),
                 device_route: facts.device_route.value().cloned().flatten(),
                 files: self.files,
-                constraint: None,
+                scc: None,
                 operator: None,
-                lasts: self.deadline,
+                run_timeout: self.deadline,
                 ledger: report.ledger(),
-                patience: Patience::default(),
+                timeouts: Timeouts::default(),
             },
         };
         let mut events = Vec::new();

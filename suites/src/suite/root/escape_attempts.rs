@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use fixtures::{PRIVILEGED, WORKSPACE};
+use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
     case::{CaseResult, Failure},
     context::{Context, PodHandle},
@@ -185,7 +185,7 @@ fn show(outcome: &AttemptOutcome) -> String {
 /// It allows one, or one could not be made. Not applicable where there is nothing to attack: no
 /// such call or file in this kernel.
 pub(super) async fn refuses(cx: &Context, places: &[Place], names: &[AttemptName]) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let control = Control::ask(cx).await;
     for place in places {
         let attempts = place.attempts(&workspace).await?;

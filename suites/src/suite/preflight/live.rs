@@ -1,6 +1,6 @@
 //! What only somebody who acts in the cluster finds out.
 
-use fixtures::{HOST_USERS, WORKSPACE};
+use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
     case::{Case, CaseResult, Failure},
     cluster::{ask, describe, is_forbidden},
@@ -47,7 +47,7 @@ pub(crate) const CASES: &[Case] = &[
             has_an_image_for_the_node,
             "The pods' image can be had, and its programs are made for the node's processor",
             NESTED,
-            &[&WORKSPACE]
+            &[&NESTED_POD]
         ),
         Level::Extended,
     ),
@@ -103,7 +103,7 @@ async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
     let expected = "another than the cases' user";
     cx.check("the user of the kubeconfig", expected, format!("`{caller}`"), caller != user)?;
     // The same user may do this in the run's namespace: there every pod is created by it.
-    let pod = cx.manifest(&WORKSPACE)?;
+    let pod = cx.manifest(&NESTED_POD)?;
     let answer = cx.dry_run(&pod).await?;
     let observed =
         answer.as_ref().map_or_else(|refusal| refusal.message.clone(), |_| "allowed".to_owned());
@@ -161,7 +161,7 @@ async fn may(
 }
 
 async fn has_an_image_for_the_node(cx: Context) -> CaseResult {
-    let workspace = cx.pod(&WORKSPACE).await?;
+    let workspace = cx.pod(&NESTED_POD).await?;
     let status = workspace.object().status.clone().unwrap_or_default();
     let images = status.container_statuses.unwrap_or_default();
     let image = images.first().map(|status| status.image_id.clone()).unwrap_or_default();

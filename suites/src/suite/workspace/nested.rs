@@ -3,8 +3,8 @@
 
 use std::sync::OnceLock;
 
-use fixtures::{DEVWORKSPACE, NEIGHBOUR, WORKSPACE};
-use harness::{case::Case, outcome::Level, requirement::Requirement, shape::Shape};
+use fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
+use harness::{case::Case, outcome::Level, pod_template::PodTemplate, requirement::Requirement};
 
 use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES};
 
@@ -39,17 +39,17 @@ fn is_meant(case: &Case) -> bool {
     let id = case.id.trim_end_matches(|letter: char| letter.is_ascii_uppercase());
     // A case with a letter may be about more than the core of its id.
     let is_core = case.level == Level::Core || case.id == id;
-    is_core && shapes(case).is_some() && (IDS.contains(&id) || id == COMPOSE)
+    is_core && templates(case).is_some() && (IDS.contains(&id) || id == COMPOSE)
 }
 
 /// The pods of a case that is moved; none where it is about other pods than the workspace, or a
 /// workspace and its neighbour. That one is put beside the pod, so the pod must be there too.
-fn shapes(case: &Case) -> Option<&'static [&'static Shape]> {
-    let names: Vec<_> = case.shapes.iter().map(|shape| shape.name).collect();
-    if names == [WORKSPACE.name] {
+fn templates(case: &Case) -> Option<&'static [&'static PodTemplate]> {
+    let names: Vec<_> = case.templates.iter().map(|template| template.name).collect();
+    if names == [NESTED_POD.name] {
         Some(&[&DEVWORKSPACE])
-    } else if names == [WORKSPACE.name, NEIGHBOUR.name] {
-        Some(&[&DEVWORKSPACE, &NEIGHBOUR, &WORKSPACE])
+    } else if names == [NESTED_POD.name, NEIGHBOUR.name] {
+        Some(&[&DEVWORKSPACE, &NEIGHBOUR, &NESTED_POD])
     } else {
         None
     }
@@ -65,7 +65,7 @@ fn moved(case: &Case) -> Case {
         title: Box::leak(format!("Inside a workspace: {}", case.title).into_boxed_str()),
         flavours: WITH_WORKSPACES,
         requires: if needs_devices { WITH_DEVICES } else { NESTED },
-        shapes: shapes(case).unwrap_or_default(),
+        templates: templates(case).unwrap_or_default(),
         ..*case
     }
 }

@@ -1,4 +1,4 @@
-//! OpenShift's security context constraints, as they are stored.
+//! OpenShift's SCCs, as they are stored.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::{Fact, Reading, items, text};
 
-/// The constraints by name, each the whole object.
-pub type Constraints = BTreeMap<String, Value>;
+/// The SCCs by name, each the whole object.
+pub type Sccs = BTreeMap<String, Value>;
 
-/// The field of a constraint that can require a user namespace (openshift/api,
+/// The field of an SCC that can require a user namespace (openshift/api,
 /// `security/v1/types.go`). Where its schema lacks it, the API server drops it from what is
 /// written.
 const LEVEL: &str = "userNamespaceLevel";
 
-/// Whether the schema of constraints has the field `userNamespaceLevel`.
+/// Whether the schema of SCCs has the field `userNamespaceLevel`.
 pub(super) fn scc_schema(reading: &Reading<Value>) -> Fact<bool> {
     const PLACE: &str =
         "CustomResourceDefinition `securitycontextconstraints.security.openshift.io`";
@@ -30,8 +30,8 @@ pub(super) fn scc_schema(reading: &Reading<Value>) -> Fact<bool> {
     })
 }
 
-/// The constraints that the cluster has, without the bookkeeping of who wrote which field.
-pub(super) fn constraints(reading: &Reading<Value>) -> Fact<Constraints> {
+/// The SCCs that the cluster has, without the bookkeeping of who wrote which field.
+pub(super) fn sccs(reading: &Reading<Value>) -> Fact<Sccs> {
     const PLACE: &str = "SecurityContextConstraints";
     reading.fact(PLACE, |list| {
         let named = items(list, "/items").filter_map(|item| {
@@ -66,15 +66,15 @@ mod tests {
     }
 
     #[test]
-    fn constraints_are_kept_whole_by_name() {
+    fn sccs_are_kept_whole_by_name() {
         let list = json!({"items": [
             {"metadata": {"name": "anyuid", "managedFields": []}, "priority": 10},
             {"metadata": {"name": "restricted-v2"}, "priority": null},
         ]});
-        let constraints = constraints(&Reading::Read(list));
-        let constraints = constraints.value().expect("known");
-        assert_eq!(constraints.keys().collect::<Vec<_>>(), ["anyuid", "restricted-v2"]);
+        let sccs = sccs(&Reading::Read(list));
+        let sccs = sccs.value().expect("known");
+        assert_eq!(sccs.keys().collect::<Vec<_>>(), ["anyuid", "restricted-v2"]);
         let anyuid = json!({"metadata": {"name": "anyuid"}, "priority": 10});
-        assert_eq!(constraints["anyuid"], anyuid);
+        assert_eq!(sccs["anyuid"], anyuid);
     }
 }

@@ -1,9 +1,9 @@
 //! The rights that a run needs, and why.
 
-use super::{Need, Resource, Right, Scope, Target};
+use super::{Need, Permission, Resource, Scope, Target};
 use crate::facts::Flavour;
 
-/// The API group of security context constraints.
+/// The API group of SCCs.
 const SECURITY: &str = "security.openshift.io";
 
 /// The API group of OpenShift's configuration.
@@ -64,11 +64,11 @@ const GRANT_EDIT: &str = "The ordinary user gets ClusterRole `edit` in the throw
 const RECLAIMED: &str =
     "Whether the volumes are gone that were made for claims of the run. They are in no namespace.";
 
-const OF_ITS_OWN: &str = "The run's own security context constraint, and the ClusterRole that lets \
+const OF_ITS_OWN: &str = "The run's own SCC, and the ClusterRole that lets \
                           the ordinary user use it. Neither is in a namespace.";
 const READY: &str = "Waits until a throwaway namespace is ready for pods.";
-const PAST_CONSTRAINT: &str =
-    "Dry runs of pods that the run's own constraint would refuse before the API server does.";
+const PAST_SCC: &str =
+    "Dry runs of pods that the run's own SCC would refuse before the API server does.";
 const IN_CONTROL: &str = "Attacks in a privileged pod, which show that those in the workspace are refused for its walls. \
      Without this right the cases say that nothing shows it.";
 
@@ -170,7 +170,7 @@ const EVERYWHERE: &[Entry] = &[
 ];
 
 const RELEASE: &str = "The release, its feature gates, and whether it is being changed.";
-const SCHEMA: &str = "Whether a security context constraint can require a user namespace.";
+const SCHEMA: &str = "Whether an SCC can require a user namespace.";
 
 /// What is read besides on OpenShift.
 const ON_OPENSHIFT: &[Entry] = &[
@@ -202,7 +202,7 @@ const ON_MICROSHIFT: &[Entry] = &[Entry {
     targets: &[named(Scope::Namespace("kube-public"), "", "configmaps", "microshift-version")],
 }];
 
-/// What is read and done besides where security context constraints decide about pods.
+/// What is read and done besides where SCCs decide about pods.
 const WITH_SCC: &[Entry] = &[
     Entry {
         need: Need::Read,
@@ -223,9 +223,9 @@ const WITH_SCC: &[Entry] = &[
     },
     Entry {
         need: Need::Run,
-        why: "Only who may use a security context constraint can let others use it. The name is \
+        why: "Only who may use an SCC can let others use it. The name is \
               not known before. It is less than `escalate`, which allows to grant anything, and \
-              nothing new for one who may create such constraints.",
+              nothing new for one who may create such SCCs.",
         verbs: &["use"],
         targets: &[cluster(SECURITY, "securitycontextconstraints")],
     },
@@ -235,12 +235,7 @@ const WITH_SCC: &[Entry] = &[
         verbs: &["list", "watch"],
         targets: &[of_run("", "serviceaccounts")],
     },
-    Entry {
-        need: Need::Run,
-        why: PAST_CONSTRAINT,
-        verbs: &["create"],
-        targets: &[of_run("", "pods")],
-    },
+    Entry { need: Need::Run, why: PAST_SCC, verbs: &["create"], targets: &[of_run("", "pods")] },
     Entry {
         need: Need::Read,
         why: IN_CONTROL,
@@ -255,7 +250,7 @@ const WITH_SCC: &[Entry] = &[
     },
     Entry {
         need: Need::Run,
-        why: "Whom the cluster lets use its own constraints for nested containers.",
+        why: "Whom the cluster lets use its own SCCs for nested containers.",
         verbs: &["list"],
         targets: &[
             cluster(RBAC, "clusterrolebindings"),
@@ -272,7 +267,7 @@ const WITH_WORKSPACES: &[Entry] = &[
     Entry {
         need: Need::Read,
         why: "Whether the DevWorkspace Operator is at work, and which service account has to be \
-              given the use of the run's own constraint. Without it there are no cases in \
+              given the use of the run's own SCC. Without it there are no cases in \
               workspaces.",
         verbs: &["list"],
         targets: &[cluster("apps", "deployments")],
@@ -294,27 +289,28 @@ const WITH_WORKSPACES: &[Entry] = &[
 
 /// All rights that a run may need on a flavour, in the order in which they are told.
 #[must_use]
-pub fn rights(flavour: Flavour) -> Vec<Right> {
+pub fn permissions(flavour: Flavour) -> Vec<Permission> {
     of_run_with(flavour, true)
 }
 
 /// The rights that a run needs on a flavour, with cases in workspaces or without them.
 #[must_use]
-pub fn of_run_with(flavour: Flavour, workspaces: bool) -> Vec<Right> {
+pub fn of_run_with(flavour: Flavour, workspaces: bool) -> Vec<Permission> {
     let parts: &[&[Entry]] = match flavour {
         Flavour::Kubernetes => &[EVERYWHERE],
         Flavour::MicroShift => &[EVERYWHERE, ON_MICROSHIFT, WITH_SCC],
         Flavour::OpenShift if workspaces => &[EVERYWHERE, ON_OPENSHIFT, WITH_SCC, WITH_WORKSPACES],
         Flavour::OpenShift => &[EVERYWHERE, ON_OPENSHIFT, WITH_SCC],
     };
-    parts.iter().flat_map(|entries| entries.iter()).flat_map(Entry::rights).collect()
+    parts.iter().flat_map(|entries| entries.iter()).flat_map(Entry::permissions).collect()
 }
 
 impl Entry {
-    fn rights(&self) -> impl Iterator<Item = Right> {
+    fn permissions(&self) -> impl Iterator<Item = Permission> {
         self.targets.iter().flat_map(move |&target| {
-            let right = move |&verb| Right { verb, target, need: self.need, why: self.why };
-            self.verbs.iter().map(right)
+            let permission =
+                move |&verb| Permission { verb, target, need: self.need, why: self.why };
+            self.verbs.iter().map(permission)
         })
     }
 }

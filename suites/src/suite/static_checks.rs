@@ -4,7 +4,7 @@
 //! it; and while the cluster is being changed, what it is like holds for a moment only.
 
 use harness::{
-    case::Judgement,
+    case::CheckResult,
     facts::{Fact, Facts, Node, Rollout},
     outcome::Verdict,
     support::Support,
@@ -18,10 +18,10 @@ const REMEDY_OF_UNKNOWN: &str =
 pub(super) const REMEDY_OF_ROLLOUT: &str = "wait until the cluster is at rest, then run it again";
 
 /// A judgement, or the one that stands in for it because it can't be made.
-pub(super) type Judged = Result<Judgement, Judgement>;
+pub(super) type Judged = Result<CheckResult, CheckResult>;
 
 /// Judges a cluster that is at rest.
-pub(super) fn at_rest(facts: &Facts, judge: impl FnOnce() -> Judged) -> Judgement {
+pub(super) fn at_rest(facts: &Facts, judge: impl FnOnce() -> Judged) -> CheckResult {
     match facts.rollout.value() {
         Some(Rollout::InProgress { what }) => blocked(what.join("; "), REMEDY_OF_ROLLOUT),
         _ => always(judge),
@@ -29,12 +29,12 @@ pub(super) fn at_rest(facts: &Facts, judge: impl FnOnce() -> Judged) -> Judgemen
 }
 
 /// Judges a cluster whether it is at rest or not.
-pub(super) fn always(judge: impl FnOnce() -> Judged) -> Judgement {
+pub(super) fn always(judge: impl FnOnce() -> Judged) -> CheckResult {
     judge().unwrap_or_else(|instead| instead)
 }
 
 /// The value of a fact that a case can't do without.
-pub(super) fn known<T>(fact: &Fact<T>) -> Result<&T, Judgement> {
+pub(super) fn known<T>(fact: &Fact<T>) -> Result<&T, CheckResult> {
     match fact {
         Fact::Known { value, .. } => Ok(value),
         Fact::Unknown { reason } => Err(unread(reason)),
@@ -43,7 +43,7 @@ pub(super) fn known<T>(fact: &Fact<T>) -> Result<&T, Judgement> {
 }
 
 /// The nodes, of which there must be one.
-pub(super) fn nodes(facts: &Facts) -> Result<&[Node], Judgement> {
+pub(super) fn nodes(facts: &Facts) -> Result<&[Node], CheckResult> {
     match known(&facts.nodes)?.as_slice() {
         [] => Err(unread("no node is there that pods may be scheduled on")),
         nodes => Ok(nodes),
@@ -51,18 +51,18 @@ pub(super) fn nodes(facts: &Facts) -> Result<&[Node], Judgement> {
 }
 
 /// The facts that decide are unknown.
-pub(super) fn unread(reason: impl Into<String>) -> Judgement {
+pub(super) fn unread(reason: impl Into<String>) -> CheckResult {
     blocked(reason, REMEDY_OF_UNKNOWN)
 }
 
 /// Nothing can be judged, for this reason.
-pub(super) fn blocked(reason: impl Into<String>, remedy: impl Into<String>) -> Judgement {
+pub(super) fn blocked(reason: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
     let verdict = Verdict::Blocked { reason: reason.into(), remedy: remedy.into() };
-    Judgement::without_checks(verdict)
+    CheckResult::without_checks(verdict)
 }
 
 /// Blocked by what the cluster lacks.
-pub(super) fn lacking(support: &Support) -> Judgement {
+pub(super) fn lacking(support: &Support) -> CheckResult {
     let reasons = support.reasons().iter();
     let (reasons, remedies): (Vec<_>, Vec<_>) =
         reasons.map(|reason| (reason.reason.as_str(), reason.remedy.as_str())).unzip();
@@ -70,8 +70,8 @@ pub(super) fn lacking(support: &Support) -> Judgement {
 }
 
 /// The assertion has no meaning on this cluster.
-pub(super) fn not_applicable(reason: impl Into<String>) -> Judgement {
-    Judgement::without_checks(Verdict::NotApplicable { reason: reason.into() })
+pub(super) fn not_applicable(reason: impl Into<String>) -> CheckResult {
+    CheckResult::without_checks(Verdict::NotApplicable { reason: reason.into() })
 }
 
 /// The words for a gate's state.
@@ -92,7 +92,7 @@ pub(super) fn version(text: &str) -> Option<(u32, u32)> {
 pub(super) mod tests {
     use harness::{
         case::{Body, Case},
-        facts::{DeviceRoute, FeatureSet, Flavour, KubernetesVersion, Release, Toggle},
+        facts::{DevSpaces, DeviceRoute, FeatureSet, Flavour, KubernetesVersion, Release},
         plan::Plan,
     };
 
@@ -112,7 +112,7 @@ pub(super) mod tests {
             upgradeable: Fact::NotApplicable { reason: none() },
             rollout: Fact::NotApplicable { reason: none() },
             scc_schema: Fact::NotApplicable { reason: none() },
-            constraints: Fact::NotApplicable { reason: none() },
+            sccs: Fact::NotApplicable { reason: none() },
             keeps_host_users: yes(),
             keeps_proc_mount: yes(),
             server_user_namespaces_gate: yes(),
@@ -121,7 +121,7 @@ pub(super) mod tests {
             nodes: Fact::known(vec![node("one")], "test"),
             device_route: Fact::known(Some(DeviceRoute::Annotation), "test"),
             default_storage: Fact::known(None, "test"),
-            toggle: Toggle::absent(),
+            devspaces: DevSpaces::absent(),
         }
     }
 
@@ -135,7 +135,7 @@ pub(super) mod tests {
             configured_gates: Fact::unknown("the test says nothing of them"),
             rollout: Fact::known(Rollout::None, "test"),
             scc_schema: Fact::known(true, "test"),
-            constraints: Fact::unknown("the test says nothing of them"),
+            sccs: Fact::unknown("the test says nothing of them"),
             ..kubernetes()
         }
     }
@@ -147,7 +147,7 @@ pub(super) mod tests {
             scc_schema: no(),
             keeps_host_users: no(),
             keeps_proc_mount: no(),
-            constraints: Fact::known(std::collections::BTreeMap::new(), "test"),
+            sccs: Fact::known(std::collections::BTreeMap::new(), "test"),
             ..openshift("4.19.7", FeatureSet::Default)
         }
     }
@@ -181,7 +181,7 @@ pub(super) mod tests {
     /// The verdict of a case about this cluster: its name, and its message if it has one.
     pub(crate) fn verdict(cases: &[Case], id: &str, facts: &Facts) -> (&'static str, String) {
         let case = cases.iter().find(|case| case.id == id).expect("there is such a case");
-        assert!(matches!(case.body, Body::Judges(_)), "{case:?}");
+        assert!(matches!(case.body, Body::Static(_)), "{case:?}");
         let plan = Plan::new(vec![*case], facts, false);
         let entry = &plan.entries[0];
         let verdict = entry.settled.as_ref().expect("it is settled with the plan");

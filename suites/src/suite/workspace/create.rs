@@ -13,7 +13,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use super::{WITH_DEVICES, case, running::host_users};
+use super::{WITH_DEVICES, case, run::host_users};
 use crate::suite::{
     identity::{check_inner_maps, check_subordinate_ids},
     weighing,
@@ -81,7 +81,7 @@ async fn tells_every_container_whatever_the_devfile_overrides(cx: Context) -> Ca
         }
     });
     let pod = running_pod(cx.sandbox(), &settled.await?).await?;
-    let workspace = cx.examine(&DEVWORKSPACE, &pod).await?;
+    let workspace = cx.verify_ready(&DEVWORKSPACE, &pod).await?;
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
     let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
     cx.check_equal("containers", "tools, second", &names.join(", "))?;
@@ -156,7 +156,7 @@ async fn records_a_user_namespace_by_overrides(cx: Context) -> CaseResult {
         template["attributes"]["pod-overrides"] = json!({"spec": {"hostUsers": false}});
     });
     let pod = running_pod(cx.sandbox(), &settled.await?).await?;
-    cx.examine(&DEVWORKSPACE, &pod).await?;
+    cx.verify_ready(&DEVWORKSPACE, &pod).await?;
     for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
         let name = format!("HOST_USERS of container `{}`", container.name);
         cx.check_equal(&name, "absent", &host_users(container))?;
@@ -180,6 +180,6 @@ pub(super) async fn made(
         Failure::product(format!("the workspace `{name}` is refused: {}", refusal.message))
     })?;
     // The operator alone waits 5 s for pull secrets, and images may have to be pulled.
-    let settled = settle(sandbox, &created, sandbox.patience().pod);
-    cx.beside_the_deadline(Box::pin(settled)).await
+    let settled = settle(sandbox, &created, sandbox.timeouts().pod);
+    cx.outside_deadline(Box::pin(settled)).await
 }

@@ -5,8 +5,8 @@ use harness::{
     case::{Case, CaseResult, Failure},
     context::Context,
     facts::{DEVICE_ANNOTATIONS, devices_value},
+    pod_template::ADMITTED_BY,
     sandbox::{USER, WORKSPACE_ID_LABEL},
-    shape::ADMITTED_BY,
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -44,7 +44,7 @@ pub(crate) const CASES: &[Case] = &[
         "is_admitted_by_its_constraint",
         "The workspace's pod runs under the SCC asked for, with its own service account and labels",
         &[&DEVWORKSPACE],
-        |cx| Box::pin(is_admitted_by_its_constraint(cx)),
+        |cx| Box::pin(is_admitted_by_its_scc(cx)),
     ),
     case(
         "WS-06D",
@@ -102,13 +102,13 @@ async fn asks_for_devices(cx: Context) -> CaseResult {
     Ok(())
 }
 
-async fn is_admitted_by_its_constraint(cx: Context) -> CaseResult {
+async fn is_admitted_by_its_scc(cx: Context) -> CaseResult {
     let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
     let id = at(&workspace(&cx).await?.data, "/status/devworkspaceId");
-    let constraint = cx.sandbox().constraint().map_or("none", |it| it.name.as_str()).to_owned();
+    let scc = cx.sandbox().scc().map_or("none", |it| it.name.as_str()).to_owned();
     let annotation = |name: &str| pod.annotations().get(name).map_or("absent", String::as_str);
     let label = |name: &str| pod.labels().get(name).map_or("absent", String::as_str);
-    cx.check_equal(ADMITTED_BY, &constraint, annotation(ADMITTED_BY))?;
+    cx.check_equal(ADMITTED_BY, &scc, annotation(ADMITTED_BY))?;
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
     cx.check_equal("service account", &format!("{id}-sa"), account.unwrap_or("absent"))?;
     cx.check_equal(WORKSPACE_ID_LABEL, &id, label(WORKSPACE_ID_LABEL))?;

@@ -15,7 +15,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::{Need, Resource, Right, Scope, Target, role};
+use super::{Need, Permission, Resource, Scope, Target, cluster_role};
 use crate::{
     Error, Result,
     cluster::{Cluster, call},
@@ -36,7 +36,7 @@ const UNKNOWN_USER: &str = "NAME";
 /// # Errors
 ///
 /// Rights that are missing, with the role that grants them, or a server that does not answer.
-pub async fn review(cluster: &Cluster, needed: &[Right], namespace: &str) -> Result<()> {
+pub async fn review(cluster: &Cluster, needed: &[Permission], namespace: &str) -> Result<()> {
     let client = cluster.admin();
     let rules = rules(client, namespace).await?;
     let unlisted = missing(needed, &rules);
@@ -52,22 +52,22 @@ pub async fn review(cluster: &Cluster, needed: &[Right], namespace: &str) -> Res
     Err(refusal(caller(client).await.as_deref(), &denied)?)
 }
 
-fn is_in_the_way(rights: &[Right]) -> bool {
-    rights.iter().any(|right| right.need == Need::Run)
+fn is_in_the_way(permissions: &[Permission]) -> bool {
+    permissions.iter().any(|permission| permission.need == Need::Run)
 }
 
 /// The rights that these rules do not give.
 #[must_use]
-pub fn missing(rights: &[Right], rules: &SubjectRulesReviewStatus) -> Vec<Right> {
-    let given = |right: &Right| match right.target {
+pub fn missing(permissions: &[Permission], rules: &SubjectRulesReviewStatus) -> Vec<Permission> {
+    let given = |permission: &Permission| match permission.target {
         Target::Resource(resource) => {
-            rules.resource_rules.iter().any(|rule| allows(rule, right.verb, &resource))
+            rules.resource_rules.iter().any(|rule| allows(rule, permission.verb, &resource))
         }
         Target::Url(path) => {
-            rules.non_resource_rules.iter().any(|rule| allows_path(rule, right.verb, path))
+            rules.non_resource_rules.iter().any(|rule| allows_path(rule, permission.verb, path))
         }
     };
-    rights.iter().copied().filter(|right| !given(right)).collect()
+    permissions.iter().copied().filter(|permission| !given(permission)).collect()
 }
 
 /// As kubernetes `pkg/apis/rbac/v1/evaluation_helpers.go` decides: a rule with names is for
@@ -109,30 +109,34 @@ async fn rules(client: &Client, namespace: &str) -> Result<SubjectRulesReviewSta
 }
 
 /// Those of the rights that the server denies when it is asked for each.
-async fn denied(client: &Client, namespace: &str, rights: Vec<Right>) -> Result<Vec<Right>> {
-    let asked = stream::iter(rights)
-        .map(|right| async move {
-            let allowed = is_allowed(client, namespace, &right).await?
-                || right.need == Need::Run && is_granted_otherwise(client, &right).await;
-            Ok::<_, Error>((!allowed).then_some(right))
+async fn denied(
+    client: &Client,
+    namespace: &str,
+    permissions: Vec<Permission>,
+) -> Result<Vec<Permission>> {
+    let asked = stream::iter(permissions)
+        .map(|permission| async move {
+            let allowed = is_allowed(client, namespace, &permission).await?
+                || permission.need == Need::Run && is_granted_otherwise(client, &permission).await;
+            Ok::<_, Error>((!allowed).then_some(permission))
         })
         .buffered(CONCURRENCY);
     Ok(asked.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
 
-async fn is_allowed(client: &Client, namespace: &str, right: &Right) -> Result<bool> {
+async fn is_allowed(client: &Client, namespace: &str, permission: &Permission) -> Result<bool> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let spec = question(namespace, right);
+    let spec = question(namespace, permission);
     let question = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-    let what = format!("ask whether the caller may {right}");
+    let what = format!("ask whether the caller may {permission}");
     let params = PostParams::default();
     let answer = call(&what, || api.create(&params, &question)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-fn question(namespace: &str, right: &Right) -> SelfSubjectAccessReviewSpec {
-    let verb = Some(right.verb.to_owned());
-    match right.target {
+fn question(namespace: &str, permission: &Permission) -> SelfSubjectAccessReviewSpec {
+    let verb = Some(permission.verb.to_owned());
+    match permission.target {
         Target::Url(path) => SelfSubjectAccessReviewSpec {
             non_resource_attributes: Some(NonResourceAttributes {
                 path: Some(path.to_owned()),
@@ -162,11 +166,11 @@ fn question(namespace: &str, right: &Right) -> SelfSubjectAccessReviewSpec {
 /// Who has no right to `bind` a role, or to `use` what a role lets others use, may still grant it:
 /// by having all rights of the role, or by `escalate`. Only the server's own check knows, so it is
 /// asked by a dry run.
-async fn is_granted_otherwise(client: &Client, right: &Right) -> bool {
-    let Target::Resource(resource) = right.target else { return false };
+async fn is_granted_otherwise(client: &Client, permission: &Permission) -> bool {
+    let Target::Resource(resource) = permission.target else { return false };
     let metadata = ObjectMeta { name: Some(REHEARSAL.to_owned()), ..ObjectMeta::default() };
     let params = PostParams { dry_run: true, field_manager: None };
-    let rehearsed = match (right.verb, resource.name) {
+    let rehearsed = match (permission.verb, resource.name) {
         ("bind", Some(name)) => {
             let api: Api<RoleBinding> = Api::namespaced(client.clone(), "default");
             let role_ref = RoleRef {
@@ -183,7 +187,7 @@ async fn is_granted_otherwise(client: &Client, right: &Right) -> bool {
                 api_groups: Some(vec![resource.group.to_owned()]),
                 resources: Some(vec![resource.resource.to_owned()]),
                 resource_names: Some(vec![REHEARSAL.to_owned()]),
-                verbs: vec![right.verb.to_owned()],
+                verbs: vec![permission.verb.to_owned()],
                 non_resource_urls: None,
             };
             let role = ClusterRole { metadata, rules: Some(vec![usage]), aggregation_rule: None };
@@ -203,14 +207,14 @@ async fn caller(client: &Client) -> Option<String> {
 }
 
 /// What a caller learns who lacks rights that a run can't do without.
-fn refusal(caller: Option<&str>, denied: &[Right]) -> Result<Error> {
-    let in_the_way = denied.iter().filter(|right| right.need == Need::Run);
-    let list: Vec<_> = in_the_way.map(|right| format!("`{right}`")).collect();
+fn refusal(caller: Option<&str>, denied: &[Permission]) -> Result<Error> {
+    let in_the_way = denied.iter().filter(|permission| permission.need == Need::Run);
+    let list: Vec<_> = in_the_way.map(|permission| format!("`{permission}`")).collect();
     let (who, note) = match caller {
         Some(name) => (format!("user `{name}`"), ""),
         None => ("the caller".to_owned(), " (with the user's name for NAME)"),
     };
-    let grant = role::grant(caller.unwrap_or(UNKNOWN_USER), denied)?;
+    let grant = cluster_role::grant(caller.unwrap_or(UNKNOWN_USER), denied)?;
     let message = format!("{who} lacks rights that a run needs: {}", list.join(", "));
     Ok(Error::infrastructure(message).with_hint(format!(
         "an administrator grants what is missing with `kubectl apply -f FILE`, FILE being{note}:\n\
@@ -221,7 +225,7 @@ fn refusal(caller: Option<&str>, denied: &[Right]) -> Result<Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::rights, *};
+    use super::{super::permissions, *};
     use crate::facts::Flavour;
 
     fn list(items: &[&str]) -> Vec<String> {
@@ -237,8 +241,8 @@ mod tests {
         }
     }
 
-    fn right(verb: &'static str, resource: Resource) -> Right {
-        Right { verb, target: Target::Resource(resource), need: Need::Run, why: "Test." }
+    fn permission(verb: &'static str, resource: Resource) -> Permission {
+        Permission { verb, target: Target::Resource(resource), need: Need::Run, why: "Test." }
     }
 
     fn resource(group: &'static str, resource: &'static str) -> Resource {
@@ -250,7 +254,7 @@ mod tests {
     fn gives(rule: &ResourceRule, verb: &'static str, resource: Resource) -> bool {
         let rules =
             SubjectRulesReviewStatus { resource_rules: vec![rule.clone()], ..Default::default() };
-        missing(&[right(verb, resource)], &rules).is_empty()
+        missing(&[permission(verb, resource)], &rules).is_empty()
     }
 
     #[test]
@@ -265,9 +269,9 @@ mod tests {
             ..Default::default()
         };
         for flavour in [Flavour::Kubernetes, Flavour::MicroShift, Flavour::OpenShift] {
-            let rights = rights(flavour);
-            assert_eq!(missing(&rights, &nothing), rights);
-            assert_eq!(missing(&rights, &everything), []);
+            let permissions = permissions(flavour);
+            assert_eq!(missing(&permissions, &nothing), permissions);
+            assert_eq!(missing(&permissions, &everything), []);
         }
     }
 
@@ -319,7 +323,7 @@ mod tests {
 
     #[test]
     fn paths_may_end_with_a_wildcard() {
-        let metrics = [Right {
+        let metrics = [Permission {
             verb: "get",
             target: Target::Url("/metrics"),
             need: Need::Read,
@@ -344,16 +348,16 @@ mod tests {
 
     #[test]
     fn a_right_that_is_only_for_reading_is_never_in_the_way() {
-        let rights = rights(Flavour::OpenShift);
+        let permissions = permissions(Flavour::OpenShift);
         let (read, run): (Vec<_>, Vec<_>) =
-            rights.into_iter().partition(|right| right.need == Need::Read);
+            permissions.into_iter().partition(|permission| permission.need == Need::Read);
         assert!(!is_in_the_way(&read) && is_in_the_way(&run[..1]));
     }
 
     #[test]
     fn a_refusal_names_the_caller_each_right_and_the_way_on() {
-        let rights = rights(Flavour::OpenShift);
-        let error = refusal(Some("alice"), &rights).expect("it is written");
+        let permissions = permissions(Flavour::OpenShift);
+        let error = refusal(Some("alice"), &permissions).expect("it is written");
         let message = error.to_string();
         assert_eq!(error.kind().exit_code(), 4);
         for words in [
@@ -371,7 +375,7 @@ mod tests {
         assert!(hint.contains("kubectl apply") && hint.contains("nodes/proxy"), "{hint}");
         assert!(hint.contains("name: alice"), "{hint}");
 
-        let error = refusal(None, &rights).expect("it is written");
+        let error = refusal(None, &permissions).expect("it is written");
         assert!(error.to_string().starts_with("the caller lacks"), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("name: NAME")), "{error:?}");
     }

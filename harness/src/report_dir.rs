@@ -27,9 +27,9 @@ const REPORTS: [&str; 3] = ["junit.xml", "report.json", "index.html"];
 /// A report folder that is being written. Only its owner can read what is in it.
 ///
 /// A folder that is there already keeps its permissions, which are its owner's business: a CI system
-/// may need them. The files in it are private all the same; see [`ReportFolder::is_open_to_others`].
+/// may need them. The files in it are private all the same; see [`ReportDir::is_open_to_others`].
 #[derive(Debug)]
-pub struct ReportFolder {
+pub struct ReportDir {
     path: PathBuf,
     /// Whether the folder was made for this report.
     is_new: bool,
@@ -38,7 +38,7 @@ pub struct ReportFolder {
     broken: Option<io::Error>,
 }
 
-impl ReportFolder {
+impl ReportDir {
     /// Makes the folder, where needed, and begins a new log in it. The reports of an earlier run
     /// are removed: a run that is killed must not leave them to be taken for its own.
     ///
@@ -135,7 +135,7 @@ impl ReportFolder {
 }
 
 /// Reads which runs the ledger of a report folder says are not closed: id, and whether it brought a
-/// security context constraint along.
+/// SCC along.
 ///
 /// # Errors
 ///
@@ -231,7 +231,7 @@ mod tests {
     fn a_log_survives_and_the_reports_follow_from_it() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("new/report");
-        let mut report = ReportFolder::create(&path).expect("the folder can be made");
+        let mut report = ReportDir::create(&path).expect("the folder can be made");
         report.append(&Event::now(EventKind::Interrupted { signal: 15 }));
         report.finish().expect("the reports can be written");
         assert_eq!(load(&path).expect("the log is there").len(), 1);
@@ -253,7 +253,7 @@ mod tests {
             fs::set_permissions(path.join(name), open).expect("it is ours");
         }
         std::os::unix::fs::symlink(&outside, path.join("index.html")).expect("a link can be made");
-        let report = ReportFolder::create(&path).expect("the folder can be used");
+        let report = ReportDir::create(&path).expect("the folder can be used");
         assert!(report.is_open_to_others(), "its permissions are as they were");
         report.finish().expect("the reports can be written");
         for name in [LOG, LEDGER, "junit.xml", "report.json", "index.html"] {
@@ -271,7 +271,7 @@ mod tests {
         let path = folder.path().join("report");
         fs::create_dir(&path).expect("it can be made");
         std::os::unix::fs::symlink(&outside, path.join(LEDGER)).expect("a link can be made");
-        ReportFolder::create(&path).expect("the folder can be used");
+        ReportDir::create(&path).expect("the folder can be used");
         assert!(!path.join(LEDGER).exists());
         assert_eq!(fs::read_to_string(&outside).expect("it is there"), "mine");
     }
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_a_file_is_refused_by_name() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        let error = ReportFolder::create(file.path()).expect_err("it is a file");
+        let error = ReportDir::create(file.path()).expect_err("it is a file");
         assert!(error.to_string().contains(&file.path().display().to_string()));
         assert_eq!(error.kind().exit_code(), 2);
     }

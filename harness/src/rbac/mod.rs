@@ -2,19 +2,19 @@
 //!
 //! The cases use none of these rights: they act as a service account that the run makes.
 
-mod list;
+mod cluster_role;
+mod permissions;
 mod review;
-mod role;
 
 use std::fmt;
 
-pub use list::{of_run_with, rights};
+pub use cluster_role::{ACCOUNT, objects, role};
+pub use permissions::{of_run_with, permissions};
 pub use review::{missing, review};
-pub use role::{ACCOUNT, objects, role};
 
 /// A permission as Kubernetes RBAC knows it: one verb on one resource or path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Right {
+pub struct Permission {
     /// The verb, such as `create`.
     pub verb: &'static str,
     /// What it is for.
@@ -100,7 +100,7 @@ impl fmt::Display for Resource {
 }
 
 /// As `kubectl auth can-i` takes it: `create namespaces`, `get nodes/proxy`, `get /metrics`.
-impl fmt::Display for Right {
+impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.target {
             Target::Resource(resource) => write!(f, "{} {resource}", self.verb),

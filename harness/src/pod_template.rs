@@ -1,4 +1,4 @@
-//! The shapes of pods that cases look at, and how a shape becomes a pod on this cluster.
+//! The templates of pods that cases look at, and how a template becomes a pod on this cluster.
 
 use k8s_openapi::{
     DeepMerge,
@@ -25,12 +25,12 @@ pub enum Isolation {
     /// refused elsewhere. A cluster may refuse to make such a pod, and cases do without it then.
     Privileged,
     /// Whatever becomes of it: the case that asks for the pod looks for itself.
-    Unproven,
+    Unchecked,
 }
 
 /// A pod that cases share.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub struct PodTemplate {
     /// The pod's name.
     pub name: &'static str,
     /// The manifest's file, for errors.
@@ -41,13 +41,13 @@ pub struct Shape {
     pub isolation: Isolation,
     /// Whether the pod gets /dev/fuse and /dev/net/tun, where the cluster offers a way.
     pub devices: bool,
-    /// Whether cases share one pod. Of another shape each case makes pods of its own.
+    /// Whether cases share one pod. Of another template each case makes pods of its own.
     pub shared: bool,
 }
 
-/// What a shape is made into a pod with.
+/// What a template is made into a pod with.
 #[derive(Clone, Debug)]
-pub struct Setting<'a> {
+pub struct RenderContext<'a> {
     /// The namespace.
     pub namespace: &'a str,
     /// The run's id, for the labels.
@@ -59,14 +59,14 @@ pub struct Setting<'a> {
     /// The files of the volume `nestcheck`: key and path.
     pub files: &'a [(String, String)],
     /// The name of the SCC that pods ask for, where the cluster admits pods so.
-    pub constraint: Option<&'a str>,
+    pub scc: Option<&'a str>,
 }
 
 /// The volume, ConfigMap and mount that bring the probe and the fixtures into a pod.
 pub const FILES_VOLUME: &str = "nestcheck";
 
-/// The label that carries the shape's name, for pods that want to be near another.
-pub(crate) const SHAPE_LABEL: &str = "nestcheck/shape";
+/// The label that carries the template's name, for pods that want to be near another.
+pub(crate) const TEMPLATE_LABEL: &str = "nestcheck/template";
 
 /// The annotations by which a pod asks CRI-O for devices: both names, for which of them a node
 /// honours can't be read. The name that a node does not know or allow does no harm on a pod.
@@ -77,7 +77,7 @@ pub fn ask_for_devices(paths: &str) -> impl Iterator<Item = (String, String)> + 
 
 /// The annotation by which a pod asks for an SCC (openshift/api, `security/v1`,
 /// `RequiredSCCAnnotation`).
-pub const REQUIRED_CONSTRAINT: &str = "openshift.io/required-scc";
+pub const REQUIRED_SCC: &str = "openshift.io/required-scc";
 
 /// The annotation that says which SCC admitted a pod (openshift/api, `security/v1`,
 /// `ValidatedSCCAnnotation`).
@@ -85,13 +85,13 @@ pub const ADMITTED_BY: &str = "openshift.io/scc";
 
 /// The SCC that every user may use on OpenShift since 4.11: enough for a control that asks for
 /// nothing.
-const COMMON_CONSTRAINT: &str = "restricted-v2";
+const COMMON_SCC: &str = "restricted-v2";
 
 /// The SCC that allows everything (cluster-kube-apiserver-operator,
 /// `bindata/bootkube/scc-manifests`); only who administers the cluster may use it.
-pub const PRIVILEGED_CONSTRAINT: &str = "privileged";
+pub const PRIVILEGED_SCC: &str = "privileged";
 
-impl Shape {
+impl PodTemplate {
     /// Whether the manifest is a devfile: then the pod is that of a workspace, which the
     /// DevWorkspace Operator makes.
     #[must_use]
@@ -101,33 +101,33 @@ impl Shape {
 
     /// Whether cases can do without the pod: they look for themselves whether there is one.
     #[must_use]
-    pub fn is_dispensable(&self) -> bool {
+    pub fn is_optional(&self) -> bool {
         self.isolation == Isolation::Privileged
     }
 
-    /// The SCC that a pod of this shape asks for, where there are any. `nested` is the one that
+    /// The SCC that a pod of this template asks for, where there are any. `nested` is the one that
     /// requires a user namespace, so the controls without one need others.
     #[must_use]
-    pub fn constraint<'a>(&self, nested: &'a str) -> &'a str {
+    pub fn scc<'a>(&self, nested: &'a str) -> &'a str {
         match self.isolation {
-            Isolation::Nested | Isolation::UserNamespace | Isolation::Unproven => nested,
-            Isolation::HostUsers => COMMON_CONSTRAINT,
-            Isolation::Privileged => PRIVILEGED_CONSTRAINT,
+            Isolation::Nested | Isolation::UserNamespace | Isolation::Unchecked => nested,
+            Isolation::HostUsers => COMMON_SCC,
+            Isolation::Privileged => PRIVILEGED_SCC,
         }
     }
 
-    /// The pod of this shape.
+    /// The pod of this template.
     ///
     /// # Errors
     ///
     /// A manifest that is not a pod, with file, line and field.
-    pub fn pod(&self, setting: &Setting<'_>) -> Result<Pod> {
+    pub fn pod(&self, render: &RenderContext<'_>) -> Result<Pod> {
         let mut pod: Pod = manifest::parse(self.file, self.documents().next().unwrap_or_default())?;
-        let mut labels = sandbox::labels(setting.run);
-        labels.insert(SHAPE_LABEL.to_owned(), self.name.to_owned());
+        let mut labels = sandbox::labels(render.run);
+        labels.insert(TEMPLATE_LABEL.to_owned(), self.name.to_owned());
         pod.metadata.merge_from(ObjectMeta {
             name: Some(self.name.to_owned()),
-            namespace: Some(setting.namespace.to_owned()),
+            namespace: Some(render.namespace.to_owned()),
             labels: Some(labels),
             ..ObjectMeta::default()
         });
@@ -136,17 +136,17 @@ impl Shape {
         })?;
         spec.service_account_name = Some(sandbox::USER.to_owned());
         for container in &mut spec.containers {
-            container.image = Some(setting.image.to_owned());
+            container.image = Some(render.image.to_owned());
         }
         for volume in spec.volumes.iter_mut().flatten() {
             if volume.name == FILES_VOLUME {
-                volume.config_map = Some(files_volume(setting.files));
+                volume.config_map = Some(files_volume(render.files));
             }
         }
-        if let Some(nested) = setting.constraint {
-            constrain(&mut pod, self.constraint(nested));
+        if let Some(nested) = render.scc {
+            constrain(&mut pod, self.scc(nested));
         }
-        self.add_devices(&mut pod, setting.device_route);
+        self.add_devices(&mut pod, render.device_route);
         Ok(pod)
     }
 
@@ -155,11 +155,11 @@ impl Shape {
     /// # Errors
     ///
     /// A document that is not an object, with file, line and field.
-    pub fn companions(&self, setting: &Setting<'_>) -> Result<Vec<DynamicObject>> {
+    pub fn supporting_objects(&self, render: &RenderContext<'_>) -> Result<Vec<DynamicObject>> {
         let parse = |document: &str| {
             let mut object: DynamicObject = manifest::parse(self.file, document)?;
-            object.metadata.namespace = Some(setting.namespace.to_owned());
-            object.metadata.labels = Some(sandbox::labels(setting.run));
+            object.metadata.namespace = Some(render.namespace.to_owned());
+            object.metadata.labels = Some(sandbox::labels(render.run));
             Ok(object)
         };
         self.documents().skip(1).map(parse).collect()
@@ -186,16 +186,16 @@ impl Shape {
 }
 
 /// Makes a pod ask for an SCC, and leaves to the SCC what it decides.
-fn constrain(pod: &mut Pod, constraint: &str) {
+fn constrain(pod: &mut Pod, scc: &str) {
     let annotations = pod.metadata.annotations.get_or_insert_default();
-    annotations.insert(REQUIRED_CONSTRAINT.to_owned(), constraint.to_owned());
+    annotations.insert(REQUIRED_SCC.to_owned(), scc.to_owned());
     let Some(spec) = &mut pod.spec else { return };
     // An SCC that lists no profiles admits no pod that names one; CRI-O needs neither.
     if let Some(context) = &mut spec.security_context {
         context.seccomp_profile = None;
         context.app_armor_profile = None;
     }
-    if constraint == COMMON_CONSTRAINT {
+    if scc == COMMON_SCC {
         // Its users come from a range of the namespace's own.
         for context in spec.containers.iter_mut().filter_map(|c| c.security_context.as_mut()) {
             context.run_as_user = None;
@@ -223,7 +223,7 @@ fn files_volume(files: &[(String, String)]) -> ConfigMapVolumeSource {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape {
+    const TEMPLATE: PodTemplate = PodTemplate {
         name: "workspace",
         file: "pods/test.yaml",
         manifest: "apiVersion: v1\nkind: Pod\nspec:\n  hostUsers: false\n  containers:\n  - name: \
@@ -234,45 +234,45 @@ mod tests {
     };
 
     fn pod(route: Option<&DeviceRoute>) -> Pod {
-        let setting = Setting {
+        let render = RenderContext {
             namespace: "ns",
             run: "abc",
             image: "localhost/workspace:1",
             device_route: route,
             files: &[("probe".into(), "probe".into())],
-            constraint: None,
+            scc: None,
         };
-        SHAPE.pod(&setting).expect("the manifest is good")
+        TEMPLATE.pod(&render).expect("the manifest is good")
     }
 
     #[test]
     fn a_pod_asks_for_the_scc_and_leaves_the_profiles_to_it() {
         let text = format!(
             "{}  securityContext: {{seccompProfile: {{type: Unconfined}}}}\n",
-            SHAPE.manifest
+            TEMPLATE.manifest
         );
         let manifest: &'static str = text.leak();
         let admitted = |isolation| {
-            let setting = Setting {
+            let render = RenderContext {
                 namespace: "ns",
                 run: "abc",
                 image: "localhost/workspace:1",
                 device_route: None,
                 files: &[],
-                constraint: Some("nestcheck-abc"),
+                scc: Some("nestcheck-abc"),
             };
-            let shape = Shape { manifest, isolation, ..SHAPE };
-            shape.pod(&setting).expect("the manifest is good")
+            let template = PodTemplate { manifest, isolation, ..TEMPLATE };
+            template.pod(&render).expect("the manifest is good")
         };
         let nested = admitted(Isolation::Nested);
         let annotations = nested.metadata.annotations.unwrap_or_default();
-        assert_eq!(annotations[REQUIRED_CONSTRAINT], "nestcheck-abc");
+        assert_eq!(annotations[REQUIRED_SCC], "nestcheck-abc");
         let context = nested.spec.and_then(|spec| spec.security_context).unwrap_or_default();
         assert_eq!(context.seccomp_profile, None);
         let control = admitted(Isolation::HostUsers).metadata.annotations.unwrap_or_default();
-        assert_eq!(control[REQUIRED_CONSTRAINT], "restricted-v2");
+        assert_eq!(control[REQUIRED_SCC], "restricted-v2");
         let powerful = admitted(Isolation::Privileged).metadata.annotations.unwrap_or_default();
-        assert_eq!(powerful[REQUIRED_CONSTRAINT], "privileged");
+        assert_eq!(powerful[REQUIRED_SCC], "privileged");
     }
 
     #[test]
@@ -292,20 +292,23 @@ mod tests {
 
     #[test]
     fn what_follows_the_pod_is_its_companion() {
-        let text =
-            format!("{}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n", SHAPE.manifest);
-        let shape = Shape { manifest: text.leak(), ..SHAPE };
-        let setting = Setting {
+        let text = format!(
+            "{}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n",
+            TEMPLATE.manifest
+        );
+        let template = PodTemplate { manifest: text.leak(), ..TEMPLATE };
+        let render = RenderContext {
             namespace: "ns",
             run: "abc",
             image: "localhost/workspace:1",
             device_route: None,
             files: &[],
-            constraint: None,
+            scc: None,
         };
-        assert!(shape.pod(&setting).is_ok());
-        let companions = shape.companions(&setting).expect("the manifest is good");
-        let [secret] = &companions[..] else { panic!("{companions:?}") };
+        assert!(template.pod(&render).is_ok());
+        let supporting_objects =
+            template.supporting_objects(&render).expect("the manifest is good");
+        let [secret] = &supporting_objects[..] else { panic!("{supporting_objects:?}") };
         assert_eq!(secret.metadata.namespace.as_deref(), Some("ns"));
         let labels = secret.metadata.labels.clone().unwrap_or_default();
         assert_eq!(labels["nestcheck/run"], "abc");

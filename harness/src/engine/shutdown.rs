@@ -7,7 +7,7 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use super::{Dispatcher, Keep, RunOptions};
 use crate::{
-    case::Judgement,
+    case::CheckResult,
     cluster::Cluster,
     event::{Event, EventKind},
     outcome::Verdict,
@@ -16,24 +16,24 @@ use crate::{
 };
 
 /// How much longer a run may take once a second signal asked for its end.
-const HURRY: Duration = Duration::from_secs(10);
+const SECOND_SIGNAL_GRACE: Duration = Duration::from_secs(10);
 
 /// What the signals heard so far ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum ShutdownGrace {
     /// To tear down in peace.
-    All,
+    Full,
     /// To be done soon.
-    Little,
+    Short,
     /// To end at once.
     None,
 }
 
-impl Patience {
+impl ShutdownGrace {
     pub(super) fn after(signals: u32) -> Self {
         match signals {
-            0 | 1 => Self::All,
-            2 => Self::Little,
+            0 | 1 => Self::Full,
+            2 => Self::Short,
             _ => Self::None,
         }
     }
@@ -41,10 +41,10 @@ impl Patience {
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     /// Takes note of a signal. The first decides the exit code.
-    pub(super) fn hear(&mut self, signal: u8) {
-        self.signals_heard += 1;
-        if Patience::after(self.signals_heard) == Patience::Little {
-            self.hurry = Some(TokioInstant::now() + HURRY);
+    pub(super) fn record_signal(&mut self, signal: u8) {
+        self.signals_received += 1;
+        if ShutdownGrace::after(self.signals_received) == ShutdownGrace::Short {
+            self.hurry = Some(TokioInstant::now() + SECOND_SIGNAL_GRACE);
         }
         self.circumstances.signal.get_or_insert(signal);
         self.emit(EventKind::Interrupted { signal });
@@ -56,15 +56,15 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let started = Instant::now();
         let mut closing = Box::pin(sandbox::close(cluster.admin(), &options.sandbox));
         let closed = loop {
-            if Patience::after(self.signals_heard) == Patience::None {
+            if ShutdownGrace::after(self.signals_received) == ShutdownGrace::None {
                 break Err((cut_off(&options.sandbox.run), true));
             }
             tokio::select! {
                 closed = &mut closing => {
                     break closed.map_err(|error| (error.to_string(), error.is_loss()));
                 }
-                Some(signal) = self.signals.next() => self.hear(signal),
-                () = sleep_until(self.hurry.unwrap_or_else(far_away)) => {
+                Some(signal) = self.signals.next() => self.record_signal(signal),
+                () = sleep_until(self.hurry.unwrap_or_else(latest_end)) => {
                     break Err((cut_off(&options.sandbox.run), true));
                 }
             }
@@ -83,9 +83,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// Hears a signal that came at the very end: it had nothing left to stop, but is not to be told
     /// as success.
-    pub(super) fn hear_the_last(&mut self) {
+    pub(super) fn drain(&mut self) {
         if let Some(Some(signal)) = self.signals.next().now_or_never() {
-            self.hear(signal);
+            self.record_signal(signal);
         }
     }
 
@@ -94,15 +94,15 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let is_trouble =
             |verdict: &Verdict| matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. });
         keep == Keep::OnFailure
-            && self.signals_heard == 0
+            && self.signals_received == 0
             && self.verdicts.iter().any(|(_, verdict)| is_trouble(verdict))
     }
 
     /// Leaves everything as it is, pods with the power of the node's root aside; the run's record
     /// stays too, so that it can be swept.
     pub(super) async fn leave(&mut self, cluster: &Cluster, plan: &Plan, run: &str) {
-        let shapes = plan.shapes().into_iter().filter(|shape| shape.is_dispensable());
-        let powerful: Vec<_> = shapes.map(|shape| shape.name).collect();
+        let templates = plan.templates().into_iter().filter(|template| template.is_optional());
+        let powerful: Vec<_> = templates.map(|template| template.name).collect();
         if !powerful.is_empty() {
             let started = Instant::now();
             let namespace = sandbox::namespace_of(run);
@@ -113,7 +113,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         }
         let remedy = format!("look at the namespaces `nestcheck-{run}…`, then sweep run `{run}`");
         self.step(format!("keep (`nestcheck sweep --run {run}` removes it)"), Instant::now(), None);
-        for (case, _) in plan.audits() {
+        for (case, _) in plan.post_run() {
             let reason = "the run's objects are kept, as `--keep on-failure` asks".to_owned();
             self.finish(case, Verdict::Blocked { reason, remedy: remedy.clone() }, 0);
         }
@@ -122,9 +122,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     /// Judges what the run has left. Where a signal kept it from being looked at, or came before
     /// anything was created, there is no verdict of its own.
     pub(super) fn audit(&mut self, plan: &Plan, audit: &Audit) {
-        for (case, judge) in plan.audits() {
-            let Judgement { checks, verdict } = judge(audit);
-            if self.signals_heard > 0 && verdict != Verdict::Pass {
+        for (case, judge) in plan.post_run() {
+            let CheckResult { checks, verdict } = judge(audit);
+            if self.signals_received > 0 && verdict != Verdict::Pass {
                 self.finish(case, Verdict::Interrupted, 0);
                 continue;
             }
@@ -137,7 +137,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 }
 
 /// A time that no run sees.
-pub(super) fn far_away() -> TokioInstant {
+pub(super) fn latest_end() -> TokioInstant {
     TokioInstant::now() + Duration::from_secs(24 * 60 * 60)
 }
 
@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn each_signal_takes_patience() {
-        assert_eq!(Patience::after(1), Patience::All);
-        assert_eq!(Patience::after(2), Patience::Little);
-        assert_eq!(Patience::after(3), Patience::None);
+        assert_eq!(ShutdownGrace::after(1), ShutdownGrace::Full);
+        assert_eq!(ShutdownGrace::after(2), ShutdownGrace::Short);
+        assert_eq!(ShutdownGrace::after(3), ShutdownGrace::None);
     }
 }

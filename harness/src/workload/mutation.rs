@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::{
     cluster::call,
-    difference::{self, Difference},
     sandbox::Sandbox,
+    subset_diff::{self, Difference},
 };
 
 /// How many changed fields a message tells.
@@ -45,7 +45,7 @@ pub(super) async fn explain(sandbox: &Sandbox, sent: &Pod, stored: &Pod) -> Opti
     Some(format!(
         "changed since it was sent: {}{more}; {}",
         told.join(", "),
-        suspects(sandbox).await
+        mutating_webhooks(sandbox).await
     ))
 }
 
@@ -59,7 +59,7 @@ fn changed(sent: &Pod, stored: &Pod) -> Vec<Difference> {
         .flat_map(|part| {
             let pointer = format!("/{}", part.replace('.', "/"));
             let differences = match (sent.pointer(&pointer), stored.pointer(&pointer)) {
-                (Some(sent), Some(stored)) => difference::between(sent, stored),
+                (Some(sent), Some(stored)) => subset_diff::between(sent, stored),
                 _ => Vec::new(),
             };
             differences.into_iter().map(move |difference| Difference {
@@ -99,7 +99,7 @@ fn owns(fields: &Value, path: &str) -> bool {
     true
 }
 
-async fn suspects(sandbox: &Sandbox) -> String {
+async fn mutating_webhooks(sandbox: &Sandbox) -> String {
     webhooks(sandbox).await.unwrap_or_else(|| {
         "no mutating webhook sees new pods, so the API server or a built-in plugin did it"
             .to_owned()

@@ -10,31 +10,24 @@ use super::{
     CheCluster, PodSettings,
     finding::{Findings, Severity},
 };
-use crate::difference;
+use crate::subset_diff;
 
 /// The capabilities without which `newuidmap` and `newgidmap` can't write a map.
 const CAPABILITIES: [&str; 2] = ["SETUID", "SETGID"];
 
-/// The field that makes a constraint require a user namespace, and its value.
+/// The field that makes an SCC require a user namespace, and its value.
 const LEVEL: (&str, &str) = ("userNamespaceLevel", "RequirePodLevel");
 
 impl Findings {
-    pub(super) fn of_constraint(
-        &mut self,
-        che: &CheCluster,
-        name: &str,
-        constraint: &Value,
-        pods: &PodSettings,
-    ) {
+    pub(super) fn of_scc(&mut self, che: &CheCluster, name: &str, scc: &Value, pods: &PodSettings) {
         let meant = json!({
             LEVEL.0: LEVEL.1,
             "allowPrivilegedContainer": false,
             "allowPrivilegeEscalation": true,
             "seLinuxContext": {"seLinuxOptions": {"type": "container_engine_t"}},
         });
-        for difference in difference::between(&meant, constraint) {
-            let finding =
-                format!("in the security context constraint `{name}` of {che}, {difference}");
+        for difference in subset_diff::between(&meant, scc) {
+            let finding = format!("in the SCC `{name}` of {che}, {difference}");
             match difference.field.as_str() {
                 field if field == LEVEL.0 => self.add(
                     Severity::Danger,
@@ -45,12 +38,12 @@ impl Findings {
                 "allowPrivilegedContainer" => self.add(
                     Severity::Danger,
                     finding,
-                    "name a constraint of its own: any workspace may be privileged by this one",
+                    "name an SCC of its own: any workspace may be privileged by this one",
                 ),
                 _ => self.warning(finding, "compare it with the operator's `container-run`"),
             }
         }
-        let allowed: Vec<_> = constraint
+        let allowed: Vec<_> = scc
             .get("allowedCapabilities")
             .and_then(Value::as_array)
             .into_iter()
@@ -65,11 +58,11 @@ impl Findings {
         if !refused.is_empty() {
             self.warning(
                 format!(
-                    "{che} gives workspaces capabilities that its security context constraint \
+                    "{che} gives workspaces capabilities that its SCC \
                      `{name}` does not allow: {}",
                     list(&refused)
                 ),
-                "allow them in the constraint or take them from `containerSecurityContext`: \
+                "allow them in the SCC or take them from `containerSecurityContext`: \
                  workspaces are refused as it is",
             );
         }
@@ -180,36 +173,36 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
 mod tests {
     use super::{
         super::{
-            finding::tests::{constraints, container_run, found_with, is_one, on_able},
+            finding::tests::{container_run, found_with, is_one, on_able, sccs},
             tests::{che_on, config_on, of},
         },
         *,
     };
     use crate::{
-        facts::{Constraints, Fact},
+        facts::{Fact, Sccs},
         support::Support,
     };
 
     #[test]
-    fn a_constraint_that_lost_its_level_is_a_danger() {
-        let mut constraint = container_run();
-        constraint.as_object_mut().and_then(|fields| fields.remove("userNamespaceLevel"));
-        let toggle = of(&[che_on()], &[config_on()]);
-        let found = found_with(&toggle, &Support::Supported, &constraints(constraint));
+    fn a_scc_that_lost_its_level_is_a_danger() {
+        let mut scc = container_run();
+        scc.as_object_mut().and_then(|fields| fields.remove("userNamespaceLevel"));
+        let devspaces = of(&[che_on()], &[config_on()]);
+        let found = found_with(&devspaces, &Support::Supported, &sccs(scc));
         is_one(&found, "Danger", &["`userNamespaceLevel` is absent", "`container-run`"]);
     }
 
     #[test]
-    fn a_constraint_that_is_missing_or_other_is_named() {
-        let toggle = of(&[che_on()], &[config_on()]);
-        let none = Fact::known(Constraints::new(), "test");
-        let found = found_with(&toggle, &Support::Supported, &none);
+    fn a_scc_that_is_missing_or_other_is_named() {
+        let devspaces = of(&[che_on()], &[config_on()]);
+        let none = Fact::known(Sccs::new(), "test");
+        let found = found_with(&devspaces, &Support::Supported, &none);
         is_one(&found, "Warning", &["`container-run`", "does not exist"]);
 
-        let mut constraint = container_run();
-        constraint["seLinuxContext"] = json!({"type": "RunAsAny"});
-        constraint["allowedCapabilities"] = json!(["SETUID", "SETGID"]);
-        let found = found_with(&toggle, &Support::Supported, &constraints(constraint));
+        let mut scc = container_run();
+        scc["seLinuxContext"] = json!({"type": "RunAsAny"});
+        scc["allowedCapabilities"] = json!(["SETUID", "SETGID"]);
+        let found = found_with(&devspaces, &Support::Supported, &sccs(scc));
         assert_eq!(found.len(), 2, "{found:#?}");
         assert!(found[0].contains("seLinuxContext"), "{found:?}");
         assert!(found[1].ends_with("does not allow: CHOWN"), "{found:?}");
@@ -255,10 +248,11 @@ mod tests {
             let mut config = config_on();
             config["config"]["workspace"]["podAnnotations"] =
                 json!({name: "/dev/fuse,/dev/net/tun"});
-            let toggle = of(&[che_on()], &[config]);
-            let known = constraints(container_run());
+            let devspaces = of(&[che_on()], &[config]);
+            let known = sccs(container_run());
             let runtimes = [runtime.to_owned()];
-            let findings = toggle.findings(&Support::Supported, Some(flavour), &known, &runtimes);
+            let findings =
+                devspaces.findings(&Support::Supported, Some(flavour), &known, &runtimes);
             findings.into_iter().map(|it| (it.severity, it.remedy)).collect::<Vec<_>>()
         };
         let (old, new) = ("io.kubernetes.cri-o.Devices", "devices.crio.io");
@@ -289,8 +283,8 @@ mod tests {
             "containerSecurityContext": {"procMount": "Unmasked"}});
         let none = Fact::unknown("test");
         let found = |config: &Value| {
-            let toggle = of(&[], std::slice::from_ref(config));
-            toggle.findings(&Support::Supported, Some(Flavour::Kubernetes), &none, &[])
+            let devspaces = of(&[], std::slice::from_ref(config));
+            devspaces.findings(&Support::Supported, Some(Flavour::Kubernetes), &none, &[])
         };
         assert_eq!(found(&config), []);
         config["config"]["workspace"]["containerSecurityContext"]["capabilities"] =
