@@ -4,7 +4,6 @@
 
 pub mod catalogue;
 pub mod command;
-pub mod explanation;
 pub mod session;
 pub mod signals;
 mod suite;
@@ -76,6 +75,8 @@ mod tests {
             assert!(case.title.len() > 20 && !case.title.ends_with('.'), "{case:?}");
             let prefix = prefixes.iter().find(|(suite, _)| *suite == case.suite);
             assert!(prefix.is_some_and(|(_, prefix)| case.id.starts_with(prefix)), "{case:?}");
+            assert!(case.why.len() > 60 && case.fix.len() > 20, "{case:?}: why, and the fix?");
+            assert!(!case.fix.contains("\n\n"), "{case:?}: the fix is one paragraph");
         }
     }
 }

@@ -20,8 +20,12 @@ inventory::submit!(Case {
     name: "runs_containers_on_each_kind_of_node",
     title: "On each kind of node a pod is isolated and runs a container, not only where the others \
          ran",
-    why: "",
-    fix: "",
+    why: "The other pods of a run use one or two nodes. A cluster whose nodes differ in kernel, \
+          runtime or kubelet is only as good as its worst kind of node. Each kind therefore gets \
+          its own pod, which must be isolated and run a container. The case skips nodes with \
+          taints that workspaces don't tolerate.",
+    fix: "Finish the update of the nodes, or keep workspaces on one kind of node (`nodeSelector`, \
+          taints). The ID, ISO and POD cases explain the failure.",
     level: Level::Extended,
     requires: ASKING_FOR_DEVICES,
     pods: &[&NESTED_POD],

@@ -12,8 +12,10 @@ inventory::submit!(Case {
     suite: "teardown",
     name: "leaves_nothing_behind",
     title: "Nothing that the run created is left in the cluster",
-    why: "",
-    fix: "",
+    why: "Nobody runs a conformance test twice if it leaves objects behind. nestcheck labels \
+          every object, records it before creating it, and deletes it at the end.",
+    fix: "Remove the leftovers with `nestcheck sweep`. If it cannot remove an object, the object \
+          has a finalizer whose controller is not running; the message names it.",
     kind: CaseKind::PostRun(leaves_nothing_behind),
     ..Case::DEFAULT
 });
@@ -61,8 +63,9 @@ inventory::submit!(Case {
     suite: "teardown",
     name: "ends_without_stuck_finalizers",
     title: "The run's namespaces end in time, with nothing in them that keeps them",
-    why: "",
-    fix: "",
+    why: "A finalizer without a running controller keeps a namespace and everything in it \
+          forever. The next run, and anyone who reuses the name, has to wait.",
+    fix: "Start the controller that owns the named finalizer, or remove the finalizer by hand.",
     level: Level::Extended,
     kind: CaseKind::PostRun(ends_without_stuck_finalizers),
     ..Case::DEFAULT
@@ -101,8 +104,11 @@ inventory::submit!(Case {
     suite: "teardown",
     name: "leaves_no_volumes",
     title: "The volumes that were made for the run's claims are gone with them",
-    why: "",
-    fix: "",
+    why: "A volume belongs to no namespace, so it outlives its PVC. If the provisioner is gone, \
+          or the class retains volumes, every deleted workspace leaves a volume with its files.",
+    fix: "Delete the named volume and its backing storage. With policy Delete, read the log of \
+          the class's provisioner. With Retain, change the policy of the workspaces' class to \
+          Delete.",
     level: Level::Extended,
     kind: CaseKind::PostRun(leaves_no_volumes),
     ..Case::DEFAULT
@@ -136,8 +142,13 @@ inventory::submit!(Case {
     suite: "teardown",
     name: "changes_nothing_of_others",
     title: "SCCs, runtime classes and operators' configurations are as they were before the run",
-    why: "",
-    fix: "",
+    why: "SCCs, runtime classes and operator configurations belong to others. If a run changed \
+          one, the next run would test a different cluster. The case compares SCCs, runtime \
+          classes, CheClusters and configurations of the DevWorkspace Operator. It does not \
+          compare the FeatureGate and the Pod Security labels of other namespaces, because no \
+          case writes to them.",
+    fix: "Look at `managedFields` of the named object. Somebody changed it during the run; it may \
+          not have been nestcheck.",
     level: Level::Extended,
     kind: CaseKind::PostRun(changes_nothing_of_others),
     ..Case::DEFAULT

@@ -31,8 +31,10 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "gives_every_admitted_pod_a_user_namespace",
     title: "A pod that the run's SCC admits has a user namespace of its own",
-    why: "",
-    fix: "",
+    why: "If the cluster's schema lacks the decisive field, the SCC for nested containers admits \
+          pods that share the node's ids, with SETUID and SETGID. That is worse than no support.",
+    fix: "Delete the SCC on this cluster, or update to a release whose schema has \
+          `userNamespaceLevel`; see PRE-07.",
     level: Level::Informing,
     flavours: WITH_SCCS,
     expected: Duration::from_secs(2),
@@ -84,8 +86,10 @@ inventory::submit!(Case {
     name: "tells_unsupported_with_every_reason",
     title: "A cluster without nested containers is told to be unsupported, with each reason and a \
          remedy",
-    why: "",
-    fix: "",
+    why: "For an unsupported cluster, nestcheck reports every reason with its remedy, not just \
+          the first failure that occurs.",
+    fix: "Read the reasons. Each one names what is missing, where nestcheck read it, and what to \
+          do.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(tells_unsupported_with_every_reason),
@@ -150,8 +154,10 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "warns_of_feature_sets_that_prevent_updates",
     title: "A cluster that is supported by a feature set that prevents updates is told so",
-    why: "",
-    fix: "",
+    why: "A cluster with a preview feature set works today and can never be updated. nestcheck \
+          supports it with a warning.",
+    fix: "Use OpenShift 4.20 or newer with the feature set Default for a cluster that you want to \
+          keep.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(warns_of_feature_sets_that_prevent_updates),
@@ -200,8 +206,10 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "has_nodes_that_are_alike",
     title: "All nodes are alike in versions, gate and runtime",
-    why: "",
-    fix: "",
+    why: "If nodes have different versions, a verdict holds only for the nodes on which the pods \
+          ran.",
+    fix: "Finish the update, or unpause the machine config pool that lags behind. Run nestcheck \
+          again when all nodes have the same version.",
     level: Level::Informing,
     kind: CaseKind::Static(has_nodes_that_are_alike),
     ..Case::DEFAULT
@@ -251,8 +259,10 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "takes_no_unlisted_gate_for_off",
     title: "A feature gate that is listed nowhere is not said to be off",
-    why: "",
-    fix: "",
+    why: "Newer releases no longer list the gates, because nobody can disable them. If nestcheck \
+          read a missing gate as “off”, it would call every new cluster unsupported.",
+    fix: "This is a bug of nestcheck or of the API server's metrics: report it with the output of \
+          `nestcheck preflight -o json`.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(takes_no_unlisted_gate_for_off),
@@ -293,8 +303,9 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "makes_no_verdict_during_a_rollout",
     title: "During a rollout no verdict is made about the cluster",
-    why: "",
-    fix: "",
+    why: "During a rollout the answer changes from minute to minute, so nestcheck must not give \
+          one.",
+    fix: "Wait for the rollout to end and run nestcheck again.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(makes_no_verdict_during_a_rollout),

@@ -47,8 +47,15 @@ inventory::submit!(Case {
     name: "passes_podmans_own_tests",
     title: "The files of podman's own system tests that need neither a registry nor systemd pass \
          in the pod",
-    why: "",
-    fix: "",
+    why: "Podman's developers test much more of podman than nestcheck does. If the workspace \
+          image contains their tests, this case runs those that need neither a registry nor \
+          systemd in a pod. Each test is a check of this case, so you see a regression of podman \
+          before a developer does. If podman skips at least as many tests as it runs, the case \
+          is blocked and reports the reasons.",
+    fix: "Run the failed test alone in the pod: `bats --filter NAME FILE` in the directory of the \
+          tests. If the case is blocked, install `podman-tests` and `bats`, or copy \
+          `test/system` from podman's source into the image and name the directory in \
+          PODMAN_SYSTEM_TESTS.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],

@@ -33,8 +33,9 @@ inventory::submit!(Case {
     name: "builds_an_image",
     title: "A service's image is built from the project's own folder, with the arguments of the \
          compose file",
-    why: "",
-    fix: "",
+    why: "A compose file builds a project's own services with `build:`. The directory beside the \
+          file must be the build context, and the build arguments must arrive.",
+    fix: "See POD-03 and POD-06: podman-compose runs `podman build`.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -73,8 +74,11 @@ inventory::submit!(Case {
     name: "routes_only_some_verbs_to_kubedock",
     title: "With KUBEDOCK_ENABLED the image's wrapper sends running containers to kubedock and \
          leaves images here",
-    why: "",
-    fix: "",
+    why: "With KUBEDOCK_ENABLED set, the Universal Developer Image has a wrapper that sends \
+          containers to kubedock, which runs them as pods beside the workspace. Builds and \
+          images must stay local even then.",
+    fix: "Use the wrapper of the current image, and leave KUBEDOCK_ENABLED unset if containers \
+          should run in the pod.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],

@@ -58,8 +58,10 @@ inventory::submit!(Case {
     suite: "compose",
     name: "is_there",
     title: "podman-compose is in the image and finds podman",
-    why: "",
-    fix: "",
+    why: "podman-compose is not part of podman. An image without it can run containers but not a \
+          project.",
+    fix: "Install podman-compose in the image, from the distribution or with pip, in a directory \
+          of PATH.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(is_there(cx))),
@@ -83,8 +85,11 @@ inventory::submit!(Case {
     name: "connects_two_services",
     title: "Two services find each other by name, one is published, and a named volume keeps its \
          data",
-    why: "",
-    fix: "",
+    why: "The smallest real project is a web service that finds its database by name, listens on \
+          a published port and keeps its data in a volume. It needs a bridge network, name \
+          resolution and a way out of the network namespace.",
+    fix: "Provide /dev/net/tun (ISO-04), and install netavark, aardvark-dns, nftables and passt \
+          in the image. The diagnosis names the missing part.",
     profiles: &[Profile::Smoke],
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -128,8 +133,10 @@ inventory::submit!(Case {
     suite: "compose",
     name: "removes_what_it_made",
     title: "The services can be listed, read and entered, and `down` removes all that `up` made",
-    why: "",
-    fix: "",
+    why: "If `down` does not remove everything that `up` created, ports, names and disk space \
+          stay in use, and the second start fails.",
+    fix: "Update podman-compose. Find the objects in the message with `podman ps --all`, `podman \
+          network ls` and `podman volume ls`.",
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(16),
@@ -168,8 +175,9 @@ inventory::submit!(Case {
     suite: "compose",
     name: "restarts_one_service",
     title: "One service is restarted, stopped and started again while the other one goes on",
-    why: "",
-    fix: "",
+    why: "Developers restart the one service that they work on. The other services, above all the \
+          database, must keep running.",
+    fix: "See POD-09. If another service restarts too, update podman-compose.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],

@@ -39,8 +39,11 @@ inventory::submit!(Case {
     suite: "compose",
     name: "answers_on_its_socket",
     title: "Podman's API answers on a socket, and runs the containers that podman itself sees",
-    why: "",
-    fix: "",
+    why: "Development tools (Testcontainers, IDE extensions, docker-compose) use podman's API \
+          instead of its command. The user's socket must answer and show the same containers.",
+    fix: "Run `podman system service --time=0 unix://PATH` by hand and read its output. The user \
+          must own the directory of the socket, and its path must be shorter than 108 \
+          characters.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -73,8 +76,10 @@ inventory::submit!(Case {
     suite: "compose",
     name: "serves_docker_compose",
     title: "docker-compose connects, publishes and removes two services through podman's socket",
-    why: "",
-    fix: "",
+    why: "Many projects start with docker-compose. Their users point DOCKER_HOST at podman's \
+          socket.",
+    fix: "Install docker-compose 2 in the workspace image. See CMP-01A for the socket, POD-NET-02 \
+          and POD-NET-04 for the network.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],

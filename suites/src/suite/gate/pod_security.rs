@@ -41,8 +41,12 @@ inventory::submit!(Case {
     name: "relaxes_run_as_non_root_by_gate_or_version",
     title: "Level restricted lets a pod with a user namespace run as root exactly where the gate \
          or the version says so",
-    why: "",
-    fix: "",
+    why: "The Pod Security level restricted requires that a pod does not run as root. With a user \
+          namespace, root is harmless, and the level permits it from Kubernetes 1.35 on, or with \
+          a gate. A cluster that permits root to other pods as well is unsafe.",
+    fix: "Compare the gate UserNamespacesPodSecurityStandards and the policy version in the \
+          namespace's labels with the message. Permission without a user namespace is a bug of \
+          the API server.",
     level: Level::Extended,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(relaxes_run_as_non_root_by_gate_or_version(cx))),
@@ -67,8 +71,11 @@ inventory::submit!(Case {
     name: "relaxes_proc_mount_by_gate_or_version",
     title: "Level baseline lets a pod with a user namespace unmask /proc exactly where the gate or \
          the version says so, and level restricted does not from 1.35 on",
-    why: "",
-    fix: "",
+    why: "A nested pod has to unmask /proc. If the level baseline permitted that without a user \
+          namespace, every pod could reach the node's kernel settings.",
+    fix: "Compare the gate UserNamespacesPodSecurityStandards and the policy version in the \
+          namespace's labels with the message. Until they agree, use namespaces with level \
+          privileged and an SCC.",
     level: Level::Extended,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(relaxes_proc_mount_by_gate_or_version(cx))),

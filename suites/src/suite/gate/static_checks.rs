@@ -22,8 +22,10 @@ inventory::submit!(Case {
     suite: "gate",
     name: "says_what_it_does",
     title: "What the API server's metrics say of its feature gates agrees with what it does",
-    why: "",
-    fix: "",
+    why: "If metrics and behaviour disagree, several API servers have different settings, or \
+          something between them and nestcheck changes pods. Every other verdict then depends on \
+          which server answered.",
+    fix: "Compare `--feature-gates` of all API servers, and look for a mutating webhook on pods.",
     level: Level::Extended,
     kind: CaseKind::Static(says_what_it_does),
     ..Case::DEFAULT
@@ -58,8 +60,10 @@ inventory::submit!(Case {
     suite: "gate",
     name: "does_what_is_configured",
     title: "What the FeatureGate says of the feature gates agrees with what the API server does",
-    why: "",
-    fix: "",
+    why: "Administrators and operators rely on the FeatureGate object. If it contradicts the API \
+          server, a change was not rolled out, or somebody made it without the operator.",
+    fix: "Look at the status of the ClusterOperators `config-operator` and `kube-apiserver`, and \
+          wait for the rollout to end.",
     level: Level::Informing,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(does_what_is_configured),
@@ -98,8 +102,10 @@ inventory::submit!(Case {
     suite: "gate",
     name: "has_a_feature_set_that_allows_updates",
     title: "The feature set Default does not keep the cluster from being updated",
-    why: "",
-    fix: "",
+    why: "Before 4.20, only feature sets that permanently block updates to another minor release \
+          enable the gates. Anyone who qualifies a release must know this.",
+    fix: "Use OpenShift 4.20 or newer with the feature set Default. TechPreviewNoUpgrade and \
+          CustomNoUpgrade cannot be reverted.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(has_a_feature_set_that_allows_updates),
@@ -134,8 +140,10 @@ inventory::submit!(Case {
     suite: "gate",
     name: "is_on_in_every_kubelet",
     title: "Every kubelet has the feature gate UserNamespacesSupport on",
-    why: "",
-    fix: "",
+    why: "The API server may keep the field while a kubelet has its gate off, for example in a \
+          machine config pool that was paused during the change. Pods on that node never start.",
+    fix: "Unpause the machine config pool, or set `featureGates: {UserNamespacesSupport: true}` \
+          in the kubelet's configuration, and restart the kubelet on the named node.",
     level: Level::Extended,
     requires: &[Requirement::UserNamespaces],
     kind: CaseKind::Static(is_on_in_every_kubelet),

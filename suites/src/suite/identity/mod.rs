@@ -27,8 +27,13 @@ inventory::submit!(Case {
     suite: "identity",
     name: "maps_ids_to_a_range_of_its_own",
     title: "A nested pod's user and group ids are mapped to a range of its own above the node's",
-    why: "",
-    fix: "",
+    why: "The pod's own id range is the whole protection: if root escapes from the pod, it is an \
+          id on the node that owns nothing. The kubelet assigns ranges of 65536 ids above the \
+          node's own ids.",
+    fix: "If the map is `0 0 4294967295`, the API server dropped the field `hostUsers`: see \
+          GATE-01 and GATE-06. Another length comes from `userNamespaces.idsPerPod` in the \
+          kubelet's configuration, or from the ranges of the user `kubelet` in /etc/subuid on \
+          the node.",
     profiles: &[Profile::Smoke],
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -53,8 +58,10 @@ inventory::submit!(Case {
     suite: "identity",
     name: "gives_each_pod_another_range",
     title: "Two pods on one node have disjoint ranges, and the containers of a pod share one",
-    why: "",
-    fix: "",
+    why: "If two pods shared a range, a process that escapes from one could signal and trace the \
+          other's processes and read its files.",
+    fix: "Look at the kubelet's log for `userns`, and at the ranges of the user `kubelet` in \
+          /etc/subuid on the node. If they overlap there, they overlap in pods.",
     requires: NESTED,
     pods: &[&NESTED_POD, &NEIGHBOUR],
     kind: CaseKind::Live(|cx| Box::pin(gives_each_pod_another_range(cx))),
@@ -94,8 +101,10 @@ inventory::submit!(Case {
     suite: "identity",
     name: "leaves_other_pods_in_the_node_user_namespace",
     title: "A pod that does not ask for a user namespace has the node's own ids",
-    why: "",
-    fix: "",
+    why: "A control for ID-01. If every pod had its own map, the field would not make the \
+          difference, and ID-01 would prove nothing about it.",
+    fix: "The node itself may run in a user namespace, as in some rootless clusters. Read the \
+          maps relative to the node's map.",
     requires: NESTED,
     pods: &[&NESTED_POD, &HOST_USERS],
     kind: CaseKind::Live(|cx| Box::pin(leaves_other_pods_in_the_node_user_namespace(cx))),
@@ -116,8 +125,9 @@ inventory::submit!(Case {
     suite: "identity",
     name: "runs_as_the_user_that_was_asked_for",
     title: "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
-    why: "",
-    fix: "",
+    why: "Files, /etc/passwd and /etc/subuid of a workspace image belong to one user. Another \
+          user has no subordinate ids for podman and does not own the home directory.",
+    fix: "Set `runAsUser: 1000` and `fsGroup` in the pod or in the SCC; see SCC-P02.",
     requires: NESTED,
     pods: &[&NESTED_POD, &NEIGHBOUR],
     kind: CaseKind::Live(|cx| Box::pin(runs_as_the_user_that_was_asked_for(cx))),
@@ -144,8 +154,12 @@ inventory::submit!(Case {
     suite: "identity",
     name: "has_subordinate_ids_inside_the_pod_range",
     title: "The image's /etc/subuid and /etc/subgid give the user ranges that the pod's map covers",
-    why: "",
-    fix: "",
+    why: "Podman maps the ids of its containers to the user's ranges in /etc/subuid and \
+          /etc/subgid. newuidmap refuses a range outside the pod's 65536 ids, such as the usual \
+          `user:10000:65536`.",
+    fix: "Write `NAME:1001:64535` into /etc/subuid and /etc/subgid of the image for user 1000, \
+          one line for the user. With the Universal Developer Image, set HOST_USERS=false; \
+          DevWorkspace Operator 0.40 and newer set it.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(has_subordinate_ids_inside_the_pod_range(cx))),
@@ -188,8 +202,14 @@ inventory::submit!(Case {
     suite: "identity",
     name: "has_map_helpers_with_the_right_to_map",
     title: "newuidmap and newgidmap may write id maps, by file capabilities or as setuid root",
-    why: "",
-    fix: "",
+    why: "An ordinary user cannot write the id map; newuidmap and newgidmap write it. They lose \
+          their file capabilities when a tool that ignores extended attributes copies, squashes \
+          or unpacks the image. Setuid root does not help in most pods: the helper then runs as \
+          the pod's root, which has only SETUID and SETGID and cannot open the map. A setuid \
+          helper therefore counts only if podman creates a namespace with it.",
+    fix: "In the image run `setcap cap_setuid+ep /usr/bin/newuidmap && setcap cap_setgid+ep \
+          /usr/bin/newgidmap`, or reinstall shadow-utils or uidmap. Build the image with a tool \
+          that keeps extended attributes.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(has_map_helpers_with_the_right_to_map(cx))),
@@ -247,8 +267,10 @@ inventory::submit!(Case {
     suite: "identity",
     name: "maps_inner_ids_as_the_subordinate_ranges_say",
     title: "The user namespace that podman makes maps exactly the user and its subordinate ids",
-    why: "",
-    fix: "",
+    why: "The owners of files in a container's volumes are predictable only if podman uses the \
+          map in the files.",
+    fix: "Compare /etc/subuid with `podman unshare cat /proc/self/uid_map`. `podman system \
+          migrate` makes podman discard an older map.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(maps_inner_ids_as_the_subordinate_ranges_say(cx))),
@@ -292,8 +314,14 @@ inventory::submit!(Case {
     name: "tells_a_range_beyond_the_pod",
     title: "Subordinate ids beyond the pod's range are refused, and the refusal is recognised \
          (F01)",
-    why: "",
-    fix: "",
+    why: "An image with the usual `user:10000:65536` is the most common reason for a broken \
+          podman in a pod, and newuidmap only prints `Operation not permitted`. This case \
+          creates a pod with that range and proves two things: the kernel refuses ids outside \
+          the pod's range, and nestcheck identifies the failure as F01. You can then trust the \
+          same hint elsewhere.",
+    fix: "If podman works with this range, the pod has more than 65536 ids: see ID-01. If \
+          nestcheck reports another failure, read podman's output; the signature may need its \
+          new message.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],

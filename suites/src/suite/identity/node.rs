@@ -117,8 +117,15 @@ inventory::submit!(Case {
     name: "owns_files_as_nobody_of_the_node",
     title: "To the node the pod's files belong to an id of the pod's range, and on an idmapped \
          volume's disk to the user",
-    why: "",
-    fix: "",
+    why: "The node's view of the pod counts, not the pod's own. The node must see the pod's files \
+          with an owner above 65536, both in the container's layer and on a volume. On the disk \
+          of an id-mapped volume, the owner stays 1000: the mount translates, and the stored id \
+          does not change. The file therefore belongs to the user again in the next pod, \
+          whatever its range. If the kubelet does not keep its volumes in /var/lib/kubelet, \
+          nestcheck cannot inspect the disk, and the case is blocked.",
+    fix: "If the node sees a file as owned by 1000 through the pod's mount, or a process as user \
+          1000, the pod has no user namespace: see ID-01. If the disk stores an id of the pod's \
+          range, the volume is not id-mapped: see VOL-04.",
     level: Level::Extended,
     requires: ON_THE_NODE,
     pods: &[&NESTED_POD, &INSPECTOR],
@@ -150,8 +157,12 @@ inventory::submit!(Case {
     suite: "identity",
     name: "runs_as_nobody_of_the_node",
     title: "To the node the pod's processes run as an id of the pod's range",
-    why: "",
-    fix: "",
+    why: "The proof of ID-01 from the other side. The kernel's process list, read on the node, \
+          shows the real id of the pod's first process. A signal from there reaches the process, \
+          while a signal from another pod does not: this is a control for ROOT-09.",
+    fix: "If the id is 1000 or 0, the pod has no user namespace, whatever the maps in the pod \
+          show: see ID-01 and GATE-06. If nestcheck finds no process, the node may keep PID \
+          namespaces that its own process list does not show, as in nested clusters.",
     level: Level::Extended,
     requires: ON_THE_NODE,
     pods: &[&NESTED_POD, &INSPECTOR],

@@ -60,8 +60,14 @@ inventory::submit!(Case {
     suite: "podman",
     name: "limits_memory_and_processors",
     title: "A container with --memory and --cpus is held to these limits",
-    why: "",
-    fix: "",
+    why: "Without limits, one container can use all of the workspace's memory and end it. A pod's \
+          user cannot write to the pod's control groups, so podman refuses the limits or warns \
+          that it ignores them. That is a known issue if control groups have version 1 or are \
+          mounted read-only. It is a failure if podman silently drops a limit, or refuses it \
+          although the pod may write.",
+    fix: "Use control groups version 2 and let the pod write to its own (CRI-O: annotation \
+          `io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw`). Until then, set limits on the pod \
+          itself.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -101,8 +107,9 @@ inventory::submit!(Case {
     suite: "podman",
     name: "pauses_a_container",
     title: "A container is paused and goes on when it is told to",
-    why: "",
-    fix: "",
+    why: "Some tools pause a container while they copy its volumes. The container then needs its \
+          own control group, which a pod usually cannot provide.",
+    fix: "See POD-14A. Until then, stop and start the container.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -145,8 +152,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "checks_health_when_asked",
     title: "A health check that is asked for runs in the container and tells good from bad",
-    why: "",
-    fix: "",
+    why: "Compose files wait for healthy services. Without systemd, the waiting program has to \
+          run the health check itself, and the check must work.",
+    fix: "If it fails for all containers, check whether `podman exec` works (POD-09); a health \
+          check uses it.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -175,8 +184,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "checks_health_by_itself",
     title: "A health check with an interval runs without being asked for",
-    why: "",
-    fix: "",
+    why: "Podman leaves repeated health checks to systemd timers. A pod has no systemd, so \
+          nothing repeats the checks. That is a known issue.",
+    fix: "Check with `podman healthcheck run`. In compose files omit `condition: \
+          service_healthy`: it waits forever.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -215,8 +226,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "lets_systemd_manage_control_groups",
     title: "A container for systemd may make control groups of its own",
-    why: "",
-    fix: "",
+    why: "Containers that start systemd, such as tests of system packages, must create control \
+          groups. Their failure is a known issue only if the pod's own control groups are \
+          mounted read-only.",
+    fix: "See POD-14A. Until then, run such tests on a separate machine.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],

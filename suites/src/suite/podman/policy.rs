@@ -37,8 +37,13 @@ inventory::submit!(Case {
     suite: "podman",
     name: "keeps_to_network_policies",
     title: "A NetworkPolicy that shuts the pod out of another one shuts its containers out too",
-    why: "",
-    fix: "",
+    why: "Administrators isolate namespaces with NetworkPolicies, and rely on them for workspaces \
+          too. A container's traffic must leave the pod as the pod's own, so that the same \
+          policy applies. Otherwise users could bypass the policy. The network plugin must \
+          isolate the pod itself within 15 s, or the case can say nothing.",
+    fix: "Report it to the maker of the network plugin, with the pod's and the container's \
+          addresses. If the case is blocked, the plugin enforces no policies at all, and no \
+          workspace is isolated.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],

@@ -26,8 +26,12 @@ inventory::submit!(Case {
     name: "is_set_up_by_the_entrypoint",
     title: "The image's entrypoint sets podman's storage up for /dev/fuse, and the user's ids for \
          the pod",
-    why: "",
-    fix: "",
+    why: "The Universal Developer Image chooses podman's storage driver and the user's ids when \
+          it starts. If it chooses wrongly, the kernel refuses newuidmap, or podman copies whole \
+          images. The case reads the two files of ids and storage.conf after the entrypoint has \
+          run. It does not read the line about uid_map in the pod's log.",
+    fix: "Use an image from September 2025 or newer, whose entrypoint reads HOST_USERS. Delete a \
+          persisted `~/.config/containers`: the entrypoint does not overwrite it.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -119,8 +123,12 @@ inventory::submit!(Case {
     name: "pulls_from_a_registry",
     title: "An image is pulled from a registry by its digest and runs, and another digest is not \
          found",
-    why: "",
-    fix: "",
+    why: "Users pull nearly every image. The case serves a registry inside the pod, so it tests \
+          pulling without the internet: podman downloads the layers, unpacks them, and checks \
+          the requested digest.",
+    fix: "Read the output of `podman --log-level=debug pull`. Look at proxies in the pod's \
+          environment (`HTTP_PROXY`, `NO_PROXY`), at policy.json and registries.conf. The case \
+          does not test a real registry's certificate and login.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],

@@ -137,8 +137,11 @@ inventory::submit!(Case {
     name: "stores_on_native_overlay",
     title: "On a volume the kernel's own overlay holds images and containers, which share the \
          images' files",
-    why: "",
-    fix: "",
+    why: "The kernel's own overlay is podman's fastest storage, and it needs no device. It works \
+          in a user namespace since Linux 5.13, but not on top of the overlay of the workspace's \
+          own root.",
+    fix: "Mount an emptyDir or a volume with ext4 or xfs at podman's storage directory \
+          (`~/.local/share/containers`).",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(7),
@@ -167,8 +170,12 @@ inventory::submit!(Case {
     name: "stores_on_fuse_overlayfs",
     title: "With fuse-overlayfs as mount program images and containers work as on the kernel's \
          overlay",
-    why: "",
-    fix: "",
+    why: "Workspace images such as the Universal Developer Image set fuse-overlayfs as mount \
+          program if they find /dev/fuse. If the device exists but does not work, every \
+          container fails to start.",
+    fix: "Give the pod /dev/fuse (annotations `io.kubernetes.cri-o.Devices` and \
+          `devices.crio.io`, or a RuntimeClass) with mode 0666 on the node, and install \
+          fuse-overlayfs.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -192,8 +199,11 @@ inventory::submit!(Case {
     name: "stores_without_overlay",
     title: "The driver vfs works without any overlay, at the cost of a whole copy for each \
          container",
-    why: "",
-    fix: "",
+    why: "Images use vfs if they have no /dev/fuse. It works everywhere, but it copies the whole \
+          image for each layer and each container. Disks fill and builds get slow: if `podman \
+          info` names vfs, treat that as a warning.",
+    fix: "This case rarely fails. Check whether the volume of podman's storage is full or \
+          read-only. To replace vfs, see POD-01A and POD-01B.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -236,8 +246,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "leaves_an_empty_store",
     title: "What a store holds is counted, and removing all leaves neither files nor processes",
-    why: "",
-    fix: "",
+    why: "The disk of a workspace is small. podman must report the space that it really uses. \
+          Cleaning up must free it, and no fuse-overlayfs process may keep deleted files open.",
+    fix: "Look for containers or mounts of another tool in the store. If processes remain, update \
+          podman and fuse-overlayfs, and let the pod's first process reap its children.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],

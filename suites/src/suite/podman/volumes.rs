@@ -35,8 +35,12 @@ inventory::submit!(Case {
     name: "keeps_files_in_a_named_volume",
     title: "A named volume keeps files and owners from one container to the next, and goes when \
          told to",
-    why: "",
-    fix: "",
+    why: "A project's databases keep their data in named volumes. The files must outlive the \
+          container, with the owners that the container gave them, and the workspace must be \
+          able to delete the volume.",
+    fix: "Keep podman's storage on a volume whose file system supports id-mapped mounts and other \
+          owners (ext4, xfs, not NFS). /etc/subuid and /etc/subgid must contain one range of the \
+          user inside the pod's map.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(4),
@@ -84,8 +88,12 @@ inventory::submit!(Case {
     name: "shares_a_folder_with_the_workspace",
     title: "A folder of the workspace is shared with a container, and both see the owners that the \
          map says",
-    why: "",
-    fix: "",
+    why: "Containers work on a project's source code in a directory of the workspace. The \
+          developer must own the files that the container's root creates, or the editor cannot \
+          save them. Files of the container's other users belong to ids of the developer's \
+          range.",
+    fix: "Compare /etc/subuid with `podman unshare cat /proc/self/uid_map`. The first line must \
+          map 0 to the user's own id.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(2),
@@ -123,8 +131,11 @@ inventory::submit!(Case {
     suite: "podman",
     name: "relabels_a_shared_folder",
     title: "A folder is shared with the options :z and :Z, whether or not there is SELinux",
-    why: "",
-    fix: "",
+    why: "Most instructions for podman on Fedora and RHEL mount directories with `:z` or `:Z`. In \
+          a pod, podman cannot change the label, and without SELinux there is none. In both \
+          cases the container must still start.",
+    fix: "On SELinux hosts run the pod as `container_engine_t`, and let the namespace set the MCS \
+          level. The volume's file system must support labels.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(3),
@@ -153,8 +164,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "holds_files_in_memory",
     title: "A tmpfs in a container has the size that was asked for and leaves nothing behind",
-    why: "",
-    fix: "",
+    why: "Test suites put databases into memory with `--tmpfs`, and expect them to be small and \
+          to disappear with the container. That needs a mount in the container's user namespace.",
+    fix: "Use the seccomp and AppArmor profiles Unconfined on containerd, and the type \
+          `container_engine_t` on SELinux hosts.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(2),
@@ -192,8 +205,10 @@ inventory::submit!(Case {
     name: "keeps_what_is_read_only",
     title: "A read-only volume, a read-only folder and a read-only root can be read and not \
          written",
-    why: "",
-    fix: "",
+    why: "A read-only mount protects the sources from tools that only check them. If podman \
+          silently drops the option, nobody notices until a file is gone.",
+    fix: "Look for a `podman` wrapper or a containers.conf that changes mount options. Otherwise \
+          report it to podman with the storage driver that `podman info` names.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(4),

@@ -28,8 +28,11 @@ inventory::submit!(Case {
     suite: "root",
     name: "is_nobody_on_the_node",
     title: "A container's root and all its other users are ids above the node's on the node",
-    why: "",
-    fix: "",
+    why: "Podman's map and the pod's map apply one after the other. Through both, root in a \
+          container must become an id on the node that belongs to nobody. The case does not test \
+          the pod's own user 0, because no process of a workspace has that id; ID-01 shows the \
+          range that it would be in.",
+    fix: "See ID-01. If the result is below 65536, the pod has ids of the node itself.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(2),
@@ -67,8 +70,10 @@ inventory::submit!(Case {
     name: "makes_no_device_nodes",
     title: "Device nodes can't be made, neither in the pod nor by root in a container with all \
          privileges",
-    why: "",
-    fix: "",
+    why: "A device node gives access to a driver of the node: a disk, or memory. The kernel lets \
+          only root of the first user namespace create one.",
+    fix: "If an attack created a device node, the pod has no user namespace of its own, or it has \
+          MKNOD there: see ID-01 and ISO-09.",
     requires: NESTED,
     pods: &[&NESTED_POD, &PRIVILEGED],
     expected: Duration::from_secs(2),
@@ -86,8 +91,11 @@ inventory::submit!(Case {
     suite: "root",
     name: "writes_no_kernel_settings",
     title: "The kernel's settings can't be written, although /proc is not masked",
-    why: "",
-    fix: "",
+    why: "A nested pod does not mask /proc, so processes see the files that control the kernel. \
+          The node's root owns these files, and the pod does not have that id. /sys is \
+          read-only.",
+    fix: "If a file was writable, the pod runs with the node's ids: see ID-01. Until you fix \
+          that, don't offer `procMount: Unmasked`.",
     requires: NESTED,
     pods: &[&NESTED_POD, &PRIVILEGED],
     expected: Duration::from_secs(2),
@@ -114,8 +122,11 @@ inventory::submit!(Case {
     suite: "root",
     name: "sees_no_files_of_the_node",
     title: "Nothing of the node's file system is visible, nor a socket of its runtime or kubelet",
-    why: "",
-    fix: "",
+    why: "A path of the node, or the socket of its container runtime, bypasses every other \
+          protection. Files that the runtime creates for a container belong to the pod: its \
+          /etc/hosts, or CRI-O's /etc/passwd for a user that the image does not define.",
+    fix: "Find out who adds the mount: a webhook, a runtime hook, or the default mounts of the \
+          container runtime (`default_mounts_file`).",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(sees_no_files_of_the_node(cx))),

@@ -41,8 +41,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "ships_constraints_as_the_vendor_does",
     title: "The shipped SCCs `nested-container` and `restricted-v3` are the vendor's",
-    why: "",
-    fix: "",
+    why: "Everything else builds on the shipped SCCs. An SCC that somebody edited by hand, or \
+          that an update did not replace, may allow more than its name promises.",
+    fix: "The message lists the fields that differ. Let the cluster version operator restore the \
+          object, and put changes into an SCC with another name.",
     level: Level::Extended,
     flavours: WITH_SCCS,
     kind: CaseKind::Static(ships_sccs_as_the_vendor_does),

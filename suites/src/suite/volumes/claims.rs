@@ -41,8 +41,12 @@ inventory::submit!(Case {
     name: "keeps_files_for_the_next_pod",
     title: "Files on a claim still belong to the user in the next pod, which has another range of \
          ids",
-    why: "",
-    fix: "",
+    why: "After a restart, a workspace has other ids on the node. Its files must not change: the \
+          disk stores the user's own id, and each pod's mounts map it. Otherwise every restart \
+          would lock users out of their own files.",
+    fix: "See VOL-01 for the file system under the StorageClass's volumes. If the files belong to \
+          65534 or to a high id, the runtime changes the stored ids instead of mapping the \
+          mounts: upgrade it.",
     requires: WITH_STORAGE,
     pods: &[&KEEPER],
     expected: Duration::from_secs(6),
@@ -93,8 +97,10 @@ inventory::submit!(Case {
     suite: "volumes",
     name: "shares_files_between_two_pods",
     title: "Two pods with different ranges of ids share a claim, and both see the same owners",
-    why: "",
-    fix: "",
+    why: "Two workspaces that share a volume have different ids on the node at the same time. \
+          Both must see and write files with the same owner.",
+    fix: "See VOL-04. Network file systems that cannot be id-mapped don't work at all: see \
+          VOL-06.",
     level: Level::Extended,
     requires: WITH_STORAGE,
     pods: &[&KEEPER],
@@ -159,8 +165,11 @@ inventory::submit!(Case {
     suite: "volumes",
     name: "diagnoses_storage_whose_ids_can_not_be_mapped",
     title: "A pod on storage whose ids can't be mapped does not start, and is told why",
-    why: "",
-    fix: "",
+    why: "The kernel cannot map the ids of volumes on NFS and some other file systems. A pod with \
+          such a volume waits forever or fails with a message that only kernel developers \
+          understand. nestcheck must report the cause.",
+    fix: "If nestcheck reports another cause, or none, compare the pod's events with the \
+          signature F16, and report the events.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&KEEPER],

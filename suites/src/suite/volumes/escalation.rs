@@ -25,8 +25,16 @@ inventory::submit!(Case {
     name: "leaves_no_program_that_makes_root",
     title: "A setuid program that root in a container leaves on a claim makes nobody root in \
          another pod",
-    why: "",
-    fix: "",
+    why: "A volume outlives its pod, and another pod may mount it, even one in the node's own \
+          user namespace. Files of root in a container must belong to nobody there: root's \
+          setuid program would make anyone who runs it root of the node. The owner on the disk \
+          is the proof. The case also runs the program in the other pod, but only if such a pod \
+          may gain privileges. Where SCCs admit pods, as on OpenShift, an ordinary user's pod \
+          may not, so the program's effect would prove nothing, and the report says that the \
+          case did not run it.",
+    fix: "The owner on the disk is 0 if containers run as the pod's own root. Run the pod as an \
+          ordinary user, so that root in a container is that user. Don't share volumes between \
+          pods that run as root and pods without a user namespace.",
     requires: WITH_STORAGE,
     pods: &[&KEEPER, &HOST_USERS],
     expected: Duration::from_secs(8),

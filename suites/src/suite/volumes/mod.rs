@@ -29,8 +29,12 @@ inventory::submit!(Case {
     suite: "volumes",
     name: "keeps_files_in_an_empty_folder",
     title: "An emptyDir belongs to the pod's fsGroup, and the user owns what it writes there",
-    why: "",
-    fix: "",
+    why: "A workspace keeps its projects in an emptyDir, and podman its images. The node's root \
+          creates the emptyDir and gives it to the pod's `fsGroup`. Without id mapping, \
+          everything in it belongs to 65534, and nobody can write.",
+    fix: "Check that the node's file system below /var/lib/kubelet is ext4, xfs or btrfs, and \
+          that the runtime maps the ids of mounts (containerd 2.0, CRI-O 1.25 or newer, with \
+          crun 1.9 or runc 1.2 or newer).",
     requires: NESTED,
     pods: &[&VOLUMES],
     kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_an_empty_folder(cx))),
@@ -51,8 +55,10 @@ inventory::submit!(Case {
     name: "keeps_files_in_memory",
     title: "An emptyDir in memory belongs to the pod's fsGroup, and the user owns what it writes \
          there",
-    why: "",
-    fix: "",
+    why: "An emptyDir in memory is a tmpfs. The kernel maps the ids of a tmpfs only since Linux \
+          6.3. ConfigMaps and Secrets use such file systems too.",
+    fix: "Use Linux 6.3 or newer on the node, or a kernel with that change, such as that of RHEL \
+          9.4 and newer.",
     requires: NESTED,
     pods: &[&VOLUMES],
     kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_memory(cx))),
@@ -103,8 +109,10 @@ inventory::submit!(Case {
     name: "reads_a_config_map",
     title: "The files of a ConfigMap belong to root and the pod's fsGroup, and the user can read \
          them",
-    why: "",
-    fix: "",
+    why: "Workspaces receive settings in ConfigMaps. The node's root owns their files, and the \
+          user reads them through the pod's `fsGroup`.",
+    fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the group is \
+          wrong, check whether something removes `fsGroup` from pods.",
     requires: NESTED,
     pods: &[&VOLUMES],
     kind: CaseKind::Live(|cx| Box::pin(reads_a_config_map(cx))),
@@ -121,8 +129,10 @@ inventory::submit!(Case {
     suite: "volumes",
     name: "reads_a_secret",
     title: "The files of a Secret belong to root and the pod's fsGroup, and the user can read them",
-    why: "",
-    fix: "",
+    why: "Workspaces receive credentials in Secrets, whose modes let only owner and group read \
+          them. A wrong group locks the user out. A mode for everybody reveals the secret.",
+    fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the group is \
+          wrong, check whether something removes `fsGroup` from pods.",
     requires: NESTED,
     pods: &[&VOLUMES],
     kind: CaseKind::Live(|cx| Box::pin(reads_a_secret(cx))),
@@ -140,8 +150,10 @@ inventory::submit!(Case {
     name: "reads_what_the_pod_is_told_of_itself",
     title: "The files of the downward API belong to root and the pod's fsGroup, and the user can \
          read them",
-    why: "",
-    fix: "",
+    why: "The downward API gives a pod its own metadata, such as its labels, as files. The \
+          kubelet rewrites them after a change, with the same owner and group each time.",
+    fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the group is \
+          wrong, check whether something removes `fsGroup` from pods.",
     requires: NESTED,
     pods: &[&VOLUMES],
     kind: CaseKind::Live(|cx| Box::pin(reads_what_the_pod_is_told_of_itself(cx))),
@@ -159,8 +171,12 @@ inventory::submit!(Case {
     name: "reads_what_is_projected_together",
     title: "The files of a projected volume, a service account's token among them, can be read by \
          the user",
-    why: "",
-    fix: "",
+    why: "A projected volume combines several sources in one directory, including a token of the \
+          service account. The kubelet restricts a token more than other files, and the user \
+          must still be able to read it.",
+    fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the token is \
+          unreadable, check the kubelet's version: before Kubernetes 1.30 the token's owner \
+          depended on its user namespace support.",
     requires: NESTED,
     pods: &[&VOLUMES],
     kind: CaseKind::Live(|cx| Box::pin(reads_what_is_projected_together(cx))),
@@ -203,8 +219,10 @@ inventory::submit!(Case {
     name: "mounts_a_part_of_a_volume",
     title: "A mount with a subPath is that part of the volume, and the user owns what it writes \
          there",
-    why: "",
-    fix: "",
+    why: "For a subPath, the kubelet prepares a path inside the volume and the runtime mounts it, \
+          with a second id mapping.",
+    fix: "Read the kubelet's log for `subPath`. If the owner is 65534, the mount's ids are not \
+          mapped: see VOL-01.",
     requires: NESTED,
     pods: &[&VOLUMES],
     kind: CaseKind::Live(|cx| Box::pin(mounts_a_part_of_a_volume(cx))),
@@ -229,8 +247,10 @@ inventory::submit!(Case {
     suite: "volumes",
     name: "keeps_a_read_only_mount_read_only",
     title: "A read-only mount of a volume that the user may write to elsewhere can't be written to",
-    why: "",
-    fix: "",
+    why: "A read-only volume must stay read-only when the kernel maps its ids. That takes another \
+          system call (mount_setattr(2)) than an ordinary read-only mount.",
+    fix: "A writable mount is a bug of the container runtime: upgrade it, and don't rely on \
+          read-only mounts until then.",
     requires: NESTED,
     pods: &[&VOLUMES],
     kind: CaseKind::Live(|cx| Box::pin(keeps_a_read_only_mount_read_only(cx))),
@@ -260,8 +280,15 @@ inventory::submit!(Case {
     suite: "volumes",
     name: "runs_an_image_with_volumes",
     title: "A container of an image that declares volumes starts with them",
-    why: "",
-    fix: "",
+    why: "Many images declare volumes, some of them at /run. podman creates an anonymous volume \
+          for each, with the image's own files and owners, and mounts it when a container \
+          starts. The case tests podman's containers. It does not test a pod whose own image \
+          declares `/run`, which some versions of containerd could not start in a user namespace \
+          (F20): that needs a special image on the node.",
+    fix: "Read the output of `podman run`. If podman cannot create the mount point, use a newer \
+          crun in the image. If your own workspace image declares `/run` and fails to start with \
+          `mkdirat … permission denied`, remove the `VOLUME` from it, or use a newer containerd \
+          on the node.",
     requires: NESTED,
     pods: &[&VOLUMES],
     expected: Duration::from_secs(4),

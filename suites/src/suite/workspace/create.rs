@@ -27,8 +27,12 @@ inventory::submit!(Case {
     name: "tells_every_container_whatever_the_devfile_overrides",
     title: "A devfile with two containers and overrides of its own gets HOST_USERS=false and \
          usable ids in both",
-    why: "",
-    fix: "",
+    why: "A devfile may have several containers and its own overrides. Each container of a \
+          component must receive HOST_USERS, have subordinate ids inside the pod's range, and \
+          have podman map them: a developer runs podman in any of them. The case does not test a \
+          devfile with a parent, or containers with different images.",
+    fix: "Update the DevWorkspace Operator to 0.40 or newer. Remove `env` from \
+          `container-overrides`, where it is not allowed. For ids see `ID-05` and `ID-07`.",
     flavours: OPENSHIFT,
     requires: NESTED,
     expected: Duration::from_secs(9),
@@ -92,8 +96,11 @@ inventory::submit!(Case {
     name: "failure_is_told",
     title: "A workspace that can't start is Failed with a readable message, and the event behind \
          it is known",
-    why: "",
-    fix: "",
+    why: "A workspace that cannot start must report that. The operator names only the container \
+          and its state. An event that most users never see explains why the runtime refused, so \
+          the report shows both.",
+    fix: "If the phase is not Failed, see `ignoredUnrecoverableEvents` and `progressTimeout` in \
+          the operator's configuration.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     requires: WITH_DEVICES,
@@ -130,8 +137,11 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "toggle_off_makes_no_nested_workspace",
     title: "With the toggle off, a new workspace gets no user namespace and its SCC refuses it",
-    why: "",
-    fix: "",
+    why: "After an administrator disables container-run, no workspace may have SETUID and SETGID \
+          in the node's own user namespace. An SCC that requires a user namespace refuses such \
+          workspaces.",
+    fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If the cluster's CRD lacks the \
+          field, delete the SCC as well.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     requires: NESTED,
@@ -159,8 +169,11 @@ inventory::submit!(Case {
     name: "records_a_user_namespace_by_overrides",
     title: "A workspace that sets hostUsers by pod-overrides alone is not told HOST_USERS, as \
          documented",
-    why: "",
-    fix: "",
+    why: "A devfile may set `hostUsers: false` with `pod-overrides`, without the operator's \
+          configuration. The pod then has a user namespace, but the operator does not set \
+          HOST_USERS in its containers, so images choose subordinate ids that do not fit. The \
+          case records that this version does so.",
+    fix: "Nothing is broken. Use the operator's configuration for workspaces that run containers.",
     level: Level::Informing,
     flavours: OPENSHIFT,
     requires: NESTED,

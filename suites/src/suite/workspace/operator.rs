@@ -22,8 +22,14 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "operator_answers",
     title: "The operator has a ready pod, and its webhooks and its conversion answer",
-    why: "",
-    fix: "",
+    why: "Every workspace passes the operator's webhooks, and old ones its conversion. While the \
+          webhooks do not answer, nobody can create, start or change a workspace. The webhook \
+          for `pods/exec` fails closed, so without a webhook server users cannot enter any pod.",
+    fix: "Run `kubectl get deployments,pods -n` with the operator's namespace. Both \
+          `devworkspace-controller-manager` and `devworkspace-webhook-server` must be available. \
+          If they are, compare the CA bundles of the webhook configurations \
+          `controller.devfile.io` and of the CRD `devworkspaces.workspace.devfile.io` with the \
+          serving certificates.",
     flavours: OPENSHIFT,
     requires: INSTALLED,
     kind: CaseKind::Live(|cx| Box::pin(operator_answers(cx))),
@@ -117,8 +123,13 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "configuration_is_kept",
     title: "A configuration of the operator for nested containers is stored as it was asked for",
-    why: "",
-    fix: "",
+    why: "One place configures nested containers in workspaces: a DevWorkspaceOperatorConfig with \
+          `hostUsers`, `podAnnotations`, `podSecurityContext` and `containerSecurityContext`. If \
+          the operator's CRD lacks one of these fields, the API server drops it silently, and \
+          every workspace then lacks it.",
+    fix: "Update the DevWorkspace Operator to 0.37 or newer, and its CRDs too: `hostUsers` is \
+          missing before. Check whether an admission policy changes \
+          `devworkspaceoperatorconfigs.controller.devfile.io`.",
     flavours: OPENSHIFT,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(configuration_is_kept(cx))),

@@ -29,8 +29,10 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "refuses_a_constraint_that_the_user_may_not_use",
     title: "A workspace that asks for an SCC which its user may not use is refused",
-    why: "",
-    fix: "",
+    why: "Administrators grant an SCC with SETUID and SETGID to some users only. If the webhook \
+          let any user name it, the operator would give users what no administrator granted.",
+    fix: "The webhook configuration `controller.devfile.io` must exist and answer (`WS-04`). Look \
+          for a binding that gives `system:authenticated` the `use` of the SCC.",
     flavours: OPENSHIFT,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_a_scc_that_the_user_may_not_use(cx))),
@@ -64,8 +66,10 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "refuses_another_constraint",
     title: "A workspace's SCC can't be changed afterwards",
-    why: "",
-    fix: "",
+    why: "The operator creates a role for the SCC of a workspace and removes it with the \
+          workspace. If users could replace the SCC, the role for the first one would remain.",
+    fix: "Update the DevWorkspace Operator. Check whether its webhook configuration covers UPDATE \
+          of `devworkspaces`.",
     flavours: OPENSHIFT,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
@@ -85,8 +89,11 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "records_what_removing_the_constraint_does",
     title: "What becomes of the removal of a workspace's SCC is recorded",
-    why: "",
-    fix: "",
+    why: "A user may try to remove a workspace's SCC and to set another one in a second step. \
+          DevWorkspace Operator 0.42 permits the removal. The case records what this version \
+          does.",
+    fix: "The case checks nothing. If you rely on `WS-10B`, note that it covers a change in one \
+          step only.",
     level: Level::Informing,
     flavours: OPENSHIFT,
     requires: NESTED,
@@ -118,8 +125,10 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "refuses_containers_in_overrides_of_the_pod",
     title: "A workspace whose pod-overrides bring containers of their own is refused",
-    why: "",
-    fix: "",
+    why: "`pod-overrides` may change much of a pod. Containers that it adds would have neither \
+          the operator's environment nor its security context.",
+    fix: "Update the DevWorkspace Operator. It must refuse the override with `cannot use \
+          pod-overrides to override pod containers`.",
     flavours: OPENSHIFT,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_containers_in_overrides_of_the_pod(cx))),
@@ -140,8 +149,10 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "refuses_an_image_in_overrides_of_the_container",
     title: "A workspace whose container-overrides change the image is refused",
-    why: "",
-    fix: "",
+    why: "`container-overrides` may change much of a container, but not what runs in it: \
+          reviewers read the devfile.",
+    fix: "Update the DevWorkspace Operator. It must refuse the override with `cannot use \
+          container-overrides to override container image`.",
     flavours: OPENSHIFT,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_an_image_in_overrides_of_the_container(cx))),
@@ -195,8 +206,13 @@ inventory::submit!(Case {
     name: "keeps_others_out",
     title: "Another user of the namespace can neither enter nor change a workspace with restricted \
          access",
-    why: "",
-    fix: "",
+    why: "Users may share a namespace. A workspace with the annotation \
+          `controller.devfile.io/restricted-access` belongs to its creator alone: nobody else \
+          may run commands in it, and so in its containers, or change what it runs. The case \
+          tests another user of the same namespace. It does not test two users with a namespace \
+          each, or what the operator's own account may bind beyond them.",
+    fix: "The webhooks `validate-exec` and `mutate` of the configuration `controller.devfile.io` \
+          must exist and answer (`WS-04`).",
     level: Level::Extended,
     flavours: OPENSHIFT,
     requires: NESTED,

@@ -40,8 +40,17 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "keeps_images_over_a_stop",
     title: "What podman has stored on a claim is there and usable after a workspace was stopped",
-    why: "",
-    fix: "",
+    why: "Developers stop a workspace in the evening. The next morning, podman's images must \
+          still be theirs. That needs storage on a PVC whose ids mean the same in a pod with \
+          another range. The case restarts the workspace until it has another range. A file of \
+          root and one of user 1234 in an image must then have the same owners as before. By \
+          default, the kubelet changes their groups: at each start it gives every file on a PVC \
+          to the pod's `fsGroup`, which is root's group inside. The case sets \
+          `fsGroupChangePolicy: OnRootMismatch`, which every workspace that keeps images needs.",
+    fix: "Give the volume at `/home/user/.local/share/containers` a size instead of `ephemeral: \
+          true`. If owners differ, see `VOL-04`. If only groups differ, set \
+          `fsGroupChangePolicy: OnRootMismatch` in `podSecurityContext` of the operator's \
+          configuration, and check whether the storage driver honours it.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     requires: WITH_STORAGE,
