@@ -195,7 +195,7 @@ fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) ->
             xml.status.add_reruns(case.retries.iter().map(rerun));
         }
         if let Some(evidence) = &case.evidence {
-            xml.add_property(("evidence", evidence.folder.as_str()));
+            xml.add_property(("evidence", evidence.directory.as_str()));
         }
         weigh(&mut xml, case.case.level, dialect);
         match case.case.verdict {

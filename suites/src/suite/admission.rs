@@ -16,7 +16,7 @@ use super::{
     NESTED,
     gate::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask},
 };
-use crate::toolbox::{expect_kept, expect_refusal, expect_refusal_by_server, judge_refusal};
+use crate::steps::{evaluate_refusal, expect_kept, expect_refusal, expect_refusal_by_server};
 
 const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(34)];
@@ -208,10 +208,10 @@ async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
     }
     let words = ["pod updates may not change fields other than"];
     let answer = cx.dry_run_replace(&pod).await?;
-    judge_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
+    evaluate_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
     // The control's SCC says nothing of user namespaces, so that the API server decides.
     let mut pod = control.object().clone();
     pod.spec.get_or_insert_default().host_users = Some(false);
     let answer = cx.dry_run_replace(&pod).await?;
-    judge_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
+    evaluate_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
 }

@@ -23,7 +23,7 @@ use super::{
     podman::need_program,
     selinux::{self, Mode},
 };
-use crate::toolbox::{known, podman, shell_image};
+use crate::steps::{known, podman, shell_image};
 
 inventory::submit!(Case {
     id: "ISO-01",
@@ -109,8 +109,8 @@ async fn sees_sys_read_only(cx: Context) -> CaseResult {
     let mounts = known(&workspace.facts().mounts)?;
     let mode = |mount: &Mount| if mount.is_read_only() { "ro" } else { "rw" };
     let show = |mounts: &[&Mount]| {
-        let told = mounts.iter().map(|it| format!("{} {}", it.mount_point, mode(it)));
-        told.collect::<Vec<_>>().join("; ")
+        let reported = mounts.iter().map(|it| format!("{} {}", it.mount_point, mode(it)));
+        reported.collect::<Vec<_>>().join("; ")
     };
     let (cgroups, others): (Vec<_>, Vec<_>) = mounts
         .iter()
@@ -265,7 +265,7 @@ inventory::submit!(Case {
 async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // Of devices that were asked for and are absent the cause is known, and told with the failure.
-    let tell_cause = |failure: Failure| match workspace.absence() {
+    let describe_cause = |failure: Failure| match workspace.absence() {
         Some(absence) => {
             failure.adding(&absence.reason).with_hint(Some(absence.diagnosis.to_string()))
         }
@@ -280,7 +280,7 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
         let opens = device.is_some_and(|device| device.open_read_write == OpenOutcome::Opened);
         let observed = device.map_or("not looked at".to_owned(), describe_device);
         let expected = format!("character device {major}:{minor}, opened for reading and writing");
-        cx.check(path, &expected, observed, is_right && opens).map_err(tell_cause)?;
+        cx.check(path, &expected, observed, is_right && opens).map_err(describe_cause)?;
     }
     Ok(())
 }
@@ -420,7 +420,7 @@ async fn is_confined_by_selinux(cx: Context) -> CaseResult {
     let attempts: Vec<Attempt> = workspace.probe(&["attempt", name.as_str()]).await?;
     let attempt = attempts.first().map(|attempt| &attempt.outcome);
     match selinux::mode(&workspace.facts().selinux_enforcing, attempt) {
-        Mode::Told { enforces, how } => cx.check("SELinux", "enforced", how, enforces),
+        Mode::Reported { enforces, how } => cx.check("SELinux", "enforced", how, enforces),
         Mode::Unknown(why) => Err(Failure::blocked(
             format!("the pod can't tell whether the node enforces SELinux: {why}"),
             "look on the node with `getenforce`",

@@ -1,4 +1,4 @@
-//! One file or folder a suite.
+//! One file or directory a suite.
 
 mod admission;
 mod compose;

@@ -11,7 +11,7 @@ use harness::{
 };
 
 use super::{ASKING_FOR_DEVICES, upgrade::TRAITS};
-use crate::toolbox::{on_node, podman_run, shell_image};
+use crate::steps::{on_node, podman_run, shell_image};
 
 // Mostly there is one kind of node, so that nothing is asked.
 inventory::submit!(Case {
@@ -101,8 +101,8 @@ fn kind(node: &Node) -> Vec<Option<String>> {
 }
 
 fn describe(node: &Node) -> String {
-    let told = TRAITS.iter().filter_map(|(name, of)| Some(format!("{name} {}", of(node)?)));
-    told.collect::<Vec<_>>().join(", ")
+    let reported = TRAITS.iter().filter_map(|(name, of)| Some(format!("{name} {}", of(node)?)));
+    reported.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -169,18 +169,20 @@ fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
         };
         return CheckResult::without_checks(verdict);
     }
-    let told = |wanted: fn(&Change) -> bool| {
-        let told = comparison.changes.iter().filter(|change| wanted(change)).map(tell);
-        told.collect::<Vec<_>>()
+    let reported = |wanted: fn(&Change) -> bool| {
+        let reported = comparison.changes.iter().filter(|change| wanted(change)).map(describe);
+        reported.collect::<Vec<_>>()
     };
-    let (ours, nobodys) =
-        (told(|change| change.is_ours), told(|change| !change.is_ours && change.manager.is_none()));
+    let (ours, nobodys) = (
+        reported(|change| change.is_ours),
+        reported(|change| !change.is_ours && change.manager.is_none()),
+    );
     // An object that is gone does not say who deleted it.
     if ours.is_empty() && !nobodys.is_empty() {
         return error(format!("somebody changed what the run must leave: {}", list(&nobodys)));
     }
     // An administrator may be at work meanwhile; that is no fault of the run.
-    let others = told(|change| !change.is_ours && change.manager.is_some());
+    let others = reported(|change| !change.is_ours && change.manager.is_some());
     let compared = comparison.compared;
     let observed = if others.is_empty() {
         format!("{compared}, all as they were")
@@ -196,7 +198,7 @@ fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
     )
 }
 
-fn tell(change: &Change) -> String {
+fn describe(change: &Change) -> String {
     let by = change.manager.as_ref().map_or_else(String::new, |who| format!(" (by `{who}`)"));
     format!("{}: {}{by}", change.object, change.what)
 }
@@ -236,8 +238,8 @@ mod tests {
         Audit { comparison: Some(comparison), ..clean() }
     }
 
-    fn message(judgement: &CheckResult) -> &str {
-        judgement.verdict.message().unwrap_or_default()
+    fn message(evaluation: &CheckResult) -> &str {
+        evaluation.verdict.message().unwrap_or_default()
     }
 
     #[test]
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_does_not_end_is_told_with_what_keeps_it() {
+    fn a_namespace_that_does_not_end_is_reported_with_what_keeps_it() {
         assert_eq!(ends_without_stuck_finalizers(&clean()).verdict, Verdict::Pass);
         let stuck = Audit::failed("`x` is kept by finalizers of ConfigMap".into(), false);
         assert!(
@@ -268,8 +270,8 @@ mod tests {
         let role = Audit { left: vec!["ClusterRole `x`".into()], ..clean() };
         assert_eq!(ends_without_stuck_finalizers(&role).verdict, Verdict::Pass);
         let nothing = Audit { kinds: std::collections::BTreeSet::new(), ..clean() };
-        let judged = ends_without_stuck_finalizers(&nothing);
-        assert!(matches!(judged.verdict, Verdict::Fail { .. }), "{judged:?}");
+        let evaluated = ends_without_stuck_finalizers(&nothing);
+        assert!(matches!(evaluated.verdict, Verdict::Fail { .. }), "{evaluated:?}");
         let lost = ends_without_stuck_finalizers(&Audit::failed("no answer".into(), true));
         assert!(matches!(lost.verdict, Verdict::Error { .. }), "{lost:?}");
     }
@@ -281,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_that_outlives_its_claim_is_told() {
+    fn a_volume_that_outlives_its_pvc_is_reported() {
         let with = |volumes| leaves_no_volumes(&Audit { volumes, ..clean() }).verdict;
         assert_eq!(with(Some(ReclaimStatus::Left(Vec::new()))), Verdict::Pass);
         let left = with(Some(ReclaimStatus::Left(vec!["PersistentVolume `pvc-1`".into()])));
-        assert!(left.message().is_some_and(|told| told.contains("`pvc-1`")), "{left:?}");
+        assert!(left.message().is_some_and(|reported| reported.contains("`pvc-1`")), "{left:?}");
         assert!(matches!(with(None), Verdict::NotApplicable { .. }));
         let forbidden = with(Some(ReclaimStatus::Forbidden("403".into())));
         assert!(matches!(forbidden, Verdict::Blocked { .. }), "{forbidden:?}");
@@ -299,36 +301,36 @@ mod tests {
         let nothing = Audit { created: 0, ..clean() };
         assert!(matches!(leaves_nothing_behind(&nothing).verdict, Verdict::Fail { .. }));
         let not_compared = Audit { comparison: None, ..clean() };
-        let judged = changes_nothing_of_others(&not_compared);
-        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
+        let evaluated = changes_nothing_of_others(&not_compared);
+        assert!(matches!(evaluated.verdict, Verdict::Error { .. }), "{evaluated:?}");
     }
 
     #[test]
     fn a_change_by_the_run_fails_whoever_came_after_it() {
         for manager in [Some("nestcheck"), Some("operator")] {
-            let judged = changes_nothing_of_others(&changed(true, manager));
-            assert!(matches!(judged.verdict, Verdict::Fail { .. }), "{judged:?}");
-            assert!(message(&judged).contains("RuntimeClass `nested`"), "{judged:?}");
+            let evaluated = changes_nothing_of_others(&changed(true, manager));
+            assert!(matches!(evaluated.verdict, Verdict::Fail { .. }), "{evaluated:?}");
+            assert!(message(&evaluated).contains("RuntimeClass `nested`"), "{evaluated:?}");
         }
     }
 
     #[test]
-    fn a_change_by_somebody_else_is_told_and_passes_and_one_by_nobody_is_an_error() {
-        let judged = changes_nothing_of_others(&changed(false, Some("kubectl-edit")));
-        assert_eq!(judged.verdict, Verdict::Pass);
-        assert!(judged.checks[1].observed.contains("`kubectl-edit`"), "{judged:?}");
-        let judged = changes_nothing_of_others(&changed(false, None));
-        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
+    fn a_change_by_somebody_else_is_reported_and_passes_and_one_by_nobody_is_an_error() {
+        let evaluated = changes_nothing_of_others(&changed(false, Some("kubectl-edit")));
+        assert_eq!(evaluated.verdict, Verdict::Pass);
+        assert!(evaluated.checks[1].observed.contains("`kubectl-edit`"), "{evaluated:?}");
+        let evaluated = changes_nothing_of_others(&changed(false, None));
+        assert!(matches!(evaluated.verdict, Verdict::Error { .. }), "{evaluated:?}");
     }
 
     #[test]
     fn what_may_not_be_listed_blocks_and_what_broke_is_an_error() {
         let with = |comparison| Audit { comparison: Some(comparison), ..clean() };
         let forbidden = Comparison { forbidden: vec!["no".into()], ..Comparison::default() };
-        let judged = changes_nothing_of_others(&with(forbidden));
-        assert!(matches!(judged.verdict, Verdict::Blocked { .. }), "{judged:?}");
+        let evaluated = changes_nothing_of_others(&with(forbidden));
+        assert!(matches!(evaluated.verdict, Verdict::Blocked { .. }), "{evaluated:?}");
         let broken = Comparison { unread: vec!["lost".into()], ..Comparison::default() };
-        let judged = changes_nothing_of_others(&with(broken));
-        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
+        let evaluated = changes_nothing_of_others(&with(broken));
+        assert!(matches!(evaluated.verdict, Verdict::Error { .. }), "{evaluated:?}");
     }
 }

@@ -9,7 +9,7 @@ use harness::{
     workload::Command,
 };
 use k8s_openapi::api::core::v1::Pod;
-use suites::toolbox::{expect_kept, podman};
+use suites::steps::{expect_kept, podman};
 
 use crate::breakage as broken;
 
@@ -109,8 +109,8 @@ async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: A
         }
         Act::Starts | Act::IsRefused => {}
     }
-    let told = cx.check("workspace", "works", "works", true);
-    told.and(Err(Failure::harness("nothing failed")))
+    let reported = cx.check("workspace", "works", "works", true);
+    reported.and(Err(Failure::harness("nothing failed")))
 }
 
 const fn case(id: &'static str, name: &'static str, kind: CaseKind) -> Case {

@@ -15,8 +15,8 @@ use harness::{
 };
 
 use crate::{
+    steps::{podman, probe_command, scratch_image},
     suite::{NESTED, WITH_DEVICES},
-    toolbox::{podman, probe_command, scratch_image},
 };
 
 /// A compose project in the workspace.

@@ -11,24 +11,24 @@ use harness::{
 };
 
 use crate::{
+    steps::{podman, probe_command, scratch_image},
     suite::{
         NESTED, WITH_DEVICES,
         podman::{need_program, remove},
     },
-    toolbox::{podman, probe_command, scratch_image},
 };
 
 /// The address of podman's API, which is served from then on as long as the pod is there.
 async fn socket(workspace: &PodHandle) -> Result<String, Failure> {
     let script = "
-        folder=$(mktemp -d)
-        podman system service --time=0 \"unix://$folder/podman.sock\" > \"$folder/log\" 2>&1 &
+        directory=$(mktemp -d)
+        podman system service --time=0 \"unix://$directory/podman.sock\" > \"$directory/log\" 2>&1 &
         server=$!
-        until [ -S \"$folder/podman.sock\" ]; do
-            kill -0 $server 2> /dev/null || { cat \"$folder/log\" >&2; exit 1; }
+        until [ -S \"$directory/podman.sock\" ]; do
+            kill -0 $server 2> /dev/null || { cat \"$directory/log\" >&2; exit 1; }
             sleep 0.05
         done
-        echo \"unix://$folder/podman.sock\"
+        echo \"unix://$directory/podman.sock\"
     ";
     let serve = Command::shell("start `podman system service`", script, [""; 0]);
     workspace.once("podman's socket", || workspace.output(&serve)).await

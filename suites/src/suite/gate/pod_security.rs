@@ -12,8 +12,8 @@ use harness::{
 use k8s_openapi::api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfile};
 
 use crate::{
+    steps::{dry_run_past_scc, expect_refusal_by_server},
     suite::NESTED,
-    toolbox::{dry_run_past_scc, expect_refusal_by_server},
 };
 
 /// The first minor version of Kubernetes in which the relaxation needs no gate, and level
@@ -156,8 +156,8 @@ pub(crate) async fn expect_relaxed(
             (None, format!("accepted, but with {}", describe_isolation(&isolation(&stored))))
         }
         Err(refusal) => {
-            let told = words.iter().all(|word| refusal.message.contains(word));
-            let is_pod_security = refusal.code == 403 && !words.is_empty() && told;
+            let reported = words.iter().all(|word| refusal.message.contains(word));
+            let is_pod_security = refusal.code == 403 && !words.is_empty() && reported;
             let observed = format!("{}: {}", refusal.code, refusal.message);
             (is_pod_security.then_some(false), observed)
         }

@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{
 use probe::{Capability, HelperBinary};
 
 use super::NESTED;
-use crate::toolbox::{inner_map, known, overlap, subordinate_problem};
+use crate::steps::{inner_map, known, overlap, subordinate_problem};
 
 inventory::submit!(Case {
     id: "ID-01",
@@ -230,10 +230,10 @@ async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
             // As the pod's root it has the bounding set and no more, with which shadow's programs
             // may fail to open the map. Only podman can tell whether these do with it.
             let tried = workspace.run(&Command::new(["podman", "unshare", "true"])).await?;
-            let told = String::from_utf8_lossy(&tried.stderr);
-            let told = told.trim_end();
+            let reported = String::from_utf8_lossy(&tried.stderr);
+            let reported = reported.trim_end();
             observed =
-                format!("{observed}; `podman unshare` exits with {} {told}", tried.exit_code);
+                format!("{observed}; `podman unshare` exits with {} {reported}", tried.exit_code);
             holds = tried.exit_code == 0;
         }
         let expected = format!("{}=ep, or setuid root with which podman works", capability.name());
@@ -326,11 +326,11 @@ inventory::submit!(Case {
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(2),
-    kind: CaseKind::Live(|cx| Box::pin(tells_a_range_beyond_the_pod(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(reports_a_range_beyond_the_pod(cx))),
     ..Case::DEFAULT
 });
 
-async fn tells_a_range_beyond_the_pod(cx: Context) -> CaseResult {
+async fn reports_a_range_beyond_the_pod(cx: Context) -> CaseResult {
     let shared = cx.pod(&NESTED_POD).await?;
     let user = known(&shared.facts().user_name)?.clone().unwrap_or_default();
     let (start, count) = USUAL_RANGE;
@@ -345,10 +345,10 @@ async fn tells_a_range_beyond_the_pod(cx: Context) -> CaseResult {
     give_subordinate_ids(&mut pod, &format!("{user}:{start}:{count}\n"));
     let broken = cx.provision_pod(&NESTED_POD, &pod).await?;
     let output = broken.run(&Command::new(["podman", "unshare", "true"])).await?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    let told = format!("exit code {}: {}", output.exit_code, told.trim_end());
-    cx.check("podman with these ids", "refused", &told, output.exit_code != 0)?;
-    let diagnosis = diagnose(Symptom::Output(&told), Some(broken.facts()));
+    let reported = String::from_utf8_lossy(&output.stderr);
+    let reported = format!("exit code {}: {}", output.exit_code, reported.trim_end());
+    cx.check("podman with these ids", "refused", &reported, output.exit_code != 0)?;
+    let diagnosis = diagnose(Symptom::Output(&reported), Some(broken.facts()));
     let id = diagnosis.map_or("none", |diagnosis| diagnosis.id);
     cx.check_equal("signature of the failure", "F01", id)
 }

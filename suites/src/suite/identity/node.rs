@@ -10,7 +10,7 @@ use harness::{
 };
 use kube::ResourceExt;
 
-use crate::toolbox::known;
+use crate::steps::known;
 
 /// What a look at the node needs.
 const ON_THE_NODE: &[Requirement] =
@@ -29,7 +29,7 @@ struct Seen {
     /// What became of a signal to process 1 that is never delivered (kill(2), signal 0).
     signal: String,
     /// The owner of the first file on the volume's own disk, or `elsewhere` where the kubelet's
-    /// folder is.
+    /// directory is.
     on_disk: String,
 }
 
@@ -46,9 +46,9 @@ const LOOK: &str = "
         sed -n 's/^Gid:[[:space:]]*//p' \"$process/status\"
         stat --format=%u:%g \"$process/root$volume\" \"$process/root$layer\"
         if kill -0 \"${process##*/}\"; then echo sent; else echo refused; fi
-        folder=/proc/1/root/var/lib/kubelet/pods/$pod/volumes/kubernetes.io~empty-dir/scratch
-        if [ ! -d \"$folder\" ]; then echo elsewhere; exit; fi
-        stat --format=%u:%g \"$folder/${volume##*/}\"
+        directory=/proc/1/root/var/lib/kubelet/pods/$pod/volumes/kubernetes.io~empty-dir/scratch
+        if [ ! -d \"$directory\" ]; then echo elsewhere; exit; fi
+        stat --format=%u:%g \"$directory/${volume##*/}\"
         exit
     done
     exit 9
@@ -86,10 +86,10 @@ async fn look(cx: &Context) -> Result<(PodHandle, Seen), Failure> {
             return Err(Failure::product(reason));
         }
         code => {
-            let told = String::from_utf8_lossy(&output.stderr);
-            let told = told.trim_end();
+            let reported = String::from_utf8_lossy(&output.stderr);
+            let reported = reported.trim_end();
             return Err(Failure::harness(format!(
-                "the look from the node ended with {code}: {told}"
+                "the look from the node ended with {code}: {reported}"
             )));
         }
     }
@@ -143,9 +143,9 @@ async fn owns_files_as_nobody_of_the_node(cx: Context) -> CaseResult {
     let inside = format!("{}:{}", facts.effective_uid, facts.effective_gid);
     if seen.on_disk == "elsewhere" {
         return Err(Failure::blocked(
-            "the node has no folder of the pod's volume below /var/lib/kubelet, so its file on the \
+            "the node has no directory of the pod's volume below /var/lib/kubelet, so its file on the \
              disk was not found; the owners that were seen are as they must be",
-            "nothing needs it; compare the folder with the kubelet's `--root-dir`",
+            "nothing needs it; compare the directory with the kubelet's `--root-dir`",
         ));
     }
     // An idmapped mount changes the ids that are seen, not those that are stored (mount_setattr(2)).

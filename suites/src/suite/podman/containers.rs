@@ -14,10 +14,8 @@ use harness::{
 use probe::ProcessIdentity;
 
 use crate::{
+    steps::{build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
-    toolbox::{
-        build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image,
-    },
 };
 
 inventory::submit!(Case {

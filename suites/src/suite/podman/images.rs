@@ -14,8 +14,8 @@ use probe::ProcessIdentity;
 
 use super::{expect_error, need_program, remove};
 use crate::{
+    steps::{podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
-    toolbox::{podman, podman_run, scratch_image, shell_image},
 };
 
 /// How long a build may take.
@@ -52,8 +52,8 @@ async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
     let image = "localhost/nestcheck/pod-05a";
     workspace.output(&import_of("60000", image)).await?;
     let script = "
-        folder=$(podman image mount \"$1\")
-        stat -c %u:%g \"$folder/probe\"
+        directory=$(podman image mount \"$1\")
+        stat -c %u:%g \"$directory/probe\"
         podman image unmount \"$1\" > /dev/null
     ";
     let unshare = ["podman", "unshare", "sh", "-euc", script, "look", image];
@@ -164,17 +164,17 @@ async fn saves_and_loads_an_image(cx: Context) -> CaseResult {
     workspace.output(&import_of("0", image)).await?;
     let before = image_id(&workspace, image).await?;
     let script = "
-        folder=$(mktemp -d)
-        trap 'rm -rf \"$folder\"' EXIT
+        directory=$(mktemp -d)
+        trap 'rm -rf \"$directory\"' EXIT
         for format in docker-archive oci-archive; do
-            podman save --quiet --format \"$format\" --output \"$folder/$format\" \"$1\"
+            podman save --quiet --format \"$format\" --output \"$directory/$format\" \"$1\"
         done
         podman image rm \"$1\" > /dev/null
         if podman image exists \"$1\"; then echo still there; fi
-        podman load --quiet --input \"$folder/docker-archive\"
+        podman load --quiet --input \"$directory/docker-archive\"
         podman image inspect --format '{{.Id}}' \"$1\"
         podman image rm \"$1\" > /dev/null
-        podman load --quiet --input \"$folder/oci-archive\"
+        podman load --quiet --input \"$directory/oci-archive\"
     ";
     let loaded = workspace.output(&Command::shell("save and load", script, [image])).await?;
     let line = format!("Loaded image: {image}:latest");
@@ -271,7 +271,7 @@ inventory::submit!(Case {
     id: "POD-15D",
     suite: "podman",
     name: "copies_with_skopeo",
-    title: "skopeo copies an image from podman's storage to an OCI folder, and podman pulls it \
+    title: "skopeo copies an image from podman's storage to an OCI directory, and podman pulls it \
          from there",
     why: "Pipelines copy and inspect images with skopeo, which must find the images of the same \
           user's podman.",
@@ -290,10 +290,10 @@ async fn copies_with_skopeo(cx: Context) -> CaseResult {
     need_program(&workspace, "skopeo", "install skopeo in the workspace image").await?;
     let image = scratch_image(&workspace).await?;
     let script = "
-        folder=$(mktemp -d)/oci
-        skopeo copy --quiet \"containers-storage:$1\" \"oci:$folder:pod-15d\"
-        skopeo inspect --format '{{.Os}}' \"oci:$folder:pod-15d\"
-        podman pull --quiet \"oci:$folder:pod-15d\"
+        directory=$(mktemp -d)/oci
+        skopeo copy --quiet \"containers-storage:$1\" \"oci:$directory:pod-15d\"
+        skopeo inspect --format '{{.Os}}' \"oci:$directory:pod-15d\"
+        podman pull --quiet \"oci:$directory:pod-15d\"
     ";
     let copied = workspace.output(&Command::shell("copy and pull", script, [&image])).await?;
     let expected = format!("linux\n{}", image_id(&workspace, &image).await?);

@@ -14,8 +14,8 @@ use probe::Mount;
 
 use super::remove;
 use crate::{
+    steps::{known, podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
-    toolbox::{known, podman, podman_run, scratch_image, shell_image},
 };
 
 /// The signature of a pod whose control groups its user can't write, and that has no systemd.
@@ -49,7 +49,7 @@ fn is_known(line: &str, are_read_only: bool) -> bool {
 }
 
 /// Whether the pod can write to none of its control groups. Those of version 1 are mounted in a
-/// folder that is none itself.
+/// directory that is none itself.
 fn are_read_only(mounts: &[Mount]) -> bool {
     let is_group = |mount: &&Mount| ["cgroup", "cgroup2"].contains(&mount.fs_type.as_str());
     mounts.iter().filter(is_group).all(Mount::is_read_only)
@@ -289,9 +289,9 @@ mod tests {
         let whole = mount("cgroup2", "/sys/fs/cgroup", "ro");
         assert!(are_read_only(&[system.clone(), whole]));
         assert!(are_read_only(&[system]), "none at all");
-        let folder = mount("tmpfs", "/sys/fs/cgroup", "rw");
+        let directory = mount("tmpfs", "/sys/fs/cgroup", "rw");
         let memory = |mode| mount("cgroup", "/sys/fs/cgroup/memory", mode);
-        assert!(are_read_only(&[folder.clone(), memory("ro")]), "version 1");
-        assert!(!are_read_only(&[folder, memory("ro"), memory("rw")]));
+        assert!(are_read_only(&[directory.clone(), memory("ro")]), "version 1");
+        assert!(!are_read_only(&[directory, memory("ro"), memory("rw")]));
     }
 }

@@ -13,8 +13,8 @@ use k8s_openapi::api::core::v1::Sysctl;
 
 use super::{address, expect_error, need_program, remove, serving, start_server};
 use crate::{
+    steps::{podman, probe_command, scratch_image, shell_image},
     suite::{NESTED, WITH_DEVICES},
-    toolbox::{podman, probe_command, scratch_image, shell_image},
 };
 
 /// What the server in the neighbour says.
@@ -109,9 +109,9 @@ async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
     let resolve = ["resolve", "kubernetes.default.svc", "--deadline", "3"];
     let by_pod = workspace.run(&probe_command(&resolve)).await?;
     if by_pod.exit_code != 0 {
-        let told = String::from_utf8_lossy(&by_pod.stderr);
+        let reported = String::from_utf8_lossy(&by_pod.stderr);
         return Err(Failure::blocked(
-            format!("the pod itself finds no service by name: {}", told.trim_end()),
+            format!("the pod itself finds no service by name: {}", reported.trim_end()),
             "see whether the cluster's DNS runs, and whether the pod may reach it",
         ));
     }

@@ -20,8 +20,8 @@ use kube::{
 
 use super::{address, expect_error, start_server};
 use crate::{
+    steps::{podman, probe_command, request, scratch_image},
     suite::WITH_DEVICES,
-    toolbox::{podman, probe_command, request, scratch_image},
 };
 
 /// The name of the pod and of the policy, and the label by which the policy finds the pod.

@@ -13,8 +13,8 @@ use k8s_openapi::api::core::v1::EnvVar;
 
 use super::{expect_error, images::import_of, need_program};
 use crate::{
+    steps::{known, podman, podman_run},
     suite::NESTED,
-    toolbox::{known, podman, podman_run},
 };
 
 /// The entrypoint of the Universal Developer Image (devfile/developer-images, `base/ubi9`).
@@ -103,14 +103,14 @@ async fn await_entrypoint(workspace: &PodHandle) -> CaseResult {
 /// long as the pod is; returns the digest of its manifest.
 async fn serve_registry(workspace: &PodHandle, image: &str, port: &str) -> Result<String, Failure> {
     let script = "
-        folder=$(mktemp -d)/layout
-        podman save --quiet --format oci-dir --output \"$folder\" \"$1\"
+        directory=$(mktemp -d)/layout
+        podman save --quiet --format oci-dir --output \"$directory\" \"$1\"
         podman image rm \"$1\" > /dev/null
-        python3 /nestcheck/registry/serve.py \"$folder\" \"$2\" > \"$folder/log\" 2>&1 &
+        python3 /nestcheck/registry/serve.py \"$directory\" \"$2\" > \"$directory/log\" 2>&1 &
         python3 -c 'import json, sys; print(json.load(sys.stdin)[\"manifests\"][0][\"digest\"])' \
-            < \"$folder/index.json\"
+            < \"$directory/index.json\"
         until /nestcheck/probe get \"http://127.0.0.1:$2/v2/\" > /dev/null; do
-            kill -0 $! || { cat \"$folder/log\" >&2; exit 1; }
+            kill -0 $! || { cat \"$directory/log\" >&2; exit 1; }
         done
     ";
     let serve = Command::shell("serve an image as a registry", script, [image, port]);

@@ -13,14 +13,14 @@ use harness::{
 
 use super::need_program;
 use crate::{
+    steps::{podman, scratch_image, shell_image},
     suite::{NESTED, WITH_DEVICES},
-    toolbox::{podman, scratch_image, shell_image},
 };
 
 /// A store of a case's own.
 struct Store<'a> {
     workspace: &'a PodHandle,
-    folder: String,
+    directory: String,
     driver: Vec<String>,
 }
 
@@ -31,22 +31,22 @@ impl<'a> Store<'a> {
         case: &str,
         driver: &[&str],
     ) -> Result<Store<'a>, Failure> {
-        let folder = format!("/tmp/nestcheck-{case}");
+        let directory = format!("/tmp/nestcheck-{case}");
         let driver = driver.iter().map(|&option| option.to_owned()).collect();
-        let store = Self { workspace, folder, driver };
+        let store = Self { workspace, directory, driver };
         store.delete().await?;
         Ok(store)
     }
 
     async fn delete(&self) -> Result<(), Failure> {
-        let delete = podman(&["unshare", "rm", "-rf", &self.folder]);
+        let delete = podman(&["unshare", "rm", "-rf", &self.directory]);
         self.workspace.output(&delete).await.map(drop)
     }
 
     /// The options that make podman use the store.
     fn options(&self) -> Vec<String> {
-        let root = format!("--root={}/root", self.folder);
-        let run_root = format!("--runroot={}/run", self.folder);
+        let root = format!("--root={}/root", self.directory);
+        let run_root = format!("--runroot={}/run", self.directory);
         [root, run_root].into_iter().chain(self.driver.iter().cloned()).collect()
     }
 
@@ -71,7 +71,7 @@ impl<'a> Store<'a> {
 
     /// How many KiB it takes.
     async fn size(&self) -> Result<u64, Failure> {
-        let measure = ["unshare", "du", "--summarize", "--block-size=1024", &self.folder];
+        let measure = ["unshare", "du", "--summarize", "--block-size=1024", &self.directory];
         let text = self.workspace.output(&podman(&measure)).await?;
         let size = text.split_whitespace().next().and_then(|size| size.parse().ok());
         size.ok_or_else(|| Failure::product(format!("`du` printed `{text}`")))
@@ -233,10 +233,10 @@ const LEFTOVERS: &str = "
             esac
         done
     done
-    for folder in /proc/[0-9]*; do
-        if read -r name 2> /dev/null < \"$folder/comm\" && [ \"$name\" = fuse-overlayfs ] &&
-            grep -q \"$1/\" \"$folder/cmdline\"; then
-            echo \"process ${folder#/proc/}\"
+    for directory in /proc/[0-9]*; do
+        if read -r name 2> /dev/null < \"$directory/comm\" && [ \"$name\" = fuse-overlayfs ] &&
+            grep -q \"$1/\" \"$directory/cmdline\"; then
+            echo \"process ${directory#/proc/}\"
         fi
     done
 ";
@@ -269,7 +269,7 @@ async fn leaves_an_empty_store(cx: Context) -> CaseResult {
     let count = ["system", "df", "--format={{.Type}} {{.Total}} {{.Active}}"];
     let expected = "Images 1 1\nContainers 1 1\nLocal Volumes 1 1";
     cx.check_equal("what the store holds", expected, &store.podman(&count).await?)?;
-    let leftovers = ["podman", "unshare", "sh", "-euc", LEFTOVERS, "look", &store.folder];
+    let leftovers = ["podman", "unshare", "sh", "-euc", LEFTOVERS, "look", &store.directory];
     let leftovers = Command::new(leftovers);
     let before = workspace.output(&leftovers).await?;
     let kinds = ["overlay ", "volumes ", "process "];

@@ -30,8 +30,8 @@ use kube::{
 use probe::Reading;
 
 use crate::{
+    steps::{is_nfs, request},
     suite::NESTED,
-    toolbox::{is_nfs, request},
 };
 
 /// What an ordinary user may not do outside of the run's namespaces: verb, API group, resource,
@@ -210,14 +210,14 @@ async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
             "install a provisioner whose volumes lie on ext4, xfs or btrfs",
         ));
     }
-    let told: Vec<_> = classes
+    let reported: Vec<_> = classes
         .items
         .iter()
         .map(|class| format!("`{}` by {}", class.name_any(), class.provisioner))
         .collect();
     let holds = classes.items.iter().any(|class| !is_nfs(&class.provisioner));
     let expected = "at least one that is not NFS";
-    cx.check("StorageClasses", expected, told.join(", "), holds).map_err(|failure| {
+    cx.check("StorageClasses", expected, reported.join(", "), holds).map_err(|failure| {
         let hint = "the ids of volumes on NFS can't be mapped, so pods with them don't start in a \
                     user namespace";
         failure.with_hint(Some(hint))

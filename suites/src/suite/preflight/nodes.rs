@@ -85,7 +85,7 @@ fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
         for node in nodes(facts)? {
-            let (first, holds) = judge_runtime(node).ok_or_else(|| {
+            let (first, holds) = evaluate_runtime(node).ok_or_else(|| {
                 unread(format!(
                     "nothing is known of the runtime `{}` of node `{}`",
                     node.runtime, node.name
@@ -100,7 +100,7 @@ fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
 }
 
 /// What a node's runtime must be, and whether it is.
-fn judge_runtime(node: &Node) -> Option<(&'static str, bool)> {
+fn evaluate_runtime(node: &Node) -> Option<(&'static str, bool)> {
     let (name, text) = node.runtime.split_once("://")?;
     let version = version(text)?;
     match name {

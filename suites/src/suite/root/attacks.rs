@@ -10,7 +10,7 @@ use harness::{
 use probe::AttemptName;
 
 use super::escape_attempts::{EVERYWHERE, Place, refuses};
-use crate::{suite::NESTED, toolbox::known};
+use crate::{steps::known, suite::NESTED};
 
 // Many kernels of appliances have no modules, so this is not needed for conformance.
 inventory::submit!(Case {
@@ -303,9 +303,9 @@ inventory::submit!(Case {
 
 async fn finds_no_token(cx: Context) -> CaseResult {
     /// Where every pod would have it (kubernetes, `plugin/pkg/admission/serviceaccount`).
-    const FOLDER: &str = "/var/run/secrets/kubernetes.io";
+    const DIRECTORY: &str = "/var/run/secrets/kubernetes.io";
     let workspace = cx.pod(&NESTED_POD).await?;
-    let list = Command::shell("list tokens", "ls -A \"$1\" 2>/dev/null || true", [FOLDER]);
+    let list = Command::shell("list tokens", "ls -A \"$1\" 2>/dev/null || true", [DIRECTORY]);
     cx.check_equal("files of the service account", "", &workspace.output(&list).await?)?;
     let control = cx.pod(&PRIVILEGED).await;
     let seen = match &control {

@@ -18,7 +18,7 @@ use kube::ResourceExt;
 use probe::{AttemptName, Mount};
 
 use super::NESTED;
-use crate::toolbox::{compose, known, podman_run, scratch_image};
+use crate::steps::{compose, known, podman_run, scratch_image};
 
 /// The first id that does not belong to the node itself (KEP-127).
 const FIRST_POD_ID: u32 = 65_536;
@@ -148,7 +148,7 @@ async fn sees_no_files_of_the_node(cx: Context) -> CaseResult {
     cx.check_equal("paths of the node", "", &seen)?;
     let root = known(&workspace.facts().process_1_root)?;
     cx.check(
-        "root folder of process 1",
+        "root directory of process 1",
         "the pod's, with `nestcheck`",
         root.join(" "),
         root.iter().any(|name| name == "nestcheck"),
@@ -182,7 +182,7 @@ fn belongs_to_pod(mount: &Mount, pod: &Pod) -> bool {
 
 /// Whether a mount is the /etc/passwd or /etc/group that CRI-O writes for a container whose user or
 /// group the image does not know (cri-o, `server/container_create.go`, `setupContainerUser`), in
-/// that container's own folder, and not the node's file.
+/// that container's own directory, and not the node's file.
 fn is_generated(mount: &Mount) -> bool {
     let Some(name) = mount.mount_point.strip_prefix("/etc/") else { return false };
     let of_container = mount.root.contains("-containers/");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_path_is_told_from_the_pods_own_volumes() {
+    fn a_host_path_is_reported_from_the_pods_own_volumes() {
         let metadata = ObjectMeta { uid: Some("u-1".into()), ..ObjectMeta::default() };
         let pod = Pod { metadata, ..Pod::default() };
         let volume = mount("ext4", "/lib/kubelet/pods/u-1/volumes/empty/tmp", "/tmp");

@@ -30,8 +30,8 @@ use kube::{
 
 use super::{container, decided_by, scc, workspace};
 use crate::{
+    steps::{expect_refusal_as, request},
     suite::{NESTED, OPENSHIFT, WITH_SCCS},
-    toolbox::{expect_refusal_as, request},
 };
 
 /// The annotation that says by whose right a pod was admitted (apiserver-library-go,

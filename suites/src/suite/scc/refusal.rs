@@ -15,8 +15,8 @@ use k8s_openapi::{
 
 use super::{container, decided_by, scc, workspace};
 use crate::{
+    steps::expect_refusal,
     suite::{NESTED, WITH_SCCS},
-    toolbox::expect_refusal,
 };
 
 /// A field of the SCC, and what it must be for the pod to be refused.
@@ -376,7 +376,7 @@ async fn refuses_other_volume_types(cx: Context) -> CaseResult {
 /// A claim that is made for the pod alone.
 fn ephemeral() -> EphemeralVolumeSource {
     let requests = [("storage".to_owned(), Quantity("1Mi".to_owned()))];
-    let claim = PersistentVolumeClaimTemplate {
+    let pvc = PersistentVolumeClaimTemplate {
         spec: PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             resources: Some(VolumeResourceRequirements {
@@ -387,7 +387,7 @@ fn ephemeral() -> EphemeralVolumeSource {
         },
         ..Default::default()
     };
-    EphemeralVolumeSource { volume_claim_template: Some(claim) }
+    EphemeralVolumeSource { volume_claim_template: Some(pvc) }
 }
 
 fn add_volume(pod: &mut Pod, volume: Volume) {

@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::{
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
-use crate::{suite::OPENSHIFT, toolbox::request};
+use crate::{steps::request, suite::OPENSHIFT};
 
 const NESTED_CONTAINER: &str = "nested-container";
 

@@ -2,8 +2,8 @@
 //! "idmap mounts"), so inside the owners are what they would be without a user namespace; where it
 //! does not, everything belongs to 65534.
 
-mod claims;
 mod escalation;
+mod pvcs;
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use harness::{
 use probe::Mount;
 
 use super::NESTED;
-use crate::toolbox::{build, known, podman_run};
+use crate::steps::{build, known, podman_run};
 
 /// The user that pods run as, and the `fsGroup` that they ask for.
 const OWNERS: &str = "1000:2000";
@@ -37,11 +37,11 @@ inventory::submit!(Case {
           crun 1.9 or runc 1.2 or newer).",
     requires: NESTED,
     pods: &[&VOLUMES],
-    kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_an_empty_folder(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_an_empty_directory(cx))),
     ..Case::DEFAULT
 });
 
-async fn keeps_files_in_an_empty_folder(cx: Context) -> CaseResult {
+async fn keeps_files_in_an_empty_directory(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     let mount = mount_at(&pod, "/volumes/disk")?;
     let file_system = mount.fs_type.clone();
@@ -72,12 +72,12 @@ async fn keeps_files_in_memory(cx: Context) -> CaseResult {
     takes_files(&cx, &pod, "/volumes/memory").await
 }
 
-/// Expects that a folder belongs to root and the pod's group, and what is written to it to the user
+/// Expects that a directory belongs to root and the pod's group, and what is written to it to the user
 /// and that group.
-async fn takes_files(cx: &Context, pod: &PodHandle, folder: &str) -> CaseResult {
-    let owner = stat(pod, folder).await?;
-    cx.check_equal("owner and group of the folder", OF_ROOT, &owner)?;
-    let file = format!("{folder}/written");
+async fn takes_files(cx: &Context, pod: &PodHandle, directory: &str) -> CaseResult {
+    let owner = stat(pod, directory).await?;
+    cx.check_equal("owner and group of the directory", OF_ROOT, &owner)?;
+    let file = format!("{directory}/written");
     let script = "echo kept > \"$1\" && cat \"$1\"";
     let write = Command::shell(format!("write {file}"), script, [&file]);
     cx.check_equal("content of a file", "kept", &pod.output(&write).await?)?;
@@ -156,11 +156,11 @@ inventory::submit!(Case {
           wrong, check whether something removes `fsGroup` from pods.",
     requires: NESTED,
     pods: &[&VOLUMES],
-    kind: CaseKind::Live(|cx| Box::pin(reads_what_the_pod_is_told_of_itself(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(reads_what_the_pod_is_reported_of_itself(cx))),
     ..Case::DEFAULT
 });
 
-async fn reads_what_the_pod_is_told_of_itself(cx: Context) -> CaseResult {
+async fn reads_what_the_pod_is_reported_of_itself(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     reads(&cx, &pod, "/volumes/downward/run", cx.sandbox().run()).await
 }

@@ -36,11 +36,11 @@ inventory::submit!(Case {
     flavours: OPENSHIFT,
     requires: NESTED,
     expected: Duration::from_secs(9),
-    kind: CaseKind::Live(|cx| Box::pin(tells_every_container_whatever_the_devfile_overrides(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(reports_every_container_whatever_the_devfile_overrides(cx))),
     ..Case::DEFAULT
 });
 
-async fn tells_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
+async fn reports_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
     let settled = made(&cx, "ws-08", nested_settings(), |template| {
         let mut second = template["components"][0].clone();
         second["name"] = "second".into();
@@ -106,11 +106,11 @@ inventory::submit!(Case {
     requires: WITH_DEVICES,
     pods: &[&DEVWORKSPACE],
     expected: Duration::from_secs(3),
-    kind: CaseKind::Live(|cx| Box::pin(failure_is_told(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(failure_is_reported(cx))),
     ..Case::DEFAULT
 });
 
-async fn failure_is_told(cx: Context) -> CaseResult {
+async fn failure_is_reported(cx: Context) -> CaseResult {
     // Where no device comes at all, none is refused.
     cx.pod(&DEVWORKSPACE).await?;
     let mut settings = nested_settings();
@@ -146,11 +146,11 @@ inventory::submit!(Case {
     flavours: OPENSHIFT,
     requires: NESTED,
     expected: Duration::from_secs(9),
-    kind: CaseKind::Live(|cx| Box::pin(toggle_off_makes_no_nested_workspace(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(setting_off_makes_no_nested_workspace(cx))),
     ..Case::DEFAULT
 });
 
-async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
+async fn setting_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
     let mut settings = nested_settings();
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("hostUsers");
@@ -158,9 +158,9 @@ async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
     }
     let settled = made(&cx, "ws-17", settings, |_| {}).await?;
     let words = "Host Users must be set to false";
-    let told = settled.tell();
-    let holds = settled.phase == "Failed" && told.contains(words);
-    cx.check("a new workspace", &format!("Failed with “{words}”"), told, holds)
+    let reported = settled.describe();
+    let holds = settled.phase == "Failed" && reported.contains(words);
+    cx.check("a new workspace", &format!("Failed with “{words}”"), reported, holds)
 }
 
 inventory::submit!(Case {

@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{INSTALLED, NESTED, at};
-use crate::{suite::OPENSHIFT, toolbox::request};
+use crate::{steps::request, suite::OPENSHIFT};
 
 // Not blocked where the operator is not at work: that is what it is about.
 inventory::submit!(Case {
@@ -103,12 +103,12 @@ async fn stored(
     let answer =
         ask("create a DevWorkspace", || sandbox.as_granted(|| api.create(&params, &workspace)));
     let answer = answer.await?;
-    let told = match &answer {
+    let reported = match &answer {
         Ok(_) => "stored".to_owned(),
         Err(KubeError::Api(status)) => one_line(&status.message),
         Err(error) => one_line(&error.to_string()),
     };
-    cx.check(&format!("DevWorkspace of {}", version.version), "stored", told, answer.is_ok())?;
+    cx.check(&format!("DevWorkspace of {}", version.version), "stored", reported, answer.is_ok())?;
     answer.map_err(|error| Failure::product(error.to_string()))
 }
 

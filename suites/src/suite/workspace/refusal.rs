@@ -52,8 +52,8 @@ async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
         match identity {
             // Without this one it might be refused for whatever else is wrong with it.
             Identity::User => {
-                let told = tell(&answer);
-                cx.check(&name, "accepted", told, answer.is_ok())?;
+                let reported = describe(&answer);
+                cx.check(&name, "accepted", reported, answer.is_ok())?;
             }
             _ => refused(&cx, &name, &answer, &["user is not permitted", "SCC"])?,
         }
@@ -106,7 +106,7 @@ async fn records_what_removing_the_scc_does(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
     let answer = change_scc(&cx, &Value::Null).await?;
     // The webhook of 0.42 only looks at what a workspace asks for, so it lets this pass.
-    cx.check("removing the SCC of a workspace", "an answer", tell(&answer), true)
+    cx.check("removing the SCC of a workspace", "an answer", describe(&answer), true)
 }
 
 /// Changes the attribute as a dry run; null removes it.
@@ -194,7 +194,7 @@ fn fails_with(
     let (observed, holds) = match became {
         Err(refusal) => (format!("refused: {refusal}"), refusal.contains(words)),
         Ok(settled) => {
-            (settled.tell(), settled.phase == "Failed" && settled.message.contains(words))
+            (settled.describe(), settled.phase == "Failed" && settled.message.contains(words))
         }
     };
     cx.check(name, &format!("refused or Failed with “{words}”"), observed, holds)
@@ -224,8 +224,8 @@ inventory::submit!(Case {
 async fn keeps_others_out(cx: Context) -> CaseResult {
     let workspace = cx.pod(&DEVWORKSPACE).await?;
     let sandbox = cx.sandbox();
-    let stranger = sandbox.client(Identity::Ungranted).await?;
-    let api = sandbox.workspaces_of(stranger);
+    let ungranted_user = sandbox.client(Identity::Ungranted).await?;
+    let api = sandbox.workspaces_of(ungranted_user);
     let patch = json!({"spec": {"template": {"attributes": {"nestcheck": "changed"}}}});
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
     let what = "dry-run a change of a DevWorkspace";
@@ -235,7 +235,7 @@ async fn keeps_others_out(cx: Context) -> CaseResult {
     let words = ["can only be modified by its creator"];
     refused(&cx, "a change by another user who may edit workspaces", &answer, &words)?;
 
-    let pods: Api<Pod> = Api::namespaced(stranger.clone(), sandbox.namespace());
+    let pods: Api<Pod> = Api::namespaced(ungranted_user.clone(), sandbox.namespace());
     let (pod, parameters) = (workspace.name(), AttachParams::default());
     let entered = pods.exec(&pod, ["true"], &parameters);
     let limit = harness::cluster::API_DEADLINE;
@@ -246,15 +246,15 @@ async fn keeps_others_out(cx: Context) -> CaseResult {
     let (observed, holds) = match entered {
         Ok(_) => ("entered".to_owned(), false),
         Err(error) => {
-            let told = one_line(&error.to_string());
-            let holds = told.contains("403") || told.contains("devworkspace creator");
-            (told, holds)
+            let reported = one_line(&error.to_string());
+            let holds = reported.contains("403") || reported.contains("devworkspace creator");
+            (reported, holds)
         }
     };
     cx.check("a command in the workspace by another user", "403", observed, holds)
 }
 
-fn tell<T>(answer: &Answer<T>) -> String {
+fn describe<T>(answer: &Answer<T>) -> String {
     match answer {
         Ok(_) => "accepted".to_owned(),
         Err(refusal) => format!("{}: {}", refusal.code, refusal.message),
@@ -265,5 +265,5 @@ fn refused<T>(cx: &Context, name: &str, answer: &Answer<T>, words: &[&str]) -> C
     let holds = answer.as_ref().is_err_and(|refusal| {
         refusal.code == 403 && words.iter().all(|word| refusal.message.contains(word))
     });
-    cx.check(name, &format!("403 with “{}”", words.join("”, “")), tell(answer), holds)
+    cx.check(name, &format!("403 with “{}”", words.join("”, “")), describe(answer), holds)
 }

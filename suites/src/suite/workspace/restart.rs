@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use super::create::made;
 use crate::{
+    steps::{differ, known, podman, podman_run, shell_image},
     suite::OPENSHIFT,
-    toolbox::{differ, known, podman, podman_run, shell_image},
 };
 
 /// What a nested workspace needs that keeps something.
@@ -94,7 +94,7 @@ const TRIES: usize = 3;
 async fn restarted(cx: &Context, before: &PodHandle) -> Result<PodHandle, Failure> {
     let (sandbox, limit) = (cx.sandbox(), cx.sandbox().timeouts().pod);
     let stopped = cx.outside_deadline(Box::pin(stop(sandbox, NAME, limit))).await?;
-    cx.check("phase", "Stopped", stopped.tell(), stopped.phase == "Stopped")?;
+    cx.check("phase", "Stopped", stopped.describe(), stopped.phase == "Stopped")?;
     let started = cx.outside_deadline(Box::pin(start(sandbox, NAME, limit))).await?;
     let next = running_pod(cx.sandbox(), &started).await?;
     let (old, new) = (before.object().uid(), next.uid());

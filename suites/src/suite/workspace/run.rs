@@ -15,7 +15,7 @@ use k8s_openapi::api::{
 use kube::{Api, ResourceExt, api::DynamicObject};
 
 use super::{NESTED, at};
-use crate::{suite::OPENSHIFT, toolbox::request};
+use crate::{steps::request, suite::OPENSHIFT};
 
 inventory::submit!(Case {
     id: "WS-05",
@@ -170,11 +170,11 @@ inventory::submit!(Case {
     flavours: OPENSHIFT,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
-    kind: CaseKind::Live(|cx| Box::pin(tells_containers_of_their_user_namespace(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(reports_containers_of_their_user_namespace(cx))),
     ..Case::DEFAULT
 });
 
-async fn tells_containers_of_their_user_namespace(cx: Context) -> CaseResult {
+async fn reports_containers_of_their_user_namespace(cx: Context) -> CaseResult {
     let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
     cx.check(

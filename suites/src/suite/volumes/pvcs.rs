@@ -23,8 +23,8 @@ use kube::{
 
 use super::{OF_ROOT, OWNERS, stat};
 use crate::{
+    steps::{delete_pod, differ, is_nfs, keep_on, known, on_node_of, pvc, request},
     suite::NESTED,
-    toolbox::{claim, delete_pod, differ, is_nfs, keep_on, known, on_node_of, request},
 };
 
 /// What a pod needs that keeps files.
@@ -55,7 +55,7 @@ inventory::submit!(Case {
 });
 
 async fn keeps_files_for_the_next_pod(cx: Context) -> CaseResult {
-    claim(&cx, "vol-04", "ReadWriteOnce", None).await?;
+    pvc(&cx, "vol-04", "ReadWriteOnce", None).await?;
     let mut pod = keep_on(cx.manifest(&KEEPER)?, "vol-04");
     pod.metadata.name = Some("vol-04".to_owned());
     let first = cx.provision_pod(&KEEPER, &pod).await?;
@@ -110,7 +110,7 @@ inventory::submit!(Case {
 });
 
 async fn shares_files_between_two_pods(cx: Context) -> CaseResult {
-    claim(&cx, "vol-05", "ReadWriteMany", None).await?;
+    pvc(&cx, "vol-05", "ReadWriteMany", None).await?;
     let named = |name: &str| -> Result<Pod, Failure> {
         let mut pod = keep_on(cx.manifest(&KEEPER)?, "vol-05");
         pod.metadata.name = Some(name.to_owned());
@@ -143,10 +143,10 @@ async fn shares_files_between_two_pods(cx: Context) -> CaseResult {
 }
 
 /// Waits until a claim's provisioner refuses it, if it ever does, and says so.
-async fn refused(cx: &Context, claim: &str) -> Failure {
+async fn refused(cx: &Context, pvc: &str) -> Failure {
     let sandbox = cx.sandbox();
     let api: Api<Event> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
-    let fields = format!("involvedObject.name={claim},reason=ProvisioningFailed");
+    let fields = format!("involvedObject.name={pvc},reason=ProvisioningFailed");
     let config = watcher::Config::default().fields(&fields);
     let mut refusals = watcher(api, config).default_backoff().touched_objects().boxed();
     loop {
@@ -183,7 +183,7 @@ async fn diagnoses_storage_whose_ids_can_not_be_mapped(cx: Context) -> CaseResul
     pod.metadata.name = Some("vol-06".to_owned());
     let storage = match class_of_nfs(&cx).await? {
         Some(class) => {
-            claim(&cx, "vol-06", "ReadWriteOnce", Some(&class)).await?;
+            pvc(&cx, "vol-06", "ReadWriteOnce", Some(&class)).await?;
             format!("StorageClass `{class}`")
         }
         // Every node has it, and the kernel maps none of its ids (it has no FS_ALLOW_IDMAP).
