@@ -25,15 +25,12 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "on OpenShift the SCC decides about overrides; on Kubernetes, where the operator does, it \
          needs cert-manager",
     ),
-    ("WS-13", "a persistent home is Che's; WS-12 shows that what is on a claim outlives a stop"),
+    ("WS-13", "a persistent home is Che's; WS-12 shows that files on a PVC outlive a stop"),
     ("WS-14", "where storage comes from is Che's; WS-05 uses storage that ends with the workspace"),
     ("WS-18", "an SCC is reverted by Che's operator only"),
     ("WS-19", "only Che has workspaces of before; WS-10 shows that the attribute can't be changed"),
     ("END-04", "a node has 110 ranges, and `ci/chaos` makes some thousand pods on one"),
-    (
-        "END-06",
-        "nobody can judge a run that was cut off from inside it; `suites/tests` and `ci/chaos` do",
-    ),
+    ("END-06", "a run that was cut off can't check itself; `suites/tests` and `ci/chaos` do"),
     ("UPG-05", "WS-06 finds that HOST_USERS is missing, and PRE-08 that fields are"),
     ("UPG-06", "both forms of Che's configuration are good; PRE-08 compares them"),
     ("UPG-07", "an old policy shows in POD-NET-01, and diagnosis F14 names it"),

@@ -53,16 +53,16 @@ const AROUND_PODS: &str =
     "What workspaces can be kept on, and which webhooks may change or refuse their pods.";
 const DRY_RUN: &str =
     "Dry runs that show which fields of a pod the API server keeps; nothing is stored by them.";
-const REPORTED: &str = "What the operators of workspaces were told about nested containers.";
+const REPORTED: &str = "The settings of the workspace operators for nested containers.";
 const NAMESPACES: &str = "The throwaway namespaces and what is in them. Their names are not known before, so these \
      rights can't be narrowed to them.";
 const RECORD: &str =
     "The record of each run, by which `nestcheck sweep` finds what a run has left that was killed.";
 const GRANT_EDIT: &str = "The ordinary user gets ClusterRole `edit` in the throwaway namespaces. Whoever may `bind` it \
-     need not have its rights.";
+     does not need its permissions.";
 
 const RECLAIMED: &str =
-    "Whether the volumes are gone that were made for claims of the run. They are in no namespace.";
+    "Whether the volumes of the run's PVCs are gone. They are not in a namespace.";
 
 const OF_ITS_OWN: &str = "The run's own SCC, and the ClusterRole that lets \
                           the ordinary user use it. Neither is in a namespace.";

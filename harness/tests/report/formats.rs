@@ -62,7 +62,8 @@ fn html_page() {
         let body = page.split_once("</style>").expect("the page has a style").1;
         insta::assert_snapshot!(format!("html-{name}"), body);
         if let Ok(directory) = std::env::var("NESTCHECK_SAMPLES") {
-            std::fs::write(format!("{directory}/{name}.html"), page).expect("the directory is there");
+            std::fs::write(format!("{directory}/{name}.html"), page)
+                .expect("the directory is there");
         }
     }
 }
@@ -101,7 +102,7 @@ fn a_dialect_is_known_by_its_name() {
         assert_eq!(dialect.name().parse::<Dialect>().expect("a dialect"), dialect);
     }
     let error = "bamboo".parse::<Dialect>().expect_err("no dialect");
-    assert_eq!(error.to_string(), "`bamboo` is no JUnit dialect");
+    assert_eq!(error.to_string(), "`bamboo` is not a JUnit dialect");
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub(super) struct SelectionArguments {
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub(super) shard: Option<Shard>,
     /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
-    /// `!` takes away
+    /// `!` excludes
     #[arg(value_name = "FILTER")]
     pub(super) filters: Vec<String>,
 }
@@ -145,7 +145,7 @@ pub(super) enum ExplainFormat {
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
     /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
-    /// `!` takes away; without it every case
+    /// `!` excludes; without it every case
     #[arg(value_name = "FILTER")]
     pub(super) filters: Vec<String>,
     /// How the texts are printed
@@ -192,7 +192,7 @@ pub(super) struct RunArguments {
     /// How long each throwaway namespace may take to end
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub(super) teardown_timeout: Duration,
-    /// Whether the run's objects stay in the cluster for a look when a case failed; `nestcheck sweep`
+    /// Whether the run's objects stay in the cluster for inspection when a case failed; `nestcheck sweep`
     /// removes them, or the next run once they have expired
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(super) keep: KeepWhen,
@@ -229,10 +229,10 @@ pub(super) struct WhichRuns {
     /// This run
     #[arg(long, value_name = "ID")]
     pub(super) run: Option<String>,
-    /// The runs that are over at the latest by now
+    /// Runs whose lease has expired
     #[arg(long)]
     pub(super) expired: bool,
-    /// Every run, those that still go on too
+    /// Every run, also those that still continue
     #[arg(long)]
     pub(super) all: bool,
 }

@@ -160,7 +160,7 @@ inventory::submit!(Case {
     id: "ISO-11",
     suite: "isolation",
     name: "is_not_confined_by_apparmor",
-    title: "No AppArmor profile stands in the way of mounts",
+    title: "No AppArmor profile blocks mounts",
     why: "containerd's default AppArmor profile denies every mount, so a nested pod must request \
           no profile. On nodes without AppArmor the case checks nothing.",
     fix: "Set `appArmorProfile: {type: Unconfined}` in the pod (Kubernetes 1.30 and newer), or \

@@ -84,7 +84,7 @@ inventory::submit!(Case {
     id: "UPG-01",
     suite: "upgrade",
     name: "tells_unsupported_with_every_reason",
-    title: "A cluster without nested containers is told to be unsupported, with each reason and a \
+    title: "nestcheck reports a cluster without nested containers as unsupported, with each reason and a \
          remedy",
     why: "For an unsupported cluster, nestcheck reports every reason with its remedy, not just \
           the first failure that occurs.",
@@ -153,7 +153,7 @@ inventory::submit!(Case {
     id: "UPG-03",
     suite: "upgrade",
     name: "warns_of_feature_sets_that_prevent_updates",
-    title: "A cluster that is supported by a feature set that prevents updates is told so",
+    title: "nestcheck warns when only a feature set that prevents updates supports nested containers",
     why: "A cluster with a preview feature set works today and can never be updated. nestcheck \
           supports it with a warning.",
     fix: "Use OpenShift 4.20 or newer with the feature set Default for a cluster that you want to \
@@ -223,7 +223,7 @@ fn has_nodes_that_are_equal(facts: &Facts) -> CheckResult {
         }
         let usual = TRAITS.map(|(_, of)| most_common(nodes.iter().filter_map(of)));
         let checks = nodes.iter().map(|node| compare(node, &usual)).collect();
-        let hint = "what was proven on one node need not hold on another: let the nodes take on \
+        let hint = "what was proven on one node may not hold on another: let the nodes take on \
                     the same version and configuration, or keep workspaces on nodes that are alike";
         Ok(CheckResult::of(checks, hint))
     })

@@ -174,7 +174,7 @@ inventory::submit!(Case {
     id: "CMP-03A",
     suite: "compose",
     name: "restarts_one_service",
-    title: "One service is restarted, stopped and started again while the other one goes on",
+    title: "One service is restarted, stopped and started again while the other one continues",
     why: "Developers restart the one service that they work on. The other services, above all the \
           database, must keep running.",
     fix: "See POD-09. If another service restarts too, update podman-compose.",

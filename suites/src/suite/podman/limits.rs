@@ -106,7 +106,7 @@ inventory::submit!(Case {
     id: "POD-14B",
     suite: "podman",
     name: "pauses_a_container",
-    title: "A container is paused and goes on when it is told to",
+    title: "A container is paused and continues after `podman unpause`",
     why: "Some tools pause a container while they copy its volumes. The container then needs its \
           own control group, which a pod usually cannot provide.",
     fix: "See POD-14A. Until then, stop and start the container.",

@@ -280,6 +280,6 @@ async fn leaves_an_empty_store(cx: Context) -> CaseResult {
     store.podman(&["system", "prune", "--all", "--force", "--volumes"]).await?;
     let expected = "Images 0 0\nContainers 0 0\nLocal Volumes 0 0";
     cx.check_equal("what the store holds after", expected, &store.podman(&count).await?)?;
-    cx.check_equal("what is left", "", &workspace.output(&leftovers).await?)?;
+    cx.check_equal("leftovers", "", &workspace.output(&leftovers).await?)?;
     store.delete().await
 }

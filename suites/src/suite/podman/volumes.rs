@@ -222,7 +222,8 @@ async fn keeps_what_is_read_only(cx: Context) -> CaseResult {
     let path = directory(&workspace, "pod-12e").await?;
     let volume = "pod-12e";
     workspace.output(&podman(&["volume", "create", "--ignore", volume])).await?;
-    let (of_directory, of_volume) = (format!("{path}:/directory:ro"), format!("{volume}:/volume:ro"));
+    let (of_directory, of_volume) =
+        (format!("{path}:/directory:ro"), format!("{volume}:/volume:ro"));
     let options =
         ["--read-only", "--volume", of_directory.as_str(), "--volume", of_volume.as_str()];
     let read = workspace.output(&podman_run(&options, &image, &["cat", "/directory/file"])).await?;

@@ -179,7 +179,7 @@ inventory::submit!(Case {
     id: "PRE-08",
     suite: "preflight",
     name: "has_operators_that_fit",
-    title: "What the operators of workspaces were told contradicts neither the cluster nor each \
+    title: "The settings of the workspace operators contradict neither the cluster nor each \
          other",
     why: "Dev Spaces and the DevWorkspace Operator write the security context of a workspace. \
           With old versions or contradictory settings, workspaces start without isolation or \

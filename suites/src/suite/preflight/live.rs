@@ -82,7 +82,7 @@ async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
         cx.check(&format!("{verb} {resource}{place}"), "denied", observed, !allowed).map_err(
             |failure| {
                 let hint = "a binding gives rights to every user or service account; what works \
-                            for them need not work for an ordinary user";
+                            for them may not work for an ordinary user";
                 failure.with_hint(Some(hint))
             },
         )?;
@@ -128,7 +128,7 @@ inventory::submit!(Case {
     id: "PRE-10",
     suite: "preflight",
     name: "has_an_image_for_the_node",
-    title: "The pods' image can be had, and its programs are made for the node's processor",
+    title: "The workspace image can be pulled and matches the node's architecture",
     why: "If the image is for another processor, or the nodes cannot pull it, every pod fails for \
           a reason unrelated to nested containers.",
     fix: "Give an image for the nodes' architecture with `--image`. Without access to a registry, \
@@ -188,7 +188,7 @@ inventory::submit!(Case {
     id: "PRE-11",
     suite: "preflight",
     name: "has_storage_whose_ids_can_be_mapped",
-    title: "There is a StorageClass, and not only such as keep volumes on NFS",
+    title: "A StorageClass exists, and at least one is not backed by NFS",
     why: "The kernel cannot id-map files on NFS. A cluster whose only storage is NFS can run \
           nested containers, but not a workspace with a persistent home.",
     fix: "Offer a StorageClass with block storage or local disks and ext4 or xfs, and make it the \

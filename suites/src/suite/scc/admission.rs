@@ -383,10 +383,17 @@ inventory::submit!(Case {
 async fn refuses_user_without_grant(cx: Context) -> CaseResult {
     scc(&cx)?;
     let mut pod = workspace(&cx)?;
-    // An account with a grant would let the stranger's pod in.
+    // An account with a grant would let the ungranted user's pod in.
     pod.spec.get_or_insert_default().service_account_name = Some(UNGRANTED_USER.to_owned());
-    expect_refusal_as(&cx, Identity::Ungranted, "answer to the stranger", &pod, 403, &[NOT_USABLE])
-        .await
+    expect_refusal_as(
+        &cx,
+        Identity::Ungranted,
+        "answer to the ungranted user",
+        &pod,
+        403,
+        &[NOT_USABLE],
+    )
+    .await
 }
 
 inventory::submit!(Case {

@@ -43,7 +43,9 @@ async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
     let workspace = sandbox.workspace(&DEVWORKSPACE, "ws-10a", NESTED_CONFIG)?;
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    for (who, identity) in [("the stranger", Identity::Ungranted), ("the user", Identity::User)] {
+    for (who, identity) in
+        [("the ungranted user", Identity::Ungranted), ("the user", Identity::User)]
+    {
         let api = sandbox.workspaces_of(sandbox.client(identity).await?);
         let what = "dry-run the creation of a DevWorkspace";
         let answer = ask(what, || sandbox.as_granted(|| api.create(&params, &workspace))).await?;

@@ -160,7 +160,7 @@ inventory::submit!(Case {
     id: "WS-06D",
     suite: "workspace",
     name: "tells_containers_of_their_user_namespace",
-    title: "Every container of a component is told HOST_USERS=false",
+    title: "Every container of a component gets HOST_USERS=false",
     why: "Workspace images choose their subordinate ids from `HOST_USERS=false`. Without it the \
           Universal Developer Image keeps `10000:65536`, which exceeds the pod's 65536 ids, and \
           every podman command ends with `newuidmap: write to uid_map failed: Operation not \
