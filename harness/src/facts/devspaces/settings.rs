@@ -227,10 +227,17 @@ mod tests {
         is_one(&no_devices, "Warning", &["no /dev/fuse, /dev/net/tun"]);
         let one = json!({"io.kubernetes.cri-o.Devices": "/dev/fuse:/dev/fuse:rwm"});
         is_one(&with(&format!("{workspace}/podAnnotations"), one), "Warning", &["no /dev/net/tun"]);
-        let new = json!({"devices.crio.io": "/dev/net/tun, /dev/fuse"});
+        // CRI-O takes a blank for a part of the path, and refuses that device.
+        let blank = json!({"io.kubernetes.cri-o.Devices": "/dev/fuse, /dev/net/tun"});
+        is_one(
+            &with(&format!("{workspace}/podAnnotations"), blank),
+            "Warning",
+            &["no /dev/net/tun"],
+        );
+        let new = json!({"devices.crio.io": "/dev/net/tun,/dev/fuse"});
         let words = ["no /dev/fuse, /dev/net/tun", "`devices.crio.io` alone gives none"];
         is_one(&with(&format!("{workspace}/podAnnotations"), new), "Warning", &words);
-        let both = json!({"devices.crio.io": "/dev/net/tun, /dev/fuse",
+        let both = json!({"devices.crio.io": "/dev/net/tun,/dev/fuse",
                           "io.kubernetes.cri-o.Devices": "/dev/fuse,/dev/net/tun"});
         assert_eq!(with(&format!("{workspace}/podAnnotations"), both), [""; 0]);
         is_one(&with(&format!("{context}/procMount"), json!("Default")), "Warning", &["masked"]);
