@@ -231,7 +231,7 @@ mod tests {
                 volumes.retain(|volume| volume != "image");
             }
         };
-        judge(&with(early), "fail", "`runAsUser.uidRangeMin` is absent, not 0");
+        evaluate(&with(early), "fail", "`runAsUser.uidRangeMin` is absent, not 0");
         assert!(verdict(&with(early)).contains("Update to a later z-stream"));
         let only_volumes = with(|all| {
             all.get_mut("restricted-v3").expect("it is there")["volumes"] = json!([
