@@ -23,14 +23,15 @@ impl Render for Prose<'_> {
     }
 }
 
-/// The text, in which a browser may break long words: only where a part begins, as in `UserNamespaces|Support`.
+/// The text, in which a browser may break long words: only where a part begins, as in `UserNamespaces|Support` and
+/// `registry/|image`.
 fn breakable(text: &str) -> Markup {
     html! {
         @for word in text.split_inclusive(char::is_whitespace) {
             @if word.len() <= LONG_WORD {
                 (word)
             } @else {
-                @for (index, part) in camel_case_parts(word).into_iter().enumerate() {
+                @for (index, part) in parts(word).into_iter().enumerate() {
                     @if index > 0 { wbr; }
                     (part)
                 }
@@ -39,16 +40,17 @@ fn breakable(text: &str) -> Markup {
     }
 }
 
-fn camel_case_parts(word: &str) -> Vec<&str> {
+fn parts(word: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;
-    let mut after_lower_case = false;
+    let mut before = ' ';
     for (position, character) in word.char_indices() {
-        if after_lower_case && character.is_uppercase() {
+        let is_capital = before.is_lowercase() && character.is_uppercase();
+        if is_capital || before == '/' && character.is_alphanumeric() {
             parts.push(&word[start..position]);
             start = position;
         }
-        after_lower_case = character.is_lowercase();
+        before = character;
     }
     parts.push(&word[start..]);
     parts
@@ -90,6 +92,9 @@ mod tests {
     fn long_words_break_between_their_parts_only() {
         let page = Prose("UserNamespacesPodSecurityStandards: on, ProcMountType").render();
         let expected = "User<wbr>Namespaces<wbr>Pod<wbr>Security<wbr>Standards: on, ProcMountType";
+        assert_eq!(page.into_string(), expected);
+        let page = Prose("https://registry.example/devfile/image").render();
+        let expected = "https://<wbr>registry.example/<wbr>devfile/<wbr>image";
         assert_eq!(page.into_string(), expected);
     }
 
