@@ -53,7 +53,7 @@ const AROUND_PODS: &str =
     "What workspaces can be kept on, and which webhooks may change or refuse their pods.";
 const DRY_RUN: &str =
     "Dry runs that show which fields of a pod the API server keeps; nothing is stored by them.";
-const TOLD: &str = "What the operators of workspaces were told about nested containers.";
+const REPORTED: &str = "What the operators of workspaces were told about nested containers.";
 const NAMESPACES: &str = "The throwaway namespaces and what is in them. Their names are not known before, so these \
      rights can't be narrowed to them.";
 const RECORD: &str =
@@ -111,13 +111,13 @@ const EVERYWHERE: &[Entry] = &[
     },
     Entry {
         need: Need::Read,
-        why: TOLD,
+        why: REPORTED,
         verbs: &["list"],
         targets: &[cluster("org.eclipse.che", "checlusters")],
     },
     Entry {
         need: Need::Read,
-        why: TOLD,
+        why: REPORTED,
         verbs: &["list"],
         targets: &[cluster("controller.devfile.io", "devworkspaceoperatorconfigs")],
     },

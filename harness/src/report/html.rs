@@ -10,9 +10,11 @@ mod prose;
 use maud::{DOCTYPE, Markup, html};
 
 use self::prose::{Prose, trusted};
-use super::model::Report;
-use super::sentence::{headline, outcome_name, reasons, retried};
-use super::text::{counted, seconds, spoken};
+use super::{
+    model::Report,
+    sentence::{headline, outcome_name, reasons, retried},
+    text::{counted, seconds, spoken},
+};
 use crate::outcome::Outcome;
 
 /// Should an escape ever be missed, a pod's text still runs and fetches nothing.

@@ -1,7 +1,9 @@
 //! Every format, as a reader sees it.
 
-use harness::event::{Event, EventKind, RunStarted};
-use harness::report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize};
+use harness::{
+    event::{Event, EventKind, RunStarted},
+    report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize},
+};
 
 use crate::sample;
 
@@ -60,8 +62,9 @@ fn html_page() {
         let body = page.split_once("</style>").expect("the page has a style").1;
         // An element a line, for those who review a change.
         insta::assert_snapshot!(format!("html-{name}"), body.replace("><", ">\n<"));
-        if let Ok(folder) = std::env::var("NESTCHECK_SAMPLES") {
-            std::fs::write(format!("{folder}/{name}.html"), page).expect("the folder is there");
+        if let Ok(directory) = std::env::var("NESTCHECK_SAMPLES") {
+            std::fs::write(format!("{directory}/{name}.html"), page)
+                .expect("the directory is there");
         }
     }
 }
@@ -146,7 +149,7 @@ fn prow_finds_the_file() {
 }
 
 #[test]
-fn a_part_of_a_profile_is_never_told_as_the_whole() {
+fn a_part_of_a_profile_is_never_reported_as_the_whole() {
     let mut events = sample::conformant();
     for event in &mut events {
         if let EventKind::RunStarted(run) = &*event.event {

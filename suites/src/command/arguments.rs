@@ -4,13 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{
-    Error,
-    cluster::ConnectOptions,
-    engine::Keep,
-    facts::ChosenRoute,
-    plan::{Profile, Shard},
-    rbac::ACCOUNT,
-    report::Dialect,
+    Error, cluster::ConnectOptions, engine::Keep, facts::ChosenRoute, plan::Shard,
+    profile::Profile, rbac::ACCOUNT, report::Dialect,
 };
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
@@ -201,7 +196,7 @@ pub(super) struct RunArguments {
     /// removes them, or the next run once they have expired
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(super) keep: KeepWhen,
-    /// The folder of the report; files of an earlier report in it are replaced
+    /// The directory of the report; files of an earlier report in it are replaced
     #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
     pub(super) report_dir: PathBuf,
     /// Run cases whose requirements are unmet too: only what happens in the pods decides
@@ -222,7 +217,7 @@ pub(super) struct SweepArguments {
     /// Only tell what would be removed
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// The folder of a report, whose ledger may know of runs that the cluster has no record of
+    /// The directory of a report, whose ledger may know of runs that the cluster has no record of
     #[arg(long, value_name = "DIR")]
     pub(super) report_dir: Option<PathBuf>,
 }
@@ -257,9 +252,9 @@ pub(super) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
-    /// The folder that `nestcheck run` wrote
+    /// The directory that `nestcheck run` wrote
     #[arg(value_name = "DIR")]
-    pub(super) folder: PathBuf,
+    pub(super) directory: PathBuf,
     /// The format
     #[arg(long, value_enum, default_value = "junit")]
     pub(super) format: ReportFormat,
@@ -270,20 +265,20 @@ pub(super) struct ReportArguments {
 
 /// An error and its hint as one text, which is all that clap passes on. [`super::explain`] takes
 /// them apart again.
-fn told(error: &Error) -> String {
+fn reported(error: &Error) -> String {
     error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
-    Profile::parse(name).map_err(|error| told(&error))
+    Profile::parse(name).map_err(|error| reported(&error))
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
-    Shard::parse(text).map_err(|error| told(&error))
+    Shard::parse(text).map_err(|error| reported(&error))
 }
 
 fn dialect(name: &str) -> Result<Dialect, String> {
-    name.parse().map_err(|error| told(&error))
+    name.parse().map_err(|error| reported(&error))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -343,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn image_references_are_told_from_other_texts() {
+    fn image_references_are_reported_from_other_texts() {
         for good in ["localhost/workspace:1", "busybox", "host:5000/a/b@sha256:abc", "a/b:V1_"] {
             assert_eq!(image(good).as_deref(), Ok(good));
         }

@@ -74,7 +74,7 @@ pub(super) const STARTS: &[Signature] = &[
     Signature::new(
         "F20",
         &[&["mkdirat", "permission denied"]],
-        "the runtime can't make a folder in a volume that the image declares, such as /run",
+        "the runtime can't make a directory in a volume that the image declares, such as /run",
         "use an image without that `VOLUME`, or a containerd with the fix of its issue 11852",
     ),
     Signature::new(

@@ -3,13 +3,17 @@
 use maud::{Markup, html};
 
 use super::prose::{self, Prose};
-use crate::event::{CommandFinished, TruthCheck};
-use crate::outcome::{Level, Verdict};
-use crate::report::details::{hint, last_commands, message, retry};
-use crate::report::junit::level_name;
-use crate::report::model::{CaseReport, Report};
-use crate::report::sentence::blocked_groups;
-use crate::report::text::{counted, seconds, shell};
+use crate::{
+    event::{CommandFinished, TruthCheck},
+    outcome::{Level, Verdict},
+    report::{
+        details::{hint, last_commands, message, retry},
+        junit::level_name,
+        model::{CaseReport, Report},
+        sentence::blocked_groups,
+        text::{counted, seconds, shell},
+    },
+};
 
 /// What failed, broke or was interrupted, with everything that is known of it.
 pub(super) fn troubles(report: &Report) -> Markup {
@@ -61,7 +65,7 @@ fn files(report: &CaseReport) -> Markup {
         p.files {
             b { "Files" }
             @for file in &evidence.files {
-                " " a href={ (evidence.folder) "/" (file.name) } { (file.name) }
+                " " a href={ (evidence.directory) "/" (file.name) } { (file.name) }
             }
         }
         @for missing in &evidence.missing { p.why { "Not had: " (missing) } }
