@@ -33,5 +33,18 @@ install_packages() {
 need_toolchains() {
     [ "$(id -u)" = 0 ] || fail 'not root' 'namespaces, mounts and cgroups need root: run it with `sudo`'
     command -v cargo >/dev/null || fail 'no `cargo` in `PATH`' 'install Rust with rustup'
+    need_musl_target
     command -v go >/dev/null || fail 'no `go` in `PATH`' 'install Go 1.26 or newer'
+}
+
+# Installs the Rust target that the probe is built for, where the toolchain lacks it.
+need_musl_target() {
+    local target=x86_64-unknown-linux-musl
+    [ -d "$(rustc --print target-libdir --target "$target")" ] && return
+    command -v rustup >/dev/null ||
+        fail "the Rust toolchain can not build for $target" \
+            'install Rust with rustup, or the package of your distribution for this target'
+    say "installing the Rust target $target"
+    rustup --quiet target add "$target" >&2 ||
+        fail "rustup can not install $target" "see what rustup says above, or run \`rustup target add $target\`"
 }

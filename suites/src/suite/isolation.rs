@@ -463,7 +463,7 @@ inventory::submit!(Case {
 async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
     let facts = cx.pod(&NESTED_POD).await?.facts().clone();
     let sets = *known(&facts.capabilities)?;
-    let declared = CapabilitySet::of(&[Capability::Setuid, Capability::Setgid]);
+    let declared = CapabilitySet::from(Capability::SETUID | Capability::SETGID);
     let names = |set: CapabilitySet| {
         if set.is_empty() { "none".to_owned() } else { set.names().join(",") }
     };

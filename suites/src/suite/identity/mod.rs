@@ -17,7 +17,7 @@ use harness::{
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector, Pod, Volume, VolumeMount,
 };
-use probe::{Capability, HelperBinary};
+use probe::{Capability, CapabilitySet, HelperBinary};
 
 use super::NESTED;
 use crate::steps::{inner_map, known, overlap, subordinate_problem};
@@ -220,8 +220,8 @@ async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let facts = workspace.facts();
     for (name, helper, capability) in [
-        ("newuidmap", &facts.newuidmap, Capability::Setuid),
-        ("newgidmap", &facts.newgidmap, Capability::Setgid),
+        ("newuidmap", &facts.newuidmap, Capability::SETUID),
+        ("newgidmap", &facts.newgidmap, Capability::SETGID),
     ] {
         let helper = known(helper)?.as_ref();
         let mut observed = helper.map_or("not on PATH".to_owned(), describe_helper);
@@ -236,7 +236,10 @@ async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
                 format!("{observed}; `podman unshare` exits with {} {reported}", tried.exit_code);
             holds = tried.exit_code == 0;
         }
-        let expected = format!("{}=ep, or setuid root with which podman works", capability.name());
+        let expected = format!(
+            "{}=ep, or setuid root with which podman works",
+            CapabilitySet::from(capability).names().join(",")
+        );
         cx.check(name, &expected, observed, holds)?;
     }
     Ok(())

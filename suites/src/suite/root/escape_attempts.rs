@@ -12,7 +12,7 @@ use harness::{
     context::{Context, PodHandle},
     workload::Command,
 };
-use probe::{Attempt, AttemptName, AttemptOutcome, Capability};
+use probe::{Attempt, AttemptName, AttemptOutcome, Capability, CapabilitySet};
 
 use crate::steps::{known, podman_run, probe_command, scratch_image};
 
@@ -153,16 +153,17 @@ fn reason_of_control(name: AttemptName) -> Option<&'static str> {
 /// The capability without which an attack is refused, where the control lacks it.
 fn lacking(name: AttemptName, control: &PodHandle) -> Option<String> {
     let needed = match name {
-        AttemptName::MknodCharacter | AttemptName::MknodBlock => Capability::Mknod,
-        AttemptName::LoadModule => Capability::SysModule,
-        AttemptName::Reboot => Capability::SysBoot,
-        AttemptName::SetClock => Capability::SysTime,
-        AttemptName::MeasureKernel => Capability::Perfmon,
-        AttemptName::OpenKcore | AttemptName::OpenDevMem => Capability::SysRawio,
-        _ => Capability::SysAdmin,
+        AttemptName::MknodCharacter | AttemptName::MknodBlock => Capability::MKNOD,
+        AttemptName::LoadModule => Capability::SYS_MODULE,
+        AttemptName::Reboot => Capability::SYS_BOOT,
+        AttemptName::SetClock => Capability::SYS_TIME,
+        AttemptName::MeasureKernel => Capability::PERFMON,
+        AttemptName::OpenKcore | AttemptName::OpenDevMem => Capability::SYS_RAWIO,
+        _ => Capability::SYS_ADMIN,
     };
     let sets = known(&control.facts().capabilities).ok()?;
-    (!sets.effective.contains(needed)).then(|| format!("{} is missing", needed.name()))
+    let names = CapabilitySet::from(needed).names().join(",");
+    (!sets.effective.contains(needed)).then(|| format!("{names} is missing"))
 }
 
 fn find(attempts: &[Attempt], name: AttemptName) -> Option<&Attempt> {
