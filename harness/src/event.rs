@@ -6,8 +6,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Level, Outcome, Verdict};
-use crate::redact::Redacted;
+use crate::{
+    outcome::{Level, Outcome, Verdict},
+    redact::Redacted,
+};
 
 /// The folder of all evidence, in the report folder.
 pub(crate) const EVIDENCE_FOLDER: &str = "diagnostics";

@@ -4,6 +4,7 @@ mod claims;
 
 use std::time::Duration;
 
+pub use claims::{claim, delete_pod, is_nfs, keep_on, on_node, on_node_of};
 use harness::{
     case::{CaseResult, Failure},
     cluster::call,
@@ -16,8 +17,6 @@ use harness::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use probe::{IdRange, Reading, SubordinateRanges};
-
-pub use claims::{claim, delete_pod, is_nfs, keep_on, on_node, on_node_of};
 
 /// How long a build of an image may take.
 const BUILD_DEADLINE: Duration = Duration::from_secs(90);

@@ -13,7 +13,7 @@ use harness::{
     case::Case,
     facts::Flavour,
     outcome::{Outcome, Verdict},
-    plan::Profile,
+    profile::Profile,
 };
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
@@ -124,7 +124,7 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
     println!("gets: {gets:?}");
     assert!(!gets.is_empty() && gets.values().all(|count| *count == 1), "{gets:?}");
 
-    let with_pod = cases().iter().filter(|case| !case.templates.is_empty()).count();
+    let with_pod = cases().iter().filter(|case| !case.pods.is_empty()).count();
     let commands = verbs.get("exec").copied().unwrap_or_default();
     assert!(commands > 0, "{verbs:?}");
     assert!(requests.len() <= REQUESTS_A_CASE * with_pod, "{} requests", requests.len());

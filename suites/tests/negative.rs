@@ -12,10 +12,10 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
-    case::Body,
+    case::CaseKind,
     facts::Flavour,
     outcome::{Outcome, Verdict},
-    plan::Profile,
+    profile::Profile,
 };
 use support::{
     Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, tells,
@@ -36,7 +36,7 @@ fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
 fn judges(id: &str) -> bool {
     let cases = suites::cases();
     let case = cases.iter().find(|case| case.id == id);
-    case.is_some_and(|case| matches!(case.body, Body::Static(_)))
+    case.is_some_and(|case| matches!(case.kind, CaseKind::Static(_)))
 }
 
 /// These ids and those of the cases that hold on each of these clusters: what it is can be read,

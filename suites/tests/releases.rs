@@ -8,7 +8,7 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
-    case::Body,
+    case::CaseKind,
     outcome::{Level, Outcome, Verdict},
 };
 use support::{Finished, LocalCluster, Report, Request, TestDir};
@@ -46,7 +46,7 @@ fn is_partial(finished: &Finished, report: &Report, acted: &[&str], words: &[&st
     assert_eq!(report.outcome(), Outcome::Partial);
     let live: BTreeSet<_> = suites::cases()
         .iter()
-        .filter(|case| matches!(case.body, Body::Live(_)) && case.level == Level::Core)
+        .filter(|case| matches!(case.kind, CaseKind::Live(_)) && case.level == Level::Core)
         .map(|case| case.id)
         .collect();
     for case in report.cases() {
@@ -91,7 +91,7 @@ fn is_told_by_preflight(cluster: &LocalCluster, words: &[&str]) {
 fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
     let suites: BTreeSet<_> = suites::cases()
         .iter()
-        .filter(|case| matches!(case.body, Body::Live(_)) && case.level == Level::Core)
+        .filter(|case| matches!(case.kind, CaseKind::Live(_)) && case.level == Level::Core)
         .map(|case| case.suite)
         .collect();
     for suite in suites {

@@ -10,15 +10,16 @@ use std::{
 use futures::{Stream, StreamExt};
 use harness::{
     Error, Result,
-    case::{Body, Case},
+    case::{Case, CaseKind},
     cluster::{Cluster, ConnectOptions},
     diagnosis::evidence::Collector,
     engine::Keep,
     event::{Event, EventKind},
     facts::{self, Facts},
     outcome::Outcome,
-    plan::{Filters, Plan, Profile, Selection},
+    plan::{Filters, Plan, Selection},
     pod_template::PodTemplate,
+    profile::Profile,
     sandbox::{File, Ledger, Scc, Timeouts},
 };
 use suites::session::{Session, SessionOptions};
@@ -106,13 +107,12 @@ impl Props {
         // A few kilobytes of a process that soon ends.
         let ours = |name| self.templates.get(name).map(|template| &*Box::leak(Box::new(*template)));
         let templates = |case: &Case| -> &'static [&'static PodTemplate] {
-            let listed =
-                case.templates.iter().map(|template| ours(template.name).unwrap_or(template));
+            let listed = case.pods.iter().map(|template| ours(template.name).unwrap_or(template));
             let lent = self.lent.iter().filter(|(id, _)| *id == case.id);
             listed.chain(lent.filter_map(|(_, name)| ours(name))).collect::<Vec<_>>().leak()
         };
         let cases = suites::cases().into_iter();
-        cases.map(|case| Case { templates: templates(&case), ..case }).collect()
+        cases.map(|case| Case { pods: templates(&case), ..case }).collect()
     }
 }
 
@@ -165,7 +165,7 @@ impl Theatre {
                     ControlFlow::Break(signal) => return Ok(Played::Break(signal)),
                 };
                 change(&mut facts);
-                let is_judge = |case: &Case| matches!(case.body, Body::Static(_));
+                let is_judge = |case: &Case| matches!(case.kind, CaseKind::Static(_));
                 let settled = settled(&facts, scenario)?.into_iter();
                 let settled = settled.filter(|(case, _)| is_judge(case));
                 Ok(Played::Continue(settled.map(|(_, observed)| observed).collect()))

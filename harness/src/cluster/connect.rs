@@ -10,7 +10,6 @@ use kube::{
     Client, Config,
     config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-
 use secrecy::ExposeSecret;
 
 use super::client;

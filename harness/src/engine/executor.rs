@@ -20,7 +20,7 @@ use super::{
     shutdown::latest_end,
 };
 use crate::{
-    case::{Body, Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodsOfCase, SharedWorkload},
     diagnosis::evidence::Collector,
     event::{CaseRetried, EventKind, EvidenceCollected},
@@ -54,13 +54,13 @@ pub(super) struct Executor {
 impl Executor {
     /// Whether the pods of the case are there, or failed to be.
     pub(super) fn has_pods(&self) -> bool {
-        let mut workloads = self.case.templates.iter().filter_map(|s| self.workloads.get(s.name));
+        let mut workloads = self.case.pods.iter().filter_map(|s| self.workloads.get(s.name));
         workloads.all(|workload| workload.peek().is_some())
     }
 
     pub(super) async fn run(self) {
         // A case looks for itself whether there is a pod that it can do without.
-        for template in self.case.templates.iter().filter(|template| !template.is_optional()) {
+        for template in self.case.pods.iter().filter(|template| !template.is_optional()) {
             if let Some(workload) = self.workloads.get(template.name)
                 && let Err(failure) = workload.clone().await
             {
@@ -153,7 +153,7 @@ impl Executor {
         let context = Context {
             id: self.case.id,
             requires: self.case.requires,
-            templates: self.case.templates,
+            templates: self.case.pods,
             sandbox: Arc::clone(&self.sandbox),
             workloads: Arc::clone(&self.workloads),
             facts: Arc::clone(&self.facts),
@@ -161,7 +161,7 @@ impl Executor {
             pauses,
             pods: self.pods.clone(),
         };
-        let Body::Live(act) = self.case.body else {
+        let CaseKind::Live(act) = self.case.kind else {
             let message = "the case does not act, and nobody else has judged it".to_owned();
             return Attempt::Broke(message);
         };
@@ -210,7 +210,7 @@ impl Executor {
     /// The names of the pods that the case shares with others, and whether each was ready and is
     /// needed. The pod of a workspace is named by the operator, so it has no name before it is there.
     fn pods_of_templates(&self) -> impl Iterator<Item = (String, bool)> {
-        self.case.templates.iter().filter_map(|template| {
+        self.case.pods.iter().filter_map(|template| {
             let workload = self.workloads.get(template.name).and_then(|workload| workload.peek());
             match workload {
                 Some(Ok(workload)) => Some((workload.name(), !template.is_optional())),

@@ -19,7 +19,7 @@ use tokio::time::Instant as TokioInstant;
 
 use crate::{
     Result,
-    case::{Body, Case},
+    case::{Case, CaseKind},
     cluster::Cluster,
     diagnosis::evidence::Collector,
     event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
@@ -160,7 +160,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Verdict::Pass => self.prove(case),
             other => other,
         };
-        if verdict == Verdict::Pass && matches!(case.body, Body::Live(_)) {
+        if verdict == Verdict::Pass && matches!(case.kind, CaseKind::Live(_)) {
             self.circumstances.only_judged = false;
         }
         self.verdicts.push((case.level, verdict.clone()));

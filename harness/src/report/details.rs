@@ -2,10 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::model::CaseReport;
-use super::text::{seconds, shell};
-use crate::event::{CaseRetried, CommandFinished, TruthCheck};
-use crate::outcome::Verdict;
+use super::{
+    model::CaseReport,
+    text::{seconds, shell},
+};
+use crate::{
+    event::{CaseRetried, CommandFinished, TruthCheck},
+    outcome::Verdict,
+};
 
 /// The most commands that a case shows; the last ones tell why it ended.
 const MOST_COMMANDS: usize = 20;

@@ -7,9 +7,11 @@ mod cases;
 mod page;
 
 use self::page::Page;
-use super::model::Report;
-use super::sentence::{headline, outcome_name, reasons, retried};
-use super::text::{counted, seconds, spoken};
+use super::{
+    model::Report,
+    sentence::{headline, outcome_name, reasons, retried},
+    text::{counted, seconds, spoken},
+};
 use crate::outcome::Outcome;
 
 /// The run as `index.html`.

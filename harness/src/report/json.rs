@@ -3,11 +3,15 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::model::{CaseReport, Counts, Report};
-use super::sentence::{headline, outcome_name, reasons};
-use crate::error::Error;
-use crate::event::{EvidenceFile, StepFinished, TruthCheck};
-use crate::outcome::{Level, Outcome, Verdict};
+use super::{
+    model::{CaseReport, Counts, Report},
+    sentence::{headline, outcome_name, reasons},
+};
+use crate::{
+    error::Error,
+    event::{EvidenceFile, StepFinished, TruthCheck},
+    outcome::{Level, Outcome, Verdict},
+};
 
 /// The version of the format. It grows when a field changes its meaning or goes; new fields come
 /// without notice.

@@ -1,7 +1,6 @@
 //! The volumes of a run's claims, which outlive its namespaces until they are reclaimed.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::PersistentVolume;

@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use exec::{COMMAND_DEADLINE, Command, Output};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Error as KubeError, ResourceExt,
@@ -29,8 +30,6 @@ use crate::{
     sandbox::{Sandbox, create_or_find},
     truth,
 };
-
-pub use exec::{COMMAND_DEADLINE, Command, Output};
 
 /// What a failure says of a command or a case that did not end in time.
 pub(crate) const LATE: &str = "did not end within";

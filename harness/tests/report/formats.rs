@@ -1,7 +1,9 @@
 //! Every format, as a reader sees it.
 
-use harness::event::{Event, EventKind, RunStarted};
-use harness::report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize};
+use harness::{
+    event::{Event, EventKind, RunStarted},
+    report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize},
+};
 
 use crate::sample;
 

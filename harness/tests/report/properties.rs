@@ -1,16 +1,19 @@
 //! What holds for any events at all.
 
-use harness::event::{
-    CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished, TruthCheck,
-};
-use harness::outcome::{Level, Outcome, Verdict};
-use harness::report::{
-    Dialect, Report, Style, Terminal, headline, html, json, junit, markdown, summarize,
+use harness::{
+    event::{
+        CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished,
+        TruthCheck,
+    },
+    outcome::{Level, Outcome, Verdict},
+    report::{Dialect, Report, Style, Terminal, headline, html, json, junit, markdown, summarize},
 };
 use proptest::prelude::*;
 
-use crate::consumers::{Seen, cases, document, jenkins};
-use crate::sample;
+use crate::{
+    consumers::{Seen, cases, document, jenkins},
+    sample,
+};
 
 /// Text as pods write it: anything, with what breaks formats more often than chance has it.
 fn text() -> impl Strategy<Value = String> {

@@ -1,10 +1,12 @@
 //! Sample runs, with every verdict.
 
-use harness::event::{
-    CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile,
-    RunStarted, SCHEMA, StepFinished, TruthCheck,
+use harness::{
+    event::{
+        CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
+        EvidenceFile, RunStarted, SCHEMA, StepFinished, TruthCheck,
+    },
+    outcome::{Level, Outcome, Verdict},
 };
-use harness::outcome::{Level, Outcome, Verdict};
 use jiff::{SignedDuration, Timestamp};
 
 const GATE: &str = "the gate `UserNamespacesSupport` is off";

@@ -4,13 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{
-    Error,
-    cluster::ConnectOptions,
-    engine::Keep,
-    facts::ChosenRoute,
-    plan::{Profile, Shard},
-    rbac::ACCOUNT,
-    report::Dialect,
+    Error, cluster::ConnectOptions, engine::Keep, facts::ChosenRoute, plan::Shard,
+    profile::Profile, rbac::ACCOUNT, report::Dialect,
 };
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user

@@ -14,11 +14,10 @@ use std::{
     process::ExitCode,
 };
 
+use arguments::{Arguments, Command};
 use clap::{CommandFactory, Parser, error::ErrorKind as ClapErrorKind};
 use harness::{Error, Result, redact};
 use tracing_subscriber::EnvFilter;
-
-use arguments::{Arguments, Command};
 
 /// The exit code of a command line that can't be understood.
 const USAGE: u8 = 2;

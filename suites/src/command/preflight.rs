@@ -7,7 +7,7 @@ use harness::{
     cluster::Cluster,
     facts::{self, Facts, Finding, Flavour, Severity, State},
     outcome::Outcome,
-    plan::Profile,
+    profile::Profile,
     rbac, redact,
     requirement::Decision,
     support::{self, REQUIREMENTS, Reason, Support},

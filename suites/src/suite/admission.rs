@@ -2,7 +2,7 @@
 
 use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::Context,
     outcome::Level,
     requirement::Requirement,
@@ -13,71 +13,10 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{
-    NESTED, core_case,
+    NESTED,
     gate::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask},
-    weighing,
 };
 use crate::toolbox::{expect_kept, expect_refusal, expect_refusal_by_server, judge_refusal};
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "ADM-01",
-        "admission",
-        refuses_unmasked_proc_without_user_namespace,
-        "`procMount: Unmasked` is refused without `hostUsers: false`",
-        NESTED,
-        &[]
-    ),
-    core_case!(
-        "ADM-02",
-        "admission",
-        refuses_host_namespaces_with_user_namespace,
-        "The node's network, process and IPC namespaces are refused with `hostUsers: false`",
-        NESTED,
-        &[]
-    ),
-    // Kubernetes refuses it from 1.34 on (kubernetes #132868); before, it means nothing.
-    weighing(
-        core_case!(
-            "ADM-03",
-            "admission",
-            refuses_block_devices_with_user_namespace,
-            "A volume as block device is refused with `hostUsers: false`",
-            WITH_BLOCK_DEVICE_CHECK,
-            &[]
-        ),
-        Level::Extended,
-    ),
-    core_case!(
-        "ADM-04",
-        "admission",
-        refuses_nested_pod_in_restricted_namespace,
-        "A nested pod is refused in a namespace that enforces Pod Security level restricted",
-        NESTED,
-        &[]
-    ),
-    // Nested containers work without it where the namespace's level is privileged.
-    weighing(
-        core_case!(
-            "ADM-05",
-            "admission",
-            admits_nested_pod_in_baseline_namespace_by_gate_or_version,
-            "Level baseline admits a nested pod as OpenShift makes it exactly where the gate or the \
-             version says so",
-            WITH_SELINUX_TYPE,
-            &[]
-        ),
-        Level::Extended,
-    ),
-    core_case!(
-        "ADM-06",
-        "admission",
-        keeps_isolation_of_running_pods,
-        "`hostUsers` and `procMount` of a pod that exists can't be changed",
-        NESTED,
-        &[&NESTED_POD, &HOST_USERS]
-    ),
-];
 
 const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(34)];
@@ -85,6 +24,18 @@ const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
 /// Level baseline allows the SELinux type `container_engine_t` from policy version 1.31 on.
 const WITH_SELINUX_TYPE: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(31)];
+
+inventory::submit!(Case {
+    id: "ADM-01",
+    suite: "admission",
+    name: "refuses_unmasked_proc_without_user_namespace",
+    title: "`procMount: Unmasked` is refused without `hostUsers: false`",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_unmasked_proc_without_user_namespace(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_unmasked_proc_without_user_namespace(cx: Context) -> CaseResult {
     for host_users in [None, Some(true)] {
@@ -96,6 +47,18 @@ async fn refuses_unmasked_proc_without_user_namespace(cx: Context) -> CaseResult
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "ADM-02",
+    suite: "admission",
+    name: "refuses_host_namespaces_with_user_namespace",
+    title: "The node's network, process and IPC namespaces are refused with `hostUsers: false`",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_host_namespaces_with_user_namespace(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult {
     for field in ["hostNetwork", "hostPID", "hostIPC"] {
@@ -111,6 +74,18 @@ async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult 
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "ADM-04",
+    suite: "admission",
+    name: "refuses_nested_pod_in_restricted_namespace",
+    title: "A nested pod is refused in a namespace that enforces Pod Security level restricted",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_nested_pod_in_restricted_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&NESTED_POD)?;
     // A server that refuses or strips the pod anywhere would pass too; this proves that it is the
@@ -124,6 +99,23 @@ async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
     ];
     expect_refusal(&cx, "answer in a restricted namespace", &pod, 403, &fields).await
 }
+
+// Nested containers work without it where the namespace's level is privileged.
+inventory::submit!(Case {
+    id: "ADM-05",
+    suite: "admission",
+    name: "admits_nested_pod_in_baseline_namespace_by_gate_or_version",
+    title: "Level baseline admits a nested pod as OpenShift makes it exactly where the gate or the \
+         version says so",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_SELINUX_TYPE,
+    kind: CaseKind::Live(|cx| Box::pin(
+        admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx)
+    )),
+    ..Case::DEFAULT
+});
 
 async fn admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&NESTED_POD)?;
@@ -145,6 +137,20 @@ async fn admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx: Context)
     expect_relaxed(&cx, name, &pod, &PROC_MOUNT, is_relaxed(cx.facts())).await
 }
 
+// Kubernetes refuses it from 1.34 on (kubernetes #132868); before, it means nothing.
+inventory::submit!(Case {
+    id: "ADM-03",
+    suite: "admission",
+    name: "refuses_block_devices_with_user_namespace",
+    title: "A volume as block device is refused with `hostUsers: false`",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_BLOCK_DEVICE_CHECK,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_block_devices_with_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_block_devices_with_user_namespace(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&NESTED_POD)?;
     let spec = pod.spec.get_or_insert_default();
@@ -165,6 +171,19 @@ async fn refuses_block_devices_with_user_namespace(cx: Context) -> CaseResult {
     let words = ["volumeDevices", "ostUsers"];
     expect_refusal_by_server(&cx, "answer to volumeDevices", &pod, 422, &words).await
 }
+
+inventory::submit!(Case {
+    id: "ADM-06",
+    suite: "admission",
+    name: "keeps_isolation_of_running_pods",
+    title: "`hostUsers` and `procMount` of a pod that exists can't be changed",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &HOST_USERS],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_isolation_of_running_pods(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
     let (nested, control) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&HOST_USERS))?;

@@ -1,12 +1,15 @@
 //! ISO: what a pod sees of the node.
 
+use std::time::Duration;
+
 use fixtures::{MASKED_PROC, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
     facts::Flavour,
     outcome::Level,
     pod_template::ask_for_devices,
+    profile::Profile,
     truth::{proc_mounts, show_reading},
     workload::Command,
 };
@@ -16,125 +19,25 @@ use probe::{
 };
 
 use super::{
-    ASKING_FOR_DEVICES, NESTED, WITH_DEVICES, WITH_SCCS, core_case, extended_case, on,
+    ASKING_FOR_DEVICES, NESTED, WITH_DEVICES, WITH_SCCS,
     podman::need_program,
     selinux::{self, Mode},
-    weighing,
 };
 use crate::toolbox::{known, podman, shell_image};
 
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "ISO-01",
-        "isolation",
-        sees_proc_unmasked,
-        "A nested pod has exactly one mount at /proc, writable, with nothing masked",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ISO-02",
-        "isolation",
-        sees_proc_masked_unless_asked,
-        "A pod that does not ask for an unmasked /proc has it masked",
-        NESTED,
-        &[&NESTED_POD, &MASKED_PROC]
-    ),
-    core_case!(
-        "ISO-03",
-        "isolation",
-        sees_sys_read_only,
-        "/sys is read-only, whether or not the pod rules its own cgroups",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ISO-04",
-        "isolation",
-        opens_fuse_and_tun,
-        "/dev/fuse and /dev/net/tun are the right devices and can be opened",
-        ASKING_FOR_DEVICES,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ISO-05",
-        "isolation",
-        sees_no_devices_unless_asked,
-        "A pod that does not ask for /dev/fuse and /dev/net/tun has neither",
-        WITH_DEVICES,
-        &[&NESTED_POD, &MASKED_PROC]
-    ),
-    on(
-        core_case!(
-            "ISO-06",
-            "isolation",
-            gets_no_device_that_is_not_allowed,
-            "A pod that asks for another device of the node does not get it",
-            WITH_DEVICES,
-            &[&NESTED_POD]
-        ),
-        WITH_SCCS,
-    ),
-    // Not every cluster of these kinds enforces SELinux, and only a pod can tell.
-    weighing(
-        on(
-            core_case!(
-                "ISO-07",
-                "isolation",
-                is_confined_by_selinux,
-                "SELinux is enforced, and the pod has type container_engine_t at the namespace's level",
-                NESTED,
-                &[&NESTED_POD]
-            ),
-            WITH_SCCS,
-        ),
-        Level::Extended,
-    ),
-    core_case!(
-        "ISO-09",
-        "isolation",
-        holds_exactly_the_declared_capabilities,
-        "The bounding set is exactly SETUID and SETGID, none is effective, and helpers may gain them",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ISO-10",
-        "isolation",
-        makes_namespaces_and_mounts,
-        "The user can make a user namespace of its own and mount a file system in it",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    // Not every node has AppArmor, and only a pod can tell.
-    on(
-        extended_case!(
-            "ISO-11",
-            "isolation",
-            is_not_confined_by_apparmor,
-            "No AppArmor profile stands in the way of mounts",
-            NESTED,
-            &[&NESTED_POD]
-        ),
-        &[Flavour::Kubernetes],
-    ),
-    core_case!(
-        "ISO-12",
-        "isolation",
-        mounts_fresh_proc_in_inner_namespaces,
-        "The user can mount a fresh /proc in a user and process namespace of its own",
-        NESTED,
-        &[&NESTED_POD, &MASKED_PROC]
-    ),
-    extended_case!(
-        "ISO-13",
-        "isolation",
-        connects_by_pasta,
-        "pasta gives a container an interface, with whatever policy the node enforces",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-];
+inventory::submit!(Case {
+    id: "ISO-01",
+    suite: "isolation",
+    name: "sees_proc_unmasked",
+    title: "A nested pod has exactly one mount at /proc, writable, with nothing masked",
+    why: "",
+    fix: "",
+    profiles: &[Profile::Smoke],
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(sees_proc_unmasked(cx))),
+    ..Case::DEFAULT
+});
 
 async fn sees_proc_unmasked(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -147,6 +50,19 @@ async fn sees_proc_unmasked(cx: Context) -> CaseResult {
     let holds = matches!(proc_mounts(mounts)[..], [only] if !only.is_read_only());
     cx.check("mounts at /proc", "one, rw", paths.join("; "), holds)
 }
+
+inventory::submit!(Case {
+    id: "ISO-02",
+    suite: "isolation",
+    name: "sees_proc_masked_unless_asked",
+    title: "A pod that does not ask for an unmasked /proc has it masked",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &MASKED_PROC],
+    kind: CaseKind::Live(|cx| Box::pin(sees_proc_masked_unless_asked(cx))),
+    ..Case::DEFAULT
+});
 
 async fn sees_proc_masked_unless_asked(cx: Context) -> CaseResult {
     // What container runtimes mask by default (containerd `oci/spec_opts.go`); no kernel has all.
@@ -168,6 +84,19 @@ async fn sees_proc_masked_unless_asked(cx: Context) -> CaseResult {
     cx.check("masked paths", expected, shown.join(", "), hides && guards_settings)
 }
 
+inventory::submit!(Case {
+    id: "ISO-03",
+    suite: "isolation",
+    name: "sees_sys_read_only",
+    title: "/sys is read-only, whether or not the pod rules its own cgroups",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(sees_sys_read_only(cx))),
+    ..Case::DEFAULT
+});
+
 async fn sees_sys_read_only(cx: Context) -> CaseResult {
     const CGROUPS: &str = "/sys/fs/cgroup";
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -188,6 +117,19 @@ async fn sees_sys_read_only(cx: Context) -> CaseResult {
     cx.check("mounts at /sys/fs/cgroup", "either mode", show(&cgroups), true)
 }
 
+inventory::submit!(Case {
+    id: "ISO-10",
+    suite: "isolation",
+    name: "makes_namespaces_and_mounts",
+    title: "The user can make a user namespace of its own and mount a file system in it",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(makes_namespaces_and_mounts(cx))),
+    ..Case::DEFAULT
+});
+
 async fn makes_namespaces_and_mounts(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let seccomp = show_reading(&workspace.facts().seccomp, |mode| format!("{mode:?}"));
@@ -201,6 +143,22 @@ async fn makes_namespaces_and_mounts(cx: Context) -> CaseResult {
     };
     cx.check("mount in a new user namespace", "mounted", observed, output.exit_code == 0)
 }
+
+// Not every node has AppArmor, and only a pod can tell.
+inventory::submit!(Case {
+    id: "ISO-11",
+    suite: "isolation",
+    name: "is_not_confined_by_apparmor",
+    title: "No AppArmor profile stands in the way of mounts",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: &[Flavour::Kubernetes],
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(is_not_confined_by_apparmor(cx))),
+    ..Case::DEFAULT
+});
 
 async fn is_not_confined_by_apparmor(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -217,6 +175,20 @@ async fn is_not_confined_by_apparmor(cx: Context) -> CaseResult {
     // Otherwise the profile's name, with its mode in parentheses.
     cx.check_equal("AppArmor profile", "unconfined", &label)
 }
+
+inventory::submit!(Case {
+    id: "ISO-13",
+    suite: "isolation",
+    name: "connects_by_pasta",
+    title: "pasta gives a container an interface, with whatever policy the node enforces",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(connects_by_pasta(cx))),
+    ..Case::DEFAULT
+});
 
 async fn connects_by_pasta(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -247,6 +219,19 @@ async fn connects_by_pasta(cx: Context) -> CaseResult {
 /// Linux `Documentation/admin-guide/devices.txt`: 10 229 is fuse, 10 200 is tun.
 const DEVICES: [(&str, u64, u64); 2] = [("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200)];
 
+inventory::submit!(Case {
+    id: "ISO-04",
+    suite: "isolation",
+    name: "opens_fuse_and_tun",
+    title: "/dev/fuse and /dev/net/tun are the right devices and can be opened",
+    why: "",
+    fix: "",
+    requires: ASKING_FOR_DEVICES,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(opens_fuse_and_tun(cx))),
+    ..Case::DEFAULT
+});
+
 async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // Of devices that were asked for and are absent the cause is known, and told with the failure.
@@ -270,6 +255,19 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "ISO-05",
+    suite: "isolation",
+    name: "sees_no_devices_unless_asked",
+    title: "A pod that does not ask for /dev/fuse and /dev/net/tun has neither",
+    why: "",
+    fix: "",
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &MASKED_PROC],
+    kind: CaseKind::Live(|cx| Box::pin(sees_no_devices_unless_asked(cx))),
+    ..Case::DEFAULT
+});
+
 async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
     // A cluster that gives no devices would pass too, so the case is blocked where those that were
     // asked for are absent.
@@ -285,6 +283,21 @@ async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "ISO-06",
+    suite: "isolation",
+    name: "gets_no_device_that_is_not_allowed",
+    title: "A pod that asks for another device of the node does not get it",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(gets_no_device_that_is_not_allowed(cx))),
+    ..Case::DEFAULT
+});
 
 async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
     const FORBIDDEN: &str = "/dev/kmsg";
@@ -331,6 +344,22 @@ fn devices_arrive(workspace: &PodHandle) -> CaseResult {
     ))
 }
 
+// Not every cluster of these kinds enforces SELinux, and only a pod can tell.
+inventory::submit!(Case {
+    id: "ISO-07",
+    suite: "isolation",
+    name: "is_confined_by_selinux",
+    title: "SELinux is enforced, and the pod has type container_engine_t at the namespace's level",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(is_confined_by_selinux(cx))),
+    ..Case::DEFAULT
+});
+
 async fn is_confined_by_selinux(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let label = show_reading(&workspace.facts().security_label, |label| {
@@ -373,6 +402,20 @@ fn describe_device(device: &DeviceFacts) -> String {
     }
 }
 
+inventory::submit!(Case {
+    id: "ISO-09",
+    suite: "isolation",
+    name: "holds_exactly_the_declared_capabilities",
+    title: "The bounding set is exactly SETUID and SETGID, none is effective, and helpers may gain \
+         them",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(holds_exactly_the_declared_capabilities(cx))),
+    ..Case::DEFAULT
+});
+
 async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
     let facts = cx.pod(&NESTED_POD).await?.facts().clone();
     let sets = *known(&facts.capabilities)?;
@@ -389,6 +432,19 @@ async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
         facts.no_new_privs == Reading::Known(false),
     )
 }
+
+inventory::submit!(Case {
+    id: "ISO-12",
+    suite: "isolation",
+    name: "mounts_fresh_proc_in_inner_namespaces",
+    title: "The user can mount a fresh /proc in a user and process namespace of its own",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &MASKED_PROC],
+    kind: CaseKind::Live(|cx| Box::pin(mounts_fresh_proc_in_inner_namespaces(cx))),
+    ..Case::DEFAULT
+});
 
 async fn mounts_fresh_proc_in_inner_namespaces(cx: Context) -> CaseResult {
     let (workspace, control) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&MASKED_PROC))?;

@@ -1,66 +1,22 @@
 //! Nothing of a run stays, and nothing that was there before is changed.
 
 use harness::{
-    case::{Body, CASE_DEADLINE, Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     event::TruthCheck,
     outcome::{Level, Verdict},
     sandbox::{Audit, Change, Failed, ReclaimStatus},
 };
 
-use super::EVERYWHERE;
-
-/// The cases that judge what a run has left.
-pub(crate) const AUDITS: &[Case] = &[
-    audit(
-        "END-01",
-        "leaves_nothing_behind",
-        "Nothing that the run created is left in the cluster",
-        Level::Core,
-        leaves_nothing_behind,
-    ),
-    audit(
-        "END-02",
-        "ends_without_stuck_finalizers",
-        "The run's namespaces end in time, with nothing in them that keeps them",
-        Level::Extended,
-        ends_without_stuck_finalizers,
-    ),
-    audit(
-        "END-03",
-        "changes_nothing_of_others",
-        "SCCs, runtime classes and operators' configurations are as they were before the run",
-        Level::Extended,
-        changes_nothing_of_others,
-    ),
-    audit(
-        "END-05",
-        "leaves_no_volumes",
-        "The volumes that were made for the run's claims are gone with them",
-        Level::Extended,
-        leaves_no_volumes,
-    ),
-];
-
-const fn audit(
-    id: &'static str,
-    name: &'static str,
-    title: &'static str,
-    level: Level,
-    judge: fn(&Audit) -> CheckResult,
-) -> Case {
-    Case {
-        id,
-        suite: "teardown",
-        name,
-        title,
-        level,
-        flavours: EVERYWHERE,
-        requires: &[],
-        templates: &[],
-        deadline: CASE_DEADLINE,
-        body: Body::PostRun(judge),
-    }
-}
+inventory::submit!(Case {
+    id: "END-01",
+    suite: "teardown",
+    name: "leaves_nothing_behind",
+    title: "Nothing that the run created is left in the cluster",
+    why: "",
+    fix: "",
+    kind: CaseKind::PostRun(leaves_nothing_behind),
+    ..Case::DEFAULT
+});
 
 fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
     if let Some(Failed { reason, is_loss: true }) = &audit.failure {
@@ -100,6 +56,18 @@ fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
     )
 }
 
+inventory::submit!(Case {
+    id: "END-02",
+    suite: "teardown",
+    name: "ends_without_stuck_finalizers",
+    title: "The run's namespaces end in time, with nothing in them that keeps them",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    kind: CaseKind::PostRun(ends_without_stuck_finalizers),
+    ..Case::DEFAULT
+});
+
 /// The server says itself what keeps a namespace, and the teardown's reason has its words.
 fn ends_without_stuck_finalizers(audit: &Audit) -> CheckResult {
     const NAMESPACE: &str = "Namespace";
@@ -128,6 +96,18 @@ fn ends_without_stuck_finalizers(audit: &Audit) -> CheckResult {
     )
 }
 
+inventory::submit!(Case {
+    id: "END-05",
+    suite: "teardown",
+    name: "leaves_no_volumes",
+    title: "The volumes that were made for the run's claims are gone with them",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    kind: CaseKind::PostRun(leaves_no_volumes),
+    ..Case::DEFAULT
+});
+
 /// A volume is the provisioner's, who deletes it after its claim; the run has no right to.
 fn leaves_no_volumes(audit: &Audit) -> CheckResult {
     let error = |message: String| CheckResult::without_checks(Verdict::Error { message });
@@ -150,6 +130,18 @@ fn leaves_no_volumes(audit: &Audit) -> CheckResult {
         ),
     }
 }
+
+inventory::submit!(Case {
+    id: "END-03",
+    suite: "teardown",
+    name: "changes_nothing_of_others",
+    title: "SCCs, runtime classes and operators' configurations are as they were before the run",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    kind: CaseKind::PostRun(changes_nothing_of_others),
+    ..Case::DEFAULT
+});
 
 fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
     let error = |message: String| CheckResult::without_checks(Verdict::Error { message });

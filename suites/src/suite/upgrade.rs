@@ -1,10 +1,10 @@
 //! UPG: what is said of old clusters, mixed ones, and those that are being changed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, CheckResult, Failure},
+    case::{Case, CaseKind, CaseResult, CheckResult, Failure},
     context::Context,
     event::TruthCheck,
     facts::{Configured, Fact, Facts, Gate, Node, Rollout},
@@ -13,82 +13,32 @@ use harness::{
     support::{Reason, Support},
     truth::{check, is_pod_map, show_map, show_reading},
 };
-
 use probe::{CapabilitySets, Reading};
 
 use super::{
-    OPENSHIFT, WITH_SCCS, core_case, judging_case, on,
+    OPENSHIFT, WITH_SCCS,
     static_checks::{always, at_rest, known, lacking, nodes, not_applicable, on_or_off},
-    weighing,
 };
-
-// On a cluster whose SCCs can't require a user namespace, only a run without preflight gets
-// so far; it is red anyway.
-pub(crate) const CASES: &[Case] = &[weighing(
-    on(
-        core_case!(
-            "UPG-02",
-            "upgrade",
-            gives_every_admitted_pod_a_user_namespace,
-            "A pod that the run's SCC admits has a user namespace of its own",
-            &[],
-            &[]
-        ),
-        WITH_SCCS,
-    ),
-    Level::Informing,
-)];
-
-pub(crate) const JUDGING: &[Case] = &[
-    said_of_openshift(judging_case!(
-        "UPG-01",
-        "upgrade",
-        tells_unsupported_with_every_reason,
-        "A cluster without nested containers is told to be unsupported, with each reason and a remedy",
-        &[]
-    )),
-    said_of_openshift(judging_case!(
-        "UPG-03",
-        "upgrade",
-        warns_of_feature_sets_that_prevent_updates,
-        "A cluster that is supported by a feature set that prevents updates is told so",
-        &[]
-    )),
-    // That nodes differ is no failure by itself, but what works on one may not on another.
-    weighing(
-        judging_case!(
-            "UPG-04",
-            "upgrade",
-            has_nodes_that_are_alike,
-            "All nodes are alike in versions, gate and runtime",
-            &[]
-        ),
-        Level::Informing,
-    ),
-    said_of_openshift(judging_case!(
-        "UPG-09",
-        "upgrade",
-        takes_no_unlisted_gate_for_off,
-        "A feature gate that is listed nowhere is not said to be off",
-        &[]
-    )),
-    said_of_openshift(judging_case!(
-        "UPG-10",
-        "upgrade",
-        makes_no_verdict_during_a_rollout,
-        "During a rollout no verdict is made about the cluster",
-        &[]
-    )),
-];
-
-/// A case about what nestcheck itself says, which is not what makes a cluster conformant.
-const fn said_of_openshift(case: Case) -> Case {
-    weighing(on(case, OPENSHIFT), Level::Extended)
-}
 
 /// The workspace, whatever the cluster makes of it.
 const ADMITTED: PodTemplate =
     PodTemplate { name: "admitted", isolation: Isolation::Unchecked, devices: false, ..NESTED_POD };
+
+// On a cluster whose SCCs can't require a user namespace, only a run without preflight gets
+// so far; it is red anyway.
+inventory::submit!(Case {
+    id: "UPG-02",
+    suite: "upgrade",
+    name: "gives_every_admitted_pod_a_user_namespace",
+    title: "A pod that the run's SCC admits has a user namespace of its own",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    flavours: WITH_SCCS,
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(gives_every_admitted_pod_a_user_namespace(cx))),
+    ..Case::DEFAULT
+});
 
 async fn gives_every_admitted_pod_a_user_namespace(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&ADMITTED)?;
@@ -127,6 +77,20 @@ fn finding(cx: &Context, map: &str, capabilities: &Reading<CapabilitySets>) -> F
 
 /// What must be among the reasons: what it is about, and words of the reason.
 struct Expected(&'static str, String);
+
+inventory::submit!(Case {
+    id: "UPG-01",
+    suite: "upgrade",
+    name: "tells_unsupported_with_every_reason",
+    title: "A cluster without nested containers is told to be unsupported, with each reason and a \
+         remedy",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(tells_unsupported_with_every_reason),
+    ..Case::DEFAULT
+});
 
 fn tells_unsupported_with_every_reason(facts: &Facts) -> CheckResult {
     let support = Support::of(facts);
@@ -181,6 +145,19 @@ fn expected_reasons(facts: &Facts) -> Vec<Expected> {
     expected
 }
 
+inventory::submit!(Case {
+    id: "UPG-03",
+    suite: "upgrade",
+    name: "warns_of_feature_sets_that_prevent_updates",
+    title: "A cluster that is supported by a feature set that prevents updates is told so",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(warns_of_feature_sets_that_prevent_updates),
+    ..Case::DEFAULT
+});
+
 fn warns_of_feature_sets_that_prevent_updates(facts: &Facts) -> CheckResult {
     always(|| {
         let set = known(&facts.feature_set)?;
@@ -216,6 +193,19 @@ pub(super) const TRAITS: [Trait; 6] = [
         Some((if *able { "yes" } else { "no" }).to_owned())
     }),
 ];
+
+// That nodes differ is no failure by itself, but what works on one may not on another.
+inventory::submit!(Case {
+    id: "UPG-04",
+    suite: "upgrade",
+    name: "has_nodes_that_are_alike",
+    title: "All nodes are alike in versions, gate and runtime",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    kind: CaseKind::Static(has_nodes_that_are_alike),
+    ..Case::DEFAULT
+});
 
 fn has_nodes_that_are_alike(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -256,6 +246,19 @@ fn compare(node: &Node, usual: &[Option<String>; TRAITS.len()]) -> TruthCheck {
     check(&name, "like most nodes", observed, differences.is_empty())
 }
 
+inventory::submit!(Case {
+    id: "UPG-09",
+    suite: "upgrade",
+    name: "takes_no_unlisted_gate_for_off",
+    title: "A feature gate that is listed nowhere is not said to be off",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(takes_no_unlisted_gate_for_off),
+    ..Case::DEFAULT
+});
+
 fn takes_no_unlisted_gate_for_off(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let gates = known(&facts.configured_gates)?;
@@ -285,6 +288,19 @@ fn takes_no_unlisted_gate_for_off(facts: &Facts) -> CheckResult {
     })
 }
 
+inventory::submit!(Case {
+    id: "UPG-10",
+    suite: "upgrade",
+    name: "makes_no_verdict_during_a_rollout",
+    title: "During a rollout no verdict is made about the cluster",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(makes_no_verdict_during_a_rollout),
+    ..Case::DEFAULT
+});
+
 fn makes_no_verdict_during_a_rollout(facts: &Facts) -> CheckResult {
     always(|| {
         let Rollout::InProgress { what } = known(&facts.rollout)? else {
@@ -308,17 +324,17 @@ mod tests {
 
     use super::*;
     use crate::suite::static_checks::tests::{
-        expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
+        case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
     fn judge(id: &str, facts: &Facts, name: &str, words: &str) {
-        expect(JUDGING, id, facts, name, words);
+        expect(id, facts, name, words);
     }
 
     #[test]
     fn an_unsupported_cluster_is_told_with_every_reason() {
         judge("UPG-01", &openshift_4_19(), "pass", "");
-        let plan = harness::plan::Plan::new(JUDGING[..1].to_vec(), &openshift_4_19(), false);
+        let plan = harness::plan::Plan::new(vec![case("UPG-01")], &openshift_4_19(), false);
         let names: Vec<_> = plan.entries[0].checks.iter().map(|check| &check.name).collect();
         let told = [
             "verdict",
@@ -368,7 +384,7 @@ mod tests {
         let told = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
                     kernel 5.14.0-362";
         judge("UPG-04", &mixed, "fail", told);
-        let plan = harness::plan::Plan::new(JUDGING[2..3].to_vec(), &mixed, false);
+        let plan = harness::plan::Plan::new(vec![case("UPG-04")], &mixed, false);
         let checks = &plan.entries[0].checks;
         assert!(!checks[3].holds && checks[3].observed == "kubelet gate off, not on", "{checks:?}");
         assert!(checks[1].holds && checks[2].holds, "{checks:?}");

@@ -4,27 +4,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::Command,
 };
 
 use crate::{
-    suite::{NESTED, extended_case, podman::need_program},
+    suite::{NESTED, podman::need_program},
     tap::{Results, Test, TestResult},
 };
-
-pub(crate) const CASES: &[Case] = &[Case {
-    deadline: DEADLINE,
-    ..extended_case!(
-        "POD-SYS",
-        "upstream",
-        passes_podmans_own_tests,
-        "The files of podman's own system tests that need neither a registry nor systemd pass in the pod",
-        NESTED,
-        &[&NESTED_POD]
-    )
-}];
 
 /// The files.
 const FILES: [&str; 9] = [
@@ -51,6 +40,22 @@ const DEADLINE: Duration = Duration::from_secs(600);
 
 /// How long one test may take, in seconds.
 const TEST_DEADLINE: &str = "30";
+
+inventory::submit!(Case {
+    id: "POD-SYS",
+    suite: "upstream",
+    name: "passes_podmans_own_tests",
+    title: "The files of podman's own system tests that need neither a registry nor systemd pass \
+         in the pod",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    deadline: DEADLINE,
+    kind: CaseKind::Live(|cx| Box::pin(passes_podmans_own_tests(cx))),
+    ..Case::DEFAULT
+});
 
 async fn passes_podmans_own_tests(cx: Context) -> CaseResult {
     let shared = cx.pod(&NESTED_POD).await?;

@@ -18,7 +18,6 @@ mod table;
 use std::{path::Path, time::Duration};
 
 use harness::{event::Event, outcome::Verdict, report_dir::ReportDir};
-
 use node::NodeDevices;
 use support::{InProcessRun, Live, finished};
 use table::FIXTURES;

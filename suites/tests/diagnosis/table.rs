@@ -1,13 +1,9 @@
 //! What is broken, what then goes wrong, and the diagnosis that must be told.
 
-use std::time::Duration;
-
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Body, Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
-    facts::Flavour,
-    outcome::Level,
     pod_template::{Isolation, PodTemplate},
     sandbox::PodSecurity,
     workload::Command,
@@ -117,25 +113,14 @@ async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: A
     told.and(Err(Failure::harness("nothing failed")))
 }
 
-const fn case(id: &'static str, name: &'static str, body: Body) -> Case {
-    Case {
-        id,
-        suite: "broken",
-        name,
-        title: "A broken workspace fails",
-        level: Level::Core,
-        flavours: &[Flavour::Kubernetes],
-        requires: &[],
-        templates: &[],
-        deadline: Duration::from_secs(120),
-        body,
-    }
+const fn case(id: &'static str, name: &'static str, kind: CaseKind) -> Case {
+    Case { id, suite: "broken", name, title: "A broken workspace fails", kind, ..Case::DEFAULT }
 }
 
 macro_rules! fixtures {
     ($($id:literal $breaks:ident $isolation:ident $act:expr => $diagnosis:literal $cause:literal,)*) => {
         &[$(Fixture {
-            case: case($id, stringify!($breaks), Body::Live(|cx| {
+            case: case($id, stringify!($breaks), CaseKind::Live(|cx| {
                 Box::pin(produce(cx, Isolation::$isolation, broken::$breaks, $act))
             })),
             diagnosis: $diagnosis,

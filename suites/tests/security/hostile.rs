@@ -9,11 +9,10 @@ use std::{
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Body, Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     event::Event,
-    facts::Flavour,
-    outcome::{Level, Verdict},
+    outcome::Verdict,
     report::{Style, Terminal},
     report_dir::ReportDir,
     workload::Command,
@@ -70,12 +69,9 @@ const fn case(
         name,
         suite: "hostile",
         title: "A pod is hostile",
-        level: Level::Core,
-        flavours: &[Flavour::Kubernetes],
-        requires: &[],
-        templates: &[],
         deadline: DEADLINE,
-        body: Body::Live(act),
+        kind: CaseKind::Live(act),
+        ..Case::DEFAULT
     }
 }
 

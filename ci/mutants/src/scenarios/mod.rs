@@ -118,7 +118,7 @@ mod tests {
         for scenario in all() {
             for id in scenario.blocked {
                 let case = cases.iter().find(|case| case.id == *id).expect(id);
-                assert!(matches!(case.body, harness::case::Body::Static(_)), "{id} acts");
+                assert!(matches!(case.kind, harness::case::CaseKind::Static(_)), "{id} acts");
                 let mut kills = scenario.mutants.iter().flat_map(|mutant| mutant.kills);
                 assert!(kills.any(|kill| kill.0 == *id), "{}: {id} is not killed", scenario.name);
             }

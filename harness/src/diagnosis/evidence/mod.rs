@@ -19,6 +19,7 @@ use std::{
 };
 
 use futures::future::join_all;
+pub(crate) use store::remove;
 use tokio::sync::{OnceCell, mpsc::unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -28,8 +29,6 @@ use crate::{
     redact,
     sandbox::Sandbox,
 };
-
-pub(crate) use store::remove;
 
 /// How long the evidence of one case may take: a command in a pod that hangs must not hold the
 /// run up.

@@ -13,14 +13,13 @@ mod settings;
 
 use std::{collections::BTreeMap, fmt};
 
+pub use finding::{Finding, Severity};
 use kube::Client;
+pub use operator::WorkspaceOperator;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Fact, Reading, items, reading::read, text};
-
-pub use finding::{Finding, Severity};
-pub use operator::WorkspaceOperator;
 
 /// The API group of Che's operator.
 pub(super) const CHE_GROUP: &str = "org.eclipse.che";

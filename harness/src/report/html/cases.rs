@@ -1,13 +1,17 @@
 //! The page's sections about cases.
 
 use super::page::Page;
-use crate::event::{CommandFinished, TruthCheck};
-use crate::outcome::{Level, Verdict};
-use crate::report::details::{hint, last_commands, message, retry};
-use crate::report::junit::level_name;
-use crate::report::model::{CaseReport, Report};
-use crate::report::sentence::blocked_groups;
-use crate::report::text::{counted, seconds, shell};
+use crate::{
+    event::{CommandFinished, TruthCheck},
+    outcome::{Level, Verdict},
+    report::{
+        details::{hint, last_commands, message, retry},
+        junit::level_name,
+        model::{CaseReport, Report},
+        sentence::blocked_groups,
+        text::{counted, seconds, shell},
+    },
+};
 
 /// What failed, broke or was interrupted, with everything that is known of it.
 pub(super) fn troubles(page: &mut Page, report: &Report) {

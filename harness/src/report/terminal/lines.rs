@@ -4,13 +4,15 @@ use std::fmt::Write as _;
 
 use console::Style;
 
-use crate::event::{CaseFinished, CaseRetried, EventKind, RunStarted, StepFinished};
-use crate::outcome::{Outcome, Verdict};
-use crate::report::details::{brief, indented, message};
-use crate::report::model::{CaseReport, Report};
-use crate::report::sentence::{blocked_groups, headline, reasons, retried, signal_name};
-use crate::report::text::{
-    self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, block, counted, line, names,
+use crate::{
+    event::{CaseFinished, CaseRetried, EventKind, RunStarted, StepFinished},
+    outcome::{Outcome, Verdict},
+    report::{
+        details::{brief, indented, message},
+        model::{CaseReport, Report},
+        sentence::{blocked_groups, headline, reasons, retried, signal_name},
+        text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, block, counted, line, names},
+    },
 };
 
 /// The width of the column of verdicts.

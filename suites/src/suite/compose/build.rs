@@ -1,35 +1,19 @@
 //! CMP-04 and CMP-05: what compose builds, and what it must leave to podman.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::Command,
 };
 
 use crate::{
-    suite::{NESTED, WITH_DEVICES, extended_case, podman::need_program},
+    suite::{NESTED, WITH_DEVICES, podman::need_program},
     toolbox::{podman, probe_command, scratch_image},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "CMP-04",
-        "compose",
-        builds_an_image,
-        "A service's image is built from the project's own folder, with the arguments of the compose file",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "CMP-05",
-        "compose",
-        routes_only_some_verbs_to_kubedock,
-        "With KUBEDOCK_ENABLED the image's wrapper sends running containers to kubedock and leaves images here",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// Copies the project to a folder of its own, which it returns: a ConfigMap's files are links,
 /// which no build takes.
@@ -42,6 +26,22 @@ async fn copy_project(workspace: &PodHandle) -> Result<String, Failure> {
     let project = fixtures::context("compose/build");
     workspace.output(&Command::shell("copy the project", script, [project])).await
 }
+
+inventory::submit!(Case {
+    id: "CMP-04",
+    suite: "compose",
+    name: "builds_an_image",
+    title: "A service's image is built from the project's own folder, with the arguments of the \
+         compose file",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(builds_an_image(cx))),
+    ..Case::DEFAULT
+});
 
 async fn builds_an_image(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -66,6 +66,21 @@ async fn builds_an_image(cx: Context) -> CaseResult {
 
 /// The wrapper of the Universal Developer Image (devfile/developer-images, `base/ubi9`).
 const WRAPPER: &str = "podman.wrapper";
+
+inventory::submit!(Case {
+    id: "CMP-05",
+    suite: "compose",
+    name: "routes_only_some_verbs_to_kubedock",
+    title: "With KUBEDOCK_ENABLED the image's wrapper sends running containers to kubedock and \
+         leaves images here",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(routes_only_some_verbs_to_kubedock(cx))),
+    ..Case::DEFAULT
+});
 
 async fn routes_only_some_verbs_to_kubedock(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

@@ -3,53 +3,21 @@
 mod build;
 mod socket;
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
+    profile::Profile,
     workload::Command,
 };
 
-pub(crate) use self::{build::CASES as BUILD, socket::CASES as SOCKET};
 use crate::{
-    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
+    suite::{NESTED, WITH_DEVICES},
     toolbox::{podman, probe_command, scratch_image},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "CMP-02",
-        "compose",
-        connects_two_services,
-        "Two services find each other by name, one is published, and a named volume keeps its data",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "CMP-03",
-        "compose",
-        removes_what_it_made,
-        "The services can be listed, read and entered, and `down` removes all that `up` made",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "CMP-03A",
-        "compose",
-        restarts_one_service,
-        "One service is restarted, stopped and started again while the other one goes on",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "CMP-01",
-        "compose",
-        is_there,
-        "podman-compose is in the image and finds podman",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// A compose project in the workspace.
 struct Project<'a> {
@@ -85,6 +53,19 @@ impl Project<'_> {
     }
 }
 
+inventory::submit!(Case {
+    id: "CMP-01",
+    suite: "compose",
+    name: "is_there",
+    title: "podman-compose is in the image and finds podman",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(is_there(cx))),
+    ..Case::DEFAULT
+});
+
 async fn is_there(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let version = workspace.output(&Command::new(["podman-compose", "version"])).await?;
@@ -95,6 +76,22 @@ async fn is_there(cx: Context) -> CaseResult {
         version.contains("podman-compose version") && version.contains("podman version"),
     )
 }
+
+inventory::submit!(Case {
+    id: "CMP-02",
+    suite: "compose",
+    name: "connects_two_services",
+    title: "Two services find each other by name, one is published, and a named volume keeps its \
+         data",
+    why: "",
+    fix: "",
+    profiles: &[Profile::Smoke],
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(23),
+    kind: CaseKind::Live(|cx| Box::pin(connects_two_services(cx))),
+    ..Case::DEFAULT
+});
 
 async fn connects_two_services(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -126,6 +123,20 @@ async fn connects_two_services(cx: Context) -> CaseResult {
     project.compose(&["down", "--volumes", "--timeout", "1"]).await.map(drop)
 }
 
+inventory::submit!(Case {
+    id: "CMP-03",
+    suite: "compose",
+    name: "removes_what_it_made",
+    title: "The services can be listed, read and entered, and `down` removes all that `up` made",
+    why: "",
+    fix: "",
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(16),
+    kind: CaseKind::Live(|cx| Box::pin(removes_what_it_made(cx))),
+    ..Case::DEFAULT
+});
+
 async fn removes_what_it_made(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
@@ -151,6 +162,21 @@ async fn removes_what_it_made(cx: Context) -> CaseResult {
     project.compose(&["down", "--volumes", "--timeout", "1"]).await?;
     cx.check_equal("objects after `down`", "", &leftovers(&workspace, project.name).await?)
 }
+
+inventory::submit!(Case {
+    id: "CMP-03A",
+    suite: "compose",
+    name: "restarts_one_service",
+    title: "One service is restarted, stopped and started again while the other one goes on",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(16),
+    kind: CaseKind::Live(|cx| Box::pin(restarts_one_service(cx))),
+    ..Case::DEFAULT
+});
 
 async fn restarts_one_service(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

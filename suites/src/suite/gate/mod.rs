@@ -5,38 +5,27 @@ mod static_checks;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     facts::Gate,
+    profile::Profile,
     requirement::Requirement,
 };
 use k8s_openapi::api::core::v1::Pod;
+pub(crate) use pod_security::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask};
 
-use super::core_case;
-
-pub(crate) use pod_security::{
-    CASES as POD_SECURITY, PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask,
-};
-pub(crate) use static_checks::JUDGING;
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "GATE-01",
-        "gate",
-        keeps_host_users,
-        "The API server keeps `hostUsers: false`",
-        &[Requirement::UserNamespaces],
-        &[]
-    ),
-    core_case!(
-        "GATE-02",
-        "gate",
-        keeps_unmasked_proc_mount,
-        "The API server keeps `procMount: Unmasked`",
-        &[Requirement::UnmaskedProc],
-        &[]
-    ),
-];
+inventory::submit!(Case {
+    id: "GATE-01",
+    suite: "gate",
+    name: "keeps_host_users",
+    title: "The API server keeps `hostUsers: false`",
+    why: "",
+    fix: "",
+    profiles: &[Profile::Smoke],
+    requires: &[Requirement::UserNamespaces],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_host_users(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_host_users(cx: Context) -> CaseResult {
     let stored = dry_run_workspace(&cx).await?;
@@ -49,6 +38,19 @@ async fn keeps_host_users(cx: Context) -> CaseResult {
     )
     .map_err(|failure| turn_on(failure, Gate::UserNamespacesSupport))
 }
+
+inventory::submit!(Case {
+    id: "GATE-02",
+    suite: "gate",
+    name: "keeps_unmasked_proc_mount",
+    title: "The API server keeps `procMount: Unmasked`",
+    why: "",
+    fix: "",
+    profiles: &[Profile::Smoke],
+    requires: &[Requirement::UnmaskedProc],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_unmasked_proc_mount(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_unmasked_proc_mount(cx: Context) -> CaseResult {
     let stored = dry_run_workspace(&cx).await?;

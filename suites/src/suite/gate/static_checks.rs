@@ -1,7 +1,7 @@
 //! What is said of the gates in different places.
 
 use harness::{
-    case::{Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     facts::{Facts, Gate, Node},
     outcome::Level,
     requirement::Requirement,
@@ -9,64 +9,25 @@ use harness::{
 };
 
 use crate::suite::{
-    OPENSHIFT, judging_case, on,
+    OPENSHIFT,
     static_checks::{always, at_rest, known, nodes, on_or_off, unread, version},
-    weighing,
 };
 
 /// The first minor version of Kubernetes whose kubelets can't have the gate off (KEP-127).
 const LOCKED: u32 = 36;
 
 // All of them need rights that a run does without.
-pub(crate) const JUDGING: &[Case] = &[
-    weighing(
-        judging_case!(
-            "GATE-03",
-            "gate",
-            says_what_it_does,
-            "What the API server's metrics say of its feature gates agrees with what it does",
-            &[]
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        on(
-            judging_case!(
-                "GATE-04",
-                "gate",
-                does_what_is_configured,
-                "What the FeatureGate says of the feature gates agrees with what the API server does",
-                &[]
-            ),
-            OPENSHIFT,
-        ),
-        // A contradiction is worth a look; what the API server does is GATE-01's and GATE-02's to judge.
-        Level::Informing,
-    ),
-    weighing(
-        on(
-            judging_case!(
-                "GATE-05",
-                "gate",
-                has_a_feature_set_that_allows_updates,
-                "The feature set Default does not keep the cluster from being updated",
-                &[]
-            ),
-            OPENSHIFT,
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        judging_case!(
-            "GATE-06",
-            "gate",
-            is_on_in_every_kubelet,
-            "Every kubelet has the feature gate UserNamespacesSupport on",
-            &[Requirement::UserNamespaces]
-        ),
-        Level::Extended,
-    ),
-];
+inventory::submit!(Case {
+    id: "GATE-03",
+    suite: "gate",
+    name: "says_what_it_does",
+    title: "What the API server's metrics say of its feature gates agrees with what it does",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    kind: CaseKind::Static(says_what_it_does),
+    ..Case::DEFAULT
+});
 
 fn says_what_it_does(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -91,6 +52,19 @@ fn says_what_it_does(facts: &Facts) -> CheckResult {
         Ok(CheckResult::of(checks, hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "GATE-04",
+    suite: "gate",
+    name: "does_what_is_configured",
+    title: "What the FeatureGate says of the feature gates agrees with what the API server does",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(does_what_is_configured),
+    ..Case::DEFAULT
+});
 
 fn does_what_is_configured(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -118,6 +92,20 @@ fn does_what_is_configured(facts: &Facts) -> CheckResult {
     })
 }
 
+// A contradiction is worth a look; what the API server does is GATE-01's and GATE-02's to judge.
+inventory::submit!(Case {
+    id: "GATE-05",
+    suite: "gate",
+    name: "has_a_feature_set_that_allows_updates",
+    title: "The feature set Default does not keep the cluster from being updated",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(has_a_feature_set_that_allows_updates),
+    ..Case::DEFAULT
+});
+
 fn has_a_feature_set_that_allows_updates(facts: &Facts) -> CheckResult {
     always(|| {
         let set = known(&facts.feature_set)?;
@@ -140,6 +128,19 @@ fn has_a_feature_set_that_allows_updates(facts: &Facts) -> CheckResult {
         Ok(CheckResult::of(checks, hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "GATE-06",
+    suite: "gate",
+    name: "is_on_in_every_kubelet",
+    title: "Every kubelet has the feature gate UserNamespacesSupport on",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: &[Requirement::UserNamespaces],
+    kind: CaseKind::Static(is_on_in_every_kubelet),
+    ..Case::DEFAULT
+});
 
 /// A kubelet that has it off is blocked as a requirement that is unmet.
 fn is_on_in_every_kubelet(facts: &Facts) -> CheckResult {
@@ -174,11 +175,11 @@ mod tests {
 
     use super::*;
     use crate::suite::static_checks::tests::{
-        expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
+        case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
     fn judge(id: &str, facts: &Facts, name: &str, words: &str) {
-        expect(JUDGING, id, facts, name, words);
+        expect(id, facts, name, words);
     }
 
     fn off() -> Fact<bool> {
@@ -238,7 +239,7 @@ mod tests {
         judge("GATE-05", &openshift_4_19(), "pass", "");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
         judge("GATE-05", &tech_preview, "pass", "");
-        let plan = harness::plan::Plan::new(JUDGING[2..3].to_vec(), &tech_preview, false);
+        let plan = harness::plan::Plan::new(vec![case("GATE-05")], &tech_preview, false);
         let observed = &plan.entries[0].checks[0].observed;
         assert!(observed.starts_with("warning: TechPreviewNoUpgrade"), "{observed}");
         let not_upgradeable = |source| Facts {

@@ -2,11 +2,15 @@
 
 mod node;
 
+use std::time::Duration;
+
 use fixtures::{HOST_USERS, NEIGHBOUR, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, parse_probe},
     diagnosis::{Symptom, diagnose},
+    outcome::Level,
+    profile::Profile,
     truth::{is_pod_map, show_map, show_reading},
     workload::{Command, PROBE},
 };
@@ -15,78 +19,22 @@ use k8s_openapi::api::core::v1::{
 };
 use probe::{Capability, HelperBinary};
 
-use super::{NESTED, core_case, extended_case};
+use super::NESTED;
 use crate::toolbox::{inner_map, known, overlap, subordinate_problem};
 
-pub(crate) use node::CASES as ON_THE_NODE;
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "ID-01",
-        "identity",
-        maps_ids_to_a_range_of_its_own,
-        "A nested pod's user and group ids are mapped to a range of its own above the node's",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ID-02",
-        "identity",
-        gives_each_pod_another_range,
-        "Two pods on one node have disjoint ranges, and the containers of a pod share one",
-        NESTED,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    core_case!(
-        "ID-03",
-        "identity",
-        leaves_other_pods_in_the_node_user_namespace,
-        "A pod that does not ask for a user namespace has the node's own ids",
-        NESTED,
-        &[&NESTED_POD, &HOST_USERS]
-    ),
-    core_case!(
-        "ID-04",
-        "identity",
-        runs_as_the_user_that_was_asked_for,
-        "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
-        NESTED,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    core_case!(
-        "ID-05",
-        "identity",
-        has_subordinate_ids_inside_the_pod_range,
-        "The image's /etc/subuid and /etc/subgid give the user ranges that the pod's map covers",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ID-06",
-        "identity",
-        has_map_helpers_with_the_right_to_map,
-        "newuidmap and newgidmap may write id maps, by file capabilities or as setuid root",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ID-07",
-        "identity",
-        maps_inner_ids_as_the_subordinate_ranges_say,
-        "The user namespace that podman makes maps exactly the user and its subordinate ids",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    // It is about nestcheck as much as about the cluster.
-    extended_case!(
-        "ID-08",
-        "identity",
-        tells_a_range_beyond_the_pod,
-        "Subordinate ids beyond the pod's range are refused, and the refusal is recognised (F01)",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
+inventory::submit!(Case {
+    id: "ID-01",
+    suite: "identity",
+    name: "maps_ids_to_a_range_of_its_own",
+    title: "A nested pod's user and group ids are mapped to a range of its own above the node's",
+    why: "",
+    fix: "",
+    profiles: &[Profile::Smoke],
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(maps_ids_to_a_range_of_its_own(cx))),
+    ..Case::DEFAULT
+});
 
 async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -99,6 +47,19 @@ async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "ID-02",
+    suite: "identity",
+    name: "gives_each_pod_another_range",
+    title: "Two pods on one node have disjoint ranges, and the containers of a pod share one",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    kind: CaseKind::Live(|cx| Box::pin(gives_each_pod_another_range(cx))),
+    ..Case::DEFAULT
+});
 
 async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
     let (workspace, neighbour) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&NEIGHBOUR))?;
@@ -128,6 +89,19 @@ async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "ID-03",
+    suite: "identity",
+    name: "leaves_other_pods_in_the_node_user_namespace",
+    title: "A pod that does not ask for a user namespace has the node's own ids",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &HOST_USERS],
+    kind: CaseKind::Live(|cx| Box::pin(leaves_other_pods_in_the_node_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult {
     // A cluster without user namespaces would pass too; this proves that asking matters.
     cx.pod(&NESTED_POD).await?;
@@ -136,6 +110,19 @@ async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult
     let observed = show_reading(&facts.uid_map, |map| show_map(map));
     cx.check_equal("map of the control", "0 0 4294967295", &observed)
 }
+
+inventory::submit!(Case {
+    id: "ID-04",
+    suite: "identity",
+    name: "runs_as_the_user_that_was_asked_for",
+    title: "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    kind: CaseKind::Live(|cx| Box::pin(runs_as_the_user_that_was_asked_for(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
     let (workspace, neighbour) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&NEIGHBOUR))?;
@@ -151,6 +138,19 @@ async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
     let observed = format!("{groups:?}");
     cx.check("groups with fsGroup 2000", "2000 among them", observed, groups.contains(&2000))
 }
+
+inventory::submit!(Case {
+    id: "ID-05",
+    suite: "identity",
+    name: "has_subordinate_ids_inside_the_pod_range",
+    title: "The image's /etc/subuid and /etc/subgid give the user ranges that the pod's map covers",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(has_subordinate_ids_inside_the_pod_range(cx))),
+    ..Case::DEFAULT
+});
 
 async fn has_subordinate_ids_inside_the_pod_range(cx: Context) -> CaseResult {
     let facts = cx.pod(&NESTED_POD).await?.facts().clone();
@@ -182,6 +182,19 @@ pub(super) fn check_subordinate_ids(cx: &Context, facts: &probe::Facts, of: &str
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "ID-06",
+    suite: "identity",
+    name: "has_map_helpers_with_the_right_to_map",
+    title: "newuidmap and newgidmap may write id maps, by file capabilities or as setuid root",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(has_map_helpers_with_the_right_to_map(cx))),
+    ..Case::DEFAULT
+});
 
 async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -229,6 +242,19 @@ fn describe_helper(helper: &HelperBinary) -> String {
     format!("{} mode {} owner {}, {capabilities}", helper.path, helper.mode, helper.owner_uid)
 }
 
+inventory::submit!(Case {
+    id: "ID-07",
+    suite: "identity",
+    name: "maps_inner_ids_as_the_subordinate_ranges_say",
+    title: "The user namespace that podman makes maps exactly the user and its subordinate ids",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(maps_inner_ids_as_the_subordinate_ranges_say(cx))),
+    ..Case::DEFAULT
+});
+
 async fn maps_inner_ids_as_the_subordinate_ranges_say(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let inner = Command::new(["podman", "unshare", PROBE, "facts"]);
@@ -258,6 +284,23 @@ pub(super) fn check_inner_maps(
 
 /// The range that most images have, of which a pod's 65536 ids do not cover the end.
 const USUAL_RANGE: (u32, u32) = (10_000, 65_536);
+
+// It is about nestcheck as much as about the cluster.
+inventory::submit!(Case {
+    id: "ID-08",
+    suite: "identity",
+    name: "tells_a_range_beyond_the_pod",
+    title: "Subordinate ids beyond the pod's range are refused, and the refusal is recognised \
+         (F01)",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(tells_a_range_beyond_the_pod(cx))),
+    ..Case::DEFAULT
+});
 
 async fn tells_a_range_beyond_the_pod(cx: Context) -> CaseResult {
     let shared = cx.pod(&NESTED_POD).await?;

@@ -2,37 +2,19 @@
 
 use fixtures::{INSPECTOR, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     requirement::Requirement,
     workload::Command,
 };
 use kube::ResourceExt;
 
-use crate::{suite::extended_case, toolbox::known};
+use crate::toolbox::known;
 
 /// What a look at the node needs.
 const ON_THE_NODE: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::NodeAccess];
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "ID-09",
-        "identity",
-        owns_files_as_nobody_of_the_node,
-        "To the node the pod's files belong to an id of the pod's range, and on an idmapped volume's disk to the user",
-        ON_THE_NODE,
-        &[&NESTED_POD, &INSPECTOR]
-    ),
-    extended_case!(
-        "ID-10",
-        "identity",
-        runs_as_nobody_of_the_node,
-        "To the node the pod's processes run as an id of the pod's range",
-        ON_THE_NODE,
-        &[&NESTED_POD, &INSPECTOR]
-    ),
-];
 
 /// The pod's process 1 as the node sees it, and its files.
 struct Seen {
@@ -129,6 +111,21 @@ fn outside(workspace: &PodHandle) -> Result<(u32, u32), Failure> {
     Ok((of(&facts.uid_map, facts.effective_uid)?, of(&facts.gid_map, facts.effective_gid)?))
 }
 
+inventory::submit!(Case {
+    id: "ID-09",
+    suite: "identity",
+    name: "owns_files_as_nobody_of_the_node",
+    title: "To the node the pod's files belong to an id of the pod's range, and on an idmapped \
+         volume's disk to the user",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: ON_THE_NODE,
+    pods: &[&NESTED_POD, &INSPECTOR],
+    kind: CaseKind::Live(|cx| Box::pin(owns_files_as_nobody_of_the_node(cx))),
+    ..Case::DEFAULT
+});
+
 async fn owns_files_as_nobody_of_the_node(cx: Context) -> CaseResult {
     let (workspace, seen) = look(&cx).await?;
     let (user, group) = outside(&workspace)?;
@@ -147,6 +144,20 @@ async fn owns_files_as_nobody_of_the_node(cx: Context) -> CaseResult {
     // An idmapped mount changes the ids that are seen, not those that are stored (mount_setattr(2)).
     cx.check_equal("owner of the same file on its disk", &inside, &seen.on_disk)
 }
+
+inventory::submit!(Case {
+    id: "ID-10",
+    suite: "identity",
+    name: "runs_as_nobody_of_the_node",
+    title: "To the node the pod's processes run as an id of the pod's range",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: ON_THE_NODE,
+    pods: &[&NESTED_POD, &INSPECTOR],
+    kind: CaseKind::Live(|cx| Box::pin(runs_as_nobody_of_the_node(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_as_nobody_of_the_node(cx: Context) -> CaseResult {
     let (workspace, seen) = look(&cx).await?;

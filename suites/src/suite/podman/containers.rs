@@ -1,79 +1,37 @@
 //! POD: what podman is, and the containers that it runs.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle, parse_probe},
+    outcome::Level,
+    profile::Profile,
     truth::{show_map, show_reading},
     workload::Command,
 };
 use probe::ProcessIdentity;
 
 use crate::{
-    suite::{NESTED, core_case, extended_case},
+    suite::NESTED,
     toolbox::{
         build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image,
     },
 };
 
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "POD-06",
-        "podman",
-        builds_in_layers_as_several_users,
-        "An image is built in several layers by several users, in both isolations of the build",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-09",
-        "podman",
-        runs_container_through_its_life,
-        "A detached container can be inspected, read, entered, restarted, stopped and removed",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-03",
-        "podman",
-        builds_and_runs_a_scratch_image,
-        "An image built from nothing runs, and its exit code comes back",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-11",
-        "podman",
-        runs_ten_at_once,
-        "Ten containers that are started at the same time run beside each other",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-08",
-        "podman",
-        runs_as_another_user,
-        "A container runs as the user asked for, and as the caller's own with keep-id",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-07",
-        "podman",
-        gives_root_inside,
-        "A container's root is user 0 inside, may change owners there, and is mapped as podman says",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-01",
-        "podman",
-        knows_that_it_is_rootless,
-        "podman reports rootless operation, overlay storage, crun and netavark",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
+inventory::submit!(Case {
+    id: "POD-01",
+    suite: "podman",
+    name: "knows_that_it_is_rootless",
+    title: "podman reports rootless operation, overlay storage, crun and netavark",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(knows_that_it_is_rootless(cx))),
+    ..Case::DEFAULT
+});
 
 async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -92,6 +50,21 @@ async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
     cx.check_equal("cgroup manager", "cgroupfs", &value("/host/cgroupManager"))
 }
 
+inventory::submit!(Case {
+    id: "POD-03",
+    suite: "podman",
+    name: "builds_and_runs_a_scratch_image",
+    title: "An image built from nothing runs, and its exit code comes back",
+    why: "",
+    fix: "",
+    profiles: &[Profile::Smoke],
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(builds_and_runs_a_scratch_image(cx))),
+    ..Case::DEFAULT
+});
+
 async fn builds_and_runs_a_scratch_image(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = build(&workspace, "scratch", "pod-03").await?;
@@ -106,6 +79,20 @@ async fn builds_and_runs_a_scratch_image(cx: Context) -> CaseResult {
 /// Owners as the layers' Containerfile says.
 const OWNERS: &str = "1234:4321 /srv/greeting\n60000:60001 /srv/open/by-root\n1234:4321 \
                       /srv/open/by-1234\n2345:5432 /srv/open/by-2345";
+
+inventory::submit!(Case {
+    id: "POD-06",
+    suite: "podman",
+    name: "builds_in_layers_as_several_users",
+    title: "An image is built in several layers by several users, in both isolations of the build",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(23),
+    kind: CaseKind::Live(|cx| Box::pin(builds_in_layers_as_several_users(cx))),
+    ..Case::DEFAULT
+});
 
 async fn builds_in_layers_as_several_users(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -138,6 +125,21 @@ async fn builds_in_layers_as_several_users(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "POD-07",
+    suite: "podman",
+    name: "gives_root_inside",
+    title: "A container's root is user 0 inside, may change owners there, and is mapped as podman \
+         says",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(gives_root_inside(cx))),
+    ..Case::DEFAULT
+});
+
 async fn gives_root_inside(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
@@ -155,6 +157,20 @@ async fn gives_root_inside(cx: Context) -> CaseResult {
     cx.check_equal("map of the container", &show_map(&expected), &observed)
 }
 
+inventory::submit!(Case {
+    id: "POD-08",
+    suite: "podman",
+    name: "runs_as_another_user",
+    title: "A container runs as the user asked for, and as the caller's own with keep-id",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(runs_as_another_user(cx))),
+    ..Case::DEFAULT
+});
+
 async fn runs_as_another_user(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
@@ -168,6 +184,20 @@ async fn runs_as_another_user(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "POD-09",
+    suite: "podman",
+    name: "runs_container_through_its_life",
+    title: "A detached container can be inspected, read, entered, restarted, stopped and removed",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(runs_container_through_its_life(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_container_through_its_life(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -211,6 +241,21 @@ async fn runs_container_through_its_life(cx: Context) -> CaseResult {
 async fn inspect(workspace: &PodHandle, name: &str, format: &str) -> Result<String, Failure> {
     workspace.output(&Command::new(["podman", "inspect", "--format", format, name])).await
 }
+
+inventory::submit!(Case {
+    id: "POD-11",
+    suite: "podman",
+    name: "runs_ten_at_once",
+    title: "Ten containers that are started at the same time run beside each other",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(runs_ten_at_once(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_ten_at_once(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

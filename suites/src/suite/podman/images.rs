@@ -4,77 +4,19 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
     diagnosis::{self, Symptom},
+    outcome::Level,
     workload::Command,
 };
 use probe::ProcessIdentity;
 
 use super::{expect_error, need_program, remove};
 use crate::{
-    suite::{NESTED, extended_case},
+    suite::NESTED,
     toolbox::{podman, podman_run, scratch_image, shell_image},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "POD-06A",
-        "podman",
-        builds_with_buildah,
-        "`buildah bud` builds an image without making containers, as BUILDAH_ISOLATION says",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-15A",
-        "podman",
-        saves_and_loads_an_image,
-        "An image is saved to an archive, removed, and loaded from it as it was",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-15B",
-        "podman",
-        commits_what_a_container_changed,
-        "What a container changed is listed, copied out and in, and committed to a new image",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-15C",
-        "podman",
-        exports_and_imports_a_container,
-        "A container's files are exported, and imported as an image with their owners",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-15D",
-        "podman",
-        copies_with_skopeo,
-        "skopeo copies an image from podman's storage to an OCI folder, and podman pulls it from there",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-05A",
-        "podman",
-        unpacks_files_of_high_ids,
-        "An image with files of user 60000 is unpacked with that owner, and runs as that user",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-05B",
-        "podman",
-        refuses_files_beyond_the_range,
-        "An image with files of an id beyond the user's range is refused with an error that names it",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// How long a build may take.
 const BUILD_DEADLINE: Duration = Duration::from_secs(90);
@@ -87,6 +29,21 @@ pub(super) fn import_of(owner: &str, image: &str) -> Command {
     ";
     Command::shell(format!("import a file of user {owner}"), script, [owner, image])
 }
+
+inventory::submit!(Case {
+    id: "POD-05A",
+    suite: "podman",
+    name: "unpacks_files_of_high_ids",
+    title: "An image with files of user 60000 is unpacked with that owner, and runs as that user",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(unpacks_files_of_high_ids(cx))),
+    ..Case::DEFAULT
+});
 
 async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -108,6 +65,21 @@ async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
     cx.check_equal("identity in the container", "60000:60000", &identity)
 }
 
+inventory::submit!(Case {
+    id: "POD-05B",
+    suite: "podman",
+    name: "refuses_files_beyond_the_range",
+    title: "An image with files of an id beyond the user's range is refused with an error that \
+         names it",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(refuses_files_beyond_the_range(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // No range inside of a pod's 65536 ids goes so far.
@@ -119,6 +91,21 @@ async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
     let diagnosis = diagnosis.unwrap_or_default();
     cx.check("its diagnosis", "F06", &diagnosis, diagnosis.contains("F06"))
 }
+
+inventory::submit!(Case {
+    id: "POD-06A",
+    suite: "podman",
+    name: "builds_with_buildah",
+    title: "`buildah bud` builds an image without making containers, as BUILDAH_ISOLATION says",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(builds_with_buildah(cx))),
+    ..Case::DEFAULT
+});
 
 async fn builds_with_buildah(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -145,6 +132,21 @@ async fn builds_with_buildah(cx: Context) -> CaseResult {
 async fn image_id(workspace: &PodHandle, image: &str) -> Result<String, Failure> {
     workspace.output(&podman(&["image", "inspect", "--format={{.Id}}", image])).await
 }
+
+inventory::submit!(Case {
+    id: "POD-15A",
+    suite: "podman",
+    name: "saves_and_loads_an_image",
+    title: "An image is saved to an archive, removed, and loaded from it as it was",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(saves_and_loads_an_image(cx))),
+    ..Case::DEFAULT
+});
 
 async fn saves_and_loads_an_image(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -186,6 +188,21 @@ async fn changed_container(workspace: &PodHandle, name: &str) -> Result<(), Fail
     workspace.output(&podman(&run)).await.map(drop)
 }
 
+inventory::submit!(Case {
+    id: "POD-15B",
+    suite: "podman",
+    name: "commits_what_a_container_changed",
+    title: "What a container changed is listed, copied out and in, and committed to a new image",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(commits_what_a_container_changed(cx))),
+    ..Case::DEFAULT
+});
+
 async fn commits_what_a_container_changed(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let (name, image) = ("pod-15b", "localhost/nestcheck/pod-15b");
@@ -212,6 +229,21 @@ async fn commits_what_a_container_changed(cx: Context) -> CaseResult {
     remove(&workspace, &[name]).await
 }
 
+inventory::submit!(Case {
+    id: "POD-15C",
+    suite: "podman",
+    name: "exports_and_imports_a_container",
+    title: "A container's files are exported, and imported as an image with their owners",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(exports_and_imports_a_container(cx))),
+    ..Case::DEFAULT
+});
+
 async fn exports_and_imports_a_container(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let (name, image) = ("pod-15c", "localhost/nestcheck/pod-15c");
@@ -223,6 +255,22 @@ async fn exports_and_imports_a_container(cx: Context) -> CaseResult {
     cx.check_equal("files of the imported image", "new\n1234:4321\ngone", &imported)?;
     remove(&workspace, &[name]).await
 }
+
+inventory::submit!(Case {
+    id: "POD-15D",
+    suite: "podman",
+    name: "copies_with_skopeo",
+    title: "skopeo copies an image from podman's storage to an OCI folder, and podman pulls it \
+         from there",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(copies_with_skopeo(cx))),
+    ..Case::DEFAULT
+});
 
 async fn copies_with_skopeo(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

@@ -1,62 +1,22 @@
 //! POD-14: what needs control groups or systemd, of which a pod usually has none. A refusal that
 //! says so is a known issue; the same request that works is a pass, whatever the cluster.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::{Command, Output},
 };
 use probe::Mount;
 
 use super::remove;
 use crate::{
-    suite::{NESTED, extended_case},
+    suite::NESTED,
     toolbox::{known, podman, podman_run, scratch_image, shell_image},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "POD-14A",
-        "podman",
-        limits_memory_and_processors,
-        "A container with --memory and --cpus is held to these limits",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-14B",
-        "podman",
-        pauses_a_container,
-        "A container is paused and goes on when it is told to",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-14C",
-        "podman",
-        checks_health_when_asked,
-        "A health check that is asked for runs in the container and tells good from bad",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-14D",
-        "podman",
-        checks_health_by_itself,
-        "A health check with an interval runs without being asked for",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-14E",
-        "podman",
-        lets_systemd_manage_control_groups,
-        "A container for systemd may make control groups of its own",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// The signature of a pod whose control groups its user can't write, and that has no systemd.
 const SIGNATURE: &str = "F28";
@@ -95,6 +55,20 @@ fn are_read_only(mounts: &[Mount]) -> bool {
     mounts.iter().filter(is_group).all(Mount::is_read_only)
 }
 
+inventory::submit!(Case {
+    id: "POD-14A",
+    suite: "podman",
+    name: "limits_memory_and_processors",
+    title: "A container with --memory and --cpus is held to these limits",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(limits_memory_and_processors(cx))),
+    ..Case::DEFAULT
+});
+
 async fn limits_memory_and_processors(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
@@ -121,6 +95,21 @@ async fn limits_memory_and_processors(cx: Context) -> CaseResult {
 
 /// 64 MiB, and half of each period.
 const LIMITS: &str = "67108864\n50000 100000";
+
+inventory::submit!(Case {
+    id: "POD-14B",
+    suite: "podman",
+    name: "pauses_a_container",
+    title: "A container is paused and goes on when it is told to",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(pauses_a_container(cx))),
+    ..Case::DEFAULT
+});
 
 async fn pauses_a_container(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -151,6 +140,21 @@ async fn with_health_check(cx: &Context, name: &str, check: &str) -> CaseResult 
     workspace.output(&podman(&[&run[..], &options].concat())).await.map(drop)
 }
 
+inventory::submit!(Case {
+    id: "POD-14C",
+    suite: "podman",
+    name: "checks_health_when_asked",
+    title: "A health check that is asked for runs in the container and tells good from bad",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(checks_health_when_asked(cx))),
+    ..Case::DEFAULT
+});
+
 async fn checks_health_when_asked(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let names = ["pod-14c-good", "pod-14c-bad"];
@@ -165,6 +169,21 @@ async fn checks_health_when_asked(cx: Context) -> CaseResult {
     }
     remove(&workspace, &names).await
 }
+
+inventory::submit!(Case {
+    id: "POD-14D",
+    suite: "podman",
+    name: "checks_health_by_itself",
+    title: "A health check with an interval runs without being asked for",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(checks_health_by_itself(cx))),
+    ..Case::DEFAULT
+});
 
 async fn checks_health_by_itself(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -190,6 +209,20 @@ async fn checks_health_by_itself(cx: Context) -> CaseResult {
         }
     }
 }
+
+inventory::submit!(Case {
+    id: "POD-14E",
+    suite: "podman",
+    name: "lets_systemd_manage_control_groups",
+    title: "A container for systemd may make control groups of its own",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(lets_systemd_manage_control_groups(cx))),
+    ..Case::DEFAULT
+});
 
 async fn lets_systemd_manage_control_groups(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

@@ -1,85 +1,21 @@
 //! POD-NET: the networks that podman gives containers.
 
+use std::time::Duration;
+
 use fixtures::{NEIGHBOUR, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::{Command, PROBE},
 };
 use k8s_openapi::api::core::v1::Sysctl;
 
 use super::{address, expect_error, need_program, remove, serving, start_server};
 use crate::{
-    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
+    suite::{NESTED, WITH_DEVICES},
     toolbox::{podman, probe_command, scratch_image, shell_image},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "POD-NET-02",
-        "podman",
-        publishes_a_port,
-        "A published port is reached at the pod's own loopback, and from another pod at its address",
-        WITH_DEVICES,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    extended_case!(
-        "POD-NET-04",
-        "podman",
-        finds_containers_by_name,
-        "Containers of a network of the user's own find each other by name, and others don't",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-NET-01A",
-        "podman",
-        reaches_another_pod,
-        "A container with podman's usual network reaches a server in another pod",
-        WITH_DEVICES,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    extended_case!(
-        "POD-NET-01B",
-        "podman",
-        asks_a_name_server_in_another_pod,
-        "A container with podman's usual network asks a name server in another pod over UDP",
-        WITH_DEVICES,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    extended_case!(
-        "POD-NET-01C",
-        "podman",
-        knows_the_names_of_the_cluster,
-        "A container with podman's usual network finds the cluster's services by the names that the pod knows",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-NET-03",
-        "podman",
-        has_no_network_or_the_pods,
-        "A container without a network has the loopback only, and one with the host's has the pod's",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-NET-05",
-        "podman",
-        falls_back_to_slirp,
-        "A container on slirp4netns reaches another pod, and its published port is reached",
-        WITH_DEVICES,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    extended_case!(
-        "POD-NET-06",
-        "podman",
-        refuses_a_privileged_port,
-        "A port that only root may listen on is refused with an error that names it",
-        WITH_DEVICES,
-        &[]
-    ),
-];
 
 /// What the server in the neighbour says.
 const NEIGHBOURS_TEXT: &str = "from the neighbour";
@@ -91,6 +27,20 @@ pub(super) async fn server_in(neighbour: &PodHandle) -> Result<String, Failure> 
     Ok(format!("http://{}:18000/", address(neighbour)?))
 }
 
+inventory::submit!(Case {
+    id: "POD-NET-01A",
+    suite: "podman",
+    name: "reaches_another_pod",
+    title: "A container with podman's usual network reaches a server in another pod",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    kind: CaseKind::Live(|cx| Box::pin(reaches_another_pod(cx))),
+    ..Case::DEFAULT
+});
+
 async fn reaches_another_pod(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
     let image = scratch_image(&workspace).await?;
@@ -99,6 +49,20 @@ async fn reaches_another_pod(cx: Context) -> CaseResult {
     let answer = workspace.output(&get).await?;
     cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-01B",
+    suite: "podman",
+    name: "asks_a_name_server_in_another_pod",
+    title: "A container with podman's usual network asks a name server in another pod over UDP",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    kind: CaseKind::Live(|cx| Box::pin(asks_a_name_server_in_another_pod(cx))),
+    ..Case::DEFAULT
+});
 
 async fn asks_a_name_server_in_another_pod(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
@@ -113,6 +77,22 @@ async fn asks_a_name_server_in_another_pod(cx: Context) -> CaseResult {
     let addresses = workspace.output(&resolve).await?;
     cx.check_equal("address that the other pod's name server gives", "192.0.2.53", &addresses)
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-01C",
+    suite: "podman",
+    name: "knows_the_names_of_the_cluster",
+    title: "A container with podman's usual network finds the cluster's services by the names that \
+         the pod knows",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(knows_the_names_of_the_cluster(cx))),
+    ..Case::DEFAULT
+});
 
 async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -130,6 +110,21 @@ async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
     let inside = workspace.output(&podman(&[&run[..], &resolve].concat())).await?;
     cx.check_equal("address of the API server's service", &by_pod.text(), &inside)
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-02",
+    suite: "podman",
+    name: "publishes_a_port",
+    title: "A published port is reached at the pod's own loopback, and from another pod at its \
+         address",
+    why: "",
+    fix: "",
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(publishes_a_port(cx))),
+    ..Case::DEFAULT
+});
 
 async fn publishes_a_port(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
@@ -156,6 +151,22 @@ const SHOW_NETWORK: &str = "
     echo \"${link##* }\"
 ";
 
+inventory::submit!(Case {
+    id: "POD-NET-03",
+    suite: "podman",
+    name: "has_no_network_or_the_pods",
+    title: "A container without a network has the loopback only, and one with the host's has the \
+         pod's",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(has_no_network_or_the_pods(cx))),
+    ..Case::DEFAULT
+});
+
 async fn has_no_network_or_the_pods(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
@@ -172,6 +183,21 @@ async fn has_no_network_or_the_pods(cx: Context) -> CaseResult {
     let is_own = namespace.starts_with("net:[") && !of_pod.ends_with(namespace);
     cx.check("network namespace without a network", "one of its own", namespace, is_own)
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-04",
+    suite: "podman",
+    name: "finds_containers_by_name",
+    title: "Containers of a network of the user's own find each other by name, and others don't",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(8),
+    kind: CaseKind::Live(|cx| Box::pin(finds_containers_by_name(cx))),
+    ..Case::DEFAULT
+});
 
 async fn finds_containers_by_name(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -220,6 +246,21 @@ async fn finds_nobody_of_another_network(
     workspace.output(&podman(&["network", "rm", network])).await.map(drop)
 }
 
+inventory::submit!(Case {
+    id: "POD-NET-05",
+    suite: "podman",
+    name: "falls_back_to_slirp",
+    title: "A container on slirp4netns reaches another pod, and its published port is reached",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(falls_back_to_slirp(cx))),
+    ..Case::DEFAULT
+});
+
 async fn falls_back_to_slirp(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
     let remedy = "nothing needs it where pasta works; else install slirp4netns";
@@ -235,6 +276,20 @@ async fn falls_back_to_slirp(cx: Context) -> CaseResult {
     cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)?;
     remove(&workspace, &[name]).await
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-06",
+    suite: "podman",
+    name: "refuses_a_privileged_port",
+    title: "A port that only root may listen on is refused with an error that names it",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    expected: Duration::from_secs(7),
+    kind: CaseKind::Live(|cx| Box::pin(refuses_a_privileged_port(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_a_privileged_port(cx: Context) -> CaseResult {
     // A pod of its own: containerd lets everybody listen on every port, unless a pod says otherwise.

@@ -1,40 +1,39 @@
 //! POD-02 and POD-04: what a workspace does before its user's first container runs.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::{Command, PROBE},
 };
 use k8s_openapi::api::core::v1::EnvVar;
 
 use super::{expect_error, images::import_of, need_program};
 use crate::{
-    suite::{NESTED, extended_case},
+    suite::NESTED,
     toolbox::{known, podman, podman_run},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "POD-02",
-        "podman",
-        is_set_up_by_the_entrypoint,
-        "The image's entrypoint sets podman's storage up for /dev/fuse, and the user's ids for the pod",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-04",
-        "podman",
-        pulls_from_a_registry,
-        "An image is pulled from a registry by its digest and runs, and another digest is not found",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
-
 /// The entrypoint of the Universal Developer Image (devfile/developer-images, `base/ubi9`).
 const ENTRYPOINT: &str = "/entrypoint.sh";
+
+inventory::submit!(Case {
+    id: "POD-02",
+    suite: "podman",
+    name: "is_set_up_by_the_entrypoint",
+    title: "The image's entrypoint sets podman's storage up for /dev/fuse, and the user's ids for \
+         the pod",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(is_set_up_by_the_entrypoint(cx))),
+    ..Case::DEFAULT
+});
 
 async fn is_set_up_by_the_entrypoint(cx: Context) -> CaseResult {
     let shared = cx.pod(&NESTED_POD).await?;
@@ -113,6 +112,22 @@ async fn serve_registry(workspace: &PodHandle, image: &str, port: &str) -> Resul
     let serve = Command::shell("serve an image as a registry", script, [image, port]);
     workspace.output(&serve).await
 }
+
+inventory::submit!(Case {
+    id: "POD-04",
+    suite: "podman",
+    name: "pulls_from_a_registry",
+    title: "An image is pulled from a registry by its digest and runs, and another digest is not \
+         found",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(pulls_from_a_registry(cx))),
+    ..Case::DEFAULT
+});
 
 async fn pulls_from_a_registry(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

@@ -1,53 +1,21 @@
 //! POD-01A to C and POD-10: the drivers of podman's storage, each with a store of its own, so that
 //! no other case meets it.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::Command,
 };
 
 use super::need_program;
 use crate::{
-    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
+    suite::{NESTED, WITH_DEVICES},
     toolbox::{podman, scratch_image, shell_image},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "POD-01A",
-        "podman",
-        stores_on_native_overlay,
-        "On a volume the kernel's own overlay holds images and containers, which share the images' files",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-01B",
-        "podman",
-        stores_on_fuse_overlayfs,
-        "With fuse-overlayfs as mount program images and containers work as on the kernel's overlay",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-01C",
-        "podman",
-        stores_without_overlay,
-        "The driver vfs works without any overlay, at the cost of a whole copy for each container",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-10",
-        "podman",
-        leaves_an_empty_store,
-        "What a store holds is counted, and removing all leaves neither files nor processes",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-];
 
 /// A store of a case's own.
 struct Store<'a> {
@@ -163,6 +131,21 @@ async fn use_store(
 /// image has about 4 MiB.
 const COPY: u64 = 2048;
 
+inventory::submit!(Case {
+    id: "POD-01A",
+    suite: "podman",
+    name: "stores_on_native_overlay",
+    title: "On a volume the kernel's own overlay holds images and containers, which share the \
+         images' files",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(7),
+    kind: CaseKind::Live(|cx| Box::pin(stores_on_native_overlay(cx))),
+    ..Case::DEFAULT
+});
+
 async fn stores_on_native_overlay(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // The empty option takes a mount program of the image's own configuration away.
@@ -178,6 +161,22 @@ async fn stores_on_native_overlay(cx: Context) -> CaseResult {
 const FUSE: [&str; 2] =
     ["--storage-driver=overlay", "--storage-opt=overlay.mount_program=/usr/bin/fuse-overlayfs"];
 
+inventory::submit!(Case {
+    id: "POD-01B",
+    suite: "podman",
+    name: "stores_on_fuse_overlayfs",
+    title: "With fuse-overlayfs as mount program images and containers work as on the kernel's \
+         overlay",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(stores_on_fuse_overlayfs(cx))),
+    ..Case::DEFAULT
+});
+
 async fn stores_on_fuse_overlayfs(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     need_program(&workspace, "/usr/bin/fuse-overlayfs", "install fuse-overlayfs").await?;
@@ -186,6 +185,22 @@ async fn stores_on_fuse_overlayfs(cx: Context) -> CaseResult {
     cx.check("disk for a container", "less than the image", format!("{size} KiB"), size < COPY)?;
     store.delete().await
 }
+
+inventory::submit!(Case {
+    id: "POD-01C",
+    suite: "podman",
+    name: "stores_without_overlay",
+    title: "The driver vfs works without any overlay, at the cost of a whole copy for each \
+         container",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(7),
+    kind: CaseKind::Live(|cx| Box::pin(stores_without_overlay(cx))),
+    ..Case::DEFAULT
+});
 
 async fn stores_without_overlay(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -215,6 +230,21 @@ const LEFTOVERS: &str = "
         fi
     done
 ";
+
+inventory::submit!(Case {
+    id: "POD-10",
+    suite: "podman",
+    name: "leaves_an_empty_store",
+    title: "What a store holds is counted, and removing all leaves neither files nor processes",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(leaves_an_empty_store(cx))),
+    ..Case::DEFAULT
+});
 
 async fn leaves_an_empty_store(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

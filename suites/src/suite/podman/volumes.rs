@@ -1,8 +1,10 @@
 //! POD-12: what containers share with the workspace and keep.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
     workload::Command,
 };
@@ -10,52 +12,9 @@ use probe::IdRange;
 
 use super::expect_error;
 use crate::{
-    suite::{NESTED, core_case},
+    suite::NESTED,
     toolbox::{inner_map, known, podman, podman_run, shell_image},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "POD-12A",
-        "podman",
-        keeps_files_in_a_named_volume,
-        "A named volume keeps files and owners from one container to the next, and goes when told to",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-12B",
-        "podman",
-        shares_a_folder_with_the_workspace,
-        "A folder of the workspace is shared with a container, and both see the owners that the map says",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-12C",
-        "podman",
-        relabels_a_shared_folder,
-        "A folder is shared with the options :z and :Z, whether or not there is SELinux",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-12D",
-        "podman",
-        holds_files_in_memory,
-        "A tmpfs in a container has the size that was asked for and leaves nothing behind",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-12E",
-        "podman",
-        keeps_what_is_read_only,
-        "A read-only volume, a read-only folder and a read-only root can be read and not written",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// The owner outside of a container's user 1234 and group 4321, by the maps that podman must make.
 fn owner_outside(workspace: &PodHandle) -> Result<String, Failure> {
@@ -69,6 +28,21 @@ fn owner_outside(workspace: &PodHandle) -> Result<String, Failure> {
     let groups = inner_map(known(&facts.subordinate_gids)?, &user, facts.effective_gid);
     Ok(format!("{}:{}", outside(users, 1234), outside(groups, 4321)))
 }
+
+inventory::submit!(Case {
+    id: "POD-12A",
+    suite: "podman",
+    name: "keeps_files_in_a_named_volume",
+    title: "A named volume keeps files and owners from one container to the next, and goes when \
+         told to",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_a_named_volume(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_files_in_a_named_volume(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -104,6 +78,21 @@ async fn folder(workspace: &PodHandle, name: &str) -> Result<String, Failure> {
     workspace.output(&Command::shell("make a folder", script, [name])).await
 }
 
+inventory::submit!(Case {
+    id: "POD-12B",
+    suite: "podman",
+    name: "shares_a_folder_with_the_workspace",
+    title: "A folder of the workspace is shared with a container, and both see the owners that the \
+         map says",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(shares_a_folder_with_the_workspace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn shares_a_folder_with_the_workspace(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
@@ -129,6 +118,20 @@ async fn shares_a_folder_with_the_workspace(cx: Context) -> CaseResult {
     workspace.output(&podman(&["unshare", "rm", "-rf", &path])).await.map(drop)
 }
 
+inventory::submit!(Case {
+    id: "POD-12C",
+    suite: "podman",
+    name: "relabels_a_shared_folder",
+    title: "A folder is shared with the options :z and :Z, whether or not there is SELinux",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(relabels_a_shared_folder(cx))),
+    ..Case::DEFAULT
+});
+
 async fn relabels_a_shared_folder(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
@@ -144,6 +147,20 @@ async fn relabels_a_shared_folder(cx: Context) -> CaseResult {
     }
     workspace.output(&Command::new(["rm", "-r", &path])).await.map(drop)
 }
+
+inventory::submit!(Case {
+    id: "POD-12D",
+    suite: "podman",
+    name: "holds_files_in_memory",
+    title: "A tmpfs in a container has the size that was asked for and leaves nothing behind",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(holds_files_in_memory(cx))),
+    ..Case::DEFAULT
+});
 
 async fn holds_files_in_memory(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -168,6 +185,21 @@ async fn holds_files_in_memory(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "POD-12E",
+    suite: "podman",
+    name: "keeps_what_is_read_only",
+    title: "A read-only volume, a read-only folder and a read-only root can be read and not \
+         written",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(keeps_what_is_read_only(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_what_is_read_only(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

@@ -1,7 +1,7 @@
 //! What the cluster is, as a whole.
 
 use harness::{
-    case::{Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     event::TruthCheck,
     facts::{Facts, Flavour, Rollout, Severity},
     outcome::Level,
@@ -11,68 +11,26 @@ use harness::{
 };
 
 use crate::suite::{
-    OPENSHIFT, WITH_SCCS, judging_case, on,
+    OPENSHIFT, WITH_SCCS,
     static_checks::{
         REMEDY_OF_ROLLOUT, always, at_rest, blocked, known, nodes, not_applicable, unread, version,
     },
-    weighing,
 };
 
 /// How many minor versions a kubelet may be older than the API server
 /// (kubernetes.io/releases/version-skew-policy).
 const SKEW: u32 = 3;
 
-pub(super) const KIND: Case = judging_case!(
-    "PRE-01",
-    "preflight",
-    is_of_a_known_kind,
-    "The kind of the cluster is known, and where that was read",
-    &[]
-);
-
-pub(super) const VERSION: Case = judging_case!(
-    "PRE-02",
-    "preflight",
-    has_a_version_in_scope,
-    "The version is in scope, and no kubelet is newer than the API server or too old for it",
-    // From 1.30 on the gate is beta, and the API server asks for `hostUsers: false` with Unmasked.
-    &[Requirement::Release, Requirement::KubernetesMinor(30)]
-);
-
-// The cases that act are blocked by a rollout anyway.
-pub(super) const REST: Case = weighing(
-    on(
-        judging_case!("PRE-03", "preflight", is_at_rest, "No rollout is in progress", &[]),
-        OPENSHIFT,
-    ),
-    Level::Extended,
-);
-
-// Who may not read the schema learns it from the SCC as it is stored.
-pub(super) const SCHEMA: Case = weighing(
-    on(
-        judging_case!(
-            "PRE-07",
-            "preflight",
-            can_require_user_namespaces,
-            "The schema of SCCs has the field `userNamespaceLevel`",
-            &[Requirement::Release]
-        ),
-        WITH_SCCS,
-    ),
-    Level::Extended,
-);
-
-pub(super) const OPERATORS: Case = weighing(
-    judging_case!(
-        "PRE-08",
-        "preflight",
-        has_operators_that_fit,
-        "What the operators of workspaces were told contradicts neither the cluster nor each other",
-        &[]
-    ),
-    Level::Informing,
-);
+inventory::submit!(Case {
+    id: "PRE-01",
+    suite: "preflight",
+    name: "is_of_a_known_kind",
+    title: "The kind of the cluster is known, and where that was read",
+    why: "",
+    fix: "",
+    kind: CaseKind::Static(is_of_a_known_kind),
+    ..Case::DEFAULT
+});
 
 fn is_of_a_known_kind(facts: &Facts) -> CheckResult {
     always(|| {
@@ -94,6 +52,19 @@ fn is_of_a_known_kind(facts: &Facts) -> CheckResult {
         Ok(CheckResult::of(checks, "the API groups and the release are of different products"))
     })
 }
+
+// From 1.30 on the gate is beta, and the API server asks for `hostUsers: false` with Unmasked.
+inventory::submit!(Case {
+    id: "PRE-02",
+    suite: "preflight",
+    name: "has_a_version_in_scope",
+    title: "The version is in scope, and no kubelet is newer than the API server or too old for it",
+    why: "",
+    fix: "",
+    requires: &[Requirement::Release, Requirement::KubernetesMinor(30)],
+    kind: CaseKind::Static(has_a_version_in_scope),
+    ..Case::DEFAULT
+});
 
 fn has_a_version_in_scope(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -130,6 +101,20 @@ fn in_scope(facts: &Facts) -> TruthCheck {
     }
 }
 
+// The cases that act are blocked by a rollout anyway.
+inventory::submit!(Case {
+    id: "PRE-03",
+    suite: "preflight",
+    name: "is_at_rest",
+    title: "No rollout is in progress",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(is_at_rest),
+    ..Case::DEFAULT
+});
+
 fn is_at_rest(facts: &Facts) -> CheckResult {
     always(|| match known(&facts.rollout)? {
         Rollout::InProgress { what } => Err(blocked(what.join("; "), REMEDY_OF_ROLLOUT)),
@@ -140,6 +125,21 @@ fn is_at_rest(facts: &Facts) -> CheckResult {
         }
     })
 }
+
+// Who may not read the schema learns it from the SCC as it is stored.
+inventory::submit!(Case {
+    id: "PRE-07",
+    suite: "preflight",
+    name: "can_require_user_namespaces",
+    title: "The schema of SCCs has the field `userNamespaceLevel`",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: WITH_SCCS,
+    requires: &[Requirement::Release],
+    kind: CaseKind::Static(can_require_user_namespaces),
+    ..Case::DEFAULT
+});
 
 fn can_require_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -161,6 +161,19 @@ fn can_require_user_namespaces(facts: &Facts) -> CheckResult {
         Ok(CheckResult::of(checks, hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "PRE-08",
+    suite: "preflight",
+    name: "has_operators_that_fit",
+    title: "What the operators of workspaces were told contradicts neither the cluster nor each \
+         other",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    kind: CaseKind::Static(has_operators_that_fit),
+    ..Case::DEFAULT
+});
 
 fn has_operators_that_fit(facts: &Facts) -> CheckResult {
     use harness::facts::State;

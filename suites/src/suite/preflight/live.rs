@@ -2,7 +2,7 @@
 
 use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     cluster::{ask, describe, is_forbidden},
     context::Context,
     outcome::Level,
@@ -10,15 +10,19 @@ use harness::{
     truth::show_reading,
     workload::{Command, PROBE},
 };
-use k8s_openapi::api::{
-    admissionregistration::v1::{
-        MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration,
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{
+            MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration,
+        },
+        authentication::v1::SelfSubjectReview,
+        authorization::v1::{
+            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+        },
+        storage::v1::StorageClass,
     },
-    authentication::v1::SelfSubjectReview,
-    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
-    storage::v1::StorageClass,
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, PostParams},
@@ -26,66 +30,9 @@ use kube::{
 use probe::Reading;
 
 use crate::{
-    suite::{NESTED, core_case, weighing},
+    suite::NESTED,
     toolbox::{is_nfs, request},
 };
-
-// As every case that acts they need a cluster on which it makes sense to act.
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "PRE-09",
-        "preflight",
-        acts_as_an_ordinary_user,
-        "The cases act as a user of the run's own, who has no rights outside of its namespaces",
-        NESTED,
-        &[]
-    ),
-    weighing(
-        core_case!(
-            "PRE-10",
-            "preflight",
-            has_an_image_for_the_node,
-            "The pods' image can be had, and its programs are made for the node's processor",
-            NESTED,
-            &[&NESTED_POD]
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        core_case!(
-            "PRE-11",
-            "preflight",
-            has_storage_whose_ids_can_be_mapped,
-            "There is a StorageClass, and not only such as keep volumes on NFS",
-            NESTED,
-            &[]
-        ),
-        Level::Informing,
-    ),
-    weighing(
-        core_case!(
-            "PRE-12",
-            "preflight",
-            asks_no_webhook_about_pods,
-            "No admission webhook is asked about new pods",
-            NESTED,
-            &[]
-        ),
-        Level::Informing,
-    ),
-    // What podman can do decides, see POD-03; this tells why it can't.
-    weighing(
-        core_case!(
-            "PRE-13",
-            "preflight",
-            has_kernel_settings_that_allow_user_namespaces,
-            "The nodes' kernel settings let ordinary users make user namespaces",
-            NESTED,
-            &[&HOST_USERS]
-        ),
-        Level::Informing,
-    ),
-];
 
 /// What an ordinary user may not do outside of the run's namespaces: verb, API group, resource,
 /// and namespace.
@@ -94,6 +41,19 @@ const NOT_ALLOWED: [(&str, &str, &str, Option<&str>); 3] = [
     ("list", "", "nodes", None),
     ("create", "rbac.authorization.k8s.io", "clusterrolebindings", None),
 ];
+
+// As every case that acts they need a cluster on which it makes sense to act.
+inventory::submit!(Case {
+    id: "PRE-09",
+    suite: "preflight",
+    name: "acts_as_an_ordinary_user",
+    title: "The cases act as a user of the run's own, who has no rights outside of its namespaces",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(acts_as_an_ordinary_user(cx))),
+    ..Case::DEFAULT
+});
 
 async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
@@ -160,6 +120,20 @@ async fn may(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
+inventory::submit!(Case {
+    id: "PRE-10",
+    suite: "preflight",
+    name: "has_an_image_for_the_node",
+    title: "The pods' image can be had, and its programs are made for the node's processor",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(has_an_image_for_the_node(cx))),
+    ..Case::DEFAULT
+});
+
 async fn has_an_image_for_the_node(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let status = workspace.object().status.clone().unwrap_or_default();
@@ -204,6 +178,19 @@ fn show_machine(machine: Option<u16>) -> String {
     }
 }
 
+inventory::submit!(Case {
+    id: "PRE-11",
+    suite: "preflight",
+    name: "has_storage_whose_ids_can_be_mapped",
+    title: "There is a StorageClass, and not only such as keep volumes on NFS",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(has_storage_whose_ids_can_be_mapped(cx))),
+    ..Case::DEFAULT
+});
+
 async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
     let api: Api<StorageClass> = Api::all(cx.sandbox().admin().clone());
     let all = ListParams::default();
@@ -228,6 +215,19 @@ async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
         failure.with_hint(Some(hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "PRE-12",
+    suite: "preflight",
+    name: "asks_no_webhook_about_pods",
+    title: "No admission webhook is asked about new pods",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(asks_no_webhook_about_pods(cx))),
+    ..Case::DEFAULT
+});
 
 async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
     let admin = cx.sandbox().admin();
@@ -296,6 +296,21 @@ where
         }
     })
 }
+
+// What podman can do decides, see POD-03; this tells why it can't.
+inventory::submit!(Case {
+    id: "PRE-13",
+    suite: "preflight",
+    name: "has_kernel_settings_that_allow_user_namespaces",
+    title: "The nodes' kernel settings let ordinary users make user namespaces",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    requires: NESTED,
+    pods: &[&HOST_USERS],
+    kind: CaseKind::Live(|cx| Box::pin(has_kernel_settings_that_allow_user_namespaces(cx))),
+    ..Case::DEFAULT
+});
 
 async fn has_kernel_settings_that_allow_user_namespaces(cx: Context) -> CaseResult {
     // In the node's own user namespace: a pod's has limits of its own.

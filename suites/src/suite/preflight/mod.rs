@@ -4,32 +4,16 @@ mod cluster;
 mod live;
 mod nodes;
 
-use harness::case::Case;
-
-pub(crate) use live::CASES;
-
-pub(crate) const JUDGING: &[Case] = &[
-    cluster::KIND,
-    cluster::VERSION,
-    cluster::REST,
-    nodes::KERNEL,
-    nodes::RUNTIME,
-    nodes::HANDLER,
-    cluster::SCHEMA,
-    cluster::OPERATORS,
-];
-
 #[cfg(test)]
 mod tests {
     use harness::facts::{Fact, Facts, FeatureSet, Flavour, KubernetesVersion, Release};
 
-    use super::*;
     use crate::suite::static_checks::tests::{
         expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
     fn judge(id: &str, facts: &Facts, name: &str, words: &str) {
-        expect(JUDGING, id, facts, name, words);
+        expect(id, facts, name, words);
     }
 
     fn with_kubelet(kubelet: &str) -> Facts {

@@ -1,55 +1,33 @@
 //! What the nodes are, one by one.
 
 use harness::{
-    case::{Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     facts::{Facts, Node},
     outcome::Level,
     requirement::Requirement,
     truth::check,
 };
 
-use crate::suite::{
-    judging_case,
-    static_checks::{always, at_rest, nodes, unread, version},
-    weighing,
-};
-
-// A kernel may have more than its number says, so what happens in pods counts.
-pub(super) const KERNEL: Case = weighing(
-    judging_case!(
-        "PRE-04",
-        "preflight",
-        has_kernels_that_map_ids_of_mounts,
-        "The kernel of each node can map the ids of a pod's volumes",
-        &[]
-    ),
-    Level::Informing,
-);
-
-pub(super) const RUNTIME: Case = weighing(
-    judging_case!(
-        "PRE-05",
-        "preflight",
-        has_runtimes_with_user_namespaces,
-        "The container runtime of each node is of a version with user namespaces",
-        &[Requirement::UserNamespaces]
-    ),
-    Level::Extended,
-);
-
-pub(super) const HANDLER: Case = judging_case!(
-    "PRE-06",
-    "preflight",
-    has_handlers_with_user_namespaces,
-    "The default runtime handler of each node says that it can make user namespaces",
-    &[Requirement::UserNamespaces]
-);
+use crate::suite::static_checks::{always, at_rest, nodes, unread, version};
 
 /// The first kernel on which all that a pod's volumes lie on can be mapped, tmpfs last (KEP-127).
 const FIRST_KERNEL: (u32, u32) = (6, 3);
 
 /// The build of kernel 5.14 that came with Red Hat Enterprise Linux 9.4, which has it too.
 const FIRST_BUILD_OF_9: u32 = 427;
+
+// A kernel may have more than its number says, so what happens in pods counts.
+inventory::submit!(Case {
+    id: "PRE-04",
+    suite: "preflight",
+    name: "has_kernels_that_map_ids_of_mounts",
+    title: "The kernel of each node can map the ids of a pod's volumes",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    kind: CaseKind::Static(has_kernels_that_map_ids_of_mounts),
+    ..Case::DEFAULT
+});
 
 fn has_kernels_that_map_ids_of_mounts(facts: &Facts) -> CheckResult {
     always(|| {
@@ -87,6 +65,19 @@ fn is_backported(release: &str) -> bool {
     }
 }
 
+inventory::submit!(Case {
+    id: "PRE-05",
+    suite: "preflight",
+    name: "has_runtimes_with_user_namespaces",
+    title: "The container runtime of each node is of a version with user namespaces",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: &[Requirement::UserNamespaces],
+    kind: CaseKind::Static(has_runtimes_with_user_namespaces),
+    ..Case::DEFAULT
+});
+
 fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
@@ -115,6 +106,18 @@ fn judge_runtime(node: &Node) -> Option<(&'static str, bool)> {
         _ => None,
     }
 }
+
+inventory::submit!(Case {
+    id: "PRE-06",
+    suite: "preflight",
+    name: "has_handlers_with_user_namespaces",
+    title: "The default runtime handler of each node says that it can make user namespaces",
+    why: "",
+    fix: "",
+    requires: &[Requirement::UserNamespaces],
+    kind: CaseKind::Static(has_handlers_with_user_namespaces),
+    ..Case::DEFAULT
+});
 
 /// A node whose runtime can't is blocked as a requirement that is unmet.
 fn has_handlers_with_user_namespaces(facts: &Facts) -> CheckResult {

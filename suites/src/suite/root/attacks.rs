@@ -2,150 +2,98 @@
 
 use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::Context,
+    outcome::Level,
     workload::Command,
 };
 use probe::AttemptName;
 
 use super::escape_attempts::{EVERYWHERE, Place, refuses};
-use crate::{
-    suite::{NESTED, core_case, extended_case},
-    toolbox::known,
-};
+use crate::{suite::NESTED, toolbox::known};
 
-pub(crate) const CASES: &[Case] = &[
-    // Many kernels of appliances have no modules, so this is not needed for conformance.
-    extended_case!(
-        "ROOT-04A",
-        "root",
-        loads_no_kernel_module,
-        "A kernel module can't be loaded",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-04B",
-        "root",
-        sees_no_programs_of_the_kernel,
-        "The BPF programs in the kernel can't be listed",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-04C",
-        "root",
-        measures_nothing_of_the_kernel,
-        "The kernel's own work can't be measured",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-04D",
-        "root",
-        restarts_nothing,
-        "The node can't be restarted",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-04E",
-        "root",
-        renames_nothing,
-        "The pod has a host name of its own, not the node's, and can't change it",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-04F",
-        "root",
-        sets_no_clock,
-        "The node's clock can't be set",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-05A",
-        "root",
-        mounts_no_disk,
-        "A file system that lies on a block device can't be mounted",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-05B",
-        "root",
-        follows_process_1_nowhere,
-        "Process 1 is the pod's own, and its mounts can't be entered",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-07A",
-        "root",
-        gains_nothing_as_user_0,
-        "The pod's user can't become user 0",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-07B",
-        "root",
-        leaves_no_user_namespace,
-        "The user namespace around the pod's can't be entered",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-08A",
-        "root",
-        reads_no_memory_and_no_disk,
-        "The node's memory and its disk can't be opened, not even by a node made for them",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    // A kernel may be without it, so this is not needed for conformance.
-    extended_case!(
-        "ROOT-08B",
-        "root",
-        reads_no_memory_of_the_kernel,
-        "The kernel's memory, /proc/kcore, can't be opened",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-09",
-        "root",
-        signals_no_other_pod,
-        "A process of another pod can't be signalled",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-10",
-        "root",
-        finds_no_token,
-        "A pod that asks for no token of its service account has none",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-];
+// Many kernels of appliances have no modules, so this is not needed for conformance.
+inventory::submit!(Case {
+    id: "ROOT-04A",
+    suite: "root",
+    name: "loads_no_kernel_module",
+    title: "A kernel module can't be loaded",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(loads_no_kernel_module(cx))),
+    ..Case::DEFAULT
+});
 
 async fn loads_no_kernel_module(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::LoadModule]).await
 }
 
+inventory::submit!(Case {
+    id: "ROOT-04B",
+    suite: "root",
+    name: "sees_no_programs_of_the_kernel",
+    title: "The BPF programs in the kernel can't be listed",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(sees_no_programs_of_the_kernel(cx))),
+    ..Case::DEFAULT
+});
+
 async fn sees_no_programs_of_the_kernel(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::ListBpfPrograms]).await
 }
+
+inventory::submit!(Case {
+    id: "ROOT-04C",
+    suite: "root",
+    name: "measures_nothing_of_the_kernel",
+    title: "The kernel's own work can't be measured",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(measures_nothing_of_the_kernel(cx))),
+    ..Case::DEFAULT
+});
 
 async fn measures_nothing_of_the_kernel(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::MeasureKernel]).await
 }
 
+inventory::submit!(Case {
+    id: "ROOT-04D",
+    suite: "root",
+    name: "restarts_nothing",
+    title: "The node can't be restarted",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(restarts_nothing(cx))),
+    ..Case::DEFAULT
+});
+
 async fn restarts_nothing(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::Reboot]).await
 }
+
+inventory::submit!(Case {
+    id: "ROOT-04E",
+    suite: "root",
+    name: "renames_nothing",
+    title: "The pod has a host name of its own, not the node's, and can't change it",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(renames_nothing(cx))),
+    ..Case::DEFAULT
+});
 
 async fn renames_nothing(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -154,13 +102,52 @@ async fn renames_nothing(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::SetHostName]).await
 }
 
+inventory::submit!(Case {
+    id: "ROOT-04F",
+    suite: "root",
+    name: "sets_no_clock",
+    title: "The node's clock can't be set",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(sets_no_clock(cx))),
+    ..Case::DEFAULT
+});
+
 async fn sets_no_clock(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::SetClock]).await
 }
 
+inventory::submit!(Case {
+    id: "ROOT-05A",
+    suite: "root",
+    name: "mounts_no_disk",
+    title: "A file system that lies on a block device can't be mounted",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(mounts_no_disk(cx))),
+    ..Case::DEFAULT
+});
+
 async fn mounts_no_disk(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::MountBlockDevice]).await
 }
+
+inventory::submit!(Case {
+    id: "ROOT-05B",
+    suite: "root",
+    name: "follows_process_1_nowhere",
+    title: "Process 1 is the pod's own, and its mounts can't be entered",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(follows_process_1_nowhere(cx))),
+    ..Case::DEFAULT
+});
 
 async fn follows_process_1_nowhere(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -171,28 +158,108 @@ async fn follows_process_1_nowhere(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::EnterMountNamespaceOfProcess1]).await
 }
 
+inventory::submit!(Case {
+    id: "ROOT-07A",
+    suite: "root",
+    name: "gains_nothing_as_user_0",
+    title: "The pod's user can't become user 0",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(gains_nothing_as_user_0(cx))),
+    ..Case::DEFAULT
+});
+
 async fn gains_nothing_as_user_0(cx: Context) -> CaseResult {
     // In a container of podman's, user 0 is only the pod's user again: see ROOT-01.
     refuses(&cx, &[Place::Pod], &[AttemptName::BecomeRoot]).await
 }
 
+inventory::submit!(Case {
+    id: "ROOT-07B",
+    suite: "root",
+    name: "leaves_no_user_namespace",
+    title: "The user namespace around the pod's can't be entered",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(leaves_no_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn leaves_no_user_namespace(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::EnterParentUserNamespace]).await
 }
+
+inventory::submit!(Case {
+    id: "ROOT-08A",
+    suite: "root",
+    name: "reads_no_memory_and_no_disk",
+    title: "The node's memory and its disk can't be opened, not even by a node made for them",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(reads_no_memory_and_no_disk(cx))),
+    ..Case::DEFAULT
+});
 
 async fn reads_no_memory_and_no_disk(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::OpenDevMem, AttemptName::OpenDisk]).await
 }
 
+// A kernel may be without it, so this is not needed for conformance.
+inventory::submit!(Case {
+    id: "ROOT-08B",
+    suite: "root",
+    name: "reads_no_memory_of_the_kernel",
+    title: "The kernel's memory, /proc/kcore, can't be opened",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(reads_no_memory_of_the_kernel(cx))),
+    ..Case::DEFAULT
+});
+
 async fn reads_no_memory_of_the_kernel(cx: Context) -> CaseResult {
     refuses(&cx, EVERYWHERE, &[AttemptName::OpenKcore]).await
 }
+
+inventory::submit!(Case {
+    id: "ROOT-09",
+    suite: "root",
+    name: "signals_no_other_pod",
+    title: "A process of another pod can't be signalled",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(signals_no_other_pod(cx))),
+    ..Case::DEFAULT
+});
 
 async fn signals_no_other_pod(cx: Context) -> CaseResult {
     // With all privileges a container shares the pod's process ids, and the pod's own processes are
     // others' to it.
     refuses(&cx, &[Place::Pod, Place::Root], &[AttemptName::SignalOtherPods]).await
 }
+
+inventory::submit!(Case {
+    id: "ROOT-10",
+    suite: "root",
+    name: "finds_no_token",
+    title: "A pod that asks for no token of its service account has none",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    kind: CaseKind::Live(|cx| Box::pin(finds_no_token(cx))),
+    ..Case::DEFAULT
+});
 
 async fn finds_no_token(cx: Context) -> CaseResult {
     /// Where every pod would have it (kubernetes, `plugin/pkg/admission/serviceaccount`).

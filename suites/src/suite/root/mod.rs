@@ -3,9 +3,12 @@
 mod attacks;
 mod escape_attempts;
 
+use std::time::Duration;
+
+use escape_attempts::{EVERYWHERE, refuses};
 use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::{Context, parse_probe},
     truth::show_map,
     workload::Command,
@@ -14,49 +17,25 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use probe::{AttemptName, Mount};
 
-use super::{NESTED, core_case};
+use super::NESTED;
 use crate::toolbox::{compose, known, podman_run, scratch_image};
-use escape_attempts::{EVERYWHERE, refuses};
-
-pub(crate) use attacks::CASES as ATTACKS;
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "ROOT-01",
-        "root",
-        is_nobody_on_the_node,
-        "A container's root and all its other users are ids above the node's on the node",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ROOT-02",
-        "root",
-        makes_no_device_nodes,
-        "Device nodes can't be made, neither in the pod nor by root in a container with all privileges",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-03",
-        "root",
-        writes_no_kernel_settings,
-        "The kernel's settings can't be written, although /proc is not masked",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-06",
-        "root",
-        sees_no_files_of_the_node,
-        "Nothing of the node's file system is visible, nor a socket of its runtime or kubelet",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// The first id that does not belong to the node itself (KEP-127).
 const FIRST_POD_ID: u32 = 65_536;
+
+inventory::submit!(Case {
+    id: "ROOT-01",
+    suite: "root",
+    name: "is_nobody_on_the_node",
+    title: "A container's root and all its other users are ids above the node's on the node",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(is_nobody_on_the_node(cx))),
+    ..Case::DEFAULT
+});
 
 async fn is_nobody_on_the_node(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -82,24 +61,66 @@ async fn is_nobody_on_the_node(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "ROOT-02",
+    suite: "root",
+    name: "makes_no_device_nodes",
+    title: "Device nodes can't be made, neither in the pod nor by root in a container with all \
+         privileges",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(makes_no_device_nodes(cx))),
+    ..Case::DEFAULT
+});
+
 async fn makes_no_device_nodes(cx: Context) -> CaseResult {
-    let escape_attempts = [AttemptName::MknodCharacter, AttemptName::MknodBlock];
-    refuses(&cx, EVERYWHERE, &escape_attempts).await
+    let attempts = [AttemptName::MknodCharacter, AttemptName::MknodBlock];
+    refuses(&cx, EVERYWHERE, &attempts).await
 }
 
+inventory::submit!(Case {
+    id: "ROOT-03",
+    suite: "root",
+    name: "writes_no_kernel_settings",
+    title: "The kernel's settings can't be written, although /proc is not masked",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(writes_no_kernel_settings(cx))),
+    ..Case::DEFAULT
+});
+
 async fn writes_no_kernel_settings(cx: Context) -> CaseResult {
-    let escape_attempts = [
+    let attempts = [
         AttemptName::WriteCorePattern,
         AttemptName::WriteModprobePath,
         AttemptName::WriteSysrqTrigger,
         AttemptName::WriteKernelSysfs,
     ];
-    refuses(&cx, EVERYWHERE, &escape_attempts).await
+    refuses(&cx, EVERYWHERE, &attempts).await
 }
 
 /// Sockets that give power over the node.
 const SOCKETS: &str = "/run/containerd/containerd.sock /run/crio/crio.sock /var/run/crio/crio.sock \
                        /run/docker.sock /var/run/docker.sock /var/lib/kubelet /host /rootfs";
+
+inventory::submit!(Case {
+    id: "ROOT-06",
+    suite: "root",
+    name: "sees_no_files_of_the_node",
+    title: "Nothing of the node's file system is visible, nor a socket of its runtime or kubelet",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(sees_no_files_of_the_node(cx))),
+    ..Case::DEFAULT
+});
 
 async fn sees_no_files_of_the_node(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

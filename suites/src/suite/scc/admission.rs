@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     outcome::Level,
     pod_template::{ADMITTED_BY, REQUIRED_SCC},
@@ -28,9 +28,9 @@ use kube::{
     runtime::wait::await_condition,
 };
 
-use super::{container, decided_by, scc, scc_case, workspace};
+use super::{container, decided_by, scc, workspace};
 use crate::{
-    suite::{NESTED, OPENSHIFT, WITH_SCCS, core_case, on, weighing},
+    suite::{NESTED, OPENSHIFT, WITH_SCCS},
     toolbox::{expect_refusal_as, request},
 };
 
@@ -42,85 +42,19 @@ const SUBJECT_TYPE: &str = "security.openshift.io/validated-scc-subject-type";
 const POWERFUL: [&str; 6] =
     ["privileged", "anyuid", "hostaccess", "hostmount-anyuid", "hostnetwork", "hostnetwork-v2"];
 
-pub(crate) const CASES: &[Case] = &[
-    scc_case!(
-        "SCC-P01",
-        admits_pod_of_user_who_may_use_it,
-        "A user who may use the SCC gets a pod admitted by it and by no other",
-        &[&NESTED_POD]
-    ),
-    scc_case!(
-        "SCC-P02",
-        fills_in_what_the_pod_leaves_out,
-        "A pod that sets nothing gets user 1000, the groups, and the SELinux type and level",
-        &[]
-    ),
-    scc_case!(
-        "SCC-P03",
-        admits_pods_of_service_account,
-        "A Deployment's pod is admitted by the right of its service account, and is nested",
-        &[&NESTED_POD]
-    ),
-    scc_case!(
-        "SCC-04",
-        grants_no_powerful_scc,
-        "The ordinary user may use none of the shipped SCCs that give power over the node",
-        &[]
-    ),
-    scc_case!(
-        "SCC-16",
-        refuses_user_without_grant,
-        "A user who was not granted the SCC can't use it",
-        &[]
-    ),
-    scc_case!(
-        "SCC-17",
-        refuses_scc_that_is_not_there_or_not_granted,
-        "A pod that requires an SCC that does not exist, or that its user may not use, is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-18",
-        grants_in_one_namespace_only,
-        "A grant by RoleBinding is good in its namespace and in no other",
-        &[]
-    ),
-    scc_case!(
-        "SCC-19",
-        leaves_pod_security_labels_alone,
-        "The namespace's Pod Security labels are the ones that were set, and opted out of syncing",
-        &[&NESTED_POD]
-    ),
-];
-
-/// What plain pods with a user namespace are admitted by. `restricted-v3` is shipped from 4.20 on,
-/// and `restricted-v2`, which is as strict, comes before it by name.
-pub(crate) const PLAIN: &[Case] = &[weighing(
-    on(
-        core_case!(
-            "SCC-P04",
-            "scc",
-            admits_plain_pod_with_user_namespace_by_a_restricted_scc,
-            "A plain pod with a user namespace keeps it, and is admitted by `restricted-v2` or `restricted-v3`",
-            NESTED,
-            &[]
-        ),
-        OPENSHIFT,
-    ),
-    Level::Extended,
-)];
-
-pub(crate) const END: &[Case] = &[on(
-    core_case!(
-        "END-07",
-        "teardown",
-        refuses_after_grant_is_removed,
-        "Once the grant is removed, a new pod is refused",
-        NESTED,
-        &[]
-    ),
-    WITH_SCCS,
-)];
+inventory::submit!(Case {
+    id: "SCC-P01",
+    suite: "scc",
+    name: "admits_pod_of_user_who_may_use_it",
+    title: "A user who may use the SCC gets a pod admitted by it and by no other",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(admits_pod_of_user_who_may_use_it(cx))),
+    ..Case::DEFAULT
+});
 
 async fn admits_pod_of_user_who_may_use_it(cx: Context) -> CaseResult {
     let running = cx.pod(&NESTED_POD).await?;
@@ -152,6 +86,25 @@ fn annotation<'a>(pod: &'a Pod, name: &str) -> &'a str {
     pod.annotations().get(name).map_or("absent", String::as_str)
 }
 
+// What plain pods with a user namespace are admitted by. `restricted-v3` is shipped from 4.20 on,
+// and `restricted-v2`, which is as strict, comes before it by name.
+inventory::submit!(Case {
+    id: "SCC-P04",
+    suite: "scc",
+    name: "admits_plain_pod_with_user_namespace_by_a_restricted_constraint",
+    title: "A plain pod with a user namespace keeps it, and is admitted by `restricted-v2` or \
+         `restricted-v3`",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(admits_plain_pod_with_user_namespace_by_a_restricted_scc(
+        cx
+    ))),
+    ..Case::DEFAULT
+});
+
 async fn admits_plain_pod_with_user_namespace_by_a_restricted_scc(cx: Context) -> CaseResult {
     let mut pod = workspace(&cx)?;
     // In a namespace without the run's grant, only what everybody may use is left.
@@ -169,6 +122,19 @@ async fn admits_plain_pod_with_user_namespace_by_a_restricted_scc(cx: Context) -
     let holds = ["restricted-v2", "restricted-v3"].contains(&admitted_by);
     cx.check(ADMITTED_BY, "`restricted-v2` or `restricted-v3`", admitted_by, holds)
 }
+
+inventory::submit!(Case {
+    id: "SCC-P02",
+    suite: "scc",
+    name: "fills_in_what_the_pod_leaves_out",
+    title: "A pod that sets nothing gets user 1000, the groups, and the SELinux type and level",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(fills_in_what_the_pod_leaves_out(cx))),
+    ..Case::DEFAULT
+});
 
 async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {
     scc(&cx)?;
@@ -214,6 +180,21 @@ async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {
 fn show<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "absent".to_owned(), ToString::to_string)
 }
+
+inventory::submit!(Case {
+    id: "SCC-P03",
+    suite: "scc",
+    name: "admits_pods_of_service_account",
+    title: "A Deployment's pod is admitted by the right of its service account, and is nested",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(admits_pods_of_service_account(cx))),
+    ..Case::DEFAULT
+});
 
 async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
@@ -288,6 +269,19 @@ fn is_available_or_failed(deployment: Option<&Deployment>) -> bool {
     })
 }
 
+inventory::submit!(Case {
+    id: "SCC-04",
+    suite: "scc",
+    name: "grants_no_powerful_constraint",
+    title: "The ordinary user may use none of the shipped SCCs that give power over the node",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(grants_no_powerful_scc(cx))),
+    ..Case::DEFAULT
+});
+
 async fn grants_no_powerful_scc(cx: Context) -> CaseResult {
     let own = scc(&cx)?.name.clone();
     // A review that says no to everything would pass too; this proves that it knows a grant.
@@ -359,6 +353,19 @@ enum Asked {
 
 const NOT_USABLE: &str = "not usable by user or serviceaccount";
 
+inventory::submit!(Case {
+    id: "SCC-16",
+    suite: "scc",
+    name: "refuses_user_without_grant",
+    title: "A user who was not granted the SCC can't use it",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_user_without_grant(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_user_without_grant(cx: Context) -> CaseResult {
     scc(&cx)?;
     let mut pod = workspace(&cx)?;
@@ -367,6 +374,20 @@ async fn refuses_user_without_grant(cx: Context) -> CaseResult {
     expect_refusal_as(&cx, Identity::Ungranted, "answer to the stranger", &pod, 403, &[NOT_USABLE])
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-17",
+    suite: "scc",
+    name: "refuses_constraint_that_is_not_there_or_not_granted",
+    title: "A pod that requires an SCC that does not exist, or that its user may not use, is \
+         refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_scc_that_is_not_there_or_not_granted(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_scc_that_is_not_there_or_not_granted(cx: Context) -> CaseResult {
     scc(&cx)?;
@@ -379,6 +400,19 @@ async fn refuses_scc_that_is_not_there_or_not_granted(cx: Context) -> CaseResult
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "SCC-18",
+    suite: "scc",
+    name: "grants_in_one_namespace_only",
+    title: "A grant by RoleBinding is good in its namespace and in no other",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(grants_in_one_namespace_only(cx))),
+    ..Case::DEFAULT
+});
 
 async fn grants_in_one_namespace_only(cx: Context) -> CaseResult {
     let own = scc(&cx)?.name.clone();
@@ -400,6 +434,21 @@ async fn accepted(cx: &Context, what: &str, pod: &Pod) -> CaseResult {
     cx.check(what, "accepted", observed, holds)
 }
 
+inventory::submit!(Case {
+    id: "SCC-19",
+    suite: "scc",
+    name: "leaves_pod_security_labels_alone",
+    title: "The namespace's Pod Security labels are the ones that were set, and opted out of \
+         syncing",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(leaves_pod_security_labels_alone(cx))),
+    ..Case::DEFAULT
+});
+
 async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
     // By now the syncer has had the time to see the namespace's grants.
     cx.pod(&NESTED_POD).await?;
@@ -415,6 +464,19 @@ async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "END-07",
+    suite: "teardown",
+    name: "refuses_after_grant_is_removed",
+    title: "Once the grant is removed, a new pod is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_after_grant_is_removed(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_after_grant_is_removed(cx: Context) -> CaseResult {
     scc(&cx)?;

@@ -2,7 +2,7 @@
 
 use fixtures::{NESTED_CONTAINER, RESTRICTED_V3, SccText};
 use harness::{
-    case::{Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     event::TruthCheck,
     facts::{Facts, Flavour, Release, Sccs},
     outcome::Level,
@@ -12,25 +12,9 @@ use harness::{
 use serde_json::Value;
 
 use crate::suite::{
-    WITH_SCCS, judging_case, on,
+    WITH_SCCS,
     static_checks::{Judged, at_rest, known, not_applicable, unread},
-    weighing,
 };
-
-// The run brings an SCC of its own, so a cluster can do without these.
-pub(crate) const CASES: &[Case] = &[weighing(
-    on(
-        judging_case!(
-            "SCC-01",
-            "scc",
-            ships_sccs_as_the_vendor_does,
-            "The shipped SCCs `nested-container` and `restricted-v3` are the vendor's",
-            &[]
-        ),
-        WITH_SCCS,
-    ),
-    Level::Extended,
-)];
 
 /// An SCC that a release ships.
 struct Shipped {
@@ -50,6 +34,20 @@ fn shipped(flavour: Flavour, release: &Release) -> &'static [Shipped] {
         _ => &[],
     }
 }
+
+// The run brings an SCC of its own, so a cluster can do without these.
+inventory::submit!(Case {
+    id: "SCC-01",
+    suite: "scc",
+    name: "ships_constraints_as_the_vendor_does",
+    title: "The shipped SCCs `nested-container` and `restricted-v3` are the vendor's",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: WITH_SCCS,
+    kind: CaseKind::Static(ships_sccs_as_the_vendor_does),
+    ..Case::DEFAULT
+});
 
 fn ships_sccs_as_the_vendor_does(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -94,7 +92,7 @@ fn compare_one(name: &str, reference: &Scc, stored: Option<&Value>) -> Vec<Truth
     ]
 }
 
-/// The SCC with the lower ends of its ranges of groups: one of 0 is not stored
+/// The SCC with the lower ends of its ranges of groups: e of 0 is not stored
 /// (openshift/api, `security/v1`, `IDRange`).
 fn with_lower_ends(stored: &Value) -> Value {
     let mut stored = stored.clone();
@@ -143,7 +141,7 @@ mod tests {
     }
 
     fn judge(facts: &Facts, name: &str, words: &str) {
-        expect(CASES, "SCC-01", facts, name, words);
+        expect("SCC-01", facts, name, words);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the run's SCC must refuse, one field at a time: the pod is the workspace but for that field.
 
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::Context,
 };
 use k8s_openapi::{
@@ -13,72 +13,11 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{container, decided_by, scc, scc_case, workspace};
-use crate::toolbox::expect_refusal;
-
-pub(crate) const CASES: &[Case] = &[
-    scc_case!(
-        "SCC-05",
-        refuses_pod_that_is_silent_on_user_namespace,
-        "A pod that says nothing about a user namespace is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-06",
-        refuses_pod_in_host_user_namespace,
-        "A pod that asks for the node's user namespace is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-07",
-        refuses_other_users,
-        "A pod that runs as root or as another user is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-08",
-        refuses_other_capabilities,
-        "A pod that adds SYS_ADMIN, NET_ADMIN or MKNOD is refused",
-        &[]
-    ),
-    scc_case!("SCC-09", refuses_privileged_container, "A privileged container is refused", &[]),
-    scc_case!(
-        "SCC-10",
-        refuses_host_paths,
-        "A pod with a path of the node as volume is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-11",
-        refuses_host_namespaces_and_ports,
-        "A pod in the node's network, process or IPC namespace, or on a port of it, is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-12",
-        refuses_root_group,
-        "A pod with group 0 as fsGroup or supplemental group is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-13",
-        refuses_other_selinux_types,
-        "A pod with another SELinux type is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-14",
-        refuses_explicit_seccomp_profile,
-        "A pod that chooses its seccomp profile is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-15",
-        refuses_other_volume_types,
-        "A pod with a volume of another type is refused",
-        &[]
-    ),
-];
+use super::{container, decided_by, scc, workspace};
+use crate::{
+    suite::{NESTED, WITH_SCCS},
+    toolbox::expect_refusal,
+};
 
 /// A field of the SCC, and what it must be for the pod to be refused.
 #[derive(Clone, Copy)]
@@ -118,6 +57,19 @@ const USER_NAMESPACE: Decisive = Decisive("userNamespaceLevel", "`RequirePodLeve
 
 const NO_USER_NAMESPACE: [&str; 1] = ["Host Users must be set to false"];
 
+inventory::submit!(Case {
+    id: "SCC-05",
+    suite: "scc",
+    name: "refuses_pod_that_is_silent_on_user_namespace",
+    title: "A pod that says nothing about a user namespace is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_pod_that_is_silent_on_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_pod_that_is_silent_on_user_namespace(cx: Context) -> CaseResult {
     USER_NAMESPACE
         .refuses(&cx, "no hostUsers", &NO_USER_NAMESPACE, |pod| {
@@ -128,6 +80,19 @@ async fn refuses_pod_that_is_silent_on_user_namespace(cx: Context) -> CaseResult
         .await
 }
 
+inventory::submit!(Case {
+    id: "SCC-06",
+    suite: "scc",
+    name: "refuses_pod_in_host_user_namespace",
+    title: "A pod that asks for the node's user namespace is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_pod_in_host_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_pod_in_host_user_namespace(cx: Context) -> CaseResult {
     USER_NAMESPACE
         .refuses(&cx, "hostUsers true", &NO_USER_NAMESPACE, |pod| {
@@ -136,6 +101,19 @@ async fn refuses_pod_in_host_user_namespace(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-07",
+    suite: "scc",
+    name: "refuses_other_users",
+    title: "A pod that runs as root or as another user is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_other_users(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_other_users(cx: Context) -> CaseResult {
     let decisive = Decisive("runAsUser", "`MustRunAs` with uid 1000");
@@ -152,6 +130,19 @@ async fn refuses_other_users(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "SCC-08",
+    suite: "scc",
+    name: "refuses_other_capabilities",
+    title: "A pod that adds SYS_ADMIN, NET_ADMIN or MKNOD is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_other_capabilities(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_other_capabilities(cx: Context) -> CaseResult {
     let decisive = Decisive("allowedCapabilities", "SETUID and SETGID, no more and no less");
     for capability in ["SYS_ADMIN", "NET_ADMIN", "MKNOD"] {
@@ -167,6 +158,19 @@ async fn refuses_other_capabilities(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "SCC-09",
+    suite: "scc",
+    name: "refuses_privileged_container",
+    title: "A privileged container is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_privileged_container(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_privileged_container(cx: Context) -> CaseResult {
     let words = ["Privileged containers are not allowed"];
     Decisive("allowPrivilegedContainer", "false")
@@ -175,6 +179,19 @@ async fn refuses_privileged_container(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-10",
+    suite: "scc",
+    name: "refuses_host_paths",
+    title: "A pod with a path of the node as volume is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_host_paths(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_host_paths(cx: Context) -> CaseResult {
     let words = ["hostPath volumes are not allowed to be used"];
@@ -185,6 +202,19 @@ async fn refuses_host_paths(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-11",
+    suite: "scc",
+    name: "refuses_host_namespaces_and_ports",
+    title: "A pod in the node's network, process or IPC namespace, or on a port of it, is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_host_namespaces_and_ports(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_host_namespaces_and_ports(cx: Context) -> CaseResult {
     let words = ["Host network is not allowed to be used"];
@@ -211,6 +241,19 @@ async fn refuses_host_namespaces_and_ports(cx: Context) -> CaseResult {
         .await
 }
 
+inventory::submit!(Case {
+    id: "SCC-12",
+    suite: "scc",
+    name: "refuses_root_group",
+    title: "A pod with group 0 as fsGroup or supplemental group is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_root_group(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_root_group(cx: Context) -> CaseResult {
     const RANGE: &str = "`MustRunAs` with the range 1000-65534";
     let words = ["fsGroup", "0 is not an allowed group"];
@@ -226,6 +269,19 @@ async fn refuses_root_group(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-13",
+    suite: "scc",
+    name: "refuses_other_selinux_types",
+    title: "A pod with another SELinux type is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_other_selinux_types(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_other_selinux_types(cx: Context) -> CaseResult {
     let decisive = Decisive("seLinuxContext", "`MustRunAs` with type `container_engine_t`");
@@ -243,6 +299,19 @@ async fn refuses_other_selinux_types(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "SCC-14",
+    suite: "scc",
+    name: "refuses_explicit_seccomp_profile",
+    title: "A pod that chooses its seccomp profile is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_explicit_seccomp_profile(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_explicit_seccomp_profile(cx: Context) -> CaseResult {
     Decisive("seccompProfiles", "absent")
         .refuses(&cx, "seccomp profile Unconfined", &["seccomp"], |pod| {
@@ -252,6 +321,19 @@ async fn refuses_explicit_seccomp_profile(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-15",
+    suite: "scc",
+    name: "refuses_other_volume_types",
+    title: "A pod with a volume of another type is refused",
+    why: "",
+    fix: "",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_other_volume_types(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_other_volume_types(cx: Context) -> CaseResult {
     const TYPES: &str =

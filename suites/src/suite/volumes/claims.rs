@@ -1,10 +1,13 @@
 //! Volumes of the cluster's storage, which outlive pods.
 
+use std::time::Duration;
+
 use fixtures::KEEPER;
 use futures::{StreamExt, TryStreamExt};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     requirement::Requirement,
     workload::Command,
 };
@@ -20,7 +23,7 @@ use kube::{
 
 use super::{OF_ROOT, OWNERS, stat};
 use crate::{
-    suite::{NESTED, core_case, extended_case},
+    suite::NESTED,
     toolbox::{claim, delete_pod, differ, is_nfs, keep_on, known, on_node_of, request},
 };
 
@@ -28,36 +31,24 @@ use crate::{
 pub(super) const WITH_STORAGE: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::StorageClass];
 
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "VOL-04",
-        "volumes",
-        keeps_files_for_the_next_pod,
-        "Files on a claim still belong to the user in the next pod, which has another range of ids",
-        WITH_STORAGE,
-        &[&KEEPER]
-    ),
-    extended_case!(
-        "VOL-05",
-        "volumes",
-        shares_files_between_two_pods,
-        "Two pods with different ranges of ids share a claim, and both see the same owners",
-        WITH_STORAGE,
-        &[&KEEPER]
-    ),
-    extended_case!(
-        "VOL-06",
-        "volumes",
-        diagnoses_storage_whose_ids_can_not_be_mapped,
-        "A pod on storage whose ids can't be mapped does not start, and is told why",
-        NESTED,
-        &[&KEEPER]
-    ),
-];
-
 /// How often a pod is made again that got the range of its predecessor. The kubelet takes a random
 /// one of 110 (kubernetes, `pkg/kubelet/userns`), so it happens.
 const TRIES: usize = 4;
+
+inventory::submit!(Case {
+    id: "VOL-04",
+    suite: "volumes",
+    name: "keeps_files_for_the_next_pod",
+    title: "Files on a claim still belong to the user in the next pod, which has another range of \
+         ids",
+    why: "",
+    fix: "",
+    requires: WITH_STORAGE,
+    pods: &[&KEEPER],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(keeps_files_for_the_next_pod(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_files_for_the_next_pod(cx: Context) -> CaseResult {
     claim(&cx, "vol-04", "ReadWriteOnce", None).await?;
@@ -96,6 +87,21 @@ async fn next(cx: &Context, pod: &Pod, first: &PodHandle) -> Result<PodHandle, F
     differ(cx, first, &last)?;
     Ok(last)
 }
+
+inventory::submit!(Case {
+    id: "VOL-05",
+    suite: "volumes",
+    name: "shares_files_between_two_pods",
+    title: "Two pods with different ranges of ids share a claim, and both see the same owners",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: WITH_STORAGE,
+    pods: &[&KEEPER],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(shares_files_between_two_pods(cx))),
+    ..Case::DEFAULT
+});
 
 async fn shares_files_between_two_pods(cx: Context) -> CaseResult {
     claim(&cx, "vol-05", "ReadWriteMany", None).await?;
@@ -147,6 +153,21 @@ async fn refused(cx: &Context, claim: &str) -> Failure {
         }
     }
 }
+
+inventory::submit!(Case {
+    id: "VOL-06",
+    suite: "volumes",
+    name: "diagnoses_storage_whose_ids_can_not_be_mapped",
+    title: "A pod on storage whose ids can't be mapped does not start, and is told why",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&KEEPER],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(diagnoses_storage_whose_ids_can_not_be_mapped(cx))),
+    ..Case::DEFAULT
+});
 
 async fn diagnoses_storage_whose_ids_can_not_be_mapped(cx: Context) -> CaseResult {
     let mut pod = keep_on(cx.manifest(&KEEPER)?, "vol-06");

@@ -1,8 +1,10 @@
 //! ROOT-11: a program that root in a container leaves on a volume gives nobody power elsewhere.
 
+use std::time::Duration;
+
 use fixtures::{HOST_USERS, KEEPER};
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::{Context, PodHandle},
     truth::show_reading,
     workload::Command,
@@ -11,23 +13,26 @@ use k8s_openapi::api::core::v1::{Pod, Volume, VolumeMount};
 use probe::Reading;
 
 use super::claims::WITH_STORAGE;
-use crate::{
-    suite::core_case,
-    toolbox::{claim, keep_on, known, on_node_of, podman_run, shell_image},
-};
-
-pub(crate) const CASES: &[Case] = &[core_case!(
-    "ROOT-11",
-    "root",
-    leaves_no_program_that_makes_root,
-    "A setuid program that root in a container leaves on a claim makes nobody root in another pod",
-    WITH_STORAGE,
-    &[&KEEPER, &HOST_USERS]
-)];
+use crate::toolbox::{claim, keep_on, known, on_node_of, podman_run, shell_image};
 
 /// The program, in a folder of the user's: root in a container has none of the user's groups, by
 /// which the volume itself may be written.
 const PROGRAM: &str = "/kept/left/become-root";
+
+inventory::submit!(Case {
+    id: "ROOT-11",
+    suite: "root",
+    name: "leaves_no_program_that_makes_root",
+    title: "A setuid program that root in a container leaves on a claim makes nobody root in \
+         another pod",
+    why: "",
+    fix: "",
+    requires: WITH_STORAGE,
+    pods: &[&KEEPER, &HOST_USERS],
+    expected: Duration::from_secs(8),
+    kind: CaseKind::Live(|cx| Box::pin(leaves_no_program_that_makes_root(cx))),
+    ..Case::DEFAULT
+});
 
 async fn leaves_no_program_that_makes_root(cx: Context) -> CaseResult {
     claim(&cx, "root-11", "ReadWriteOnce", None).await?;

@@ -5,100 +5,37 @@
 mod claims;
 mod escalation;
 
+use std::time::Duration;
+
 use fixtures::VOLUMES;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle, parse_probe},
     workload::Command,
 };
 use probe::Mount;
 
-use super::{NESTED, core_case};
+use super::NESTED;
 use crate::toolbox::{build, known, podman_run};
-
-pub(crate) use claims::CASES as CLAIMS;
-pub(crate) use escalation::CASES as ESCALATION;
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "VOL-08A",
-        "volumes",
-        runs_an_image_with_volumes,
-        "A container of an image that declares volumes starts with them",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-01",
-        "volumes",
-        keeps_files_in_an_empty_folder,
-        "An emptyDir belongs to the pod's fsGroup, and the user owns what it writes there",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-02",
-        "volumes",
-        keeps_files_in_memory,
-        "An emptyDir in memory belongs to the pod's fsGroup, and the user owns what it writes there",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-03A",
-        "volumes",
-        reads_a_config_map,
-        "The files of a ConfigMap belong to root and the pod's fsGroup, and the user can read them",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-03B",
-        "volumes",
-        reads_a_secret,
-        "The files of a Secret belong to root and the pod's fsGroup, and the user can read them",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-03C",
-        "volumes",
-        reads_what_the_pod_is_told_of_itself,
-        "The files of the downward API belong to root and the pod's fsGroup, and the user can read them",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-03D",
-        "volumes",
-        reads_what_is_projected_together,
-        "The files of a projected volume, a service account's token among them, can be read by the user",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-07A",
-        "volumes",
-        mounts_a_part_of_a_volume,
-        "A mount with a subPath is that part of the volume, and the user owns what it writes there",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-07B",
-        "volumes",
-        keeps_a_read_only_mount_read_only,
-        "A read-only mount of a volume that the user may write to elsewhere can't be written to",
-        NESTED,
-        &[&VOLUMES]
-    ),
-];
 
 /// The user that pods run as, and the `fsGroup` that they ask for.
 const OWNERS: &str = "1000:2000";
 
 /// Root, as the kubelet writes files, and the same group.
 const OF_ROOT: &str = "0:2000";
+
+inventory::submit!(Case {
+    id: "VOL-01",
+    suite: "volumes",
+    name: "keeps_files_in_an_empty_folder",
+    title: "An emptyDir belongs to the pod's fsGroup, and the user owns what it writes there",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_an_empty_folder(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_files_in_an_empty_folder(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
@@ -107,6 +44,20 @@ async fn keeps_files_in_an_empty_folder(cx: Context) -> CaseResult {
     cx.check("file system", "not one in memory", &file_system, file_system != "tmpfs")?;
     takes_files(&cx, &pod, "/volumes/disk").await
 }
+
+inventory::submit!(Case {
+    id: "VOL-02",
+    suite: "volumes",
+    name: "keeps_files_in_memory",
+    title: "An emptyDir in memory belongs to the pod's fsGroup, and the user owns what it writes \
+         there",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_memory(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_files_in_memory(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
@@ -146,20 +97,75 @@ fn mount_at<'a>(pod: &'a PodHandle, path: &str) -> Result<&'a Mount, Failure> {
 const GREETING: &str = include_str!("../../../../fixtures/images/layers/greeting");
 const WORD: &str = "for the group alone";
 
+inventory::submit!(Case {
+    id: "VOL-03A",
+    suite: "volumes",
+    name: "reads_a_config_map",
+    title: "The files of a ConfigMap belong to root and the pod's fsGroup, and the user can read \
+         them",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(reads_a_config_map(cx))),
+    ..Case::DEFAULT
+});
+
 async fn reads_a_config_map(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     reads(&cx, &pod, "/volumes/config/greeting", GREETING.trim_end()).await
 }
+
+inventory::submit!(Case {
+    id: "VOL-03B",
+    suite: "volumes",
+    name: "reads_a_secret",
+    title: "The files of a Secret belong to root and the pod's fsGroup, and the user can read them",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(reads_a_secret(cx))),
+    ..Case::DEFAULT
+});
 
 async fn reads_a_secret(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     reads(&cx, &pod, "/volumes/secret/word", WORD).await
 }
 
+inventory::submit!(Case {
+    id: "VOL-03C",
+    suite: "volumes",
+    name: "reads_what_the_pod_is_told_of_itself",
+    title: "The files of the downward API belong to root and the pod's fsGroup, and the user can \
+         read them",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(reads_what_the_pod_is_told_of_itself(cx))),
+    ..Case::DEFAULT
+});
+
 async fn reads_what_the_pod_is_told_of_itself(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     reads(&cx, &pod, "/volumes/downward/run", cx.sandbox().run()).await
 }
+
+inventory::submit!(Case {
+    id: "VOL-03D",
+    suite: "volumes",
+    name: "reads_what_is_projected_together",
+    title: "The files of a projected volume, a service account's token among them, can be read by \
+         the user",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(reads_what_is_projected_together(cx))),
+    ..Case::DEFAULT
+});
 
 async fn reads_what_is_projected_together(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
@@ -191,6 +197,20 @@ async fn reads(cx: &Context, pod: &PodHandle, path: &str, content: &str) -> Case
     cx.check_equal(&format!("content of `{name}`"), content, &observed)
 }
 
+inventory::submit!(Case {
+    id: "VOL-07A",
+    suite: "volumes",
+    name: "mounts_a_part_of_a_volume",
+    title: "A mount with a subPath is that part of the volume, and the user owns what it writes \
+         there",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(mounts_a_part_of_a_volume(cx))),
+    ..Case::DEFAULT
+});
+
 async fn mounts_a_part_of_a_volume(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     let script = "
@@ -203,6 +223,19 @@ async fn mounts_a_part_of_a_volume(cx: Context) -> CaseResult {
     let owner = stat(&pod, "/volumes/part/file").await?;
     cx.check_equal("owner and group of the file", OWNERS, &owner)
 }
+
+inventory::submit!(Case {
+    id: "VOL-07B",
+    suite: "volumes",
+    name: "keeps_a_read_only_mount_read_only",
+    title: "A read-only mount of a volume that the user may write to elsewhere can't be written to",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_a_read_only_mount_read_only(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_a_read_only_mount_read_only(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
@@ -221,6 +254,20 @@ async fn keeps_a_read_only_mount_read_only(cx: Context) -> CaseResult {
     let holds = options.split(',').any(|option| option == "ro");
     cx.check("options of the mount", "ro", options, holds)
 }
+
+inventory::submit!(Case {
+    id: "VOL-08A",
+    suite: "volumes",
+    name: "runs_an_image_with_volumes",
+    title: "A container of an image that declares volumes starts with them",
+    why: "",
+    fix: "",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(runs_an_image_with_volumes(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_an_image_with_volumes(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;

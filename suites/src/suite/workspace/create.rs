@@ -1,8 +1,10 @@
 //! Workspaces that are made otherwise, or can't be made.
 
+use std::time::Duration;
+
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle, parse_probe},
     outcome::Level,
     sandbox::{asking_for_devices, nested_settings},
@@ -13,54 +15,26 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use super::{WITH_DEVICES, case, run::host_users};
+use super::{NESTED, WITH_DEVICES, run::host_users};
 use crate::suite::{
+    OPENSHIFT,
     identity::{check_inner_maps, check_subordinate_ids},
-    weighing,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    case(
-        "WS-08",
-        "tells_every_container_whatever_the_devfile_overrides",
-        "A devfile with two containers and overrides of its own gets HOST_USERS=false and usable ids in both",
-        &[],
-        |cx| Box::pin(tells_every_container_whatever_the_devfile_overrides(cx)),
-    ),
-    weighing(
-        Case {
-            requires: WITH_DEVICES,
-            ..case(
-                "WS-16",
-                "failure_is_told",
-                "A workspace that can't start is Failed with a readable message, and the event behind it is known",
-                &[&DEVWORKSPACE],
-                |cx| Box::pin(failure_is_told(cx)),
-            )
-        },
-        Level::Extended,
-    ),
-    weighing(
-        case(
-            "WS-17",
-            "toggle_off_makes_no_nested_workspace",
-            "With the toggle off, a new workspace gets no user namespace and its SCC refuses it",
-            &[],
-            |cx| Box::pin(toggle_off_makes_no_nested_workspace(cx)),
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        case(
-            "WS-09",
-            "records_a_user_namespace_by_overrides",
-            "A workspace that sets hostUsers by pod-overrides alone is not told HOST_USERS, as documented",
-            &[],
-            |cx| Box::pin(records_a_user_namespace_by_overrides(cx)),
-        ),
-        Level::Informing,
-    ),
-];
+inventory::submit!(Case {
+    id: "WS-08",
+    suite: "workspace",
+    name: "tells_every_container_whatever_the_devfile_overrides",
+    title: "A devfile with two containers and overrides of its own gets HOST_USERS=false and \
+         usable ids in both",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(tells_every_container_whatever_the_devfile_overrides(cx))),
+    ..Case::DEFAULT
+});
 
 async fn tells_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
     let settled = made(&cx, "ws-08", nested_settings(), |template| {
@@ -112,6 +86,23 @@ async fn has_ids_that_podman_can_map(
     check_inner_maps(cx, &facts, &inner, &of)
 }
 
+inventory::submit!(Case {
+    id: "WS-16",
+    suite: "workspace",
+    name: "failure_is_told",
+    title: "A workspace that can't start is Failed with a readable message, and the event behind \
+         it is known",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: WITH_DEVICES,
+    pods: &[&DEVWORKSPACE],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(failure_is_told(cx))),
+    ..Case::DEFAULT
+});
+
 async fn failure_is_told(cx: Context) -> CaseResult {
     // Where no device comes at all, none is refused.
     cx.pod(&DEVWORKSPACE).await?;
@@ -134,6 +125,21 @@ async fn failure_is_told(cx: Context) -> CaseResult {
     )
 }
 
+inventory::submit!(Case {
+    id: "WS-17",
+    suite: "workspace",
+    name: "toggle_off_makes_no_nested_workspace",
+    title: "With the toggle off, a new workspace gets no user namespace and its SCC refuses it",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(toggle_off_makes_no_nested_workspace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
     let mut settings = nested_settings();
     if let Some(fields) = settings.as_object_mut() {
@@ -146,6 +152,22 @@ async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
     let holds = settled.phase == "Failed" && told.contains(words);
     cx.check("a new workspace", &format!("Failed with “{words}”"), told, holds)
 }
+
+inventory::submit!(Case {
+    id: "WS-09",
+    suite: "workspace",
+    name: "records_a_user_namespace_by_overrides",
+    title: "A workspace that sets hostUsers by pod-overrides alone is not told HOST_USERS, as \
+         documented",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    expected: Duration::from_secs(7),
+    kind: CaseKind::Live(|cx| Box::pin(records_a_user_namespace_by_overrides(cx))),
+    ..Case::DEFAULT
+});
 
 async fn records_a_user_namespace_by_overrides(cx: Context) -> CaseResult {
     let mut settings = nested_settings();

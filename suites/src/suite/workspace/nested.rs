@@ -39,13 +39,13 @@ fn is_meant(case: &Case) -> bool {
     let id = case.id.trim_end_matches(|letter: char| letter.is_ascii_uppercase());
     // A case with a letter may be about more than the core of its id.
     let is_core = case.level == Level::Core || case.id == id;
-    is_core && templates(case).is_some() && (IDS.contains(&id) || id == COMPOSE)
+    is_core && pods(case).is_some() && (IDS.contains(&id) || id == COMPOSE)
 }
 
 /// The pods of a case that is moved; none where it is about other pods than the workspace, or a
 /// workspace and its neighbour. That one is put beside the pod, so the pod must be there too.
-fn templates(case: &Case) -> Option<&'static [&'static PodTemplate]> {
-    let names: Vec<_> = case.templates.iter().map(|template| template.name).collect();
+fn pods(case: &Case) -> Option<&'static [&'static PodTemplate]> {
+    let names: Vec<_> = case.pods.iter().map(|template| template.name).collect();
     if names == [NESTED_POD.name] {
         Some(&[&DEVWORKSPACE])
     } else if names == [NESTED_POD.name, NEIGHBOUR.name] {
@@ -65,7 +65,7 @@ fn moved(case: &Case) -> Case {
         title: Box::leak(format!("Inside a workspace: {}", case.title).into_boxed_str()),
         flavours: WITH_WORKSPACES,
         requires: if needs_devices { WITH_DEVICES } else { NESTED },
-        templates: templates(case).unwrap_or_default(),
+        pods: pods(case).unwrap_or_default(),
         ..*case
     }
 }

@@ -1,7 +1,7 @@
 //! The operator, its webhooks and its configuration.
 
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     cluster::ask,
     context::Context,
     error::one_line,
@@ -13,29 +13,22 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{INSTALLED, at, case};
-use crate::toolbox::request;
+use super::{INSTALLED, NESTED, at};
+use crate::{suite::OPENSHIFT, toolbox::request};
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        // Not blocked where the operator is not at work: that is what it is about.
-        requires: INSTALLED,
-        ..case(
-            "WS-04",
-            "operator_answers",
-            "The operator has a ready pod, and its webhooks and its conversion answer",
-            &[],
-            |cx| Box::pin(operator_answers(cx)),
-        )
-    },
-    case(
-        "WS-02",
-        "configuration_is_kept",
-        "A configuration of the operator for nested containers is stored as it was asked for",
-        &[],
-        |cx| Box::pin(configuration_is_kept(cx)),
-    ),
-];
+// Not blocked where the operator is not at work: that is what it is about.
+inventory::submit!(Case {
+    id: "WS-04",
+    suite: "workspace",
+    name: "operator_answers",
+    title: "The operator has a ready pod, and its webhooks and its conversion answer",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: INSTALLED,
+    kind: CaseKind::Live(|cx| Box::pin(operator_answers(cx))),
+    ..Case::DEFAULT
+});
 
 async fn operator_answers(cx: Context) -> CaseResult {
     let operator =
@@ -118,6 +111,19 @@ async fn read(cx: &Context, name: &str, version: &ApiResource) -> Result<Value, 
         Api::namespaced_with(cx.sandbox().user().clone(), cx.sandbox().namespace(), version);
     Ok(request("read a DevWorkspace", || api.get(name)).await?.data)
 }
+
+inventory::submit!(Case {
+    id: "WS-02",
+    suite: "workspace",
+    name: "configuration_is_kept",
+    title: "A configuration of the operator for nested containers is stored as it was asked for",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(configuration_is_kept(cx))),
+    ..Case::DEFAULT
+});
 
 async fn configuration_is_kept(cx: Context) -> CaseResult {
     cx.sandbox().prepare_workspaces().await?;

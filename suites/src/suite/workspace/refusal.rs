@@ -3,7 +3,7 @@
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     cluster::ask,
     context::{Answer, Context},
     error::one_line,
@@ -18,62 +18,24 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::case;
-use crate::suite::weighing;
+use super::NESTED;
+use crate::suite::OPENSHIFT;
 
 /// How long the operator may take to refuse what its webhook lets through.
 const SETTLES: std::time::Duration = std::time::Duration::from_secs(60);
 
-pub(crate) const CASES: &[Case] = &[
-    case(
-        "WS-10A",
-        "refuses_a_constraint_that_the_user_may_not_use",
-        "A workspace that asks for an SCC which its user may not use is refused",
-        &[],
-        |cx| Box::pin(refuses_a_scc_that_the_user_may_not_use(cx)),
-    ),
-    case(
-        "WS-10B",
-        "refuses_another_constraint",
-        "A workspace's SCC can't be changed afterwards",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(refuses_another_scc(cx)),
-    ),
-    weighing(
-        case(
-            "WS-10C",
-            "records_what_removing_the_constraint_does",
-            "What becomes of the removal of a workspace's SCC is recorded",
-            &[&DEVWORKSPACE],
-            |cx| Box::pin(records_what_removing_the_scc_does(cx)),
-        ),
-        Level::Informing,
-    ),
-    case(
-        "WS-10D",
-        "refuses_containers_in_overrides_of_the_pod",
-        "A workspace whose pod-overrides bring containers of their own is refused",
-        &[],
-        |cx| Box::pin(refuses_containers_in_overrides_of_the_pod(cx)),
-    ),
-    case(
-        "WS-10E",
-        "refuses_an_image_in_overrides_of_the_container",
-        "A workspace whose container-overrides change the image is refused",
-        &[],
-        |cx| Box::pin(refuses_an_image_in_overrides_of_the_container(cx)),
-    ),
-    weighing(
-        case(
-            "WS-15",
-            "keeps_others_out",
-            "Another user of the namespace can neither enter nor change a workspace with restricted access",
-            &[&DEVWORKSPACE],
-            |cx| Box::pin(keeps_others_out(cx)),
-        ),
-        Level::Extended,
-    ),
-];
+inventory::submit!(Case {
+    id: "WS-10A",
+    suite: "workspace",
+    name: "refuses_a_constraint_that_the_user_may_not_use",
+    title: "A workspace that asks for an SCC which its user may not use is refused",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_a_scc_that_the_user_may_not_use(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
@@ -97,12 +59,41 @@ async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "WS-10B",
+    suite: "workspace",
+    name: "refuses_another_constraint",
+    title: "A workspace's SCC can't be changed afterwards",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(refuses_another_scc(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_another_scc(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
     let words = ["attribute cannot be modified after being set"];
     let answer = change_scc(&cx, &json!("restricted-v2")).await?;
     refused(&cx, "another SCC for a workspace that has one", &answer, &words)
 }
+
+inventory::submit!(Case {
+    id: "WS-10C",
+    suite: "workspace",
+    name: "records_what_removing_the_constraint_does",
+    title: "What becomes of the removal of a workspace's SCC is recorded",
+    why: "",
+    fix: "",
+    level: Level::Informing,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(records_what_removing_the_scc_does(cx))),
+    ..Case::DEFAULT
+});
 
 async fn records_what_removing_the_scc_does(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
@@ -122,6 +113,19 @@ async fn change_scc(cx: &Context, value: &Value) -> Result<Answer<DynamicObject>
     answered(what, ask(what, || api.patch(DEVWORKSPACE.name, &params, &patch)).await?)
 }
 
+inventory::submit!(Case {
+    id: "WS-10D",
+    suite: "workspace",
+    name: "refuses_containers_in_overrides_of_the_pod",
+    title: "A workspace whose pod-overrides bring containers of their own is refused",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_containers_in_overrides_of_the_pod(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_containers_in_overrides_of_the_pod(cx: Context) -> CaseResult {
     let overrides = json!({"spec": {"containers": [{"name": "extra", "image": "unused"}]}});
     let settled = overridden(&cx, "ws-10d", |template| {
@@ -130,6 +134,19 @@ async fn refuses_containers_in_overrides_of_the_pod(cx: Context) -> CaseResult {
     let words = "cannot use pod-overrides to override pod containers";
     fails_with(&cx, "containers in pod-overrides", &settled.await?, words)
 }
+
+inventory::submit!(Case {
+    id: "WS-10E",
+    suite: "workspace",
+    name: "refuses_an_image_in_overrides_of_the_container",
+    title: "A workspace whose container-overrides change the image is refused",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_an_image_in_overrides_of_the_container(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_an_image_in_overrides_of_the_container(cx: Context) -> CaseResult {
     let settled = overridden(&cx, "ws-10e", |template| {
@@ -171,6 +188,22 @@ fn fails_with(
     };
     cx.check(name, &format!("refused or Failed with “{words}”"), observed, holds)
 }
+
+inventory::submit!(Case {
+    id: "WS-15",
+    suite: "workspace",
+    name: "keeps_others_out",
+    title: "Another user of the namespace can neither enter nor change a workspace with restricted \
+         access",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_others_out(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_others_out(cx: Context) -> CaseResult {
     let workspace = cx.pod(&DEVWORKSPACE).await?;

@@ -1,8 +1,10 @@
 //! A workspace that is stopped and started again.
 
+use std::time::Duration;
+
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
     outcome::Level,
     requirement::Requirement,
@@ -15,25 +17,11 @@ use harness::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{case, create::made};
+use super::create::made;
 use crate::{
-    suite::weighing,
+    suite::OPENSHIFT,
     toolbox::{differ, known, podman, podman_run, shell_image},
 };
-
-pub(crate) const CASES: &[Case] = &[weighing(
-    Case {
-        requires: WITH_STORAGE,
-        ..case(
-            "WS-12",
-            "keeps_images_over_a_stop",
-            "What podman has stored on a claim is there and usable after a workspace was stopped",
-            &[],
-            |cx| Box::pin(keeps_images_over_a_stop(cx)),
-        )
-    },
-    Level::Extended,
-)];
 
 /// What a nested workspace needs that keeps something.
 const WITH_STORAGE: &[Requirement] = &[
@@ -46,6 +34,21 @@ const WITH_STORAGE: &[Requirement] = &[
 ];
 
 const NAME: &str = "ws-12";
+
+inventory::submit!(Case {
+    id: "WS-12",
+    suite: "workspace",
+    name: "keeps_images_over_a_stop",
+    title: "What podman has stored on a claim is there and usable after a workspace was stopped",
+    why: "",
+    fix: "",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: WITH_STORAGE,
+    expected: Duration::from_secs(20),
+    kind: CaseKind::Live(|cx| Box::pin(keeps_images_over_a_stop(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_images_over_a_stop(cx: Context) -> CaseResult {
     let mut settings = nested_settings();

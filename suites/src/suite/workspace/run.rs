@@ -2,7 +2,7 @@
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     facts::{DEVICE_ANNOTATIONS, devices_value},
     pod_template::ADMITTED_BY,
@@ -14,46 +14,22 @@ use k8s_openapi::api::{
 };
 use kube::{Api, ResourceExt, api::DynamicObject};
 
-use super::{at, case};
-use crate::toolbox::request;
+use super::{NESTED, at};
+use crate::{suite::OPENSHIFT, toolbox::request};
 
-pub(crate) const CASES: &[Case] = &[
-    case(
-        "WS-05",
-        "runs_for_an_ordinary_user",
-        "A workspace that the ordinary user makes from a devfile reaches Running",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(runs_for_an_ordinary_user(cx)),
-    ),
-    case(
-        "WS-06A",
-        "has_user_namespace_and_capabilities",
-        "The workspace's Deployment and pod have a user namespace, an unmasked /proc, SETUID and SETGID",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(has_user_namespace_and_capabilities(cx)),
-    ),
-    case(
-        "WS-06B",
-        "asks_for_devices",
-        "The workspace's Deployment and pod carry both annotations for devices",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(asks_for_devices(cx)),
-    ),
-    case(
-        "WS-06C",
-        "is_admitted_by_its_constraint",
-        "The workspace's pod runs under the SCC asked for, with its own service account and labels",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(is_admitted_by_its_scc(cx)),
-    ),
-    case(
-        "WS-06D",
-        "tells_containers_of_their_user_namespace",
-        "Every container of a component is told HOST_USERS=false",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(tells_containers_of_their_user_namespace(cx)),
-    ),
-];
+inventory::submit!(Case {
+    id: "WS-05",
+    suite: "workspace",
+    name: "runs_for_an_ordinary_user",
+    title: "A workspace that the ordinary user makes from a devfile reaches Running",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(runs_for_an_ordinary_user(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_for_an_ordinary_user(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
@@ -67,6 +43,21 @@ async fn runs_for_an_ordinary_user(cx: Context) -> CaseResult {
     let creator = creator.map_or("absent", String::as_str);
     cx.check_equal("creator, set by the webhook", &user.uid().unwrap_or_default(), creator)
 }
+
+inventory::submit!(Case {
+    id: "WS-06A",
+    suite: "workspace",
+    name: "has_user_namespace_and_capabilities",
+    title: "The workspace's Deployment and pod have a user namespace, an unmasked /proc, SETUID \
+         and SETGID",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(has_user_namespace_and_capabilities(cx))),
+    ..Case::DEFAULT
+});
 
 async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
     for (place, template) in templates(&cx).await? {
@@ -90,6 +81,20 @@ async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "WS-06B",
+    suite: "workspace",
+    name: "asks_for_devices",
+    title: "The workspace's Deployment and pod carry both annotations for devices",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(asks_for_devices(cx))),
+    ..Case::DEFAULT
+});
+
 async fn asks_for_devices(cx: Context) -> CaseResult {
     for (place, template) in templates(&cx).await? {
         let annotations = template.metadata.unwrap_or_default().annotations.unwrap_or_default();
@@ -101,6 +106,21 @@ async fn asks_for_devices(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "WS-06C",
+    suite: "workspace",
+    name: "is_admitted_by_its_constraint",
+    title: "The workspace's pod runs under the SCC asked for, with its own service account and \
+         labels",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(is_admitted_by_its_scc(cx))),
+    ..Case::DEFAULT
+});
 
 async fn is_admitted_by_its_scc(cx: Context) -> CaseResult {
     let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
@@ -115,6 +135,20 @@ async fn is_admitted_by_its_scc(cx: Context) -> CaseResult {
     let name = "controller.devfile.io/devworkspace_name";
     cx.check_equal(name, DEVWORKSPACE.name, label(name))
 }
+
+inventory::submit!(Case {
+    id: "WS-06D",
+    suite: "workspace",
+    name: "tells_containers_of_their_user_namespace",
+    title: "Every container of a component is told HOST_USERS=false",
+    why: "",
+    fix: "",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(tells_containers_of_their_user_namespace(cx))),
+    ..Case::DEFAULT
+});
 
 async fn tells_containers_of_their_user_namespace(cx: Context) -> CaseResult {
     let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
