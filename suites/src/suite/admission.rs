@@ -105,8 +105,8 @@ inventory::submit!(Case {
     id: "ADM-05",
     suite: "admission",
     name: "admits_nested_pod_in_baseline_namespace_by_gate_or_version",
-    title: "Level baseline admits a nested pod as OpenShift makes it exactly where the gate or the \
-         version says so",
+    title: "Pod Security level baseline admits OpenShift's nested pod only if the gate or the \
+         version permits it",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -142,7 +142,7 @@ inventory::submit!(Case {
     id: "ADM-03",
     suite: "admission",
     name: "refuses_block_devices_with_user_namespace",
-    title: "A volume as block device is refused with `hostUsers: false`",
+    title: "A raw block volume is refused with `hostUsers: false`",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -176,7 +176,7 @@ inventory::submit!(Case {
     id: "ADM-06",
     suite: "admission",
     name: "keeps_isolation_of_running_pods",
-    title: "`hostUsers` and `procMount` of a pod that exists can't be changed",
+    title: "`hostUsers` and `procMount` of an existing pod cannot be changed",
     why: "",
     fix: "",
     requires: NESTED,

@@ -18,8 +18,7 @@ inventory::submit!(Case {
     id: "UPG-04A",
     suite: "upgrade",
     name: "runs_containers_on_each_kind_of_node",
-    title: "On each kind of node a pod is isolated and runs a container, not only where the others \
-         ran",
+    title: "On each kind of node a pod is isolated and runs a container",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -45,8 +45,7 @@ inventory::submit!(Case {
     id: "POD-SYS",
     suite: "upstream",
     name: "passes_podmans_own_tests",
-    title: "The files of podman's own system tests that need neither a registry nor systemd pass \
-         in the pod",
+    title: "Podman's own system tests that need neither a registry nor systemd pass in the pod",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -31,7 +31,7 @@ inventory::submit!(Case {
     id: "CMP-04",
     suite: "compose",
     name: "builds_an_image",
-    title: "A service's image is built from the project's own folder, with the arguments of the \
+    title: "A service's image is built from the project's directory, with the arguments of the \
          compose file",
     why: "",
     fix: "",
@@ -71,8 +71,8 @@ inventory::submit!(Case {
     id: "CMP-05",
     suite: "compose",
     name: "routes_only_some_verbs_to_kubedock",
-    title: "With KUBEDOCK_ENABLED the image's wrapper sends running containers to kubedock and \
-         leaves images here",
+    title: "With KUBEDOCK_ENABLED the image's wrapper sends containers to kubedock and keeps \
+         images local",
     why: "",
     fix: "",
     level: Level::Extended,

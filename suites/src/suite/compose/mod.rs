@@ -57,7 +57,7 @@ inventory::submit!(Case {
     id: "CMP-01",
     suite: "compose",
     name: "is_there",
-    title: "podman-compose is in the image and finds podman",
+    title: "The image contains podman-compose, which finds podman",
     why: "",
     fix: "",
     requires: NESTED,
@@ -81,8 +81,8 @@ inventory::submit!(Case {
     id: "CMP-02",
     suite: "compose",
     name: "connects_two_services",
-    title: "Two services find each other by name, one is published, and a named volume keeps its \
-         data",
+    title: "Two services find each other by name, one publishes a port, and a named volume keeps \
+         its data",
     why: "",
     fix: "",
     profiles: &[Profile::Smoke],
@@ -127,7 +127,8 @@ inventory::submit!(Case {
     id: "CMP-03",
     suite: "compose",
     name: "removes_what_it_made",
-    title: "The services can be listed, read and entered, and `down` removes all that `up` made",
+    title: "Services can be listed, entered and their logs read, and `down` removes everything \
+         that `up` created",
     why: "",
     fix: "",
     requires: WITH_DEVICES,
@@ -167,7 +168,7 @@ inventory::submit!(Case {
     id: "CMP-03A",
     suite: "compose",
     name: "restarts_one_service",
-    title: "One service is restarted, stopped and started again while the other one goes on",
+    title: "One service restarts, stops and starts while the other one keeps running",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -115,8 +115,8 @@ inventory::submit!(Case {
     id: "ID-09",
     suite: "identity",
     name: "owns_files_as_nobody_of_the_node",
-    title: "To the node the pod's files belong to an id of the pod's range, and on an idmapped \
-         volume's disk to the user",
+    title: "On the node the pod's files belong to an id of the pod's range, and on the disk of an \
+         id-mapped volume to the user",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -149,7 +149,7 @@ inventory::submit!(Case {
     id: "ID-10",
     suite: "identity",
     name: "runs_as_nobody_of_the_node",
-    title: "To the node the pod's processes run as an id of the pod's range",
+    title: "On the node the pod's processes run as an id of the pod's range",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -69,8 +69,8 @@ inventory::submit!(Case {
     id: "POD-05B",
     suite: "podman",
     name: "refuses_files_beyond_the_range",
-    title: "An image with files of an id beyond the user's range is refused with an error that \
-         names it",
+    title: "An image with a file owner outside the user's range is refused with an error that \
+         names the id",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -96,7 +96,7 @@ inventory::submit!(Case {
     id: "POD-06A",
     suite: "podman",
     name: "builds_with_buildah",
-    title: "`buildah bud` builds an image without making containers, as BUILDAH_ISOLATION says",
+    title: "`buildah bud` builds an image without containers, with BUILDAH_ISOLATION=chroot",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -137,7 +137,7 @@ inventory::submit!(Case {
     id: "POD-15A",
     suite: "podman",
     name: "saves_and_loads_an_image",
-    title: "An image is saved to an archive, removed, and loaded from it as it was",
+    title: "An image is saved to an archive, removed, and loaded unchanged",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -192,7 +192,7 @@ inventory::submit!(Case {
     id: "POD-15B",
     suite: "podman",
     name: "commits_what_a_container_changed",
-    title: "What a container changed is listed, copied out and in, and committed to a new image",
+    title: "A container's changes can be listed, copied out and in, and committed to a new image",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -260,7 +260,7 @@ inventory::submit!(Case {
     id: "POD-15D",
     suite: "podman",
     name: "copies_with_skopeo",
-    title: "skopeo copies an image from podman's storage to an OCI folder, and podman pulls it \
+    title: "skopeo copies an image from podman's storage to an OCI directory, and podman pulls it \
          from there",
     why: "",
     fix: "",

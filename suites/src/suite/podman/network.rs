@@ -31,7 +31,7 @@ inventory::submit!(Case {
     id: "POD-NET-01A",
     suite: "podman",
     name: "reaches_another_pod",
-    title: "A container with podman's usual network reaches a server in another pod",
+    title: "A container with podman's default network reaches a server in another pod",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -54,7 +54,8 @@ inventory::submit!(Case {
     id: "POD-NET-01B",
     suite: "podman",
     name: "asks_a_name_server_in_another_pod",
-    title: "A container with podman's usual network asks a name server in another pod over UDP",
+    title: "A container with podman's default network queries a name server in another pod over \
+         UDP",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -82,8 +83,8 @@ inventory::submit!(Case {
     id: "POD-NET-01C",
     suite: "podman",
     name: "knows_the_names_of_the_cluster",
-    title: "A container with podman's usual network finds the cluster's services by the names that \
-         the pod knows",
+    title: "A container with podman's default network resolves the cluster's service names as the \
+         pod does",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -115,7 +116,7 @@ inventory::submit!(Case {
     id: "POD-NET-02",
     suite: "podman",
     name: "publishes_a_port",
-    title: "A published port is reached at the pod's own loopback, and from another pod at its \
+    title: "A published port is reachable on the pod's loopback, and from another pod at the pod's \
          address",
     why: "",
     fix: "",
@@ -155,8 +156,8 @@ inventory::submit!(Case {
     id: "POD-NET-03",
     suite: "podman",
     name: "has_no_network_or_the_pods",
-    title: "A container without a network has the loopback only, and one with the host's has the \
-         pod's",
+    title: "A container without a network has only the loopback, and one with the host network has \
+         the pod's",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -188,7 +189,7 @@ inventory::submit!(Case {
     id: "POD-NET-04",
     suite: "podman",
     name: "finds_containers_by_name",
-    title: "Containers of a network of the user's own find each other by name, and others don't",
+    title: "Containers in a user-defined network find each other by name, and others don't",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -250,7 +251,7 @@ inventory::submit!(Case {
     id: "POD-NET-05",
     suite: "podman",
     name: "falls_back_to_slirp",
-    title: "A container on slirp4netns reaches another pod, and its published port is reached",
+    title: "A container on slirp4netns reaches another pod, and its published port is reachable",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -281,7 +282,7 @@ inventory::submit!(Case {
     id: "POD-NET-06",
     suite: "podman",
     name: "refuses_a_privileged_port",
-    title: "A port that only root may listen on is refused with an error that names it",
+    title: "A privileged port is refused with an error that names it",
     why: "",
     fix: "",
     level: Level::Extended,

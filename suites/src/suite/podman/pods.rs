@@ -18,8 +18,8 @@ inventory::submit!(Case {
     id: "POD-13",
     suite: "podman",
     name: "shares_a_network_in_a_pod",
-    title: "The containers of a podman pod share a network that an image of podman's own making \
-         holds",
+    title: "The containers of a podman pod share a network, which a container of podman's own \
+         image holds",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -36,7 +36,7 @@ inventory::submit!(Case {
     id: "POD-NET-07",
     suite: "podman",
     name: "keeps_to_network_policies",
-    title: "A NetworkPolicy that shuts the pod out of another one shuts its containers out too",
+    title: "A NetworkPolicy that isolates the pod from another one isolates its containers too",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -24,8 +24,8 @@ inventory::submit!(Case {
     id: "POD-02",
     suite: "podman",
     name: "is_set_up_by_the_entrypoint",
-    title: "The image's entrypoint sets podman's storage up for /dev/fuse, and the user's ids for \
-         the pod",
+    title: "The image's entrypoint configures podman's storage for /dev/fuse, and the user's ids \
+         for the pod",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -165,7 +165,7 @@ inventory::submit!(Case {
     id: "POD-01B",
     suite: "podman",
     name: "stores_on_fuse_overlayfs",
-    title: "With fuse-overlayfs as mount program images and containers work as on the kernel's \
+    title: "With fuse-overlayfs as mount program, images and containers work as on the kernel's \
          overlay",
     why: "",
     fix: "",
@@ -190,8 +190,7 @@ inventory::submit!(Case {
     id: "POD-01C",
     suite: "podman",
     name: "stores_without_overlay",
-    title: "The driver vfs works without any overlay, at the cost of a whole copy for each \
-         container",
+    title: "The driver vfs works without an overlay, with a full copy for each container",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -235,7 +234,8 @@ inventory::submit!(Case {
     id: "POD-10",
     suite: "podman",
     name: "leaves_an_empty_store",
-    title: "What a store holds is counted, and removing all leaves neither files nor processes",
+    title: "Podman counts what its store contains, and removing everything leaves neither files \
+         nor processes",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -33,8 +33,8 @@ inventory::submit!(Case {
     id: "POD-12A",
     suite: "podman",
     name: "keeps_files_in_a_named_volume",
-    title: "A named volume keeps files and owners from one container to the next, and goes when \
-         told to",
+    title: "A named volume keeps files and owners from one container to the next, and can be \
+         removed",
     why: "",
     fix: "",
     requires: NESTED,
@@ -82,8 +82,8 @@ inventory::submit!(Case {
     id: "POD-12B",
     suite: "podman",
     name: "shares_a_folder_with_the_workspace",
-    title: "A folder of the workspace is shared with a container, and both see the owners that the \
-         map says",
+    title: "A container mounts a directory of the workspace, and both see the owners that the map \
+         defines",
     why: "",
     fix: "",
     requires: NESTED,
@@ -122,7 +122,7 @@ inventory::submit!(Case {
     id: "POD-12C",
     suite: "podman",
     name: "relabels_a_shared_folder",
-    title: "A folder is shared with the options :z and :Z, whether or not there is SELinux",
+    title: "A container mounts a directory with the options :z and :Z, with or without SELinux",
     why: "",
     fix: "",
     requires: NESTED,
@@ -152,7 +152,7 @@ inventory::submit!(Case {
     id: "POD-12D",
     suite: "podman",
     name: "holds_files_in_memory",
-    title: "A tmpfs in a container has the size that was asked for and leaves nothing behind",
+    title: "A tmpfs in a container has the requested size and leaves nothing behind",
     why: "",
     fix: "",
     requires: NESTED,
@@ -190,8 +190,7 @@ inventory::submit!(Case {
     id: "POD-12E",
     suite: "podman",
     name: "keeps_what_is_read_only",
-    title: "A read-only volume, a read-only folder and a read-only root can be read and not \
-         written",
+    title: "A read-only volume, directory and root can be read and not written",
     why: "",
     fix: "",
     requires: NESTED,

@@ -25,7 +25,7 @@ inventory::submit!(Case {
     id: "PRE-01",
     suite: "preflight",
     name: "is_of_a_known_kind",
-    title: "The kind of the cluster is known, and where that was read",
+    title: "The flavour of the cluster is known, with its source",
     why: "",
     fix: "",
     kind: CaseKind::Static(is_of_a_known_kind),
@@ -58,7 +58,8 @@ inventory::submit!(Case {
     id: "PRE-02",
     suite: "preflight",
     name: "has_a_version_in_scope",
-    title: "The version is in scope, and no kubelet is newer than the API server or too old for it",
+    title: "The version is supported, and every kubelet is within the version skew of the API \
+         server",
     why: "",
     fix: "",
     requires: &[Requirement::Release, Requirement::KubernetesMinor(30)],
@@ -166,8 +167,8 @@ inventory::submit!(Case {
     id: "PRE-08",
     suite: "preflight",
     name: "has_operators_that_fit",
-    title: "What the operators of workspaces were told contradicts neither the cluster nor each \
-         other",
+    title: "The Dev Spaces and DevWorkspace Operator settings agree with each other and with the \
+         cluster",
     why: "",
     fix: "",
     level: Level::Informing,

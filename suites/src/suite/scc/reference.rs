@@ -40,7 +40,7 @@ inventory::submit!(Case {
     id: "SCC-01",
     suite: "scc",
     name: "ships_constraints_as_the_vendor_does",
-    title: "The shipped SCCs `nested-container` and `restricted-v3` are the vendor's",
+    title: "The shipped SCCs `nested-container` and `restricted-v3` are as the vendor ships them",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -23,7 +23,7 @@ inventory::submit!(Case {
     id: "SCC-03",
     suite: "scc",
     name: "grants_nested_container_to_nobody_by_default",
-    title: "The shipped SCC `nested-container` is granted to no group that everybody is in",
+    title: "The shipped SCC `nested-container` is not granted to a group that contains everybody",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -39,8 +39,7 @@ inventory::submit!(Case {
     id: "VOL-04",
     suite: "volumes",
     name: "keeps_files_for_the_next_pod",
-    title: "Files on a claim still belong to the user in the next pod, which has another range of \
-         ids",
+    title: "Files on a PVC still belong to the user in the next pod, which has another id range",
     why: "",
     fix: "",
     requires: WITH_STORAGE,
@@ -92,7 +91,7 @@ inventory::submit!(Case {
     id: "VOL-05",
     suite: "volumes",
     name: "shares_files_between_two_pods",
-    title: "Two pods with different ranges of ids share a claim, and both see the same owners",
+    title: "Two pods with different id ranges share a PVC, and both see the same owners",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -158,7 +157,8 @@ inventory::submit!(Case {
     id: "VOL-06",
     suite: "volumes",
     name: "diagnoses_storage_whose_ids_can_not_be_mapped",
-    title: "A pod on storage whose ids can't be mapped does not start, and is told why",
+    title: "A pod on storage that cannot be id-mapped does not start, and nestcheck reports the \
+         cause",
     why: "",
     fix: "",
     level: Level::Extended,

@@ -23,8 +23,7 @@ inventory::submit!(Case {
     id: "ROOT-11",
     suite: "root",
     name: "leaves_no_program_that_makes_root",
-    title: "A setuid program that root in a container leaves on a claim makes nobody root in \
-         another pod",
+    title: "A setuid program of a container's root on a PVC makes nobody root in another pod",
     why: "",
     fix: "",
     requires: WITH_STORAGE,

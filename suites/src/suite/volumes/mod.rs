@@ -157,8 +157,7 @@ inventory::submit!(Case {
     id: "VOL-03D",
     suite: "volumes",
     name: "reads_what_is_projected_together",
-    title: "The files of a projected volume, a service account's token among them, can be read by \
-         the user",
+    title: "The user can read the files of a projected volume, including a service account's token",
     why: "",
     fix: "",
     requires: NESTED,
@@ -201,8 +200,7 @@ inventory::submit!(Case {
     id: "VOL-07A",
     suite: "volumes",
     name: "mounts_a_part_of_a_volume",
-    title: "A mount with a subPath is that part of the volume, and the user owns what it writes \
-         there",
+    title: "A subPath mount shows that part of the volume, and the user owns new files there",
     why: "",
     fix: "",
     requires: NESTED,
@@ -228,7 +226,8 @@ inventory::submit!(Case {
     id: "VOL-07B",
     suite: "volumes",
     name: "keeps_a_read_only_mount_read_only",
-    title: "A read-only mount of a volume that the user may write to elsewhere can't be written to",
+    title: "A read-only mount of a volume stays read-only, even if the user may write to another \
+         mount of it",
     why: "",
     fix: "",
     requires: NESTED,
@@ -259,7 +258,7 @@ inventory::submit!(Case {
     id: "VOL-08A",
     suite: "volumes",
     name: "runs_an_image_with_volumes",
-    title: "A container of an image that declares volumes starts with them",
+    title: "A container starts with the volumes that its image declares",
     why: "",
     fix: "",
     requires: NESTED,

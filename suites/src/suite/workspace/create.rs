@@ -25,8 +25,8 @@ inventory::submit!(Case {
     id: "WS-08",
     suite: "workspace",
     name: "tells_every_container_whatever_the_devfile_overrides",
-    title: "A devfile with two containers and overrides of its own gets HOST_USERS=false and \
-         usable ids in both",
+    title: "Both containers of a devfile with its own overrides have HOST_USERS=false and usable \
+         ids",
     why: "",
     fix: "",
     flavours: OPENSHIFT,
@@ -90,8 +90,8 @@ inventory::submit!(Case {
     id: "WS-16",
     suite: "workspace",
     name: "failure_is_told",
-    title: "A workspace that can't start is Failed with a readable message, and the event behind \
-         it is known",
+    title: "A workspace that cannot start is Failed with a readable message, and nestcheck finds \
+         the event behind it",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -129,7 +129,8 @@ inventory::submit!(Case {
     id: "WS-17",
     suite: "workspace",
     name: "toggle_off_makes_no_nested_workspace",
-    title: "With the toggle off, a new workspace gets no user namespace and its SCC refuses it",
+    title: "With container-run disabled, a new workspace gets no user namespace and its SCC \
+         refuses it",
     why: "",
     fix: "",
     level: Level::Extended,
@@ -157,7 +158,7 @@ inventory::submit!(Case {
     id: "WS-09",
     suite: "workspace",
     name: "records_a_user_namespace_by_overrides",
-    title: "A workspace that sets hostUsers by pod-overrides alone is not told HOST_USERS, as \
+    title: "A workspace that sets hostUsers only with pod-overrides does not get HOST_USERS, as \
          documented",
     why: "",
     fix: "",

@@ -21,7 +21,7 @@ inventory::submit!(Case {
     id: "WS-04",
     suite: "workspace",
     name: "operator_answers",
-    title: "The operator has a ready pod, and its webhooks and its conversion answer",
+    title: "The operator has a ready pod, and its admission and conversion webhooks answer",
     why: "",
     fix: "",
     flavours: OPENSHIFT,
@@ -116,7 +116,8 @@ inventory::submit!(Case {
     id: "WS-02",
     suite: "workspace",
     name: "configuration_is_kept",
-    title: "A configuration of the operator for nested containers is stored as it was asked for",
+    title: "The API server stores every field of the operator's configuration for nested \
+         containers",
     why: "",
     fix: "",
     flavours: OPENSHIFT,

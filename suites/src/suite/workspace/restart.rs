@@ -39,7 +39,7 @@ inventory::submit!(Case {
     id: "WS-12",
     suite: "workspace",
     name: "keeps_images_over_a_stop",
-    title: "What podman has stored on a claim is there and usable after a workspace was stopped",
+    title: "Podman's storage on a PVC is complete and usable after a workspace restart",
     why: "",
     fix: "",
     level: Level::Extended,
