@@ -47,8 +47,11 @@ impl ReportDir {
     /// A folder that can't be made or written to.
     pub fn create(path: &Path) -> Result<Self> {
         let cannot = |error: io::Error| {
-            Error::usage(format!("failed to write to report folder `{}`: {error}", path.display()))
-                .with_hint("give a folder that you may write to with `--report-dir DIR`")
+            Error::usage(format!(
+                "failed to write to report directory `{}`: {error}",
+                path.display()
+            ))
+            .with_hint("give a writable directory with `--report-dir DIR`")
         };
         let is_new = !path.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
@@ -146,7 +149,7 @@ pub fn open_runs(path: &Path) -> Result<Vec<(String, bool)>> {
         Ok(text) => Ok(sandbox::open_runs(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Error::usage(format!("failed to read `{}`: {error}", ledger.display()))
-            .with_hint("give the folder of a run with `--report-dir DIR`")),
+            .with_hint("give the report directory of a run with `--report-dir DIR`")),
     }
 }
 
@@ -159,7 +162,7 @@ pub fn load(path: &Path) -> Result<Vec<Event>> {
     let log = path.join(LOG);
     let text = fs::read_to_string(&log).map_err(|error| {
         Error::usage(format!("failed to read `{}`: {error}", log.display()))
-            .with_hint("give a folder that `nestcheck run` has written")
+            .with_hint("give the report directory of a run")
     })?;
     read_log(&text).map_err(|error| {
         Error::usage(format!("failed to read `{}`: {error}", log.display()))
@@ -199,7 +202,7 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     }
     // Not through a link, which would lead out of the report.
     if !fs::symlink_metadata(path)?.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is not a folder"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "not a directory"));
     }
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }

@@ -14,7 +14,7 @@ use crate::facts::{
 const ID: &str = "F37";
 
 /// What is wrong where the annotation did nothing.
-const IGNORED: &str = "the node's runtime drops the annotation for devices without a word";
+const IGNORED: &str = "the node's runtime silently drops the annotation for devices";
 
 const OLD_NAME: Diagnosis = Diagnosis {
     id: ID,

@@ -194,8 +194,9 @@ impl Ledger {
         let Some(path) = self.path.clone() else { return Ok(()) };
         let written = tokio::task::spawn_blocking(move || append(&path, &entry)).await;
         written.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| {
-            Error::infrastructure(format!("failed to write the ledger: {error}"))
-                .with_hint("make room where the report folder is: nothing is created unrecorded")
+            Error::infrastructure(format!("failed to write the ledger: {error}")).with_hint(
+                "free disk space for the report directory: nestcheck creates nothing unrecorded",
+            )
         })
     }
 }

@@ -88,8 +88,8 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
 /// What the owner of a folder should know that was there before.
 fn open_to_others(path: &str) -> String {
     format!(
-        "warning: others can look into report folder `{path}`, though not into its files\n\
-         hint: `chmod 700 {path}`, or give a folder with `--report-dir DIR` that is not there yet\n"
+        "warning: others can list the report directory `{path}`, but not read its files\n\
+         hint: `chmod 700 {path}`, or give a new directory with `--report-dir DIR`\n"
     )
 }
 

@@ -20,13 +20,13 @@ inventory::submit!(Case {
 
 fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
     if let Some(Failed { reason, is_loss: true }) = &audit.failure {
-        let message = format!("what is left is not known: {reason}");
+        let message = format!("the leftovers are unknown: {reason}");
         return CheckResult::without_checks(Verdict::Error { message });
     }
     if let Some(failure) = &audit.failure {
         let verdict = Verdict::Fail {
             message: format!("the teardown failed: {}", failure.reason),
-            hint: Some("`nestcheck sweep` removes what is left once the cause is gone".to_owned()),
+            hint: Some("`nestcheck sweep` removes the leftovers once the cause is gone".to_owned()),
         };
         return CheckResult::without_checks(verdict);
     }
@@ -112,7 +112,7 @@ inventory::submit!(Case {
 fn leaves_no_volumes(audit: &Audit) -> CheckResult {
     let error = |message: String| CheckResult::without_checks(Verdict::Error { message });
     if let Some(Failed { reason, .. }) = &audit.failure {
-        return error(format!("whether volumes are left is not known: {reason}"));
+        return error(format!("the remaining volumes are unknown: {reason}"));
     }
     match &audit.volumes {
         None => CheckResult::without_checks(Verdict::NotApplicable {
@@ -124,7 +124,7 @@ fn leaves_no_volumes(audit: &Audit) -> CheckResult {
             remedy: "use a kubeconfig whose user may list and watch PersistentVolumes".to_owned(),
         }),
         Some(ReclaimStatus::Left(left)) => CheckResult::of(
-            vec![check("volumes of the run's claims", "none", list(left), left.is_empty())],
+            vec![check("volumes of the run's PVCs", "none", list(left), left.is_empty())],
             "delete them by hand; where the policy is Retain nobody else does, where it is Delete \
              see the log of the class's provisioner",
         ),

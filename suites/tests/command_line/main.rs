@@ -290,7 +290,7 @@ fn a_report_folder_that_cannot_be_written_is_named_before_the_cluster_is_asked()
     let path = dir.kubeconfig(&good());
     for folder in [file.clone(), format!("{file}/below"), "/proc/nestcheck".to_owned()] {
         dir.nestcheck(["run", "--kubeconfig", &path, "--report-dir", &folder])
-            .refuses(2, &["report folder", &format!("`{folder}`")])
+            .refuses(2, &["report directory", &format!("`{folder}`")])
             .hints(&["--report-dir"]);
     }
 }

@@ -68,7 +68,7 @@ fn files(page: &mut Page, report: &CaseReport) {
     }
     page.raw("</p>\n");
     for missing in &evidence.missing {
-        page.raw("<p class=\"why\">Not had: ").text(missing).raw("</p>\n");
+        page.raw("<p class=\"why\">Missing evidence: ").text(missing).raw("</p>\n");
     }
 }
 

@@ -136,9 +136,9 @@ async fn owns_files_as_nobody_of_the_node(cx: Context) -> CaseResult {
     let inside = format!("{}:{}", facts.effective_uid, facts.effective_gid);
     if seen.on_disk == "elsewhere" {
         return Err(Failure::blocked(
-            "the node has no folder of the pod's volume below /var/lib/kubelet, so its file on the \
+            "the node has no directory of the pod's volume below /var/lib/kubelet, so its file on the \
              disk was not found; the owners that were seen are as they must be",
-            "nothing needs it; compare the folder with the kubelet's `--root-dir`",
+            "nothing needs it; compare the directory with the kubelet's `--root-dir`",
         ));
     }
     // An idmapped mount changes the ids that are seen, not those that are stored (mount_setattr(2)).

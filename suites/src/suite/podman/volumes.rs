@@ -75,7 +75,7 @@ async fn folder(workspace: &PodHandle, name: &str) -> Result<String, Failure> {
         echo outside > \"$folder/file\"
         echo \"$folder\"
     ";
-    workspace.output(&Command::shell("make a folder", script, [name])).await
+    workspace.output(&Command::shell("make a directory", script, [name])).await
 }
 
 inventory::submit!(Case {
@@ -108,7 +108,7 @@ async fn shares_a_folder_with_the_workspace(cx: Context) -> CaseResult {
     let inside = workspace.output(&podman_run(&[&mount], &image, &["sh", "-euc", script])).await?;
     cx.check_equal("file of the workspace, seen inside", "outside\n0:0\n0:0", &inside)?;
     let script = "cat \"$1/by-root\" \"$1/by-1234\"; stat -c %u:%g \"$1/by-root\" \"$1/by-1234\"";
-    let outside = Command::shell("look at the folder", script, [&path]);
+    let outside = Command::shell("look at the directory", script, [&path]);
     let facts = workspace.facts();
     let own = format!("{}:{}", facts.effective_uid, facts.effective_gid);
     let expected = format!("by-root\nby-1234\n{own}\n{}", owner_outside(&workspace)?);
@@ -209,7 +209,7 @@ async fn keeps_what_is_read_only(cx: Context) -> CaseResult {
     let (of_folder, of_volume) = (format!("{path}:/folder:ro"), format!("{volume}:/volume:ro"));
     let options = ["--read-only", "--volume", of_folder.as_str(), "--volume", of_volume.as_str()];
     let read = workspace.output(&podman_run(&options, &image, &["cat", "/folder/file"])).await?;
-    cx.check_equal("file of a read-only folder", "outside", &read)?;
+    cx.check_equal("file of a read-only directory", "outside", &read)?;
     // All at once: each must be refused, and nothing else must be.
     let targets = ["/folder/file", "/volume/file", "/srv/file", "/tmp/file"];
     let touch = podman_run(&options, &image, &[&["touch"], &targets[..]].concat());

@@ -91,7 +91,7 @@ fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
             let name = format!("runtime of node `{}`", node.name);
             checks.push(check(&name, first, &node.runtime, holds));
         }
-        let hint = "older versions ignore `hostUsers: false` without a word: update the runtime";
+        let hint = "older versions silently ignore `hostUsers: false`: update the runtime";
         Ok(CheckResult::of(checks, hint))
     })
 }

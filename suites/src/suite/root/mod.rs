@@ -137,7 +137,7 @@ async fn sees_no_files_of_the_node(cx: Context) -> CaseResult {
     cx.check_equal("paths of the node", "", &seen)?;
     let root = known(&workspace.facts().process_1_root)?;
     cx.check(
-        "root folder of process 1",
+        "root directory of process 1",
         "the pod's, with `nestcheck`",
         root.join(" "),
         root.iter().any(|name| name == "nestcheck"),
