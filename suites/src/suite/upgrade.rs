@@ -215,7 +215,7 @@ fn has_nodes_that_are_alike(facts: &Facts) -> CheckResult {
         }
         let usual = TRAITS.map(|(_, of)| most_common(nodes.iter().filter_map(of)));
         let checks = nodes.iter().map(|node| compare(node, &usual)).collect();
-        let hint = "what was proven on one node need not hold on another: let the nodes take on \
+        let hint = "a proof on one node may not hold on another: let the nodes take on \
                     the same version and configuration, or keep workspaces on nodes that are alike";
         Ok(CheckResult::of(checks, hint))
     })

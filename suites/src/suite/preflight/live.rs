@@ -79,7 +79,7 @@ async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
         cx.check(&format!("{verb} {resource}{place}"), "denied", observed, !allowed).map_err(
             |failure| {
                 let hint = "a binding gives rights to every user or service account; what works \
-                            for them need not work for an ordinary user";
+                            for them may not work for an ordinary user";
                 failure.with_hint(Some(hint))
             },
         )?;
