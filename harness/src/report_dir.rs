@@ -162,7 +162,7 @@ pub fn load(path: &Path) -> Result<Vec<Event>> {
     let log = path.join(LOG);
     let text = fs::read_to_string(&log).map_err(|error| {
         Error::usage(format!("failed to read `{}`: {error}", log.display()))
-            .with_hint("give the report directory of a run")
+            .with_hint("give the report directory of a `nestcheck run`")
     })?;
     read_log(&text).map_err(|error| {
         Error::usage(format!("failed to read `{}`: {error}", log.display()))
