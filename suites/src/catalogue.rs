@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use harness::{case::Case, facts::Flavour, outcome::Level};
 
-use crate::explanation::{self, Chapter, Explanation};
+use crate::suite::SUITES;
 
 /// The checks that no case makes, and why.
 const LEFT_OUT: &[(&str, &str)] = &[
@@ -25,12 +25,12 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "on OpenShift the SCC limits overrides; on Kubernetes the operator does, and it needs \
          cert-manager",
     ),
-    ("WS-13", "Che owns the persistent home; WS-12 proves that files on a PVC outlive a stop"),
+    ("WS-13", "a persistent home is Che's; WS-12 shows that files on a PVC outlive a stop"),
     ("WS-14", "Che chooses the storage; WS-05 uses storage that ends with the workspace"),
     ("WS-18", "only Che's operator reverts an SCC"),
     ("WS-19", "only Che has older workspaces; WS-10 proves that the attribute cannot be changed"),
     ("END-04", "a node has 110 ranges, and `ci/chaos` creates thousands of pods on one node"),
-    ("END-06", "a run cannot check itself after it was killed; `suites/tests` and `ci/chaos` do"),
+    ("END-06", "a run that was cut off can't check itself; `suites/tests` and `ci/chaos` do"),
     ("UPG-05", "WS-06 finds a missing HOST_USERS, and PRE-08 missing fields"),
     ("UPG-06", "both forms of Che's configuration are valid; PRE-08 compares them"),
     ("UPG-07", "an old policy shows in POD-NET-01, and diagnosis F14 names it"),
@@ -76,14 +76,13 @@ pub fn level(level: Level) -> &'static str {
 #[must_use]
 pub fn page(cases: &[Case]) -> String {
     let mut page = String::from(
-        "# The cases of nestcheck\n\nMade by `nestcheck explain --output markdown`; the texts are \
-         in `suites/explanations`.\n",
+        "# The cases of nestcheck\n\nPrinted by `nestcheck explain --output markdown`.\n",
     );
-    for chapter in explanation::chapters() {
-        let mut own: Vec<_> = cases.iter().filter(|case| case.suite == chapter.suite).collect();
+    for (suite, about) in SUITES {
+        let mut own: Vec<_> = cases.iter().filter(|case| case.suite == suite).collect();
         own.sort_by_key(|case| case.id);
         if !own.is_empty() {
-            write_chapter(&mut page, &chapter, &own);
+            write_suite(&mut page, suite, about, &own);
         }
     }
     if !LEFT_OUT.is_empty() {
@@ -95,19 +94,19 @@ pub fn page(cases: &[Case]) -> String {
     page
 }
 
-fn write_chapter(page: &mut String, chapter: &Chapter, cases: &[&Case]) {
+fn write_suite(page: &mut String, suite: &str, about: &str, cases: &[&Case]) {
     // Writing to a string can't fail.
-    let _ = write!(page, "\n## {}\n\n{}\n", chapter.suite, chapter.about);
+    let _ = write!(page, "\n## {suite}\n\n{about}\n");
     for case in cases {
-        let (why, fix) =
-            explanation::of(case).map_or(("", ""), |Explanation { why, fix }| (why, fix));
         let _ = write!(
             page,
-            "\n### {}\n\n**{}.** `{}`\n\n{why}\n\n- Fix: {fix}\n- Needs: {}\n- Clusters: {}\n- \
-             Level: {}\n",
+            "\n### {}\n\n**{}.** `{}`\n\n{}\n\n- Fix: {}\n- Needs: {}\n- Clusters: {}\n- Level: \
+             {}\n",
             case.id,
             case.title,
             case.path(),
+            case.why,
+            case.fix,
             needs(case),
             clusters(case),
             level(case.level),
@@ -132,12 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_page_is_this_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/CATALOGUE.md");
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            committed == page(&crate::cases()),
-            "suites/CATALOGUE.md is old: `nestcheck explain --output markdown > suites/CATALOGUE.md`"
-        );
+    fn the_page_has_every_case_once_in_the_section_of_its_suite() {
+        let cases = crate::cases();
+        let page = page(&cases);
+        for case in &cases {
+            let heading = format!("\n### {}\n", case.id);
+            assert_eq!(page.matches(&heading).count(), 1, "{case:?}");
+            let section = page.split("\n## ").find(|section| section.contains(&heading));
+            assert!(section.is_some_and(|text| text.starts_with(case.suite)), "{case:?}");
+        }
     }
 }

@@ -4,12 +4,11 @@
 
 pub mod catalogue;
 pub mod command;
-pub mod explanation;
 pub mod session;
 pub mod signals;
+pub mod steps;
 mod suite;
 pub mod tap;
-pub mod toolbox;
 
 use harness::case::Case;
 
@@ -38,13 +37,13 @@ mod tests {
     /// A linker may drop what nothing refers to; the source says what should be there.
     #[test]
     fn every_declared_case_is_registered() {
-        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite")];
+        let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite")];
         let mut declared = 0;
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("the sources are there") {
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).expect("the sources are there") {
                 let path = entry.expect("it can be read").path();
                 if path.is_dir() {
-                    folders.push(path);
+                    directories.push(path);
                 } else {
                     let text = fs::read_to_string(path).expect("it can be read");
                     declared += text.matches("\ninventory::submit!(Case {").count();
@@ -76,6 +75,8 @@ mod tests {
             assert!(case.title.len() > 20 && !case.title.ends_with('.'), "{case:?}");
             let prefix = prefixes.iter().find(|(suite, _)| *suite == case.suite);
             assert!(prefix.is_some_and(|(_, prefix)| case.id.starts_with(prefix)), "{case:?}");
+            assert!(case.why.len() > 60 && case.fix.len() > 20, "{case:?}: why, and the fix?");
+            assert!(!case.fix.contains("\n\n"), "{case:?}: the fix is one paragraph");
         }
     }
 }

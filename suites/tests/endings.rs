@@ -85,7 +85,7 @@ async fn fails(cx: Context) -> CaseResult {
 fn run(cases: Vec<Case>, signals: BoxStream<'static, u8>) -> (Outcome, Vec<Event>) {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-    let mut report = ReportDir::create(&dir.path("report")).expect("the folder can be made");
+    let mut report = ReportDir::create(&dir.path("report")).expect("the directory can be made");
     let run = InProcessRun::of("endings", cases).hearing(signals);
     let kubeconfig = Path::new(cluster.kubeconfig());
     let ended = runtime.block_on(run.make(kubeconfig, &mut report, |_| {}));

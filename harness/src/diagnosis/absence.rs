@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_was_asked_for_and_is_absent_is_told_with_the_runtime() {
+    fn a_device_that_was_asked_for_and_is_absent_is_reported_with_the_runtime() {
         let found = absence(Some("cri-o://1.35.6"));
         assert_eq!(
             found.reason,

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_of_cri_o_tells_which_names_it_knows() {
+    fn the_version_of_cri_o_reports_which_names_it_knows() {
         for (runtime, knows) in [
             ("cri-o://1.29.1", Knows::OldName),
             ("cri-o://1.34.7", Knows::OldName),
@@ -273,17 +273,17 @@ mod tests {
 
     #[test]
     fn what_is_to_be_tried_says_what_is_known_of_each_runtime_once() {
-        let told = |runtimes: &[&str]| {
+        let reported = |runtimes: &[&str]| {
             let route = candidate(Flavour::OpenShift, Some(&list(runtimes))).map(|it| it.map(Some));
             why_to_try(&route.expect("it is a candidate")).expect("a pod must tell")
         };
-        let old = told(&["cri-o://1.33.4", "cri-o://1.33.4"]);
+        let old = reported(&["cri-o://1.33.4", "cri-o://1.33.4"]);
         let expected = "devices by annotation: to be tried in a pod (CRI-O 1.33.4 knows only \
                         `io.kubernetes.cri-o.Devices`)";
         assert_eq!(old, expected);
-        let new = told(&["cri-o://1.35.6"]);
+        let new = reported(&["cri-o://1.35.6"]);
         assert!(new.contains("built-in default allows only `devices.crio.io`"), "{new}");
-        let other = told(&["containerd://2.4.2"]);
+        let other = reported(&["containerd://2.4.2"]);
         assert!(other.contains("containerd 2.4.2 knows neither name by itself"), "{other}");
         let class = Fact::known(Some(DeviceRoute::RuntimeClass("nested".into())), "RuntimeClasses");
         assert_eq!(why_to_try(&class), None);
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_told_from_their_permissions() {
+    fn devices_are_reported_from_their_permissions() {
         let all: Vec<_> = devices_in("/dev/fuse:/dev/fuse:rwm, /dev/net/tun").collect();
         assert_eq!(all, DEVICE_PATHS);
         assert_eq!(devices_value(), "/dev/fuse,/dev/net/tun");

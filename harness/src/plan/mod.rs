@@ -35,8 +35,8 @@ impl Entry {
             (CaseKind::Live(_), Some(Verdict::Blocked { .. })) if tries_blocked => {
                 Self { case, settled: None, checks: Vec::new() }
             }
-            (CaseKind::Static(judge), None) => {
-                let CheckResult { checks, verdict } = judge(facts);
+            (CaseKind::Static(evaluate), None) => {
+                let CheckResult { checks, verdict } = evaluate(facts);
                 Self { case, settled: Some(verdict), checks }
             }
             (_, settled) => Self { case, settled, checks: Vec::new() },
@@ -111,7 +111,7 @@ impl Plan {
     /// The cases that judge what the run has left, with their judge.
     pub fn post_run(&self) -> impl Iterator<Item = (&Case, fn(&Audit) -> CheckResult)> {
         self.runnable().filter_map(|case| match case.kind {
-            CaseKind::PostRun(judge) => Some((case, judge)),
+            CaseKind::PostRun(evaluate) => Some((case, evaluate)),
             CaseKind::Live(_) | CaseKind::Static(_) => None,
         })
     }
@@ -231,17 +231,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_unsupported_openshift_blocks_what_acts_and_lets_facts_be_judged() {
+    fn an_unsupported_openshift_blocks_what_acts_and_lets_facts_be_evaluated() {
         let flavours = &[Flavour::OpenShift];
         let acts = Case { flavours, requires: &[], ..CASES[0] };
         let kind = CaseKind::Static(|_| CheckResult::without_checks(Verdict::Pass));
-        let judges = Case { kind, ..acts };
+        let evaluates = Case { kind, ..acts };
         let facts = Facts {
             flavour: Fact::known(Flavour::OpenShift, "test"),
             release: Fact::known(Release::parse("4.18.20"), "test"),
             ..able()
         };
-        let plan = Plan::new(vec![acts, judges], &facts, false);
+        let plan = Plan::new(vec![acts, evaluates], &facts, false);
         let Some(Verdict::Blocked { reason, remedy }) = &plan.entries[0].settled else {
             panic!("{:?}", plan.entries[0])
         };
@@ -251,12 +251,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_judgement_is_made_with_the_plan_and_only_where_its_requirements_are_met() {
-        let judge = |_: &Facts| {
+    fn a_evaluation_is_made_with_the_plan_and_only_where_its_requirements_are_met() {
+        let evaluate = |_: &Facts| {
             let check = crate::truth::check("a fact", "read", "read", true);
             CheckResult::of(vec![check], "")
         };
-        let case = Case { kind: CaseKind::Static(judge), ..CASES[0] };
+        let case = Case { kind: CaseKind::Static(evaluate), ..CASES[0] };
         for tries_blocked in [false, true] {
             let plan = Plan::new(vec![case], &able(), tries_blocked);
             assert_eq!(plan.entries[0].settled, Some(Verdict::Pass));

@@ -270,7 +270,7 @@ mod tests {
         ] {
             let role = objects(flavour, ACCOUNT).expect("it is written");
             if env::var_os("NESTCHECK_WRITE_ROLES").is_some() {
-                fs::create_dir_all(root.join(file).parent().expect("it is in a folder"))
+                fs::create_dir_all(root.join(file).parent().expect("it is in a directory"))
                     .and_then(|()| fs::write(root.join(file), &role))
                     .expect("it can be written");
             }
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_with_the_same_verbs_share_a_rule() {
+    fn permissions_with_the_same_verbs_share_a_rule() {
         let role: ClusterRole =
             manifest::parse("r", &role(Flavour::OpenShift).expect("it is written"))
                 .expect("it is a role");

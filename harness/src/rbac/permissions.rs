@@ -53,8 +53,7 @@ const AROUND_PODS: &str = "Reads the StorageClasses for workspaces, and the webh
      pods.";
 const DRY_RUN: &str =
     "Dry runs show which fields of a pod the API server keeps. They store nothing.";
-const OPERATOR_SETTINGS: &str =
-    "Reads the settings of the workspace operators for nested containers.";
+const REPORTED: &str = "Reads the settings of the workspace operators for nested containers.";
 const NAMESPACES: &str = "Creates and deletes the throwaway namespaces and their content. Their names are not known \
      in advance, so RBAC cannot limit these permissions to them.";
 const RECORD: &str =
@@ -65,7 +64,7 @@ const GRANT_EDIT: &str = "Gives the ordinary user the ClusterRole `edit` in the 
 const RECLAIMED: &str =
     "Checks whether the volumes of the run's PVCs are deleted. Volumes are not in a namespace.";
 
-const OWN_SCC: &str = "Creates the run's own SCC, and the ClusterRole that lets the ordinary user use it. Neither \
+const OF_ITS_OWN: &str = "Creates the run's own SCC, and the ClusterRole that lets the ordinary user use it. Neither \
      is in a namespace.";
 const READY: &str = "Waits until a throwaway namespace is ready for pods.";
 const PAST_SCC: &str =
@@ -113,13 +112,13 @@ const EVERYWHERE: &[Entry] = &[
     },
     Entry {
         need: Need::Read,
-        why: OPERATOR_SETTINGS,
+        why: REPORTED,
         verbs: &["list"],
         targets: &[cluster("org.eclipse.che", "checlusters")],
     },
     Entry {
         need: Need::Read,
-        why: OPERATOR_SETTINGS,
+        why: REPORTED,
         verbs: &["list"],
         targets: &[cluster("controller.devfile.io", "devworkspaceoperatorconfigs")],
     },
@@ -219,7 +218,7 @@ const WITH_SCC: &[Entry] = &[
     },
     Entry {
         need: Need::Run,
-        why: OWN_SCC,
+        why: OF_ITS_OWN,
         verbs: &["create", "delete", "list"],
         targets: &[cluster(SECURITY, "securitycontextconstraints"), cluster(RBAC, "clusterroles")],
     },

@@ -84,12 +84,12 @@ pub(super) fn evidence(case: &CaseReport) -> Vec<String> {
 /// Where the files about it are, if there are any.
 pub(super) fn files(case: &CaseReport) -> Option<String> {
     let evidence = case.evidence.as_ref()?;
-    let mut text = format!("files about it in {} of the report directory:", evidence.folder);
+    let mut text = format!("files about it in {} of the report directory:", evidence.directory);
     for file in &evidence.files {
         let _ = write!(text, "\n  {} ({} bytes)", file.name, file.bytes);
     }
     for missing in &evidence.missing {
-        let _ = write!(text, "\n  missing evidence: {missing}");
+        let _ = write!(text, "\n  missing: {missing}");
     }
     Some(text)
 }

@@ -90,7 +90,7 @@ impl FromStr for Dialect {
     fn from_str(text: &str) -> Result<Self, Error> {
         let named = Self::ALL.into_iter().find(|dialect| dialect.name() == text);
         named.ok_or_else(|| {
-            Error::usage(format!("unknown JUnit dialect `{text}`"))
+            Error::usage(format!("`{text}` is not a JUnit dialect"))
                 .with_hint("use `jenkins`, `gitlab` or `openshift`")
         })
     }
@@ -195,7 +195,7 @@ fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) ->
             xml.status.add_reruns(case.retries.iter().map(rerun));
         }
         if let Some(evidence) = &case.evidence {
-            xml.add_property(("evidence", evidence.folder.as_str()));
+            xml.add_property(("evidence", evidence.directory.as_str()));
         }
         weigh(&mut xml, case.case.level, dialect);
         match case.case.verdict {

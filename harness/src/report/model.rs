@@ -333,17 +333,17 @@ fn clean_command(command: &CommandFinished) -> CommandFinished {
     }
 }
 
-/// Leaves out what is no file of a case's own folder: reports link to it.
+/// Leaves out what is no file of a case's own directory: reports link to it.
 fn clean_evidence(evidence: &EvidenceCollected) -> Option<EvidenceCollected> {
     /// More than any case has.
     const MOST_FILES: usize = 100;
 
-    evidence.case_folder()?;
+    evidence.case_directory()?;
     let files = evidence.files.iter().filter(|file| is_plain(&file.name)).take(MOST_FILES);
     let missing = evidence.missing.iter().take(MOST_FILES);
     Some(EvidenceCollected {
         id: text::line(&evidence.id, NAME_LIMIT),
-        folder: evidence.folder.clone(),
+        directory: evidence.directory.clone(),
         files: files.cloned().collect(),
         missing: missing.map(|text| text::line(text, LINE_LIMIT)).collect(),
         duration_ms: evidence.duration_ms,

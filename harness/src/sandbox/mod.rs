@@ -110,7 +110,7 @@ pub struct Sandbox {
     namespace: String,
     cluster: Cluster,
     user: Client,
-    stranger: OnceCell<Client>,
+    ungranted_user: OnceCell<Client>,
     keys: Vec<(String, String)>,
     scc: Option<AppliedScc>,
     selinux_level: Option<String>,
@@ -157,7 +157,7 @@ impl Sandbox {
             namespace,
             cluster: cluster.clone(),
             user,
-            stranger: OnceCell::new(),
+            ungranted_user: OnceCell::new(),
             keys,
             scc,
             selinux_level,
@@ -208,7 +208,7 @@ impl Sandbox {
                             .await?;
                     self.cluster.as_token(token)
                 };
-                self.stranger.get_or_try_init(create).await
+                self.ungranted_user.get_or_try_init(create).await
             }
         }
     }
@@ -386,7 +386,7 @@ pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<Audit> {
     }
     let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.has(kind)).collect();
     let mut audit = Audit::of(run, options.ledger.intended(), looked_for, &left);
-    if audit.kinds.contains(volumes::CLAIM) {
+    if audit.kinds.contains(volumes::PVC) {
         let limit = options.timeouts.teardown;
         audit.volumes = Some(volumes::await_reclaimed(admin, run, limit).await);
     }

@@ -61,8 +61,9 @@ fn html_page() {
         let page = html(&summarize(&events));
         let body = page.split_once("</style>").expect("the page has a style").1;
         insta::assert_snapshot!(format!("html-{name}"), body);
-        if let Ok(folder) = std::env::var("NESTCHECK_SAMPLES") {
-            std::fs::write(format!("{folder}/{name}.html"), page).expect("the folder is there");
+        if let Ok(directory) = std::env::var("NESTCHECK_SAMPLES") {
+            std::fs::write(format!("{directory}/{name}.html"), page)
+                .expect("the directory is there");
         }
     }
 }
@@ -101,7 +102,7 @@ fn a_dialect_is_known_by_its_name() {
         assert_eq!(dialect.name().parse::<Dialect>().expect("a dialect"), dialect);
     }
     let error = "bamboo".parse::<Dialect>().expect_err("no dialect");
-    assert_eq!(error.to_string(), "unknown JUnit dialect `bamboo`");
+    assert_eq!(error.to_string(), "`bamboo` is not a JUnit dialect");
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn prow_finds_the_file() {
 }
 
 #[test]
-fn a_part_of_a_profile_is_never_told_as_the_whole() {
+fn a_part_of_a_profile_is_never_reported_as_the_whole() {
     let mut events = sample::conformant();
     for event in &mut events {
         if let EventKind::RunStarted(run) = &*event.event {

@@ -93,11 +93,11 @@ fn event() -> impl Strategy<Value = EventKind> {
             }
         ),
         2 => (id(), text(), prop::collection::vec((text(), any::<usize>()), 0..3), text()).prop_map(
-            |(id, folder, files, missing)| {
+            |(id, directory, files, missing)| {
                 let file = |(name, bytes)| EvidenceFile { name, bytes };
                 EventKind::EvidenceCollected(EvidenceCollected {
                     id,
-                    folder: format!("diagnostics/{folder}"),
+                    directory: format!("diagnostics/{directory}"),
                     files: files.into_iter().map(file).collect(),
                     missing: vec![missing],
                     duration_ms: 1,

@@ -170,7 +170,7 @@ fn failing() -> Vec<EventKind> {
         broken_check("POD-07", "uid map of podman", "0 1000 1, 1 1001 64535", "0 1000 1"),
         EventKind::EvidenceCollected(EvidenceCollected {
             id: "POD-07".into(),
-            folder: "diagnostics/POD-07".into(),
+            directory: "diagnostics/POD-07".into(),
             files: vec![
                 EvidenceFile { name: "pod-1.object.json".into(), bytes: 8211 },
                 EvidenceFile { name: "pod-1.events.txt".into(), bytes: 0 },

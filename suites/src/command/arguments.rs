@@ -69,8 +69,8 @@ pub(super) struct SelectionArguments {
     /// Select one part of the cases, such as 1/3
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub(super) shard: Option<Shard>,
-    /// A case id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`); `!`
-    /// excludes
+    /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
+    /// `!` excludes
     #[arg(value_name = "FILTER")]
     pub(super) filters: Vec<String>,
 }
@@ -144,8 +144,8 @@ pub(super) enum ExplainFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
-    /// A case id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`); `!`
-    /// excludes [default: every case]
+    /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
+    /// `!` excludes; without it every case
     #[arg(value_name = "FILTER")]
     pub(super) filters: Vec<String>,
     /// The format of the texts
@@ -191,11 +191,11 @@ pub(super) struct RunArguments {
     /// The time limit for the deletion of each throwaway namespace
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub(super) teardown_timeout: Duration,
-    /// Whether to keep the run's objects in the cluster for inspection; `nestcheck sweep` removes
-    /// them, or the next run once they expire
+    /// Whether the run's objects stay in the cluster for inspection when a case failed; `nestcheck sweep`
+    /// removes them, or the next run once they have expired
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(super) keep: KeepWhen,
-    /// The report directory; files of an earlier report in it are replaced
+    /// The directory of the report; files of an earlier report in it are replaced
     #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
     pub(super) report_dir: PathBuf,
     /// Run cases with unmet requirements too; only the results in the pods decide
@@ -216,7 +216,7 @@ pub(super) struct SweepArguments {
     /// Only print what would be removed
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// A report directory, whose ledger may contain runs that the cluster has no record of
+    /// The directory of a report, whose ledger may know of runs that the cluster has no record of
     #[arg(long, value_name = "DIR")]
     pub(super) report_dir: Option<PathBuf>,
 }
@@ -231,7 +231,7 @@ pub(super) struct WhichRuns {
     /// Runs whose lease has expired
     #[arg(long)]
     pub(super) expired: bool,
-    /// Every run, including runs in progress
+    /// Every run, also those that still continue
     #[arg(long)]
     pub(super) all: bool,
 }
@@ -251,9 +251,9 @@ pub(super) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
-    /// The report directory of a run
+    /// The directory that `nestcheck run` wrote
     #[arg(value_name = "DIR")]
-    pub(super) folder: PathBuf,
+    pub(super) directory: PathBuf,
     /// The format
     #[arg(long, value_enum, default_value = "junit")]
     pub(super) format: ReportFormat,
@@ -264,20 +264,20 @@ pub(super) struct ReportArguments {
 
 /// An error and its hint as one text, which is all that clap passes on. [`super::explain`] takes
 /// them apart again.
-fn told(error: &Error) -> String {
+fn reported(error: &Error) -> String {
     error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
-    Profile::parse(name).map_err(|error| told(&error))
+    Profile::parse(name).map_err(|error| reported(&error))
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
-    Shard::parse(text).map_err(|error| told(&error))
+    Shard::parse(text).map_err(|error| reported(&error))
 }
 
 fn dialect(name: &str) -> Result<Dialect, String> {
-    name.parse().map_err(|error| told(&error))
+    name.parse().map_err(|error| reported(&error))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn image_references_are_told_from_other_texts() {
+    fn image_references_are_reported_from_other_texts() {
         for good in ["localhost/workspace:1", "busybox", "host:5000/a/b@sha256:abc", "a/b:V1_"] {
             assert_eq!(image(good).as_deref(), Ok(good));
         }

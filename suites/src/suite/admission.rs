@@ -16,7 +16,7 @@ use super::{
     NESTED,
     gate::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask},
 };
-use crate::toolbox::{expect_kept, expect_refusal, expect_refusal_by_server, judge_refusal};
+use crate::steps::{evaluate_refusal, expect_kept, expect_refusal, expect_refusal_by_server};
 
 const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(34)];
@@ -30,8 +30,11 @@ inventory::submit!(Case {
     suite: "admission",
     name: "refuses_unmasked_proc_without_user_namespace",
     title: "`procMount: Unmasked` is refused without `hostUsers: false`",
-    why: "",
-    fix: "",
+    why: "An unmasked /proc in the node's own user namespace is the shortest way from a container \
+          to the node. The API server has to refuse this combination itself, because no SCC \
+          checks `procMount`.",
+    fix: "Update the API server to 1.30 or newer and enable both gates. With ProcMountType alone, \
+          the server keeps the field and does not check it.",
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_unmasked_proc_without_user_namespace(cx))),
     ..Case::DEFAULT
@@ -53,8 +56,10 @@ inventory::submit!(Case {
     suite: "admission",
     name: "refuses_host_namespaces_with_user_namespace",
     title: "The node's network, process and IPC namespaces are refused with `hostUsers: false`",
-    why: "",
-    fix: "",
+    why: "A user namespace protects little if the pod shares the node's network, processes or \
+          IPC.",
+    fix: "Update the API server. If it accepts `hostNetwork` alone, the gate \
+          UserNamespacesHostNetworkSupport is on: disable it unless you need it.",
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_host_namespaces_with_user_namespace(cx))),
     ..Case::DEFAULT
@@ -79,8 +84,11 @@ inventory::submit!(Case {
     suite: "admission",
     name: "refuses_nested_pod_in_restricted_namespace",
     title: "A nested pod is refused in a namespace that enforces Pod Security level restricted",
-    why: "",
-    fix: "",
+    why: "Administrators choose the level restricted where nothing may go wrong. A nested pod \
+          needs more than it permits. A namespace that admits one does not enforce the level in \
+          its label.",
+    fix: "Check that the admission plugin PodSecurity is on, and that no exemption lists the \
+          user, the namespace or the runtime class.",
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_nested_pod_in_restricted_namespace(cx))),
     ..Case::DEFAULT
@@ -106,9 +114,12 @@ inventory::submit!(Case {
     suite: "admission",
     name: "admits_nested_pod_in_baseline_namespace_by_gate_or_version",
     title: "Pod Security level baseline admits OpenShift's nested pod only if the gate or the \
-         version permits it",
-    why: "",
-    fix: "",
+        version permits it",
+    why: "Baseline is the strictest level in which OpenShift's nested pod can run. The gate or \
+          the version decides whether it may. A cluster that behaves differently surprises \
+          anyone who moves workspaces to it.",
+    fix: "Compare the gate UserNamespacesPodSecurityStandards, the policy version in the \
+          namespace's labels, and the SELinux type (allowed from v1.31 on) with the message.",
     level: Level::Extended,
     requires: WITH_SELINUX_TYPE,
     kind: CaseKind::Live(|cx| Box::pin(
@@ -143,8 +154,10 @@ inventory::submit!(Case {
     suite: "admission",
     name: "refuses_block_devices_with_user_namespace",
     title: "A raw block volume is refused with `hostUsers: false`",
-    why: "",
-    fix: "",
+    why: "The kernel cannot map the ids on a raw block device, so a pod with one sees the node's \
+          ids on it. Kubernetes refuses such pods from 1.34 on.",
+    fix: "Update the API server to 1.34 or newer. Before, don't give volumes with mode Block to \
+          workspaces.",
     level: Level::Extended,
     requires: WITH_BLOCK_DEVICE_CHECK,
     kind: CaseKind::Live(|cx| Box::pin(refuses_block_devices_with_user_namespace(cx))),
@@ -177,8 +190,10 @@ inventory::submit!(Case {
     suite: "admission",
     name: "keeps_isolation_of_running_pods",
     title: "`hostUsers` and `procMount` of an existing pod cannot be changed",
-    why: "",
-    fix: "",
+    why: "If users could change a pod after admission, the API server would admit it with \
+          isolation and run it without.",
+    fix: "This is a bug of the API server, or of an aggregated API server in its place: report \
+          it.",
     requires: NESTED,
     pods: &[&NESTED_POD, &HOST_USERS],
     kind: CaseKind::Live(|cx| Box::pin(keeps_isolation_of_running_pods(cx))),
@@ -193,10 +208,10 @@ async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
     }
     let words = ["pod updates may not change fields other than"];
     let answer = cx.dry_run_replace(&pod).await?;
-    judge_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
+    evaluate_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
     // The control's SCC says nothing of user namespaces, so that the API server decides.
     let mut pod = control.object().clone();
     pod.spec.get_or_insert_default().host_users = Some(false);
     let answer = cx.dry_run_replace(&pod).await?;
-    judge_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
+    evaluate_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
 }

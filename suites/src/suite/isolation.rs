@@ -23,15 +23,17 @@ use super::{
     podman::need_program,
     selinux::{self, Mode},
 };
-use crate::toolbox::{known, podman, shell_image};
+use crate::steps::{known, podman, shell_image};
 
 inventory::submit!(Case {
     id: "ISO-01",
     suite: "isolation",
     name: "sees_proc_unmasked",
     title: "A nested pod has exactly one mount at /proc, which is writable and not masked",
-    why: "",
-    fix: "",
+    why: "The kernel forbids a fresh /proc in an inner namespace while parts of the outer /proc \
+          are masked. Every container that podman starts needs a fresh /proc.",
+    fix: "Set `procMount: Unmasked` and see GATE-02. If the API server keeps the field and /proc \
+          is still masked, the container runtime ignores the field: update it.",
     profiles: &[Profile::Smoke],
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -56,8 +58,9 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "sees_proc_masked_unless_asked",
     title: "A pod that does not request an unmasked /proc has a masked one",
-    why: "",
-    fix: "",
+    why: "A control: in all other pods, parts of /proc are masked. If they were not, an unmasked \
+          /proc would be the cluster's default, also for pods without a user namespace.",
+    fix: "Look in the container runtime's configuration for a spec without `maskedPaths`.",
     requires: NESTED,
     pods: &[&NESTED_POD, &MASKED_PROC],
     kind: CaseKind::Live(|cx| Box::pin(sees_proc_masked_unless_asked(cx))),
@@ -89,8 +92,11 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "sees_sys_read_only",
     title: "/sys is read-only, whether or not the pod's own cgroups are writable",
-    why: "",
-    fix: "",
+    why: "/sys contains the node's devices and the kernel's settings. A pod has it read-only. \
+          Only the pod's own cgroups may be writable, for systemd and resource limits in inner \
+          containers.",
+    fix: "If /sys is writable, the container is privileged, or a runtime hook remounted it. Look \
+          for a webhook that adds `privileged: true`, and see ISO-09.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(sees_sys_read_only(cx))),
@@ -103,8 +109,8 @@ async fn sees_sys_read_only(cx: Context) -> CaseResult {
     let mounts = known(&workspace.facts().mounts)?;
     let mode = |mount: &Mount| if mount.is_read_only() { "ro" } else { "rw" };
     let show = |mounts: &[&Mount]| {
-        let told = mounts.iter().map(|it| format!("{} {}", it.mount_point, mode(it)));
-        told.collect::<Vec<_>>().join("; ")
+        let reported = mounts.iter().map(|it| format!("{} {}", it.mount_point, mode(it)));
+        reported.collect::<Vec<_>>().join("; ")
     };
     let (cgroups, others): (Vec<_>, Vec<_>) = mounts
         .iter()
@@ -122,8 +128,13 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "makes_namespaces_and_mounts",
     title: "The user can create a user namespace and mount a file system in it",
-    why: "",
-    fix: "",
+    why: "Podman begins every command with a user namespace and mounts in it. The default seccomp \
+          profile of containerd forbids both to a process without CAP_SYS_ADMIN, and Ubuntu's \
+          AppArmor denies all permissions in new user namespaces. Podman's errors then do not \
+          name the cause.",
+    fix: "Set `seccompProfile: {type: Unconfined}` in the pod, or a profile that permits \
+          unshare(2), mount(2) and clone(2) with namespaces; CRI-O's default does. On Ubuntu set \
+          `kernel.apparmor_restrict_unprivileged_userns=0` on the node; see PRE-13.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(makes_namespaces_and_mounts(cx))),
@@ -150,8 +161,11 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "is_not_confined_by_apparmor",
     title: "No AppArmor profile blocks mounts",
-    why: "",
-    fix: "",
+    why: "containerd's default AppArmor profile denies every mount, so a nested pod must request \
+          no profile. On nodes without AppArmor the case checks nothing.",
+    fix: "Set `appArmorProfile: {type: Unconfined}` in the pod (Kubernetes 1.30 and newer), or \
+          the annotation `container.apparmor.security.beta.kubernetes.io/NAME: unconfined` \
+          before.",
     level: Level::Extended,
     flavours: &[Flavour::Kubernetes],
     requires: NESTED,
@@ -181,8 +195,13 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "connects_by_pasta",
     title: "pasta gives a container a network interface under the node's security policy",
-    why: "",
-    fix: "",
+    why: "pasta is podman's default network since version 5. It opens /dev/net/tun and enters the \
+          container's network namespace. Older SELinux policies deny this even if the device \
+          exists: container-selinux before 2.246 has no rule for it. Only the start of pasta \
+          shows whether a policy blocks it.",
+    fix: "Read the hint. `Permission denied` on /dev/net/tun means that the nodes need a newer \
+          container-selinux (F14). `No such file` means that the pod did not get the device \
+          (F13); see ISO-04.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -224,8 +243,19 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "opens_fuse_and_tun",
     title: "/dev/fuse and /dev/net/tun are the right devices and can be opened",
-    why: "",
-    fix: "",
+    why: "fuse-overlayfs needs /dev/fuse and rootless networks need /dev/net/tun. If the pod has \
+          a device but cannot open it, podman fails with a message that does not name the \
+          reason.\n\n\
+          Pods request the devices with both names of CRI-O's annotation, \
+          `io.kubernetes.cri-o.Devices` and `devices.crio.io`, or with a RuntimeClass. A handler \
+          that does not allow the annotation drops it silently: the pod starts without devices. \
+          This case then fails with that cause, which also blocks the cases that need the \
+          devices.",
+    fix: "On CRI-O list the annotation in the handler's `allowed_annotations`: \
+          `io.kubernetes.cri-o.Devices` up to CRI-O 1.34, both names from 1.35 on. List both \
+          devices in `allowed_devices`. On containerd offer a RuntimeClass whose handler adds \
+          the devices (`--devices runtime-class=NAME`). The nodes' device files need mode 0666, \
+          and SELinux needs `container_engine_t`.",
     requires: ASKING_FOR_DEVICES,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(opens_fuse_and_tun(cx))),
@@ -235,7 +265,7 @@ inventory::submit!(Case {
 async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // Of devices that were asked for and are absent the cause is known, and told with the failure.
-    let tell_cause = |failure: Failure| match workspace.absence() {
+    let describe_cause = |failure: Failure| match workspace.absence() {
         Some(absence) => {
             failure.adding(&absence.reason).with_hint(Some(absence.diagnosis.to_string()))
         }
@@ -250,7 +280,7 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
         let opens = device.is_some_and(|device| device.open_read_write == OpenOutcome::Opened);
         let observed = device.map_or("not looked at".to_owned(), describe_device);
         let expected = format!("character device {major}:{minor}, opened for reading and writing");
-        cx.check(path, &expected, observed, is_right && opens).map_err(tell_cause)?;
+        cx.check(path, &expected, observed, is_right && opens).map_err(describe_cause)?;
     }
     Ok(())
 }
@@ -260,8 +290,11 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "sees_no_devices_unless_asked",
     title: "A pod that does not request /dev/fuse and /dev/net/tun has neither",
-    why: "",
-    fix: "",
+    why: "A control: a pod that requests nothing gets no devices. If it got them, the request \
+          would not be the reason that pods have devices. The case is blocked if requested \
+          devices do not arrive.",
+    fix: "Remove the devices from the runtime's defaults (`additional_devices`, the base spec of \
+          the default handler).",
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD, &MASKED_PROC],
     kind: CaseKind::Live(|cx| Box::pin(sees_no_devices_unless_asked(cx))),
@@ -289,8 +322,10 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "gets_no_device_that_is_not_allowed",
     title: "A pod that requests another device of the node does not get it",
-    why: "",
-    fix: "",
+    why: "The method that gives /dev/fuse must not give the kernel's log or a disk. A cluster \
+          that ignores every request for devices refuses none, so the case is blocked if \
+          requested devices do not arrive.",
+    fix: "List only /dev/fuse and /dev/net/tun in CRI-O's `allowed_devices`.",
     flavours: WITH_SCCS,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -350,9 +385,14 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "is_confined_by_selinux",
     title: "SELinux enforces its policy, and the pod has type container_engine_t and the \
-         namespace's level",
-    why: "",
-    fix: "",
+        namespace's level",
+    why: "SELinux is the second protection on OpenShift. The type limits what a process may do, \
+          and the level separates pods of different namespaces. nestcheck reads from \
+          /sys/fs/selinux/enforce whether SELinux enforces its policy. Without that file, a \
+          process of the pod tries to take the type init_t: if SELinux only warns, the process \
+          may.",
+    fix: "Set SELinux to enforcing mode on the node, update container-selinux, and let the SCC \
+          set the type; see SCC-P02.",
     level: Level::Extended,
     flavours: WITH_SCCS,
     requires: NESTED,
@@ -381,7 +421,7 @@ async fn is_confined_by_selinux(cx: Context) -> CaseResult {
     let attempts: Vec<Attempt> = workspace.probe(&["attempt", name.as_str()]).await?;
     let attempt = attempts.first().map(|attempt| &attempt.outcome);
     match selinux::mode(&workspace.facts().selinux_enforcing, attempt) {
-        Mode::Told { enforces, how } => cx.check("SELinux", "enforced", how, enforces),
+        Mode::Reported { enforces, how } => cx.check("SELinux", "enforced", how, enforces),
         Mode::Unknown(why) => Err(Failure::blocked(
             format!("the pod can't tell whether the node enforces SELinux: {why}"),
             "look on the node with `getenforce`",
@@ -408,9 +448,13 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "holds_exactly_the_declared_capabilities",
     title: "The bounding set is exactly SETUID and SETGID, none is effective, and the helpers may \
-         gain them",
-    why: "",
-    fix: "",
+        gain them",
+    why: "The bounding set contains SETUID and SETGID so that newuidmap and newgidmap can have \
+          them. The user's own processes have none. With no_new_privs, the two helpers get no \
+          capabilities. A larger bounding set gives more power than intended.",
+    fix: "Set `capabilities: {drop: [ALL], add: [SETUID, SETGID]}` and `allowPrivilegeEscalation: \
+          true`, and look for a webhook or an SCC that adds capabilities \
+          (`defaultAddCapabilities`).",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(holds_exactly_the_declared_capabilities(cx))),
@@ -439,8 +483,11 @@ inventory::submit!(Case {
     suite: "isolation",
     name: "mounts_fresh_proc_in_inner_namespaces",
     title: "The user can mount a fresh /proc in a new user and PID namespace",
-    why: "",
-    fix: "",
+    why: "This case does without podman what podman does for every container: it creates a user \
+          namespace, a PID namespace, and a fresh /proc in them. The masked control proves that \
+          `procMount` makes the difference.",
+    fix: "See ISO-01. If the kernel refuses the namespace itself, set seccomp and AppArmor to \
+          unconfined on containerd, and see PRE-13.",
     requires: NESTED,
     pods: &[&NESTED_POD, &MASKED_PROC],
     kind: CaseKind::Live(|cx| Box::pin(mounts_fresh_proc_in_inner_namespaces(cx))),

@@ -11,7 +11,7 @@ use harness::{
 };
 
 use super::{ASKING_FOR_DEVICES, upgrade::TRAITS};
-use crate::toolbox::{on_node, podman_run, shell_image};
+use crate::steps::{on_node, podman_run, shell_image};
 
 // Mostly there is one kind of node, so that nothing is asked.
 inventory::submit!(Case {
@@ -19,8 +19,12 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "runs_containers_on_each_kind_of_node",
     title: "On each kind of node a pod is isolated and runs a container",
-    why: "",
-    fix: "",
+    why: "The other pods of a run use one or two nodes. A cluster whose nodes differ in kernel, \
+          runtime or kubelet is only as good as its worst kind of node. Each kind therefore gets \
+          its own pod, which must be isolated and run a container. The case skips nodes with \
+          taints that workspaces don't tolerate.",
+    fix: "Finish the update of the nodes, or keep workspaces on one kind of node (`nodeSelector`, \
+          taints). The ID, ISO and POD cases explain the failure.",
     level: Level::Extended,
     requires: ASKING_FOR_DEVICES,
     pods: &[&NESTED_POD],
@@ -96,8 +100,8 @@ fn kind(node: &Node) -> Vec<Option<String>> {
 }
 
 fn describe(node: &Node) -> String {
-    let told = TRAITS.iter().filter_map(|(name, of)| Some(format!("{name} {}", of(node)?)));
-    told.collect::<Vec<_>>().join(", ")
+    let reported = TRAITS.iter().filter_map(|(name, of)| Some(format!("{name} {}", of(node)?)));
+    reported.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -18,19 +18,19 @@ const REMEDY_OF_UNKNOWN: &str =
 pub(super) const REMEDY_OF_ROLLOUT: &str = "wait until the cluster is at rest, then run it again";
 
 /// A judgement, or the one that stands in for it because it can't be made.
-pub(super) type Judged = Result<CheckResult, CheckResult>;
+pub(super) type Evaluated = Result<CheckResult, CheckResult>;
 
 /// Judges a cluster that is at rest.
-pub(super) fn at_rest(facts: &Facts, judge: impl FnOnce() -> Judged) -> CheckResult {
+pub(super) fn at_rest(facts: &Facts, evaluate: impl FnOnce() -> Evaluated) -> CheckResult {
     match facts.rollout.value() {
         Some(Rollout::InProgress { what }) => blocked(what.join("; "), REMEDY_OF_ROLLOUT),
-        _ => always(judge),
+        _ => always(evaluate),
     }
 }
 
 /// Judges a cluster whether it is at rest or not.
-pub(super) fn always(judge: impl FnOnce() -> Judged) -> CheckResult {
-    judge().unwrap_or_else(|instead| instead)
+pub(super) fn always(evaluate: impl FnOnce() -> Evaluated) -> CheckResult {
+    evaluate().unwrap_or_else(|instead| instead)
 }
 
 /// The value of a fact that a case can't do without.
@@ -214,9 +214,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn nothing_is_judged_while_the_cluster_is_being_changed() {
-        let judge = || Ok(not_applicable("judged"));
-        assert_eq!(at_rest(&kubernetes(), judge).verdict.name(), "not-applicable");
-        assert_eq!(at_rest(&updating(openshift_4_19()), judge).verdict.name(), "blocked");
+    fn nothing_is_evaluated_while_the_cluster_is_being_changed() {
+        let evaluate = || Ok(not_applicable("judged"));
+        assert_eq!(at_rest(&kubernetes(), evaluate).verdict.name(), "not-applicable");
+        assert_eq!(at_rest(&updating(openshift_4_19()), evaluate).verdict.name(), "blocked");
     }
 }

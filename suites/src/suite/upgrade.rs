@@ -31,8 +31,10 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "gives_every_admitted_pod_a_user_namespace",
     title: "A pod that the run's SCC admits has its own user namespace",
-    why: "",
-    fix: "",
+    why: "If the cluster's schema lacks the decisive field, the SCC for nested containers admits \
+          pods that share the node's ids, with SETUID and SETGID. That is worse than no support.",
+    fix: "Delete the SCC on this cluster, or update to a release whose schema has \
+          `userNamespaceLevel`; see PRE-07.",
     level: Level::Informing,
     flavours: WITH_SCCS,
     expected: Duration::from_secs(2),
@@ -82,25 +84,28 @@ inventory::submit!(Case {
     id: "UPG-01",
     suite: "upgrade",
     name: "tells_unsupported_with_every_reason",
-    title: "nestcheck reports an unsupported cluster with every reason and its remedy",
-    why: "",
-    fix: "",
+    title: "nestcheck reports a cluster without nested containers as unsupported, with each reason and a \
+         remedy",
+    why: "For an unsupported cluster, nestcheck reports every reason with its remedy, not just \
+          the first failure that occurs.",
+    fix: "Read the reasons. Each one names what is missing, where nestcheck read it, and what to \
+          do.",
     level: Level::Extended,
     flavours: OPENSHIFT,
-    kind: CaseKind::Static(tells_unsupported_with_every_reason),
+    kind: CaseKind::Static(reports_unsupported_with_every_reason),
     ..Case::DEFAULT
 });
 
-fn tells_unsupported_with_every_reason(facts: &Facts) -> CheckResult {
+fn reports_unsupported_with_every_reason(facts: &Facts) -> CheckResult {
     let support = Support::of(facts);
     let Support::Unsupported { reasons } = &support else {
         return not_applicable("nothing that is known makes this cluster unsupported");
     };
     let mut checks = vec![check("verdict", "unsupported", "unsupported", true)];
     checks.extend(expected_reasons(facts).into_iter().map(|Expected(what, words)| {
-        let told = reasons.iter().find(|reason| reason.reason.contains(&words));
-        let observed = told.map_or("not told", |reason| &reason.reason);
-        check(what, &format!("told with `{words}`"), observed, told.is_some())
+        let reported = reasons.iter().find(|reason| reason.reason.contains(&words));
+        let observed = reported.map_or("not told", |reason| &reason.reason);
+        check(what, &format!("told with `{words}`"), observed, reported.is_some())
     }));
     let silent = |reason: &&Reason| reason.reason.is_empty() || reason.remedy.is_empty();
     let observed = match reasons.iter().find(silent) {
@@ -148,10 +153,11 @@ inventory::submit!(Case {
     id: "UPG-03",
     suite: "upgrade",
     name: "warns_of_feature_sets_that_prevent_updates",
-    title: "nestcheck warns about a feature set that supports nested containers but prevents \
-         updates",
-    why: "",
-    fix: "",
+    title: "nestcheck warns when only a feature set that prevents updates supports nested containers",
+    why: "A cluster with a preview feature set works today and can never be updated. nestcheck \
+          supports it with a warning.",
+    fix: "Use OpenShift 4.20 or newer with the feature set Default for a cluster that you want to \
+          keep.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(warns_of_feature_sets_that_prevent_updates),
@@ -200,14 +206,16 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "has_nodes_that_are_alike",
     title: "All nodes have the same versions, gates and runtime",
-    why: "",
-    fix: "",
+    why: "If nodes have different versions, a verdict holds only for the nodes on which the pods \
+          ran.",
+    fix: "Finish the update, or unpause the machine config pool that lags behind. Run nestcheck \
+          again when all nodes have the same version.",
     level: Level::Informing,
-    kind: CaseKind::Static(has_nodes_that_are_alike),
+    kind: CaseKind::Static(has_nodes_that_are_equal),
     ..Case::DEFAULT
 });
 
-fn has_nodes_that_are_alike(facts: &Facts) -> CheckResult {
+fn has_nodes_that_are_equal(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let nodes = nodes(facts)?;
         if let [only] = nodes {
@@ -215,7 +223,7 @@ fn has_nodes_that_are_alike(facts: &Facts) -> CheckResult {
         }
         let usual = TRAITS.map(|(_, of)| most_common(nodes.iter().filter_map(of)));
         let checks = nodes.iter().map(|node| compare(node, &usual)).collect();
-        let hint = "a proof on one node may not hold on another: let the nodes take on \
+        let hint = "what was proven on one node may not hold on another: let the nodes take on \
                     the same version and configuration, or keep workspaces on nodes that are alike";
         Ok(CheckResult::of(checks, hint))
     })
@@ -251,8 +259,10 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "takes_no_unlisted_gate_for_off",
     title: "nestcheck does not report an unlisted feature gate as off",
-    why: "",
-    fix: "",
+    why: "Newer releases no longer list the gates, because nobody can disable them. If nestcheck \
+          read a missing gate as “off”, it would call every new cluster unsupported.",
+    fix: "This is a bug of nestcheck or of the API server's metrics: report it with the output of \
+          `nestcheck preflight -o json`.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(takes_no_unlisted_gate_for_off),
@@ -272,16 +282,16 @@ fn takes_no_unlisted_gate_for_off(facts: &Facts) -> CheckResult {
         let support = Support::of(facts);
         let checks = unlisted.map(|gate| {
             let words = format!("{gate} is off");
-            let told = support.reasons().iter().find(|reason| reason.reason.contains(&words));
+            let reported = support.reasons().iter().find(|reason| reason.reason.contains(&words));
             // What a component does or says itself may still be told.
             let read = [facts.behaviour(gate), Some(facts.server_gate(gate))];
             let seen = read.into_iter().flatten().any(|fact| fact.value() == Some(&false))
                 || facts.nodes.value().is_some_and(|nodes| {
                     nodes.iter().any(|node| node.kubelet_gate.value() == Some(&false))
                 });
-            let observed = told.map_or("not said to be off", |reason| &reason.reason);
+            let observed = reported.map_or("not said to be off", |reason| &reason.reason);
             let expected = "off only where a component itself shows it";
-            check(&format!("{gate}, not listed"), expected, observed, told.is_none() || seen)
+            check(&format!("{gate}, not listed"), expected, observed, reported.is_none() || seen)
         });
         let hint = "nestcheck is wrong about this cluster: report it as a bug";
         Ok(CheckResult::of(checks.collect(), hint))
@@ -293,8 +303,9 @@ inventory::submit!(Case {
     suite: "upgrade",
     name: "makes_no_verdict_during_a_rollout",
     title: "During a rollout nestcheck gives no verdict about the cluster",
-    why: "",
-    fix: "",
+    why: "During a rollout the answer changes from minute to minute, so nestcheck must not give \
+          one.",
+    fix: "Wait for the rollout to end and run nestcheck again.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(makes_no_verdict_during_a_rollout),
@@ -309,10 +320,10 @@ fn makes_no_verdict_during_a_rollout(facts: &Facts) -> CheckResult {
         let support = Support::of(facts);
         let is_inconclusive = matches!(support, Support::Inconclusive { rollout: true, .. });
         let verdict = if is_inconclusive { "inconclusive" } else { "another" };
-        let told = what.iter().all(|what| support.reasons().iter().any(|r| r.reason == *what));
+        let reported = what.iter().all(|what| support.reasons().iter().any(|r| r.reason == *what));
         let checks = vec![
             check("verdict", "inconclusive", verdict, is_inconclusive),
-            check("what is rolled out", "told", what.join("; "), told),
+            check("what is rolled out", "told", what.join("; "), reported),
         ];
         Ok(CheckResult::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
     })
@@ -327,16 +338,16 @@ mod tests {
         case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
-    fn judge(id: &str, facts: &Facts, name: &str, words: &str) {
+    fn evaluate(id: &str, facts: &Facts, name: &str, words: &str) {
         expect(id, facts, name, words);
     }
 
     #[test]
-    fn an_unsupported_cluster_is_told_with_every_reason() {
-        judge("UPG-01", &openshift_4_19(), "pass", "");
+    fn an_unsupported_cluster_is_reported_with_every_reason() {
+        evaluate("UPG-01", &openshift_4_19(), "pass", "");
         let plan = harness::plan::Plan::new(vec![case("UPG-01")], &openshift_4_19(), false);
         let names: Vec<_> = plan.entries[0].checks.iter().map(|check| &check.name).collect();
-        let told = [
+        let reported = [
             "verdict",
             "the dropped `hostUsers`",
             "the reset `procMount`",
@@ -344,55 +355,55 @@ mod tests {
             "the missing `nested-container`",
             "reasons with a remedy",
         ];
-        assert_eq!(names, told);
-        judge("UPG-01", &openshift("4.20.1", FeatureSet::Default), "not-applicable", "nothing");
-        judge("UPG-01", &updating(openshift_4_19()), "not-applicable", "nothing");
-        judge("UPG-01", &kubernetes(), "not-applicable", "kubernetes");
+        assert_eq!(names, reported);
+        evaluate("UPG-01", &openshift("4.20.1", FeatureSet::Default), "not-applicable", "nothing");
+        evaluate("UPG-01", &updating(openshift_4_19()), "not-applicable", "nothing");
+        evaluate("UPG-01", &kubernetes(), "not-applicable", "kubernetes");
         let old =
             Facts { release: Fact::known(Release::parse("4.18.2"), "test"), ..openshift_4_19() };
-        judge("UPG-01", &old, "pass", "");
+        evaluate("UPG-01", &old, "pass", "");
         let mut lacking = node("two");
         lacking.kubelet_gate = Fact::known(false, "test");
         let paused =
             with_nodes(openshift("4.20.1", FeatureSet::Default), vec![node("one"), lacking]);
-        judge("UPG-01", &paused, "pass", "");
+        evaluate("UPG-01", &paused, "pass", "");
     }
 
     #[test]
-    fn a_feature_set_that_prevents_updates_is_told_where_it_works() {
+    fn a_feature_set_that_prevents_updates_is_reported_where_it_works() {
         for set in [FeatureSet::TechPreviewNoUpgrade, FeatureSet::CustomNoUpgrade] {
-            judge("UPG-03", &openshift("4.19.7", set.clone()), "pass", "");
-            judge("UPG-03", &openshift("4.18.7", set), "blocked", "4.18.7 is older");
+            evaluate("UPG-03", &openshift("4.19.7", set.clone()), "pass", "");
+            evaluate("UPG-03", &openshift("4.18.7", set), "blocked", "4.18.7 is older");
         }
-        judge("UPG-03", &openshift_4_19(), "not-applicable", "Default");
+        evaluate("UPG-03", &openshift_4_19(), "not-applicable", "Default");
         let unread = Facts { feature_set: Fact::unknown("403"), ..openshift_4_19() };
-        judge("UPG-03", &unread, "blocked", "403");
+        evaluate("UPG-03", &unread, "blocked", "403");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
-        judge("UPG-03", &updating(tech_preview), "blocked", "being updated");
+        evaluate("UPG-03", &updating(tech_preview), "blocked", "being updated");
     }
 
     #[test]
     fn each_node_that_differs_is_named_with_what_differs() {
-        judge("UPG-04", &kubernetes(), "not-applicable", "`one`");
-        let alike = with_nodes(kubernetes(), vec![node("one"), node("two")]);
-        judge("UPG-04", &alike, "pass", "");
+        evaluate("UPG-04", &kubernetes(), "not-applicable", "`one`");
+        let equal = with_nodes(kubernetes(), vec![node("one"), node("two")]);
+        evaluate("UPG-04", &equal, "pass", "");
         let (mut old, mut off) = (node("old"), node("off"));
         old.kubelet = "v1.32.9".into();
         old.kernel = "5.14.0-362.8.1.el9_3.x86_64".into();
         off.kubelet_gate = Fact::known(false, "test");
         let mixed = with_nodes(kubernetes(), vec![old, node("one"), node("two"), off]);
-        let told = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
+        let reported = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
                     kernel 5.14.0-362";
-        judge("UPG-04", &mixed, "fail", told);
+        evaluate("UPG-04", &mixed, "fail", reported);
         let plan = harness::plan::Plan::new(vec![case("UPG-04")], &mixed, false);
         let checks = &plan.entries[0].checks;
         assert!(!checks[3].holds && checks[3].observed == "kubelet gate off, not on", "{checks:?}");
         assert!(checks[1].holds && checks[2].holds, "{checks:?}");
         let mut silent = node("two");
         silent.kubelet_gate = Fact::unknown("403");
-        judge("UPG-04", &with_nodes(kubernetes(), vec![node("one"), silent]), "pass", "");
+        evaluate("UPG-04", &with_nodes(kubernetes(), vec![node("one"), silent]), "pass", "");
         let unread = Facts { nodes: Fact::unknown("403"), ..kubernetes() };
-        judge("UPG-04", &unread, "blocked", "403");
+        evaluate("UPG-04", &unread, "blocked", "403");
     }
 
     fn listing(listed: Configured) -> Facts {
@@ -407,23 +418,23 @@ mod tests {
 
     #[test]
     fn a_gate_that_is_not_listed_is_not_off() {
-        judge("UPG-09", &listing(Configured::NotListed), "pass", "");
-        judge("UPG-09", &listing(Configured::Enabled), "not-applicable", "lists every gate");
+        evaluate("UPG-09", &listing(Configured::NotListed), "pass", "");
+        evaluate("UPG-09", &listing(Configured::Enabled), "not-applicable", "lists every gate");
         let dropped = Facts {
             keeps_host_users: Fact::known(false, "dry run"),
             ..listing(Configured::NotListed)
         };
-        judge("UPG-09", &dropped, "pass", "");
+        evaluate("UPG-09", &dropped, "pass", "");
         let unread = Facts { configured_gates: Fact::unknown("403"), ..dropped };
-        judge("UPG-09", &unread, "blocked", "403");
+        evaluate("UPG-09", &unread, "blocked", "403");
     }
 
     #[test]
     fn a_rollout_makes_no_verdict() {
-        judge("UPG-10", &updating(openshift_4_19()), "pass", "");
+        evaluate("UPG-10", &updating(openshift_4_19()), "pass", "");
         let at_rest = openshift("4.20.1", FeatureSet::Default);
-        judge("UPG-10", &at_rest, "not-applicable", "no rollout");
+        evaluate("UPG-10", &at_rest, "not-applicable", "no rollout");
         let unread = Facts { rollout: Fact::unknown("403"), ..at_rest };
-        judge("UPG-10", &unread, "blocked", "403");
+        evaluate("UPG-10", &unread, "blocked", "403");
     }
 }

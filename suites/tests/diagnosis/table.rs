@@ -9,7 +9,7 @@ use harness::{
     workload::Command,
 };
 use k8s_openapi::api::core::v1::Pod;
-use suites::toolbox::{expect_kept, podman};
+use suites::steps::{expect_kept, podman};
 
 use crate::breakage as broken;
 
@@ -109,8 +109,8 @@ async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: A
         }
         Act::Starts | Act::IsRefused => {}
     }
-    let told = cx.check("workspace", "works", "works", true);
-    told.and(Err(Failure::harness("nothing failed")))
+    let reported = cx.check("workspace", "works", "works", true);
+    reported.and(Err(Failure::harness("nothing failed")))
 }
 
 const fn case(id: &'static str, name: &'static str, kind: CaseKind) -> Case {
@@ -171,7 +171,7 @@ pub const FIXTURES: &[Fixture] = fixtures! {
     "X-30" read_only_storage Nested Act::Script("") => "F36" "read-only",
     "X-31" storage_of_another Nested Act::Script("") => "F27" "does not belong to the pod's user",
     "X-32" storage_on_overlay Nested Act::Script("") => "F31" "on an overlay",
-    "X-33" config_of_another Nested Act::Script("") => "F26" "belongs to another user",
+    "X-33" config_of_another Nested Act::Script("") => "F26" "belongs to somebody else",
     // Pods that do not start.
     "X-34" volume_without_idmap Nested Act::Starts => "F16" "can't map the ids",
     "X-35" runtime_without_user_namespaces Nested Act::Starts => "F17" "can't make user namespaces",

@@ -20,13 +20,13 @@ const LEVEL: (&str, &str) = ("userNamespaceLevel", "RequirePodLevel");
 
 impl Findings {
     pub(super) fn of_scc(&mut self, che: &CheCluster, name: &str, scc: &Value, pods: &PodSettings) {
-        let meant = json!({
+        let wanted = json!({
             LEVEL.0: LEVEL.1,
             "allowPrivilegedContainer": false,
             "allowPrivilegeEscalation": true,
             "seLinuxContext": {"seLinuxOptions": {"type": "container_engine_t"}},
         });
-        for difference in subset_diff::between(&meant, scc) {
+        for difference in subset_diff::between(&wanted, scc) {
             let finding = format!("in the SCC `{name}` of {che}, {difference}");
             match difference.field.as_str() {
                 field if field == LEVEL.0 => self.add(
@@ -258,8 +258,8 @@ mod tests {
         let (old, new) = ("io.kubernetes.cri-o.Devices", "devices.crio.io");
         let (before, since) = ("cri-o://1.34.2", "cri-o://1.35.6");
         assert_eq!(found(old, Flavour::OpenShift, before), []);
-        let beside = found(old, Flavour::OpenShift, since);
-        assert!(matches!(&beside[..], [(Severity::Note, it)] if it.contains(new)), "{beside:?}");
+        let other = found(old, Flavour::OpenShift, since);
+        assert!(matches!(&other[..], [(Severity::Note, it)] if it.contains(new)), "{other:?}");
         for (name, flavour, runtime, needed) in [
             (new, Flavour::OpenShift, since, old),
             (new, Flavour::OpenShift, before, old),

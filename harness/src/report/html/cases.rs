@@ -63,7 +63,7 @@ fn files(page: &mut Page, report: &CaseReport) {
     let Some(evidence) = &report.evidence else { return };
     page.raw("<p class=\"files\"><b>Files</b>");
     for file in &evidence.files {
-        page.raw(" <a href=\"").text(&evidence.folder).raw("/").text(&file.name).raw("\">");
+        page.raw(" <a href=\"").text(&evidence.directory).raw("/").text(&file.name).raw("\">");
         page.text(&file.name).raw("</a>");
     }
     page.raw("</p>\n");

@@ -11,17 +11,17 @@ use harness::{
 };
 
 use crate::{
+    steps::{podman, probe_command, scratch_image},
     suite::{NESTED, WITH_DEVICES, podman::need_program},
-    toolbox::{podman, probe_command, scratch_image},
 };
 
-/// Copies the project to a folder of its own, which it returns: a ConfigMap's files are links,
+/// Copies the project to a directory of its own, which it returns: a ConfigMap's files are links,
 /// which no build takes.
 async fn copy_project(workspace: &PodHandle) -> Result<String, Failure> {
     let script = "
-        folder=$(mktemp -d)
-        cp -L \"$1\"/* /nestcheck/probe \"$folder\"
-        echo \"$folder\"
+        directory=$(mktemp -d)
+        cp -L \"$1\"/* /nestcheck/probe \"$directory\"
+        echo \"$directory\"
     ";
     let project = fixtures::context("compose/build");
     workspace.output(&Command::shell("copy the project", script, [project])).await
@@ -31,10 +31,11 @@ inventory::submit!(Case {
     id: "CMP-04",
     suite: "compose",
     name: "builds_an_image",
-    title: "A service's image is built from the project's directory, with the arguments of the \
+    title: "A service's image is built from the project's own directory, with the arguments of the \
          compose file",
-    why: "",
-    fix: "",
+    why: "A compose file builds a project's own services with `build:`. The directory beside the \
+          file must be the build context, and the build arguments must arrive.",
+    fix: "See POD-03 and POD-06: podman-compose runs `podman build`.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -72,9 +73,12 @@ inventory::submit!(Case {
     suite: "compose",
     name: "routes_only_some_verbs_to_kubedock",
     title: "With KUBEDOCK_ENABLED the image's wrapper sends containers to kubedock and keeps \
-         images local",
-    why: "",
-    fix: "",
+        images local",
+    why: "With KUBEDOCK_ENABLED set, the Universal Developer Image has a wrapper that sends \
+          containers to kubedock, which runs them as pods beside the workspace. Builds and \
+          images must stay local even then.",
+    fix: "Use the wrapper of the current image, and leave KUBEDOCK_ENABLED unset if containers \
+          should run in the pod.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -97,8 +101,8 @@ async fn routes_only_some_verbs_to_kubedock(cx: Context) -> CaseResult {
     cx.check_equal("exit code of `image exists`, which stays here", "0", &exists.to_string())?;
     // Nobody listens on kubedock's port, so that what is sent there fails.
     let list = workspace.run(&wrapped(&["ps"])).await?;
-    let told = String::from_utf8_lossy(&list.stderr);
-    let is_sent = list.exit_code != 0 && told.contains("2475");
-    let observed = format!("exit code {}: {}", list.exit_code, told.trim_end());
+    let reported = String::from_utf8_lossy(&list.stderr);
+    let is_sent = list.exit_code != 0 && reported.contains("2475");
+    let observed = format!("exit code {}: {}", list.exit_code, reported.trim_end());
     cx.check("`ps`, which goes to kubedock", "no connection to port 2475", observed, is_sent)
 }

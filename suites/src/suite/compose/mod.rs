@@ -15,8 +15,8 @@ use harness::{
 };
 
 use crate::{
+    steps::{podman, probe_command, scratch_image},
     suite::{NESTED, WITH_DEVICES},
-    toolbox::{podman, probe_command, scratch_image},
 };
 
 /// A compose project in the workspace.
@@ -58,8 +58,10 @@ inventory::submit!(Case {
     suite: "compose",
     name: "is_there",
     title: "The image contains podman-compose, which finds podman",
-    why: "",
-    fix: "",
+    why: "podman-compose is not part of podman. An image without it can run containers but not a \
+          project.",
+    fix: "Install podman-compose in the image, from the distribution or with pip, in a directory \
+          of PATH.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(is_there(cx))),
@@ -82,9 +84,12 @@ inventory::submit!(Case {
     suite: "compose",
     name: "connects_two_services",
     title: "Two services find each other by name, one publishes a port, and a named volume keeps \
-         its data",
-    why: "",
-    fix: "",
+        its data",
+    why: "The smallest real project is a web service that finds its database by name, listens on \
+          a published port and keeps its data in a volume. It needs a bridge network, name \
+          resolution and a way out of the network namespace.",
+    fix: "Provide /dev/net/tun (ISO-04), and install netavark, aardvark-dns, nftables and passt \
+          in the image. The diagnosis names the missing part.",
     profiles: &[Profile::Smoke],
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -128,9 +133,11 @@ inventory::submit!(Case {
     suite: "compose",
     name: "removes_what_it_made",
     title: "Services can be listed, entered and their logs read, and `down` removes everything \
-         that `up` created",
-    why: "",
-    fix: "",
+        that `up` created",
+    why: "If `down` does not remove everything that `up` created, ports, names and disk space \
+          stay in use, and the second start fails.",
+    fix: "Update podman-compose. Find the objects in the message with `podman ps --all`, `podman \
+          network ls` and `podman volume ls`.",
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(16),
@@ -168,9 +175,10 @@ inventory::submit!(Case {
     id: "CMP-03A",
     suite: "compose",
     name: "restarts_one_service",
-    title: "One service restarts, stops and starts while the other one keeps running",
-    why: "",
-    fix: "",
+    title: "One service is restarted, stopped and started again while the other one continues",
+    why: "Developers restart the one service that they work on. The other services, above all the \
+          database, must keep running.",
+    fix: "See POD-09. If another service restarts too, update podman-compose.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],

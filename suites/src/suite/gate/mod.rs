@@ -19,8 +19,11 @@ inventory::submit!(Case {
     suite: "gate",
     name: "keeps_host_users",
     title: "The API server keeps `hostUsers: false`",
-    why: "",
-    fix: "",
+    why: "With the gate UserNamespacesSupport off, the API server silently stores a pod without \
+          `hostUsers: false`. The pod then runs with the node's own ids.",
+    fix: "Enable UserNamespacesSupport on the API server. It is on by default from Kubernetes \
+          1.33 and OpenShift 4.20. Before, use `--feature-gates=UserNamespacesSupport=true` or \
+          the feature set TechPreviewNoUpgrade.",
     profiles: &[Profile::Smoke],
     requires: &[Requirement::UserNamespaces],
     kind: CaseKind::Live(|cx| Box::pin(keeps_host_users(cx))),
@@ -44,8 +47,11 @@ inventory::submit!(Case {
     suite: "gate",
     name: "keeps_unmasked_proc_mount",
     title: "The API server keeps `procMount: Unmasked`",
-    why: "",
-    fix: "",
+    why: "With the gate ProcMountType off, the API server silently resets `procMount` to Default. \
+          Inside the pod, podman cannot mount a fresh /proc for its containers.",
+    fix: "Enable ProcMountType on the API server. It is on by default from Kubernetes 1.33 and \
+          OpenShift 4.20. Before, use `--feature-gates=ProcMountType=true` or the feature set \
+          TechPreviewNoUpgrade.",
     profiles: &[Profile::Smoke],
     requires: &[Requirement::UnmaskedProc],
     kind: CaseKind::Live(|cx| Box::pin(keeps_unmasked_proc_mount(cx))),

@@ -12,8 +12,8 @@ use harness::{
 use k8s_openapi::api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfile};
 
 use crate::{
+    steps::{dry_run_past_scc, expect_refusal_by_server},
     suite::NESTED,
-    toolbox::{dry_run_past_scc, expect_refusal_by_server},
 };
 
 /// The first minor version of Kubernetes in which the relaxation needs no gate, and level
@@ -40,9 +40,13 @@ inventory::submit!(Case {
     suite: "gate",
     name: "relaxes_run_as_non_root_by_gate_or_version",
     title: "Pod Security level restricted permits root in a pod with a user namespace only if the \
-         gate or the version does",
-    why: "",
-    fix: "",
+        gate or the version does",
+    why: "The Pod Security level restricted requires that a pod does not run as root. With a user \
+          namespace, root is harmless, and the level permits it from Kubernetes 1.35 on, or with \
+          a gate. A cluster that permits root to other pods as well is unsafe.",
+    fix: "Compare the gate UserNamespacesPodSecurityStandards and the policy version in the \
+          namespace's labels with the message. Permission without a user namespace is a bug of \
+          the API server.",
     level: Level::Extended,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(relaxes_run_as_non_root_by_gate_or_version(cx))),
@@ -66,9 +70,12 @@ inventory::submit!(Case {
     suite: "gate",
     name: "relaxes_proc_mount_by_gate_or_version",
     title: "Pod Security level baseline permits an unmasked /proc with a user namespace only if \
-         the gate or the version does; level restricted refuses it from 1.35 on",
-    why: "",
-    fix: "",
+        the gate or the version does; level restricted refuses it from 1.35 on",
+    why: "A nested pod has to unmask /proc. If the level baseline permitted that without a user \
+          namespace, every pod could reach the node's kernel settings.",
+    fix: "Compare the gate UserNamespacesPodSecurityStandards and the policy version in the \
+          namespace's labels with the message. Until they agree, use namespaces with level \
+          privileged and an SCC.",
     level: Level::Extended,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(relaxes_proc_mount_by_gate_or_version(cx))),
@@ -149,8 +156,8 @@ pub(crate) async fn expect_relaxed(
             (None, format!("accepted, but with {}", describe_isolation(&isolation(&stored))))
         }
         Err(refusal) => {
-            let told = words.iter().all(|word| refusal.message.contains(word));
-            let is_pod_security = refusal.code == 403 && !words.is_empty() && told;
+            let reported = words.iter().all(|word| refusal.message.contains(word));
+            let is_pod_security = refusal.code == 403 && !words.is_empty() && reported;
             let observed = format!("{}: {}", refusal.code, refusal.message);
             (is_pod_security.then_some(false), observed)
         }

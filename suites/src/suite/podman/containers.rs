@@ -14,10 +14,8 @@ use harness::{
 use probe::ProcessIdentity;
 
 use crate::{
+    steps::{build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
-    toolbox::{
-        build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image,
-    },
 };
 
 inventory::submit!(Case {
@@ -25,8 +23,12 @@ inventory::submit!(Case {
     suite: "podman",
     name: "knows_that_it_is_rootless",
     title: "podman reports rootless operation, overlay storage, crun and netavark",
-    why: "",
-    fix: "",
+    why: "With the storage driver vfs, every layer is a full copy, and an image of one gigabyte \
+          fills the disk in a few builds. Without crun and netavark, other features fail later \
+          and with less clear errors.",
+    fix: "Mount an emptyDir or a volume at podman's storage directory, or provide /dev/fuse and \
+          fuse-overlayfs. Install crun, netavark and aardvark-dns in the image and set \
+          `cgroup_manager = \"cgroupfs\"` in containers.conf.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(knows_that_it_is_rootless(cx))),
@@ -55,8 +57,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "builds_and_runs_a_scratch_image",
     title: "An image built from scratch runs, and podman returns its exit code",
-    why: "",
-    fix: "",
+    why: "The smallest proof that nested containers work: an image from scratch, a container from \
+          it, and its exit code. If this case fails, ignore the other results of this suite.",
+    fix: "The diagnosis under the case names the cause. See ID-05 and ID-06 for `newuidmap`, \
+          ISO-01 for `mount proc`, POD-01 for storage.",
     profiles: &[Profile::Smoke],
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -85,8 +89,11 @@ inventory::submit!(Case {
     suite: "podman",
     name: "builds_in_layers_as_several_users",
     title: "An image build with several layers and users works in both isolation modes",
-    why: "",
-    fix: "",
+    why: "Real builds run commands as root and as other users, and copy files with other owners. \
+          Each owner has to be one of the subordinate ids, and both isolation modes of buildah \
+          have to work.",
+    fix: "Give the user at least 64535 subordinate ids (ID-05), and keep the storage on a file \
+          system that can be id-mapped, not on NFS.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(23),
@@ -130,9 +137,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "gives_root_inside",
     title: "A container's root is user 0 inside, may change owners there, and has the map that \
-         podman reports",
-    why: "",
-    fix: "",
+        podman reports",
+    why: "Images expect to run as root: to install packages, to change owners. Root in the \
+          container is the pod's ordinary user, and the map must show that.",
+    fix: "See ID-05 and ID-07. `chown` fails if the subordinate range is too short or not mapped.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(2),
@@ -162,8 +170,9 @@ inventory::submit!(Case {
     suite: "podman",
     name: "runs_as_another_user",
     title: "A container runs as the requested user, and as the caller's own user with keep-id",
-    why: "",
-    fix: "",
+    why: "Images run as their own users. `--userns=keep-id` keeps the developer as owner of files \
+          in a mounted project.",
+    fix: "See ID-05: the requested user has to be within the subordinate range.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(3),
@@ -190,8 +199,11 @@ inventory::submit!(Case {
     suite: "podman",
     name: "runs_container_through_its_life",
     title: "A detached container can be inspected, read, entered, restarted, stopped and removed",
-    why: "",
-    fix: "",
+    why: "Developers start services detached, inspect them, enter them, restart them and stop \
+          them. Without a systemd session, podman must use cgroupfs and its own log driver.",
+    fix: "Set `cgroup_manager = \"cgroupfs\"`, `events_logger = \"file\"` and `log_driver = \
+          \"k8s-file\"` in containers.conf of the image. A container that ignores the stop \
+          signal needs a handler for it.",
     requires: NESTED,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(9),
@@ -247,8 +259,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "runs_ten_at_once",
     title: "Ten containers that start at the same time run side by side",
-    why: "",
-    fix: "",
+    why: "A project of microservices starts a dozen containers at once. They compete for podman's \
+          locks, its database and the pod's processes.",
+    fix: "Look at the pod's limits of processes (`podPidsLimit` of the kubelet) and memory, then \
+          at `num_locks` in containers.conf.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],

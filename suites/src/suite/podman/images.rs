@@ -14,8 +14,8 @@ use probe::ProcessIdentity;
 
 use super::{expect_error, need_program, remove};
 use crate::{
+    steps::{podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
-    toolbox::{podman, podman_run, scratch_image, shell_image},
 };
 
 /// How long a build may take.
@@ -35,8 +35,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "unpacks_files_of_high_ids",
     title: "An image with files of user 60000 is unpacked with that owner, and runs as that user",
-    why: "",
-    fix: "",
+    why: "Images of databases and web servers contain files with high owner ids. The user's range \
+          must include them, or the pull ends with an error about lchown.",
+    fix: "Give the user a range of about 64,000 ids in /etc/subuid and /etc/subgid that stays \
+          below 65536, such as `user:1001:64535`.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -50,8 +52,8 @@ async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
     let image = "localhost/nestcheck/pod-05a";
     workspace.output(&import_of("60000", image)).await?;
     let script = "
-        folder=$(podman image mount \"$1\")
-        stat -c %u:%g \"$folder/probe\"
+        directory=$(podman image mount \"$1\")
+        stat -c %u:%g \"$directory/probe\"
         podman image unmount \"$1\" > /dev/null
     ";
     let unshare = ["podman", "unshare", "sh", "-euc", script, "look", image];
@@ -70,9 +72,12 @@ inventory::submit!(Case {
     suite: "podman",
     name: "refuses_files_beyond_the_range",
     title: "An image with a file owner outside the user's range is refused with an error that \
-         names the id",
-    why: "",
-    fix: "",
+        names the id",
+    why: "A file cannot belong to an id that the pod does not have. The error must name the id, \
+          and nestcheck must recognize it, so that nobody suspects the registry.",
+    fix: "If the import succeeds, podman ignores owners: remove `ignore_chown_errors` from \
+          storage.conf. Otherwise the message of this podman version is new: report it to \
+          nestcheck.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -97,8 +102,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "builds_with_buildah",
     title: "`buildah bud` builds an image without containers, with BUILDAH_ISOLATION=chroot",
-    why: "",
-    fix: "",
+    why: "Pipelines build with buildah rather than podman. Workspace images set \
+          BUILDAH_ISOLATION=chroot, which runs RUN without a container.",
+    fix: "Install buildah. If RUN fails, see ID-05 and ID-06, because chroot needs the user's ids \
+          too.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -138,8 +145,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "saves_and_loads_an_image",
     title: "An image is saved to an archive, removed, and loaded unchanged",
-    why: "",
-    fix: "",
+    why: "Without a registry, images travel as archives. They must come back unchanged, in both \
+          formats.",
+    fix: "See POD-05A if unpacking fails. Check the free disk space of the directory for \
+          temporary files (`TMPDIR`).",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -155,17 +164,17 @@ async fn saves_and_loads_an_image(cx: Context) -> CaseResult {
     workspace.output(&import_of("0", image)).await?;
     let before = image_id(&workspace, image).await?;
     let script = "
-        folder=$(mktemp -d)
-        trap 'rm -rf \"$folder\"' EXIT
+        directory=$(mktemp -d)
+        trap 'rm -rf \"$directory\"' EXIT
         for format in docker-archive oci-archive; do
-            podman save --quiet --format \"$format\" --output \"$folder/$format\" \"$1\"
+            podman save --quiet --format \"$format\" --output \"$directory/$format\" \"$1\"
         done
         podman image rm \"$1\" > /dev/null
         if podman image exists \"$1\"; then echo still there; fi
-        podman load --quiet --input \"$folder/docker-archive\"
+        podman load --quiet --input \"$directory/docker-archive\"
         podman image inspect --format '{{.Id}}' \"$1\"
         podman image rm \"$1\" > /dev/null
-        podman load --quiet --input \"$folder/oci-archive\"
+        podman load --quiet --input \"$directory/oci-archive\"
     ";
     let loaded = workspace.output(&Command::shell("save and load", script, [image])).await?;
     let line = format!("Loaded image: {image}:latest");
@@ -193,8 +202,9 @@ inventory::submit!(Case {
     suite: "podman",
     name: "commits_what_a_container_changed",
     title: "A container's changes can be listed, copied out and in, and committed to a new image",
-    why: "",
-    fix: "",
+    why: "To debug a container, developers look at its changes and copy files in and out; \
+          `commit` keeps the result.",
+    fix: "Copying uses mounts in podman's own namespace: see POD-01A and ID-07.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -234,8 +244,9 @@ inventory::submit!(Case {
     suite: "podman",
     name: "exports_and_imports_a_container",
     title: "A container's files are exported, and imported as an image with their owners",
-    why: "",
-    fix: "",
+    why: "`export` and `import` create root file systems for other tools. They must keep the \
+          owners.",
+    fix: "See POD-05A for owners, and POD-01A if podman cannot read its own files.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -262,8 +273,10 @@ inventory::submit!(Case {
     name: "copies_with_skopeo",
     title: "skopeo copies an image from podman's storage to an OCI directory, and podman pulls it \
          from there",
-    why: "",
-    fix: "",
+    why: "Pipelines copy and inspect images with skopeo, which must find the images of the same \
+          user's podman.",
+    fix: "Install skopeo. It must read the same storage.conf as podman \
+          (`CONTAINERS_STORAGE_CONF`, `~/.config/containers`).",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -277,10 +290,10 @@ async fn copies_with_skopeo(cx: Context) -> CaseResult {
     need_program(&workspace, "skopeo", "install skopeo in the workspace image").await?;
     let image = scratch_image(&workspace).await?;
     let script = "
-        folder=$(mktemp -d)/oci
-        skopeo copy --quiet \"containers-storage:$1\" \"oci:$folder:pod-15d\"
-        skopeo inspect --format '{{.Os}}' \"oci:$folder:pod-15d\"
-        podman pull --quiet \"oci:$folder:pod-15d\"
+        directory=$(mktemp -d)/oci
+        skopeo copy --quiet \"containers-storage:$1\" \"oci:$directory:pod-15d\"
+        skopeo inspect --format '{{.Os}}' \"oci:$directory:pod-15d\"
+        podman pull --quiet \"oci:$directory:pod-15d\"
     ";
     let copied = workspace.output(&Command::shell("copy and pull", script, [&image])).await?;
     let expected = format!("linux\n{}", image_id(&workspace, &image).await?);

@@ -14,8 +14,8 @@ use probe::Mount;
 
 use super::remove;
 use crate::{
+    steps::{known, podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
-    toolbox::{known, podman, podman_run, scratch_image, shell_image},
 };
 
 /// The signature of a pod whose control groups its user can't write, and that has no systemd.
@@ -49,7 +49,7 @@ fn is_known(line: &str, are_read_only: bool) -> bool {
 }
 
 /// Whether the pod can write to none of its control groups. Those of version 1 are mounted in a
-/// folder that is none itself.
+/// directory that is none itself.
 fn are_read_only(mounts: &[Mount]) -> bool {
     let is_group = |mount: &&Mount| ["cgroup", "cgroup2"].contains(&mount.fs_type.as_str());
     mounts.iter().filter(is_group).all(Mount::is_read_only)
@@ -60,8 +60,14 @@ inventory::submit!(Case {
     suite: "podman",
     name: "limits_memory_and_processors",
     title: "A container with --memory and --cpus stays within these limits",
-    why: "",
-    fix: "",
+    why: "Without limits, one container can use all of the workspace's memory and end it. A pod's \
+          user cannot write to the pod's control groups, so podman refuses the limits or warns \
+          that it ignores them. That is a known issue if control groups have version 1 or are \
+          mounted read-only. It is a failure if podman silently drops a limit, or refuses it \
+          although the pod may write.",
+    fix: "Use control groups version 2 and let the pod write to its own (CRI-O: annotation \
+          `io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw`). Until then, set limits on the pod \
+          itself.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -100,9 +106,10 @@ inventory::submit!(Case {
     id: "POD-14B",
     suite: "podman",
     name: "pauses_a_container",
-    title: "A container can be paused and resumed",
-    why: "",
-    fix: "",
+    title: "A container is paused and continues after `podman unpause`",
+    why: "Some tools pause a container while they copy its volumes. The container then needs its \
+          own control group, which a pod usually cannot provide.",
+    fix: "See POD-14A. Until then, stop and start the container.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -145,9 +152,11 @@ inventory::submit!(Case {
     suite: "podman",
     name: "checks_health_when_asked",
     title: "A requested health check runs in the container and distinguishes healthy from \
-         unhealthy",
-    why: "",
-    fix: "",
+        unhealthy",
+    why: "Compose files wait for healthy services. Without systemd, the waiting program has to \
+          run the health check itself, and the check must work.",
+    fix: "If it fails for all containers, check whether `podman exec` works (POD-09); a health \
+          check uses it.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -176,8 +185,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "checks_health_by_itself",
     title: "A health check with an interval runs by itself",
-    why: "",
-    fix: "",
+    why: "Podman leaves repeated health checks to systemd timers. A pod has no systemd, so \
+          nothing repeats the checks. That is a known issue.",
+    fix: "Check with `podman healthcheck run`. In compose files omit `condition: \
+          service_healthy`: it waits forever.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -216,8 +227,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "lets_systemd_manage_control_groups",
     title: "A container for systemd may create its own control groups",
-    why: "",
-    fix: "",
+    why: "Containers that start systemd, such as tests of system packages, must create control \
+          groups. Their failure is a known issue only if the pod's own control groups are \
+          mounted read-only.",
+    fix: "See POD-14A. Until then, run such tests on a separate machine.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -277,9 +290,9 @@ mod tests {
         let whole = mount("cgroup2", "/sys/fs/cgroup", "ro");
         assert!(are_read_only(&[system.clone(), whole]));
         assert!(are_read_only(&[system]), "none at all");
-        let folder = mount("tmpfs", "/sys/fs/cgroup", "rw");
+        let directory = mount("tmpfs", "/sys/fs/cgroup", "rw");
         let memory = |mode| mount("cgroup", "/sys/fs/cgroup/memory", mode);
-        assert!(are_read_only(&[folder.clone(), memory("ro")]), "version 1");
-        assert!(!are_read_only(&[folder, memory("ro"), memory("rw")]));
+        assert!(are_read_only(&[directory.clone(), memory("ro")]), "version 1");
+        assert!(!are_read_only(&[directory, memory("ro"), memory("rw")]));
     }
 }

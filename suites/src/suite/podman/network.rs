@@ -13,8 +13,8 @@ use k8s_openapi::api::core::v1::Sysctl;
 
 use super::{address, expect_error, need_program, remove, serving, start_server};
 use crate::{
+    steps::{podman, probe_command, scratch_image, shell_image},
     suite::{NESTED, WITH_DEVICES},
-    toolbox::{podman, probe_command, scratch_image, shell_image},
 };
 
 /// What the server in the neighbour says.
@@ -32,8 +32,12 @@ inventory::submit!(Case {
     suite: "podman",
     name: "reaches_another_pod",
     title: "A container with podman's default network reaches a server in another pod",
-    why: "",
-    fix: "",
+    why: "A build that downloads packages and a service that calls another one both leave the \
+          container through podman's default network. In a pod that network is pasta, which \
+          copies packets between the container and a tun device.",
+    fix: "Give the pod /dev/net/tun (annotations `io.kubernetes.cri-o.Devices` and \
+          `devices.crio.io` on CRI-O, a RuntimeClass on containerd), install `passt`, and on \
+          SELinux hosts use container-selinux 2.246 or newer.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD, &NEIGHBOUR],
@@ -55,9 +59,11 @@ inventory::submit!(Case {
     suite: "podman",
     name: "asks_a_name_server_in_another_pod",
     title: "A container with podman's default network queries a name server in another pod over \
-         UDP",
-    why: "",
-    fix: "",
+        UDP",
+    why: "Name lookups use UDP, which pasta forwards separately from TCP. If only TCP works, \
+          downloads by address succeed and every download by name hangs.",
+    fix: "See POD-NET-01A. If only UDP fails, look for a NetworkPolicy or a firewall of the node \
+          that drops port 53.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD, &NEIGHBOUR],
@@ -84,9 +90,13 @@ inventory::submit!(Case {
     suite: "podman",
     name: "knows_the_names_of_the_cluster",
     title: "A container with podman's default network resolves the cluster's service names as the \
-         pod does",
-    why: "",
-    fix: "",
+        pod does",
+    why: "A container should find the services of the cluster by the same names as its workspace, \
+          because podman copies the pod's resolv.conf. Otherwise an application in the workspace \
+          cannot reach its database.",
+    fix: "Look at /etc/resolv.conf in the container. If it names another server than the pod's \
+          own or pasta's 169.254.1.1, remove `dns_servers` from containers.conf. If the case is \
+          blocked, repair the cluster's DNS first.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -100,9 +110,9 @@ async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
     let resolve = ["resolve", "kubernetes.default.svc", "--deadline", "3"];
     let by_pod = workspace.run(&probe_command(&resolve)).await?;
     if by_pod.exit_code != 0 {
-        let told = String::from_utf8_lossy(&by_pod.stderr);
+        let reported = String::from_utf8_lossy(&by_pod.stderr);
         return Err(Failure::blocked(
-            format!("the pod itself finds no service by name: {}", told.trim_end()),
+            format!("the pod itself finds no service by name: {}", reported.trim_end()),
             "see whether the cluster's DNS runs, and whether the pod may reach it",
         ));
     }
@@ -117,9 +127,12 @@ inventory::submit!(Case {
     suite: "podman",
     name: "publishes_a_port",
     title: "A published port is reachable on the pod's loopback, and from another pod at the pod's \
-         address",
-    why: "",
-    fix: "",
+        address",
+    why: "A developer starts a web application in a container and opens it in the browser. The \
+          port must be reachable in the workspace itself and, through the cluster's routes, from \
+          other pods.",
+    fix: "Give the pod /dev/net/tun and install `passt`. If only the other pod cannot connect, \
+          look for a NetworkPolicy in the namespace.",
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD, &NEIGHBOUR],
     expected: Duration::from_secs(2),
@@ -157,9 +170,13 @@ inventory::submit!(Case {
     suite: "podman",
     name: "has_no_network_or_the_pods",
     title: "A container without a network has only the loopback, and one with the host network has \
-         the pod's",
-    why: "",
-    fix: "",
+        the pod's",
+    why: "`--network=none` cuts a build off from the network. `--network=host` is the alternative \
+          without /dev/net/tun. Both must do what they promise: no interface but the loopback, \
+          and exactly the network of the pod.",
+    fix: "If `--network=host` fails, look for `netns` in containers.conf. If `--network=none` \
+          fails, the pod's seccomp or AppArmor profile forbids new network namespaces: use \
+          Unconfined.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -190,8 +207,11 @@ inventory::submit!(Case {
     suite: "podman",
     name: "finds_containers_by_name",
     title: "Containers in a user-defined network find each other by name, and others don't",
-    why: "",
-    fix: "",
+    why: "Compose files connect services by name. That needs a netavark bridge in podman's own \
+          network namespace and aardvark-dns as its name server. A container in another network \
+          finds the names of its own network, and not these.",
+    fix: "Install `netavark`, `aardvark-dns` and `nftables` in the workspace image, and give the \
+          pod /dev/net/tun.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
@@ -252,8 +272,9 @@ inventory::submit!(Case {
     suite: "podman",
     name: "falls_back_to_slirp",
     title: "A container on slirp4netns reaches another pod, and its published port is reachable",
-    why: "",
-    fix: "",
+    why: "slirp4netns is the older network of rootless podman. Some images and scripts still \
+          request it by name, and it is a workaround for a broken pasta.",
+    fix: "Install `slirp4netns`. It needs /dev/net/tun, as pasta does.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD, &NEIGHBOUR],
@@ -283,8 +304,10 @@ inventory::submit!(Case {
     suite: "podman",
     name: "refuses_a_privileged_port",
     title: "A privileged port is refused with an error that names it",
-    why: "",
-    fix: "",
+    why: "Port 80 in a compose file is the most common beginner's mistake in a workspace. The \
+          error must name the port, so that users look in the right place.",
+    fix: "Publish a port from 1024 on. To allow lower ones, set the sysctl \
+          `net.ipv4.ip_unprivileged_port_start` in the pod.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     expected: Duration::from_secs(7),

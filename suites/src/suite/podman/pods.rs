@@ -10,8 +10,8 @@ use harness::{
 };
 
 use crate::{
+    steps::{podman, probe_command, scratch_image},
     suite::{NESTED, WITH_DEVICES},
-    toolbox::{podman, probe_command, scratch_image},
 };
 
 inventory::submit!(Case {
@@ -19,9 +19,12 @@ inventory::submit!(Case {
     suite: "podman",
     name: "shares_a_network_in_a_pod",
     title: "The containers of a podman pod share a network, which a container of podman's own \
-         image holds",
-    why: "",
-    fix: "",
+        image holds",
+    why: "Podman's pods are the local counterpart of Kubernetes pods. Podman builds the image of \
+          the container that holds the shared network from a program named catatonit, so it \
+          needs no registry.",
+    fix: "Install `catatonit` in the workspace image, or set `infra_image` in containers.conf to \
+          an image that podman can pull.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -79,8 +82,9 @@ inventory::submit!(Case {
     name: "plays_a_kubernetes_manifest",
     title: "`podman kube play` runs a pod from a manifest with its port and volume, and `kube \
          down` ends it",
-    why: "",
-    fix: "",
+    why: "Developers test a manifest with `podman kube play` before they apply it to the cluster. \
+          Ports, environment and volumes must match the manifest.",
+    fix: "Install `catatonit` for the pod's first container, and see POD-NET-02 for its port.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],

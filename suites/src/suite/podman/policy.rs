@@ -20,8 +20,8 @@ use kube::{
 
 use super::{address, expect_error, start_server};
 use crate::{
+    steps::{podman, probe_command, request, scratch_image},
     suite::WITH_DEVICES,
-    toolbox::{podman, probe_command, request, scratch_image},
 };
 
 /// The name of the pod and of the policy, and the label by which the policy finds the pod.
@@ -37,8 +37,13 @@ inventory::submit!(Case {
     suite: "podman",
     name: "keeps_to_network_policies",
     title: "A NetworkPolicy that isolates the pod from another one isolates its containers too",
-    why: "",
-    fix: "",
+    why: "Administrators isolate namespaces with NetworkPolicies, and rely on them for workspaces \
+          too. A container's traffic must leave the pod as the pod's own, so that the same \
+          policy applies. Otherwise users could bypass the policy. The network plugin must \
+          isolate the pod itself within 15 s, or the case can say nothing.",
+    fix: "Report it to the maker of the network plugin, with the pod's and the container's \
+          addresses. If the case is blocked, the plugin enforces no policies at all, and no \
+          workspace is isolated.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],

@@ -26,8 +26,13 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "is_of_a_known_kind",
     title: "The flavour of the cluster is known, with its source",
-    why: "",
-    fix: "",
+    why: "The flavour of the cluster decides which cases apply and how it admits pods. nestcheck \
+          reads the flavour from the API groups that the server offers and never asks for it. A \
+          wrong flag therefore cannot turn an OpenShift cluster into plain Kubernetes with \
+          unchecked SCCs.",
+    fix: "Look at which API groups the cluster serves (`kubectl api-versions`). A cluster with \
+          `config.openshift.io` but without a ClusterVersion, or with only half of OpenShift's \
+          groups, was assembled by hand.",
     kind: CaseKind::Static(is_of_a_known_kind),
     ..Case::DEFAULT
 });
@@ -59,9 +64,12 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "has_a_version_in_scope",
     title: "The version is supported, and every kubelet is within the version skew of the API \
-         server",
-    why: "",
-    fix: "",
+        server",
+    why: "Before Kubernetes 1.30 the API server accepted an unmasked /proc without a user \
+          namespace. A kubelet that is newer than its API server, or more than three minor \
+          versions older, is unsupported.",
+    fix: "Update the API server first and then the kubelets. On OpenShift use 4.19 with the \
+          feature set TechPreviewNoUpgrade, or 4.20 or newer.",
     requires: &[Requirement::Release, Requirement::KubernetesMinor(30)],
     kind: CaseKind::Static(has_a_version_in_scope),
     ..Case::DEFAULT
@@ -108,8 +116,10 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "is_at_rest",
     title: "No rollout is in progress",
-    why: "",
-    fix: "",
+    why: "During the rollout of a release or of a machine configuration, some nodes are old and \
+          some are new. A verdict would hold on one node only, and only for a moment.",
+    fix: "Wait until the ClusterVersion no longer progresses, all machine config pools are \
+          updated, and none is paused. Then run nestcheck again.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Static(is_at_rest),
@@ -133,8 +143,11 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "can_require_user_namespaces",
     title: "The schema of SCCs has the field `userNamespaceLevel`",
-    why: "",
-    fix: "",
+    why: "If the CRD lacks the field `userNamespaceLevel`, the API server stores an SCC for \
+          nested containers without its most important line. The SCC then admits pods in the \
+          node's own user namespace with SETUID, SETGID and a weak SELinux type.",
+    fix: "Use OpenShift 4.20 or newer, or 4.19 with the feature set TechPreviewNoUpgrade. On \
+          older clusters, delete SCCs for nested containers.",
     level: Level::Extended,
     flavours: WITH_SCCS,
     requires: &[Requirement::Release],
@@ -167,10 +180,16 @@ inventory::submit!(Case {
     id: "PRE-08",
     suite: "preflight",
     name: "has_operators_that_fit",
-    title: "The Dev Spaces and DevWorkspace Operator settings agree with each other and with the \
-         cluster",
-    why: "",
-    fix: "",
+    title: "The settings of the workspace operators contradict neither the cluster nor each \
+         other",
+    why: "Dev Spaces and the DevWorkspace Operator write the security context of a workspace. \
+          With old versions or contradictory settings, workspaces start without isolation or \
+          never start. The same holds for the annotation that requests devices: OpenShift's \
+          nodes need `io.kubernetes.cri-o.Devices`, MicroShift's with CRI-O 1.35 or newer need \
+          `devices.crio.io`. The wrong name alone gives no device.",
+    fix: "Read the finding: it names the object and the field. In most cases, set \
+          `disableContainerRunCapabilities: false` on the CheCluster and let it write the \
+          DevWorkspaceOperatorConfig, with DevWorkspace Operator 0.40 or newer.",
     level: Level::Informing,
     kind: CaseKind::Static(has_operators_that_fit),
     ..Case::DEFAULT

@@ -30,8 +30,8 @@ use kube::{
 use probe::Reading;
 
 use crate::{
+    steps::{is_nfs, request},
     suite::NESTED,
-    toolbox::{is_nfs, request},
 };
 
 /// What an ordinary user may not do outside of the run's namespaces: verb, API group, resource,
@@ -48,9 +48,13 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "acts_as_an_ordinary_user",
     title: "The cases act as the run's own user, who has no permissions outside the run's \
-         namespaces",
-    why: "",
-    fix: "",
+        namespaces",
+    why: "“Works” must mean “works for a developer”. If the cases acted as an administrator, or \
+          if every service account had more permissions than usual, a pass would prove nothing \
+          about an ordinary user.",
+    fix: "Remove the RoleBinding or ClusterRoleBinding that gives permissions to a group such as \
+          `system:serviceaccounts` or `system:authenticated`. `kubectl auth can-i --list \
+          --as=system:serviceaccount:NAMESPACE:user` shows them.",
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(acts_as_an_ordinary_user(cx))),
     ..Case::DEFAULT
@@ -126,8 +130,10 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "has_an_image_for_the_node",
     title: "The workspace image can be pulled and matches the node's architecture",
-    why: "",
-    fix: "",
+    why: "If the image is for another processor, or the nodes cannot pull it, every pod fails for \
+          a reason unrelated to nested containers.",
+    fix: "Give an image for the nodes' architecture with `--image`. Without access to a registry, \
+          load the image on the nodes first.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -184,8 +190,10 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "has_storage_whose_ids_can_be_mapped",
     title: "A StorageClass exists, and at least one is not backed by NFS",
-    why: "",
-    fix: "",
+    why: "The kernel cannot id-map files on NFS. A cluster whose only storage is NFS can run \
+          nested containers, but not a workspace with a persistent home.",
+    fix: "Offer a StorageClass with block storage or local disks and ext4 or xfs, and make it the \
+          default.",
     level: Level::Informing,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(has_storage_whose_ids_can_be_mapped(cx))),
@@ -203,14 +211,14 @@ async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
             "install a provisioner whose volumes lie on ext4, xfs or btrfs",
         ));
     }
-    let told: Vec<_> = classes
+    let reported: Vec<_> = classes
         .items
         .iter()
         .map(|class| format!("`{}` by {}", class.name_any(), class.provisioner))
         .collect();
     let holds = classes.items.iter().any(|class| !is_nfs(&class.provisioner));
     let expected = "at least one that is not NFS";
-    cx.check("StorageClasses", expected, told.join(", "), holds).map_err(|failure| {
+    cx.check("StorageClasses", expected, reported.join(", "), holds).map_err(|failure| {
         let hint = "the ids of volumes on NFS can't be mapped, so pods with them don't start in a \
                     user namespace";
         failure.with_hint(Some(hint))
@@ -222,8 +230,10 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "asks_no_webhook_about_pods",
     title: "No admission webhook intercepts new pods",
-    why: "",
-    fix: "",
+    why: "An admission webhook that changes pods can add a sidecar without isolation or remove a \
+          field that the nested pod needs. The webhook then causes the failure, or the pass.",
+    fix: "Exclude namespaces with the label `app.kubernetes.io/managed-by: nestcheck` from the \
+          webhook, or keep the webhook in mind when you read failures.",
     level: Level::Informing,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(asks_no_webhook_about_pods(cx))),
@@ -304,8 +314,11 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "has_kernel_settings_that_allow_user_namespaces",
     title: "The nodes' kernel settings let ordinary users create user namespaces",
-    why: "",
-    fix: "",
+    why: "Podman creates its own user namespace inside the pod's. Kernel settings of the node can \
+          forbid that to ordinary users, whatever the pod's permissions are.",
+    fix: "On the named node, set `user.max_user_namespaces` above 0, \
+          `kernel.unprivileged_userns_clone` to 1 and \
+          `kernel.apparmor_restrict_unprivileged_userns` to 0, where they exist.",
     level: Level::Informing,
     requires: NESTED,
     pods: &[&HOST_USERS],

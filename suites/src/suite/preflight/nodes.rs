@@ -22,8 +22,10 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "has_kernels_that_map_ids_of_mounts",
     title: "The kernel of each node can map the ids of a pod's volumes",
-    why: "",
-    fix: "",
+    why: "The kubelet mounts a pod's volumes with id-mapped mounts. If the kernel cannot id-map \
+          overlayfs or tmpfs, every pod with a user namespace hangs in `ContainerCreating`.",
+    fix: "Update the nodes to Linux 6.3 or newer, or to a kernel of Red Hat Enterprise Linux 9.4 \
+          or newer, which has the changes under an older version number.",
     level: Level::Informing,
     kind: CaseKind::Static(has_kernels_that_map_ids_of_mounts),
     ..Case::DEFAULT
@@ -70,8 +72,9 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "has_runtimes_with_user_namespaces",
     title: "The container runtime of each node has a version with user namespaces",
-    why: "",
-    fix: "",
+    why: "Older container runtimes do not know the kubelet's request for a user namespace. Some \
+          ignore it silently, and the pod shares the node's ids.",
+    fix: "Update the node to CRI-O 1.25 or containerd 2.0, or newer.",
     level: Level::Extended,
     requires: &[Requirement::UserNamespaces],
     kind: CaseKind::Static(has_runtimes_with_user_namespaces),
@@ -82,7 +85,7 @@ fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
         for node in nodes(facts)? {
-            let (first, holds) = judge_runtime(node).ok_or_else(|| {
+            let (first, holds) = evaluate_runtime(node).ok_or_else(|| {
                 unread(format!(
                     "nothing is known of the runtime `{}` of node `{}`",
                     node.runtime, node.name
@@ -97,7 +100,7 @@ fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
 }
 
 /// What a node's runtime must be, and whether it is.
-fn judge_runtime(node: &Node) -> Option<(&'static str, bool)> {
+fn evaluate_runtime(node: &Node) -> Option<(&'static str, bool)> {
     let (name, text) = node.runtime.split_once("://")?;
     let version = version(text)?;
     match name {
@@ -112,8 +115,11 @@ inventory::submit!(Case {
     suite: "preflight",
     name: "has_handlers_with_user_namespaces",
     title: "The default runtime handler of each node reports support for user namespaces",
-    why: "",
-    fix: "",
+    why: "For each handler, the runtime reports to the kubelet whether it supports user \
+          namespaces. It does not if the OCI runtime is too old or the kernel lacks id-mapped \
+          mounts. The kubelet then refuses the pod.",
+    fix: "Update crun to 1.9 or newer, or runc to 1.2 or newer, on the named node, and restart \
+          the container runtime.",
     requires: &[Requirement::UserNamespaces],
     kind: CaseKind::Static(has_handlers_with_user_namespaces),
     ..Case::DEFAULT

@@ -14,7 +14,7 @@ use harness::{
 };
 use probe::{Attempt, AttemptName, AttemptOutcome, Capability};
 
-use crate::toolbox::{known, podman_run, probe_command, scratch_image};
+use crate::steps::{known, podman_run, probe_command, scratch_image};
 
 /// From where an attack is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Control {
     }
 
     /// What the control's answer makes of a refusal elsewhere.
-    fn tell(&self, name: AttemptName, elsewhere: &AttemptOutcome) -> String {
+    fn describe(&self, name: AttemptName, elsewhere: &AttemptOutcome) -> String {
         const LITTLE: &str = "so the refusal in the workspace shows little";
         let (_, pod) = match &self.answer {
             Err(reason) => return format!("there is no such pod, {LITTLE}: {reason}"),
@@ -206,8 +206,8 @@ pub(super) async fn refuses(cx: &Context, places: &[Place], names: &[AttemptName
     for name in names {
         let outcome = &expect(&in_pod, *name)?.outcome;
         let check = format!("{} in a pod with the node's ids", name.as_str());
-        let told = control.tell(*name, outcome);
-        cx.check(&check, "allowed, or refused for a reason of its own", told, true)?;
+        let reported = control.describe(*name, outcome);
+        cx.check(&check, "allowed, or refused for a reason of its own", reported, true)?;
         if let AttemptOutcome::Unavailable { reason } = outcome
             && !control.allows(*name)
         {
@@ -249,16 +249,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_lacks_is_told_from_what_the_probe_could_not_do() {
+    fn what_the_kernel_lacks_is_reported_from_what_the_probe_could_not_do() {
         assert!(is_absent("ENOSYS: the kernel has no loadable modules"));
         assert!(is_absent("ENOENT: /proc/kcore"));
         assert!(!is_absent("process not started: ENOENT"));
-        assert!(!is_absent("no folder can be written, lastly EROFS: /tmp"));
+        assert!(!is_absent("no directory can be written, lastly EROFS: /tmp"));
         assert!(!is_absent("no answer within 10 s"));
     }
 
     #[test]
-    fn only_errors_of_rights_are_denials() {
+    fn only_errors_of_permissions_are_denials() {
         for attempt in AttemptName::ALL {
             let denials = denials(attempt.id);
             assert!(denials.contains(&"EPERM") && denials.contains(&"EACCES"), "{denials:?}");
@@ -274,8 +274,8 @@ mod tests {
     fn without_a_control_a_refusal_shows_little() {
         let control = Control { answer: Err("the pod `privileged` is refused".to_owned()) };
         let refused = AttemptOutcome::Refused { errno: probe::ErrorName::from_number(1) };
-        let told = control.tell(AttemptName::Reboot, &refused);
-        assert!(told.contains("shows little") && told.contains("is refused"), "{told}");
+        let reported = control.describe(AttemptName::Reboot, &refused);
+        assert!(reported.contains("shows little") && reported.contains("is refused"), "{reported}");
         assert!(!control.allows(AttemptName::Reboot));
     }
 

@@ -30,8 +30,8 @@ use kube::{
 
 use super::{container, decided_by, scc, workspace};
 use crate::{
+    steps::{expect_refusal_as, request},
     suite::{NESTED, OPENSHIFT, WITH_SCCS},
-    toolbox::{expect_refusal_as, request},
 };
 
 /// The annotation that says by whose right a pod was admitted (apiserver-library-go,
@@ -47,8 +47,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "admits_pod_of_user_who_may_use_it",
     title: "This SCC, and not another one, admits the pod of a user who may use it",
-    why: "",
-    fix: "",
+    why: "This is the intended path: the user with a grant for the SCC gets the pod, admitted \
+          with this SCC and not with another one that happens to fit.",
+    fix: "Grant `use` on the SCC to the user with a Role and RoleBinding in the namespace, and \
+          set `openshift.io/required-scc` on the pod.",
     flavours: WITH_SCCS,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -93,9 +95,12 @@ inventory::submit!(Case {
     suite: "scc",
     name: "admits_plain_pod_with_user_namespace_by_a_restricted_constraint",
     title: "`restricted-v2` or `restricted-v3` admits a plain pod with a user namespace, and the \
-         pod keeps it",
-    why: "",
-    fix: "",
+        pod keeps it",
+    why: "Any user may request a user namespace. One of the two strictest SCCs must admit a pod \
+          that requests nothing else. If another SCC admits it, somebody changed the order of \
+          SCCs, and with it what all pods may do.",
+    fix: "Look for an SCC with a priority that every user may use (`oc get scc`), and for changes \
+          to `restricted-v2` and `restricted-v3` (SCC-01).",
     level: Level::Extended,
     flavours: OPENSHIFT,
     requires: NESTED,
@@ -128,9 +133,12 @@ inventory::submit!(Case {
     suite: "scc",
     name: "fills_in_what_the_pod_leaves_out",
     title: "The SCC sets user 1000, the groups, and the SELinux type and level in a pod that sets \
-         none of them",
-    why: "",
-    fix: "",
+        none of them",
+    why: "A developer's pod sets as few fields as possible. The SCC always sets the same user, \
+          groups and SELinux label, and the image relies on them.",
+    fix: "Compare the SCC with the reference in `fixtures/scc`: `runAsUser`, `fsGroup`, \
+          `supplementalGroups` and `seLinuxContext` have to name one value or the start of a \
+          range.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(fills_in_what_the_pod_leaves_out(cx))),
@@ -187,8 +195,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "admits_pods_of_service_account",
     title: "The service account's permission admits a Deployment's pod, and the pod is nested",
-    why: "",
-    fix: "",
+    why: "A workspace is a Deployment, so a controller creates its pods. Only the permissions of \
+          the pod's service account count, not the user's.",
+    fix: "Bind the Role with `use` on the SCC to the service account of the workspace. The \
+          DevWorkspace Operator does so for `controller.devfile.io/scc`.",
     flavours: WITH_SCCS,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -275,8 +285,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "grants_no_powerful_constraint",
     title: "The ordinary user may not use any shipped SCC that gives power over the node",
-    why: "",
-    fix: "",
+    why: "If the ordinary user could use `privileged` or `anyuid`, no pass would mean anything: \
+          the cases would work for reasons that do not hold for a developer.",
+    fix: "Remove the binding that grants the named SCC to a group of all users or service \
+          accounts.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(grants_no_powerful_scc(cx))),
@@ -359,8 +371,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_user_without_grant",
     title: "A user without a grant for the SCC cannot use it",
-    why: "",
-    fix: "",
+    why: "The permission to use an SCC limits nested containers to selected users. Without a \
+          grant, the API server has to refuse.",
+    fix: "Look for the binding that grants the SCC to everybody: `oc adm policy who-can use scc \
+          NAME`.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_user_without_grant(cx))),
@@ -370,10 +384,17 @@ inventory::submit!(Case {
 async fn refuses_user_without_grant(cx: Context) -> CaseResult {
     scc(&cx)?;
     let mut pod = workspace(&cx)?;
-    // An account with a grant would let the stranger's pod in.
+    // An account with a grant would let the ungranted user's pod in.
     pod.spec.get_or_insert_default().service_account_name = Some(UNGRANTED_USER.to_owned());
-    expect_refusal_as(&cx, Identity::Ungranted, "answer to the stranger", &pod, 403, &[NOT_USABLE])
-        .await
+    expect_refusal_as(
+        &cx,
+        Identity::Ungranted,
+        "answer to the ungranted user",
+        &pod,
+        403,
+        &[NOT_USABLE],
+    )
+    .await
 }
 
 inventory::submit!(Case {
@@ -381,9 +402,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_constraint_that_is_not_there_or_not_granted",
     title: "A pod that requires an SCC is refused if the SCC does not exist or its user may not \
-         use it",
-    why: "",
-    fix: "",
+        use it",
+    why: "If a pod requests an SCC by name, no other SCC may silently admit it. The pod would run \
+          with permissions that its author did not see.",
+    fix: "This is a bug of SCC admission, or the plugin is missing: report it with the message.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_scc_that_is_not_there_or_not_granted(cx))),
@@ -407,8 +429,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "grants_in_one_namespace_only",
     title: "A grant with a RoleBinding is valid in its namespace only",
-    why: "",
-    fix: "",
+    why: "Developers get the grant in their own namespace. If it held elsewhere, a developer \
+          could start a workspace in another team's namespace.",
+    fix: "Grant with a RoleBinding in the namespace, not with a ClusterRoleBinding and not in the \
+          SCC's `users` or `groups`.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(grants_in_one_namespace_only(cx))),
@@ -440,8 +464,11 @@ inventory::submit!(Case {
     suite: "scc",
     name: "leaves_pod_security_labels_alone",
     title: "The namespace keeps its Pod Security labels, because it opted out of label syncing",
-    why: "",
-    fix: "",
+    why: "OpenShift sets a namespace's Pod Security labels from the SCCs that its users may use. \
+          If labels changed during a run, its verdicts would change, so the run's namespaces opt \
+          out. OpenShift has to respect that.",
+    fix: "Find out who writes the labels (`managedFields` of the namespace). The label \
+          `security.openshift.io/scc.podSecurityLabelSync: \"false\"` has to stop the syncer.",
     flavours: WITH_SCCS,
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -470,8 +497,10 @@ inventory::submit!(Case {
     suite: "teardown",
     name: "refuses_after_grant_is_removed",
     title: "After the grant is removed, a new pod is refused",
-    why: "",
-    fix: "",
+    why: "Removing a grant must take effect at once. Otherwise administrators cannot stop what \
+          they allowed.",
+    fix: "Look for a second binding that still grants the SCC. If removal takes more than a few \
+          seconds, the API server has a stale cache.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_after_grant_is_removed(cx))),

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::suite::{
     WITH_SCCS,
-    static_checks::{Judged, at_rest, known, not_applicable, unread},
+    static_checks::{Evaluated, at_rest, known, not_applicable, unread},
 };
 
 /// An SCC that a release ships.
@@ -41,8 +41,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "ships_constraints_as_the_vendor_does",
     title: "The shipped SCCs `nested-container` and `restricted-v3` are as the vendor ships them",
-    why: "",
-    fix: "",
+    why: "Everything else builds on the shipped SCCs. An SCC that somebody edited by hand, or \
+          that an update did not replace, may allow more than its name promises.",
+    fix: "The message lists the fields that differ. Let the cluster version operator restore the \
+          object, and put changes into an SCC with another name.",
     level: Level::Extended,
     flavours: WITH_SCCS,
     kind: CaseKind::Static(ships_sccs_as_the_vendor_does),
@@ -63,7 +65,7 @@ fn ships_sccs_as_the_vendor_does(facts: &Facts) -> CheckResult {
     })
 }
 
-fn compare(shipped: &[Shipped], sccs: &Sccs) -> Judged {
+fn compare(shipped: &[Shipped], sccs: &Sccs) -> Evaluated {
     let mut checks = Vec::new();
     for Shipped { name, reference } in shipped {
         let reference = Scc::parse(reference.file, reference.text)
@@ -81,13 +83,13 @@ fn compare_one(name: &str, reference: &Scc, stored: Option<&Value>) -> Vec<Truth
         return vec![check(&fields, "as shipped", "there is no such SCC", false)];
     };
     let differences = reference.differences(&with_lower_ends(stored));
-    let told: Vec<_> = differences.iter().map(ToString::to_string).collect();
-    let observed = if told.is_empty() { "as shipped".to_owned() } else { told.join("; ") };
+    let reported: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    let observed = if reported.is_empty() { "as shipped".to_owned() } else { reported.join("; ") };
     let users = ["users", "groups"].iter().filter_map(|field| stored.get(field)?.as_array());
     let users: Vec<_> = users.flatten().map(ToString::to_string).collect();
     let named = if users.is_empty() { "nobody".to_owned() } else { users.join(", ") };
     vec![
-        check(&fields, "as shipped", observed, told.is_empty()),
+        check(&fields, "as shipped", observed, reported.is_empty()),
         check(&format!("who may use `{name}` by its own lists"), "nobody", named, users.is_empty()),
     ]
 }
@@ -140,13 +142,13 @@ mod tests {
         }
     }
 
-    fn judge(facts: &Facts, name: &str, words: &str) {
+    fn evaluate(facts: &Facts, name: &str, words: &str) {
         expect("SCC-01", facts, name, words);
     }
 
     #[test]
     fn what_is_shipped_passes_with_the_servers_defaults() {
-        judge(&with(|_| ()), "pass", "");
+        evaluate(&with(|_| ()), "pass", "");
     }
 
     #[test]
@@ -160,8 +162,8 @@ mod tests {
                 }
             })
         };
-        judge(&with_min(None), "pass", "");
-        judge(&with_min(Some(1)), "fail", "`fsGroup.ranges[0].min` is 1, not 0");
+        evaluate(&with_min(None), "pass", "");
+        evaluate(&with_min(Some(1)), "fail", "`fsGroup.ranges[0].min` is 1, not 0");
     }
 
     #[test]
@@ -171,40 +173,44 @@ mod tests {
             object["userNamespaceLevel"] = json!("AllowHostLevel");
             object["runAsUser"]["uidRangeMax"] = json!(100_000);
         });
-        judge(&lost, "fail", "`userNamespaceLevel` is \"AllowHostLevel\", not \"RequirePodLevel\"");
-        judge(&lost, "fail", "`runAsUser.uidRangeMax` is 100000");
+        evaluate(
+            &lost,
+            "fail",
+            "`userNamespaceLevel` is \"AllowHostLevel\", not \"RequirePodLevel\"",
+        );
+        evaluate(&lost, "fail", "`runAsUser.uidRangeMax` is 100000");
         let more = with(|all| {
             let object = all.get_mut("restricted-v3").expect("it is there");
             object["allowedCapabilities"] = json!(["NET_BIND_SERVICE", "SYS_ADMIN"]);
         });
-        judge(&more, "fail", "fields of `restricted-v3`");
+        evaluate(&more, "fail", "fields of `restricted-v3`");
     }
 
     #[test]
     fn one_that_is_missing_or_given_to_somebody_is_named() {
-        judge(&with(|all| drop(all.remove("restricted-v3"))), "fail", "`restricted-v3`");
+        evaluate(&with(|all| drop(all.remove("restricted-v3"))), "fail", "`restricted-v3`");
         let given = with(|all| {
             let object = all.get_mut("nested-container").expect("it is there");
             object["groups"] = json!(["system:authenticated"]);
         });
-        judge(&given, "fail", "system:authenticated");
+        evaluate(&given, "fail", "system:authenticated");
     }
 
     #[test]
-    fn only_releases_that_ship_them_are_judged() {
-        judge(&openshift_4_19(), "not-applicable", "4.19.7 ships neither");
+    fn only_releases_that_ship_them_are_evaluated() {
+        evaluate(&openshift_4_19(), "not-applicable", "4.19.7 ships neither");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
-        judge(&tech_preview, "not-applicable", "4.19.7");
+        evaluate(&tech_preview, "not-applicable", "4.19.7");
         let without_nested = |all: &mut Sccs| drop(all.remove("nested-container"));
-        judge(&microshift("4.20.0", with(without_nested)), "not-applicable", "4.20.0");
-        judge(&microshift("4.21.0", with(without_nested)), "pass", "");
+        evaluate(&microshift("4.20.0", with(without_nested)), "not-applicable", "4.20.0");
+        evaluate(&microshift("4.21.0", with(without_nested)), "pass", "");
     }
 
     #[test]
-    fn what_is_not_known_is_not_judged() {
+    fn what_is_not_known_is_not_evaluated() {
         let unread = Facts { sccs: Fact::unknown("403"), ..with(|_| ()) };
-        judge(&unread, "blocked", "403");
-        judge(&Facts { release: Fact::unknown("404"), ..with(|_| ()) }, "blocked", "404");
-        judge(&updating(with(|all| drop(all.remove("restricted-v3")))), "blocked", "updated");
+        evaluate(&unread, "blocked", "403");
+        evaluate(&Facts { release: Fact::unknown("404"), ..with(|_| ()) }, "blocked", "404");
+        evaluate(&updating(with(|all| drop(all.remove("restricted-v3")))), "blocked", "updated");
     }
 }

@@ -15,8 +15,8 @@ use k8s_openapi::{
 
 use super::{container, decided_by, scc, workspace};
 use crate::{
+    steps::expect_refusal,
     suite::{NESTED, WITH_SCCS},
-    toolbox::expect_refusal,
 };
 
 /// A field of the SCC, and what it must be for the pod to be refused.
@@ -62,8 +62,11 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_pod_that_is_silent_on_user_namespace",
     title: "A pod without `hostUsers` is refused",
-    why: "",
-    fix: "",
+    why: "Users easily forget the field. An SCC for nested containers must refuse a pod that does \
+          not request a user namespace. Otherwise the pod gets the capabilities on the node \
+          itself.",
+    fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If you set it and the API server \
+          dropped it, see PRE-07.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_pod_that_is_silent_on_user_namespace(cx))),
@@ -85,8 +88,9 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_pod_in_host_user_namespace",
     title: "A pod with `hostUsers: true` is refused",
-    why: "",
-    fix: "",
+    why: "The SCC must also refuse a pod that explicitly requests the node's user namespace.",
+    fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If you set it and the API server \
+          dropped it, see PRE-07.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_pod_in_host_user_namespace(cx))),
@@ -107,8 +111,9 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_other_users",
     title: "A pod that runs as root or as another user is refused",
-    why: "",
-    fix: "",
+    why: "The image's /etc/subuid works for one predictable user. Root in the pod would own the \
+          pod's files, and other users would have no subordinate ids.",
+    fix: "Set `runAsUser: {type: MustRunAs, uid: 1000}` in the SCC.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_other_users(cx))),
@@ -135,8 +140,9 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_other_capabilities",
     title: "A pod that adds SYS_ADMIN, NET_ADMIN or MKNOD is refused",
-    why: "",
-    fix: "",
+    why: "Rootless podman needs SETUID and SETGID only. Every other capability weakens the \
+          isolation of the user namespace.",
+    fix: "Leave only SETUID and SETGID (and CHOWN, with Dev Spaces) in `allowedCapabilities`.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_other_capabilities(cx))),
@@ -163,8 +169,9 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_privileged_container",
     title: "A privileged container is refused",
-    why: "",
-    fix: "",
+    why: "A privileged container has all devices and no security profile. Nested containers never \
+          need it.",
+    fix: "Set `allowPrivilegedContainer: false` in the SCC.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_privileged_container(cx))),
@@ -185,8 +192,8 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_host_paths",
     title: "A pod with a hostPath volume is refused",
-    why: "",
-    fix: "",
+    why: "A hostPath volume in a workspace gives the node's files to a developer.",
+    fix: "Set `allowHostDirVolumePlugin: false` and remove `hostPath` from `volumes`.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_host_paths(cx))),
@@ -208,8 +215,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_host_namespaces_and_ports",
     title: "A pod with the node's network, PID or IPC namespace, or with a host port, is refused",
-    why: "",
-    fix: "",
+    why: "In the node's network, a workspace reaches services that listen on localhost there. In \
+          the node's PID namespace, it sees the arguments of all programs. On a port of the \
+          node, it can replace a service.",
+    fix: "Set `allowHostNetwork`, `allowHostPID`, `allowHostIPC` and `allowHostPorts` to false.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_host_namespaces_and_ports(cx))),
@@ -246,8 +255,9 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_root_group",
     title: "A pod with group 0 as fsGroup or supplemental group is refused",
-    why: "",
-    fix: "",
+    why: "Files of group 0 are common on volumes and in images. A workspace with that group can \
+          read files of others.",
+    fix: "Set `fsGroup` and `supplementalGroups` to `MustRunAs` with the range 1000–65534.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_root_group(cx))),
@@ -275,8 +285,9 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_other_selinux_types",
     title: "A pod with another SELinux type is refused",
-    why: "",
-    fix: "",
+    why: "The type `container_engine_t` may only mount file systems in its own namespaces. \
+          SELinux does not confine `spc_t` at all.",
+    fix: "Set `seLinuxContext: {type: MustRunAs, seLinuxOptions: {type: container_engine_t}}`.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_other_selinux_types(cx))),
@@ -304,8 +315,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_explicit_seccomp_profile",
     title: "A pod that chooses its seccomp profile is refused",
-    why: "",
-    fix: "",
+    why: "The administrator chooses the runtime's default profile. An SCC without a list of \
+          profiles leaves no choice to users, who would otherwise choose none.",
+    fix: "Leave `seccompProfiles` empty in the SCC, and don't set a profile in the workspace's \
+          pod.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_explicit_seccomp_profile(cx))),
@@ -327,8 +340,9 @@ inventory::submit!(Case {
     suite: "scc",
     name: "refuses_other_volume_types",
     title: "A pod with a volume of another type is refused",
-    why: "",
-    fix: "",
+    why: "Nobody has checked whether the unlisted types of volumes work with mapped ids.",
+    fix: "List in `volumes` only configMap, downwardAPI, emptyDir, persistentVolumeClaim, \
+          projected and secret.",
     flavours: WITH_SCCS,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_other_volume_types(cx))),
@@ -362,7 +376,7 @@ async fn refuses_other_volume_types(cx: Context) -> CaseResult {
 /// A claim that is made for the pod alone.
 fn ephemeral() -> EphemeralVolumeSource {
     let requests = [("storage".to_owned(), Quantity("1Mi".to_owned()))];
-    let claim = PersistentVolumeClaimTemplate {
+    let pvc = PersistentVolumeClaimTemplate {
         spec: PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             resources: Some(VolumeResourceRequirements {
@@ -373,7 +387,7 @@ fn ephemeral() -> EphemeralVolumeSource {
         },
         ..Default::default()
     };
-    EphemeralVolumeSource { volume_claim_template: Some(claim) }
+    EphemeralVolumeSource { volume_claim_template: Some(pvc) }
 }
 
 fn add_volume(pod: &mut Pod, volume: Volume) {

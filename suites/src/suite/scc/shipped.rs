@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::{
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
-use crate::{suite::OPENSHIFT, toolbox::request};
+use crate::{steps::request, suite::OPENSHIFT};
 
 const NESTED_CONTAINER: &str = "nested-container";
 
@@ -24,8 +24,10 @@ inventory::submit!(Case {
     suite: "scc",
     name: "grants_nested_container_to_nobody_by_default",
     title: "The shipped SCC `nested-container` is not granted to a group that contains everybody",
-    why: "",
-    fix: "",
+    why: "`nested-container` lets a user run as root inside the pod. Grant it to the users who \
+          need it, not to everybody who can log in.",
+    fix: "Remove the named group from the SCC and from the bindings to \
+          `system:openshift:scc:nested-container`.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     kind: CaseKind::Live(|cx| Box::pin(grants_nested_container_to_nobody_by_default(cx))),

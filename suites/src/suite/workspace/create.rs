@@ -26,17 +26,21 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "tells_every_container_whatever_the_devfile_overrides",
     title: "Both containers of a devfile with its own overrides have HOST_USERS=false and usable \
-         ids",
-    why: "",
-    fix: "",
+        ids",
+    why: "A devfile may have several containers and its own overrides. Each container of a \
+          component must receive HOST_USERS, have subordinate ids inside the pod's range, and \
+          have podman map them: a developer runs podman in any of them. The case does not test a \
+          devfile with a parent, or containers with different images.",
+    fix: "Update the DevWorkspace Operator to 0.40 or newer. Remove `env` from \
+          `container-overrides`, where it is not allowed. For ids see `ID-05` and `ID-07`.",
     flavours: OPENSHIFT,
     requires: NESTED,
     expected: Duration::from_secs(9),
-    kind: CaseKind::Live(|cx| Box::pin(tells_every_container_whatever_the_devfile_overrides(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(reports_every_container_whatever_the_devfile_overrides(cx))),
     ..Case::DEFAULT
 });
 
-async fn tells_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
+async fn reports_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
     let settled = made(&cx, "ws-08", nested_settings(), |template| {
         let mut second = template["components"][0].clone();
         second["name"] = "second".into();
@@ -91,19 +95,22 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "failure_is_told",
     title: "A workspace that cannot start is Failed with a readable message, and nestcheck finds \
-         the event behind it",
-    why: "",
-    fix: "",
+        the event behind it",
+    why: "A workspace that cannot start must report that. The operator names only the container \
+          and its state. An event that most users never see explains why the runtime refused, so \
+          the report shows both.",
+    fix: "If the phase is not Failed, see `ignoredUnrecoverableEvents` and `progressTimeout` in \
+          the operator's configuration.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     requires: WITH_DEVICES,
     pods: &[&DEVWORKSPACE],
     expected: Duration::from_secs(3),
-    kind: CaseKind::Live(|cx| Box::pin(failure_is_told(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(failure_is_reported(cx))),
     ..Case::DEFAULT
 });
 
-async fn failure_is_told(cx: Context) -> CaseResult {
+async fn failure_is_reported(cx: Context) -> CaseResult {
     // Where no device comes at all, none is refused.
     cx.pod(&DEVWORKSPACE).await?;
     let mut settings = nested_settings();
@@ -130,18 +137,21 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "toggle_off_makes_no_nested_workspace",
     title: "With container-run disabled, a new workspace gets no user namespace and its SCC \
-         refuses it",
-    why: "",
-    fix: "",
+        refuses it",
+    why: "After an administrator disables container-run, no workspace may have SETUID and SETGID \
+          in the node's own user namespace. An SCC that requires a user namespace refuses such \
+          workspaces.",
+    fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If the cluster's CRD lacks the \
+          field, delete the SCC as well.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     requires: NESTED,
     expected: Duration::from_secs(9),
-    kind: CaseKind::Live(|cx| Box::pin(toggle_off_makes_no_nested_workspace(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(setting_off_makes_no_nested_workspace(cx))),
     ..Case::DEFAULT
 });
 
-async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
+async fn setting_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
     let mut settings = nested_settings();
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("hostUsers");
@@ -149,9 +159,9 @@ async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
     }
     let settled = made(&cx, "ws-17", settings, |_| {}).await?;
     let words = "Host Users must be set to false";
-    let told = settled.tell();
-    let holds = settled.phase == "Failed" && told.contains(words);
-    cx.check("a new workspace", &format!("Failed with “{words}”"), told, holds)
+    let reported = settled.describe();
+    let holds = settled.phase == "Failed" && reported.contains(words);
+    cx.check("a new workspace", &format!("Failed with “{words}”"), reported, holds)
 }
 
 inventory::submit!(Case {
@@ -159,9 +169,12 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "records_a_user_namespace_by_overrides",
     title: "A workspace that sets hostUsers only with pod-overrides does not get HOST_USERS, as \
-         documented",
-    why: "",
-    fix: "",
+        documented",
+    why: "A devfile may set `hostUsers: false` with `pod-overrides`, without the operator's \
+          configuration. The pod then has a user namespace, but the operator does not set \
+          HOST_USERS in its containers, so images choose subordinate ids that do not fit. The \
+          case records that this version does so.",
+    fix: "Nothing is broken. Use the operator's configuration for workspaces that run containers.",
     level: Level::Informing,
     flavours: OPENSHIFT,
     requires: NESTED,

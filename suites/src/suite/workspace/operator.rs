@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{INSTALLED, NESTED, at};
-use crate::{suite::OPENSHIFT, toolbox::request};
+use crate::{steps::request, suite::OPENSHIFT};
 
 // Not blocked where the operator is not at work: that is what it is about.
 inventory::submit!(Case {
@@ -22,8 +22,14 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "operator_answers",
     title: "The operator has a ready pod, and its admission and conversion webhooks answer",
-    why: "",
-    fix: "",
+    why: "Every workspace passes the operator's webhooks, and old ones its conversion. While the \
+          webhooks do not answer, nobody can create, start or change a workspace. The webhook \
+          for `pods/exec` fails closed, so without a webhook server users cannot enter any pod.",
+    fix: "Run `kubectl get deployments,pods -n` with the operator's namespace. Both \
+          `devworkspace-controller-manager` and `devworkspace-webhook-server` must be available. \
+          If they are, compare the CA bundles of the webhook configurations \
+          `controller.devfile.io` and of the CRD `devworkspaces.workspace.devfile.io` with the \
+          serving certificates.",
     flavours: OPENSHIFT,
     requires: INSTALLED,
     kind: CaseKind::Live(|cx| Box::pin(operator_answers(cx))),
@@ -97,12 +103,12 @@ async fn stored(
     let answer =
         ask("create a DevWorkspace", || sandbox.as_granted(|| api.create(&params, &workspace)));
     let answer = answer.await?;
-    let told = match &answer {
+    let reported = match &answer {
         Ok(_) => "stored".to_owned(),
         Err(KubeError::Api(status)) => one_line(&status.message),
         Err(error) => one_line(&error.to_string()),
     };
-    cx.check(&format!("DevWorkspace of {}", version.version), "stored", told, answer.is_ok())?;
+    cx.check(&format!("DevWorkspace of {}", version.version), "stored", reported, answer.is_ok())?;
     answer.map_err(|error| Failure::product(error.to_string()))
 }
 
@@ -117,9 +123,14 @@ inventory::submit!(Case {
     suite: "workspace",
     name: "configuration_is_kept",
     title: "The API server stores every field of the operator's configuration for nested \
-         containers",
-    why: "",
-    fix: "",
+        containers",
+    why: "One place configures nested containers in workspaces: a DevWorkspaceOperatorConfig with \
+          `hostUsers`, `podAnnotations`, `podSecurityContext` and `containerSecurityContext`. If \
+          the operator's CRD lacks one of these fields, the API server drops it silently, and \
+          every workspace then lacks it.",
+    fix: "Update the DevWorkspace Operator to 0.37 or newer, and its CRDs too: `hostUsers` is \
+          missing before. Check whether an admission policy changes \
+          `devworkspaceoperatorconfigs.controller.devfile.io`.",
     flavours: OPENSHIFT,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(configuration_is_kept(cx))),

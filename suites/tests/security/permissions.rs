@@ -28,7 +28,7 @@ fn granted(yaml: &str) -> BTreeSet<Right> {
         let items = rule[field].as_array().cloned().unwrap_or_default();
         items.iter().map(|item| item.as_str().expect("it is text").to_owned()).collect()
     };
-    let mut rights = BTreeSet::new();
+    let mut permissions = BTreeSet::new();
     for object in documents(yaml) {
         let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
         for rule in object["rules"].as_array().into_iter().flatten() {
@@ -38,11 +38,11 @@ fn granted(yaml: &str) -> BTreeSet<Right> {
             }
             for verb in texts(rule, "verbs") {
                 let right = targets.iter().map(|target| format!("{verb} {target}"));
-                rights.extend(right.map(|right| (right, namespace.map(str::to_owned))));
+                permissions.extend(right.map(|right| (right, namespace.map(str::to_owned))));
             }
         }
     }
-    rights
+    permissions
 }
 
 fn target(resource: &str, group: &str) -> String {
@@ -76,7 +76,7 @@ fn verdicts(report: &Report) -> BTreeMap<&str, &str> {
 }
 
 #[test]
-fn the_rights_are_printed_without_a_cluster() {
+fn the_permissions_are_printed_without_a_cluster() {
     let dir = TestDir::new();
     for (profile, file) in [
         ("kubernetes", include_str!("../../../ci/kind/rbac.yaml")),
@@ -100,7 +100,7 @@ fn the_rights_are_printed_without_a_cluster() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn the_printed_rights_are_what_a_run_needs_and_no_more() {
+fn the_printed_permissions_are_what_a_run_needs_and_no_more() {
     let (cluster, admins) = (Live::take(), TestDir::new());
     let printed =
         admins.nestcheck(["preflight", "--print-rbac", "--kubeconfig", cluster.kubeconfig()]);

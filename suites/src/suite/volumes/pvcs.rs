@@ -23,8 +23,8 @@ use kube::{
 
 use super::{OF_ROOT, OWNERS, stat};
 use crate::{
+    steps::{delete_pod, differ, is_nfs, keep_on, known, on_node_of, pvc, request},
     suite::NESTED,
-    toolbox::{claim, delete_pod, differ, is_nfs, keep_on, known, on_node_of, request},
 };
 
 /// What a pod needs that keeps files.
@@ -39,9 +39,14 @@ inventory::submit!(Case {
     id: "VOL-04",
     suite: "volumes",
     name: "keeps_files_for_the_next_pod",
-    title: "Files on a PVC still belong to the user in the next pod, which has another id range",
-    why: "",
-    fix: "",
+    title: "Files on a PVC still belong to the user in the next pod, which has another range of \
+         ids",
+    why: "After a restart, a workspace has other ids on the node. Its files must not change: the \
+          disk stores the user's own id, and each pod's mounts map it. Otherwise every restart \
+          would lock users out of their own files.",
+    fix: "See VOL-01 for the file system under the StorageClass's volumes. If the files belong to \
+          65534 or to a high id, the runtime changes the stored ids instead of mapping the \
+          mounts: upgrade it.",
     requires: WITH_STORAGE,
     pods: &[&KEEPER],
     expected: Duration::from_secs(6),
@@ -50,7 +55,7 @@ inventory::submit!(Case {
 });
 
 async fn keeps_files_for_the_next_pod(cx: Context) -> CaseResult {
-    claim(&cx, "vol-04", "ReadWriteOnce", None).await?;
+    pvc(&cx, "vol-04", "ReadWriteOnce", None).await?;
     let mut pod = keep_on(cx.manifest(&KEEPER)?, "vol-04");
     pod.metadata.name = Some("vol-04".to_owned());
     let first = cx.provision_pod(&KEEPER, &pod).await?;
@@ -91,9 +96,11 @@ inventory::submit!(Case {
     id: "VOL-05",
     suite: "volumes",
     name: "shares_files_between_two_pods",
-    title: "Two pods with different id ranges share a PVC, and both see the same owners",
-    why: "",
-    fix: "",
+    title: "Two pods with different ranges of ids share a PVC, and both see the same owners",
+    why: "Two workspaces that share a volume have different ids on the node at the same time. \
+          Both must see and write files with the same owner.",
+    fix: "See VOL-04. Network file systems that cannot be id-mapped don't work at all: see \
+          VOL-06.",
     level: Level::Extended,
     requires: WITH_STORAGE,
     pods: &[&KEEPER],
@@ -103,7 +110,7 @@ inventory::submit!(Case {
 });
 
 async fn shares_files_between_two_pods(cx: Context) -> CaseResult {
-    claim(&cx, "vol-05", "ReadWriteMany", None).await?;
+    pvc(&cx, "vol-05", "ReadWriteMany", None).await?;
     let named = |name: &str| -> Result<Pod, Failure> {
         let mut pod = keep_on(cx.manifest(&KEEPER)?, "vol-05");
         pod.metadata.name = Some(name.to_owned());
@@ -136,10 +143,10 @@ async fn shares_files_between_two_pods(cx: Context) -> CaseResult {
 }
 
 /// Waits until a claim's provisioner refuses it, if it ever does, and says so.
-async fn refused(cx: &Context, claim: &str) -> Failure {
+async fn refused(cx: &Context, pvc: &str) -> Failure {
     let sandbox = cx.sandbox();
     let api: Api<Event> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
-    let fields = format!("involvedObject.name={claim},reason=ProvisioningFailed");
+    let fields = format!("involvedObject.name={pvc},reason=ProvisioningFailed");
     let config = watcher::Config::default().fields(&fields);
     let mut refusals = watcher(api, config).default_backoff().touched_objects().boxed();
     loop {
@@ -157,10 +164,12 @@ inventory::submit!(Case {
     id: "VOL-06",
     suite: "volumes",
     name: "diagnoses_storage_whose_ids_can_not_be_mapped",
-    title: "A pod on storage that cannot be id-mapped does not start, and nestcheck reports the \
-         cause",
-    why: "",
-    fix: "",
+    title: "A pod on storage whose ids can't be mapped does not start, and the event says why",
+    why: "The kernel cannot map the ids of volumes on NFS and some other file systems. A pod with \
+          such a volume waits forever or fails with a message that only kernel developers \
+          understand. nestcheck must report the cause.",
+    fix: "If nestcheck reports another cause, or none, compare the pod's events with the \
+          signature F16, and report the events.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&KEEPER],
@@ -174,7 +183,7 @@ async fn diagnoses_storage_whose_ids_can_not_be_mapped(cx: Context) -> CaseResul
     pod.metadata.name = Some("vol-06".to_owned());
     let storage = match class_of_nfs(&cx).await? {
         Some(class) => {
-            claim(&cx, "vol-06", "ReadWriteOnce", Some(&class)).await?;
+            pvc(&cx, "vol-06", "ReadWriteOnce", Some(&class)).await?;
             format!("StorageClass `{class}`")
         }
         // Every node has it, and the kernel maps none of its ids (it has no FS_ALLOW_IDMAP).

@@ -1,10 +1,9 @@
 //! The verbs that cases are written with, and the arithmetic of id ranges.
 
-mod claims;
+mod pvcs;
 
 use std::time::Duration;
 
-pub use claims::{claim, delete_pod, is_nfs, keep_on, on_node, on_node_of};
 use harness::{
     case::{CaseResult, Failure},
     cluster::call,
@@ -17,6 +16,7 @@ use harness::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use probe::{IdRange, Reading, SubordinateRanges};
+pub use pvcs::{delete_pod, is_nfs, keep_on, on_node, on_node_of, pvc};
 
 /// How long a build of an image may take.
 const BUILD_DEADLINE: Duration = Duration::from_secs(90);
@@ -35,7 +35,7 @@ pub fn podman_run(options: &[&str], image: &str, command: &[&str]) -> Command {
     Command::new(fixed.iter().chain(options).copied().chain([image]).chain(command.iter().copied()))
 }
 
-/// Builds the image of the folder `name` below `images` and returns its reference.
+/// Builds the image of the directory `name` below `images` and returns its reference.
 ///
 /// # Errors
 ///
@@ -66,8 +66,8 @@ pub async fn build_with(
         shift 2
         podman build --quiet --tag \"$image\" \"$@\" \"$context\"
     ";
-    let folder = fixtures::context(&format!("images/{name}"));
-    let arguments = [folder.as_str(), image.as_str()].into_iter().chain(options.iter().copied());
+    let directory = fixtures::context(&format!("images/{name}"));
+    let arguments = [directory.as_str(), image.as_str()].into_iter().chain(options.iter().copied());
     let title = format!("podman build {name}");
     let command = Command::shell(title, script, arguments).within(BUILD_DEADLINE);
     workspace.run(&command).await?.exits(0)?;
@@ -106,7 +106,7 @@ pub async fn expect_refusal(
     words: &[&str],
 ) -> CaseResult {
     let answer = cx.dry_run(pod).await?;
-    judge_refusal(cx, name, answer, code, words)
+    evaluate_refusal(cx, name, answer, code, words)
 }
 
 /// As [`expect_refusal`], but to somebody in particular.
@@ -123,7 +123,7 @@ pub async fn expect_refusal_as(
     words: &[&str],
 ) -> CaseResult {
     let answer = cx.dry_run_as(identity, pod).await?;
-    judge_refusal(cx, name, answer, code, words)
+    evaluate_refusal(cx, name, answer, code, words)
 }
 
 /// Expects that the API server itself refuses a pod, with this status and all these words. Where
@@ -141,7 +141,7 @@ pub async fn expect_refusal_by_server(
     words: &[&str],
 ) -> CaseResult {
     let answer = dry_run_past_scc(cx, pod).await?;
-    judge_refusal(cx, name, answer, code, words)
+    evaluate_refusal(cx, name, answer, code, words)
 }
 
 /// Dry-runs a pod so that no SCC stands in its way.
@@ -164,7 +164,7 @@ pub async fn dry_run_past_scc(cx: &Context, pod: &Pod) -> Result<Answer<Pod>, Fa
 /// # Errors
 ///
 /// It is not.
-pub fn judge_refusal(
+pub fn evaluate_refusal(
     cx: &Context,
     name: &str,
     answer: Answer<Pod>,
@@ -333,13 +333,13 @@ mod tests {
 
     #[test]
     fn each_broken_pattern_is_named() {
-        let told = |text: &str| problem(text).unwrap_or_default();
-        assert!(told("user:10000:65536\n").contains("not inside the pod's map"));
-        assert!(told("user:1000:64536\n").contains("own id"));
-        assert!(told("user:0:999\n").contains("id 0"));
-        assert!(told("user:1001:10\n").contains("too short"));
-        assert!(told("").contains("0 ranges"));
-        assert!(told("user:1001:2000\nuser:5000:2000\n").contains("2 ranges"));
+        let reported = |text: &str| problem(text).unwrap_or_default();
+        assert!(reported("user:10000:65536\n").contains("not inside the pod's map"));
+        assert!(reported("user:1000:64536\n").contains("own id"));
+        assert!(reported("user:0:999\n").contains("id 0"));
+        assert!(reported("user:1001:10\n").contains("too short"));
+        assert!(reported("").contains("0 ranges"));
+        assert!(reported("user:1001:2000\nuser:5000:2000\n").contains("2 ranges"));
     }
 
     #[test]

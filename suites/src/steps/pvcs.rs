@@ -24,7 +24,7 @@ const END: Duration = Duration::from_secs(60);
 /// # Errors
 ///
 /// The server refuses the claim.
-pub async fn claim(cx: &Context, name: &str, access: &str, class: Option<&str>) -> CaseResult {
+pub async fn pvc(cx: &Context, name: &str, access: &str, class: Option<&str>) -> CaseResult {
     let mut object = json!({
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -44,10 +44,10 @@ pub async fn claim(cx: &Context, name: &str, access: &str, class: Option<&str>) 
 
 /// The pod with this claim in the place of every other.
 #[must_use]
-pub fn keep_on(mut pod: Pod, claim: &str) -> Pod {
+pub fn keep_on(mut pod: Pod, pvc: &str) -> Pod {
     let volumes = pod.spec.iter_mut().flat_map(|spec| spec.volumes.iter_mut().flatten());
     for source in volumes.filter_map(|volume| volume.persistent_volume_claim.as_mut()) {
-        claim.clone_into(&mut source.claim_name);
+        pvc.clone_into(&mut source.claim_name);
     }
     pod
 }
