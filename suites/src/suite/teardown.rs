@@ -62,7 +62,7 @@ inventory::submit!(Case {
     id: "END-02",
     suite: "teardown",
     name: "ends_without_stuck_finalizers",
-    title: "The run's namespaces end in time, with nothing in them that keeps them",
+    title: "The run's namespaces end in time, without stuck finalizers",
     why: "A finalizer without a running controller keeps a namespace and everything in it \
           forever. The next run, and anyone who reuses the name, has to wait.",
     fix: "Start the controller that owns the named finalizer, or remove the finalizer by hand.",

@@ -30,7 +30,7 @@ inventory::submit!(Case {
     id: "UPG-02",
     suite: "upgrade",
     name: "gives_every_admitted_pod_a_user_namespace",
-    title: "A pod that the run's SCC admits has a user namespace of its own",
+    title: "A pod that the run's SCC admits has its own user namespace",
     why: "If the cluster's schema lacks the decisive field, the SCC for nested containers admits \
           pods that share the node's ids, with SETUID and SETGID. That is worse than no support.",
     fix: "Delete the SCC on this cluster, or update to a release whose schema has \
@@ -205,7 +205,7 @@ inventory::submit!(Case {
     id: "UPG-04",
     suite: "upgrade",
     name: "has_nodes_that_are_alike",
-    title: "All nodes are alike in versions, gate and runtime",
+    title: "All nodes have the same versions, gates and runtime",
     why: "If nodes have different versions, a verdict holds only for the nodes on which the pods \
           ran.",
     fix: "Finish the update, or unpause the machine config pool that lags behind. Run nestcheck \
@@ -258,7 +258,7 @@ inventory::submit!(Case {
     id: "UPG-09",
     suite: "upgrade",
     name: "takes_no_unlisted_gate_for_off",
-    title: "A feature gate that is listed nowhere is not said to be off",
+    title: "nestcheck does not report an unlisted feature gate as off",
     why: "Newer releases no longer list the gates, because nobody can disable them. If nestcheck \
           read a missing gate as “off”, it would call every new cluster unsupported.",
     fix: "This is a bug of nestcheck or of the API server's metrics: report it with the output of \
@@ -302,7 +302,7 @@ inventory::submit!(Case {
     id: "UPG-10",
     suite: "upgrade",
     name: "makes_no_verdict_during_a_rollout",
-    title: "During a rollout no verdict is made about the cluster",
+    title: "During a rollout nestcheck gives no verdict about the cluster",
     why: "During a rollout the answer changes from minute to minute, so nestcheck must not give \
           one.",
     fix: "Wait for the rollout to end and run nestcheck again.",

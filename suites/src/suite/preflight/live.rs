@@ -47,7 +47,8 @@ inventory::submit!(Case {
     id: "PRE-09",
     suite: "preflight",
     name: "acts_as_an_ordinary_user",
-    title: "The cases act as a user of the run's own, who has no rights outside of its namespaces",
+    title: "The cases act as the run's own user, who has no permissions outside the run's \
+        namespaces",
     why: "“Works” must mean “works for a developer”. If the cases acted as an administrator, or \
           if every service account had more permissions than usual, a pass would prove nothing \
           about an ordinary user.",
@@ -228,7 +229,7 @@ inventory::submit!(Case {
     id: "PRE-12",
     suite: "preflight",
     name: "asks_no_webhook_about_pods",
-    title: "No admission webhook is asked about new pods",
+    title: "No admission webhook intercepts new pods",
     why: "An admission webhook that changes pods can add a sidecar without isolation or remove a \
           field that the nested pod needs. The webhook then causes the failure, or the pass.",
     fix: "Exclude namespaces with the label `app.kubernetes.io/managed-by: nestcheck` from the \
@@ -312,7 +313,7 @@ inventory::submit!(Case {
     id: "PRE-13",
     suite: "preflight",
     name: "has_kernel_settings_that_allow_user_namespaces",
-    title: "The nodes' kernel settings let ordinary users make user namespaces",
+    title: "The nodes' kernel settings let ordinary users create user namespaces",
     why: "Podman creates its own user namespace inside the pod's. Kernel settings of the node can \
           forbid that to ordinary users, whatever the pod's permissions are.",
     fix: "On the named node, set `user.max_user_namespaces` above 0, \

@@ -40,7 +40,7 @@ inventory::submit!(Case {
     id: "SCC-01",
     suite: "scc",
     name: "ships_constraints_as_the_vendor_does",
-    title: "The shipped SCCs `nested-container` and `restricted-v3` are the vendor's",
+    title: "The shipped SCCs `nested-container` and `restricted-v3` are as the vendor ships them",
     why: "Everything else builds on the shipped SCCs. An SCC that somebody edited by hand, or \
           that an update did not replace, may allow more than its name promises.",
     fix: "The message lists the fields that differ. Let the cluster version operator restore the \
