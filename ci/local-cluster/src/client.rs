@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::components::{CONTROLLER_MANAGER_PORT, NODE_NAME, SCHEDULER_PORT, kubelet};
 use crate::error::Error;
 use crate::network::Subnet;
-use crate::runtime::containerd::NESTED_HANDLER;
+use crate::runtime::NESTED_HANDLER;
 
 /// What the cluster-policy-controller gives to a namespace, and without which the
 /// admission of SCCs admits no pod in it.

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::runtime::{Devices, Runtime};
+use crate::runtime::{self, Devices, Runtime};
 pub use gates::{GateValues, Gates};
 pub use name::ClusterName;
 use openshift::{FeatureSet, Release, ZStream};
@@ -277,9 +277,9 @@ impl Settings {
         })
     }
 
-    /// What runs the containers: CRI-O where `--components` has it.
+    /// What runs the containers.
     pub fn runtime(self) -> Runtime {
-        if self.real.has(RealProgram::Crio) { Runtime::Crio } else { Runtime::Containerd }
+        runtime::of(self.real)
     }
 
     /// What pods get by annotation, as from CRI-O: nothing on Kubernetes, where a runtime class
@@ -476,10 +476,10 @@ mod tests {
         let distribution = openshift(Release::V4_20, FeatureSet::Default);
         let mut settings = Settings::new(distribution, None).unwrap();
         assert_eq!(settings.stand_ins().len(), 3);
-        assert_eq!(settings.runtime(), Runtime::Containerd);
+        assert_eq!(settings.runtime().name, "containerd");
         settings.real = RealPrograms::of([RealProgram::Crio, RealProgram::PolicyController]);
         assert_eq!(settings.stand_ins(), ["SCC admission of OpenShift's API server"]);
-        assert_eq!(settings.runtime(), Runtime::Crio);
+        assert_eq!(settings.runtime().name, "crio");
         assert_eq!(Settings::default().stand_ins(), [""; 0]);
     }
 }

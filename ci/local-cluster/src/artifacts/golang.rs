@@ -13,7 +13,7 @@ use rust_embed::Embed;
 use super::store::{Build, Recipe};
 use crate::command;
 use crate::error::Error;
-use crate::runtime::{containerd, devices};
+use crate::runtime::{devices, nested_spec};
 use crate::settings::KubernetesVersion;
 
 /// The names by which the one program of Kubernetes is called. The last two are stand-ins for
@@ -138,7 +138,7 @@ fn kubernetes_linker_flags(version: KubernetesVersion) -> String {
 
 /// The recipe of containerd.
 pub fn containerd_recipe() -> Recipe {
-    let spec = containerd::nested_spec(serde_json::Value::Null).to_string();
+    let spec = nested_spec(serde_json::Value::Null).to_string();
     let files = inputs(&files::<ContainerdModule>());
     let mut inputs = vec![CONTAINERD_VERSION, CONTAINERD_TAGS, &spec];
     inputs.extend(files.iter().map(String::as_str));
@@ -176,7 +176,7 @@ pub fn build_containerd(build: &Build) -> Result<(), Error> {
         Error::other(format!("`ctr oci spec` printed no specification: {error}"))
     })?;
     let path = build.output.join("nested.json");
-    fs::write(&path, containerd::nested_spec(spec).to_string())
+    fs::write(&path, nested_spec(spec).to_string())
         .map_err(|source| Error::path("write", &path, source))
 }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::paths::Cache;
-use crate::runtime::Runtime;
+use crate::runtime::{self, Runtime};
 use crate::settings::openshift::Release;
 use crate::settings::{Additions, KubernetesVersion, RealProgram, RealPrograms};
 pub use json::read_json;
@@ -78,7 +78,7 @@ impl Source {
     }
 
     fn runtime(&self) -> Runtime {
-        if self.real().has(RealProgram::Crio) { Runtime::Crio } else { Runtime::Containerd }
+        runtime::of(self.real())
     }
 
     /// The components folder, if it has a program.
@@ -112,10 +112,9 @@ impl Recipes {
         let node_tree = tree::node_recipe(kind);
         let workspace = tree::workspace_recipe();
         let pause = pause::recipe();
-        let seed = match kind {
-            Runtime::Containerd => seed::recipe(kind, &[&runtime, &node_tree, &workspace, &pause]),
-            Runtime::Crio => seed::recipe(kind, &[&node_tree, &workspace, &pause]),
-        };
+        let parts = [&runtime, &node_tree, &workspace, &pause];
+        // Without the daemon its programs do not matter.
+        let seed = seed::recipe(kind, &parts[usize::from(!kind.daemon_imports)..]);
         let real_operator = source.components_with(RealProgram::Operator);
         let operator = match (source.with.devworkspace_operator, real_operator) {
             (false, _) => None,
@@ -209,7 +208,7 @@ fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error>
             .unwrap_or_else(|_| Err(Error::other("the thread that builds trees ended early")));
         let (node_tree, workspace, pause) = trees?;
         let kind = source.runtime();
-        let programs = Some(programs?).filter(|_| kind == Runtime::Containerd);
+        let programs = Some(programs?).filter(|_| kind.daemon_imports);
         let parts = seed::Parts { kind, programs, node_tree, workspace, pause };
         let seed = store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
         build_operator(store, recipes, source, &parts, &seed)

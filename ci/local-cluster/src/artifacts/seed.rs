@@ -19,7 +19,7 @@ use crate::node::init::LOGS;
 use crate::node::protocol::{Bind, NodeSpec, Program};
 use crate::node::session::Session;
 use crate::paths::StateFolder;
-use crate::runtime::{Runtime, containerd, crio};
+use crate::runtime::Runtime;
 
 /// Where the node that imports sees the images.
 const IMAGES: &str = "/opt/local-cluster/images";
@@ -47,17 +47,13 @@ pub struct Parts {
 /// The recipe: the recipes of the parts, the configuration and the images.
 pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
-    let (name, description, config) = match runtime {
-        Runtime::Containerd => {
-            ("containerd-seed", "containerd's image store", containerd::config(None))
-        }
-        Runtime::Crio => ("crio-seed", "CRI-O's image store", crio::importer("", "").join(" ")),
-    };
+    let (name, config) = (runtime.name, (runtime.store_inputs)());
     let images = format!("{} {:?}", image::WORKSPACE_START, pause_start());
     let mut inputs: Vec<_> = keys.iter().map(String::as_str).collect();
     inputs.extend([config.as_str(), images.as_str()]);
     inputs.extend([image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD]);
-    Recipe::new(name, description, "about 15 s", &inputs)
+    let (artifact, description) = (format!("{name}-seed"), format!("the image store of {name}"));
+    Recipe::new(&artifact, &description, "about 15 s", &inputs)
 }
 
 /// Builds the seed.
@@ -72,19 +68,15 @@ pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     pack_images(build, parts, &images.join("images.tar"))?;
     let programs = parts.programs.as_deref();
     let place = Place { kind: parts.kind, programs, node_tree: &parts.node_tree };
-    // One archive has all images for containerd, which takes them all at once.
-    let references: &[&str] = match parts.kind {
-        Runtime::Containerd => &[image::NESTED_POD],
-        Runtime::Crio => &[image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD],
-    };
-    run_import(build, &place, &state, &images, references)
+    let all = [image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD];
+    run_import(build, &place, &state, &images, parts.kind.imports_of(&all))
 }
 
 /// The recipe of a seed with the images of another artifact.
 pub fn extended_recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-    let name = format!("{}-seed-with-operator", runtime.name());
+    let name = format!("{}-seed-with-operator", runtime.name);
     Recipe::new(&name, "the image store with the DevWorkspace Operator", "about 5 s", &keys)
 }
 
@@ -102,12 +94,7 @@ pub fn extend(build: &Build, parts: &Parts, seed: &Path, images: &Path) -> Resul
         node_tree: &parts.node_tree,
     };
     let all = [operator::CONTROLLER_IMAGE, operator::PROJECT_CLONE_IMAGE];
-    // containerd takes all images of an archive at once.
-    let references = match parts.kind {
-        Runtime::Containerd => &all[..1],
-        Runtime::Crio => &all,
-    };
-    run_import(build, &place, &state, images, references)
+    run_import(build, &place, &state, images, parts.kind.imports_of(&all))
 }
 
 fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
@@ -115,7 +102,7 @@ fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
     for folder in [&state.config(), &state.logs()] {
         fs::create_dir_all(folder).map_err(|source| Error::path("make", folder, source))?;
     }
-    for (name, text) in kind.files(None) {
+    for (name, text) in (kind.files)(None) {
         let config = state.config().join(name);
         fs::write(&config, text).map_err(|source| Error::path("write", &config, source))?;
     }
@@ -180,10 +167,10 @@ async fn import(
         bind(&state.config(), CONFIG, true),
         bind(&state.logs(), LOGS, false),
         bind(images, IMAGES, true),
-        bind(&build.output, place.kind.root(), false),
+        bind(&build.output, place.kind.root, false),
     ];
     let programs = place.programs;
-    binds.extend(programs.map(|programs| bind(programs, place.kind.programs(), true)));
+    binds.extend(programs.map(|programs| bind(programs, place.kind.programs, true)));
     let spec = NodeSpec {
         hostname: "import".into(),
         root: state.node("root"),
@@ -197,7 +184,7 @@ async fn import(
     let mut session = Session::open("import", state)?;
     session.set_up(spec).await?;
     // The library needs no daemon.
-    let daemon = (place.kind == Runtime::Containerd).then(containerd::program);
+    let daemon = place.kind.daemon_imports.then(|| place.kind.program());
     if let Some(program) = &daemon {
         session.start(program.clone())?;
         session.until_ready(&program.name, START).await?;
@@ -205,7 +192,7 @@ async fn import(
     for reference in references {
         let import = Program {
             name: "import".into(),
-            command: place.kind.importer(&format!("{IMAGES}/images.tar"), reference),
+            command: (place.kind.import)(&format!("{IMAGES}/images.tar"), reference),
             notifies: false,
         };
         session.run(import, IMPORT).await?;
@@ -242,7 +229,7 @@ fn plant_folder(runtime: Runtime, inside: &Path, seed: &Path, target: &Path) -> 
         if kind.is_dir() {
             fs::create_dir(&to).map_err(|source| Error::path("make", &to, source))?;
             plant_folder(runtime, &inside, &from, &to)?;
-        } else if kind.is_file() && is_runtimes(runtime, &inside) {
+        } else if kind.is_file() && (runtime.is_own_file)(&inside) {
             fs::copy(&from, &to).map_err(|source| Error::path("copy", &from, source))?;
         } else {
             // Also of devices and symbolic links: hard_link doesn't follow them.
@@ -251,25 +238,6 @@ fn plant_folder(runtime: Runtime, inside: &Path, seed: &Path, target: &Path) -> 
     }
     // After the entries, which change the folder's times.
     imitate(seed, target).map_err(|source| Error::path("copy the attributes of", seed, source))
-}
-
-/// Whether a file is the runtime's own and not an image's.
-fn is_runtimes(runtime: Runtime, file: &Path) -> bool {
-    let mut parts = file.iter().map(|part| part.to_string_lossy());
-    match runtime {
-        // A database, directly in the folder of a plugin such as
-        // `io.containerd.metadata.v1.bolt`.
-        Runtime::Containerd => {
-            let parent = file.parent().and_then(Path::file_name);
-            file.extension().is_some_and(|extension| extension == "db")
-                && parent.is_some_and(|name| name.to_string_lossy().starts_with("io.containerd."))
-        }
-        // Everything but the content of a layer, which is in `overlay/ID/diff`.
-        Runtime::Crio => {
-            !(parts.next().is_some_and(|part| part == "overlay")
-                && parts.nth(1).is_some_and(|part| part == "diff"))
-        }
-    }
 }
 
 /// Gives a folder the owner, mode and times of another. Extended attributes of
@@ -298,20 +266,10 @@ mod tests {
         fs::create_dir_all(&target).unwrap();
         fs::write(plugin.join("meta.db"), "x").unwrap();
         fs::write(layer.join("cert9.db"), "x").unwrap();
-        plant(Runtime::Containerd, &seed, &target).unwrap();
+        plant(&crate::runtime::CONTAINERD, &seed, &target).unwrap();
         let links = |path: &str| fs::metadata(target.join(path)).unwrap().nlink();
         assert_eq!(links("io.containerd.metadata.v1.bolt/meta.db"), 1);
         assert_eq!(links("io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/cert9.db"), 2);
         fs::remove_dir_all(&root).unwrap();
-    }
-
-    #[test]
-    fn only_the_content_of_layers_is_shared_with_crio() {
-        let own = |path: &str| is_runtimes(Runtime::Crio, Path::new(path));
-        assert!(own("overlay-layers/layers.json"));
-        assert!(own("overlay/0123/link"));
-        assert!(own("storage.lock"));
-        assert!(!own("overlay/0123/diff/etc/passwd"));
-        assert!(!own("overlay/0123/diff/overlay-images/images.lock"));
     }
 }

@@ -18,10 +18,6 @@ const SUITE: &str = "trixie";
 const NODE_PACKAGES: &[&str] =
     &["containernetworking-plugins", "crun", "etcd-server", "iproute2", "mount", "procps"];
 
-/// What CRI-O needs more: the watcher of its containers, and a program that puts
-/// images into its storage. Its helper `pinns` needs the library.
-const CRIO_PACKAGES: &[&str] = &["conmon", "libseccomp2", "skopeo"];
-
 /// What a developer expects in a workspace.
 const WORKSPACE_PACKAGES: &str = include_str!("../../../../fixtures/images/workspace/packages");
 
@@ -39,11 +35,12 @@ pub const LAYER: &str = "layer.tar";
 pub fn node_recipe(runtime: Runtime) -> Recipe {
     let packages = node_packages(runtime).join(",");
     let left_out = LEFT_OUT.join(",");
-    let name = match runtime {
-        Runtime::Containerd => "node-tree",
-        Runtime::Crio => "node-tree-crio",
-    };
-    Recipe::new(name, "the node's file system", "about 30 s", &[SUITE, &packages, &left_out])
+    Recipe::new(
+        runtime.node_tree,
+        "the node's file system",
+        "about 30 s",
+        &[SUITE, &packages, &left_out],
+    )
 }
 
 /// Builds the node's tree.
@@ -58,11 +55,7 @@ pub fn build_node(build: &Build, runtime: Runtime) -> Result<(), Error> {
 }
 
 fn node_packages(runtime: Runtime) -> Vec<&'static str> {
-    let more = match runtime {
-        Runtime::Containerd => &[],
-        Runtime::Crio => CRIO_PACKAGES,
-    };
-    NODE_PACKAGES.iter().chain(more).copied().collect()
+    NODE_PACKAGES.iter().chain(runtime.packages).copied().collect()
 }
 
 fn workspace_packages() -> Vec<&'static str> {
@@ -137,6 +130,7 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::{CONTAINERD, CRIO};
 
     #[test]
     fn a_path_with_a_quote_stays_one_word() {
@@ -145,9 +139,9 @@ mod tests {
 
     #[test]
     fn only_a_node_with_crio_has_its_packages() {
-        assert!(!node_packages(Runtime::Containerd).contains(&"conmon"));
-        assert!(node_packages(Runtime::Crio).contains(&"conmon"));
-        assert!(node_packages(Runtime::Crio).contains(&"crun"));
+        assert!(!node_packages(&CONTAINERD).contains(&"conmon"));
+        assert!(node_packages(&CRIO).contains(&"conmon"));
+        assert!(node_packages(&CRIO).contains(&"crun"));
     }
 
     #[test]

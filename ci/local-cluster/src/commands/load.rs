@@ -73,17 +73,12 @@ impl Place {
         references: &[String],
     ) -> Result<(), Error> {
         output(&mut image::archiver(layout, &work.file(Work::ARCHIVE)))?;
-        // containerd takes all images of an archive at once.
-        let references = match self.runtime {
-            Runtime::Containerd => references.get(..1).unwrap_or_default(),
-            Runtime::Crio => references,
-        };
-        for reference in references {
+        for reference in self.runtime.imports_of(references) {
             let mut client = Command::new("nsenter");
             client
                 .arg(format!("--target={}", self.node.pid))
                 .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"])
-                .args(self.runtime.importer(&work.archive_in_node(), reference));
+                .args((self.runtime.import)(&work.archive_in_node(), reference));
             output(&mut client)?;
         }
         Ok(())

@@ -101,7 +101,7 @@ pub fn scheduler(subnet: Subnet, real: RealPrograms) -> Program {
 }
 
 /// The audit policy: one line per request. It has the bodies that `ci/bench` computes a run's
-/// timeline from: the states of pods and DevWorkspaces. Nothing secret or large is logged.
+/// timeline from: the states of pods and workspaces. Nothing secret or large is logged.
 pub fn audit_policy() -> String {
     let resources = json!([
         {"group": "", "resources": ["pods/status"]},

@@ -53,7 +53,7 @@ pub fn config(
         "tlsCertFile": format!("{CONFIG}/pki/node.crt"),
         "tlsPrivateKeyFile": format!("{CONFIG}/pki/node.key"),
         "featureGates": gates,
-        "containerRuntimeEndpoint": runtime.socket(),
+        "containerRuntimeEndpoint": runtime.socket,
         "cgroupDriver": "cgroupfs",
         // Since 1.35 a kubelet refuses the first version of control groups by default (KEP-5573).
         "failCgroupV1": false,
@@ -87,7 +87,7 @@ mod tests {
     fn the_kubelet_takes_its_own_gates() {
         let gates = Gates::NoKubelet.kubelet();
         let version = KubernetesVersion::V1_32_5;
-        let text = config(Subnet::UNUSED, "group", gates, version, Runtime::Crio);
+        let text = config(Subnet::UNUSED, "group", gates, version, &crate::runtime::CRIO);
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["featureGates"]["UserNamespacesSupport"], false);
         assert_eq!(config["cgroupRoot"], "/group");

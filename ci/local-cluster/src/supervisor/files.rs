@@ -68,7 +68,7 @@ fn configuration(state: &State, subnet: Subnet) -> Vec<(&'static str, String)> {
         ("network", node_batch(subnet)),
     ];
     let devices = settings.devices();
-    texts.extend(runtime.files(devices.as_ref()));
+    texts.extend((runtime.files)(devices.as_ref()));
     let Distribution::Openshift { release, .. } = settings.distribution else {
         return texts;
     };
@@ -136,9 +136,9 @@ pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> 
         bind(&folder.config(), CONFIG, true),
         bind(&folder.logs(), LOGS, false),
         bind(&artifacts.kubernetes, KUBERNETES, true),
-        bind(&artifacts.runtime, runtime.programs(), true),
+        bind(&artifacts.runtime, runtime.programs, true),
         // Overlay can't hold overlay: what containers write is on the disk.
-        bind(&folder.data(runtime.name()), runtime.root(), false),
+        bind(&folder.data(runtime.name), runtime.root, false),
         bind(&folder.data(LOAD_DATA), LOAD, true),
         bind(&folder.data("kubelet"), kubelet::DATA, false),
         bind(&folder.data(VOLUMES_DATA), VOLUMES, false),

@@ -56,7 +56,7 @@ impl Supervisor {
         let runtime = settings.runtime();
         let artifacts = &order.artifacts;
         // The image store is copied while the control plane starts.
-        let target = self.folder.data(runtime.name());
+        let target = self.folder.data(runtime.name);
         std::fs::create_dir_all(&target).map_err(|source| Error::path("make", &target, source))?;
         let source = artifacts.seed.clone();
         let planting = tokio::task::spawn_blocking(move || seed::plant(runtime, &source, &target));
@@ -80,7 +80,7 @@ impl Supervisor {
         session.start(control_plane::scheduler(subnet, real))?;
 
         step("starting the node");
-        session.until_ready(runtime.name(), COMPONENT).await?;
+        session.until_ready(runtime.name, COMPONENT).await?;
         session.start(kubelet::program(subnet, real))?;
         let objects = Box::pin(start_openshift(session, &admin, &settings, artifacts)).await?;
         let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
