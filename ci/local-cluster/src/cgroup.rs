@@ -1,13 +1,16 @@
 //! The cluster's part of the machine's control groups, on cgroup v1 (also the
 //! hybrid layout) and on cgroup v2.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -37,10 +40,6 @@ pub enum Hierarchies {
 
 impl Hierarchies {
     /// Finds the hierarchies of this machine.
-    ///
-    /// # Errors
-    ///
-    /// Fails when none are mounted.
     pub fn detect() -> Result<Self, Error> {
         let mounts = Path::new("/proc/self/mounts");
         let text =
@@ -87,10 +86,6 @@ impl Hierarchies {
 
 /// Makes the group `name` and its leaf for the node's processes in every
 /// hierarchy.
-///
-/// # Errors
-///
-/// Fails when a group can't be made or its controllers can't be enabled.
 pub fn create(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
     for mount in hierarchies.mounts() {
         let group = mount.join(name);
@@ -115,10 +110,6 @@ pub fn create(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
 
 /// Puts the calling process, and with it all that it will start, into the
 /// node's leaf of the group `name`.
-///
-/// # Errors
-///
-/// Fails when the kernel refuses.
 pub fn join(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
     for mount in hierarchies.mounts() {
         let file = mount.join(name).join(NODE_LEAF).join("cgroup.procs");
@@ -128,10 +119,6 @@ pub fn join(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
 }
 
 /// Removes the group `name` everywhere, with whatever still runs in it.
-///
-/// # Errors
-///
-/// Fails when a group is still in use after `limit`.
 pub fn remove(hierarchies: &Hierarchies, name: &str, limit: Duration) -> Result<(), Error> {
     let deadline = Instant::now() + limit;
     for mount in hierarchies.mounts() {

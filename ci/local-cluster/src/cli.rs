@@ -1,18 +1,21 @@
 //! The command line.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, derive, down, inspect, load, restart, up};
-use crate::console;
-use crate::error::Error;
-use crate::node::init;
-use crate::selection::Selection;
-use crate::settings::openshift::{FeatureSet, ZStream};
-use crate::settings::{Addition, Additions, ClusterName, DeviceAnnotations, Gates, Settings, User};
-use crate::supervisor;
+use crate::{
+    commands::{build, derive, down, inspect, load, restart, up},
+    console,
+    error::Error,
+    node::init,
+    selection::Selection,
+    settings::{
+        Addition, Additions, ClusterName, DeviceAnnotations, Gates, Settings, User,
+        openshift::{FeatureSet, ZStream},
+    },
+    supervisor,
+};
 
 /// A real one-node cluster of Kubernetes or OpenShift on this machine, in Linux
 /// namespaces and without a container engine.

@@ -3,22 +3,26 @@
 mod dynamic;
 mod roles;
 
-use std::future::Future;
-use std::path::Path;
-use std::time::Duration;
+use std::{future::Future, path::Path, time::Duration};
 
-use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
-use k8s_openapi::api::node::v1::RuntimeClass;
-use kube::api::{Api, ObjectMeta, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::wait::await_condition;
-use kube::{Client, Config};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, ServiceAccount},
+    node::v1::RuntimeClass,
+};
+use kube::{
+    Client, Config,
+    api::{Api, ObjectMeta, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::wait::await_condition,
+};
 use tokio::time::sleep;
 
-use crate::components::{CONTROLLER_MANAGER_PORT, NODE_NAME, SCHEDULER_PORT, kubelet};
-use crate::error::Error;
-use crate::network::Subnet;
-use crate::runtime::NESTED_HANDLER;
+use crate::{
+    components::{CONTROLLER_MANAGER_PORT, NODE_NAME, SCHEDULER_PORT, kubelet},
+    error::Error,
+    network::Subnet,
+    runtime::NESTED_HANDLER,
+};
 
 /// What the cluster-policy-controller gives to a namespace, and without which the
 /// admission of SCCs admits no pod in it.
@@ -62,10 +66,6 @@ impl Admin {
     }
 
     /// Reads the identity from a kubeconfig.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it is not a usable kubeconfig.
     pub async fn from_kubeconfig(path: &Path) -> Result<Self, Error> {
         let read = || format!("read `{}`", path.display());
         let kubeconfig = Kubeconfig::read_from(path).map_err(|error| Error::api(read(), &error))?;
@@ -77,10 +77,6 @@ impl Admin {
     }
 
     /// Waits until a server says that it is healthy. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when no client can be made for the server.
     pub async fn healthy(&self, server: Server, subnet: Subnet) -> Result<(), Error> {
         let (scheme, port, path) = match server {
             Server::Apiserver => ("https", crate::components::API_PORT, "readyz"),
@@ -102,10 +98,6 @@ impl Admin {
     }
 
     /// Makes the runtime class whose pods get `/dev/fuse` and `/dev/net/tun`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses it.
     pub async fn create_runtime_class(&self) -> Result<(), Error> {
         let class = RuntimeClass {
             metadata: ObjectMeta { name: Some(NESTED_HANDLER.to_owned()), ..ObjectMeta::default() },
@@ -119,10 +111,6 @@ impl Admin {
 
     /// Waits until the node's condition `Ready` is true, by a watch. The caller
     /// bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses the watch.
     pub async fn node_ready(&self) -> Result<(), Error> {
         let api: Api<Node> = Api::all(self.client.clone());
         await_condition(api, NODE_NAME, |node: Option<&Node>| node.is_some_and(is_ready))
@@ -133,10 +121,6 @@ impl Admin {
 
     /// Waits until the namespace `default` has its service account, without which
     /// no pod can be made in it. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses the watch.
     pub async fn default_service_account(&self) -> Result<(), Error> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
         await_condition(api, "default", |account: Option<&ServiceAccount>| account.is_some())
@@ -149,10 +133,6 @@ impl Admin {
 impl Admin {
     /// Waits until the namespace `default` has its ranges of user ids, by a watch. The
     /// caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses the watch.
     pub async fn default_namespace_ranges(&self) -> Result<(), Error> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         await_condition(api, "default", |namespace: Option<&Namespace>| {
@@ -177,10 +157,6 @@ async fn answers(client: &Client, path: &str) -> bool {
 }
 
 /// Asks for something with a deadline.
-///
-/// # Errors
-///
-/// Fails when the API refuses it or does not answer in time.
 pub async fn bounded<T>(
     action: &str,
     request: impl Future<Output = kube::Result<T>>,

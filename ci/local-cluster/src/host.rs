@@ -1,13 +1,13 @@
 //! What this program needs of the machine that it runs on.
 
-use std::env;
-use std::fs;
-use std::path::Path;
+use std::{env, fs, path::Path};
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 
-use crate::error::Error;
-use crate::paths::{CACHE_VARIABLE, Cache};
+use crate::{
+    error::Error,
+    paths::{CACHE_VARIABLE, Cache},
+};
 
 /// A file of a Debian package and the package to install when it is missing.
 struct Need {
@@ -39,10 +39,6 @@ const TO_BUILD: &[Need] = &[
 
 /// Checks that this is root on Linux with what a cluster needs at run time, and
 /// with what building needs too if `building`.
-///
-/// # Errors
-///
-/// Names everything that is missing, at once.
 pub fn check(cache: &Cache, building: bool) -> Result<(), Error> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::other("not root, which is needed for namespaces, mounts and cgroups")

@@ -1,15 +1,21 @@
 //! The veth pair that connects the host with a node, and the addresses on it.
 
-use std::net::Ipv4Addr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
-use std::process::Command;
+use std::{
+    net::Ipv4Addr,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
+    process::Command,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::command;
-use crate::components::{API_PORT, API_SERVICE};
-use crate::error::Error;
+use crate::{
+    command,
+    components::{API_PORT, API_SERVICE},
+    error::Error,
+};
 
 /// The addresses of one cluster: `10.99.N.0/24`, the host is `.1`, the node `.2`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -42,10 +48,6 @@ pub struct Claim {
 
 impl Claim {
     /// Claims the first free subnet.
-    ///
-    /// # Errors
-    ///
-    /// Fails when none is free.
     pub fn first_free() -> Result<Self, Error> {
         let taken = interface_addresses();
         let claim =
@@ -77,10 +79,6 @@ pub fn interface_name(id: &str) -> String {
 
 /// Makes the veth pair: `interface` on the host, `eth0` in the network namespace
 /// of the process `node`, and gives the host's end its address.
-///
-/// # Errors
-///
-/// Fails when `ip` does.
 pub fn connect(interface: &str, subnet: Subnet, node: i32) -> Result<(), Error> {
     let node = node.to_string();
     // The peer is born in the other namespace: there is no moment at which the
@@ -131,10 +129,6 @@ pub fn api_service(subnet: Subnet) -> Vec<String> {
 }
 
 /// Removes the host's end of the pair, and with it the other end.
-///
-/// # Errors
-///
-/// Fails when the interface exists and can't be removed.
 pub fn disconnect(interface: &str) -> Result<(), Error> {
     match ip(&["link", "delete", interface]) {
         // The kernel removes the pair by itself some time after the node's

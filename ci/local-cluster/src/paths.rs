@@ -1,10 +1,14 @@
 //! Where things are: the cache of built artifacts and each cluster's state.
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
-use crate::error::Error;
-use crate::settings::{ClusterName, User};
+use crate::{
+    error::Error,
+    settings::{ClusterName, User},
+};
 
 /// The variable that moves the cache somewhere else.
 pub const CACHE_VARIABLE: &str = "LOCAL_CLUSTER_CACHE";
@@ -18,11 +22,6 @@ impl Cache {
     /// Finds the cache: `LOCAL_CLUSTER_CACHE`, or else `target/local-cluster` of
     /// the workspace around the current folder, or else of the workspace that
     /// this program was built from.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there is no such workspace, or when the path has characters
-    /// that overlayfs mount options can't carry.
     pub fn locate() -> Result<Self, Error> {
         let folder = match env::var_os(CACHE_VARIABLE).filter(|value| !value.is_empty()) {
             Some(value) => PathBuf::from(value),

@@ -3,20 +3,16 @@
 //! They are as kubeadm makes them ("PKI certificates and requirements" in the
 //! Kubernetes documentation), with P-256 keys because those are made at once.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
 
-use crate::components::API_SERVICE;
-use crate::error::Error;
-use crate::network::Subnet;
-use crate::settings::User;
-use crate::state::replace;
+use crate::{
+    components::API_SERVICE, error::Error, network::Subnet, settings::User, state::replace,
+};
 
 /// A certificate and its key, both as PEM text.
 #[derive(Clone, Debug)]
@@ -56,10 +52,6 @@ pub struct Pki {
 
 impl Pki {
     /// Makes new ones.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a key can't be made.
     pub fn generate(node_name: &str, subnet: Subnet, services: &[&str]) -> Result<Self, Error> {
         let address = subnet.node().to_string();
         let apiserver_names = [
@@ -116,10 +108,6 @@ impl Pki {
 
     /// Writes what the components read into a folder: `NAME.crt` and `NAME.key`.
     /// Users' identities are only in kubeconfigs.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the folder can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         fs::DirBuilder::new()
             .recursive(true)

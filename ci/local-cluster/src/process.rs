@@ -1,9 +1,11 @@
 //! Processes that can't be confused with others: a process id together with
 //! the moment at which the process started.
 
-use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -28,10 +30,6 @@ pub struct RunningProcess(OwnedFd);
 
 impl ProcessIdentity {
     /// The identity of the process that has the id `pid` now.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there is none.
     pub fn of(pid: u32) -> Result<Self, Error> {
         let gone = || Error::other(format!("process {pid} has ended"));
         let pid = i32::try_from(pid).map_err(|_| gone())?;
@@ -65,10 +63,6 @@ impl RunningProcess {
 
     /// Waits until the process has ended; `false` if it has not within `limit`.
     /// The init of a process namespace ends only after all others in it.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the process can't be waited for.
     pub fn wait(&self, limit: Duration) -> Result<bool, Error> {
         let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         let mut watched = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];

@@ -10,8 +10,10 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::runtime::{self, Devices, Runtime};
+use crate::{
+    error::Error,
+    runtime::{self, Devices, Runtime},
+};
 pub use gates::{GateValues, Gates};
 pub use name::ClusterName;
 use openshift::{FeatureSet, Release, ZStream};
@@ -245,10 +247,6 @@ pub struct Settings {
 
 impl Settings {
     /// A cluster with the gates that its distribution has, unless others are wanted.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a gate is to be off that the version of Kubernetes has locked.
     pub fn new(distribution: Distribution, gates: Option<Gates>) -> Result<Self, Error> {
         let version = distribution.kubernetes();
         match gates {
@@ -298,10 +296,6 @@ impl Settings {
     }
 
     /// The same with devices by these annotations.
-    ///
-    /// # Errors
-    ///
-    /// Fails for a flavour that gives no devices by annotation.
     pub fn with_device_annotations(self, asked: Option<DeviceAnnotations>) -> Result<Self, Error> {
         let Some(device_annotations) = asked else {
             return Ok(self);
@@ -335,10 +329,6 @@ impl Settings {
     }
 
     /// The same with additions.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the distribution can't have them.
     pub fn with(self, with: Additions) -> Result<Self, Error> {
         if with.devworkspace_operator && self.distribution.flavour() != Flavour::Openshift {
             return Err(Error::usage(

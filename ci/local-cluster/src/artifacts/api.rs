@@ -1,16 +1,22 @@
 //! The objects of OpenShift's API: custom resource definitions and feature gates,
 //! from the Go module `github.com/openshift/api`, whose sums are in this file.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
-use super::json::{read_yaml, write_json};
-use super::store::{Build, Recipe};
-use crate::command;
-use crate::error::Error;
-use crate::settings::openshift::{FeatureSet, Release};
+use super::{
+    json::{read_yaml, write_json},
+    store::{Build, Recipe},
+};
+use crate::{
+    command,
+    error::Error,
+    settings::openshift::{FeatureSet, Release},
+};
 
 const MODULE: &str = "github.com/openshift/api";
 
@@ -88,10 +94,6 @@ pub fn file(artifact: &Path, feature_set: FeatureSet) -> PathBuf {
 
 /// Downloads the module and writes a file for each feature set: its
 /// `customResourceDefinitions`, and the `featureGate` of a self-managed cluster.
-///
-/// # Errors
-///
-/// Fails when the module can't be downloaded or is not what it was.
 pub fn build(build: &Build, release: Release) -> Result<(), Error> {
     let module = download(build, &source(release))?;
     for feature_set in FeatureSet::ALL {
@@ -113,10 +115,6 @@ pub fn needed_by_operator() -> String {
 }
 
 /// Downloads the module and reads what the DevWorkspace Operator needs of it.
-///
-/// # Errors
-///
-/// Fails when the module can't be downloaded or is not what it was.
 pub fn read_for_operator(build: &Build) -> Result<Vec<Value>, Error> {
     let module = download(build, &source(OF_OPERATOR))?;
     let read = |path: &&str| read_definition(&module, path, FeatureSet::Default);
@@ -128,10 +126,6 @@ fn download(build: &Build, source: &Source) -> Result<PathBuf, Error> {
 }
 
 /// Downloads a Go module and returns its folder.
-///
-/// # Errors
-///
-/// Fails when the module can't be downloaded or its sum is another one.
 pub(super) fn download_module(
     build: &Build,
     module: &str,

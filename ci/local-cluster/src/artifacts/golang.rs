@@ -1,20 +1,19 @@
 //! Kubernetes and containerd, built from their Go modules. The modules' sums are
 //! in this repository, so what is built is what was reviewed.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::Command;
+use std::{
+    borrow::Cow, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command,
+};
 
 use rust_embed::Embed;
 
 use super::store::{Build, Recipe};
-use crate::command;
-use crate::error::Error;
-use crate::runtime::{devices, nested_spec};
-use crate::settings::KubernetesVersion;
+use crate::{
+    command,
+    error::Error,
+    runtime::{devices, nested_spec},
+    settings::KubernetesVersion,
+};
 
 /// The names by which the one program of Kubernetes is called. The last two are stand-ins for
 /// OpenShift's components.
@@ -100,10 +99,6 @@ pub fn kubernetes_recipe(version: KubernetesVersion) -> Recipe {
 }
 
 /// Builds Kubernetes: one program, with a link for each component.
-///
-/// # Errors
-///
-/// Fails when `go` does.
 pub fn build_kubernetes(build: &Build, version: KubernetesVersion) -> Result<(), Error> {
     write_module(build, &kubernetes_files(version))?;
     let flags = format!("-ldflags={}", kubernetes_linker_flags(version));
@@ -152,10 +147,6 @@ pub fn containerd_recipe() -> Recipe {
 
 /// Builds containerd, its shim and its client, and the runtime specification of
 /// the handler `nested`.
-///
-/// # Errors
-///
-/// Fails when `go` or the client does.
 pub fn build_containerd(build: &Build) -> Result<(), Error> {
     write_module(build, &files::<ContainerdModule>())?;
     let mut go = go(&build.scratch);

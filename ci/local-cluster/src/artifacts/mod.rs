@@ -10,16 +10,16 @@ pub mod seed;
 mod store;
 pub mod tree;
 
-use std::path::PathBuf;
-use std::thread;
+use std::{path::PathBuf, thread};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::paths::Cache;
-use crate::runtime::{self, Runtime};
-use crate::settings::openshift::Release;
-use crate::settings::{Additions, KubernetesVersion, RealProgram, RealPrograms};
+use crate::{
+    error::Error,
+    paths::Cache,
+    runtime::{self, Runtime},
+    settings::{Additions, KubernetesVersion, RealProgram, RealPrograms, openshift::Release},
+};
 pub use json::read_json;
 use real::Components;
 use store::{Recipe, Store};
@@ -158,19 +158,11 @@ impl Recipes {
 }
 
 /// Whether a cluster of this source needs something that was not built yet.
-///
-/// # Errors
-///
-/// Fails when the components folder can't be read.
 pub fn missing(cache: &Cache, source: &Source) -> Result<bool, Error> {
     Ok(Recipes::of(source)?.find(&Store::new(cache)).is_none())
 }
 
 /// Builds what is missing and returns all artifacts.
-///
-/// # Errors
-///
-/// Fails when a build does; the error names the log.
 pub fn ensure(cache: &Cache, source: &Source) -> Result<Artifacts, Error> {
     let store = Store::new(cache);
     let recipes = Recipes::of(source)?;
@@ -182,10 +174,6 @@ pub fn ensure(cache: &Cache, source: &Source) -> Result<Artifacts, Error> {
 }
 
 /// The artifact of the workspace image's layer, built if need be.
-///
-/// # Errors
-///
-/// Fails when the build does; the error names the log.
 pub fn workspace(cache: &Cache) -> Result<PathBuf, Error> {
     Store::new(cache).ensure(&tree::workspace_recipe(), tree::build_workspace)
 }

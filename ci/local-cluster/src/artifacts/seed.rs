@@ -2,24 +2,33 @@
 //! in it. It is made once, by the runtime's own programs in a node of its own,
 //! because importing the images takes longer than starting a cluster.
 
-use std::fs::{self, File, FileTimes};
-use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs::{self, File, FileTimes},
+    io,
+    os::unix::fs::{MetadataExt, chown},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::store::{Build, Recipe};
-use super::{operator, pause, tree};
-use crate::cgroup::Hierarchies;
-use crate::command;
-use crate::components::CONFIG;
-use crate::error::Error;
-use crate::image::{self, Layer};
-use crate::node::init::LOGS;
-use crate::node::protocol::{Bind, NodeSpec, Program};
-use crate::node::session::Session;
-use crate::paths::StateFolder;
-use crate::runtime::Runtime;
+use super::{
+    operator, pause,
+    store::{Build, Recipe},
+    tree,
+};
+use crate::{
+    cgroup::Hierarchies,
+    command,
+    components::CONFIG,
+    error::Error,
+    image::{self, Layer},
+    node::{
+        init::LOGS,
+        protocol::{Bind, NodeSpec, Program},
+        session::Session,
+    },
+    paths::StateFolder,
+    runtime::Runtime,
+};
 
 /// Where the node that imports sees the images.
 const IMAGES: &str = "/opt/local-cluster/images";
@@ -57,10 +66,6 @@ pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
 }
 
 /// Builds the seed.
-///
-/// # Errors
-///
-/// Fails when the images can't be made or the runtime doesn't take them.
 pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     let state = state_folder(build, parts.kind)?;
     let images = build.scratch.join("images");
@@ -81,10 +86,6 @@ pub fn extended_recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
 }
 
 /// Builds the seed with the operator's images: what is in the first seed is shared.
-///
-/// # Errors
-///
-/// Fails when the images aren't taken.
 pub fn extend(build: &Build, parts: &Parts, seed: &Path, images: &Path) -> Result<(), Error> {
     let state = state_folder(build, parts.kind)?;
     plant(parts.kind, seed, &build.output)?;
@@ -210,10 +211,6 @@ async fn import(
 ///
 /// This process does it itself, because a `cp` would outlive it: nobody may write
 /// to the state folder of a cluster whose supervisor was killed.
-///
-/// # Errors
-///
-/// Fails when the two folders are on different file systems.
 pub fn plant(runtime: Runtime, seed: &Path, target: &Path) -> Result<(), Error> {
     plant_folder(runtime, Path::new(""), seed, target)
 }

@@ -2,16 +2,15 @@
 //! that it is made from, so a changed recipe is another artifact, and it appears
 //! by a rename, so it is there whole or not at all.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use sha2::{Digest, Sha256};
 
-use crate::console;
-use crate::error::Error;
-use crate::hex;
-use crate::paths::Cache;
+use crate::{console, error::Error, hex, paths::Cache};
 
 /// What an artifact is made from.
 #[derive(Clone, Debug)]
@@ -61,10 +60,6 @@ pub struct Build {
 
 impl Build {
     /// Writes a file into the scratch folder, or below it, and returns its path.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the folder can't be written.
     pub fn scratch_file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, Error> {
         let path = self.scratch.join(name);
         if let Some(folder) = path.parent() {
@@ -95,10 +90,6 @@ impl Store {
 
     /// Returns the artifact and builds it if need be. Of several processes that
     /// want the same artifact one builds it and the others wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the build does.
     pub fn ensure(
         &self,
         recipe: &Recipe,

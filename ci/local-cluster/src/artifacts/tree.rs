@@ -1,15 +1,15 @@
 //! Debian trees: the node's root file system and the layer of the workspace
 //! image. The packages' signatures are verified by apt.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::store::{Build, Recipe};
-use crate::command;
-use crate::error::Error;
-use crate::runtime::Runtime;
+use crate::{command, error::Error, runtime::Runtime};
 
 const SUITE: &str = "trixie";
 
@@ -44,10 +44,6 @@ pub fn node_recipe(runtime: Runtime) -> Recipe {
 }
 
 /// Builds the node's tree.
-///
-/// # Errors
-///
-/// Fails when `mmdebstrap` does.
 pub fn build_node(build: &Build, runtime: Runtime) -> Result<(), Error> {
     let mut mmdebstrap = mmdebstrap(&node_packages(runtime));
     mmdebstrap.arg(SUITE).arg(&build.output);
@@ -71,10 +67,6 @@ pub fn workspace_recipe() -> Recipe {
 }
 
 /// Builds the workspace image's layer.
-///
-/// # Errors
-///
-/// Fails when `mmdebstrap` or `tar` does.
 pub fn build_workspace(build: &Build) -> Result<(), Error> {
     let script = build.scratch_file("customize.sh", WORKSPACE_CUSTOMIZE)?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
@@ -88,10 +80,6 @@ pub fn build_workspace(build: &Build) -> Result<(), Error> {
 
 /// Packs a tree into a layer. The extended attributes are those that make
 /// `newuidmap` work: `security.capability`.
-///
-/// # Errors
-///
-/// Fails when `tar` does.
 pub fn pack(tree: &Path, layer: &PathBuf, log: &Path) -> Result<(), Error> {
     let mut tar = Command::new("tar");
     tar.args([

@@ -1,22 +1,19 @@
 //! Objects whose types this program does not know.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DynamicObject, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::wait::{await_condition, conditions};
+use kube::{
+    api::{Api, DynamicObject, PostParams},
+    core::{ApiResource, GroupVersionKind},
+    runtime::wait::{await_condition, conditions},
+};
 use serde_json::Value;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{Admin, INTERVAL, bounded};
 use crate::error::Error;
 
 impl Admin {
     /// Makes an object. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses it.
     pub async fn create(&self, object: &Value) -> Result<(), Error> {
         let (api, object) = self.api_of(object)?;
         create(&api, &object).await.map(drop)
@@ -24,10 +21,6 @@ impl Admin {
 
     /// Makes an object, and then writes its status, which the API leaves out when an
     /// object is made, through its subresource. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses either.
     pub async fn create_with_status(&self, object: &Value) -> Result<(), Error> {
         let (api, object) = self.api_of(object)?;
         let mut created = create(&api, &object).await?;
@@ -41,10 +34,6 @@ impl Admin {
 
     /// Makes a custom resource definition and waits, by a watch, until its kind is
     /// established. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses it.
     pub async fn define(&self, definition: &Value) -> Result<(), Error> {
         self.create(definition).await?;
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
@@ -57,10 +46,6 @@ impl Admin {
 
     /// Makes definitions, all at once, and waits until they are served. The caller
     /// bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses one.
     pub async fn define_all(&self, definitions: &[Value]) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         for definition in definitions {
@@ -74,10 +59,6 @@ impl Admin {
     }
 
     /// The API of an object's kind, where the object is or is to be, and the object.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it is no object.
     pub fn api_of(&self, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject), Error> {
         let object: DynamicObject = serde_json::from_value(object.clone())
             .map_err(|error| Error::other(format!("a manifest is no object: {error}")))?;

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::Api;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
+use k8s_openapi::{
+    api::rbac::v1::{ClusterRole, PolicyRule},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::{
+    api::Api,
+    runtime::{WatchStreamExt, reflector, watcher},
+};
 
 use super::Admin;
 use crate::error::Error;
@@ -15,10 +19,6 @@ impl Admin {
     /// Waits until the roles that are made of others, such as `edit`, have the rules of these, by
     /// a watch. Before that a user with such a role may do nothing, and the roles still change.
     /// The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses the watch.
     pub async fn aggregated_roles(&self) -> Result<(), Error> {
         let (reader, writer) = reflector::store();
         let roles: Api<ClusterRole> = Api::all(self.client.clone());

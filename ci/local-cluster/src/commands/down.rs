@@ -3,18 +3,9 @@
 use std::fs;
 
 use super::lock;
-use crate::console;
-use crate::error::Error;
-use crate::host;
-use crate::paths::Cache;
-use crate::settings::ClusterName;
-use crate::teardown;
+use crate::{console, error::Error, host, paths::Cache, settings::ClusterName, teardown};
 
 /// Ends one cluster. Ending one that does not exist is no error.
-///
-/// # Errors
-///
-/// Fails when something of the cluster can't be given back.
 pub fn run(name: &ClusterName) -> Result<(), Error> {
     let cache = Cache::locate()?;
     host::check(&cache, false)?;
@@ -22,10 +13,6 @@ pub fn run(name: &ClusterName) -> Result<(), Error> {
 }
 
 /// Ends all clusters of the cache.
-///
-/// # Errors
-///
-/// Fails when one can't be ended, after trying all.
 pub fn run_all() -> Result<(), Error> {
     let cache = Cache::locate()?;
     host::check(&cache, false)?;

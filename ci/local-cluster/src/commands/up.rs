@@ -1,36 +1,35 @@
 //! `local-cluster up`.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::lock;
-use crate::artifacts::{self, Artifacts, Source};
-use crate::command::describe_status;
-use crate::console;
-use crate::error::{Error, last_lines};
-use crate::host;
-use crate::paths::{Cache, StateFolder};
-use crate::process::ProcessIdentity;
-use crate::settings::{ClusterName, Settings, User};
-use crate::state::{Phase, State};
-use crate::supervisor::Order;
-use crate::supervisor::report::Report;
-use crate::teardown;
+use crate::{
+    artifacts::{self, Artifacts, Source},
+    command::describe_status,
+    console,
+    error::{Error, last_lines},
+    host,
+    paths::{Cache, StateFolder},
+    process::ProcessIdentity,
+    settings::{ClusterName, Settings, User},
+    state::{Phase, State},
+    supervisor::{Order, report::Report},
+    teardown,
+};
 
 /// How long the whole start may take. Each step has a shorter limit of its own,
 /// with a better message.
 const START: Duration = Duration::from_secs(300);
 
 /// Starts a cluster unless it runs already.
-///
-/// # Errors
-///
-/// Fails when the cluster runs with other settings or can't be started.
 pub fn run(name: &ClusterName, settings: Settings, source: &Source) -> Result<(), Error> {
     let cache = Cache::locate()?;
     host::check(&cache, artifacts::missing(&cache, source)?)?;

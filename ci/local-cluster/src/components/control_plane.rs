@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::{API_PORT, CONFIG, KUBERNETES, REAL, SERVICE_SUBNET};
-use crate::network::Subnet;
-use crate::node::init::LOGS;
-use crate::node::protocol::Program;
-use crate::settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms};
+use crate::{
+    network::Subnet,
+    node::{init::LOGS, protocol::Program},
+    settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms},
+};
 
 /// The data of etcd, in the node.
 pub const ETCD_DATA: &str = "/var/lib/etcd";

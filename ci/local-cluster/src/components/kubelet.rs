@@ -3,10 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{CONFIG, NODE_NAME, control_plane};
-use crate::network::Subnet;
-use crate::node::protocol::Program;
-use crate::runtime::Runtime;
-use crate::settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms};
+use crate::{
+    network::Subnet,
+    node::protocol::Program,
+    runtime::Runtime,
+    settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms},
+};
 
 /// The kubelet's data, in the node.
 pub const DATA: &str = "/var/lib/kubelet";

@@ -2,13 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::control_plane::{self, AUDIT_LOG_LARGEST, ETCD_CLIENTS};
-use super::{API_PORT, CONFIG, SERVICE_SUBNET};
-use crate::network::Subnet;
-use crate::node::init::LOGS;
-use crate::node::protocol::Program;
-use crate::settings::openshift::Release;
-use crate::settings::{Additions, GateValues, KubernetesVersion, RealProgram, RealPrograms};
+use super::{
+    API_PORT, CONFIG, SERVICE_SUBNET,
+    control_plane::{self, AUDIT_LOG_LARGEST, ETCD_CLIENTS},
+};
+use crate::{
+    network::Subnet,
+    node::{init::LOGS, protocol::Program},
+    settings::{
+        Additions, GateValues, KubernetesVersion, RealProgram, RealPrograms, openshift::Release,
+    },
+};
 
 /// The file name of the configuration of admission plugins.
 pub const ADMISSION_CONFIG: &str = "admission.json";

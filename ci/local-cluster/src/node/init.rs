@@ -4,27 +4,34 @@
 //! As the init of a process namespace it is also the parent of every orphan in
 //! it and has to reap them (`pid_namespaces(7)`).
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    os::fd::AsFd,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, sethostname};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, sethostname},
+};
 
-use super::mounts;
-use super::notify::Notifications;
-use super::protocol::{Event, NodeSpec, Program, Request};
-use crate::cgroup;
-use crate::error::Error;
+use super::{
+    mounts,
+    notify::Notifications,
+    protocol::{Event, NodeSpec, Program, Request},
+};
+use crate::{cgroup, error::Error};
 
 /// Where programs are looked up in the node.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,10 +40,6 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 pub const LOGS: &str = "/var/log/local-cluster";
 
 /// Runs as a node's init until the supervisor hangs up.
-///
-/// # Errors
-///
-/// Fails when the pipe to the supervisor breaks or says something unknown.
 pub fn run() -> Result<(), Error> {
     // The node dies with the thread of the supervisor that started it. Should
     // that have happened before this call, the pipe below is at its end already

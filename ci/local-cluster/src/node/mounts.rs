@@ -1,17 +1,20 @@
 //! The node's file systems and devices: first a plan, made without touching
 //! anything, then its execution.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
-use nix::unistd::{chdir, pivot_root};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::{Mode, SFlag, makedev, mknod, umask},
+    unistd::{chdir, pivot_root},
+};
 
 use super::protocol::{Bind, NodeSpec};
-use crate::cgroup::Hierarchies;
-use crate::error::Error;
+use crate::{cgroup::Hierarchies, error::Error};
 
 /// One thing to do on the way to the node's root file system. Paths are those
 /// of the host.
@@ -53,10 +56,6 @@ const DEVICES: &[(&str, u64, u64)] = &[
 
 /// Makes the root file system and moves the calling process into it. The process
 /// must be in a mount namespace of its own.
-///
-/// # Errors
-///
-/// Fails when a mount is refused.
 pub fn enter(spec: &NodeSpec) -> Result<(), Error> {
     // From here on nothing that is mounted in this namespace reaches the host.
     change_propagation(MsFlags::MS_PRIVATE)?;

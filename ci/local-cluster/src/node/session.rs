@@ -1,21 +1,31 @@
 //! A conversation with a node: starting programs, waiting for them, and hearing
 //! of their ends meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::path::Path;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    path::Path,
+    time::Duration,
+};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
+    time::{Instant, timeout_at},
+};
 
-use super::handle::Node;
-use super::protocol::{Event, NodeSpec, Program, Request};
-use crate::error::{Error, Failure, last_lines};
-use crate::paths::StateFolder;
-use crate::process::ProcessIdentity;
-use crate::state::ComponentState;
+use super::{
+    handle::Node,
+    protocol::{Event, NodeSpec, Program, Request},
+};
+use crate::{
+    error::{Error, Failure, last_lines},
+    paths::StateFolder,
+    process::ProcessIdentity,
+    state::ComponentState,
+};
 
 /// How many lines of a component's log an error shows.
 const LOG_LINES: usize = 12;
@@ -74,10 +84,6 @@ struct Outcome {
 impl Session {
     /// Starts a node's init, which waits for [`Session::set_up`]. `label` is for
     /// whoever reads a list of processes.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the process can't be made.
     pub fn open(label: &str, folder: &StateFolder) -> Result<Self, Error> {
         let (sender, messages) = unbounded_channel();
         Ok(Self {
@@ -108,10 +114,6 @@ impl Session {
     }
 
     /// Makes the node's world.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the node can't make it.
     pub async fn set_up(&mut self, spec: NodeSpec) -> Result<(), Error> {
         self.node.request(&Request::SetUp(spec))?;
         let deadline = Instant::now() + SET_UP;
@@ -124,20 +126,12 @@ impl Session {
     }
 
     /// Starts a component, which should run until the cluster ends.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the node has ended.
     pub fn start(&mut self, program: Program) -> Result<(), Error> {
         self.programs.insert(program.name.clone(), program.clone());
         self.node.start_program(program)
     }
 
     /// Waits until a component has said that it is ready.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it has not within `limit`, or when any component ends.
     pub async fn until_ready(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
         while !self.ready.contains(name) {
@@ -149,11 +143,6 @@ impl Session {
     }
 
     /// Runs a program to its end.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it fails or takes longer than `limit`, or when any component
-    /// ends.
     pub async fn run(&mut self, program: Program, limit: Duration) -> Result<(), Error> {
         let name = program.name.clone();
         self.tasks.insert(name.clone(), None);
@@ -166,10 +155,6 @@ impl Session {
     }
 
     /// Asks a component to end and waits until it has.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it has not within `limit`.
     pub async fn stop(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
         self.tasks.insert(name.to_owned(), None);
         self.node.request(&Request::Stop { name: name.to_owned() })?;
@@ -178,11 +163,6 @@ impl Session {
 
     /// Kills components, all at once, and starts them one after the other with the arguments
     /// that they had. One that has ended is started too.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there is no such component, or when one has not ended or is not ready within
-    /// `limit`.
     pub async fn restart(&mut self, names: &[String], limit: Duration) -> Result<(), Error> {
         let programs = names.iter().map(|name| self.program(name));
         let programs = programs.collect::<Result<Vec<_>, _>>()?;
@@ -245,11 +225,6 @@ impl Session {
 
     /// Waits for something outside of the node, but not longer than until a
     /// component ends.
-    ///
-    /// # Errors
-    ///
-    /// Fails when `future` does or takes longer than `limit`, with `what` as the
-    /// description (`node not ready`), or when any component ends.
     pub async fn during<T>(
         &mut self,
         what: &str,

@@ -7,11 +7,15 @@ mod policy_controller;
 
 use serde_json::{Value, json};
 
-use crate::artifacts::{Artifacts, api, read_json};
-use crate::client::Admin;
-use crate::error::Error;
-use crate::settings::openshift::{FeatureSet, Release, ZStream};
-use crate::settings::{RealProgram, RealPrograms};
+use crate::{
+    artifacts::{Artifacts, api, read_json},
+    client::Admin,
+    error::Error,
+    settings::{
+        RealProgram, RealPrograms,
+        openshift::{FeatureSet, Release, ZStream},
+    },
+};
 
 /// The objects of a cluster.
 #[derive(Clone, Debug)]
@@ -26,10 +30,6 @@ pub struct Objects {
 
 impl Objects {
     /// Reads what a release with a feature set has.
-    ///
-    /// # Errors
-    ///
-    /// Fails when an artifact can't be read.
     pub fn read(
         artifacts: &Artifacts,
         release: Release,
@@ -58,10 +58,6 @@ impl Objects {
 
     /// Makes everything that pods need: without the definition of security context
     /// SCCs the API server admits none. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses an object.
     pub async fn create_for_pods(&self, admin: &Admin) -> Result<(), Error> {
         admin.define_all(&self.definitions).await?;
         // Namespaces come first in their list, and bindings follow their roles, so
@@ -72,10 +68,6 @@ impl Objects {
 
     /// Makes the objects that say what the cluster is, with their status. The caller
     /// bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses an object.
     pub async fn create_configuration(&self, admin: &Admin) -> Result<(), Error> {
         for object in &self.configuration {
             admin.create_with_status(object).await?;

@@ -6,22 +6,25 @@
 //! all others, before anything runs, so two secrets and two definitions are all that
 //! is left of it; the webhook server takes the authority from its own secret.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, DynamicObject, PostParams};
-use kube::runtime::wait::await_condition;
+use k8s_openapi::{ByteString, api::apps::v1::Deployment};
+use kube::{
+    api::{Api, DynamicObject, PostParams},
+    runtime::wait::await_condition,
+};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use super::is_available;
-use crate::artifacts::operator::{CONTROLLER_IMAGE, PROJECT_CLONE_IMAGE, objects};
-use crate::artifacts::read_json;
-use crate::client::{Admin, INTERVAL};
-use crate::error::Error;
+use crate::{
+    artifacts::{
+        operator::{CONTROLLER_IMAGE, PROJECT_CLONE_IMAGE, objects},
+        read_json,
+    },
+    client::{Admin, INTERVAL},
+    error::Error,
+};
 
 /// The operator's namespace.
 const NAMESPACE: &str = "devworkspace-controller";
@@ -41,10 +44,6 @@ const DEPLOYMENTS: [&str; 2] = ["devworkspace-controller-manager", "devworkspace
 
 /// Makes the operator's objects and waits until it answers. What stands in the way is told through
 /// `last`. The caller bounds the wait.
-///
-/// # Errors
-///
-/// Fails when an artifact can't be read or the API refuses an object.
 pub async fn install(
     admin: &Admin,
     artifact: &Path,
@@ -76,10 +75,6 @@ pub async fn install(
 /// Waits until the operator and its webhook server are available, and then until a
 /// workspace in the old version of its API passes conversion and admission, as a dry
 /// run. What stands in the way is told through `last`. The caller bounds the wait.
-///
-/// # Errors
-///
-/// Fails when the API refuses a watch.
 async fn answers(admin: &Admin, last: &watch::Sender<String>) -> Result<(), Error> {
     let deployments: Api<Deployment> = Api::namespaced(admin.client(), NAMESPACE);
     for name in DEPLOYMENTS {

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::RuntimeSpec;
-use super::devices::{self, Devices};
-use crate::components::CONFIG;
-use crate::image;
+use super::{
+    RuntimeSpec,
+    devices::{self, Devices},
+};
+use crate::{components::CONFIG, image};
 
 const PROGRAMS: &str = "/opt/local-cluster/crio";
 const CONFIG_FILE: &str = "crio.conf";

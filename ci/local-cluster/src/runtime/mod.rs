@@ -12,8 +12,10 @@ pub use crio::CRIO;
 pub use devices::Devices;
 pub use network::network_config;
 
-use crate::node::protocol::Program;
-use crate::settings::{RealProgram, RealPrograms};
+use crate::{
+    node::protocol::Program,
+    settings::{RealProgram, RealPrograms},
+};
 
 /// A container runtime.
 #[derive(Debug)]

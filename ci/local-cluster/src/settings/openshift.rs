@@ -92,10 +92,6 @@ impl Release {
     }
 
     /// Checks that the release had such patch releases.
-    ///
-    /// # Errors
-    ///
-    /// Fails for `early` where no early form is known.
     pub fn check(self, z_stream: ZStream) -> Result<(), Error> {
         if z_stream == ZStream::Early && self != Self::V4_20 {
             return Err(Error::usage(format!(

@@ -1,24 +1,28 @@
 //! How commands ask the supervisor of a running cluster for something: one JSON object a line
 //! on a socket in its state folder, a wish there and an answer back.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader as BlockingReader, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream as BlockingStream;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader as BlockingReader, Write},
+    os::{fd::AsRawFd, unix::net::UnixStream as BlockingStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{mpsc::UnboundedSender, oneshot},
+    time::timeout,
+};
 
 use super::RESTART;
-use crate::error::{Error, Failure};
-use crate::node::session::Message;
-use crate::paths::StateFolder;
+use crate::{
+    error::{Error, Failure},
+    node::session::Message,
+    paths::StateFolder,
+};
 
 /// How long a wish may take to arrive: its sender writes it at once.
 const ARRIVAL: Duration = Duration::from_secs(5);
@@ -66,10 +70,6 @@ impl Address {
 }
 
 /// Passes wishes on as messages, one after the other, until the process ends.
-///
-/// # Errors
-///
-/// Fails when the socket can't be made.
 pub fn listen(folder: &StateFolder, sender: UnboundedSender<Message>) -> Result<(), Error> {
     let address = Address::of(folder)?;
     let listener = UnixListener::bind(&address.path)
@@ -107,10 +107,6 @@ async fn fulfil(wish: Wish, sender: &UnboundedSender<Message>) -> Result<(), Fai
 }
 
 /// Asks the supervisor of a cluster and waits until it is done.
-///
-/// # Errors
-///
-/// Fails when it can't be asked or does not answer, and as it says.
 pub fn ask(folder: &StateFolder, wish: &Wish) -> Result<(), Error> {
     let path = folder.control();
     let refused = |source| Error::path("ask the supervisor at", &path, source);

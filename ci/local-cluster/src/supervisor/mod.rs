@@ -7,24 +7,30 @@ mod files;
 pub mod report;
 mod start;
 
-use std::io::{self, Read};
-use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 
-use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::UnboundedSender;
-
-use crate::artifacts::Artifacts;
-use crate::console;
-use crate::error::Error;
-use crate::network::Claim;
-use crate::node::session::{Message, Session};
-use crate::paths::StateFolder;
-use crate::state::{Phase, State};
-use crate::teardown;
 use report::Report;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::UnboundedSender,
+};
+
+use crate::{
+    artifacts::Artifacts,
+    console,
+    error::Error,
+    network::Claim,
+    node::session::{Message, Session},
+    paths::StateFolder,
+    state::{Phase, State},
+    teardown,
+};
 
 /// How long components may take to end and to be ready again.
 pub const RESTART: Duration = Duration::from_secs(60);
@@ -40,11 +46,6 @@ pub struct Order {
 }
 
 /// Runs as a supervisor until the cluster ends.
-///
-/// # Errors
-///
-/// Fails when the cluster can't be started or given back. `up` has heard of a
-/// failed start by then.
 pub fn run() -> Result<(), Error> {
     // Out of the terminal's session: its signals are for `up` only.
     nix::unistd::setsid().map_err(|errno| Error::io("start", "a session", errno))?;

@@ -4,21 +4,23 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::report::{self, Report};
-use super::{Order, Supervisor, files, listen_to_the_host};
-use crate::artifacts::Artifacts;
-use crate::artifacts::seed;
-use crate::cgroup;
-use crate::client::{Admin, Server};
-use crate::components::{CONFIG, control_plane, kubelet, openshift};
-use crate::error::Error;
-use crate::network::{self, Claim, Subnet};
-use crate::node::protocol::Program;
-use crate::node::session::Session;
-use crate::openshift::Objects;
-use crate::operator::{Operator, double, real};
-use crate::settings::{Distribution, RealProgram, Settings, User};
-use crate::storage::{self, VOLUMES_DATA};
+use super::{
+    Order, Supervisor, files, listen_to_the_host,
+    report::{self, Report},
+};
+use crate::{
+    artifacts::{Artifacts, seed},
+    cgroup,
+    client::{Admin, Server},
+    components::{CONFIG, control_plane, kubelet, openshift},
+    error::Error,
+    network::{self, Claim, Subnet},
+    node::{protocol::Program, session::Session},
+    openshift::Objects,
+    operator::{Operator, double, real},
+    settings::{Distribution, RealProgram, Settings, User},
+    storage::{self, VOLUMES_DATA},
+};
 
 /// How long a component may take to say that it is ready. On an idle machine it
 /// is seconds; a busy one may be ten times as slow.
@@ -35,10 +37,6 @@ const COMMAND: Duration = Duration::from_secs(20);
 
 impl Supervisor {
     /// Acquires everything and starts every component.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a step does. What was acquired until then is in the state.
     pub(super) async fn start(&mut self, order: &Order) -> Result<Session, Error> {
         // The session first: from here on the end of `up` is heard.
         let mut session = Session::open(self.state.name.as_str(), &self.folder)?;

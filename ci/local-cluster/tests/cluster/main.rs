@@ -10,8 +10,7 @@ mod openshift;
 mod operator;
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use support::{Cluster, Machine, Moment};
 

@@ -7,8 +7,7 @@
     reason = "a test ends when something is not as it must be"
 )]
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use serde_json::Value;
 
