@@ -113,8 +113,8 @@ fn begin(command: std::process::Command, log: &Path) -> Result<Child> {
     Ok(command.kill_on_drop(true).spawn()?)
 }
 
-/// Waits until the pods of known templates of the only run in the cluster are ready, and returns the
-/// run's id. A run makes them all at once at its beginning, long before the first one is ready.
+/// Waits until the pods of known templates of the only run in the cluster are ready, and returns
+/// the run's id. A run makes them all at once at its beginning, long before the first one is ready.
 async fn run_with_ready_pods(connected: &Connected) -> Result<String> {
     let pods: Api<Pod> = Api::all(connected.admin().clone());
     let changes = watcher(pods, watcher::Config::default().labels(RUN_LABEL));

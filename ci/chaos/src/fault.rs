@@ -6,8 +6,8 @@ use http::{Method, StatusCode};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-/// How long a delayed request waits: longer than nestcheck's own patience with a slow server
-/// would make a fault of it, so this is a tenth of its 30 s for a request.
+/// How long a delayed request waits: longer than nestcheck's own patience with a slow server would
+/// make a fault of it, so this is a tenth of its 30 s for a request.
 const DELAY: Duration = Duration::from_secs(3);
 
 /// How long the server is gone: about as long as an API server takes to restart.

@@ -1,9 +1,9 @@
 //! Proves that nestcheck leaves nothing behind and loses nothing, whichever request goes wrong.
 //!
-//! nestcheck runs through a proxy that injects one fault at its k-th request: it kills nestcheck, cuts
-//! the connection, or answers in the API server's place. Afterwards the run is swept, the API server
-//! is asked for leftovers, and the report is compared with the event log. Runs are independent, so
-//! many are active at once.
+//! nestcheck runs through a proxy that injects one fault at its k-th request: it kills nestcheck,
+//! cuts the connection, or answers in the API server's place. Afterwards the run is swept, the API
+//! server is asked for leftovers, and the report is compared with the event log. Runs are
+//! independent, so many are active at once.
 
 mod fault;
 mod invariant;

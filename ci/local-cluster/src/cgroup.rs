@@ -1,5 +1,5 @@
-//! The cluster's part of the machine's control groups, on cgroup v1 (also the
-//! hybrid layout) and on cgroup v2.
+//! The cluster's part of the machine's control groups, on cgroup v1 (also the hybrid layout) and on
+//! cgroup v2.
 
 use std::{
     fs, io,
@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// Where the node's own processes are, below the cluster's group. The pods'
-/// groups are beside it, because in cgroup v2 a group that passes controllers
-/// on can't hold processes itself (cgroups(7), "no internal processes").
+/// Where the node's own processes are, below the cluster's group. The pods' groups are beside it,
+/// because in cgroup v2 a group that passes controllers on can't hold processes itself (cgroups(7),
+/// "no internal processes").
 const NODE_LEAF: &str = "node";
 
 /// The control group hierarchies of the host that a node uses.
@@ -50,8 +50,8 @@ impl Hierarchies {
         })
     }
 
-    /// A machine with v1 controllers is a v1 machine, even if there is a v2
-    /// mount beside them (the hybrid layout): a controller is in one of them.
+    /// A machine with v1 controllers is a v1 machine, even if there is a v2 mount beside them (the
+    /// hybrid layout): a controller is in one of them.
     fn parse(mounts: &str) -> Option<Self> {
         let of_kind = |kind: &'static str| {
             mounts.lines().filter_map(move |line| {
@@ -84,8 +84,7 @@ impl Hierarchies {
     }
 }
 
-/// Makes the group `name` and its leaf for the node's processes in every
-/// hierarchy.
+/// Makes the group `name` and its leaf for the node's processes in every hierarchy.
 pub fn create(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
     for mount in hierarchies.mounts() {
         let group = mount.join(name);
@@ -108,8 +107,8 @@ pub fn create(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts the calling process, and with it all that it will start, into the
-/// node's leaf of the group `name`.
+/// Puts the calling process, and with it all that it will start, into the node's leaf of the group
+/// `name`.
 pub fn join(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
     for mount in hierarchies.mounts() {
         let file = mount.join(name).join(NODE_LEAF).join("cgroup.procs");
@@ -127,8 +126,8 @@ pub fn remove(hierarchies: &Hierarchies, name: &str, limit: Duration) -> Result<
             if Instant::now() > deadline {
                 return Err(Error::path("remove", &group, error));
             }
-            // A v1 group stays busy for a moment after its last process was
-            // reaped, and v1 has no event for the moment at which it is free.
+            // A v1 group stays busy for a moment after its last process was reaped, and v1 has no
+            // event for the moment at which it is free.
             std::thread::sleep(Duration::from_millis(10));
         }
     }

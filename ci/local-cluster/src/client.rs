@@ -24,8 +24,8 @@ use crate::{
     runtime::NESTED_HANDLER,
 };
 
-/// What the cluster-policy-controller gives to a namespace, and without which the
-/// admission of SCCs admits no pod in it.
+/// What the cluster-policy-controller gives to a namespace, and without which the admission of SCCs
+/// admits no pod in it.
 const RANGES: [&str; 3] = [
     "openshift.io/sa.scc.mcs",
     "openshift.io/sa.scc.supplemental-groups",
@@ -35,8 +35,8 @@ const RANGES: [&str; 3] = [
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// The time between two questions to an endpoint that has no event. The
-/// endpoints answer within milliseconds on the same machine.
+/// The time between two questions to an endpoint that has no event. The endpoints answer within
+/// milliseconds on the same machine.
 pub const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The administrator of a cluster.
@@ -109,8 +109,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Waits until the node's condition `Ready` is true, by a watch. The caller
-    /// bounds the wait.
+    /// Waits until the node's condition `Ready` is true, by a watch. The caller bounds the wait.
     pub async fn node_ready(&self) -> Result<(), Error> {
         let api: Api<Node> = Api::all(self.client.clone());
         await_condition(api, NODE_NAME, |node: Option<&Node>| node.is_some_and(is_ready))
@@ -119,8 +118,8 @@ impl Admin {
             .map_err(|error| Error::api("watch the node", &error))
     }
 
-    /// Waits until the namespace `default` has its service account, without which
-    /// no pod can be made in it. The caller bounds the wait.
+    /// Waits until the namespace `default` has its service account, without which no pod can be
+    /// made in it. The caller bounds the wait.
     pub async fn default_service_account(&self) -> Result<(), Error> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
         await_condition(api, "default", |account: Option<&ServiceAccount>| account.is_some())
@@ -131,8 +130,8 @@ impl Admin {
 }
 
 impl Admin {
-    /// Waits until the namespace `default` has its ranges of user ids, by a watch. The
-    /// caller bounds the wait.
+    /// Waits until the namespace `default` has its ranges of user ids, by a watch. The caller
+    /// bounds the wait.
     pub async fn default_namespace_ranges(&self) -> Result<(), Error> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         await_condition(api, "default", |namespace: Option<&Namespace>| {

@@ -39,8 +39,8 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<(), Error> {
     Err(with_log(Error::command(line, describe_status(status)), log))
 }
 
-/// Runs a long command as [`logged`] does, and kills it when it takes longer than `limit`. `what` is
-/// its name in errors.
+/// Runs a long command as [`logged`] does, and kills it when it takes longer than `limit`. `what`
+/// is its name in errors.
 pub fn logged_within(
     command: &mut Command,
     log: &Path,

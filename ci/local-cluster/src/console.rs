@@ -1,5 +1,4 @@
-//! The only place that writes to the terminal: data to stdout, everything
-//! else to stderr.
+//! The only place that writes to the terminal: data to stdout, everything else to stderr.
 
 use std::{
     fmt::Display,

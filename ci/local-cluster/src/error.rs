@@ -8,8 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// An error of this program: what happened and where, details such as the last
-/// lines of a log, and what to do about it.
+/// An error of this program: what happened and where, details such as the last lines of a log, and
+/// what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct Error {
@@ -186,8 +186,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// The last `count` lines of a log, to be shown with an error. A log that can't
-/// be read has none.
+/// The last `count` lines of a log, to be shown with an error. A log that can't be read has none.
 pub fn last_lines(log: &PathBuf, count: usize) -> Vec<String> {
     let Ok(bytes) = std::fs::read(log) else {
         return Vec::new();

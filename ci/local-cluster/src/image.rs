@@ -81,9 +81,8 @@ impl Layer {
     }
 }
 
-/// Writes the image `reference` with these layers into an OCI layout, in which
-/// other images may be already. The layers' files are linked, not copied, so they
-/// must be on the same file system.
+/// Writes the image `reference` with these layers into an OCI layout, in which other images may be
+/// already. The layers' files are linked, not copied, so they must be on the same file system.
 pub fn add(layout: &Path, reference: &str, layers: &[Layer], start: &Start) -> Result<(), Error> {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|source| Error::path("make", &blobs, source))?;
@@ -184,8 +183,8 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).map_err(|source| Error::path("write", path, source))
 }
 
-/// Layers are hundreds of megabytes, which an unoptimised build of this program
-/// would hash for many seconds, so coreutils do it.
+/// Layers are hundreds of megabytes, which an unoptimised build of this program would hash for many
+/// seconds, so coreutils do it.
 fn digest_of_file(path: &Path) -> Result<(String, u64), Error> {
     let metadata = fs::metadata(path).map_err(|source| Error::path("read", path, source))?;
     let line = command::output(Command::new("sha256sum").arg("--").arg(path))?;

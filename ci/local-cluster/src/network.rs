@@ -37,9 +37,9 @@ impl Subnet {
     }
 }
 
-/// A subnet that no other cluster of this machine has. The claim is a socket in
-/// the abstract namespace (unix(7)): it is exclusive in the whole network
-/// namespace, whatever cache the other cluster uses, and ends with its process.
+/// A subnet that no other cluster of this machine has. The claim is a socket in the abstract
+/// namespace (unix(7)): it is exclusive in the whole network namespace, whatever cache the other
+/// cluster uses, and ends with its process.
 #[derive(Debug)]
 pub struct Claim {
     subnet: Subnet,
@@ -71,18 +71,18 @@ impl Claim {
     }
 }
 
-/// The name of the host's end of the pair. Names of interfaces have at most 15
-/// bytes; the cluster's id makes it a name that nobody else has.
+/// The name of the host's end of the pair. Names of interfaces have at most 15 bytes; the cluster's
+/// id makes it a name that nobody else has.
 pub fn interface_name(id: &str) -> String {
     format!("lc-{id}")
 }
 
-/// Makes the veth pair: `interface` on the host, `eth0` in the network namespace
-/// of the process `node`, and gives the host's end its address.
+/// Makes the veth pair: `interface` on the host, `eth0` in the network namespace of the process
+/// `node`, and gives the host's end its address.
 pub fn connect(interface: &str, subnet: Subnet, node: i32) -> Result<(), Error> {
     let node = node.to_string();
-    // The peer is born in the other namespace: there is no moment at which the
-    // host has an `eth0` too many.
+    // The peer is born in the other namespace: there is no moment at which the host has an `eth0`
+    // too many.
     ip(&["link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", &node])?;
     ip(&["address", "add", &format!("{}/24", subnet.host()), "dev", interface])?;
     ip(&["link", "set", interface, "up"])
@@ -100,9 +100,8 @@ pub fn node_batch(subnet: Subnet) -> String {
     )
 }
 
-/// The command that makes the API's service reachable from pods, inside the node. No
-/// proxy of services runs there, and the API server's is the only one that programs in
-/// pods need.
+/// The command that makes the API's service reachable from pods, inside the node. No proxy of
+/// services runs there, and the API server's is the only one that programs in pods need.
 pub fn api_service(subnet: Subnet) -> Vec<String> {
     let target = format!("{}:{API_PORT}", subnet.node());
     [
@@ -131,9 +130,8 @@ pub fn api_service(subnet: Subnet) -> Vec<String> {
 /// Removes the host's end of the pair, and with it the other end.
 pub fn disconnect(interface: &str) -> Result<(), Error> {
     match ip(&["link", "delete", interface]) {
-        // The kernel removes the pair by itself some time after the node's
-        // network namespace has lost its last process, so only a failure to
-        // delete what is still there counts.
+        // The kernel removes the pair by itself some time after the node's network namespace has
+        // lost its last process, so only a failure to delete what is still there counts.
         Err(error) if exists(interface) => Err(error),
         _ => Ok(()),
     }

@@ -71,8 +71,8 @@ impl fmt::Display for KubernetesVersion {
 
 /// What a cluster is a cluster of.
 ///
-/// The two are told apart by their fields, so that the state file of a cluster of
-/// Kubernetes is the same as before there was another flavour.
+/// The two are told apart by their fields, so that the state file of a cluster of Kubernetes is the
+/// same as before there was another flavour.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub enum Distribution {
@@ -307,8 +307,8 @@ impl Settings {
         Ok(Self { device_annotations, ..self })
     }
 
-    /// The parts of the cluster that do what a real component does and are no part of it, each
-    /// with the name of that component.
+    /// The parts of the cluster that do what a real component does and are no part of it, each with
+    /// the name of that component.
     pub fn stand_ins(self) -> Vec<&'static str> {
         if self.distribution.flavour() != Flavour::Openshift {
             return Vec::new();

@@ -1,12 +1,12 @@
 //! What a cluster is and what it has acquired on the host, in a file.
 //!
-//! The rule that makes `down` possible after any crash: the file names a thing
-//! *before* the thing is acquired. A process is started so that it waits for a
-//! word on its stdin, is written down, and only then told to go on; if its
-//! parent dies in between, it reads the end of the pipe and ends as well.
+//! The rule that makes `down` possible after any crash: the file names a thing *before* the thing
+//! is acquired. A process is started so that it waits for a word on its stdin, is written down, and
+//! only then told to go on; if its parent dies in between, it reads the end of the pipe and ends as
+//! well.
 //!
-//! There is one writer at a time: `up` until it has told the supervisor to go
-//! on, the supervisor from then on.
+//! There is one writer at a time: `up` until it has told the supervisor to go on, the supervisor
+//! from then on.
 
 use std::{
     collections::BTreeMap,
@@ -57,8 +57,8 @@ pub struct ComponentState {
 pub struct State {
     /// The cluster's name.
     pub name: ClusterName,
-    /// Ten random hexadecimal digits that make the names of things on the host
-    /// unique among all clusters of all caches.
+    /// Ten random hexadecimal digits that make the names of things on the host unique among all
+    /// clusters of all caches.
     pub id: String,
     /// The boot of the machine in which process identities are valid.
     pub boot: String,

@@ -2,9 +2,10 @@
 //! folder of the node's disk with a name that no other ever has, so what one claim has held never
 //! shows up in another.
 //!
-//! It does what an external provisioner does (kubernetes-sigs/sig-storage-lib-external-provisioner):
-//! the controller manager marks a claim that wants a volume and binds the one that is made for it,
-//! and after the claim's end it releases the volume, which is then deleted.
+//! It does what an external provisioner does
+//! (kubernetes-sigs/sig-storage-lib-external-provisioner): the controller manager marks a claim
+//! that wants a volume and binds the one that is made for it, and after the claim's end it releases
+//! the volume, which is then deleted.
 
 use std::{
     collections::BTreeMap,
@@ -48,8 +49,8 @@ const CLASS: &str = "local";
 /// The name of the provisioner.
 const PROVISIONER: &str = "local-cluster/folders";
 
-/// How the controller manager tells a claim's provisioner
-/// (kubernetes, `pkg/controller/volume/persistentvolume/util`, `AnnStorageProvisioner`).
+/// How the controller manager tells a claim's provisioner (kubernetes,
+/// `pkg/controller/volume/persistentvolume/util`, `AnnStorageProvisioner`).
 const WANTED_OF: &str = "volume.kubernetes.io/storage-provisioner";
 
 /// How a volume tells its provisioner (the same, `AnnDynamicallyProvisioned`). The controller

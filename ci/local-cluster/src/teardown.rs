@@ -11,18 +11,18 @@ use crate::{
     state::State,
 };
 
-/// How long the node's processes may take to die after SIGKILL, and its control
-/// groups to become free.
+/// How long the node's processes may take to die after SIGKILL, and its control groups to become
+/// free.
 const DEATH: Duration = Duration::from_secs(20);
 
 /// How long a supervisor may take to end its cluster by itself.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// Ends the node and gives back its interface and control groups. What does not
-/// exist (any more) is skipped, so this can be repeated.
+/// Ends the node and gives back its interface and control groups. What does not exist (any more) is
+/// skipped, so this can be repeated.
 ///
-/// Mounts need nothing: they are all in the node's mount namespace and vanish
-/// with its last process, as the namespaces themselves do.
+/// Mounts need nothing: they are all in the node's mount namespace and vanish with its last
+/// process, as the namespaces themselves do.
 pub fn release(state: &State) -> Result<(), Error> {
     // A reboot has ended everything already, and its pids mean nothing now.
     if state.boot != boot_id() {
@@ -43,8 +43,8 @@ pub fn release(state: &State) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends the supervisor of a cluster, politely first, then whatever it has left,
-/// and returns the state that was found; `None` if there is no cluster.
+/// Ends the supervisor of a cluster, politely first, then whatever it has left, and returns the
+/// state that was found; `None` if there is no cluster.
 pub fn end(folder: &StateFolder) -> Result<Option<State>, Error> {
     let Some(state) = State::read(folder)? else {
         return Ok(None);

@@ -41,8 +41,8 @@ pub(crate) struct Judged {
     pub(crate) deviations: Vec<String>,
 }
 
-/// Compares verdicts with the scenario's expectations. `baseline` has the cases that are red without
-/// any mutant: they may be red here too, and nothing can kill them.
+/// Compares verdicts with the scenario's expectations. `baseline` has the cases that are red
+/// without any mutant: they may be red here too, and nothing can kill them.
 #[must_use]
 pub(crate) fn judge(scenario: &Scenario, observed: &[Observed], baseline: &[String]) -> Judged {
     let comparison = Comparison { scenario, baseline };

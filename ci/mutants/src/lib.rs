@@ -1,9 +1,9 @@
 //! Proves that every core case of nestcheck can fail.
 //!
-//! A case that can't fail is worse than none. So this breaks one thing at a time, and the cases about
-//! it must fail for that reason. The cases and the engine are nestcheck's own. Broken is what they
-//! look at: the image (programs that come before its own in PATH), the manifests of pods, the files
-//! in them, the SCC, objects of the cluster, a cluster without feature gates, or the facts.
+//! A case that can't fail is worse than none. So this breaks one thing at a time, and the cases
+//! about it must fail for that reason. The cases and the engine are nestcheck's own. Broken is what
+//! they look at: the image (programs that come before its own in PATH), the manifests of pods, the
+//! files in them, the SCC, objects of the cluster, a cluster without feature gates, or the facts.
 //!
 //! A scenario breaks several unrelated things. All other cases must keep their verdict, except for
 //! the dependants that it names. All cases run where programs of the image are broken, all static

@@ -36,8 +36,8 @@ pub(crate) struct Patched {
 }
 
 impl ObjectPatch {
-    /// Applies the patch. Records the original first, so that it can be restored even if this future
-    /// is dropped midway.
+    /// Applies the patch. Records the original first, so that it can be restored even if this
+    /// future is dropped midway.
     pub(crate) async fn make(&self, client: &Client, patched: &mut Vec<Patched>) -> Result<()> {
         let (group, version) = self.api_version.split_once('/').unwrap_or(("", self.api_version));
         let kind = GroupVersionKind::gvk(group, version, self.kind);

@@ -32,8 +32,8 @@ impl Created {
         Self { objects: Vec::new(), client }
     }
 
-    /// Creates cluster-scoped objects from their manifests; a leftover of an earlier try is
-    /// deleted first. Policies among them are in force when this returns.
+    /// Creates cluster-scoped objects from their manifests; a leftover of an earlier try is deleted
+    /// first. Policies among them are in force when this returns.
     pub(crate) async fn create(&mut self, manifests: &[&str]) -> Result<()> {
         for text in manifests {
             self.create_one(text).await?;
@@ -103,8 +103,8 @@ async fn remove(one: &Object) -> Result<()> {
     answer.await
 }
 
-/// Waits until the canary's policy is in force, or no longer is. The API server takes up changes once
-/// a second without an event, so this polls.
+/// Waits until the canary's policy is in force, or no longer is. The API server takes up changes
+/// once a second without an event, so this polls.
 async fn policies_are_in_force(client: &Client, wanted: bool) -> Result<()> {
     const INTERVAL: Duration = Duration::from_millis(50);
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), "default");

@@ -95,8 +95,8 @@ impl Runner {
         Ok(Ran::Continue(settled.map(|(_, observed)| observed).collect()))
     }
 
-    /// The cases of a scenario that are red on the good cluster before they run, or the number of
-    /// a signal.
+    /// The cases of a scenario that are red on the good cluster before they run, or the number of a
+    /// signal.
     ///
     /// # Errors
     ///

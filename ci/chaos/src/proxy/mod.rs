@@ -123,8 +123,8 @@ impl Proxy {
         self.shared.kill.notified().await;
     }
 
-    /// Waits until the server has answered what was passed on: it acts on the requests of a
-    /// client that died too, and nothing can be said of its objects before.
+    /// Waits until the server has answered what was passed on: it acts on the requests of a client
+    /// that died too, and nothing can be said of its objects before.
     pub(crate) async fn settle(&self, patience: Duration) {
         self.shared.under_way.close();
         let _ = tokio::time::timeout(patience, self.shared.under_way.wait()).await;

@@ -1,5 +1,5 @@
-//! The objects of OpenShift's API: custom resource definitions and feature gates,
-//! from the Go module `github.com/openshift/api`, whose sums are in this file.
+//! The objects of OpenShift's API: custom resource definitions and feature gates, from the Go
+//! module `github.com/openshift/api`, whose sums are in this file.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,9 +20,9 @@ use crate::{
 
 const MODULE: &str = "github.com/openshift/api";
 
-/// Where definitions are in the module: those that CRDs of a payload come from, and
-/// for `ClusterVersion`, which the cluster-version-operator brings itself, those
-/// that are generated from its type.
+/// Where definitions are in the module: those that CRDs of a payload come from, and for
+/// `ClusterVersion`, which the cluster-version-operator brings itself, those that are generated
+/// from its type.
 const DEFINITIONS: [&str; 6] = [
     "payload-manifests/crds/0000_03_config-operator_01_securitycontextconstraints",
     // Where the cluster-policy-controller notes which user ids it has given away.
@@ -33,8 +33,8 @@ const DEFINITIONS: [&str; 6] = [
     "payload-manifests/crds/0000_80_machine-config_01_machineconfigpools",
 ];
 
-/// Where the definitions are that the DevWorkspace Operator looks for to know OpenShift:
-/// routes, which another API server of OpenShift serves, and the cluster's proxy.
+/// Where the definitions are that the DevWorkspace Operator looks for to know OpenShift: routes,
+/// which another API server of OpenShift serves, and the cluster's proxy.
 const FOR_OPERATOR: [&str; 2] = [
     "route/v1/zz_generated.crd-manifests/routes",
     "payload-manifests/crds/0000_03_config-operator_01_proxies",
@@ -49,9 +49,9 @@ struct Source {
     sum: &'static str,
 }
 
-/// The module at the time of a release: November 2024 when 4.18 was about to be
-/// branched, January 2025 for 4.19, July 2025 for 4.20; for 5.0 March 2026, the newest that the
-/// module proxy serves. It does not serve the heads of the release branches.
+/// The module at the time of a release: November 2024 when 4.18 was about to be branched, January
+/// 2025 for 4.19, July 2025 for 4.20; for 5.0 March 2026, the newest that the module proxy serves.
+/// It does not serve the heads of the release branches.
 fn source(release: Release) -> Source {
     match release {
         Release::V4_18 => Source {
@@ -92,8 +92,8 @@ pub fn file(artifact: &Path, feature_set: FeatureSet) -> PathBuf {
     artifact.join(format!("{feature_set}.json"))
 }
 
-/// Downloads the module and writes a file for each feature set: its
-/// `customResourceDefinitions`, and the `featureGate` of a self-managed cluster.
+/// Downloads the module and writes a file for each feature set: its `customResourceDefinitions`,
+/// and the `featureGate` of a self-managed cluster.
 pub fn build(build: &Build, release: Release) -> Result<(), Error> {
     let module = download(build, &source(release))?;
     for feature_set in FeatureSet::ALL {
@@ -152,8 +152,7 @@ pub(super) fn download_module(
     folder.map(PathBuf::from).ok_or_else(|| Error::other(format!("`{name}` has no folder")))
 }
 
-/// A definition has a file for each feature set where it depends on it, and else
-/// one for all.
+/// A definition has a file for each feature set where it depends on it, and else one for all.
 fn read_definition(module: &Path, path: &str, feature_set: FeatureSet) -> Result<Value, Error> {
     let of_set = module.join(format!("{path}-{feature_set}.crd.yaml"));
     if of_set.exists() {

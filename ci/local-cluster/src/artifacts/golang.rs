@@ -1,5 +1,5 @@
-//! Kubernetes and containerd, built from their Go modules. The modules' sums are
-//! in this repository, so what is built is what was reviewed.
+//! Kubernetes and containerd, built from their Go modules. The modules' sums are in this
+//! repository, so what is built is what was reviewed.
 
 use std::{
     borrow::Cow, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command,
@@ -35,8 +35,8 @@ const DEVICES_PACKAGE: &str = "./devices";
 /// Without the snapshotters that need C libraries or that nobody uses here.
 const CONTAINERD_TAGS: &str = "no_btrfs no_devmapper no_zfs no_aufs osusergo netgo";
 
-/// The Go module of Kubernetes with the stand-ins for OpenShift's components; `go.mod` and
-/// `go.sum` of each version are in its folder `versions`.
+/// The Go module of Kubernetes with the stand-ins for OpenShift's components; `go.mod` and `go.sum`
+/// of each version are in its folder `versions`.
 #[derive(Embed)]
 #[folder = "recipes/kubernetes"]
 #[exclude = "*_test.go"]
@@ -145,8 +145,8 @@ pub fn containerd_recipe() -> Recipe {
     )
 }
 
-/// Builds containerd, its shim and its client, and the runtime specification of
-/// the handler `nested`.
+/// Builds containerd, its shim and its client, and the runtime specification of the handler
+/// `nested`.
 pub fn build_containerd(build: &Build) -> Result<(), Error> {
     write_module(build, &files::<ContainerdModule>())?;
     let mut go = go(&build.scratch);
@@ -178,8 +178,8 @@ fn write_module(build: &Build, files: &Files) -> Result<(), Error> {
     Ok(())
 }
 
-/// `go build` in a module's folder: static, reproducible, with the installed
-/// toolchain and with exactly the modules of `go.sum`.
+/// `go build` in a module's folder: static, reproducible, with the installed toolchain and with
+/// exactly the modules of `go.sum`.
 fn go(module: &Path) -> Command {
     let mut command = Command::new("go");
     command

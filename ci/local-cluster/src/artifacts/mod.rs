@@ -179,8 +179,8 @@ pub fn workspace(cache: &Cache) -> Result<PathBuf, Error> {
 }
 
 fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error> {
-    // The Go builds need the processor and the trees the network and the disk,
-    // so they overlap well even on two cores.
+    // The Go builds need the processor and the trees the network and the disk, so they overlap well
+    // even on two cores.
     thread::scope(|scope| {
         let trees = scope.spawn(|| {
             let runtime = source.runtime();

@@ -1,5 +1,5 @@
-//! The DevWorkspace Operator: the definitions that its test double serves, or images of the
-//! real programs and their objects, from the components folder.
+//! The DevWorkspace Operator: the definitions that its test double serves, or images of the real
+//! programs and their objects, from the components folder.
 
 use std::{
     fs,
@@ -83,8 +83,8 @@ pub fn recipe(components: &Components) -> Result<Recipe, Error> {
     Ok(Recipe::new("devworkspace-operator", "the DevWorkspace Operator", "about 10 s", &inputs))
 }
 
-/// Builds the images and writes the objects as JSON: `definitions`, and `objects` in
-/// the order in which they are to be made.
+/// Builds the images and writes the objects as JSON: `definitions`, and `objects` in the order in
+/// which they are to be made.
 pub fn build(build: &Build, components: &Components) -> Result<(), Error> {
     let layout = build.scratch.join("layout");
     let controller = ["devworkspace-controller", "webhook-server"];
@@ -130,9 +130,9 @@ fn add_image(
         components.unpack(program, &folder.join(program))?;
     }
     if programs.contains(&"webhook-server") {
-        // The webhook server is started through a shell script that only gives its user a
-        // name, with the program as an argument. There is no shell here. The program ignores
-        // such an argument and what follows it, which is its own default.
+        // The webhook server is started through a shell script that only gives its user a name,
+        // with the program as an argument. There is no shell here. The program ignores such an
+        // argument and what follows it, which is its own default.
         let (program, link) = (folder.join("webhook-server"), folder.join("entrypoint"));
         fs::hard_link(&program, &link).map_err(|source| Error::path("link", &link, source))?;
     }

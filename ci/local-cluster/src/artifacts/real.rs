@@ -1,5 +1,5 @@
-//! The folder of `--components`: programs of a real OpenShift cluster, which no package
-//! registry serves. Each that is there takes the place of a built program or a stand-in.
+//! The folder of `--components`: programs of a real OpenShift cluster, which no package registry
+//! serves. Each that is there takes the place of a built program or a stand-in.
 //! `ci/openshift/README.md` says in which images of a release they are.
 
 use std::{
@@ -180,8 +180,8 @@ fn unpack(source: &Path, program: &Path) -> Result<(), Error> {
         .map_err(|error| Error::path("make executable", program, error))
 }
 
-/// What tells a large file from its next version without reading it, which would
-/// cost every `up` half a second.
+/// What tells a large file from its next version without reading it, which would cost every `up`
+/// half a second.
 fn fingerprint(path: &Path) -> Result<String, Error> {
     let refused = |source| Error::path("examine", path, source);
     let metadata = fs::metadata(path).map_err(refused)?;

@@ -1,6 +1,6 @@
-//! The data folder of the container runtime with the pause and the workspace image
-//! in it. It is made once, by the runtime's own programs in a node of its own,
-//! because importing the images takes longer than starting a cluster.
+//! The data folder of the container runtime with the pause and the workspace image in it. It is
+//! made once, by the runtime's own programs in a node of its own, because importing the images
+//! takes longer than starting a cluster.
 
 use std::{
     fs::{self, File, FileTimes},
@@ -42,8 +42,8 @@ const STOP: Duration = Duration::from_secs(60);
 pub struct Parts {
     /// The runtime whose data it is.
     pub kind: Runtime,
-    /// The programs of the runtime, if they are what makes the seed. CRI-O's images
-    /// belong to a library, and a program of the node's tree makes them.
+    /// The programs of the runtime, if they are what makes the seed. CRI-O's images belong to a
+    /// library, and a program of the node's tree makes them.
     pub programs: Option<PathBuf>,
     /// The node's root file system.
     pub node_tree: PathBuf,
@@ -205,12 +205,12 @@ async fn import(
     }
 }
 
-/// Makes a cluster's own data of a runtime from the seed. Files of images are
-/// linked: a runtime never writes to them, it only makes and removes them. Its own
-/// files are written in place, so those are copied.
+/// Makes a cluster's own data of a runtime from the seed. Files of images are linked: a runtime
+/// never writes to them, it only makes and removes them. Its own files are written in place, so
+/// those are copied.
 ///
-/// This process does it itself, because a `cp` would outlive it: nobody may write
-/// to the state folder of a cluster whose supervisor was killed.
+/// This process does it itself, because a `cp` would outlive it: nobody may write to the state
+/// folder of a cluster whose supervisor was killed.
 pub fn plant(runtime: Runtime, seed: &Path, target: &Path) -> Result<(), Error> {
     plant_folder(runtime, Path::new(""), seed, target)
 }
@@ -237,8 +237,8 @@ fn plant_folder(runtime: Runtime, inside: &Path, seed: &Path, target: &Path) -> 
     imitate(seed, target).map_err(|source| Error::path("copy the attributes of", seed, source))
 }
 
-/// Gives a folder the owner, mode and times of another. Extended attributes of
-/// folders are not copied: in images of one layer there are none.
+/// Gives a folder the owner, mode and times of another. Extended attributes of folders are not
+/// copied: in images of one layer there are none.
 fn imitate(model: &Path, folder: &Path) -> io::Result<()> {
     let metadata = fs::metadata(model)?;
     chown(folder, Some(metadata.uid()), Some(metadata.gid()))?;

@@ -1,5 +1,5 @@
-//! Debian trees: the node's root file system and the layer of the workspace
-//! image. The packages' signatures are verified by apt.
+//! Debian trees: the node's root file system and the layer of the workspace image. The packages'
+//! signatures are verified by apt.
 
 use std::{
     fs,
@@ -13,8 +13,8 @@ use crate::{command, error::Error, runtime::Runtime};
 
 const SUITE: &str = "trixie";
 
-/// What a node needs beyond a minimal Debian: the rest of the control plane, a
-/// container runtime, the pod network, and what the kubelet calls.
+/// What a node needs beyond a minimal Debian: the rest of the control plane, a container runtime,
+/// the pod network, and what the kubelet calls.
 const NODE_PACKAGES: &[&str] =
     &["containernetworking-plugins", "crun", "etcd-server", "iproute2", "mount", "procps"];
 
@@ -78,8 +78,8 @@ pub fn build_workspace(build: &Build) -> Result<(), Error> {
     pack(&tree, &build.output.join(LAYER), &build.log)
 }
 
-/// Packs a tree into a layer. The extended attributes are those that make
-/// `newuidmap` work: `security.capability`.
+/// Packs a tree into a layer. The extended attributes are those that make `newuidmap` work:
+/// `security.capability`.
 pub fn pack(tree: &Path, layer: &PathBuf, log: &Path) -> Result<(), Error> {
     let mut tar = Command::new("tar");
     tar.args([

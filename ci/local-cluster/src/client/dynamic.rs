@@ -19,8 +19,8 @@ impl Admin {
         create(&api, &object).await.map(drop)
     }
 
-    /// Makes an object, and then writes its status, which the API leaves out when an
-    /// object is made, through its subresource. The caller bounds the wait.
+    /// Makes an object, and then writes its status, which the API leaves out when an object is
+    /// made, through its subresource. The caller bounds the wait.
     pub async fn create_with_status(&self, object: &Value) -> Result<(), Error> {
         let (api, object) = self.api_of(object)?;
         let mut created = create(&api, &object).await?;
@@ -32,8 +32,8 @@ impl Admin {
         bounded(&action("write the status of", &object), request).await.map(drop)
     }
 
-    /// Makes a custom resource definition and waits, by a watch, until its kind is
-    /// established. The caller bounds the wait.
+    /// Makes a custom resource definition and waits, by a watch, until its kind is established. The
+    /// caller bounds the wait.
     pub async fn define(&self, definition: &Value) -> Result<(), Error> {
         self.create(definition).await?;
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
@@ -44,8 +44,7 @@ impl Admin {
             .map_err(|error| Error::api(format!("watch the definition `{name}`"), &error))
     }
 
-    /// Makes definitions, all at once, and waits until they are served. The caller
-    /// bounds the wait.
+    /// Makes definitions, all at once, and waits until they are served. The caller bounds the wait.
     pub async fn define_all(&self, definitions: &[Value]) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         for definition in definitions {
@@ -78,8 +77,8 @@ async fn create(api: &Api<DynamicObject>, object: &DynamicObject) -> Result<Dyna
     loop {
         let request = async { Ok(api.create(&parameters, object).await) };
         match bounded(&action, request).await? {
-            // The handler of a new kind comes a moment after the condition of its
-            // definition, and nothing tells when.
+            // The handler of a new kind comes a moment after the condition of its definition, and
+            // nothing tells when.
             Err(kube::Error::Api(status)) if status.code == 404 => sleep(INTERVAL).await,
             answer => return answer.map_err(|error| Error::api(action, &error)),
         }

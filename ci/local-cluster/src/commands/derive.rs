@@ -52,8 +52,8 @@ const ALONE: &[&str] = &[
     "sh",
 ];
 
-/// How long one recipe may take: one that installs packages needs minutes, and one that waits for an
-/// answer to a question gets none.
+/// How long one recipe may take: one that installs packages needs minutes, and one that waits for
+/// an answer to a question gets none.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// The marks of a folder that has nothing of the one below it: overlayfs's extended attribute, with

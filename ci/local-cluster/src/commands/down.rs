@@ -36,8 +36,8 @@ fn end(cache: &Cache, name: &ClusterName) -> Result<(), Error> {
         console::progress(format_args!("there is no cluster `{name}`"));
         return Ok(());
     }
-    // Before the lock: an `up` that is under way holds it, and fails as soon as
-    // its supervisor ends.
+    // Before the lock: an `up` that is under way holds it, and fails as soon as its supervisor
+    // ends.
     teardown::end(&folder)?;
     let _lock = lock::take(&folder)?;
     // Again: the `up` may have got further before it noticed.

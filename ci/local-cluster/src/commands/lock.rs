@@ -25,8 +25,8 @@ pub fn take(folder: &StateFolder) -> Result<File, Error> {
         return Ok(file);
     }
     console::progress("waiting for another command on this cluster");
-    // flock(2) can't be given a deadline, so a thread blocks in it. If the limit
-    // is exceeded, the program ends and the thread with it.
+    // flock(2) can't be given a deadline, so a thread blocks in it. If the limit is exceeded, the
+    // program ends and the thread with it.
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let locked = file.lock().map(|()| file);

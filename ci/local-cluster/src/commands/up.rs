@@ -25,8 +25,8 @@ use crate::{
     teardown,
 };
 
-/// How long the whole start may take. Each step has a shorter limit of its own,
-/// with a better message.
+/// How long the whole start may take. Each step has a shorter limit of its own, with a better
+/// message.
 const START: Duration = Duration::from_secs(300);
 
 /// Starts a cluster unless it runs already.
@@ -107,8 +107,8 @@ fn start(
     match outcome {
         Ok(()) => Ok(()),
         Err(error) => {
-            // It gives everything back by itself when its stdin ends; if it was
-            // killed, this does it.
+            // It gives everything back by itself when its stdin ends; if it was killed, this does
+            // it.
             drop(supervisor.stdin.take());
             end_failed(folder)?;
             let _ = supervisor.wait();

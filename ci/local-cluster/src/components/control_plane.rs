@@ -15,13 +15,11 @@ pub const ETCD_DATA: &str = "/var/lib/etcd";
 pub(super) const ETCD_CLIENTS: &str = "http://127.0.0.1:2379";
 const ETCD_PEERS: &str = "http://127.0.0.1:2380";
 
-/// The file name of the kubeconfig that the controller manager and the scheduler
-/// use.
+/// The file name of the kubeconfig that the controller manager and the scheduler use.
 pub const KUBECONFIG: &str = "admin.kubeconfig";
 
-/// The size in megabytes at which the audit log is rotated. 0 does not turn rotation
-/// off, it means 100 (the default of the log writer `lumberjack`), so this is a size
-/// that is never reached.
+/// The size in megabytes at which the audit log is rotated. 0 does not turn rotation off, it means
+/// 100 (the default of the log writer `lumberjack`), so this is a size that is never reached.
 pub(super) const AUDIT_LOG_LARGEST: &str = "1000000";
 
 /// etcd, without waiting for the disk: the cluster is thrown away after a crash.

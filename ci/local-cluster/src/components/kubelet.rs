@@ -32,8 +32,8 @@ pub fn program(subnet: Subnet, real: RealPrograms) -> Program {
     control_plane::program("kubelet", executable, arguments, true)
 }
 
-/// The kubelet's configuration file. `cgroup` is the group, from the root of
-/// each hierarchy, below which pods are.
+/// The kubelet's configuration file. `cgroup` is the group, from the root of each hierarchy, below
+/// which pods are.
 pub fn config(
     subnet: Subnet,
     cgroup: &str,
@@ -66,8 +66,8 @@ pub fn config(
         "failSwapOn": false,
         "healthzBindAddress": subnet.node().to_string(),
         "healthzPort": HEALTH_PORT,
-        // The disk is the developer's: evict late, and never collect the image
-        // that cases use, because it can't be pulled again.
+        // The disk is the developer's: evict late, and never collect the image that cases use,
+        // because it can't be pulled again.
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,

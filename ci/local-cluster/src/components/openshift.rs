@@ -40,8 +40,7 @@ pub fn real_apiserver() -> Program {
     control_plane::program("kube-apiserver", executable, arguments, true)
 }
 
-/// The controller that gives namespaces their ranges of user ids and their labels
-/// of Pod Security.
+/// The controller that gives namespaces their ranges of user ids and their labels of Pod Security.
 pub fn policy_controller(release: Release, real: RealPrograms) -> Program {
     let name = "cluster-policy-controller";
     let mut arguments = vec![format!("--kubeconfig={CONFIG}/{}", control_plane::KUBECONFIG)];
@@ -52,8 +51,8 @@ pub fn policy_controller(release: Release, real: RealPrograms) -> Program {
     control_plane::program(name, executable, arguments, false)
 }
 
-/// What lets policies change what is created: tests of workspaces change the operator's objects
-/// so, and the real operator's pods need it (`crate::operator`).
+/// What lets policies change what is created: tests of workspaces change the operator's objects so,
+/// and the real operator's pods need it (`crate::operator`).
 fn policies(with: Additions, version: KubernetesVersion) -> Vec<(&'static str, &'static str)> {
     if !with.devworkspace_operator || version.has_locked_gates() {
         return Vec::new();
@@ -92,9 +91,9 @@ pub fn admission_config() -> String {
     format!("{config:#}\n")
 }
 
-/// The configuration of OpenShift's own API server (openshift/api,
-/// `kubecontrolplane/v1`): this cluster's address, certificates and audit log. Plugins that need
-/// APIs which this cluster does not serve are off.
+/// The configuration of OpenShift's own API server (openshift/api, `kubecontrolplane/v1`): this
+/// cluster's address, certificates and audit log. Plugins that need APIs which this cluster does
+/// not serve are off.
 pub fn apiserver_config(
     subnet: Subnet,
     gates: GateValues,

@@ -25,15 +25,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node's init in a new process namespace. It acquires nothing
-    /// before its first request. `label` is for whoever reads a list of processes.
+    /// Starts a node's init in a new process namespace. It acquires nothing before its first
+    /// request. `label` is for whoever reads a list of processes.
     ///
     /// Messages go to `messages` until the node has ended.
     pub fn start(label: &str, messages: UnboundedSender<Message>) -> Result<Self, Error> {
         let (sender, receiver) = mpsc::channel();
         let label = label.to_owned();
-        // unshare(2) and PR_SET_PDEATHSIG are about threads: this one makes the
-        // namespace for its child only, and lives exactly as long as the child.
+        // unshare(2) and PR_SET_PDEATHSIG are about threads: this one makes the namespace for its
+        // child only, and lives exactly as long as the child.
         thread::Builder::new()
             .name("node".to_owned())
             .spawn(move || own(&label, &sender, &messages))
@@ -81,8 +81,7 @@ fn own(
         let requests = child.stdin.take().ok_or_else(|| Error::other("the node has no stdin"))?;
         Ok(Node { identity, requests })
     });
-    // If nobody listens the node is dropped, the init's stdin ends, and so does
-    // the init.
+    // If nobody listens the node is dropped, the init's stdin ends, and so does the init.
     let _ = started.send(node);
     if let Some(events) = events {
         pass_on(events, messages);

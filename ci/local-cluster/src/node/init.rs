@@ -1,8 +1,8 @@
-//! The first process of a node. It has one thread and one loop: requests from
-//! the supervisor, readiness messages from components, ends of processes.
+//! The first process of a node. It has one thread and one loop: requests from the supervisor,
+//! readiness messages from components, ends of processes.
 //!
-//! As the init of a process namespace it is also the parent of every orphan in
-//! it and has to reap them (`pid_namespaces(7)`).
+//! As the init of a process namespace it is also the parent of every orphan in it and has to reap
+//! them (`pid_namespaces(7)`).
 
 use std::{
     collections::BTreeMap,
@@ -41,9 +41,8 @@ pub const LOGS: &str = "/var/log/local-cluster";
 
 /// Runs as a node's init until the supervisor hangs up.
 pub fn run() -> Result<(), Error> {
-    // The node dies with the thread of the supervisor that started it. Should
-    // that have happened before this call, the pipe below is at its end already
-    // and nothing was acquired.
+    // The node dies with the thread of the supervisor that started it. Should that have happened
+    // before this call, the pipe below is at its end already and nothing was acquired.
     set_pdeathsig(Signal::SIGKILL)
         .map_err(|errno| Error::io("bind", "this process to its parent", errno))?;
     // Not `Stdin`, whose own buffer would hide requests from poll(2).
@@ -90,8 +89,8 @@ impl Init {
     fn new() -> Result<Self, Error> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
-        // Blocked, so that it arrives at the descriptor only. Programs start with
-        // an empty mask: `Command` resets it.
+        // Blocked, so that it arrives at the descriptor only. Programs start with an empty mask:
+        // `Command` resets it.
         mask.thread_block()
             .and_then(|()| {
                 SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
@@ -166,8 +165,7 @@ impl Init {
     }
 
     fn reap(&mut self) -> Result<(), Error> {
-        // Several ends may hide behind one signal, so only the fact that there
-        // was one matters.
+        // Several ends may hide behind one signal, so only the fact that there was one matters.
         while let Ok(Some(_)) = self.children.read_signal() {}
         loop {
             let (pid, success, outcome) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {

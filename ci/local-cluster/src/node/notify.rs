@@ -1,5 +1,5 @@
-//! The sockets on which components say that they are ready: the protocol of
-//! `sd_notify(3)`, which etcd, containerd, the API server and the kubelet speak.
+//! The sockets on which components say that they are ready: the protocol of `sd_notify(3)`, which
+//! etcd, containerd, the API server and the kubelet speak.
 
 use std::{
     fs,
@@ -44,8 +44,7 @@ impl Notifications {
         &self.path
     }
 
-    /// Reads all waiting messages and returns whether one of them says that the
-    /// component is ready.
+    /// Reads all waiting messages and returns whether one of them says that the component is ready.
     pub fn ready(&self) -> bool {
         let mut buffer = [0_u8; 4096];
         let mut ready = false;

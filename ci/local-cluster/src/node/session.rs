@@ -1,5 +1,5 @@
-//! A conversation with a node: starting programs, waiting for them, and hearing
-//! of their ends meanwhile.
+//! A conversation with a node: starting programs, waiting for them, and hearing of their ends
+//! meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,8 +82,8 @@ struct Outcome {
 }
 
 impl Session {
-    /// Starts a node's init, which waits for [`Session::set_up`]. `label` is for
-    /// whoever reads a list of processes.
+    /// Starts a node's init, which waits for [`Session::set_up`]. `label` is for whoever reads a
+    /// list of processes.
     pub fn open(label: &str, folder: &StateFolder) -> Result<Self, Error> {
         let (sender, messages) = unbounded_channel();
         Ok(Self {
@@ -161,8 +161,8 @@ impl Session {
         self.outcome(name, limit).await.map(drop)
     }
 
-    /// Kills components, all at once, and starts them one after the other with the arguments
-    /// that they had. One that has ended is started too.
+    /// Kills components, all at once, and starts them one after the other with the arguments that
+    /// they had. One that has ended is started too.
     pub async fn restart(&mut self, names: &[String], limit: Duration) -> Result<(), Error> {
         let programs = names.iter().map(|name| self.program(name));
         let programs = programs.collect::<Result<Vec<_>, _>>()?;
@@ -223,8 +223,7 @@ impl Session {
         }
     }
 
-    /// Waits for something outside of the node, but not longer than until a
-    /// component ends.
+    /// Waits for something outside of the node, but not longer than until a component ends.
     pub async fn during<T>(
         &mut self,
         what: &str,
@@ -247,8 +246,7 @@ impl Session {
         }
     }
 
-    /// The next message, however long it takes. The end of a component is noted
-    /// but is no error.
+    /// The next message, however long it takes. The end of a component is noted but is no error.
     pub async fn listen(&mut self) -> Message {
         // The session itself holds a sender, so the channel never ends.
         let message = self.messages.recv().await.unwrap_or(Message::Terminate);
@@ -258,8 +256,8 @@ impl Session {
         message
     }
 
-    /// What is behind a failure: if a component has ended, its clients notice at
-    /// the same moment as the node's init, so its end may be heard a bit later.
+    /// What is behind a failure: if a component has ended, its clients notice at the same moment as
+    /// the node's init, so its end may be heard a bit later.
     async fn cause_of(&mut self, error: Error) -> Error {
         let deadline = Instant::now() + CAUSE;
         while let Ok(Some(message)) = timeout_at(deadline, self.messages.recv()).await {

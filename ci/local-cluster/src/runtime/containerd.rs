@@ -1,5 +1,5 @@
-//! containerd with crun: its configuration, its command line, and the two ways to
-//! `/dev/fuse` and `/dev/net/tun`: the runtime handler `nested`, or an annotation as of CRI-O.
+//! containerd with crun: its configuration, its command line, and the two ways to `/dev/fuse` and
+//! `/dev/net/tun`: the runtime handler `nested`, or an annotation as of CRI-O.
 
 use std::path::Path;
 
@@ -116,9 +116,9 @@ BinaryName = "/usr/bin/crun"
     )
 }
 
-/// The runtime specification that containers of the handler `nested` start from:
-/// containerd's own default (`default_spec`, the output of `ctr oci spec`), the
-/// two devices, and the permission of the devices controller to use them.
+/// The runtime specification that containers of the handler `nested` start from: containerd's own
+/// default (`default_spec`, the output of `ctr oci spec`), the two devices, and the permission of
+/// the devices controller to use them.
 pub fn nested_spec(mut default_spec: serde_json::Value) -> serde_json::Value {
     const DEVICES: [(&str, u32, u32); 2] = [("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200)];
     let devices = DEVICES.map(|(path, major, minor)| {

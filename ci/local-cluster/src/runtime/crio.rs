@@ -51,8 +51,8 @@ fn is_layer_content(file: &Path) -> bool {
         && parts.nth(1).is_some_and(|part| part == "diff")
 }
 
-/// The command that copies one image of an OCI archive into CRI-O's storage. Both
-/// may use the storage at once: it has locks.
+/// The command that copies one image of an OCI archive into CRI-O's storage. Both may use the
+/// storage at once: it has locks.
 fn import(archive: &str, reference: &str) -> Vec<String> {
     vec![
         "/usr/bin/skopeo".into(),
@@ -65,9 +65,9 @@ fn import(archive: &str, reference: &str) -> Vec<String> {
     ]
 }
 
-/// crun, for a machine without `CAP_SYS_RESOURCE` (bit 24), as some virtual ones are. CRI-O asks for
-/// every capability that the kernel knows where a container is privileged, and crun fails where one
-/// can't be had; containerd asks for those that it has itself.
+/// crun, for a machine without `CAP_SYS_RESOURCE` (bit 24), as some virtual ones are. CRI-O asks
+/// for every capability that the kernel knows where a container is privileged, and crun fails where
+/// one can't be had; containerd asks for those that it has itself.
 const CRUN: &str = r#"#!/bin/sh
 bounding=$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status)
 if [ $((0x$bounding >> 24 & 1)) = 0 ]; then
@@ -88,11 +88,10 @@ fi
 exec /usr/bin/crun "$@"
 "#;
 
-/// The daemon's configuration file. Devices and annotations are those of an
-/// OpenShift node (machine-config-operator,
-/// `templates/worker/01-worker-container-runtime/_base/files/crio.yaml`); cgroupfs,
-/// because there is no systemd in the node; no `SELinux` and no `AppArmor`, because
-/// the machine's own policy knows nothing of the node.
+/// The daemon's configuration file. Devices and annotations are those of an OpenShift node
+/// (machine-config-operator, `templates/worker/01-worker-container-runtime/_base/files/crio.yaml`);
+/// cgroupfs, because there is no systemd in the node; no `SELinux` and no `AppArmor`, because the
+/// machine's own policy knows nothing of the node.
 fn config(devices: Option<&Devices>) -> String {
     let quoted = |items: &[&str]| {
         items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ")

@@ -1,5 +1,5 @@
-//! How commands ask the supervisor of a running cluster for something: one JSON object a line
-//! on a socket in its state folder, a wish there and an answer back.
+//! How commands ask the supervisor of a running cluster for something: one JSON object a line on a
+//! socket in its state folder, a wish there and an answer back.
 
 use std::{
     fs::File,
@@ -51,8 +51,8 @@ struct Answer {
     failure: Option<Failure>,
 }
 
-/// The path of the socket, and what keeps it valid. The kernel takes 107 bytes as a socket's
-/// path (unix(7)), which a folder may exceed, so the path leads through a descriptor.
+/// The path of the socket, and what keeps it valid. The kernel takes 107 bytes as a socket's path
+/// (unix(7)), which a folder may exceed, so the path leads through a descriptor.
 struct Address {
     path: PathBuf,
     _folder: File,

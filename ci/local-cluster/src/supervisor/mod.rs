@@ -1,6 +1,5 @@
-//! The process that owns a cluster: it acquires everything, watches over it and
-//! gives it back. If it is killed, the kernel ends the node, and the state file
-//! says what is left.
+//! The process that owns a cluster: it acquires everything, watches over it and gives it back. If
+//! it is killed, the kernel ends the node, and the state file says what is left.
 
 pub mod control;
 mod files;

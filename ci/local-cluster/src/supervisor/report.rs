@@ -1,5 +1,4 @@
-//! What a supervisor tells the `up` that has started it: one JSON object a line
-//! on its stdout.
+//! What a supervisor tells the `up` that has started it: one JSON object a line on its stdout.
 
 use std::{
     fs::File,

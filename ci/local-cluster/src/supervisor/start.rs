@@ -22,8 +22,8 @@ use crate::{
     storage::{self, VOLUMES_DATA},
 };
 
-/// How long a component may take to say that it is ready. On an idle machine it
-/// is seconds; a busy one may be ten times as slow.
+/// How long a component may take to say that it is ready. On an idle machine it is seconds; a busy
+/// one may be ten times as slow.
 const COMPONENT: Duration = Duration::from_secs(60);
 
 /// How long the node may take from the kubelet's start until it is ready.
@@ -124,8 +124,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes names and addresses, writes them down, and only then makes what
-    /// they stand for.
+    /// Takes names and addresses, writes them down, and only then makes what they stand for.
     fn acquire(&mut self, session: &Session) -> Result<Subnet, Error> {
         self.state.node = Some(session.node());
         let claim = Claim::first_free()?;
@@ -176,8 +175,8 @@ fn apiserver(settings: Settings, subnet: Subnet) -> Program {
     }
 }
 
-/// Makes the API server one of OpenShift, if the cluster is to be one, and starts
-/// the controller that only such a cluster has. Returns what is left to be made.
+/// Makes the API server one of OpenShift, if the cluster is to be one, and starts the controller
+/// that only such a cluster has. Returns what is left to be made.
 async fn start_openshift(
     session: &mut Session,
     admin: &Admin,

@@ -1,5 +1,5 @@
-//! Clusters of flavour `openshift`: what an ordinary user gets in which release and
-//! feature set, and that such a cluster leaves nothing behind either.
+//! Clusters of flavour `openshift`: what an ordinary user gets in which release and feature set,
+//! and that such a cluster leaves nothing behind either.
 
 #![expect(
     clippy::expect_used,

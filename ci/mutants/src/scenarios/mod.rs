@@ -12,8 +12,8 @@ use crate::{
     scenario::{Kill, Mutant, Scenario, Target},
 };
 
-/// The cases that are red on the local cluster as it is, without anything broken, and only find that
-/// out when they run: the image has no such program, or the node no such thing.
+/// The cases that are red on the local cluster as it is, without anything broken, and only find
+/// that out when they run: the image has no such program, or the node no such thing.
 pub(crate) fn red_without_mutant(place: Place) -> &'static [&'static str] {
     match place {
         Place::Kubernetes => &["CMP-05", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS"],
@@ -21,8 +21,8 @@ pub(crate) fn red_without_mutant(place: Place) -> &'static [&'static str] {
     }
 }
 
-/// Core cases of all suites, which run in every scenario with a cluster: most scenarios have nothing
-/// to do with most of them.
+/// Core cases of all suites, which run in every scenario with a cluster: most scenarios have
+/// nothing to do with most of them.
 pub(crate) const SAMPLE: &[&str] = &[
     "ADM-02", "CMP-01", "END-01", "GATE-01", "ID-01", "ISO-01", "POD-03", "PRE-09", "ROOT-01",
     "SCC-P02", "VOL-01", "WS-02",

@@ -231,8 +231,8 @@ subjects:
 ",
 ]);
 
-/// A workspace that asks for nothing that a namespace of level restricted refuses, so that the server
-/// admits it there, as one that does not enforce the level admits any.
+/// A workspace that asks for nothing that a namespace of level restricted refuses, so that the
+/// server admits it there, as one that does not enforce the level admits any.
 const HARMLESS: Scenario = Scenario {
     name: "harmless",
     faults: &[

@@ -64,8 +64,8 @@ volumes: ['*']
 const GRANTED: Scenario = Scenario {
     name: "granted-to-everybody",
     faults: &[&USE_OF_EVERY_SCC, &ExternalWriter::RelabelsNamespace],
-    // SCC-P02 may fail here: while a new namespace is changed by somebody else, OpenShift's controller
-    // may give it one SELinux level after the other.
+    // SCC-P02 may fail here: while a new namespace is changed by somebody else, OpenShift's
+    // controller may give it one SELinux level after the other.
     cases: &["scc", "teardown", "!SCC-P02"],
     mutants: &[
         Mutant {
@@ -106,8 +106,8 @@ subjects:
 ",
 ]);
 
-/// What a pod asks for is taken out on its way into the cluster, and another SCC, which
-/// everybody may use, comes first.
+/// What a pod asks for is taken out on its way into the cluster, and another SCC, which everybody
+/// may use, comes first.
 const LOOSE: Scenario = Scenario {
     name: "another-scc",
     faults: &[&LOOSE_SCC, &ASK_FOR_NOTHING],

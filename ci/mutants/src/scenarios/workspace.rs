@@ -270,8 +270,8 @@ const NODE: Scenario = Scenario {
             kills: &[Kill("WS-07-ISO-09", "bounding capabilities")],
         },
     ],
-    // Another user without a user namespace and a tunnel has no podman, and is not what the operator
-    // asked for; the SCC under which this is admitted refuses nothing and gives nothing.
+    // Another user without a user namespace and a tunnel has no podman, and is not what the
+    // operator asked for; the SCC under which this is admitted refuses nothing and gives nothing.
     dependants: &[
         "SCC-P02",
         "WS-06A",
