@@ -1,20 +1,21 @@
-//! What the supervisor asks of the Kubernetes API.
+//! The supervisor's requests to the Kubernetes API.
 
 mod dynamic;
 mod roles;
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{fmt::Debug, future::Future, path::Path, time::Duration};
 
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, ServiceAccount},
     node::v1::RuntimeClass,
 };
 use kube::{
-    Client, Config,
+    Client, Config, Resource,
     api::{Api, ObjectMeta, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
-    runtime::wait::await_condition,
+    runtime::wait::{Condition, await_condition},
 };
+use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use crate::{
@@ -46,7 +47,7 @@ pub struct Admin {
     client: Client,
 }
 
-/// A server whose health can be asked for.
+/// A server with a health endpoint.
 #[derive(Clone, Copy, Debug)]
 pub enum Server {
     /// The API server.
@@ -88,9 +89,9 @@ impl Admin {
         let mut config = self.config.clone();
         config.cluster_url = address
             .parse()
-            .map_err(|error| Error::other(format!("`{address}` is no address: {error}")))?;
+            .map_err(|error| Error::other(format!("`{address}` is not an address: {error}")))?;
         let client = client(config)?;
-        // There is no event for this: an endpoint can only be asked.
+        // There is no event for this, so poll.
         while !answers(&client, path).await {
             sleep(INTERVAL).await;
         }
@@ -109,38 +110,34 @@ impl Admin {
         Ok(())
     }
 
-    /// Waits until the node's condition `Ready` is true, by a watch. The caller bounds the wait.
+    /// Waits until the node is ready. The caller bounds the wait.
     pub async fn node_ready(&self) -> Result<(), Error> {
-        let api: Api<Node> = Api::all(self.client.clone());
-        await_condition(api, NODE_NAME, |node: Option<&Node>| node.is_some_and(is_ready))
-            .await
-            .map(drop)
-            .map_err(|error| Error::api("watch the node", &error))
+        let api = Api::all(self.client.clone());
+        until(api, NODE_NAME, |node: Option<&Node>| node.is_some_and(is_ready)).await
     }
 
-    /// Waits until the namespace `default` has its service account, without which no pod can be
-    /// made in it. The caller bounds the wait.
+    /// Waits until the namespace `default` has its service account, without which it admits no pod.
+    /// The caller bounds the wait.
     pub async fn default_service_account(&self) -> Result<(), Error> {
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
-        await_condition(api, "default", |account: Option<&ServiceAccount>| account.is_some())
-            .await
-            .map(drop)
-            .map_err(|error| Error::api("watch the default service account", &error))
+        let api = Api::namespaced(self.client.clone(), "default");
+        until(api, "default", |account: Option<&ServiceAccount>| account.is_some()).await
+    }
+
+    /// Waits until the namespace `default` has its ranges of user ids. The caller bounds the wait.
+    pub async fn default_namespace_ranges(&self) -> Result<(), Error> {
+        let api = Api::all(self.client.clone());
+        let has_all = |namespace: Option<&Namespace>| namespace.is_some_and(has_ranges);
+        until(api, "default", has_all).await
     }
 }
 
-impl Admin {
-    /// Waits until the namespace `default` has its ranges of user ids, by a watch. The caller
-    /// bounds the wait.
-    pub async fn default_namespace_ranges(&self) -> Result<(), Error> {
-        let api: Api<Namespace> = Api::all(self.client.clone());
-        await_condition(api, "default", |namespace: Option<&Namespace>| {
-            namespace.is_some_and(has_ranges)
-        })
-        .await
-        .map(drop)
-        .map_err(|error| Error::api("watch the default namespace", &error))
-    }
+/// Waits with a watch until an object meets a condition.
+async fn until<K>(api: Api<K>, name: &str, condition: impl Condition<K>) -> Result<(), Error>
+where
+    K: Clone + Debug + Send + DeserializeOwned + Resource<DynamicType = ()> + 'static,
+{
+    let failed = |error| Error::api(format!("watch {} `{name}`", K::kind(&())), &error);
+    await_condition(api, name, condition).await.map(drop).map_err(failed)
 }
 
 fn client(config: Config) -> Result<Client, Error> {
@@ -155,14 +152,14 @@ async fn answers(client: &Client, path: &str) -> bool {
     matches!(tokio::time::timeout(REQUEST, client.request_text(request)).await, Ok(Ok(_)))
 }
 
-/// Asks for something with a deadline.
+/// Sends a request with a deadline.
 pub async fn bounded<T>(
     action: &str,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(REQUEST, request).await {
         Ok(answer) => answer.map_err(|error| Error::api(action, &error)),
-        Err(_) => Err(Error::deadline(format!("no answer to: {action}"), REQUEST)),
+        Err(_) => Err(Error::deadline(format!("could not {action}"), REQUEST)),
     }
 }
 

@@ -1,12 +1,12 @@
 //! What clusters are made of: built once, kept in the cache, never modified.
 
 pub mod api;
+pub mod bootstrap_cache;
 mod golang;
 mod json;
 pub mod operator;
 mod pause;
 pub mod real;
-pub mod seed;
 mod store;
 pub mod tree;
 
@@ -38,11 +38,12 @@ pub struct Artifacts {
     /// The node's root file system.
     pub node_tree: PathBuf,
     /// The runtime's data with the images already in it.
-    pub seed: PathBuf,
+    #[serde(alias = "seed")]
+    pub bootstrap_cache: PathBuf,
     /// The objects of OpenShift's API, for that flavour.
     pub api: Option<PathBuf>,
     /// The objects of the DevWorkspace Operator, where the cluster gets it. The images of the real
-    /// one are in the seed.
+    /// one are in the bootstrap cache.
     #[serde(default)]
     pub operator: Option<PathBuf>,
 }
@@ -96,10 +97,10 @@ struct Recipes {
     node_tree: Recipe,
     workspace: Recipe,
     pause: Recipe,
-    seed: Recipe,
+    bootstrap_cache: Recipe,
     operator: Option<Recipe>,
-    /// The seed with the images of the real operator.
-    extended_seed: Option<Recipe>,
+    /// The bootstrap cache with the images of the real operator.
+    extended_cache: Option<Recipe>,
 }
 
 impl Recipes {
@@ -114,17 +115,18 @@ impl Recipes {
         let pause = pause::recipe();
         let parts = [&runtime, &node_tree, &workspace, &pause];
         // Without the daemon its programs do not matter.
-        let seed = seed::recipe(kind, &parts[usize::from(!kind.daemon_imports)..]);
+        let bootstrap_cache =
+            bootstrap_cache::recipe(kind, &parts[usize::from(!kind.daemon_imports)..]);
         let real_operator = source.components_with(RealProgram::Operator);
         let operator = match (source.with.devworkspace_operator, real_operator) {
             (false, _) => None,
             (true, None) => Some(operator::double_recipe()),
             (true, Some(components)) => Some(operator::recipe(components)?),
         };
-        let extended_seed = operator
+        let extended_cache = operator
             .as_ref()
             .filter(|_| real_operator.is_some())
-            .map(|operator| seed::extended_recipe(kind, &[&seed, operator]));
+            .map(|operator| bootstrap_cache::extended_recipe(kind, &[&bootstrap_cache, operator]));
         Ok(Self {
             kubernetes: golang::kubernetes_recipe(source.kubernetes),
             real: source.components.as_ref().map(real::recipe).transpose()?.flatten(),
@@ -133,9 +135,9 @@ impl Recipes {
             node_tree,
             workspace,
             pause,
-            seed,
+            bootstrap_cache,
             operator,
-            extended_seed,
+            extended_cache,
         })
     }
 
@@ -150,7 +152,8 @@ impl Recipes {
             real: optional(&self.real)?,
             runtime: store.find(&self.runtime)?,
             node_tree: store.find(&self.node_tree)?,
-            seed: store.find(self.extended_seed.as_ref().unwrap_or(&self.seed))?,
+            bootstrap_cache: store
+                .find(self.extended_cache.as_ref().unwrap_or(&self.bootstrap_cache))?,
             api: optional(&self.api)?,
             operator: optional(&self.operator)?,
         })
@@ -197,9 +200,10 @@ fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error>
         let (node_tree, workspace, pause) = trees?;
         let kind = source.runtime();
         let programs = Some(programs?).filter(|_| kind.daemon_imports);
-        let parts = seed::Parts { kind, programs, node_tree, workspace, pause };
-        let seed = store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
-        build_operator(store, recipes, source, &parts, &seed)
+        let parts = bootstrap_cache::Parts { kind, programs, node_tree, workspace, pause };
+        let bootstrap_cache = store
+            .ensure(&recipes.bootstrap_cache, |build| bootstrap_cache::build(build, &parts))?;
+        build_operator(store, recipes, source, &parts, &bootstrap_cache)
     })
 }
 
@@ -227,16 +231,18 @@ fn build_operator(
     store: &Store,
     recipes: &Recipes,
     source: &Source,
-    parts: &seed::Parts,
-    seed: &std::path::Path,
+    parts: &bootstrap_cache::Parts,
+    bootstrap_cache: &std::path::Path,
 ) -> Result<(), Error> {
     let Some(recipe) = &recipes.operator else {
         return Ok(());
     };
     let components = source.components_with(RealProgram::Operator);
-    let (Some(components), Some(extended)) = (components, &recipes.extended_seed) else {
+    let (Some(components), Some(extended)) = (components, &recipes.extended_cache) else {
         return store.ensure(recipe, operator::build_double).map(drop);
     };
     let operator = store.ensure(recipe, |build| operator::build(build, components))?;
-    store.ensure(extended, |build| seed::extend(build, parts, seed, &operator)).map(drop)
+    store
+        .ensure(extended, |build| bootstrap_cache::extend(build, parts, bootstrap_cache, &operator))
+        .map(drop)
 }

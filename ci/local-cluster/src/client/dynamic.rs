@@ -1,15 +1,16 @@
 //! Objects whose types this program does not know.
 
+use futures::future::try_join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     api::{Api, DynamicObject, PostParams},
     core::{ApiResource, GroupVersionKind},
-    runtime::wait::{await_condition, conditions},
+    runtime::wait::conditions,
 };
 use serde_json::Value;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
-use super::{Admin, INTERVAL, bounded};
+use super::{Admin, INTERVAL, bounded, until};
 use crate::error::Error;
 
 impl Admin {
@@ -38,29 +39,19 @@ impl Admin {
         self.create(definition).await?;
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        await_condition(api, name, conditions::is_crd_established())
-            .await
-            .map(drop)
-            .map_err(|error| Error::api(format!("watch the definition `{name}`"), &error))
+        until(api, name, conditions::is_crd_established()).await
     }
 
-    /// Makes definitions, all at once, and waits until they are served. The caller bounds the wait.
+    /// Creates definitions, all at once, and waits until they are served. The caller bounds the
+    /// wait.
     pub async fn define_all(&self, definitions: &[Value]) -> Result<(), Error> {
-        let mut tasks = JoinSet::new();
-        for definition in definitions {
-            let (admin, definition) = (self.clone(), definition.clone());
-            tasks.spawn(async move { admin.define(&definition).await });
-        }
-        while let Some(defined) = tasks.join_next().await {
-            defined.map_err(|error| Error::other(error.to_string()))??;
-        }
-        Ok(())
+        try_join_all(definitions.iter().map(|definition| self.define(definition))).await.map(drop)
     }
 
     /// The API of an object's kind, where the object is or is to be, and the object.
     pub fn api_of(&self, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject), Error> {
         let object: DynamicObject = serde_json::from_value(object.clone())
-            .map_err(|error| Error::other(format!("a manifest is no object: {error}")))?;
+            .map_err(|error| Error::other(format!("a manifest is not an object: {error}")))?;
         let resource = resource_of(&object)?;
         let client = self.client.clone();
         let api = match &object.metadata.namespace {

@@ -21,7 +21,7 @@ use crate::{
     process::ProcessIdentity,
     settings::{ClusterName, Settings, User},
     state::{Phase, State},
-    supervisor::{Order, report::Report},
+    supervisor::{Request, report::Report},
     teardown,
 };
 
@@ -102,8 +102,8 @@ fn start(
     // The supervisor waits for the order, so it is written down in time.
     state.supervisor = Some(ProcessIdentity::of(supervisor.id())?);
     state.write(folder)?;
-    let order = Order { folder: folder.root().to_owned(), artifacts };
-    let outcome = send(&mut supervisor, &order).and_then(|()| follow(&mut supervisor));
+    let request = Request { folder: folder.root().to_owned(), artifacts };
+    let outcome = send(&mut supervisor, &request).and_then(|()| follow(&mut supervisor));
     match outcome {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -132,8 +132,8 @@ fn spawn_supervisor(folder: &StateFolder, name: &ClusterName) -> Result<Child, E
         .map_err(|source| Error::io("start", "the supervisor", source))
 }
 
-fn send(supervisor: &mut Child, order: &Order) -> Result<(), Error> {
-    let mut line = serde_json::to_vec(order)
+fn send(supervisor: &mut Child, request: &Request) -> Result<(), Error> {
+    let mut line = serde_json::to_vec(request)
         .map_err(|error| Error::other(format!("can't give the order: {error}")))?;
     line.push(b'\n');
     // The pipe stays open: its end means that this command has ended.

@@ -120,7 +120,7 @@ impl Session {
         loop {
             match self.next(deadline, "node not set up", SET_UP).await? {
                 Message::Event(Event::SetUp) => return Ok(()),
-                other => self.note(other)?,
+                other => self.record(other)?,
             }
         }
     }
@@ -137,7 +137,7 @@ impl Session {
         while !self.ready.contains(name) {
             let message = self.next(deadline, &format!("{name} not ready"), limit).await;
             let message = message.map_err(|error| self.with_log(error, name))?;
-            self.note(message)?;
+            self.record(message)?;
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Session {
         }
         for name in names {
             while self.runs(name) {
-                self.hear(deadline, &format!("{name} not ended"), limit).await?;
+                self.recv(deadline, &format!("{name} not ended"), limit).await?;
             }
         }
         for program in programs {
@@ -183,8 +183,8 @@ impl Session {
             self.node.start_program(program.clone())?;
             while !self.is_up(&program) {
                 let what = format!("{name} not ready");
-                let heard = self.hear(deadline, &what, limit).await;
-                heard.map_err(|error| self.with_log(error, &name))?;
+                let received = self.recv(deadline, &what, limit).await;
+                received.map_err(|error| self.with_log(error, &name))?;
             }
         }
         Ok(())
@@ -206,11 +206,11 @@ impl Session {
     /// Hears one message while components are restarted. What depends on them may end meanwhile,
     /// which is noted; a component that ends when it was just started never gets up, so the
     /// deadline tells.
-    async fn hear(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<(), Error> {
+    async fn recv(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<(), Error> {
         match self.next(deadline, what, limit).await? {
             Message::Event(Event::Failed { message }) => Err(Error::other(message)),
             Message::Event(event) => {
-                self.note_event(&event);
+                self.record_event(&event);
                 Ok(())
             }
             // `up` is long done. A wish meanwhile loses its answer, which tells that there is none.
@@ -240,7 +240,7 @@ impl Session {
                 },
                 message = self.next(deadline, what, limit) => {
                     let message = message?;
-                    self.note(message)?;
+                    self.record(message)?;
                 }
             }
         }
@@ -251,7 +251,7 @@ impl Session {
         // The session itself holds a sender, so the channel never ends.
         let message = self.messages.recv().await.unwrap_or(Message::Terminate);
         if let Message::Event(event) = &message {
-            self.note_event(event);
+            self.record_event(event);
         }
         message
     }
@@ -261,7 +261,7 @@ impl Session {
     async fn cause_of(&mut self, error: Error) -> Error {
         let deadline = Instant::now() + CAUSE;
         while let Ok(Some(message)) = timeout_at(deadline, self.messages.recv()).await {
-            if let Err(cause) = self.note(message) {
+            if let Err(cause) = self.record(message) {
                 return cause;
             }
         }
@@ -275,7 +275,7 @@ impl Session {
                 return Ok(outcome.clone());
             }
             let message = self.next(deadline, &format!("{name} not done"), limit).await?;
-            self.note(message)?;
+            self.record(message)?;
         }
     }
 
@@ -293,7 +293,7 @@ impl Session {
     }
 
     /// Notes a message while the cluster starts, when every end is an error.
-    fn note(&mut self, message: Message) -> Result<(), Error> {
+    fn record(&mut self, message: Message) -> Result<(), Error> {
         let event = match message {
             Message::Event(event) => event,
             Message::NodeEnded { outcome } => return Err(Error::component("the node", outcome)),
@@ -306,7 +306,7 @@ impl Session {
                 return Err(Error::other("the cluster was ended while it started"));
             }
         };
-        self.note_event(&event);
+        self.record_event(&event);
         match event {
             Event::Failed { message } => Err(Error::other(message)),
             Event::Ended { name, outcome, .. } if !self.tasks.contains_key(&name) => {
@@ -316,7 +316,7 @@ impl Session {
         }
     }
 
-    fn note_event(&mut self, event: &Event) {
+    fn record_event(&mut self, event: &Event) {
         match event {
             Event::Started { name, pid } if !self.tasks.contains_key(name) => {
                 let component = ComponentState { pid: *pid, ended: None };

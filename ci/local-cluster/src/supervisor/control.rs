@@ -147,19 +147,19 @@ mod tests {
             panic!("no wish arrived");
         };
         told.send(answer).unwrap();
-        let heard = asking.await.unwrap();
+        let received = asking.await.unwrap();
         std::fs::remove_dir_all(folder.root()).unwrap();
-        (names, heard)
+        (names, received)
     }
 
     #[tokio::test]
     async fn a_wish_arrives_and_its_answer_comes_back() {
-        let (names, heard) = exchange(Ok(())).await;
+        let (names, received) = exchange(Ok(())).await;
         assert_eq!(names, ["etcd"]);
-        heard.unwrap();
+        received.unwrap();
         let failure = Error::other("no such component").with_hint("there are two").to_failure();
-        let (_, heard) = exchange(Err(failure)).await;
-        let error = heard.unwrap_err();
+        let (_, received) = exchange(Err(failure)).await;
+        let error = received.unwrap_err();
         assert_eq!(error.to_string(), "no such component");
         assert_eq!(error.hint(), Some("there are two"));
     }

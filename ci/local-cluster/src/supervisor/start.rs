@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{
-    Order, Supervisor, files, listen_to_the_host,
+    Request, Supervisor, files, listen_to_the_host,
     report::{self, Report},
 };
 use crate::{
-    artifacts::{Artifacts, seed},
+    artifacts::{Artifacts, bootstrap_cache},
     cgroup,
     client::{Admin, Server},
     components::{CONFIG, control_plane, kubelet, openshift},
@@ -37,27 +37,29 @@ const COMMAND: Duration = Duration::from_secs(20);
 
 impl Supervisor {
     /// Acquires everything and starts every component.
-    pub(super) async fn start(&mut self, order: &Order) -> Result<Session, Error> {
+    pub(super) async fn start(&mut self, request: &Request) -> Result<Session, Error> {
         // The session first: from here on the end of `up` is heard.
         let mut session = Session::open(self.state.name.as_str(), &self.folder)?;
         listen_to_the_host(&session.sender())?;
         // On the heap: the steps' clients are large.
-        let started = Box::pin(self.start_in(&mut session, order)).await;
+        let started = Box::pin(self.start_in(&mut session, request)).await;
         self.state.components.clone_from(session.components());
         started.map(|()| session)
     }
 
-    async fn start_in(&mut self, session: &mut Session, order: &Order) -> Result<(), Error> {
+    async fn start_in(&mut self, session: &mut Session, request: &Request) -> Result<(), Error> {
         let subnet = self.acquire(session)?;
         let settings = self.state.settings;
         let real = settings.real;
         let runtime = settings.runtime();
-        let artifacts = &order.artifacts;
+        let artifacts = &request.artifacts;
         // The image store is copied while the control plane starts.
         let target = self.folder.data(runtime.name);
         std::fs::create_dir_all(&target).map_err(|source| Error::path("make", &target, source))?;
-        let source = artifacts.seed.clone();
-        let planting = tokio::task::spawn_blocking(move || seed::plant(runtime, &source, &target));
+        let source = artifacts.bootstrap_cache.clone();
+        let installing = tokio::task::spawn_blocking(move || {
+            bootstrap_cache::install(runtime, &source, &target)
+        });
 
         files::write(&self.folder, &self.state, subnet)?;
         session.set_up(files::node_spec(&self.folder, &self.state, artifacts)).await?;
@@ -67,8 +69,9 @@ impl Supervisor {
         session.start(control_plane::etcd())?;
         session.until_ready("etcd", COMPONENT).await?;
         session.start(apiserver(settings, subnet))?;
-        let planted = async { planting.await.map_err(|error| Error::other(error.to_string()))? };
-        session.during("images not copied", COMPONENT, planted).await?;
+        let installed =
+            async { installing.await.map_err(|error| Error::other(error.to_string()))? };
+        session.during("images not copied", COMPONENT, installed).await?;
         session.start(runtime.program())?;
         session.until_ready("kube-apiserver", COMPONENT).await?;
         let admin = Admin::from_kubeconfig(&self.folder.kubeconfig(User::Admin)).await?;

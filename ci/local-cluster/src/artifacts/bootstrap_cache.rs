@@ -37,12 +37,12 @@ const START: Duration = Duration::from_secs(60);
 const IMPORT: Duration = Duration::from_secs(300);
 const STOP: Duration = Duration::from_secs(60);
 
-/// The artifacts that the seed is made from.
+/// The artifacts that the cache is made from.
 #[derive(Debug)]
 pub struct Parts {
     /// The runtime whose data it is.
     pub kind: Runtime,
-    /// The programs of the runtime, if they are what makes the seed. CRI-O's images belong to a
+    /// The programs of the runtime, if they fill it. CRI-O's images belong to a
     /// library, and a program of the node's tree makes them.
     pub programs: Option<PathBuf>,
     /// The node's root file system.
@@ -65,7 +65,7 @@ pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     Recipe::new(&artifact, &description, "about 15 s", &inputs)
 }
 
-/// Builds the seed.
+/// Builds the cache.
 pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     let state = state_folder(build, parts.kind)?;
     let images = build.scratch.join("images");
@@ -77,7 +77,7 @@ pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     run_import(build, &place, &state, &images, parts.kind.imports_of(&all))
 }
 
-/// The recipe of a seed with the images of another artifact.
+/// The recipe of a cache with the images of another artifact.
 pub fn extended_recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
@@ -85,10 +85,15 @@ pub fn extended_recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     Recipe::new(&name, "the image store with the DevWorkspace Operator", "about 5 s", &keys)
 }
 
-/// Builds the seed with the operator's images: what is in the first seed is shared.
-pub fn extend(build: &Build, parts: &Parts, seed: &Path, images: &Path) -> Result<(), Error> {
+/// Builds the cache with the operator's images; the content of the first cache is shared.
+pub fn extend(
+    build: &Build,
+    parts: &Parts,
+    bootstrap_cache: &Path,
+    images: &Path,
+) -> Result<(), Error> {
     let state = state_folder(build, parts.kind)?;
-    plant(parts.kind, seed, &build.output)?;
+    install(parts.kind, bootstrap_cache, &build.output)?;
     let place = Place {
         kind: parts.kind,
         programs: parts.programs.as_deref(),
@@ -205,27 +210,33 @@ async fn import(
     }
 }
 
-/// Makes a cluster's own data of a runtime from the seed. Files of images are linked: a runtime
+/// Installs a cluster's own data of a runtime from the cache. Files of images are linked: a runtime
 /// never writes to them, it only makes and removes them. Its own files are written in place, so
 /// those are copied.
 ///
 /// This process does it itself, because a `cp` would outlive it: nobody may write to the state
 /// folder of a cluster whose supervisor was killed.
-pub fn plant(runtime: Runtime, seed: &Path, target: &Path) -> Result<(), Error> {
-    plant_folder(runtime, Path::new(""), seed, target)
+pub fn install(runtime: Runtime, bootstrap_cache: &Path, target: &Path) -> Result<(), Error> {
+    install_folder(runtime, Path::new(""), bootstrap_cache, target)
 }
 
-/// Plants one folder, whose path inside the seed is `inside`.
-fn plant_folder(runtime: Runtime, inside: &Path, seed: &Path, target: &Path) -> Result<(), Error> {
-    let entries = fs::read_dir(seed).map_err(|source| Error::path("read", seed, source))?;
+/// Installs one folder; `inside` is its path inside the cache.
+fn install_folder(
+    runtime: Runtime,
+    inside: &Path,
+    bootstrap_cache: &Path,
+    target: &Path,
+) -> Result<(), Error> {
+    let entries = fs::read_dir(bootstrap_cache)
+        .map_err(|source| Error::path("read", bootstrap_cache, source))?;
     for entry in entries {
-        let entry = entry.map_err(|source| Error::path("read", seed, source))?;
+        let entry = entry.map_err(|source| Error::path("read", bootstrap_cache, source))?;
         let (from, to) = (entry.path(), target.join(entry.file_name()));
         let inside = inside.join(entry.file_name());
         let kind = entry.file_type().map_err(|source| Error::path("examine", &from, source))?;
         if kind.is_dir() {
             fs::create_dir(&to).map_err(|source| Error::path("make", &to, source))?;
-            plant_folder(runtime, &inside, &from, &to)?;
+            install_folder(runtime, &inside, &from, &to)?;
         } else if kind.is_file() && (runtime.is_own_file)(&inside) {
             fs::copy(&from, &to).map_err(|source| Error::path("copy", &from, source))?;
         } else {
@@ -234,7 +245,8 @@ fn plant_folder(runtime: Runtime, inside: &Path, seed: &Path, target: &Path) -> 
         }
     }
     // After the entries, which change the folder's times.
-    imitate(seed, target).map_err(|source| Error::path("copy the attributes of", seed, source))
+    imitate(bootstrap_cache, target)
+        .map_err(|source| Error::path("copy the attributes of", bootstrap_cache, source))
 }
 
 /// Gives a folder the owner, mode and times of another. Extended attributes of folders are not
@@ -255,15 +267,15 @@ mod tests {
     #[test]
     fn databases_are_copied_and_files_of_images_linked() {
         let root = std::env::temp_dir().join(format!("local-cluster-seed-{}", std::process::id()));
-        let (seed, target) = (root.join("seed"), root.join("target"));
-        let plugin = seed.join("io.containerd.metadata.v1.bolt");
-        let layer = seed.join("io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs");
+        let (bootstrap_cache, target) = (root.join("seed"), root.join("target"));
+        let plugin = bootstrap_cache.join("io.containerd.metadata.v1.bolt");
+        let layer = bootstrap_cache.join("io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs");
         fs::create_dir_all(&plugin).unwrap();
         fs::create_dir_all(&layer).unwrap();
         fs::create_dir_all(&target).unwrap();
         fs::write(plugin.join("meta.db"), "x").unwrap();
         fs::write(layer.join("cert9.db"), "x").unwrap();
-        plant(&crate::runtime::CONTAINERD, &seed, &target).unwrap();
+        install(&crate::runtime::CONTAINERD, &bootstrap_cache, &target).unwrap();
         let links = |path: &str| fs::metadata(target.join(path)).unwrap().nlink();
         assert_eq!(links("io.containerd.metadata.v1.bolt/meta.db"), 1);
         assert_eq!(links("io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/cert9.db"), 2);
