@@ -32,20 +32,12 @@ pub(crate) struct Request {
     user: User,
     #[serde(default)]
     object_ref: Option<ObjectRef>,
-    #[serde(default)]
-    response_status: ResponseStatus,
     #[serde(default, rename = "requestReceivedTimestamp")]
     received: Option<Timestamp>,
     #[serde(default, rename = "stageTimestamp")]
     answered: Option<Timestamp>,
     #[serde(default, rename = "requestObject")]
     body: Option<Value>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-struct ResponseStatus {
-    #[serde(default)]
-    code: u16,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -69,13 +61,10 @@ impl Request {
         &self.verb
     }
 
-    pub(crate) fn uri(&self) -> &str {
-        &self.uri
-    }
-
-    /// Who made it.
-    pub(crate) fn user(&self) -> &str {
-        &self.user.username
+    /// Who made it: the name of a user or a service account.
+    fn account(&self) -> &str {
+        let name = &self.user.username;
+        name.rsplit(':').next().unwrap_or(name)
     }
 
     /// The object that it is about; an empty one where it is about none.
@@ -83,19 +72,9 @@ impl Request {
         self.object_ref.clone().unwrap_or_default()
     }
 
-    /// The answer's HTTP status.
-    pub(crate) fn code(&self) -> u16 {
-        self.response_status.code
-    }
-
     /// When the server received it.
     pub(crate) fn received(&self) -> Option<Timestamp> {
         self.received
-    }
-
-    #[cfg(test)]
-    pub(crate) fn set_body(&mut self, body: Value) {
-        self.body = Some(body);
     }
 
     /// What was sent, where the log has it.
@@ -187,22 +166,20 @@ pub(crate) fn since(log: &Path, mark: u64, client: Client<'_>) -> Result<Vec<Req
 
 /// How many requests of each kind.
 pub(crate) fn count(requests: &[Request]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for request in requests {
-        *counts.entry(request.kind()).or_default() += 1;
-    }
-    counts
+    count_by(requests, Request::kind)
 }
 
-/// Where two counts differ: what `all` has more of a kind than `part`, and less.
-pub(crate) fn differences(
-    all: &BTreeMap<String, usize>,
-    part: &BTreeMap<String, usize>,
-) -> Vec<(String, usize, usize)> {
-    let kinds: BTreeSet<_> = all.keys().chain(part.keys()).collect();
-    let of = |counts: &BTreeMap<String, usize>, kind: &String| *counts.get(kind).unwrap_or(&0);
-    let counted = kinds.into_iter().map(|kind| (kind.clone(), of(all, kind), of(part, kind)));
-    counted.filter(|(_, all, part)| all != part).collect()
+/// How many requests of each user.
+pub(crate) fn count_by_account(requests: &[Request]) -> BTreeMap<String, usize> {
+    count_by(requests, |request| request.account().to_owned())
+}
+
+fn count_by(requests: &[Request], key: impl Fn(&Request) -> String) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in requests {
+        *counts.entry(key(request)).or_default() += 1;
+    }
+    counts
 }
 
 /// The objects that were read more than once.
@@ -232,7 +209,6 @@ mod tests {
                 namespace: "n".into(),
                 name: name.into(),
             }),
-            response_status: ResponseStatus { code: 200 },
             received: None,
             answered: None,
             body: None,

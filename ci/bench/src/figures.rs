@@ -19,7 +19,7 @@ pub(crate) struct Figure {
 pub(crate) struct Figures(pub(crate) Vec<Figure>);
 
 impl Figures {
-    /// A figure with a limit that it must not pass.
+    /// A figure that must not be above its limit.
     pub(crate) fn limited(
         &mut self,
         name: impl Into<String>,
@@ -36,8 +36,8 @@ impl Figures {
         });
     }
 
-    /// A figure that is only told.
-    pub(crate) fn told(&mut self, name: impl Into<String>, value: impl Into<String>) {
+    /// A figure without a limit.
+    pub(crate) fn plain(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let (name, value) = (name.into(), value.into());
         self.0.push(Figure { name, value, target: String::new(), met: None });
     }
@@ -75,7 +75,7 @@ mod tests {
         let mut figures = Figures::default();
         figures.limited("wall", "1.20 s", 1.2, 1.15, " s");
         figures.limited("longer", "1 s", 1.0, 1.15, " s");
-        figures.told("x", "y");
+        figures.plain("x", "y");
         let expected =
             "wall    1.20 s  ≤ 1.15 s  MISSED\nlonger  1 s     ≤ 1.15 s  ok\nx       y\n";
         assert_eq!(figures.to_string(), expected);

@@ -1,37 +1,28 @@
-//! Measures nestcheck on a real cluster: against a raw replay of its own run, and beside peers.
+//! Measures nestcheck on a real cluster: beside the lower bound of its own run, and beside peers.
 //!
-//! Nothing is asserted: a figure above its target is printed as missed. The raw replay makes the
-//! same pods, runs the same commands and makes the same requests as the run before it, with plain API
-//! calls and without a check, an event or a report, and begins the longest chain first. It knows them
-//! from the run's event log and from the API server's audit log: see [`steps`].
+//! The bench asserts nothing: it prints a figure above its target as missed. A run's lower bound is
+//! its critical path, or its cases on as many workers without a pause: see [`timeline`].
 
 mod audit;
-mod calls;
 mod child;
 mod cluster;
 mod detection;
 mod figures;
-mod grounds;
 mod ledger;
 mod measure;
 mod objects;
 mod pairs;
 mod peers;
-mod play;
 mod raw;
-mod recording;
-mod replay;
 mod stats;
-mod steps;
-mod substitution;
 mod sweep;
-mod workspaces;
+mod timeline;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-/// A step that failed: there is nobody to handle it, so it is only told.
+/// Nobody handles a failed step: it is only printed.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// What is measured and with what.
@@ -46,7 +37,7 @@ pub struct Arguments {
 enum Command {
     /// Measure everything and print the table.
     Measure(Setup),
-    /// Run one program and write down what it took; for the bench itself.
+    /// Run one program and record its time and memory; for the bench itself.
     #[command(hide = true)]
     Child {
         #[arg(long)]
@@ -73,7 +64,7 @@ struct Setup {
     /// The cluster's name. It is started three times, and still up at the end.
     #[arg(long, default_value = "bench")]
     cluster: String,
-    /// How many pairs of a run and its replay.
+    /// How many pairs of a run and the simplest workload.
     #[arg(long, default_value = "5")]
     pairs: usize,
     /// How many cases run at once.
@@ -82,6 +73,13 @@ struct Setup {
     /// Where the raw data go.
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
+}
+
+/// Whether cases share the pod of this name.
+fn is_shared_pod(name: &str) -> bool {
+    let more = [&fixtures::INSPECTOR, &fixtures::DEVWORKSPACE];
+    let mut templates = fixtures::ALL_TEMPLATES.into_iter().chain(more);
+    templates.any(|template| template.shared && template.name == name)
 }
 
 /// Does what the command line says.

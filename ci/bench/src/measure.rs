@@ -45,7 +45,7 @@ pub(crate) async fn everything(setup: &Setup) -> Result<()> {
         Box::pin(bench.execs(&cluster)).await?;
         Box::pin(bench.peers(&cluster)).await?;
     }
-    bench.figures.told("load of the machine: at the start, now", loads(&bench.data));
+    bench.figures.plain("load of the machine: at the start, now", loads(&bench.data));
     let figures = bench.figures.to_string();
     bench.keep("figures", &bench.figures.clone())?;
     let path = setup.output.join("bench.json");
@@ -110,7 +110,7 @@ impl Bench<'_> {
             Flavour::Kubernetes => {
                 self.figures.limited(name, seconds.show(" s"), seconds.median(), 20.0, " s");
             }
-            Flavour::OpenShift => self.figures.told(name, seconds.show(" s")),
+            Flavour::OpenShift => self.figures.plain(name, seconds.show(" s")),
         }
         self.keep("clusterStarts", &seconds)?;
         last.ok_or_else(|| "no start".into())
@@ -150,7 +150,7 @@ impl Bench<'_> {
             command
         })
         .await?;
-        self.figures.told("`nestcheck preflight`", milliseconds.show(" ms"));
+        self.figures.plain("`nestcheck preflight`", milliseconds.show(" ms"));
         let count = count_of(requests.len());
         self.figures.limited("… API requests", requests.len().to_string(), count, 12.0, "");
         let sizes: Vec<_> = waves.iter().map(ToString::to_string).collect();
@@ -173,7 +173,7 @@ impl Bench<'_> {
             let measured = series_of_execs(&raw).await;
             raw.delete().await?;
             let milliseconds = measured?;
-            self.figures.told(name, milliseconds.show(" ms"));
+            self.figures.plain(name, milliseconds.show(" ms"));
             self.keep(name, &milliseconds)?;
         }
         Ok(())
@@ -184,9 +184,9 @@ impl Bench<'_> {
         let entries = Box::pin(peers::compare(self.setup, cluster)).await?;
         let floor = entries.first().map_or(1.0, |raw| raw.wall.median());
         self.figures
-            .told("namespace + pod + command + all gone:", "wall, ÷ raw, CPU, memory, requests");
+            .plain("namespace + pod + command + all gone:", "wall, ÷ raw, CPU, memory, requests");
         for entry in &entries {
-            self.figures.told(format!("    {}", entry.name), entry.show(floor));
+            self.figures.plain(format!("    {}", entry.name), entry.show(floor));
         }
         if let Some(nestcheck) = entries.get(1) {
             let preflight = &self.data["preflightRequests"];
@@ -206,7 +206,7 @@ impl Bench<'_> {
             ];
             let pod: usize =
                 of_the_pod.iter().filter_map(|kind| nestcheck.requests.get(*kind)).sum();
-            self.figures.told("… of them for the pod and its commands", pod.to_string());
+            self.figures.plain("… of them for the pod and its commands", pod.to_string());
         }
         self.keep("peers", &entries)
     }
@@ -214,11 +214,10 @@ impl Bench<'_> {
 
 async fn series_of_execs(raw: &Raw) -> Result<Series> {
     let pod = raw.pod(&objects::pod(&fixtures::NESTED_POD)?).await?;
-    let command = ["/nestcheck/probe", "print", "x"].map(str::to_owned);
     let mut milliseconds = Series::default();
     for _ in 0..EXECS {
         let started = Instant::now();
-        let exit = raw.exec(&pod, &command).await?.exit;
+        let exit = raw.exec(&pod, &["/nestcheck/probe", "print", "x"]).await?;
         if exit != 0 {
             return Err(format!("the probe exited with {exit}").into());
         }

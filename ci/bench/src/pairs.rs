@@ -1,6 +1,4 @@
-//! Runs of the whole profile and their replays, in turn.
-
-use std::collections::BTreeSet;
+//! Runs of the whole profile, each followed by the simplest workload with raw API calls.
 
 use harness::cluster::Cluster as Connected;
 use serde_json::{Value, json};
@@ -8,91 +6,70 @@ use serde_json::{Value, json};
 use crate::{
     Result,
     audit::{self, Client, Request},
-    calls::Calls,
     child::{self, Usage},
     cluster::{Cluster, Flavour},
     ledger::Cost,
     measure::{Bench, count_of},
-    raw::Route,
-    recording::Recording,
-    replay::{Taken, Terrain, replay},
+    raw,
     stats::Series,
-    steps::Script,
+    timeline::Timeline,
 };
 
-/// How much longer than its replay a run may take.
+/// How much longer than its lower bound a run may take.
 const RATIO: f64 = 1.2;
 
 /// How long a run of the whole profile may take on two cores, in seconds.
 const WALL: f64 = 60.0;
 
+/// How many of the longest cases are printed.
+const LONGEST: usize = 5;
+
 /// A run of the whole profile.
 struct Run {
     usage: Usage,
+    /// What nestcheck sent.
     requests: Vec<Request>,
-    /// How many cases its plan had.
-    planned: usize,
-    /// As in [`Recording`].
-    phases: [f64; 3],
-    script: Script,
+    timeline: Timeline,
     ledger: Cost,
 }
 
-/// What all pairs came to.
+/// All pairs.
 #[derive(Default)]
 struct Pairs {
-    ratios: Series,
-    walls: Series,
+    runs: Vec<Run>,
+    /// The seconds of the simplest workload after each run; empty on OpenShift.
     floors: Series,
-    /// The most that the operator took for a case's workspaces in each replay.
-    operator: Series,
-    memory: Series,
-    /// What the ledger cost, in percent of each run.
-    ledger: Series,
-    /// The rest of the raw data, by pair.
-    kept: Vec<Value>,
-    /// The last run, and the requests of its replay.
-    last: Option<(Run, Vec<Request>)>,
-    differing: BTreeSet<String>,
+}
+
+impl Pairs {
+    fn series(&self, of: impl Fn(&Run) -> f64) -> Series {
+        self.runs.iter().map(of).collect()
+    }
+
+    fn raw_data(&self) -> Vec<Value> {
+        let run =
+            |run: &Run| json!({"run": run.usage, "timeline": run.timeline, "ledger": run.ledger});
+        self.runs.iter().map(run).collect()
+    }
 }
 
 impl Bench<'_> {
-    /// Measures pairs and tells what they came to.
+    /// Measures pairs and adds their figures.
     pub(crate) async fn pairs(&mut self, cluster: &Cluster) -> Result<()> {
-        let mut pairs = Box::pin(self.measure_pairs(cluster)).await?;
-        self.keep("pairs", &pairs.kept)?;
-        let name = "run ÷ raw replay of the same pods, commands and API calls";
-        let (run, replayed) = pairs.last.take().ok_or("no pairs")?;
-        self.figures.limited(name, pairs.ratios.show(""), pairs.ratios.median(), RATIO, "");
-        self.figures.told("… pairs", self.setup.pairs.to_string());
-        let cases = format!("… the run of {} cases", run.planned);
-        // The operator's own time is not nestcheck's, nor the cluster's alone.
-        let operator = pairs.operator.median();
-        let wall = pairs.walls.median() - operator;
-        self.figures.limited(cases, pairs.walls.show(" s"), wall, WALL, " s");
-        if operator > 0.0 {
-            let name = "… of it the operator's own time, for the workspaces of one case";
-            self.figures.told(name, format!("{operator:.1} s (not in the limit)"));
-        }
-        self.figures.told("… its replay", pairs.floors.show(" s"));
-        self.figures.told("… commands in it", run.script.commands().to_string());
-        self.figures.told("… not replayed", left_out(&run.script.left_out));
-        self.phases(&pairs.kept);
-        let memory = pairs.memory.median();
-        self.figures.limited("peak memory of a run", pairs.memory.show(" MB"), memory, 60.0, " MB");
-        let taken = format!("{:.2} s", run.usage.cpu);
-        self.figures.told("processor time of nestcheck in a run", taken);
-        self.ledger(&pairs.ledger, &run.ledger);
-        self.requests(&run)?;
-        self.beside(&run, &replayed, &pairs.differing)?;
-        match self.setup.kind.flavour {
-            Flavour::Kubernetes => Box::pin(self.below(cluster, &run)).await,
-            Flavour::OpenShift => Ok(()),
-        }
-    }
-
-    fn terrain(&self, route: Route) -> Terrain {
-        Terrain { flavour: self.setup.kind.flavour, route, jobs: self.setup.jobs }
+        let pairs = Box::pin(self.measure_pairs(cluster)).await?;
+        self.keep("pairs", &pairs.raw_data())?;
+        self.keep("floors", &pairs.floors)?;
+        self.wall(&pairs)?;
+        self.phases(&pairs);
+        let memory = pairs.series(|run| run.usage.memory);
+        let median = memory.median();
+        self.figures.limited("peak memory of a run", memory.show(" MB"), median, 60.0, " MB");
+        let cpu = pairs.series(|run| run.usage.cpu);
+        self.figures.plain("processor time of nestcheck in a run", cpu.show(" s"));
+        let percents = pairs.series(|run| run.ledger.percent_of(run.usage.wall));
+        let last = pairs.runs.last().ok_or("no pairs")?;
+        self.ledger(&percents, &last.ledger);
+        self.requests(last)
     }
 
     async fn measure_pairs(&self, cluster: &Cluster) -> Result<Pairs> {
@@ -102,53 +79,64 @@ impl Bench<'_> {
         let mut pairs = Pairs::default();
         for pair in 0..self.setup.pairs {
             Self::say(&format!("pair {} of {}", pair + 1, self.setup.pairs));
-            let run = self.run(cluster, &connected, &format!("run-{pair}")).await?;
-            let name = format!("bench-replay-{pair}");
-            let mark = audit::mark(&cluster.audit_log)?;
-            let terrain = self.terrain(Route::Api);
-            let taken = Box::pin(replay(&connected, &name, terrain, &run.script)).await?;
-            let replayed = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
-            pairs.ratios.0.push(run.usage.wall / taken.total);
-            pairs.walls.0.push(run.usage.wall);
-            pairs.floors.0.push(taken.total);
-            pairs.operator.0.push(taken.workspaces.values().copied().fold(0.0, f64::max));
-            pairs.memory.0.push(run.usage.memory);
-            pairs.ledger.0.push(run.ledger.percent_of(run.usage.wall));
-            pairs.differing.extend(taken.differing.iter().cloned());
-            pairs.kept.push(json!({
-                "run": run.usage, "runPhases": run.phases, "replay": taken,
-                "ledger": run.ledger,
-            }));
-            pairs.last = Some((run, replayed));
+            pairs.runs.push(self.run(cluster, &connected, &format!("run-{pair}")).await?);
+            if self.setup.kind.flavour == Flavour::Kubernetes {
+                let name = format!("bench-floor-{pair}");
+                pairs.floors.0.push(Box::pin(raw::simplest(&connected, &name)).await?);
+            }
         }
         Ok(pairs)
     }
 
-    /// How long the commands alone take.
-    async fn below(&mut self, cluster: &Cluster, run: &Run) -> Result<()> {
-        Self::say("a replay below the API server");
-        let terrain = self.terrain(Route::Node(cluster.node_init));
-        let (connected, name) = (cluster.connect().await?, "bench-replay-node");
-        let below: Taken = Box::pin(replay(&connected, name, terrain, &run.script)).await?;
-        let name = "the same commands by `crun exec` on the node";
-        self.figures.told(name, format!("{:.1} s", below.total));
-        self.keep("replayOnNode", &below)
+    /// The wall time, beside the least that it could be.
+    fn wall(&mut self, pairs: &Pairs) -> Result<()> {
+        let jobs = self.setup.jobs;
+        let last = &pairs.runs.last().ok_or("no pairs")?.timeline;
+        let ratios = pairs.series(|run| run.usage.wall / run.timeline.lower_bound(jobs));
+        let name = "run ÷ lower bound: its critical path, or its cases without a pause";
+        self.figures.limited(name, ratios.show(""), ratios.median(), RATIO, "");
+        self.figures.plain("… pairs", pairs.runs.len().to_string());
+        let walls = pairs.series(|run| run.usage.wall);
+        // The operator's own time is neither nestcheck's nor the cluster's alone.
+        let operator = pairs.series(|run| run.timeline.slowest_workspace()).median();
+        let wall = walls.median() - operator;
+        let name = format!("… the run of {} cases", last.planned);
+        self.figures.limited(name, walls.show(" s"), wall, WALL, " s");
+        if operator > 0.0 {
+            let name = "… of it the operator's own time, for the workspaces of one case";
+            self.figures.plain(name, format!("{operator:.1} s (not in the limit)"));
+        }
+        let path = pairs.series(|run| run.timeline.critical_path().1);
+        let name = format!("… its critical path, pods + {} + teardown", last.critical_path().0);
+        self.figures.plain(name, path.show(" s"));
+        let packed = pairs.series(|run| run.timeline.packed(jobs));
+        self.figures
+            .plain(format!("… its cases on {jobs} workers without a pause"), packed.show(" s"));
+        if !pairs.floors.0.is_empty() {
+            let floor = pairs.floors.median();
+            let name = "floor of the cluster: raw namespace + pod + command + all gone";
+            self.figures.plain(name, pairs.floors.show(" s"));
+            self.figures.plain("… run ÷ floor", format!("{:.1}", walls.median() / floor));
+            let alone = count_of(last.cases.len()) * floor / walls.median();
+            self.figures.plain("… a floor for each case ÷ run", format!("{alone:.1}"));
+        }
+        Ok(())
     }
 
-    /// Where the time goes: in the run and in its replay.
-    fn phases(&mut self, pairs: &[Value]) {
-        for (index, (name, key)) in
-            [("pods ready", "ready"), ("commands", "commands"), ("teardown", "teardown")]
-                .into_iter()
-                .enumerate()
-        {
-            let of = |pointer: &str| -> Series {
-                pairs.iter().filter_map(|pair| pair.pointer(pointer)?.as_f64()).collect()
-            };
-            let run = of(&format!("/runPhases/{index}")).median();
-            let replay = of(&format!("/replay/{key}")).median();
-            self.figures
-                .told(format!("… {name}: run, replay"), format!("{run:.2} s, {replay:.2} s"));
+    /// Where the time goes.
+    fn phases(&mut self, pairs: &Pairs) {
+        let ready = pairs.series(|run| run.timeline.pods);
+        self.figures.plain("… until all shared pods are ready", ready.show(" s"));
+        let middle = pairs.series(|run| run.timeline.middle);
+        self.figures.plain("… from then to the teardown", middle.show(" s"));
+        let teardown = pairs.series(|run| run.timeline.teardown);
+        self.figures.plain("… teardown, until the namespaces are gone", teardown.show(" s"));
+        let Some(Run { timeline: last, .. }) = pairs.runs.last() else { return };
+        let commands = format!("{}, {:.1} s added up", last.commands, last.command_seconds);
+        self.figures.plain("… commands in pods", commands);
+        for case in last.cases.iter().take(LONGEST) {
+            let name = format!("    {}, one of the longest cases", case.id);
+            self.figures.plain(name, format!("{:.1} s", case.seconds));
         }
     }
 
@@ -159,22 +147,25 @@ impl Bench<'_> {
         self.figures.limited(name, percents.show(" %"), percents.median(), 2.0, " %");
         let milliseconds = |seconds: &f64| format!("{:.1} ms", seconds * 1000.0);
         let name = format!("… {entries} entries, one after the other, after the last run");
-        self.figures.told(name, milliseconds(disk));
+        self.figures.plain(name, milliseconds(disk));
         let name = format!("… {requests} requests, in the server and a round trip each");
-        self.figures.told(name, milliseconds(cluster));
+        self.figures.plain(name, milliseconds(cluster));
         let name = "… in the run, from each entry to the receipt of its request, added up";
-        self.figures.told(name, milliseconds(sent));
+        self.figures.plain(name, milliseconds(sent));
     }
 
     fn requests(&mut self, run: &Run) -> Result<()> {
         let counts = audit::count(&run.requests);
         let execs = run.requests.iter().filter(|request| request.is_exec()).count();
-        self.figures.told("API requests of a run", run.requests.len().to_string());
-        self.figures.told("… of them streams of commands", execs.to_string());
-        let each = count_of(run.requests.len()) / count_of(run.planned.max(1));
-        self.figures.told("… a case", format!("{each:.1}"));
+        self.figures.plain("API requests of a run", run.requests.len().to_string());
+        self.figures.plain("… of them exec streams", execs.to_string());
+        let each = count_of(run.requests.len()) / count_of(run.timeline.planned.max(1));
+        self.figures.plain("… per case", format!("{each:.1}"));
+        for (account, count) in &audit::count_by_account(&run.requests) {
+            self.figures.plain(format!("    as {account}"), count.to_string());
+        }
         for (kind, count) in &counts {
-            self.figures.told(format!("    {kind}"), count.to_string());
+            self.figures.plain(format!("    {kind}"), count.to_string());
         }
         let again = audit::read_again(&run.requests);
         let names = if again.is_empty() {
@@ -184,26 +175,6 @@ impl Bench<'_> {
         };
         self.figures.limited("objects read more than once", names, count_of(again.len()), 0.0, "");
         self.keep("requests", &counts)
-    }
-
-    /// What the replay does not do as the run did.
-    fn beside(
-        &mut self,
-        run: &Run,
-        replayed: &[Request],
-        differing: &BTreeSet<String>,
-    ) -> Result<()> {
-        let (all, part) = (audit::count(&run.requests), audit::count(replayed));
-        self.figures.told("API requests of its replay", replayed.len().to_string());
-        for (kind, run, replay) in audit::differences(&all, &part) {
-            self.figures.told(format!("    {kind}: run, replay"), format!("{run}, {replay}"));
-        }
-        let name = "answers in a replay with another status";
-        self.figures.told(name, differing.len().to_string());
-        for answer in differing {
-            self.figures.told(format!("    {answer}"), "");
-        }
-        self.keep("replayedRequests", &part)
     }
 
     async fn run(&self, cluster: &Cluster, connected: &Connected, name: &str) -> Result<Run> {
@@ -216,19 +187,8 @@ impl Bench<'_> {
         let usage = child::succeed(&self.log(name), &command).await?;
         let requests = audit::since(&cluster.audit_log, mark, Client::Agent("nestcheck/"))?;
         let all = audit::since(&cluster.audit_log, mark, Client::Any)?;
-        let recording = Recording::read(&report, &requests)?;
-        let ledger = Cost::of(connected, &report, &recording.run, &requests).await?;
-        let (planned, phases) = (recording.planned, recording.phases);
-        let calls = Calls::of(&recording.run, &requests, &all);
-        Ok(Run { usage, requests, planned, phases, script: Script::of(recording, calls), ledger })
-    }
-}
-
-/// What a replay does without, from an entry for each command: it makes the floor lower.
-fn left_out(cases: &[String]) -> String {
-    let ids: BTreeSet<_> = cases.iter().map(String::as_str).collect();
-    match ids.len() {
-        0 => "none".to_owned(),
-        _ => format!("{} commands of {}", cases.len(), Vec::from_iter(ids).join(", ")),
+        let timeline = Timeline::read(&report, &all)?;
+        let ledger = Cost::of(connected, &report, &timeline.run, &requests).await?;
+        Ok(Run { usage, requests, timeline, ledger })
     }
 }

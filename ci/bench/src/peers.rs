@@ -9,8 +9,7 @@ use crate::{
     audit::{self, Client},
     child::{self, Usage},
     cluster::Cluster,
-    objects,
-    raw::{Raw, Route},
+    objects, raw,
     stats::Series,
 };
 
@@ -61,7 +60,7 @@ pub(crate) async fn compare(setup: &Setup, cluster: &Cluster) -> Result<Vec<Entr
     fs::write(folder.join("objects.json"), objects::simplest()?)?;
     fs::write(folder.join("kubectl.sh"), include_str!("../peers/kubectl.sh"))?;
     fs::write(folder.join("chainsaw-test.yaml"), include_str!("../peers/chainsaw-test.yaml"))?;
-    let stage = Stage { setup, cluster, folder };
+    let contest = Contest { setup, cluster, folder };
     let contenders =
         [Contender::Raw, Contender::Nestcheck, Contender::Kubectl, Contender::Chainsaw];
     let mut entries: Vec<Entry> = contenders.iter().map(|who| entry(who.name())).collect();
@@ -71,7 +70,7 @@ pub(crate) async fn compare(setup: &Setup, cluster: &Cluster) -> Result<Vec<Entr
                 continue;
             }
             let mark = audit::mark(&cluster.audit_log)?;
-            match Box::pin(stage.run(*contender, round)).await {
+            match Box::pin(contest.run(*contender, round)).await {
                 Ok(usage) => {
                     entry.wall.0.push(usage.wall);
                     // The raw calls are made by this very process.
@@ -94,7 +93,7 @@ fn entry(name: &'static str) -> Entry {
     Entry { name, wall, cpu, memory, requests, skipped: None }
 }
 
-struct Stage<'a> {
+struct Contest<'a> {
     setup: &'a Setup,
     cluster: &'a Cluster,
     folder: PathBuf,
@@ -117,7 +116,7 @@ impl Entry {
     }
 }
 
-impl Stage<'_> {
+impl Contest<'_> {
     async fn run(&self, contender: Contender, round: usize) -> Result<Usage> {
         let command = match contender {
             Contender::Raw => return Box::pin(self.raw(round)).await,
@@ -132,17 +131,8 @@ impl Stage<'_> {
     /// In this very process, so only its wall time says something.
     async fn raw(&self, round: usize) -> Result<Usage> {
         let cluster = self.cluster.connect().await?;
-        let started = std::time::Instant::now();
-        let raw = Raw::create(&cluster, &format!("bench-raw-{round}"), Route::Api).await?;
-        let done = async {
-            let pod = raw.pod(&objects::pod(&fixtures::NESTED_POD)?).await?;
-            let ended = raw.exec(&pod, &["/nestcheck/probe".to_owned(), "facts".to_owned()]).await;
-            ended.map(|ended| ended.exit)
-        };
-        let done = done.await;
-        raw.delete().await?;
-        let exit = done?;
-        Ok(Usage { wall: started.elapsed().as_secs_f64(), cpu: 0.0, memory: 0.0, exit })
+        let wall = raw::simplest(&cluster, &format!("bench-raw-{round}")).await?;
+        Ok(Usage { wall, cpu: 0.0, memory: 0.0, exit: 0 })
     }
 
     fn nestcheck(&self) -> Command {
@@ -163,7 +153,7 @@ impl Stage<'_> {
 
     fn chainsaw(&self) -> Result<Command> {
         let program = self.setup.chainsaw.as_ref().ok_or("it is not in PATH")?;
-        let tools = self.cluster.kubectl.parent().ok_or("kubectl is in no folder")?;
+        let tools = self.cluster.kubectl.parent().ok_or("kubectl has no parent folder")?;
         let mut path = tools.as_os_str().to_owned();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());

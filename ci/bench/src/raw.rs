@@ -1,21 +1,29 @@
-//! The least that can be done with a cluster: plain API calls, and nothing that looks at answers.
+//! The least that can be done with a cluster: plain API calls that do not check the answers.
 
-use std::{collections::BTreeMap, process::Stdio};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all};
 use harness::{cluster::Cluster, sandbox::USER};
 use k8s_openapi::{
-    NamespaceResourceScope,
-    api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod},
+    api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, ServiceAccount},
     apimachinery::pkg::apis::meta::v1::Status,
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::{AttachParams, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams},
 };
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
+};
 
-use crate::{Result, cluster::Flavour, grounds::Grounds, objects};
+use crate::{Result, objects};
+
+/// How long the cluster may take for a pod, a command, or the end of a namespace.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The way of a command into a pod.
 #[derive(Clone, Copy, Debug)]
@@ -26,184 +34,111 @@ pub(crate) enum Route {
     Node(u32),
 }
 
-/// A namespace in which things are done raw.
-#[derive(Clone)]
+/// A namespace with what every pod needs.
 pub(crate) struct Raw {
     admin: Client,
     namespace: String,
     route: Route,
 }
 
+/// The simplest workload: a namespace, a pod, one command in it, and all gone again. Returns the
+/// seconds.
+pub(crate) async fn simplest(cluster: &Cluster, namespace: &str) -> Result<f64> {
+    let started = Instant::now();
+    let raw = Raw::create(cluster, namespace, Route::Api).await?;
+    let facts = async {
+        let pod = raw.pod(&objects::pod(&fixtures::NESTED_POD)?).await?;
+        raw.exec(&pod, &["/nestcheck/probe", "facts"]).await
+    };
+    let exit = facts.await;
+    raw.delete().await?;
+    match exit? {
+        0 => Ok(started.elapsed().as_secs_f64()),
+        exit => Err(format!("the probe exited with {exit}").into()),
+    }
+}
+
 impl Raw {
-    /// Creates the namespace with what every pod needs.
+    /// Creates the namespace, the service account and the files.
     pub(crate) async fn create(cluster: &Cluster, name: &str, route: Route) -> Result<Self> {
-        let raw = Self::begin(cluster, name, route).await?;
-        let (accounts, params, account) =
-            (raw.api(), PostParams::default(), objects::account(USER));
-        tokio::try_join!(raw.files(), async {
-            accounts.create(&params, &account).await?;
-            Ok(())
-        })?;
-        Ok(raw)
-    }
-
-    /// As [`Self::create`], with all that a whole run needs; `others` as in [`Grounds::prepare`].
-    pub(crate) async fn create_whole(
-        cluster: &Cluster,
-        flavour: Flavour,
-        name: &str,
-        route: Route,
-        others: &BTreeMap<String, bool>,
-    ) -> Result<(Self, Grounds)> {
-        let raw = Self::begin(cluster, name, route).await?;
-        let grounds = Grounds::prepare(cluster, flavour, name, others);
-        let ((), grounds) = tokio::try_join!(raw.files(), grounds)?;
-        Ok((raw, grounds))
-    }
-
-    async fn begin(cluster: &Cluster, name: &str, route: Route) -> Result<Self> {
         let admin = cluster.admin().clone();
-        let namespaces: Api<Namespace> = Api::all(admin.clone());
-        let namespace = objects::namespace(name, "privileged");
-        namespaces.create(&PostParams::default(), &namespace).await?;
+        let params = PostParams::default();
+        Api::<Namespace>::all(admin.clone()).create(&params, &objects::namespace(name)).await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), name);
+        let maps: Api<ConfigMap> = Api::namespaced(admin.clone(), name);
+        let (account, files) = (objects::account(USER), objects::files());
+        tokio::try_join!(accounts.create(&params, &account), maps.create(&params, &files))?;
         Ok(Self { admin, namespace: name.to_owned(), route })
-    }
-
-    async fn files(&self) -> Result<()> {
-        let maps: Api<ConfigMap> = Api::namespaced(self.admin.clone(), &self.namespace);
-        maps.create(&PostParams::default(), &objects::files()).await?;
-        Ok(())
-    }
-
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    {
-        Api::namespaced(self.admin.clone(), &self.namespace)
     }
 
     /// Creates a pod and waits until it is ready.
     pub(crate) async fn pod(&self, pod: &Pod) -> Result<Pod> {
-        let created = self.api().create(&PostParams::default(), pod).await?;
-        pod_until(&self.admin, created, is_ready).await
+        let api: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let created = api.create(&PostParams::default(), pod).await?;
+        timeout(DEADLINE, until_ready(&api, &created)).await?
     }
 
-    /// Runs a command in a pod's first container, as the administrator.
-    pub(crate) async fn exec(&self, pod: &Pod, arguments: &[String]) -> Result<Ended> {
-        self.exec_as(&self.admin, pod, None, arguments).await
-    }
-
-    /// Runs a command in a container of a pod, the first one where none is named.
-    pub(crate) async fn exec_as(
-        &self,
-        client: &Client,
-        pod: &Pod,
-        container: Option<&str>,
-        arguments: &[String],
-    ) -> Result<Ended> {
-        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
-        let first = containers.and_then(<[_]>::first).map(|first| first.name.as_str());
-        let container = container.or(first).ok_or("the pod has no container")?;
-        match self.route {
-            Route::Api => exec_by_api(client, pod, container, arguments).await,
-            Route::Node(process) => exec_on_node(process, pod, container, arguments).await,
-        }
-    }
-
-    /// Deletes all of it and waits until it is gone.
-    pub(crate) async fn delete(&self) -> Result<()> {
-        self.end(&self.namespace).await
-    }
-
-    /// As [`Self::delete`], with what there is beside it.
-    pub(crate) async fn delete_whole(&self, grounds: &Grounds) -> Result<()> {
-        let namespaces = grounds.namespaces();
-        let ends = try_join_all(namespaces.iter().map(|namespace| self.end(namespace)));
-        tokio::try_join!(ends, grounds.delete(), grounds.end_workspaces())?;
-        Ok(())
-    }
-
-    async fn end(&self, namespace: &str) -> Result<()> {
-        let namespaces: Api<Namespace> = Api::all(self.admin.clone());
-        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), namespace);
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.admin.clone(), namespace);
-        let params = DeleteParams::default();
-        let all = ListParams::default();
-        let (deleted, _, _) = tokio::try_join!(
-            namespaces.delete(namespace, &params),
-            pods.delete_collection(&params, &all),
-            claims.delete_collection(&params, &all)
-        )?;
-        let version = deleted
-            .left()
-            .and_then(|namespace| namespace.resource_version())
-            .ok_or("the namespace was gone at once")?;
-        let params = WatchParams::default().fields(&format!("metadata.name={namespace}"));
-        let mut changes = namespaces.watch(&params, &version).await?.boxed();
-        while let Some(change) = changes.try_next().await? {
-            if let WatchEvent::Deleted(_) = change {
-                return Ok(());
+    /// Runs a command in a pod's first container and returns its exit code.
+    pub(crate) async fn exec(&self, pod: &Pod, command: &[&str]) -> Result<i32> {
+        let run = async {
+            match self.route {
+                Route::Api => exec_by_api(&self.admin, pod, command).await,
+                Route::Node(process) => exec_on_node(process, pod, command).await,
             }
-        }
-        Err(format!("the watch of namespace `{namespace}` ended").into())
+        };
+        timeout(DEADLINE, run).await?
+    }
+
+    /// Deletes the namespace and waits until it is gone.
+    pub(crate) async fn delete(&self) -> Result<()> {
+        delete(&self.admin, &[&self.namespace]).await
     }
 }
 
-/// Waits until a pod that was created is as it should be.
-pub(crate) async fn pod_until(
-    client: &Client,
-    created: Pod,
-    is_done: impl Fn(&Pod) -> bool,
-) -> Result<Pod> {
-    let (name, namespace) = (created.name_any(), created.namespace().unwrap_or_default());
-    let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+/// Deletes namespaces with their pods and waits until they are gone.
+pub(crate) async fn delete(admin: &Client, namespaces: &[&str]) -> Result<()> {
+    let ends = namespaces.iter().map(|namespace| delete_one(admin, namespace));
+    timeout(DEADLINE, try_join_all(ends)).await??;
+    Ok(())
+}
+
+async fn delete_one(admin: &Client, namespace: &str) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(admin.clone(), namespace);
+    let (params, all) = (DeleteParams::default(), ListParams::default());
+    let (deleted, _, _) = tokio::try_join!(
+        namespaces.delete(namespace, &params),
+        pods.delete_collection(&params, &all),
+        claims.delete_collection(&params, &all)
+    )?;
+    let version = deleted
+        .left()
+        .and_then(|namespace| namespace.resource_version())
+        .ok_or("the namespace was gone at once")?;
+    let params = WatchParams::default().fields(&format!("metadata.name={namespace}"));
+    let mut changes = namespaces.watch(&params, &version).await?.boxed();
+    while let Some(change) = changes.try_next().await? {
+        if let WatchEvent::Deleted(_) = change {
+            return Ok(());
+        }
+    }
+    Err(format!("the watch of namespace `{namespace}` ended").into())
+}
+
+async fn until_ready(api: &Api<Pod>, created: &Pod) -> Result<Pod> {
+    let name = created.name_any();
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
     let version = created.resource_version().unwrap_or_default();
     let mut changes = api.watch(&params, &version).await?.boxed();
     while let Some(change) = changes.try_next().await? {
         if let WatchEvent::Modified(pod) = change
-            && is_done(&pod)
+            && is_ready(&pod)
         {
             return Ok(pod);
         }
     }
     Err(format!("the watch of pod `{name}` ended").into())
-}
-
-/// What a command came to.
-#[derive(Clone, Debug)]
-pub(crate) struct Ended {
-    pub(crate) exit: i32,
-    /// What it wrote to standard output, without white space at its ends.
-    pub(crate) told: String,
-}
-
-async fn exec_by_api(
-    client: &Client,
-    pod: &Pod,
-    container: &str,
-    arguments: &[String],
-) -> Result<Ended> {
-    let params = AttachParams {
-        container: Some(container.to_owned()),
-        stdin: false,
-        stdout: true,
-        stderr: true,
-        ..AttachParams::default()
-    };
-    let namespace = pod.namespace().unwrap_or_default();
-    let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-    let mut process = api.exec(&pod.name_any(), arguments, &params).await?;
-    let status = process.take_status().ok_or("no status stream")?;
-    let (stdout, stderr) = (process.stdout(), process.stderr());
-    let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), status);
-    stderr?;
-    let exit = exit_code(&status.ok_or("the stream ended without a status")?)?;
-    Ok(Ended { exit, told: text_of(&stdout?) })
-}
-
-fn text_of(output: &[u8]) -> String {
-    String::from_utf8_lossy(output).trim().to_owned()
 }
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {
@@ -213,12 +148,22 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     })
 }
 
-async fn drain(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut read = Vec::new();
-    if let Some(mut stream) = stream {
-        stream.read_to_end(&mut read).await?;
+async fn exec_by_api(client: &Client, pod: &Pod, command: &[&str]) -> Result<i32> {
+    let params = AttachParams::default().stdin(false).stdout(true).stderr(true);
+    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+    let mut process = api.exec(&pod.name_any(), command.iter().copied(), &params).await?;
+    let status = process.take_status().ok_or("no status stream")?;
+    let (stdout, stderr) = (process.stdout(), process.stderr());
+    let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), status);
+    stdout.and(stderr)?;
+    exit_code(&status.ok_or("the stream ended without a status")?)
+}
+
+async fn drain(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<()> {
+    match stream {
+        Some(mut stream) => stream.read_to_end(&mut Vec::new()).await.map(drop),
+        None => Ok(()),
     }
-    Ok(read)
 }
 
 /// The exit code is in a cause of the status (`pkg/kubelet`, remotecommand protocol v4).
@@ -234,16 +179,10 @@ fn exit_code(status: &Status) -> Result<i32> {
     Ok(code.parse()?)
 }
 
-async fn exec_on_node(
-    process: u32,
-    pod: &Pod,
-    container: &str,
-    arguments: &[String],
-) -> Result<Ended> {
+async fn exec_on_node(process: u32, pod: &Pod, arguments: &[&str]) -> Result<i32> {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     let id = statuses
-        .and_then(|statuses| statuses.iter().find(|status| status.name == container))
-        .and_then(|status| status.container_id.as_deref()?.split_once("://"))
+        .and_then(|statuses| statuses.first()?.container_id.as_deref()?.split_once("://"))
         .ok_or("the pod has no container id")?;
     let target = process.to_string();
     let mut command = tokio::process::Command::new("nsenter");
@@ -251,7 +190,8 @@ async fn exec_on_node(
         .args(["--target", &target, "--mount", "--pid", "--net", "--uts", "--ipc"])
         .args(["crun", "--root", "/run/containerd/runc/k8s.io", "exec", id.1])
         .args(arguments)
-        .stdin(Stdio::null());
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let output = command.output().await?;
-    Ok(Ended { exit: output.status.code().unwrap_or(-1), told: text_of(&output.stdout) })
+    Ok(output.status.code().unwrap_or(-1))
 }

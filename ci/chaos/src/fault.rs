@@ -1,4 +1,4 @@
-//! What goes wrong, and what that means for one request. Pure.
+//! The kinds of faults, and what they mean for one request. Pure.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -6,8 +6,8 @@ use http::{Method, StatusCode};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-/// How long a delayed request waits: longer than nestcheck's own patience with a slow server
-/// would make a fault of it, so this is a tenth of its 30 s for a request.
+/// How long a delayed request waits: longer than nestcheck's own patience with a slow server would
+/// make a fault of it, so this is a tenth of its 30 s for a request.
 const DELAY: Duration = Duration::from_secs(3);
 
 /// How long the server is gone: about as long as an API server takes to restart.
@@ -16,9 +16,9 @@ const OUTAGE: Duration = Duration::from_secs(5);
 /// What `Retry-After` asks for, in seconds.
 const RETRY_AFTER: u64 = 1;
 
-/// One thing that goes wrong at one request.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum FaultKind {
     /// nestcheck dies: after the server acted where the request changes something (then the object
     /// is there and nestcheck never learned of it), before where it only reads.
     Kill,
@@ -36,13 +36,13 @@ pub enum Fault {
     Outage,
     /// The request waits before it is passed on.
     Delay,
-    /// The server is told to be busy: 429 with `Retry-After`.
+    /// The server claims to be busy: 429 with `Retry-After`.
     Busy,
-    /// The server is told to be unavailable: 503.
+    /// The server claims to be unavailable: 503.
     Unavailable,
-    /// What is asked for is told to be expired: 410.
+    /// The server claims that the resource expired: 410.
     Gone,
-    /// The server is told to be broken: 500.
+    /// The server claims an internal error: 500.
     Broken,
 }
 
@@ -51,13 +51,13 @@ pub enum Fault {
 pub(crate) enum Action {
     /// Passes it on.
     Pass,
-    /// Has nestcheck killed and passes nothing on.
+    /// Kills nestcheck and passes nothing on.
     KillBefore,
-    /// Passes it on, and has nestcheck killed when the answer is there.
+    /// Passes it on, and kills nestcheck when the answer arrives.
     KillAfter,
     /// Cuts the connection.
     Cut,
-    /// Passes it on, and cuts the connection when the answer is there.
+    /// Passes it on, and cuts the connection when the answer arrives.
     Drop,
     /// Passes it on, and cuts the connection in the middle of the answer.
     Sever,
@@ -69,7 +69,7 @@ pub(crate) enum Action {
     Answer(StatusCode),
 }
 
-impl Fault {
+impl FaultKind {
     /// Every fault.
     pub const ALL: [Self; 12] = [
         Self::Kill,
@@ -105,7 +105,7 @@ impl Fault {
         }
     }
 
-    /// Whether nestcheck dies of it.
+    /// Whether it kills nestcheck.
     #[must_use]
     pub fn kills(self) -> bool {
         matches!(self, Self::Kill | Self::KillBefore | Self::KillAfter)
@@ -135,40 +135,40 @@ fn changes(method: &Method) -> bool {
     !method.is_safe()
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-impl Serialize for Fault {
+impl Serialize for FaultKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
 }
 
-impl FromStr for Fault {
+impl FromStr for FaultKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let names = Self::ALL.map(Self::name).join(", ");
-        let found = Self::ALL.into_iter().find(|fault| fault.name() == text);
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| format!("the faults are {names}"))
     }
 }
 
 /// A fault at the k-th request of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Strike {
-    pub(crate) fault: Fault,
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
     /// Which request, from 1.
     pub(crate) at: u64,
 }
 
-impl Strike {
+impl Fault {
     /// What happens to the request with this number.
     pub(crate) fn action(self, number: u64, method: &Method) -> Action {
-        if number == self.at { self.fault.action(method) } else { Action::Pass }
+        if number == self.at { self.kind.action(method) } else { Action::Pass }
     }
 }
 
@@ -205,26 +205,26 @@ mod tests {
 
     #[test]
     fn only_the_request_with_the_number_is_struck() {
-        let strike = Strike { fault: Fault::Cut, at: 3 };
-        let actions = (1..=4).map(|number| strike.action(number, &Method::GET));
+        let fault = Fault { kind: FaultKind::Cut, at: 3 };
+        let actions = (1..=4).map(|number| fault.action(number, &Method::GET));
         let expected = [Action::Pass, Action::Pass, Action::Cut, Action::Pass];
         assert!(actions.eq(expected));
     }
 
     #[test]
     fn a_kill_waits_for_the_server_only_where_it_changes_something() {
-        assert_eq!(Fault::Kill.action(&Method::POST), Action::KillAfter);
-        assert_eq!(Fault::Kill.action(&Method::DELETE), Action::KillAfter);
-        assert_eq!(Fault::Kill.action(&Method::GET), Action::KillBefore);
-        assert_eq!(Fault::KillAfter.action(&Method::GET), Action::KillAfter);
+        assert_eq!(FaultKind::Kill.action(&Method::POST), Action::KillAfter);
+        assert_eq!(FaultKind::Kill.action(&Method::DELETE), Action::KillAfter);
+        assert_eq!(FaultKind::Kill.action(&Method::GET), Action::KillBefore);
+        assert_eq!(FaultKind::KillAfter.action(&Method::GET), Action::KillAfter);
     }
 
     #[test]
     fn every_fault_is_read_back_by_its_name() {
-        for fault in Fault::ALL {
-            assert_eq!(fault.name().parse(), Ok(fault));
+        for kind in FaultKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
         }
-        assert!("oops".parse::<Fault>().expect_err("no fault").contains("kill-before"));
+        assert!("oops".parse::<FaultKind>().expect_err("no fault").contains("kill-before"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What must hold of a run whatever went wrong. Pure: texts in, violations out.
+//! What must hold for a run with any fault. Pure: texts in, violations out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,41 +9,41 @@ use serde::Serialize;
 /// The exit codes that `nestcheck --help` documents for a run that ends by itself without a signal.
 const DOCUMENTED: [i32; 6] = [0, 1, 2, 3, 4, 5];
 
-/// Which promise was broken.
+/// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Promise {
+pub(crate) enum Invariant {
     /// An object of the run is still there.
     Leak,
-    /// The report so far is no valid `JUnit`, or tells a broken run as a good one.
+    /// The report is not valid `JUnit`, or shows a broken run as good.
     Report,
     /// A verdict of the event log is not in the report.
     Lost,
-    /// The fault was told as the product's: another verdict than without it, but not `error`.
+    /// The fault was reported as the product's: the verdict differs, but is not `error`.
     Misjudged,
     /// The run or the sweep did not end as documented.
     Ending,
 }
 
-/// A promise that was broken.
+/// An invariant that was violated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Violation {
-    pub(crate) promise: Promise,
+    pub(crate) invariant: Invariant,
     pub(crate) what: String,
 }
 
 impl Violation {
-    pub(crate) fn new(promise: Promise, what: impl Into<String>) -> Self {
-        Self { promise, what: what.into() }
+    pub(crate) fn new(invariant: Invariant, what: impl Into<String>) -> Self {
+        Self { invariant, what: what.into() }
     }
 }
 
 /// The verdict of each case.
 pub(crate) type Verdicts = BTreeMap<String, String>;
 
-/// Reads a log; a log that can't be read is a broken promise.
+/// Reads a log. An unreadable log violates an invariant.
 pub(crate) fn events_of(log: &str) -> Result<Vec<Event>, Violation> {
-    read_log(log).map_err(|error| Violation::new(Promise::Report, error.to_string()))
+    read_log(log).map_err(|error| Violation::new(Invariant::Report, error.to_string()))
 }
 
 fn finished(events: &[Event]) -> impl Iterator<Item = &CaseFinished> {
@@ -71,26 +71,26 @@ pub(crate) fn judge_report(events: &[Event], junit: &str) -> Vec<Violation> {
     let report = match Report::deserialize_from_str(junit) {
         Ok(report) => report,
         Err(error) => {
-            return vec![Violation::new(Promise::Report, format!("no valid JUnit: {error}"))];
+            return vec![Violation::new(Invariant::Report, format!("no valid JUnit: {error}"))];
         }
     };
     let cases: Vec<_> = report.test_suites.iter().flat_map(|suite| &suite.test_cases).collect();
     let mut violations = Vec::new();
     for case in finished(events) {
         let (id, verdict) = (case.id.as_str(), case.verdict.name());
-        let told = |xml: &&&TestCase| {
+        let reports = |xml: &&&TestCase| {
             property(xml, "id") == Some(id) && property(xml, "verdict") == Some(verdict)
         };
-        if !cases.iter().any(|xml| told(&xml)) {
+        if !cases.iter().any(|xml| reports(&xml)) {
             let what = format!("`{verdict}` of {id} is in the log and not in the report");
-            violations.push(Violation::new(Promise::Lost, what));
+            violations.push(Violation::new(Invariant::Lost, what));
         }
     }
     let has_ended = |event: &Event| matches!(*event.event, EventKind::RunFinished { .. });
     let is_red = cases.iter().any(|case| matches!(case.status, TestCaseStatus::NonSuccess { .. }));
     if !events.iter().any(has_ended) && !is_red {
         let what = "the report of a run that never ended is green";
-        violations.push(Violation::new(Promise::Report, what));
+        violations.push(Violation::new(Invariant::Report, what));
     }
     violations
 }
@@ -105,15 +105,15 @@ fn property<'a>(case: &'a TestCase, name: &str) -> Option<&'a str> {
 /// Judges the verdicts of a run that ended by itself. A fault of the infrastructure is `error`, or
 /// it was overcome and changes nothing; it is never the product's, and no pass goes unproven.
 pub(crate) fn judge_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
-    let told = verdicts(events);
+    let reports = verdicts(events);
     let proven = proven(events);
     let mut violations = Vec::new();
     for (id, expected) in expected {
-        let Some(verdict) = told.get(id) else {
+        let Some(verdict) = reports.get(id) else {
             // A run that refuses to begin has no verdicts, and its exit code says so.
             if run_of(events).is_some() {
                 let what = format!("{id} has no verdict, though the run went on");
-                violations.push(Violation::new(Promise::Lost, what));
+                violations.push(Violation::new(Invariant::Lost, what));
             }
             continue;
         };
@@ -121,11 +121,11 @@ pub(crate) fn judge_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Viola
             let reason = finished(events).find(|case| case.id == *id);
             let reason = reason.and_then(|case| case.verdict.message()).unwrap_or_default();
             let what = format!("{id} is `{verdict}`, and `{expected}` without a fault: {reason}");
-            violations.push(Violation::new(Promise::Misjudged, what));
+            violations.push(Violation::new(Invariant::Misjudged, what));
         }
         if verdict == "pass" && !proven.contains(id) {
             let what = format!("{id} passed without a truth check that holds");
-            violations.push(Violation::new(Promise::Misjudged, what));
+            violations.push(Violation::new(Invariant::Misjudged, what));
         }
     }
     violations
@@ -147,7 +147,7 @@ fn proven(events: &[Event]) -> BTreeSet<String> {
 /// where a case differs from what it is without a fault.
 pub(crate) fn judge_ending(code: i32, expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let mut wrong = |what: String| violations.push(Violation::new(Promise::Ending, what));
+    let mut wrong = |what: String| violations.push(Violation::new(Invariant::Ending, what));
     if !DOCUMENTED.contains(&code) {
         wrong(format!("exit code {code} is not documented"));
     }
@@ -171,7 +171,7 @@ pub(crate) fn judge_ending(code: i32, expected: &Verdicts, events: &[Event]) -> 
     violations
 }
 
-/// Whether the log tells that something was tried again.
+/// Whether the log shows a retry.
 pub(crate) fn shows_retry(log: &str) -> bool {
     let words = ["\"retr", "retried", "tried again"];
     log.lines().any(|line| words.iter().any(|word| line.contains(word)))

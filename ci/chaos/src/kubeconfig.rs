@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::Result;
 
-/// Writes a kubeconfig without credentials: the proxy presents the administrator's. It speaks
-/// plain HTTP, which nestcheck's connector takes and nobody but this machine can reach.
+/// Writes a kubeconfig without credentials: the proxy presents the administrator's. It speaks plain
+/// HTTP, which nestcheck's connector takes and nobody but this machine can reach.
 pub(crate) fn write(path: &Path, proxy: SocketAddr) -> Result<()> {
     let text = json!({
         "apiVersion": "v1",

@@ -1,17 +1,17 @@
 //! Proves that nestcheck leaves nothing behind and loses nothing, whichever request goes wrong.
 //!
-//! nestcheck is run through a proxy that does one fault at its k-th request: kills it, cuts the
-//! connection, answers in the API server's place. Afterwards the run is swept, the API server
-//! itself is asked what is left, and the report so far is compared with the event log. Runs are
-//! independent of each other, so many are under way at once.
+//! nestcheck runs through a proxy that injects one fault at its k-th request: it kills nestcheck,
+//! cuts the connection, or answers in the API server's place. Afterwards the run is swept, the API
+//! server is asked for leftovers, and the report is compared with the event log. Runs are
+//! independent, so many are active at once.
 
-mod campaign;
 mod fault;
 mod invariant;
 mod inventory;
 mod kubeconfig;
 mod nestcheck;
 mod proxy;
+mod runner;
 mod schedule;
 mod signals;
 mod summary;
@@ -21,17 +21,17 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
 
-pub use fault::Fault;
+pub use fault::FaultKind;
 
-/// A step that failed: there is nobody to handle it, so it is only told.
+/// Nobody handles a failed step: it is only printed.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Runs nestcheck again and again, each time with one fault at one of its requests
 ///
-/// The cluster must be for this alone: objects of other runs count as leaks.
+/// Nobody else may use the cluster: objects of other runs count as leaks.
 ///
-/// Exit codes: 0 every promise was kept, 1 one was broken, 4 the trials could not be made, 130 and
-/// 143 interrupted.
+/// Exit codes: 0 every invariant held, 1 one was violated, 4 a trial could not run, 130 and 143
+/// interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "chaos")]
 pub struct Arguments {
@@ -43,15 +43,15 @@ pub struct Arguments {
     kubeconfig: PathBuf,
     /// What goes wrong, one after the other
     #[arg(long, value_name = "FAULT", value_delimiter = ',', default_value = "kill")]
-    faults: Vec<Fault>,
-    /// Strike so many requests in random order, instead of every request once
+    faults: Vec<FaultKind>,
+    /// Inject this many faults at requests in random order, instead of one at every request
     #[arg(long, value_name = "N")]
     kills: Option<u64>,
-    /// What the random order is drawn with
+    /// The seed of the random order
     #[arg(long, value_name = "N", default_value = "1")]
     seed: u64,
-    /// Suites whose runs are dear: strike each of their requests once, with one fault, where
-    /// `--kills` wants more
+    /// Suites whose runs are slow: each of their requests gets one fault, even if `--kills` asks
+    /// for more
     #[arg(long, value_name = "SUITE", value_delimiter = ',', requires = "by_suite")]
     once: Vec<String>,
     /// Run the suites one by one, instead of all in one run
@@ -60,10 +60,10 @@ pub struct Arguments {
     /// The profile, as for `nestcheck run`
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// How many runs are under way at once
+    /// How many runs are active at once
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
-    /// Where the files of trials are kept that broke a promise
+    /// Where the files of trials that violated an invariant are kept
     #[arg(long, value_name = "DIR", default_value = "target/chaos")]
     output_dir: PathBuf,
     /// How the figures are printed
@@ -83,15 +83,15 @@ enum OutputFormat {
     Json,
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 ///
 /// # Errors
 ///
-/// A trial that could not be made, or a run that is not good even without a fault.
+/// A trial that could not run, or a run that fails even without a fault.
 pub fn main(arguments: Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(campaign::conduct(arguments));
-    // What still runs belongs to trials that are over.
+    let code = runtime.block_on(runner::run(arguments));
+    // Tasks that still run belong to finished trials.
     runtime.shutdown_background();
     code
 }

@@ -5,10 +5,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Result;
 
-/// Waits for two signals. The first one asks the trials to end, which still sweep what their runs
-/// left behind; the second one is waited for in vain mostly, and ends everything at once. Returns
-/// the second one's exit code.
-pub(crate) async fn heed(stop: CancellationToken, first: &tokio::sync::OnceCell<u8>) -> Result<u8> {
+/// Handles two signals. The first one ends the trials, which still sweep their leftovers. A second
+/// one ends everything at once. Returns the second one's exit code.
+pub(crate) async fn handle_signals(
+    stop: CancellationToken,
+    first: &tokio::sync::OnceCell<u8>,
+) -> Result<u8> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     loop {

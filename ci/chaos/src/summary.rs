@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 
 use crate::{
-    invariant::{Promise, Violation},
+    invariant::{Invariant, Violation},
     trial::{End, Trial},
 };
 
@@ -43,15 +43,15 @@ impl Figures {
         let overcome = trial.is_struck() && trial.end == End::Exited(0);
         self.overcome += u64::from(overcome);
         self.retries_shown += u64::from(overcome && trial.shows_retry);
-        let broken = |promise| {
+        let broken = |invariant| {
             let violations = trial.violations.iter();
-            violations.map(|violation| u64::from(violation.promise == promise)).sum::<u64>()
+            violations.map(|violation| u64::from(violation.invariant == invariant)).sum::<u64>()
         };
-        self.leaks += broken(Promise::Leak);
-        self.invalid_reports += broken(Promise::Report);
-        self.lost_verdicts += broken(Promise::Lost);
-        self.misjudged += broken(Promise::Misjudged);
-        self.wrong_endings += broken(Promise::Ending);
+        self.leaks += broken(Invariant::Leak);
+        self.invalid_reports += broken(Invariant::Report);
+        self.lost_verdicts += broken(Invariant::Lost);
+        self.misjudged += broken(Invariant::Misjudged);
+        self.wrong_endings += broken(Invariant::Ending);
         self.longest_run_seconds = self.longest_run_seconds.max(trial.run_seconds);
         let sweep = trial.sweep_seconds.unwrap_or_default();
         self.longest_sweep_seconds = self.longest_sweep_seconds.max(sweep);
@@ -110,7 +110,7 @@ const HEAD: [&str; COLUMNS] = [
 
 /// A broken promise, and where.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Told {
+pub(crate) struct Report {
     /// The run, the fault and the number of the request.
     pub(crate) trial: String,
     /// The request.
@@ -119,18 +119,18 @@ pub(crate) struct Told {
     pub(crate) violation: Violation,
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let promise = match self.violation.promise {
-            Promise::Leak => "leak",
-            Promise::Report => "invalid report",
-            Promise::Lost => "lost verdict",
-            Promise::Misjudged => "misjudged",
-            Promise::Ending => "wrong ending",
+        let invariant = match self.violation.invariant {
+            Invariant::Leak => "leak",
+            Invariant::Report => "invalid report",
+            Invariant::Lost => "lost verdict",
+            Invariant::Misjudged => "misjudged",
+            Invariant::Ending => "wrong ending",
         };
         let request = self.request.as_ref().map(|request| format!(" ({request})"));
         let request = request.unwrap_or_default();
-        write!(f, "{promise}: {}{request}: {}", self.trial, self.violation.what)
+        write!(f, "{invariant}: {}{request}: {}", self.trial, self.violation.what)
     }
 }
 
@@ -139,32 +139,32 @@ impl fmt::Display for Told {
 pub(crate) struct Summary {
     pub(crate) all: Figures,
     pub(crate) faults: BTreeMap<String, Figures>,
-    pub(crate) violations: Vec<Told>,
+    pub(crate) violations: Vec<Report>,
 }
 
 impl Summary {
     /// Takes a trial in and returns what there is to tell of it.
-    pub(crate) fn add(&mut self, trial: &Trial) -> &[Told] {
-        let fault = trial.strike.map_or("none", |strike| strike.fault.name());
-        self.faults.entry(fault.to_owned()).or_default().add(trial);
+    pub(crate) fn add(&mut self, trial: &Trial) -> &[Report] {
+        let kind = trial.fault.map_or("none", |fault| fault.kind.name());
+        self.faults.entry(kind.to_owned()).or_default().add(trial);
         self.all.add(trial);
-        let at = trial.strike.map(|strike| format!(" at request {}", strike.at));
-        let name = format!("`{}`, {fault}{}", trial.subject, at.unwrap_or_default());
-        let told = trial.violations.iter().map(|violation| Told {
+        let at = trial.fault.map(|fault| format!(" at request {}", fault.at));
+        let name = format!("`{}`, {kind}{}", trial.target, at.unwrap_or_default());
+        let reports = trial.violations.iter().map(|violation| Report {
             trial: name.clone(),
             request: trial.seen.struck.clone(),
             violation: violation.clone(),
         });
         let before = self.violations.len();
-        self.violations.extend(told);
+        self.violations.extend(reports);
         &self.violations[before..]
     }
 
     /// Takes in what belongs to no trial.
     pub(crate) fn add_leak(&mut self, what: String) {
         self.all.leaks += 1;
-        let violation = Violation::new(Promise::Leak, what);
-        self.violations.push(Told { trial: "all runs".to_owned(), request: None, violation });
+        let violation = Violation::new(Invariant::Leak, what);
+        self.violations.push(Report { trial: "all runs".to_owned(), request: None, violation });
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
     use std::path::PathBuf;
 
     use crate::{
-        fault::{Fault, Strike},
+        fault::{Fault, FaultKind},
         invariant::Verdicts,
         proxy::Seen,
     };
@@ -206,8 +206,8 @@ mod tests {
     fn trial(end: End, violations: Vec<Violation>) -> Trial {
         let struck = Some("GET /x".to_owned());
         Trial {
-            subject: "smoke".into(),
-            strike: Some(Strike { fault: Fault::Cut, at: 7 }),
+            target: "smoke".into(),
+            fault: Some(Fault { kind: FaultKind::Cut, at: 7 }),
             seen: Seen { requests: 7, struck, ..Seen::default() },
             end,
             run: None,
@@ -226,20 +226,20 @@ mod tests {
         let mut summary = Summary::default();
         assert!(summary.add(&trial(End::Exited(0), Vec::new())).is_empty());
         assert!(summary.all.are_good());
-        let leak = Violation::new(Promise::Leak, "Namespace n");
-        let told = summary.add(&trial(End::Exited(5), vec![leak]));
+        let leak = Violation::new(Invariant::Leak, "Namespace n");
+        let reports = summary.add(&trial(End::Exited(5), vec![leak]));
         let expected = "leak: `smoke`, cut at request 7 (GET /x): Namespace n";
-        assert_eq!(told[0].to_string(), expected);
+        assert_eq!(reports[0].to_string(), expected);
         assert!(!summary.all.are_good());
         assert_eq!((summary.all.struck, summary.all.overcome, summary.all.leaks), (2, 1, 1));
     }
 
     #[test]
     fn a_run_that_ended_before_it_was_killed_is_no_kill() {
-        let strike = Some(Strike { fault: Fault::KillAfter, at: 7 });
-        let escaped = Trial { strike, ..trial(End::Exited(0), Vec::new()) };
+        let fault = Some(Fault { kind: FaultKind::KillAfter, at: 7 });
+        let escaped = Trial { fault, ..trial(End::Exited(0), Vec::new()) };
         assert!(escaped.is_struck() && !escaped.is_hit());
-        assert!(Trial { strike, ..trial(End::Killed, Vec::new()) }.is_hit());
+        assert!(Trial { fault, ..trial(End::Killed, Vec::new()) }.is_hit());
         assert!(trial(End::Exited(0), Vec::new()).is_hit(), "a cut does not end a run");
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let mut missed = trial(End::Exited(1), Vec::new());
         missed.seen.struck = None;
         summary.add(&missed);
-        let whole = Trial { strike: None, ..missed };
+        let whole = Trial { fault: None, ..missed };
         summary.add(&whole);
         assert_eq!((summary.all.struck, summary.all.missed), (0, 1));
         assert!(summary.all.are_good());

@@ -1,4 +1,4 @@
-//! The chaos itself on a real cluster: that it finds what is to be found, and nothing else.
+//! chaos on a real cluster: it finds what is broken, and nothing else.
 //!
 //! Needs `KUBECONFIG`, a cluster without other runs, and nestcheck in `NESTCHECK`.
 #![expect(clippy::expect_used, reason = "helpers of tests fail the test that calls them")]
@@ -31,15 +31,15 @@ fn nestcheck() -> PathBuf {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn a_good_nestcheck_keeps_every_promise() {
+fn a_good_nestcheck_keeps_every_invariant() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = chaos(&nestcheck(), folder.path(), "kill");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
+    let reports = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{reports}");
     let figures: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(figures["all"]["kills"].as_u64() >= Some(8), "{figures}");
     let trials = fs::read_dir(folder.path().join("trials")).expect("the folder is there");
-    assert_eq!(trials.count(), 0, "only trials that broke a promise stay");
+    assert_eq!(trials.count(), 0, "only trials that violated an invariant stay");
 }
 
 #[test]
@@ -54,12 +54,12 @@ fn a_nestcheck_that_does_not_sweep_is_found_out() {
     fs::write(&idle, script).expect("the folder can be written to");
     fs::set_permissions(&idle, fs::Permissions::from_mode(0o700)).expect("it is ours");
     let output = chaos(&idle, folder.path(), "kill");
-    let told = String::from_utf8_lossy(&output.stderr);
+    let reports = String::from_utf8_lossy(&output.stderr);
     // First of all: other tests want a clean cluster, whatever becomes of this one.
     let swept = Command::new(nestcheck()).args(["sweep", "--all"]).status();
     assert!(swept.expect("nestcheck can be started").success());
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    let leak = told.lines().find(|line| line.contains("after the sweep:")).unwrap_or_default();
-    assert!(leak.contains("nestcheck-"), "{told}");
-    assert!(told.contains("Namespace nestcheck-"), "{told}");
+    assert_eq!(output.status.code(), Some(1), "{reports}");
+    let leak = reports.lines().find(|line| line.contains("after the sweep:")).unwrap_or_default();
+    assert!(leak.contains("nestcheck-"), "{reports}");
+    assert!(reports.contains("Namespace nestcheck-"), "{reports}");
 }

@@ -1,20 +1,23 @@
-//! The cluster's part of the machine's control groups, on cgroup v1 (also the
-//! hybrid layout) and on cgroup v2.
+//! The cluster's part of the machine's control groups, on cgroup v1 (also the hybrid layout) and on
+//! cgroup v2.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// Where the node's own processes are, below the cluster's group. The pods'
-/// groups are beside it, because in cgroup v2 a group that passes controllers
-/// on can't hold processes itself (cgroups(7), "no internal processes").
+/// Where the node's own processes are, below the cluster's group. The pods' groups are beside it,
+/// because in cgroup v2 a group that passes controllers on can't hold processes itself (cgroups(7),
+/// "no internal processes").
 const NODE_LEAF: &str = "node";
 
 /// The control group hierarchies of the host that a node uses.
@@ -37,10 +40,6 @@ pub enum Hierarchies {
 
 impl Hierarchies {
     /// Finds the hierarchies of this machine.
-    ///
-    /// # Errors
-    ///
-    /// Fails when none are mounted.
     pub fn detect() -> Result<Self, Error> {
         let mounts = Path::new("/proc/self/mounts");
         let text =
@@ -51,8 +50,8 @@ impl Hierarchies {
         })
     }
 
-    /// A machine with v1 controllers is a v1 machine, even if there is a v2
-    /// mount beside them (the hybrid layout): a controller is in one of them.
+    /// A machine with v1 controllers is a v1 machine, even if there is a v2 mount beside them (the
+    /// hybrid layout): a controller is in one of them.
     fn parse(mounts: &str) -> Option<Self> {
         let of_kind = |kind: &'static str| {
             mounts.lines().filter_map(move |line| {
@@ -85,12 +84,7 @@ impl Hierarchies {
     }
 }
 
-/// Makes the group `name` and its leaf for the node's processes in every
-/// hierarchy.
-///
-/// # Errors
-///
-/// Fails when a group can't be made or its controllers can't be enabled.
+/// Makes the group `name` and its leaf for the node's processes in every hierarchy.
 pub fn create(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
     for mount in hierarchies.mounts() {
         let group = mount.join(name);
@@ -113,12 +107,8 @@ pub fn create(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts the calling process, and with it all that it will start, into the
-/// node's leaf of the group `name`.
-///
-/// # Errors
-///
-/// Fails when the kernel refuses.
+/// Puts the calling process, and with it all that it will start, into the node's leaf of the group
+/// `name`.
 pub fn join(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
     for mount in hierarchies.mounts() {
         let file = mount.join(name).join(NODE_LEAF).join("cgroup.procs");
@@ -128,10 +118,6 @@ pub fn join(hierarchies: &Hierarchies, name: &str) -> Result<(), Error> {
 }
 
 /// Removes the group `name` everywhere, with whatever still runs in it.
-///
-/// # Errors
-///
-/// Fails when a group is still in use after `limit`.
 pub fn remove(hierarchies: &Hierarchies, name: &str, limit: Duration) -> Result<(), Error> {
     let deadline = Instant::now() + limit;
     for mount in hierarchies.mounts() {
@@ -140,8 +126,8 @@ pub fn remove(hierarchies: &Hierarchies, name: &str, limit: Duration) -> Result<
             if Instant::now() > deadline {
                 return Err(Error::path("remove", &group, error));
             }
-            // A v1 group stays busy for a moment after its last process was
-            // reaped, and v1 has no event for the moment at which it is free.
+            // A v1 group stays busy for a moment after its last process was reaped, and v1 has no
+            // event for the moment at which it is free.
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -1,21 +1,24 @@
 //! The command line.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, derive, down, inspect, load, restart, up};
-use crate::console;
-use crate::error::Error;
-use crate::node::init;
-use crate::selection::Selection;
-use crate::settings::openshift::{FeatureSet, ZStream};
-use crate::settings::{Addition, Additions, ClusterName, DeviceAnnotations, Gates, Settings, User};
-use crate::supervisor;
+use crate::{
+    commands::{build, derive, down, inspect, load, restart, up},
+    console,
+    error::Error,
+    node::init,
+    selection::Selection,
+    settings::{
+        Addition, Additions, ClusterName, DeviceAnnotations, Gates, Settings, User,
+        openshift::{FeatureSet, ZStream},
+    },
+    supervisor,
+};
 
-/// A real one-node cluster of Kubernetes or OpenShift on this machine, in Linux
-/// namespaces and without a container engine.
+/// A real one-node cluster of Kubernetes or OpenShift on this machine, in Linux namespaces and
+/// without a container engine.
 #[derive(Debug, Parser)]
 #[command(name = "local-cluster", version, about, disable_help_subcommand = true)]
 struct Cli {
@@ -31,22 +34,22 @@ enum Command {
         name: Name,
         #[command(flatten)]
         selection: Selection,
-        /// The feature set of OpenShift, for flavour `openshift` [default: Default]. With
-        /// the release it decides about the feature gates, the definition of security
-        /// context constraints and the objects that name both.
+        /// The feature set of OpenShift, for flavour `openshift` [default: Default]. With the
+        /// release it decides about the feature gates, the definition of security context
+        /// constraints and the objects that name both.
         #[arg(long, value_enum)]
         feature_set: Option<FeatureSet>,
-        /// Which patch releases of the release, for flavour `openshift` [default: latest]. The
-        /// SCCs that 4.20 ships had another form at first.
+        /// Which patch releases of the release, for flavour `openshift` [default: latest]. The SCCs
+        /// that 4.20 ships had another form at first.
         #[arg(long, value_enum)]
         z_stream: Option<ZStream>,
-        /// Which feature gates of user namespaces are on, and where [default: `all` for
-        /// flavour `kubernetes`, what the release and the feature set have for
-        /// `openshift`]. From Kubernetes 1.36 on they are locked.
+        /// Which feature gates of user namespaces are on, and where [default: `all` for flavour
+        /// `kubernetes`, what the release and the feature set have for `openshift`]. From
+        /// Kubernetes 1.36 on they are locked.
         #[arg(long, value_enum)]
         gates: Option<Gates>,
-        /// What the cluster gets beyond its distribution; can be given several times.
-        /// All are for flavour `openshift`.
+        /// What the cluster gets beyond its distribution; can be given several times. All are for
+        /// flavour `openshift`.
         #[arg(long, value_enum, value_name = "ADDITION")]
         with: Vec<Addition>,
         /// By which annotations pods get devices, for flavour `openshift` [default: v1]:
@@ -103,10 +106,10 @@ enum Command {
         #[arg(long)]
         tag: Option<String>,
     },
-    /// Make images of the node that differ from the workspace image: each recipe is a shell
-    /// script, which is run as root in that image's root file system, for ten minutes at most;
-    /// what it leaves in the background ends with it. Prints their names: `localhost/`, the
-    /// recipe's file name, `:1`.
+    /// Make images of the node that differ from the workspace image: each recipe is a shell script,
+    /// which is run as root in that image's root file system, for ten minutes at most; what it
+    /// leaves in the background ends with it. Prints their names: `localhost/`, the recipe's file
+    /// name, `:1`.
     Derive {
         /// The shell scripts.
         #[arg(required = true, value_name = "RECIPE")]

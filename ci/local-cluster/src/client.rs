@@ -1,27 +1,32 @@
-//! What the supervisor asks of the Kubernetes API.
+//! The supervisor's requests to the Kubernetes API.
 
 mod dynamic;
 mod roles;
 
-use std::future::Future;
-use std::path::Path;
-use std::time::Duration;
+use std::{fmt::Debug, future::Future, path::Path, time::Duration};
 
-use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
-use k8s_openapi::api::node::v1::RuntimeClass;
-use kube::api::{Api, ObjectMeta, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::wait::await_condition;
-use kube::{Client, Config};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, ServiceAccount},
+    node::v1::RuntimeClass,
+};
+use kube::{
+    Client, Config, Resource,
+    api::{Api, ObjectMeta, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::wait::{Condition, await_condition},
+};
+use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
-use crate::components::{CONTROLLER_MANAGER_PORT, NODE_NAME, SCHEDULER_PORT, kubelet};
-use crate::error::Error;
-use crate::network::Subnet;
-use crate::runtime::containerd::NESTED_HANDLER;
+use crate::{
+    components::{CONTROLLER_MANAGER_PORT, NODE_NAME, SCHEDULER_PORT, kubelet},
+    error::Error,
+    network::Subnet,
+    runtime::NESTED_HANDLER,
+};
 
-/// What the cluster-policy-controller gives to a namespace, and without which the
-/// admission of SCCs admits no pod in it.
+/// What the cluster-policy-controller gives to a namespace, and without which the admission of SCCs
+/// admits no pod in it.
 const RANGES: [&str; 3] = [
     "openshift.io/sa.scc.mcs",
     "openshift.io/sa.scc.supplemental-groups",
@@ -31,8 +36,8 @@ const RANGES: [&str; 3] = [
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// The time between two questions to an endpoint that has no event. The
-/// endpoints answer within milliseconds on the same machine.
+/// The time between two questions to an endpoint that has no event. The endpoints answer within
+/// milliseconds on the same machine.
 pub const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The administrator of a cluster.
@@ -42,7 +47,7 @@ pub struct Admin {
     client: Client,
 }
 
-/// A server whose health can be asked for.
+/// A server with a health endpoint.
 #[derive(Clone, Copy, Debug)]
 pub enum Server {
     /// The API server.
@@ -62,10 +67,6 @@ impl Admin {
     }
 
     /// Reads the identity from a kubeconfig.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it is not a usable kubeconfig.
     pub async fn from_kubeconfig(path: &Path) -> Result<Self, Error> {
         let read = || format!("read `{}`", path.display());
         let kubeconfig = Kubeconfig::read_from(path).map_err(|error| Error::api(read(), &error))?;
@@ -77,10 +78,6 @@ impl Admin {
     }
 
     /// Waits until a server says that it is healthy. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when no client can be made for the server.
     pub async fn healthy(&self, server: Server, subnet: Subnet) -> Result<(), Error> {
         let (scheme, port, path) = match server {
             Server::Apiserver => ("https", crate::components::API_PORT, "readyz"),
@@ -92,9 +89,9 @@ impl Admin {
         let mut config = self.config.clone();
         config.cluster_url = address
             .parse()
-            .map_err(|error| Error::other(format!("`{address}` is no address: {error}")))?;
+            .map_err(|error| Error::other(format!("`{address}` is not an address: {error}")))?;
         let client = client(config)?;
-        // There is no event for this: an endpoint can only be asked.
+        // There is no event for this, so poll.
         while !answers(&client, path).await {
             sleep(INTERVAL).await;
         }
@@ -102,10 +99,6 @@ impl Admin {
     }
 
     /// Makes the runtime class whose pods get `/dev/fuse` and `/dev/net/tun`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses it.
     pub async fn create_runtime_class(&self) -> Result<(), Error> {
         let class = RuntimeClass {
             metadata: ObjectMeta { name: Some(NESTED_HANDLER.to_owned()), ..ObjectMeta::default() },
@@ -117,51 +110,34 @@ impl Admin {
         Ok(())
     }
 
-    /// Waits until the node's condition `Ready` is true, by a watch. The caller
-    /// bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses the watch.
+    /// Waits until the node is ready. The caller bounds the wait.
     pub async fn node_ready(&self) -> Result<(), Error> {
-        let api: Api<Node> = Api::all(self.client.clone());
-        await_condition(api, NODE_NAME, |node: Option<&Node>| node.is_some_and(is_ready))
-            .await
-            .map(drop)
-            .map_err(|error| Error::api("watch the node", &error))
+        let api = Api::all(self.client.clone());
+        until(api, NODE_NAME, |node: Option<&Node>| node.is_some_and(is_ready)).await
     }
 
-    /// Waits until the namespace `default` has its service account, without which
-    /// no pod can be made in it. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses the watch.
+    /// Waits until the namespace `default` has its service account, without which it admits no pod.
+    /// The caller bounds the wait.
     pub async fn default_service_account(&self) -> Result<(), Error> {
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
-        await_condition(api, "default", |account: Option<&ServiceAccount>| account.is_some())
-            .await
-            .map(drop)
-            .map_err(|error| Error::api("watch the default service account", &error))
+        let api = Api::namespaced(self.client.clone(), "default");
+        until(api, "default", |account: Option<&ServiceAccount>| account.is_some()).await
+    }
+
+    /// Waits until the namespace `default` has its ranges of user ids. The caller bounds the wait.
+    pub async fn default_namespace_ranges(&self) -> Result<(), Error> {
+        let api = Api::all(self.client.clone());
+        let has_all = |namespace: Option<&Namespace>| namespace.is_some_and(has_ranges);
+        until(api, "default", has_all).await
     }
 }
 
-impl Admin {
-    /// Waits until the namespace `default` has its ranges of user ids, by a watch. The
-    /// caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses the watch.
-    pub async fn default_namespace_ranges(&self) -> Result<(), Error> {
-        let api: Api<Namespace> = Api::all(self.client.clone());
-        await_condition(api, "default", |namespace: Option<&Namespace>| {
-            namespace.is_some_and(has_ranges)
-        })
-        .await
-        .map(drop)
-        .map_err(|error| Error::api("watch the default namespace", &error))
-    }
+/// Waits with a watch until an object meets a condition.
+async fn until<K>(api: Api<K>, name: &str, condition: impl Condition<K>) -> Result<(), Error>
+where
+    K: Clone + Debug + Send + DeserializeOwned + Resource<DynamicType = ()> + 'static,
+{
+    let failed = |error| Error::api(format!("watch {} `{name}`", K::kind(&())), &error);
+    await_condition(api, name, condition).await.map(drop).map_err(failed)
 }
 
 fn client(config: Config) -> Result<Client, Error> {
@@ -176,18 +152,14 @@ async fn answers(client: &Client, path: &str) -> bool {
     matches!(tokio::time::timeout(REQUEST, client.request_text(request)).await, Ok(Ok(_)))
 }
 
-/// Asks for something with a deadline.
-///
-/// # Errors
-///
-/// Fails when the API refuses it or does not answer in time.
+/// Sends a request with a deadline.
 pub async fn bounded<T>(
     action: &str,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(REQUEST, request).await {
         Ok(answer) => answer.map_err(|error| Error::api(action, &error)),
-        Err(_) => Err(Error::deadline(format!("no answer to: {action}"), REQUEST)),
+        Err(_) => Err(Error::deadline(format!("could not {action}"), REQUEST)),
     }
 }
 

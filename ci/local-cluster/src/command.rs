@@ -1,20 +1,19 @@
 //! Running commands of the host.
 
-use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::{
+    fs::File,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
 
-use crate::error::{Error, last_lines};
-use crate::process::ProcessIdentity;
+use crate::{
+    error::{Error, last_lines},
+    process::ProcessIdentity,
+};
 
 /// Runs a short command to its end and returns its stdout.
-///
-/// # Errors
-///
-/// Fails when it can't be started or ends with a failure; the error shows the
-/// end of its stderr.
 pub fn output(command: &mut Command) -> Result<String, Error> {
     let line = describe(command);
     let output = command
@@ -30,11 +29,6 @@ pub fn output(command: &mut Command) -> Result<String, Error> {
 }
 
 /// Runs a long command to its end with its output in `log`.
-///
-/// # Errors
-///
-/// Fails when it can't be started or ends with a failure; the error shows the
-/// end of the log and names it.
 pub fn logged(command: &mut Command, log: &Path) -> Result<(), Error> {
     let line = describe(command);
     let status = start(command, log)?.wait();
@@ -45,12 +39,8 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<(), Error> {
     Err(with_log(Error::command(line, describe_status(status)), log))
 }
 
-/// Runs a long command as [`logged`] does, and kills it when it takes longer than `limit`. `what` is
-/// its name in errors.
-///
-/// # Errors
-///
-/// The same as [`logged`], and that the time is over.
+/// Runs a long command as [`logged`] does, and kills it when it takes longer than `limit`. `what`
+/// is its name in errors.
 pub fn logged_within(
     command: &mut Command,
     log: &Path,

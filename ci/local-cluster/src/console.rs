@@ -1,16 +1,13 @@
-//! The only place that writes to the terminal: data to stdout, everything
-//! else to stderr.
+//! The only place that writes to the terminal: data to stdout, everything else to stderr.
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
 use crate::error::Error;
 
 /// Writes one line of data to stdout.
-///
-/// # Errors
-///
-/// Fails when stdout can't be written, for example when its reader has gone.
 pub fn data(line: impl Display) -> Result<(), Error> {
     writeln!(io::stdout().lock(), "{line}").map_err(|source| Error::io("write", "stdout", source))
 }

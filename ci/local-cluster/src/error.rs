@@ -1,13 +1,15 @@
 //! What can go wrong, in words for the person at the terminal.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-/// An error of this program: what happened and where, details such as the last
-/// lines of a log, and what to do about it.
+/// An error of this program: what happened and where, details such as the last lines of a log, and
+/// what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct Error {
@@ -184,8 +186,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// The last `count` lines of a log, to be shown with an error. A log that can't
-/// be read has none.
+/// The last `count` lines of a log, to be shown with an error. A log that can't be read has none.
 pub fn last_lines(log: &PathBuf, count: usize) -> Vec<String> {
     let Ok(bytes) = std::fs::read(log) else {
         return Vec::new();

@@ -1,13 +1,13 @@
 //! What this program needs of the machine that it runs on.
 
-use std::env;
-use std::fs;
-use std::path::Path;
+use std::{env, fs, path::Path};
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 
-use crate::error::Error;
-use crate::paths::{CACHE_VARIABLE, Cache};
+use crate::{
+    error::Error,
+    paths::{CACHE_VARIABLE, Cache},
+};
 
 /// A file of a Debian package and the package to install when it is missing.
 struct Need {
@@ -37,12 +37,8 @@ const TO_BUILD: &[Need] = &[
     Need { file: "/usr/include/unistd.h", package: "libc6-dev" },
 ];
 
-/// Checks that this is root on Linux with what a cluster needs at run time, and
-/// with what building needs too if `building`.
-///
-/// # Errors
-///
-/// Names everything that is missing, at once.
+/// Checks that this is root on Linux with what a cluster needs at run time, and with what building
+/// needs too if `building`.
 pub fn check(cache: &Cache, building: bool) -> Result<(), Error> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::other("not root, which is needed for namespaces, mounts and cgroups")
@@ -67,8 +63,8 @@ pub fn check(cache: &Cache, building: bool) -> Result<(), Error> {
     check_file_system(cache)
 }
 
-/// Overlayfs takes no layer that can be written to from another overlayfs, which
-/// is what the root of a container usually is.
+/// Overlayfs takes no layer that can be written to from another overlayfs, which is what the root
+/// of a container usually is.
 fn check_file_system(cache: &Cache) -> Result<(), Error> {
     let root = cache.root();
     fs::create_dir_all(root).map_err(|source| Error::path("make", root, source))?;

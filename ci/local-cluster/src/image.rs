@@ -1,16 +1,16 @@
 //! Images in the OCI layout (image-spec, `image-layout.md`), made from one layer.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::command;
-use crate::error::Error;
-use crate::hex;
+use crate::{command, error::Error, hex};
 
 /// The image that holds a pod's namespaces open.
 pub const PAUSE: &str = "localhost/pause:1";
@@ -52,10 +52,6 @@ impl Start {
     }
 
     /// An ordinary user's workspace.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the recipe is not of this form.
     pub fn workspace() -> Result<Self, Error> {
         serde_json::from_str(WORKSPACE_START)
             .map_err(|error| Error::other(format!("`start.json` of the workspace: {error}")))
@@ -71,9 +67,6 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// # Errors
-    ///
-    /// Fails when the archive can't be read.
     pub fn of(path: &Path) -> Result<Self, Error> {
         let (digest, size) = digest_of_file(path)?;
         Ok(Self { path: path.to_owned(), digest, size })
@@ -88,13 +81,8 @@ impl Layer {
     }
 }
 
-/// Writes the image `reference` with these layers into an OCI layout, in which
-/// other images may be already. The layers' files are linked, not copied, so they
-/// must be on the same file system.
-///
-/// # Errors
-///
-/// Fails when a file can't be read or written.
+/// Writes the image `reference` with these layers into an OCI layout, in which other images may be
+/// already. The layers' files are linked, not copied, so they must be on the same file system.
 pub fn add(layout: &Path, reference: &str, layers: &[Layer], start: &Start) -> Result<(), Error> {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|source| Error::path("make", &blobs, source))?;
@@ -195,8 +183,8 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).map_err(|source| Error::path("write", path, source))
 }
 
-/// Layers are hundreds of megabytes, which an unoptimised build of this program
-/// would hash for many seconds, so coreutils do it.
+/// Layers are hundreds of megabytes, which an unoptimised build of this program would hash for many
+/// seconds, so coreutils do it.
 fn digest_of_file(path: &Path) -> Result<(String, u64), Error> {
     let metadata = fs::metadata(path).map_err(|source| Error::path("read", path, source))?;
     let line = command::output(Command::new("sha256sum").arg("--").arg(path))?;

@@ -1,5 +1,5 @@
-//! `local-cluster` starts a real one-node cluster of Kubernetes or OpenShift on
-//! this machine, in Linux namespaces and without a container engine.
+//! `local-cluster` starts a real one-node cluster of Kubernetes or OpenShift on this machine, in
+//! Linux namespaces and without a container engine.
 //!
 //! The way through the code, from a command to a running pod:
 //!
@@ -10,9 +10,9 @@
 //!                                                            -> openshift (objects of that flavour's API)
 //! ```
 //!
-//! Everything a cluster acquires on the host is written to its state file
-//! before it is acquired, so that `local-cluster down` can give it back even if
-//! every process was killed in between: see [`state`] and [`teardown`].
+//! Everything a cluster acquires on the host is written to its state file before it is acquired, so
+//! that `local-cluster down` can give it back even if every process was killed in between: see
+//! [`state`] and [`teardown`].
 
 mod artifacts;
 mod cgroup;

@@ -1,15 +1,21 @@
 //! The veth pair that connects the host with a node, and the addresses on it.
 
-use std::net::Ipv4Addr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
-use std::process::Command;
+use std::{
+    net::Ipv4Addr,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
+    process::Command,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::command;
-use crate::components::{API_PORT, API_SERVICE};
-use crate::error::Error;
+use crate::{
+    command,
+    components::{API_PORT, API_SERVICE},
+    error::Error,
+};
 
 /// The addresses of one cluster: `10.99.N.0/24`, the host is `.1`, the node `.2`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -31,9 +37,9 @@ impl Subnet {
     }
 }
 
-/// A subnet that no other cluster of this machine has. The claim is a socket in
-/// the abstract namespace (unix(7)): it is exclusive in the whole network
-/// namespace, whatever cache the other cluster uses, and ends with its process.
+/// A subnet that no other cluster of this machine has. The claim is a socket in the abstract
+/// namespace (unix(7)): it is exclusive in the whole network namespace, whatever cache the other
+/// cluster uses, and ends with its process.
 #[derive(Debug)]
 pub struct Claim {
     subnet: Subnet,
@@ -42,10 +48,6 @@ pub struct Claim {
 
 impl Claim {
     /// Claims the first free subnet.
-    ///
-    /// # Errors
-    ///
-    /// Fails when none is free.
     pub fn first_free() -> Result<Self, Error> {
         let taken = interface_addresses();
         let claim =
@@ -69,22 +71,18 @@ impl Claim {
     }
 }
 
-/// The name of the host's end of the pair. Names of interfaces have at most 15
-/// bytes; the cluster's id makes it a name that nobody else has.
+/// The name of the host's end of the pair. Names of interfaces have at most 15 bytes; the cluster's
+/// id makes it a name that nobody else has.
 pub fn interface_name(id: &str) -> String {
     format!("lc-{id}")
 }
 
-/// Makes the veth pair: `interface` on the host, `eth0` in the network namespace
-/// of the process `node`, and gives the host's end its address.
-///
-/// # Errors
-///
-/// Fails when `ip` does.
+/// Makes the veth pair: `interface` on the host, `eth0` in the network namespace of the process
+/// `node`, and gives the host's end its address.
 pub fn connect(interface: &str, subnet: Subnet, node: i32) -> Result<(), Error> {
     let node = node.to_string();
-    // The peer is born in the other namespace: there is no moment at which the
-    // host has an `eth0` too many.
+    // The peer is born in the other namespace: there is no moment at which the host has an `eth0`
+    // too many.
     ip(&["link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", &node])?;
     ip(&["address", "add", &format!("{}/24", subnet.host()), "dev", interface])?;
     ip(&["link", "set", interface, "up"])
@@ -102,9 +100,8 @@ pub fn node_batch(subnet: Subnet) -> String {
     )
 }
 
-/// The command that makes the API's service reachable from pods, inside the node. No
-/// proxy of services runs there, and the API server's is the only one that programs in
-/// pods need.
+/// The command that makes the API's service reachable from pods, inside the node. No proxy of
+/// services runs there, and the API server's is the only one that programs in pods need.
 pub fn api_service(subnet: Subnet) -> Vec<String> {
     let target = format!("{}:{API_PORT}", subnet.node());
     [
@@ -131,15 +128,10 @@ pub fn api_service(subnet: Subnet) -> Vec<String> {
 }
 
 /// Removes the host's end of the pair, and with it the other end.
-///
-/// # Errors
-///
-/// Fails when the interface exists and can't be removed.
 pub fn disconnect(interface: &str) -> Result<(), Error> {
     match ip(&["link", "delete", interface]) {
-        // The kernel removes the pair by itself some time after the node's
-        // network namespace has lost its last process, so only a failure to
-        // delete what is still there counts.
+        // The kernel removes the pair by itself some time after the node's network namespace has
+        // lost its last process, so only a failure to delete what is still there counts.
         Err(error) if exists(interface) => Err(error),
         _ => Ok(()),
     }

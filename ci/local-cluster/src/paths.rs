@@ -1,28 +1,26 @@
 //! Where things are: the cache of built artifacts and each cluster's state.
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
-use crate::error::Error;
-use crate::settings::{ClusterName, User};
+use crate::{
+    error::Error,
+    settings::{ClusterName, User},
+};
 
 /// The variable that moves the cache somewhere else.
 pub const CACHE_VARIABLE: &str = "LOCAL_CLUSTER_CACHE";
 
-/// The folder that holds built artifacts and the state of clusters. It must be
-/// on a file system that can hold overlayfs upper layers, such as ext4 or xfs.
+/// The folder that holds built artifacts and the state of clusters. It must be on a file system
+/// that can hold overlayfs upper layers, such as ext4 or xfs.
 #[derive(Clone, Debug)]
 pub struct Cache(PathBuf);
 
 impl Cache {
-    /// Finds the cache: `LOCAL_CLUSTER_CACHE`, or else `target/local-cluster` of
-    /// the workspace around the current folder, or else of the workspace that
-    /// this program was built from.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there is no such workspace, or when the path has characters
-    /// that overlayfs mount options can't carry.
+    /// Finds the cache: `LOCAL_CLUSTER_CACHE`, or else `target/local-cluster` of the workspace
+    /// around the current folder, or else of the workspace that this program was built from.
     pub fn locate() -> Result<Self, Error> {
         let folder = match env::var_os(CACHE_VARIABLE).filter(|value| !value.is_empty()) {
             Some(value) => PathBuf::from(value),
@@ -70,8 +68,7 @@ impl Cache {
     }
 }
 
-/// The checkout around the current folder, or else the one that this program was
-/// built from.
+/// The checkout around the current folder, or else the one that this program was built from.
 pub fn workspace() -> Option<PathBuf> {
     let is_workspace = |folder: &&Path| folder.join("ci/local-cluster/Cargo.toml").is_file();
     let here = env::current_dir().ok();
@@ -110,8 +107,8 @@ impl StateFolder {
         self.0.join("control")
     }
 
-    /// Held by the command that starts or ends the cluster. It lies beside the
-    /// folder, so that it outlives its removal.
+    /// Held by the command that starts or ends the cluster. It lies beside the folder, so that it
+    /// outlives its removal.
     pub fn lock_file(&self) -> PathBuf {
         self.0.with_extension("lock")
     }

@@ -1,22 +1,18 @@
 //! The cluster's certificates and keys.
 //!
-//! They are as kubeadm makes them ("PKI certificates and requirements" in the
-//! Kubernetes documentation), with P-256 keys because those are made at once.
+//! They are as kubeadm makes them ("PKI certificates and requirements" in the Kubernetes
+//! documentation), with P-256 keys because those are made at once.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
 
-use crate::components::API_SERVICE;
-use crate::error::Error;
-use crate::network::Subnet;
-use crate::settings::User;
-use crate::state::replace;
+use crate::{
+    components::API_SERVICE, error::Error, network::Subnet, settings::User, state::replace,
+};
 
 /// A certificate and its key, both as PEM text.
 #[derive(Clone, Debug)]
@@ -38,8 +34,8 @@ pub struct Pki {
     pub kubelet_client: Identity,
     /// The kubelet, in both directions.
     pub node: Identity,
-    /// The API server, towards aggregated API servers. The name is the one that
-    /// OpenShift's configuration allows; upstream's has none.
+    /// The API server, towards aggregated API servers. The name is the one that OpenShift's
+    /// configuration allows; upstream's has none.
     pub aggregator: Identity,
     /// A cluster administrator.
     pub admin: Identity,
@@ -49,17 +45,12 @@ pub struct Pki {
     pub service_account_key: String,
     /// Its public half.
     pub service_account_public_key: String,
-    /// The servers behind services, by the service's name and namespace, such as
-    /// `api.default`.
+    /// The servers behind services, by the service's name and namespace, such as `api.default`.
     pub services: Vec<(String, Identity)>,
 }
 
 impl Pki {
     /// Makes new ones.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a key can't be made.
     pub fn generate(node_name: &str, subnet: Subnet, services: &[&str]) -> Result<Self, Error> {
         let address = subnet.node().to_string();
         let apiserver_names = [
@@ -114,12 +105,8 @@ impl Pki {
         generate().map_err(|error| Error::other(format!("can't make certificates: {error}")))
     }
 
-    /// Writes what the components read into a folder: `NAME.crt` and `NAME.key`.
-    /// Users' identities are only in kubeconfigs.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the folder can't be written.
+    /// Writes what the components read into a folder: `NAME.crt` and `NAME.key`. Users' identities
+    /// are only in kubeconfigs.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -171,15 +158,15 @@ fn issue_for_service(
     Ok((name.to_owned(), identity))
 }
 
-/// A throwaway cluster never lives to see its certificates expire, whatever the
-/// machine's clock says.
+/// A throwaway cluster never lives to see its certificates expire, whatever the machine's clock
+/// says.
 fn set_validity(params: &mut CertificateParams) {
     params.not_before = rcgen::date_time_ymd(2020, 1, 1);
     params.not_after = rcgen::date_time_ymd(2049, 12, 31);
 }
 
-/// In Kubernetes the organization is the group and the common name the user
-/// ("X.509 client certificates").
+/// In Kubernetes the organization is the group and the common name the user ("X.509 client
+/// certificates").
 fn name(organization: Option<&str>, common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     if let Some(organization) = organization {

@@ -1,9 +1,11 @@
-//! Processes that can't be confused with others: a process id together with
-//! the moment at which the process started.
+//! Processes that can't be confused with others: a process id together with the moment at which the
+//! process started.
 
-use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -11,9 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// A process of this boot of the machine. The kernel reuses process ids, but
-/// not together with the start time (field 22 of `/proc/PID/stat`, in clock
-/// ticks since boot: proc(5)).
+/// A process of this boot of the machine. The kernel reuses process ids, but not together with the
+/// start time (field 22 of `/proc/PID/stat`, in clock ticks since boot: proc(5)).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ProcessIdentity {
     /// The process id in the host's namespace.
@@ -28,10 +29,6 @@ pub struct RunningProcess(OwnedFd);
 
 impl ProcessIdentity {
     /// The identity of the process that has the id `pid` now.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there is none.
     pub fn of(pid: u32) -> Result<Self, Error> {
         let gone = || Error::other(format!("process {pid} has ended"));
         let pid = i32::try_from(pid).map_err(|_| gone())?;
@@ -42,8 +39,8 @@ impl ProcessIdentity {
     /// The process, unless it has ended. A zombie has ended.
     pub fn running(self) -> Option<RunningProcess> {
         let pidfd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
-        // The order matters: the pidfd is pinned first, so a matching start time
-        // proves that the pidfd belongs to this process.
+        // The order matters: the pidfd is pinned first, so a matching start time proves that the
+        // pidfd belongs to this process.
         (start_time(self.pid)? == self.started).then_some(())?;
         let running = RunningProcess(pidfd);
         let ended = running.wait(Duration::ZERO).unwrap_or(false);
@@ -63,12 +60,8 @@ impl RunningProcess {
         let _ = pidfd_send_signal(&self.0, Signal::KILL);
     }
 
-    /// Waits until the process has ended; `false` if it has not within `limit`.
-    /// The init of a process namespace ends only after all others in it.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the process can't be waited for.
+    /// Waits until the process has ended; `false` if it has not within `limit`. The init of a
+    /// process namespace ends only after all others in it.
     pub fn wait(&self, limit: Duration) -> Result<bool, Error> {
         let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         let mut watched = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
@@ -94,8 +87,8 @@ fn start_time(pid: i32) -> Option<u64> {
     parse_start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Field 22 of `/proc/PID/stat`. The second field is the command's name in
-/// parentheses and may itself have spaces and parentheses.
+/// Field 22 of `/proc/PID/stat`. The second field is the command's name in parentheses and may
+/// itself have spaces and parentheses.
 fn parse_start_time(stat: &str) -> Option<u64> {
     let after_name = stat.rsplit_once(')')?.1;
     after_name.split_whitespace().nth(19)?.parse().ok()

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::artifacts::Source;
-use crate::artifacts::real::Components;
-use crate::error::Error;
-use crate::settings::openshift::{FeatureSet, Release, ZStream};
-use crate::settings::{Additions, Distribution, Flavour, KubernetesVersion};
+use crate::{
+    artifacts::{Source, real::Components},
+    error::Error,
+    settings::{
+        Additions, Distribution, Flavour, KubernetesVersion,
+        openshift::{FeatureSet, Release, ZStream},
+    },
+};
 
 /// Which distribution.
 #[derive(Args, Clone, Debug, Default)]
@@ -30,10 +33,6 @@ pub struct Selection {
 
 impl Selection {
     /// The distribution of a cluster.
-    ///
-    /// # Errors
-    ///
-    /// Fails when an option belongs to the other flavour or to another release.
     pub fn distribution(
         &self,
         feature_set: Option<FeatureSet>,
@@ -56,10 +55,6 @@ impl Selection {
     }
 
     /// What a distribution is built from.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the components folder is not what it should be.
     pub fn source(&self, distribution: Distribution, with: Additions) -> Result<Source, Error> {
         match distribution {
             Distribution::Kubernetes { kubernetes } => Ok(Source::kubernetes(kubernetes)),
@@ -71,11 +66,6 @@ impl Selection {
     }
 
     /// What `build` builds: one flavour, or both, with one release or all.
-    ///
-    /// # Errors
-    ///
-    /// Fails when an option belongs to the other flavour, or when the components folder is not
-    /// what it should be.
     pub fn sources(&self) -> Result<Vec<Source>, Error> {
         if let Some(flavour) = self.flavour {
             self.check(flavour, None, None)?;

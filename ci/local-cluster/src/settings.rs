@@ -10,8 +10,10 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::runtime::{Devices, Runtime};
+use crate::{
+    error::Error,
+    runtime::{self, Devices, Runtime},
+};
 pub use gates::{GateValues, Gates};
 pub use name::ClusterName;
 use openshift::{FeatureSet, Release, ZStream};
@@ -69,8 +71,8 @@ impl fmt::Display for KubernetesVersion {
 
 /// What a cluster is a cluster of.
 ///
-/// The two are told apart by their fields, so that the state file of a cluster of
-/// Kubernetes is the same as before there was another flavour.
+/// The two are told apart by their fields, so that the state file of a cluster of Kubernetes is the
+/// same as before there was another flavour.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub enum Distribution {
@@ -245,10 +247,6 @@ pub struct Settings {
 
 impl Settings {
     /// A cluster with the gates that its distribution has, unless others are wanted.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a gate is to be off that the version of Kubernetes has locked.
     pub fn new(distribution: Distribution, gates: Option<Gates>) -> Result<Self, Error> {
         let version = distribution.kubernetes();
         match gates {
@@ -277,9 +275,9 @@ impl Settings {
         })
     }
 
-    /// What runs the containers: CRI-O where `--components` has it.
+    /// What runs the containers.
     pub fn runtime(self) -> Runtime {
-        if self.real.has(RealProgram::Crio) { Runtime::Crio } else { Runtime::Containerd }
+        runtime::of(self.real)
     }
 
     /// What pods get by annotation, as from CRI-O: nothing on Kubernetes, where a runtime class
@@ -298,10 +296,6 @@ impl Settings {
     }
 
     /// The same with devices by these annotations.
-    ///
-    /// # Errors
-    ///
-    /// Fails for a flavour that gives no devices by annotation.
     pub fn with_device_annotations(self, asked: Option<DeviceAnnotations>) -> Result<Self, Error> {
         let Some(device_annotations) = asked else {
             return Ok(self);
@@ -313,8 +307,8 @@ impl Settings {
         Ok(Self { device_annotations, ..self })
     }
 
-    /// The parts of the cluster that do what a real component does and are no part of it, each
-    /// with the name of that component.
+    /// The parts of the cluster that do what a real component does and are no part of it, each with
+    /// the name of that component.
     pub fn stand_ins(self) -> Vec<&'static str> {
         if self.distribution.flavour() != Flavour::Openshift {
             return Vec::new();
@@ -335,10 +329,6 @@ impl Settings {
     }
 
     /// The same with additions.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the distribution can't have them.
     pub fn with(self, with: Additions) -> Result<Self, Error> {
         if with.devworkspace_operator && self.distribution.flavour() != Flavour::Openshift {
             return Err(Error::usage(
@@ -476,10 +466,10 @@ mod tests {
         let distribution = openshift(Release::V4_20, FeatureSet::Default);
         let mut settings = Settings::new(distribution, None).unwrap();
         assert_eq!(settings.stand_ins().len(), 3);
-        assert_eq!(settings.runtime(), Runtime::Containerd);
+        assert_eq!(settings.runtime().name, "containerd");
         settings.real = RealPrograms::of([RealProgram::Crio, RealProgram::PolicyController]);
         assert_eq!(settings.stand_ins(), ["SCC admission of OpenShift's API server"]);
-        assert_eq!(settings.runtime(), Runtime::Crio);
+        assert_eq!(settings.runtime().name, "crio");
         assert_eq!(Settings::default().stand_ins(), [""; 0]);
     }
 }

@@ -1,28 +1,32 @@
 //! What a cluster is and what it has acquired on the host, in a file.
 //!
-//! The rule that makes `down` possible after any crash: the file names a thing
-//! *before* the thing is acquired. A process is started so that it waits for a
-//! word on its stdin, is written down, and only then told to go on; if its
-//! parent dies in between, it reads the end of the pipe and ends as well.
+//! The rule that makes `down` possible after any crash: the file names a thing *before* the thing
+//! is acquired. A process is started so that it waits for a word on its stdin, is written down, and
+//! only then told to go on; if its parent dies in between, it reads the end of the pipe and ends as
+//! well.
 //!
-//! There is one writer at a time: `up` until it has told the supervisor to go
-//! on, the supervisor from then on.
+//! There is one writer at a time: `up` until it has told the supervisor to go on, the supervisor
+//! from then on.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Hierarchies;
-use crate::error::{Error, Failure};
-use crate::hex;
-use crate::network::{Subnet, interface_name};
-use crate::paths::StateFolder;
-use crate::process::{ProcessIdentity, boot_id};
-use crate::settings::{ClusterName, Settings};
+use crate::{
+    cgroup::Hierarchies,
+    error::{Error, Failure},
+    hex,
+    network::{Subnet, interface_name},
+    paths::StateFolder,
+    process::{ProcessIdentity, boot_id},
+    settings::{ClusterName, Settings},
+};
 
 /// How far a cluster has come.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -53,8 +57,8 @@ pub struct ComponentState {
 pub struct State {
     /// The cluster's name.
     pub name: ClusterName,
-    /// Ten random hexadecimal digits that make the names of things on the host
-    /// unique among all clusters of all caches.
+    /// Ten random hexadecimal digits that make the names of things on the host unique among all
+    /// clusters of all caches.
     pub id: String,
     /// The boot of the machine in which process identities are valid.
     pub boot: String,
@@ -86,10 +90,6 @@ pub struct State {
 
 impl State {
     /// The state of a cluster that has acquired nothing.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the machine has no control groups or no randomness.
     pub fn new(name: &ClusterName, settings: Settings, kubectl: PathBuf) -> Result<Self, Error> {
         Ok(Self {
             name: name.clone(),
@@ -110,10 +110,6 @@ impl State {
     }
 
     /// Reads the state of a cluster; `None` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the file can't be read or understood.
     pub fn read(folder: &StateFolder) -> Result<Option<Self>, Error> {
         let path = folder.state_file();
         let bytes = match fs::read(&path) {
@@ -130,10 +126,6 @@ impl State {
     }
 
     /// Replaces the state file. A reader sees the old or the new one, whole.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the folder can't be written.
     pub fn write(&self, folder: &StateFolder) -> Result<(), Error> {
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::other(format!("can't write state: {error}")))?;
@@ -164,10 +156,6 @@ impl State {
 }
 
 /// Writes a file so that it appears whole or not at all.
-///
-/// # Errors
-///
-/// Fails when the folder can't be written.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     let temporary = path.with_extension("new");
     let write = || {

@@ -2,31 +2,40 @@
 //! folder of the node's disk with a name that no other ever has, so what one claim has held never
 //! shows up in another.
 //!
-//! It does what an external provisioner does (kubernetes-sigs/sig-storage-lib-external-provisioner):
-//! the controller manager marks a claim that wants a volume and binds the one that is made for it,
-//! and after the claim's end it releases the volume, which is then deleted.
+//! It does what an external provisioner does
+//! (kubernetes-sigs/sig-storage-lib-external-provisioner): the controller manager marks a claim
+//! that wants a volume and binds the one that is made for it, and after the claim's end it releases
+//! the volume, which is then deleted.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::ErrorKind,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
-use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Client, Resource, ResourceExt};
+use kube::{
+    Client, Resource, ResourceExt,
+    api::{Api, DeleteParams, PostParams, Preconditions},
+    runtime::{
+        controller::{self, Action, Controller},
+        reflector::ObjectRef,
+        watcher,
+    },
+};
 use serde_json::json;
 
-use crate::client::{Admin, bounded};
-use crate::components::NODE_NAME;
-use crate::console;
-use crate::error::Error;
+use crate::{
+    client::{Admin, bounded},
+    components::NODE_NAME,
+    console,
+    error::Error,
+};
 
 /// The volumes, in the node.
 pub const VOLUMES: &str = "/var/lib/local-cluster/volumes";
@@ -40,8 +49,8 @@ const CLASS: &str = "local";
 /// The name of the provisioner.
 const PROVISIONER: &str = "local-cluster/folders";
 
-/// How the controller manager tells a claim's provisioner
-/// (kubernetes, `pkg/controller/volume/persistentvolume/util`, `AnnStorageProvisioner`).
+/// How the controller manager tells a claim's provisioner (kubernetes,
+/// `pkg/controller/volume/persistentvolume/util`, `AnnStorageProvisioner`).
 const WANTED_OF: &str = "volume.kubernetes.io/storage-provisioner";
 
 /// How a volume tells its provisioner (the same, `AnnDynamicallyProvisioned`). The controller
@@ -49,10 +58,6 @@ const WANTED_OF: &str = "volume.kubernetes.io/storage-provisioner";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
 /// Makes the storage class that claims get which name none. The caller bounds the wait.
-///
-/// # Errors
-///
-/// Fails when the API refuses it.
 pub async fn create_class(admin: &Admin) -> Result<(), Error> {
     let class = json!({
         "apiVersion": "storage.k8s.io/v1",

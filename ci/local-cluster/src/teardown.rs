@@ -1,32 +1,28 @@
 //! Giving back everything that a cluster has acquired on the host.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::time::Duration;
+use std::{fs, io::ErrorKind, time::Duration};
 
-use crate::cgroup;
-use crate::error::Error;
-use crate::network;
-use crate::paths::StateFolder;
-use crate::process::{ProcessIdentity, boot_id};
-use crate::state::State;
+use crate::{
+    cgroup,
+    error::Error,
+    network,
+    paths::StateFolder,
+    process::{ProcessIdentity, boot_id},
+    state::State,
+};
 
-/// How long the node's processes may take to die after SIGKILL, and its control
-/// groups to become free.
+/// How long the node's processes may take to die after SIGKILL, and its control groups to become
+/// free.
 const DEATH: Duration = Duration::from_secs(20);
 
 /// How long a supervisor may take to end its cluster by itself.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// Ends the node and gives back its interface and control groups. What does not
-/// exist (any more) is skipped, so this can be repeated.
+/// Ends the node and gives back its interface and control groups. What does not exist (any more) is
+/// skipped, so this can be repeated.
 ///
-/// Mounts need nothing: they are all in the node's mount namespace and vanish
-/// with its last process, as the namespaces themselves do.
-///
-/// # Errors
-///
-/// Fails when something of the cluster can't be given back.
+/// Mounts need nothing: they are all in the node's mount namespace and vanish with its last
+/// process, as the namespaces themselves do.
 pub fn release(state: &State) -> Result<(), Error> {
     // A reboot has ended everything already, and its pids mean nothing now.
     if state.boot != boot_id() {
@@ -47,12 +43,8 @@ pub fn release(state: &State) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends the supervisor of a cluster, politely first, then whatever it has left,
-/// and returns the state that was found; `None` if there is no cluster.
-///
-/// # Errors
-///
-/// Fails when something of the cluster can't be given back.
+/// Ends the supervisor of a cluster, politely first, then whatever it has left, and returns the
+/// state that was found; `None` if there is no cluster.
 pub fn end(folder: &StateFolder) -> Result<Option<State>, Error> {
     let Some(state) = State::read(folder)? else {
         return Ok(None);
@@ -75,10 +67,6 @@ pub fn end(folder: &StateFolder) -> Result<Option<State>, Error> {
 }
 
 /// Removes the state folder of a cluster that has ended.
-///
-/// # Errors
-///
-/// Fails when a file can't be removed.
 pub fn forget(folder: &StateFolder) -> Result<(), Error> {
     // The state file goes last: without it nobody would look at the rest.
     let entries = match fs::read_dir(folder.root()) {

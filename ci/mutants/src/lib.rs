@@ -1,27 +1,28 @@
 //! Proves that every core case of nestcheck can fail.
 //!
-//! A case that can't fail is worse than none. So one thing is broken at a time, and the cases that
-//! are about it must fail, for this reason. The cases and the engine are nestcheck's own; what is
-//! broken is what they look at: the image (by programs that stand before its own in PATH), the pods'
-//! manifests, the files in them, the SCC, objects of the cluster, a cluster without feature
-//! gates, or the facts that were read.
+//! A case that can't fail is worse than none. So this breaks one thing at a time, and the cases
+//! about it must fail for that reason. The cases and the engine are nestcheck's own. Broken is what
+//! they look at: the image (programs that come before its own in PATH), the manifests of pods, the
+//! files in them, the SCC, objects of the cluster, a cluster without feature gates, or the facts.
 //!
-//! A scenario breaks several things that have nothing to do with each other. Whatever else runs in it
-//! must be as on the unbroken cluster, except for the dependants that it names. What runs is every
-//! case where programs of the image are broken, every case that judges facts where facts are; in the
-//! other scenarios it is what `Scenario::cases` names, most of the suites of the killed cases, and a
-//! sample of all suites.
+//! A scenario breaks several unrelated things. All other cases must keep their verdict, except for
+//! the dependants that it names. All cases run where programs of the image are broken, all static
+//! checks where facts are. The other scenarios run `Scenario::cases`, which has most of the suites
+//! of the killed cases, and a sample of all suites.
 
-mod alteration;
-mod damage;
-mod intruder;
-mod log;
-pub mod mutant;
+mod changes;
+mod event_log;
+mod external_writer;
+mod faults;
+mod inputs;
+mod judge;
+mod object_patch;
 mod objects;
 mod policy;
+mod runner;
+mod scenario;
 mod scenarios;
-pub mod stage;
-pub mod table;
+mod table;
 
 use std::{
     fmt::Write as _,
@@ -39,25 +40,26 @@ use harness::{
     outcome::{Level, Outcome},
 };
 
-use mutant::{Judged, Scenario, judge};
-use stage::Theatre;
+use judge::{Judged, judge};
+use runner::Runner;
+use scenario::Scenario;
 use table::Column;
 
-/// Breaks one thing after the other and expects that its cases fail, and no others that run with them
+/// Break one thing at a time and expect that exactly the cases about it fail
 ///
-/// Prints a table of cases and mutants. Exit codes: 0 every core case was killed by a mutant, and
-/// no other case that ran was red; 1 one survived, or another was red; 2 usage; 4 a scenario could not be
-/// played; 128 and the number of a signal that broke it off, after everything is whole again.
+/// Prints a table of cases and mutants. Exit codes: 0 mutants killed every core case, and no other
+/// case was red; 1 a core case survived, or another case was red; 2 usage; 4 a scenario could not
+/// run; 128 plus the number of a signal, after everything is restored.
 #[derive(Debug, Parser)]
 #[command(name = "mutants")]
 pub struct Arguments {
-    /// Which cases must be killed: those of a Kubernetes cluster, or those that only OpenShift has
+    /// Which cases must be killed: those of every cluster, or those that only OpenShift has
     #[arg(long, value_enum)]
     place: Place,
     /// The administrator's kubeconfig
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     kubeconfig: PathBuf,
-    /// The kubeconfig of a cluster that is broken itself: `without-gates=FILE`
+    /// The kubeconfig of a broken cluster: `without-gates=FILE`
     #[arg(long, value_name = "NAME=FILE", value_parser = broken)]
     broken: Vec<(String, PathBuf)>,
     /// The image of the pods
@@ -66,13 +68,13 @@ pub struct Arguments {
     /// Where the event logs are kept
     #[arg(long, value_name = "DIR", default_value = "target/mutants")]
     output_dir: PathBuf,
-    /// Play only these scenarios, or the whole scenarios that these mutants are in
+    /// Run only these scenarios, or the scenarios with these mutants
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
 }
 
 fn broken(text: &str) -> std::result::Result<(String, PathBuf), String> {
-    let (name, file) = text.split_once('=').ok_or("it is not `NAME=FILE`")?;
+    let (name, file) = text.split_once('=').ok_or("expected `NAME=FILE`")?;
     Ok((name.to_owned(), PathBuf::from(file)))
 }
 
@@ -86,7 +88,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The cases that have to be killed here: what a Kubernetes cluster shows is not shown again.
+    /// Whether the case must be killed here. What a Kubernetes cluster shows is not shown again.
     fn has(self, case: &Case) -> bool {
         let is_everywhere = case.flavours.contains(&Flavour::Kubernetes);
         match self {
@@ -96,70 +98,73 @@ impl Place {
     }
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 ///
 /// # Errors
 ///
-/// A scenario that could not be played.
+/// A scenario that could not run.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::OFF).init();
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Error::infrastructure(format!("failed to start: {error}")))?;
     let scenarios = scenarios::of(arguments.place);
-    let scenarios = asked_for(&scenarios, &arguments.only)?;
-    match runtime.block_on(play(&scenarios, arguments))? {
-        ControlFlow::Continue(season) => conclude(arguments, &season),
+    let scenarios = selected(&scenarios, &arguments.only)?;
+    match runtime.block_on(run_all(&scenarios, arguments))? {
+        ControlFlow::Continue(results) => conclude(arguments, &results),
         ControlFlow::Break(signal) => {
             Ok(ExitCode::from(Outcome::Interrupted { signal }.exit_code()))
         }
     }
 }
 
-/// What all scenarios came to.
+/// The results of all scenarios.
 #[derive(Default)]
-struct Season {
+struct Results {
     columns: Vec<Column>,
     deviations: Vec<String>,
 }
 
-/// Plays scenarios, or breaks off with the number of the signal that asked for it.
-async fn play(scenarios: &[&Scenario], arguments: &Arguments) -> Result<ControlFlow<u8, Season>> {
-    // From here on a signal ends the process only after what it broke is whole again.
+/// Runs scenarios, or stops with the number of a signal.
+async fn run_all(
+    scenarios: &[&Scenario],
+    arguments: &Arguments,
+) -> Result<ControlFlow<u8, Results>> {
+    // From here on a signal ends the process only after the cluster is restored.
     let mut signals = suites::signals::signals()?;
-    let theatre = Theatre {
+    let runner = Runner {
         kubeconfig: arguments.kubeconfig.clone(),
         broken: arguments.broken.iter().cloned().collect(),
         image: arguments.image.clone(),
         folder: arguments.output_dir.clone(),
     };
-    let mut season = Season::default();
+    let mut results = Results::default();
     for scenario in scenarios {
-        let begun = std::time::Instant::now();
-        let observed = match theatre.play(scenario, &mut signals).await? {
+        let started = std::time::Instant::now();
+        let observed = match runner.run(scenario, &mut signals).await? {
             ControlFlow::Continue(observed) => observed,
             ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
         };
-        let mut baseline = match theatre.red_before(scenario, &mut signals).await? {
+        let mut baseline = match runner.red_before(scenario, &mut signals).await? {
             ControlFlow::Continue(baseline) => baseline,
             ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
         };
         let unbroken = scenarios::red_without_mutant(arguments.place);
         baseline.extend(unbroken.iter().map(|id| (*id).to_owned()));
         let judged = judge(scenario, &observed, &baseline);
-        say(&format!(
+        log(&format!(
             "{}: {} mutants, {} cases, {:.1} s{}\n",
             scenario.name,
             scenario.mutants.len(),
             observed.len(),
-            begun.elapsed().as_secs_f64(),
-            if judged.deviations.is_empty() { "" } else { ", not as it must be" },
+            started.elapsed().as_secs_f64(),
+            if judged.deviations.is_empty() { "" } else { ", with deviations" },
         ));
-        season.add(scenario, judged);
+        results.add(scenario, judged);
     }
-    Ok(ControlFlow::Continue(season))
+    Ok(ControlFlow::Continue(results))
 }
 
-impl Season {
+impl Results {
     fn add(&mut self, scenario: &Scenario, judged: Judged) {
         let deviations = judged.deviations.iter().map(|it| format!("{}: {it}", scenario.name));
         self.deviations.extend(deviations);
@@ -173,12 +178,12 @@ impl Season {
     }
 }
 
-/// The scenarios that are named, or have a mutant that is named; all of them if nothing is.
+/// The scenarios with one of these names, or with a mutant of such a name; all if there is no name.
 ///
 /// # Errors
 ///
-/// A name that nothing has: a scenario that is not played shows nothing.
-fn asked_for<'a>(scenarios: &'a [Scenario], only: &[String]) -> Result<Vec<&'a Scenario>> {
+/// A name that nothing has.
+fn selected<'a>(scenarios: &'a [Scenario], only: &[String]) -> Result<Vec<&'a Scenario>> {
     let has = |scenario: &Scenario, name: &str| {
         scenario.name == name || scenario.mutants.iter().any(|mutant| mutant.name == name)
     };
@@ -189,13 +194,13 @@ fn asked_for<'a>(scenarios: &'a [Scenario], only: &[String]) -> Result<Vec<&'a S
                 .with_hint(format!("the scenarios are {}", names.join(", "))));
         }
     }
-    let is_asked_for =
+    let is_selected =
         |scenario: &&Scenario| only.is_empty() || only.iter().any(|name| has(scenario, name));
-    Ok(scenarios.iter().filter(is_asked_for).collect())
+    Ok(scenarios.iter().filter(is_selected).collect())
 }
 
-fn conclude(arguments: &Arguments, season: &Season) -> Result<ExitCode> {
-    let Season { columns, deviations } = season;
+fn conclude(arguments: &Arguments, results: &Results) -> Result<ExitCode> {
+    let Results { columns, deviations } = results;
     let (place, is_whole) = (arguments.place, arguments.only.is_empty());
     let cases: Vec<_> = suites::cases().into_iter().filter(|case| place.has(case)).collect();
     let survivors = if is_whole { table::survivors(&cases, columns) } else { Vec::new() };
@@ -221,8 +226,8 @@ fn conclude(arguments: &Arguments, season: &Season) -> Result<ExitCode> {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Tells what happens meanwhile.
-fn say(text: &str) {
+/// Reports progress.
+fn log(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
@@ -233,17 +238,17 @@ mod tests {
     fn names(only: &[&str]) -> Result<Vec<&'static str>> {
         let scenarios = scenarios::of(Place::Kubernetes);
         let only: Vec<_> = only.iter().map(|name| (*name).to_owned()).collect();
-        Ok(asked_for(&scenarios, &only)?.iter().map(|scenario| scenario.name).collect())
+        Ok(selected(&scenarios, &only)?.iter().map(|scenario| scenario.name).collect())
     }
 
     #[test]
-    fn a_scenario_is_asked_for_by_its_name_or_by_a_mutants() {
+    fn a_scenario_is_selected_by_its_name_or_by_a_mutants() {
         assert_eq!(names(&["skew", "token"]).expect("both are there"), ["workspace", "skew"]);
         assert_eq!(names(&[]).expect("all").len(), scenarios::of(Place::Kubernetes).len());
     }
 
     #[test]
-    fn a_name_that_nothing_has_is_an_error_that_names_it() {
+    fn an_unknown_name_is_an_error_that_names_it() {
         let error = names(&["skew", "tokken"]).expect_err("a typo");
         assert!(error.to_string().contains("`tokken`"), "{error}");
         assert_eq!(error.kind().exit_code(), 2);

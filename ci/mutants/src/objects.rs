@@ -1,4 +1,4 @@
-//! The objects of a broken cluster, which are there while a scenario is played.
+//! Objects that exist in the cluster while a scenario runs.
 
 use std::time::Duration;
 
@@ -27,20 +27,19 @@ struct Object {
 }
 
 impl Created {
-    /// None yet.
+    /// No object yet.
     pub(crate) fn nothing(client: Client) -> Self {
         Self { objects: Vec::new(), client }
     }
 
-    /// Creates cluster-scoped objects from their manifests; one that an earlier try has left is
-    /// replaced by deleting it first. Policies among them are in force when this returns.
+    /// Creates cluster-scoped objects from their manifests; a leftover of an earlier try is deleted
+    /// first. Policies among them are in force when this returns.
     pub(crate) async fn create(&mut self, manifests: &[&str]) -> Result<()> {
         for text in manifests {
             self.create_one(text).await?;
         }
         if self.has_policies() {
-            // The API server takes up all policies at once, so when this one is in force the others
-            // are.
+            // The API server takes up all policies at once: when this one is in force, all are.
             for text in CANARY.manifests() {
                 self.create_one(text).await?;
             }
@@ -49,12 +48,11 @@ impl Created {
         Ok(())
     }
 
-    /// Deletes what was created, as much of it as can be. Policies are not in force any more when
-    /// this returns.
+    /// Deletes what was created, as far as possible. No policy is in force when this returns.
     ///
     /// # Errors
     ///
-    /// The first of what went wrong.
+    /// The first error.
     pub(crate) async fn delete(self) -> Result<()> {
         let mut outcome = Ok(());
         for object in &self.objects {
@@ -74,9 +72,9 @@ impl Created {
         let object: DynamicObject = manifest::parse("a mutant's object", text)?;
         let types = object.types.clone().unwrap_or_default();
         let kind = GroupVersionKind::try_from(&types)
-            .map_err(|error| Error::usage(format!("no kind: {error}")))?;
+            .map_err(|error| Error::usage(format!("invalid kind: {error}")))?;
         let resource = match kind.kind.as_str() {
-            // The one kind here that is its own plural.
+            // The only kind here that is its own plural.
             name @ "SecurityContextConstraints" => {
                 ApiResource::from_gvk_with_plural(&kind, &name.to_lowercase())
             }
@@ -85,10 +83,10 @@ impl Created {
         let api = Api::all_with(self.client.clone(), &resource);
         let one = Object { api: api.clone(), kind: kind.kind, name: object.name_any() };
         remove(&one).await?;
-        // Before it is created: whether it was, nobody may live to tell.
+        // Recorded before it is created, so that it is deleted even if this future is dropped.
         self.objects.push(one);
         let params = PostParams::default();
-        call_within(DEADLINE, "create what breaks the cluster", || api.create(&params, &object))
+        call_within(DEADLINE, "create an object of a fault", || api.create(&params, &object))
             .await
             .map(drop)
     }
@@ -96,7 +94,7 @@ impl Created {
 
 async fn remove(one: &Object) -> Result<()> {
     let params = DeleteParams::default();
-    let answer = call_within(DEADLINE, "delete what broke the cluster", || async {
+    let answer = call_within(DEADLINE, "delete an object of a fault", || async {
         match one.api.delete(&one.name, &params).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             answer => answer.map(drop),
@@ -105,8 +103,8 @@ async fn remove(one: &Object) -> Result<()> {
     answer.await
 }
 
-/// Waits until the canary's policy is in force, or is not any more. The API server looks for changes
-/// once a second and tells nobody, so it can only be asked.
+/// Waits until the canary's policy is in force, or no longer is. The API server takes up changes
+/// once a second without an event, so this polls.
 async fn policies_are_in_force(client: &Client, wanted: bool) -> Result<()> {
     const INTERVAL: Duration = Duration::from_millis(50);
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
@@ -116,7 +114,7 @@ async fn policies_are_in_force(client: &Client, wanted: bool) -> Result<()> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let wait = async {
         loop {
-            let what = "ask whether policies are in force";
+            let what = "check whether policies are in force";
             let seen = call_within(DEADLINE, what, || api.create(&params, &canary)).await?;
             if seen.data.is_some() == wanted {
                 return Ok(());

@@ -1,4 +1,4 @@
-//! Mutating admission policies (KEP-3962), by which objects are spoiled on their way into a cluster.
+//! Mutating admission policies (KEP-3962), which change objects on their way into the cluster.
 
 use std::fmt::Write;
 
@@ -7,17 +7,17 @@ use std::fmt::Write;
 pub(crate) struct Change {
     /// Their group, empty for the core.
     pub(crate) group: &'static str,
-    /// The version in which they are written.
+    /// Their version.
     pub(crate) version: &'static str,
     /// Their resource, as a path has it.
     pub(crate) resource: &'static str,
-    /// What is done to them: CREATE or UPDATE.
+    /// The operation on them: CREATE or UPDATE.
     pub(crate) operation: &'static str,
     /// A condition in CEL.
     pub(crate) when: &'static str,
 }
 
-/// A policy, made for the time of a scenario.
+/// A policy that exists while a scenario runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     /// Its name, after a prefix.
@@ -73,7 +73,7 @@ spec: {{policyName: nestcheck-mutants-{name}}}
     }
 }
 
-/// Marks a `ConfigMap` of this name, so that whether policies are in force can be seen.
+/// Marks a `ConfigMap` of this name, which shows whether policies are in force.
 pub(crate) const CANARY: Policy = Policy {
     name: "canary",
     change: Change {

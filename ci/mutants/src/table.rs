@@ -4,20 +4,20 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use harness::{case::Case, outcome::Level};
 
-use crate::mutant::{Mark, Mutant};
+use crate::{judge::Mark, scenario::Mutant};
 
 /// A column of the table: a mutant, and its mark for each case that ran with it.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(crate) struct Column {
     /// The mutant.
-    pub mutant: Mutant,
+    pub(crate) mutant: Mutant,
     /// The marks, by the case's id.
-    pub marks: BTreeMap<String, Mark>,
+    pub(crate) marks: BTreeMap<String, Mark>,
 }
 
 /// The core cases that no mutant kills.
 #[must_use]
-pub fn survivors(cases: &[Case], columns: &[Column]) -> Vec<&'static str> {
+pub(crate) fn survivors(cases: &[Case], columns: &[Column]) -> Vec<&'static str> {
     let is_killed = |case: &&Case| {
         columns.iter().any(|column| column.marks.get(case.id) == Some(&Mark::Killed))
     };
@@ -28,9 +28,9 @@ pub fn survivors(cases: &[Case], columns: &[Column]) -> Vec<&'static str> {
         .collect()
 }
 
-/// The table: a row for each case, a column for each mutant, and what the mutants are.
+/// The table: a row per case, a column per mutant, and a legend of the mutants.
 #[must_use]
-pub fn render(cases: &[Case], columns: &[Column]) -> String {
+pub(crate) fn render(cases: &[Case], columns: &[Column]) -> String {
     let ran = |case: &&Case| columns.iter().any(|column| column.marks.contains_key(case.id));
     let mut rows: Vec<_> =
         cases.iter().filter(|case| case.level == Level::Core || ran(case)).collect();
@@ -68,7 +68,7 @@ pub fn render(cases: &[Case], columns: &[Column]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutant::Kill;
+    use crate::scenario::Kill;
 
     fn column(id: &str, mark: Mark) -> Column {
         let mutant =
@@ -82,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_killed_survives() {
+    fn a_case_that_no_mutant_kills_survives() {
         assert_eq!(survivors(&cases(), &[column("POD-03", Mark::Killed)]), ["POD-01"]);
         let columns = [column("POD-03", Mark::Dependant), column("POD-01", Mark::Killed)];
         assert_eq!(survivors(&cases(), &columns), ["POD-03"], "a dependant is not killed");
     }
 
     #[test]
-    fn the_table_has_a_row_a_case_and_a_column_a_mutant() {
+    fn the_table_has_a_row_per_case_and_a_column_per_mutant() {
         let columns = [column("POD-03", Mark::Alive), column("POD-03", Mark::Killed)];
         let table = render(&cases(), &columns);
         assert!(table.contains("\nPOD-01  core \n"), "{table}");

@@ -48,8 +48,8 @@ fn error() -> Verdict {
     Verdict::Error { message: "reset".into() }
 }
 
-fn promises(violations: &[Violation]) -> Vec<Promise> {
-    violations.iter().map(|violation| violation.promise).collect()
+fn promises(violations: &[Violation]) -> Vec<Invariant> {
+    violations.iter().map(|violation| violation.invariant).collect()
 }
 
 fn xml(events: &[Event]) -> String {
@@ -66,18 +66,18 @@ fn the_report_of_a_log_has_its_verdicts_and_is_red_until_the_end() {
 fn a_verdict_that_is_missing_or_another_one_is_lost() {
     let whole = [started(), case("A-1", Verdict::Pass), case("A-2", fail())];
     let violations = judge_report(&whole, &xml(&whole[..2]));
-    assert_eq!(promises(&violations), [Promise::Lost]);
+    assert_eq!(promises(&violations), [Invariant::Lost]);
     assert!(violations[0].what.contains("A-2"));
     let other = [started(), case("A-1", error()), case("A-2", fail())];
-    assert_eq!(promises(&judge_report(&whole, &xml(&other))), [Promise::Lost]);
+    assert_eq!(promises(&judge_report(&whole, &xml(&other))), [Invariant::Lost]);
 }
 
 #[test]
 fn a_green_report_of_a_run_that_never_ended_is_wrong() {
     let events = [started(), proof("A-1", true), case("A-1", Verdict::Pass)];
     let whole = [&events[..], &[ended(Outcome::Conformant)]].concat();
-    assert_eq!(promises(&judge_report(&events, &xml(&whole))), [Promise::Report]);
-    assert_eq!(promises(&judge_report(&events, "<oops")), [Promise::Report]);
+    assert_eq!(promises(&judge_report(&events, &xml(&whole))), [Invariant::Report]);
+    assert_eq!(promises(&judge_report(&events, "<oops")), [Invariant::Report]);
 }
 
 #[test]
@@ -88,9 +88,9 @@ fn a_fault_may_be_told_as_error_and_as_nothing_else() {
     };
     assert_eq!(judge(Verdict::Pass), []);
     assert_eq!(judge(error()), []);
-    assert_eq!(judge(fail()), [Promise::Misjudged]);
+    assert_eq!(judge(fail()), [Invariant::Misjudged]);
     let blocked = Verdict::Blocked { reason: "503".into(), remedy: "wait".into() };
-    assert_eq!(judge(blocked), [Promise::Misjudged]);
+    assert_eq!(judge(blocked), [Invariant::Misjudged]);
 }
 
 #[test]
@@ -98,9 +98,9 @@ fn an_unproven_pass_and_a_vanished_case_are_seen() {
     let expected = Verdicts::from([("A-1".into(), "pass".into())]);
     let pass = case("A-1", Verdict::Pass);
     let judge = |events: &[Event]| promises(&judge_verdicts(&expected, events));
-    assert_eq!(judge(&[started(), pass.clone()]), [Promise::Misjudged]);
-    assert_eq!(judge(&[started(), proof("A-1", false), pass]), [Promise::Misjudged]);
-    assert_eq!(judge(&[started()]), [Promise::Lost]);
+    assert_eq!(judge(&[started(), pass.clone()]), [Invariant::Misjudged]);
+    assert_eq!(judge(&[started(), proof("A-1", false), pass]), [Invariant::Misjudged]);
+    assert_eq!(judge(&[started()]), [Invariant::Lost]);
     assert_eq!(judge(&[]), [], "a run that never began has no verdicts");
 }
 
@@ -110,11 +110,11 @@ fn the_exit_code_is_the_outcome_s() {
     let judge = |code, events: &[Event]| promises(&judge_ending(code, &expected, events));
     let good = [started(), case("A-1", Verdict::Pass), ended(Outcome::Conformant)];
     assert_eq!(judge(0, &good), []);
-    assert_eq!(judge(1, &good), [Promise::Ending]);
-    assert_eq!(judge(101, &good), [Promise::Ending, Promise::Ending]);
+    assert_eq!(judge(1, &good), [Invariant::Ending]);
+    assert_eq!(judge(101, &good), [Invariant::Ending, Invariant::Ending]);
     let green = [started(), case("A-1", error()), ended(Outcome::Conformant)];
-    assert_eq!(judge(0, &green), [Promise::Ending]);
+    assert_eq!(judge(0, &green), [Invariant::Ending]);
     assert_eq!(judge(4, &[]), []);
-    assert_eq!(judge(2, &[]), [Promise::Ending]);
-    assert_eq!(judge(4, &[started()]), [Promise::Ending]);
+    assert_eq!(judge(2, &[]), [Invariant::Ending]);
+    assert_eq!(judge(4, &[started()]), [Invariant::Ending]);
 }

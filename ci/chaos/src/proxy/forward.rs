@@ -62,8 +62,8 @@ pub(super) async fn forward_severed(
 
 /// Passes a request on and returns the answer alone.
 ///
-/// The server is asked by a task of its own: what has left nestcheck reaches the server, whether
-/// or not nestcheck lives to hear the answer.
+/// The server is asked by a task of its own: what has left nestcheck reaches the server, whether or
+/// not nestcheck lives to hear the answer.
 pub(super) async fn forward_without_upgrade(
     request: Request<Incoming>,
     shared: &Arc<Shared>,

@@ -28,7 +28,7 @@ use tower::BoxError;
 
 use crate::{
     Result,
-    fault::{Action, Strike},
+    fault::{Action, Fault},
 };
 use answer::Body;
 use record::Record;
@@ -39,7 +39,7 @@ pub(crate) use upstream::Upstream;
 /// What all connections of a proxy share.
 struct Shared {
     upstream: Upstream,
-    strike: Option<Strike>,
+    fault: Option<Fault>,
     record: Record,
     /// Told when nestcheck is to die.
     kill: Notify,
@@ -94,14 +94,14 @@ impl Drop for Proxy {
 
 impl Proxy {
     /// Begins to listen on a port of its own.
-    pub(crate) async fn start(upstream: Upstream, strike: Option<Strike>) -> Result<Self> {
+    pub(crate) async fn start(upstream: Upstream, fault: Option<Fault>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let end = CancellationToken::new();
         let line = Line { open: end.child_token(), gone_until: None };
         let shared = Arc::new(Shared {
             upstream,
-            strike,
+            fault,
             record: Record::default(),
             kill: Notify::new(),
             under_way: TaskTracker::new(),
@@ -123,8 +123,8 @@ impl Proxy {
         self.shared.kill.notified().await;
     }
 
-    /// Waits until the server has answered what was passed on: it acts on the requests of a
-    /// client that died too, and nothing can be said of its objects before.
+    /// Waits until the server has answered what was passed on: it acts on the requests of a client
+    /// that died too, and nothing can be said of its objects before.
     pub(crate) async fn settle(&self, patience: Duration) {
         self.shared.under_way.close();
         let _ = tokio::time::timeout(patience, self.shared.under_way.wait()).await;
@@ -152,17 +152,17 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// Serves one connection to its end. An error is the client's end of it, or a fault.
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| strike(request, Arc::clone(&shared)));
+    let service = service_fn(move |request| fault(request, Arc::clone(&shared)));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let _ = connection.with_upgrades().await;
 }
 
 /// Counts a request and does with it what is due. An error cuts the connection without an answer.
-async fn strike(
+async fn fault(
     request: Request<Incoming>,
     shared: Arc<Shared>,
 ) -> std::result::Result<Response<Body>, BoxError> {
-    match shared.record.count(&request, shared.strike) {
+    match shared.record.count(&request, shared.fault) {
         Action::Pass => Ok(answer::whole(forward::forward(request, &shared).await?)),
         Action::Delay(delay) => {
             tokio::time::sleep(delay).await;

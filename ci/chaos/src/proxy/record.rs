@@ -8,7 +8,7 @@ use std::{
 use http::Request;
 use serde::Serialize;
 
-use crate::fault::{Action, Strike};
+use crate::fault::{Action, Fault};
 
 /// The label of a run's objects, as it stands in the JSON of a request.
 const RUN_LABEL: &str = "\"nestcheck/run\":\"";
@@ -36,14 +36,14 @@ impl Record {
     }
 
     /// Counts a request and tells what is to happen to it.
-    pub(super) fn count<B>(&self, request: &Request<B>, strike: Option<Strike>) -> Action {
+    pub(super) fn count<B>(&self, request: &Request<B>, fault: Option<Fault>) -> Action {
         let mut seen = self.lock();
         seen.requests += 1;
-        let Some(strike) = strike else { return Action::Pass };
-        if seen.requests == strike.at {
+        let Some(fault) = fault else { return Action::Pass };
+        if seen.requests == fault.at {
             seen.struck = Some(format!("{} {}", request.method(), request.uri()));
         }
-        strike.action(seen.requests, request.method())
+        fault.action(seen.requests, request.method())
     }
 
     /// Notes the runs that a request's body names.
@@ -68,18 +68,18 @@ fn runs_in(text: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::fault::Fault;
+    use crate::fault::FaultKind;
 
     use super::*;
 
     #[test]
     fn requests_are_counted_and_the_struck_one_is_kept() {
         let record = Record::default();
-        let strike = Some(Strike { fault: Fault::Cut, at: 2 });
+        let fault = Some(Fault { kind: FaultKind::Cut, at: 2 });
         let request = |path: &str| Request::get(path).body(()).expect("a good request");
-        assert_eq!(record.count(&request("/a"), strike), Action::Pass);
-        assert_eq!(record.count(&request("/b?watch=true"), strike), Action::Cut);
-        assert_eq!(record.count(&request("/c"), strike), Action::Pass);
+        assert_eq!(record.count(&request("/a"), fault), Action::Pass);
+        assert_eq!(record.count(&request("/b?watch=true"), fault), Action::Cut);
+        assert_eq!(record.count(&request("/c"), fault), Action::Pass);
         let seen = record.seen();
         assert_eq!(seen.requests, 3);
         assert_eq!(seen.struck.as_deref(), Some("GET /b?watch=true"));

@@ -11,7 +11,7 @@ use hyper_util::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::fault::Fault;
+use crate::fault::FaultKind;
 
 use super::*;
 
@@ -69,13 +69,13 @@ struct Setup {
 }
 
 /// A proxy before a server, whose administrator has a token.
-async fn setup(strike: impl Into<Option<Strike>>) -> Setup {
+async fn setup(fault: impl Into<Option<Fault>>) -> Setup {
     let (server, heard) = server().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("kubeconfig");
     write_kubeconfig(&path, server);
     let upstream = Upstream::new(&path).await.expect("the kubeconfig is good");
-    let proxy = Proxy::start(upstream, strike.into()).await.expect("a free port");
+    let proxy = Proxy::start(upstream, fault.into()).await.expect("a free port");
     Setup { proxy, heard, client: Client::builder(TokioExecutor::new()).build_http() }
 }
 
@@ -119,8 +119,8 @@ impl Setup {
     }
 }
 
-fn at(fault: Fault, at: u64) -> Strike {
-    Strike { fault, at }
+fn at(kind: FaultKind, at: u64) -> Fault {
+    Fault { kind, at }
 }
 
 #[tokio::test]
@@ -140,20 +140,22 @@ async fn a_request_without_credentials_gets_the_administrator_s() {
 
 #[tokio::test]
 async fn a_cut_request_never_reaches_the_server_and_a_dropped_one_does() {
-    for (fault, reaches) in [(Fault::Cut, false), (Fault::Drop, true), (Fault::Sever, true)] {
-        let setup = setup(at(fault, 2)).await;
+    for (kind, reaches) in
+        [(FaultKind::Cut, false), (FaultKind::Drop, true), (FaultKind::Sever, true)]
+    {
+        let setup = setup(at(kind, 2)).await;
         setup.get("/1").await.expect("an answer");
         setup.get("/2").await.expect_err("it is struck");
         setup.get("/3").await.expect("an answer");
         let heard = setup.heard().iter().any(|line| line.starts_with("GET /2"));
-        assert_eq!(heard, reaches, "{fault}");
+        assert_eq!(heard, reaches, "{kind}");
         assert_eq!(setup.proxy.seen().struck.as_deref(), Some("GET /2"));
     }
 }
 
 #[tokio::test]
 async fn an_answer_in_the_server_s_place_is_the_api_s() {
-    let setup = setup(at(Fault::Busy, 1)).await;
+    let setup = setup(at(FaultKind::Busy, 1)).await;
     let (status, body) = setup.get("/1").await.expect("an answer");
     assert_eq!(status, 429);
     assert!(body.contains("TooManyRequests"));
@@ -162,13 +164,13 @@ async fn an_answer_in_the_server_s_place_is_the_api_s() {
 
 #[tokio::test]
 async fn a_kill_is_asked_for_before_or_after_the_server_acted() {
-    for (fault, reaches) in [(Fault::KillBefore, false), (Fault::KillAfter, true)] {
-        let setup = setup(at(fault, 1)).await;
+    for (kind, reaches) in [(FaultKind::KillBefore, false), (FaultKind::KillAfter, true)] {
+        let setup = setup(at(kind, 1)).await;
         tokio::select! {
             answer = setup.get("/1") => panic!("nothing is to be heard: {answer:?}"),
             () = setup.proxy.kill() => {}
         }
-        assert_eq!(!setup.heard().is_empty(), reaches, "{fault}");
+        assert_eq!(!setup.heard().is_empty(), reaches, "{kind}");
     }
 }
 
@@ -186,7 +188,7 @@ async fn an_upgraded_connection_is_passed_through() {
 
 #[tokio::test]
 async fn an_upgraded_connection_is_severed_in_the_middle_of_an_answer() {
-    let setup = setup(at(Fault::Sever, 1)).await;
+    let setup = setup(at(FaultKind::Sever, 1)).await;
     let mut stream = setup.upgrade().await;
     stream.write_all(b"ping").await.expect("it is open");
     let mut echo = Vec::new();
@@ -197,7 +199,7 @@ async fn an_upgraded_connection_is_severed_in_the_middle_of_an_answer() {
 
 #[tokio::test]
 async fn an_outage_cuts_what_is_open_and_what_comes() {
-    let setup = setup(at(Fault::Outage, 2)).await;
+    let setup = setup(at(FaultKind::Outage, 2)).await;
     let mut stream = setup.upgrade().await;
     setup.get("/2").await.expect_err("the server is gone");
     let mut rest = Vec::new();

@@ -39,8 +39,8 @@ impl Upstream {
         Ok(Self { administrator: service(&administrator)?, bearer: service(&bearer)? })
     }
 
-    /// Asks the server. The administrator's credentials go with a request that has none of its
-    /// own, and with no other.
+    /// Asks the server. The administrator's credentials go with a request that has none of its own,
+    /// and with no other.
     pub(super) async fn ask(
         &self,
         request: Request<Full<Bytes>>,

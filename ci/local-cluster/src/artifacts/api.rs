@@ -1,22 +1,28 @@
-//! The objects of OpenShift's API: custom resource definitions and feature gates,
-//! from the Go module `github.com/openshift/api`, whose sums are in this file.
+//! The objects of OpenShift's API: custom resource definitions and feature gates, from the Go
+//! module `github.com/openshift/api`, whose sums are in this file.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
-use super::json::{read_yaml, write_json};
-use super::store::{Build, Recipe};
-use crate::command;
-use crate::error::Error;
-use crate::settings::openshift::{FeatureSet, Release};
+use super::{
+    json::{read_yaml, write_json},
+    store::{Build, Recipe},
+};
+use crate::{
+    command,
+    error::Error,
+    settings::openshift::{FeatureSet, Release},
+};
 
 const MODULE: &str = "github.com/openshift/api";
 
-/// Where definitions are in the module: those that CRDs of a payload come from, and
-/// for `ClusterVersion`, which the cluster-version-operator brings itself, those
-/// that are generated from its type.
+/// Where definitions are in the module: those that CRDs of a payload come from, and for
+/// `ClusterVersion`, which the cluster-version-operator brings itself, those that are generated
+/// from its type.
 const DEFINITIONS: [&str; 6] = [
     "payload-manifests/crds/0000_03_config-operator_01_securitycontextconstraints",
     // Where the cluster-policy-controller notes which user ids it has given away.
@@ -27,8 +33,8 @@ const DEFINITIONS: [&str; 6] = [
     "payload-manifests/crds/0000_80_machine-config_01_machineconfigpools",
 ];
 
-/// Where the definitions are that the DevWorkspace Operator looks for to know OpenShift:
-/// routes, which another API server of OpenShift serves, and the cluster's proxy.
+/// Where the definitions are that the DevWorkspace Operator looks for to know OpenShift: routes,
+/// which another API server of OpenShift serves, and the cluster's proxy.
 const FOR_OPERATOR: [&str; 2] = [
     "route/v1/zz_generated.crd-manifests/routes",
     "payload-manifests/crds/0000_03_config-operator_01_proxies",
@@ -43,9 +49,9 @@ struct Source {
     sum: &'static str,
 }
 
-/// The module at the time of a release: November 2024 when 4.18 was about to be
-/// branched, January 2025 for 4.19, July 2025 for 4.20; for 5.0 March 2026, the newest that the
-/// module proxy serves. It does not serve the heads of the release branches.
+/// The module at the time of a release: November 2024 when 4.18 was about to be branched, January
+/// 2025 for 4.19, July 2025 for 4.20; for 5.0 March 2026, the newest that the module proxy serves.
+/// It does not serve the heads of the release branches.
 fn source(release: Release) -> Source {
     match release {
         Release::V4_18 => Source {
@@ -86,12 +92,8 @@ pub fn file(artifact: &Path, feature_set: FeatureSet) -> PathBuf {
     artifact.join(format!("{feature_set}.json"))
 }
 
-/// Downloads the module and writes a file for each feature set: its
-/// `customResourceDefinitions`, and the `featureGate` of a self-managed cluster.
-///
-/// # Errors
-///
-/// Fails when the module can't be downloaded or is not what it was.
+/// Downloads the module and writes a file for each feature set: its `customResourceDefinitions`,
+/// and the `featureGate` of a self-managed cluster.
 pub fn build(build: &Build, release: Release) -> Result<(), Error> {
     let module = download(build, &source(release))?;
     for feature_set in FeatureSet::ALL {
@@ -113,10 +115,6 @@ pub fn needed_by_operator() -> String {
 }
 
 /// Downloads the module and reads what the DevWorkspace Operator needs of it.
-///
-/// # Errors
-///
-/// Fails when the module can't be downloaded or is not what it was.
 pub fn read_for_operator(build: &Build) -> Result<Vec<Value>, Error> {
     let module = download(build, &source(OF_OPERATOR))?;
     let read = |path: &&str| read_definition(&module, path, FeatureSet::Default);
@@ -128,10 +126,6 @@ fn download(build: &Build, source: &Source) -> Result<PathBuf, Error> {
 }
 
 /// Downloads a Go module and returns its folder.
-///
-/// # Errors
-///
-/// Fails when the module can't be downloaded or its sum is another one.
 pub(super) fn download_module(
     build: &Build,
     module: &str,
@@ -158,8 +152,7 @@ pub(super) fn download_module(
     folder.map(PathBuf::from).ok_or_else(|| Error::other(format!("`{name}` has no folder")))
 }
 
-/// A definition has a file for each feature set where it depends on it, and else
-/// one for all.
+/// A definition has a file for each feature set where it depends on it, and else one for all.
 fn read_definition(module: &Path, path: &str, feature_set: FeatureSet) -> Result<Value, Error> {
     let of_set = module.join(format!("{path}-{feature_set}.crd.yaml"));
     if of_set.exists() {

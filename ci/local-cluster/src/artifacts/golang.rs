@@ -1,20 +1,19 @@
-//! Kubernetes and containerd, built from their Go modules. The modules' sums are
-//! in this repository, so what is built is what was reviewed.
+//! Kubernetes and containerd, built from their Go modules. The modules' sums are in this
+//! repository, so what is built is what was reviewed.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::Command;
+use std::{
+    borrow::Cow, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command,
+};
 
 use rust_embed::Embed;
 
 use super::store::{Build, Recipe};
-use crate::command;
-use crate::error::Error;
-use crate::runtime::{containerd, devices};
-use crate::settings::KubernetesVersion;
+use crate::{
+    command,
+    error::Error,
+    runtime::{devices, nested_spec},
+    settings::KubernetesVersion,
+};
 
 /// The names by which the one program of Kubernetes is called. The last two are stand-ins for
 /// OpenShift's components.
@@ -36,8 +35,8 @@ const DEVICES_PACKAGE: &str = "./devices";
 /// Without the snapshotters that need C libraries or that nobody uses here.
 const CONTAINERD_TAGS: &str = "no_btrfs no_devmapper no_zfs no_aufs osusergo netgo";
 
-/// The Go module of Kubernetes with the stand-ins for OpenShift's components; `go.mod` and
-/// `go.sum` of each version are in its folder `versions`.
+/// The Go module of Kubernetes with the stand-ins for OpenShift's components; `go.mod` and `go.sum`
+/// of each version are in its folder `versions`.
 #[derive(Embed)]
 #[folder = "recipes/kubernetes"]
 #[exclude = "*_test.go"]
@@ -100,10 +99,6 @@ pub fn kubernetes_recipe(version: KubernetesVersion) -> Recipe {
 }
 
 /// Builds Kubernetes: one program, with a link for each component.
-///
-/// # Errors
-///
-/// Fails when `go` does.
 pub fn build_kubernetes(build: &Build, version: KubernetesVersion) -> Result<(), Error> {
     write_module(build, &kubernetes_files(version))?;
     let flags = format!("-ldflags={}", kubernetes_linker_flags(version));
@@ -138,7 +133,7 @@ fn kubernetes_linker_flags(version: KubernetesVersion) -> String {
 
 /// The recipe of containerd.
 pub fn containerd_recipe() -> Recipe {
-    let spec = containerd::nested_spec(serde_json::Value::Null).to_string();
+    let spec = nested_spec(serde_json::Value::Null).to_string();
     let files = inputs(&files::<ContainerdModule>());
     let mut inputs = vec![CONTAINERD_VERSION, CONTAINERD_TAGS, &spec];
     inputs.extend(files.iter().map(String::as_str));
@@ -150,12 +145,8 @@ pub fn containerd_recipe() -> Recipe {
     )
 }
 
-/// Builds containerd, its shim and its client, and the runtime specification of
-/// the handler `nested`.
-///
-/// # Errors
-///
-/// Fails when `go` or the client does.
+/// Builds containerd, its shim and its client, and the runtime specification of the handler
+/// `nested`.
 pub fn build_containerd(build: &Build) -> Result<(), Error> {
     write_module(build, &files::<ContainerdModule>())?;
     let mut go = go(&build.scratch);
@@ -176,7 +167,7 @@ pub fn build_containerd(build: &Build) -> Result<(), Error> {
         Error::other(format!("`ctr oci spec` printed no specification: {error}"))
     })?;
     let path = build.output.join("nested.json");
-    fs::write(&path, containerd::nested_spec(spec).to_string())
+    fs::write(&path, nested_spec(spec).to_string())
         .map_err(|source| Error::path("write", &path, source))
 }
 
@@ -187,8 +178,8 @@ fn write_module(build: &Build, files: &Files) -> Result<(), Error> {
     Ok(())
 }
 
-/// `go build` in a module's folder: static, reproducible, with the installed
-/// toolchain and with exactly the modules of `go.sum`.
+/// `go build` in a module's folder: static, reproducible, with the installed toolchain and with
+/// exactly the modules of `go.sum`.
 fn go(module: &Path) -> Command {
     let mut command = Command::new("go");
     command

@@ -1,7 +1,6 @@
 //! Files of objects: YAML of others, and JSON of our own.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -12,29 +11,17 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
 }
 
 /// Reads one document of YAML.
-///
-/// # Errors
-///
-/// Fails when the file can't be read or is not YAML.
 pub(super) fn read_yaml(path: &Path) -> Result<Value, Error> {
     serde_saphyr::from_str(&read(path)?)
         .map_err(|error| Error::other(format!("`{}` is not YAML: {error}", path.display())))
 }
 
 /// Writes a file of JSON.
-///
-/// # Errors
-///
-/// Fails when it can't be written.
 pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
     fs::write(path, format!("{value}\n")).map_err(|source| Error::path("write", path, source))
 }
 
 /// Reads a file that [`write_json`] has written.
-///
-/// # Errors
-///
-/// Fails when it can't be read.
 pub fn read_json(path: &Path) -> Result<Value, Error> {
     serde_json::from_str(&read(path)?)
         .map_err(|error| Error::other(format!("`{}` is not JSON: {error}", path.display())))

@@ -1,25 +1,25 @@
 //! What clusters are made of: built once, kept in the cache, never modified.
 
 pub mod api;
+pub mod bootstrap_cache;
 mod golang;
 mod json;
 pub mod operator;
 mod pause;
 pub mod real;
-pub mod seed;
 mod store;
 pub mod tree;
 
-use std::path::PathBuf;
-use std::thread;
+use std::{path::PathBuf, thread};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::paths::Cache;
-use crate::runtime::Runtime;
-use crate::settings::openshift::Release;
-use crate::settings::{Additions, KubernetesVersion, RealProgram, RealPrograms};
+use crate::{
+    error::Error,
+    paths::Cache,
+    runtime::{self, Runtime},
+    settings::{Additions, KubernetesVersion, RealProgram, RealPrograms, openshift::Release},
+};
 pub use json::read_json;
 use real::Components;
 use store::{Recipe, Store};
@@ -38,11 +38,12 @@ pub struct Artifacts {
     /// The node's root file system.
     pub node_tree: PathBuf,
     /// The runtime's data with the images already in it.
-    pub seed: PathBuf,
+    #[serde(alias = "seed")]
+    pub bootstrap_cache: PathBuf,
     /// The objects of OpenShift's API, for that flavour.
     pub api: Option<PathBuf>,
     /// The objects of the DevWorkspace Operator, where the cluster gets it. The images of the real
-    /// one are in the seed.
+    /// one are in the bootstrap cache.
     #[serde(default)]
     pub operator: Option<PathBuf>,
 }
@@ -78,7 +79,7 @@ impl Source {
     }
 
     fn runtime(&self) -> Runtime {
-        if self.real().has(RealProgram::Crio) { Runtime::Crio } else { Runtime::Containerd }
+        runtime::of(self.real())
     }
 
     /// The components folder, if it has a program.
@@ -96,10 +97,10 @@ struct Recipes {
     node_tree: Recipe,
     workspace: Recipe,
     pause: Recipe,
-    seed: Recipe,
+    bootstrap_cache: Recipe,
     operator: Option<Recipe>,
-    /// The seed with the images of the real operator.
-    extended_seed: Option<Recipe>,
+    /// The bootstrap cache with the images of the real operator.
+    extended_cache: Option<Recipe>,
 }
 
 impl Recipes {
@@ -112,20 +113,20 @@ impl Recipes {
         let node_tree = tree::node_recipe(kind);
         let workspace = tree::workspace_recipe();
         let pause = pause::recipe();
-        let seed = match kind {
-            Runtime::Containerd => seed::recipe(kind, &[&runtime, &node_tree, &workspace, &pause]),
-            Runtime::Crio => seed::recipe(kind, &[&node_tree, &workspace, &pause]),
-        };
+        let parts = [&runtime, &node_tree, &workspace, &pause];
+        // Without the daemon its programs do not matter.
+        let bootstrap_cache =
+            bootstrap_cache::recipe(kind, &parts[usize::from(!kind.daemon_imports)..]);
         let real_operator = source.components_with(RealProgram::Operator);
         let operator = match (source.with.devworkspace_operator, real_operator) {
             (false, _) => None,
             (true, None) => Some(operator::double_recipe()),
             (true, Some(components)) => Some(operator::recipe(components)?),
         };
-        let extended_seed = operator
+        let extended_cache = operator
             .as_ref()
             .filter(|_| real_operator.is_some())
-            .map(|operator| seed::extended_recipe(kind, &[&seed, operator]));
+            .map(|operator| bootstrap_cache::extended_recipe(kind, &[&bootstrap_cache, operator]));
         Ok(Self {
             kubernetes: golang::kubernetes_recipe(source.kubernetes),
             real: source.components.as_ref().map(real::recipe).transpose()?.flatten(),
@@ -134,9 +135,9 @@ impl Recipes {
             node_tree,
             workspace,
             pause,
-            seed,
+            bootstrap_cache,
             operator,
-            extended_seed,
+            extended_cache,
         })
     }
 
@@ -151,7 +152,8 @@ impl Recipes {
             real: optional(&self.real)?,
             runtime: store.find(&self.runtime)?,
             node_tree: store.find(&self.node_tree)?,
-            seed: store.find(self.extended_seed.as_ref().unwrap_or(&self.seed))?,
+            bootstrap_cache: store
+                .find(self.extended_cache.as_ref().unwrap_or(&self.bootstrap_cache))?,
             api: optional(&self.api)?,
             operator: optional(&self.operator)?,
         })
@@ -159,19 +161,11 @@ impl Recipes {
 }
 
 /// Whether a cluster of this source needs something that was not built yet.
-///
-/// # Errors
-///
-/// Fails when the components folder can't be read.
 pub fn missing(cache: &Cache, source: &Source) -> Result<bool, Error> {
     Ok(Recipes::of(source)?.find(&Store::new(cache)).is_none())
 }
 
 /// Builds what is missing and returns all artifacts.
-///
-/// # Errors
-///
-/// Fails when a build does; the error names the log.
 pub fn ensure(cache: &Cache, source: &Source) -> Result<Artifacts, Error> {
     let store = Store::new(cache);
     let recipes = Recipes::of(source)?;
@@ -183,17 +177,13 @@ pub fn ensure(cache: &Cache, source: &Source) -> Result<Artifacts, Error> {
 }
 
 /// The artifact of the workspace image's layer, built if need be.
-///
-/// # Errors
-///
-/// Fails when the build does; the error names the log.
 pub fn workspace(cache: &Cache) -> Result<PathBuf, Error> {
     Store::new(cache).ensure(&tree::workspace_recipe(), tree::build_workspace)
 }
 
 fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error> {
-    // The Go builds need the processor and the trees the network and the disk,
-    // so they overlap well even on two cores.
+    // The Go builds need the processor and the trees the network and the disk, so they overlap well
+    // even on two cores.
     thread::scope(|scope| {
         let trees = scope.spawn(|| {
             let runtime = source.runtime();
@@ -209,10 +199,11 @@ fn build(store: &Store, recipes: &Recipes, source: &Source) -> Result<(), Error>
             .unwrap_or_else(|_| Err(Error::other("the thread that builds trees ended early")));
         let (node_tree, workspace, pause) = trees?;
         let kind = source.runtime();
-        let programs = Some(programs?).filter(|_| kind == Runtime::Containerd);
-        let parts = seed::Parts { kind, programs, node_tree, workspace, pause };
-        let seed = store.ensure(&recipes.seed, |build| seed::build(build, &parts))?;
-        build_operator(store, recipes, source, &parts, &seed)
+        let programs = Some(programs?).filter(|_| kind.daemon_imports);
+        let parts = bootstrap_cache::Parts { kind, programs, node_tree, workspace, pause };
+        let bootstrap_cache = store
+            .ensure(&recipes.bootstrap_cache, |build| bootstrap_cache::build(build, &parts))?;
+        build_operator(store, recipes, source, &parts, &bootstrap_cache)
     })
 }
 
@@ -240,16 +231,18 @@ fn build_operator(
     store: &Store,
     recipes: &Recipes,
     source: &Source,
-    parts: &seed::Parts,
-    seed: &std::path::Path,
+    parts: &bootstrap_cache::Parts,
+    bootstrap_cache: &std::path::Path,
 ) -> Result<(), Error> {
     let Some(recipe) = &recipes.operator else {
         return Ok(());
     };
     let components = source.components_with(RealProgram::Operator);
-    let (Some(components), Some(extended)) = (components, &recipes.extended_seed) else {
+    let (Some(components), Some(extended)) = (components, &recipes.extended_cache) else {
         return store.ensure(recipe, operator::build_double).map(drop);
     };
     let operator = store.ensure(recipe, |build| operator::build(build, components))?;
-    store.ensure(extended, |build| seed::extend(build, parts, seed, &operator)).map(drop)
+    store
+        .ensure(extended, |build| bootstrap_cache::extend(build, parts, bootstrap_cache, &operator))
+        .map(drop)
 }

@@ -1,20 +1,27 @@
-//! The DevWorkspace Operator: the definitions that its test double serves, or images of the
-//! real programs and their objects, from the components folder.
+//! The DevWorkspace Operator: the definitions that its test double serves, or images of the real
+//! programs and their objects, from the components folder.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
-use super::json::{read, read_yaml, write_json};
-use super::real::Components;
-use super::store::{Build, Recipe};
-use super::{api, tree};
-use crate::command;
-use crate::error::Error;
-use crate::image::{self, Layer};
-use crate::settings::RealProgram;
+use super::{
+    api,
+    json::{read, read_yaml, write_json},
+    real::Components,
+    store::{Build, Recipe},
+    tree,
+};
+use crate::{
+    command,
+    error::Error,
+    image::{self, Layer},
+    settings::RealProgram,
+};
 
 /// The image of the operator and of its webhook server, which is one upstream too.
 pub const CONTROLLER_IMAGE: &str = "localhost/devworkspace-controller:v0.42.0";
@@ -52,10 +59,6 @@ pub fn double_recipe() -> Recipe {
 }
 
 /// Writes the definitions of workspaces, and those by which programs recognise OpenShift.
-///
-/// # Errors
-///
-/// Fails when a module can't be downloaded or is not what it was.
 pub fn build_double(build: &Build) -> Result<(), Error> {
     let module = api::download_module(build, DEVFILE_MODULE, DEVFILE_VERSION, DEVFILE_SUM)?;
     let read = |path: &&str| read_yaml(&module.join(path));
@@ -67,10 +70,6 @@ pub fn build_double(build: &Build) -> Result<(), Error> {
 }
 
 /// The recipe of the real operator.
-///
-/// # Errors
-///
-/// Fails when the components folder can't be read.
 pub fn recipe(components: &Components) -> Result<Recipe, Error> {
     let mut inputs = vec![
         CONTROLLER_IMAGE.to_owned(),
@@ -84,12 +83,8 @@ pub fn recipe(components: &Components) -> Result<Recipe, Error> {
     Ok(Recipe::new("devworkspace-operator", "the DevWorkspace Operator", "about 10 s", &inputs))
 }
 
-/// Builds the images and writes the objects as JSON: `definitions`, and `objects` in
-/// the order in which they are to be made.
-///
-/// # Errors
-///
-/// Fails when a file can't be read or written.
+/// Builds the images and writes the objects as JSON: `definitions`, and `objects` in the order in
+/// which they are to be made.
 pub fn build(build: &Build, components: &Components) -> Result<(), Error> {
     let layout = build.scratch.join("layout");
     let controller = ["devworkspace-controller", "webhook-server"];
@@ -135,9 +130,9 @@ fn add_image(
         components.unpack(program, &folder.join(program))?;
     }
     if programs.contains(&"webhook-server") {
-        // The webhook server is started through a shell script that only gives its user a
-        // name, with the program as an argument. There is no shell here. The program ignores
-        // such an argument and what follows it, which is its own default.
+        // The webhook server is started through a shell script that only gives its user a name,
+        // with the program as an argument. There is no shell here. The program ignores such an
+        // argument and what follows it, which is its own default.
         let (program, link) = (folder.join("webhook-server"), folder.join("entrypoint"));
         fs::hard_link(&program, &link).map_err(|source| Error::path("link", &link, source))?;
     }

@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use super::store::{Build, Recipe};
-use crate::command;
-use crate::error::Error;
+use crate::{command, error::Error};
 
 const SOURCE: &str = include_str!("../../recipes/pause/pause.c");
 
@@ -17,10 +16,6 @@ pub fn recipe() -> Recipe {
 }
 
 /// Builds the program.
-///
-/// # Errors
-///
-/// Fails when the C compiler does.
 pub fn build(build: &Build) -> Result<(), Error> {
     let source = build.scratch_file("pause.c", SOURCE)?;
     let mut compiler = Command::new("cc");

@@ -1,19 +1,23 @@
-//! The folder of `--components`: programs of a real OpenShift cluster, which no package
-//! registry serves. Each that is there takes the place of a built program or a stand-in.
+//! The folder of `--components`: programs of a real OpenShift cluster, which no package registry
+//! serves. Each that is there takes the place of a built program or a stand-in.
 //! `ci/openshift/README.md` says in which images of a release they are.
 
-use std::env;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, BufReader, Read},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
 
 use ruzstd::decoding::StreamingDecoder;
 
 use super::store::{Build, Recipe};
-use crate::error::Error;
-use crate::settings::{RealProgram, RealPrograms};
+use crate::{
+    error::Error,
+    settings::{RealProgram, RealPrograms},
+};
 
 /// The variable that names the folder.
 pub const VARIABLE: &str = "LOCAL_CLUSTER_COMPONENTS";
@@ -37,10 +41,6 @@ pub struct Components {
 impl Components {
     /// Looks into the folder of the option, or else of `LOCAL_CLUSTER_COMPONENTS`. There is none
     /// where neither is given.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the folder has no program, half of a group, or a file that is not one.
     pub fn locate(option: Option<&Path>) -> Result<Option<Self>, Error> {
         let variable = || env::var_os(VARIABLE).filter(|value| !value.is_empty());
         let folder = option.map(Path::to_owned).or_else(|| variable().map(PathBuf::from));
@@ -82,10 +82,6 @@ impl Components {
     }
 
     /// What tells the files of these programs from their next versions.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a file can't be examined.
     pub fn fingerprints(&self, programs: &[RealProgram]) -> Result<Vec<String>, Error> {
         let mut all = Vec::new();
         for name in programs.iter().flat_map(|program| program.files()) {
@@ -97,10 +93,6 @@ impl Components {
     }
 
     /// Puts a program into a folder, decompressed.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it can't be read or written.
     pub fn unpack(&self, name: &str, target: &Path) -> Result<(), Error> {
         let source = file(&self.folder, name)
             .ok_or_else(|| Error::other(format!("`{name}` has gone from the components folder")))?;
@@ -188,8 +180,8 @@ fn unpack(source: &Path, program: &Path) -> Result<(), Error> {
         .map_err(|error| Error::path("make executable", program, error))
 }
 
-/// What tells a large file from its next version without reading it, which would
-/// cost every `up` half a second.
+/// What tells a large file from its next version without reading it, which would cost every `up`
+/// half a second.
 fn fingerprint(path: &Path) -> Result<String, Error> {
     let refused = |source| Error::path("examine", path, source);
     let metadata = fs::metadata(path).map_err(refused)?;
@@ -208,10 +200,6 @@ const NODE_PROGRAMS: [RealProgram; 5] = [
 ];
 
 /// The recipe of the real programs of the control plane; none where there are none.
-///
-/// # Errors
-///
-/// Fails when the components folder can't be read.
 pub fn recipe(components: &Components) -> Result<Option<Recipe>, Error> {
     let programs = present(components, &NODE_PROGRAMS);
     if programs.is_empty() {
@@ -223,19 +211,11 @@ pub fn recipe(components: &Components) -> Result<Option<Recipe>, Error> {
 }
 
 /// Unpacks them.
-///
-/// # Errors
-///
-/// Fails when a file can't be read or written.
 pub fn build(build: &Build, components: &Components) -> Result<(), Error> {
     unpack_all(build, components, &present(components, &NODE_PROGRAMS))
 }
 
 /// The recipe of CRI-O.
-///
-/// # Errors
-///
-/// Fails when the components folder can't be read.
 pub fn crio_recipe(components: &Components) -> Result<Recipe, Error> {
     let inputs = components.fingerprints(&[RealProgram::Crio])?;
     let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
@@ -243,10 +223,6 @@ pub fn crio_recipe(components: &Components) -> Result<Recipe, Error> {
 }
 
 /// Unpacks CRI-O.
-///
-/// # Errors
-///
-/// Fails when a file can't be read or written.
 pub fn build_crio(build: &Build, components: &Components) -> Result<(), Error> {
     unpack_all(build, components, &[RealProgram::Crio])
 }

@@ -1,17 +1,16 @@
-//! The cache of artifacts. An artifact's folder is named after a hash of all
-//! that it is made from, so a changed recipe is another artifact, and it appears
-//! by a rename, so it is there whole or not at all.
+//! The cache of artifacts. An artifact's folder is named after a hash of all that it is made from,
+//! so a changed recipe is another artifact, and it appears by a rename, so it is there whole or not
+//! at all.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use sha2::{Digest, Sha256};
 
-use crate::console;
-use crate::error::Error;
-use crate::hex;
-use crate::paths::Cache;
+use crate::{console, error::Error, hex, paths::Cache};
 
 /// What an artifact is made from.
 #[derive(Clone, Debug)]
@@ -23,9 +22,9 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// An artifact called `name`, made from `inputs`: texts and versions that
-    /// decide its content. `description` and `estimate` are for the person who
-    /// waits: `kubernetes 1.32.5`, `about 4 minutes`.
+    /// An artifact called `name`, made from `inputs`: texts and versions that decide its content.
+    /// `description` and `estimate` are for the person who waits: `kubernetes 1.32.5`, `about 4
+    /// minutes`.
     pub fn new(name: &str, description: &str, estimate: &'static str, inputs: &[&str]) -> Self {
         let mut hash = Sha256::new();
         for input in inputs {
@@ -61,10 +60,6 @@ pub struct Build {
 
 impl Build {
     /// Writes a file into the scratch folder, or below it, and returns its path.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the folder can't be written.
     pub fn scratch_file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, Error> {
         let path = self.scratch.join(name);
         if let Some(folder) = path.parent() {
@@ -93,12 +88,8 @@ impl Store {
         path.is_dir().then_some(path)
     }
 
-    /// Returns the artifact and builds it if need be. Of several processes that
-    /// want the same artifact one builds it and the others wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the build does.
+    /// Returns the artifact and builds it if need be. Of several processes that want the same
+    /// artifact one builds it and the others wait.
     pub fn ensure(
         &self,
         recipe: &Recipe,
@@ -148,8 +139,8 @@ fn lock(recipe: &Recipe, path: &Path) -> Result<File, Error> {
             "waiting for another process that builds {}",
             recipe.description
         ));
-        // No deadline: the build takes as long as it takes, and the kernel
-        // frees the lock when the other process ends.
+        // No deadline: the build takes as long as it takes, and the kernel frees the lock when the
+        // other process ends.
         file.lock().map_err(refused)?;
     }
     Ok(file)

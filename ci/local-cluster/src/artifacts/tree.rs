@@ -1,26 +1,22 @@
-//! Debian trees: the node's root file system and the layer of the workspace
-//! image. The packages' signatures are verified by apt.
+//! Debian trees: the node's root file system and the layer of the workspace image. The packages'
+//! signatures are verified by apt.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::store::{Build, Recipe};
-use crate::command;
-use crate::error::Error;
-use crate::runtime::Runtime;
+use crate::{command, error::Error, runtime::Runtime};
 
 const SUITE: &str = "trixie";
 
-/// What a node needs beyond a minimal Debian: the rest of the control plane, a
-/// container runtime, the pod network, and what the kubelet calls.
+/// What a node needs beyond a minimal Debian: the rest of the control plane, a container runtime,
+/// the pod network, and what the kubelet calls.
 const NODE_PACKAGES: &[&str] =
     &["containernetworking-plugins", "crun", "etcd-server", "iproute2", "mount", "procps"];
-
-/// What CRI-O needs more: the watcher of its containers, and a program that puts
-/// images into its storage. Its helper `pinns` needs the library.
-const CRIO_PACKAGES: &[&str] = &["conmon", "libseccomp2", "skopeo"];
 
 /// What a developer expects in a workspace.
 const WORKSPACE_PACKAGES: &str = include_str!("../../../../fixtures/images/workspace/packages");
@@ -39,18 +35,15 @@ pub const LAYER: &str = "layer.tar";
 pub fn node_recipe(runtime: Runtime) -> Recipe {
     let packages = node_packages(runtime).join(",");
     let left_out = LEFT_OUT.join(",");
-    let name = match runtime {
-        Runtime::Containerd => "node-tree",
-        Runtime::Crio => "node-tree-crio",
-    };
-    Recipe::new(name, "the node's file system", "about 30 s", &[SUITE, &packages, &left_out])
+    Recipe::new(
+        runtime.node_tree,
+        "the node's file system",
+        "about 30 s",
+        &[SUITE, &packages, &left_out],
+    )
 }
 
 /// Builds the node's tree.
-///
-/// # Errors
-///
-/// Fails when `mmdebstrap` does.
 pub fn build_node(build: &Build, runtime: Runtime) -> Result<(), Error> {
     let mut mmdebstrap = mmdebstrap(&node_packages(runtime));
     mmdebstrap.arg(SUITE).arg(&build.output);
@@ -58,11 +51,7 @@ pub fn build_node(build: &Build, runtime: Runtime) -> Result<(), Error> {
 }
 
 fn node_packages(runtime: Runtime) -> Vec<&'static str> {
-    let more = match runtime {
-        Runtime::Containerd => &[],
-        Runtime::Crio => CRIO_PACKAGES,
-    };
-    NODE_PACKAGES.iter().chain(more).copied().collect()
+    NODE_PACKAGES.iter().chain(runtime.packages).copied().collect()
 }
 
 fn workspace_packages() -> Vec<&'static str> {
@@ -78,10 +67,6 @@ pub fn workspace_recipe() -> Recipe {
 }
 
 /// Builds the workspace image's layer.
-///
-/// # Errors
-///
-/// Fails when `mmdebstrap` or `tar` does.
 pub fn build_workspace(build: &Build) -> Result<(), Error> {
     let script = build.scratch_file("customize.sh", WORKSPACE_CUSTOMIZE)?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
@@ -93,12 +78,8 @@ pub fn build_workspace(build: &Build) -> Result<(), Error> {
     pack(&tree, &build.output.join(LAYER), &build.log)
 }
 
-/// Packs a tree into a layer. The extended attributes are those that make
-/// `newuidmap` work: `security.capability`.
-///
-/// # Errors
-///
-/// Fails when `tar` does.
+/// Packs a tree into a layer. The extended attributes are those that make `newuidmap` work:
+/// `security.capability`.
 pub fn pack(tree: &Path, layer: &PathBuf, log: &Path) -> Result<(), Error> {
     let mut tar = Command::new("tar");
     tar.args([
@@ -137,6 +118,7 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::{CONTAINERD, CRIO};
 
     #[test]
     fn a_path_with_a_quote_stays_one_word() {
@@ -145,9 +127,9 @@ mod tests {
 
     #[test]
     fn only_a_node_with_crio_has_its_packages() {
-        assert!(!node_packages(Runtime::Containerd).contains(&"conmon"));
-        assert!(node_packages(Runtime::Crio).contains(&"conmon"));
-        assert!(node_packages(Runtime::Crio).contains(&"crun"));
+        assert!(!node_packages(&CONTAINERD).contains(&"conmon"));
+        assert!(node_packages(&CRIO).contains(&"conmon"));
+        assert!(node_packages(&CRIO).contains(&"crun"));
     }
 
     #[test]

@@ -1,33 +1,27 @@
 //! Objects whose types this program does not know.
 
+use futures::future::try_join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DynamicObject, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::wait::{await_condition, conditions};
+use kube::{
+    api::{Api, DynamicObject, PostParams},
+    core::{ApiResource, GroupVersionKind},
+    runtime::wait::conditions,
+};
 use serde_json::Value;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Admin, INTERVAL, bounded};
+use super::{Admin, INTERVAL, bounded, until};
 use crate::error::Error;
 
 impl Admin {
     /// Makes an object. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses it.
     pub async fn create(&self, object: &Value) -> Result<(), Error> {
         let (api, object) = self.api_of(object)?;
         create(&api, &object).await.map(drop)
     }
 
-    /// Makes an object, and then writes its status, which the API leaves out when an
-    /// object is made, through its subresource. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses either.
+    /// Makes an object, and then writes its status, which the API leaves out when an object is
+    /// made, through its subresource. The caller bounds the wait.
     pub async fn create_with_status(&self, object: &Value) -> Result<(), Error> {
         let (api, object) = self.api_of(object)?;
         let mut created = create(&api, &object).await?;
@@ -39,45 +33,22 @@ impl Admin {
         bounded(&action("write the status of", &object), request).await.map(drop)
     }
 
-    /// Makes a custom resource definition and waits, by a watch, until its kind is
-    /// established. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses it.
+    /// Makes a custom resource definition and waits, by a watch, until its kind is established. The
+    /// caller bounds the wait.
     pub async fn define(&self, definition: &Value) -> Result<(), Error> {
         self.create(definition).await?;
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        await_condition(api, name, conditions::is_crd_established())
-            .await
-            .map(drop)
-            .map_err(|error| Error::api(format!("watch the definition `{name}`"), &error))
+        until(api, name, conditions::is_crd_established()).await
     }
 
-    /// Makes definitions, all at once, and waits until they are served. The caller
-    /// bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses one.
+    /// Creates definitions, all at once, and waits until they are served. The caller bounds the
+    /// wait.
     pub async fn define_all(&self, definitions: &[Value]) -> Result<(), Error> {
-        let mut tasks = JoinSet::new();
-        for definition in definitions {
-            let (admin, definition) = (self.clone(), definition.clone());
-            tasks.spawn(async move { admin.define(&definition).await });
-        }
-        while let Some(defined) = tasks.join_next().await {
-            defined.map_err(|error| Error::other(error.to_string()))??;
-        }
-        Ok(())
+        try_join_all(definitions.iter().map(|definition| self.define(definition))).await.map(drop)
     }
 
     /// The API of an object's kind, where the object is or is to be, and the object.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it is no object.
     pub fn api_of(&self, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject), Error> {
         let object: DynamicObject = serde_json::from_value(object.clone())
             .map_err(|error| Error::other(format!("a manifest is not an object: {error}")))?;
@@ -97,8 +68,8 @@ async fn create(api: &Api<DynamicObject>, object: &DynamicObject) -> Result<Dyna
     loop {
         let request = async { Ok(api.create(&parameters, object).await) };
         match bounded(&action, request).await? {
-            // The handler of a new kind comes a moment after the condition of its
-            // definition, and nothing tells when.
+            // The handler of a new kind comes a moment after the condition of its definition, and
+            // nothing tells when.
             Err(kube::Error::Api(status)) if status.code == 404 => sleep(INTERVAL).await,
             answer => return answer.map_err(|error| Error::api(action, &error)),
         }

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::Api;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
+use k8s_openapi::{
+    api::rbac::v1::{ClusterRole, PolicyRule},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::{
+    api::Api,
+    runtime::{WatchStreamExt, reflector, watcher},
+};
 
 use super::Admin;
 use crate::error::Error;
 
 impl Admin {
-    /// Waits until the roles that are made of others, such as `edit`, have the rules of these, by
-    /// a watch. Before that a user with such a role may do nothing, and the roles still change.
-    /// The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses the watch.
+    /// Waits until the roles that are made of others, such as `edit`, have the rules of these, by a
+    /// watch. Before that a user with such a role may do nothing, and the roles still change. The
+    /// caller bounds the wait.
     pub async fn aggregated_roles(&self) -> Result<(), Error> {
         let (reader, writer) = reflector::store();
         let roles: Api<ClusterRole> = Api::all(self.client.clone());
@@ -56,8 +56,8 @@ fn rules(role: &ClusterRole) -> &[PolicyRule] {
     role.rules.as_deref().unwrap_or_default()
 }
 
-/// Whether the labels that a selector names are there. The roles of Kubernetes and OpenShift
-/// select by equality only.
+/// Whether the labels that a selector names are there. The roles of Kubernetes and OpenShift select
+/// by equality only.
 fn selects(selector: &LabelSelector, role: &ClusterRole) -> bool {
     let wanted = selector.match_labels.iter().flatten();
     let found = role.metadata.labels.as_ref();

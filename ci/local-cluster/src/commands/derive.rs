@@ -1,23 +1,26 @@
 //! `local-cluster derive`.
 
-use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use rustix::fs::lgetxattr;
-use rustix::io::Errno;
+use rustix::{fs::lgetxattr, io::Errno};
 
 use super::load::{Place, Work, default_reference};
-use crate::artifacts::{self, tree};
-use crate::command::{logged, logged_within};
-use crate::console;
-use crate::error::Error;
-use crate::host;
-use crate::image::{self, Layer};
-use crate::paths::Cache;
-use crate::settings::ClusterName;
+use crate::{
+    artifacts::{self, tree},
+    command::{logged, logged_within},
+    console,
+    error::Error,
+    host,
+    image::{self, Layer},
+    paths::Cache,
+    settings::ClusterName,
+};
 
 /// Mounts the overlay of a derived tree and runs a recipe in it, both seen by nobody else. Its
 /// arguments are the lower, upper, work and merged folder, and the recipe. A layer can't say that a
@@ -49,8 +52,8 @@ const ALONE: &[&str] = &[
     "sh",
 ];
 
-/// How long one recipe may take: one that installs packages needs minutes, and one that waits for an
-/// answer to a question gets none.
+/// How long one recipe may take: one that installs packages needs minutes, and one that waits for
+/// an answer to a question gets none.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// The marks of a folder that has nothing of the one below it: overlayfs's extended attribute, with
@@ -60,10 +63,6 @@ const OPAQUE: (&str, &str) = ("trusted.overlay.opaque", ".wh..wh..opq");
 
 /// Runs each recipe in the root file system of the workspace image, makes the result an image of
 /// the node, and prints its name.
-///
-/// # Errors
-///
-/// Fails when a recipe does, or the runtime doesn't take an image.
 pub fn run(name: &ClusterName, recipes: &[PathBuf]) -> Result<(), Error> {
     let named = named(recipes)?;
     let cache = Cache::locate()?;

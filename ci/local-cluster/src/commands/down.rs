@@ -3,18 +3,9 @@
 use std::fs;
 
 use super::lock;
-use crate::console;
-use crate::error::Error;
-use crate::host;
-use crate::paths::Cache;
-use crate::settings::ClusterName;
-use crate::teardown;
+use crate::{console, error::Error, host, paths::Cache, settings::ClusterName, teardown};
 
 /// Ends one cluster. Ending one that does not exist is no error.
-///
-/// # Errors
-///
-/// Fails when something of the cluster can't be given back.
 pub fn run(name: &ClusterName) -> Result<(), Error> {
     let cache = Cache::locate()?;
     host::check(&cache, false)?;
@@ -22,10 +13,6 @@ pub fn run(name: &ClusterName) -> Result<(), Error> {
 }
 
 /// Ends all clusters of the cache.
-///
-/// # Errors
-///
-/// Fails when one can't be ended, after trying all.
 pub fn run_all() -> Result<(), Error> {
     let cache = Cache::locate()?;
     host::check(&cache, false)?;
@@ -49,8 +36,8 @@ fn end(cache: &Cache, name: &ClusterName) -> Result<(), Error> {
         console::progress(format_args!("there is no cluster `{name}`"));
         return Ok(());
     }
-    // Before the lock: an `up` that is under way holds it, and fails as soon as
-    // its supervisor ends.
+    // Before the lock: an `up` that is under way holds it, and fails as soon as its supervisor
+    // ends.
     teardown::end(&folder)?;
     let _lock = lock::take(&folder)?;
     // Again: the `up` may have got further before it noticed.

@@ -1,17 +1,21 @@
 //! `local-cluster status`, `kubeconfig` and `logs`.
 
-use std::fs::{self, File};
-use std::io;
+use std::{
+    fs::{self, File},
+    io,
+};
 
 use serde_json::json;
 
-use crate::cli::Output;
-use crate::components::API_PORT;
-use crate::console;
-use crate::error::Error;
-use crate::paths::{Cache, StateFolder};
-use crate::settings::{ClusterName, Distribution, User};
-use crate::state::{Phase, State};
+use crate::{
+    cli::Output,
+    components::API_PORT,
+    console,
+    error::Error,
+    paths::{Cache, StateFolder},
+    settings::{ClusterName, Distribution, User},
+    state::{Phase, State},
+};
 
 /// What a cluster is doing, as found and not as written down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,10 +56,6 @@ impl Condition {
 }
 
 /// Prints a cluster's state.
-///
-/// # Errors
-///
-/// Fails when there is no such cluster, and when not all of it runs.
 pub fn status(name: &ClusterName, output: Output) -> Result<(), Error> {
     let (folder, state) = find(name)?;
     let condition = Condition::of(&state);
@@ -159,10 +159,6 @@ fn explain(folder: &StateFolder, state: &State, condition: Condition) -> Error {
 }
 
 /// Prints the path of a user's kubeconfig.
-///
-/// # Errors
-///
-/// Fails when there is no such cluster or it has none yet.
 pub fn kubeconfig(name: &ClusterName, user: User) -> Result<(), Error> {
     let (folder, state) = find(name)?;
     let path = folder.kubeconfig(user);
@@ -173,10 +169,6 @@ pub fn kubeconfig(name: &ClusterName, user: User) -> Result<(), Error> {
 }
 
 /// Prints a component's log.
-///
-/// # Errors
-///
-/// Fails when there is no such log.
 pub fn logs(name: &ClusterName, component: &str) -> Result<(), Error> {
     let (folder, _) = find(name)?;
     let known = known_logs(&folder);
@@ -204,10 +196,6 @@ fn known_logs(folder: &StateFolder) -> Vec<String> {
 }
 
 /// The cluster, if it exists.
-///
-/// # Errors
-///
-/// Fails when it doesn't.
 pub fn find(name: &ClusterName) -> Result<(StateFolder, State), Error> {
     let folder = Cache::locate()?.cluster(name);
     match State::read(&folder)? {
@@ -220,9 +208,7 @@ pub fn find(name: &ClusterName) -> Result<(StateFolder, State), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::ProcessIdentity;
-    use crate::settings::Settings;
-    use crate::state::ComponentState;
+    use crate::{process::ProcessIdentity, settings::Settings, state::ComponentState};
 
     fn state(phase: Phase) -> State {
         let mut state =

@@ -1,27 +1,27 @@
 //! `local-cluster load`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::inspect;
-use crate::artifacts::tree;
-use crate::command::output;
-use crate::components::{LOAD, LOAD_DATA};
-use crate::console;
-use crate::error::Error;
-use crate::host;
-use crate::image::{self, Layer};
-use crate::paths::{Cache, StateFolder};
-use crate::process::ProcessIdentity;
-use crate::runtime::Runtime;
-use crate::settings::ClusterName;
+use crate::{
+    artifacts::tree,
+    command::output,
+    components::{LOAD, LOAD_DATA},
+    console,
+    error::Error,
+    host,
+    image::{self, Layer},
+    paths::{Cache, StateFolder},
+    process::ProcessIdentity,
+    runtime::Runtime,
+    settings::ClusterName,
+};
 
 /// Makes a folder or a tar archive an image of the node and prints its name.
-///
-/// # Errors
-///
-/// Fails when the tree can't be read or the runtime doesn't take it.
 pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Error> {
     host::check(&Cache::locate()?, false)?;
     let reference = match tag {
@@ -45,9 +45,6 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// # Errors
-    ///
-    /// Fails when the cluster isn't running.
     pub(super) fn find(name: &ClusterName) -> Result<Self, Error> {
         let (folder, state) = inspect::find(name)?;
         let node = state
@@ -62,10 +59,6 @@ impl Place {
     }
 
     /// Makes the images of a layout images of the node.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the runtime doesn't take them.
     pub(super) fn import(
         &self,
         work: &Work,
@@ -73,17 +66,12 @@ impl Place {
         references: &[String],
     ) -> Result<(), Error> {
         output(&mut image::archiver(layout, &work.file(Work::ARCHIVE)))?;
-        // containerd takes all images of an archive at once.
-        let references = match self.runtime {
-            Runtime::Containerd => references.get(..1).unwrap_or_default(),
-            Runtime::Crio => references,
-        };
-        for reference in references {
+        for reference in self.runtime.imports_of(references) {
             let mut client = Command::new("nsenter");
             client
                 .arg(format!("--target={}", self.node.pid))
                 .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"])
-                .args(self.runtime.importer(&work.archive_in_node(), reference));
+                .args((self.runtime.import)(&work.archive_in_node(), reference));
             output(&mut client)?;
         }
         Ok(())
@@ -135,10 +123,6 @@ impl Drop for Work {
 }
 
 /// The name of an image that is made of a file or folder. `hint` says how to give it another one.
-///
-/// # Errors
-///
-/// Fails when the file's name can't be an image's, or is that of an image that every cluster has.
 pub(super) fn default_reference(tree: &Path, hint: &str) -> Result<String, Error> {
     let absolute = tree.canonicalize().map_err(|source| Error::path("read", tree, source))?;
     let stem =

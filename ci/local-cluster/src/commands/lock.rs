@@ -1,22 +1,18 @@
 //! One command at a time starts or ends a cluster.
 
-use std::fs::{self, File};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
-use crate::console;
-use crate::error::Error;
-use crate::paths::StateFolder;
+use crate::{console, error::Error, paths::StateFolder};
 
 /// How long another command may take: longer than a slow `up`.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Takes the lock of a cluster, which ends with the returned file.
-///
-/// # Errors
-///
-/// Fails when another command holds it too long.
 pub fn take(folder: &StateFolder) -> Result<File, Error> {
     let path = folder.lock_file();
     let refused = |source| Error::path("lock", &path, source);
@@ -29,8 +25,8 @@ pub fn take(folder: &StateFolder) -> Result<File, Error> {
         return Ok(file);
     }
     console::progress("waiting for another command on this cluster");
-    // flock(2) can't be given a deadline, so a thread blocks in it. If the limit
-    // is exceeded, the program ends and the thread with it.
+    // flock(2) can't be given a deadline, so a thread blocks in it. If the limit is exceeded, the
+    // program ends and the thread with it.
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let locked = file.lock().map(|()| file);

@@ -1,18 +1,16 @@
 //! `local-cluster restart`.
 
 use super::inspect;
-use crate::console;
-use crate::error::Error;
-use crate::host;
-use crate::paths::Cache;
-use crate::settings::ClusterName;
-use crate::supervisor::control::{self, Wish};
+use crate::{
+    console,
+    error::Error,
+    host,
+    paths::Cache,
+    settings::ClusterName,
+    supervisor::control::{self, Wish},
+};
 
 /// Kills components and starts them again with the arguments that they had.
-///
-/// # Errors
-///
-/// Fails when the cluster doesn't run, has no such component, or when one is not ready in time.
 pub fn run(name: &ClusterName, components: Vec<String>) -> Result<(), Error> {
     host::check(&Cache::locate()?, false)?;
     let (folder, state) = inspect::find(name)?;

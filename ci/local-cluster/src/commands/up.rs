@@ -1,36 +1,35 @@
 //! `local-cluster up`.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::lock;
-use crate::artifacts::{self, Artifacts, Source};
-use crate::command::describe_status;
-use crate::console;
-use crate::error::{Error, last_lines};
-use crate::host;
-use crate::paths::{Cache, StateFolder};
-use crate::process::ProcessIdentity;
-use crate::settings::{ClusterName, Settings, User};
-use crate::state::{Phase, State};
-use crate::supervisor::Order;
-use crate::supervisor::report::Report;
-use crate::teardown;
+use crate::{
+    artifacts::{self, Artifacts, Source},
+    command::describe_status,
+    console,
+    error::{Error, last_lines},
+    host,
+    paths::{Cache, StateFolder},
+    process::ProcessIdentity,
+    settings::{ClusterName, Settings, User},
+    state::{Phase, State},
+    supervisor::{Request, report::Report},
+    teardown,
+};
 
-/// How long the whole start may take. Each step has a shorter limit of its own,
-/// with a better message.
+/// How long the whole start may take. Each step has a shorter limit of its own, with a better
+/// message.
 const START: Duration = Duration::from_secs(300);
 
 /// Starts a cluster unless it runs already.
-///
-/// # Errors
-///
-/// Fails when the cluster runs with other settings or can't be started.
 pub fn run(name: &ClusterName, settings: Settings, source: &Source) -> Result<(), Error> {
     let cache = Cache::locate()?;
     host::check(&cache, artifacts::missing(&cache, source)?)?;
@@ -103,13 +102,13 @@ fn start(
     // The supervisor waits for the order, so it is written down in time.
     state.supervisor = Some(ProcessIdentity::of(supervisor.id())?);
     state.write(folder)?;
-    let order = Order { folder: folder.root().to_owned(), artifacts };
-    let outcome = send(&mut supervisor, &order).and_then(|()| follow(&mut supervisor));
+    let request = Request { folder: folder.root().to_owned(), artifacts };
+    let outcome = send(&mut supervisor, &request).and_then(|()| follow(&mut supervisor));
     match outcome {
         Ok(()) => Ok(()),
         Err(error) => {
-            // It gives everything back by itself when its stdin ends; if it was
-            // killed, this does it.
+            // It gives everything back by itself when its stdin ends; if it was killed, this does
+            // it.
             drop(supervisor.stdin.take());
             end_failed(folder)?;
             let _ = supervisor.wait();
@@ -133,8 +132,8 @@ fn spawn_supervisor(folder: &StateFolder, name: &ClusterName) -> Result<Child, E
         .map_err(|source| Error::io("start", "the supervisor", source))
 }
 
-fn send(supervisor: &mut Child, order: &Order) -> Result<(), Error> {
-    let mut line = serde_json::to_vec(order)
+fn send(supervisor: &mut Child, request: &Request) -> Result<(), Error> {
+    let mut line = serde_json::to_vec(request)
         .map_err(|error| Error::other(format!("can't give the order: {error}")))?;
     line.push(b'\n');
     // The pipe stays open: its end means that this command has ended.

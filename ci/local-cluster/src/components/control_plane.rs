@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::{API_PORT, CONFIG, KUBERNETES, REAL, SERVICE_SUBNET};
-use crate::network::Subnet;
-use crate::node::init::LOGS;
-use crate::node::protocol::Program;
-use crate::settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms};
+use crate::{
+    network::Subnet,
+    node::{init::LOGS, protocol::Program},
+    settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms},
+};
 
 /// The data of etcd, in the node.
 pub const ETCD_DATA: &str = "/var/lib/etcd";
@@ -14,13 +15,11 @@ pub const ETCD_DATA: &str = "/var/lib/etcd";
 pub(super) const ETCD_CLIENTS: &str = "http://127.0.0.1:2379";
 const ETCD_PEERS: &str = "http://127.0.0.1:2380";
 
-/// The file name of the kubeconfig that the controller manager and the scheduler
-/// use.
+/// The file name of the kubeconfig that the controller manager and the scheduler use.
 pub const KUBECONFIG: &str = "admin.kubeconfig";
 
-/// The size in megabytes at which the audit log is rotated. 0 does not turn rotation
-/// off, it means 100 (the default of the log writer `lumberjack`), so this is a size
-/// that is never reached.
+/// The size in megabytes at which the audit log is rotated. 0 does not turn rotation off, it means
+/// 100 (the default of the log writer `lumberjack`), so this is a size that is never reached.
 pub(super) const AUDIT_LOG_LARGEST: &str = "1000000";
 
 /// etcd, without waiting for the disk: the cluster is thrown away after a crash.
@@ -100,19 +99,12 @@ pub fn scheduler(subnet: Subnet, real: RealPrograms) -> Program {
     program(name, executable(name, RealProgram::Scheduler, real), arguments, false)
 }
 
-/// What the audit log records: who asked for what, once per request. The bodies are there of what a
-/// run can be made again from (`ci/bench`), and where its pods were; never of what may be secret,
-/// such as a Secret or a service account's token, nor of what is large.
+/// The audit policy: one line per request. It has the bodies that `ci/bench` computes a run's
+/// timeline from: the states of pods and workspaces. Nothing secret or large is logged.
 pub fn audit_policy() -> String {
     let resources = json!([
-        {"group": "", "resources": ["pods", "pods/status", "persistentvolumeclaims", "services"]},
-        {"group": "apps", "resources": ["deployments"]},
-        {"group": "authentication.k8s.io", "resources": ["selfsubjectreviews"]},
-        {"group": "authorization.k8s.io", "resources": ["selfsubjectaccessreviews"]},
-        {"group": "networking.k8s.io", "resources": ["networkpolicies"]},
-        {"group": "rbac.authorization.k8s.io", "resources": ["rolebindings"]},
-        {"group": "controller.devfile.io", "resources": ["devworkspaceoperatorconfigs"]},
-        {"group": "workspace.devfile.io", "resources": ["devworkspaces"]},
+        {"group": "", "resources": ["pods/status"]},
+        {"group": "workspace.devfile.io", "resources": ["devworkspaces", "devworkspaces/status"]},
     ]);
     let verbs = ["create", "update", "patch"];
     let policy = json!({

@@ -3,10 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{CONFIG, NODE_NAME, control_plane};
-use crate::network::Subnet;
-use crate::node::protocol::Program;
-use crate::runtime::Runtime;
-use crate::settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms};
+use crate::{
+    network::Subnet,
+    node::protocol::Program,
+    runtime::Runtime,
+    settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms},
+};
 
 /// The kubelet's data, in the node.
 pub const DATA: &str = "/var/lib/kubelet";
@@ -30,8 +32,8 @@ pub fn program(subnet: Subnet, real: RealPrograms) -> Program {
     control_plane::program("kubelet", executable, arguments, true)
 }
 
-/// The kubelet's configuration file. `cgroup` is the group, from the root of
-/// each hierarchy, below which pods are.
+/// The kubelet's configuration file. `cgroup` is the group, from the root of each hierarchy, below
+/// which pods are.
 pub fn config(
     subnet: Subnet,
     cgroup: &str,
@@ -53,7 +55,7 @@ pub fn config(
         "tlsCertFile": format!("{CONFIG}/pki/node.crt"),
         "tlsPrivateKeyFile": format!("{CONFIG}/pki/node.key"),
         "featureGates": gates,
-        "containerRuntimeEndpoint": runtime.socket(),
+        "containerRuntimeEndpoint": runtime.socket,
         "cgroupDriver": "cgroupfs",
         // Since 1.35 a kubelet refuses the first version of control groups by default (KEP-5573).
         "failCgroupV1": false,
@@ -64,8 +66,8 @@ pub fn config(
         "failSwapOn": false,
         "healthzBindAddress": subnet.node().to_string(),
         "healthzPort": HEALTH_PORT,
-        // The disk is the developer's: evict late, and never collect the image
-        // that cases use, because it can't be pulled again.
+        // The disk is the developer's: evict late, and never collect the image that cases use,
+        // because it can't be pulled again.
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
@@ -87,7 +89,7 @@ mod tests {
     fn the_kubelet_takes_its_own_gates() {
         let gates = Gates::NoKubelet.kubelet();
         let version = KubernetesVersion::V1_32_5;
-        let text = config(Subnet::UNUSED, "group", gates, version, Runtime::Crio);
+        let text = config(Subnet::UNUSED, "group", gates, version, &crate::runtime::CRIO);
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["featureGates"]["UserNamespacesSupport"], false);
         assert_eq!(config["cgroupRoot"], "/group");

@@ -1,5 +1,4 @@
-//! The components of a cluster: command lines and configuration texts, made by
-//! pure functions.
+//! The components of a cluster: command lines and configuration texts, made by pure functions.
 
 pub mod control_plane;
 pub mod kubelet;

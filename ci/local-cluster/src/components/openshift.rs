@@ -2,13 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::control_plane::{self, AUDIT_LOG_LARGEST, ETCD_CLIENTS};
-use super::{API_PORT, CONFIG, SERVICE_SUBNET};
-use crate::network::Subnet;
-use crate::node::init::LOGS;
-use crate::node::protocol::Program;
-use crate::settings::openshift::Release;
-use crate::settings::{Additions, GateValues, KubernetesVersion, RealProgram, RealPrograms};
+use super::{
+    API_PORT, CONFIG, SERVICE_SUBNET,
+    control_plane::{self, AUDIT_LOG_LARGEST, ETCD_CLIENTS},
+};
+use crate::{
+    network::Subnet,
+    node::{init::LOGS, protocol::Program},
+    settings::{
+        Additions, GateValues, KubernetesVersion, RealProgram, RealPrograms, openshift::Release,
+    },
+};
 
 /// The file name of the configuration of admission plugins.
 pub const ADMISSION_CONFIG: &str = "admission.json";
@@ -36,8 +40,7 @@ pub fn real_apiserver() -> Program {
     control_plane::program("kube-apiserver", executable, arguments, true)
 }
 
-/// The controller that gives namespaces their ranges of user ids and their labels
-/// of Pod Security.
+/// The controller that gives namespaces their ranges of user ids and their labels of Pod Security.
 pub fn policy_controller(release: Release, real: RealPrograms) -> Program {
     let name = "cluster-policy-controller";
     let kubeconfig = format!("--kubeconfig={CONFIG}/{}", control_plane::KUBECONFIG);
@@ -51,8 +54,8 @@ pub fn policy_controller(release: Release, real: RealPrograms) -> Program {
     control_plane::program(name, executable, arguments, false)
 }
 
-/// What lets policies change what is created: tests of workspaces change the operator's objects
-/// so, and the real operator's pods need it (`crate::operator`).
+/// What lets policies change what is created: tests of workspaces change the operator's objects so,
+/// and the real operator's pods need it (`crate::operator`).
 fn policies(with: Additions, version: KubernetesVersion) -> Vec<(&'static str, &'static str)> {
     if !with.devworkspace_operator || version.has_locked_gates() {
         return Vec::new();
@@ -91,9 +94,9 @@ pub fn admission_config() -> String {
     format!("{config:#}\n")
 }
 
-/// The configuration of OpenShift's own API server (openshift/api,
-/// `kubecontrolplane/v1`): this cluster's address, certificates and audit log. Plugins that need
-/// APIs which this cluster does not serve are off.
+/// The configuration of OpenShift's own API server (openshift/api, `kubecontrolplane/v1`): this
+/// cluster's address, certificates and audit log. Plugins that need APIs which this cluster does
+/// not serve are off.
 pub fn apiserver_config(
     subnet: Subnet,
     gates: GateValues,

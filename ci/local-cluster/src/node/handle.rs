@@ -1,19 +1,21 @@
 //! The supervisor's end of a node.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    process::{ChildStdin, ChildStdout, Command, Stdio},
+    sync::mpsc,
+    thread,
+};
 
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::protocol::{Event, Program, Request};
-use super::session::Message;
-use crate::command::describe_status;
-use crate::error::Error;
-use crate::process::ProcessIdentity;
+use super::{
+    protocol::{Event, Program, Request},
+    session::Message,
+};
+use crate::{command::describe_status, error::Error, process::ProcessIdentity};
 
 /// A node's init that was started and waits for its first request.
 #[derive(Debug)]
@@ -23,19 +25,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node's init in a new process namespace. It acquires nothing
-    /// before its first request. `label` is for whoever reads a list of processes.
+    /// Starts a node's init in a new process namespace. It acquires nothing before its first
+    /// request. `label` is for whoever reads a list of processes.
     ///
     /// Messages go to `messages` until the node has ended.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the namespace or the process can't be made.
     pub fn start(label: &str, messages: UnboundedSender<Message>) -> Result<Self, Error> {
         let (sender, receiver) = mpsc::channel();
         let label = label.to_owned();
-        // unshare(2) and PR_SET_PDEATHSIG are about threads: this one makes the
-        // namespace for its child only, and lives exactly as long as the child.
+        // unshare(2) and PR_SET_PDEATHSIG are about threads: this one makes the namespace for its
+        // child only, and lives exactly as long as the child.
         thread::Builder::new()
             .name("node".to_owned())
             .spawn(move || own(&label, &sender, &messages))
@@ -49,10 +47,6 @@ impl Node {
     }
 
     /// Sends a request.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the node has ended.
     pub fn request(&mut self, request: &Request) -> Result<(), Error> {
         let mut line = serde_json::to_vec(request)
             .map_err(|error| Error::other(format!("can't ask the node: {error}")))?;
@@ -61,10 +55,6 @@ impl Node {
     }
 
     /// Asks the node to start a program.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the node has ended.
     pub fn start_program(&mut self, program: Program) -> Result<(), Error> {
         self.request(&Request::Start(program))
     }
@@ -91,8 +81,7 @@ fn own(
         let requests = child.stdin.take().ok_or_else(|| Error::other("the node has no stdin"))?;
         Ok(Node { identity, requests })
     });
-    // If nobody listens the node is dropped, the init's stdin ends, and so does
-    // the init.
+    // If nobody listens the node is dropped, the init's stdin ends, and so does the init.
     let _ = started.send(node);
     if let Some(events) = events {
         pass_on(events, messages);

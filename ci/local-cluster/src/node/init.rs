@@ -1,30 +1,37 @@
-//! The first process of a node. It has one thread and one loop: requests from
-//! the supervisor, readiness messages from components, ends of processes.
+//! The first process of a node. It has one thread and one loop: requests from the supervisor,
+//! readiness messages from components, ends of processes.
 //!
-//! As the init of a process namespace it is also the parent of every orphan in
-//! it and has to reap them (`pid_namespaces(7)`).
+//! As the init of a process namespace it is also the parent of every orphan in it and has to reap
+//! them (`pid_namespaces(7)`).
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    os::fd::AsFd,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, sethostname};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, sethostname},
+};
 
-use super::mounts;
-use super::notify::Notifications;
-use super::protocol::{Event, NodeSpec, Program, Request};
-use crate::cgroup;
-use crate::error::Error;
+use super::{
+    mounts,
+    notify::Notifications,
+    protocol::{Event, NodeSpec, Program, Request},
+};
+use crate::{cgroup, error::Error};
 
 /// Where programs are looked up in the node.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,14 +40,9 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 pub const LOGS: &str = "/var/log/local-cluster";
 
 /// Runs as a node's init until the supervisor hangs up.
-///
-/// # Errors
-///
-/// Fails when the pipe to the supervisor breaks or says something unknown.
 pub fn run() -> Result<(), Error> {
-    // The node dies with the thread of the supervisor that started it. Should
-    // that have happened before this call, the pipe below is at its end already
-    // and nothing was acquired.
+    // The node dies with the thread of the supervisor that started it. Should that have happened
+    // before this call, the pipe below is at its end already and nothing was acquired.
     set_pdeathsig(Signal::SIGKILL)
         .map_err(|errno| Error::io("bind", "this process to its parent", errno))?;
     // Not `Stdin`, whose own buffer would hide requests from poll(2).
@@ -87,8 +89,8 @@ impl Init {
     fn new() -> Result<Self, Error> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
-        // Blocked, so that it arrives at the descriptor only. Programs start with
-        // an empty mask: `Command` resets it.
+        // Blocked, so that it arrives at the descriptor only. Programs start with an empty mask:
+        // `Command` resets it.
         mask.thread_block()
             .and_then(|()| {
                 SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
@@ -163,8 +165,7 @@ impl Init {
     }
 
     fn reap(&mut self) -> Result<(), Error> {
-        // Several ends may hide behind one signal, so only the fact that there
-        // was one matters.
+        // Several ends may hide behind one signal, so only the fact that there was one matters.
         while let Ok(Some(_)) = self.children.read_signal() {}
         loop {
             let (pid, success, outcome) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {

@@ -1,5 +1,5 @@
-//! A node: a tree of processes in their own mount, process, network, host name
-//! and IPC namespaces, with a Debian tree as their root file system.
+//! A node: a tree of processes in their own mount, process, network, host name and IPC namespaces,
+//! with a Debian tree as their root file system.
 //!
 //! [`init`] is the first process in the namespaces. It makes the node's world
 //! ([`mounts`]), starts components and reports on them; it decides nothing.

@@ -1,20 +1,22 @@
-//! The node's file systems and devices: first a plan, made without touching
-//! anything, then its execution.
+//! The node's file systems and devices: first a plan, made without touching anything, then its
+//! execution.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
-use nix::unistd::{chdir, pivot_root};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::{Mode, SFlag, makedev, mknod, umask},
+    unistd::{chdir, pivot_root},
+};
 
 use super::protocol::{Bind, NodeSpec};
-use crate::cgroup::Hierarchies;
-use crate::error::Error;
+use crate::{cgroup::Hierarchies, error::Error};
 
-/// One thing to do on the way to the node's root file system. Paths are those
-/// of the host.
+/// One thing to do on the way to the node's root file system. Paths are those of the host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Step {
     /// Make a folder and those above it.
@@ -37,8 +39,8 @@ enum Step {
 }
 
 /// Character devices by path below `/dev`, major and minor number (the kernel's
-/// `admin-guide/devices.rst`). `fuse` and `net/tun` are usable by everybody as on
-/// RHEL: container runtimes copy the mode into pods.
+/// `admin-guide/devices.rst`). `fuse` and `net/tun` are usable by everybody as on RHEL: container
+/// runtimes copy the mode into pods.
 const DEVICES: &[(&str, u64, u64)] = &[
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -51,12 +53,8 @@ const DEVICES: &[(&str, u64, u64)] = &[
     ("net/tun", 10, 200),
 ];
 
-/// Makes the root file system and moves the calling process into it. The process
-/// must be in a mount namespace of its own.
-///
-/// # Errors
-///
-/// Fails when a mount is refused.
+/// Makes the root file system and moves the calling process into it. The process must be in a mount
+/// namespace of its own.
 pub fn enter(spec: &NodeSpec) -> Result<(), Error> {
     // From here on nothing that is mounted in this namespace reaches the host.
     change_propagation(MsFlags::MS_PRIVATE)?;
@@ -65,8 +63,8 @@ pub fn enter(spec: &NodeSpec) -> Result<(), Error> {
         step.run()?;
     }
     umask(Mode::from_bits_truncate(0o022));
-    // pivot_root(2): with both arguments the same, the old root ends up on top
-    // of the new one and can be detached at once.
+    // pivot_root(2): with both arguments the same, the old root ends up on top of the new one and
+    // can be detached at once.
     chdir(&spec.root).map_err(|errno| Error::path("enter", &spec.root, errno))?;
     pivot_root(".", ".").map_err(|errno| Error::path("make a root of", &spec.root, errno))?;
     umount2(".", MntFlags::MNT_DETACH)
@@ -105,8 +103,8 @@ fn plan(spec: &NodeSpec) -> Vec<Step> {
     steps.extend(devices(&inside("dev")));
     steps.extend(cgroups(&inside("sys/fs/cgroup"), &spec.hierarchies));
     if spec.hierarchies.version() == 1 {
-        // hugetlb may be a v2 controller while the kubelet sees huge pages; crun
-        // would then want a v1 hierarchy that does not exist. No pages, no wish.
+        // hugetlb may be a v2 controller while the kubelet sees huge pages; crun would then want a
+        // v1 hierarchy that does not exist. No pages, no wish.
         steps.push(Step::Mount {
             kind: "tmpfs",
             target: inside("sys/kernel/mm/hugepages"),
@@ -153,8 +151,8 @@ fn devices(dev: &Path) -> Vec<Step> {
     steps
 }
 
-/// crun refuses the hybrid layout, so a v1 node gets the v1 hierarchies and
-/// nothing else; a v2 node gets the v2 one.
+/// crun refuses the hybrid layout, so a v1 node gets the v1 hierarchies and nothing else; a v2 node
+/// gets the v2 one.
 fn cgroups(target: &Path, hierarchies: &Hierarchies) -> Vec<Step> {
     let mounts = match hierarchies {
         Hierarchies::V2 { .. } => {

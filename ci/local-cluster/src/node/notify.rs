@@ -1,11 +1,15 @@
-//! The sockets on which components say that they are ready: the protocol of
-//! `sd_notify(3)`, which etcd, containerd, the API server and the kubelet speak.
+//! The sockets on which components say that they are ready: the protocol of `sd_notify(3)`, which
+//! etcd, containerd, the API server and the kubelet speak.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::{
+    fs,
+    io::ErrorKind,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixDatagram,
+    },
+    path::PathBuf,
+};
 
 use crate::error::Error;
 
@@ -21,10 +25,6 @@ pub struct Notifications {
 
 impl Notifications {
     /// Makes the socket of the component `name`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the socket can't be made.
     pub fn listen(name: &str) -> Result<Self, Error> {
         let path = PathBuf::from(FOLDER).join(format!("{name}.notify"));
         let refused = |source| Error::path("listen on", &path, source);
@@ -44,8 +44,7 @@ impl Notifications {
         &self.path
     }
 
-    /// Reads all waiting messages and returns whether one of them says that the
-    /// component is ready.
+    /// Reads all waiting messages and returns whether one of them says that the component is ready.
     pub fn ready(&self) -> bool {
         let mut buffer = [0_u8; 4096];
         let mut ready = false;

@@ -1,5 +1,5 @@
-//! What the supervisor and a node's init say to each other: one JSON object a
-//! line, requests on the init's stdin, events on its stdout.
+//! What the supervisor and a node's init say to each other: one JSON object a line, requests on the
+//! init's stdin, events on its stdout.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use crate::cgroup::Hierarchies;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "request", rename_all = "camelCase")]
 pub enum Request {
-    /// Make the node's world. The first request, and the proof for the init that
-    /// it has been written down and may acquire things.
+    /// Make the node's world. The first request, and the proof for the init that it has been
+    /// written down and may acquire things.
     SetUp(NodeSpec),
     /// Start a program.
     Start(Program),
@@ -70,8 +70,7 @@ pub struct Program {
     pub name: String,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Whether it says by itself when it is ready, through `NOTIFY_SOCKET`
-    /// (`sd_notify(3)`).
+    /// Whether it says by itself when it is ready, through `NOTIFY_SOCKET` (`sd_notify(3)`).
     pub notifies: bool,
 }
 

@@ -1,21 +1,31 @@
-//! A conversation with a node: starting programs, waiting for them, and hearing
-//! of their ends meanwhile.
+//! A conversation with a node: starting programs, waiting for them, and hearing of their ends
+//! meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::path::Path;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    path::Path,
+    time::Duration,
+};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
+    time::{Instant, timeout_at},
+};
 
-use super::handle::Node;
-use super::protocol::{Event, NodeSpec, Program, Request};
-use crate::error::{Error, Failure, last_lines};
-use crate::paths::StateFolder;
-use crate::process::ProcessIdentity;
-use crate::state::ComponentState;
+use super::{
+    handle::Node,
+    protocol::{Event, NodeSpec, Program, Request},
+};
+use crate::{
+    error::{Error, Failure, last_lines},
+    paths::StateFolder,
+    process::ProcessIdentity,
+    state::ComponentState,
+};
 
 /// How many lines of a component's log an error shows.
 const LOG_LINES: usize = 12;
@@ -72,12 +82,8 @@ struct Outcome {
 }
 
 impl Session {
-    /// Starts a node's init, which waits for [`Session::set_up`]. `label` is for
-    /// whoever reads a list of processes.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the process can't be made.
+    /// Starts a node's init, which waits for [`Session::set_up`]. `label` is for whoever reads a
+    /// list of processes.
     pub fn open(label: &str, folder: &StateFolder) -> Result<Self, Error> {
         let (sender, messages) = unbounded_channel();
         Ok(Self {
@@ -108,52 +114,35 @@ impl Session {
     }
 
     /// Makes the node's world.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the node can't make it.
     pub async fn set_up(&mut self, spec: NodeSpec) -> Result<(), Error> {
         self.node.request(&Request::SetUp(spec))?;
         let deadline = Instant::now() + SET_UP;
         loop {
             match self.next(deadline, "node not set up", SET_UP).await? {
                 Message::Event(Event::SetUp) => return Ok(()),
-                other => self.note(other)?,
+                other => self.record(other)?,
             }
         }
     }
 
     /// Starts a component, which should run until the cluster ends.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the node has ended.
     pub fn start(&mut self, program: Program) -> Result<(), Error> {
         self.programs.insert(program.name.clone(), program.clone());
         self.node.start_program(program)
     }
 
     /// Waits until a component has said that it is ready.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it has not within `limit`, or when any component ends.
     pub async fn until_ready(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
         while !self.ready.contains(name) {
             let message = self.next(deadline, &format!("{name} not ready"), limit).await;
             let message = message.map_err(|error| self.with_log(error, name))?;
-            self.note(message)?;
+            self.record(message)?;
         }
         Ok(())
     }
 
     /// Runs a program to its end.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it fails or takes longer than `limit`, or when any component
-    /// ends.
     pub async fn run(&mut self, program: Program, limit: Duration) -> Result<(), Error> {
         let name = program.name.clone();
         self.tasks.insert(name.clone(), None);
@@ -166,23 +155,14 @@ impl Session {
     }
 
     /// Asks a component to end and waits until it has.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it has not within `limit`.
     pub async fn stop(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
         self.tasks.insert(name.to_owned(), None);
         self.node.request(&Request::Stop { name: name.to_owned() })?;
         self.outcome(name, limit).await.map(drop)
     }
 
-    /// Kills components, all at once, and starts them one after the other with the arguments
-    /// that they had. One that has ended is started too.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there is no such component, or when one has not ended or is not ready within
-    /// `limit`.
+    /// Kills components, all at once, and starts them one after the other with the arguments that
+    /// they had. One that has ended is started too.
     pub async fn restart(&mut self, names: &[String], limit: Duration) -> Result<(), Error> {
         let programs = names.iter().map(|name| self.program(name));
         let programs = programs.collect::<Result<Vec<_>, _>>()?;
@@ -193,7 +173,7 @@ impl Session {
         }
         for name in names {
             while self.runs(name) {
-                self.hear(deadline, &format!("{name} not ended"), limit).await?;
+                self.recv(deadline, &format!("{name} not ended"), limit).await?;
             }
         }
         for program in programs {
@@ -203,8 +183,8 @@ impl Session {
             self.node.start_program(program.clone())?;
             while !self.is_up(&program) {
                 let what = format!("{name} not ready");
-                let heard = self.hear(deadline, &what, limit).await;
-                heard.map_err(|error| self.with_log(error, &name))?;
+                let received = self.recv(deadline, &what, limit).await;
+                received.map_err(|error| self.with_log(error, &name))?;
             }
         }
         Ok(())
@@ -226,11 +206,11 @@ impl Session {
     /// Hears one message while components are restarted. What depends on them may end meanwhile,
     /// which is noted; a component that ends when it was just started never gets up, so the
     /// deadline tells.
-    async fn hear(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<(), Error> {
+    async fn recv(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<(), Error> {
         match self.next(deadline, what, limit).await? {
             Message::Event(Event::Failed { message }) => Err(Error::other(message)),
             Message::Event(event) => {
-                self.note_event(&event);
+                self.record_event(&event);
                 Ok(())
             }
             // `up` is long done. A wish meanwhile loses its answer, which tells that there is none.
@@ -243,13 +223,7 @@ impl Session {
         }
     }
 
-    /// Waits for something outside of the node, but not longer than until a
-    /// component ends.
-    ///
-    /// # Errors
-    ///
-    /// Fails when `future` does or takes longer than `limit`, with `what` as the
-    /// description (`node not ready`), or when any component ends.
+    /// Waits for something outside of the node, but not longer than until a component ends.
     pub async fn during<T>(
         &mut self,
         what: &str,
@@ -266,29 +240,28 @@ impl Session {
                 },
                 message = self.next(deadline, what, limit) => {
                     let message = message?;
-                    self.note(message)?;
+                    self.record(message)?;
                 }
             }
         }
     }
 
-    /// The next message, however long it takes. The end of a component is noted
-    /// but is no error.
+    /// The next message, however long it takes. The end of a component is noted but is no error.
     pub async fn listen(&mut self) -> Message {
         // The session itself holds a sender, so the channel never ends.
         let message = self.messages.recv().await.unwrap_or(Message::Terminate);
         if let Message::Event(event) = &message {
-            self.note_event(event);
+            self.record_event(event);
         }
         message
     }
 
-    /// What is behind a failure: if a component has ended, its clients notice at
-    /// the same moment as the node's init, so its end may be heard a bit later.
+    /// What is behind a failure: if a component has ended, its clients notice at the same moment as
+    /// the node's init, so its end may be heard a bit later.
     async fn cause_of(&mut self, error: Error) -> Error {
         let deadline = Instant::now() + CAUSE;
         while let Ok(Some(message)) = timeout_at(deadline, self.messages.recv()).await {
-            if let Err(cause) = self.note(message) {
+            if let Err(cause) = self.record(message) {
                 return cause;
             }
         }
@@ -302,7 +275,7 @@ impl Session {
                 return Ok(outcome.clone());
             }
             let message = self.next(deadline, &format!("{name} not done"), limit).await?;
-            self.note(message)?;
+            self.record(message)?;
         }
     }
 
@@ -320,7 +293,7 @@ impl Session {
     }
 
     /// Notes a message while the cluster starts, when every end is an error.
-    fn note(&mut self, message: Message) -> Result<(), Error> {
+    fn record(&mut self, message: Message) -> Result<(), Error> {
         let event = match message {
             Message::Event(event) => event,
             Message::NodeEnded { outcome } => return Err(Error::component("the node", outcome)),
@@ -333,7 +306,7 @@ impl Session {
                 return Err(Error::other("the cluster was ended while it started"));
             }
         };
-        self.note_event(&event);
+        self.record_event(&event);
         match event {
             Event::Failed { message } => Err(Error::other(message)),
             Event::Ended { name, outcome, .. } if !self.tasks.contains_key(&name) => {
@@ -343,7 +316,7 @@ impl Session {
         }
     }
 
-    fn note_event(&mut self, event: &Event) {
+    fn record_event(&mut self, event: &Event) {
         match event {
             Event::Started { name, pid } if !self.tasks.contains_key(name) => {
                 let component = ComponentState { pid: *pid, ended: None };

@@ -1,17 +1,20 @@
-//! What makes a cluster one of OpenShift to its clients: the definitions and
-//! objects that its operators keep in a real cluster. No operator runs here, so
-//! they are written once, at the start.
+//! What makes a cluster one of OpenShift to its clients: the definitions and objects that its
+//! operators keep in a real cluster. No operator runs here, so they are written once, at the start.
 
 mod objects;
 mod policy_controller;
 
 use serde_json::{Value, json};
 
-use crate::artifacts::{Artifacts, api, read_json};
-use crate::client::Admin;
-use crate::error::Error;
-use crate::settings::openshift::{FeatureSet, Release, ZStream};
-use crate::settings::{RealProgram, RealPrograms};
+use crate::{
+    artifacts::{Artifacts, api, read_json},
+    client::Admin,
+    error::Error,
+    settings::{
+        RealProgram, RealPrograms,
+        openshift::{FeatureSet, Release, ZStream},
+    },
+};
 
 /// The objects of a cluster.
 #[derive(Clone, Debug)]
@@ -26,10 +29,6 @@ pub struct Objects {
 
 impl Objects {
     /// Reads what a release with a feature set has.
-    ///
-    /// # Errors
-    ///
-    /// Fails when an artifact can't be read.
     pub fn read(
         artifacts: &Artifacts,
         release: Release,
@@ -56,26 +55,18 @@ impl Objects {
         })
     }
 
-    /// Makes everything that pods need: without the definition of security context
-    /// SCCs the API server admits none. The caller bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses an object.
+    /// Makes everything that pods need: without the definition of security context SCCs the API
+    /// server admits none. The caller bounds the wait.
     pub async fn create_for_pods(&self, admin: &Admin) -> Result<(), Error> {
         admin.define_all(&self.definitions).await?;
-        // Namespaces come first in their list, and bindings follow their roles, so
-        // each list is made in its order.
+        // Namespaces come first in their list, and bindings follow their roles, so each list is
+        // made in its order.
         tokio::try_join!(create_all(admin, &self.shipped), create_all(admin, &self.for_real),)?;
         Ok(())
     }
 
-    /// Makes the objects that say what the cluster is, with their status. The caller
-    /// bounds the wait.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the API refuses an object.
+    /// Makes the objects that say what the cluster is, with their status. The caller bounds the
+    /// wait.
     pub async fn create_configuration(&self, admin: &Admin) -> Result<(), Error> {
         for object in &self.configuration {
             admin.create_with_status(object).await?;
@@ -98,9 +89,8 @@ fn shipped(release: Release, z_stream: ZStream) -> Result<Vec<Value>, Error> {
     })
 }
 
-/// Lists the API group of the SCCs. OpenShift's API server serves it, but does not
-/// register it by itself as it does those of other definitions: in OpenShift an
-/// operator does so.
+/// Lists the API group of the SCCs. OpenShift's API server serves it, but does not register it by
+/// itself as it does those of other definitions: in OpenShift an operator does so.
 fn group_of_sccs() -> Value {
     json!({
         "apiVersion": "apiregistration.k8s.io/v1",

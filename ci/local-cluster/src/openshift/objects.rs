@@ -1,5 +1,5 @@
-//! The objects that say what a cluster is: `ClusterVersion`, `FeatureGate`,
-//! `Infrastructure` and the `MachineConfigPool`s.
+//! The objects that say what a cluster is: `ClusterVersion`, `FeatureGate`, `Infrastructure` and
+//! the `MachineConfigPool`s.
 
 use serde_json::{Value, json};
 
@@ -9,8 +9,8 @@ use crate::settings::openshift::{FeatureSet, Release, ZStream};
 const CUSTOM_GATES: [&str; 3] =
     ["ProcMountType", "UserNamespacesPodSecurityStandards", "UserNamespacesSupport"];
 
-/// The time of every condition. A cluster lives for minutes, so all that matters is
-/// that it was installed before anybody looks.
+/// The time of every condition. A cluster lives for minutes, so all that matters is that it was
+/// installed before anybody looks.
 const INSTALLED: &str = "2026-01-01T00:30:00Z";
 const STARTED: &str = "2026-01-01T00:00:00Z";
 
@@ -77,8 +77,8 @@ fn cluster_version(release: Release, version: &str, feature_set: FeatureSet) -> 
     })
 }
 
-/// The manifest of the payload, with the version that the config-operator writes
-/// into it, and with what a user of `CustomNoUpgrade` has asked for.
+/// The manifest of the payload, with the version that the config-operator writes into it, and with
+/// what a user of `CustomNoUpgrade` has asked for.
 fn feature_gate(
     release: Release,
     version: &str,
@@ -150,8 +150,8 @@ fn infrastructure() -> Value {
     })
 }
 
-/// A pool whose machines all have its configuration. On a single node the one
-/// machine is in `master`, although it is a worker too.
+/// A pool whose machines all have its configuration. On a single node the one machine is in
+/// `master`, although it is a worker too.
 fn machine_config_pool(name: &str, machines: u32) -> Value {
     let configuration = json!({"name": format!("rendered-{name}-{:0>32}", 1)});
     json!({

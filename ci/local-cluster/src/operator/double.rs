@@ -1,24 +1,23 @@
 //! The test double of the DevWorkspace Operator, for our own tests: a component of the cluster that
-//! plays back what version 0.42.0 did (`recipes/kubernetes/openshift/devworkspace`), and the objects
-//! by which programs recognise the operator.
+//! plays back what version 0.42.0 did (`recipes/kubernetes/openshift/devworkspace`), and the
+//! objects by which programs recognise the operator.
 
-use std::path::Path;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::Api;
-use kube::runtime::wait::await_condition;
+use kube::{api::Api, runtime::wait::await_condition};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::is_available;
-use crate::artifacts::operator::objects;
-use crate::artifacts::read_json;
-use crate::client::Admin;
-use crate::components::{CONFIG, KUBERNETES, control_plane};
-use crate::error::Error;
-use crate::network::Subnet;
-use crate::node::protocol::Program;
+use crate::{
+    artifacts::{operator::objects, read_json},
+    client::Admin,
+    components::{CONFIG, KUBERNETES, control_plane},
+    error::Error,
+    network::Subnet,
+    node::protocol::Program,
+};
 
 /// The component's name.
 pub const NAME: &str = "devworkspace-controller";
@@ -51,10 +50,6 @@ pub fn program(subnet: Subnet) -> Program {
 }
 
 /// Makes the objects and waits until the Deployments are available. The caller bounds the wait.
-///
-/// # Errors
-///
-/// Fails when an artifact can't be read or the API refuses an object.
 pub async fn install(
     admin: &Admin,
     artifact: &Path,

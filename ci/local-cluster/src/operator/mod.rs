@@ -1,5 +1,5 @@
-//! The DevWorkspace Operator in a cluster: a test double that plays back what version 0.42.0 did, or
-//! the real one where `--components` has it.
+//! The DevWorkspace Operator in a cluster: a test double that plays back what version 0.42.0 did,
+//! or the real one where `--components` has it.
 
 pub mod double;
 pub mod real;

@@ -1,33 +1,36 @@
-//! The real DevWorkspace Operator in a cluster: its objects, what OpenShift's own operators
-//! would do for it, and the wait until all of it answers.
+//! The real DevWorkspace Operator in a cluster: its objects, what OpenShift's own operators would
+//! do for it, and the wait until all of it answers.
 //!
-//! OpenShift's service-ca operator issues certificates for annotated services and
-//! puts its authority's into what calls them. Here the certificates are issued with
-//! all others, before anything runs, so two secrets and two definitions are all that
-//! is left of it; the webhook server takes the authority from its own secret.
+//! OpenShift's service-ca operator issues certificates for annotated services and puts its
+//! authority's into what calls them. Here the certificates are issued with all others, before
+//! anything runs, so two secrets and two definitions are all that is left of it; the webhook server
+//! takes the authority from its own secret.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, DynamicObject, PostParams};
-use kube::runtime::wait::await_condition;
+use k8s_openapi::{ByteString, api::apps::v1::Deployment};
+use kube::{
+    api::{Api, DynamicObject, PostParams},
+    runtime::wait::await_condition,
+};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use super::is_available;
-use crate::artifacts::operator::{CONTROLLER_IMAGE, PROJECT_CLONE_IMAGE, objects};
-use crate::artifacts::read_json;
-use crate::client::{Admin, INTERVAL};
-use crate::error::Error;
+use crate::{
+    artifacts::{
+        operator::{CONTROLLER_IMAGE, PROJECT_CLONE_IMAGE, objects},
+        read_json,
+    },
+    client::{Admin, INTERVAL},
+    error::Error,
+};
 
 /// The operator's namespace.
 const NAMESPACE: &str = "devworkspace-controller";
 
-/// The services that are called by the API server: that of conversions, and that of
-/// admission, which the operator makes itself.
+/// The services that are called by the API server: that of conversions, and that of admission,
+/// which the operator makes itself.
 pub const SERVICES: [&str; 2] = [
     "devworkspace-controller-manager-service.devworkspace-controller",
     "devworkspace-webhookserver.devworkspace-controller",
@@ -41,10 +44,6 @@ const DEPLOYMENTS: [&str; 2] = ["devworkspace-controller-manager", "devworkspace
 
 /// Makes the operator's objects and waits until it answers. What stands in the way is told through
 /// `last`. The caller bounds the wait.
-///
-/// # Errors
-///
-/// Fails when an artifact can't be read or the API refuses an object.
 pub async fn install(
     admin: &Admin,
     artifact: &Path,
@@ -73,13 +72,9 @@ pub async fn install(
     answers(admin, last).await
 }
 
-/// Waits until the operator and its webhook server are available, and then until a
-/// workspace in the old version of its API passes conversion and admission, as a dry
-/// run. What stands in the way is told through `last`. The caller bounds the wait.
-///
-/// # Errors
-///
-/// Fails when the API refuses a watch.
+/// Waits until the operator and its webhook server are available, and then until a workspace in the
+/// old version of its API passes conversion and admission, as a dry run. What stands in the way is
+/// told through `last`. The caller bounds the wait.
 async fn answers(admin: &Admin, last: &watch::Sender<String>) -> Result<(), Error> {
     let deployments: Api<Deployment> = Api::namespaced(admin.client(), NAMESPACE);
     for name in DEPLOYMENTS {
@@ -156,8 +151,8 @@ fn before_operator(authority: &str, pki: &Path) -> Result<Vec<Value>, Error> {
     Ok(objects)
 }
 
-/// The role that OpenShift's other API server makes, and that the operator gives to the
-/// service account of every workspace.
+/// The role that OpenShift's other API server makes, and that the operator gives to the service
+/// account of every workspace.
 fn image_puller() -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -177,9 +172,9 @@ const PODS_POLICY: &str = "local-cluster-operator-pods";
 /// The name of the policy about the service accounts of workspaces, and of its binding.
 const ACCOUNTS_POLICY: &str = "local-cluster-workspace-accounts";
 
-/// Changes the operator's pods so that they can run without a registry. That of the
-/// webhook server always pulls its image, and the operator leaves no choice. Both probe
-/// for readiness only after 10 s.
+/// Changes the operator's pods so that they can run without a registry. That of the webhook server
+/// always pulls its image, and the operator leaves no choice. Both probe for readiness only after
+/// 10 s.
 fn pods_policy() -> Value {
     let set = |path: &str, value: &str| {
         format!(r#"JSONPatch{{op: "add", path: "/spec/containers/0/{path}", value: {value}}}"#)
@@ -194,9 +189,9 @@ fn pods_policy() -> Value {
     policy(PODS_POLICY, "pods", selector, &patches.join(", "))
 }
 
-/// Names a pull secret in the service account of a workspace, as OpenShift does for every
-/// account: the operator waits for one for 5 s, and asks less and less often. There need
-/// not be such a secret where nothing is pulled.
+/// Names a pull secret in the service account of a workspace, as OpenShift does for every account:
+/// the operator waits for one for 5 s, and asks less and less often. There need not be such a
+/// secret where nothing is pulled.
 fn accounts_policy() -> Value {
     let patch = r#"JSONPatch{op: "add", path: "/imagePullSecrets",
         value: [{"name": object.metadata.name + "-dockercfg"}]}"#;
@@ -238,8 +233,8 @@ fn binding(policy: &str) -> Value {
     })
 }
 
-/// Waits until the API server has heard of the policy, which it watches for: until it
-/// changes a pod, as a dry run.
+/// Waits until the API server has heard of the policy, which it watches for: until it changes a
+/// pod, as a dry run.
 async fn policy_applies(admin: &Admin, last: &watch::Sender<String>) -> Result<(), Error> {
     let (api, pod) = admin.api_of(&json!({
         "apiVersion": "v1",

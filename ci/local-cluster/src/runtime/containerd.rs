@@ -1,59 +1,66 @@
-//! containerd with crun: its configuration, its command line, and the two ways to
-//! `/dev/fuse` and `/dev/net/tun`: the runtime handler `nested`, or an annotation as of CRI-O.
+//! containerd with crun: its configuration, its command line, and the two ways to `/dev/fuse` and
+//! `/dev/net/tun`: the runtime handler `nested`, or an annotation as of CRI-O.
+
+use std::path::Path;
 
 use serde_json::json;
 
-use super::devices::{self, Devices};
-use crate::components::CONFIG;
-use crate::image;
-use crate::node::protocol::Program;
+use super::{
+    RuntimeSpec,
+    devices::{self, Devices},
+};
+use crate::{components::CONFIG, image};
 
-/// The programs of containerd, in the node.
-pub const PROGRAMS: &str = "/opt/local-cluster/containerd";
-
-/// The name of the configuration file.
-pub const CONFIG_FILE: &str = "containerd.toml";
-
-/// The folder that holds images and snapshots, in the node.
-pub const ROOT: &str = "/var/lib/containerd";
-
-/// The socket of the Container Runtime Interface.
-pub const SOCKET: &str = "unix:///run/containerd/containerd.sock";
+const PROGRAMS: &str = "/opt/local-cluster/containerd";
+const CONFIG_FILE: &str = "containerd.toml";
+const ROOT: &str = "/var/lib/containerd";
 
 /// The name of the runtime handler, and of the `RuntimeClass` that leads to it.
 pub const NESTED_HANDLER: &str = "nested";
 
-/// The daemon.
-pub fn program() -> Program {
-    Program {
-        name: "containerd".into(),
-        command: vec![
-            format!("{PROGRAMS}/containerd"),
-            "--config".into(),
-            format!("{CONFIG}/{CONFIG_FILE}"),
-        ],
-        notifies: true,
-    }
+/// containerd, which is built.
+pub const CONTAINERD: RuntimeSpec = RuntimeSpec {
+    name: "containerd",
+    programs: PROGRAMS,
+    root: ROOT,
+    socket: "unix:///run/containerd/containerd.sock",
+    command: || {
+        let program = format!("{PROGRAMS}/containerd");
+        vec![program, "--config".to_owned(), format!("{CONFIG}/{CONFIG_FILE}")]
+    },
+    files: |devices| {
+        let plugin = devices.map(|devices| (devices::CONFIG_FILE, devices.plugin_config()));
+        [(CONFIG_FILE, config(devices))].into_iter().chain(plugin).collect()
+    },
+    // `k8s.io` is the namespace of Kubernetes' images.
+    import: |archive, _| {
+        let client = format!("{PROGRAMS}/ctr");
+        let command = [&client, "--namespace", "k8s.io", "images", "import", archive];
+        command.map(str::to_owned).to_vec()
+    },
+    daemon_imports: true,
+    packages: &[],
+    node_tree: "node-tree",
+    store_inputs: || config(None),
+    is_own_file: is_database,
+};
+
+/// Whether a file is a database, directly in the folder of a plugin such as
+/// `io.containerd.metadata.v1.bolt`.
+fn is_database(file: &Path) -> bool {
+    let parent = file.parent().and_then(Path::file_name);
+    file.extension().is_some_and(|extension| extension == "db")
+        && parent.is_some_and(|name| name.to_string_lossy().starts_with("io.containerd."))
 }
 
-/// The command that imports the images of an archive. `k8s.io` is the namespace of
-/// Kubernetes' images.
-pub fn importer(archive: &str) -> Vec<String> {
-    let client = format!("{PROGRAMS}/ctr");
-    [client.as_str(), "--namespace", "k8s.io", "images", "import", archive]
-        .map(str::to_owned)
-        .to_vec()
-}
-
-/// The daemon's configuration file. Pods get devices by annotation where `devices` says which, and
-/// else by the handler `nested`.
-pub fn config(devices: Option<&Devices>) -> String {
-    let by = match devices {
+/// The daemon's configuration file. Pods get devices by annotation if `devices` is given, and
+/// otherwise with the handler `nested`.
+fn config(devices: Option<&Devices>) -> String {
+    let handler = match devices {
         Some(_) => devices::containerd_config(PROGRAMS, CONFIG),
         None => nested_handler(),
     };
-    let common = common_config();
-    format!("{common}{by}")
+    common_config() + &handler
 }
 
 fn common_config() -> String {
@@ -109,9 +116,9 @@ BinaryName = "/usr/bin/crun"
     )
 }
 
-/// The runtime specification that containers of the handler `nested` start from:
-/// containerd's own default (`default_spec`, the output of `ctr oci spec`), the
-/// two devices, and the permission of the devices controller to use them.
+/// The runtime specification that containers of the handler `nested` start from: containerd's own
+/// default (`default_spec`, the output of `ctr oci spec`), the two devices, and the permission of
+/// the devices controller to use them.
 pub fn nested_spec(mut default_spec: serde_json::Value) -> serde_json::Value {
     const DEVICES: [(&str, u32, u32); 2] = [("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200)];
     let devices = DEVICES.map(|(path, major, minor)| {

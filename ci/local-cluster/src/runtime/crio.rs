@@ -1,29 +1,74 @@
 //! CRI-O with crun, as on an OpenShift node, where `--components` has it: its configuration and its
 //! command line.
 
+use std::path::Path;
+
 use serde_json::json;
 
-use super::devices::{self, Devices};
-use crate::components::CONFIG;
-use crate::image;
-use crate::node::protocol::Program;
+use super::{
+    RuntimeSpec,
+    devices::{self, Devices},
+};
+use crate::{components::CONFIG, image};
 
-/// The programs of CRI-O, in the node.
-pub const PROGRAMS: &str = "/opt/local-cluster/crio";
+const PROGRAMS: &str = "/opt/local-cluster/crio";
+const CONFIG_FILE: &str = "crio.conf";
+const POLICY_FILE: &str = "policy.json";
+const CRUN_FILE: &str = "crun";
+/// The folder of `containers/storage`, in the node.
+const ROOT: &str = "/var/lib/containers/storage";
+/// The folder of its state that ends with the node.
+const RUN_ROOT: &str = "/run/containers/storage";
 
-/// The name of the configuration file.
-pub const CONFIG_FILE: &str = "crio.conf";
+/// CRI-O, where `--components` has it.
+pub const CRIO: RuntimeSpec = RuntimeSpec {
+    name: "crio",
+    programs: PROGRAMS,
+    root: ROOT,
+    socket: "unix:///run/crio/crio.sock",
+    command: || {
+        // Without the configuration of the Debian packages.
+        let folder = "--config-dir=".to_owned();
+        vec![format!("{PROGRAMS}/crio"), format!("--config={CONFIG}/{CONFIG_FILE}"), folder]
+    },
+    files: |devices| {
+        vec![(CONFIG_FILE, config(devices)), (POLICY_FILE, policy()), (CRUN_FILE, CRUN.to_owned())]
+    },
+    import,
+    daemon_imports: false,
+    // The watcher of its containers, the library of its helper `pinns`, and a program that copies
+    // images into its storage.
+    packages: &["conmon", "libseccomp2", "skopeo"],
+    node_tree: "node-tree-crio",
+    store_inputs: || import("", "").join(" "),
+    is_own_file: |file| !is_layer_content(file),
+};
 
-/// The name of the file that says which images are trusted.
-pub const POLICY_FILE: &str = "policy.json";
+/// Whether a file is in `overlay/ID/diff`.
+fn is_layer_content(file: &Path) -> bool {
+    let mut parts = file.iter();
+    parts.next().is_some_and(|part| part == "overlay")
+        && parts.nth(1).is_some_and(|part| part == "diff")
+}
 
-/// The name of the file of [`CRUN`].
-pub const CRUN_FILE: &str = "crun";
+/// The command that copies one image of an OCI archive into CRI-O's storage. Both may use the
+/// storage at once: it has locks.
+fn import(archive: &str, reference: &str) -> Vec<String> {
+    vec![
+        "/usr/bin/skopeo".into(),
+        // The archive is this program's own.
+        "--insecure-policy".into(),
+        "copy".into(),
+        "--quiet".into(),
+        format!("oci-archive:{archive}:{reference}"),
+        format!("containers-storage:[overlay@{ROOT}+{RUN_ROOT}]{reference}"),
+    ]
+}
 
-/// crun, for a machine without `CAP_SYS_RESOURCE` (bit 24), as some virtual ones are. CRI-O asks for
-/// every capability that the kernel knows where a container is privileged, and crun fails where one
-/// can't be had; containerd asks for those that it has itself.
-pub const CRUN: &str = r#"#!/bin/sh
+/// crun, for a machine without `CAP_SYS_RESOURCE` (bit 24), as some virtual ones are. CRI-O asks
+/// for every capability that the kernel knows where a container is privileged, and crun fails where
+/// one can't be had; containerd asks for those that it has itself.
+const CRUN: &str = r#"#!/bin/sh
 bounding=$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status)
 if [ $((0x$bounding >> 24 & 1)) = 0 ]; then
     option=
@@ -43,49 +88,11 @@ fi
 exec /usr/bin/crun "$@"
 "#;
 
-/// The folder of `containers/storage`, in the node.
-pub const ROOT: &str = "/var/lib/containers/storage";
-
-/// The folder of its state that ends with the node.
-const RUN_ROOT: &str = "/run/containers/storage";
-
-/// The socket of the Container Runtime Interface.
-pub const SOCKET: &str = "unix:///run/crio/crio.sock";
-
-/// The daemon.
-pub fn program() -> Program {
-    Program {
-        name: "crio".into(),
-        command: vec![
-            format!("{PROGRAMS}/crio"),
-            format!("--config={CONFIG}/{CONFIG_FILE}"),
-            // Without those of the Debian packages.
-            "--config-dir=".into(),
-        ],
-        notifies: true,
-    }
-}
-
-/// The command that copies one image of an OCI archive into CRI-O's storage. Both
-/// may use the storage at once: it has locks.
-pub fn importer(archive: &str, reference: &str) -> Vec<String> {
-    vec![
-        "/usr/bin/skopeo".into(),
-        // The archive is this program's own.
-        "--insecure-policy".into(),
-        "copy".into(),
-        "--quiet".into(),
-        format!("oci-archive:{archive}:{reference}"),
-        format!("containers-storage:[overlay@{ROOT}+{RUN_ROOT}]{reference}"),
-    ]
-}
-
-/// The daemon's configuration file. Devices and annotations are those of an
-/// OpenShift node (machine-config-operator,
-/// `templates/worker/01-worker-container-runtime/_base/files/crio.yaml`); cgroupfs,
-/// because there is no systemd in the node; no `SELinux` and no `AppArmor`, because
-/// the machine's own policy knows nothing of the node.
-pub fn config(devices: Option<&Devices>) -> String {
+/// The daemon's configuration file. Devices and annotations are those of an OpenShift node
+/// (machine-config-operator, `templates/worker/01-worker-container-runtime/_base/files/crio.yaml`);
+/// cgroupfs, because there is no systemd in the node; no `SELinux` and no `AppArmor`, because the
+/// machine's own policy knows nothing of the node.
+fn config(devices: Option<&Devices>) -> String {
     let quoted = |items: &[&str]| {
         items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ")
     };
@@ -139,7 +146,7 @@ network_dir = "{CONFIG}/cni"
 }
 
 /// Which images are trusted: all, because nothing is pulled.
-pub fn policy() -> String {
+fn policy() -> String {
     format!("{:#}\n", json!({"default": [{"type": "insecureAcceptAnything"}]}))
 }
 
@@ -156,8 +163,18 @@ mod tests {
     }
 
     #[test]
+    fn only_the_content_of_layers_is_an_images() {
+        let own = |path: &str| (CRIO.is_own_file)(Path::new(path));
+        assert!(own("overlay-layers/layers.json"));
+        assert!(own("overlay/0123/link"));
+        assert!(own("storage.lock"));
+        assert!(!own("overlay/0123/diff/etc/passwd"));
+        assert!(!own("overlay/0123/diff/overlay-images/images.lock"));
+    }
+
+    #[test]
     fn images_keep_their_whole_name() {
-        let command = importer("/dev/stdin", "localhost/x:1");
+        let command = import("/dev/stdin", "localhost/x:1");
         assert!(command.contains(&"oci-archive:/dev/stdin:localhost/x:1".to_owned()));
         assert!(command.last().unwrap().ends_with("]localhost/x:1"));
     }

@@ -1,5 +1,5 @@
-//! Devices by annotation on containerd, as CRI-O gives them: the settings of the NRI
-//! plugin `recipes/containerd/devices`, and what containerd's configuration says about it.
+//! Devices by annotation on containerd, as CRI-O gives them: the settings of the NRI plugin
+//! `recipes/containerd/devices`, and what containerd's configuration says about it.
 //!
 //! The plugin is a stand-in. On an OpenShift node CRI-O does this itself.
 
@@ -15,16 +15,16 @@ pub const ANNOTATION_V2: &str = "devices.crio.io";
 /// The name of the plugin. Containers are refused with this name when it is not there.
 pub const PLUGIN: &str = "cri-o-devices";
 
-/// The path of the plugin below the programs of containerd. It has a folder of its own:
-/// containerd starts every program there, and refuses names without a number.
+/// The path of the plugin below the programs of containerd. It has a folder of its own: containerd
+/// starts every program there, and refuses names without a number.
 pub const PROGRAM: &str = "nri/10-cri-o-devices";
 
 /// The name of the plugin's configuration file. containerd finds it by the program's name.
 pub const CONFIG_FILE: &str = "10-cri-o-devices.conf";
 
-/// What the handler allows, by CRI-O's settings `allowed_annotations` and
-/// `allowed_devices`. It decides which annotation counts; an annotation that is not
-/// allowed is dropped silently. Where both are allowed and on the pod, V2 counts.
+/// What the handler allows, by CRI-O's settings `allowed_annotations` and `allowed_devices`. It
+/// decides which annotation counts; an annotation that is not allowed is dropped silently. Where
+/// both are allowed and on the pod, V2 counts.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Devices {
     /// [`ANNOTATION_V1`] is allowed.
@@ -36,9 +36,8 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// An OpenShift node: V1 alone, also where CRI-O knows V2
-    /// (machine-config-operator, `templates/worker/01-worker-container-runtime`). Also
-    /// CRI-O up to 1.34 without a drop-in.
+    /// An OpenShift node: V1 alone, also where CRI-O knows V2 (machine-config-operator,
+    /// `templates/worker/01-worker-container-runtime`). Also CRI-O up to 1.34 without a drop-in.
     pub fn openshift() -> Self {
         Self::with(true, false)
     }
@@ -84,12 +83,12 @@ impl Devices {
     }
 }
 
-/// What containerd's configuration says about the plugin: containerd starts it before
-/// it takes requests, lets no other plugin connect, and refuses every container while it is
-/// not there. `programs` are containerd's; `configs` is the folder of [`CONFIG_FILE`].
+/// What containerd's configuration says about the plugin: containerd starts it before it takes
+/// requests, lets no other plugin connect, and refuses every container while it is not there.
+/// `programs` are containerd's; `configs` is the folder of [`CONFIG_FILE`].
 ///
-/// The times are long because NRI ends a plugin that is late and starts it no more, and
-/// the machine may be busy.
+/// The times are long because NRI ends a plugin that is late and starts it no more, and the machine
+/// may be busy.
 pub fn containerd_config(programs: &str, configs: &str) -> String {
     let (folder, _) = PROGRAM.rsplit_once('/').unwrap_or_default();
     format!(

@@ -1,94 +1,70 @@
-//! Container runtimes: what differs between the flavours of a node.
+//! Container runtimes. Each file describes one as a [`RuntimeSpec`].
 
-pub mod containerd;
-pub mod crio;
+mod containerd;
+mod crio;
 pub mod devices;
 mod network;
 
+use std::path::Path;
+
+pub use containerd::{CONTAINERD, NESTED_HANDLER, nested_spec};
+pub use crio::CRIO;
 pub use devices::Devices;
 pub use network::network_config;
 
-use serde::{Deserialize, Serialize};
+use crate::{
+    node::protocol::Program,
+    settings::{RealProgram, RealPrograms},
+};
 
-use crate::node::protocol::Program;
-
-/// What runs the containers of a node.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Runtime {
-    /// containerd, which is built.
-    Containerd,
-    /// CRI-O, where `--components` has it.
-    Crio,
+/// A container runtime.
+#[derive(Debug)]
+pub struct RuntimeSpec {
+    /// The name of the daemon, of its log and of its data folder.
+    pub name: &'static str,
+    /// Where its programs are in the node.
+    pub programs: &'static str,
+    /// The folder that holds images and what containers write, in the node.
+    pub root: &'static str,
+    /// The socket of the Container Runtime Interface.
+    pub socket: &'static str,
+    /// The command of the daemon.
+    pub command: fn() -> Vec<String>,
+    /// Its configuration files: names below the node's configuration folder, and their texts. The
+    /// devices are those that pods get by annotation.
+    pub files: fn(Option<&Devices>) -> Vec<(&'static str, String)>,
+    /// The command that imports an image of an archive, a path in the node.
+    pub import: fn(archive: &str, reference: &str) -> Vec<String>,
+    /// Whether the daemon imports, all images of an archive at once. Otherwise a program of the
+    /// node's tree imports one image after the other.
+    pub daemon_imports: bool,
+    /// What the node's tree needs for it.
+    pub packages: &'static [&'static str],
+    /// The name of the artifact with the node's tree.
+    pub node_tree: &'static str,
+    /// What the image store depends on.
+    pub store_inputs: fn() -> String,
+    /// Whether a file of its data is its own, and not an image's.
+    pub is_own_file: fn(&Path) -> bool,
 }
 
-impl Runtime {
-    /// The name of the daemon, of its log and of its data folder.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Containerd => "containerd",
-            Self::Crio => "crio",
-        }
-    }
+/// One of the runtimes.
+pub type Runtime = &'static RuntimeSpec;
 
-    /// Where its programs are in the node.
-    pub fn programs(self) -> &'static str {
-        match self {
-            Self::Containerd => containerd::PROGRAMS,
-            Self::Crio => crio::PROGRAMS,
-        }
-    }
+/// The runtime of a cluster: CRI-O where `--components` has it, and containerd, which is built,
+/// elsewhere.
+pub fn of(real: RealPrograms) -> Runtime {
+    if real.has(RealProgram::Crio) { &CRIO } else { &CONTAINERD }
+}
 
-    /// The folder that holds images and what containers write, in the node.
-    pub fn root(self) -> &'static str {
-        match self {
-            Self::Containerd => containerd::ROOT,
-            Self::Crio => crio::ROOT,
-        }
-    }
-
-    /// The socket of the Container Runtime Interface.
-    pub fn socket(self) -> &'static str {
-        match self {
-            Self::Containerd => containerd::SOCKET,
-            Self::Crio => crio::SOCKET,
-        }
-    }
-
+impl RuntimeSpec {
     /// The daemon.
-    pub fn program(self) -> Program {
-        match self {
-            Self::Containerd => containerd::program(),
-            Self::Crio => crio::program(),
-        }
+    pub fn program(&self) -> Program {
+        Program { name: self.name.to_owned(), command: (self.command)(), notifies: true }
     }
 
-    /// Its configuration files: names below the node's configuration folder, and
-    /// their texts. `devices` is what pods get by annotation, if they do.
-    pub fn files(self, devices: Option<&Devices>) -> Vec<(&'static str, String)> {
-        match self {
-            Self::Containerd => {
-                let mut files = vec![(containerd::CONFIG_FILE, containerd::config(devices))];
-                files
-                    .extend(devices.map(|devices| (devices::CONFIG_FILE, devices.plugin_config())));
-                files
-            }
-            Self::Crio => {
-                vec![
-                    (crio::CONFIG_FILE, crio::config(devices)),
-                    (crio::POLICY_FILE, crio::policy()),
-                    (crio::CRUN_FILE, crio::CRUN.to_owned()),
-                ]
-            }
-        }
-    }
-
-    /// The command that makes the image `reference` of the archive `archive`, a
-    /// path in the node, an image of the runtime.
-    pub fn importer(self, archive: &str, reference: &str) -> Vec<String> {
-        match self {
-            Self::Containerd => containerd::importer(archive),
-            Self::Crio => crio::importer(archive, reference),
-        }
+    /// Of images in one archive, those that need an import of their own.
+    pub fn imports_of<'a, T>(&self, references: &'a [T]) -> &'a [T] {
+        &references[..if self.daemon_imports { references.len().min(1) } else { references.len() }]
     }
 }

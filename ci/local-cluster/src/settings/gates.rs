@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::KubernetesVersion;
 
-/// Which feature gates of user namespaces are on, and where. The variants that
-/// turn something off exist to show what such a cluster does to a pod.
+/// Which feature gates of user namespaces are on, and where. The variants that turn something off
+/// exist to show what such a cluster does to a pod.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gates {
@@ -27,8 +27,8 @@ pub enum Gates {
 
 /// The state of the feature gates in one component.
 ///
-/// `UserNamespacesSupport` and `UserNamespacesPodSecurityStandards` are those of
-/// KEP-127, `ProcMountType` is that of KEP-4265.
+/// `UserNamespacesSupport` and `UserNamespacesPodSecurityStandards` are those of KEP-127,
+/// `ProcMountType` is that of KEP-4265.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct GateValues {
     /// Pods may set `hostUsers: false`.
@@ -51,8 +51,8 @@ impl GateValues {
         proc_mount_type: false,
     };
 
-    /// The gates that a component of this version is given, by their names in Kubernetes. Each
-    /// that can be turned off is given, because the defaults differ between versions.
+    /// The gates that a component of this version is given, by their names in Kubernetes. Each that
+    /// can be turned off is given, because the defaults differ between versions.
     pub fn by_name(self, version: KubernetesVersion) -> Vec<(&'static str, bool)> {
         if version.has_locked_gates() {
             return Vec::new();

@@ -1,14 +1,13 @@
 //! The name of a cluster.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// The name of a cluster: a DNS label of at most 30 characters, because it
-/// becomes part of a host name and of a cgroup's name.
+/// The name of a cluster: a DNS label of at most 30 characters, because it becomes part of a host
+/// name and of a cgroup's name.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClusterName(String);

@@ -11,8 +11,8 @@ use crate::error::Error;
 /// A release of OpenShift.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 pub enum Release {
-    /// Kubernetes 1.31. The feature gates are off in feature set Default, and nestcheck refuses
-    /// the release.
+    /// Kubernetes 1.31. The feature gates are off in feature set Default, and nestcheck refuses the
+    /// release.
     #[serde(rename = "4.18")]
     #[value(name = "4.18")]
     V4_18,
@@ -45,8 +45,8 @@ impl Release {
         }
     }
 
-    /// The version that the cluster's `ClusterVersion` names. Any patch release
-    /// would do: nothing else of a cluster depends on it.
+    /// The version that the cluster's `ClusterVersion` names. Any patch release would do: nothing
+    /// else of a cluster depends on it.
     pub fn version(self, z_stream: ZStream) -> &'static str {
         match (self, z_stream) {
             (Self::V4_18, _) => "4.18.21",
@@ -67,8 +67,8 @@ impl Release {
         }
     }
 
-    /// The version of Kubernetes that runs. Each version costs minutes to build, so releases
-    /// share one whose gates can be what the release's are.
+    /// The version of Kubernetes that runs. Each version costs minutes to build, so releases share
+    /// one whose gates can be what the release's are.
     pub fn control_plane(self) -> KubernetesVersion {
         match self {
             Self::V4_18 | Self::V4_19 | Self::V4_20 => KubernetesVersion::V1_32_5,
@@ -92,10 +92,6 @@ impl Release {
     }
 
     /// Checks that the release had such patch releases.
-    ///
-    /// # Errors
-    ///
-    /// Fails for `early` where no early form is known.
     pub fn check(self, z_stream: ZStream) -> Result<(), Error> {
         if z_stream == ZStream::Early && self != Self::V4_20 {
             return Err(Error::usage(format!(
@@ -123,16 +119,16 @@ impl fmt::Display for Release {
     }
 }
 
-/// Which patch releases of a release. The SCCs that a release ships have changed within
-/// it (cluster-kube-apiserver-operator, `bindata/bootkube/scc-manifests`).
+/// Which patch releases of a release. The SCCs that a release ships have changed within it
+/// (cluster-kube-apiserver-operator, `bindata/bootkube/scc-manifests`).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ZStream {
     /// The newest.
     #[default]
     Latest,
-    /// The first ones: their `nested-container` has no range of user ids, and their
-    /// `restricted-v3` is granted to nobody.
+    /// The first ones: their `nested-container` has no range of user ids, and their `restricted-v3`
+    /// is granted to nobody.
     Early,
 }
 
@@ -152,8 +148,8 @@ pub enum FeatureSet {
     Default,
     /// Everything that may become default. Such a cluster can't be upgraded.
     TechPreviewNoUpgrade,
-    /// The default and the three gates of user namespaces by name. Such a cluster
-    /// can't be upgraded.
+    /// The default and the three gates of user namespaces by name. Such a cluster can't be
+    /// upgraded.
     CustomNoUpgrade,
 }
 

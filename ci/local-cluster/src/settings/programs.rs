@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A program, or a group of programs that are only of use together, that takes the place of
-/// what is built or of a stand-in.
+/// A program, or a group of programs that are only of use together, that takes the place of what is
+/// built or of a stand-in.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RealProgram {

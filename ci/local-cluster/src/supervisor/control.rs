@@ -1,24 +1,28 @@
-//! How commands ask the supervisor of a running cluster for something: one JSON object a line
-//! on a socket in its state folder, a wish there and an answer back.
+//! How commands ask the supervisor of a running cluster for something: one JSON object a line on a
+//! socket in its state folder, a wish there and an answer back.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader as BlockingReader, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream as BlockingStream;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader as BlockingReader, Write},
+    os::{fd::AsRawFd, unix::net::UnixStream as BlockingStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{mpsc::UnboundedSender, oneshot},
+    time::timeout,
+};
 
 use super::RESTART;
-use crate::error::{Error, Failure};
-use crate::node::session::Message;
-use crate::paths::StateFolder;
+use crate::{
+    error::{Error, Failure},
+    node::session::Message,
+    paths::StateFolder,
+};
 
 /// How long a wish may take to arrive: its sender writes it at once.
 const ARRIVAL: Duration = Duration::from_secs(5);
@@ -47,8 +51,8 @@ struct Answer {
     failure: Option<Failure>,
 }
 
-/// The path of the socket, and what keeps it valid. The kernel takes 107 bytes as a socket's
-/// path (unix(7)), which a folder may exceed, so the path leads through a descriptor.
+/// The path of the socket, and what keeps it valid. The kernel takes 107 bytes as a socket's path
+/// (unix(7)), which a folder may exceed, so the path leads through a descriptor.
 struct Address {
     path: PathBuf,
     _folder: File,
@@ -66,10 +70,6 @@ impl Address {
 }
 
 /// Passes wishes on as messages, one after the other, until the process ends.
-///
-/// # Errors
-///
-/// Fails when the socket can't be made.
 pub fn listen(folder: &StateFolder, sender: UnboundedSender<Message>) -> Result<(), Error> {
     let address = Address::of(folder)?;
     let listener = UnixListener::bind(&address.path)
@@ -107,10 +107,6 @@ async fn fulfil(wish: Wish, sender: &UnboundedSender<Message>) -> Result<(), Fai
 }
 
 /// Asks the supervisor of a cluster and waits until it is done.
-///
-/// # Errors
-///
-/// Fails when it can't be asked or does not answer, and as it says.
 pub fn ask(folder: &StateFolder, wish: &Wish) -> Result<(), Error> {
     let path = folder.control();
     let refused = |source| Error::path("ask the supervisor at", &path, source);
@@ -151,19 +147,19 @@ mod tests {
             panic!("no wish arrived");
         };
         told.send(answer).unwrap();
-        let heard = asking.await.unwrap();
+        let received = asking.await.unwrap();
         std::fs::remove_dir_all(folder.root()).unwrap();
-        (names, heard)
+        (names, received)
     }
 
     #[tokio::test]
     async fn a_wish_arrives_and_its_answer_comes_back() {
-        let (names, heard) = exchange(Ok(())).await;
+        let (names, received) = exchange(Ok(())).await;
         assert_eq!(names, ["etcd"]);
-        heard.unwrap();
+        received.unwrap();
         let failure = Error::other("no such component").with_hint("there are two").to_failure();
-        let (_, heard) = exchange(Err(failure)).await;
-        let error = heard.unwrap_err();
+        let (_, received) = exchange(Err(failure)).await;
+        let error = received.unwrap_err();
         assert_eq!(error.to_string(), "no such component");
         assert_eq!(error.hint(), Some("there are two"));
     }

@@ -1,31 +1,30 @@
 //! The files that a cluster's components read, written before any of them runs.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
-use crate::artifacts::Artifacts;
-use crate::components::{
-    API_PORT, CONFIG, KUBERNETES, LOAD, LOAD_DATA, NODE_NAME, REAL, control_plane, kubelet,
-    openshift,
+use crate::{
+    artifacts::Artifacts,
+    components::{
+        API_PORT, CONFIG, KUBERNETES, LOAD, LOAD_DATA, NODE_NAME, REAL, control_plane, kubelet,
+        openshift,
+    },
+    error::Error,
+    kubeconfig,
+    network::{Subnet, node_batch},
+    node::{
+        init::LOGS,
+        protocol::{Bind, NodeSpec},
+    },
+    operator::Operator,
+    paths::StateFolder,
+    pki::Pki,
+    runtime::network_config,
+    settings::{Distribution, RealProgram, User},
+    state::{State, replace},
+    storage::{VOLUMES, VOLUMES_DATA},
 };
-use crate::error::Error;
-use crate::kubeconfig;
-use crate::network::{Subnet, node_batch};
-use crate::node::init::LOGS;
-use crate::node::protocol::{Bind, NodeSpec};
-use crate::operator::Operator;
-use crate::paths::StateFolder;
-use crate::pki::Pki;
-use crate::runtime::network_config;
-use crate::settings::{Distribution, RealProgram, User};
-use crate::state::{State, replace};
-use crate::storage::{VOLUMES, VOLUMES_DATA};
 
 /// Writes certificates, kubeconfigs and configuration.
-///
-/// # Errors
-///
-/// Fails when the state folder can't be written or an artifact can't be read.
 pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), Error> {
     let folders = [
         folder.config().join("cni"),
@@ -68,7 +67,7 @@ fn configuration(state: &State, subnet: Subnet) -> Vec<(&'static str, String)> {
         ("network", node_batch(subnet)),
     ];
     let devices = settings.devices();
-    texts.extend(runtime.files(devices.as_ref()));
+    texts.extend((runtime.files)(devices.as_ref()));
     let Distribution::Openshift { release, .. } = settings.distribution else {
         return texts;
     };
@@ -136,9 +135,9 @@ pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> 
         bind(&folder.config(), CONFIG, true),
         bind(&folder.logs(), LOGS, false),
         bind(&artifacts.kubernetes, KUBERNETES, true),
-        bind(&artifacts.runtime, runtime.programs(), true),
+        bind(&artifacts.runtime, runtime.programs, true),
         // Overlay can't hold overlay: what containers write is on the disk.
-        bind(&folder.data(runtime.name()), runtime.root(), false),
+        bind(&folder.data(runtime.name), runtime.root, false),
         bind(&folder.data(LOAD_DATA), LOAD, true),
         bind(&folder.data("kubelet"), kubelet::DATA, false),
         bind(&folder.data(VOLUMES_DATA), VOLUMES, false),

@@ -1,30 +1,35 @@
-//! The process that owns a cluster: it acquires everything, watches over it and
-//! gives it back. If it is killed, the kernel ends the node, and the state file
-//! says what is left.
+//! The process that owns a cluster: it acquires everything, watches over it and gives it back. If
+//! it is killed, the kernel ends the node, and the state file says what is left.
 
 pub mod control;
 mod files;
 pub mod report;
 mod start;
 
-use std::io::{self, Read};
-use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 
-use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::UnboundedSender;
-
-use crate::artifacts::Artifacts;
-use crate::console;
-use crate::error::Error;
-use crate::network::Claim;
-use crate::node::session::{Message, Session};
-use crate::paths::StateFolder;
-use crate::state::{Phase, State};
-use crate::teardown;
 use report::Report;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::UnboundedSender,
+};
+
+use crate::{
+    artifacts::Artifacts,
+    console,
+    error::Error,
+    network::Claim,
+    node::session::{Message, Session},
+    paths::StateFolder,
+    state::{Phase, State},
+    teardown,
+};
 
 /// How long components may take to end and to be ready again.
 pub const RESTART: Duration = Duration::from_secs(60);
@@ -32,7 +37,7 @@ pub const RESTART: Duration = Duration::from_secs(60);
 /// What `up` tells the supervisor, as one line on its stdin.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Order {
+pub struct Request {
     /// The state folder of the cluster.
     pub folder: PathBuf,
     /// What the cluster is made of.
@@ -40,19 +45,14 @@ pub struct Order {
 }
 
 /// Runs as a supervisor until the cluster ends.
-///
-/// # Errors
-///
-/// Fails when the cluster can't be started or given back. `up` has heard of a
-/// failed start by then.
 pub fn run() -> Result<(), Error> {
     // Out of the terminal's session: its signals are for `up` only.
     nix::unistd::setsid().map_err(|errno| Error::io("start", "a session", errno))?;
-    let Some(order) = read_order()? else {
+    let Some(request) = read_request()? else {
         // `up` ended before it could write this process down.
         return Ok(());
     };
-    let folder = StateFolder::at(order.folder.clone());
+    let folder = StateFolder::at(request.folder.clone());
     let Some(state) = State::read(&folder)? else {
         return Err(Error::other("the cluster has no state file"));
     };
@@ -60,7 +60,7 @@ pub fn run() -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|source| Error::io("start", "the event loop", source))?;
-    runtime.block_on(Supervisor::new(folder, state).run(&order))
+    runtime.block_on(Supervisor::new(folder, state).run(&request))
 }
 
 /// The owner of a cluster.
@@ -76,8 +76,8 @@ impl Supervisor {
         Self { folder, state, claim: None }
     }
 
-    async fn run(mut self, order: &Order) -> Result<(), Error> {
-        match self.start(order).await {
+    async fn run(mut self, request: &Request) -> Result<(), Error> {
+        match self.start(request).await {
             Ok(session) => {
                 self.state.phase = Phase::Ready;
                 self.save()?;
@@ -137,7 +137,7 @@ impl Supervisor {
     }
 }
 
-fn read_order() -> Result<Option<Order>, Error> {
+fn read_request() -> Result<Option<Request>, Error> {
     let mut line = String::new();
     io::stdin().read_line(&mut line).map_err(|source| Error::io("read", "stdin", source))?;
     if line.is_empty() {

@@ -1,8 +1,9 @@
-//! What a supervisor tells the `up` that has started it: one JSON object a line
-//! on its stdout.
+//! What a supervisor tells the `up` that has started it: one JSON object a line on its stdout.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::{
+    fs::File,
+    io::{self, Write},
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -4,24 +4,26 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::report::{self, Report};
-use super::{Order, Supervisor, files, listen_to_the_host};
-use crate::artifacts::Artifacts;
-use crate::artifacts::seed;
-use crate::cgroup;
-use crate::client::{Admin, Server};
-use crate::components::{CONFIG, control_plane, kubelet, openshift};
-use crate::error::Error;
-use crate::network::{self, Claim, Subnet};
-use crate::node::protocol::Program;
-use crate::node::session::Session;
-use crate::openshift::Objects;
-use crate::operator::{Operator, double, real};
-use crate::settings::{Distribution, RealProgram, Settings, User};
-use crate::storage::{self, VOLUMES_DATA};
+use super::{
+    Request, Supervisor, files, listen_to_the_host,
+    report::{self, Report},
+};
+use crate::{
+    artifacts::{Artifacts, bootstrap_cache},
+    cgroup,
+    client::{Admin, Server},
+    components::{CONFIG, control_plane, kubelet, openshift},
+    error::Error,
+    network::{self, Claim, Subnet},
+    node::{protocol::Program, session::Session},
+    openshift::Objects,
+    operator::{Operator, double, real},
+    settings::{Distribution, RealProgram, Settings, User},
+    storage::{self, VOLUMES_DATA},
+};
 
-/// How long a component may take to say that it is ready. On an idle machine it
-/// is seconds; a busy one may be ten times as slow.
+/// How long a component may take to say that it is ready. On an idle machine it is seconds; a busy
+/// one may be ten times as slow.
 const COMPONENT: Duration = Duration::from_secs(60);
 
 /// How long the node may take from the kubelet's start until it is ready.
@@ -35,31 +37,29 @@ const COMMAND: Duration = Duration::from_secs(20);
 
 impl Supervisor {
     /// Acquires everything and starts every component.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a step does. What was acquired until then is in the state.
-    pub(super) async fn start(&mut self, order: &Order) -> Result<Session, Error> {
+    pub(super) async fn start(&mut self, request: &Request) -> Result<Session, Error> {
         // The session first: from here on the end of `up` is heard.
         let mut session = Session::open(self.state.name.as_str(), &self.folder)?;
         listen_to_the_host(&session.sender())?;
         // On the heap: the steps' clients are large.
-        let started = Box::pin(self.start_in(&mut session, order)).await;
+        let started = Box::pin(self.start_in(&mut session, request)).await;
         self.state.components.clone_from(session.components());
         started.map(|()| session)
     }
 
-    async fn start_in(&mut self, session: &mut Session, order: &Order) -> Result<(), Error> {
+    async fn start_in(&mut self, session: &mut Session, request: &Request) -> Result<(), Error> {
         let subnet = self.acquire(session)?;
         let settings = self.state.settings;
         let real = settings.real;
         let runtime = settings.runtime();
-        let artifacts = &order.artifacts;
+        let artifacts = &request.artifacts;
         // The image store is copied while the control plane starts.
-        let target = self.folder.data(runtime.name());
+        let target = self.folder.data(runtime.name);
         std::fs::create_dir_all(&target).map_err(|source| Error::path("make", &target, source))?;
-        let source = artifacts.seed.clone();
-        let planting = tokio::task::spawn_blocking(move || seed::plant(runtime, &source, &target));
+        let source = artifacts.bootstrap_cache.clone();
+        let installing = tokio::task::spawn_blocking(move || {
+            bootstrap_cache::install(runtime, &source, &target)
+        });
 
         files::write(&self.folder, &self.state, subnet)?;
         session.set_up(files::node_spec(&self.folder, &self.state, artifacts)).await?;
@@ -69,8 +69,9 @@ impl Supervisor {
         session.start(control_plane::etcd())?;
         session.until_ready("etcd", COMPONENT).await?;
         session.start(apiserver(settings, subnet))?;
-        let planted = async { planting.await.map_err(|error| Error::other(error.to_string()))? };
-        session.during("images not copied", COMPONENT, planted).await?;
+        let installed =
+            async { installing.await.map_err(|error| Error::other(error.to_string()))? };
+        session.during("images not copied", COMPONENT, installed).await?;
         session.start(runtime.program())?;
         session.until_ready("kube-apiserver", COMPONENT).await?;
         let admin = Admin::from_kubeconfig(&self.folder.kubeconfig(User::Admin)).await?;
@@ -80,7 +81,7 @@ impl Supervisor {
         session.start(control_plane::scheduler(subnet, real))?;
 
         step("starting the node");
-        session.until_ready(runtime.name(), COMPONENT).await?;
+        session.until_ready(runtime.name, COMPONENT).await?;
         session.start(kubelet::program(subnet, real))?;
         let objects = Box::pin(start_openshift(session, &admin, &settings, artifacts)).await?;
         let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
@@ -126,8 +127,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes names and addresses, writes them down, and only then makes what
-    /// they stand for.
+    /// Takes names and addresses, writes them down, and only then makes what they stand for.
     fn acquire(&mut self, session: &Session) -> Result<Subnet, Error> {
         self.state.node = Some(session.node());
         let claim = Claim::first_free()?;
@@ -178,8 +178,8 @@ fn apiserver(settings: Settings, subnet: Subnet) -> Program {
     }
 }
 
-/// Makes the API server one of OpenShift, if the cluster is to be one, and starts
-/// the controller that only such a cluster has. Returns what is left to be made.
+/// Makes the API server one of OpenShift, if the cluster is to be one, and starts the controller
+/// that only such a cluster has. Returns what is left to be made.
 async fn start_openshift(
     session: &mut Session,
     admin: &Admin,

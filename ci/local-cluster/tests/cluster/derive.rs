@@ -1,5 +1,5 @@
-//! Images that recipes make of the workspace image: that they have what the recipe has left, and that
-//! nothing of the recipe outlives it.
+//! Images that recipes make of the workspace image: that they have what the recipe has left, and
+//! that nothing of the recipe outlives it.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Clusters of flavour `openshift`: what an ordinary user gets in which release and
-//! feature set, and that such a cluster leaves nothing behind either.
+//! Clusters of flavour `openshift`: what an ordinary user gets in which release and feature set,
+//! and that such a cluster leaves nothing behind either.
 
 #![expect(
     clippy::expect_used,
@@ -7,8 +7,7 @@
     reason = "a test ends when something is not as it must be"
 )]
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! Clusters with the DevWorkspace Operator: that it answers when `up` returns, and that it goes with
-//! its cluster.
+//! Clusters with the DevWorkspace Operator: that it answers when `up` returns, and that it goes
+//! with its cluster.
 
 use crate::support::{Cluster, Machine};
 

@@ -1,7 +1,6 @@
-//! What is broken, and which cases notice.
+//! The table of scenarios: what is broken, and which cases notice.
 
 mod facts;
-mod image;
 mod pods;
 mod scc;
 mod volumes;
@@ -9,11 +8,12 @@ mod workspace;
 
 use crate::{
     Place,
-    mutant::{Kill, Mutant, Scenario, Stage},
+    faults::{PROGRAMS, SpoilPrograms},
+    scenario::{Kill, Mutant, Scenario, Target},
 };
 
-/// The cases that are red on the local cluster as it is, without anything broken, and only find that
-/// out when they run: the image has no such program, or the node no such thing.
+/// The cases that are red on the local cluster as it is, without anything broken, and only find
+/// that out when they run: the image has no such program, or the node no such thing.
 pub(crate) fn red_without_mutant(place: Place) -> &'static [&'static str] {
     match place {
         Place::Kubernetes => &["CMP-05", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS"],
@@ -21,8 +21,8 @@ pub(crate) fn red_without_mutant(place: Place) -> &'static [&'static str] {
     }
 }
 
-/// Core cases of all suites, which run in every scenario with a cluster: most scenarios have nothing
-/// to do with most of them.
+/// Core cases of all suites, which run in every scenario with a cluster: most scenarios have
+/// nothing to do with most of them.
 pub(crate) const SAMPLE: &[&str] = &[
     "ADM-02", "CMP-01", "END-01", "GATE-01", "ID-01", "ISO-01", "POD-03", "PRE-09", "ROOT-01",
     "SCC-P02", "VOL-01", "WS-02",
@@ -32,7 +32,7 @@ pub(crate) const SAMPLE: &[&str] = &[
 pub(crate) fn of(place: Place) -> Vec<Scenario> {
     match place {
         Place::Kubernetes => {
-            [&[image::PROGRAMS, WITHOUT_GATES][..], pods::ALL, volumes::ALL, facts::ALL].concat()
+            [&[IMAGE, WITHOUT_GATES][..], pods::ALL, volumes::ALL, facts::ALL].concat()
         }
         Place::Openshift => {
             [&[KERNEL_LOG, workspace::image()][..], scc::ALL, workspace::ALL].concat()
@@ -40,10 +40,18 @@ pub(crate) fn of(place: Place) -> Vec<Scenario> {
     }
 }
 
+/// All spoiled programs in one image.
+const IMAGE: Scenario = Scenario {
+    name: "image",
+    faults: &[&SpoilPrograms::NESTED_POD],
+    mutants: &PROGRAMS,
+    ..Scenario::NEW
+};
+
 /// The API server drops both fields without a word, and asks for nothing that has to do with them.
 const WITHOUT_GATES: Scenario = Scenario {
     name: "gates",
-    stage: Stage::Elsewhere("without-gates"),
+    target: Target::OtherCluster("without-gates"),
     cases: &["admission", "gate", "preflight"],
     mutants: &[Mutant {
         name: "drops-fields",
@@ -55,26 +63,25 @@ const WITHOUT_GATES: Scenario = Scenario {
             Kill("GATE-02", "procMount as it would be stored"),
         ],
     }],
-    blocked: &[],
     // Whoever needs a nested pod, or one that lost no field.
     dependants: &[
         "ADM-04", "ADM-05", "ADM-06", "CMP-01", "GATE-06", "GATE-07", "GATE-08", "ID-01", "ISO-01",
         "POD-03", "PRE-05", "PRE-06", "PRE-10", "ROOT-01", "VOL-01",
     ],
+    ..Scenario::NEW
 };
 
 /// A node gives more devices than the two.
 const KERNEL_LOG: Scenario = Scenario {
     name: "devices",
-    stage: Stage::Elsewhere("kernel-log"),
+    target: Target::OtherCluster("kernel-log"),
     cases: &["isolation"],
     mutants: &[Mutant {
         name: "gives-the-kernel-log",
         breaks: "Pods that ask for the kernel's log get it",
         kills: &[Kill("ISO-06", "/dev/kmsg is there")],
     }],
-    blocked: &[],
-    dependants: &[],
+    ..Scenario::NEW
 };
 
 #[cfg(test)]
@@ -82,6 +89,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::inputs::RunInputs;
 
     fn all() -> Vec<Scenario> {
         [of(Place::Kubernetes), of(Place::Openshift)].concat()
@@ -93,7 +101,7 @@ mod tests {
             let mut seen = BTreeSet::new();
             for Kill(id, words) in scenario.mutants.iter().flat_map(|mutant| mutant.kills) {
                 assert!(seen.insert(id), "{}: two mutants kill {id}", scenario.name);
-                assert!(!words.is_empty(), "{}: {id} dies of anything", scenario.name);
+                assert!(!words.is_empty(), "{}: any message kills {id}", scenario.name);
             }
             for id in scenario.dependants {
                 assert!(seen.insert(id), "{}: {id} is killed and depends", scenario.name);
@@ -113,15 +121,26 @@ mod tests {
     }
 
     #[test]
-    fn only_who_judges_facts_may_be_blocked_by_a_mutant() {
+    fn a_mutant_may_block_only_static_checks() {
         let cases = suites::cases();
         for scenario in all() {
             for id in scenario.blocked {
                 let case = cases.iter().find(|case| case.id == *id).expect(id);
-                assert!(matches!(case.kind, harness::case::CaseKind::Static(_)), "{id} acts");
+                assert!(
+                    matches!(case.kind, harness::case::CaseKind::Static(_)),
+                    "{id} is not a static check"
+                );
                 let mut kills = scenario.mutants.iter().flat_map(|mutant| mutant.kills);
                 assert!(kills.any(|kill| kill.0 == *id), "{}: {id} is not killed", scenario.name);
             }
+        }
+    }
+
+    #[test]
+    fn every_fault_finds_what_it_breaks() {
+        for scenario in all() {
+            let inputs = RunInputs::with(scenario.faults);
+            assert!(inputs.is_ok(), "{}: {inputs:?}", scenario.name);
         }
     }
 

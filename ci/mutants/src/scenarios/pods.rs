@@ -1,11 +1,11 @@
-//! Broken pods, and what else stands on the cluster beside them.
+//! Broken pods, and objects of the cluster beside them.
 
-use harness::{Result, pod_template::Isolation};
+use harness::pod_template::Isolation;
 
 use crate::{
-    intruder::Intruder,
-    mutant::{Kill, Mutant, Scenario, Stage},
-    stage::Props,
+    external_writer::ExternalWriter,
+    faults::{CreateObjects, EditPod, PutFile, SubstitutePod},
+    scenario::{Kill, Mutant, Scenario},
 };
 
 pub(super) const ALL: &[Scenario] = &[POWERFUL, NESTED_POD, CONTROLS, HARMLESS];
@@ -13,18 +13,17 @@ pub(super) const ALL: &[Scenario] = &[POWERFUL, NESTED_POD, CONTROLS, HARMLESS];
 /// A workspace with all the power that a pod can have.
 const POWERFUL: Scenario = Scenario {
     name: "powerful",
-    stage: Stage::Cluster(|mut props| {
-        let changes = [
+    faults: &[&EditPod::unchecked(
+        "workspace",
+        &[
             ("hostUsers: false", "hostUsers: true\n  hostPID: true"),
             ("runAsUser: 1000", "runAsUser: 0"),
             ("      runAsNonRoot: true\n      procMount: Unmasked\n", "      privileged: true\n"),
             ("      capabilities: {drop: [ALL], add: [SETUID, SETGID]}\n", ""),
             ("    volumeMounts:\n", "    volumeMounts:\n    - {name: node, mountPath: /mnt}\n"),
             ("  volumes:\n", "  volumes:\n  - {name: node, hostPath: {path: /usr/share}}\n"),
-        ];
-        props.edit("workspace", &changes, |template| template.isolation = Isolation::Unchecked)?;
-        Ok(props)
-    }),
+        ],
+    )],
     cases: &["identity", "isolation", "root"],
     mutants: &[
         Mutant {
@@ -60,15 +59,20 @@ const POWERFUL: Scenario = Scenario {
             kills: &[Kill("ROOT-06", "mounts from outside the pod")],
         },
     ],
-    blocked: &[],
     // Root of the node has no subordinate ids, no rootless podman, and no range of its own.
     dependants: &["ID-02", "ID-05", "ID-07", "ISO-13"],
+    ..Scenario::NEW
 };
 
 /// A workspace in which several things are missing that have nothing to do with each other.
 const NESTED_POD: Scenario = Scenario {
     name: "workspace",
-    stage: Stage::Cluster(break_workspace),
+    faults: &[
+        &BROKEN_NESTED_POD,
+        &PutFile("mutants/subordinate", "user:10000:65536\n"),
+        &PutFile("mutants/helper", "#!/bin/sh\nexit 1\n"),
+        &ExternalWriter::Litters,
+    ],
     cases: &[
         "admission",
         "identity",
@@ -115,41 +119,61 @@ const NESTED_POD: Scenario = Scenario {
             kills: &[Kill("END-01", "objects with the run's label")],
         },
     ],
-    blocked: &[],
     // podman can't make a user namespace with these ids and helpers, the pod for ID-08 can't have
     // them twice, the token is a mount, and the litter is a namespace.
     dependants: &["END-02", "ID-07", "ID-08", "ISO-13", "POD-03", "ROOT-01", "ROOT-06"],
+    ..Scenario::NEW
 };
 
-fn break_workspace(mut props: Props) -> Result<Props> {
-    let changes = [
-        ("procMount: Unmasked", "procMount: Default"),
-        ("automountServiceAccountToken: false", "automountServiceAccountToken: true"),
-        (
-            "    volumeMounts:\n",
-            "    volumeMounts:
+const BROKEN_NESTED_POD: EditPod = EditPod {
+    devices: Some(false),
+    ..EditPod::unchecked(
+        "workspace",
+        &[
+            ("procMount: Unmasked", "procMount: Default"),
+            ("automountServiceAccountToken: false", "automountServiceAccountToken: true"),
+            (
+                "    volumeMounts:\n",
+                "    volumeMounts:
     - {name: nestcheck, mountPath: /etc/subuid, subPath: mutants/subordinate, readOnly: true}
     - {name: nestcheck, mountPath: /etc/subgid, subPath: mutants/subordinate, readOnly: true}
     - {name: nestcheck, mountPath: /usr/bin/newuidmap, subPath: mutants/helper, readOnly: true}
     - {name: nestcheck, mountPath: /usr/bin/newgidmap, subPath: mutants/helper, readOnly: true}
 ",
-        ),
-    ];
-    props.edit("workspace", &changes, |template| {
-        template.isolation = Isolation::Unchecked;
-        template.devices = false;
-    })?;
-    props.put("mutants/subordinate", "user:10000:65536\n");
-    props.put("mutants/helper", "#!/bin/sh\nexit 1\n");
-    props.intruder = Some(Intruder::Litters);
-    Ok(props)
-}
+            ),
+        ],
+    )
+};
 
 /// Pods beside the workspace that are not what they must be for a comparison, and a workspace that
 /// may not make namespaces.
 const CONTROLS: Scenario = Scenario {
     name: "controls",
-    stage: Stage::Cluster(break_controls),
+    faults: &[
+        &EditPod {
+            isolation: Some(Isolation::Nested),
+            ..EditPod::new(
+                "workspace",
+                &[("seccompProfile: {type: Unconfined}", "seccompProfile: {type: RuntimeDefault}")],
+            )
+        },
+        &EditPod::unchecked(
+            "neighbour",
+            &[("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")],
+        ),
+        &EditPod::unchecked("host-users", &[("spec:\n", "spec:\n  hostUsers: false\n")]),
+        &EditPod {
+            devices: Some(true),
+            ..EditPod::unchecked(
+                "masked-proc",
+                &[(
+                    "      runAsUser: 1000\n",
+                    "      procMount: Unmasked\n      runAsUser: 1000\n",
+                )],
+            )
+        },
+        &LIST_NODES,
+    ],
     cases: &["admission", "identity", "isolation", "preflight"],
     mutants: &[
         Mutant {
@@ -186,65 +210,50 @@ const CONTROLS: Scenario = Scenario {
             kills: &[Kill("PRE-09", "list nodes: expected")],
         },
     ],
-    blocked: &[],
     // Without unshare(2) and mount(2) podman does nothing, and its failure has another signature.
     dependants: &["ID-07", "ID-08", "ISO-12", "ISO-13", "POD-03", "ROOT-01"],
+    ..Scenario::NEW
 };
 
-fn break_controls(mut props: Props) -> Result<Props> {
-    let filtered =
-        [("seccompProfile: {type: Unconfined}", "seccompProfile: {type: RuntimeDefault}")];
-    props.edit("workspace", &filtered, |template| template.isolation = Isolation::Nested)?;
-    let shared = [("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")];
-    props.edit("neighbour", &shared, |template| template.isolation = Isolation::Unchecked)?;
-    let nested = [("spec:\n", "spec:\n  hostUsers: false\n")];
-    props.edit("host-users", &nested, |template| template.isolation = Isolation::Unchecked)?;
-    let unmasked =
-        [("      runAsUser: 1000\n", "      procMount: Unmasked\n      runAsUser: 1000\n")];
-    props.edit("masked-proc", &unmasked, |template| {
-        template.isolation = Isolation::Unchecked;
-        template.devices = true;
-    })?;
-    props.objects = vec![
-        "apiVersion: rbac.authorization.k8s.io/v1
+const LIST_NODES: CreateObjects = CreateObjects(&[
+    "apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: nestcheck-mutants-rights}
 rules:
 - {apiGroups: [''], resources: [nodes], verbs: [list]}
 ",
-        "apiVersion: rbac.authorization.k8s.io/v1
+    "apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: nestcheck-mutants-rights}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nestcheck-mutants-rights}
 subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:serviceaccounts'}
 ",
-    ];
-    Ok(props)
-}
+]);
 
-/// A workspace that asks for nothing that a namespace of level restricted refuses, so that the server
-/// admits it there, as one that does not enforce the level admits any.
+/// A workspace that asks for nothing that a namespace of level restricted refuses, so that the
+/// server admits it there, as one that does not enforce the level admits any.
 const HARMLESS: Scenario = Scenario {
     name: "harmless",
-    stage: Stage::Cluster(|mut props| {
-        let changes = [
-            ("seccompProfile: {type: Unconfined}", "seccompProfile: {type: RuntimeDefault}"),
-            ("    appArmorProfile: {type: Unconfined}\n", ""),
-            ("allowPrivilegeEscalation: true", "allowPrivilegeEscalation: false"),
-            ("{drop: [ALL], add: [SETUID, SETGID]}", "{drop: [ALL]}"),
-        ];
-        props.edit("workspace", &changes, |_| {})?;
-        props.lent.push(("ADM-04", "workspace"));
-        Ok(props)
-    }),
+    faults: &[
+        &EditPod::new(
+            "workspace",
+            &[
+                ("seccompProfile: {type: Unconfined}", "seccompProfile: {type: RuntimeDefault}"),
+                ("    appArmorProfile: {type: Unconfined}\n", ""),
+                ("allowPrivilegeEscalation: true", "allowPrivilegeEscalation: false"),
+                ("{drop: [ALL], add: [SETUID, SETGID]}", "{drop: [ALL]}"),
+            ],
+        ),
+        &SubstitutePod { case: "ADM-04", pod: "workspace" },
+    ],
     cases: &["admission", "gate"],
     mutants: &[Mutant {
         name: "fit-for-level-restricted",
         breaks: "The workspace asks for nothing that level restricted refuses",
         kills: &[Kill("ADM-04", "answer in a restricted namespace: expected 403")],
     }],
-    blocked: &[],
     // Without capabilities podman makes no user namespace.
     dependants: &["POD-03", "ROOT-01"],
+    ..Scenario::NEW
 };

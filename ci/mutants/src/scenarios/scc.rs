@@ -1,12 +1,10 @@
-//! Broken SCCs, and grants to those who should have none.
-
-use harness::{Result, sandbox::Scc};
+//! Broken SCCs, and grants that nobody should have.
 
 use crate::{
-    intruder::Intruder,
-    mutant::{Kill, Mutant, Scenario, Stage},
+    external_writer::ExternalWriter,
+    faults::{CreateObjects, ReplaceScc},
     policy::{Change, Policy},
-    stage::Props,
+    scenario::{Kill, Mutant, Scenario},
 };
 
 pub(super) const ALL: &[Scenario] = &[LAX, GRANTED, LOOSE];
@@ -14,7 +12,7 @@ pub(super) const ALL: &[Scenario] = &[LAX, GRANTED, LOOSE];
 /// An SCC that allows everything.
 const LAX: Scenario = Scenario {
     name: "lax-scc",
-    stage: Stage::Cluster(|props| constrain(props, LAX_SCC)),
+    faults: &[&LAX_SCC],
     cases: &["admission", "scc"],
     mutants: &[Mutant {
         name: "allows-everything",
@@ -34,11 +32,11 @@ const LAX: Scenario = Scenario {
             Kill("SCC-P02", "injected runAsUser"),
         ],
     }],
-    blocked: &[],
-    dependants: &[],
+    ..Scenario::NEW
 };
 
-pub(super) const LAX_SCC: &str = "apiVersion: security.openshift.io/v1
+pub(super) const LAX_SCC: ReplaceScc = ReplaceScc(
+    "apiVersion: security.openshift.io/v1
 kind: SecurityContextConstraints
 metadata: {name: lax}
 allowHostDirVolumePlugin: true
@@ -59,32 +57,15 @@ seLinuxContext: {type: RunAsAny}
 seccompProfiles: ['*']
 userNamespaceLevel: AllowHostLevel
 volumes: ['*']
-";
+",
+);
 
 /// Every service account may use every SCC, and somebody sets the labels of namespaces.
 const GRANTED: Scenario = Scenario {
     name: "granted-to-everybody",
-    stage: Stage::Cluster(|mut props| {
-        props.objects = vec![
-            "apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: nestcheck-mutants-use}
-rules:
-- {apiGroups: [security.openshift.io], resources: [securitycontextconstraints], verbs: [use]}
-",
-            "apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: nestcheck-mutants-use}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nestcheck-mutants-use}
-subjects:
-- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:serviceaccounts'}
-",
-        ];
-        props.intruder = Some(Intruder::RelabelsNamespace);
-        Ok(props)
-    }),
-    // SCC-P02 may fail here: while a new namespace is changed by somebody else, OpenShift's controller
-    // may give it one SELinux level after the other.
+    faults: &[&USE_OF_EVERY_SCC, &ExternalWriter::RelabelsNamespace],
+    // SCC-P02 may fail here: while a new namespace is changed by somebody else, OpenShift's
+    // controller may give it one SELinux level after the other.
     cases: &["scc", "teardown", "!SCC-P02"],
     mutants: &[
         Mutant {
@@ -104,20 +85,32 @@ subjects:
             kills: &[Kill("SCC-19", "pod-security.kubernetes.io/enforce: expected")],
         },
     ],
-    blocked: &[],
     // A plain pod is admitted by what everybody may use.
     dependants: &["SCC-P04"],
+    ..Scenario::NEW
 };
 
-/// What a pod asks for is taken out on its way into the cluster, and another SCC, which
-/// everybody may use, comes first.
+const USE_OF_EVERY_SCC: CreateObjects = CreateObjects(&[
+    "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: nestcheck-mutants-use}
+rules:
+- {apiGroups: [security.openshift.io], resources: [securitycontextconstraints], verbs: [use]}
+",
+    "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: nestcheck-mutants-use}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nestcheck-mutants-use}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:serviceaccounts'}
+",
+]);
+
+/// What a pod asks for is taken out on its way into the cluster, and another SCC, which everybody
+/// may use, comes first.
 const LOOSE: Scenario = Scenario {
     name: "another-scc",
-    stage: Stage::Cluster(|mut props| {
-        props.objects.extend(LOOSE_SCC);
-        props.objects.extend(ASK_FOR_NOTHING.manifests());
-        Ok(props)
-    }),
+    faults: &[&LOOSE_SCC, &ASK_FOR_NOTHING],
     cases: &["scc"],
     mutants: &[Mutant {
         name: "loose-scc-wins",
@@ -129,9 +122,9 @@ const LOOSE: Scenario = Scenario {
             Kill("SCC-P03", "observed `nestcheck-mutants-loose`"),
         ],
     }],
-    blocked: &[],
     // A plain pod asks for none, and is admitted by the first that everybody may use.
     dependants: &["SCC-P04"],
+    ..Scenario::NEW
 };
 
 const ASK_FOR_NOTHING: Policy = Policy {
@@ -151,7 +144,7 @@ const ASK_FOR_NOTHING: Policy = Policy {
     patches: &[r#"op: "remove", path: "/metadata/annotations/openshift.io~1required-scc""#],
 };
 
-const LOOSE_SCC: [&str; 3] = [
+const LOOSE_SCC: CreateObjects = CreateObjects(&[
     "apiVersion: security.openshift.io/v1
 kind: SecurityContextConstraints
 metadata: {name: nestcheck-mutants-loose}
@@ -191,9 +184,4 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nestchec
 subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:authenticated'}
 ",
-];
-
-fn constrain(mut props: Props, text: &str) -> Result<Props> {
-    props.scc = Some(Scc::parse("a mutant's SCC", text)?);
-    Ok(props)
-}
+]);

@@ -1,18 +1,23 @@
 //! Broken volumes, and what happens on them.
 
-use harness::{Result, pod_template::Isolation};
-
 use crate::{
-    mutant::{Kill, Mutant, Scenario, Stage},
-    stage::Props,
+    faults::{EditPod, PutFile},
+    scenario::{Kill, Mutant, Scenario},
 };
 
 pub(super) const ALL: &[Scenario] = &[VOLUMES, WITHOUT_GROUP, ROOTFUL];
 
-/// Volumes that are each something else than they must be, and a pod with the node's ids.
+/// Volumes that differ from what they must be, and a pod with the node's ids.
 const VOLUMES: Scenario = Scenario {
     name: "volumes",
-    stage: Stage::Cluster(break_volumes),
+    faults: &[
+        &BROKEN_VOLUMES,
+        &EditPod::unchecked(
+            "keeper",
+            &[("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")],
+        ),
+        &PutFile("images/volume/Containerfile", "FROM scratch\nCOPY probe /probe\n"),
+    ],
     cases: &["volumes"],
     mutants: &[
         Mutant {
@@ -56,13 +61,14 @@ const VOLUMES: Scenario = Scenario {
             kills: &[Kill("VOL-08A", "mounted at /run: expected")],
         },
     ],
-    blocked: &[],
     // Two pods with the node's ids share no volume with different ones.
     dependants: &["VOL-05"],
+    ..Scenario::NEW
 };
 
-fn break_volumes(mut props: Props) -> Result<Props> {
-    let changes = [
+const BROKEN_VOLUMES: EditPod = EditPod::new(
+    "volumes",
+    &[
         ("{name: disk, emptyDir: {}}", "{name: disk, emptyDir: {medium: Memory}}"),
         ("emptyDir: {medium: Memory, sizeLimit: 16Mi}", "emptyDir: {}"),
         ("key: images__layers__greeting", "key: images__layers__Containerfile"),
@@ -70,23 +76,16 @@ fn break_volumes(mut props: Props) -> Result<Props> {
         ("metadata.labels['nestcheck/run']", "metadata.name"),
         ("subPath: part}", "subPath: another}"),
         ("mountPath: /volumes/read-only, readOnly: true}", "mountPath: /volumes/read-only}"),
-    ];
-    props.edit("volumes", &changes, |_| {})?;
-    let nodes = [("hostUsers: false", "hostUsers: true"), ("      procMount: Unmasked\n", "")];
-    props.edit("keeper", &nodes, |template| template.isolation = Isolation::Unchecked)?;
-    props.put("images/volume/Containerfile", "FROM scratch\nCOPY probe /probe\n");
-    Ok(props)
-}
+    ],
+);
 
 /// Pods that do not ask for a group for their volumes, and one whose files are not on its claim.
 const WITHOUT_GROUP: Scenario = Scenario {
     name: "without-group",
-    stage: Stage::Cluster(|mut props| {
-        props.edit("volumes", &[("    fsGroup: 2000\n", "")], |_| {})?;
-        let claim = "persistentVolumeClaim: {claimName: kept}";
-        props.edit("keeper", &[(claim, "emptyDir: {}")], |_| {})?;
-        Ok(props)
-    }),
+    faults: &[
+        &EditPod::new("volumes", &[("    fsGroup: 2000\n", "")]),
+        &EditPod::new("keeper", &[("persistentVolumeClaim: {claimName: kept}", "emptyDir: {}")]),
+    ],
     cases: &["volumes"],
     mutants: &[
         Mutant {
@@ -107,28 +106,29 @@ const WITHOUT_GROUP: Scenario = Scenario {
             kills: &[Kill("VOL-04", "in the next pod")],
         },
     ],
-    blocked: &[],
     // On the same volumes they find another group.
     dependants: &["VOL-05", "VOL-07A"],
+    ..Scenario::NEW
 };
 
 /// A pod that runs as root, and in it an engine whose containers are the pod's own root.
 const ROOTFUL: Scenario = Scenario {
     name: "rootful",
-    stage: Stage::Cluster(break_engine),
+    faults: &[&ROOTFUL_KEEPER, &ENGINE],
     cases: &["root", "volumes"],
     mutants: &[Mutant {
         name: "containers-as-the-pods-root",
         breaks: "Root in a container is root of the pod, so what it leaves on a volume is root's",
         kills: &[Kill("ROOT-11", "owner on the disk")],
     }],
-    blocked: &[],
     // The same pod keeps their files, as root.
     dependants: &["VOL-04", "VOL-05"],
+    ..Scenario::NEW
 };
 
-fn break_engine(mut props: Props) -> Result<Props> {
-    let changes = [
+const ROOTFUL_KEEPER: EditPod = EditPod::unchecked(
+    "keeper",
+    &[
         ("runAsUser: 1000", "runAsUser: 0"),
         ("      runAsNonRoot: true\n", ""),
         (
@@ -137,14 +137,15 @@ fn break_engine(mut props: Props) -> Result<Props> {
     - {name: nestcheck, mountPath: /usr/bin/podman, subPath: mutants/engine, readOnly: true}
 ",
         ),
-    ];
-    props.edit("keeper", &changes, |template| template.isolation = Isolation::Unchecked)?;
-    // Builds nothing and runs the command itself.
-    let engine = "#!/bin/sh
+    ],
+);
+
+/// Builds nothing and runs the command itself.
+const ENGINE: PutFile = PutFile(
+    "mutants/engine",
+    "#!/bin/sh
 [ \"$1\" = run ] || exit 0
 while [ \"$1\" != sh ]; do shift; done
 exec \"$@\"
-";
-    props.put("mutants/engine", engine);
-    Ok(props)
-}
+",
+);

@@ -1,16 +1,14 @@
 //! Broken workspaces of the DevWorkspace Operator.
 //!
-//! What the operator makes is spoiled on its way into the cluster, by mutating admission policies:
-//! so it is the real operator that is at work, and the cases see what a broken one would make.
+//! Mutating admission policies spoil what the operator creates on its way into the cluster. So the
+//! real operator is at work, and the cases see what a broken one would create.
 
-use harness::{Result, pod_template::Isolation, sandbox::Scc};
-
-use super::{image, scc::LAX_SCC};
+use super::scc::LAX_SCC;
 use crate::{
-    alteration::Alteration,
-    mutant::{Kill, Mutant, Scenario, Stage},
+    faults::{CreateObjects, EditPod, PROGRAMS, SpoilPrograms},
+    object_patch::ObjectPatch,
     policy::{Change, Policy},
-    stage::Props,
+    scenario::{Kill, Mutant, Scenario},
 };
 
 pub(super) const ALL: &[Scenario] = &[OPERATOR, CREATOR, NODE];
@@ -65,13 +63,14 @@ const WORKSPACES: Change = Change {
 /// Several things are wrong with what the operator makes, and with what it lets pass.
 const OPERATOR: Scenario = Scenario {
     name: "operator",
-    stage: Stage::Cluster(|mut props| {
-        for policy in OPERATOR_POLICIES {
-            props.objects.extend(policy.manifests());
-        }
-        props.objects.extend(USE_FOR_EVERYBODY);
-        Ok(props)
-    }),
+    faults: &[
+        &CONFIGURATION,
+        &SPOILED_PODS,
+        &KEPT_SCC,
+        &NO_POD_OVERRIDES,
+        &NO_CONTAINER_OVERRIDES,
+        &USE_FOR_EVERYBODY,
+    ],
     cases: WORKSPACE_CASES,
     mutants: &[
         Mutant {
@@ -123,7 +122,6 @@ const OPERATOR: Scenario = Scenario {
             kills: &[Kill("WS-10E", "observed it is Running")],
         },
     ],
-    blocked: &[],
     // Without new privileges newuidmap gets no capabilities, and a device that nobody asks for is
     // neither given nor refused; a workspace that may use any SCC is refused by none, and one
     // without its overrides is not nested.
@@ -136,66 +134,69 @@ const OPERATOR: Scenario = Scenario {
         "WS-16",
         "WS-17",
     ],
+    ..Scenario::NEW
 };
 
-const OPERATOR_POLICIES: &[Policy] = &[
-    Policy {
-        name: "configuration",
-        change: Change {
-            group: "controller.devfile.io",
-            version: "v1alpha1",
-            resource: "devworkspaceoperatorconfigs",
-            operation: "CREATE",
-            when: "object.metadata.name == 'nested'",
-        },
-        patches: &[r#"op: "remove", path: "/config/workspace/podSecurityContext""#],
+const CONFIGURATION: Policy = Policy {
+    name: "configuration",
+    change: Change {
+        group: "controller.devfile.io",
+        version: "v1alpha1",
+        resource: "devworkspaceoperatorconfigs",
+        operation: "CREATE",
+        when: "object.metadata.name == 'nested'",
     },
-    Policy {
-        name: "pods",
-        change: PODS,
-        patches: &[
-            r#"op: "replace", path: "/spec/containers/0/securityContext/allowPrivilegeEscalation", value: false"#,
-            r#"op: "replace", path: "/metadata/annotations/io.kubernetes.cri-o.Devices", value: "/dev/fuse""#,
-            r#"op: "replace", path: "/metadata/annotations/devices.crio.io", value: "/dev/fuse""#,
-            r#"op: "replace", path: "/metadata/labels/controller.devfile.io~1devworkspace_name", value: "another""#,
-            r#"op: "replace", path: "/spec/containers/0/env/" + string(object.spec.containers[0].env.map(it, it.name).indexOf("HOST_USERS")) + "/value", value: "true""#,
-        ],
-    },
-    Policy {
-        name: "SCC",
-        change: Change {
-            operation: "UPDATE",
-            when: "has(oldObject.spec.template.attributes) && \
-                   'controller.devfile.io/scc' in oldObject.spec.template.attributes",
-            ..WORKSPACES
-        },
-        patches: &[
-            r#"op: "replace", path: "/spec/template/attributes/controller.devfile.io~1scc", value: oldObject.spec.template.attributes["controller.devfile.io/scc"]"#,
-        ],
-    },
-    Policy {
-        name: "pod-overrides",
-        change: Change {
-            when: "has(object.spec.template.attributes) && \
-                   'pod-overrides' in object.spec.template.attributes",
-            ..WORKSPACES
-        },
-        patches: &[r#"op: "remove", path: "/spec/template/attributes/pod-overrides""#],
-    },
-    Policy {
-        name: "container-overrides",
-        change: Change {
-            when: "has(object.spec.template.components[0].attributes) && \
-                   'container-overrides' in object.spec.template.components[0].attributes",
-            ..WORKSPACES
-        },
-        patches: &[
-            r#"op: "remove", path: "/spec/template/components/0/attributes/container-overrides""#,
-        ],
-    },
-];
+    patches: &[r#"op: "remove", path: "/config/workspace/podSecurityContext""#],
+};
 
-const USE_FOR_EVERYBODY: [&str; 2] = [
+const SPOILED_PODS: Policy = Policy {
+    name: "pods",
+    change: PODS,
+    patches: &[
+        r#"op: "replace", path: "/spec/containers/0/securityContext/allowPrivilegeEscalation", value: false"#,
+        r#"op: "replace", path: "/metadata/annotations/io.kubernetes.cri-o.Devices", value: "/dev/fuse""#,
+        r#"op: "replace", path: "/metadata/annotations/devices.crio.io", value: "/dev/fuse""#,
+        r#"op: "replace", path: "/metadata/labels/controller.devfile.io~1devworkspace_name", value: "another""#,
+        r#"op: "replace", path: "/spec/containers/0/env/" + string(object.spec.containers[0].env.map(it, it.name).indexOf("HOST_USERS")) + "/value", value: "true""#,
+    ],
+};
+
+const KEPT_SCC: Policy = Policy {
+    name: "SCC",
+    change: Change {
+        operation: "UPDATE",
+        when: "has(oldObject.spec.template.attributes) && \
+                   'controller.devfile.io/scc' in oldObject.spec.template.attributes",
+        ..WORKSPACES
+    },
+    patches: &[
+        r#"op: "replace", path: "/spec/template/attributes/controller.devfile.io~1scc", value: oldObject.spec.template.attributes["controller.devfile.io/scc"]"#,
+    ],
+};
+
+const NO_POD_OVERRIDES: Policy = Policy {
+    name: "pod-overrides",
+    change: Change {
+        when: "has(object.spec.template.attributes) && \
+                   'pod-overrides' in object.spec.template.attributes",
+        ..WORKSPACES
+    },
+    patches: &[r#"op: "remove", path: "/spec/template/attributes/pod-overrides""#],
+};
+
+const NO_CONTAINER_OVERRIDES: Policy = Policy {
+    name: "container-overrides",
+    change: Change {
+        when: "has(object.spec.template.components[0].attributes) && \
+                   'container-overrides' in object.spec.template.components[0].attributes",
+        ..WORKSPACES
+    },
+    patches: &[
+        r#"op: "remove", path: "/spec/template/components/0/attributes/container-overrides""#,
+    ],
+};
+
+const USE_FOR_EVERYBODY: CreateObjects = CreateObjects(&[
     "apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: nestcheck-mutants-everybody}
@@ -209,22 +210,19 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nestchec
 subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:authenticated'}
 ",
-];
+]);
 
 /// The operator's webhook is not asked about workspaces.
 const CREATOR: Scenario = Scenario {
     name: "creator",
-    stage: Stage::Cluster(|mut props| {
-        props.changes.push(Alteration {
-            api_version: "admissionregistration.k8s.io/v1",
-            kind: "MutatingWebhookConfiguration",
-            name: "controller.devfile.io",
-            pointer: "/webhooks/0/rules/0/operations",
-            // Which nobody does with a workspace; it refuses to be asked about DELETE.
-            value: "[\"CONNECT\"]",
-        });
-        Ok(props)
-    }),
+    faults: &[&ObjectPatch {
+        api_version: "admissionregistration.k8s.io/v1",
+        kind: "MutatingWebhookConfiguration",
+        name: "controller.devfile.io",
+        pointer: "/webhooks/0/rules/0/operations",
+        // Which nobody does with a workspace; it refuses to be asked about DELETE.
+        value: "[\"CONNECT\"]",
+    }],
     // Most of the others can't be told apart: they need a workspace that runs.
     cases: &["WS-04", "WS-05", "WS-07-POD-03", "WS-10A", "WS-10D"],
     mutants: &[Mutant {
@@ -235,20 +233,15 @@ const CREATOR: Scenario = Scenario {
             Kill("WS-05", "created without creator ID label"),
         ],
     }],
-    blocked: &[],
     // The operator makes no pod for a workspace without a creator.
     dependants: &["WS-07-POD-03", "WS-10A", "WS-10D"],
+    ..Scenario::NEW
 };
 
 /// The pods of workspaces are not the nested ones that the operator asks for.
 const NODE: Scenario = Scenario {
     name: "workspace-of-the-node",
-    stage: Stage::Cluster(|mut props| {
-        props.scc = Some(Scc::parse("a mutant's SCC", LAX_SCC)?);
-        props.edit("devworkspace", &[], |template| template.isolation = Isolation::Unchecked)?;
-        props.objects.extend(NODE_POLICY.manifests());
-        Ok(props)
-    }),
+    faults: &[&LAX_SCC, &EditPod::unchecked("devworkspace", &[]), &NODE_POLICY],
     cases: WORKSPACE_CASES,
     mutants: &[
         Mutant {
@@ -277,9 +270,8 @@ const NODE: Scenario = Scenario {
             kills: &[Kill("WS-07-ISO-09", "bounding capabilities")],
         },
     ],
-    blocked: &[],
-    // Another user without a user namespace and a tunnel has no podman, and is not what the operator
-    // asked for; the SCC under which this is admitted refuses nothing and gives nothing.
+    // Another user without a user namespace and a tunnel has no podman, and is not what the
+    // operator asked for; the SCC under which this is admitted refuses nothing and gives nothing.
     dependants: &[
         "SCC-P02",
         "WS-06A",
@@ -291,6 +283,7 @@ const NODE: Scenario = Scenario {
         "WS-16",
         "WS-17",
     ],
+    ..Scenario::NEW
 };
 
 const NODE_POLICY: Policy = Policy {
@@ -313,7 +306,7 @@ pub(super) fn image() -> Scenario {
         let id = format!("WS-07-{}", kill.0);
         ids.iter().find(|known| **known == id).map(|id| Kill(id, kill.1))
     };
-    let mutants = image::PROGRAMS.mutants.iter().filter_map(|mutant| {
+    let mutants = PROGRAMS.iter().filter_map(|mutant| {
         let kills: Vec<_> = mutant.kills.iter().filter_map(moved).collect();
         (!kills.is_empty()).then(|| Mutant {
             name: format!("workspace-{}", mutant.name).leak(),
@@ -324,17 +317,9 @@ pub(super) fn image() -> Scenario {
     let mutants: Vec<_> = mutants.collect();
     Scenario {
         name: "image-of-a-workspace",
-        stage: Stage::Cluster(spoil_programs),
+        faults: &[&SpoilPrograms::WORKSPACE],
         cases: &["workspace::inside_"],
         mutants: mutants.leak(),
-        blocked: &[],
-        dependants: &[],
+        ..Scenario::NEW
     }
-}
-
-fn spoil_programs(mut props: Props) -> Result<Props> {
-    image::put_programs(&mut props);
-    let path = format!("    env:\n    {}\n", image::PATH);
-    props.edit("devworkspace", &[("    env:\n", &path)], |_| {})?;
-    Ok(props)
 }

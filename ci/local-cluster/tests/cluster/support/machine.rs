@@ -1,10 +1,12 @@
 //! What is on the machine: processes, namespaces, mounts, interfaces, cgroups.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -24,9 +26,9 @@ impl Machine {
         Self { mounts: mounts(), interfaces: interfaces() }
     }
 
-    /// Checks that a cluster that has ended has left nothing. Interfaces named as
-    /// those of clusters are left out: other clusters of the machine may come and
-    /// go meanwhile; those of this cluster are checked by [`Owned`].
+    /// Checks that a cluster that has ended has left nothing. Interfaces named as those of clusters
+    /// are left out: other clusters of the machine may come and go meanwhile; those of this cluster
+    /// are checked by [`Owned`].
     pub fn assert_unchanged(&self, cluster: &Cluster) {
         assert_eq!(mounts(), self.mounts, "mounts of the host");
         let others = |name: &&String| !name.starts_with("lc-");
@@ -111,10 +113,10 @@ impl Owned {
         left
     }
 
-    /// Namespaces that a process of that time is still in. Later processes don't
-    /// count: the kernel gives the number of a namespace that has ended to the
-    /// next one, which may be another cluster's. None of this cluster is missed,
-    /// because a node lives no longer than its init, which is of that time.
+    /// Namespaces that a process of that time is still in. Later processes don't count: the kernel
+    /// gives the number of a namespace that has ended to the next one, which may be another
+    /// cluster's. None of this cluster is missed, because a node lives no longer than its init,
+    /// which is of that time.
     fn namespaces_left(&self) -> Vec<PathBuf> {
         all_processes()
             .into_iter()
@@ -125,8 +127,8 @@ impl Owned {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`, in clock ticks since boot; none for a process
-/// that has ended and waits for the machine's init to notice (state `Z`).
+/// Field 22 of `/proc/PID/stat`, in clock ticks since boot; none for a process that has ended and
+/// waits for the machine's init to notice (state `Z`).
 fn start_time(pid: i64) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();

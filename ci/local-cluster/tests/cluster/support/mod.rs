@@ -9,13 +9,15 @@
 
 mod machine;
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -127,8 +129,8 @@ impl Cluster {
     /// SIGKILLs a component.
     pub fn kill_component(&self, name: &str) {
         let mut inner = None;
-        // The state file names a component only once the start is over, so it is
-        // found by its program.
+        // The state file names a component only once the start is over, so it is found by its
+        // program.
         eventually(PATIENCE, &format!("{name} runs"), || {
             inner = machine::process_in_node(&self.state(), name);
             inner.is_some()
@@ -162,8 +164,8 @@ impl Cluster {
     pub fn apply(&self, user: &str, manifests: &str) -> Result<String, Failed> {
         let file = self.folder().join("manifests.yaml");
         fs::write(&file, manifests).unwrap();
-        // Without the client's own validation, which would refuse a field that the
-        // server does not know: it is the server that is tested.
+        // Without the client's own validation, which would refuse a field that the server does not
+        // know: it is the server that is tested.
         let arguments = ["apply", "--validate=ignore", "--filename", file.to_str().unwrap()];
         self.kubectl_as(user, &arguments)
     }

@@ -1,4 +1,4 @@
-//! Trial after trial, many at once, and what they came to.
+//! Runs all trials, many at once, and prints the result.
 
 use std::{
     collections::BTreeSet,
@@ -21,19 +21,19 @@ use crate::{
     schedule::{Next, Schedule},
     signals,
     summary::Summary,
-    trial::{self, End, Laboratory, Subject, Trial},
+    trial::{self, End, Target, TestBed, Trial},
 };
 
-/// How often the progress is told: this many times in all.
+/// How often progress is printed in all.
 const PROGRESS: u64 = 10;
 
-/// Makes all trials and prints what they came to. A first signal ends them early.
-pub(crate) async fn conduct(arguments: Arguments) -> Result<ExitCode> {
+/// Runs all trials and prints the result. A first signal ends them early.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let stop = CancellationToken::new();
     let interrupted = OnceCell::new();
     let code = tokio::select! {
         code = all_trials(&arguments, stop.clone()) => code?,
-        second = signals::heed(stop.clone(), &interrupted) => second?,
+        second = signals::handle_signals(stop.clone(), &interrupted) => second?,
     };
     Ok(ExitCode::from(interrupted.get().copied().unwrap_or(code)))
 }
@@ -44,97 +44,97 @@ async fn all_trials(arguments: &Arguments, stop: CancellationToken) -> Result<u8
         program: fs::canonicalize(&arguments.nestcheck)?,
         kubeconfig: fs::canonicalize(&arguments.kubeconfig)?,
     };
-    let laboratory = Laboratory {
+    let test_bed = TestBed {
         upstream: Upstream::new(&nestcheck.kubeconfig).await?,
         inventory: Inventory::new(&nestcheck.kubeconfig).await?,
         output: fs::canonicalize(&arguments.output_dir)?,
         nestcheck,
         stop,
     };
-    let before = laboratory.inventory.runs().await?;
-    let subjects = subjects(&laboratory, arguments).await?;
-    let schedule = schedule(&subjects, arguments);
-    let mut campaign = Campaign::new(&laboratory, schedule);
-    let made = campaign.run(&subjects, usize::from(arguments.jobs)).await;
-    let compared = campaign.compare(&before).await;
-    // What is known is worth telling, whatever came after.
-    print(&campaign.summary, arguments.output)?;
+    let before = test_bed.inventory.runs().await?;
+    let targets = targets(&test_bed, arguments).await?;
+    let schedule = schedule(&targets, arguments);
+    let mut runner = Runner::new(&test_bed, schedule);
+    let made = runner.run(&targets, usize::from(arguments.jobs)).await;
+    let compared = runner.compare(&before).await;
+    // Print what is known, whatever failed afterwards.
+    print(&runner.summary, arguments.output)?;
     made.and(compared)?;
-    Ok(u8::from(!campaign.summary.all.are_good()))
+    Ok(u8::from(!runner.summary.all.are_good()))
 }
 
-fn schedule(subjects: &[Subject], arguments: &Arguments) -> Schedule {
-    let requests = subjects.iter().map(|subject| subject.requests);
+fn schedule(targets: &[Target], arguments: &Arguments) -> Schedule {
+    let requests = targets.iter().map(|target| target.requests);
     match arguments.kills {
         Some(kills) => {
-            let dear = subjects.iter().map(|subject| arguments.once.contains(&subject.name));
-            let subjects: Vec<_> = requests.zip(dear).collect();
-            Schedule::random(&subjects, &arguments.faults, kills, arguments.seed)
+            let costly = targets.iter().map(|target| arguments.once.contains(&target.name));
+            let targets: Vec<_> = requests.zip(costly).collect();
+            Schedule::random(&targets, &arguments.faults, kills, arguments.seed)
         }
         None => Schedule::every(&requests.collect::<Vec<_>>(), &arguments.faults),
     }
 }
 
-/// The runs that are struck, each made once without a fault.
-async fn subjects(laboratory: &Laboratory, arguments: &Arguments) -> Result<Vec<Subject>> {
+/// The runs that get faults, each run once without a fault.
+async fn targets(test_bed: &TestBed, arguments: &Arguments) -> Result<Vec<Target>> {
     let mut selection = arguments.filters.clone();
     if let Some(profile) = &arguments.profile {
         selection.extend(["--profile".to_owned(), profile.clone()]);
     }
-    let mut subjects = Vec::new();
+    let mut targets = Vec::new();
     if arguments.by_suite {
-        for suite in laboratory.nestcheck.suites(&selection).await? {
+        for suite in test_bed.nestcheck.suites(&selection).await? {
             let selection = [&selection[..], std::slice::from_ref(&suite)].concat();
-            subjects.push(Subject { name: suite, selection, ..Subject::default() });
+            targets.push(Target { name: suite, selection, ..Target::default() });
         }
     } else {
         let name = arguments.profile.clone().unwrap_or_else(|| "all".to_owned());
-        subjects.push(Subject { name, selection, ..Subject::default() });
+        targets.push(Target { name, selection, ..Target::default() });
     }
-    for subject in &mut subjects {
-        let whole = trial::conduct(laboratory, subject, None).await?;
+    for target in &mut targets {
+        let whole = trial::run(test_bed, target, None).await?;
         let End::Exited(0..=3) = whole.end else {
             return Err(unfit(&whole).into());
         };
         if !whole.violations.is_empty() {
             return Err(unfit(&whole).into());
         }
-        tell(&format!(
+        log(&format!(
             "`{}` makes {} requests in {:.1} s without a fault",
-            subject.name, whole.seen.requests, whole.run_seconds
+            target.name, whole.seen.requests, whole.run_seconds
         ));
-        subject.requests = whole.seen.requests;
-        subject.expected = whole.verdicts;
+        target.requests = whole.seen.requests;
+        target.expected = whole.verdicts;
     }
-    Ok(subjects)
+    Ok(targets)
 }
 
-/// Why a run can't be judged with a fault: it is not good without one.
+/// Why a run can't be judged with a fault: it fails without one.
 fn unfit(whole: &Trial) -> String {
     let reasons: Vec<_> = whole.violations.iter().map(|violation| &*violation.what).collect();
     format!(
-        "`{}` is not good even without a fault ({:?}): {}; see `{}`",
-        whole.subject,
+        "`{}` fails even without a fault ({:?}): {}; see `{}`",
+        whole.target,
         whole.end,
         reasons.join("; "),
         whole.folder.display()
     )
 }
 
-struct Campaign<'a> {
-    laboratory: &'a Laboratory,
+struct Runner<'a> {
+    test_bed: &'a TestBed,
     schedule: Mutex<Schedule>,
     summary: Summary,
     started: Instant,
-    /// Between two tellings of the progress.
+    /// Trials between two progress lines.
     interval: u64,
 }
 
-impl<'a> Campaign<'a> {
-    fn new(laboratory: &'a Laboratory, schedule: Schedule) -> Self {
+impl<'a> Runner<'a> {
+    fn new(test_bed: &'a TestBed, schedule: Schedule) -> Self {
         let interval = (schedule.size() / PROGRESS).max(1);
         Self {
-            laboratory,
+            test_bed,
             schedule: Mutex::new(schedule),
             summary: Summary::default(),
             started: Instant::now(),
@@ -142,17 +142,17 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    async fn run(&mut self, subjects: &[Subject], jobs: usize) -> Result<()> {
+    async fn run(&mut self, targets: &[Target], jobs: usize) -> Result<()> {
         let mut failure = None;
-        // The schedule runs dry while what is under way may still bring up more.
+        // The schedule may be empty while active trials can still add to it.
         while let Some(first) = self.next() {
-            let laboratory = self.laboratory;
+            let test_bed = self.test_bed;
             let schedule = &self.schedule;
-            let next = || stream::iter(std::iter::once(first)).chain(drawn(laboratory, schedule));
+            let next = || stream::iter(std::iter::once(first)).chain(remaining(test_bed, schedule));
             let mut trials = next()
                 .map(|next: Next| async move {
-                    let subject = &subjects[next.subject];
-                    (next, trial::conduct(laboratory, subject, Some(next)).await)
+                    let target = &targets[next.target];
+                    (next, trial::run(test_bed, target, Some(next)).await)
                 })
                 .buffer_unordered(jobs)
                 .boxed_local();
@@ -160,8 +160,8 @@ impl<'a> Campaign<'a> {
                 let trial = match trial {
                     Ok(trial) => trial,
                     Err(error) => {
-                        // The others end early too, and sweep what their runs left behind.
-                        laboratory.stop.cancel();
+                        // The others end early too, and sweep their leftovers.
+                        test_bed.stop.cancel();
                         failure.get_or_insert(error);
                         continue;
                     }
@@ -170,25 +170,25 @@ impl<'a> Campaign<'a> {
                 if trial.end == End::Stopped {
                     continue;
                 }
-                for told in self.summary.add(&trial) {
-                    tell(&told.to_string());
+                for reports in self.summary.add(&trial) {
+                    log(&reports.to_string());
                 }
-                tell_progress(&self.summary, self.interval, self.started);
+                log_progress(&self.summary, self.interval, self.started);
             }
         }
         failure.map_or(Ok(()), Err)
     }
 
     fn next(&self) -> Option<Next> {
-        draw(self.laboratory, &self.schedule)
+        draw(self.test_bed, &self.schedule)
     }
 
-    /// Looks for runs that left something behind and that no trial knew of.
+    /// Looks for leftovers of runs that no trial knew.
     async fn compare(&mut self, before: &BTreeSet<String>) -> Result<()> {
-        let after = self.laboratory.inventory.runs().await?;
+        let after = self.test_bed.inventory.runs().await?;
         for run in after.difference(before) {
             let what = format!("run `{run}` has objects at the end");
-            tell(&what);
+            log(&what);
             self.summary.add_leak(what);
         }
         Ok(())
@@ -199,21 +199,21 @@ fn lock(schedule: &Mutex<Schedule>) -> std::sync::MutexGuard<'_, Schedule> {
     schedule.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn draw(laboratory: &Laboratory, schedule: &Mutex<Schedule>) -> Option<Next> {
-    if laboratory.stop.is_cancelled() { None } else { lock(schedule).next() }
+fn draw(test_bed: &TestBed, schedule: &Mutex<Schedule>) -> Option<Next> {
+    if test_bed.stop.is_cancelled() { None } else { lock(schedule).next() }
 }
 
-fn drawn<'a>(
-    laboratory: &'a Laboratory,
+fn remaining<'a>(
+    test_bed: &'a TestBed,
     schedule: &'a Mutex<Schedule>,
 ) -> impl futures::Stream<Item = Next> + 'a {
-    stream::iter(std::iter::from_fn(move || draw(laboratory, schedule)))
+    stream::iter(std::iter::from_fn(move || draw(test_bed, schedule)))
 }
 
-fn tell_progress(summary: &Summary, interval: u64, started: Instant) {
+fn log_progress(summary: &Summary, interval: u64, started: Instant) {
     let all = &summary.all;
     if all.struck.is_multiple_of(interval) {
-        tell(&format!(
+        log(&format!(
             "[{:4}s] {} struck, {} kills, {} leaks, {} invalid reports, {} lost verdicts, {} misjudged, \
              {} wrong endings",
             started.elapsed().as_secs(),
@@ -228,8 +228,8 @@ fn tell_progress(summary: &Summary, interval: u64, started: Instant) {
     }
 }
 
-/// Says what happens, on standard error.
-fn tell(text: &str) {
+/// Writes progress to standard error.
+fn log(text: &str) {
     let _ = io::stderr().write_all(format!("chaos: {text}\n").as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! Somebody who meddles with a run while it runs.
+//! Another client that writes to a run's objects while it runs.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,61 +14,61 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What the intruder does.
+/// What the other client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intruder {
-    /// Leaves an object that carries the run's label and that nobody will delete.
+pub(crate) enum ExternalWriter {
+    /// Leaves an object with the run's label that nobody will delete.
     Litters,
     /// Sets the Pod Security level of the run's namespace, as OpenShift's syncer does.
     RelabelsNamespace,
 }
 
-/// An intruder at work.
-pub(crate) struct AtWork {
+/// A writer at work.
+pub(crate) struct RunningWriter {
     run: std::sync::Mutex<Option<oneshot::Sender<String>>>,
     task: JoinHandle<Result<Option<String>>>,
     client: Client,
 }
 
-impl Intruder {
-    /// Waits for the run's id, and then meddles.
-    pub(crate) fn watch(self, client: Client) -> AtWork {
-        let (tell, told) = oneshot::channel::<String>();
+impl ExternalWriter {
+    /// Waits for the run's id, and then writes.
+    pub(crate) fn watch(self, client: Client) -> RunningWriter {
+        let (sender, receiver) = oneshot::channel::<String>();
         let own = client.clone();
         let task = tokio::spawn(async move {
-            let Ok(run) = told.await else { return Ok(None) };
+            let Ok(run) = receiver.await else { return Ok(None) };
             match self {
                 Self::Litters => litter(&own, &run).await.map(Some),
                 Self::RelabelsNamespace => relabel(&own, &run).await.map(|()| None),
             }
         });
-        AtWork { run: std::sync::Mutex::new(Some(tell)), task, client }
+        RunningWriter { run: std::sync::Mutex::new(Some(sender)), task, client }
     }
 }
 
-impl AtWork {
-    /// Tells the run's id.
-    pub(crate) fn tell(&self, run: &str) {
+impl RunningWriter {
+    /// Sends the run's id.
+    pub(crate) fn send(&self, run: &str) {
         let mut waiting = self.run.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(tell) = waiting.take() {
-            let _ = tell.send(run.to_owned());
+        if let Some(sender) = waiting.take() {
+            let _ = sender.send(run.to_owned());
         }
     }
 
-    /// Ends the meddling and takes away what it left.
-    pub(crate) async fn leave(self) -> Result<()> {
+    /// Waits until it has written, and deletes what it left.
+    pub(crate) async fn stop(self) -> Result<()> {
         drop(self.run);
-        let meddled = tokio::time::timeout(DEADLINE, self.task).await;
-        let Ok(Ok(Ok(left))) = meddled else {
-            let why = match meddled {
+        let written = tokio::time::timeout(DEADLINE, self.task).await;
+        let Ok(Ok(Ok(left))) = written else {
+            let why = match written {
                 Ok(Ok(Err(error))) => format!(": {error}"),
                 _ => " within 10 s".to_owned(),
             };
-            return Err(Error::infrastructure(format!("the intruder did not get to meddle{why}")));
+            return Err(Error::infrastructure(format!("the external writer did not write{why}")));
         };
         let Some(name) = left else { return Ok(()) };
         let params = DeleteParams::default();
-        call_within(DEADLINE, "delete what the intruder left", || {
+        call_within(DEADLINE, "delete what the external writer left", || {
             let api = namespaces(&self.client);
             let (name, params) = (name.clone(), params.clone());
             async move { api.delete(&name, &params).await }
@@ -86,18 +86,17 @@ fn namespaces(client: &Client) -> Api<DynamicObject> {
     Api::all_with(client.clone(), &namespace_kind())
 }
 
-/// A namespace of a name that no run gives, with a run's label. Returns its name.
+/// A namespace with a run's label and a name that no run uses. Returns its name.
 async fn litter(client: &Client, run: &str) -> Result<String> {
     let name = format!("mutants-litter-{run}");
     let mut namespace = DynamicObject::new(&name, &namespace_kind());
     namespace.metadata.labels = Some(sandbox::labels(run));
     let (api, params) = (namespaces(client), PostParams::default());
-    call_within(DEADLINE, "leave litter", || api.create(&params, &namespace)).await?;
+    call_within(DEADLINE, "create a leftover", || api.create(&params, &namespace)).await?;
     Ok(name)
 }
 
-/// Relabels the namespace as soon as it is there: long before the sandbox has all else, and so
-/// before a case is begun.
+/// Relabels the namespace as soon as it exists, which is before any case starts.
 async fn relabel(client: &Client, run: &str) -> Result<()> {
     let api = namespaces(client);
     let name = sandbox::namespace_of(run);

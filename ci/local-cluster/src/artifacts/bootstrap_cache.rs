@@ -1,25 +1,34 @@
-//! The data folder of the container runtime with the pause and the workspace image
-//! in it. It is made once, by the runtime's own programs in a node of its own,
-//! because importing the images takes longer than starting a cluster.
+//! The data folder of the container runtime with the pause and the workspace image in it. It is
+//! made once, by the runtime's own programs in a node of its own, because importing the images
+//! takes longer than starting a cluster.
 
-use std::fs::{self, File, FileTimes};
-use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs::{self, File, FileTimes},
+    io,
+    os::unix::fs::{MetadataExt, chown},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::store::{Build, Recipe};
-use super::{operator, pause, tree};
-use crate::cgroup::Hierarchies;
-use crate::command;
-use crate::components::CONFIG;
-use crate::error::Error;
-use crate::image::{self, Layer};
-use crate::node::init::LOGS;
-use crate::node::protocol::{Bind, NodeSpec, Program};
-use crate::node::session::Session;
-use crate::paths::StateFolder;
-use crate::runtime::{Runtime, containerd, crio};
+use super::{
+    operator, pause,
+    store::{Build, Recipe},
+    tree,
+};
+use crate::{
+    cgroup::Hierarchies,
+    command,
+    components::CONFIG,
+    error::Error,
+    image::{self, Layer},
+    node::{
+        init::LOGS,
+        protocol::{Bind, NodeSpec, Program},
+        session::Session,
+    },
+    paths::StateFolder,
+    runtime::Runtime,
+};
 
 /// Where the node that imports sees the images.
 const IMAGES: &str = "/opt/local-cluster/images";
@@ -28,13 +37,13 @@ const START: Duration = Duration::from_secs(60);
 const IMPORT: Duration = Duration::from_secs(300);
 const STOP: Duration = Duration::from_secs(60);
 
-/// The artifacts that the seed is made from.
+/// The artifacts that the cache is made from.
 #[derive(Debug)]
 pub struct Parts {
     /// The runtime whose data it is.
     pub kind: Runtime,
-    /// The programs of the runtime, if they are what makes the seed. CRI-O's images
-    /// belong to a library, and a program of the node's tree makes them.
+    /// The programs of the runtime, if they fill it. CRI-O's images belong to a
+    /// library, and a program of the node's tree makes them.
     pub programs: Option<PathBuf>,
     /// The node's root file system.
     pub node_tree: PathBuf,
@@ -47,24 +56,16 @@ pub struct Parts {
 /// The recipe: the recipes of the parts, the configuration and the images.
 pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
-    let (name, description, config) = match runtime {
-        Runtime::Containerd => {
-            ("containerd-seed", "containerd's image store", containerd::config(None))
-        }
-        Runtime::Crio => ("crio-seed", "CRI-O's image store", crio::importer("", "").join(" ")),
-    };
+    let (name, config) = (runtime.name, (runtime.store_inputs)());
     let images = format!("{} {:?}", image::WORKSPACE_START, pause_start());
     let mut inputs: Vec<_> = keys.iter().map(String::as_str).collect();
     inputs.extend([config.as_str(), images.as_str()]);
     inputs.extend([image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD]);
-    Recipe::new(name, description, "about 15 s", &inputs)
+    let (artifact, description) = (format!("{name}-seed"), format!("the image store of {name}"));
+    Recipe::new(&artifact, &description, "about 15 s", &inputs)
 }
 
-/// Builds the seed.
-///
-/// # Errors
-///
-/// Fails when the images can't be made or the runtime doesn't take them.
+/// Builds the cache.
 pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     let state = state_folder(build, parts.kind)?;
     let images = build.scratch.join("images");
@@ -72,42 +73,34 @@ pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     pack_images(build, parts, &images.join("images.tar"))?;
     let programs = parts.programs.as_deref();
     let place = Place { kind: parts.kind, programs, node_tree: &parts.node_tree };
-    // One archive has all images for containerd, which takes them all at once.
-    let references: &[&str] = match parts.kind {
-        Runtime::Containerd => &[image::NESTED_POD],
-        Runtime::Crio => &[image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD],
-    };
-    run_import(build, &place, &state, &images, references)
+    let all = [image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD];
+    run_import(build, &place, &state, &images, parts.kind.imports_of(&all))
 }
 
-/// The recipe of a seed with the images of another artifact.
+/// The recipe of a cache with the images of another artifact.
 pub fn extended_recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let keys: Vec<_> = parts.iter().map(|part| part.key()).collect();
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-    let name = format!("{}-seed-with-operator", runtime.name());
+    let name = format!("{}-seed-with-operator", runtime.name);
     Recipe::new(&name, "the image store with the DevWorkspace Operator", "about 5 s", &keys)
 }
 
-/// Builds the seed with the operator's images: what is in the first seed is shared.
-///
-/// # Errors
-///
-/// Fails when the images aren't taken.
-pub fn extend(build: &Build, parts: &Parts, seed: &Path, images: &Path) -> Result<(), Error> {
+/// Builds the cache with the operator's images; the content of the first cache is shared.
+pub fn extend(
+    build: &Build,
+    parts: &Parts,
+    bootstrap_cache: &Path,
+    images: &Path,
+) -> Result<(), Error> {
     let state = state_folder(build, parts.kind)?;
-    plant(parts.kind, seed, &build.output)?;
+    install(parts.kind, bootstrap_cache, &build.output)?;
     let place = Place {
         kind: parts.kind,
         programs: parts.programs.as_deref(),
         node_tree: &parts.node_tree,
     };
     let all = [operator::CONTROLLER_IMAGE, operator::PROJECT_CLONE_IMAGE];
-    // containerd takes all images of an archive at once.
-    let references = match parts.kind {
-        Runtime::Containerd => &all[..1],
-        Runtime::Crio => &all,
-    };
-    run_import(build, &place, &state, images, references)
+    run_import(build, &place, &state, images, parts.kind.imports_of(&all))
 }
 
 fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
@@ -115,7 +108,7 @@ fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
     for folder in [&state.config(), &state.logs()] {
         fs::create_dir_all(folder).map_err(|source| Error::path("make", folder, source))?;
     }
-    for (name, text) in kind.files(None) {
+    for (name, text) in (kind.files)(None) {
         let config = state.config().join(name);
         fs::write(&config, text).map_err(|source| Error::path("write", &config, source))?;
     }
@@ -180,10 +173,10 @@ async fn import(
         bind(&state.config(), CONFIG, true),
         bind(&state.logs(), LOGS, false),
         bind(images, IMAGES, true),
-        bind(&build.output, place.kind.root(), false),
+        bind(&build.output, place.kind.root, false),
     ];
     let programs = place.programs;
-    binds.extend(programs.map(|programs| bind(programs, place.kind.programs(), true)));
+    binds.extend(programs.map(|programs| bind(programs, place.kind.programs, true)));
     let spec = NodeSpec {
         hostname: "import".into(),
         root: state.node("root"),
@@ -197,7 +190,7 @@ async fn import(
     let mut session = Session::open("import", state)?;
     session.set_up(spec).await?;
     // The library needs no daemon.
-    let daemon = (place.kind == Runtime::Containerd).then(containerd::program);
+    let daemon = place.kind.daemon_imports.then(|| place.kind.program());
     if let Some(program) = &daemon {
         session.start(program.clone())?;
         session.until_ready(&program.name, START).await?;
@@ -205,7 +198,7 @@ async fn import(
     for reference in references {
         let import = Program {
             name: "import".into(),
-            command: place.kind.importer(&format!("{IMAGES}/images.tar"), reference),
+            command: (place.kind.import)(&format!("{IMAGES}/images.tar"), reference),
             notifies: false,
         };
         session.run(import, IMPORT).await?;
@@ -217,32 +210,34 @@ async fn import(
     }
 }
 
-/// Makes a cluster's own data of a runtime from the seed. Files of images are
-/// linked: a runtime never writes to them, it only makes and removes them. Its own
-/// files are written in place, so those are copied.
+/// Installs a cluster's own data of a runtime from the cache. Files of images are linked: a runtime
+/// never writes to them, it only makes and removes them. Its own files are written in place, so
+/// those are copied.
 ///
-/// This process does it itself, because a `cp` would outlive it: nobody may write
-/// to the state folder of a cluster whose supervisor was killed.
-///
-/// # Errors
-///
-/// Fails when the two folders are on different file systems.
-pub fn plant(runtime: Runtime, seed: &Path, target: &Path) -> Result<(), Error> {
-    plant_folder(runtime, Path::new(""), seed, target)
+/// This process does it itself, because a `cp` would outlive it: nobody may write to the state
+/// folder of a cluster whose supervisor was killed.
+pub fn install(runtime: Runtime, bootstrap_cache: &Path, target: &Path) -> Result<(), Error> {
+    install_folder(runtime, Path::new(""), bootstrap_cache, target)
 }
 
-/// Plants one folder, whose path inside the seed is `inside`.
-fn plant_folder(runtime: Runtime, inside: &Path, seed: &Path, target: &Path) -> Result<(), Error> {
-    let entries = fs::read_dir(seed).map_err(|source| Error::path("read", seed, source))?;
+/// Installs one folder; `inside` is its path inside the cache.
+fn install_folder(
+    runtime: Runtime,
+    inside: &Path,
+    bootstrap_cache: &Path,
+    target: &Path,
+) -> Result<(), Error> {
+    let entries = fs::read_dir(bootstrap_cache)
+        .map_err(|source| Error::path("read", bootstrap_cache, source))?;
     for entry in entries {
-        let entry = entry.map_err(|source| Error::path("read", seed, source))?;
+        let entry = entry.map_err(|source| Error::path("read", bootstrap_cache, source))?;
         let (from, to) = (entry.path(), target.join(entry.file_name()));
         let inside = inside.join(entry.file_name());
         let kind = entry.file_type().map_err(|source| Error::path("examine", &from, source))?;
         if kind.is_dir() {
             fs::create_dir(&to).map_err(|source| Error::path("make", &to, source))?;
-            plant_folder(runtime, &inside, &from, &to)?;
-        } else if kind.is_file() && is_runtimes(runtime, &inside) {
+            install_folder(runtime, &inside, &from, &to)?;
+        } else if kind.is_file() && (runtime.is_own_file)(&inside) {
             fs::copy(&from, &to).map_err(|source| Error::path("copy", &from, source))?;
         } else {
             // Also of devices and symbolic links: hard_link doesn't follow them.
@@ -250,30 +245,12 @@ fn plant_folder(runtime: Runtime, inside: &Path, seed: &Path, target: &Path) -> 
         }
     }
     // After the entries, which change the folder's times.
-    imitate(seed, target).map_err(|source| Error::path("copy the attributes of", seed, source))
+    imitate(bootstrap_cache, target)
+        .map_err(|source| Error::path("copy the attributes of", bootstrap_cache, source))
 }
 
-/// Whether a file is the runtime's own and not an image's.
-fn is_runtimes(runtime: Runtime, file: &Path) -> bool {
-    let mut parts = file.iter().map(|part| part.to_string_lossy());
-    match runtime {
-        // A database, directly in the folder of a plugin such as
-        // `io.containerd.metadata.v1.bolt`.
-        Runtime::Containerd => {
-            let parent = file.parent().and_then(Path::file_name);
-            file.extension().is_some_and(|extension| extension == "db")
-                && parent.is_some_and(|name| name.to_string_lossy().starts_with("io.containerd."))
-        }
-        // Everything but the content of a layer, which is in `overlay/ID/diff`.
-        Runtime::Crio => {
-            !(parts.next().is_some_and(|part| part == "overlay")
-                && parts.nth(1).is_some_and(|part| part == "diff"))
-        }
-    }
-}
-
-/// Gives a folder the owner, mode and times of another. Extended attributes of
-/// folders are not copied: in images of one layer there are none.
+/// Gives a folder the owner, mode and times of another. Extended attributes of folders are not
+/// copied: in images of one layer there are none.
 fn imitate(model: &Path, folder: &Path) -> io::Result<()> {
     let metadata = fs::metadata(model)?;
     chown(folder, Some(metadata.uid()), Some(metadata.gid()))?;
@@ -290,28 +267,18 @@ mod tests {
     #[test]
     fn databases_are_copied_and_files_of_images_linked() {
         let root = std::env::temp_dir().join(format!("local-cluster-seed-{}", std::process::id()));
-        let (seed, target) = (root.join("seed"), root.join("target"));
-        let plugin = seed.join("io.containerd.metadata.v1.bolt");
-        let layer = seed.join("io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs");
+        let (bootstrap_cache, target) = (root.join("seed"), root.join("target"));
+        let plugin = bootstrap_cache.join("io.containerd.metadata.v1.bolt");
+        let layer = bootstrap_cache.join("io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs");
         fs::create_dir_all(&plugin).unwrap();
         fs::create_dir_all(&layer).unwrap();
         fs::create_dir_all(&target).unwrap();
         fs::write(plugin.join("meta.db"), "x").unwrap();
         fs::write(layer.join("cert9.db"), "x").unwrap();
-        plant(Runtime::Containerd, &seed, &target).unwrap();
+        install(&crate::runtime::CONTAINERD, &bootstrap_cache, &target).unwrap();
         let links = |path: &str| fs::metadata(target.join(path)).unwrap().nlink();
         assert_eq!(links("io.containerd.metadata.v1.bolt/meta.db"), 1);
         assert_eq!(links("io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/cert9.db"), 2);
         fs::remove_dir_all(&root).unwrap();
-    }
-
-    #[test]
-    fn only_the_content_of_layers_is_shared_with_crio() {
-        let own = |path: &str| is_runtimes(Runtime::Crio, Path::new(path));
-        assert!(own("overlay-layers/layers.json"));
-        assert!(own("overlay/0123/link"));
-        assert!(own("storage.lock"));
-        assert!(!own("overlay/0123/diff/etc/passwd"));
-        assert!(!own("overlay/0123/diff/overlay-images/images.lock"));
     }
 }

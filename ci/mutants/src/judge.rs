@@ -1,76 +1,29 @@
-//! What a mutant is: one thing that is broken, and the cases that must notice.
+//! Compares what cases came to with what a scenario expects.
 
-use harness::{Result, facts::Facts, outcome::Verdict};
+use harness::outcome::Verdict;
 
-use crate::stage::Props;
+use crate::scenario::{Kill, Mutant, Scenario};
 
-/// One broken thing: an image, a pod, a fixture, a setting of the cluster, or what is read of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Mutant {
-    /// Its name, for the table.
-    pub name: &'static str,
-    /// What is broken, as a sentence without a period.
-    pub breaks: &'static str,
-    /// The cases that must fail, and because of this.
-    pub kills: &'static [Kill],
-}
-
-/// A case that a mutant must make fail, and words that its message must have; in them ` … ` stands for
-/// anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kill(pub &'static str, pub &'static str);
-
-/// One run in which some things are broken that have nothing to do with each other, so that each
-/// red case can be told from the others.
-#[derive(Clone, Copy)]
-pub struct Scenario {
-    /// Its name, for `--only`.
-    pub name: &'static str,
-    /// Where it is played.
-    pub stage: Stage,
-    /// The cases that run, as filters of `nestcheck run`, and a sample of all; every case where there
-    /// are none.
-    pub cases: &'static [&'static str],
-    /// What is broken.
-    pub mutants: &'static [Mutant],
-    /// Those of the killed cases that are blocked instead of failing: they judge facts, and can't
-    /// but be blocked by this one.
-    pub blocked: &'static [&'static str],
-    /// The cases that are red besides, because they need what is broken.
-    pub dependants: &'static [&'static str],
-}
-
-/// Where a scenario is played.
-#[derive(Clone, Copy)]
-pub enum Stage {
-    /// A run on the cluster itself, with other pods, files or objects.
-    Cluster(fn(Props) -> Result<Props>),
-    /// A run on another cluster, of this name, whatever its preflight says.
-    Elsewhere(&'static str),
-    /// No run: the facts of the cluster, changed after they were read.
-    Facts(fn(&mut Facts)),
-}
-
-/// What a case came to.
+/// The verdict of a case.
 #[derive(Clone, Debug)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// The case's id.
-    pub id: String,
+    pub(crate) id: String,
     /// Its verdict.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
 }
 
 impl Observed {
     /// Whether the case is red: it failed, or it is blocked, with which no run is green.
     #[must_use]
-    pub fn is_red(&self) -> bool {
+    pub(crate) fn is_red(&self) -> bool {
         matches!(self.verdict, Verdict::Fail { .. } | Verdict::Blocked { .. })
     }
 }
 
-/// What a case and a scenario have to do with each other.
+/// How a case and a mutant relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub(crate) enum Mark {
     /// The case failed because of this mutant, as it must.
     Killed,
     /// The case is red because it needs what is broken.
@@ -79,39 +32,39 @@ pub enum Mark {
     Alive,
 }
 
-/// What a scenario came to: the marks of its mutants, and where it is not as it must be.
+/// The result of a scenario: the marks of its mutants, and its deviations.
 #[derive(Clone, Debug, Default)]
-pub struct Judged {
+pub(crate) struct Judged {
     /// For each mutant, in order, its cases with their marks.
-    pub columns: Vec<Vec<(String, Mark)>>,
-    /// What is not as it must be, as sentences.
-    pub deviations: Vec<String>,
+    pub(crate) columns: Vec<Vec<(String, Mark)>>,
+    /// What differs from the expectation, as sentences.
+    pub(crate) deviations: Vec<String>,
 }
 
-/// Compares what the cases came to with what the scenario expects. `baseline` names the cases that
-/// are red without any mutant: they may be red here too, and nothing can kill them.
+/// Compares verdicts with the scenario's expectations. `baseline` has the cases that are red
+/// without any mutant: they may be red here too, and nothing can kill them.
 #[must_use]
-pub fn judge(scenario: &Scenario, observed: &[Observed], baseline: &[String]) -> Judged {
-    let trial = Trial { scenario, baseline };
+pub(crate) fn judge(scenario: &Scenario, observed: &[Observed], baseline: &[String]) -> Judged {
+    let comparison = Comparison { scenario, baseline };
     let mut judged = Judged::default();
     for mutant in scenario.mutants {
-        judged.columns.push(observed.iter().map(|case| trial.mark(mutant, case)).collect());
+        judged.columns.push(observed.iter().map(|case| comparison.mark(mutant, case)).collect());
         for kill in mutant.kills {
             let case = observed.iter().find(|case| case.id == kill.0);
-            judged.deviations.extend(trial.survival(mutant, *kill, case));
+            judged.deviations.extend(comparison.survival(mutant, *kill, case));
         }
     }
-    judged.deviations.extend(observed.iter().filter_map(|case| trial.surprise(case)));
+    judged.deviations.extend(observed.iter().filter_map(|case| comparison.surprise(case)));
     judged
 }
 
-/// What the cases of a scenario are judged by.
-struct Trial<'a> {
+/// What verdicts are compared with.
+struct Comparison<'a> {
     scenario: &'a Scenario,
     baseline: &'a [String],
 }
 
-impl Trial<'_> {
+impl Comparison<'_> {
     fn mark(&self, mutant: &Mutant, case: &Observed) -> (String, Mark) {
         let kill = mutant.kills.iter().find(|kill| kill.0 == case.id);
         let mark = match kill {
@@ -132,7 +85,7 @@ impl Trial<'_> {
         let name = mutant.name;
         let Some(case) = case else { return Some(format!("{id} did not run with `{name}`")) };
         if self.is_red_without_mutant(id) {
-            return Some(format!("{id} is red without `{name}` too: {}", tell(case)));
+            return Some(format!("{id} is red without `{name}` too: {}", describe(case)));
         }
         let message = case.verdict.message().unwrap_or_default();
         let is_killed = match case.verdict {
@@ -142,7 +95,7 @@ impl Trial<'_> {
             _ => false,
         };
         if !is_killed {
-            return Some(format!("{id} survives `{name}`: it is {}", tell(case)));
+            return Some(format!("{id} survives `{name}`: it is {}", describe(case)));
         }
         (!has(message, words))
             .then(|| format!("{id} is red with `{name}`, but not with `{words}`: {message}"))
@@ -157,11 +110,11 @@ impl Trial<'_> {
         }
         if self.depends(id) {
             return (!case.is_red())
-                .then(|| format!("{id} is said to be a dependant, yet it is {}", tell(case)));
+                .then(|| format!("{id} is listed as a dependant, but it is {}", describe(case)));
         }
         let is_unjudged = matches!(case.verdict, Verdict::Error { .. } | Verdict::Interrupted);
         (is_unjudged || (case.is_red() && !self.is_red_without_mutant(id)))
-            .then(|| format!("{id} is no dependant, yet it is {}", tell(case)))
+            .then(|| format!("{id} is not a dependant, but it is {}", describe(case)))
     }
 
     fn depends(&self, id: &str) -> bool {
@@ -179,7 +132,7 @@ fn has(message: &str, words: &str) -> bool {
     parts.try_fold(message, |rest, part| rest.split_once(part).map(|(_, rest)| rest)).is_some()
 }
 
-fn tell(case: &Observed) -> String {
+fn describe(case: &Observed) -> String {
     let message = case.verdict.message().map(|message| format!(": {message}"));
     format!("{}{}", case.verdict.name(), message.unwrap_or_default())
 }
@@ -190,14 +143,12 @@ mod tests {
 
     const SCENARIO: Scenario = Scenario {
         name: "test",
-        stage: Stage::Elsewhere("another"),
-        cases: &[],
-        blocked: &[],
         mutants: &[
             Mutant { name: "one", breaks: "One thing", kills: &[Kill("POD-01", "storage")] },
             Mutant { name: "two", breaks: "Another thing", kills: &[Kill("POD-02", "network")] },
         ],
         dependants: &["POD-03"],
+        ..Scenario::NEW
     };
 
     fn case(id: &str, verdict: Verdict) -> Observed {
@@ -235,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_survives_is_told() {
+    fn a_case_that_survives_is_reported() {
         let mut observed = as_expected();
         observed[1].verdict = Verdict::Pass;
         let judged = judge(&SCENARIO, &observed, &[]);
@@ -263,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_is_red_without_the_mutant_is_no_kill() {
+    fn a_case_that_is_red_without_the_mutant_is_not_a_kill() {
         let judged = judge(&SCENARIO, &as_expected(), &["POD-01".to_owned()]);
         assert!(judged.deviations[0].contains("POD-01 is red without `one` too"), "{judged:?}");
         assert_eq!(judged.columns[0][0].1, Mark::Alive);
     }
 
     #[test]
-    fn a_case_that_was_not_judged_is_told_even_if_it_is_always_red() {
+    fn a_case_that_was_not_judged_is_reported_even_if_it_is_always_red() {
         let mut observed = as_expected();
         for verdict in [Verdict::Error { message: "lost".to_owned() }, Verdict::Interrupted] {
             observed[3].verdict = verdict;
@@ -280,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_is_red_for_another_reason_is_no_kill() {
+    fn a_case_that_is_red_for_another_reason_is_not_a_kill() {
         let mut observed = as_expected();
         observed[0].verdict = fail("the pod is gone");
         let judged = judge(&SCENARIO, &observed, &[]);
@@ -289,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_red_case_that_nothing_should_kill_is_told_unless_it_is_always_red() {
+    fn a_red_case_that_nothing_should_kill_is_reported_unless_it_is_always_red() {
         let mut observed = as_expected();
         observed[3].verdict = fail("no");
         assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-04"));
@@ -297,14 +248,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dependant_that_is_green_is_told() {
+    fn a_dependant_that_is_green_is_reported() {
         let mut observed = as_expected();
         observed[2].verdict = Verdict::Pass;
         assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-03"));
     }
 
     #[test]
-    fn a_case_that_did_not_run_is_told() {
+    fn a_case_that_did_not_run_is_reported() {
         let judged = judge(&SCENARIO, &as_expected()[1..], &[]);
         assert!(judged.deviations[0].contains("POD-01 did not run"), "{judged:?}");
     }

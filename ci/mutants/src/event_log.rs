@@ -1,4 +1,4 @@
-//! The event log of a scenario, for whoever wants to know why a case was red.
+//! The event log of a scenario, which tells why a case was red.
 
 use std::{
     fs::{self, File},
@@ -8,13 +8,13 @@ use std::{
 
 use harness::{Error, Result, event::Event};
 
-/// A log of events, one a line.
-pub(crate) struct Log {
+/// A log of events, one per line.
+pub(crate) struct EventLog {
     file: File,
 }
 
-impl Log {
-    /// Begins the log `events.jsonl` in a folder.
+impl EventLog {
+    /// Creates the log `events.jsonl` in a folder.
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         let failed = |error: std::io::Error| {
             Error::infrastructure(format!("failed to write to `{}`: {error}", folder.display()))
@@ -24,7 +24,7 @@ impl Log {
         Ok(Self { file })
     }
 
-    /// Adds an event. The verdicts do not depend on it, so a full disk costs the log only.
+    /// Adds an event. The verdicts do not depend on it, so a full disk loses only the log.
     pub(crate) fn append(&mut self, event: &Event) {
         if let Ok(mut line) = serde_json::to_vec(event) {
             line.push(b'\n');

@@ -1,25 +1,39 @@
-//! Broken images: programs that stand before the image's own in PATH and spoil one command each.
+//! Programs that come before the image's own in PATH, and spoil one command each.
 
 use std::fmt::Write;
 
 use harness::{Result, pod_template::Isolation};
 
+use super::EditPod;
 use crate::{
-    mutant::{Kill, Mutant, Scenario, Stage},
-    stage::Props,
+    inputs::{Fault, RunInputs},
+    scenario::{Kill, Mutant},
 };
 
-/// All of them in one image: each hits the command of one case only.
-pub(super) const PROGRAMS: Scenario = Scenario {
-    name: "image",
-    stage: Stage::Cluster(spoil_programs),
-    cases: &[],
-    mutants: &mutants(),
-    blocked: &[],
-    dependants: &[],
-};
+/// The mutants of the image: each hits the command of one case only.
+pub(crate) const PROGRAMS: [Mutant; SPOILED.len()] = mutants();
 
-/// A program's command that is spoiled.
+/// Lets the containers of a manifest find the programs below /nestcheck/mutants first.
+const PATH: &[(&str, &str)] = &[(
+    "    env:\n",
+    "    env:\n    - {name: PATH, value: \"/nestcheck/mutants:/usr/local/sbin:/usr/local/bin:\
+     /usr/sbin:/usr/bin:/sbin:/bin\"}\n",
+)];
+
+/// Puts all spoiled programs into a pod.
+#[derive(Debug)]
+pub(crate) struct SpoilPrograms(EditPod);
+
+impl SpoilPrograms {
+    /// Of the nested pod.
+    pub(crate) const NESTED_POD: Self =
+        Self(EditPod { isolation: Some(Isolation::Nested), ..EditPod::new("workspace", PATH) });
+
+    /// Of the workspaces.
+    pub(crate) const WORKSPACE: Self = Self(EditPod::new("devworkspace", PATH));
+}
+
+/// A command of a program that is spoiled.
 struct Spoiled {
     mutant: Mutant,
     program: Program,
@@ -35,6 +49,9 @@ enum Program {
     Podman,
     PodmanCompose,
 }
+
+const NAMES: [(&str, Program); 2] =
+    [("podman", Program::Podman), ("podman-compose", Program::PodmanCompose)];
 
 /// Declares a spoiled command of podman.
 macro_rules! podman {
@@ -253,24 +270,12 @@ const fn mutants() -> [Mutant; SPOILED.len()] {
     mutants
 }
 
-fn spoil_programs(mut props: Props) -> Result<Props> {
-    put_programs(&mut props);
-    let variables = format!("    env:\n    {PATH}\n");
-    props.edit("workspace", &[("    env:\n", &variables)], |template| {
-        template.isolation = Isolation::Nested;
-    })?;
-    Ok(props)
-}
-
-/// The variable that lets a container find programs below /nestcheck/mutants first.
-pub(super) const PATH: &str = "- {name: PATH, value: \"/nestcheck/mutants:/usr/local/sbin:/usr/local/bin:\
-                               /usr/sbin:/usr/bin:/sbin:/bin\"}";
-
-/// Adds the programs to the files of every pod.
-pub(super) fn put_programs(props: &mut Props) {
-    for (name, program) in [("podman", Program::Podman), ("podman-compose", Program::PodmanCompose)]
-    {
-        props.put(&format!("mutants/{name}"), wrapper(name, program));
+impl Fault for SpoilPrograms {
+    fn apply(&self, inputs: &mut RunInputs) -> Result<()> {
+        for (name, program) in NAMES {
+            inputs.put_file(&format!("mutants/{name}"), wrapper(name, program));
+        }
+        self.0.apply(inputs)
     }
 }
 
@@ -291,9 +296,7 @@ mod tests {
 
     #[test]
     fn a_wrapper_is_a_script_that_the_shell_can_read() {
-        for (name, program) in
-            [("podman", Program::Podman), ("podman-compose", Program::PodmanCompose)]
-        {
+        for (name, program) in NAMES {
             let text = wrapper(name, program);
             let checked = std::process::Command::new("sh").args(["-n", "-c", &text]).status();
             assert!(checked.is_ok_and(|status| status.success()), "{text}");
