@@ -268,7 +268,9 @@ fn files_are_private_whatever_the_umask_and_an_open_directory_is_reported() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(&open, mode).expect("it is ours");
     let finished = run("open");
-    finished.exits(0).says(&["warning: others can look into report directory `open`", "hint: `chmod"]);
+    finished
+        .exits(0)
+        .says(&["warning: others can look into report directory `open`", "hint: `chmod"]);
     assert_eq!(mode_of(&open), 0o777, "it is its owner's business");
     for file in files(&open).into_iter().chain(files(&dir.path("new"))) {
         assert_eq!(mode_of(&file), 0o600, "{}", file.display());

@@ -33,8 +33,8 @@ inventory::submit!(Case {
     id: "POD-12A",
     suite: "podman",
     name: "keeps_files_in_a_named_volume",
-    title: "A named volume keeps files and owners from one container to the next, and goes when \
-         told to",
+    title: "A named volume keeps files and owners from one container to the next, and can be \
+        removed",
     why: "A project's databases keep their data in named volumes. The files must outlive the \
           container, with the owners that the container gave them, and the workspace must be \
           able to delete the volume.",
@@ -163,7 +163,7 @@ inventory::submit!(Case {
     id: "POD-12D",
     suite: "podman",
     name: "holds_files_in_memory",
-    title: "A tmpfs in a container has the size that was asked for and leaves nothing behind",
+    title: "A tmpfs in a container has the requested size and leaves nothing behind",
     why: "Test suites put databases into memory with `--tmpfs`, and expect them to be small and \
           to disappear with the container. That needs a mount in the container's user namespace.",
     fix: "Use the seccomp and AppArmor profiles Unconfined on containerd, and the type \
@@ -222,7 +222,8 @@ async fn keeps_what_is_read_only(cx: Context) -> CaseResult {
     let path = directory(&workspace, "pod-12e").await?;
     let volume = "pod-12e";
     workspace.output(&podman(&["volume", "create", "--ignore", volume])).await?;
-    let (of_directory, of_volume) = (format!("{path}:/directory:ro"), format!("{volume}:/volume:ro"));
+    let (of_directory, of_volume) =
+        (format!("{path}:/directory:ro"), format!("{volume}:/volume:ro"));
     let options =
         ["--read-only", "--volume", of_directory.as_str(), "--volume", of_volume.as_str()];
     let read = workspace.output(&podman_run(&options, &image, &["cat", "/directory/file"])).await?;
