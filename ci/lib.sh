@@ -1,4 +1,5 @@
-# What the scripts of this folder have in common. Sourced, never run.
+# shellcheck shell=bash
+# What the scripts in this directory have in common. They source it; nobody runs it.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,11 +15,13 @@ fail() {
     exit 4
 }
 
-# Installs the Debian packages that building and running a local cluster needs, where one is
-# missing.
+# Installs Debian packages that are missing: the named ones, or those that build and run a local
+# cluster.
 install_packages() {
     local missing=() package
-    for package in mmdebstrap debian-archive-keyring gpgv ca-certificates iproute2 util-linux gcc libc6-dev; do
+    [ $# -gt 0 ] ||
+        set -- mmdebstrap debian-archive-keyring gpgv ca-certificates iproute2 util-linux gcc libc6-dev
+    for package in "$@"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' ||
             missing+=("$package")
     done

@@ -20,9 +20,10 @@ BEGIN {
             any[kind] = any[kind] (any[kind] ? "|" : "") field[2]
         }
     }
-    # A word ends where no letter follows, in texts; at an underscore, in names.
-    edge["text"] = "[^a-z]"
-    edge["name"] = "_"
+    # In texts a word stands alone: it is no part of a name, a path or a variable of a shell script.
+    before["text"] = "[^a-z_$/{-]"
+    after["text"] = "[^a-z_=/}-]"
+    before["name"] = after["name"] = "_"
 }
 
 FNR == 1 {
@@ -31,16 +32,19 @@ FNR == 1 {
     is_test = FILENAME ~ /(^|\/)tests(\/|\.rs$)/
     in_fence = in_string = in_block = 0
     in_tests = is_test
-    tail = ""
+    tail = above = ""
 }
 
 !is_rust {
     if ($0 ~ /^ *```/) { in_fence = !in_fence; next }
-    if (in_fence || $0 ~ /^    [^ ]/ && before == "") { next }
-    before = $0
+    if (in_fence || $0 ~ /^    [^ ]/ && above == "") { next }
+    above = $0
     prose(without_code($0))
     next
 }
+
+# The format of the reports has fields with old names.
+/#\[serde\(.*rename = / { next }
 
 { rust($0) }
 
@@ -145,11 +149,11 @@ function names(code,    name, words) {
 
 # Reports every word to avoid in a text that ends behind `from`.
 function find(kind, text, from, shown,    i, begin, rest, word, whole) {
-    whole = edge[kind] "(" any[kind] ")" edge[kind]
+    whole = before[kind] "(" any[kind] ")" after[kind]
     if (text !~ whole) return
     if (allowed[kind]) gsub("(" allowed[kind] ")", "", text)
     for (i = 1; i <= total[kind]; i++) {
-        whole = edge[kind] "(" pattern[kind, i] ")" edge[kind]
+        whole = before[kind] "(" pattern[kind, i] ")" after[kind]
         begin = 0
         rest = text
         while (match(rest, whole)) {

@@ -47,8 +47,11 @@ impl ReportDir {
     /// A directory that can't be made or written to.
     pub fn create(path: &Path) -> Result<Self> {
         let cannot = |error: io::Error| {
-            Error::usage(format!("failed to write to report directory `{}`: {error}", path.display()))
-                .with_hint("give a directory that you may write to with `--report-dir DIR`")
+            Error::usage(format!(
+                "failed to write to report directory `{}`: {error}",
+                path.display()
+            ))
+            .with_hint("give a directory that you may write to with `--report-dir DIR`")
         };
         let is_new = !path.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;

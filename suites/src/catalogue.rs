@@ -14,35 +14,29 @@ use crate::suite::SUITES;
 const LEFT_OUT: &[(&str, &str)] = &[
     (
         "ISO-08",
-        "needs nodes that enforce SELinux and a pod of a type without the rights of `container_engine_t`, \
-         which the run's SCC does not admit; ISO-07 shows that the right type is there and that SELinux is enforced",
+        "needs nodes that enforce SELinux and a pod with a weaker type than `container_engine_t`, which \
+         the run's SCC does not admit; ISO-07 proves the type and that SELinux enforces it",
     ),
-    ("SCC-02", "the SCC that Che makes is Che's; PRE-08 tells where it contradicts the cluster"),
-    ("WS-01", "Che itself is not looked at in a run; PRE-08 tells how its switch is set"),
-    ("WS-03", "the roles are those that Che makes; WS-10 shows that a grant is asked for"),
+    ("SCC-02", "Che owns its SCC; PRE-08 reports where the SCC contradicts the cluster"),
+    ("WS-01", "a run does not test Che itself; PRE-08 reports its settings"),
+    ("WS-03", "Che owns these roles; WS-10 proves that a grant is required"),
     (
         "WS-11",
-        "on OpenShift the SCC decides about overrides; on Kubernetes, where the operator does, it \
-         needs cert-manager",
+        "on OpenShift the SCC limits overrides; on Kubernetes the operator does, and it needs \
+         cert-manager",
     ),
-    ("WS-13", "a persistent home is Che's; WS-12 shows that what is on a claim outlives a stop"),
-    ("WS-14", "where storage comes from is Che's; WS-05 uses storage that ends with the workspace"),
-    ("WS-18", "an SCC is reverted by Che's operator only"),
-    ("WS-19", "only Che has workspaces of before; WS-10 shows that the attribute can't be changed"),
-    ("END-04", "a node has 110 ranges, and `ci/chaos` makes some thousand pods on one"),
-    (
-        "END-06",
-        "nobody can judge a run that was cut off from inside it; `suites/tests` and `ci/chaos` do",
-    ),
-    ("UPG-05", "WS-06 finds that HOST_USERS is missing, and PRE-08 that fields are"),
-    ("UPG-06", "both forms of Che's configuration are good; PRE-08 compares them"),
+    ("WS-13", "a persistent home is Che's; WS-12 shows that files on a PVC outlive a stop"),
+    ("WS-14", "Che chooses the storage; WS-05 uses storage that ends with the workspace"),
+    ("WS-18", "only Che's operator reverts an SCC"),
+    ("WS-19", "only Che has older workspaces; WS-10 proves that the attribute cannot be changed"),
+    ("END-04", "a node has 110 ranges, and `ci/chaos` creates thousands of pods on one node"),
+    ("END-06", "a run that was cut off can't check itself; `suites/tests` and `ci/chaos` do"),
+    ("UPG-05", "WS-06 finds a missing HOST_USERS, and PRE-08 missing fields"),
+    ("UPG-06", "both forms of Che's configuration are valid; PRE-08 compares them"),
     ("UPG-07", "an old policy shows in POD-NET-01, and diagnosis F14 names it"),
-    (
-        "UPG-08",
-        "old clusters are a matter of `suites/tests`: real ones without gates, and recorded ones",
-    ),
-    ("UPG-11", "SCC-01 finds fields that differ, and PRE-07 the one that is lost"),
-    ("UPG-12", "ids and the report's format are kept by tests of the reports"),
+    ("UPG-08", "`suites/tests` cover old clusters: real ones without gates, and recorded ones"),
+    ("UPG-11", "SCC-01 finds fields that differ, and PRE-07 the dropped field"),
+    ("UPG-12", "tests of the reports cover ids and the report format"),
 ];
 
 /// What blocks a case, in words.
@@ -70,11 +64,11 @@ pub fn clusters(case: &Case) -> String {
 #[must_use]
 pub fn level(level: Level) -> &'static str {
     match level {
-        Level::Core => "core: without it the cluster is not conformant",
+        Level::Core => "core: the run is conformant only if this case passes",
         Level::Extended => {
-            "extended: with a failure the cluster is not conformant, but it may be where this is blocked"
+            "extended: a failure makes the run not conformant; a blocked case does not"
         }
-        Level::Informing => "informing: it only tells",
+        Level::Informing => "informing: never changes the outcome",
     }
 }
 

@@ -159,7 +159,7 @@ fn a_cluster_without_gates_is_reported_and_left_alone() {
         assert!(preflight.stdout.contains(words), "{preflight}");
     }
 
-    // Workspaces that are told to be nested all the same start for ever, or without isolation.
+    // Workspaces that are told to be nested all the same stay in Starting forever, or without isolation.
     let operators = Operators::make(&cluster);
     operators.config(&default_settings());
     reports(&cluster, 3, "on", &[("danger", "but the cluster does not support nested containers")]);

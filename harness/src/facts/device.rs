@@ -218,10 +218,15 @@ pub(super) fn recommended_name(
     (needed_names(flavour, runtimes) == [DEVICES_V1] && knows_both).then_some(DEVICES_V2)
 }
 
-/// The devices that a value of the annotation asks for. Each may be `PATH`, `PATH:PATH` or
-/// `PATH:PATH:PERMISSIONS` (cri-o, `internal/config/device`).
+/// The devices that a value of the annotation asks for, by their paths in the pod. Each may be
+/// `PATH`, `PATH:PERMISSIONS`, `PATH:PATH` or `PATH:PATH:PERMISSIONS`, where the second path is the
+/// one in the pod (cri-o, `internal/config/device`). A blank is part of a path: CRI-O refuses it.
 pub fn devices_in(value: &str) -> impl Iterator<Item = &str> {
-    value.split(',').map(|device| device.split(':').next().unwrap_or_default().trim())
+    value.split(',').map(|device| {
+        let mut parts = device.split(':');
+        let on_node = parts.next().unwrap_or_default();
+        parts.next().filter(|second| second.starts_with('/')).unwrap_or(on_node)
+    })
 }
 
 #[cfg(test)]
@@ -335,9 +340,17 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_reported_from_their_permissions() {
-        let all: Vec<_> = devices_in("/dev/fuse:/dev/fuse:rwm, /dev/net/tun").collect();
-        assert_eq!(all, DEVICE_PATHS);
+    fn devices_are_known_by_their_paths_in_the_pod() {
+        for (value, expected) in [
+            ("/dev/fuse:/dev/fuse:rwm,/dev/net/tun", DEVICE_PATHS),
+            ("/dev/fuse:rw,/dev/net/tun::rw", DEVICE_PATHS),
+            ("/dev/fuse:/dev/f,/dev/null:/dev/net/tun:r", ["/dev/f", "/dev/net/tun"]),
+            // CRI-O looks for a device of this very name.
+            ("/dev/fuse, /dev/net/tun", ["/dev/fuse", " /dev/net/tun"]),
+        ] {
+            let all: Vec<_> = devices_in(value).collect();
+            assert_eq!(all, expected, "{value}");
+        }
         assert_eq!(devices_value(), "/dev/fuse,/dev/net/tun");
     }
 }

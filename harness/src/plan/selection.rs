@@ -36,7 +36,7 @@ impl Shard {
     }
 }
 
-/// Picks cases by id, suite, or the beginning of a name path; `!` takes away.
+/// Picks cases by id, suite, or the beginning of a name path; `!` excludes.
 #[derive(Clone, Debug, Default)]
 pub struct Filters {
     with: Vec<String>,

@@ -89,7 +89,7 @@ pub(super) fn files(case: &CaseReport) -> Option<String> {
         let _ = write!(text, "\n  {} ({} bytes)", file.name, file.bytes);
     }
     for missing in &evidence.missing {
-        let _ = write!(text, "\n  not had: {missing}");
+        let _ = write!(text, "\n  missing: {missing}");
     }
     Some(text)
 }

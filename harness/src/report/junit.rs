@@ -90,7 +90,7 @@ impl FromStr for Dialect {
     fn from_str(text: &str) -> Result<Self, Error> {
         let named = Self::ALL.into_iter().find(|dialect| dialect.name() == text);
         named.ok_or_else(|| {
-            Error::usage(format!("`{text}` is no JUnit dialect"))
+            Error::usage(format!("`{text}` is not a JUnit dialect"))
                 .with_hint("use `jenkins`, `gitlab` or `openshift`")
         })
     }

@@ -23,7 +23,7 @@ pub struct Audit {
     pub left: Vec<String>,
     /// What the ledger names where the run's teardown does not go.
     pub orphaned: Vec<String>,
-    /// What became of the volumes of the run's claims; none where it made no claim.
+    /// What became of the volumes of the run's PVCs; none where it made no claim.
     pub volumes: Option<ReclaimStatus>,
     /// Why there is no more to tell, where the teardown failed.
     pub failure: Option<Failed>,

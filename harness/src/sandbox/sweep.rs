@@ -19,11 +19,11 @@ const RUNS_AT_ONCE: usize = 8;
 pub enum Sweep {
     /// One run.
     Run(String),
-    /// The runs that are over at the latest by now.
+    /// Runs whose lease has expired.
     Expired,
     /// The runs of this owner that are over at the latest by now.
     ExpiredOf(String),
-    /// Every run, those that still go on too.
+    /// Every run, also those that still continue.
     All,
 }
 
@@ -83,8 +83,9 @@ pub async fn sweep(
     let taken: Vec<_> = records.into_iter().filter(|record| which.takes(record, now)).collect();
     let unrecorded = also.iter().filter(|(run, _)| {
         let is_known = taken.iter().any(|record| record.run == *run);
-        let is_meant = matches!(which, Sweep::Run(other) if other == run) || *which == Sweep::All;
-        !is_known && is_meant
+        let is_selected =
+            matches!(which, Sweep::Run(other) if other == run) || *which == Sweep::All;
+        !is_known && is_selected
     });
     let recorded = taken.iter().map(|record| sweep_recorded(admin, record, is_dry_run).boxed());
     let unrecorded = unrecorded.map(|(run, with_scc)| {

@@ -192,7 +192,7 @@ pub(crate) async fn create_supporting_object(
 ) -> Result<(), Failure> {
     let types = object.types.clone().unwrap_or_default();
     let kind = GroupVersionKind::try_from(&types).map_err(|error| {
-        Failure::harness(format!("`{}` is no object: {error}", object.name_any()))
+        Failure::harness(format!("`{}` is not an object: {error}", object.name_any()))
     })?;
     let resource = ApiResource::from_gvk(&kind);
     let (user, namespace) = (sandbox.user(), sandbox.namespace());

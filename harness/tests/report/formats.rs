@@ -137,7 +137,7 @@ fn a_dialect_is_known_by_its_name() {
         assert_eq!(dialect.name().parse::<Dialect>().expect("a dialect"), dialect);
     }
     let error = "bamboo".parse::<Dialect>().expect_err("no dialect");
-    assert_eq!(error.to_string(), "`bamboo` is no JUnit dialect");
+    assert_eq!(error.to_string(), "`bamboo` is not a JUnit dialect");
 }
 
 #[test]

@@ -33,7 +33,7 @@ struct Decided {
 
 /// What the operators of workspaces were told, and what that contradicts, for programs.
 #[derive(Serialize)]
-struct ToggleReport {
+struct ContainerRunReport {
     #[serde(flatten)]
     state: State,
     findings: Vec<Finding>,
@@ -47,7 +47,7 @@ struct Preflight<'a> {
     support: &'a Support,
     requirements: Vec<Decided>,
     contradictions: Vec<String>,
-    toggle: ToggleReport,
+    toggle: ContainerRunReport,
     facts: &'a Facts,
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
         support: &support,
         requirements: decide(&facts),
         contradictions: support::contradictions(&facts),
-        toggle: ToggleReport {
+        toggle: ContainerRunReport {
             state: facts.devspaces.state(),
             findings: facts.devspaces.findings(&support, flavour, &facts.sccs, &facts.runtimes()),
         },

@@ -38,7 +38,7 @@ pub async fn pvc(cx: &Context, name: &str, access: &str, class: Option<&str>) ->
         object["spec"]["storageClassName"] = class.into();
     }
     let object: DynamicObject = serde_json::from_value(object)
-        .map_err(|error| Failure::harness(format!("no claim can be made: {error}")))?;
+        .map_err(|error| Failure::harness(format!("the PVC cannot be created: {error}")))?;
     cx.create_in_namespace(object).await
 }
 

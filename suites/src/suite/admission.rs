@@ -113,8 +113,8 @@ inventory::submit!(Case {
     id: "ADM-05",
     suite: "admission",
     name: "admits_nested_pod_in_baseline_namespace_by_gate_or_version",
-    title: "Level baseline admits a nested pod as OpenShift makes it exactly where the gate or the \
-         version says so",
+    title: "Pod Security level baseline admits OpenShift's nested pod only if the gate or the \
+        version permits it",
     why: "Baseline is the strictest level in which OpenShift's nested pod can run. The gate or \
           the version decides whether it may. A cluster that behaves differently surprises \
           anyone who moves workspaces to it.",
@@ -153,7 +153,7 @@ inventory::submit!(Case {
     id: "ADM-03",
     suite: "admission",
     name: "refuses_block_devices_with_user_namespace",
-    title: "A volume as block device is refused with `hostUsers: false`",
+    title: "A raw block volume is refused with `hostUsers: false`",
     why: "The kernel cannot map the ids on a raw block device, so a pod with one sees the node's \
           ids on it. Kubernetes refuses such pods from 1.34 on.",
     fix: "Update the API server to 1.34 or newer. Before, don't give volumes with mode Block to \
@@ -189,7 +189,7 @@ inventory::submit!(Case {
     id: "ADM-06",
     suite: "admission",
     name: "keeps_isolation_of_running_pods",
-    title: "`hostUsers` and `procMount` of a pod that exists can't be changed",
+    title: "`hostUsers` and `procMount` of an existing pod cannot be changed",
     why: "If users could change a pod after admission, the API server would admit it with \
           isolation and run it without.",
     fix: "This is a bug of the API server, or of an aggregated API server in its place: report \

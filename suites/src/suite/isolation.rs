@@ -29,7 +29,7 @@ inventory::submit!(Case {
     id: "ISO-01",
     suite: "isolation",
     name: "sees_proc_unmasked",
-    title: "A nested pod has exactly one mount at /proc, writable, with nothing masked",
+    title: "A nested pod has exactly one mount at /proc, which is writable and not masked",
     why: "The kernel forbids a fresh /proc in an inner namespace while parts of the outer /proc \
           are masked. Every container that podman starts needs a fresh /proc.",
     fix: "Set `procMount: Unmasked` and see GATE-02. If the API server keeps the field and /proc \
@@ -57,7 +57,7 @@ inventory::submit!(Case {
     id: "ISO-02",
     suite: "isolation",
     name: "sees_proc_masked_unless_asked",
-    title: "A pod that does not ask for an unmasked /proc has it masked",
+    title: "A pod that does not request an unmasked /proc has a masked one",
     why: "A control: in all other pods, parts of /proc are masked. If they were not, an unmasked \
           /proc would be the cluster's default, also for pods without a user namespace.",
     fix: "Look in the container runtime's configuration for a spec without `maskedPaths`.",
@@ -91,7 +91,7 @@ inventory::submit!(Case {
     id: "ISO-03",
     suite: "isolation",
     name: "sees_sys_read_only",
-    title: "/sys is read-only, whether or not the pod rules its own cgroups",
+    title: "/sys is read-only, whether or not the pod's own cgroups are writable",
     why: "/sys contains the node's devices and the kernel's settings. A pod has it read-only. \
           Only the pod's own cgroups may be writable, for systemd and resource limits in inner \
           containers.",
@@ -127,7 +127,7 @@ inventory::submit!(Case {
     id: "ISO-10",
     suite: "isolation",
     name: "makes_namespaces_and_mounts",
-    title: "The user can make a user namespace of its own and mount a file system in it",
+    title: "The user can create a user namespace and mount a file system in it",
     why: "Podman begins every command with a user namespace and mounts in it. The default seccomp \
           profile of containerd forbids both to a process without CAP_SYS_ADMIN, and Ubuntu's \
           AppArmor denies all permissions in new user namespaces. Podman's errors then do not \
@@ -160,7 +160,7 @@ inventory::submit!(Case {
     id: "ISO-11",
     suite: "isolation",
     name: "is_not_confined_by_apparmor",
-    title: "No AppArmor profile stands in the way of mounts",
+    title: "No AppArmor profile blocks mounts",
     why: "containerd's default AppArmor profile denies every mount, so a nested pod must request \
           no profile. On nodes without AppArmor the case checks nothing.",
     fix: "Set `appArmorProfile: {type: Unconfined}` in the pod (Kubernetes 1.30 and newer), or \
@@ -194,7 +194,7 @@ inventory::submit!(Case {
     id: "ISO-13",
     suite: "isolation",
     name: "connects_by_pasta",
-    title: "pasta gives a container an interface, with whatever policy the node enforces",
+    title: "pasta gives a container a network interface under the node's security policy",
     why: "pasta is podman's default network since version 5. It opens /dev/net/tun and enters the \
           container's network namespace. Older SELinux policies deny this even if the device \
           exists: container-selinux before 2.246 has no rule for it. Only the start of pasta \
@@ -289,7 +289,7 @@ inventory::submit!(Case {
     id: "ISO-05",
     suite: "isolation",
     name: "sees_no_devices_unless_asked",
-    title: "A pod that does not ask for /dev/fuse and /dev/net/tun has neither",
+    title: "A pod that does not request /dev/fuse and /dev/net/tun has neither",
     why: "A control: a pod that requests nothing gets no devices. If it got them, the request \
           would not be the reason that pods have devices. The case is blocked if requested \
           devices do not arrive.",
@@ -321,7 +321,7 @@ inventory::submit!(Case {
     id: "ISO-06",
     suite: "isolation",
     name: "gets_no_device_that_is_not_allowed",
-    title: "A pod that asks for another device of the node does not get it",
+    title: "A pod that requests another device of the node does not get it",
     why: "The method that gives /dev/fuse must not give the kernel's log or a disk. A cluster \
           that ignores every request for devices refuses none, so the case is blocked if \
           requested devices do not arrive.",
@@ -384,7 +384,8 @@ inventory::submit!(Case {
     id: "ISO-07",
     suite: "isolation",
     name: "is_confined_by_selinux",
-    title: "SELinux is enforced, and the pod has type container_engine_t at the namespace's level",
+    title: "SELinux enforces its policy, and the pod has type container_engine_t and the \
+        namespace's level",
     why: "SELinux is the second protection on OpenShift. The type limits what a process may do, \
           and the level separates pods of different namespaces. nestcheck reads from \
           /sys/fs/selinux/enforce whether SELinux enforces its policy. Without that file, a \
@@ -446,8 +447,8 @@ inventory::submit!(Case {
     id: "ISO-09",
     suite: "isolation",
     name: "holds_exactly_the_declared_capabilities",
-    title: "The bounding set is exactly SETUID and SETGID, none is effective, and helpers may gain \
-         them",
+    title: "The bounding set is exactly SETUID and SETGID, none is effective, and the helpers may \
+        gain them",
     why: "The bounding set contains SETUID and SETGID so that newuidmap and newgidmap can have \
           them. The user's own processes have none. With no_new_privs, the two helpers get no \
           capabilities. A larger bounding set gives more power than intended.",
@@ -481,7 +482,7 @@ inventory::submit!(Case {
     id: "ISO-12",
     suite: "isolation",
     name: "mounts_fresh_proc_in_inner_namespaces",
-    title: "The user can mount a fresh /proc in a user and process namespace of its own",
+    title: "The user can mount a fresh /proc in a new user and PID namespace",
     why: "This case does without podman what podman does for every container: it creates a user \
           namespace, a PID namespace, and a fresh /proc in them. The masked control proves that \
           `procMount` makes the difference.",

@@ -18,8 +18,7 @@ inventory::submit!(Case {
     id: "UPG-04A",
     suite: "upgrade",
     name: "runs_containers_on_each_kind_of_node",
-    title: "On each kind of node a pod is isolated and runs a container, not only where the others \
-         ran",
+    title: "On each kind of node a pod is isolated and runs a container",
     why: "The other pods of a run use one or two nodes. A cluster whose nodes differ in kernel, \
           runtime or kubelet is only as good as its worst kind of node. Each kind therefore gets \
           its own pod, which must be isolated and run a container. The case skips nodes with \

@@ -11,7 +11,7 @@ inventory::submit!(Case {
     id: "END-01",
     suite: "teardown",
     name: "leaves_nothing_behind",
-    title: "Nothing that the run created is left in the cluster",
+    title: "The run leaves no object behind in the cluster",
     why: "Nobody runs a conformance test twice if it leaves objects behind. nestcheck labels \
           every object, records it before creating it, and deletes it at the end.",
     fix: "Remove the leftovers with `nestcheck sweep`. If it cannot remove an object, the object \
@@ -22,13 +22,13 @@ inventory::submit!(Case {
 
 fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
     if let Some(Failed { reason, is_loss: true }) = &audit.failure {
-        let message = format!("what is left is not known: {reason}");
+        let message = format!("the leftovers are unknown: {reason}");
         return CheckResult::without_checks(Verdict::Error { message });
     }
     if let Some(failure) = &audit.failure {
         let verdict = Verdict::Fail {
             message: format!("the teardown failed: {}", failure.reason),
-            hint: Some("`nestcheck sweep` removes what is left once the cause is gone".to_owned()),
+            hint: Some("`nestcheck sweep` removes the leftovers once the cause is gone".to_owned()),
         };
         return CheckResult::without_checks(verdict);
     }
@@ -62,7 +62,7 @@ inventory::submit!(Case {
     id: "END-02",
     suite: "teardown",
     name: "ends_without_stuck_finalizers",
-    title: "The run's namespaces end in time, with nothing in them that keeps them",
+    title: "The run's namespaces end in time, without stuck finalizers",
     why: "A finalizer without a running controller keeps a namespace and everything in it \
           forever. The next run, and anyone who reuses the name, has to wait.",
     fix: "Start the controller that owns the named finalizer, or remove the finalizer by hand.",
@@ -103,7 +103,7 @@ inventory::submit!(Case {
     id: "END-05",
     suite: "teardown",
     name: "leaves_no_volumes",
-    title: "The volumes that were made for the run's claims are gone with them",
+    title: "The volumes of the run's PVCs are deleted with them",
     why: "A volume belongs to no namespace, so it outlives its PVC. If the provisioner is gone, \
           or the class retains volumes, every deleted workspace leaves a volume with its files.",
     fix: "Delete the named volume and its backing storage. With policy Delete, read the log of \
@@ -118,7 +118,7 @@ inventory::submit!(Case {
 fn leaves_no_volumes(audit: &Audit) -> CheckResult {
     let error = |message: String| CheckResult::without_checks(Verdict::Error { message });
     if let Some(Failed { reason, .. }) = &audit.failure {
-        return error(format!("whether volumes are left is not known: {reason}"));
+        return error(format!("whether volumes remain is unknown: {reason}"));
     }
     match &audit.volumes {
         None => CheckResult::without_checks(Verdict::NotApplicable {
@@ -130,7 +130,7 @@ fn leaves_no_volumes(audit: &Audit) -> CheckResult {
             remedy: "use a kubeconfig whose user may list and watch PersistentVolumes".to_owned(),
         }),
         Some(ReclaimStatus::Left(left)) => CheckResult::of(
-            vec![check("volumes of the run's claims", "none", list(left), left.is_empty())],
+            vec![check("volumes of the run's PVCs", "none", list(left), left.is_empty())],
             "delete them by hand; where the policy is Retain nobody else does, where it is Delete \
              see the log of the class's provisioner",
         ),

@@ -30,7 +30,7 @@ inventory::submit!(Case {
     id: "UPG-02",
     suite: "upgrade",
     name: "gives_every_admitted_pod_a_user_namespace",
-    title: "A pod that the run's SCC admits has a user namespace of its own",
+    title: "A pod that the run's SCC admits has its own user namespace",
     why: "If the cluster's schema lacks the decisive field, the SCC for nested containers admits \
           pods that share the node's ids, with SETUID and SETGID. That is worse than no support.",
     fix: "Delete the SCC on this cluster, or update to a release whose schema has \
@@ -84,7 +84,7 @@ inventory::submit!(Case {
     id: "UPG-01",
     suite: "upgrade",
     name: "tells_unsupported_with_every_reason",
-    title: "A cluster without nested containers is told to be unsupported, with each reason and a \
+    title: "nestcheck reports a cluster without nested containers as unsupported, with each reason and a \
          remedy",
     why: "For an unsupported cluster, nestcheck reports every reason with its remedy, not just \
           the first failure that occurs.",
@@ -153,7 +153,7 @@ inventory::submit!(Case {
     id: "UPG-03",
     suite: "upgrade",
     name: "warns_of_feature_sets_that_prevent_updates",
-    title: "A cluster that is supported by a feature set that prevents updates is told so",
+    title: "nestcheck warns when only a feature set that prevents updates supports nested containers",
     why: "A cluster with a preview feature set works today and can never be updated. nestcheck \
           supports it with a warning.",
     fix: "Use OpenShift 4.20 or newer with the feature set Default for a cluster that you want to \
@@ -205,7 +205,7 @@ inventory::submit!(Case {
     id: "UPG-04",
     suite: "upgrade",
     name: "has_nodes_that_are_alike",
-    title: "All nodes are alike in versions, gate and runtime",
+    title: "All nodes have the same versions, gates and runtime",
     why: "If nodes have different versions, a verdict holds only for the nodes on which the pods \
           ran.",
     fix: "Finish the update, or unpause the machine config pool that lags behind. Run nestcheck \
@@ -223,7 +223,7 @@ fn has_nodes_that_are_equal(facts: &Facts) -> CheckResult {
         }
         let usual = TRAITS.map(|(_, of)| most_common(nodes.iter().filter_map(of)));
         let checks = nodes.iter().map(|node| compare(node, &usual)).collect();
-        let hint = "what was proven on one node need not hold on another: let the nodes take on \
+        let hint = "what was proven on one node may not hold on another: let the nodes take on \
                     the same version and configuration, or keep workspaces on nodes that are alike";
         Ok(CheckResult::of(checks, hint))
     })
@@ -258,7 +258,7 @@ inventory::submit!(Case {
     id: "UPG-09",
     suite: "upgrade",
     name: "takes_no_unlisted_gate_for_off",
-    title: "A feature gate that is listed nowhere is not said to be off",
+    title: "nestcheck does not report an unlisted feature gate as off",
     why: "Newer releases no longer list the gates, because nobody can disable them. If nestcheck \
           read a missing gate as “off”, it would call every new cluster unsupported.",
     fix: "This is a bug of nestcheck or of the API server's metrics: report it with the output of \
@@ -302,7 +302,7 @@ inventory::submit!(Case {
     id: "UPG-10",
     suite: "upgrade",
     name: "makes_no_verdict_during_a_rollout",
-    title: "During a rollout no verdict is made about the cluster",
+    title: "During a rollout nestcheck gives no verdict about the cluster",
     why: "During a rollout the answer changes from minute to minute, so nestcheck must not give \
           one.",
     fix: "Wait for the rollout to end and run nestcheck again.",

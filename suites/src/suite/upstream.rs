@@ -45,8 +45,7 @@ inventory::submit!(Case {
     id: "POD-SYS",
     suite: "upstream",
     name: "passes_podmans_own_tests",
-    title: "The files of podman's own system tests that need neither a registry nor systemd pass \
-         in the pod",
+    title: "Podman's own system tests that need neither a registry nor systemd pass in the pod",
     why: "Podman's developers test much more of podman than nestcheck does. If the workspace \
           image contains their tests, this case runs those that need neither a registry nor \
           systemd in a pod. Each test is a check of this case, so you see a regression of podman \

@@ -80,7 +80,7 @@ impl Admin {
     /// Fails when it is no object.
     pub fn api_of(&self, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject), Error> {
         let object: DynamicObject = serde_json::from_value(object.clone())
-            .map_err(|error| Error::other(format!("a manifest is no object: {error}")))?;
+            .map_err(|error| Error::other(format!("a manifest is not an object: {error}")))?;
         let resource = resource_of(&object)?;
         let client = self.client.clone();
         let api = match &object.metadata.namespace {

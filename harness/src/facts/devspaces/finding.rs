@@ -111,8 +111,8 @@ impl Findings {
                 ),
                 "turn it off until the cluster can (`disableContainerRunCapabilities: true` in the \
                  CheCluster, no `hostUsers` in the DevWorkspaceOperatorConfig): workspaces either \
-                 start for ever, or run without a user namespace and keep the capabilities and the \
-                 SELinux type that were meant for one",
+                 stay in Starting forever, or run without a user namespace and keep the capabilities and the \
+                 SELinux type of a nested container",
             ),
             (State::Off(place), support) if support.is_supported() => self.add(
                 Severity::Note,
@@ -168,7 +168,7 @@ impl Findings {
             self.add(
                 Severity::Note,
                 format!("{che} lets workspaces build images, not run containers"),
-                "nothing, if that is meant: builds work without a user namespace",
+                "nothing, if this is intended: builds work without a user namespace",
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What the operators of workspaces were told about nested containers.
+//! The settings of the workspace operators for nested containers.
 //!
 //! Eclipse Che and OpenShift Dev Spaces have a switch for it: `CheCluster`
 //! `spec.devEnvironments.disableContainerRunCapabilities` (eclipse-che/che-operator,

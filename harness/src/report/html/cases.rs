@@ -68,7 +68,7 @@ fn files(report: &CaseReport) -> Markup {
                 " " a href={ (evidence.directory) "/" (file.name) } { (file.name) }
             }
         }
-        @for missing in &evidence.missing { p.why { "Not had: " (missing) } }
+        @for missing in &evidence.missing { p.why { "Missing evidence: " (missing) } }
     }
 }
 

@@ -72,8 +72,8 @@ inventory::submit!(Case {
     id: "CMP-05",
     suite: "compose",
     name: "routes_only_some_verbs_to_kubedock",
-    title: "With KUBEDOCK_ENABLED the image's wrapper sends running containers to kubedock and \
-         leaves images here",
+    title: "With KUBEDOCK_ENABLED the image's wrapper sends containers to kubedock and keeps \
+        images local",
     why: "With KUBEDOCK_ENABLED set, the Universal Developer Image has a wrapper that sends \
           containers to kubedock, which runs them as pods beside the workspace. Builds and \
           images must stay local even then.",

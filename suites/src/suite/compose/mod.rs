@@ -57,7 +57,7 @@ inventory::submit!(Case {
     id: "CMP-01",
     suite: "compose",
     name: "is_there",
-    title: "podman-compose is in the image and finds podman",
+    title: "The image contains podman-compose, which finds podman",
     why: "podman-compose is not part of podman. An image without it can run containers but not a \
           project.",
     fix: "Install podman-compose in the image, from the distribution or with pip, in a directory \
@@ -83,8 +83,8 @@ inventory::submit!(Case {
     id: "CMP-02",
     suite: "compose",
     name: "connects_two_services",
-    title: "Two services find each other by name, one is published, and a named volume keeps its \
-         data",
+    title: "Two services find each other by name, one publishes a port, and a named volume keeps \
+        its data",
     why: "The smallest real project is a web service that finds its database by name, listens on \
           a published port and keeps its data in a volume. It needs a bridge network, name \
           resolution and a way out of the network namespace.",
@@ -132,7 +132,8 @@ inventory::submit!(Case {
     id: "CMP-03",
     suite: "compose",
     name: "removes_what_it_made",
-    title: "The services can be listed, read and entered, and `down` removes all that `up` made",
+    title: "Services can be listed, entered and their logs read, and `down` removes everything \
+        that `up` created",
     why: "If `down` does not remove everything that `up` created, ports, names and disk space \
           stay in use, and the second start fails.",
     fix: "Update podman-compose. Find the objects in the message with `podman ps --all`, `podman \
@@ -174,7 +175,7 @@ inventory::submit!(Case {
     id: "CMP-03A",
     suite: "compose",
     name: "restarts_one_service",
-    title: "One service is restarted, stopped and started again while the other one goes on",
+    title: "One service is restarted, stopped and started again while the other one continues",
     why: "Developers restart the one service that they work on. The other services, above all the \
           database, must keep running.",
     fix: "See POD-09. If another service restarts too, update podman-compose.",

@@ -38,7 +38,7 @@ inventory::submit!(Case {
     id: "CMP-01A",
     suite: "compose",
     name: "answers_on_its_socket",
-    title: "Podman's API answers on a socket, and runs the containers that podman itself sees",
+    title: "Podman's API answers on a socket, and podman itself sees the containers that it runs",
     why: "Development tools (Testcontainers, IDE extensions, docker-compose) use podman's API \
           instead of its command. The user's socket must answer and show the same containers.",
     fix: "Run `podman system service --time=0 unix://PATH` by hand and read its output. The user \

@@ -39,8 +39,8 @@ inventory::submit!(Case {
     id: "GATE-07",
     suite: "gate",
     name: "relaxes_run_as_non_root_by_gate_or_version",
-    title: "Level restricted lets a pod with a user namespace run as root exactly where the gate \
-         or the version says so",
+    title: "Pod Security level restricted permits root in a pod with a user namespace only if the \
+        gate or the version does",
     why: "The Pod Security level restricted requires that a pod does not run as root. With a user \
           namespace, root is harmless, and the level permits it from Kubernetes 1.35 on, or with \
           a gate. A cluster that permits root to other pods as well is unsafe.",
@@ -69,8 +69,8 @@ inventory::submit!(Case {
     id: "GATE-08",
     suite: "gate",
     name: "relaxes_proc_mount_by_gate_or_version",
-    title: "Level baseline lets a pod with a user namespace unmask /proc exactly where the gate or \
-         the version says so, and level restricted does not from 1.35 on",
+    title: "Pod Security level baseline permits an unmasked /proc with a user namespace only if \
+        the gate or the version does; level restricted refuses it from 1.35 on",
     why: "A nested pod has to unmask /proc. If the level baseline permitted that without a user \
           namespace, every pod could reach the node's kernel settings.",
     fix: "Compare the gate UserNamespacesPodSecurityStandards and the policy version in the \

@@ -21,7 +21,7 @@ inventory::submit!(Case {
     id: "GATE-03",
     suite: "gate",
     name: "says_what_it_does",
-    title: "What the API server's metrics say of its feature gates agrees with what it does",
+    title: "The API server's metrics about feature gates agree with its behaviour",
     why: "If metrics and behaviour disagree, several API servers have different settings, or \
           something between them and nestcheck changes pods. Every other verdict then depends on \
           which server answered.",
@@ -59,7 +59,7 @@ inventory::submit!(Case {
     id: "GATE-04",
     suite: "gate",
     name: "does_what_is_configured",
-    title: "What the FeatureGate says of the feature gates agrees with what the API server does",
+    title: "The FeatureGate object agrees with the API server's behaviour",
     why: "Administrators and operators rely on the FeatureGate object. If it contradicts the API \
           server, a change was not rolled out, or somebody made it without the operator.",
     fix: "Look at the status of the ClusterOperators `config-operator` and `kube-apiserver`, and \
@@ -101,7 +101,7 @@ inventory::submit!(Case {
     id: "GATE-05",
     suite: "gate",
     name: "has_a_feature_set_that_allows_updates",
-    title: "The feature set Default does not keep the cluster from being updated",
+    title: "The feature set does not prevent updates of the cluster",
     why: "Before 4.20, only feature sets that permanently block updates to another minor release \
           enable the gates. Anyone who qualifies a release must know this.",
     fix: "Use OpenShift 4.20 or newer with the feature set Default. TechPreviewNoUpgrade and \

@@ -26,7 +26,7 @@ inventory::submit!(Case {
     id: "ID-01",
     suite: "identity",
     name: "maps_ids_to_a_range_of_its_own",
-    title: "A nested pod's user and group ids are mapped to a range of its own above the node's",
+    title: "A nested pod's user and group ids map to its own range above the node's ids",
     why: "The pod's own id range is the whole protection: if root escapes from the pod, it is an \
           id on the node that owns nothing. The kubelet assigns ranges of 65536 ids above the \
           node's own ids.",
@@ -57,7 +57,7 @@ inventory::submit!(Case {
     id: "ID-02",
     suite: "identity",
     name: "gives_each_pod_another_range",
-    title: "Two pods on one node have disjoint ranges, and the containers of a pod share one",
+    title: "Two pods on one node have disjoint ranges, and the containers of one pod share a range",
     why: "If two pods shared a range, a process that escapes from one could signal and trace the \
           other's processes and read its files.",
     fix: "Look at the kubelet's log for `userns`, and at the ranges of the user `kubelet` in \
@@ -100,7 +100,7 @@ inventory::submit!(Case {
     id: "ID-03",
     suite: "identity",
     name: "leaves_other_pods_in_the_node_user_namespace",
-    title: "A pod that does not ask for a user namespace has the node's own ids",
+    title: "A pod that does not request a user namespace has the node's own ids",
     why: "A control for ID-01. If every pod had its own map, the field would not make the \
           difference, and ID-01 would prove nothing about it.",
     fix: "The node itself may run in a user namespace, as in some rootless clusters. Read the \
@@ -153,7 +153,7 @@ inventory::submit!(Case {
     id: "ID-05",
     suite: "identity",
     name: "has_subordinate_ids_inside_the_pod_range",
-    title: "The image's /etc/subuid and /etc/subgid give the user ranges that the pod's map covers",
+    title: "The user's ranges in the image's /etc/subuid and /etc/subgid are inside the pod's map",
     why: "Podman maps the ids of its containers to the user's ranges in /etc/subuid and \
           /etc/subgid. newuidmap refuses a range outside the pod's 65536 ids, such as the usual \
           `user:10000:65536`.",
@@ -201,7 +201,7 @@ inventory::submit!(Case {
     id: "ID-06",
     suite: "identity",
     name: "has_map_helpers_with_the_right_to_map",
-    title: "newuidmap and newgidmap may write id maps, by file capabilities or as setuid root",
+    title: "newuidmap and newgidmap may write id maps, with file capabilities or as setuid root",
     why: "An ordinary user cannot write the id map; newuidmap and newgidmap write it. They lose \
           their file capabilities when a tool that ignores extended attributes copies, squashes \
           or unpacks the image. Setuid root does not help in most pods: the helper then runs as \
@@ -269,7 +269,7 @@ inventory::submit!(Case {
     id: "ID-07",
     suite: "identity",
     name: "maps_inner_ids_as_the_subordinate_ranges_say",
-    title: "The user namespace that podman makes maps exactly the user and its subordinate ids",
+    title: "Podman's user namespace maps exactly the user and its subordinate ids",
     why: "The owners of files in a container's volumes are predictable only if podman uses the \
           map in the files.",
     fix: "Compare /etc/subuid with `podman unshare cat /proc/self/uid_map`. `podman system \
@@ -315,8 +315,8 @@ inventory::submit!(Case {
     id: "ID-08",
     suite: "identity",
     name: "tells_a_range_beyond_the_pod",
-    title: "Subordinate ids beyond the pod's range are refused, and the refusal is recognised \
-         (F01)",
+    title: "Subordinate ids outside the pod's range are refused, and nestcheck recognizes the \
+        refusal (F01)",
     why: "An image with the usual `user:10000:65536` is the most common reason for a broken \
           podman in a pod, and newuidmap only prints `Operation not permitted`. This case \
           creates a pod with that range and proves two things: the kernel refuses ids outside \

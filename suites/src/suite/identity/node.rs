@@ -115,8 +115,8 @@ inventory::submit!(Case {
     id: "ID-09",
     suite: "identity",
     name: "owns_files_as_nobody_of_the_node",
-    title: "To the node the pod's files belong to an id of the pod's range, and on an idmapped \
-         volume's disk to the user",
+    title: "On the node the pod's files belong to an id of the pod's range, and on the disk of an \
+        id-mapped volume to the user",
     why: "The node's view of the pod counts, not the pod's own. The node must see the pod's files \
           with an owner above 65536, both in the container's layer and on a volume. On the disk \
           of an id-mapped volume, the owner stays 1000: the mount translates, and the stored id \
@@ -156,7 +156,7 @@ inventory::submit!(Case {
     id: "ID-10",
     suite: "identity",
     name: "runs_as_nobody_of_the_node",
-    title: "To the node the pod's processes run as an id of the pod's range",
+    title: "On the node the pod's processes run as an id of the pod's range",
     why: "The proof of ID-01 from the other side. The kernel's process list, read on the node, \
           shows the real id of the pod's first process. A signal from there reaches the process, \
           while a signal from another pod does not: this is a control for ROOT-09.",

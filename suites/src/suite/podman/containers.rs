@@ -56,7 +56,7 @@ inventory::submit!(Case {
     id: "POD-03",
     suite: "podman",
     name: "builds_and_runs_a_scratch_image",
-    title: "An image built from nothing runs, and its exit code comes back",
+    title: "An image built from scratch runs, and podman returns its exit code",
     why: "The smallest proof that nested containers work: an image from scratch, a container from \
           it, and its exit code. If this case fails, ignore the other results of this suite.",
     fix: "The diagnosis under the case names the cause. See ID-05 and ID-06 for `newuidmap`, \
@@ -88,7 +88,7 @@ inventory::submit!(Case {
     id: "POD-06",
     suite: "podman",
     name: "builds_in_layers_as_several_users",
-    title: "An image is built in several layers by several users, in both isolations of the build",
+    title: "An image build with several layers and users works in both isolation modes",
     why: "Real builds run commands as root and as other users, and copy files with other owners. \
           Each owner has to be one of the subordinate ids, and both isolation modes of buildah \
           have to work.",
@@ -136,8 +136,8 @@ inventory::submit!(Case {
     id: "POD-07",
     suite: "podman",
     name: "gives_root_inside",
-    title: "A container's root is user 0 inside, may change owners there, and is mapped as podman \
-         says",
+    title: "A container's root is user 0 inside, may change owners there, and has the map that \
+        podman reports",
     why: "Images expect to run as root: to install packages, to change owners. Root in the \
           container is the pod's ordinary user, and the map must show that.",
     fix: "See ID-05 and ID-07. `chown` fails if the subordinate range is too short or not mapped.",
@@ -169,7 +169,7 @@ inventory::submit!(Case {
     id: "POD-08",
     suite: "podman",
     name: "runs_as_another_user",
-    title: "A container runs as the user asked for, and as the caller's own with keep-id",
+    title: "A container runs as the requested user, and as the caller's own user with keep-id",
     why: "Images run as their own users. `--userns=keep-id` keeps the developer as owner of files \
           in a mounted project.",
     fix: "See ID-05: the requested user has to be within the subordinate range.",
@@ -258,7 +258,7 @@ inventory::submit!(Case {
     id: "POD-11",
     suite: "podman",
     name: "runs_ten_at_once",
-    title: "Ten containers that are started at the same time run beside each other",
+    title: "Ten containers that start at the same time run side by side",
     why: "A project of microservices starts a dozen containers at once. They compete for podman's \
           locks, its database and the pod's processes.",
     fix: "Look at the pod's limits of processes (`podPidsLimit` of the kubelet) and memory, then \

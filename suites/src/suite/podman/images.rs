@@ -71,8 +71,8 @@ inventory::submit!(Case {
     id: "POD-05B",
     suite: "podman",
     name: "refuses_files_beyond_the_range",
-    title: "An image with files of an id beyond the user's range is refused with an error that \
-         names it",
+    title: "An image with a file owner outside the user's range is refused with an error that \
+        names the id",
     why: "A file cannot belong to an id that the pod does not have. The error must name the id, \
           and nestcheck must recognize it, so that nobody suspects the registry.",
     fix: "If the import succeeds, podman ignores owners: remove `ignore_chown_errors` from \
@@ -101,7 +101,7 @@ inventory::submit!(Case {
     id: "POD-06A",
     suite: "podman",
     name: "builds_with_buildah",
-    title: "`buildah bud` builds an image without making containers, as BUILDAH_ISOLATION says",
+    title: "`buildah bud` builds an image without containers, with BUILDAH_ISOLATION=chroot",
     why: "Pipelines build with buildah rather than podman. Workspace images set \
           BUILDAH_ISOLATION=chroot, which runs RUN without a container.",
     fix: "Install buildah. If RUN fails, see ID-05 and ID-06, because chroot needs the user's ids \
@@ -144,7 +144,7 @@ inventory::submit!(Case {
     id: "POD-15A",
     suite: "podman",
     name: "saves_and_loads_an_image",
-    title: "An image is saved to an archive, removed, and loaded from it as it was",
+    title: "An image is saved to an archive, removed, and loaded unchanged",
     why: "Without a registry, images travel as archives. They must come back unchanged, in both \
           formats.",
     fix: "See POD-05A if unpacking fails. Check the free disk space of the directory for \
@@ -201,7 +201,7 @@ inventory::submit!(Case {
     id: "POD-15B",
     suite: "podman",
     name: "commits_what_a_container_changed",
-    title: "What a container changed is listed, copied out and in, and committed to a new image",
+    title: "A container's changes can be listed, copied out and in, and committed to a new image",
     why: "To debug a container, developers look at its changes and copy files in and out; \
           `commit` keeps the result.",
     fix: "Copying uses mounts in podman's own namespace: see POD-01A and ID-07.",

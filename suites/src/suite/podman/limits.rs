@@ -59,7 +59,7 @@ inventory::submit!(Case {
     id: "POD-14A",
     suite: "podman",
     name: "limits_memory_and_processors",
-    title: "A container with --memory and --cpus is held to these limits",
+    title: "A container with --memory and --cpus stays within these limits",
     why: "Without limits, one container can use all of the workspace's memory and end it. A pod's \
           user cannot write to the pod's control groups, so podman refuses the limits or warns \
           that it ignores them. That is a known issue if control groups have version 1 or are \
@@ -106,7 +106,7 @@ inventory::submit!(Case {
     id: "POD-14B",
     suite: "podman",
     name: "pauses_a_container",
-    title: "A container is paused and goes on when it is told to",
+    title: "A container is paused and continues after `podman unpause`",
     why: "Some tools pause a container while they copy its volumes. The container then needs its \
           own control group, which a pod usually cannot provide.",
     fix: "See POD-14A. Until then, stop and start the container.",
@@ -151,7 +151,8 @@ inventory::submit!(Case {
     id: "POD-14C",
     suite: "podman",
     name: "checks_health_when_asked",
-    title: "A health check that is asked for runs in the container and tells good from bad",
+    title: "A requested health check runs in the container and distinguishes healthy from \
+        unhealthy",
     why: "Compose files wait for healthy services. Without systemd, the waiting program has to \
           run the health check itself, and the check must work.",
     fix: "If it fails for all containers, check whether `podman exec` works (POD-09); a health \
@@ -183,7 +184,7 @@ inventory::submit!(Case {
     id: "POD-14D",
     suite: "podman",
     name: "checks_health_by_itself",
-    title: "A health check with an interval runs without being asked for",
+    title: "A health check with an interval runs by itself",
     why: "Podman leaves repeated health checks to systemd timers. A pod has no systemd, so \
           nothing repeats the checks. That is a known issue.",
     fix: "Check with `podman healthcheck run`. In compose files omit `condition: \
@@ -225,7 +226,7 @@ inventory::submit!(Case {
     id: "POD-14E",
     suite: "podman",
     name: "lets_systemd_manage_control_groups",
-    title: "A container for systemd may make control groups of its own",
+    title: "A container for systemd may create its own control groups",
     why: "Containers that start systemd, such as tests of system packages, must create control \
           groups. Their failure is a known issue only if the pod's own control groups are \
           mounted read-only.",

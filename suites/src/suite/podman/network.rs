@@ -31,7 +31,7 @@ inventory::submit!(Case {
     id: "POD-NET-01A",
     suite: "podman",
     name: "reaches_another_pod",
-    title: "A container with podman's usual network reaches a server in another pod",
+    title: "A container with podman's default network reaches a server in another pod",
     why: "A build that downloads packages and a service that calls another one both leave the \
           container through podman's default network. In a pod that network is pasta, which \
           copies packets between the container and a tun device.",
@@ -58,7 +58,8 @@ inventory::submit!(Case {
     id: "POD-NET-01B",
     suite: "podman",
     name: "asks_a_name_server_in_another_pod",
-    title: "A container with podman's usual network asks a name server in another pod over UDP",
+    title: "A container with podman's default network queries a name server in another pod over \
+        UDP",
     why: "Name lookups use UDP, which pasta forwards separately from TCP. If only TCP works, \
           downloads by address succeed and every download by name hangs.",
     fix: "See POD-NET-01A. If only UDP fails, look for a NetworkPolicy or a firewall of the node \
@@ -88,8 +89,8 @@ inventory::submit!(Case {
     id: "POD-NET-01C",
     suite: "podman",
     name: "knows_the_names_of_the_cluster",
-    title: "A container with podman's usual network finds the cluster's services by the names that \
-         the pod knows",
+    title: "A container with podman's default network resolves the cluster's service names as the \
+        pod does",
     why: "A container should find the services of the cluster by the same names as its workspace, \
           because podman copies the pod's resolv.conf. Otherwise an application in the workspace \
           cannot reach its database.",
@@ -125,8 +126,8 @@ inventory::submit!(Case {
     id: "POD-NET-02",
     suite: "podman",
     name: "publishes_a_port",
-    title: "A published port is reached at the pod's own loopback, and from another pod at its \
-         address",
+    title: "A published port is reachable on the pod's loopback, and from another pod at the pod's \
+        address",
     why: "A developer starts a web application in a container and opens it in the browser. The \
           port must be reachable in the workspace itself and, through the cluster's routes, from \
           other pods.",
@@ -168,8 +169,8 @@ inventory::submit!(Case {
     id: "POD-NET-03",
     suite: "podman",
     name: "has_no_network_or_the_pods",
-    title: "A container without a network has the loopback only, and one with the host's has the \
-         pod's",
+    title: "A container without a network has only the loopback, and one with the host network has \
+        the pod's",
     why: "`--network=none` cuts a build off from the network. `--network=host` is the alternative \
           without /dev/net/tun. Both must do what they promise: no interface but the loopback, \
           and exactly the network of the pod.",
@@ -205,7 +206,7 @@ inventory::submit!(Case {
     id: "POD-NET-04",
     suite: "podman",
     name: "finds_containers_by_name",
-    title: "Containers of a network of the user's own find each other by name, and others don't",
+    title: "Containers in a user-defined network find each other by name, and others don't",
     why: "Compose files connect services by name. That needs a netavark bridge in podman's own \
           network namespace and aardvark-dns as its name server. A container in another network \
           finds the names of its own network, and not these.",
@@ -270,7 +271,7 @@ inventory::submit!(Case {
     id: "POD-NET-05",
     suite: "podman",
     name: "falls_back_to_slirp",
-    title: "A container on slirp4netns reaches another pod, and its published port is reached",
+    title: "A container on slirp4netns reaches another pod, and its published port is reachable",
     why: "slirp4netns is the older network of rootless podman. Some images and scripts still \
           request it by name, and it is a workaround for a broken pasta.",
     fix: "Install `slirp4netns`. It needs /dev/net/tun, as pasta does.",
@@ -302,7 +303,7 @@ inventory::submit!(Case {
     id: "POD-NET-06",
     suite: "podman",
     name: "refuses_a_privileged_port",
-    title: "A port that only root may listen on is refused with an error that names it",
+    title: "A privileged port is refused with an error that names it",
     why: "Port 80 in a compose file is the most common beginner's mistake in a workspace. The \
           error must name the port, so that users look in the right place.",
     fix: "Publish a port from 1024 on. To allow lower ones, set the sysctl \

@@ -18,8 +18,8 @@ inventory::submit!(Case {
     id: "POD-13",
     suite: "podman",
     name: "shares_a_network_in_a_pod",
-    title: "The containers of a podman pod share a network that an image of podman's own making \
-         holds",
+    title: "The containers of a podman pod share a network, which a container of podman's own \
+        image holds",
     why: "Podman's pods are the local counterpart of Kubernetes pods. Podman builds the image of \
           the container that holds the shared network from a program named catatonit, so it \
           needs no registry.",

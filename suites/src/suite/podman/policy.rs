@@ -36,7 +36,7 @@ inventory::submit!(Case {
     id: "POD-NET-07",
     suite: "podman",
     name: "keeps_to_network_policies",
-    title: "A NetworkPolicy that shuts the pod out of another one shuts its containers out too",
+    title: "A NetworkPolicy that isolates the pod from another one isolates its containers too",
     why: "Administrators isolate namespaces with NetworkPolicies, and rely on them for workspaces \
           too. A container's traffic must leave the pod as the pod's own, so that the same \
           policy applies. Otherwise users could bypass the policy. The network plugin must \

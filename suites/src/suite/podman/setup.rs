@@ -24,8 +24,8 @@ inventory::submit!(Case {
     id: "POD-02",
     suite: "podman",
     name: "is_set_up_by_the_entrypoint",
-    title: "The image's entrypoint sets podman's storage up for /dev/fuse, and the user's ids for \
-         the pod",
+    title: "The image's entrypoint configures podman's storage for /dev/fuse, and the user's ids \
+        for the pod",
     why: "The Universal Developer Image chooses podman's storage driver and the user's ids when \
           it starts. If it chooses wrongly, the kernel refuses newuidmap, or podman copies whole \
           images. The case reads the two files of ids and storage.conf after the entrypoint has \

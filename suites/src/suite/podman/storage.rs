@@ -168,8 +168,8 @@ inventory::submit!(Case {
     id: "POD-01B",
     suite: "podman",
     name: "stores_on_fuse_overlayfs",
-    title: "With fuse-overlayfs as mount program images and containers work as on the kernel's \
-         overlay",
+    title: "With fuse-overlayfs as mount program, images and containers work as on the kernel's \
+        overlay",
     why: "Workspace images such as the Universal Developer Image set fuse-overlayfs as mount \
           program if they find /dev/fuse. If the device exists but does not work, every \
           container fails to start.",
@@ -197,8 +197,7 @@ inventory::submit!(Case {
     id: "POD-01C",
     suite: "podman",
     name: "stores_without_overlay",
-    title: "The driver vfs works without any overlay, at the cost of a whole copy for each \
-         container",
+    title: "The driver vfs works without an overlay, with a full copy for each container",
     why: "Images use vfs if they have no /dev/fuse. It works everywhere, but it copies the whole \
           image for each layer and each container. Disks fill and builds get slow: if `podman \
           info` names vfs, treat that as a warning.",
@@ -245,7 +244,8 @@ inventory::submit!(Case {
     id: "POD-10",
     suite: "podman",
     name: "leaves_an_empty_store",
-    title: "What a store holds is counted, and removing all leaves neither files nor processes",
+    title: "Podman counts what its store contains, and removing everything leaves neither files \
+        nor processes",
     why: "The disk of a workspace is small. podman must report the space that it really uses. \
           Cleaning up must free it, and no fuse-overlayfs process may keep deleted files open.",
     fix: "Look for containers or mounts of another tool in the store. If processes remain, update \
@@ -280,6 +280,6 @@ async fn leaves_an_empty_store(cx: Context) -> CaseResult {
     store.podman(&["system", "prune", "--all", "--force", "--volumes"]).await?;
     let expected = "Images 0 0\nContainers 0 0\nLocal Volumes 0 0";
     cx.check_equal("what the store holds after", expected, &store.podman(&count).await?)?;
-    cx.check_equal("what is left", "", &workspace.output(&leftovers).await?)?;
+    cx.check_equal("leftovers", "", &workspace.output(&leftovers).await?)?;
     store.delete().await
 }

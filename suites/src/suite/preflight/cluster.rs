@@ -25,7 +25,7 @@ inventory::submit!(Case {
     id: "PRE-01",
     suite: "preflight",
     name: "is_of_a_known_kind",
-    title: "The kind of the cluster is known, and where that was read",
+    title: "The flavour of the cluster is known, with its source",
     why: "The flavour of the cluster decides which cases apply and how it admits pods. nestcheck \
           reads the flavour from the API groups that the server offers and never asks for it. A \
           wrong flag therefore cannot turn an OpenShift cluster into plain Kubernetes with \
@@ -63,7 +63,8 @@ inventory::submit!(Case {
     id: "PRE-02",
     suite: "preflight",
     name: "has_a_version_in_scope",
-    title: "The version is in scope, and no kubelet is newer than the API server or too old for it",
+    title: "The version is supported, and every kubelet is within the version skew of the API \
+        server",
     why: "Before Kubernetes 1.30 the API server accepted an unmasked /proc without a user \
           namespace. A kubelet that is newer than its API server, or more than three minor \
           versions older, is unsupported.",
@@ -179,7 +180,7 @@ inventory::submit!(Case {
     id: "PRE-08",
     suite: "preflight",
     name: "has_operators_that_fit",
-    title: "What the operators of workspaces were told contradicts neither the cluster nor each \
+    title: "The settings of the workspace operators contradict neither the cluster nor each \
          other",
     why: "Dev Spaces and the DevWorkspace Operator write the security context of a workspace. \
           With old versions or contradictory settings, workspaces start without isolation or \

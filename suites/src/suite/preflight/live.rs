@@ -47,7 +47,8 @@ inventory::submit!(Case {
     id: "PRE-09",
     suite: "preflight",
     name: "acts_as_an_ordinary_user",
-    title: "The cases act as a user of the run's own, who has no rights outside of its namespaces",
+    title: "The cases act as the run's own user, who has no permissions outside the run's \
+        namespaces",
     why: "“Works” must mean “works for a developer”. If the cases acted as an administrator, or \
           if every service account had more permissions than usual, a pass would prove nothing \
           about an ordinary user.",
@@ -82,7 +83,7 @@ async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
         cx.check(&format!("{verb} {resource}{place}"), "denied", observed, !allowed).map_err(
             |failure| {
                 let hint = "a binding gives rights to every user or service account; what works \
-                            for them need not work for an ordinary user";
+                            for them may not work for an ordinary user";
                 failure.with_hint(Some(hint))
             },
         )?;
@@ -128,7 +129,7 @@ inventory::submit!(Case {
     id: "PRE-10",
     suite: "preflight",
     name: "has_an_image_for_the_node",
-    title: "The pods' image can be had, and its programs are made for the node's processor",
+    title: "The workspace image can be pulled and matches the node's architecture",
     why: "If the image is for another processor, or the nodes cannot pull it, every pod fails for \
           a reason unrelated to nested containers.",
     fix: "Give an image for the nodes' architecture with `--image`. Without access to a registry, \
@@ -188,7 +189,7 @@ inventory::submit!(Case {
     id: "PRE-11",
     suite: "preflight",
     name: "has_storage_whose_ids_can_be_mapped",
-    title: "There is a StorageClass, and not only such as keep volumes on NFS",
+    title: "A StorageClass exists, and at least one is not backed by NFS",
     why: "The kernel cannot id-map files on NFS. A cluster whose only storage is NFS can run \
           nested containers, but not a workspace with a persistent home.",
     fix: "Offer a StorageClass with block storage or local disks and ext4 or xfs, and make it the \
@@ -228,7 +229,7 @@ inventory::submit!(Case {
     id: "PRE-12",
     suite: "preflight",
     name: "asks_no_webhook_about_pods",
-    title: "No admission webhook is asked about new pods",
+    title: "No admission webhook intercepts new pods",
     why: "An admission webhook that changes pods can add a sidecar without isolation or remove a \
           field that the nested pod needs. The webhook then causes the failure, or the pass.",
     fix: "Exclude namespaces with the label `app.kubernetes.io/managed-by: nestcheck` from the \
@@ -312,7 +313,7 @@ inventory::submit!(Case {
     id: "PRE-13",
     suite: "preflight",
     name: "has_kernel_settings_that_allow_user_namespaces",
-    title: "The nodes' kernel settings let ordinary users make user namespaces",
+    title: "The nodes' kernel settings let ordinary users create user namespaces",
     why: "Podman creates its own user namespace inside the pod's. Kernel settings of the node can \
           forbid that to ordinary users, whatever the pod's permissions are.",
     fix: "On the named node, set `user.max_user_namespaces` above 0, \

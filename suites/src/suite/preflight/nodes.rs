@@ -71,7 +71,7 @@ inventory::submit!(Case {
     id: "PRE-05",
     suite: "preflight",
     name: "has_runtimes_with_user_namespaces",
-    title: "The container runtime of each node is of a version with user namespaces",
+    title: "The container runtime of each node has a version with user namespaces",
     why: "Older container runtimes do not know the kubelet's request for a user namespace. Some \
           ignore it silently, and the pod shares the node's ids.",
     fix: "Update the node to CRI-O 1.25 or containerd 2.0, or newer.",
@@ -94,7 +94,7 @@ fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
             let name = format!("runtime of node `{}`", node.name);
             checks.push(check(&name, first, &node.runtime, holds));
         }
-        let hint = "older versions ignore `hostUsers: false` without a word: update the runtime";
+        let hint = "older versions silently ignore `hostUsers: false`: update the runtime";
         Ok(CheckResult::of(checks, hint))
     })
 }
@@ -114,7 +114,7 @@ inventory::submit!(Case {
     id: "PRE-06",
     suite: "preflight",
     name: "has_handlers_with_user_namespaces",
-    title: "The default runtime handler of each node says that it can make user namespaces",
+    title: "The default runtime handler of each node reports support for user namespaces",
     why: "For each handler, the runtime reports to the kubelet whether it supports user \
           namespaces. It does not if the OCI runtime is too old or the kernel lacks id-mapped \
           mounts. The kubelet then refuses the pod.",

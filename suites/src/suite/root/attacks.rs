@@ -57,7 +57,7 @@ inventory::submit!(Case {
     id: "ROOT-04C",
     suite: "root",
     name: "measures_nothing_of_the_kernel",
-    title: "The kernel's own work can't be measured",
+    title: "The kernel's performance counters cannot be read",
     why: "Kernel performance counters reveal what other pods do, even their keys on some \
           hardware. An ordinary process may measure at most itself.",
     fix: "Set `kernel.perf_event_paranoid` to 2 or more on the node, the kernel's default. Then \
@@ -76,7 +76,7 @@ inventory::submit!(Case {
     id: "ROOT-04D",
     suite: "root",
     name: "restarts_nothing",
-    title: "The node can't be restarted",
+    title: "A process in the pod cannot restart the node",
     why: "A restart of the node would end everybody's work. Root of a PID namespace may restart \
           that namespace; the pod's user may not even restart the pod's own.",
     fix: "If the restart was allowed, the pod has SYS_BOOT: see ISO-09. In a pod with the node's \
@@ -95,7 +95,7 @@ inventory::submit!(Case {
     id: "ROOT-04E",
     suite: "root",
     name: "renames_nothing",
-    title: "The pod has a host name of its own, not the node's, and can't change it",
+    title: "The pod has its own host name, not the node's, and cannot change it",
     why: "Other programs identify the node with its host name. A pod has its own host name, and \
           its user can change neither.",
     fix: "If the pod has the node's name, it uses the node's network (`hostNetwork`): find out \
@@ -136,7 +136,7 @@ inventory::submit!(Case {
     id: "ROOT-05A",
     suite: "root",
     name: "mounts_no_disk",
-    title: "A file system that lies on a block device can't be mounted",
+    title: "A file system on a block device cannot be mounted",
     why: "A process that may mount a file system from a block device can read the node's disk, or \
           make the kernel parse a hostile one. In a user namespace, the kernel permits only file \
           systems without a device. The case does not try an overlay of the node's directories, \
@@ -221,7 +221,7 @@ inventory::submit!(Case {
     id: "ROOT-08A",
     suite: "root",
     name: "reads_no_memory_and_no_disk",
-    title: "The node's memory and its disk can't be opened, not even by a node made for them",
+    title: "The node's memory and disk cannot be opened, not even with a newly created device node",
     why: "Podman's capabilities for a container are valid in its user namespace, and useless on \
           the node's devices. The container has no device files for memory and disks, and nobody \
           can create one. The case tries it with every capability, without a seccomp filter and \
@@ -289,7 +289,7 @@ inventory::submit!(Case {
     id: "ROOT-10",
     suite: "root",
     name: "finds_no_token",
-    title: "A pod that asks for no token of its service account has none",
+    title: "A pod that does not request a service account token has none",
     why: "With a service account token, every process of the pod, and every image build in it, \
           can act on the cluster. A pod that does not request a token must not get one. Network \
           policies decide which addresses a pod reaches; see POD-NET-07.",

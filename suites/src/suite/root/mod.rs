@@ -27,7 +27,7 @@ inventory::submit!(Case {
     id: "ROOT-01",
     suite: "root",
     name: "is_nobody_on_the_node",
-    title: "A container's root and all its other users are ids above the node's on the node",
+    title: "On the node, a container's root and its other users have ids above the node's own",
     why: "Podman's map and the pod's map apply one after the other. Through both, root in a \
           container must become an id on the node that belongs to nobody. The case does not test \
           the pod's own user 0, because no process of a workspace has that id; ID-01 shows the \
@@ -68,8 +68,8 @@ inventory::submit!(Case {
     id: "ROOT-02",
     suite: "root",
     name: "makes_no_device_nodes",
-    title: "Device nodes can't be made, neither in the pod nor by root in a container with all \
-         privileges",
+    title: "Nobody can create device nodes, neither in the pod nor as root in a container with all \
+        capabilities",
     why: "A device node gives access to a driver of the node: a disk, or memory. The kernel lets \
           only root of the first user namespace create one.",
     fix: "If an attack created a device node, the pod has no user namespace of its own, or it has \
@@ -90,7 +90,7 @@ inventory::submit!(Case {
     id: "ROOT-03",
     suite: "root",
     name: "writes_no_kernel_settings",
-    title: "The kernel's settings can't be written, although /proc is not masked",
+    title: "The kernel's settings cannot be written, although /proc is not masked",
     why: "A nested pod does not mask /proc, so processes see the files that control the kernel. \
           The node's root owns these files, and the pod does not have that id. /sys is \
           read-only.",
@@ -121,7 +121,7 @@ inventory::submit!(Case {
     id: "ROOT-06",
     suite: "root",
     name: "sees_no_files_of_the_node",
-    title: "Nothing of the node's file system is visible, nor a socket of its runtime or kubelet",
+    title: "The pod sees neither the node's file system nor a socket of its runtime or kubelet",
     why: "A path of the node, or the socket of its container runtime, bypasses every other \
           protection. Files that the runtime creates for a container belong to the pod: its \
           /etc/hosts, or CRI-O's /etc/passwd for a user that the image does not define.",

@@ -46,7 +46,7 @@ inventory::submit!(Case {
     id: "SCC-P01",
     suite: "scc",
     name: "admits_pod_of_user_who_may_use_it",
-    title: "A user who may use the SCC gets a pod admitted by it and by no other",
+    title: "This SCC, and not another one, admits the pod of a user who may use it",
     why: "This is the intended path: the user with a grant for the SCC gets the pod, admitted \
           with this SCC and not with another one that happens to fit.",
     fix: "Grant `use` on the SCC to the user with a Role and RoleBinding in the namespace, and \
@@ -94,8 +94,8 @@ inventory::submit!(Case {
     id: "SCC-P04",
     suite: "scc",
     name: "admits_plain_pod_with_user_namespace_by_a_restricted_constraint",
-    title: "A plain pod with a user namespace keeps it, and is admitted by `restricted-v2` or \
-         `restricted-v3`",
+    title: "`restricted-v2` or `restricted-v3` admits a plain pod with a user namespace, and the \
+        pod keeps it",
     why: "Any user may request a user namespace. One of the two strictest SCCs must admit a pod \
           that requests nothing else. If another SCC admits it, somebody changed the order of \
           SCCs, and with it what all pods may do.",
@@ -132,7 +132,8 @@ inventory::submit!(Case {
     id: "SCC-P02",
     suite: "scc",
     name: "fills_in_what_the_pod_leaves_out",
-    title: "A pod that sets nothing gets user 1000, the groups, and the SELinux type and level",
+    title: "The SCC sets user 1000, the groups, and the SELinux type and level in a pod that sets \
+        none of them",
     why: "A developer's pod sets as few fields as possible. The SCC always sets the same user, \
           groups and SELinux label, and the image relies on them.",
     fix: "Compare the SCC with the reference in `fixtures/scc`: `runAsUser`, `fsGroup`, \
@@ -193,7 +194,7 @@ inventory::submit!(Case {
     id: "SCC-P03",
     suite: "scc",
     name: "admits_pods_of_service_account",
-    title: "A Deployment's pod is admitted by the right of its service account, and is nested",
+    title: "The service account's permission admits a Deployment's pod, and the pod is nested",
     why: "A workspace is a Deployment, so a controller creates its pods. Only the permissions of \
           the pod's service account count, not the user's.",
     fix: "Bind the Role with `use` on the SCC to the service account of the workspace. The \
@@ -283,7 +284,7 @@ inventory::submit!(Case {
     id: "SCC-04",
     suite: "scc",
     name: "grants_no_powerful_constraint",
-    title: "The ordinary user may use none of the shipped SCCs that give power over the node",
+    title: "The ordinary user may not use any shipped SCC that gives power over the node",
     why: "If the ordinary user could use `privileged` or `anyuid`, no pass would mean anything: \
           the cases would work for reasons that do not hold for a developer.",
     fix: "Remove the binding that grants the named SCC to a group of all users or service \
@@ -369,7 +370,7 @@ inventory::submit!(Case {
     id: "SCC-16",
     suite: "scc",
     name: "refuses_user_without_grant",
-    title: "A user who was not granted the SCC can't use it",
+    title: "A user without a grant for the SCC cannot use it",
     why: "The permission to use an SCC limits nested containers to selected users. Without a \
           grant, the API server has to refuse.",
     fix: "Look for the binding that grants the SCC to everybody: `oc adm policy who-can use scc \
@@ -383,18 +384,25 @@ inventory::submit!(Case {
 async fn refuses_user_without_grant(cx: Context) -> CaseResult {
     scc(&cx)?;
     let mut pod = workspace(&cx)?;
-    // An account with a grant would let the stranger's pod in.
+    // An account with a grant would let the ungranted user's pod in.
     pod.spec.get_or_insert_default().service_account_name = Some(UNGRANTED_USER.to_owned());
-    expect_refusal_as(&cx, Identity::Ungranted, "answer to the stranger", &pod, 403, &[NOT_USABLE])
-        .await
+    expect_refusal_as(
+        &cx,
+        Identity::Ungranted,
+        "answer to the ungranted user",
+        &pod,
+        403,
+        &[NOT_USABLE],
+    )
+    .await
 }
 
 inventory::submit!(Case {
     id: "SCC-17",
     suite: "scc",
     name: "refuses_constraint_that_is_not_there_or_not_granted",
-    title: "A pod that requires an SCC that does not exist, or that its user may not use, is \
-         refused",
+    title: "A pod that requires an SCC is refused if the SCC does not exist or its user may not \
+        use it",
     why: "If a pod requests an SCC by name, no other SCC may silently admit it. The pod would run \
           with permissions that its author did not see.",
     fix: "This is a bug of SCC admission, or the plugin is missing: report it with the message.",
@@ -420,7 +428,7 @@ inventory::submit!(Case {
     id: "SCC-18",
     suite: "scc",
     name: "grants_in_one_namespace_only",
-    title: "A grant by RoleBinding is good in its namespace and in no other",
+    title: "A grant with a RoleBinding is valid in its namespace only",
     why: "Developers get the grant in their own namespace. If it held elsewhere, a developer \
           could start a workspace in another team's namespace.",
     fix: "Grant with a RoleBinding in the namespace, not with a ClusterRoleBinding and not in the \
@@ -455,8 +463,7 @@ inventory::submit!(Case {
     id: "SCC-19",
     suite: "scc",
     name: "leaves_pod_security_labels_alone",
-    title: "The namespace's Pod Security labels are the ones that were set, and opted out of \
-         syncing",
+    title: "The namespace keeps its Pod Security labels, because it opted out of label syncing",
     why: "OpenShift sets a namespace's Pod Security labels from the SCCs that its users may use. \
           If labels changed during a run, its verdicts would change, so the run's namespaces opt \
           out. OpenShift has to respect that.",
@@ -489,7 +496,7 @@ inventory::submit!(Case {
     id: "END-07",
     suite: "teardown",
     name: "refuses_after_grant_is_removed",
-    title: "Once the grant is removed, a new pod is refused",
+    title: "After the grant is removed, a new pod is refused",
     why: "Removing a grant must take effect at once. Otherwise administrators cannot stop what \
           they allowed.",
     fix: "Look for a second binding that still grants the SCC. If removal takes more than a few \

@@ -40,7 +40,7 @@ inventory::submit!(Case {
     id: "SCC-01",
     suite: "scc",
     name: "ships_constraints_as_the_vendor_does",
-    title: "The shipped SCCs `nested-container` and `restricted-v3` are the vendor's",
+    title: "The shipped SCCs `nested-container` and `restricted-v3` are as the vendor ships them",
     why: "Everything else builds on the shipped SCCs. An SCC that somebody edited by hand, or \
           that an update did not replace, may allow more than its name promises.",
     fix: "The message lists the fields that differ. Let the cluster version operator restore the \
@@ -67,14 +67,45 @@ fn ships_sccs_as_the_vendor_does(facts: &Facts) -> CheckResult {
 
 fn compare(shipped: &[Shipped], sccs: &Sccs) -> Evaluated {
     let mut checks = Vec::new();
+    let mut changed = false;
     for Shipped { name, reference } in shipped {
         let reference = Scc::parse(reference.file, reference.text)
             .map_err(|error| unread(error.to_string()))?;
         checks.extend(compare_one(name, &reference, sccs.get(*name)));
+        let fixed = sccs.get(*name).map(|stored| as_fixed_later(stored, &reference));
+        let later = compare_one(name, &reference, fixed.as_ref());
+        changed |= later.iter().any(|check| !check.holds);
     }
-    let hint = "somebody changed an SCC that the cluster brings along: restore it, and make \
-                one of another name for what is wanted";
+    let hint = if changed { CHANGED } else { SHIPPED_SO };
     Ok(CheckResult::of(checks, hint))
+}
+
+const CHANGED: &str = "somebody changed an SCC that the cluster brings along: restore it, and make \
+                       one of another name for what is wanted";
+
+const SHIPPED_SO: &str = "nobody changed it: early z-streams ship it without its user ids \
+                          (OCPBUGS-77004) or without volumes of type `image`. Update to a later \
+                          z-stream, or make an SCC of another name that has them";
+
+/// An SCC as later z-streams ship it, if it is as an early one did: the manifest had the user ids in
+/// a field that the API drops, and the volume type `image` came later
+/// (cluster-kube-apiserver-operator, `bindata/bootkube/scc-manifests`).
+fn as_fixed_later(stored: &Value, reference: &Scc) -> Value {
+    let mut fixed = stored.clone();
+    let user = fixed.get_mut("runAsUser").and_then(Value::as_object_mut);
+    let ids = reference.field("runAsUser").and_then(Value::as_object);
+    if let (Some(user), Some(ids)) = (user, ids)
+        && !["uidRangeMin", "uidRangeMax"].iter().any(|id| user.contains_key(*id))
+    {
+        user.extend(
+            ids.iter().filter(|(field, _)| *field != "type").map(|(k, v)| (k.clone(), v.clone())),
+        );
+    }
+    let volumes = fixed.get_mut("volumes").and_then(Value::as_array_mut);
+    if let Some(volumes) = volumes.filter(|volumes| !volumes.contains(&Value::from("image"))) {
+        volumes.push(Value::from("image"));
+    }
+    fixed
 }
 
 fn compare_one(name: &str, reference: &Scc, stored: Option<&Value>) -> Vec<TruthCheck> {
@@ -184,6 +215,53 @@ mod tests {
             object["allowedCapabilities"] = json!(["NET_BIND_SERVICE", "SYS_ADMIN"]);
         });
         evaluate(&more, "fail", "fields of `restricted-v3`");
+    }
+
+    /// The verdict of SCC-01 with its hint.
+    fn verdict(facts: &Facts) -> String {
+        format!("{:?}", ships_sccs_as_the_vendor_does(facts).verdict)
+    }
+
+    #[test]
+    fn the_forms_of_early_z_streams_are_not_taken_for_somebodys_change() {
+        let early = |all: &mut Sccs| {
+            for object in all.values_mut() {
+                object["runAsUser"] = json!({"type": "MustRunAsRange"});
+                let volumes = object["volumes"].as_array_mut().expect("it is a list");
+                volumes.retain(|volume| volume != "image");
+            }
+        };
+        evaluate(&with(early), "fail", "`runAsUser.uidRangeMin` is absent, not 0");
+        assert!(verdict(&with(early)).contains("Update to a later z-stream"));
+        let only_volumes = with(|all| {
+            all.get_mut("restricted-v3").expect("it is there")["volumes"] = json!([
+                "configMap",
+                "csi",
+                "downwardAPI",
+                "emptyDir",
+                "ephemeral",
+                "persistentVolumeClaim",
+                "projected",
+                "secret",
+            ]);
+        });
+        assert!(verdict(&only_volumes).contains("Update to a later z-stream"));
+        for change in [
+            json!({"runAsUser": {"type": "RunAsAny"}}),
+            json!({"runAsUser": {"type": "MustRunAsRange", "uidRangeMin": 0}}),
+            json!({"userNamespaceLevel": "AllowHostLevel"}),
+            json!({"volumes": ["secret"]}),
+            json!({"groups": ["system:authenticated"]}),
+        ] {
+            let changed = with(|all| {
+                early(all);
+                let object = all.get_mut("nested-container").expect("it is there");
+                for (field, value) in change.as_object().expect("it is an object") {
+                    object[field] = value.clone();
+                }
+            });
+            assert!(verdict(&changed).contains("somebody changed"), "{change}");
+        }
     }
 
     #[test]

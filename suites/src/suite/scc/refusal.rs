@@ -61,7 +61,7 @@ inventory::submit!(Case {
     id: "SCC-05",
     suite: "scc",
     name: "refuses_pod_that_is_silent_on_user_namespace",
-    title: "A pod that says nothing about a user namespace is refused",
+    title: "A pod without `hostUsers` is refused",
     why: "Users easily forget the field. An SCC for nested containers must refuse a pod that does \
           not request a user namespace. Otherwise the pod gets the capabilities on the node \
           itself.",
@@ -87,7 +87,7 @@ inventory::submit!(Case {
     id: "SCC-06",
     suite: "scc",
     name: "refuses_pod_in_host_user_namespace",
-    title: "A pod that asks for the node's user namespace is refused",
+    title: "A pod with `hostUsers: true` is refused",
     why: "The SCC must also refuse a pod that explicitly requests the node's user namespace.",
     fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If you set it and the API server \
           dropped it, see PRE-07.",
@@ -191,7 +191,7 @@ inventory::submit!(Case {
     id: "SCC-10",
     suite: "scc",
     name: "refuses_host_paths",
-    title: "A pod with a path of the node as volume is refused",
+    title: "A pod with a hostPath volume is refused",
     why: "A hostPath volume in a workspace gives the node's files to a developer.",
     fix: "Set `allowHostDirVolumePlugin: false` and remove `hostPath` from `volumes`.",
     flavours: WITH_SCCS,
@@ -214,7 +214,7 @@ inventory::submit!(Case {
     id: "SCC-11",
     suite: "scc",
     name: "refuses_host_namespaces_and_ports",
-    title: "A pod in the node's network, process or IPC namespace, or on a port of it, is refused",
+    title: "A pod with the node's network, PID or IPC namespace, or with a host port, is refused",
     why: "In the node's network, a workspace reaches services that listen on localhost there. In \
           the node's PID namespace, it sees the arguments of all programs. On a port of the \
           node, it can replace a service.",

@@ -23,7 +23,7 @@ inventory::submit!(Case {
     id: "SCC-03",
     suite: "scc",
     name: "grants_nested_container_to_nobody_by_default",
-    title: "The shipped SCC `nested-container` is granted to no group that everybody is in",
+    title: "The shipped SCC `nested-container` is not granted to a group that contains everybody",
     why: "`nested-container` lets a user run as root inside the pod. Grant it to the users who \
           need it, not to everybody who can log in.",
     fix: "Remove the named group from the SCC and from the bindings to \

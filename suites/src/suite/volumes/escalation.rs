@@ -23,7 +23,7 @@ inventory::submit!(Case {
     id: "ROOT-11",
     suite: "root",
     name: "leaves_no_program_that_makes_root",
-    title: "A setuid program that root in a container leaves on a claim makes nobody root in \
+    title: "A setuid program that root in a container writes to a PVC makes nobody root in \
          another pod",
     why: "A volume outlives its pod, and another pod may mount it, even one in the node's own \
           user namespace. Files of root in a container must belong to nobody there: root's \

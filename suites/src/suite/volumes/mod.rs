@@ -149,7 +149,7 @@ inventory::submit!(Case {
     suite: "volumes",
     name: "reads_what_the_pod_is_told_of_itself",
     title: "The files of the downward API belong to root and the pod's fsGroup, and the user can \
-         read them",
+        read them",
     why: "The downward API gives a pod its own metadata, such as its labels, as files. The \
           kubelet rewrites them after a change, with the same owner and group each time.",
     fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the group is \
@@ -169,8 +169,7 @@ inventory::submit!(Case {
     id: "VOL-03D",
     suite: "volumes",
     name: "reads_what_is_projected_together",
-    title: "The files of a projected volume, a service account's token among them, can be read by \
-         the user",
+    title: "The user can read the files of a projected volume, including a service account's token",
     why: "A projected volume combines several sources in one directory, including a token of the \
           service account. The kubelet restricts a token more than other files, and the user \
           must still be able to read it.",
@@ -217,8 +216,7 @@ inventory::submit!(Case {
     id: "VOL-07A",
     suite: "volumes",
     name: "mounts_a_part_of_a_volume",
-    title: "A mount with a subPath is that part of the volume, and the user owns what it writes \
-         there",
+    title: "A subPath mount shows that part of the volume, and the user owns new files there",
     why: "For a subPath, the kubelet prepares a path inside the volume and the runtime mounts it, \
           with a second id mapping.",
     fix: "Read the kubelet's log for `subPath`. If the owner is 65534, the mount's ids are not \
@@ -246,7 +244,8 @@ inventory::submit!(Case {
     id: "VOL-07B",
     suite: "volumes",
     name: "keeps_a_read_only_mount_read_only",
-    title: "A read-only mount of a volume that the user may write to elsewhere can't be written to",
+    title: "A read-only mount of a volume stays read-only, even if the user may write to another \
+        mount of it",
     why: "A read-only volume must stay read-only when the kernel maps its ids. That takes another \
           system call (mount_setattr(2)) than an ordinary read-only mount.",
     fix: "A writable mount is a bug of the container runtime: upgrade it, and don't rely on \
@@ -279,7 +278,7 @@ inventory::submit!(Case {
     id: "VOL-08A",
     suite: "volumes",
     name: "runs_an_image_with_volumes",
-    title: "A container of an image that declares volumes starts with them",
+    title: "A container starts with the volumes that its image declares",
     why: "Many images declare volumes, some of them at /run. podman creates an anonymous volume \
           for each, with the image's own files and owners, and mounts it when a container \
           starts. The case tests podman's containers. It does not test a pod whose own image \

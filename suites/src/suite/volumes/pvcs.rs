@@ -39,7 +39,7 @@ inventory::submit!(Case {
     id: "VOL-04",
     suite: "volumes",
     name: "keeps_files_for_the_next_pod",
-    title: "Files on a claim still belong to the user in the next pod, which has another range of \
+    title: "Files on a PVC still belong to the user in the next pod, which has another range of \
          ids",
     why: "After a restart, a workspace has other ids on the node. Its files must not change: the \
           disk stores the user's own id, and each pod's mounts map it. Otherwise every restart \
@@ -96,7 +96,7 @@ inventory::submit!(Case {
     id: "VOL-05",
     suite: "volumes",
     name: "shares_files_between_two_pods",
-    title: "Two pods with different ranges of ids share a claim, and both see the same owners",
+    title: "Two pods with different ranges of ids share a PVC, and both see the same owners",
     why: "Two workspaces that share a volume have different ids on the node at the same time. \
           Both must see and write files with the same owner.",
     fix: "See VOL-04. Network file systems that cannot be id-mapped don't work at all: see \
@@ -164,7 +164,7 @@ inventory::submit!(Case {
     id: "VOL-06",
     suite: "volumes",
     name: "diagnoses_storage_whose_ids_can_not_be_mapped",
-    title: "A pod on storage whose ids can't be mapped does not start, and is told why",
+    title: "A pod on storage whose ids can't be mapped does not start, and the event says why",
     why: "The kernel cannot map the ids of volumes on NFS and some other file systems. A pod with \
           such a volume waits forever or fails with a message that only kernel developers \
           understand. nestcheck must report the cause.",

@@ -25,8 +25,8 @@ inventory::submit!(Case {
     id: "WS-08",
     suite: "workspace",
     name: "tells_every_container_whatever_the_devfile_overrides",
-    title: "A devfile with two containers and overrides of its own gets HOST_USERS=false and \
-         usable ids in both",
+    title: "Both containers of a devfile with its own overrides have HOST_USERS=false and usable \
+        ids",
     why: "A devfile may have several containers and its own overrides. Each container of a \
           component must receive HOST_USERS, have subordinate ids inside the pod's range, and \
           have podman map them: a developer runs podman in any of them. The case does not test a \
@@ -94,8 +94,8 @@ inventory::submit!(Case {
     id: "WS-16",
     suite: "workspace",
     name: "failure_is_told",
-    title: "A workspace that can't start is Failed with a readable message, and the event behind \
-         it is known",
+    title: "A workspace that cannot start is Failed with a readable message, and nestcheck finds \
+        the event behind it",
     why: "A workspace that cannot start must report that. The operator names only the container \
           and its state. An event that most users never see explains why the runtime refused, so \
           the report shows both.",
@@ -136,7 +136,8 @@ inventory::submit!(Case {
     id: "WS-17",
     suite: "workspace",
     name: "toggle_off_makes_no_nested_workspace",
-    title: "With the toggle off, a new workspace gets no user namespace and its SCC refuses it",
+    title: "With container-run disabled, a new workspace gets no user namespace and its SCC \
+        refuses it",
     why: "After an administrator disables container-run, no workspace may have SETUID and SETGID \
           in the node's own user namespace. An SCC that requires a user namespace refuses such \
           workspaces.",
@@ -167,8 +168,8 @@ inventory::submit!(Case {
     id: "WS-09",
     suite: "workspace",
     name: "records_a_user_namespace_by_overrides",
-    title: "A workspace that sets hostUsers by pod-overrides alone is not told HOST_USERS, as \
-         documented",
+    title: "A workspace that sets hostUsers only with pod-overrides does not get HOST_USERS, as \
+        documented",
     why: "A devfile may set `hostUsers: false` with `pod-overrides`, without the operator's \
           configuration. The pod then has a user namespace, but the operator does not set \
           HOST_USERS in its containers, so images choose subordinate ids that do not fit. The \

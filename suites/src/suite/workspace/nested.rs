@@ -43,10 +43,10 @@ const FIX: &str = "If the case of the same name fails in the pod too, fix that o
 /// The cases, of all others. Their texts are made once: an id lives as long as the program.
 pub(crate) fn cases(all: &[Case]) -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
-    CASES.get_or_init(|| all.iter().filter(|case| is_meant(case)).map(moved).collect())
+    CASES.get_or_init(|| all.iter().filter(|case| is_selected(case)).map(moved).collect())
 }
 
-fn is_meant(case: &Case) -> bool {
+fn is_selected(case: &Case) -> bool {
     let id = case.id.trim_end_matches(|letter: char| letter.is_ascii_uppercase());
     // A case with a letter may be about more than the core of its id.
     let is_core = case.level == Level::Core || case.id == id;

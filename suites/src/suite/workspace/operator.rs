@@ -21,7 +21,7 @@ inventory::submit!(Case {
     id: "WS-04",
     suite: "workspace",
     name: "operator_answers",
-    title: "The operator has a ready pod, and its webhooks and its conversion answer",
+    title: "The operator has a ready pod, and its admission and conversion webhooks answer",
     why: "Every workspace passes the operator's webhooks, and old ones its conversion. While the \
           webhooks do not answer, nobody can create, start or change a workspace. The webhook \
           for `pods/exec` fails closed, so without a webhook server users cannot enter any pod.",
@@ -122,7 +122,8 @@ inventory::submit!(Case {
     id: "WS-02",
     suite: "workspace",
     name: "configuration_is_kept",
-    title: "A configuration of the operator for nested containers is stored as it was asked for",
+    title: "The API server stores every field of the operator's configuration for nested \
+        containers",
     why: "One place configures nested containers in workspaces: a DevWorkspaceOperatorConfig with \
           `hostUsers`, `podAnnotations`, `podSecurityContext` and `containerSecurityContext`. If \
           the operator's CRD lacks one of these fields, the API server drops it silently, and \

@@ -28,7 +28,7 @@ inventory::submit!(Case {
     id: "WS-10A",
     suite: "workspace",
     name: "refuses_a_constraint_that_the_user_may_not_use",
-    title: "A workspace that asks for an SCC which its user may not use is refused",
+    title: "A workspace with an SCC that its user may not use is refused",
     why: "Administrators grant an SCC with SETUID and SETGID to some users only. If the webhook \
           let any user name it, the operator would give users what no administrator granted.",
     fix: "The webhook configuration `controller.devfile.io` must exist and answer (`WS-04`). Look \
@@ -43,7 +43,9 @@ async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
     let workspace = sandbox.workspace(&DEVWORKSPACE, "ws-10a", NESTED_CONFIG)?;
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    for (who, identity) in [("the stranger", Identity::Ungranted), ("the user", Identity::User)] {
+    for (who, identity) in
+        [("the ungranted user", Identity::Ungranted), ("the user", Identity::User)]
+    {
         let api = sandbox.workspaces_of(sandbox.client(identity).await?);
         let what = "dry-run the creation of a DevWorkspace";
         let answer = ask(what, || sandbox.as_granted(|| api.create(&params, &workspace))).await?;
@@ -88,7 +90,7 @@ inventory::submit!(Case {
     id: "WS-10C",
     suite: "workspace",
     name: "records_what_removing_the_constraint_does",
-    title: "What becomes of the removal of a workspace's SCC is recorded",
+    title: "The result of removing a workspace's SCC is recorded",
     why: "A user may try to remove a workspace's SCC and to set another one in a second step. \
           DevWorkspace Operator 0.42 permits the removal. The case records what this version \
           does.",
@@ -124,7 +126,7 @@ inventory::submit!(Case {
     id: "WS-10D",
     suite: "workspace",
     name: "refuses_containers_in_overrides_of_the_pod",
-    title: "A workspace whose pod-overrides bring containers of their own is refused",
+    title: "A workspace whose pod-overrides add containers is refused",
     why: "`pod-overrides` may change much of a pod. Containers that it adds would have neither \
           the operator's environment nor its security context.",
     fix: "Update the DevWorkspace Operator. It must refuse the override with `cannot use \

@@ -39,7 +39,7 @@ inventory::submit!(Case {
     id: "WS-12",
     suite: "workspace",
     name: "keeps_images_over_a_stop",
-    title: "What podman has stored on a claim is there and usable after a workspace was stopped",
+    title: "What podman has stored on a PVC is there and usable after a workspace was stopped",
     why: "Developers stop a workspace in the evening. The next morning, podman's images must \
           still be theirs. That needs storage on a PVC whose ids mean the same in a pod with \
           another range. The case restarts the workspace until it has another range. A file of \

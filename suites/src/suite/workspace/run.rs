@@ -21,7 +21,7 @@ inventory::submit!(Case {
     id: "WS-05",
     suite: "workspace",
     name: "runs_for_an_ordinary_user",
-    title: "A workspace that the ordinary user makes from a devfile reaches Running",
+    title: "A workspace that the ordinary user creates from a devfile reaches Running",
     why: "This is what a developer does: start a workspace from a devfile, with only the \
           namespace's permissions and the use of one SCC. If the workspace does not reach \
           Running, there is no place for podman.",
@@ -127,8 +127,7 @@ inventory::submit!(Case {
     id: "WS-06C",
     suite: "workspace",
     name: "is_admitted_by_its_constraint",
-    title: "The workspace's pod runs under the SCC asked for, with its own service account and \
-         labels",
+    title: "The requested SCC admits the workspace's pod, with its own service account and labels",
     why: "If another SCC than the requested one admits a workspace, it has another user, other \
           groups or other capabilities. The operator and its webhooks identify the pod's owner \
           with the labels and the service account.",
@@ -160,7 +159,7 @@ inventory::submit!(Case {
     id: "WS-06D",
     suite: "workspace",
     name: "tells_containers_of_their_user_namespace",
-    title: "Every container of a component is told HOST_USERS=false",
+    title: "Every container of a component gets HOST_USERS=false",
     why: "Workspace images choose their subordinate ids from `HOST_USERS=false`. Without it the \
           Universal Developer Image keeps `10000:65536`, which exceeds the pod's 65536 ids, and \
           every podman command ends with `newuidmap: write to uid_map failed: Operation not \
