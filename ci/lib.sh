@@ -1,4 +1,5 @@
-# What the scripts of this folder have in common. Sourced, never run.
+# shellcheck shell=bash
+# What the scripts in this directory have in common. They source it; nobody runs it.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,11 +15,13 @@ fail() {
     exit 4
 }
 
-# Installs the Debian packages that building and running a local cluster needs, where one is
-# missing.
+# Installs Debian packages that are missing: the named ones, or those that build and run a local
+# cluster.
 install_packages() {
     local missing=() package
-    for package in mmdebstrap debian-archive-keyring gpgv ca-certificates iproute2 util-linux gcc libc6-dev; do
+    [ $# -gt 0 ] ||
+        set -- mmdebstrap debian-archive-keyring gpgv ca-certificates iproute2 util-linux gcc libc6-dev
+    for package in "$@"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' ||
             missing+=("$package")
     done
@@ -33,5 +36,18 @@ install_packages() {
 need_toolchains() {
     [ "$(id -u)" = 0 ] || fail 'not root' 'namespaces, mounts and cgroups need root: run it with `sudo`'
     command -v cargo >/dev/null || fail 'no `cargo` in `PATH`' 'install Rust with rustup'
+    need_musl_target
     command -v go >/dev/null || fail 'no `go` in `PATH`' 'install Go 1.26 or newer'
+}
+
+# Installs the Rust target that the probe is built for, where the toolchain lacks it.
+need_musl_target() {
+    local target=x86_64-unknown-linux-musl
+    [ -d "$(rustc --print target-libdir --target "$target")" ] && return
+    command -v rustup >/dev/null ||
+        fail "the Rust toolchain can not build for $target" \
+            'install Rust with rustup, or the package of your distribution for this target'
+    say "installing the Rust target $target"
+    rustup --quiet target add "$target" >&2 ||
+        fail "rustup can not install $target" "see what rustup says above, or run \`rustup target add $target\`"
 }

@@ -1,6 +1,6 @@
 //! What a conformance case is.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{cmp::Reverse, future::Future, pin::Pin, time::Duration};
 
 use crate::{
     context::Context,
@@ -8,6 +8,7 @@ use crate::{
     facts::{Facts, Flavour},
     outcome::{Level, Verdict},
     pod_template::PodTemplate,
+    profile::Profile,
     requirement::Requirement,
     sandbox::Audit,
 };
@@ -29,23 +30,42 @@ pub struct Case {
     pub name: &'static str,
     /// What it asserts, as a sentence without a period.
     pub title: &'static str,
-    /// How much it weighs.
+    /// Why it matters: Markdown, one paragraph or a few.
+    pub why: &'static str,
+    /// What to do when it fails: Markdown, one paragraph.
+    pub fix: &'static str,
+    /// Whether conformance depends on it.
     pub level: Level,
-    /// The kinds of cluster that it is about.
+    /// The kinds of cluster that it applies to.
     pub flavours: &'static [Flavour],
+    /// The profiles that it belongs to besides those of its flavours.
+    pub profiles: &'static [Profile],
     /// What it needs of the cluster.
     pub requires: &'static [Requirement],
     /// The pods that it looks at; cases share them.
-    pub templates: &'static [&'static PodTemplate],
+    pub pods: &'static [&'static PodTemplate],
+    /// How long it takes on a small cluster, to the second. Longer cases start earlier.
+    pub expected: Duration,
     /// How long it may run, once its pods are ready.
     pub deadline: Duration,
     /// The assertion.
-    pub body: Body,
+    pub kind: CaseKind,
+}
+
+inventory::collect!(Case);
+
+/// The cases that the linked crates have registered with `inventory::submit!`, the longest first
+/// (so that none of them runs alone at the end), then by id.
+#[must_use]
+pub fn registered() -> Vec<Case> {
+    let mut cases: Vec<Case> = inventory::iter::<Case>.into_iter().copied().collect();
+    cases.sort_by_key(|case| (Reverse(case.expected), case.id));
+    cases
 }
 
 /// How a case finds out whether its assertion holds.
 #[derive(Clone, Copy)]
-pub enum Body {
+pub enum CaseKind {
     /// It acts in the cluster, inside the run's sandbox.
     Live(fn(Context) -> CaseFuture),
     /// It judges what was read about the cluster: a pure function, which needs no sandbox. Such a
@@ -85,10 +105,30 @@ impl CheckResult {
     }
 }
 
-/// How long a case may run unless it says otherwise.
-pub const CASE_DEADLINE: Duration = Duration::from_secs(120);
-
 impl Case {
+    /// A core case of every flavour that needs nothing. A declaration names the fields that differ,
+    /// and always `id`, `suite`, `name`, `title`, `why`, `fix` and `kind`.
+    pub const DEFAULT: Self = Self {
+        id: "",
+        suite: "",
+        name: "",
+        title: "",
+        why: "",
+        fix: "",
+        level: Level::Core,
+        flavours: &[Flavour::OpenShift, Flavour::MicroShift, Flavour::Kubernetes],
+        profiles: &[],
+        requires: &[],
+        pods: &[],
+        expected: Duration::from_secs(1),
+        deadline: Duration::from_secs(120),
+        kind: CaseKind::Static(|_| {
+            CheckResult::without_checks(Verdict::Error {
+                message: "the case declares no assertion".to_owned(),
+            })
+        }),
+    };
+
     /// The name path, `suite::name`.
     #[must_use]
     pub fn path(&self) -> String {

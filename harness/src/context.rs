@@ -85,14 +85,14 @@ impl Context {
     ///
     /// Why there is no such pod, or that it lacks the devices that the case needs.
     pub async fn pod(&self, template: &PodTemplate) -> Result<PodHandle, Failure> {
-        let is_alike = |listed: &&&'static PodTemplate| {
+        let is_equal = |listed: &&&'static PodTemplate| {
             let is_proven = listed.isolation != Isolation::Unchecked;
             let is_same =
                 listed.isolation == template.isolation && listed.devices == template.devices;
             // One of which nothing is promised stands in for any.
             listed.is_workspace() && (is_same || !is_proven)
         };
-        let stand_in = self.templates.iter().find(is_alike);
+        let stand_in = self.templates.iter().find(is_equal);
         let name = stand_in.map_or(template.name, |stand_in| stand_in.name);
         let shared = self.workloads.get(name).cloned().ok_or_else(|| {
             Failure::harness(format!(

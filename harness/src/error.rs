@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_no_secret_and_steers_no_terminal() {
+    fn an_error_reports_no_secret_and_steers_no_terminal() {
         let error =
             Error::usage("\u{1b}[2Jproxy http://user:canary@host").with_hint("token=canary");
         assert_eq!(error.to_string(), "proxy http://[redacted]@host");

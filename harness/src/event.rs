@@ -6,11 +6,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Level, Outcome, Verdict};
-use crate::redact::Redacted;
+use crate::{
+    outcome::{Level, Outcome, Verdict},
+    redact::Redacted,
+};
 
-/// The folder of all evidence, in the report folder.
-pub(crate) const EVIDENCE_FOLDER: &str = "diagnostics";
+/// The directory of all evidence, in the report directory.
+pub(crate) const EVIDENCE_DIRECTORY: &str = "diagnostics";
 
 /// The version of the log's format. A reader refuses a log with a higher one.
 pub const SCHEMA: u32 = 1;
@@ -160,9 +162,10 @@ pub struct CommandFinished {
 pub struct EvidenceCollected {
     /// The case's id.
     pub id: String,
-    /// The folder of the files, from the report folder: `diagnostics/POD-03`. Cases that wanted the
+    /// The directory of the files, from the report directory: `diagnostics/POD-03`. Cases that wanted the
     /// same pod, which never got ready, have one in common.
-    pub folder: String,
+    #[serde(rename = "folder")]
+    pub directory: String,
     /// The files.
     pub files: Vec<EvidenceFile>,
     /// What could not be had, and why.
@@ -174,17 +177,17 @@ pub struct EvidenceCollected {
 }
 
 impl EvidenceCollected {
-    /// The name of the folder below `diagnostics`; none where the log was tampered with.
-    pub(crate) fn case_folder(&self) -> Option<&str> {
-        let (parent, case) = self.folder.split_once('/')?;
-        (parent == EVIDENCE_FOLDER && is_plain(case)).then_some(case)
+    /// The name of the directory below `diagnostics`; none where the log was tampered with.
+    pub(crate) fn case_directory(&self) -> Option<&str> {
+        let (parent, case) = self.directory.split_once('/')?;
+        (parent == EVIDENCE_DIRECTORY && is_plain(case)).then_some(case)
     }
 }
 
 /// A file of evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceFile {
-    /// Its name in the folder.
+    /// Its name in the directory.
     pub name: String,
     /// Its size.
     pub bytes: usize,

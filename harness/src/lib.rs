@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod outcome;
 pub mod plan;
 pub mod pod_template;
+pub mod profile;
 pub mod rbac;
 pub mod redact;
 pub mod report;

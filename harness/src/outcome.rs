@@ -143,7 +143,7 @@ pub struct Circumstances {
     /// A step outside the cases broke.
     pub broken: bool,
     /// No case passed that acted in the cluster, only such as judge what was read.
-    pub only_judged: bool,
+    pub only_evaluated: bool,
 }
 
 /// Decides a run's outcome: the worst that applies, in the order interrupted, leaked, error, not
@@ -178,7 +178,7 @@ pub fn decide<'a>(
         Outcome::Error
     } else if failed > 0 {
         Outcome::NotConformant
-    } else if core_missing > 0 || passed == 0 || circumstances.only_judged {
+    } else if core_missing > 0 || passed == 0 || circumstances.only_evaluated {
         Outcome::Partial
     } else {
         Outcome::Conformant
@@ -217,8 +217,8 @@ mod tests {
     fn a_run_that_only_read_is_never_green() {
         let verdicts = [(Level::Core, Verdict::Pass)];
         let each = || verdicts.iter().map(|(level, verdict)| (*level, verdict));
-        let only_judged = Circumstances { only_judged: true, ..Circumstances::default() };
-        assert_eq!(decide(each(), only_judged), Outcome::Partial);
+        let only_evaluated = Circumstances { only_evaluated: true, ..Circumstances::default() };
+        assert_eq!(decide(each(), only_evaluated), Outcome::Partial);
     }
 
     #[test]

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_pod_is_its_companion() {
+    fn what_follows_the_pod_is_its_supporting_object() {
         let text = format!(
             "{}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n",
             TEMPLATE.manifest

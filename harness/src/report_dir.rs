@@ -1,4 +1,4 @@
-//! The report folder: the event log as it grows, and the reports that are made from it.
+//! The report directory: the event log as it grows, and the reports that are made from it.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -10,28 +10,28 @@ use std::{
 use crate::{
     Error, Result,
     diagnosis::evidence::{self, Collector},
-    event::{EVIDENCE_FOLDER, Event, EventKind, read_log},
+    event::{EVIDENCE_DIRECTORY, Event, EventKind, read_log},
     report::{self, Dialect},
     sandbox::{self, Ledger},
 };
 
-/// The event log's name in the folder.
+/// The event log's name in the directory.
 const LOG: &str = "events.jsonl";
 
-/// The ledger's name in the folder.
+/// The ledger's name in the directory.
 const LEDGER: &str = "ledger.jsonl";
 
 /// The names of the reports that are made from it.
 const REPORTS: [&str; 3] = ["junit.xml", "report.json", "index.html"];
 
-/// A report folder that is being written. Only its owner can read what is in it.
+/// A report directory that is being written. Only its owner can read what is in it.
 ///
-/// A folder that is there already keeps its permissions, which are its owner's business: a CI system
+/// A directory that is there already keeps its permissions, which are its owner's business: a CI system
 /// may need them. The files in it are private all the same; see [`ReportDir::is_open_to_others`].
 #[derive(Debug)]
 pub struct ReportDir {
     path: PathBuf,
-    /// Whether the folder was made for this report.
+    /// Whether the directory was made for this report.
     is_new: bool,
     log: File,
     /// The first write that failed: told once at the end, the run goes on without a log.
@@ -39,16 +39,19 @@ pub struct ReportDir {
 }
 
 impl ReportDir {
-    /// Makes the folder, where needed, and begins a new log in it. The reports of an earlier run
+    /// Makes the directory, where needed, and begins a new log in it. The reports of an earlier run
     /// are removed: a run that is killed must not leave them to be taken for its own.
     ///
     /// # Errors
     ///
-    /// A folder that can't be made or written to.
+    /// A directory that can't be made or written to.
     pub fn create(path: &Path) -> Result<Self> {
         let cannot = |error: io::Error| {
-            Error::usage(format!("failed to write to report folder `{}`: {error}", path.display()))
-                .with_hint("give a folder that you may write to with `--report-dir DIR`")
+            Error::usage(format!(
+                "failed to write to report directory `{}`: {error}",
+                path.display()
+            ))
+            .with_hint("give a directory that you may write to with `--report-dir DIR`")
         };
         let is_new = !path.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
@@ -62,25 +65,25 @@ impl ReportDir {
         Ok(Self { path: path.to_owned(), is_new, log, broken: None })
     }
 
-    /// Takes the log away again, and the folder if it was made for it: nothing ran.
+    /// Takes the log away again, and the directory if it was made for it: nothing ran.
     pub fn discard(self) {
-        // What can't be removed is an empty file in a folder of our own: nothing to tell about.
+        // What can't be removed is an empty file in a directory of our own: nothing to tell about.
         let _ = remove(&self.path.join(LOG));
         if self.is_new {
             let _ = fs::remove_dir(&self.path);
         }
     }
 
-    /// The folder.
+    /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether others than the owner can list the folder, or even put something into it.
+    /// Whether others than the owner can list the directory, or even put something into it.
     #[must_use]
     pub fn is_open_to_others(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|folder| folder.permissions().mode() & 0o077 != 0)
+        fs::metadata(&self.path).is_ok_and(|directory| directory.permissions().mode() & 0o077 != 0)
     }
 
     /// Where the run writes down what it is about to create.
@@ -92,7 +95,7 @@ impl ReportDir {
     /// Where the evidence of failed cases is collected.
     #[must_use]
     pub fn diagnostics(&self) -> Collector {
-        Collector::into_folder(self.path.join(EVIDENCE_FOLDER))
+        Collector::into_directory(self.path.join(EVIDENCE_DIRECTORY))
     }
 
     /// Writes an event to the log. It is with the operating system when this returns, so that a
@@ -134,32 +137,32 @@ impl ReportDir {
     }
 }
 
-/// Reads which runs the ledger of a report folder says are not closed: id, and whether it brought a
+/// Reads which runs the ledger of a report directory says are not closed: id, and whether it brought a
 /// SCC along.
 ///
 /// # Errors
 ///
-/// A ledger that can't be read; a folder without one has no such runs.
+/// A ledger that can't be read; a directory without one has no such runs.
 pub fn open_runs(path: &Path) -> Result<Vec<(String, bool)>> {
     let ledger = path.join(LEDGER);
     match fs::read_to_string(&ledger) {
         Ok(text) => Ok(sandbox::open_runs(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Error::usage(format!("failed to read `{}`: {error}", ledger.display()))
-            .with_hint("give the folder of a run with `--report-dir DIR`")),
+            .with_hint("give the directory of a run with `--report-dir DIR`")),
     }
 }
 
-/// Reads the event log of a report folder.
+/// Reads the event log of a report directory.
 ///
 /// # Errors
 ///
-/// A folder without a log, or a log that can't be read.
+/// A directory without a log, or a log that can't be read.
 pub fn load(path: &Path) -> Result<Vec<Event>> {
     let log = path.join(LOG);
     let text = fs::read_to_string(&log).map_err(|error| {
         Error::usage(format!("failed to read `{}`: {error}", log.display()))
-            .with_hint("give a folder that `nestcheck run` has written")
+            .with_hint("give a directory that `nestcheck run` has written")
     })?;
     read_log(&text).map_err(|error| {
         Error::usage(format!("failed to read `{}`: {error}", log.display()))
@@ -190,16 +193,16 @@ pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Makes a folder that only its owner can look into, or makes one so that is there. Its parent's
+/// Makes a directory that only its owner can look into, or makes one so that is there. Its parent's
 /// permissions are as they were.
-pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => return made,
     }
     // Not through a link, which would lead out of the report.
     if !fs::symlink_metadata(path)?.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is not a folder"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is not a directory"));
     }
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
@@ -229,9 +232,9 @@ mod tests {
 
     #[test]
     fn a_log_survives_and_the_reports_follow_from_it() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("new/report");
-        let mut report = ReportDir::create(&path).expect("the folder can be made");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("new/report");
+        let mut report = ReportDir::create(&path).expect("the directory can be made");
         report.append(&Event::now(EventKind::Interrupted { signal: 15 }));
         report.finish().expect("the reports can be written");
         assert_eq!(load(&path).expect("the log is there").len(), 1);
@@ -243,8 +246,8 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_made_private_or_kept_out() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (path, outside) = (folder.path().join("report"), folder.path().join("outside"));
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (path, outside) = (directory.path().join("report"), directory.path().join("outside"));
         fs::create_dir(&path).expect("it can be made");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
         for name in [LOG, "junit.xml", LEDGER] {
@@ -253,7 +256,7 @@ mod tests {
             fs::set_permissions(path.join(name), open).expect("it is ours");
         }
         std::os::unix::fs::symlink(&outside, path.join("index.html")).expect("a link can be made");
-        let report = ReportDir::create(&path).expect("the folder can be used");
+        let report = ReportDir::create(&path).expect("the directory can be used");
         assert!(report.is_open_to_others(), "its permissions are as they were");
         report.finish().expect("the reports can be written");
         for name in [LOG, LEDGER, "junit.xml", "report.json", "index.html"] {
@@ -265,19 +268,19 @@ mod tests {
 
     #[test]
     fn a_ledger_that_is_a_link_is_not_written_through() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let outside = folder.path().join("outside");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let outside = directory.path().join("outside");
         fs::write(&outside, "mine").expect("it can be written");
-        let path = folder.path().join("report");
+        let path = directory.path().join("report");
         fs::create_dir(&path).expect("it can be made");
         std::os::unix::fs::symlink(&outside, path.join(LEDGER)).expect("a link can be made");
-        ReportDir::create(&path).expect("the folder can be used");
+        ReportDir::create(&path).expect("the directory can be used");
         assert!(!path.join(LEDGER).exists());
         assert_eq!(fs::read_to_string(&outside).expect("it is there"), "mine");
     }
 
     #[test]
-    fn a_folder_that_is_a_file_is_refused_by_name() {
+    fn a_directory_that_is_a_file_is_refused_by_name() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let error = ReportDir::create(file.path()).expect_err("it is a file");
         assert!(error.to_string().contains(&file.path().display().to_string()));
@@ -285,8 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_a_log_is_refused() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        assert!(load(folder.path()).expect_err("no log").to_string().contains(LOG));
+    fn a_directory_without_a_log_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        assert!(load(directory.path()).expect_err("no log").to_string().contains(LOG));
     }
 }

@@ -118,9 +118,9 @@ impl Support {
         else {
             return None;
         };
-        let told = reasons.iter().map(|reason| reason.reason.as_str());
+        let reported = reasons.iter().map(|reason| reason.reason.as_str());
         let remedies = reasons.iter().map(|reason| reason.remedy.as_str());
-        Some((joined(told), joined(remedies)))
+        Some((joined(reported), joined(remedies)))
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feature_set_that_prevents_updates_is_told() {
+    fn a_feature_set_that_prevents_updates_is_reported() {
         for set in [FeatureSet::TechPreviewNoUpgrade, FeatureSet::CustomNoUpgrade] {
             let support = Support::of(&openshift("4.19.7", set.clone()));
             let Support::SupportedNotUpgradable { why } = support else { panic!("{support:?}") };
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_told_and_each_remedy_once() {
+    fn every_reason_is_reported_and_each_remedy_once() {
         let facts = Facts {
             keeps_host_users: off(),
             keeps_proc_mount: off(),

@@ -1,95 +1,43 @@
-//! The ids of the checks that a cluster should pass, and the page that describes the cases.
+//! The page that describes the cases.
 //!
-//! The ids are those of the fact sheet about nested containers. One of its checks may be several
-//! cases: then a letter follows (`POD-12A`), or the id of the case that is made inside a workspace
-//! (`WS-07-POD-03`).
+//! A case has the id of a check in the fact sheet about nested containers (`docs/`). One check may
+//! be several cases: then a letter follows (`POD-12A`). A case that runs inside a workspace has the
+//! id of the case that it repeats (`WS-07-POD-03`).
 
 use std::fmt::Write;
 
 use harness::{case::Case, facts::Flavour, outcome::Level};
 
-use crate::explanation::{self, Chapter, Explanation};
-
-/// The families of ids with the number of their last check, counted from 1.
-const NUMBERED: [(&str, u32); 15] = [
-    ("PRE", 13),
-    ("GATE", 8),
-    ("ADM", 6),
-    ("SCC", 19),
-    ("SCC-P", 4),
-    ("ID", 10),
-    ("ISO", 13),
-    ("VOL", 8),
-    ("POD", 15),
-    ("POD-NET", 7),
-    ("CMP", 5),
-    ("ROOT", 11),
-    ("WS", 19),
-    ("END", 7),
-    ("UPG", 12),
-];
-
-/// The checks that have a name and no number.
-const NAMED: [&str; 2] = ["POD-K8S", "POD-SYS"];
+use crate::suite::SUITES;
 
 /// The checks that no case makes, and why.
 const LEFT_OUT: &[(&str, &str)] = &[
     (
         "ISO-08",
-        "needs nodes that enforce SELinux and a pod of a type without the rights of `container_engine_t`, \
-         which the run's SCC does not admit; ISO-07 shows that the right type is there and that SELinux is enforced",
+        "needs nodes that enforce SELinux and a pod with a weaker type than `container_engine_t`, which \
+         the run's SCC does not admit; ISO-07 proves the type and that SELinux enforces it",
     ),
-    ("SCC-02", "the SCC that Che makes is Che's; PRE-08 tells where it contradicts the cluster"),
-    ("WS-01", "Che itself is not looked at in a run; PRE-08 tells how its switch is set"),
-    ("WS-03", "the roles are those that Che makes; WS-10 shows that a grant is asked for"),
+    ("SCC-02", "Che owns its SCC; PRE-08 reports where the SCC contradicts the cluster"),
+    ("WS-01", "a run does not test Che itself; PRE-08 reports its settings"),
+    ("WS-03", "Che owns these roles; WS-10 proves that a grant is required"),
     (
         "WS-11",
-        "on OpenShift the SCC decides about overrides; on Kubernetes, where the operator does, it \
-         needs cert-manager",
+        "on OpenShift the SCC limits overrides; on Kubernetes the operator does, and it needs \
+         cert-manager",
     ),
-    ("WS-13", "a persistent home is Che's; WS-12 shows that what is on a claim outlives a stop"),
-    ("WS-14", "where storage comes from is Che's; WS-05 uses storage that ends with the workspace"),
-    ("WS-18", "an SCC is reverted by Che's operator only"),
-    ("WS-19", "only Che has workspaces of before; WS-10 shows that the attribute can't be changed"),
-    ("END-04", "a node has 110 ranges, and `ci/chaos` makes some thousand pods on one"),
-    (
-        "END-06",
-        "nobody can judge a run that was cut off from inside it; `suites/tests` and `ci/chaos` do",
-    ),
-    ("UPG-05", "WS-06 finds that HOST_USERS is missing, and PRE-08 that fields are"),
-    ("UPG-06", "both forms of Che's configuration are good; PRE-08 compares them"),
+    ("WS-13", "a persistent home is Che's; WS-12 shows that files on a PVC outlive a stop"),
+    ("WS-14", "Che chooses the storage; WS-05 uses storage that ends with the workspace"),
+    ("WS-18", "only Che's operator reverts an SCC"),
+    ("WS-19", "only Che has older workspaces; WS-10 proves that the attribute cannot be changed"),
+    ("END-04", "a node has 110 ranges, and `ci/chaos` creates thousands of pods on one node"),
+    ("END-06", "a run that was cut off can't check itself; `suites/tests` and `ci/chaos` do"),
+    ("UPG-05", "WS-06 finds a missing HOST_USERS, and PRE-08 missing fields"),
+    ("UPG-06", "both forms of Che's configuration are valid; PRE-08 compares them"),
     ("UPG-07", "an old policy shows in POD-NET-01, and diagnosis F14 names it"),
-    (
-        "UPG-08",
-        "old clusters are a matter of `suites/tests`: real ones without gates, and recorded ones",
-    ),
-    ("UPG-11", "SCC-01 finds fields that differ, and PRE-07 the one that is lost"),
-    ("UPG-12", "ids and the report's format are kept by tests of the reports"),
+    ("UPG-08", "`suites/tests` cover old clusters: real ones without gates, and recorded ones"),
+    ("UPG-11", "SCC-01 finds fields that differ, and PRE-07 the dropped field"),
+    ("UPG-12", "tests of the reports cover ids and the report format"),
 ];
-
-/// Every id of the catalogue.
-#[must_use]
-pub fn ids() -> Vec<String> {
-    let numbered = NUMBERED.iter().flat_map(|(family, last)| {
-        let dash = if *family == "SCC-P" { "" } else { "-" };
-        (1..=*last).map(move |number| format!("{family}{dash}{number:02}"))
-    });
-    numbered.chain(NAMED.iter().map(|id| (*id).to_owned())).collect()
-}
-
-/// The id of the catalogue that a case belongs to.
-#[must_use]
-pub fn id_of<'a>(case: &'a Case, ids: &'a [String]) -> Option<&'a str> {
-    let is_of = |id: &&String| {
-        case.id.strip_prefix(id.as_str()).is_some_and(|rest| {
-            let mut letters = rest.chars();
-            let one_letter = letters.next().is_some_and(|letter| letter.is_ascii_uppercase())
-                && letters.next().is_none();
-            rest.is_empty() || one_letter || (rest.starts_with('-') && id.starts_with("WS-"))
-        })
-    };
-    ids.iter().find(is_of).map(String::as_str)
-}
 
 /// What blocks a case, in words.
 #[must_use]
@@ -116,11 +64,11 @@ pub fn clusters(case: &Case) -> String {
 #[must_use]
 pub fn level(level: Level) -> &'static str {
     match level {
-        Level::Core => "core: without it the cluster is not conformant",
+        Level::Core => "core: the run is conformant only if this case passes",
         Level::Extended => {
-            "extended: with a failure the cluster is not conformant, but it may be where this is blocked"
+            "extended: a failure makes the run not conformant; a blocked case does not"
         }
-        Level::Informing => "informing: it only tells",
+        Level::Informing => "informing: never changes the outcome",
     }
 }
 
@@ -128,14 +76,13 @@ pub fn level(level: Level) -> &'static str {
 #[must_use]
 pub fn page(cases: &[Case]) -> String {
     let mut page = String::from(
-        "# The cases of nestcheck\n\nMade by `nestcheck explain --output markdown`; the texts are \
-         in `suites/explanations`.\n",
+        "# The cases of nestcheck\n\nPrinted by `nestcheck explain --output markdown`.\n",
     );
-    for chapter in explanation::chapters() {
-        let mut own: Vec<_> = cases.iter().filter(|case| case.suite == chapter.suite).collect();
+    for (suite, about) in SUITES {
+        let mut own: Vec<_> = cases.iter().filter(|case| case.suite == suite).collect();
         own.sort_by_key(|case| case.id);
         if !own.is_empty() {
-            write_chapter(&mut page, &chapter, &own);
+            write_suite(&mut page, suite, about, &own);
         }
     }
     if !LEFT_OUT.is_empty() {
@@ -147,19 +94,19 @@ pub fn page(cases: &[Case]) -> String {
     page
 }
 
-fn write_chapter(page: &mut String, chapter: &Chapter, cases: &[&Case]) {
+fn write_suite(page: &mut String, suite: &str, about: &str, cases: &[&Case]) {
     // Writing to a string can't fail.
-    let _ = write!(page, "\n## {}\n\n{}\n", chapter.suite, chapter.about);
+    let _ = write!(page, "\n## {suite}\n\n{about}\n");
     for case in cases {
-        let (why, fix) =
-            explanation::of(case).map_or(("", ""), |Explanation { why, fix }| (why, fix));
         let _ = write!(
             page,
-            "\n### {}\n\n**{}.** `{}`\n\n{why}\n\n- Fix: {fix}\n- Needs: {}\n- Clusters: {}\n- \
-             Level: {}\n",
+            "\n### {}\n\n**{}.** `{}`\n\n{}\n\n- Fix: {}\n- Needs: {}\n- Clusters: {}\n- Level: \
+             {}\n",
             case.id,
             case.title,
             case.path(),
+            case.why,
+            case.fix,
             needs(case),
             clusters(case),
             level(case.level),
@@ -169,43 +116,29 @@ fn write_chapter(page: &mut String, chapter: &Chapter, cases: &[&Case]) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
-    fn every_case_is_in_the_catalogue() {
-        let ids = ids();
-        let strangers: Vec<_> = crate::cases()
-            .iter()
-            .filter(|case| id_of(case, &ids).is_none())
-            .map(|case| case.id)
-            .collect();
-        assert!(strangers.is_empty(), "not in the catalogue: {strangers:?}");
+    fn no_case_makes_a_check_that_is_left_out() {
+        // A check may be several cases: then a letter follows.
+        let is_of = |case: &Case, id: &str| {
+            case.id.strip_prefix(id).is_some_and(|rest| rest.chars().all(char::is_alphabetic))
+        };
+        for (id, _) in LEFT_OUT {
+            let made = crate::cases().into_iter().find(|case| is_of(case, id));
+            assert!(made.is_none(), "{id} is left out, and {made:?} makes it");
+        }
     }
 
     #[test]
-    fn every_check_has_a_case_or_a_reason_why_not() {
-        let ids = ids();
+    fn the_page_has_every_case_once_in_the_section_of_its_suite() {
         let cases = crate::cases();
-        let made: BTreeSet<_> = cases.iter().filter_map(|case| id_of(case, &ids)).collect();
-        let left_out: BTreeSet<_> = LEFT_OUT.iter().map(|(id, _)| *id).collect();
-        let both: Vec<_> = made.intersection(&left_out).collect();
-        assert!(both.is_empty(), "a case makes what is said to be left out: {both:?}");
-        let all: BTreeSet<_> = ids.iter().map(String::as_str).collect();
-        let lost: Vec<_> =
-            all.iter().filter(|id| !made.contains(*id) && !left_out.contains(*id)).collect();
-        assert!(lost.is_empty(), "neither made nor left out: {lost:?}");
-        assert!(left_out.is_subset(&all), "left out, but not in the catalogue");
-    }
-
-    #[test]
-    fn the_committed_page_is_this_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/CATALOGUE.md");
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            committed == page(&crate::cases()),
-            "suites/CATALOGUE.md is old: `nestcheck explain --output markdown > suites/CATALOGUE.md`"
-        );
+        let page = page(&cases);
+        for case in &cases {
+            let heading = format!("\n### {}\n", case.id);
+            assert_eq!(page.matches(&heading).count(), 1, "{case:?}");
+            let section = page.split("\n## ").find(|section| section.contains(&heading));
+            assert!(section.is_some_and(|text| text.starts_with(case.suite)), "{case:?}");
+        }
     }
 }

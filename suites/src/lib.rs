@@ -4,72 +4,24 @@
 
 pub mod catalogue;
 pub mod command;
-pub mod explanation;
 pub mod session;
 pub mod signals;
+pub mod steps;
 mod suite;
 pub mod tap;
-pub mod toolbox;
 
 use harness::case::Case;
 
-/// Every case, in the order in which they are listed and begun: the longest first, so that none
-/// of them is left alone at the end.
+/// Every case, the longest first.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let all = [
-        suite::upstream::CASES,
-        // It waits most of its time for the network plugin.
-        suite::podman::policy::CASES,
-        // Waiting for the operator is most of them.
-        suite::workspace::RUN,
-        suite::workspace::CREATE,
-        suite::workspace::RESTART,
-        suite::workspace::REFUSALS,
-        suite::workspace::OPERATOR,
-        suite::compose::CASES,
-        suite::compose::SOCKET,
-        suite::compose::BUILD,
-        suite::node_runtimes::CASES,
-        suite::volumes::ESCALATION,
-        suite::volumes::CLAIMS,
-        suite::podman::network::CASES,
-        suite::podman::containers::CASES,
-        suite::podman::images::CASES,
-        suite::podman::volumes::CASES,
-        suite::podman::pods::CASES,
-        suite::podman::storage::CASES,
-        suite::podman::limits::CASES,
-        suite::podman::setup::CASES,
-        suite::volumes::CASES,
-        suite::root::CASES,
-        suite::root::ATTACKS,
-        suite::identity::CASES,
-        suite::identity::ON_THE_NODE,
-        suite::isolation::CASES,
-        suite::scc::ADMISSION,
-        suite::scc::GRANT_REMOVAL,
-        suite::scc::PLAIN,
-        suite::scc::REFUSALS,
-        suite::scc::SHIPPED,
-        suite::admission::CASES,
-        suite::gate::CASES,
-        suite::gate::POD_SECURITY,
-        suite::preflight::CASES,
-        suite::upgrade::CASES,
-        suite::scc::JUDGING,
-        suite::gate::JUDGING,
-        suite::preflight::JUDGING,
-        suite::upgrade::JUDGING,
-        suite::teardown::AUDITS,
-    ]
-    .concat();
-    [suite::workspace::nested(&all), &all].concat()
+    let registered = harness::case::registered();
+    [suite::workspace::nested(&registered), &registered].concat()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, fs, path::Path};
 
     use super::*;
 
@@ -80,6 +32,25 @@ mod tests {
         let paths: BTreeSet<_> = cases.iter().map(Case::path).collect();
         assert_eq!((ids.len(), paths.len()), (cases.len(), cases.len()));
         assert!(cases.len() >= 30, "{} cases", cases.len());
+    }
+
+    /// A linker may drop what nothing refers to; the source says what should be there.
+    #[test]
+    fn every_declared_case_is_registered() {
+        let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite")];
+        let mut declared = 0;
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).expect("the sources are there") {
+                let path = entry.expect("it can be read").path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    let text = fs::read_to_string(path).expect("it can be read");
+                    declared += text.matches("\ninventory::submit!(Case {").count();
+                }
+            }
+        }
+        assert_eq!(harness::case::registered().len(), declared);
     }
 
     #[test]
@@ -104,6 +75,8 @@ mod tests {
             assert!(case.title.len() > 20 && !case.title.ends_with('.'), "{case:?}");
             let prefix = prefixes.iter().find(|(suite, _)| *suite == case.suite);
             assert!(prefix.is_some_and(|(_, prefix)| case.id.starts_with(prefix)), "{case:?}");
+            assert!(case.why.len() > 60 && case.fix.len() > 20, "{case:?}: why, and the fix?");
+            assert!(!case.fix.contains("\n\n"), "{case:?}: the fix is one paragraph");
         }
     }
 }

@@ -11,15 +11,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 ///
 /// A signal that can't be heard.
 pub fn signals() -> Result<impl Stream<Item = u8> + Unpin> {
-    let hear = |kind: SignalKind, number: u8| -> Result<_> {
+    let receive = |kind: SignalKind, number: u8| -> Result<_> {
         let signal = signal(kind)
             .map_err(|error| Error::infrastructure(format!("failed to hear signals: {error}")))?;
         Ok(each(signal, number).boxed())
     };
     Ok(stream::select_all([
-        hear(SignalKind::hangup(), 1)?,
-        hear(SignalKind::interrupt(), 2)?,
-        hear(SignalKind::terminate(), 15)?,
+        receive(SignalKind::hangup(), 1)?,
+        receive(SignalKind::interrupt(), 2)?,
+        receive(SignalKind::terminate(), 15)?,
     ]))
 }
 

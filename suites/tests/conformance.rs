@@ -32,17 +32,17 @@ use suites::{
 };
 
 /// What the engine tells a trial.
-type Told = Result<Verdict, String>;
+type Reported = Result<Verdict, String>;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    let mut tellers: BTreeMap<String, Sender<Told>> = BTreeMap::new();
+    let mut tellers: BTreeMap<String, Sender<Reported>> = BTreeMap::new();
     let mut selected: Vec<Case> = Vec::new();
     let mut trials = Vec::new();
     for case in suites::cases() {
-        let (teller, told) = channel();
+        let (teller, reported) = channel();
         let level = case.level;
-        let trial = Trial::ignorable_test(case.path(), move || await_verdict(&told, level));
+        let trial = Trial::ignorable_test(case.path(), move || await_verdict(&reported, level));
         if !arguments.is_filtered_out(&trial) {
             tellers.insert(case.id.to_owned(), teller);
             selected.push(case);
@@ -62,13 +62,13 @@ fn main() -> ExitCode {
     {
         return conclusion.exit_code();
     }
-    tell("error: the run was interrupted, left something behind or broke");
+    describe("error: the run was interrupted, left something behind or broke");
     ExitCode::from(101)
 }
 
 /// Waits for a case's verdict. A blocked core case fails: skipping it would look green.
-fn await_verdict(told: &Receiver<Told>, level: Level) -> Result<Completion, Failed> {
-    let verdict = match told.recv() {
+fn await_verdict(reported: &Receiver<Reported>, level: Level) -> Result<Completion, Failed> {
+    let verdict = match reported.recv() {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(error)) => return Err(error.into()),
         Err(_) => return Err("the run ended without a verdict".into()),
@@ -93,7 +93,10 @@ fn await_verdict(told: &Receiver<Told>, level: Level) -> Result<Completion, Fail
 }
 
 /// Runs the selected cases and tells each trial its verdict.
-fn run_engine(selected: &[Case], tellers: &BTreeMap<String, Sender<Told>>) -> Result<Outcome, ()> {
+fn run_engine(
+    selected: &[Case],
+    tellers: &BTreeMap<String, Sender<Reported>>,
+) -> Result<Outcome, ()> {
     let outcome = tokio::runtime::Runtime::new()
         .map_err(|error| Error::infrastructure(error.to_string()))
         .and_then(|runtime| {
@@ -113,7 +116,7 @@ fn run_engine(selected: &[Case], tellers: &BTreeMap<String, Sender<Told>>) -> Re
                     }
                     EventKind::StepFinished(step) => {
                         if let Some(failure) = &step.failure {
-                            tell(&format!("{}: {failure}", step.step));
+                            describe(&format!("{}: {failure}", step.step));
                         }
                     }
                     _ => {}
@@ -130,7 +133,7 @@ fn run_engine(selected: &[Case], tellers: &BTreeMap<String, Sender<Told>>) -> Re
 }
 
 /// Standard output belongs to the test runner.
-fn tell(text: &str) {
+fn describe(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 

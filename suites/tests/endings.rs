@@ -14,11 +14,10 @@ use std::{path::Path, sync::OnceLock, time::Duration};
 use fixtures::NESTED_POD;
 use futures::{StreamExt, stream, stream::BoxStream};
 use harness::{
-    case::{Body, Case, CaseFuture, CaseResult, Failure},
+    case::{Case, CaseFuture, CaseKind, CaseResult, Failure},
     context::Context,
     event::Event,
-    facts::Flavour,
-    outcome::{Level, Outcome, Verdict},
+    outcome::{Outcome, Verdict},
     pod_template::PodTemplate,
     report_dir::ReportDir,
     workload::Command,
@@ -32,7 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 const fn case(
     id: &'static str,
     name: &'static str,
-    templates: &'static [&'static PodTemplate],
+    pods: &'static [&'static PodTemplate],
     act: fn(Context) -> CaseFuture,
 ) -> Case {
     Case {
@@ -40,12 +39,10 @@ const fn case(
         name,
         suite: "endings",
         title: "A case ends badly",
-        level: Level::Core,
-        flavours: &[Flavour::Kubernetes],
-        requires: &[],
-        templates,
+        pods,
         deadline: DEADLINE,
-        body: Body::Live(act),
+        kind: CaseKind::Live(act),
+        ..Case::DEFAULT
     }
 }
 
@@ -88,7 +85,7 @@ async fn fails(cx: Context) -> CaseResult {
 fn run(cases: Vec<Case>, signals: BoxStream<'static, u8>) -> (Outcome, Vec<Event>) {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-    let mut report = ReportDir::create(&dir.path("report")).expect("the folder can be made");
+    let mut report = ReportDir::create(&dir.path("report")).expect("the directory can be made");
     let run = InProcessRun::of("endings", cases).hearing(signals);
     let kubeconfig = Path::new(cluster.kubeconfig());
     let ended = runtime.block_on(run.make(kubeconfig, &mut report, |_| {}));

@@ -16,9 +16,9 @@ struct Broken {
     /// The recipe's name.
     recipe: &'static str,
     /// The case that is about it, and words that its message must have.
-    told: (&'static str, &'static str),
+    reported: (&'static str, &'static str),
     /// The cases that are red because of that.
-    dependants: &'static [&'static str],
+    also_affected: &'static [&'static str],
 }
 
 /// podman refuses to make a user namespace of ids that it may not map.
@@ -27,33 +27,36 @@ const NO_NAMESPACE: &[&str] = &["ID-07"];
 const BROKEN: [Broken; 6] = [
     Broken {
         recipe: "another-name",
-        told: ("ID-05", "0 ranges of user `user`, not one"),
-        dependants: &[],
+        reported: ("ID-05", "0 ranges of user `user`, not one"),
+        also_affected: &[],
     },
     Broken {
         recipe: "no-capabilities",
-        told: ("ID-06", "no file capabilities"),
-        dependants: NO_NAMESPACE,
+        reported: ("ID-06", "no file capabilities"),
+        also_affected: NO_NAMESPACE,
     },
     Broken {
         recipe: "no-ranges",
-        told: ("ID-05", "0 ranges of user `user`, not one"),
-        dependants: &[],
+        reported: ("ID-05", "0 ranges of user `user`, not one"),
+        also_affected: &[],
     },
     Broken {
         recipe: "old-pattern",
-        told: ("ID-05", "user:100000:65536 (not inside the pod's map, so newuidmap is refused)"),
-        dependants: NO_NAMESPACE,
+        reported: (
+            "ID-05",
+            "user:100000:65536 (not inside the pod's map, so newuidmap is refused)",
+        ),
+        also_affected: NO_NAMESPACE,
     },
     Broken {
         recipe: "own-id",
-        told: ("ID-05", "user:1000:64536 (it holds id 0 or the user's own id)"),
-        dependants: NO_NAMESPACE,
+        reported: ("ID-05", "user:1000:64536 (it holds id 0 or the user's own id)"),
+        also_affected: NO_NAMESPACE,
     },
     Broken {
         recipe: "setuid-helpers",
-        told: ("ID-06", "`podman unshare` exits with 125"),
-        dependants: NO_NAMESPACE,
+        reported: ("ID-06", "`podman unshare` exits with 125"),
+        also_affected: NO_NAMESPACE,
     },
 ];
 
@@ -61,10 +64,10 @@ const BROKEN: [Broken; 6] = [
 const CASES: [&str; 3] = ["ID-05", "ID-06", "ID-07"];
 
 fn recipes() -> Vec<PathBuf> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/images/broken");
-    let entries = fs::read_dir(folder).expect("there are recipes of broken images");
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/images/broken");
+    let entries = fs::read_dir(directory).expect("there are recipes of broken images");
     let mut recipes: Vec<_> =
-        entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+        entries.map(|entry| entry.expect("the directory can be read").path()).collect();
     recipes.sort();
     recipes
 }
@@ -88,7 +91,7 @@ fn every_recipe_of_a_broken_image_is_tried() {
 
 #[test]
 #[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
-fn each_broken_image_is_told_by_its_case_and_the_good_one_is_green() {
+fn each_broken_image_is_reported_by_its_case_and_the_good_one_is_green() {
     let cluster = LocalCluster::up("images", &[]);
     let images = cluster.derive(&recipes());
     let expected: Vec<_> =
@@ -97,9 +100,9 @@ fn each_broken_image_is_told_by_its_case_and_the_good_one_is_green() {
     for (broken, image) in BROKEN.iter().zip(&images) {
         let report = run(&cluster, image, 1);
         assert_eq!(report.outcome(), Outcome::NotConformant, "{image}");
-        let (id, words) = broken.told;
+        let (id, words) = broken.reported;
         let red: BTreeSet<_> = report.ids("fail").into_iter().collect();
-        let about: BTreeSet<_> = broken.dependants.iter().copied().chain([id]).collect();
+        let about: BTreeSet<_> = broken.also_affected.iter().copied().chain([id]).collect();
         assert_eq!(red, about, "{image}");
         let message = report.verdict(id).message().unwrap_or_default();
         assert!(message.contains(words), "{image}: {message}");

@@ -43,17 +43,17 @@ fn a_killed_run_is_swept_from_another_machine_and_once() {
     assert!(cluster.leftovers().contains(&namespace), "{:?}", cluster.leftovers());
 
     let start = cluster.now();
-    let told = sweep(&cluster, &["--run", &run, "--dry-run"]);
-    assert!(told.contains(&format!("would remove Namespace `{namespace}`")), "{told}");
+    let reported = sweep(&cluster, &["--run", &run, "--dry-run"]);
+    assert!(reported.contains(&format!("would remove Namespace `{namespace}`")), "{reported}");
     assert!(!cluster.requests_since(start).iter().any(Request::changes));
 
-    let told = sweep(&cluster, &["--run", &run]);
-    assert!(told.contains(&format!("removed Namespace `{namespace}`")), "{told}");
+    let reported = sweep(&cluster, &["--run", &run]);
+    assert!(reported.contains(&format!("removed Namespace `{namespace}`")), "{reported}");
     cluster.is_clean();
     assert_eq!(sweep(&cluster, &["--run", &run]), "nothing to sweep\n");
     // The report so far is whole.
-    let folder = dir.path("nestcheck-report").display().to_string();
-    dir.nestcheck(["report", &folder]).exits(0);
+    let directory = dir.path("nestcheck-report").display().to_string();
+    dir.nestcheck(["report", &directory]).exits(0);
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn what_only_carries_the_label_is_left_alone() {
         "kind": "Namespace",
         "metadata": {"name": "innocent", "labels": {"nestcheck/run": run}},
     }));
-    let told = sweep(&cluster, &["--run", &run]);
-    assert!(told.contains("left alone Namespace `innocent`"), "{told}");
+    let reported = sweep(&cluster, &["--run", &run]);
+    assert!(reported.contains("left alone Namespace `innocent`"), "{reported}");
     assert_eq!(cluster.leftovers(), ["innocent"]);
     drop(innocent);
 }
@@ -95,9 +95,9 @@ fn a_run_without_a_record_is_swept_by_the_ledger_of_its_report() {
     let run = kill_a_run(&cluster, &dir);
     cluster.forget(&run);
     assert_eq!(sweep(&cluster, &["--run", &run]), "nothing to sweep\n");
-    let folder = dir.path("nestcheck-report").display().to_string();
-    let told = sweep(&cluster, &["--run", &run, "--report-dir", &folder]);
-    assert!(told.contains(&format!("removed Namespace `nestcheck-{run}`")), "{told}");
+    let directory = dir.path("nestcheck-report").display().to_string();
+    let reported = sweep(&cluster, &["--run", &run, "--report-dir", &directory]);
+    assert!(reported.contains(&format!("removed Namespace `nestcheck-{run}`")), "{reported}");
     cluster.is_clean();
 }
 
@@ -148,7 +148,7 @@ fn a_sweep_says_which_runs() {
 
 /// Begins a run of `podman`, and sends it these signals once its pod is there. A run takes the first
 /// for an end, so the next one waits until that is told.
-fn hurry(cluster: &Live, dir: &TestDir, signals: &[Signal]) -> Finished {
+fn grace_end(cluster: &Live, dir: &TestDir, signals: &[Signal]) -> Finished {
     let fixed = ["run", "podman", "END-01", "END-03", "--kubeconfig", cluster.kubeconfig()];
     let mut running = dir.start(fixed);
     running.wait_for("pod workspace");
@@ -163,16 +163,16 @@ fn hurry(cluster: &Live, dir: &TestDir, signals: &[Signal]) -> Finished {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_hangup_ends_a_run_as_any_other_signal() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    hurry(&cluster, &dir, &[Signal::SIGHUP]).exits(129);
+    grace_end(&cluster, &dir, &[Signal::SIGHUP]).exits(129);
     assert_eq!(*dir.report().verdict("END-01"), Verdict::Pass);
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn a_second_signal_is_in_a_hurry_and_nothing_is_told_that_was_not_looked_at() {
+fn a_second_signal_is_in_a_grace_end_and_nothing_is_reported_that_was_not_looked_at() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let finished = hurry(&cluster, &dir, &[Signal::SIGINT, Signal::SIGTERM]);
+    let finished = grace_end(&cluster, &dir, &[Signal::SIGINT, Signal::SIGTERM]);
     finished.exits(130);
     let report = dir.report();
     assert_eq!(*report.verdict("END-03"), Verdict::Interrupted, "nobody waited for it");
@@ -186,7 +186,7 @@ fn a_second_signal_is_in_a_hurry_and_nothing_is_told_that_was_not_looked_at() {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_third_signal_ends_a_run_at_once_and_a_sweep_does_the_rest() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let finished = hurry(&cluster, &dir, &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    let finished = grace_end(&cluster, &dir, &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     finished.exits(130);
     let report = dir.report();
     assert_eq!(*report.verdict("END-01"), Verdict::Interrupted);

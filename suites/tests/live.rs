@@ -13,7 +13,7 @@ use harness::{
     case::Case,
     facts::Flavour,
     outcome::{Outcome, Verdict},
-    plan::Profile,
+    profile::Profile,
 };
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
@@ -124,7 +124,7 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
     println!("gets: {gets:?}");
     assert!(!gets.is_empty() && gets.values().all(|count| *count == 1), "{gets:?}");
 
-    let with_pod = cases().iter().filter(|case| !case.templates.is_empty()).count();
+    let with_pod = cases().iter().filter(|case| !case.pods.is_empty()).count();
     let commands = verbs.get("exec").copied().unwrap_or_default();
     assert!(commands > 0, "{verbs:?}");
     assert!(requests.len() <= REQUESTS_A_CASE * with_pod, "{} requests", requests.len());
@@ -140,15 +140,15 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_report_can_be_made_again_from_the_log_and_has_no_secret_in_it() {
     let WholeRun { report, dir, .. } = whole_run();
-    let folder = report.folder().display().to_string();
+    let directory = report.directory().display().to_string();
     for (format, name) in [("junit", "junit.xml"), ("json", "report.json"), ("html", "index.html")]
     {
-        let again = dir.nestcheck(["report", &folder, "--format", format]);
+        let again = dir.nestcheck(["report", &directory, "--format", format]);
         again.exits(0);
-        let written = fs::read_to_string(report.folder().join(name)).expect("it is there");
+        let written = fs::read_to_string(report.directory().join(name)).expect("it is there");
         assert_eq!(again.stdout, written, "{name}");
     }
-    let log = fs::read_to_string(report.folder().join("events.jsonl")).expect("it is there");
+    let log = fs::read_to_string(report.directory().join("events.jsonl")).expect("it is there");
     // The beginning of every JSON Web Token, such as the ordinary user's.
     assert!(!log.contains("eyJhbGciOi"), "a token is in the log");
 }
@@ -230,9 +230,9 @@ fn a_made_up_token_is_refused_with_a_way_on() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn a_user_without_rights_learns_which_are_missing_and_what_grants_them() {
+fn a_user_without_permissions_learns_which_are_missing_and_what_grants_them() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let token = cluster.token_without_rights();
+    let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let run = ["run", "--kubeconfig", &path, "gate", "admission", "POD-03", "ID-02"];
     let start = cluster.now();
@@ -266,7 +266,7 @@ fn one_missing_right_is_named_alone_and_nothing_is_written() {
     let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
     role.rules.get_or_insert_default().retain(|rule| !rule.verbs.iter().any(|verb| verb == "bind"));
     let _grant = cluster.grant(&role);
-    let token = cluster.token_without_rights();
+    let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let start = cluster.now();
     let refused = dir.nestcheck(["run", "POD-03", "--kubeconfig", &path]);
@@ -282,7 +282,7 @@ fn one_missing_right_is_named_alone_and_nothing_is_written() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn who_has_the_rights_of_a_role_need_not_be_allowed_to_bind_it() {
+fn who_has_the_permissions_of_a_role_need_not_be_allowed_to_bind_it() {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let role = harness::rbac::role(Flavour::Kubernetes).expect("there is one");
     let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
@@ -290,7 +290,7 @@ fn who_has_the_rights_of_a_role_need_not_be_allowed_to_bind_it() {
     rules.retain(|rule| !rule.verbs.iter().any(|verb| verb == "bind"));
     rules.extend(cluster.rules_of("edit"));
     let _grant = cluster.grant(&role);
-    let token = cluster.token_without_rights();
+    let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     dir.nestcheck(["run", "ID-02", "--kubeconfig", &path]).exits(0);
     cluster.is_clean();
@@ -298,21 +298,21 @@ fn who_has_the_rights_of_a_role_need_not_be_allowed_to_bind_it() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn the_rights_of_a_caller_who_has_them_cost_one_request() {
+fn the_permissions_of_a_caller_who_has_them_cost_one_request() {
     // What the ordinary user may do is asked by a case, and who the caller is costs no right.
-    let is_of_rights = |request: &&Request| {
+    let is_of_permissions = |request: &&Request| {
         request.is_review()
             && !request.path.ends_with("/selfsubjectreviews")
             && !request.user.starts_with("system:serviceaccount:")
     };
-    let reviews = whole_run().requests.iter().filter(is_of_rights);
+    let reviews = whole_run().requests.iter().filter(is_of_permissions);
     let paths: Vec<_> = reviews.map(|request| request.path.as_str()).collect();
     assert_eq!(paths, ["/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"]);
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn the_published_rights_are_enough_for_a_run() {
+fn the_published_permissions_are_enough_for_a_run() {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let _grant = Applied::create(&cluster, include_str!("../../ci/kind/rbac.yaml"));
     let token = cluster.token_of("nestcheck");
@@ -337,7 +337,7 @@ fn what_the_components_say_of_themselves_is_not_needed_for_conformance() {
     // A rule about nothing is refused.
     role.rules.get_or_insert_default().retain(|rule| rule.resources != Some(Vec::new()));
     let _grant = cluster.grant(&role);
-    let token = cluster.token_without_rights();
+    let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let run = ["run", "--kubeconfig", &path, "gate", "preflight", "ADM-05", "ID-01"];
     dir.nestcheck(run).exits(0);
@@ -352,7 +352,7 @@ fn what_the_components_say_of_themselves_is_not_needed_for_conformance() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn a_run_that_only_judges_facts_is_never_green() {
+fn a_run_that_only_evaluates_facts_is_never_green() {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let start = cluster.now();
     let run = ["run", "PRE-01", "PRE-02", "--kubeconfig", cluster.kubeconfig()];
@@ -363,9 +363,9 @@ fn a_run_that_only_judges_facts_is_never_green() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn a_user_who_may_read_nothing_gets_the_facts_that_need_no_rights() {
+fn a_user_who_may_read_nothing_gets_the_facts_that_need_no_permissions() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let token = cluster.token_without_rights();
+    let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let preflight = dir.nestcheck(["preflight", "--kubeconfig", &path]);
     preflight.exits(3);

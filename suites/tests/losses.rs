@@ -55,9 +55,9 @@ fn a_pod_that_is_deleted_under_its_cases_is_an_error_and_no_failure() {
     let report = dir.report();
     let cases = report.cases();
     assert_eq!(report.ids("fail"), [""; 0]);
-    let mut told = cases.iter().filter_map(|case| case.verdict.message());
+    let mut reported = cases.iter().filter_map(|case| case.verdict.message());
     let names_it = |message: &str| message.contains("deleted") || message.contains("not found");
-    assert!(told.any(names_it), "{cases:?}");
+    assert!(reported.any(names_it), "{cases:?}");
     cluster.is_clean();
 }
 
@@ -84,8 +84,8 @@ fn a_namespace_that_does_not_end_is_a_leak_that_says_what_keeps_it() {
     cluster.merge(&format!("{configs}/stuck"), &json!({"metadata": {"finalizers": null}}));
     finished.exits(5);
     let report = dir.report();
-    let told = report.verdict("END-01").message().unwrap_or_default().to_owned();
-    assert!(told.contains(&namespace) && told.contains("example.com/stuck"), "{told}");
+    let reported = report.verdict("END-01").message().unwrap_or_default().to_owned();
+    assert!(reported.contains(&namespace) && reported.contains("example.com/stuck"), "{reported}");
     assert_eq!(*report.verdict("ID-01"), Verdict::Pass);
     let run = run_of(&finished);
     dir.nestcheck(["sweep", "--run", &run, "--kubeconfig", cluster.kubeconfig()]).exits(0);
@@ -146,15 +146,18 @@ fn what_a_failed_run_created_is_kept_for_who_asks_for_it() {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_full_disk_is_an_error_and_leaves_nothing() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let folder = dir.path("small");
-    fs::create_dir(&folder).expect("it can be made");
+    let directory = dir.path("small");
+    fs::create_dir(&directory).expect("it can be made");
     // With less the ledger is refused, with more the log or a report is.
     for size in ["8k", "28k", "64k"] {
         let script = "mount -t tmpfs -o size=$1 small $2 && shift 2 && exec \"$@\"";
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script, "sh", size]).arg(&folder);
+        command.args(["--mount", "sh", "-c", script, "sh", size]).arg(&directory);
         let nestcheck = dir.command(["run", "ID-01", "ID-02", "--report-dir"]);
-        command.arg(nestcheck.get_program()).args(nestcheck.get_args()).arg(folder.join("report"));
+        command
+            .arg(nestcheck.get_program())
+            .args(nestcheck.get_args())
+            .arg(directory.join("report"));
         command.args(["--kubeconfig", cluster.kubeconfig()]);
         let finished = Running::start(command).finish();
         finished.exits(4).says(&["No space left"]);
@@ -174,8 +177,8 @@ fn a_machine_with_a_wrong_clock_sweeps_nothing_that_goes_on() {
     let past = json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
     cluster.merge(&format!("{leases}/{namespace}"), &past);
     let other = TestDir::new();
-    let told = other.nestcheck(["sweep", "--expired", "--kubeconfig", cluster.kubeconfig()]);
-    assert_eq!(told.exits(0).stdout, "nothing to sweep\n");
+    let reported = other.nestcheck(["sweep", "--expired", "--kubeconfig", cluster.kubeconfig()]);
+    assert_eq!(reported.exits(0).stdout, "nothing to sweep\n");
     running.finish().exits(0);
     cluster.is_clean();
 }

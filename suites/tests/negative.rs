@@ -12,13 +12,13 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
-    case::Body,
+    case::CaseKind,
     facts::Flavour,
     outcome::{Outcome, Verdict},
-    plan::Profile,
+    profile::Profile,
 };
 use support::{
-    Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, tells,
+    Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, reports,
 };
 
 /// Far below the 180 s that a pod may take: what can't be is known at once.
@@ -33,10 +33,10 @@ fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
 }
 
 /// Whether a case judges what was read, and does not act.
-fn judges(id: &str) -> bool {
+fn evaluates(id: &str) -> bool {
     let cases = suites::cases();
     let case = cases.iter().find(|case| case.id == id);
-    case.is_some_and(|case| matches!(case.body, Body::Static(_)))
+    case.is_some_and(|case| matches!(case.kind, CaseKind::Static(_)))
 }
 
 /// These ids and those of the cases that hold on each of these clusters: what it is can be read,
@@ -51,11 +51,11 @@ fn and_what_is_read<'a>(ids: &[&'a str]) -> Vec<&'a str> {
 const AUDITS: [&str; 3] = ["END-01", "END-02", "END-03"];
 
 /// The one of them that needs claims, which only pods that could not start here would have used.
-const OF_CLAIMS: &str = "END-05";
+const OF_PVCS: &str = "END-05";
 
 /// As [`and_what_is_read`], and those that act but need no user namespace.
 fn and_what_is_always(ids: &[&'static str]) -> Vec<&'static str> {
-    and_what_is_read(&[ids, &AUDITS, &[OF_CLAIMS, "PRE-09", "PRE-11", "PRE-12", "PRE-13"]].concat())
+    and_what_is_read(&[ids, &AUDITS, &[OF_PVCS, "PRE-09", "PRE-11", "PRE-12", "PRE-13"]].concat())
 }
 
 /// Expects that the run is partial, and that each case but these is blocked for a reason and with
@@ -68,7 +68,7 @@ fn is_partial(finished: &Finished, report: &Report, passed: &[&str], words: &[&s
     for case in report.cases().iter().filter(|case| !passed.contains(&case.id.as_str())) {
         let (reason, remedy) = match &case.verdict {
             Verdict::Blocked { reason, remedy } => (reason, remedy),
-            Verdict::NotApplicable { .. } if judges(&case.id) || case.id == OF_CLAIMS => continue,
+            Verdict::NotApplicable { .. } if evaluates(&case.id) || case.id == OF_PVCS => continue,
             _ => panic!("{case:?} is not blocked"),
         };
         assert!(reason.contains("gate") && reason.contains("read from"), "{reason}");
@@ -98,7 +98,7 @@ fn is_red_without_preflight(cluster: &LocalCluster, passed: &[&str], words: &[&s
         let message = match &case.verdict {
             Verdict::Fail { message, .. } => message,
             // What was read is the same without preflight.
-            Verdict::Blocked { .. } | Verdict::NotApplicable { .. } if judges(&case.id) => {
+            Verdict::Blocked { .. } | Verdict::NotApplicable { .. } if evaluates(&case.id) => {
                 continue;
             }
             // That nobody gave leave to look at the node is the same too.
@@ -119,8 +119,8 @@ fn is_diagnosed(report: &Report, id: &str) {
         Verdict::Fail { hint: Some(hint), .. } => hint.rsplit_once("(F"),
         _ => None,
     });
-    let told: BTreeSet<String> = hints.map(|(_, number)| format!("(F{number}")).collect();
-    assert_eq!(told.into_iter().collect::<Vec<_>>(), [format!("({id})")]);
+    let reported: BTreeSet<String> = hints.map(|(_, number)| format!("(F{number}")).collect();
+    assert_eq!(reported.into_iter().collect::<Vec<_>>(), [format!("({id})")]);
 }
 
 /// Expects that no suite is green for itself without preflight.
@@ -141,7 +141,7 @@ fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn a_cluster_without_gates_is_told_and_left_alone() {
+fn a_cluster_without_gates_is_reported_and_left_alone() {
     let cluster = LocalCluster::up("none", &["--gates", "none"]);
     let start = cluster.now();
     let (finished, report) = run(&cluster, &[]);
@@ -159,10 +159,10 @@ fn a_cluster_without_gates_is_told_and_left_alone() {
         assert!(preflight.stdout.contains(words), "{preflight}");
     }
 
-    // Workspaces that are told to be nested all the same start for ever, or without isolation.
+    // Workspaces that are told to be nested all the same stay in Starting forever, or without isolation.
     let operators = Operators::make(&cluster);
     operators.config(&default_settings());
-    tells(&cluster, 3, "on", &[("danger", "but the cluster does not support nested containers")]);
+    reports(&cluster, 3, "on", &[("danger", "but the cluster does not support nested containers")]);
     drop(operators);
 
     // The control is true of any cluster, but proves nothing here: it needs the nested pod too.
@@ -176,7 +176,7 @@ fn a_cluster_without_gates_is_told_and_left_alone() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn a_kubelet_without_the_gate_is_told() {
+fn a_kubelet_without_the_gate_is_reported() {
     let cluster = LocalCluster::up("no-kubelet", &["--gates", "no-kubelet"]);
     let (finished, report) = run(&cluster, &[]);
     let words = ["UserNamespacesSupport is off on the kubelet of node"];
@@ -194,7 +194,7 @@ fn a_kubelet_without_the_gate_is_told() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn a_cluster_that_masks_proc_is_told() {
+fn a_cluster_that_masks_proc_is_reported() {
     let cluster = LocalCluster::up("no-proc-mount", &["--gates", "no-proc-mount"]);
     let (finished, report) = run(&cluster, &[]);
     let words = ["ProcMountType is off on the API server"];
@@ -211,7 +211,7 @@ fn a_cluster_that_masks_proc_is_told() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn an_api_server_without_the_gates_is_told() {
+fn an_api_server_without_the_gates_is_reported() {
     let cluster = LocalCluster::up("no-apiserver", &["--gates", "no-apiserver"]);
     let start = cluster.now();
     let (finished, report) = run(&cluster, &[]);

@@ -257,16 +257,16 @@ fn a_webhook_that_gives_the_pod_the_nodes_user_namespace_is_named() {
     let (finished, report) = run(&cluster, &["SCC-P01", "ID-01"]);
     finished.exits(1);
     for id in ["SCC-P01", "ID-01"] {
-        let told = failure(&report, id);
-        assert!(told.contains("Host Users must be set to false"), "{told}");
-        assert!(told.contains("`flip-host-users`"), "{told}");
+        let reported = failure(&report, id);
+        assert!(reported.contains("Host Users must be set to false"), "{reported}");
+        assert!(reported.contains("`flip-host-users`"), "{reported}");
     }
     cluster.is_clean();
 }
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn without_their_control_attacks_are_judged_all_the_same() {
+fn without_their_control_attacks_are_evaluated_all_the_same() {
     let cluster = Live::take_openshift();
     let privileged = "/spec/containers/0/securityContext/privileged";
     let patch = json!([{"op": "replace", "path": privileged, "value": false}]);
@@ -280,8 +280,8 @@ fn without_their_control_attacks_are_judged_all_the_same() {
     finished.exits(0).says(&["no pod privileged, and none is needed"]);
     assert_eq!(report.ids("pass"), ["ROOT-04F"]);
     let written = report.json("").to_string();
-    let told = "there is no such pod, so the refusal in the workspace shows little";
-    assert!(written.contains(told), "{written}");
+    let reported = "there is no such pod, so the refusal in the workspace shows little";
+    assert!(written.contains(reported), "{written}");
     assert!(written.contains("stored privileged: expected true"), "{written}");
     cluster.is_clean();
 }
@@ -310,8 +310,8 @@ fn a_refused_control_takes_no_attack_that_works_for_a_loss() {
     let _token = cluster.create_webhook(&webhook.configuration("give-a-token"));
     let (finished, report) = run(&cluster, &["ROOT-10"]);
     finished.exits(1);
-    let told = failure(&report, "ROOT-10");
-    assert!(told.contains("files of the service account: expected "), "{told}");
+    let reported = failure(&report, "ROOT-10");
+    assert!(reported.contains("files of the service account: expected "), "{reported}");
     cluster.is_clean();
 }
 
@@ -332,10 +332,10 @@ fn a_scc_that_wins_over_the_required_one_is_named() {
     let _configured = cluster.create_webhook(&webhook.configuration("choose-another-scc"));
     let (finished, report) = run(&cluster, &["SCC-P01"]);
     finished.exits(1);
-    let told = failure(&report, "SCC-P01");
-    assert!(told.contains("openshift.io/scc: expected nestcheck-"), "{told}");
-    assert!(told.contains("observed nestcheck-test-wins"), "{told}");
-    assert!(told.contains("`choose-another-scc`"), "{told}");
+    let reported = failure(&report, "SCC-P01");
+    assert!(reported.contains("openshift.io/scc: expected nestcheck-"), "{reported}");
+    assert!(reported.contains("observed nestcheck-test-wins"), "{reported}");
+    assert!(reported.contains("`choose-another-scc`"), "{reported}");
     cluster.is_clean();
 }
 

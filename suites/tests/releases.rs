@@ -8,7 +8,7 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
-    case::Body,
+    case::CaseKind,
     outcome::{Level, Outcome, Verdict},
 };
 use support::{Finished, LocalCluster, Report, Request, TestDir};
@@ -46,7 +46,7 @@ fn is_partial(finished: &Finished, report: &Report, acted: &[&str], words: &[&st
     assert_eq!(report.outcome(), Outcome::Partial);
     let live: BTreeSet<_> = suites::cases()
         .iter()
-        .filter(|case| matches!(case.body, Body::Live(_)) && case.level == Level::Core)
+        .filter(|case| matches!(case.kind, CaseKind::Live(_)) && case.level == Level::Core)
         .map(|case| case.id)
         .collect();
     for case in report.cases() {
@@ -78,7 +78,7 @@ fn changed_nothing(cluster: &LocalCluster, since: u64) {
 
 /// Expects of preflight that it says so too, in these words.
 #[track_caller]
-fn is_told_by_preflight(cluster: &LocalCluster, words: &[&str]) {
+fn is_reported_by_preflight(cluster: &LocalCluster, words: &[&str]) {
     let preflight = TestDir::new().nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
     preflight.exits(3);
     for words in words.iter().chain(&["unsupported", "hint: "]) {
@@ -91,7 +91,7 @@ fn is_told_by_preflight(cluster: &LocalCluster, words: &[&str]) {
 fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
     let suites: BTreeSet<_> = suites::cases()
         .iter()
-        .filter(|case| matches!(case.body, Body::Live(_)) && case.level == Level::Core)
+        .filter(|case| matches!(case.kind, CaseKind::Live(_)) && case.level == Level::Core)
         .map(|case| case.suite)
         .collect();
     for suite in suites {
@@ -116,7 +116,7 @@ fn openshift_5_0_with_locked_gates_is_conformant() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn openshift_4_19_by_default_is_told_and_left_alone() {
+fn openshift_4_19_by_default_is_reported_and_left_alone() {
     let cluster = openshift("os-419", "4.19", &["--feature-set", "Default"]);
     let start = cluster.now();
     let (finished, report) = run(&cluster, &[]);
@@ -129,20 +129,20 @@ fn openshift_4_19_by_default_is_told_and_left_alone() {
     ];
     is_partial(&finished, &report, &[], &words);
     changed_nothing(&cluster, start);
-    is_told_by_preflight(&cluster, &words);
+    is_reported_by_preflight(&cluster, &words);
     no_suite_is_green_without_preflight(&cluster);
 }
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn openshift_4_18_is_told_and_left_alone() {
+fn openshift_4_18_is_reported_and_left_alone() {
     let cluster = openshift("os-418", "4.18", &[]);
     let start = cluster.now();
     let (finished, report) = run(&cluster, &[]);
     let words = ["is older than 4.19", "OpenShift 4.20 or newer"];
     is_partial(&finished, &report, &[], &words);
     changed_nothing(&cluster, start);
-    is_told_by_preflight(&cluster, &words);
+    is_reported_by_preflight(&cluster, &words);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn openshift_4_18_with_technology_preview_is_too_old_all_the_same() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn a_kubelet_without_the_gate_is_told() {
+fn a_kubelet_without_the_gate_is_reported() {
     let cluster = openshift("os-no-kubelet", "4.20", &["--gates", "no-kubelet"]);
     let (finished, report) = run(&cluster, &[]);
     let words = ["UserNamespacesSupport is off on the kubelet of node"];
@@ -167,7 +167,7 @@ fn a_kubelet_without_the_gate_is_told() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
-fn an_api_server_that_masks_proc_is_told() {
+fn an_api_server_that_masks_proc_is_reported() {
     let cluster = openshift("os-no-proc-mount", "4.20", &["--gates", "no-proc-mount"]);
     let (finished, report) = run(&cluster, &[]);
     is_partial(&finished, &report, &["GATE-01"], &["ProcMountType is off on the API server"]);

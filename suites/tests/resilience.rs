@@ -66,7 +66,7 @@ fn lose_the_server(
         let is_right = *verdict == undisturbed[id] || verdict == "error";
         assert!(is_right, "{id} is `{verdict}`, and `{}` undisturbed: {finished}", undisturbed[id]);
     }
-    ends_as_told(&finished, &report, found == *undisturbed);
+    ends_as_reported(&finished, &report, found == *undisturbed);
     // A teardown that came while the server was gone has said so.
     if report.outcome() == Outcome::Leaked {
         let swept = TestDir::new();
@@ -79,7 +79,7 @@ fn lose_the_server(
 
 /// Expects an exit code that is the outcome's, which is good only where every verdict is right.
 #[track_caller]
-fn ends_as_told(finished: &Finished, report: &Report, is_right: bool) {
+fn ends_as_reported(finished: &Finished, report: &Report, is_right: bool) {
     finished.exits(i32::from(report.outcome().exit_code()));
     match report.outcome() {
         Outcome::Conformant => assert!(is_right, "{finished}"),

@@ -48,7 +48,7 @@ fn end_operator(cluster: &Cluster) {
 
 #[test]
 #[ignore = "makes a cluster of OpenShift with an operator: ci/test runs it"]
-fn workspaces_are_conformant_and_a_missing_operator_is_told() {
+fn workspaces_are_conformant_and_a_missing_operator_is_reported() {
     let options = ["--flavour", "openshift", "--release", "4.19", "--feature-set"];
     let more = ["TechPreviewNoUpgrade", "--with", "devworkspace-operator"];
     let cluster = LocalCluster::up("workspace", &[&options[..], &more].concat());

@@ -74,12 +74,11 @@ impl RunInputs {
         // A few kilobytes of a process that soon ends.
         let ours = |name| self.templates.get(name).map(|template| &*Box::leak(Box::new(*template)));
         let templates = |case: &Case| -> &'static [&'static PodTemplate] {
-            let listed =
-                case.templates.iter().map(|template| ours(template.name).unwrap_or(template));
+            let listed = case.pods.iter().map(|template| ours(template.name).unwrap_or(template));
             let substituted = self.substituted_pods.iter().filter(|(id, _)| *id == case.id);
             listed.chain(substituted.filter_map(|(_, name)| ours(name))).collect::<Vec<_>>().leak()
         };
         let cases = suites::cases().into_iter();
-        cases.map(|case| Case { templates: templates(&case), ..case }).collect()
+        cases.map(|case| Case { pods: templates(&case), ..case }).collect()
     }
 }

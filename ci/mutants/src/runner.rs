@@ -10,14 +10,15 @@ use std::{
 use futures::{Stream, StreamExt};
 use harness::{
     Error, Result,
-    case::{Body, Case},
+    case::{Case, CaseKind},
     cluster::{Cluster, ConnectOptions},
     diagnosis::evidence::Collector,
     engine::Keep,
     event::{Event, EventKind},
     facts::{self, Facts},
     outcome::Outcome,
-    plan::{Filters, Plan, Profile, Selection},
+    plan::{Filters, Plan, Selection},
+    profile::Profile,
     sandbox::{Ledger, Timeouts},
 };
 use suites::session::{Session, SessionOptions};
@@ -91,7 +92,7 @@ impl Runner {
         };
         change(&mut facts);
         let settled = settled(&facts, scenario)?.into_iter();
-        let settled = settled.filter(|(case, _)| matches!(case.body, Body::Static(_)));
+        let settled = settled.filter(|(case, _)| matches!(case.kind, CaseKind::Static(_)));
         Ok(Ran::Continue(settled.map(|(_, observed)| observed).collect()))
     }
 

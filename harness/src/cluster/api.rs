@@ -156,7 +156,7 @@ pub fn is_forbidden(error: &KubeError) -> bool {
 /// Puts an API error into words, with what the reader can do.
 #[must_use]
 pub fn describe(what: &str, error: &KubeError) -> Error {
-    let told = |message: String| {
+    let reported = |message: String| {
         if is_loss(error) { Error::loss(message) } else { Error::infrastructure(message) }
     };
     match error {
@@ -166,7 +166,7 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
                 message => message,
             };
             let message = format!("failed to {what}: {said} ({})", status.code);
-            let described = told(message);
+            let described = reported(message);
             match status.code {
                 401 => described.with_hint(
                     "the kubeconfig's token or certificate is not accepted: log in again, or \
@@ -192,7 +192,7 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
             } else {
                 "check the kubeconfig's `server` and that the cluster is up and reachable from here"
             };
-            told(format!("failed to {what}: {text}")).with_hint(hint)
+            reported(format!("failed to {what}: {text}")).with_hint(hint)
         }
     }
 }

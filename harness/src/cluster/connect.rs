@@ -10,7 +10,6 @@ use kube::{
     Client, Config,
     config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-
 use secrecy::ExposeSecret;
 
 use super::client;
@@ -118,8 +117,8 @@ fn keep_secrets_of_user(user: &AuthInfo) {
     let secrets = [&user.token, &user.password, &user.client_key_data];
     secrets.into_iter().flatten().for_each(|secret| keep_secret(secret.expose_secret()));
     // What plugins and providers are told and have stored.
-    let told = user.exec.iter().flat_map(|exec| exec.env.iter().flatten());
-    told.filter_map(|variable| variable.get("value")).for_each(|value| keep_secret(value));
+    let reported = user.exec.iter().flat_map(|exec| exec.env.iter().flatten());
+    reported.filter_map(|variable| variable.get("value")).for_each(|value| keep_secret(value));
     let stored = user.auth_provider.iter().flat_map(|provider| &provider.config);
     let is_token = |name: &str| name.ends_with("token") || name.ends_with("secret");
     stored.filter(|(name, _)| is_token(name)).for_each(|(_, value)| keep_secret(value));

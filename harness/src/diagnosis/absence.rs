@@ -14,7 +14,7 @@ use crate::facts::{
 const ID: &str = "F37";
 
 /// What is wrong where the annotation did nothing.
-const IGNORED: &str = "the node's runtime drops the annotation for devices without a word";
+const IGNORED: &str = "the node's runtime silently drops the annotation for devices";
 
 const OLD_NAME: Diagnosis = Diagnosis {
     id: ID,
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_was_asked_for_and_is_absent_is_told_with_the_runtime() {
+    fn a_device_that_was_asked_for_and_is_absent_is_reported_with_the_runtime() {
         let found = absence(Some("cri-o://1.35.6"));
         assert_eq!(
             found.reason,
@@ -196,6 +196,8 @@ mod tests {
         let fuse = json!({"devices.crio.io": "/dev/fuse:/dev/fuse:rwm"});
         assert_eq!(find(fuse.clone(), &without(1)), None, "the tunnel was not asked for");
         assert!(find(fuse, &without(0)).is_some(), "one name is enough to ask");
+        let elsewhere = json!({"io.kubernetes.cri-o.Devices": "/dev/fuse:/dev/myfuse"});
+        assert_eq!(find(elsewhere, &without(0)), None, "it was asked for at another path");
         let unread = facts("/devices/0/state", json!({"unknown": "EACCES"}));
         assert_eq!(find(both(), &unread), None, "the probe could not look");
         let workspace = Absence::of(&pod(&both()), &without(0), None, None);

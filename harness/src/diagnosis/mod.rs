@@ -11,9 +11,8 @@ mod signatures;
 
 use std::fmt;
 
-use probe::Facts;
-
 pub use absence::Absence;
+use probe::Facts;
 
 /// What went wrong, as text, and where it was seen: the same words mean another thing elsewhere.
 #[derive(Clone, Copy, Debug)]

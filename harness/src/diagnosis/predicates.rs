@@ -95,7 +95,7 @@ pub(super) fn has_no_new_privs(facts: &Facts) -> bool {
 pub(super) fn lacks_setid(facts: &Facts) -> bool {
     facts.capabilities.known().is_some_and(|sets| {
         let bounding = sets.bounding;
-        !(bounding.contains(Capability::Setuid) && bounding.contains(Capability::Setgid))
+        !(bounding.contains(Capability::SETUID) && bounding.contains(Capability::SETGID))
     })
 }
 
@@ -107,7 +107,7 @@ pub(super) fn helper_is_powerless(facts: &Facts) -> bool {
         let grants = capabilities.is_some_and(|granted| granted.permitted.contains(needed));
         !grants && !helper.mode.is_setuid()
     };
-    lacks(&facts.newuidmap, Capability::Setuid) || lacks(&facts.newgidmap, Capability::Setgid)
+    lacks(&facts.newuidmap, Capability::SETUID) || lacks(&facts.newgidmap, Capability::SETGID)
 }
 
 /// A helper is setuid: it runs as the pod's root, which has no capability but the two.

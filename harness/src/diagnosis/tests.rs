@@ -75,9 +75,9 @@ const REFUSED: &str = "newuidmap: write to uid_map failed: Operation not permitt
 
 #[track_caller]
 fn assert_diagnosis(output: &str, facts: &Facts, id: &str, cause: &str) {
-    let told = diagnose(Symptom::Output(output), Some(facts)).expect("the symptom is known");
-    assert_eq!(told.id, id, "{told}");
-    assert!(told.cause.contains(cause), "{told}");
+    let reported = diagnose(Symptom::Output(output), Some(facts)).expect("the symptom is known");
+    assert_eq!(reported.id, id, "{reported}");
+    assert!(reported.cause.contains(cause), "{reported}");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_fact_that_could_not_be_read_speaks_for_no_cause() {
 }
 
 #[test]
-fn a_device_that_is_refused_is_told_by_its_mode_and_the_answer() {
+fn a_device_that_is_refused_is_reported_by_its_mode_and_the_answer() {
     let tun = "Failed to open() /dev/net/tun: Permission denied";
     let private = facts("/devices/1/state/known/present/mode", json!("0600"));
     assert_diagnosis(tun, &private, "F14", "not for everybody");
@@ -125,7 +125,7 @@ fn a_device_that_is_refused_is_told_by_its_mode_and_the_answer() {
 }
 
 #[test]
-fn what_forbids_a_namespace_is_told() {
+fn what_forbids_a_namespace_is_reported() {
     let clone = "cannot clone: Operation not permitted";
     let none = facts("/sysctls/max_user_namespaces", json!({"known": 0}));
     assert_diagnosis(clone, &none, "F08", "kernel setting");
@@ -170,12 +170,15 @@ fn a_refusal_by_a_scc_names_the_field_that_decides() {
     let refusal = "pods \"w\" is forbidden: unable to validate against any security context \
                    constraint: provider x: .containers[0].capabilities.add: Invalid value: \
                    \"SETGID\": capability may not be added";
-    let told = explain(Symptom::Refusal(refusal), None).expect("it is known");
-    assert!(told.contains("`allowedCapabilities`") && told.ends_with("(F21)"), "{told}");
+    let reported = explain(Symptom::Refusal(refusal), None).expect("it is known");
+    assert!(
+        reported.contains("`allowedCapabilities`") && reported.ends_with("(F21)"),
+        "{reported}"
+    );
 }
 
 #[test]
-fn a_check_is_told_by_what_was_expected() {
+fn a_check_is_reported_by_what_was_expected() {
     let dropped = "stored hostUsers: expected false, observed absent";
     assert_eq!(id(Symptom::Check(dropped)), Some("F25"));
     let control = "stored hostUsers: expected not false, observed false";

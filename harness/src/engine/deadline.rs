@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn a_pause_ends_however_its_wait_does() {
-        let (pauses, mut heard) = unbounded_channel();
+        let (pauses, mut received) = unbounded_channel();
         drop(DeadlinePause::begin(&pauses));
-        assert_eq!(heard.try_recv(), Ok(Pause::Begun));
-        assert_eq!(heard.try_recv(), Ok(Pause::Ended));
+        assert_eq!(received.try_recv(), Ok(Pause::Begun));
+        assert_eq!(received.try_recv(), Ok(Pause::Ended));
     }
 }

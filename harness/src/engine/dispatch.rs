@@ -112,7 +112,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                     }
                     None => signals_end = true,
                 },
-                () = sleep_until(cases.ends.min(self.hurry.unwrap_or_else(latest_end))) => {
+                () = sleep_until(cases.ends.min(self.grace_end.unwrap_or_else(latest_end))) => {
                     if cases.cut_off.is_some() {
                         return;
                     }

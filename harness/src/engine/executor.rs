@@ -20,7 +20,7 @@ use super::{
     shutdown::latest_end,
 };
 use crate::{
-    case::{Body, Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodsOfCase, SharedWorkload},
     diagnosis::evidence::Collector,
     event::{CaseRetried, EventKind, EvidenceCollected},
@@ -54,27 +54,27 @@ pub(super) struct Executor {
 impl Executor {
     /// Whether the pods of the case are there, or failed to be.
     pub(super) fn has_pods(&self) -> bool {
-        let mut workloads = self.case.templates.iter().filter_map(|s| self.workloads.get(s.name));
+        let mut workloads = self.case.pods.iter().filter_map(|s| self.workloads.get(s.name));
         workloads.all(|workload| workload.peek().is_some())
     }
 
     pub(super) async fn run(self) {
         // A case looks for itself whether there is a pod that it can do without.
-        for template in self.case.templates.iter().filter(|template| !template.is_optional()) {
+        for template in self.case.pods.iter().filter(|template| !template.is_optional()) {
             if let Some(workload) = self.workloads.get(template.name)
                 && let Err(failure) = workload.clone().await
             {
                 let (sandbox, facts) = (&self.sandbox, &self.facts);
                 let collector = &self.diagnostics;
                 let evidence = collector.collect_once(self.case.id, template.name, sandbox, facts);
-                self.tell_evidence(evidence.await);
+                self.describe_evidence(evidence.await);
                 let others = self.pods_of_templates().map(|(name, _)| name).collect();
                 let suspects = Suspects { others, ..Suspects::default() };
                 let failure = self.classify(failure, suspects).await;
-                return self.tell_finished(failure.into(), Duration::ZERO);
+                return self.describe_finished(failure.into(), Duration::ZERO);
             }
         }
-        self.tell(EventKind::CaseStarted { id: self.case.id.to_owned() });
+        self.describe(EventKind::CaseStarted { id: self.case.id.to_owned() });
         let started = Instant::now();
         let verdict = self.attempts().await;
         let duration = started.elapsed();
@@ -84,9 +84,9 @@ impl Executor {
             let pods: Vec<_> = shared.chain(self.pods.names()).collect();
             let collector = &self.diagnostics;
             let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
-            self.tell_evidence(evidence.await);
+            self.describe_evidence(evidence.await);
         }
-        self.tell_finished(verdict, duration);
+        self.describe_finished(verdict, duration);
     }
 
     /// Tries the case until there is a verdict, and tells every try that came to none.
@@ -102,7 +102,7 @@ impl Executor {
             let suspects = self.suspects(failure.message().contains(LATE));
             match self.classify(failure, suspects).await {
                 Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {
-                    self.tell(EventKind::CaseRetried(CaseRetried {
+                    self.describe(EventKind::CaseRetried(CaseRetried {
                         id: self.case.id.to_owned(),
                         attempt: number,
                         reason: message.clone(),
@@ -149,11 +149,11 @@ impl Executor {
 
     async fn attempt(&self) -> Attempt {
         let (events, records) = unbounded_channel();
-        let (pauses, heard) = unbounded_channel();
+        let (pauses, received) = unbounded_channel();
         let context = Context {
             id: self.case.id,
             requires: self.case.requires,
-            templates: self.case.templates,
+            templates: self.case.pods,
             sandbox: Arc::clone(&self.sandbox),
             workloads: Arc::clone(&self.workloads),
             facts: Arc::clone(&self.facts),
@@ -161,7 +161,7 @@ impl Executor {
             pauses,
             pods: self.pods.clone(),
         };
-        let Body::Live(act) = self.case.body else {
+        let CaseKind::Live(act) = self.case.kind else {
             let message = "the case does not act, and nobody else has judged it".to_owned();
             return Attempt::Broke(message);
         };
@@ -169,7 +169,7 @@ impl Executor {
         let mut task = JoinSet::new();
         task.spawn(act(context));
         let ended = tokio::select! {
-            ended = self.follow(&mut task, records, heard) => ended,
+            ended = self.follow(&mut task, records, received) => ended,
             () = self.stop.cancelled() => return Attempt::Stopped,
         };
         match ended {
@@ -193,7 +193,7 @@ impl Executor {
         let mut deadline = Deadline::begin(self.case.deadline, TokioInstant::now());
         let ended = loop {
             tokio::select! {
-                Some(event) = records.recv() => self.tell(event),
+                Some(event) = records.recv() => self.describe(event),
                 Some(pause) = pauses.recv() => deadline.apply(pause, TokioInstant::now()),
                 ended = task.join_next() => break ended,
                 () = sleep_until(deadline.ends().unwrap_or_else(latest_end)) => break None,
@@ -202,7 +202,7 @@ impl Executor {
         task.shutdown().await;
         // What it recorded last.
         while let Ok(event) = records.try_recv() {
-            self.tell(event);
+            self.describe(event);
         }
         ended
     }
@@ -210,7 +210,7 @@ impl Executor {
     /// The names of the pods that the case shares with others, and whether each was ready and is
     /// needed. The pod of a workspace is named by the operator, so it has no name before it is there.
     fn pods_of_templates(&self) -> impl Iterator<Item = (String, bool)> {
-        self.case.templates.iter().filter_map(|template| {
+        self.case.pods.iter().filter_map(|template| {
             let workload = self.workloads.get(template.name).and_then(|workload| workload.peek());
             match workload {
                 Some(Ok(workload)) => Some((workload.name(), !template.is_optional())),
@@ -220,17 +220,17 @@ impl Executor {
         })
     }
 
-    fn tell(&self, event: EventKind) {
+    fn describe(&self, event: EventKind) {
         let _ = self.messages.send(Message::Event(event));
     }
 
-    fn tell_evidence(&self, evidence: Option<EvidenceCollected>) {
+    fn describe_evidence(&self, evidence: Option<EvidenceCollected>) {
         if let Some(evidence) = evidence {
-            self.tell(EventKind::EvidenceCollected(evidence));
+            self.describe(EventKind::EvidenceCollected(evidence));
         }
     }
 
-    fn tell_finished(&self, verdict: Verdict, duration: Duration) {
+    fn describe_finished(&self, verdict: Verdict, duration: Duration) {
         let duration_ms = millis(duration);
         let _ = self.messages.send(Message::Finished { case: self.case, verdict, duration_ms });
     }

@@ -19,7 +19,7 @@ use tokio::time::Instant as TokioInstant;
 
 use crate::{
     Result,
-    case::{Body, Case},
+    case::{Case, CaseKind},
     cluster::Cluster,
     diagnosis::evidence::Collector,
     event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
@@ -75,9 +75,9 @@ pub async fn run(
         observe,
         signals,
         verdicts: Vec::new(),
-        circumstances: Circumstances { only_judged: true, ..Circumstances::default() },
+        circumstances: Circumstances { only_evaluated: true, ..Circumstances::default() },
         signals_received: 0,
-        hurry: None,
+        grace_end: None,
         broken_truths: BTreeMap::new(),
     };
     dispatcher.emit(EventKind::RunStarted(RunStarted {
@@ -126,7 +126,7 @@ struct Dispatcher<O, S> {
     /// How many signals asked for the end.
     signals_received: u32,
     /// When the run must be over: a second signal was in a hurry.
-    hurry: Option<TokioInstant>,
+    grace_end: Option<TokioInstant>,
     /// The truth checks that do not hold, by case; a case without an entry made none at all.
     broken_truths: BTreeMap<String, BTreeSet<String>>,
 }
@@ -160,8 +160,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Verdict::Pass => self.prove(case),
             other => other,
         };
-        if verdict == Verdict::Pass && matches!(case.body, Body::Live(_)) {
-            self.circumstances.only_judged = false;
+        if verdict == Verdict::Pass && matches!(case.kind, CaseKind::Live(_)) {
+            self.circumstances.only_evaluated = false;
         }
         self.verdicts.push((case.level, verdict.clone()));
         self.emit(EventKind::CaseFinished(CaseFinished {
@@ -236,7 +236,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let mut audit = self.close(cluster, options).await;
         // Whoever is in a hurry does not wait for a comparison.
         if let Some(before) = before
-            && self.hurry.is_none()
+            && self.grace_end.is_none()
         {
             let after = self.snapshot(cluster, plan, options).await;
             audit.comparison = after.map(|after| before.compare(&after));

@@ -44,7 +44,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     pub(super) fn record_signal(&mut self, signal: u8) {
         self.signals_received += 1;
         if ShutdownGrace::after(self.signals_received) == ShutdownGrace::Short {
-            self.hurry = Some(TokioInstant::now() + SECOND_SIGNAL_GRACE);
+            self.grace_end = Some(TokioInstant::now() + SECOND_SIGNAL_GRACE);
         }
         self.circumstances.signal.get_or_insert(signal);
         self.emit(EventKind::Interrupted { signal });
@@ -64,7 +64,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                     break closed.map_err(|error| (error.to_string(), error.is_loss()));
                 }
                 Some(signal) = self.signals.next() => self.record_signal(signal),
-                () = sleep_until(self.hurry.unwrap_or_else(latest_end)) => {
+                () = sleep_until(self.grace_end.unwrap_or_else(latest_end)) => {
                     break Err((cut_off(&options.sandbox.run), true));
                 }
             }
@@ -122,8 +122,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     /// Judges what the run has left. Where a signal kept it from being looked at, or came before
     /// anything was created, there is no verdict of its own.
     pub(super) fn audit(&mut self, plan: &Plan, audit: &Audit) {
-        for (case, judge) in plan.post_run() {
-            let CheckResult { checks, verdict } = judge(audit);
+        for (case, evaluate) in plan.post_run() {
+            let CheckResult { checks, verdict } = evaluate(audit);
             if self.signals_received > 0 && verdict != Verdict::Pass {
                 self.finish(case, Verdict::Interrupted, 0);
                 continue;
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_signal_takes_patience() {
+    fn each_signal_takes_grace() {
         assert_eq!(ShutdownGrace::after(1), ShutdownGrace::Full);
         assert_eq!(ShutdownGrace::after(2), ShutdownGrace::Short);
         assert_eq!(ShutdownGrace::after(3), ShutdownGrace::None);

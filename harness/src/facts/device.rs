@@ -218,10 +218,15 @@ pub(super) fn recommended_name(
     (needed_names(flavour, runtimes) == [DEVICES_V1] && knows_both).then_some(DEVICES_V2)
 }
 
-/// The devices that a value of the annotation asks for. Each may be `PATH`, `PATH:PATH` or
-/// `PATH:PATH:PERMISSIONS` (cri-o, `internal/config/device`).
+/// The devices that a value of the annotation asks for, by their paths in the pod. Each may be
+/// `PATH`, `PATH:PERMISSIONS`, `PATH:PATH` or `PATH:PATH:PERMISSIONS`, where the second path is the
+/// one in the pod (cri-o, `internal/config/device`). A blank is part of a path: CRI-O refuses it.
 pub fn devices_in(value: &str) -> impl Iterator<Item = &str> {
-    value.split(',').map(|device| device.split(':').next().unwrap_or_default().trim())
+    value.split(',').map(|device| {
+        let mut parts = device.split(':');
+        let on_node = parts.next().unwrap_or_default();
+        parts.next().filter(|second| second.starts_with('/')).unwrap_or(on_node)
+    })
 }
 
 #[cfg(test)]
@@ -233,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_of_cri_o_tells_which_names_it_knows() {
+    fn the_version_of_cri_o_reports_which_names_it_knows() {
         for (runtime, knows) in [
             ("cri-o://1.29.1", Knows::OldName),
             ("cri-o://1.34.7", Knows::OldName),
@@ -273,17 +278,17 @@ mod tests {
 
     #[test]
     fn what_is_to_be_tried_says_what_is_known_of_each_runtime_once() {
-        let told = |runtimes: &[&str]| {
+        let reported = |runtimes: &[&str]| {
             let route = candidate(Flavour::OpenShift, Some(&list(runtimes))).map(|it| it.map(Some));
             why_to_try(&route.expect("it is a candidate")).expect("a pod must tell")
         };
-        let old = told(&["cri-o://1.33.4", "cri-o://1.33.4"]);
+        let old = reported(&["cri-o://1.33.4", "cri-o://1.33.4"]);
         let expected = "devices by annotation: to be tried in a pod (CRI-O 1.33.4 knows only \
                         `io.kubernetes.cri-o.Devices`)";
         assert_eq!(old, expected);
-        let new = told(&["cri-o://1.35.6"]);
+        let new = reported(&["cri-o://1.35.6"]);
         assert!(new.contains("built-in default allows only `devices.crio.io`"), "{new}");
-        let other = told(&["containerd://2.4.2"]);
+        let other = reported(&["containerd://2.4.2"]);
         assert!(other.contains("containerd 2.4.2 knows neither name by itself"), "{other}");
         let class = Fact::known(Some(DeviceRoute::RuntimeClass("nested".into())), "RuntimeClasses");
         assert_eq!(why_to_try(&class), None);
@@ -335,9 +340,17 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_told_from_their_permissions() {
-        let all: Vec<_> = devices_in("/dev/fuse:/dev/fuse:rwm, /dev/net/tun").collect();
-        assert_eq!(all, DEVICE_PATHS);
+    fn devices_are_known_by_their_paths_in_the_pod() {
+        for (value, expected) in [
+            ("/dev/fuse:/dev/fuse:rwm,/dev/net/tun", DEVICE_PATHS),
+            ("/dev/fuse:rw,/dev/net/tun::rw", DEVICE_PATHS),
+            ("/dev/fuse:/dev/f,/dev/null:/dev/net/tun:r", ["/dev/f", "/dev/net/tun"]),
+            // CRI-O looks for a device of this very name.
+            ("/dev/fuse, /dev/net/tun", ["/dev/fuse", " /dev/net/tun"]),
+        ] {
+            let all: Vec<_> = devices_in(value).collect();
+            assert_eq!(all, expected, "{value}");
+        }
         assert_eq!(devices_value(), "/dev/fuse,/dev/net/tun");
     }
 }

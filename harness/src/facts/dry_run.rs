@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn validation_tells_that_only_host_users_was_dropped() {
+    fn validation_reports_that_only_host_users_was_dropped() {
         let answer = refused_with(
             422,
             "Pod \"nestcheck-preflight-x\" is invalid: \
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn pod_security_tells_that_both_were_kept() {
+    fn pod_security_reports_that_both_were_kept() {
         let answer = refused_with(
             403,
             "pods \"nestcheck-preflight-x\" is forbidden: violates PodSecurity \

@@ -18,8 +18,6 @@ mod summary;
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
-
 pub use device::{
     ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2, DeviceRoute, Knows,
     devices_in, devices_value, show_runtime,
@@ -29,16 +27,15 @@ pub use devspaces::{
     WorkspaceConfig, WorkspaceOperator,
 };
 pub use evidence::Evidence;
+pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
 pub use node::Node;
+use reading::{Reading, items, text};
 pub use release::Release;
 pub use rollout::Rollout;
 pub use scc::Sccs;
-
-pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
-
-use reading::{Reading, items, text};
+use serde::{Serialize, Serializer};
 
 /// A fact and where it was read, or why it could not be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,8 +3,10 @@
 
 mod selection;
 
+pub use selection::{Filters, Selection, Shard};
+
 use crate::{
-    case::{Body, Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     event::TruthCheck,
     facts::{Fact, Facts, Flavour},
     outcome::Verdict,
@@ -13,8 +15,6 @@ use crate::{
     sandbox::Audit,
     support::Support,
 };
-
-pub use selection::{Filters, Profile, Selection, Shard};
 
 /// A case, and the verdict that it has before it runs, if any.
 #[derive(Clone, Debug)]
@@ -31,12 +31,12 @@ impl Entry {
     /// `tries_blocked` lets a case act although a requirement is unmet; a judgement of facts is
     /// made by the facts in any case.
     fn new(case: Case, facts: &Facts, tries_blocked: bool) -> Self {
-        match (case.body, settle(&case, facts)) {
-            (Body::Live(_), Some(Verdict::Blocked { .. })) if tries_blocked => {
+        match (case.kind, settle(&case, facts)) {
+            (CaseKind::Live(_), Some(Verdict::Blocked { .. })) if tries_blocked => {
                 Self { case, settled: None, checks: Vec::new() }
             }
-            (Body::Static(judge), None) => {
-                let CheckResult { checks, verdict } = judge(facts);
+            (CaseKind::Static(evaluate), None) => {
+                let CheckResult { checks, verdict } = evaluate(facts);
                 Self { case, settled: Some(verdict), checks }
             }
             (_, settled) => Self { case, settled, checks: Vec::new() },
@@ -65,7 +65,8 @@ impl Plan {
     /// Where all that would act is blocked, nothing is created for the sake of an audit: it is
     /// blocked by what blocks the first of them.
     fn settle_audits(&mut self) {
-        let mut acts = self.entries.iter().filter(|entry| matches!(entry.case.body, Body::Live(_)));
+        let mut acts =
+            self.entries.iter().filter(|entry| matches!(entry.case.kind, CaseKind::Live(_)));
         let is_blocked = |entry: &&Entry| matches!(entry.settled, Some(Verdict::Blocked { .. }));
         let Some(block) = acts.find(is_blocked).and_then(|entry| entry.settled.clone()) else {
             return;
@@ -73,10 +74,9 @@ impl Plan {
         if self.live().next().is_some() {
             return;
         }
-        let post_run = self
-            .entries
-            .iter_mut()
-            .filter(|entry| matches!(entry.case.body, Body::PostRun(_)) && entry.settled.is_none());
+        let post_run = self.entries.iter_mut().filter(|entry| {
+            matches!(entry.case.kind, CaseKind::PostRun(_)) && entry.settled.is_none()
+        });
         post_run.for_each(|entry| entry.settled = Some(block.clone()));
     }
 
@@ -105,14 +105,14 @@ impl Plan {
 
     /// The cases that run and act in the cluster.
     pub fn live(&self) -> impl Iterator<Item = &Case> {
-        self.runnable().filter(|case| matches!(case.body, Body::Live(_)))
+        self.runnable().filter(|case| matches!(case.kind, CaseKind::Live(_)))
     }
 
     /// The cases that judge what the run has left, with their judge.
     pub fn post_run(&self) -> impl Iterator<Item = (&Case, fn(&Audit) -> CheckResult)> {
-        self.runnable().filter_map(|case| match case.body {
-            Body::PostRun(judge) => Some((case, judge)),
-            Body::Live(_) | Body::Static(_) => None,
+        self.runnable().filter_map(|case| match case.kind {
+            CaseKind::PostRun(evaluate) => Some((case, evaluate)),
+            CaseKind::Live(_) | CaseKind::Static(_) => None,
         })
     }
 
@@ -120,7 +120,7 @@ impl Plan {
     #[must_use]
     pub fn templates(&self) -> Vec<&'static PodTemplate> {
         let mut templates: Vec<&'static PodTemplate> = Vec::new();
-        for template in self.live().flat_map(|case| case.templates) {
+        for template in self.live().flat_map(|case| case.pods) {
             if template.shared && !templates.iter().any(|known| known.name == template.name) {
                 templates.push(template);
             }
@@ -143,8 +143,10 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
         return Some(Verdict::NotApplicable { reason: reason.clone() });
     }
     // Elsewhere a case can do without what others need.
-    if let (Body::Live(_) | Body::PostRun(_), Some(Flavour::OpenShift | Flavour::MicroShift)) =
-        (case.body, facts.flavour.value())
+    if let (
+        CaseKind::Live(_) | CaseKind::PostRun(_),
+        Some(Flavour::OpenShift | Flavour::MicroShift),
+    ) = (case.kind, facts.flavour.value())
         && let Some((reason, remedy)) = Support::of(facts).block()
     {
         return Some(Verdict::Blocked { reason, remedy });
@@ -159,11 +161,8 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        case::CASE_DEADLINE,
         facts::{Fact, Release},
-        outcome::Level,
-        requirement::Requirement,
-        requirement::tests::able,
+        requirement::{Requirement, tests::able},
     };
 
     const fn case(id: &'static str, suite: &'static str, name: &'static str) -> Case {
@@ -171,13 +170,10 @@ pub(super) mod tests {
             id,
             suite,
             name,
-            title: "",
-            level: Level::Core,
             flavours: &[Flavour::Kubernetes],
             requires: &[Requirement::UserNamespaces],
-            templates: &[],
-            deadline: CASE_DEADLINE,
-            body: Body::Live(|_| Box::pin(async { Ok(()) })),
+            kind: CaseKind::Live(|_| Box::pin(async { Ok(()) })),
+            ..Case::DEFAULT
         }
     }
 
@@ -192,7 +188,7 @@ pub(super) mod tests {
         let audit = Case {
             id: "END-01",
             requires: &[],
-            body: Body::PostRun(|_| CheckResult::without_checks(Verdict::Pass)),
+            kind: CaseKind::PostRun(|_| CheckResult::without_checks(Verdict::Pass)),
             ..CASES[0]
         };
         let unable = Facts { keeps_host_users: Fact::known(false, "dry run"), ..able() };
@@ -235,17 +231,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_unsupported_openshift_blocks_what_acts_and_lets_facts_be_judged() {
+    fn an_unsupported_openshift_blocks_what_acts_and_lets_facts_be_evaluated() {
         let flavours = &[Flavour::OpenShift];
         let acts = Case { flavours, requires: &[], ..CASES[0] };
-        let body = Body::Static(|_| CheckResult::without_checks(Verdict::Pass));
-        let judges = Case { body, ..acts };
+        let kind = CaseKind::Static(|_| CheckResult::without_checks(Verdict::Pass));
+        let evaluates = Case { kind, ..acts };
         let facts = Facts {
             flavour: Fact::known(Flavour::OpenShift, "test"),
             release: Fact::known(Release::parse("4.18.20"), "test"),
             ..able()
         };
-        let plan = Plan::new(vec![acts, judges], &facts, false);
+        let plan = Plan::new(vec![acts, evaluates], &facts, false);
         let Some(Verdict::Blocked { reason, remedy }) = &plan.entries[0].settled else {
             panic!("{:?}", plan.entries[0])
         };
@@ -255,12 +251,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_judgement_is_made_with_the_plan_and_only_where_its_requirements_are_met() {
-        let judge = |_: &Facts| {
+    fn a_evaluation_is_made_with_the_plan_and_only_where_its_requirements_are_met() {
+        let evaluate = |_: &Facts| {
             let check = crate::truth::check("a fact", "read", "read", true);
             CheckResult::of(vec![check], "")
         };
-        let case = Case { body: Body::Static(judge), ..CASES[0] };
+        let case = Case { kind: CaseKind::Static(evaluate), ..CASES[0] };
         for tries_blocked in [false, true] {
             let plan = Plan::new(vec![case], &able(), tries_blocked);
             assert_eq!(plan.entries[0].settled, Some(Verdict::Pass));

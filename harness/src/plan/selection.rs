@@ -1,73 +1,6 @@
 //! Which cases are asked for.
 
-use crate::{Error, Result, case::Case, facts::Flavour};
-
-/// A named set of cases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// OpenShift 4.19 and newer.
-    OpenShift,
-    /// MicroShift 4.20 and newer.
-    MicroShift,
-    /// Kubernetes, kind included.
-    Kubernetes,
-    /// The shortest run that shows nested containers at work.
-    Smoke,
-}
-
-impl Profile {
-    /// Every profile.
-    pub const ALL: [Self; 4] = [Self::OpenShift, Self::MicroShift, Self::Kubernetes, Self::Smoke];
-
-    /// The ids of the cases of the profile `smoke`.
-    const SMOKE: [&str; 6] = ["GATE-01", "GATE-02", "ID-01", "ISO-01", "POD-03", "CMP-02"];
-
-    /// The profile's name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OpenShift => "openshift",
-            Self::MicroShift => "microshift",
-            Self::Kubernetes => "kubernetes",
-            Self::Smoke => "smoke",
-        }
-    }
-
-    /// Finds a profile by name.
-    ///
-    /// # Errors
-    ///
-    /// A name that no profile has.
-    pub fn parse(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|profile| profile.name() == name).ok_or_else(|| {
-            let names: Vec<_> =
-                Self::ALL.iter().map(|profile| format!("`{}`", profile.name())).collect();
-            Error::usage(format!("there is no profile `{name}`"))
-                .with_hint(format!("the profiles are {}", names.join(", ")))
-        })
-    }
-
-    /// The profile of a flavour.
-    #[must_use]
-    pub fn of(flavour: Flavour) -> Self {
-        match flavour {
-            Flavour::OpenShift => Self::OpenShift,
-            Flavour::MicroShift => Self::MicroShift,
-            Flavour::Kubernetes => Self::Kubernetes,
-        }
-    }
-
-    /// Whether a case belongs to the profile.
-    #[must_use]
-    pub fn has(self, case: &Case) -> bool {
-        match self {
-            Self::OpenShift => case.flavours.contains(&Flavour::OpenShift),
-            Self::MicroShift => case.flavours.contains(&Flavour::MicroShift),
-            Self::Kubernetes => case.flavours.contains(&Flavour::Kubernetes),
-            Self::Smoke => Self::SMOKE.contains(&case.id),
-        }
-    }
-}
+use crate::{Error, Result, case::Case, profile::Profile};
 
 /// One part of the run's cases, for several machines: part `index` of `count`, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +36,7 @@ impl Shard {
     }
 }
 
-/// Picks cases by id, suite, or the beginning of a name path; `!` takes away.
+/// Picks cases by id, suite, or the beginning of a name path; `!` excludes.
 #[derive(Clone, Debug, Default)]
 pub struct Filters {
     with: Vec<String>,
@@ -229,11 +162,5 @@ mod tests {
         for text in ["3/2", "0/2", "1/0", "1", "a/b", "-1/2", ""] {
             assert!(Shard::parse(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn an_unknown_profile_is_an_error_that_names_the_known_ones() {
-        let error = Profile::parse("openshit").expect_err("a typo");
-        assert!(error.hint().is_some_and(|hint| hint.contains("`openshift`")));
     }
 }

@@ -56,15 +56,15 @@ pub fn objects(flavour: Flavour, user: &str) -> Result<String> {
 /// What a reader should know before the objects, and the account if there is none yet.
 fn preamble(flavour: Flavour, user: &str) -> Result<String> {
     let mut text = comment(&format!(
-        "All rights that `nestcheck run` and `nestcheck preflight` need on {}, printed by `nestcheck \
-         preflight --print-rbac`. Apply it with `kubectl apply -f FILE`. The cases themselves do not \
-         use these rights: they act as a service account that the run makes.",
+        "The permissions that `nestcheck run` and `nestcheck preflight` need on {}, printed with \
+         `nestcheck preflight --print-rbac`. Apply them with `kubectl apply -f FILE`. The cases \
+         themselves act as a service account that the run creates, without these permissions.",
         place_of(flavour)
     ));
     if user == ACCOUNT {
         text.push_str(&comment(
-            "The rights go to a service account of their own. `kubectl create token nestcheck -n \
-             default --duration 1h` prints a token for its kubeconfig. For another user: \
+            "They are granted to a new service account. `kubectl create token nestcheck -n default \
+             --duration 1h` prints a token for its kubeconfig. For another user: \
              `--print-rbac=USER`.",
         ));
         let metadata = ObjectMeta { namespace: Some("default".to_owned()), ..named(NAME) };
@@ -270,7 +270,7 @@ mod tests {
         ] {
             let role = objects(flavour, ACCOUNT).expect("it is written");
             if env::var_os("NESTCHECK_WRITE_ROLES").is_some() {
-                fs::create_dir_all(root.join(file).parent().expect("it is in a folder"))
+                fs::create_dir_all(root.join(file).parent().expect("it is in a directory"))
                     .and_then(|()| fs::write(root.join(file), &role))
                     .expect("it can be written");
             }
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_with_the_same_verbs_share_a_rule() {
+    fn permissions_with_the_same_verbs_share_a_rule() {
         let role: ClusterRole =
             manifest::parse("r", &role(Flavour::OpenShift).expect("it is written"))
                 .expect("it is a role");

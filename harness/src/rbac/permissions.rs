@@ -47,30 +47,31 @@ const fn of_run(group: &'static str, name: &'static str) -> Target {
     resource(Scope::Run, group, name, None)
 }
 
-const READ_SERVER: &str = "What the cluster is, and what its API server says of its feature gates.";
-const READ_NODES: &str = "What the nodes, their kubelets and their runtimes can do.";
-const AROUND_PODS: &str =
-    "What workspaces can be kept on, and which webhooks may change or refuse their pods.";
+const READ_SERVER: &str = "Reads what the cluster is, and the feature gates of its API server.";
+const READ_NODES: &str = "Reads what the nodes, their kubelets and their runtimes support.";
+const AROUND_PODS: &str = "Reads the StorageClasses for workspaces, and the webhooks that may change or refuse their \
+     pods.";
 const DRY_RUN: &str =
-    "Dry runs that show which fields of a pod the API server keeps; nothing is stored by them.";
-const TOLD: &str = "What the operators of workspaces were told about nested containers.";
-const NAMESPACES: &str = "The throwaway namespaces and what is in them. Their names are not known before, so these \
-     rights can't be narrowed to them.";
+    "Dry runs show which fields of a pod the API server keeps. They store nothing.";
+const REPORTED: &str = "Reads the settings of the workspace operators for nested containers.";
+const NAMESPACES: &str = "Creates and deletes the throwaway namespaces and their content. Their names are not known \
+     in advance, so RBAC cannot limit these permissions to them.";
 const RECORD: &str =
-    "The record of each run, by which `nestcheck sweep` finds what a run has left that was killed.";
-const GRANT_EDIT: &str = "The ordinary user gets ClusterRole `edit` in the throwaway namespaces. Whoever may `bind` it \
-     need not have its rights.";
+    "Records each run, so that `nestcheck sweep` finds the leftovers of killed runs.";
+const GRANT_EDIT: &str = "Gives the ordinary user the ClusterRole `edit` in the throwaway namespaces. A user who may \
+     `bind` it does not have to hold its permissions.";
 
 const RECLAIMED: &str =
-    "Whether the volumes are gone that were made for claims of the run. They are in no namespace.";
+    "Checks whether the volumes of the run's PVCs are deleted. Volumes are not in a namespace.";
 
-const OF_ITS_OWN: &str = "The run's own SCC, and the ClusterRole that lets \
-                          the ordinary user use it. Neither is in a namespace.";
+const OF_ITS_OWN: &str = "Creates the run's own SCC, and the ClusterRole that lets the ordinary user use it. Neither \
+     is in a namespace.";
 const READY: &str = "Waits until a throwaway namespace is ready for pods.";
 const PAST_SCC: &str =
-    "Dry runs of pods that the run's own SCC would refuse before the API server does.";
-const IN_CONTROL: &str = "Attacks in a privileged pod, which show that those in the workspace are refused for its walls. \
-     Without this right the cases say that nothing shows it.";
+    "Dry runs of pods that the run's own SCC would refuse before the API server validates them.";
+const IN_CONTROL: &str = "Tries the attacks in a privileged control pod, which proves that the nested pod's \
+     isolation refuses them. Without this permission the cases report that the proof is \
+     missing.";
 
 /// What is read and done on every flavour.
 const EVERYWHERE: &[Entry] = &[
@@ -111,13 +112,13 @@ const EVERYWHERE: &[Entry] = &[
     },
     Entry {
         need: Need::Read,
-        why: TOLD,
+        why: REPORTED,
         verbs: &["list"],
         targets: &[cluster("org.eclipse.che", "checlusters")],
     },
     Entry {
         need: Need::Read,
-        why: TOLD,
+        why: REPORTED,
         verbs: &["list"],
         targets: &[cluster("controller.devfile.io", "devworkspaceoperatorconfigs")],
     },
@@ -169,8 +170,8 @@ const EVERYWHERE: &[Entry] = &[
     },
 ];
 
-const RELEASE: &str = "The release, its feature gates, and whether it is being changed.";
-const SCHEMA: &str = "Whether an SCC can require a user namespace.";
+const RELEASE: &str = "Reads the release, its feature gates, and whether a rollout is in progress.";
+const SCHEMA: &str = "Reads whether an SCC can require a user namespace.";
 
 /// What is read besides on OpenShift.
 const ON_OPENSHIFT: &[Entry] = &[
@@ -197,7 +198,7 @@ const ON_OPENSHIFT: &[Entry] = &[
 /// What is read besides on MicroShift, which has no API for its release.
 const ON_MICROSHIFT: &[Entry] = &[Entry {
     need: Need::Read,
-    why: "The release.",
+    why: "Reads the release.",
     verbs: &["get"],
     targets: &[named(Scope::Namespace("kube-public"), "", "configmaps", "microshift-version")],
 }];
@@ -223,9 +224,9 @@ const WITH_SCC: &[Entry] = &[
     },
     Entry {
         need: Need::Run,
-        why: "Only who may use an SCC can let others use it. The name is \
-              not known before. It is less than `escalate`, which allows to grant anything, and \
-              nothing new for one who may create such SCCs.",
+        why: "Only a user who may use an SCC can let others use it. Its name is not known in \
+              advance. This is less than `escalate`, which permits any grant, and adds nothing \
+              for a user who may create such SCCs.",
         verbs: &["use"],
         targets: &[cluster(SECURITY, "securitycontextconstraints")],
     },
@@ -244,13 +245,13 @@ const WITH_SCC: &[Entry] = &[
     },
     Entry {
         need: Need::Run,
-        why: "What is refused after the grant of a throwaway namespace was removed.",
+        why: "Removes the grant of a throwaway namespace, to prove that new pods are then refused.",
         verbs: &["delete"],
         targets: &[of_run(RBAC, "rolebindings")],
     },
     Entry {
         need: Need::Run,
-        why: "Whom the cluster lets use its own SCCs for nested containers.",
+        why: "Reads who may use the cluster's own SCCs for nested containers.",
         verbs: &["list"],
         targets: &[
             cluster(RBAC, "clusterrolebindings"),
@@ -266,22 +267,21 @@ const WITH_SCC: &[Entry] = &[
 const WITH_WORKSPACES: &[Entry] = &[
     Entry {
         need: Need::Read,
-        why: "Whether the DevWorkspace Operator is at work, and which service account has to be \
-              given the use of the run's own SCC. Without it there are no cases in \
-              workspaces.",
+        why: "Reads whether the DevWorkspace Operator runs, and which service account needs \
+              `use` on the run's own SCC. Without it the run has no workspace cases.",
         verbs: &["list"],
         targets: &[cluster("apps", "deployments")],
     },
     Entry {
         need: Need::Run,
-        why: "Configurations of the DevWorkspace Operator for the workspaces of the run; only \
-              where that operator is.",
+        why: "Creates configurations of the DevWorkspace Operator for the run's workspaces, if \
+              the operator is installed.",
         verbs: &["create"],
         targets: &[of_run("controller.devfile.io", "devworkspaceoperatorconfigs")],
     },
     Entry {
         need: Need::Run,
-        why: "The workspaces end before their namespace does.",
+        why: "Deletes the workspaces before their namespace.",
         verbs: &["deletecollection"],
         targets: &[of_run("workspace.devfile.io", "devworkspaces")],
     },

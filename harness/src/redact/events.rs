@@ -55,8 +55,8 @@ impl Texts for CommandFinished {
 
 impl Texts for EvidenceCollected {
     fn each(&mut self, change: Change<'_>) {
-        let Self { id, folder, files, missing, duration_ms: _ } = self;
-        [id, folder].into_iter().for_each(&mut *change);
+        let Self { id, directory, files, missing, duration_ms: _ } = self;
+        [id, directory].into_iter().for_each(&mut *change);
         missing.iter_mut().for_each(&mut *change);
         files.iter_mut().map(|EvidenceFile { name, bytes: _ }| name).for_each(change);
     }
@@ -135,7 +135,7 @@ mod tests {
             }),
             EventKind::EvidenceCollected(EvidenceCollected {
                 id: text(),
-                folder: text(),
+                directory: text(),
                 files: vec![EvidenceFile { name: text(), bytes: 1 }],
                 missing: vec![text()],
                 duration_ms: 1,

@@ -12,9 +12,8 @@ mod patterns;
 
 use std::{borrow::Cow, ops::Deref};
 
-use serde::{Deserialize, Deserializer, Serialize};
-
 pub use known::keep_secret;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The most that an event keeps of one stream of a command, in bytes.
 pub const STREAM_LIMIT: usize = 16 * 1024;

@@ -2,10 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::model::CaseReport;
-use super::text::{seconds, shell};
-use crate::event::{CaseRetried, CommandFinished, TruthCheck};
-use crate::outcome::Verdict;
+use super::{
+    model::CaseReport,
+    text::{seconds, shell},
+};
+use crate::{
+    event::{CaseRetried, CommandFinished, TruthCheck},
+    outcome::Verdict,
+};
 
 /// The most commands that a case shows; the last ones tell why it ended.
 const MOST_COMMANDS: usize = 20;
@@ -80,12 +84,12 @@ pub(super) fn evidence(case: &CaseReport) -> Vec<String> {
 /// Where the files about it are, if there are any.
 pub(super) fn files(case: &CaseReport) -> Option<String> {
     let evidence = case.evidence.as_ref()?;
-    let mut text = format!("files about it in {} of the report folder:", evidence.folder);
+    let mut text = format!("files about it in {} of the report directory:", evidence.directory);
     for file in &evidence.files {
         let _ = write!(text, "\n  {} ({} bytes)", file.name, file.bytes);
     }
     for missing in &evidence.missing {
-        let _ = write!(text, "\n  not had: {missing}");
+        let _ = write!(text, "\n  missing: {missing}");
     }
     Some(text)
 }

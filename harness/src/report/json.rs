@@ -3,11 +3,15 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::model::{CaseReport, Counts, Report};
-use super::sentence::{headline, outcome_name, reasons};
-use crate::error::Error;
-use crate::event::{EvidenceFile, StepFinished, TruthCheck};
-use crate::outcome::{Level, Outcome, Verdict};
+use super::{
+    model::{CaseReport, Counts, Report},
+    sentence::{headline, outcome_name, reasons},
+};
+use crate::{
+    error::Error,
+    event::{EvidenceFile, StepFinished, TruthCheck},
+    outcome::{Level, Outcome, Verdict},
+};
 
 /// The version of the format. It grows when a field changes its meaning or goes; new fields come
 /// without notice.
@@ -136,7 +140,7 @@ struct Case<'a> {
     truth_checks: &'a [TruthCheck],
     /// The commands that ran in pods.
     commands: Vec<Command<'a>>,
-    /// The files about it, in the report folder; left out where there are none.
+    /// The files about it, in the report directory; left out where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<Evidence<'a>>,
 }
@@ -153,8 +157,9 @@ struct Retry<'a> {
 /// Files about a case that failed.
 #[derive(Serialize)]
 struct Evidence<'a> {
-    /// Their folder, from the report folder.
-    folder: &'a str,
+    /// Their directory, from the report directory.
+    #[serde(rename = "folder")]
+    directory: &'a str,
     /// Name and size of each.
     files: &'a [EvidenceFile],
     /// What could not be had, and why.
@@ -270,7 +275,7 @@ fn case(report: &CaseReport) -> Case<'_> {
             })
             .collect(),
         evidence: report.evidence.as_ref().map(|evidence| Evidence {
-            folder: &evidence.folder,
+            directory: &evidence.directory,
             files: &evidence.files,
             missing: &evidence.missing,
         }),

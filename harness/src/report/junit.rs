@@ -10,20 +10,22 @@
 //! - a failure's text holds everything, its `message` one line of it;
 //! - suites are not nested, names are unique, times are numbers of seconds.
 
-use std::collections::HashSet;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{collections::HashSet, str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::details::{details, evidence, hint, message, proofs};
-use super::model::{CaseReport, Report};
-use super::sentence::{headline, outcome_name, reasons};
-use super::text::line;
-use crate::error::Error;
-use crate::event::{CaseRetried, StepFinished};
-use crate::outcome::{Level, Outcome, Verdict};
+use super::{
+    details::{details, evidence, hint, message, proofs},
+    model::{CaseReport, Report},
+    sentence::{headline, outcome_name, reasons},
+    text::line,
+};
+use crate::{
+    error::Error,
+    event::{CaseRetried, StepFinished},
+    outcome::{Level, Outcome, Verdict},
+};
 
 /// The most that a `message` attribute says; the element's text says all.
 const ATTRIBUTE_LIMIT: usize = 500;
@@ -88,7 +90,7 @@ impl FromStr for Dialect {
     fn from_str(text: &str) -> Result<Self, Error> {
         let named = Self::ALL.into_iter().find(|dialect| dialect.name() == text);
         named.ok_or_else(|| {
-            Error::usage(format!("`{text}` is no JUnit dialect"))
+            Error::usage(format!("`{text}` is not a JUnit dialect"))
                 .with_hint("use `jenkins`, `gitlab` or `openshift`")
         })
     }
@@ -193,7 +195,7 @@ fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) ->
             xml.status.add_reruns(case.retries.iter().map(rerun));
         }
         if let Some(evidence) = &case.evidence {
-            xml.add_property(("evidence", evidence.folder.as_str()));
+            xml.add_property(("evidence", evidence.directory.as_str()));
         }
         weigh(&mut xml, case.case.level, dialect);
         match case.case.verdict {

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::details::{details, message};
-use super::model::Report;
-use super::sentence::{blocked_groups, headline, reasons, retried};
-use super::text::{counted, line, names, spoken};
+use super::{
+    details::{details, message},
+    model::Report,
+    sentence::{blocked_groups, headline, reasons, retried},
+    text::{counted, line, names, spoken},
+};
 use crate::outcome::Outcome;
 
 /// CI systems cut long summaries off, so this one stays short.

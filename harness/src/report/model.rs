@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, OUTPUT_LIMIT};
-use crate::event::{
-    CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected, RunStarted,
-    StepFinished, TruthCheck, is_plain,
+use crate::{
+    event::{
+        CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
+        RunStarted, StepFinished, TruthCheck, is_plain,
+    },
+    outcome::{Circumstances, Level, Outcome, Verdict, decide},
 };
-use crate::outcome::{Circumstances, Level, Outcome, Verdict, decide};
 
 /// The suite of a case whose log ends before the case says where it belongs.
 const UNFINISHED_SUITE: &str = "unfinished";
@@ -331,17 +333,17 @@ fn clean_command(command: &CommandFinished) -> CommandFinished {
     }
 }
 
-/// Leaves out what is no file of a case's own folder: reports link to it.
+/// Leaves out what is no file of a case's own directory: reports link to it.
 fn clean_evidence(evidence: &EvidenceCollected) -> Option<EvidenceCollected> {
     /// More than any case has.
     const MOST_FILES: usize = 100;
 
-    evidence.case_folder()?;
+    evidence.case_directory()?;
     let files = evidence.files.iter().filter(|file| is_plain(&file.name)).take(MOST_FILES);
     let missing = evidence.missing.iter().take(MOST_FILES);
     Some(EvidenceCollected {
         id: text::line(&evidence.id, NAME_LIMIT),
-        folder: evidence.folder.clone(),
+        directory: evidence.directory.clone(),
         files: files.cloned().collect(),
         missing: missing.map(|text| text::line(text, LINE_LIMIT)).collect(),
         duration_ms: evidence.duration_ms,

@@ -1,7 +1,9 @@
 //! What a run came to, in words that all reports share.
 
-use super::model::Report;
-use super::text::{counted, line, names};
+use super::{
+    model::Report,
+    text::{counted, line, names},
+};
 use crate::outcome::{Level, Outcome, Verdict};
 
 /// How many ids a sentence names.

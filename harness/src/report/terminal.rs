@@ -5,8 +5,7 @@ mod progress;
 
 use std::io::Write;
 
-use self::lines::Paint;
-use self::progress::Progress;
+use self::{lines::Paint, progress::Progress};
 use super::model::summarize;
 use crate::event::{Event, EventKind};
 

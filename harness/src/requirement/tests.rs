@@ -85,27 +85,27 @@ fn several_nodes_are_named_and_many_are_counted() {
             nodes.push(Node { name: format!("worker-{number}"), ..lacking.clone() });
         }
     }
-    let told = reason(Requirement::UserNamespaces.decide(&facts));
+    let reported = reason(Requirement::UserNamespaces.decide(&facts));
     let names = "kubelet of nodes `worker-1`, `worker-2`, `worker-3` and 2 more";
-    assert!(told.contains(names), "{told}");
+    assert!(reported.contains(names), "{reported}");
 }
 
 #[test]
 fn each_gate_is_named_with_its_component() {
     let facts = Facts { keeps_host_users: off(), ..able() };
-    let told = reason(Requirement::UserNamespaces.decide(&facts));
-    assert!(told.contains("UserNamespacesSupport is off on the API server"), "{told}");
+    let reported = reason(Requirement::UserNamespaces.decide(&facts));
+    assert!(reported.contains("UserNamespacesSupport is off on the API server"), "{reported}");
 
     let mut facts = able();
     if let Fact::Known { value: nodes, .. } = &mut facts.nodes {
         nodes[0].kubelet_gate = off();
     }
-    let told = reason(Requirement::UserNamespaces.decide(&facts));
-    assert!(told.contains("UserNamespacesSupport is off on the kubelet of node"), "{told}");
+    let reported = reason(Requirement::UserNamespaces.decide(&facts));
+    assert!(reported.contains("UserNamespacesSupport is off on the kubelet of node"), "{reported}");
 
     let facts = Facts { keeps_proc_mount: off(), ..able() };
-    let told = reason(Requirement::UnmaskedProc.decide(&facts));
-    assert!(told.contains("ProcMountType is off on the API server"), "{told}");
+    let reported = reason(Requirement::UnmaskedProc.decide(&facts));
+    assert!(reported.contains("ProcMountType is off on the API server"), "{reported}");
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn an_unable_runtime_is_named() {
     if let Fact::Known { value: nodes, .. } = &mut facts.nodes {
         nodes[0].user_namespaces = off();
     }
-    let told = reason(Requirement::UserNamespaces.decide(&facts));
-    assert!(told.contains("containerd://2.4.2"), "{told}");
+    let reported = reason(Requirement::UserNamespaces.decide(&facts));
+    assert!(reported.contains("containerd://2.4.2"), "{reported}");
 }
 
 #[test]
@@ -163,6 +163,6 @@ fn nothing_is_said_about_what_could_not_be_read() {
 
 #[test]
 fn an_old_cluster_is_named() {
-    let told = reason(Requirement::KubernetesMinor(34).decide(&able()));
-    assert!(told.contains("v1.32.5 is older than 1.34"), "{told}");
+    let reported = reason(Requirement::KubernetesMinor(34).decide(&able()));
+    assert!(reported.contains("v1.32.5 is older than 1.34"), "{reported}");
 }

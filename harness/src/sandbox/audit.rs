@@ -23,7 +23,7 @@ pub struct Audit {
     pub left: Vec<String>,
     /// What the ledger names where the run's teardown does not go.
     pub orphaned: Vec<String>,
-    /// What became of the volumes of the run's claims; none where it made no claim.
+    /// What became of the volumes of the run's PVCs; none where it made no claim.
     pub volumes: Option<ReclaimStatus>,
     /// Why there is no more to tell, where the teardown failed.
     pub failure: Option<Failed>,
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_with_the_runs_namespaces_is_not_astray() {
+    fn what_ends_with_the_runs_namespaces_is_not_orphaned() {
         let audit = Audit::of(
             "abc",
             vec![
@@ -123,18 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_created_elsewhere_is_astray() {
+    fn what_is_created_elsewhere_is_orphaned() {
         let intents = vec![
             intent("Pod", Some("nestcheck-abcd"), "workspace"),
             intent("ConfigMap", Some("default"), "files"),
             intent("PersistentVolume", None, "disk"),
         ];
         let audit = Audit::of("abc", intents, KINDS.to_vec(), &[]);
-        let told = [
+        let reported = [
             "Pod `nestcheck-abcd/workspace`",
             "ConfigMap `default/files`",
             "PersistentVolume `disk`",
         ];
-        assert_eq!(audit.orphaned, told);
+        assert_eq!(audit.orphaned, reported);
     }
 }

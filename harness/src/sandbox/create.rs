@@ -32,7 +32,7 @@ use crate::{
 
 /// How long a user's token is good for at least: what the API gives where nothing is asked for
 /// (kubernetes `pkg/apis/authentication/v1/defaults.go`). The least that it grants is ten minutes.
-const TOKEN_LASTS: Duration = Duration::from_secs(3600);
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The most that may be asked for, in seconds (`pkg/apis/authentication/validation`).
 const TOKEN_LIMIT: u64 = 1 << 32;
@@ -244,7 +244,7 @@ impl Creator<'_> {
 /// Asks for a token that no case outlives: with one that ends before the run does, whatever comes
 /// later would be refused, as if the user were nobody.
 fn token_request(run_timeout: Duration) -> TokenRequest {
-    let seconds = (run_timeout + lease::MARGIN).max(TOKEN_LASTS).as_secs().min(TOKEN_LIMIT);
+    let seconds = (run_timeout + lease::MARGIN).max(TOKEN_LIFETIME).as_secs().min(TOKEN_LIMIT);
     TokenRequest {
         spec: Some(TokenRequestSpec {
             expiration_seconds: i64::try_from(seconds).ok(),

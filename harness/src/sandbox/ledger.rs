@@ -1,6 +1,6 @@
 //! What a run is about to create, written down before it does.
 //!
-//! Twice, because either may be lost: in the report folder, durably, for whoever has this machine;
+//! Twice, because either may be lost: in the report directory, durably, for whoever has this machine;
 //! and in the cluster, as one Lease a run, for whoever has only the cluster. What a run creates
 //! carries its label; what the label alone says is not believed: an object is the run's only if
 //! its ledger names it too.
@@ -113,7 +113,7 @@ impl Intents {
     }
 }
 
-/// A line of the ledger in the report folder.
+/// A line of the ledger in the report directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "entry")]
 pub enum Entry {
@@ -143,7 +143,7 @@ struct Line<'a> {
     entry: &'a Entry,
 }
 
-/// The ledger in the report folder; clones write to the same file.
+/// The ledger in the report directory; clones write to the same file.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     path: Option<PathBuf>,
@@ -152,7 +152,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger of a run that has no report folder: the one in the cluster must do.
+    /// The ledger of a run that has no report directory: the one in the cluster must do.
     #[must_use]
     pub fn nowhere() -> Self {
         Self::default()
@@ -195,7 +195,7 @@ impl Ledger {
         let written = tokio::task::spawn_blocking(move || append(&path, &entry)).await;
         written.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| {
             Error::infrastructure(format!("failed to write the ledger: {error}"))
-                .with_hint("make room where the report folder is: nothing is created unrecorded")
+                .with_hint("make room where the report directory is: nothing is created unrecorded")
         })
     }
 }
@@ -252,9 +252,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ledger_tells_the_runs_that_are_not_closed() {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let path = folder.path().join("ledger.jsonl");
+    async fn a_ledger_reports_the_runs_that_are_not_closed() {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let path = directory.path().join("ledger.jsonl");
         for run in ["one", "two"] {
             let ledger = Ledger::at(path.clone());
             let entry = Entry::Run { run: run.into(), server: "s".into(), with_scc: run == "two" };

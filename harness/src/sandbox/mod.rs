@@ -14,22 +14,12 @@ mod workspaces;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+pub use audit::{Audit, Change, Comparison, Failed};
+use create::Creator;
+pub(crate) use create::create_or_find;
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, api::DynamicObject};
-use tokio::sync::OnceCell;
-
-use crate::{
-    Result,
-    cluster::{Cluster, is_forbidden},
-    facts::DeviceRoute,
-    pod_template::{PodTemplate, RenderContext},
-    retry,
-};
-use create::Creator;
-pub(crate) use create::create_or_find;
-
-pub use audit::{Audit, Change, Comparison, Failed};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
 pub use options::{File, SandboxOptions, Timeouts};
@@ -37,11 +27,20 @@ pub use scc::{AppliedScc, Scc, api_resource as scc_resource};
 pub use snapshot::Snapshot;
 pub use sweep::{Sweep, SweepResult, sweep};
 pub use teardown::{OwnedObject, end_pods, find, teardown};
+use tokio::sync::OnceCell;
 pub use volumes::ReclaimStatus;
 pub use workspaces::{
     CONFIG_ATTRIBUTE, NESTED_CONFIG, SCC_ATTRIBUTE, WORKSPACE_ID_LABEL, asking_for_devices,
     config_resource, maps_of_workspaces, nested_settings, old_workspace_resource,
     workspace_resource,
+};
+
+use crate::{
+    Result,
+    cluster::{Cluster, is_forbidden},
+    facts::DeviceRoute,
+    pod_template::{PodTemplate, RenderContext},
+    retry,
 };
 
 /// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the
@@ -111,7 +110,7 @@ pub struct Sandbox {
     namespace: String,
     cluster: Cluster,
     user: Client,
-    stranger: OnceCell<Client>,
+    ungranted_user: OnceCell<Client>,
     keys: Vec<(String, String)>,
     scc: Option<AppliedScc>,
     selinux_level: Option<String>,
@@ -158,7 +157,7 @@ impl Sandbox {
             namespace,
             cluster: cluster.clone(),
             user,
-            stranger: OnceCell::new(),
+            ungranted_user: OnceCell::new(),
             keys,
             scc,
             selinux_level,
@@ -209,7 +208,7 @@ impl Sandbox {
                             .await?;
                     self.cluster.as_token(token)
                 };
-                self.stranger.get_or_try_init(create).await
+                self.ungranted_user.get_or_try_init(create).await
             }
         }
     }
@@ -387,7 +386,7 @@ pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<Audit> {
     }
     let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.has(kind)).collect();
     let mut audit = Audit::of(run, options.ledger.intended(), looked_for, &left);
-    if audit.kinds.contains(volumes::CLAIM) {
+    if audit.kinds.contains(volumes::PVC) {
         let limit = options.timeouts.teardown;
         audit.volumes = Some(volumes::await_reclaimed(admin, run, limit).await);
     }

@@ -161,8 +161,8 @@ fn what_differs(old: &DynamicObject, new: &DynamicObject) -> Option<String> {
     let (old, new) = (content(old), content(new));
     let mut fields = subset_diff::between(&old, &new);
     fields.extend(subset_diff::between(&new, &old));
-    let told: Vec<_> = fields.iter().map(|field| format!("`{}`", field.field)).collect();
-    (!told.is_empty()).then(|| format!("it differs in {}", told.join(", ")))
+    let reported: Vec<_> = fields.iter().map(|field| format!("`{}`", field.field)).collect();
+    (!reported.is_empty()).then(|| format!("it differs in {}", reported.join(", ")))
 }
 
 fn content(object: &DynamicObject) -> Value {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_caller_may_not_list_is_told_apart_from_what_broke() {
+    fn what_the_caller_may_not_list_is_reported_apart_from_what_broke() {
         let unread = |why| Snapshot(BTreeMap::from([("RuntimeClass", Err(why))]));
         let before = snapshot(Vec::new());
         let found = before.compare(&unread(Unread::Forbidden("no".into())));

@@ -19,11 +19,11 @@ const RUNS_AT_ONCE: usize = 8;
 pub enum Sweep {
     /// One run.
     Run(String),
-    /// The runs that are over at the latest by now.
+    /// Runs whose lease has expired.
     Expired,
     /// The runs of this owner that are over at the latest by now.
     ExpiredOf(String),
-    /// Every run, those that still go on too.
+    /// Every run, also those that still continue.
     All,
 }
 
@@ -53,7 +53,7 @@ pub struct SweepResult {
     pub failure: Option<String>,
 }
 
-/// Sweeps runs. `also` are runs that a ledger in a report folder says are not closed, with whether
+/// Sweeps runs. `also` are runs that a ledger in a report directory says are not closed, with whether
 /// they brought an SCC along; the cluster may know nothing of them.
 ///
 /// Done again it does what was left to do: a run's record goes last.
@@ -83,8 +83,9 @@ pub async fn sweep(
     let taken: Vec<_> = records.into_iter().filter(|record| which.takes(record, now)).collect();
     let unrecorded = also.iter().filter(|(run, _)| {
         let is_known = taken.iter().any(|record| record.run == *run);
-        let is_meant = matches!(which, Sweep::Run(other) if other == run) || *which == Sweep::All;
-        !is_known && is_meant
+        let is_selected =
+            matches!(which, Sweep::Run(other) if other == run) || *which == Sweep::All;
+        !is_known && is_selected
     });
     let recorded = taken.iter().map(|record| sweep_recorded(admin, record, is_dry_run).boxed());
     let unrecorded = unrecorded.map(|(run, with_scc)| {
@@ -100,13 +101,13 @@ async fn sweep_recorded(admin: &Client, record: &RunRecord, is_dry_run: bool) ->
     let (owner, intents) = (record.owner.clone(), record.intents.clone());
     let mut swept = sweep_run(admin, &record.run, owner, intents, is_dry_run).await;
     if !is_dry_run && swept.failure.is_none() {
-        swept.failure = lease::forget(admin, record).await.err().map(|error| tell(&error));
+        swept.failure = lease::forget(admin, record).await.err().map(|error| describe(&error));
     }
     swept
 }
 
 /// An error with what the reader can do, as one text.
-fn tell(error: &Error) -> String {
+fn describe(error: &Error) -> String {
     match error.hint() {
         Some(hint) => format!("{error}; {hint}"),
         None => error.to_string(),
@@ -124,11 +125,11 @@ async fn sweep_run(
     let mut swept = SweepResult { run: run.to_owned(), owner, removed, left_alone, failure: None };
     let found = match teardown::find(admin, run, &intents).await {
         Ok(found) => found,
-        Err(error) => return SweepResult { failure: Some(tell(&error)), ..swept },
+        Err(error) => return SweepResult { failure: Some(describe(&error)), ..swept },
     };
     if !is_dry_run {
         let removed = teardown::teardown(admin, run, &intents, Timeouts::default()).await;
-        swept.failure = removed.err().map(|error| tell(&error));
+        swept.failure = removed.err().map(|error| describe(&error));
     }
     (swept.removed, swept.left_alone) = found.into_iter().partition(|found| found.is_recorded);
     swept

@@ -1,7 +1,6 @@
 //! The volumes of a run's claims, which outlive its namespaces until they are reclaimed.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::PersistentVolume;
@@ -14,7 +13,7 @@ use super::is_of_run;
 use crate::cluster::status_code;
 
 /// The kind of the objects that volumes are made for.
-pub(super) const CLAIM: &str = "PersistentVolumeClaim";
+pub(super) const PVC: &str = "PersistentVolumeClaim";
 
 /// What became of the volumes of a run's claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,18 +66,18 @@ async fn watch(admin: &Client, run: &str, seen: &mut Seen) -> ReclaimStatus {
                 seen.is_whole = false;
             }
             Ok(watcher::Event::InitApply(volume) | watcher::Event::Apply(volume)) => {
-                if let Some(told) = of_run(&volume, run) {
-                    seen.known.insert(volume.name_any(), told);
+                if let Some(reported) = of_run(&volume, run) {
+                    seen.known.insert(volume.name_any(), reported);
                 }
             }
             Ok(watcher::Event::InitDone) => seen.is_whole = true,
             Ok(watcher::Event::Delete(volume)) => drop(seen.known.remove(&volume.name_any())),
             Err(error) => {
-                let told = format!("failed to watch volumes: {error}");
+                let reported = format!("failed to watch volumes: {error}");
                 if is_refusal(&error) {
-                    return ReclaimStatus::Forbidden(told);
+                    return ReclaimStatus::Forbidden(reported);
                 }
-                seen.last_error = Some(told);
+                seen.last_error = Some(reported);
             }
         }
         if seen.is_whole && seen.known.is_empty() {
@@ -100,13 +99,13 @@ fn is_refusal(error: &watcher::Error) -> bool {
 /// A volume in words, if it was made for a claim of the run.
 fn of_run(volume: &PersistentVolume, run: &str) -> Option<String> {
     let spec = volume.spec.as_ref()?;
-    let claim = spec.claim_ref.as_ref()?;
-    let namespace = claim.namespace.as_deref().filter(|namespace| is_of_run(namespace, run))?;
+    let pvc = spec.claim_ref.as_ref()?;
+    let namespace = pvc.namespace.as_deref().filter(|namespace| is_of_run(namespace, run))?;
     let status = volume.status.clone().unwrap_or_default();
     Some(format!(
         "PersistentVolume `{}` of claim `{namespace}/{}` ({}, policy {}{})",
         volume.name_any(),
-        claim.name.as_deref().unwrap_or_default(),
+        pvc.name.as_deref().unwrap_or_default(),
         status.phase.as_deref().unwrap_or("without a phase"),
         spec.persistent_volume_reclaim_policy.as_deref().unwrap_or("unknown"),
         status.message.map_or_else(String::new, |message| format!(": {message}")),
@@ -208,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_belongs_to_the_run_of_its_claims_namespace() {
+    fn a_volume_belongs_to_the_run_of_its_pvcs_namespace() {
         let volume = |namespace: &str| -> PersistentVolume {
             serde_json::from_value(volume_in(namespace)).expect("it is a volume")
         };
-        let told = of_run(&volume("nestcheck-abc"), "abc").expect("it is the run's");
+        let reported = of_run(&volume("nestcheck-abc"), "abc").expect("it is the run's");
         assert_eq!(
-            told,
+            reported,
             "PersistentVolume `pvc-1` of claim `nestcheck-abc/home` (Released, policy Retain)"
         );
         assert!(of_run(&volume("nestcheck-abc-vol"), "abc").is_some());

@@ -204,8 +204,8 @@ impl Sandbox {
     }
 
     /// Brings the files into every workspace of the namespace: the operator mounts each `ConfigMap` with
-    /// its label. It knows no paths, so that each folder takes one of its own, and mounts file by
-    /// file, so that a folder may hold another.
+    /// its label. It knows no paths, so that each directory takes one of its own, and mounts file by
+    /// file, so that a directory may hold another.
     async fn mount_files(&self) -> Result<()> {
         let api: Api<ConfigMap> = Api::namespaced(self.admin().clone(), &self.namespace);
         for mut map in maps_of_workspaces(&self.options.files) {
@@ -228,7 +228,7 @@ impl Sandbox {
 /// The `ConfigMap`s by which files come into workspaces.
 #[must_use]
 pub fn maps_of_workspaces(files: &[File]) -> Vec<ConfigMap> {
-    let map = |(index, (folder, files)): (usize, (String, _))| {
+    let map = |(index, (directory, files)): (usize, (String, _))| {
         let metadata = ObjectMeta {
             name: Some(format!("workspace-files-{index}")),
             labels: Some(pairs(&[
@@ -236,7 +236,7 @@ pub fn maps_of_workspaces(files: &[File]) -> Vec<ConfigMap> {
                 ("controller.devfile.io/watch-configmap", "true"),
             ])),
             annotations: Some(pairs(&[
-                ("controller.devfile.io/mount-path", &format!("/nestcheck{folder}")),
+                ("controller.devfile.io/mount-path", &format!("/nestcheck{directory}")),
                 ("controller.devfile.io/mount-as", "subpath"),
                 ("controller.devfile.io/mount-access-mode", "0555"),
             ])),
@@ -244,25 +244,25 @@ pub fn maps_of_workspaces(files: &[File]) -> Vec<ConfigMap> {
         };
         ConfigMap { metadata, binary_data: Some(files), ..ConfigMap::default() }
     };
-    by_folder(files).into_iter().enumerate().map(map).collect()
+    by_directory(files).into_iter().enumerate().map(map).collect()
 }
 
 fn pairs(of: &[(&str, &str)]) -> BTreeMap<String, String> {
     of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The files of each folder by their names; a folder is empty or begins with a slash.
-fn by_folder(files: &[File]) -> BTreeMap<String, BTreeMap<String, ByteString>> {
-    let mut folders: BTreeMap<String, BTreeMap<String, ByteString>> = BTreeMap::new();
+/// The files of each directory by their names; a directory is empty or begins with a slash.
+fn by_directory(files: &[File]) -> BTreeMap<String, BTreeMap<String, ByteString>> {
+    let mut directories: BTreeMap<String, BTreeMap<String, ByteString>> = BTreeMap::new();
     for file in files {
-        let (folder, name) = match file.path.rsplit_once('/') {
-            Some((folder, name)) => (format!("/{folder}"), name),
+        let (directory, name) = match file.path.rsplit_once('/') {
+            Some((directory, name)) => (format!("/{directory}"), name),
             None => (String::new(), file.path.as_str()),
         };
         let content = ByteString(file.content.clone());
-        folders.entry(folder).or_default().insert(name.to_owned(), content);
+        directories.entry(directory).or_default().insert(name.to_owned(), content);
     }
-    folders
+    directories
 }
 
 #[cfg(test)]
@@ -270,10 +270,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_kept_apart_by_their_folders() {
+    fn files_are_kept_apart_by_their_directories() {
         let file = |path: &str| File { path: path.to_owned(), content: Vec::new() };
-        let folders = by_folder(&[file("probe"), file("images/a/x"), file("images/a/y")]);
-        assert_eq!(folders.keys().collect::<Vec<_>>(), ["", "/images/a"]);
-        assert_eq!(folders["/images/a"].keys().collect::<Vec<_>>(), ["x", "y"]);
+        let directories = by_directory(&[file("probe"), file("images/a/x"), file("images/a/y")]);
+        assert_eq!(directories.keys().collect::<Vec<_>>(), ["", "/images/a"]);
+        assert_eq!(directories["/images/a"].keys().collect::<Vec<_>>(), ["x", "y"]);
     }
 }

@@ -161,8 +161,9 @@ mod tests {
         let disrupted = json!({"phase": "Running", "conditions": [
             {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"},
         ]});
-        let told = disruption_reason(&pod(json!({}), &disrupted), false).expect("it was disrupted");
-        assert!(told.contains("DeletionByTaintManager"), "{told}");
+        let reported =
+            disruption_reason(&pod(json!({}), &disrupted), false).expect("it was disrupted");
+        assert!(reported.contains("DeletionByTaintManager"), "{reported}");
     }
 
     #[test]
@@ -185,8 +186,8 @@ mod tests {
         };
         assert_eq!(unready_reason(&node("True")), None);
         for status in ["False", "Unknown"] {
-            let told = unready_reason(&node(status)).expect("it is not ready");
-            assert_eq!(told, "the node `worker-1` is not ready: the kubelet is away");
+            let reported = unready_reason(&node(status)).expect("it is not ready");
+            assert_eq!(reported, "the node `worker-1` is not ready: the kubelet is away");
         }
     }
 }

@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use exec::{COMMAND_DEADLINE, Command, Output};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Error as KubeError, ResourceExt,
@@ -29,8 +30,6 @@ use crate::{
     sandbox::{Sandbox, create_or_find},
     truth,
 };
-
-pub use exec::{COMMAND_DEADLINE, Command, Output};
 
 /// What a failure says of a command or a case that did not end in time.
 pub(crate) const LATE: &str = "did not end within";
@@ -193,7 +192,7 @@ pub(crate) async fn create_supporting_object(
 ) -> Result<(), Failure> {
     let types = object.types.clone().unwrap_or_default();
     let kind = GroupVersionKind::try_from(&types).map_err(|error| {
-        Failure::harness(format!("`{}` is no object: {error}", object.name_any()))
+        Failure::harness(format!("`{}` is not an object: {error}", object.name_any()))
     })?;
     let resource = ApiResource::from_gvk(&kind);
     let (user, namespace) = (sandbox.user(), sandbox.namespace());

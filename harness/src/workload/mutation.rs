@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many changed fields a message tells.
-const TOLD: usize = 5;
+const REPORTED: usize = 5;
 
 /// Says which fields of a pod were changed on the way, and by whom as far as can be known. None
 /// where nothing was.
@@ -27,9 +27,9 @@ pub(super) async fn explain(sandbox: &Sandbox, sent: &Pod, stored: &Pod) -> Opti
         return None;
     }
     let managers = stored.managed_fields();
-    let told: Vec<_> = differences
+    let reported: Vec<_> = differences
         .iter()
-        .take(TOLD)
+        .take(REPORTED)
         .map(|difference| {
             let owners = owners(managers, &difference.field);
             let owners = if owners.is_empty() {
@@ -40,11 +40,11 @@ pub(super) async fn explain(sandbox: &Sandbox, sent: &Pod, stored: &Pod) -> Opti
             format!("{difference} ({owners})")
         })
         .collect();
-    let more = differences.len().saturating_sub(TOLD);
+    let more = differences.len().saturating_sub(REPORTED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Some(format!(
         "changed since it was sent: {}{more}; {}",
-        told.join(", "),
+        reported.join(", "),
         mutating_webhooks(sandbox).await
     ))
 }
@@ -125,8 +125,8 @@ pub(super) async fn webhooks(sandbox: &Sandbox) -> Option<String> {
         .filter(sees_pods)
         .map(|configuration| format!("`{}`", configuration.name_any()))
         .collect();
-    let told = format!("mutating webhooks that see new pods: {}", names.join(", "));
-    (!names.is_empty()).then_some(told)
+    let reported = format!("mutating webhooks that see new pods: {}", names.join(", "));
+    (!names.is_empty()).then_some(reported)
 }
 
 fn sees_new_pods(rule: &RuleWithOperations) -> bool {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_that_sees_pods_is_told_from_others() {
+    fn a_webhook_that_sees_pods_is_reported_from_others() {
         let rule = |resource: &str| RuleWithOperations {
             api_groups: Some(vec![String::new()]),
             operations: Some(vec!["CREATE".to_owned()]),

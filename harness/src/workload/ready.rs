@@ -46,8 +46,8 @@ pub(super) async fn await_ready(
     let wait = async {
         loop {
             let progress = tokio::select! {
-                Some(change) = pods.next() => judge_pod(&name, change?),
-                Some(change) = events.next() => judge_event(&name, &change?),
+                Some(change) = pods.next() => evaluate_pod(&name, change?),
+                Some(change) = events.next() => evaluate_event(&name, &change?),
                 else => return Err(Failure::harness("the watches of the pod ended")),
             };
             match progress {
@@ -142,7 +142,7 @@ enum Progress {
 }
 
 /// Decides from the pod's status.
-fn judge_pod(name: &str, pod: Pod) -> Progress {
+fn evaluate_pod(name: &str, pod: Pod) -> Progress {
     let status = pod.status.clone().unwrap_or_default();
     let containers = status.container_statuses.unwrap_or_default();
     if status.phase.as_deref() == Some("Running")
@@ -151,7 +151,8 @@ fn judge_pod(name: &str, pod: Pod) -> Progress {
     {
         return Progress::Ready(Box::new(pod));
     }
-    if let Some(failure) = containers.iter().find_map(|container| judge_container(name, container))
+    if let Some(failure) =
+        containers.iter().find_map(|container| evaluate_container(name, container))
     {
         return Progress::Never(failure);
     }
@@ -172,7 +173,7 @@ fn judge_pod(name: &str, pod: Pod) -> Progress {
 }
 
 /// Decides from a container's state whether its pod can ever be ready.
-fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
+fn evaluate_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
     let state = container.state.as_ref()?;
     if let Some(ended) = &state.terminated {
         let why =
@@ -213,7 +214,7 @@ fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
 /// Decides from an event about the pod. The kubelet tries to make a sandbox for ever, so a
 /// failure is final only where its message is known to be; others may pass, such as a network
 /// plugin that is not ready yet.
-fn judge_event(pod: &str, event: &Event) -> Progress {
+fn evaluate_event(pod: &str, event: &Event) -> Progress {
     let reason = event.reason.as_deref().unwrap_or_default();
     let message = one_line(event.message.as_deref().unwrap_or_default());
     if event.type_.as_deref() != Some("Warning") {
@@ -270,16 +271,17 @@ mod tests {
             ..ContainerState::default()
         };
         assert!(matches!(
-            judge_pod("w", pod("Running", true, running.clone())),
+            evaluate_pod("w", pod("Running", true, running.clone())),
             Progress::Ready(_)
         ));
-        assert!(matches!(judge_pod("w", pod("Running", false, running)), Progress::Waiting(_)));
+        assert!(matches!(evaluate_pod("w", pod("Running", false, running)), Progress::Waiting(_)));
     }
 
     #[test]
     fn a_missing_image_is_not_the_products_failure() {
         for reason in ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"] {
-            let Progress::Never(failure) = judge_pod("w", pod("Pending", false, waiting(reason)))
+            let Progress::Never(failure) =
+                evaluate_pod("w", pod("Pending", false, waiting(reason)))
             else {
                 panic!("{reason} never passes")
             };
@@ -291,7 +293,7 @@ mod tests {
 
     #[test]
     fn creating_is_waited_for() {
-        let progress = judge_pod("w", pod("Pending", false, waiting("ContainerCreating")));
+        let progress = evaluate_pod("w", pod("Pending", false, waiting("ContainerCreating")));
         assert!(matches!(progress, Progress::Waiting(None)));
     }
 
@@ -309,7 +311,8 @@ mod tests {
         let event = warning(
             "the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers",
         );
-        let Progress::Never(Failure::Product { message, hint }) = judge_event("w", &event) else {
+        let Progress::Never(Failure::Product { message, hint }) = evaluate_event("w", &event)
+        else {
             panic!("it never passes")
         };
         assert!(message.contains("UserNamespacesSupport"));
@@ -319,6 +322,6 @@ mod tests {
     #[test]
     fn a_sandbox_failure_that_may_pass_is_waited_for() {
         let event = warning("network plugin is not ready");
-        assert!(matches!(judge_event("w", &event), Progress::Waiting(Some(_))));
+        assert!(matches!(evaluate_event("w", &event), Progress::Waiting(Some(_))));
     }
 }

@@ -44,7 +44,7 @@ impl Settled {
 
     /// Phase, message and warning in one sentence.
     #[must_use]
-    pub fn tell(&self) -> String {
+    pub fn describe(&self) -> String {
         let warning = self.warning.as_deref().map_or_else(String::new, |it| format!("; {it}"));
         format!("it is {}: {}{warning}", self.phase, self.message)
     }
@@ -159,19 +159,19 @@ async fn reach(
     let mut changes = watch(api, &format!("metadata.name={name}")).boxed();
     let mut warnings = warnings(sandbox).boxed();
     let mut last: Option<Settled> = None;
-    let mut heard: Vec<Event> = Vec::new();
+    let mut received: Vec<Event> = Vec::new();
     let wait = async {
         loop {
             tokio::select! {
                 Some(change) = changes.next() => last = Some(settled(change?)),
-                Some(event) = warnings.next() => heard.push(event?),
+                Some(event) = warnings.next() => received.push(event?),
                 else => return Err(Failure::harness("the watches of the workspace ended")),
             }
             let Some(now) = &mut last else { continue };
-            let mut mine = heard.iter().filter(|event| is_about(now.id(), event));
-            now.warning = mine.rfind(|event| !is_about_pull_secret(event)).map(tell);
+            let mut mine = received.iter().filter(|event| is_about(now.id(), event));
+            now.warning = mine.rfind(|event| !is_about_pull_secret(event)).map(describe_event);
             let is_final =
-                heard.iter().any(|event| is_about(now.id(), event) && is_hopeless(event));
+                received.iter().any(|event| is_about(now.id(), event) && is_hopeless(event));
             if is_final || phases.contains(&now.phase.as_str()) {
                 return Ok(());
             }
@@ -193,9 +193,9 @@ async fn reach(
 pub async fn running_pod(sandbox: &Sandbox, settled: &Settled) -> Result<Pod, Failure> {
     let name = settled.object.name_any();
     if settled.phase != "Running" {
-        let told = settled.tell();
-        let hint = diagnosis::explain(Symptom::Start(&told), None);
-        let message = format!("the workspace `{name}` does not run: {told}");
+        let reported = settled.describe();
+        let hint = diagnosis::explain(Symptom::Start(&reported), None);
+        let message = format!("the workspace `{name}` does not run: {reported}");
         return Err(Failure::product(message).with_hint(hint));
     }
     let pods: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
@@ -234,7 +234,7 @@ fn is_about_pull_secret(event: &Event) -> bool {
     event.reason.as_deref() == Some("FailedToRetrieveImagePullSecret")
 }
 
-fn tell(event: &Event) -> String {
+fn describe_event(event: &Event) -> String {
     let text = |field: &Option<String>| one_line(field.as_deref().unwrap_or_default());
     format!("{}: {}", text(&event.reason), text(&event.message))
 }
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn phase_message_and_warning_are_told() {
+    fn phase_message_and_warning_are_reported() {
         let object: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "workspace.devfile.io/v1alpha2", "kind": "DevWorkspace",
             "metadata": {"name": "w"},
@@ -287,6 +287,6 @@ mod tests {
         let mut settled = settled(object);
         assert_eq!(settled.id(), "workspace1");
         settled.warning = Some("BackOff: because".to_owned());
-        assert_eq!(settled.tell(), "it is Failed: no way; BackOff: because");
+        assert_eq!(settled.describe(), "it is Failed: no way; BackOff: because");
     }
 }

@@ -2,12 +2,16 @@
 
 use std::collections::HashSet;
 
-use harness::event::{Event, EventKind};
-use harness::outcome::{Level, Outcome, Verdict};
-use harness::report::{Dialect, junit, summarize};
+use harness::{
+    event::{Event, EventKind},
+    outcome::{Level, Outcome, Verdict},
+    report::{Dialect, junit, summarize},
+};
 
-use crate::sample;
-use crate::xml::{self, Element};
+use crate::{
+    sample,
+    xml::{self, Element},
+};
 
 /// What a reader takes a case for.
 #[derive(Debug, PartialEq, Eq)]

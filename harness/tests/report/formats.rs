@@ -1,7 +1,9 @@
 //! Every format, as a reader sees it.
 
-use harness::event::{Event, EventKind, RunStarted};
-use harness::report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize};
+use harness::{
+    event::{Event, EventKind, RunStarted},
+    report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize},
+};
 
 use crate::sample;
 
@@ -58,9 +60,11 @@ fn html_page() {
     for (name, events) in runs() {
         let page = html(&summarize(&events));
         let body = page.split_once("</style>").expect("the page has a style").1;
-        insta::assert_snapshot!(format!("html-{name}"), body);
-        if let Ok(folder) = std::env::var("NESTCHECK_SAMPLES") {
-            std::fs::write(format!("{folder}/{name}.html"), page).expect("the folder is there");
+        // An element a line, for those who review a change.
+        insta::assert_snapshot!(format!("html-{name}"), body.replace("><", ">\n<"));
+        if let Ok(directory) = std::env::var("NESTCHECK_SAMPLES") {
+            std::fs::write(format!("{directory}/{name}.html"), page)
+                .expect("the directory is there");
         }
     }
 }
@@ -94,12 +98,46 @@ fn the_page_fetches_nothing_and_runs_nothing() {
 }
 
 #[test]
+fn the_page_shows_facts_as_prose() {
+    let mut events = sample::every_verdict();
+    for event in &mut events {
+        if let EventKind::RunStarted(run) = &*event.event {
+            let mut run = run.clone();
+            for (name, value) in [
+                ("storage by", "StorageClass `local`"),
+                ("Pod Security gate", "UserNamespacesPodSecurityStandards: observed on (metric)"),
+                ("node node", "kubelet v1.32.5"),
+                ("node <worker>", "kubelet v1.32.6"),
+            ] {
+                run.cluster.push((name.to_owned(), value.to_owned()));
+            }
+            event.event = EventKind::RunStarted(run).into();
+        }
+    }
+    let page = html(&summarize(&events));
+    for expected in [
+        "<dd>StorageClass <code>local</code></dd>",
+        "<dd>User<wbr>Namespaces<wbr>Pod<wbr>Security<wbr>Standards: observed on (metric)</dd>",
+        "<dt>node</dt><dd>kubelet v1.32.5</dd>",
+        "<dt>node <code>&lt;worker&gt;</code></dt>",
+    ] {
+        assert!(page.contains(expected), "{expected}");
+    }
+}
+
+#[test]
+fn a_blocked_reason_is_a_headline() {
+    let page = html(&summarize(&sample::every_verdict()));
+    assert!(page.contains("<h3>The gate <code>User<wbr>Namespaces<wbr>Support</code> is off</h3>"));
+}
+
+#[test]
 fn a_dialect_is_known_by_its_name() {
     for dialect in Dialect::ALL {
         assert_eq!(dialect.name().parse::<Dialect>().expect("a dialect"), dialect);
     }
     let error = "bamboo".parse::<Dialect>().expect_err("no dialect");
-    assert_eq!(error.to_string(), "`bamboo` is no JUnit dialect");
+    assert_eq!(error.to_string(), "`bamboo` is not a JUnit dialect");
 }
 
 #[test]
@@ -111,7 +149,7 @@ fn prow_finds_the_file() {
 }
 
 #[test]
-fn a_part_of_a_profile_is_never_told_as_the_whole() {
+fn a_part_of_a_profile_is_never_reported_as_the_whole() {
     let mut events = sample::conformant();
     for event in &mut events {
         if let EventKind::RunStarted(run) = &*event.event {

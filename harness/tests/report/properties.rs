@@ -1,16 +1,19 @@
 //! What holds for any events at all.
 
-use harness::event::{
-    CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished, TruthCheck,
-};
-use harness::outcome::{Level, Outcome, Verdict};
-use harness::report::{
-    Dialect, Report, Style, Terminal, headline, html, json, junit, markdown, summarize,
+use harness::{
+    event::{
+        CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished,
+        TruthCheck,
+    },
+    outcome::{Level, Outcome, Verdict},
+    report::{Dialect, Report, Style, Terminal, headline, html, json, junit, markdown, summarize},
 };
 use proptest::prelude::*;
 
-use crate::consumers::{Seen, cases, document, jenkins};
-use crate::sample;
+use crate::{
+    consumers::{Seen, cases, document, jenkins},
+    sample,
+};
 
 /// Text as pods write it: anything, with what breaks formats more often than chance has it.
 fn text() -> impl Strategy<Value = String> {
@@ -90,11 +93,11 @@ fn event() -> impl Strategy<Value = EventKind> {
             }
         ),
         2 => (id(), text(), prop::collection::vec((text(), any::<usize>()), 0..3), text()).prop_map(
-            |(id, folder, files, missing)| {
+            |(id, directory, files, missing)| {
                 let file = |(name, bytes)| EvidenceFile { name, bytes };
                 EventKind::EvidenceCollected(EvidenceCollected {
                     id,
-                    folder: format!("diagnostics/{folder}"),
+                    directory: format!("diagnostics/{directory}"),
                     files: files.into_iter().map(file).collect(),
                     missing: vec![missing],
                     duration_ms: 1,

@@ -1,10 +1,12 @@
 //! Sample runs, with every verdict.
 
-use harness::event::{
-    CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile,
-    RunStarted, SCHEMA, StepFinished, TruthCheck,
+use harness::{
+    event::{
+        CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
+        EvidenceFile, RunStarted, SCHEMA, StepFinished, TruthCheck,
+    },
+    outcome::{Level, Outcome, Verdict},
 };
-use harness::outcome::{Level, Outcome, Verdict};
 use jiff::{SignedDuration, Timestamp};
 
 const GATE: &str = "the gate `UserNamespacesSupport` is off";
@@ -168,7 +170,7 @@ fn failing() -> Vec<EventKind> {
         broken_check("POD-07", "uid map of podman", "0 1000 1, 1 1001 64535", "0 1000 1"),
         EventKind::EvidenceCollected(EvidenceCollected {
             id: "POD-07".into(),
-            folder: "diagnostics/POD-07".into(),
+            directory: "diagnostics/POD-07".into(),
             files: vec![
                 EvidenceFile { name: "pod-1.object.json".into(), bytes: 8211 },
                 EvidenceFile { name: "pod-1.events.txt".into(), bytes: 0 },

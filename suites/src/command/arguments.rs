@@ -4,13 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{
-    Error,
-    cluster::ConnectOptions,
-    engine::Keep,
-    facts::ChosenRoute,
-    plan::{Profile, Shard},
-    rbac::ACCOUNT,
-    report::Dialect,
+    Error, cluster::ConnectOptions, engine::Keep, facts::ChosenRoute, plan::Shard,
+    profile::Profile, rbac::ACCOUNT, report::Dialect,
 };
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
@@ -31,13 +26,13 @@ pub(super) enum Command {
     Preflight(PreflightArguments),
     /// List the cases; needs no cluster
     List(ListArguments),
-    /// Tell what a case asserts, why, and what to do when it fails; needs no cluster
+    /// Explain what a case asserts, why it matters, and how to fix a failure; needs no cluster
     Explain(ExplainArguments),
     /// Run the cases and write a report
     Run(RunArguments),
-    /// Remove what runs have left that could not remove it themselves
+    /// Remove leftovers of runs that did not clean up after themselves
     Sweep(SweepArguments),
-    /// Make a report again from the event log of a run
+    /// Generate a report again from the event log of a run
     Report(ReportArguments),
     /// Print the completions of a shell
     Completions {
@@ -51,10 +46,10 @@ pub(super) enum Command {
 /// Which cluster.
 #[derive(Debug, Args)]
 pub(super) struct ClusterArguments {
-    /// The kubeconfig; without it `$KUBECONFIG` or `~/.kube/config`
+    /// The kubeconfig [default: `$KUBECONFIG` or `~/.kube/config`]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The context in the kubeconfig; without it the current one
+    /// The context in the kubeconfig [default: the current one]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
 }
@@ -68,19 +63,19 @@ impl From<ClusterArguments> for ConnectOptions {
 /// Which cases.
 #[derive(Debug, Args)]
 pub(super) struct SelectionArguments {
-    /// The set of cases: openshift, microshift, kubernetes or smoke; without it the cluster's own
+    /// The set of cases: openshift, microshift, kubernetes or smoke [default: the cluster's own]
     #[arg(long, value_name = "NAME", value_parser = profile)]
     pub(super) profile: Option<Profile>,
-    /// Run one part of the cases, such as 1/3
+    /// Select one part of the cases, such as 1/3
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub(super) shard: Option<Shard>,
     /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
-    /// `!` takes away
+    /// `!` excludes
     #[arg(value_name = "FILTER")]
     pub(super) filters: Vec<String>,
 }
 
-/// How data is printed.
+/// The format of printed data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum OutputFormat {
     /// For people
@@ -92,9 +87,9 @@ pub(super) enum OutputFormat {
 /// When the run's objects stay in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum KeepWhen {
-    /// Everything is torn down
+    /// Delete all objects
     Never,
-    /// They stay when a case failed or broke
+    /// Keep the objects when a case fails or breaks
     OnFailure,
 }
 
@@ -111,9 +106,9 @@ impl From<KeepWhen> for Keep {
 pub(super) struct PreflightArguments {
     #[command(flatten)]
     pub(super) cluster: ClusterArguments,
-    /// Print the least rights that a run needs instead, as YAML for `kubectl apply -f -`, granted to
-    /// USER (`alice`, `system:serviceaccount:NAMESPACE:NAME`) or, without it, to a service account
-    /// that is made along with them
+    /// Print the permissions that a run needs instead, as YAML for `kubectl apply -f -`. They are
+    /// granted to USER (`alice`, `system:serviceaccount:NAMESPACE:NAME`) or, without it, to a new
+    /// service account
     #[arg(
         long,
         value_name = "USER",
@@ -124,36 +119,36 @@ pub(super) struct PreflightArguments {
         conflicts_with = "output"
     )]
     pub(super) print_rbac: Option<String>,
-    /// Print the rights for this profile (openshift, microshift or kubernetes) without asking a
-    /// cluster what it is
+    /// Print the permissions for this profile (openshift, microshift or kubernetes) without a
+    /// cluster
     #[arg(long, value_name = "NAME", value_parser = profile, requires = "print_rbac")]
     pub(super) profile: Option<Profile>,
-    /// How pods ask for /dev/fuse and /dev/net/tun: annotation, runtime-class=NAME or none; without
-    /// it by CRI-O's annotation on OpenShift, MicroShift and nodes with CRI-O, elsewhere by a
-    /// RuntimeClass
+    /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class=NAME or none
+    /// [default: CRI-O's annotation on OpenShift, MicroShift and nodes with CRI-O, elsewhere a
+    /// RuntimeClass]
     #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
     pub(super) devices: Option<ChosenRoute>,
-    /// How the facts are printed
+    /// The format of the facts
     #[arg(long, short, value_enum, default_value = "text")]
     pub(super) output: OutputFormat,
 }
 
-/// How explanations are printed.
+/// The format of explanations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ExplainFormat {
-    /// For a terminal
+    /// Text for a terminal
     Text,
-    /// As a page of the documentation
+    /// The catalogue page
     Markdown,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
     /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
-    /// `!` takes away; without it every case
+    /// `!` excludes; without it every case
     #[arg(value_name = "FILTER")]
     pub(super) filters: Vec<String>,
-    /// How the texts are printed
+    /// The format of the texts
     #[arg(long, short, value_enum, default_value = "text")]
     pub(super) output: ExplainFormat,
 }
@@ -162,7 +157,7 @@ pub(super) struct ExplainArguments {
 pub(super) struct ListArguments {
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
-    /// How the cases are printed
+    /// The format of the list
     #[arg(long, short, value_enum, default_value = "text")]
     pub(super) output: OutputFormat,
 }
@@ -173,42 +168,41 @@ pub(super) struct RunArguments {
     pub(super) cluster: ClusterArguments,
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
-    /// The workspace image: podman, podman-compose, and a subuid pattern that fits a pod
+    /// The workspace image, with podman, podman-compose and subordinate ids that fit a pod
     #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", default_value = "localhost/workspace:1", value_parser = image)]
     pub(super) image: String,
-    /// Test this SCC (OpenShift, MicroShift): a copy of it is applied under
-    /// a name of the run's own
+    /// Test this SCC (OpenShift, MicroShift): the run applies a copy with a unique name
     #[arg(long, value_name = "FILE")]
     pub(super) scc: Option<PathBuf>,
-    /// How pods ask for /dev/fuse and /dev/net/tun: annotation, runtime-class=NAME or none; without
-    /// it by CRI-O's annotation on OpenShift, MicroShift and nodes with CRI-O, elsewhere by a
-    /// RuntimeClass
+    /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class=NAME or none
+    /// [default: CRI-O's annotation on OpenShift, MicroShift and nodes with CRI-O, elsewhere a
+    /// RuntimeClass]
     #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
     pub(super) devices: Option<ChosenRoute>,
-    /// How many cases run at once
+    /// The number of cases that run at once
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: u8,
-    /// How long the run may take, such as 10m; then what still runs is an error
+    /// The time limit of the run, such as 10m; unfinished cases are errors
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub(super) timeout: Duration,
-    /// How long a pod may take to become ready, its image's pull included
+    /// The time limit for a pod to become ready, including the pull of its image
     #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = duration)]
     pub(super) pod_timeout: Duration,
-    /// How long each throwaway namespace may take to end
+    /// The time limit for the deletion of each throwaway namespace
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub(super) teardown_timeout: Duration,
-    /// Whether the run's objects stay in the cluster for a look when a case failed; `nestcheck sweep`
+    /// Whether the run's objects stay in the cluster for inspection when a case failed; `nestcheck sweep`
     /// removes them, or the next run once they have expired
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(super) keep: KeepWhen,
-    /// The folder of the report; files of an earlier report in it are replaced
+    /// The directory of the report; files of an earlier report in it are replaced
     #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
     pub(super) report_dir: PathBuf,
-    /// Run cases whose requirements are unmet too: only what happens in the pods decides
+    /// Run cases with unmet requirements too; only the results in the pods decide
     #[arg(long)]
     pub(super) no_preflight: bool,
-    /// Look at the nodes too, by a privileged pod among the node's processes (`hostPID`): without
-    /// it the cases that need that are blocked
+    /// Inspect nodes too, in a privileged pod with `hostPID`; without this option the cases that
+    /// need it are blocked
     #[arg(long)]
     pub(super) node_access: bool,
 }
@@ -219,10 +213,10 @@ pub(super) struct SweepArguments {
     pub(super) cluster: ClusterArguments,
     #[command(flatten)]
     pub(super) which: WhichRuns,
-    /// Only tell what would be removed
+    /// Only print what would be removed
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// The folder of a report, whose ledger may know of runs that the cluster has no record of
+    /// The directory of a report, whose ledger may know of runs that the cluster has no record of
     #[arg(long, value_name = "DIR")]
     pub(super) report_dir: Option<PathBuf>,
 }
@@ -231,13 +225,13 @@ pub(super) struct SweepArguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct WhichRuns {
-    /// This run
+    /// The run with this id
     #[arg(long, value_name = "ID")]
     pub(super) run: Option<String>,
-    /// The runs that are over at the latest by now
+    /// Runs whose lease has expired
     #[arg(long)]
     pub(super) expired: bool,
-    /// Every run, those that still go on too
+    /// Every run, also those that still continue
     #[arg(long)]
     pub(super) all: bool,
 }
@@ -257,33 +251,33 @@ pub(super) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
-    /// The folder that `nestcheck run` wrote
+    /// The directory that `nestcheck run` wrote
     #[arg(value_name = "DIR")]
-    pub(super) folder: PathBuf,
+    pub(super) directory: PathBuf,
     /// The format
     #[arg(long, value_enum, default_value = "junit")]
     pub(super) format: ReportFormat,
-    /// Whose JUnit it is: jenkins, gitlab or openshift
+    /// The dialect of JUnit: jenkins, gitlab or openshift
     #[arg(long, value_name = "NAME", default_value = "jenkins", value_parser = dialect)]
     pub(super) dialect: Dialect,
 }
 
 /// An error and its hint as one text, which is all that clap passes on. [`super::explain`] takes
 /// them apart again.
-fn told(error: &Error) -> String {
+fn reported(error: &Error) -> String {
     error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
-    Profile::parse(name).map_err(|error| told(&error))
+    Profile::parse(name).map_err(|error| reported(&error))
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
-    Shard::parse(text).map_err(|error| told(&error))
+    Shard::parse(text).map_err(|error| reported(&error))
 }
 
 fn dialect(name: &str) -> Result<Dialect, String> {
-    name.parse().map_err(|error| told(&error))
+    name.parse().map_err(|error| reported(&error))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -343,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn image_references_are_told_from_other_texts() {
+    fn image_references_are_reported_from_other_texts() {
         for good in ["localhost/workspace:1", "busybox", "host:5000/a/b@sha256:abc", "a/b:V1_"] {
             assert_eq!(image(good).as_deref(), Ok(good));
         }

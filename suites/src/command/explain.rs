@@ -12,10 +12,7 @@ use super::{
     arguments::{ExplainArguments, ExplainFormat},
     print,
 };
-use crate::{
-    cases, catalogue,
-    explanation::{self, Explanation},
-};
+use crate::{cases, catalogue};
 
 pub(super) fn execute(arguments: &ExplainArguments) -> Result<u8> {
     let cases = cases();
@@ -33,8 +30,6 @@ pub(super) fn execute(arguments: &ExplainArguments) -> Result<u8> {
 }
 
 fn text(case: &Case) -> String {
-    let Explanation { why, fix } =
-        explanation::of(case).unwrap_or(Explanation { why: "", fix: "" });
     let mut text = format!("{}  {}\n{}\n\n", case.id, case.path(), case.title);
     for (name, value) in [
         ("level", catalogue::level(case.level)),
@@ -44,6 +39,6 @@ fn text(case: &Case) -> String {
         // Writing to a string can't fail.
         let _ = writeln!(text, "{name:10}{value}");
     }
-    let _ = write!(text, "\n{why}\n\nWhat to do when it fails\n{fix}\n");
+    let _ = write!(text, "\n{}\n\nWhat to do when it fails\n{}\n", case.why, case.fix);
     text
 }

@@ -14,11 +14,10 @@ use std::{
     process::ExitCode,
 };
 
+use arguments::{Arguments, Command};
 use clap::{CommandFactory, Parser, error::ErrorKind as ClapErrorKind};
 use harness::{Error, Result, redact};
 use tracing_subscriber::EnvFilter;
-
-use arguments::{Arguments, Command};
 
 /// The exit code of a command line that can't be understood.
 const USAGE: u8 = 2;
@@ -31,14 +30,14 @@ const LOG_ENTRY_LIMIT: usize = 64 * 1024;
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return tell_usage(&error),
+        Err(error) => return describe_usage(&error),
     };
     redact_panics();
     start_logging();
     match execute(arguments.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            tell(&error);
+            describe(&error);
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -135,20 +134,20 @@ fn color() -> bool {
 }
 
 /// Tells an error and what to do about it. A standard error that is closed leaves the exit code.
-fn tell(error: &Error) {
+fn describe(error: &Error) {
     let hint = error.hint().map_or_else(String::new, |hint| format!("hint: {hint}\n"));
     let _ = io::stderr().write_all(format!("error: {error}\n{hint}").as_bytes());
 }
 
 /// Tells what clap found: help and version as they are, an error on one line with a hint.
-fn tell_usage(error: &clap::Error) -> ExitCode {
+fn describe_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
         ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
             print(text.as_bytes()).map_or(ExitCode::from(USAGE), ExitCode::from)
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            tell(&Error::usage("no command given").with_hint(
+            describe(&Error::usage("no command given").with_hint(
                 "the commands are `preflight`, `list`, `explain`, `run`, `sweep`, `report`, \
                  `completions` and `man`; `nestcheck --help` shows more",
             ));
@@ -156,7 +155,7 @@ fn tell_usage(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let (message, hint) = take_apart(&text);
-            tell(&Error::usage(message).with_hint(hint));
+            describe(&Error::usage(message).with_hint(hint));
             ExitCode::from(USAGE)
         }
     }

@@ -7,7 +7,7 @@ use harness::{
     cluster::Cluster,
     facts::{self, Facts, Finding, Flavour, Severity, State},
     outcome::Outcome,
-    plan::Profile,
+    profile::Profile,
     rbac, redact,
     requirement::Decision,
     support::{self, REQUIREMENTS, Reason, Support},
@@ -33,7 +33,7 @@ struct Decided {
 
 /// What the operators of workspaces were told, and what that contradicts, for programs.
 #[derive(Serialize)]
-struct ToggleReport {
+struct ContainerRunReport {
     #[serde(flatten)]
     state: State,
     findings: Vec<Finding>,
@@ -47,7 +47,7 @@ struct Preflight<'a> {
     support: &'a Support,
     requirements: Vec<Decided>,
     contradictions: Vec<String>,
-    toggle: ToggleReport,
+    toggle: ContainerRunReport,
     facts: &'a Facts,
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
         support: &support,
         requirements: decide(&facts),
         contradictions: support::contradictions(&facts),
-        toggle: ToggleReport {
+        toggle: ContainerRunReport {
             state: facts.devspaces.state(),
             findings: facts.devspaces.findings(&support, flavour, &facts.sccs, &facts.runtimes()),
         },
@@ -135,7 +135,7 @@ fn text(preflight: &Preflight<'_>) -> String {
     }
     text.push('\n');
     // Often one thing helps against several.
-    let mut told: Vec<&str> = Vec::new();
+    let mut reported: Vec<&str> = Vec::new();
     for decided in &preflight.requirements {
         let mark = match decided.met {
             Some(true) => "yes",
@@ -145,9 +145,9 @@ fn text(preflight: &Preflight<'_>) -> String {
         let _ = writeln!(text, "{mark:4} {}", decided.requirement);
         if let (Some(reason), Some(remedy)) = (&decided.reason, &decided.remedy) {
             let _ = writeln!(text, "     {reason}");
-            if !told.contains(&remedy.as_str()) {
+            if !reported.contains(&remedy.as_str()) {
                 let _ = writeln!(text, "     hint: {remedy}");
-                told.push(remedy);
+                reported.push(remedy);
             }
         }
     }

@@ -20,7 +20,7 @@ use harness::{
 
 use super::{
     arguments::{RunArguments, SelectionArguments},
-    color, tell,
+    color, describe,
 };
 use crate::{
     cases,
@@ -37,7 +37,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let scc = arguments.scc.as_deref().map(read_scc).transpose()?;
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
-    let mut folder = ReportDir::create(&arguments.report_dir)?;
+    let mut directory = ReportDir::create(&arguments.report_dir)?;
     let options = SessionOptions {
         image: arguments.image,
         jobs: usize::from(arguments.jobs),
@@ -49,47 +49,47 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         node_access: arguments.node_access,
         scc,
         files: fixtures::files(),
-        ledger: folder.ledger(),
-        diagnostics: folder.diagnostics(),
+        ledger: directory.ledger(),
+        diagnostics: directory.diagnostics(),
     };
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, options) => session,
         Some(signal) = signals.next() => {
-            folder.discard();
+            directory.discard();
             return Ok(Outcome::Interrupted { signal }.exit_code());
         }
     };
     let session = match prepared {
         Ok(session) => session,
         Err(error) => {
-            folder.discard();
+            directory.discard();
             return Err(error);
         }
     };
     let style = Style { color: color(), progress: io::stderr().is_terminal() };
     let mut terminal = Terminal::new(io::stderr(), style);
     let observe = |event: &Event| {
-        folder.append(event);
+        directory.append(event);
         terminal.event(event);
     };
     let outcome = session.run(signals, observe).await;
     terminal.finish();
-    let path = folder.path().display().to_string();
-    let warning = if folder.is_open_to_others() { open_to_others(&path) } else { String::new() };
-    if let Err(error) = folder.finish() {
-        tell(&error);
+    let path = directory.path().display().to_string();
+    let warning = if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };
+    if let Err(error) = directory.finish() {
+        describe(&error);
         return Ok(worse(outcome).exit_code());
     }
     let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
     Ok(outcome.exit_code())
 }
 
-/// What the owner of a folder should know that was there before.
+/// What the owner of a directory should know that was there before.
 fn open_to_others(path: &str) -> String {
     format!(
-        "warning: others can look into report folder `{path}`, though not into its files\n\
-         hint: `chmod 700 {path}`, or give a folder with `--report-dir DIR` that is not there yet\n"
+        "warning: others can look into report directory `{path}`, though not into its files\n\
+         hint: `chmod 700 {path}`, or give a directory with `--report-dir DIR` that is not there yet\n"
     )
 }
 

@@ -58,7 +58,7 @@ fn text(swept: &[SweepResult], is_dry_run: bool) -> String {
             let _ = writeln!(text, "  {verb} {found}");
         }
         if removed.is_empty() && failure.is_none() {
-            let _ = writeln!(text, "  nothing of it was left but its record");
+            let _ = writeln!(text, "  only its record remained");
         }
         if let Some(failure) = failure {
             let _ = writeln!(text, "  failed: {failure}");

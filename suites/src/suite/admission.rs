@@ -2,7 +2,7 @@
 
 use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::Context,
     outcome::Level,
     requirement::Requirement,
@@ -13,71 +13,10 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{
-    NESTED, core_case,
+    NESTED,
     gate::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask},
-    weighing,
 };
-use crate::toolbox::{expect_kept, expect_refusal, expect_refusal_by_server, judge_refusal};
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "ADM-01",
-        "admission",
-        refuses_unmasked_proc_without_user_namespace,
-        "`procMount: Unmasked` is refused without `hostUsers: false`",
-        NESTED,
-        &[]
-    ),
-    core_case!(
-        "ADM-02",
-        "admission",
-        refuses_host_namespaces_with_user_namespace,
-        "The node's network, process and IPC namespaces are refused with `hostUsers: false`",
-        NESTED,
-        &[]
-    ),
-    // Kubernetes refuses it from 1.34 on (kubernetes #132868); before, it means nothing.
-    weighing(
-        core_case!(
-            "ADM-03",
-            "admission",
-            refuses_block_devices_with_user_namespace,
-            "A volume as block device is refused with `hostUsers: false`",
-            WITH_BLOCK_DEVICE_CHECK,
-            &[]
-        ),
-        Level::Extended,
-    ),
-    core_case!(
-        "ADM-04",
-        "admission",
-        refuses_nested_pod_in_restricted_namespace,
-        "A nested pod is refused in a namespace that enforces Pod Security level restricted",
-        NESTED,
-        &[]
-    ),
-    // Nested containers work without it where the namespace's level is privileged.
-    weighing(
-        core_case!(
-            "ADM-05",
-            "admission",
-            admits_nested_pod_in_baseline_namespace_by_gate_or_version,
-            "Level baseline admits a nested pod as OpenShift makes it exactly where the gate or the \
-             version says so",
-            WITH_SELINUX_TYPE,
-            &[]
-        ),
-        Level::Extended,
-    ),
-    core_case!(
-        "ADM-06",
-        "admission",
-        keeps_isolation_of_running_pods,
-        "`hostUsers` and `procMount` of a pod that exists can't be changed",
-        NESTED,
-        &[&NESTED_POD, &HOST_USERS]
-    ),
-];
+use crate::steps::{evaluate_refusal, expect_kept, expect_refusal, expect_refusal_by_server};
 
 const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(34)];
@@ -85,6 +24,21 @@ const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
 /// Level baseline allows the SELinux type `container_engine_t` from policy version 1.31 on.
 const WITH_SELINUX_TYPE: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(31)];
+
+inventory::submit!(Case {
+    id: "ADM-01",
+    suite: "admission",
+    name: "refuses_unmasked_proc_without_user_namespace",
+    title: "`procMount: Unmasked` is refused without `hostUsers: false`",
+    why: "An unmasked /proc in the node's own user namespace is the shortest way from a container \
+          to the node. The API server has to refuse this combination itself, because no SCC \
+          checks `procMount`.",
+    fix: "Update the API server to 1.30 or newer and enable both gates. With ProcMountType alone, \
+          the server keeps the field and does not check it.",
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_unmasked_proc_without_user_namespace(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_unmasked_proc_without_user_namespace(cx: Context) -> CaseResult {
     for host_users in [None, Some(true)] {
@@ -96,6 +50,20 @@ async fn refuses_unmasked_proc_without_user_namespace(cx: Context) -> CaseResult
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "ADM-02",
+    suite: "admission",
+    name: "refuses_host_namespaces_with_user_namespace",
+    title: "The node's network, process and IPC namespaces are refused with `hostUsers: false`",
+    why: "A user namespace protects little if the pod shares the node's network, processes or \
+          IPC.",
+    fix: "Update the API server. If it accepts `hostNetwork` alone, the gate \
+          UserNamespacesHostNetworkSupport is on: disable it unless you need it.",
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_host_namespaces_with_user_namespace(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult {
     for field in ["hostNetwork", "hostPID", "hostIPC"] {
@@ -111,6 +79,21 @@ async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult 
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "ADM-04",
+    suite: "admission",
+    name: "refuses_nested_pod_in_restricted_namespace",
+    title: "A nested pod is refused in a namespace that enforces Pod Security level restricted",
+    why: "Administrators choose the level restricted where nothing may go wrong. A nested pod \
+          needs more than it permits. A namespace that admits one does not enforce the level in \
+          its label.",
+    fix: "Check that the admission plugin PodSecurity is on, and that no exemption lists the \
+          user, the namespace or the runtime class.",
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_nested_pod_in_restricted_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&NESTED_POD)?;
     // A server that refuses or strips the pod anywhere would pass too; this proves that it is the
@@ -124,6 +107,26 @@ async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
     ];
     expect_refusal(&cx, "answer in a restricted namespace", &pod, 403, &fields).await
 }
+
+// Nested containers work without it where the namespace's level is privileged.
+inventory::submit!(Case {
+    id: "ADM-05",
+    suite: "admission",
+    name: "admits_nested_pod_in_baseline_namespace_by_gate_or_version",
+    title: "Pod Security level baseline admits OpenShift's nested pod only if the gate or the \
+        version permits it",
+    why: "Baseline is the strictest level in which OpenShift's nested pod can run. The gate or \
+          the version decides whether it may. A cluster that behaves differently surprises \
+          anyone who moves workspaces to it.",
+    fix: "Compare the gate UserNamespacesPodSecurityStandards, the policy version in the \
+          namespace's labels, and the SELinux type (allowed from v1.31 on) with the message.",
+    level: Level::Extended,
+    requires: WITH_SELINUX_TYPE,
+    kind: CaseKind::Live(|cx| Box::pin(
+        admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx)
+    )),
+    ..Case::DEFAULT
+});
 
 async fn admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&NESTED_POD)?;
@@ -144,6 +147,22 @@ async fn admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx: Context)
     let name = "answer to a nested pod in level baseline";
     expect_relaxed(&cx, name, &pod, &PROC_MOUNT, is_relaxed(cx.facts())).await
 }
+
+// Kubernetes refuses it from 1.34 on (kubernetes #132868); before, it means nothing.
+inventory::submit!(Case {
+    id: "ADM-03",
+    suite: "admission",
+    name: "refuses_block_devices_with_user_namespace",
+    title: "A raw block volume is refused with `hostUsers: false`",
+    why: "The kernel cannot map the ids on a raw block device, so a pod with one sees the node's \
+          ids on it. Kubernetes refuses such pods from 1.34 on.",
+    fix: "Update the API server to 1.34 or newer. Before, don't give volumes with mode Block to \
+          workspaces.",
+    level: Level::Extended,
+    requires: WITH_BLOCK_DEVICE_CHECK,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_block_devices_with_user_namespace(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_block_devices_with_user_namespace(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&NESTED_POD)?;
@@ -166,6 +185,21 @@ async fn refuses_block_devices_with_user_namespace(cx: Context) -> CaseResult {
     expect_refusal_by_server(&cx, "answer to volumeDevices", &pod, 422, &words).await
 }
 
+inventory::submit!(Case {
+    id: "ADM-06",
+    suite: "admission",
+    name: "keeps_isolation_of_running_pods",
+    title: "`hostUsers` and `procMount` of an existing pod cannot be changed",
+    why: "If users could change a pod after admission, the API server would admit it with \
+          isolation and run it without.",
+    fix: "This is a bug of the API server, or of an aggregated API server in its place: report \
+          it.",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &HOST_USERS],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_isolation_of_running_pods(cx))),
+    ..Case::DEFAULT
+});
+
 async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
     let (nested, control) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&HOST_USERS))?;
     let mut pod = nested.object().clone();
@@ -174,10 +208,10 @@ async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
     }
     let words = ["pod updates may not change fields other than"];
     let answer = cx.dry_run_replace(&pod).await?;
-    judge_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
+    evaluate_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
     // The control's SCC says nothing of user namespaces, so that the API server decides.
     let mut pod = control.object().clone();
     pod.spec.get_or_insert_default().host_users = Some(false);
     let answer = cx.dry_run_replace(&pod).await?;
-    judge_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
+    evaluate_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
 }

@@ -1,12 +1,15 @@
 //! ISO: what a pod sees of the node.
 
+use std::time::Duration;
+
 use fixtures::{MASKED_PROC, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
     facts::Flavour,
     outcome::Level,
     pod_template::ask_for_devices,
+    profile::Profile,
     truth::{proc_mounts, show_reading},
     workload::Command,
 };
@@ -16,125 +19,27 @@ use probe::{
 };
 
 use super::{
-    ASKING_FOR_DEVICES, NESTED, WITH_DEVICES, WITH_SCCS, core_case, extended_case, on,
+    ASKING_FOR_DEVICES, NESTED, WITH_DEVICES, WITH_SCCS,
     podman::need_program,
     selinux::{self, Mode},
-    weighing,
 };
-use crate::toolbox::{known, podman, shell_image};
+use crate::steps::{known, podman, shell_image};
 
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "ISO-01",
-        "isolation",
-        sees_proc_unmasked,
-        "A nested pod has exactly one mount at /proc, writable, with nothing masked",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ISO-02",
-        "isolation",
-        sees_proc_masked_unless_asked,
-        "A pod that does not ask for an unmasked /proc has it masked",
-        NESTED,
-        &[&NESTED_POD, &MASKED_PROC]
-    ),
-    core_case!(
-        "ISO-03",
-        "isolation",
-        sees_sys_read_only,
-        "/sys is read-only, whether or not the pod rules its own cgroups",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ISO-04",
-        "isolation",
-        opens_fuse_and_tun,
-        "/dev/fuse and /dev/net/tun are the right devices and can be opened",
-        ASKING_FOR_DEVICES,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ISO-05",
-        "isolation",
-        sees_no_devices_unless_asked,
-        "A pod that does not ask for /dev/fuse and /dev/net/tun has neither",
-        WITH_DEVICES,
-        &[&NESTED_POD, &MASKED_PROC]
-    ),
-    on(
-        core_case!(
-            "ISO-06",
-            "isolation",
-            gets_no_device_that_is_not_allowed,
-            "A pod that asks for another device of the node does not get it",
-            WITH_DEVICES,
-            &[&NESTED_POD]
-        ),
-        WITH_SCCS,
-    ),
-    // Not every cluster of these kinds enforces SELinux, and only a pod can tell.
-    weighing(
-        on(
-            core_case!(
-                "ISO-07",
-                "isolation",
-                is_confined_by_selinux,
-                "SELinux is enforced, and the pod has type container_engine_t at the namespace's level",
-                NESTED,
-                &[&NESTED_POD]
-            ),
-            WITH_SCCS,
-        ),
-        Level::Extended,
-    ),
-    core_case!(
-        "ISO-09",
-        "isolation",
-        holds_exactly_the_declared_capabilities,
-        "The bounding set is exactly SETUID and SETGID, none is effective, and helpers may gain them",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ISO-10",
-        "isolation",
-        makes_namespaces_and_mounts,
-        "The user can make a user namespace of its own and mount a file system in it",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    // Not every node has AppArmor, and only a pod can tell.
-    on(
-        extended_case!(
-            "ISO-11",
-            "isolation",
-            is_not_confined_by_apparmor,
-            "No AppArmor profile stands in the way of mounts",
-            NESTED,
-            &[&NESTED_POD]
-        ),
-        &[Flavour::Kubernetes],
-    ),
-    core_case!(
-        "ISO-12",
-        "isolation",
-        mounts_fresh_proc_in_inner_namespaces,
-        "The user can mount a fresh /proc in a user and process namespace of its own",
-        NESTED,
-        &[&NESTED_POD, &MASKED_PROC]
-    ),
-    extended_case!(
-        "ISO-13",
-        "isolation",
-        connects_by_pasta,
-        "pasta gives a container an interface, with whatever policy the node enforces",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-];
+inventory::submit!(Case {
+    id: "ISO-01",
+    suite: "isolation",
+    name: "sees_proc_unmasked",
+    title: "A nested pod has exactly one mount at /proc, which is writable and not masked",
+    why: "The kernel forbids a fresh /proc in an inner namespace while parts of the outer /proc \
+          are masked. Every container that podman starts needs a fresh /proc.",
+    fix: "Set `procMount: Unmasked` and see GATE-02. If the API server keeps the field and /proc \
+          is still masked, the container runtime ignores the field: update it.",
+    profiles: &[Profile::Smoke],
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(sees_proc_unmasked(cx))),
+    ..Case::DEFAULT
+});
 
 async fn sees_proc_unmasked(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -147,6 +52,20 @@ async fn sees_proc_unmasked(cx: Context) -> CaseResult {
     let holds = matches!(proc_mounts(mounts)[..], [only] if !only.is_read_only());
     cx.check("mounts at /proc", "one, rw", paths.join("; "), holds)
 }
+
+inventory::submit!(Case {
+    id: "ISO-02",
+    suite: "isolation",
+    name: "sees_proc_masked_unless_asked",
+    title: "A pod that does not request an unmasked /proc has a masked one",
+    why: "A control: in all other pods, parts of /proc are masked. If they were not, an unmasked \
+          /proc would be the cluster's default, also for pods without a user namespace.",
+    fix: "Look in the container runtime's configuration for a spec without `maskedPaths`.",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &MASKED_PROC],
+    kind: CaseKind::Live(|cx| Box::pin(sees_proc_masked_unless_asked(cx))),
+    ..Case::DEFAULT
+});
 
 async fn sees_proc_masked_unless_asked(cx: Context) -> CaseResult {
     // What container runtimes mask by default (containerd `oci/spec_opts.go`); no kernel has all.
@@ -168,14 +87,30 @@ async fn sees_proc_masked_unless_asked(cx: Context) -> CaseResult {
     cx.check("masked paths", expected, shown.join(", "), hides && guards_settings)
 }
 
+inventory::submit!(Case {
+    id: "ISO-03",
+    suite: "isolation",
+    name: "sees_sys_read_only",
+    title: "/sys is read-only, whether or not the pod's own cgroups are writable",
+    why: "/sys contains the node's devices and the kernel's settings. A pod has it read-only. \
+          Only the pod's own cgroups may be writable, for systemd and resource limits in inner \
+          containers.",
+    fix: "If /sys is writable, the container is privileged, or a runtime hook remounted it. Look \
+          for a webhook that adds `privileged: true`, and see ISO-09.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(sees_sys_read_only(cx))),
+    ..Case::DEFAULT
+});
+
 async fn sees_sys_read_only(cx: Context) -> CaseResult {
     const CGROUPS: &str = "/sys/fs/cgroup";
     let workspace = cx.pod(&NESTED_POD).await?;
     let mounts = known(&workspace.facts().mounts)?;
     let mode = |mount: &Mount| if mount.is_read_only() { "ro" } else { "rw" };
     let show = |mounts: &[&Mount]| {
-        let told = mounts.iter().map(|it| format!("{} {}", it.mount_point, mode(it)));
-        told.collect::<Vec<_>>().join("; ")
+        let reported = mounts.iter().map(|it| format!("{} {}", it.mount_point, mode(it)));
+        reported.collect::<Vec<_>>().join("; ")
     };
     let (cgroups, others): (Vec<_>, Vec<_>) = mounts
         .iter()
@@ -187,6 +122,24 @@ async fn sees_sys_read_only(cx: Context) -> CaseResult {
     // What containers inside can do with it is POD-14's to show.
     cx.check("mounts at /sys/fs/cgroup", "either mode", show(&cgroups), true)
 }
+
+inventory::submit!(Case {
+    id: "ISO-10",
+    suite: "isolation",
+    name: "makes_namespaces_and_mounts",
+    title: "The user can create a user namespace and mount a file system in it",
+    why: "Podman begins every command with a user namespace and mounts in it. The default seccomp \
+          profile of containerd forbids both to a process without CAP_SYS_ADMIN, and Ubuntu's \
+          AppArmor denies all permissions in new user namespaces. Podman's errors then do not \
+          name the cause.",
+    fix: "Set `seccompProfile: {type: Unconfined}` in the pod, or a profile that permits \
+          unshare(2), mount(2) and clone(2) with namespaces; CRI-O's default does. On Ubuntu set \
+          `kernel.apparmor_restrict_unprivileged_userns=0` on the node; see PRE-13.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(makes_namespaces_and_mounts(cx))),
+    ..Case::DEFAULT
+});
 
 async fn makes_namespaces_and_mounts(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -201,6 +154,25 @@ async fn makes_namespaces_and_mounts(cx: Context) -> CaseResult {
     };
     cx.check("mount in a new user namespace", "mounted", observed, output.exit_code == 0)
 }
+
+// Not every node has AppArmor, and only a pod can tell.
+inventory::submit!(Case {
+    id: "ISO-11",
+    suite: "isolation",
+    name: "is_not_confined_by_apparmor",
+    title: "No AppArmor profile blocks mounts",
+    why: "containerd's default AppArmor profile denies every mount, so a nested pod must request \
+          no profile. On nodes without AppArmor the case checks nothing.",
+    fix: "Set `appArmorProfile: {type: Unconfined}` in the pod (Kubernetes 1.30 and newer), or \
+          the annotation `container.apparmor.security.beta.kubernetes.io/NAME: unconfined` \
+          before.",
+    level: Level::Extended,
+    flavours: &[Flavour::Kubernetes],
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(is_not_confined_by_apparmor(cx))),
+    ..Case::DEFAULT
+});
 
 async fn is_not_confined_by_apparmor(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -217,6 +189,25 @@ async fn is_not_confined_by_apparmor(cx: Context) -> CaseResult {
     // Otherwise the profile's name, with its mode in parentheses.
     cx.check_equal("AppArmor profile", "unconfined", &label)
 }
+
+inventory::submit!(Case {
+    id: "ISO-13",
+    suite: "isolation",
+    name: "connects_by_pasta",
+    title: "pasta gives a container a network interface under the node's security policy",
+    why: "pasta is podman's default network since version 5. It opens /dev/net/tun and enters the \
+          container's network namespace. Older SELinux policies deny this even if the device \
+          exists: container-selinux before 2.246 has no rule for it. Only the start of pasta \
+          shows whether a policy blocks it.",
+    fix: "Read the hint. `Permission denied` on /dev/net/tun means that the nodes need a newer \
+          container-selinux (F14). `No such file` means that the pod did not get the device \
+          (F13); see ISO-04.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(connects_by_pasta(cx))),
+    ..Case::DEFAULT
+});
 
 async fn connects_by_pasta(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -247,10 +238,34 @@ async fn connects_by_pasta(cx: Context) -> CaseResult {
 /// Linux `Documentation/admin-guide/devices.txt`: 10 229 is fuse, 10 200 is tun.
 const DEVICES: [(&str, u64, u64); 2] = [("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200)];
 
+inventory::submit!(Case {
+    id: "ISO-04",
+    suite: "isolation",
+    name: "opens_fuse_and_tun",
+    title: "/dev/fuse and /dev/net/tun are the right devices and can be opened",
+    why: "fuse-overlayfs needs /dev/fuse and rootless networks need /dev/net/tun. If the pod has \
+          a device but cannot open it, podman fails with a message that does not name the \
+          reason.\n\n\
+          Pods request the devices with both names of CRI-O's annotation, \
+          `io.kubernetes.cri-o.Devices` and `devices.crio.io`, or with a RuntimeClass. A handler \
+          that does not allow the annotation drops it silently: the pod starts without devices. \
+          This case then fails with that cause, which also blocks the cases that need the \
+          devices.",
+    fix: "On CRI-O list the annotation in the handler's `allowed_annotations`: \
+          `io.kubernetes.cri-o.Devices` up to CRI-O 1.34, both names from 1.35 on. List both \
+          devices in `allowed_devices`. On containerd offer a RuntimeClass whose handler adds \
+          the devices (`--devices runtime-class=NAME`). The nodes' device files need mode 0666, \
+          and SELinux needs `container_engine_t`.",
+    requires: ASKING_FOR_DEVICES,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(opens_fuse_and_tun(cx))),
+    ..Case::DEFAULT
+});
+
 async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // Of devices that were asked for and are absent the cause is known, and told with the failure.
-    let tell_cause = |failure: Failure| match workspace.absence() {
+    let describe_cause = |failure: Failure| match workspace.absence() {
         Some(absence) => {
             failure.adding(&absence.reason).with_hint(Some(absence.diagnosis.to_string()))
         }
@@ -265,10 +280,26 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
         let opens = device.is_some_and(|device| device.open_read_write == OpenOutcome::Opened);
         let observed = device.map_or("not looked at".to_owned(), describe_device);
         let expected = format!("character device {major}:{minor}, opened for reading and writing");
-        cx.check(path, &expected, observed, is_right && opens).map_err(tell_cause)?;
+        cx.check(path, &expected, observed, is_right && opens).map_err(describe_cause)?;
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "ISO-05",
+    suite: "isolation",
+    name: "sees_no_devices_unless_asked",
+    title: "A pod that does not request /dev/fuse and /dev/net/tun has neither",
+    why: "A control: a pod that requests nothing gets no devices. If it got them, the request \
+          would not be the reason that pods have devices. The case is blocked if requested \
+          devices do not arrive.",
+    fix: "Remove the devices from the runtime's defaults (`additional_devices`, the base spec of \
+          the default handler).",
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &MASKED_PROC],
+    kind: CaseKind::Live(|cx| Box::pin(sees_no_devices_unless_asked(cx))),
+    ..Case::DEFAULT
+});
 
 async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
     // A cluster that gives no devices would pass too, so the case is blocked where those that were
@@ -285,6 +316,23 @@ async fn sees_no_devices_unless_asked(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "ISO-06",
+    suite: "isolation",
+    name: "gets_no_device_that_is_not_allowed",
+    title: "A pod that requests another device of the node does not get it",
+    why: "The method that gives /dev/fuse must not give the kernel's log or a disk. A cluster \
+          that ignores every request for devices refuses none, so the case is blocked if \
+          requested devices do not arrive.",
+    fix: "List only /dev/fuse and /dev/net/tun in CRI-O's `allowed_devices`.",
+    flavours: WITH_SCCS,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(gets_no_device_that_is_not_allowed(cx))),
+    ..Case::DEFAULT
+});
 
 async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
     const FORBIDDEN: &str = "/dev/kmsg";
@@ -331,6 +379,28 @@ fn devices_arrive(workspace: &PodHandle) -> CaseResult {
     ))
 }
 
+// Not every cluster of these kinds enforces SELinux, and only a pod can tell.
+inventory::submit!(Case {
+    id: "ISO-07",
+    suite: "isolation",
+    name: "is_confined_by_selinux",
+    title: "SELinux enforces its policy, and the pod has type container_engine_t and the \
+        namespace's level",
+    why: "SELinux is the second protection on OpenShift. The type limits what a process may do, \
+          and the level separates pods of different namespaces. nestcheck reads from \
+          /sys/fs/selinux/enforce whether SELinux enforces its policy. Without that file, a \
+          process of the pod tries to take the type init_t: if SELinux only warns, the process \
+          may.",
+    fix: "Set SELinux to enforcing mode on the node, update container-selinux, and let the SCC \
+          set the type; see SCC-P02.",
+    level: Level::Extended,
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(is_confined_by_selinux(cx))),
+    ..Case::DEFAULT
+});
+
 async fn is_confined_by_selinux(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let label = show_reading(&workspace.facts().security_label, |label| {
@@ -351,7 +421,7 @@ async fn is_confined_by_selinux(cx: Context) -> CaseResult {
     let attempts: Vec<Attempt> = workspace.probe(&["attempt", name.as_str()]).await?;
     let attempt = attempts.first().map(|attempt| &attempt.outcome);
     match selinux::mode(&workspace.facts().selinux_enforcing, attempt) {
-        Mode::Told { enforces, how } => cx.check("SELinux", "enforced", how, enforces),
+        Mode::Reported { enforces, how } => cx.check("SELinux", "enforced", how, enforces),
         Mode::Unknown(why) => Err(Failure::blocked(
             format!("the pod can't tell whether the node enforces SELinux: {why}"),
             "look on the node with `getenforce`",
@@ -373,10 +443,28 @@ fn describe_device(device: &DeviceFacts) -> String {
     }
 }
 
+inventory::submit!(Case {
+    id: "ISO-09",
+    suite: "isolation",
+    name: "holds_exactly_the_declared_capabilities",
+    title: "The bounding set is exactly SETUID and SETGID, none is effective, and the helpers may \
+        gain them",
+    why: "The bounding set contains SETUID and SETGID so that newuidmap and newgidmap can have \
+          them. The user's own processes have none. With no_new_privs, the two helpers get no \
+          capabilities. A larger bounding set gives more power than intended.",
+    fix: "Set `capabilities: {drop: [ALL], add: [SETUID, SETGID]}` and `allowPrivilegeEscalation: \
+          true`, and look for a webhook or an SCC that adds capabilities \
+          (`defaultAddCapabilities`).",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(holds_exactly_the_declared_capabilities(cx))),
+    ..Case::DEFAULT
+});
+
 async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
     let facts = cx.pod(&NESTED_POD).await?.facts().clone();
     let sets = *known(&facts.capabilities)?;
-    let declared = CapabilitySet::of(&[Capability::Setuid, Capability::Setgid]);
+    let declared = CapabilitySet::from(Capability::SETUID | Capability::SETGID);
     let names = |set: CapabilitySet| {
         if set.is_empty() { "none".to_owned() } else { set.names().join(",") }
     };
@@ -389,6 +477,22 @@ async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
         facts.no_new_privs == Reading::Known(false),
     )
 }
+
+inventory::submit!(Case {
+    id: "ISO-12",
+    suite: "isolation",
+    name: "mounts_fresh_proc_in_inner_namespaces",
+    title: "The user can mount a fresh /proc in a new user and PID namespace",
+    why: "This case does without podman what podman does for every container: it creates a user \
+          namespace, a PID namespace, and a fresh /proc in them. The masked control proves that \
+          `procMount` makes the difference.",
+    fix: "See ISO-01. If the kernel refuses the namespace itself, set seccomp and AppArmor to \
+          unconfined on containerd, and see PRE-13.",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &MASKED_PROC],
+    kind: CaseKind::Live(|cx| Box::pin(mounts_fresh_proc_in_inner_namespaces(cx))),
+    ..Case::DEFAULT
+});
 
 async fn mounts_fresh_proc_in_inner_namespaces(cx: Context) -> CaseResult {
     let (workspace, control) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&MASKED_PROC))?;

@@ -1,27 +1,99 @@
-//! One file or folder a suite.
+//! One file or directory a suite.
 
-pub(crate) mod admission;
-pub(crate) mod compose;
-pub(crate) mod gate;
-pub(crate) mod identity;
-pub(crate) mod isolation;
-pub(crate) mod node_runtimes;
-pub(crate) mod podman;
-pub(crate) mod preflight;
-pub(crate) mod root;
-pub(crate) mod scc;
+mod admission;
+mod compose;
+mod gate;
+mod identity;
+mod isolation;
+mod node_runtimes;
+mod podman;
+mod preflight;
+mod root;
+mod scc;
 mod selinux;
 mod static_checks;
-pub(crate) mod teardown;
-pub(crate) mod upgrade;
-pub(crate) mod upstream;
-pub(crate) mod volumes;
+mod teardown;
+mod upgrade;
+mod upstream;
+mod volumes;
 pub(crate) mod workspace;
 
-use harness::{case::Case, facts::Flavour, outcome::Level, requirement::Requirement};
+use harness::{facts::Flavour, requirement::Requirement};
 
-/// Every kind of cluster.
-const EVERYWHERE: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift, Flavour::Kubernetes];
+/// The suites in the order of the catalogue, with what their cases have in common.
+pub(crate) const SUITES: [(&str, &str); 14] = [
+    (
+        "preflight",
+        "What the cluster is. nestcheck reads it before it writes anything. These cases explain \
+         why other cases are blocked, and they stop a run on a cluster that nestcheck does not \
+         understand.",
+    ),
+    (
+        "gate",
+        "The feature gates, as the API server and the kubelets behave. A server with a gate off \
+         drops the field silently, so these cases compare what it reports with what it does.",
+    ),
+    ("admission", "What the API server itself must refuse, for every user and every SCC."),
+    (
+        "scc",
+        "Security context constraints on OpenShift and MicroShift: what the run's own SCC admits \
+         and refuses, and whether the shipped SCCs are as the vendor made them.",
+    ),
+    (
+        "identity",
+        "Who the user is, inside the pod and on the node, and whether the ids match those that \
+         the image expects.",
+    ),
+    (
+        "isolation",
+        "What the pod sees of the kernel and of the node's devices: enough for containers inside, \
+         and nothing more.",
+    ),
+    (
+        "podman",
+        "Rootless podman in the pod, as an ordinary user: what a developer does with it every \
+         day. No case needs a registry. The cases build their images from files in the pod.",
+    ),
+    (
+        "compose",
+        "podman-compose as an ordinary user: a developer's project with several services that \
+         find each other.",
+    ),
+    ("upstream", "Podman's own tests, in the place where a developer runs podman."),
+    (
+        "volumes",
+        "A pod's volumes, seen through its user namespace. The kernel maps the ids of each mount, \
+         so owners are the same as without a user namespace.",
+    ),
+    (
+        "root",
+        "Root inside a container has no power over the node. Each case tries attacks, and the \
+         kernel must refuse them: as the user in the pod, as root in a container, and as root in \
+         a container with every capability that it may request. The report shows the error of \
+         each attack.\n\n\
+         Only an error that means missing permission is a refusal: EPERM, EACCES, EROFS, and \
+         ESRCH for a signal. Any other error, such as EINVAL or EBUSY, is a failure that names \
+         it.\n\n\
+         A refused attack proves something only if the same attack succeeds without protection. \
+         The run therefore tries all attacks in a control too: a privileged pod without a user \
+         namespace. The report shows the control's answers. An attack that succeeds causes no \
+         harm: the restart lacks its magic numbers, the clock is set to an invalid tick, and \
+         files are opened but not written. If the cluster refuses the control pod, the cases \
+         report that and run without it.",
+    ),
+    (
+        "workspace",
+        "Workspaces of a real DevWorkspace Operator, created as the ordinary user from a devfile. \
+         Without the operator these cases are not applicable. They do not test what Che itself \
+         creates.",
+    ),
+    ("teardown", "What a run leaves behind, and which existing objects it changes: none."),
+    (
+        "upgrade",
+        "Old clusters, clusters during an update, and clusters that report false facts: none of \
+         them may look green.",
+    ),
+];
 
 /// What a nested pod needs. Controls need it too: without the real thing to compare with, a
 /// control proves nothing.
@@ -40,62 +112,3 @@ const WITH_SCCS: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift];
 
 /// OpenShift itself, with its configuration API.
 const OPENSHIFT: &[Flavour] = &[Flavour::OpenShift];
-
-/// Declares a core case of every flavour that acts; its name is the name of its function.
-macro_rules! core_case {
-    ($id:literal, $suite:literal, $function:ident, $title:literal, $requires:expr, $templates:expr) => {
-        harness::case::Case {
-            id: $id,
-            suite: $suite,
-            name: stringify!($function),
-            title: $title,
-            level: harness::outcome::Level::Core,
-            flavours: crate::suite::EVERYWHERE,
-            requires: $requires,
-            templates: $templates,
-            deadline: harness::case::CASE_DEADLINE,
-            body: harness::case::Body::Live(|context| Box::pin($function(context))),
-        }
-    };
-}
-use core_case;
-
-/// As [`core_case`], but not needed for conformance.
-macro_rules! extended_case {
-    ($($argument:tt)*) => {
-        crate::suite::weighing(
-            crate::suite::core_case!($($argument)*),
-            harness::outcome::Level::Extended,
-        )
-    };
-}
-use extended_case;
-
-/// Declares a core case of every flavour that judges facts; its name is the name of its function.
-macro_rules! judging_case {
-    ($id:literal, $suite:literal, $function:ident, $title:literal, $requires:expr) => {
-        harness::case::Case {
-            id: $id,
-            suite: $suite,
-            name: stringify!($function),
-            title: $title,
-            level: harness::outcome::Level::Core,
-            flavours: crate::suite::EVERYWHERE,
-            requires: $requires,
-            templates: &[],
-            deadline: harness::case::CASE_DEADLINE,
-            body: harness::case::Body::Static($function),
-        }
-    };
-}
-use judging_case;
-
-/// The same case, about these kinds of cluster only.
-const fn on(case: Case, flavours: &'static [Flavour]) -> Case {
-    Case { flavours, ..case }
-}
-
-/// The same case, with another weight.
-const fn weighing(case: Case, level: Level) -> Case {
-    Case { level, ..case }
-}

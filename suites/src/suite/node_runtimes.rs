@@ -3,28 +3,34 @@
 use fixtures::NESTED_POD;
 use futures::future::try_join_all;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     diagnosis::Absence,
     facts::Node,
     outcome::Level,
 };
 
-use super::{ASKING_FOR_DEVICES, core_case, upgrade::TRAITS, weighing};
-use crate::toolbox::{on_node, podman_run, shell_image};
+use super::{ASKING_FOR_DEVICES, upgrade::TRAITS};
+use crate::steps::{on_node, podman_run, shell_image};
 
 // Mostly there is one kind of node, so that nothing is asked.
-pub(crate) const CASES: &[Case] = &[weighing(
-    core_case!(
-        "UPG-04A",
-        "upgrade",
-        runs_containers_on_each_kind_of_node,
-        "On each kind of node a pod is isolated and runs a container, not only where the others ran",
-        ASKING_FOR_DEVICES,
-        &[&NESTED_POD]
-    ),
-    Level::Extended,
-)];
+inventory::submit!(Case {
+    id: "UPG-04A",
+    suite: "upgrade",
+    name: "runs_containers_on_each_kind_of_node",
+    title: "On each kind of node a pod is isolated and runs a container",
+    why: "The other pods of a run use one or two nodes. A cluster whose nodes differ in kernel, \
+          runtime or kubelet is only as good as its worst kind of node. Each kind therefore gets \
+          its own pod, which must be isolated and run a container. The case skips nodes with \
+          taints that workspaces don't tolerate.",
+    fix: "Finish the update of the nodes, or keep workspaces on one kind of node (`nodeSelector`, \
+          taints). The ID, ISO and POD cases explain the failure.",
+    level: Level::Extended,
+    requires: ASKING_FOR_DEVICES,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(runs_containers_on_each_kind_of_node(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_containers_on_each_kind_of_node(cx: Context) -> CaseResult {
     let nodes = &cx.facts().nodes;
@@ -94,8 +100,8 @@ fn kind(node: &Node) -> Vec<Option<String>> {
 }
 
 fn describe(node: &Node) -> String {
-    let told = TRAITS.iter().filter_map(|(name, of)| Some(format!("{name} {}", of(node)?)));
-    told.collect::<Vec<_>>().join(", ")
+    let reported = TRAITS.iter().filter_map(|(name, of)| Some(format!("{name} {}", of(node)?)));
+    reported.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

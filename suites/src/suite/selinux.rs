@@ -7,7 +7,7 @@ use probe::{AttemptOutcome, Reading};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// It is known, and how.
-    Told { enforces: bool, how: String },
+    Reported { enforces: bool, how: String },
     /// Nothing told.
     Unknown(String),
 }
@@ -23,18 +23,18 @@ pub(super) fn is_label(label: &str) -> bool {
 /// pod may do: become what no container may.
 pub(super) fn mode(file: &Reading<bool>, change: Option<&AttemptOutcome>) -> Mode {
     if let Reading::Known(enforces) = file {
-        return Mode::Told {
+        return Mode::Reported {
             enforces: *enforces,
             how: format!("/sys/fs/selinux/enforce: {enforces}"),
         };
     }
     let file = show_reading(file, ToString::to_string);
     match change {
-        Some(AttemptOutcome::Allowed) => Mode::Told {
+        Some(AttemptOutcome::Allowed) => Mode::Reported {
             enforces: false,
             how: "permissive: a process of the pod may take the type init_t".to_owned(),
         },
-        Some(AttemptOutcome::Refused { errno }) if errno.is_permission_denied() => Mode::Told {
+        Some(AttemptOutcome::Refused { errno }) if errno.is_permission_denied() => Mode::Reported {
             enforces: true,
             how: format!("a process of the pod may not take the type init_t: {errno}"),
         },
@@ -69,11 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_is_told_by_the_file_or_by_what_is_refused() {
+    fn the_mode_is_reported_by_the_file_or_by_what_is_refused() {
         let unseen = || Reading::Unknown { reason: "ENOENT".to_owned() };
         let refused = |errno| AttemptOutcome::Refused { errno: ErrorName::from_number(errno) };
         let enforces = |mode| match mode {
-            Mode::Told { enforces, .. } => Some(enforces),
+            Mode::Reported { enforces, .. } => Some(enforces),
             Mode::Unknown(_) => None,
         };
         assert_eq!(enforces(mode(&Reading::Known(true), None)), Some(true));

@@ -18,19 +18,19 @@ const REMEDY_OF_UNKNOWN: &str =
 pub(super) const REMEDY_OF_ROLLOUT: &str = "wait until the cluster is at rest, then run it again";
 
 /// A judgement, or the one that stands in for it because it can't be made.
-pub(super) type Judged = Result<CheckResult, CheckResult>;
+pub(super) type Evaluated = Result<CheckResult, CheckResult>;
 
 /// Judges a cluster that is at rest.
-pub(super) fn at_rest(facts: &Facts, judge: impl FnOnce() -> Judged) -> CheckResult {
+pub(super) fn at_rest(facts: &Facts, evaluate: impl FnOnce() -> Evaluated) -> CheckResult {
     match facts.rollout.value() {
         Some(Rollout::InProgress { what }) => blocked(what.join("; "), REMEDY_OF_ROLLOUT),
-        _ => always(judge),
+        _ => always(evaluate),
     }
 }
 
 /// Judges a cluster whether it is at rest or not.
-pub(super) fn always(judge: impl FnOnce() -> Judged) -> CheckResult {
-    judge().unwrap_or_else(|instead| instead)
+pub(super) fn always(evaluate: impl FnOnce() -> Evaluated) -> CheckResult {
+    evaluate().unwrap_or_else(|instead| instead)
 }
 
 /// The value of a fact that a case can't do without.
@@ -91,7 +91,7 @@ pub(super) fn version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 pub(super) mod tests {
     use harness::{
-        case::{Body, Case},
+        case::{Case, CaseKind},
         facts::{DevSpaces, DeviceRoute, FeatureSet, Flavour, KubernetesVersion, Release},
         plan::Plan,
     };
@@ -178,11 +178,17 @@ pub(super) mod tests {
         Facts { rollout: Fact::known(Rollout::InProgress { what }, "test"), ..facts }
     }
 
+    /// The case with this id.
+    pub(crate) fn case(id: &str) -> Case {
+        let found = crate::cases().into_iter().find(|case| case.id == id);
+        found.unwrap_or_else(|| panic!("there is no case {id}"))
+    }
+
     /// The verdict of a case about this cluster: its name, and its message if it has one.
-    pub(crate) fn verdict(cases: &[Case], id: &str, facts: &Facts) -> (&'static str, String) {
-        let case = cases.iter().find(|case| case.id == id).expect("there is such a case");
-        assert!(matches!(case.body, Body::Static(_)), "{case:?}");
-        let plan = Plan::new(vec![*case], facts, false);
+    pub(crate) fn verdict(id: &str, facts: &Facts) -> (&'static str, String) {
+        let case = case(id);
+        assert!(matches!(case.kind, CaseKind::Static(_)), "{case:?}");
+        let plan = Plan::new(vec![case], facts, false);
         let entry = &plan.entries[0];
         let verdict = entry.settled.as_ref().expect("it is settled with the plan");
         let proven = !entry.checks.is_empty() && entry.checks.iter().all(|check| check.holds);
@@ -192,8 +198,8 @@ pub(super) mod tests {
 
     /// Expects a verdict of this name whose message has these words.
     #[track_caller]
-    pub(crate) fn expect(cases: &[Case], id: &str, facts: &Facts, name: &str, words: &str) {
-        let (observed, message) = verdict(cases, id, facts);
+    pub(crate) fn expect(id: &str, facts: &Facts, name: &str, words: &str) {
+        let (observed, message) = verdict(id, facts);
         assert!(observed == name && message.contains(words), "{id}: {observed}: {message}");
     }
 
@@ -208,9 +214,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn nothing_is_judged_while_the_cluster_is_being_changed() {
-        let judge = || Ok(not_applicable("judged"));
-        assert_eq!(at_rest(&kubernetes(), judge).verdict.name(), "not-applicable");
-        assert_eq!(at_rest(&updating(openshift_4_19()), judge).verdict.name(), "blocked");
+    fn nothing_is_evaluated_while_the_cluster_is_being_changed() {
+        let evaluate = || Ok(not_applicable("judged"));
+        assert_eq!(at_rest(&kubernetes(), evaluate).verdict.name(), "not-applicable");
+        assert_eq!(at_rest(&updating(openshift_4_19()), evaluate).verdict.name(), "blocked");
     }
 }

@@ -1,76 +1,34 @@
 //! Nothing of a run stays, and nothing that was there before is changed.
 
 use harness::{
-    case::{Body, CASE_DEADLINE, Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     event::TruthCheck,
     outcome::{Level, Verdict},
     sandbox::{Audit, Change, Failed, ReclaimStatus},
 };
 
-use super::EVERYWHERE;
-
-/// The cases that judge what a run has left.
-pub(crate) const AUDITS: &[Case] = &[
-    audit(
-        "END-01",
-        "leaves_nothing_behind",
-        "Nothing that the run created is left in the cluster",
-        Level::Core,
-        leaves_nothing_behind,
-    ),
-    audit(
-        "END-02",
-        "ends_without_stuck_finalizers",
-        "The run's namespaces end in time, with nothing in them that keeps them",
-        Level::Extended,
-        ends_without_stuck_finalizers,
-    ),
-    audit(
-        "END-03",
-        "changes_nothing_of_others",
-        "SCCs, runtime classes and operators' configurations are as they were before the run",
-        Level::Extended,
-        changes_nothing_of_others,
-    ),
-    audit(
-        "END-05",
-        "leaves_no_volumes",
-        "The volumes that were made for the run's claims are gone with them",
-        Level::Extended,
-        leaves_no_volumes,
-    ),
-];
-
-const fn audit(
-    id: &'static str,
-    name: &'static str,
-    title: &'static str,
-    level: Level,
-    judge: fn(&Audit) -> CheckResult,
-) -> Case {
-    Case {
-        id,
-        suite: "teardown",
-        name,
-        title,
-        level,
-        flavours: EVERYWHERE,
-        requires: &[],
-        templates: &[],
-        deadline: CASE_DEADLINE,
-        body: Body::PostRun(judge),
-    }
-}
+inventory::submit!(Case {
+    id: "END-01",
+    suite: "teardown",
+    name: "leaves_nothing_behind",
+    title: "The run leaves no object behind in the cluster",
+    why: "Nobody runs a conformance test twice if it leaves objects behind. nestcheck labels \
+          every object, records it before creating it, and deletes it at the end.",
+    fix: "Remove the leftovers with `nestcheck sweep`. If it cannot remove an object, the object \
+          has a finalizer whose controller is not running; the message names it.",
+    kind: CaseKind::PostRun(leaves_nothing_behind),
+    ..Case::DEFAULT
+});
 
 fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
     if let Some(Failed { reason, is_loss: true }) = &audit.failure {
-        let message = format!("what is left is not known: {reason}");
+        let message = format!("the leftovers are unknown: {reason}");
         return CheckResult::without_checks(Verdict::Error { message });
     }
     if let Some(failure) = &audit.failure {
         let verdict = Verdict::Fail {
             message: format!("the teardown failed: {}", failure.reason),
-            hint: Some("`nestcheck sweep` removes what is left once the cause is gone".to_owned()),
+            hint: Some("`nestcheck sweep` removes the leftovers once the cause is gone".to_owned()),
         };
         return CheckResult::without_checks(verdict);
     }
@@ -100,6 +58,19 @@ fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
     )
 }
 
+inventory::submit!(Case {
+    id: "END-02",
+    suite: "teardown",
+    name: "ends_without_stuck_finalizers",
+    title: "The run's namespaces end in time, without stuck finalizers",
+    why: "A finalizer without a running controller keeps a namespace and everything in it \
+          forever. The next run, and anyone who reuses the name, has to wait.",
+    fix: "Start the controller that owns the named finalizer, or remove the finalizer by hand.",
+    level: Level::Extended,
+    kind: CaseKind::PostRun(ends_without_stuck_finalizers),
+    ..Case::DEFAULT
+});
+
 /// The server says itself what keeps a namespace, and the teardown's reason has its words.
 fn ends_without_stuck_finalizers(audit: &Audit) -> CheckResult {
     const NAMESPACE: &str = "Namespace";
@@ -128,11 +99,26 @@ fn ends_without_stuck_finalizers(audit: &Audit) -> CheckResult {
     )
 }
 
+inventory::submit!(Case {
+    id: "END-05",
+    suite: "teardown",
+    name: "leaves_no_volumes",
+    title: "The volumes of the run's PVCs are deleted with them",
+    why: "A volume belongs to no namespace, so it outlives its PVC. If the provisioner is gone, \
+          or the class retains volumes, every deleted workspace leaves a volume with its files.",
+    fix: "Delete the named volume and its backing storage. With policy Delete, read the log of \
+          the class's provisioner. With Retain, change the policy of the workspaces' class to \
+          Delete.",
+    level: Level::Extended,
+    kind: CaseKind::PostRun(leaves_no_volumes),
+    ..Case::DEFAULT
+});
+
 /// A volume is the provisioner's, who deletes it after its claim; the run has no right to.
 fn leaves_no_volumes(audit: &Audit) -> CheckResult {
     let error = |message: String| CheckResult::without_checks(Verdict::Error { message });
     if let Some(Failed { reason, .. }) = &audit.failure {
-        return error(format!("whether volumes are left is not known: {reason}"));
+        return error(format!("whether volumes remain is unknown: {reason}"));
     }
     match &audit.volumes {
         None => CheckResult::without_checks(Verdict::NotApplicable {
@@ -144,12 +130,29 @@ fn leaves_no_volumes(audit: &Audit) -> CheckResult {
             remedy: "use a kubeconfig whose user may list and watch PersistentVolumes".to_owned(),
         }),
         Some(ReclaimStatus::Left(left)) => CheckResult::of(
-            vec![check("volumes of the run's claims", "none", list(left), left.is_empty())],
+            vec![check("volumes of the run's PVCs", "none", list(left), left.is_empty())],
             "delete them by hand; where the policy is Retain nobody else does, where it is Delete \
              see the log of the class's provisioner",
         ),
     }
 }
+
+inventory::submit!(Case {
+    id: "END-03",
+    suite: "teardown",
+    name: "changes_nothing_of_others",
+    title: "SCCs, runtime classes and operators' configurations are as they were before the run",
+    why: "SCCs, runtime classes and operator configurations belong to others. If a run changed \
+          one, the next run would test a different cluster. The case compares SCCs, runtime \
+          classes, CheClusters and configurations of the DevWorkspace Operator. It does not \
+          compare the FeatureGate and the Pod Security labels of other namespaces, because no \
+          case writes to them.",
+    fix: "Look at `managedFields` of the named object. Somebody changed it during the run; it may \
+          not have been nestcheck.",
+    level: Level::Extended,
+    kind: CaseKind::PostRun(changes_nothing_of_others),
+    ..Case::DEFAULT
+});
 
 fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
     let error = |message: String| CheckResult::without_checks(Verdict::Error { message });
@@ -166,18 +169,20 @@ fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
         };
         return CheckResult::without_checks(verdict);
     }
-    let told = |wanted: fn(&Change) -> bool| {
-        let told = comparison.changes.iter().filter(|change| wanted(change)).map(tell);
-        told.collect::<Vec<_>>()
+    let reported = |wanted: fn(&Change) -> bool| {
+        let reported = comparison.changes.iter().filter(|change| wanted(change)).map(describe);
+        reported.collect::<Vec<_>>()
     };
-    let (ours, nobodys) =
-        (told(|change| change.is_ours), told(|change| !change.is_ours && change.manager.is_none()));
+    let (ours, nobodys) = (
+        reported(|change| change.is_ours),
+        reported(|change| !change.is_ours && change.manager.is_none()),
+    );
     // An object that is gone does not say who deleted it.
     if ours.is_empty() && !nobodys.is_empty() {
         return error(format!("somebody changed what the run must leave: {}", list(&nobodys)));
     }
     // An administrator may be at work meanwhile; that is no fault of the run.
-    let others = told(|change| !change.is_ours && change.manager.is_some());
+    let others = reported(|change| !change.is_ours && change.manager.is_some());
     let compared = comparison.compared;
     let observed = if others.is_empty() {
         format!("{compared}, all as they were")
@@ -193,7 +198,7 @@ fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
     )
 }
 
-fn tell(change: &Change) -> String {
+fn describe(change: &Change) -> String {
     let by = change.manager.as_ref().map_or_else(String::new, |who| format!(" (by `{who}`)"));
     format!("{}: {}{by}", change.object, change.what)
 }
@@ -233,8 +238,8 @@ mod tests {
         Audit { comparison: Some(comparison), ..clean() }
     }
 
-    fn message(judgement: &CheckResult) -> &str {
-        judgement.verdict.message().unwrap_or_default()
+    fn message(evaluation: &CheckResult) -> &str {
+        evaluation.verdict.message().unwrap_or_default()
     }
 
     #[test]
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_does_not_end_is_told_with_what_keeps_it() {
+    fn a_namespace_that_does_not_end_is_reported_with_what_keeps_it() {
         assert_eq!(ends_without_stuck_finalizers(&clean()).verdict, Verdict::Pass);
         let stuck = Audit::failed("`x` is kept by finalizers of ConfigMap".into(), false);
         assert!(
@@ -265,8 +270,8 @@ mod tests {
         let role = Audit { left: vec!["ClusterRole `x`".into()], ..clean() };
         assert_eq!(ends_without_stuck_finalizers(&role).verdict, Verdict::Pass);
         let nothing = Audit { kinds: std::collections::BTreeSet::new(), ..clean() };
-        let judged = ends_without_stuck_finalizers(&nothing);
-        assert!(matches!(judged.verdict, Verdict::Fail { .. }), "{judged:?}");
+        let evaluated = ends_without_stuck_finalizers(&nothing);
+        assert!(matches!(evaluated.verdict, Verdict::Fail { .. }), "{evaluated:?}");
         let lost = ends_without_stuck_finalizers(&Audit::failed("no answer".into(), true));
         assert!(matches!(lost.verdict, Verdict::Error { .. }), "{lost:?}");
     }
@@ -278,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_that_outlives_its_claim_is_told() {
+    fn a_volume_that_outlives_its_pvc_is_reported() {
         let with = |volumes| leaves_no_volumes(&Audit { volumes, ..clean() }).verdict;
         assert_eq!(with(Some(ReclaimStatus::Left(Vec::new()))), Verdict::Pass);
         let left = with(Some(ReclaimStatus::Left(vec!["PersistentVolume `pvc-1`".into()])));
-        assert!(left.message().is_some_and(|told| told.contains("`pvc-1`")), "{left:?}");
+        assert!(left.message().is_some_and(|reported| reported.contains("`pvc-1`")), "{left:?}");
         assert!(matches!(with(None), Verdict::NotApplicable { .. }));
         let forbidden = with(Some(ReclaimStatus::Forbidden("403".into())));
         assert!(matches!(forbidden, Verdict::Blocked { .. }), "{forbidden:?}");
@@ -296,36 +301,36 @@ mod tests {
         let nothing = Audit { created: 0, ..clean() };
         assert!(matches!(leaves_nothing_behind(&nothing).verdict, Verdict::Fail { .. }));
         let not_compared = Audit { comparison: None, ..clean() };
-        let judged = changes_nothing_of_others(&not_compared);
-        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
+        let evaluated = changes_nothing_of_others(&not_compared);
+        assert!(matches!(evaluated.verdict, Verdict::Error { .. }), "{evaluated:?}");
     }
 
     #[test]
     fn a_change_by_the_run_fails_whoever_came_after_it() {
         for manager in [Some("nestcheck"), Some("operator")] {
-            let judged = changes_nothing_of_others(&changed(true, manager));
-            assert!(matches!(judged.verdict, Verdict::Fail { .. }), "{judged:?}");
-            assert!(message(&judged).contains("RuntimeClass `nested`"), "{judged:?}");
+            let evaluated = changes_nothing_of_others(&changed(true, manager));
+            assert!(matches!(evaluated.verdict, Verdict::Fail { .. }), "{evaluated:?}");
+            assert!(message(&evaluated).contains("RuntimeClass `nested`"), "{evaluated:?}");
         }
     }
 
     #[test]
-    fn a_change_by_somebody_else_is_told_and_passes_and_one_by_nobody_is_an_error() {
-        let judged = changes_nothing_of_others(&changed(false, Some("kubectl-edit")));
-        assert_eq!(judged.verdict, Verdict::Pass);
-        assert!(judged.checks[1].observed.contains("`kubectl-edit`"), "{judged:?}");
-        let judged = changes_nothing_of_others(&changed(false, None));
-        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
+    fn a_change_by_somebody_else_is_reported_and_passes_and_one_by_nobody_is_an_error() {
+        let evaluated = changes_nothing_of_others(&changed(false, Some("kubectl-edit")));
+        assert_eq!(evaluated.verdict, Verdict::Pass);
+        assert!(evaluated.checks[1].observed.contains("`kubectl-edit`"), "{evaluated:?}");
+        let evaluated = changes_nothing_of_others(&changed(false, None));
+        assert!(matches!(evaluated.verdict, Verdict::Error { .. }), "{evaluated:?}");
     }
 
     #[test]
     fn what_may_not_be_listed_blocks_and_what_broke_is_an_error() {
         let with = |comparison| Audit { comparison: Some(comparison), ..clean() };
         let forbidden = Comparison { forbidden: vec!["no".into()], ..Comparison::default() };
-        let judged = changes_nothing_of_others(&with(forbidden));
-        assert!(matches!(judged.verdict, Verdict::Blocked { .. }), "{judged:?}");
+        let evaluated = changes_nothing_of_others(&with(forbidden));
+        assert!(matches!(evaluated.verdict, Verdict::Blocked { .. }), "{evaluated:?}");
         let broken = Comparison { unread: vec!["lost".into()], ..Comparison::default() };
-        let judged = changes_nothing_of_others(&with(broken));
-        assert!(matches!(judged.verdict, Verdict::Error { .. }), "{judged:?}");
+        let evaluated = changes_nothing_of_others(&with(broken));
+        assert!(matches!(evaluated.verdict, Verdict::Error { .. }), "{evaluated:?}");
     }
 }

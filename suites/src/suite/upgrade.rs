@@ -1,10 +1,10 @@
 //! UPG: what is said of old clusters, mixed ones, and those that are being changed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, CheckResult, Failure},
+    case::{Case, CaseKind, CaseResult, CheckResult, Failure},
     context::Context,
     event::TruthCheck,
     facts::{Configured, Fact, Facts, Gate, Node, Rollout},
@@ -13,82 +13,34 @@ use harness::{
     support::{Reason, Support},
     truth::{check, is_pod_map, show_map, show_reading},
 };
-
 use probe::{CapabilitySets, Reading};
 
 use super::{
-    OPENSHIFT, WITH_SCCS, core_case, judging_case, on,
+    OPENSHIFT, WITH_SCCS,
     static_checks::{always, at_rest, known, lacking, nodes, not_applicable, on_or_off},
-    weighing,
 };
-
-// On a cluster whose SCCs can't require a user namespace, only a run without preflight gets
-// so far; it is red anyway.
-pub(crate) const CASES: &[Case] = &[weighing(
-    on(
-        core_case!(
-            "UPG-02",
-            "upgrade",
-            gives_every_admitted_pod_a_user_namespace,
-            "A pod that the run's SCC admits has a user namespace of its own",
-            &[],
-            &[]
-        ),
-        WITH_SCCS,
-    ),
-    Level::Informing,
-)];
-
-pub(crate) const JUDGING: &[Case] = &[
-    said_of_openshift(judging_case!(
-        "UPG-01",
-        "upgrade",
-        tells_unsupported_with_every_reason,
-        "A cluster without nested containers is told to be unsupported, with each reason and a remedy",
-        &[]
-    )),
-    said_of_openshift(judging_case!(
-        "UPG-03",
-        "upgrade",
-        warns_of_feature_sets_that_prevent_updates,
-        "A cluster that is supported by a feature set that prevents updates is told so",
-        &[]
-    )),
-    // That nodes differ is no failure by itself, but what works on one may not on another.
-    weighing(
-        judging_case!(
-            "UPG-04",
-            "upgrade",
-            has_nodes_that_are_alike,
-            "All nodes are alike in versions, gate and runtime",
-            &[]
-        ),
-        Level::Informing,
-    ),
-    said_of_openshift(judging_case!(
-        "UPG-09",
-        "upgrade",
-        takes_no_unlisted_gate_for_off,
-        "A feature gate that is listed nowhere is not said to be off",
-        &[]
-    )),
-    said_of_openshift(judging_case!(
-        "UPG-10",
-        "upgrade",
-        makes_no_verdict_during_a_rollout,
-        "During a rollout no verdict is made about the cluster",
-        &[]
-    )),
-];
-
-/// A case about what nestcheck itself says, which is not what makes a cluster conformant.
-const fn said_of_openshift(case: Case) -> Case {
-    weighing(on(case, OPENSHIFT), Level::Extended)
-}
 
 /// The workspace, whatever the cluster makes of it.
 const ADMITTED: PodTemplate =
     PodTemplate { name: "admitted", isolation: Isolation::Unchecked, devices: false, ..NESTED_POD };
+
+// On a cluster whose SCCs can't require a user namespace, only a run without preflight gets
+// so far; it is red anyway.
+inventory::submit!(Case {
+    id: "UPG-02",
+    suite: "upgrade",
+    name: "gives_every_admitted_pod_a_user_namespace",
+    title: "A pod that the run's SCC admits has its own user namespace",
+    why: "If the cluster's schema lacks the decisive field, the SCC for nested containers admits \
+          pods that share the node's ids, with SETUID and SETGID. That is worse than no support.",
+    fix: "Delete the SCC on this cluster, or update to a release whose schema has \
+          `userNamespaceLevel`; see PRE-07.",
+    level: Level::Informing,
+    flavours: WITH_SCCS,
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(gives_every_admitted_pod_a_user_namespace(cx))),
+    ..Case::DEFAULT
+});
 
 async fn gives_every_admitted_pod_a_user_namespace(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&ADMITTED)?;
@@ -128,16 +80,32 @@ fn finding(cx: &Context, map: &str, capabilities: &Reading<CapabilitySets>) -> F
 /// What must be among the reasons: what it is about, and words of the reason.
 struct Expected(&'static str, String);
 
-fn tells_unsupported_with_every_reason(facts: &Facts) -> CheckResult {
+inventory::submit!(Case {
+    id: "UPG-01",
+    suite: "upgrade",
+    name: "tells_unsupported_with_every_reason",
+    title: "nestcheck reports a cluster without nested containers as unsupported, with each reason and a \
+         remedy",
+    why: "For an unsupported cluster, nestcheck reports every reason with its remedy, not just \
+          the first failure that occurs.",
+    fix: "Read the reasons. Each one names what is missing, where nestcheck read it, and what to \
+          do.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(reports_unsupported_with_every_reason),
+    ..Case::DEFAULT
+});
+
+fn reports_unsupported_with_every_reason(facts: &Facts) -> CheckResult {
     let support = Support::of(facts);
     let Support::Unsupported { reasons } = &support else {
         return not_applicable("nothing that is known makes this cluster unsupported");
     };
     let mut checks = vec![check("verdict", "unsupported", "unsupported", true)];
     checks.extend(expected_reasons(facts).into_iter().map(|Expected(what, words)| {
-        let told = reasons.iter().find(|reason| reason.reason.contains(&words));
-        let observed = told.map_or("not told", |reason| &reason.reason);
-        check(what, &format!("told with `{words}`"), observed, told.is_some())
+        let reported = reasons.iter().find(|reason| reason.reason.contains(&words));
+        let observed = reported.map_or("not told", |reason| &reason.reason);
+        check(what, &format!("told with `{words}`"), observed, reported.is_some())
     }));
     let silent = |reason: &&Reason| reason.reason.is_empty() || reason.remedy.is_empty();
     let observed = match reasons.iter().find(silent) {
@@ -181,6 +149,21 @@ fn expected_reasons(facts: &Facts) -> Vec<Expected> {
     expected
 }
 
+inventory::submit!(Case {
+    id: "UPG-03",
+    suite: "upgrade",
+    name: "warns_of_feature_sets_that_prevent_updates",
+    title: "nestcheck warns when only a feature set that prevents updates supports nested containers",
+    why: "A cluster with a preview feature set works today and can never be updated. nestcheck \
+          supports it with a warning.",
+    fix: "Use OpenShift 4.20 or newer with the feature set Default for a cluster that you want to \
+          keep.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(warns_of_feature_sets_that_prevent_updates),
+    ..Case::DEFAULT
+});
+
 fn warns_of_feature_sets_that_prevent_updates(facts: &Facts) -> CheckResult {
     always(|| {
         let set = known(&facts.feature_set)?;
@@ -217,7 +200,22 @@ pub(super) const TRAITS: [Trait; 6] = [
     }),
 ];
 
-fn has_nodes_that_are_alike(facts: &Facts) -> CheckResult {
+// That nodes differ is no failure by itself, but what works on one may not on another.
+inventory::submit!(Case {
+    id: "UPG-04",
+    suite: "upgrade",
+    name: "has_nodes_that_are_alike",
+    title: "All nodes have the same versions, gates and runtime",
+    why: "If nodes have different versions, a verdict holds only for the nodes on which the pods \
+          ran.",
+    fix: "Finish the update, or unpause the machine config pool that lags behind. Run nestcheck \
+          again when all nodes have the same version.",
+    level: Level::Informing,
+    kind: CaseKind::Static(has_nodes_that_are_equal),
+    ..Case::DEFAULT
+});
+
+fn has_nodes_that_are_equal(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let nodes = nodes(facts)?;
         if let [only] = nodes {
@@ -225,7 +223,7 @@ fn has_nodes_that_are_alike(facts: &Facts) -> CheckResult {
         }
         let usual = TRAITS.map(|(_, of)| most_common(nodes.iter().filter_map(of)));
         let checks = nodes.iter().map(|node| compare(node, &usual)).collect();
-        let hint = "what was proven on one node need not hold on another: let the nodes take on \
+        let hint = "what was proven on one node may not hold on another: let the nodes take on \
                     the same version and configuration, or keep workspaces on nodes that are alike";
         Ok(CheckResult::of(checks, hint))
     })
@@ -256,6 +254,21 @@ fn compare(node: &Node, usual: &[Option<String>; TRAITS.len()]) -> TruthCheck {
     check(&name, "like most nodes", observed, differences.is_empty())
 }
 
+inventory::submit!(Case {
+    id: "UPG-09",
+    suite: "upgrade",
+    name: "takes_no_unlisted_gate_for_off",
+    title: "nestcheck does not report an unlisted feature gate as off",
+    why: "Newer releases no longer list the gates, because nobody can disable them. If nestcheck \
+          read a missing gate as “off”, it would call every new cluster unsupported.",
+    fix: "This is a bug of nestcheck or of the API server's metrics: report it with the output of \
+          `nestcheck preflight -o json`.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(takes_no_unlisted_gate_for_off),
+    ..Case::DEFAULT
+});
+
 fn takes_no_unlisted_gate_for_off(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let gates = known(&facts.configured_gates)?;
@@ -269,21 +282,35 @@ fn takes_no_unlisted_gate_for_off(facts: &Facts) -> CheckResult {
         let support = Support::of(facts);
         let checks = unlisted.map(|gate| {
             let words = format!("{gate} is off");
-            let told = support.reasons().iter().find(|reason| reason.reason.contains(&words));
+            let reported = support.reasons().iter().find(|reason| reason.reason.contains(&words));
             // What a component does or says itself may still be told.
             let read = [facts.behaviour(gate), Some(facts.server_gate(gate))];
             let seen = read.into_iter().flatten().any(|fact| fact.value() == Some(&false))
                 || facts.nodes.value().is_some_and(|nodes| {
                     nodes.iter().any(|node| node.kubelet_gate.value() == Some(&false))
                 });
-            let observed = told.map_or("not said to be off", |reason| &reason.reason);
+            let observed = reported.map_or("not said to be off", |reason| &reason.reason);
             let expected = "off only where a component itself shows it";
-            check(&format!("{gate}, not listed"), expected, observed, told.is_none() || seen)
+            check(&format!("{gate}, not listed"), expected, observed, reported.is_none() || seen)
         });
         let hint = "nestcheck is wrong about this cluster: report it as a bug";
         Ok(CheckResult::of(checks.collect(), hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "UPG-10",
+    suite: "upgrade",
+    name: "makes_no_verdict_during_a_rollout",
+    title: "During a rollout nestcheck gives no verdict about the cluster",
+    why: "During a rollout the answer changes from minute to minute, so nestcheck must not give \
+          one.",
+    fix: "Wait for the rollout to end and run nestcheck again.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(makes_no_verdict_during_a_rollout),
+    ..Case::DEFAULT
+});
 
 fn makes_no_verdict_during_a_rollout(facts: &Facts) -> CheckResult {
     always(|| {
@@ -293,10 +320,10 @@ fn makes_no_verdict_during_a_rollout(facts: &Facts) -> CheckResult {
         let support = Support::of(facts);
         let is_inconclusive = matches!(support, Support::Inconclusive { rollout: true, .. });
         let verdict = if is_inconclusive { "inconclusive" } else { "another" };
-        let told = what.iter().all(|what| support.reasons().iter().any(|r| r.reason == *what));
+        let reported = what.iter().all(|what| support.reasons().iter().any(|r| r.reason == *what));
         let checks = vec![
             check("verdict", "inconclusive", verdict, is_inconclusive),
-            check("what is rolled out", "told", what.join("; "), told),
+            check("what is rolled out", "told", what.join("; "), reported),
         ];
         Ok(CheckResult::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
     })
@@ -308,19 +335,19 @@ mod tests {
 
     use super::*;
     use crate::suite::static_checks::tests::{
-        expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
+        case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
-    fn judge(id: &str, facts: &Facts, name: &str, words: &str) {
-        expect(JUDGING, id, facts, name, words);
+    fn evaluate(id: &str, facts: &Facts, name: &str, words: &str) {
+        expect(id, facts, name, words);
     }
 
     #[test]
-    fn an_unsupported_cluster_is_told_with_every_reason() {
-        judge("UPG-01", &openshift_4_19(), "pass", "");
-        let plan = harness::plan::Plan::new(JUDGING[..1].to_vec(), &openshift_4_19(), false);
+    fn an_unsupported_cluster_is_reported_with_every_reason() {
+        evaluate("UPG-01", &openshift_4_19(), "pass", "");
+        let plan = harness::plan::Plan::new(vec![case("UPG-01")], &openshift_4_19(), false);
         let names: Vec<_> = plan.entries[0].checks.iter().map(|check| &check.name).collect();
-        let told = [
+        let reported = [
             "verdict",
             "the dropped `hostUsers`",
             "the reset `procMount`",
@@ -328,55 +355,55 @@ mod tests {
             "the missing `nested-container`",
             "reasons with a remedy",
         ];
-        assert_eq!(names, told);
-        judge("UPG-01", &openshift("4.20.1", FeatureSet::Default), "not-applicable", "nothing");
-        judge("UPG-01", &updating(openshift_4_19()), "not-applicable", "nothing");
-        judge("UPG-01", &kubernetes(), "not-applicable", "kubernetes");
+        assert_eq!(names, reported);
+        evaluate("UPG-01", &openshift("4.20.1", FeatureSet::Default), "not-applicable", "nothing");
+        evaluate("UPG-01", &updating(openshift_4_19()), "not-applicable", "nothing");
+        evaluate("UPG-01", &kubernetes(), "not-applicable", "kubernetes");
         let old =
             Facts { release: Fact::known(Release::parse("4.18.2"), "test"), ..openshift_4_19() };
-        judge("UPG-01", &old, "pass", "");
+        evaluate("UPG-01", &old, "pass", "");
         let mut lacking = node("two");
         lacking.kubelet_gate = Fact::known(false, "test");
         let paused =
             with_nodes(openshift("4.20.1", FeatureSet::Default), vec![node("one"), lacking]);
-        judge("UPG-01", &paused, "pass", "");
+        evaluate("UPG-01", &paused, "pass", "");
     }
 
     #[test]
-    fn a_feature_set_that_prevents_updates_is_told_where_it_works() {
+    fn a_feature_set_that_prevents_updates_is_reported_where_it_works() {
         for set in [FeatureSet::TechPreviewNoUpgrade, FeatureSet::CustomNoUpgrade] {
-            judge("UPG-03", &openshift("4.19.7", set.clone()), "pass", "");
-            judge("UPG-03", &openshift("4.18.7", set), "blocked", "4.18.7 is older");
+            evaluate("UPG-03", &openshift("4.19.7", set.clone()), "pass", "");
+            evaluate("UPG-03", &openshift("4.18.7", set), "blocked", "4.18.7 is older");
         }
-        judge("UPG-03", &openshift_4_19(), "not-applicable", "Default");
+        evaluate("UPG-03", &openshift_4_19(), "not-applicable", "Default");
         let unread = Facts { feature_set: Fact::unknown("403"), ..openshift_4_19() };
-        judge("UPG-03", &unread, "blocked", "403");
+        evaluate("UPG-03", &unread, "blocked", "403");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
-        judge("UPG-03", &updating(tech_preview), "blocked", "being updated");
+        evaluate("UPG-03", &updating(tech_preview), "blocked", "being updated");
     }
 
     #[test]
     fn each_node_that_differs_is_named_with_what_differs() {
-        judge("UPG-04", &kubernetes(), "not-applicable", "`one`");
-        let alike = with_nodes(kubernetes(), vec![node("one"), node("two")]);
-        judge("UPG-04", &alike, "pass", "");
+        evaluate("UPG-04", &kubernetes(), "not-applicable", "`one`");
+        let equal = with_nodes(kubernetes(), vec![node("one"), node("two")]);
+        evaluate("UPG-04", &equal, "pass", "");
         let (mut old, mut off) = (node("old"), node("off"));
         old.kubelet = "v1.32.9".into();
         old.kernel = "5.14.0-362.8.1.el9_3.x86_64".into();
         off.kubelet_gate = Fact::known(false, "test");
         let mixed = with_nodes(kubernetes(), vec![old, node("one"), node("two"), off]);
-        let told = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
+        let reported = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
                     kernel 5.14.0-362";
-        judge("UPG-04", &mixed, "fail", told);
-        let plan = harness::plan::Plan::new(JUDGING[2..3].to_vec(), &mixed, false);
+        evaluate("UPG-04", &mixed, "fail", reported);
+        let plan = harness::plan::Plan::new(vec![case("UPG-04")], &mixed, false);
         let checks = &plan.entries[0].checks;
         assert!(!checks[3].holds && checks[3].observed == "kubelet gate off, not on", "{checks:?}");
         assert!(checks[1].holds && checks[2].holds, "{checks:?}");
         let mut silent = node("two");
         silent.kubelet_gate = Fact::unknown("403");
-        judge("UPG-04", &with_nodes(kubernetes(), vec![node("one"), silent]), "pass", "");
+        evaluate("UPG-04", &with_nodes(kubernetes(), vec![node("one"), silent]), "pass", "");
         let unread = Facts { nodes: Fact::unknown("403"), ..kubernetes() };
-        judge("UPG-04", &unread, "blocked", "403");
+        evaluate("UPG-04", &unread, "blocked", "403");
     }
 
     fn listing(listed: Configured) -> Facts {
@@ -391,23 +418,23 @@ mod tests {
 
     #[test]
     fn a_gate_that_is_not_listed_is_not_off() {
-        judge("UPG-09", &listing(Configured::NotListed), "pass", "");
-        judge("UPG-09", &listing(Configured::Enabled), "not-applicable", "lists every gate");
+        evaluate("UPG-09", &listing(Configured::NotListed), "pass", "");
+        evaluate("UPG-09", &listing(Configured::Enabled), "not-applicable", "lists every gate");
         let dropped = Facts {
             keeps_host_users: Fact::known(false, "dry run"),
             ..listing(Configured::NotListed)
         };
-        judge("UPG-09", &dropped, "pass", "");
+        evaluate("UPG-09", &dropped, "pass", "");
         let unread = Facts { configured_gates: Fact::unknown("403"), ..dropped };
-        judge("UPG-09", &unread, "blocked", "403");
+        evaluate("UPG-09", &unread, "blocked", "403");
     }
 
     #[test]
     fn a_rollout_makes_no_verdict() {
-        judge("UPG-10", &updating(openshift_4_19()), "pass", "");
+        evaluate("UPG-10", &updating(openshift_4_19()), "pass", "");
         let at_rest = openshift("4.20.1", FeatureSet::Default);
-        judge("UPG-10", &at_rest, "not-applicable", "no rollout");
+        evaluate("UPG-10", &at_rest, "not-applicable", "no rollout");
         let unread = Facts { rollout: Fact::unknown("403"), ..at_rest };
-        judge("UPG-10", &unread, "blocked", "403");
+        evaluate("UPG-10", &unread, "blocked", "403");
     }
 }

@@ -4,27 +4,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::Command,
 };
 
 use crate::{
-    suite::{NESTED, extended_case, podman::need_program},
+    suite::{NESTED, podman::need_program},
     tap::{Results, Test, TestResult},
 };
-
-pub(crate) const CASES: &[Case] = &[Case {
-    deadline: DEADLINE,
-    ..extended_case!(
-        "POD-SYS",
-        "upstream",
-        passes_podmans_own_tests,
-        "The files of podman's own system tests that need neither a registry nor systemd pass in the pod",
-        NESTED,
-        &[&NESTED_POD]
-    )
-}];
 
 /// The files.
 const FILES: [&str; 9] = [
@@ -52,16 +41,38 @@ const DEADLINE: Duration = Duration::from_secs(600);
 /// How long one test may take, in seconds.
 const TEST_DEADLINE: &str = "30";
 
+inventory::submit!(Case {
+    id: "POD-SYS",
+    suite: "upstream",
+    name: "passes_podmans_own_tests",
+    title: "Podman's own system tests that need neither a registry nor systemd pass in the pod",
+    why: "Podman's developers test much more of podman than nestcheck does. If the workspace \
+          image contains their tests, this case runs those that need neither a registry nor \
+          systemd in a pod. Each test is a check of this case, so you see a regression of podman \
+          before a developer does. If podman skips at least as many tests as it runs, the case \
+          is blocked and reports the reasons.",
+    fix: "Run the failed test alone in the pod: `bats --filter NAME FILE` in the directory of the \
+          tests. If the case is blocked, install `podman-tests` and `bats`, or copy \
+          `test/system` from podman's source into the image and name the directory in \
+          PODMAN_SYSTEM_TESTS.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    deadline: DEADLINE,
+    kind: CaseKind::Live(|cx| Box::pin(passes_podmans_own_tests(cx))),
+    ..Case::DEFAULT
+});
+
 async fn passes_podmans_own_tests(cx: Context) -> CaseResult {
     let shared = cx.pod(&NESTED_POD).await?;
-    let folder = folder_of_tests(&shared).await?;
+    let directory = directory_of_tests(&shared).await?;
     need_program(&shared, "bats", "install bats").await?;
     // A pod of its own: the tests remove every container and every image that they find.
     let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some("pod-sys".to_owned());
     let workspace = cx.provision_pod(&NESTED_POD, &pod).await?;
     make_test_image(&workspace).await?;
-    let results = run_tests(&workspace, &folder).await?;
+    let results = run_tests(&workspace, &directory).await?;
     let mut failed = Vec::new();
     for test in &results.tests {
         let (observed, holds) = observed(test);
@@ -99,22 +110,22 @@ fn too_few(tests: &[Test]) -> Option<String> {
 }
 
 /// Where the image has podman's tests.
-async fn folder_of_tests(workspace: &PodHandle) -> Result<String, Failure> {
+async fn directory_of_tests(workspace: &PodHandle) -> Result<String, Failure> {
     let script = "
-        folder=${PODMAN_SYSTEM_TESTS:-/usr/share/podman/test/system}
-        echo \"$folder\"
-        test -e \"$folder/helpers.bash\"
+        directory=${PODMAN_SYSTEM_TESTS:-/usr/share/podman/test/system}
+        echo \"$directory\"
+        test -e \"$directory/helpers.bash\"
     ";
     let look = Command::shell("look for podman's tests", script, [""; 0]);
     let output = workspace.run(&look).await?;
-    let folder = output.text();
+    let directory = output.text();
     if output.exit_code == 0 {
-        return Ok(folder);
+        return Ok(directory);
     }
     Err(Failure::blocked(
-        format!("the workspace image has no tests of podman's own in `{folder}`"),
+        format!("the workspace image has no tests of podman's own in `{directory}`"),
         "install podman-tests and bats (Fedora, RHEL); or put test/system of podman's source, of the \
-         version that is installed, into the image and name the folder in its environment, in \
+         version that is installed, into the image and name the directory in its environment, in \
          PODMAN_SYSTEM_TESTS",
     ))
 }
@@ -145,14 +156,14 @@ async fn make_test_image(workspace: &PodHandle) -> Result<(), Failure> {
         echo nestcheck > \"$context/root/home/podman/testimage-id\"
         podman build --quiet --tag localhost/nestcheck/testimage:1 \"$context\"
     ";
-    let folder = fixtures::context("images/shell");
-    let arguments = [folder.as_str()].into_iter().chain(PROGRAMS.split(' '));
+    let directory = fixtures::context("images/shell");
+    let arguments = [directory.as_str()].into_iter().chain(PROGRAMS.split(' '));
     let build = Command::shell("build the image for podman's tests", script, arguments);
     workspace.output(&build).await.map(drop)
 }
 
 /// Runs the chosen tests, those of them that this version of podman has.
-async fn run_tests(workspace: &PodHandle, folder: &str) -> Result<Results, Failure> {
+async fn run_tests(workspace: &PodHandle, directory: &str) -> Result<Results, Failure> {
     let script = "
         export XDG_RUNTIME_DIR=$(mktemp -d)
         cd \"$1\"
@@ -166,7 +177,7 @@ async fn run_tests(workspace: &PodHandle, folder: &str) -> Result<Results, Failu
     ";
     let timeout = format!("BATS_TEST_TIMEOUT={TEST_DEADLINE}");
     let variables = ["env", timeout.as_str()].into_iter().chain(TEST_IMAGE);
-    let shell = ["sh", "-euc", script, "bats", folder, FILTER];
+    let shell = ["sh", "-euc", script, "bats", directory, FILTER];
     let command = Command::new(variables.chain(shell).chain(FILES)).within(DEADLINE);
     Ok(Results::parse(&workspace.output(&command).await?))
 }

@@ -46,16 +46,16 @@ fn a_missing_kubeconfig_is_named() {
 }
 
 #[test]
-fn a_kubeconfig_that_is_a_folder_is_named() {
+fn a_kubeconfig_that_is_a_directory_is_named() {
     let dir = TestDir::new();
-    let folder = dir.path(".").display().to_string();
-    dir.nestcheck(["run", "--kubeconfig", &folder])
-        .refuses(2, &["kubeconfig", &folder])
+    let directory = dir.path(".").display().to_string();
+    dir.nestcheck(["run", "--kubeconfig", &directory])
+        .refuses(2, &["kubeconfig", &directory])
         .hints(&["--kubeconfig"]);
 }
 
 #[test]
-fn no_kubeconfig_anywhere_is_told_with_the_places() {
+fn no_kubeconfig_anywhere_is_reported_with_the_places() {
     nestcheck(&["run"]).refuses(2, &["kubeconfig", "/.kube/config"]).hints(&["--kubeconfig"]);
 }
 
@@ -284,13 +284,13 @@ fn a_way_to_get_devices_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_report_folder_that_cannot_be_written_is_named_before_the_cluster_is_asked() {
+fn a_report_directory_that_cannot_be_written_is_named_before_the_cluster_is_asked() {
     let dir = TestDir::new();
     let file = dir.write("file", "");
     let path = dir.kubeconfig(&good());
-    for folder in [file.clone(), format!("{file}/below"), "/proc/nestcheck".to_owned()] {
-        dir.nestcheck(["run", "--kubeconfig", &path, "--report-dir", &folder])
-            .refuses(2, &["report folder", &format!("`{folder}`")])
+    for directory in [file.clone(), format!("{file}/below"), "/proc/nestcheck".to_owned()] {
+        dir.nestcheck(["run", "--kubeconfig", &path, "--report-dir", &directory])
+            .refuses(2, &["report directory", &format!("`{directory}`")])
             .hints(&["--report-dir"]);
     }
 }
@@ -299,15 +299,15 @@ fn a_report_folder_that_cannot_be_written_is_named_before_the_cluster_is_asked()
 fn a_run_that_could_not_begin_leaves_no_report_of_an_earlier_one() {
     let dir = TestDir::new();
     let path = dir.kubeconfig(&good());
-    let folder = dir.path("report");
-    fs::create_dir(&folder).expect("it can be made");
+    let directory = dir.path("report");
+    fs::create_dir(&directory).expect("it can be made");
     for name in ["junit.xml", "report.json", "index.html", "events.jsonl", "mine.txt"] {
-        fs::write(folder.join(name), "of an earlier run").expect("it can be written");
+        fs::write(directory.join(name), "of an earlier run").expect("it can be written");
     }
-    let report_dir = folder.display().to_string();
+    let report_dir = directory.display().to_string();
     dir.nestcheck(["run", "--kubeconfig", &path, "--report-dir", &report_dir]).refuses(4, &[]);
-    let rest: Vec<_> = fs::read_dir(&folder)
-        .expect("the folder had a file of somebody else")
+    let rest: Vec<_> = fs::read_dir(&directory)
+        .expect("the directory had a file of somebody else")
         .map(|entry| entry.expect("it can be read").file_name())
         .collect();
     assert_eq!(rest, ["mine.txt"], "a green report of yesterday would be taken for today's");

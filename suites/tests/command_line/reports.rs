@@ -11,20 +11,20 @@ fn line(schema: u32, event: &Value) -> String {
     json!({"schema": schema, "at": "2026-01-02T03:04:05Z", "event": event}).to_string() + "\n"
 }
 
-/// A report folder with only an event log in it; returns its path.
+/// A report directory with only an event log in it; returns its path.
 fn log(dir: &TestDir, text: &str) -> String {
     let log = dir.write("report/events.jsonl", text);
     log.trim_end_matches("/events.jsonl").to_owned()
 }
 
 #[test]
-fn a_folder_without_a_log_is_named() {
+fn a_directory_without_a_log_is_named() {
     nestcheck(&["report", "/no/such/folder"])
-        .refuses(2, &["/no/such/folder/events.jsonl"])
+        .refuses(2, &["/no/such/directory/events.jsonl"])
         .hints(&["nestcheck run"]);
     let dir = TestDir::new();
-    let folder = dir.path(".").display().to_string();
-    dir.nestcheck(["report", &folder]).refuses(2, &["events.jsonl"]).hints(&["nestcheck run"]);
+    let directory = dir.path(".").display().to_string();
+    dir.nestcheck(["report", &directory]).refuses(2, &["events.jsonl"]).hints(&["nestcheck run"]);
 }
 
 #[test]
@@ -37,13 +37,13 @@ fn a_log_that_cannot_be_read_is_named_with_its_line() {
         ("[]\n".to_owned(), ["line 1", "invalid"]),
     ] {
         let dir = TestDir::new();
-        let folder = log(&dir, &text);
-        dir.nestcheck(["report", &folder]).refuses(2, &["events.jsonl"]).refuses(2, &words);
+        let directory = log(&dir, &text);
+        dir.nestcheck(["report", &directory]).refuses(2, &["events.jsonl"]).refuses(2, &words);
     }
     let dir = TestDir::new();
-    let folder = log(&dir, "");
-    fs::write(Path::new(&folder).join("events.jsonl"), [0xff, 0xfe, b'\n']).expect("a file");
-    dir.nestcheck(["report", &folder]).refuses(2, &["events.jsonl", "UTF-8"]);
+    let directory = log(&dir, "");
+    fs::write(Path::new(&directory).join("events.jsonl"), [0xff, 0xfe, b'\n']).expect("a file");
+    dir.nestcheck(["report", &directory]).refuses(2, &["events.jsonl", "UTF-8"]);
 }
 
 #[test]
@@ -51,16 +51,16 @@ fn a_log_without_its_end_gives_a_report_in_every_format() {
     let text = line(1, &json!({"kind": "case-started", "id": "POD-03"})) + "{\"schema\":1,\"at";
     for text in ["", &text] {
         let dir = TestDir::new();
-        let folder = log(&dir, text);
+        let directory = log(&dir, text);
         for (format, beginning) in
             [("junit", "<?xml"), ("json", "{"), ("html", "<!doctype html>"), ("markdown", "#")]
         {
-            let finished = dir.nestcheck(["report", &folder, "--format", format]);
+            let finished = dir.nestcheck(["report", &directory, "--format", format]);
             finished.exits(0);
             assert!(finished.stdout.starts_with(beginning), "{finished}");
             assert_eq!(finished.stderr, "", "{finished}");
         }
-        let junit = dir.nestcheck(["report", &folder]).stdout;
+        let junit = dir.nestcheck(["report", &directory]).stdout;
         let junit = quick_junit::Report::deserialize_from_str(&junit).expect("it is JUnit");
         assert!(junit.failures + junit.errors > 0, "a torn log is never green");
     }
@@ -69,13 +69,13 @@ fn a_log_without_its_end_gives_a_report_in_every_format() {
 #[test]
 fn every_dialect_is_known_and_others_are_refused() {
     let dir = TestDir::new();
-    let folder = log(&dir, &line(1, &json!({"kind": "interrupted", "signal": 2})));
+    let directory = log(&dir, &line(1, &json!({"kind": "interrupted", "signal": 2})));
     for dialect in ["jenkins", "gitlab", "openshift"] {
-        dir.nestcheck(["report", &folder, "--dialect", dialect]).exits(0);
+        dir.nestcheck(["report", &directory, "--dialect", dialect]).exits(0);
     }
-    dir.nestcheck(["report", &folder, "--dialect", "maven"])
+    dir.nestcheck(["report", &directory, "--dialect", "maven"])
         .refuses(2, &["--dialect", "maven"])
         .hints(&["`jenkins`"]);
-    dir.nestcheck(["report", &folder, "--format", "pdf"])
+    dir.nestcheck(["report", &directory, "--format", "pdf"])
         .refuses(2, &["--format", "pdf", "junit, json, html, markdown"]);
 }

@@ -199,7 +199,7 @@ pub fn no_fuse(pod: &mut Pod) {
 /// Mounts what [`super::node::NodeDevices`] has made on the node.
 fn mount_from_node(pod: &mut Pod, name: &str, source: &str, path: &str) {
     let source = HostPathVolumeSource {
-        path: format!("{}/{source}", super::node::FOLDER),
+        path: format!("{}/{source}", super::node::DIRECTORY),
         ..HostPathVolumeSource::default()
     };
     let volume = Volume { name: name.to_owned(), host_path: Some(source), ..Volume::default() };
@@ -207,10 +207,10 @@ fn mount_from_node(pod: &mut Pod, name: &str, source: &str, path: &str) {
     mount(pod, name, path, None);
 }
 
-fn node_devices(pod: &mut Pod, folder: &str) {
+fn node_devices(pod: &mut Pod, directory: &str) {
     no_devices(pod);
-    mount_from_node(pod, "fuse", &format!("{folder}/fuse"), "/dev/fuse");
-    mount_from_node(pod, "tun", &format!("{folder}/tun"), "/dev/net/tun");
+    mount_from_node(pod, "fuse", &format!("{directory}/fuse"), "/dev/fuse");
+    mount_from_node(pod, "tun", &format!("{directory}/tun"), "/dev/net/tun");
 }
 
 pub fn private_fuse(pod: &mut Pod) {
@@ -242,7 +242,7 @@ pub fn read_only_storage(pod: &mut Pod) {
 
 pub fn storage_of_another(pod: &mut Pod) {
     container(pod).volume_mounts.get_or_insert_default().retain(|mount| mount.name != "storage");
-    mount_from_node(pod, "of-root", "folder", "/home/user/.local/share/containers");
+    mount_from_node(pod, "of-root", "directory", "/home/user/.local/share/containers");
 }
 
 /// Without fuse-overlayfs, which podman would use on its own where it is.

@@ -15,19 +15,19 @@ const CASE_LIMIT: usize = 512 * 1024;
 pub fn is_there(report: &Path, events: &[Event], fixture: &Fixture) {
     let id = fixture.case.id;
     let evidence = of(events, id);
-    let folder = report.join("diagnostics").join(id);
-    assert_eq!(evidence.folder, format!("diagnostics/{id}"));
-    assert_eq!(mode_of(&folder), 0o700, "{}", folder.display());
+    let directory = report.join("diagnostics").join(id);
+    assert_eq!(evidence.directory, format!("diagnostics/{id}"));
+    assert_eq!(mode_of(&directory), 0o700, "{}", directory.display());
     let mut total = 0;
     for file in &evidence.files {
-        let path = folder.join(&file.name);
+        let path = directory.join(&file.name);
         assert_eq!(mode_of(&path), 0o600, "{}", path.display());
         assert_eq!(fs::metadata(&path).map_or(0, |data| data.len()), file.bytes as u64);
         total += file.bytes;
     }
     assert!(total <= CASE_LIMIT, "{id}: {total} bytes");
-    let in_folder = fs::read_dir(&folder).expect("it can be listed").count();
-    assert_eq!(in_folder, evidence.files.len(), "{id}: the log names every file");
+    let in_directory = fs::read_dir(&directory).expect("it can be listed").count();
+    assert_eq!(in_directory, evidence.files.len(), "{id}: the log names every file");
     let names: Vec<_> = evidence.files.iter().map(|file| file.name.as_str()).collect();
     for name in fixture.shows {
         assert!(names.contains(name), "{id} {}: {name} is not in {evidence:?}", fixture.case.name);
@@ -47,17 +47,17 @@ fn of<'a>(events: &'a [Event], id: &str) -> &'a EvidenceCollected {
 /// Expects that every report says where a case's files are.
 #[track_caller]
 pub fn is_reported(report: &Path, fixture: &Fixture) {
-    let folder = format!("diagnostics/{}", fixture.case.id);
+    let directory = format!("diagnostics/{}", fixture.case.id);
     for name in ["junit.xml", "report.json", "index.html"] {
         let text = fs::read_to_string(report.join(name)).expect("the report is there");
-        assert!(text.contains(&folder), "{name} does not mention {folder}");
+        assert!(text.contains(&directory), "{name} does not mention {directory}");
     }
 }
 
 /// Expects that no file has a token in it, such as the ordinary user's.
 #[track_caller]
-pub fn has_no_secret(folder: &Path) {
-    for entry in fs::read_dir(folder).expect("it can be listed") {
+pub fn has_no_secret(directory: &Path) {
+    for entry in fs::read_dir(directory).expect("it can be listed") {
         let path = entry.expect("it can be listed").path();
         if path.is_dir() {
             has_no_secret(&path);

@@ -18,7 +18,6 @@ mod table;
 use std::{path::Path, time::Duration};
 
 use harness::{event::Event, outcome::Verdict, report_dir::ReportDir};
-
 use node::NodeDevices;
 use support::{InProcessRun, Live, finished};
 use table::FIXTURES;
@@ -41,8 +40,8 @@ fn every_broken_workspace_gets_its_own_diagnosis() {
     let devices = NodeDevices::make(&cluster);
     let class = cluster.create_runtime_class(breakage::CLASS_WITHOUT_USER_NAMESPACES, "runc");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let mut report = ReportDir::create(folder.path()).expect("the folder can be written to");
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut report = ReportDir::create(directory.path()).expect("the directory can be written to");
     let events = runtime.block_on(run(Path::new(cluster.kubeconfig()), &mut report));
     report.finish().expect("the reports can be made");
     drop((class, devices));
@@ -50,22 +49,22 @@ fn every_broken_workspace_gets_its_own_diagnosis() {
     let mut wrong = Vec::new();
     for fixture in FIXTURES {
         let verdict = &finished(&events, fixture.case.id).verdict;
-        let told = match verdict {
+        let reported = match verdict {
             Verdict::Fail { hint: Some(hint), .. } => {
                 hint.ends_with(&format!("({})", fixture.diagnosis)) && hint.contains(fixture.cause)
             }
             _ => false,
         };
         println!("{} {}: {verdict:?}", fixture.diagnosis, fixture.case.name);
-        if !told {
+        if !reported {
             wrong.push((fixture.case.name, fixture.diagnosis, fixture.cause, verdict));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     for fixture in FIXTURES {
-        evidence::is_there(folder.path(), &events, fixture);
-        evidence::is_reported(folder.path(), fixture);
+        evidence::is_there(directory.path(), &events, fixture);
+        evidence::is_reported(directory.path(), fixture);
     }
-    evidence::has_no_secret(folder.path());
+    evidence::has_no_secret(directory.path());
     cluster.is_clean();
 }

@@ -6,15 +6,15 @@ use serde_json::json;
 
 use crate::support::Cluster;
 
-/// The folder on the node, on a tmpfs, whose ids the kernel can map.
-pub const FOLDER: &str = "/dev/nestcheck-broken";
+/// The directory on the node, on a tmpfs, whose ids the kernel can map.
+pub const DIRECTORY: &str = "/dev/nestcheck-broken";
 
 const POD: &str = "/api/v1/namespaces/default/pods/nestcheck-test-node-devices";
 
 /// How long the pod may take to start, and to clean up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(60);
 
-/// Device nodes for everybody and for root alone, and a folder of root's. They are made by a
+/// Device nodes for everybody and for root alone, and a directory of root's. They are made by a
 /// privileged pod, which takes them away again when it ends.
 pub struct NodeDevices<'a> {
     cluster: &'a Cluster,
@@ -23,16 +23,16 @@ pub struct NodeDevices<'a> {
 impl<'a> NodeDevices<'a> {
     /// Makes them.
     pub fn make(cluster: &'a Cluster) -> Self {
-        cluster.delete(POD, PATIENCE);
+        cluster.delete(POD, GRACE);
         let devices = Self { cluster };
         let make = format!(
-            "rm -rf {FOLDER}; mkdir -p {FOLDER}/private {FOLDER}/public {FOLDER}/folder
+            "rm -rf {DIRECTORY}; mkdir -p {DIRECTORY}/private {DIRECTORY}/public {DIRECTORY}/directory
             for kind in private:600 public:666; do
-                mknod -m ${{kind#*:}} {FOLDER}/${{kind%:*}}/fuse c 10 229
-                mknod -m ${{kind#*:}} {FOLDER}/${{kind%:*}}/tun c 10 200
+                mknod -m ${{kind#*:}} {DIRECTORY}/${{kind%:*}}/fuse c 10 229
+                mknod -m ${{kind#*:}} {DIRECTORY}/${{kind%:*}}/tun c 10 200
             done"
         );
-        let keep = format!("trap 'rm -rf {FOLDER}; exit' TERM; sleep infinity & wait");
+        let keep = format!("trap 'rm -rf {DIRECTORY}; exit' TERM; sleep infinity & wait");
         let container = |name: &str, script: &str| {
             json!({
                 "name": name,
@@ -59,7 +59,7 @@ impl<'a> NodeDevices<'a> {
         );
         let started = Instant::now();
         while cluster.get(POD)["status"]["phase"] != "Running" {
-            assert!(started.elapsed() < PATIENCE, "{}", cluster.get(POD)["status"]);
+            assert!(started.elapsed() < GRACE, "{}", cluster.get(POD)["status"]);
             std::thread::sleep(Duration::from_millis(100));
         }
         devices
@@ -68,6 +68,6 @@ impl<'a> NodeDevices<'a> {
 
 impl Drop for NodeDevices<'_> {
     fn drop(&mut self) {
-        self.cluster.delete(POD, PATIENCE);
+        self.cluster.delete(POD, GRACE);
     }
 }

@@ -1,19 +1,15 @@
 //! What is broken, what then goes wrong, and the diagnosis that must be told.
 
-use std::time::Duration;
-
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Body, Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
-    facts::Flavour,
-    outcome::Level,
     pod_template::{Isolation, PodTemplate},
     sandbox::PodSecurity,
     workload::Command,
 };
 use k8s_openapi::api::core::v1::Pod;
-use suites::toolbox::{expect_kept, podman};
+use suites::steps::{expect_kept, podman};
 
 use crate::breakage as broken;
 
@@ -113,29 +109,18 @@ async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: A
         }
         Act::Starts | Act::IsRefused => {}
     }
-    let told = cx.check("workspace", "works", "works", true);
-    told.and(Err(Failure::harness("nothing failed")))
+    let reported = cx.check("workspace", "works", "works", true);
+    reported.and(Err(Failure::harness("nothing failed")))
 }
 
-const fn case(id: &'static str, name: &'static str, body: Body) -> Case {
-    Case {
-        id,
-        suite: "broken",
-        name,
-        title: "A broken workspace fails",
-        level: Level::Core,
-        flavours: &[Flavour::Kubernetes],
-        requires: &[],
-        templates: &[],
-        deadline: Duration::from_secs(120),
-        body,
-    }
+const fn case(id: &'static str, name: &'static str, kind: CaseKind) -> Case {
+    Case { id, suite: "broken", name, title: "A broken workspace fails", kind, ..Case::DEFAULT }
 }
 
 macro_rules! fixtures {
     ($($id:literal $breaks:ident $isolation:ident $act:expr => $diagnosis:literal $cause:literal,)*) => {
         &[$(Fixture {
-            case: case($id, stringify!($breaks), Body::Live(|cx| {
+            case: case($id, stringify!($breaks), CaseKind::Live(|cx| {
                 Box::pin(produce(cx, Isolation::$isolation, broken::$breaks, $act))
             })),
             diagnosis: $diagnosis,

@@ -6,7 +6,7 @@ use harness::{facts::Flavour, manifest};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::{Value, json};
 
-use super::support::{Applied, Live, Operators, Request, TestDir, default_settings, tells};
+use super::support::{Applied, Live, Operators, Request, TestDir, default_settings, reports};
 
 const RUN: [&str; 5] = ["run", "scc", "admission", "ID-02", "--kubeconfig"];
 
@@ -20,7 +20,7 @@ fn role_without(verb: &str) -> ClusterRole {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn the_published_rights_are_enough_for_a_run() {
+fn the_published_permissions_are_enough_for_a_run() {
     let (cluster, dir) = (Live::take_openshift(), TestDir::new());
     let _grant = Applied::create(&cluster, include_str!("../../../ci/openshift/rbac.yaml"));
     let token = cluster.token_of("nestcheck");
@@ -32,7 +32,7 @@ fn the_published_rights_are_enough_for_a_run() {
     run.exits(0);
     assert!(!run.stderr.contains("forbidden"), "{run}");
     assert!(!run.stderr.contains("no pod privileged"), "the control was made: {run}");
-    let written = fs::read_to_string(dir.report().folder().join("report.json"));
+    let written = fs::read_to_string(dir.report().directory().join("report.json"));
     let written = written.expect("it is there");
     assert!(!written.contains("there is no such pod"), "commands may be run in the control");
     cluster.is_clean();
@@ -40,9 +40,9 @@ fn the_published_rights_are_enough_for_a_run() {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn a_user_without_rights_gets_what_grants_them() {
+fn a_user_without_permissions_gets_what_grants_them() {
     let (cluster, dir) = (Live::take_openshift(), TestDir::new());
-    let token = cluster.token_without_rights();
+    let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let refused = dir.nestcheck(RUN.into_iter().chain([path.as_str()]));
     refused.exits(4).says(&[
@@ -59,9 +59,9 @@ fn a_user_without_rights_gets_what_grants_them() {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn who_may_not_use_a_scc_is_told_before_one_is_made() {
+fn who_may_not_use_a_scc_is_reported_before_one_is_made() {
     let (cluster, dir) = (Live::take_openshift(), TestDir::new());
-    let token = cluster.token_without_rights();
+    let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
     let _grant = cluster.grant(&role_without("use"));
     let start = cluster.now();
@@ -99,27 +99,27 @@ fn container_run() -> Value {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn preflight_compares_what_che_was_told_with_its_scc() {
+fn preflight_compares_what_che_was_reported_with_its_scc() {
     let cluster = Live::take_openshift();
     list_sccs_in_discovery(&cluster);
-    tells(&cluster, 0, "absent", &[]);
+    reports(&cluster, 0, "absent", &[]);
     let operators = Operators::make(&cluster);
     operators
         .che(&json!({"disableContainerRunCapabilities": false, "containerRunConfiguration": {}}));
     operators.config(&default_settings());
     let missing = "SCC `container-run`, which does not exist";
-    tells(&cluster, 0, "on", &[("warning", missing)]);
+    reports(&cluster, 0, "on", &[("warning", missing)]);
     {
         let _scc = cluster.create_scc(&container_run());
-        tells(&cluster, 0, "on", &[]);
+        reports(&cluster, 0, "on", &[]);
     }
     let mut scc = container_run();
     scc["userNamespaceLevel"] = json!("AllowHostLevel");
     let _scc = cluster.create_scc(&scc);
-    tells(&cluster, 0, "on", &[("danger", "`userNamespaceLevel` is \"AllowHostLevel\"")]);
+    reports(&cluster, 0, "on", &[("danger", "`userNamespaceLevel` is \"AllowHostLevel\"")]);
     let mut settings = default_settings();
     settings["podAnnotations"] = Value::Null;
     operators.config(&settings);
     let level = ("danger", "userNamespaceLevel");
-    tells(&cluster, 0, "on", &[level, ("warning", "no /dev/fuse, /dev/net/tun")]);
+    reports(&cluster, 0, "on", &[level, ("warning", "no /dev/fuse, /dev/net/tun")]);
 }

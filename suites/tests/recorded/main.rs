@@ -29,8 +29,8 @@ fn recorded() -> Vec<RecordedCluster> {
     RecordedCluster::all().expect("the recorded clusters can be read")
 }
 
-fn gather(cluster: &RecordedCluster, manner: ServerBehaviour) -> (Result<Facts, Error>, Log) {
-    let (address, log) = serve(cluster.clone(), manner);
+fn gather(cluster: &RecordedCluster, behaviour: ServerBehaviour) -> (Result<Facts, Error>, Log) {
+    let (address, log) = serve(cluster.clone(), behaviour);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be had");
     let facts = runtime.block_on(async {
         let config = Config::new(address.parse().expect("it is an address"));
@@ -134,8 +134,8 @@ fn what_is_refused_is_unknown_and_makes_no_cluster_unsupported() {
                     continue;
                 }
             };
-            let told = serde_json::to_string(&facts).expect("facts are JSON");
-            let assert_diagnosis = told.contains(&format!("{request} is forbidden"));
+            let reported = serde_json::to_string(&facts).expect("facts are JSON");
+            let assert_diagnosis = reported.contains(&format!("{request} is forbidden"));
             // Where the ClusterVersion tells of a rollout, the pools have nothing to add.
             let is_moot = request.ends_with("pools") && facts.rollout.value().is_some();
             assert!(assert_diagnosis || is_moot, "{place} has no reason");
@@ -163,8 +163,8 @@ fn the_facts_cost_few_requests_and_fewer_round_trips() {
 }
 
 fn requests_and_round_trips(cluster: &RecordedCluster) -> (usize, usize) {
-    let manner = ServerBehaviour { counts_round_trips: true, ..ServerBehaviour::default() };
-    let (facts, log) = gather(cluster, manner);
+    let behaviour = ServerBehaviour { counts_round_trips: true, ..ServerBehaviour::default() };
+    let (facts, log) = gather(cluster, behaviour);
     facts.expect("the cluster is read");
     let requests = &log.lock().expect("nobody panicked").requests;
     let round_trips = requests.iter().map(|(_, round)| *round).max();
@@ -203,7 +203,7 @@ fn a_person_may_choose_how_pods_ask_for_devices() {
 }
 
 #[test]
-fn preflight_tells_all_of_it() {
+fn preflight_reports_all_of_it() {
     for cluster in recorded() {
         let text = preflight(&cluster);
         if ["openshift-4.19", "openshift-4.19-tech-preview", "openshift-4.19-updating"]

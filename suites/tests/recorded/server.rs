@@ -58,12 +58,12 @@ impl Rounds {
 }
 
 /// Starts a server on this machine; returns its address and its log. It ends with the test.
-pub fn serve(cluster: RecordedCluster, manner: ServerBehaviour) -> (String, Log) {
+pub fn serve(cluster: RecordedCluster, behaviour: ServerBehaviour) -> (String, Log) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
     let address = listener.local_addr().expect("it has an address");
     let rounds = Rounds { requests: Vec::new(), latest: Instant::now(), round: 0, is_open: false };
     let log = Arc::new(Mutex::new(rounds));
-    let server = Arc::new(Server { cluster, manner, log: Arc::clone(&log) });
+    let server = Arc::new(Server { cluster, behaviour, log: Arc::clone(&log) });
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
             let server = Arc::clone(&server);
@@ -76,7 +76,7 @@ pub fn serve(cluster: RecordedCluster, manner: ServerBehaviour) -> (String, Log)
 
 struct Server {
     cluster: RecordedCluster,
-    manner: ServerBehaviour,
+    behaviour: ServerBehaviour,
     log: Log,
 }
 
@@ -101,10 +101,10 @@ impl Server {
         let request = request(method, path);
         let lock = || self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let round = lock().enter(request.clone());
-        while self.manner.counts_round_trips && !lock().is_over(round) {
+        while self.behaviour.counts_round_trips && !lock().is_over(round) {
             thread::sleep(Duration::from_millis(5));
         }
-        if self.manner.refuses.as_ref() == Some(&request) {
+        if self.behaviour.refuses.as_ref() == Some(&request) {
             return failure(403, &format!("{request} is forbidden"));
         }
         match self.cluster.answer(method, path) {

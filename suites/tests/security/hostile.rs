@@ -9,11 +9,10 @@ use std::{
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Body, Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     event::Event,
-    facts::Flavour,
-    outcome::{Level, Verdict},
+    outcome::Verdict,
     report::{Style, Terminal},
     report_dir::ReportDir,
     workload::Command,
@@ -23,7 +22,7 @@ use kube::{Api, api::PostParams};
 use serde_json::json;
 
 use crate::{
-    outputs::{assert_absent, files, folders, outputs},
+    outputs::{assert_absent, directories, files, outputs},
     support::{InProcessRun, Live, TestDir, finished, mode_of},
 };
 
@@ -70,12 +69,9 @@ const fn case(
         name,
         suite: "hostile",
         title: "A pod is hostile",
-        level: Level::Core,
-        flavours: &[Flavour::Kubernetes],
-        requires: &[],
-        templates: &[],
         deadline: DEADLINE,
-        body: Body::Live(act),
+        kind: CaseKind::Live(act),
+        ..Case::DEFAULT
     }
 }
 
@@ -146,7 +142,7 @@ fn peak_memory_kib() -> u64 {
 
 struct HostileRun {
     dir: TestDir,
-    folder: PathBuf,
+    directory: PathBuf,
     events: Vec<Event>,
     terminal: String,
 }
@@ -161,16 +157,16 @@ fn hostile_run() -> &'static HostileRun {
         users.push(user);
         let kubeconfig = cluster.own_kubeconfig().with("/users", users.into());
         let kubeconfig = dir.kubeconfig(&kubeconfig);
-        let folder = dir.path("report");
+        let directory = dir.path("report");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-        let (events, terminal) = runtime.block_on(run(Path::new(&kubeconfig), &folder));
+        let (events, terminal) = runtime.block_on(run(Path::new(&kubeconfig), &directory));
         cluster.is_clean();
-        HostileRun { dir, folder, events, terminal }
+        HostileRun { dir, directory, events, terminal }
     })
 }
 
-async fn run(kubeconfig: &Path, folder: &Path) -> (Vec<Event>, String) {
-    let mut report = ReportDir::create(folder).expect("the folder can be made");
+async fn run(kubeconfig: &Path, directory: &Path) -> (Vec<Event>, String) {
+    let mut report = ReportDir::create(directory).expect("the directory can be made");
     let mut terminal = Terminal::new(Vec::new(), Style::default());
     let run = InProcessRun::of("hostile", vec![SAYS, FLOODS]).within(DEADLINE).jobs(2);
     let (_, events) = run.make(kubeconfig, &mut report, |event| terminal.event(event)).await;
@@ -186,13 +182,13 @@ fn verdict(id: &str) -> &'static Verdict {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn no_secret_of_a_pod_is_in_any_output() {
-    let HostileRun { dir, folder, terminal, .. } = hostile_run();
+    let HostileRun { dir, directory, terminal, .. } = hostile_run();
     let failed = verdict("SEC-01");
     assert!(
         failed.message().is_some_and(|message| message.contains("token: [redacted]")),
         "{failed:?}"
     );
-    let mut all = outputs(dir, folder);
+    let mut all = outputs(dir, directory);
     all.push(("the terminal".to_owned(), terminal.clone()));
     let names: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
     for part in ["ledger.jsonl", "events.jsonl", "pod-1.object.json", "index.html", "junit.xml"] {
@@ -209,13 +205,13 @@ fn no_secret_of_a_pod_is_in_any_output() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_flood_of_hostile_bytes_changes_nothing_outside_its_field() {
-    let HostileRun { dir, folder, terminal, .. } = hostile_run();
+    let HostileRun { dir, directory, terminal, .. } = hostile_run();
     let failed = verdict("SEC-02");
     let message = failed.message().unwrap_or_default();
     assert!(message.starts_with("the pod said"), "the checks of memory and size hold: {failed:?}");
     let steers = |text: &str| text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\t'));
     assert!(!steers(terminal) && !terminal.contains("\nPASS FORGED"), "{terminal}");
-    for (name, text) in outputs(dir, folder) {
+    for (name, text) in outputs(dir, directory) {
         assert!(!steers(&text), "{name} steers a terminal");
         assert!(text.len() < 1 << 20, "{name} has {} bytes", text.len());
         if text.starts_with("<?xml") {
@@ -238,20 +234,20 @@ fn a_flood_of_hostile_bytes_changes_nothing_outside_its_field() {
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn every_file_is_its_owners_alone() {
-    let HostileRun { folder, .. } = hostile_run();
-    let all = files(folder);
+    let HostileRun { directory, .. } = hostile_run();
+    let all = files(directory);
     assert!(all.len() >= 12, "diagnostics of two cases are among them: {all:?}");
     for file in all {
         assert_eq!(mode_of(&file), 0o600, "{}", file.display());
     }
-    for folder in folders(folder) {
-        assert_eq!(mode_of(&folder), 0o700, "{}", folder.display());
+    for directory in directories(directory) {
+        assert_eq!(mode_of(&directory), 0o700, "{}", directory.display());
     }
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn files_are_private_whatever_the_umask_and_an_open_folder_is_told() {
+fn files_are_private_whatever_the_umask_and_an_open_directory_is_reported() {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let run = |report: &str| {
         let mut shell = std::process::Command::new("sh");
@@ -264,15 +260,17 @@ fn files_are_private_whatever_the_umask_and_an_open_folder_is_told() {
     let finished = run("new/report");
     finished.exits(0);
     assert!(!finished.stderr.contains("warning"), "{finished}");
-    for folder in folders(&dir.path("new")) {
-        assert_eq!(mode_of(&folder), 0o700, "{}", folder.display());
+    for directory in directories(&dir.path("new")) {
+        assert_eq!(mode_of(&directory), 0o700, "{}", directory.display());
     }
     let open = dir.path("open");
     fs::create_dir(&open).expect("it can be made");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(&open, mode).expect("it is ours");
     let finished = run("open");
-    finished.exits(0).says(&["warning: others can look into report folder `open`", "hint: `chmod"]);
+    finished
+        .exits(0)
+        .says(&["warning: others can look into report directory `open`", "hint: `chmod"]);
     assert_eq!(mode_of(&open), 0o777, "it is its owner's business");
     for file in files(&open).into_iter().chain(files(&dir.path("new"))) {
         assert_eq!(mode_of(&file), 0o600, "{}", file.display());

@@ -10,7 +10,7 @@
 mod hostile;
 mod node;
 mod outputs;
-mod rights;
+mod permissions;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;

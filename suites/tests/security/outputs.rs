@@ -7,7 +7,7 @@ use std::{
 
 use crate::support::{Finished, TestDir};
 
-/// What `nestcheck report` can make of a folder.
+/// What `nestcheck report` can make of a directory.
 const REPORTS: [&[&str]; 6] = [
     &["--format", "junit", "--dialect", "jenkins"],
     &["--format", "junit", "--dialect", "gitlab"],
@@ -17,23 +17,23 @@ const REPORTS: [&[&str]; 6] = [
     &["--format", "markdown"],
 ];
 
-/// Every file below a folder.
-pub fn files(folder: &Path) -> Vec<PathBuf> {
+/// Every file below a directory.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("it can be listed") {
+    for entry in fs::read_dir(directory).expect("it can be listed") {
         let path = entry.expect("it can be listed").path();
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
     found
 }
 
-/// Every folder below a folder, and itself.
-pub fn folders(folder: &Path) -> Vec<PathBuf> {
-    let mut found = vec![folder.to_owned()];
-    for entry in fs::read_dir(folder).expect("it can be listed") {
+/// Every directory below a directory, and itself.
+pub fn directories(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    for entry in fs::read_dir(directory).expect("it can be listed") {
         let path = entry.expect("it can be listed").path();
         if path.is_dir() {
-            found.extend(folders(&path));
+            found.extend(directories(&path));
         }
     }
     found
@@ -41,14 +41,14 @@ pub fn folders(folder: &Path) -> Vec<PathBuf> {
 
 /// Each output of a run with its name: the files of the report, and the reports that can be made
 /// of it again.
-pub fn outputs(dir: &TestDir, folder: &Path) -> Vec<(String, String)> {
+pub fn outputs(dir: &TestDir, directory: &Path) -> Vec<(String, String)> {
     let text = |path: PathBuf| {
         let content = fs::read(&path).expect("it can be read");
         (path.display().to_string(), String::from_utf8(content).expect("it is text"))
     };
-    let mut all: Vec<_> = files(folder).into_iter().map(text).collect();
+    let mut all: Vec<_> = files(directory).into_iter().map(text).collect();
     for arguments in REPORTS {
-        let path = folder.display().to_string();
+        let path = directory.display().to_string();
         let written = dir.nestcheck(["report", &path].iter().chain(arguments));
         written.exits(0);
         all.push((format!("report {arguments:?}"), written.stdout.clone()));

@@ -46,7 +46,7 @@ fn traced(dir: &TestDir, arguments: &[&str], proxy: Option<&str>) -> Finished {
 }
 
 #[track_caller]
-fn tells_no_secret(finished: &Finished) {
+fn reports_no_secret(finished: &Finished) {
     assert_absent(&said(finished), &SECRETS);
     assert!(!finished.stderr.contains('\u{1b}'), "{finished}");
 }
@@ -59,26 +59,26 @@ fn a_server_that_quotes_the_request_makes_no_secret_known() {
         let arguments: Vec<_> = command.iter().copied().chain(["--kubeconfig", &path]).collect();
         let refused = traced(&dir, &arguments, None);
         refused.exits(4).says(&["Authorization: [redacted]"]);
-        tells_no_secret(&refused);
+        reports_no_secret(&refused);
     }
 }
 
 #[test]
-fn the_password_of_an_address_is_not_told() {
+fn the_password_of_an_address_is_not_reported() {
     let dir = TestDir::new();
     let closed = closed_address();
     let address = dir.write(
         "in-address",
         &kubeconfig(&format!("https://user:canary-of-address@{closed}")).text(),
     );
-    tells_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &address], None));
+    reports_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &address], None));
     let proxy = format!("http://user:canary-of-proxy@{closed}");
     let with_proxy = kubeconfig(&format!("https://{closed}"))
         .with("/clusters/0/cluster/proxy-url", json!(proxy));
     let path = dir.kubeconfig(&with_proxy);
-    tells_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &path], None));
+    reports_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &path], None));
     let path = dir.kubeconfig(&kubeconfig(&format!("https://{closed}")));
-    tells_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &path], Some(&proxy)));
+    reports_no_secret(&traced(&dir, &["preflight", "--kubeconfig", &path], Some(&proxy)));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn arguments_and_files_that_are_refused_are_not_quoted_with_their_secrets() {
     let image = "user:canary-of-image@host/image:1";
     let refused = traced(&dir, &["run", "--image", image], None);
     refused.exits(2).says(&["not an image reference"]);
-    tells_no_secret(&refused);
+    reports_no_secret(&refused);
     for broken in [
         "users: [{name: u, user: {token: canary-of-token, token: x}}]",
         "users: [{name: u, user: {token: [canary-of-token]}}]",
@@ -97,17 +97,17 @@ fn arguments_and_files_that_are_refused_are_not_quoted_with_their_secrets() {
         let path = dir.write("broken", broken);
         let refused = traced(&dir, &["preflight", "--kubeconfig", &path], None);
         refused.exits(2);
-        tells_no_secret(&refused);
+        reports_no_secret(&refused);
     }
     let scc = dir.write("scc", "kind: X\npassword: canary-of-token\n");
     let refused = traced(&dir, &["run", "--scc", &scc], None);
     refused.exits(2);
-    tells_no_secret(&refused);
+    reports_no_secret(&refused);
 }
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn a_run_tells_no_secret_of_its_kubeconfig_on_any_level() {
+fn a_run_reports_no_secret_of_its_kubeconfig_on_any_level() {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let own = cluster.own_kubeconfig();
     let key = own.value("/users/0/user/client-key-data");
@@ -117,7 +117,7 @@ fn a_run_tells_no_secret_of_its_kubeconfig_on_any_level() {
         traced(&dir, &["run", "ID-02", "POD-03", "--kubeconfig", cluster.kubeconfig()], None);
     finished.exits(0);
     assert!(finished.stderr.lines().count() > 1000, "the log is talkative: {finished}");
-    let mut all = outputs(&dir, dir.report().folder());
+    let mut all = outputs(&dir, dir.report().directory());
     all.extend(said(&finished));
     // The beginning of every JSON Web Token, such as the ordinary user's.
     assert_absent(&all, &[&key, &certificate, &authority, "eyJhbGciOi", "-----BEGIN"]);

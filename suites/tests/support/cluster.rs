@@ -211,7 +211,7 @@ impl Cluster {
     }
 
     /// A token of the service account `default` in namespace `default`, which has no rights.
-    pub fn token_without_rights(&self) -> String {
+    pub fn token_without_permissions(&self) -> String {
         self.token_of("default")
     }
 

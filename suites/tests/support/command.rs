@@ -21,27 +21,27 @@ use super::{Kubeconfig, Report};
 
 /// How long a command may take before the test gives up and ends it: longer than any of its own
 /// deadlines.
-const PATIENCE: Duration = Duration::from_secs(300);
+const GRACE: Duration = Duration::from_secs(300);
 
-/// An empty home and working folder, and the command in it.
+/// An empty home and working directory, and the command in it.
 pub struct TestDir {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl TestDir {
     /// A new one.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder can be made") }
+        Self { directory: tempfile::tempdir().expect("a temporary directory can be made") }
     }
 
     /// The path of a file on the bench.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// The names of what lies on the bench.
     pub fn content(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).expect("the bench can be listed");
+        let entries = fs::read_dir(self.directory.path()).expect("the bench can be listed");
         let name = |entry: std::io::Result<fs::DirEntry>| {
             entry.expect("the bench can be listed").file_name().to_string_lossy().into_owned()
         };
@@ -53,8 +53,8 @@ impl TestDir {
     /// Writes a file and returns its path.
     pub fn write(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
-        let folder = path.parent().expect("it lies on the bench");
-        fs::create_dir_all(folder).expect("the bench can be written to");
+        let directory = path.parent().expect("it lies on the bench");
+        fs::create_dir_all(directory).expect("the bench can be written to");
         fs::write(&path, text).expect("the bench can be written to");
         path.display().to_string()
     }
@@ -70,8 +70,8 @@ impl TestDir {
         command
             .args(arguments)
             .env_clear()
-            .env("HOME", self.folder.path())
-            .current_dir(self.folder.path());
+            .env("HOME", self.directory.path())
+            .current_dir(self.directory.path());
         command
     }
 
@@ -143,14 +143,14 @@ impl Running {
     }
 
     fn next_line(&mut self) -> Option<String> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(GRACE) {
             Ok(line) => {
                 self.stderr.push_str(&line);
                 Some(line)
             }
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => {
-                panic!("{} is silent for {PATIENCE:?}: {}", self.shown, self.stderr)
+                panic!("{} is silent for {GRACE:?}: {}", self.shown, self.stderr)
             }
         }
     }

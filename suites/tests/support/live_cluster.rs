@@ -137,7 +137,7 @@ impl Drop for LocalCluster {
     }
 }
 
-/// Where the `local-cluster` command is: `LOCAL_CLUSTER`, else in this workspace's target folder.
+/// Where the `local-cluster` command is: `LOCAL_CLUSTER`, else in this workspace's target directory.
 fn local_cluster_program() -> PathBuf {
     if let Some(path) = std::env::var_os("LOCAL_CLUSTER").filter(|path| !path.is_empty()) {
         return path.into();

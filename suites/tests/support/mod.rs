@@ -27,7 +27,7 @@ pub use command::{Finished, Running, TestDir, mode_of};
 pub use in_process_run::{InProcessRun, finished};
 pub use kubeconfig::Kubeconfig;
 pub use live_cluster::{Live, LocalCluster};
-pub use operators::{Operators, default_settings, tells};
+pub use operators::{Operators, default_settings, reports};
 pub use report::Report;
 pub use server::{answering_server, closed_address, listener, silent_server};
 pub use webhook::Webhook;

@@ -118,19 +118,19 @@ pub fn default_settings() -> Value {
 /// Expects of preflight this exit code, this state of the toggle, and exactly these findings, each
 /// by its severity and words in it: for people and for programs.
 #[track_caller]
-pub fn tells(cluster: &Cluster, code: i32, state: &str, findings: &[(&str, &str)]) {
+pub fn reports(cluster: &Cluster, code: i32, state: &str, findings: &[(&str, &str)]) {
     let dir = TestDir::new();
     let text = dir.nestcheck(["preflight", "--kubeconfig", cluster.kubeconfig()]);
     text.exits(code);
     let json = dir.nestcheck(["preflight", "-o", "json", "--kubeconfig", cluster.kubeconfig()]);
     json.exits(code);
-    let told: Value = serde_json::from_str(&json.stdout).expect("it is JSON");
-    let told = &told["toggle"];
-    assert_eq!(told["state"], state, "{told:#}");
+    let reported: Value = serde_json::from_str(&json.stdout).expect("it is JSON");
+    let reported = &reported["toggle"];
+    assert_eq!(reported["state"], state, "{reported:#}");
     let has_line = text.stdout.contains(&format!("\ntoggle             {state} ("));
     assert_eq!(has_line, state != "absent", "{text}");
-    let found = told["findings"].as_array().expect("a list");
-    assert_eq!(found.len(), findings.len(), "{told:#}");
+    let found = reported["findings"].as_array().expect("a list");
+    assert_eq!(found.len(), findings.len(), "{reported:#}");
     for (finding, (severity, words)) in found.iter().zip(findings) {
         assert_eq!(finding["severity"], *severity, "{finding:#}");
         let sentence = finding["finding"].as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The report folder that a run has written.
+//! The report directory that a run has written.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,26 +18,26 @@ use super::command::mode_of;
 
 /// A whole report, read back by other means than nestcheck's where there are any.
 pub struct Report {
-    folder: PathBuf,
+    directory: PathBuf,
     events: Vec<Event>,
     junit: quick_junit::Report,
     json: Value,
 }
 
 impl Report {
-    /// Reads a report folder; each part of it must be valid and private.
+    /// Reads a report directory; each part of it must be valid and private.
     #[track_caller]
-    pub fn read(folder: &Path) -> Self {
-        assert_eq!(mode_of(folder), 0o700, "{}", folder.display());
+    pub fn read(directory: &Path) -> Self {
+        assert_eq!(mode_of(directory), 0o700, "{}", directory.display());
         let text = |name: &str| {
-            let path = folder.join(name);
+            let path = directory.join(name);
             assert_eq!(mode_of(&path), 0o600, "{}", path.display());
             fs::read_to_string(&path).expect("it can be read")
         };
         let page = text("index.html");
         assert!(page.starts_with("<!doctype html>") && page.contains("</html>"), "{page}");
         let report = Self {
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
             events: read_log(&text("events.jsonl")).expect("the log is whole"),
             junit: quick_junit::Report::deserialize_from_str(&text("junit.xml"))
                 .expect("it is JUnit"),
@@ -168,8 +168,8 @@ impl Report {
         self.json.pointer(pointer).unwrap_or(&Value::Null)
     }
 
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 }

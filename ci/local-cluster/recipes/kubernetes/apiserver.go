@@ -101,5 +101,6 @@ func addPlugins(settings *options.ServerRunOptions, name string) error {
 	chain := settings.Admission.GenericAdmission
 	admission.Register(chain.Plugins, release)
 	chain.RecommendedPluginOrder = admission.Order(chain.RecommendedPluginOrder)
+	chain.Decorators = slices.Insert(chain.Decorators, 0, admission.Decorator())
 	return nil
 }

@@ -43,10 +43,13 @@ pub fn real_apiserver() -> Program {
 /// The controller that gives namespaces their ranges of user ids and their labels of Pod Security.
 pub fn policy_controller(release: Release, real: RealPrograms) -> Program {
     let name = "cluster-policy-controller";
-    let mut arguments = vec![format!("--kubeconfig={CONFIG}/{}", control_plane::KUBECONFIG)];
-    if !real.has(RealProgram::PolicyController) {
-        arguments.push(format!("--release={}", release.as_str()));
-    }
+    let kubeconfig = format!("--kubeconfig={CONFIG}/{}", control_plane::KUBECONFIG);
+    let arguments = if real.has(RealProgram::PolicyController) {
+        // The real program works only as `start`; alone it prints its help and fails.
+        vec!["start".to_owned(), kubeconfig]
+    } else {
+        vec![kubeconfig, format!("--release={}", release.as_str())]
+    };
     let executable = control_plane::executable(name, RealProgram::PolicyController, real);
     control_plane::program(name, executable, arguments, false)
 }
@@ -220,12 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_stand_in_is_told_the_release() {
+    fn the_real_policy_controller_is_started_by_its_subcommand() {
+        let kubeconfig = format!("--kubeconfig={CONFIG}/admin.kubeconfig");
         let stand_in = policy_controller(Release::V4_20, RealPrograms::default());
-        assert!(stand_in.command.contains(&"--release=4.20".to_owned()));
+        assert_eq!(stand_in.command[1..], [kubeconfig.clone(), "--release=4.20".to_owned()]);
         let real = RealPrograms::of([RealProgram::PolicyController]);
         let real = policy_controller(Release::V4_20, real);
-        assert_eq!(real.command.len(), 2);
+        assert_eq!(real.command[1..], ["start".to_owned(), kubeconfig]);
         assert_ne!(real.command[0], stand_in.command[0]);
     }
 }

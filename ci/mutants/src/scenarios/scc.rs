@@ -73,7 +73,7 @@ const GRANTED: Scenario = Scenario {
             breaks: "Every service account may use every SCC in every namespace",
             kills: &[
                 Kill("SCC-04", "may use `"),
-                Kill("SCC-16", "answer to the stranger"),
+                Kill("SCC-16", "answer to the ungranted user"),
                 Kill("SCC-17", "answer to required SCC `privileged`"),
                 Kill("SCC-18", "answer in another namespace"),
                 Kill("END-07", "observed accepted for"),

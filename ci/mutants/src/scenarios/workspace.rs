@@ -104,7 +104,7 @@ const OPERATOR: Scenario = Scenario {
         Mutant {
             name: "workspaces-may-use-every-scc",
             breaks: "Every user may use every SCC",
-            kills: &[Kill("WS-10A", "a workspace of the stranger")],
+            kills: &[Kill("WS-10A", "a workspace of the ungranted user")],
         },
         Mutant {
             name: "change-of-scc-is-ignored",

@@ -1,7 +1,7 @@
 //! The evidence of a failed case: what can only be seen while its pods are there, written to files
 //! of their own, since it is more than a log bears.
 //!
-//! A file's name and its folder's come from this program and the case's registry entry, never from
+//! A file's name and its directory's come from this program and the case's registry entry, never from
 //! a pod or a server. What is in it is as untrusted as any text from a pod, so it is bounded and
 //! redacted before it is written.
 
@@ -19,17 +19,16 @@ use std::{
 };
 
 use futures::future::join_all;
+pub(crate) use store::remove;
 use tokio::sync::{OnceCell, mpsc::unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    event::{EVIDENCE_FOLDER, EvidenceCollected, EvidenceFile},
+    event::{EVIDENCE_DIRECTORY, EvidenceCollected, EvidenceFile},
     facts::Facts,
     redact,
     sandbox::Sandbox,
 };
-
-pub(crate) use store::remove;
 
 /// How long the evidence of one case may take: a command in a pod that hangs must not hold the
 /// run up.
@@ -56,7 +55,7 @@ type Shared = Arc<OnceCell<Option<EvidenceCollected>>>;
 /// Collects the evidence of failed cases.
 #[derive(Clone, Debug)]
 pub struct Collector {
-    folder: Option<PathBuf>,
+    directory: Option<PathBuf>,
     skip: CancellationToken,
     left: Arc<AtomicUsize>,
     shared: Arc<Mutex<BTreeMap<&'static str, Shared>>>,
@@ -69,15 +68,15 @@ impl Collector {
         Self::new(None)
     }
 
-    /// Writes into this folder, which is made when there is something to write.
+    /// Writes into this directory, which is made when there is something to write.
     #[must_use]
-    pub fn into_folder(path: PathBuf) -> Self {
+    pub fn into_directory(path: PathBuf) -> Self {
         Self::new(Some(path))
     }
 
-    fn new(folder: Option<PathBuf>) -> Self {
+    fn new(directory: Option<PathBuf>) -> Self {
         Self {
-            folder,
+            directory,
             skip: CancellationToken::new(),
             left: Arc::new(AtomicUsize::new(RUN_LIMIT)),
             shared: Arc::default(),
@@ -98,7 +97,7 @@ impl Collector {
         sandbox: &Sandbox,
         facts: &Facts,
     ) -> Option<EvidenceCollected> {
-        let folder = self.folder.as_deref()?;
+        let directory = self.directory.as_deref()?;
         if self.skip.is_cancelled() {
             return None;
         }
@@ -120,10 +119,10 @@ impl Collector {
             found.push(piece);
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        let files = self.write(folder, case, found, &mut missing);
+        let files = self.write(directory, case, found, &mut missing);
         Some(EvidenceCollected {
             id: case.to_owned(),
-            folder: format!("{EVIDENCE_FOLDER}/{case}"),
+            directory: format!("{EVIDENCE_DIRECTORY}/{case}"),
             files,
             missing: missing.iter().map(|text| redact::clean(text.as_bytes(), 400)).collect(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -151,7 +150,7 @@ impl Collector {
 
     fn write(
         &self,
-        folder: &std::path::Path,
+        directory: &std::path::Path,
         case: &'static str,
         found: Vec<Piece>,
         missing: &mut Vec<String>,
@@ -165,7 +164,7 @@ impl Collector {
                     return Err("too much was collected before".to_owned());
                 }
                 room -= text.len();
-                store::write(folder, case, &name, &text).map_err(|error| error.to_string())?;
+                store::write(directory, case, &name, &text).map_err(|error| error.to_string())?;
                 Ok(text.len())
             });
             match written {
@@ -193,13 +192,13 @@ mod tests {
 
     #[test]
     fn files_are_bounded_each_and_together_and_hold_no_token() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let collector = Collector::into_folder(folder.path().join(EVIDENCE_FOLDER));
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let collector = Collector::into_directory(directory.path().join(EVIDENCE_DIRECTORY));
         let flood = "x".repeat(10 * FILE_LIMIT);
         let mut found: Vec<_> = (0..9).map(|i| piece(&format!("{i}.log"), &flood)).collect();
         found.insert(0, piece("token.txt", "Bearer eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"));
         let mut missing = Vec::new();
-        let path = folder.path().join(EVIDENCE_FOLDER);
+        let path = directory.path().join(EVIDENCE_DIRECTORY);
         let files = collector.write(&path, "POD-03", found, &mut missing);
         let total: usize = files.iter().map(|file| file.bytes).sum();
         assert!(total <= CASE_LIMIT && files.len() >= 4, "{files:?}");

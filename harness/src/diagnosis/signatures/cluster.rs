@@ -16,7 +16,7 @@ pub(super) const REFUSALS: &[Signature] = &[
     Signature::new(
         "F21",
         &[&[REFUSED_BY_SCC, "Host Users must be set"]],
-        "the SCC requires a user namespace (`userNamespaceLevel`), and the pod came to \
+        "the SCC requires a user namespace (`userNamespaceLevel`), and the pod reached \
          admission without one",
         "set `hostUsers: false`, and look for a webhook that removes it",
     ),
@@ -74,7 +74,7 @@ pub(super) const STARTS: &[Signature] = &[
     Signature::new(
         "F20",
         &[&["mkdirat", "permission denied"]],
-        "the runtime can't make a folder in a volume that the image declares, such as /run",
+        "the runtime can't make a directory in a volume that the image declares, such as /run",
         "use an image without that `VOLUME`, or a containerd with the fix of its issue 11852",
     ),
     Signature::new(
@@ -86,7 +86,7 @@ pub(super) const STARTS: &[Signature] = &[
     Signature::new(
         "F35",
         &[&["executable file", "not found"], &["exec: \"", "no such file or directory"]],
-        "the image lacks the program that the pod is told to start",
+        "the image lacks the program that the pod starts",
         "correct the pod's command, or the image",
     ),
 ];

@@ -18,22 +18,22 @@ type Texts = &'static [&'static [&'static str]];
 pub(super) struct Signature {
     texts: Texts,
     /// What must be so in the pod besides; with it, the signature fits only where facts are known.
-    clue: Option<fn(&Facts) -> bool>,
+    predicate: Option<fn(&Facts) -> bool>,
     pub(super) diagnosis: Diagnosis,
 }
 
 impl Signature {
     const fn new(id: &'static str, texts: Texts, cause: &'static str, fix: &'static str) -> Self {
-        Self { texts, clue: None, diagnosis: Diagnosis { id, cause, fix } }
+        Self { texts, predicate: None, diagnosis: Diagnosis { id, cause, fix } }
     }
 
-    const fn given(self, clue: fn(&Facts) -> bool) -> Self {
-        Self { clue: Some(clue), ..self }
+    const fn given(self, predicate: fn(&Facts) -> bool) -> Self {
+        Self { predicate: Some(predicate), ..self }
     }
 
     fn fits(&self, text: &str, facts: Option<&Facts>) -> bool {
         self.texts.iter().any(|parts| parts.iter().all(|part| text.contains(part)))
-            && self.clue.is_none_or(|clue| facts.is_some_and(clue))
+            && self.predicate.is_none_or(|predicate| facts.is_some_and(predicate))
     }
 }
 

@@ -176,7 +176,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
         "F26",
         &[&["exists and it is not owned by the current user"]],
-        "a folder of the user's home belongs to somebody else",
+        "a directory of the user's home belongs to somebody else",
         "give it to the pod's user, or mount the volume elsewhere",
     ),
     Signature::new(
@@ -262,7 +262,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
         "F15",
         &[&["netns dir open: Permission denied"]],
-        "SELinux keeps pasta from the network namespace's folder",
+        "SELinux keeps pasta from the network namespace's directory",
         "update passt's policy, or use `--network=host` or `none`",
     ),
     Signature::new(

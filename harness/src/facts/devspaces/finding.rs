@@ -111,8 +111,8 @@ impl Findings {
                 ),
                 "turn it off until the cluster can (`disableContainerRunCapabilities: true` in the \
                  CheCluster, no `hostUsers` in the DevWorkspaceOperatorConfig): workspaces either \
-                 start for ever, or run without a user namespace and keep the capabilities and the \
-                 SELinux type that were meant for one",
+                 stay in Starting forever, or run without a user namespace and keep the capabilities and the \
+                 SELinux type of a nested container",
             ),
             (State::Off(place), support) if support.is_supported() => self.add(
                 Severity::Note,
@@ -168,7 +168,7 @@ impl Findings {
             self.add(
                 Severity::Note,
                 format!("{che} lets workspaces build images, not run containers"),
-                "nothing, if that is meant: builds work without a user namespace",
+                "nothing, if this is intended: builds work without a user namespace",
             );
         }
     }
@@ -269,8 +269,8 @@ pub(super) mod tests {
     ) -> Vec<String> {
         let findings = devspaces.findings(support, Some(Flavour::OpenShift), sccs, &[]);
         assert!(findings.iter().all(|finding| !finding.remedy.is_empty()), "{findings:?}");
-        let told = |finding: Finding| format!("{:?}: {}", finding.severity, finding.finding);
-        findings.into_iter().map(told).collect()
+        let reported = |finding: Finding| format!("{:?}: {}", finding.severity, finding.finding);
+        findings.into_iter().map(reported).collect()
     }
 
     /// As [`found_with`], on an able cluster with Che's own SCC.
@@ -304,7 +304,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_toggle_that_is_on_where_the_cluster_can_not_is_a_danger() {
+    fn a_setting_that_is_on_where_the_cluster_can_not_is_a_danger() {
         let devspaces = of(&[che_on()], &[config_on()]);
         let found = found_with(&devspaces, &unable(), &sccs(container_run()));
         let words = ["`eclipse-che/eclipse-che`", "gate UserNamespacesSupport is off"];
@@ -318,7 +318,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_toggle_that_is_off_where_the_cluster_can_is_a_note_with_the_way_on() {
+    fn a_setting_that_is_off_where_the_cluster_can_is_a_note_with_the_way_on() {
         is_one(&on_able(&[che_off()], &[]), "Note", &["supports", "off"]);
         let devspaces = of(&[], &[]);
         let none = Fact::unknown("test");

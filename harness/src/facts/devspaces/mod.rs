@@ -1,4 +1,4 @@
-//! What the operators of workspaces were told about nested containers.
+//! The settings of the workspace operators for nested containers.
 //!
 //! Eclipse Che and OpenShift Dev Spaces have a switch for it: `CheCluster`
 //! `spec.devEnvironments.disableContainerRunCapabilities` (eclipse-che/che-operator,
@@ -13,14 +13,13 @@ mod settings;
 
 use std::{collections::BTreeMap, fmt};
 
+pub use finding::{Finding, Severity};
 use kube::Client;
+pub use operator::WorkspaceOperator;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Fact, Reading, items, reading::read, text};
-
-pub use finding::{Finding, Severity};
-pub use operator::WorkspaceOperator;
 
 /// The API group of Che's operator.
 pub(super) const CHE_GROUP: &str = "org.eclipse.che";
@@ -246,8 +245,8 @@ impl DevSpaces {
         }
         let is_of_che = |config: &&WorkspaceConfig| che.iter().any(|che| che.is_written(config));
         let own = |config: &&WorkspaceConfig| !is_of_che(config);
-        let mut told = configs.iter().filter(own);
-        if let Some(config) = told.find(|config| config.host_users == Some(false)) {
+        let mut reported = configs.iter().filter(own);
+        if let Some(config) = reported.find(|config| config.host_users == Some(false)) {
             return State::On(config.to_string());
         }
         if let Some(reason) = self.che.why_unknown().or(self.configs.why_unknown()) {
@@ -363,7 +362,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_che_was_told_is_read_whole() {
+    fn what_che_was_reported_is_read_whole() {
         let devspaces = of(&[che_on()], &[config_on()]);
         let che = &devspaces.che.value().expect("known")[0];
         let Switch::On(run) = &che.run else { panic!("{che:?}") };

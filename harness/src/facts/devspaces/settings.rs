@@ -20,13 +20,13 @@ const LEVEL: (&str, &str) = ("userNamespaceLevel", "RequirePodLevel");
 
 impl Findings {
     pub(super) fn of_scc(&mut self, che: &CheCluster, name: &str, scc: &Value, pods: &PodSettings) {
-        let meant = json!({
+        let wanted = json!({
             LEVEL.0: LEVEL.1,
             "allowPrivilegedContainer": false,
             "allowPrivilegeEscalation": true,
             "seLinuxContext": {"seLinuxOptions": {"type": "container_engine_t"}},
         });
-        for difference in subset_diff::between(&meant, scc) {
+        for difference in subset_diff::between(&wanted, scc) {
             let finding = format!("in the SCC `{name}` of {che}, {difference}");
             match difference.field.as_str() {
                 field if field == LEVEL.0 => self.add(
@@ -227,10 +227,17 @@ mod tests {
         is_one(&no_devices, "Warning", &["no /dev/fuse, /dev/net/tun"]);
         let one = json!({"io.kubernetes.cri-o.Devices": "/dev/fuse:/dev/fuse:rwm"});
         is_one(&with(&format!("{workspace}/podAnnotations"), one), "Warning", &["no /dev/net/tun"]);
-        let new = json!({"devices.crio.io": "/dev/net/tun, /dev/fuse"});
+        // CRI-O takes a blank for a part of the path, and refuses that device.
+        let blank = json!({"io.kubernetes.cri-o.Devices": "/dev/fuse, /dev/net/tun"});
+        is_one(
+            &with(&format!("{workspace}/podAnnotations"), blank),
+            "Warning",
+            &["no /dev/net/tun"],
+        );
+        let new = json!({"devices.crio.io": "/dev/net/tun,/dev/fuse"});
         let words = ["no /dev/fuse, /dev/net/tun", "`devices.crio.io` alone gives none"];
         is_one(&with(&format!("{workspace}/podAnnotations"), new), "Warning", &words);
-        let both = json!({"devices.crio.io": "/dev/net/tun, /dev/fuse",
+        let both = json!({"devices.crio.io": "/dev/net/tun,/dev/fuse",
                           "io.kubernetes.cri-o.Devices": "/dev/fuse,/dev/net/tun"});
         assert_eq!(with(&format!("{workspace}/podAnnotations"), both), [""; 0]);
         is_one(&with(&format!("{context}/procMount"), json!("Default")), "Warning", &["masked"]);
@@ -258,8 +265,8 @@ mod tests {
         let (old, new) = ("io.kubernetes.cri-o.Devices", "devices.crio.io");
         let (before, since) = ("cri-o://1.34.2", "cri-o://1.35.6");
         assert_eq!(found(old, Flavour::OpenShift, before), []);
-        let beside = found(old, Flavour::OpenShift, since);
-        assert!(matches!(&beside[..], [(Severity::Note, it)] if it.contains(new)), "{beside:?}");
+        let other = found(old, Flavour::OpenShift, since);
+        assert!(matches!(&other[..], [(Severity::Note, it)] if it.contains(new)), "{other:?}");
         for (name, flavour, runtime, needed) in [
             (new, Flavour::OpenShift, since, old),
             (new, Flavour::OpenShift, before, old),

@@ -1,150 +1,176 @@
 //! The page's sections about cases.
 
-use super::page::Page;
-use crate::event::{CommandFinished, TruthCheck};
-use crate::outcome::{Level, Verdict};
-use crate::report::details::{hint, last_commands, message, retry};
-use crate::report::junit::level_name;
-use crate::report::model::{CaseReport, Report};
-use crate::report::sentence::blocked_groups;
-use crate::report::text::{counted, seconds, shell};
+use maud::{Markup, html};
+
+use super::prose::{self, Prose};
+use crate::{
+    event::{CommandFinished, TruthCheck},
+    outcome::{Level, Verdict},
+    report::{
+        details::{hint, last_commands, message, retry},
+        junit::level_name,
+        model::{CaseReport, Report},
+        sentence::blocked_groups,
+        text::{counted, seconds, shell},
+    },
+};
 
 /// What failed, broke or was interrupted, with everything that is known of it.
-pub(super) fn troubles(page: &mut Page, report: &Report) {
+pub(super) fn troubles(report: &Report) -> Markup {
     let mut troubles: Vec<_> = report.cases.iter().filter(|case| case.is_trouble()).collect();
     if troubles.is_empty() {
-        return;
+        return Markup::default();
     }
     let is_fail = |case: &CaseReport| matches!(case.case.verdict, Verdict::Fail { .. });
     troubles.sort_by_key(|case| (case.case.level == Level::Informing, !is_fail(case)));
-    page.raw("<section>\n<h2>To look at</h2>\n");
-    for case in troubles {
-        trouble(page, case);
+    html! {
+        section {
+            h2 { "To look at" }
+            @for case in troubles { (trouble(case)) }
+        }
     }
-    page.raw("</section>\n");
 }
 
-fn trouble(page: &mut Page, report: &CaseReport) {
+fn trouble(report: &CaseReport) -> Markup {
     let case = &report.case;
-    page.raw("<article class=\"").raw(class(&case.verdict)).raw("\" id=\"case-").text(&case.id);
-    page.raw("\">\n<h3><span class=\"id\">").text(&case.id).raw("</span> ").prose(&case.title);
-    page.raw("</h3>\n<p class=\"meta\">");
-    verdict(page, &case.verdict);
-    page.raw(" <code>").text(&case.name).raw("</code> <span>").raw(level_name(case.level));
-    if case.level == Level::Informing {
-        page.raw(", not decisive");
-    }
-    page.raw("</span> <time>").text(&seconds(case.duration_ms)).raw("</time></p>\n");
-    page.raw("<p class=\"message\">").prose(&message(&case.verdict)).raw("</p>\n");
-    if let Some(hint) = hint(&case.verdict) {
-        page.raw("<p class=\"fix\"><b>To fix</b> ").prose(hint).raw("</p>\n");
-    }
-    retries(page, report);
-    if !report.truth_checks.is_empty() {
-        truth_checks(page, &report.truth_checks);
-    }
-    commands(page, report);
-    files(page, report);
-    page.raw("</article>\n");
-}
-
-fn retries(page: &mut Page, report: &CaseReport) {
-    for retried in &report.retries {
-        page.raw("<p class=\"why\">").prose(&retry(retried)).raw("</p>\n");
+    html! {
+        article class=(class(&case.verdict)) id={ "case-" (case.id) } {
+            h3 { span.id { (case.id) } " " (Prose(&case.title)) }
+            p.meta {
+                (verdict(&case.verdict)) " " code { (case.name) } " "
+                span {
+                    (level_name(case.level))
+                    @if case.level == Level::Informing { ", not decisive" }
+                }
+                " " time { (seconds(case.duration_ms)) }
+            }
+            p.message { (Prose(&message(&case.verdict))) }
+            @if let Some(hint) = hint(&case.verdict) { p.fix { b { "To fix" } " " (Prose(hint)) } }
+            (retries(report))
+            @if !report.truth_checks.is_empty() { (truth_checks(&report.truth_checks)) }
+            (commands(report))
+            (files(report))
+        }
     }
 }
 
-/// Links to the files about the case; `summarize` has left out what is no name of one.
-fn files(page: &mut Page, report: &CaseReport) {
-    let Some(evidence) = &report.evidence else { return };
-    page.raw("<p class=\"files\"><b>Files</b>");
-    for file in &evidence.files {
-        page.raw(" <a href=\"").text(&evidence.folder).raw("/").text(&file.name).raw("\">");
-        page.text(&file.name).raw("</a>");
-    }
-    page.raw("</p>\n");
-    for missing in &evidence.missing {
-        page.raw("<p class=\"why\">Not had: ").text(missing).raw("</p>\n");
+fn retries(report: &CaseReport) -> Markup {
+    html! { @for retried in &report.retries { p.why { (Prose(&retry(retried))) } } }
+}
+
+/// Links to the files about the case; `summarize` has left out what is not the name of one.
+fn files(report: &CaseReport) -> Markup {
+    let Some(evidence) = &report.evidence else { return Markup::default() };
+    html! {
+        p.files {
+            b { "Files" }
+            @for file in &evidence.files {
+                " " a href={ (evidence.directory) "/" (file.name) } { (file.name) }
+            }
+        }
+        @for missing in &evidence.missing { p.why { "Missing evidence: " (missing) } }
     }
 }
 
 /// The blocked cases by reason, with the remedy once.
-pub(super) fn blocked(page: &mut Page, report: &Report) {
+pub(super) fn blocked(report: &Report) -> Markup {
     let groups = blocked_groups(report);
     if groups.is_empty() {
-        return;
+        return Markup::default();
     }
-    page.raw("<section>\n<h2>Blocked</h2>\n");
-    for group in groups {
-        page.raw("<article class=\"blocked\">\n<h3>").prose(group.reason).raw("</h3>\n");
-        if !group.remedy.is_empty() {
-            page.raw("<p class=\"fix\"><b>To unblock</b> ").prose(group.remedy).raw("</p>\n");
+    html! {
+        section {
+            h2 { "Blocked" }
+            @for group in groups {
+                article.blocked {
+                    h3 { (prose::headline(group.reason)) }
+                    @if !group.remedy.is_empty() {
+                        p.fix { b { "To unblock" } " " (Prose(group.remedy)) }
+                    }
+                    p.ids {
+                        (counted(group.ids.len(), "case")) ": "
+                        @for id in group.ids { span.id { (id) } " " }
+                    }
+                }
+            }
         }
-        page.raw("<p class=\"ids\">").text(&counted(group.ids.len(), "case")).raw(": ");
-        for id in group.ids {
-            page.raw("<span class=\"id\">").text(id).raw("</span> ");
-        }
-        page.raw("</p>\n</article>\n");
     }
-    page.raw("</section>\n");
 }
 
 /// Every case, by suite.
-pub(super) fn suites(page: &mut Page, report: &Report) {
+pub(super) fn suites(report: &Report) -> Markup {
     if report.cases.is_empty() {
-        return;
+        return Markup::default();
     }
-    page.raw("<section>\n<h2>Every case</h2>\n");
-    for cases in report.cases.chunk_by(|a, b| a.case.suite == b.case.suite) {
-        suite(page, cases);
+    html! {
+        section {
+            h2 { "Every case" }
+            @for cases in report.cases.chunk_by(|a, b| a.case.suite == b.case.suite) {
+                (suite(cases))
+            }
+        }
     }
-    page.raw("</section>\n");
 }
 
-fn suite(page: &mut Page, cases: &[CaseReport]) {
+fn suite(cases: &[CaseReport]) -> Markup {
     let name = cases.first().map_or("", |case| case.case.suite.as_str());
     let passed = cases.iter().filter(|case| case.case.verdict == Verdict::Pass).count();
-    page.raw("<div class=\"suite\">\n<h3>").text(name).raw(" <small>").number(passed);
-    page.raw(" of ").number(cases.len()).raw(" passed</small></h3>\n<table>\n<thead><tr>");
-    page.raw("<th scope=\"col\">Id</th><th scope=\"col\">Case</th>");
-    page.raw("<th scope=\"col\">Verdict</th><th scope=\"col\">Time</th></tr></thead>\n<tbody>\n");
-    for case in cases {
-        row(page, case);
+    html! {
+        .suite {
+            h3 { (name) " " small { (passed) " of " (cases.len()) " passed" } }
+            table {
+                thead {
+                    tr { @for head in ["Id", "Case", "Verdict", "Time"] { th scope="col" { (head) } } }
+                }
+                tbody { @for case in cases { (row(case)) } }
+            }
+        }
     }
-    page.raw("</tbody>\n</table>\n</div>\n");
 }
 
-fn row(page: &mut Page, report: &CaseReport) {
+fn row(report: &CaseReport) -> Markup {
     let case = &report.case;
-    page.raw("<tr><td class=\"id\">").text(&case.id).raw("</td><td class=\"title\">");
-    if report.truth_checks.is_empty() {
-        page.prose(&case.title);
-        if case.verdict == Verdict::Pass {
-            page.raw(" <small>no truth check is in the log</small>");
+    let needs_reason =
+        matches!(case.verdict, Verdict::KnownIssue { .. } | Verdict::NotApplicable { .. });
+    html! {
+        tr {
+            td.id { (case.id) }
+            td.title {
+                (title(report))
+                @if needs_reason { p.why { (Prose(&message(&case.verdict))) } }
+                (retries(report))
+            }
+            td.result {
+                @if report.is_trouble() {
+                    a href={ "#case-" (case.id) } { (verdict(&case.verdict)) }
+                } @else {
+                    (verdict(&case.verdict))
+                }
+            }
+            td.time { @if ran(report) { (seconds(case.duration_ms)) } }
         }
-    } else {
-        page.raw("<details><summary>").prose(&case.title).raw(" <small>");
-        page.text(&counted(report.truth_checks.len(), "truth check")).raw("</small></summary>\n");
-        truth_checks(page, &report.truth_checks);
-        page.raw("</details>");
     }
-    if matches!(case.verdict, Verdict::KnownIssue { .. } | Verdict::NotApplicable { .. }) {
-        page.raw("<p class=\"why\">").prose(&message(&case.verdict)).raw("</p>");
+}
+
+/// The case's title, with the truth checks to open below it.
+fn title(report: &CaseReport) -> Markup {
+    let checks = &report.truth_checks;
+    html! {
+        @if checks.is_empty() {
+            (Prose(&report.case.title))
+            @if report.case.verdict == Verdict::Pass {
+                " " small { "no truth check is in the log" }
+            }
+        } @else {
+            details {
+                summary {
+                    (Prose(&report.case.title)) " "
+                    small { (counted(checks.len(), "truth check")) }
+                }
+                (truth_checks(checks))
+            }
+        }
     }
-    retries(page, report);
-    page.raw("</td><td class=\"result\">");
-    if report.is_trouble() {
-        page.raw("<a href=\"#case-").text(&case.id).raw("\">");
-        verdict(page, &case.verdict);
-        page.raw("</a>");
-    } else {
-        verdict(page, &case.verdict);
-    }
-    page.raw("</td><td class=\"time\">");
-    if ran(report) {
-        page.text(&seconds(case.duration_ms));
-    }
-    page.raw("</td></tr>\n");
 }
 
 /// Whether the case ran at all, so that its duration means something.
@@ -152,14 +178,13 @@ fn ran(report: &CaseReport) -> bool {
     report.started.is_some() || report.case.duration_ms > 0
 }
 
-fn verdict(page: &mut Page, verdict: &Verdict) {
-    page.raw("<span class=\"verdict ").raw(class(verdict)).raw("\">");
-    page.raw(match verdict {
+fn verdict(verdict: &Verdict) -> Markup {
+    let name = match verdict {
         Verdict::NotApplicable { .. } => "not applicable",
         Verdict::KnownIssue { .. } => "known issue",
         other => other.name(),
-    });
-    page.raw("</span>");
+    };
+    html! { span.verdict.(class(verdict)) { (name) } }
 }
 
 fn class(verdict: &Verdict) -> &'static str {
@@ -173,48 +198,46 @@ fn class(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn truth_checks(page: &mut Page, checks: &[TruthCheck]) {
-    page.raw("<ul class=\"checks\">\n");
-    for check in checks {
-        page.raw(if check.holds { "<li class=\"holds\">" } else { "<li class=\"broken\">" });
-        page.raw("<span class=\"what\">").text(&check.name).raw("</span> ");
-        page.raw("<span class=\"sign\">");
-        page.raw(if check.holds { "holds" } else { "does not hold" }).raw("</span>\n");
-        // What was seen is the proof; what was expected is news only where it differs.
-        if !check.holds || check.expected != check.observed {
-            page.raw("<span class=\"pair\"><i>expected</i> <code>").text(&check.expected);
-            page.raw("</code></span>\n");
+fn truth_checks(checks: &[TruthCheck]) -> Markup {
+    html! {
+        ul.checks {
+            @for check in checks {
+                li.(if check.holds { "holds" } else { "broken" }) {
+                    span.what { (Prose(&check.name)) } " "
+                    span.sign { @if check.holds { "holds" } @else { "does not hold" } } " "
+                    // What was seen is the proof; what was expected is news only where it differs.
+                    @if !check.holds || check.expected != check.observed {
+                        span.pair { i { "expected" } " " code { (check.expected) } } " "
+                    }
+                    span.pair { i { "observed" } " " code { (check.observed) } }
+                }
+            }
         }
-        page.raw("<span class=\"pair\"><i>observed</i> <code>").text(&check.observed);
-        page.raw("</code></span></li>\n");
     }
-    page.raw("</ul>\n");
 }
 
-fn commands(page: &mut Page, report: &CaseReport) {
+fn commands(report: &CaseReport) -> Markup {
     let (earlier, shown) = last_commands(report);
-    if earlier > 0 {
-        page.raw("<p class=\"why\">").text(&counted(earlier, "earlier command"));
-        page.raw(" left out</p>\n");
-    }
-    for command in shown {
-        one_command(page, command);
+    html! {
+        @if earlier > 0 { p.why { (counted(earlier, "earlier command")) " left out" } }
+        @for command in shown { (one_command(command)) }
     }
 }
 
-fn one_command(page: &mut Page, command: &CommandFinished) {
-    // A command that ended well is seldom the one to read.
-    page.raw(if command.exit_code == 0 { "<details" } else { "<details open" });
-    page.raw(" class=\"command\"><summary><code>").text(&shell(&command.command));
-    page.raw("</code></summary>\n<p class=\"meta\"><span>exit code ");
-    page.text(&command.exit_code.to_string()).raw("</span> <span>pod ").text(&command.pod);
-    page.raw("</span> <time>").text(&seconds(command.duration_ms)).raw("</time></p>\n");
-    for (label, output) in
-        [("standard output", &command.stdout), ("standard error", &command.stderr)]
-    {
-        if !output.is_empty() {
-            page.raw("<pre aria-label=\"").raw(label).raw("\">").text(output).raw("</pre>\n");
+fn one_command(command: &CommandFinished) -> Markup {
+    let outputs = [("standard output", &command.stdout), ("standard error", &command.stderr)];
+    html! {
+        // A command that ended well is seldom the one to read.
+        details.command open[command.exit_code != 0] {
+            summary { code { (shell(&command.command)) } }
+            p.meta {
+                span { "exit code " (command.exit_code) } " "
+                span { "pod " (command.pod) } " "
+                time { (seconds(command.duration_ms)) }
+            }
+            @for (label, output) in outputs.into_iter().filter(|(_, output)| !output.is_empty()) {
+                pre aria-label=(label) { (output) }
+            }
         }
     }
-    page.raw("</details>\n");
 }

@@ -4,13 +4,15 @@ use std::fmt::Write as _;
 
 use console::Style;
 
-use crate::event::{CaseFinished, CaseRetried, EventKind, RunStarted, StepFinished};
-use crate::outcome::{Outcome, Verdict};
-use crate::report::details::{brief, indented, message};
-use crate::report::model::{CaseReport, Report};
-use crate::report::sentence::{blocked_groups, headline, reasons, retried, signal_name};
-use crate::report::text::{
-    self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, block, counted, line, names,
+use crate::{
+    event::{CaseFinished, CaseRetried, EventKind, RunStarted, StepFinished},
+    outcome::{Outcome, Verdict},
+    report::{
+        details::{brief, indented, message},
+        model::{CaseReport, Report},
+        sentence::{blocked_groups, headline, reasons, retried, signal_name},
+        text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, block, counted, line, names},
+    },
 };
 
 /// The width of the column of verdicts.
@@ -26,7 +28,7 @@ const MOST_NAMES: usize = 12;
 pub(super) struct Paint {
     good: Style,
     bad: Style,
-    doubt: Style,
+    caution: Style,
     strong: Style,
     faint: Style,
     hint: Style,
@@ -39,7 +41,7 @@ impl Paint {
         Self {
             good: style().green().bold(),
             bad: style().red().bold(),
-            doubt: style().yellow().bold(),
+            caution: style().yellow().bold(),
             strong: style().bold(),
             faint: style().dim(),
             hint: style().cyan().bold(),
@@ -56,7 +58,7 @@ impl Paint {
             EventKind::Interrupted { signal } => {
                 format!(
                     "{} by {}, cleaning up\n",
-                    head(&self.doubt, "Interrupted"),
+                    head(&self.caution, "Interrupted"),
                     signal_name(*signal)
                 )
             }
@@ -119,7 +121,7 @@ impl Paint {
     fn case_retried(&self, retried: &CaseRetried) -> String {
         let (id, tries) = (line(&retried.id, NAME_LIMIT), retried.attempt.saturating_add(1));
         let id = self.strong.apply_to(id);
-        format!("{} {id}, try {tries}\n", head(&self.doubt, "RETRY"))
+        format!("{} {id}, try {tries}\n", head(&self.caution, "RETRY"))
             + &below(&line(&retried.reason, LINE_LIMIT))
     }
 
@@ -128,9 +130,9 @@ impl Paint {
             Verdict::Pass => (&self.good, "PASS"),
             Verdict::Fail { .. } => (&self.bad, "FAIL"),
             Verdict::Error { .. } => (&self.bad, "ERROR"),
-            Verdict::Interrupted => (&self.doubt, "INTERRUPTED"),
-            Verdict::KnownIssue { .. } => (&self.doubt, "KNOWN ISSUE"),
-            Verdict::Blocked { .. } => (&self.doubt, "BLOCKED"),
+            Verdict::Interrupted => (&self.caution, "INTERRUPTED"),
+            Verdict::KnownIssue { .. } => (&self.caution, "KNOWN ISSUE"),
+            Verdict::Blocked { .. } => (&self.caution, "BLOCKED"),
             Verdict::NotApplicable { .. } => (&self.faint, "N/A"),
         };
         let (id, name) = (line(&case.id, NAME_LIMIT), line(&case.name, NAME_LIMIT));
@@ -183,7 +185,7 @@ impl Paint {
         let mut text = String::new();
         for group in blocked_groups(report) {
             let count = counted(group.ids.len(), "case");
-            let word = self.doubt.apply_to("blocked");
+            let word = self.caution.apply_to("blocked");
             let _ = writeln!(text, "{word} ({count}): {}", group.reason);
             text.push_str(&indented(&names(group.ids, MOST_NAMES), 2));
             text.push('\n');
@@ -206,7 +208,7 @@ impl Paint {
                     "passed" => &self.good,
                     "failed" | "broke" => &self.bad,
                     "not applicable" => &self.faint,
-                    _ => &self.doubt,
+                    _ => &self.caution,
                 };
                 format!("{} {}", self.strong.apply_to(count), style.apply_to(word))
             })
@@ -223,7 +225,7 @@ impl Paint {
     fn outcome_style(&self, outcome: Option<Outcome>) -> Style {
         match outcome {
             Some(Outcome::Conformant) => self.good.clone(),
-            Some(Outcome::Partial | Outcome::Interrupted { .. }) => self.doubt.clone(),
+            Some(Outcome::Partial | Outcome::Interrupted { .. }) => self.caution.clone(),
             _ => self.bad.clone(),
         }
     }

@@ -1,13 +1,13 @@
 //! The lines that show what runs now.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::event::EventKind;
-use crate::report::text::{NAME_LIMIT, line};
+use crate::{
+    event::EventKind,
+    report::text::{NAME_LIMIT, line},
+};
 
 /// Often enough for a clock of seconds, seldom enough for a slow connection.
 const TICK: Duration = Duration::from_millis(200);

@@ -1,47 +1,48 @@
 //! CMP-04 and CMP-05: what compose builds, and what it must leave to podman.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::Command,
 };
 
 use crate::{
-    suite::{NESTED, WITH_DEVICES, extended_case, podman::need_program},
-    toolbox::{podman, probe_command, scratch_image},
+    steps::{podman, probe_command, scratch_image},
+    suite::{NESTED, WITH_DEVICES, podman::need_program},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "CMP-04",
-        "compose",
-        builds_an_image,
-        "A service's image is built from the project's own folder, with the arguments of the compose file",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "CMP-05",
-        "compose",
-        routes_only_some_verbs_to_kubedock,
-        "With KUBEDOCK_ENABLED the image's wrapper sends running containers to kubedock and leaves images here",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
-
-/// Copies the project to a folder of its own, which it returns: a ConfigMap's files are links,
+/// Copies the project to a directory of its own, which it returns: a ConfigMap's files are links,
 /// which no build takes.
 async fn copy_project(workspace: &PodHandle) -> Result<String, Failure> {
     let script = "
-        folder=$(mktemp -d)
-        cp -L \"$1\"/* /nestcheck/probe \"$folder\"
-        echo \"$folder\"
+        directory=$(mktemp -d)
+        cp -L \"$1\"/* /nestcheck/probe \"$directory\"
+        echo \"$directory\"
     ";
     let project = fixtures::context("compose/build");
     workspace.output(&Command::shell("copy the project", script, [project])).await
 }
+
+inventory::submit!(Case {
+    id: "CMP-04",
+    suite: "compose",
+    name: "builds_an_image",
+    title: "A service's image is built from the project's own directory, with the arguments of the \
+         compose file",
+    why: "A compose file builds a project's own services with `build:`. The directory beside the \
+          file must be the build context, and the build arguments must arrive.",
+    fix: "See POD-03 and POD-06: podman-compose runs `podman build`.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(builds_an_image(cx))),
+    ..Case::DEFAULT
+});
 
 async fn builds_an_image(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -67,6 +68,24 @@ async fn builds_an_image(cx: Context) -> CaseResult {
 /// The wrapper of the Universal Developer Image (devfile/developer-images, `base/ubi9`).
 const WRAPPER: &str = "podman.wrapper";
 
+inventory::submit!(Case {
+    id: "CMP-05",
+    suite: "compose",
+    name: "routes_only_some_verbs_to_kubedock",
+    title: "With KUBEDOCK_ENABLED the image's wrapper sends containers to kubedock and keeps \
+        images local",
+    why: "With KUBEDOCK_ENABLED set, the Universal Developer Image has a wrapper that sends \
+          containers to kubedock, which runs them as pods beside the workspace. Builds and \
+          images must stay local even then.",
+    fix: "Use the wrapper of the current image, and leave KUBEDOCK_ENABLED unset if containers \
+          should run in the pod.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(routes_only_some_verbs_to_kubedock(cx))),
+    ..Case::DEFAULT
+});
+
 async fn routes_only_some_verbs_to_kubedock(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let remedy = "nothing needs it where containers run in the pod; the Universal Developer Image \
@@ -82,8 +101,8 @@ async fn routes_only_some_verbs_to_kubedock(cx: Context) -> CaseResult {
     cx.check_equal("exit code of `image exists`, which stays here", "0", &exists.to_string())?;
     // Nobody listens on kubedock's port, so that what is sent there fails.
     let list = workspace.run(&wrapped(&["ps"])).await?;
-    let told = String::from_utf8_lossy(&list.stderr);
-    let is_sent = list.exit_code != 0 && told.contains("2475");
-    let observed = format!("exit code {}: {}", list.exit_code, told.trim_end());
+    let reported = String::from_utf8_lossy(&list.stderr);
+    let is_sent = list.exit_code != 0 && reported.contains("2475");
+    let observed = format!("exit code {}: {}", list.exit_code, reported.trim_end());
     cx.check("`ps`, which goes to kubedock", "no connection to port 2475", observed, is_sent)
 }

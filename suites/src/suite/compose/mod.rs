@@ -3,53 +3,21 @@
 mod build;
 mod socket;
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
+    profile::Profile,
     workload::Command,
 };
 
-pub(crate) use self::{build::CASES as BUILD, socket::CASES as SOCKET};
 use crate::{
-    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
-    toolbox::{podman, probe_command, scratch_image},
+    steps::{podman, probe_command, scratch_image},
+    suite::{NESTED, WITH_DEVICES},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "CMP-02",
-        "compose",
-        connects_two_services,
-        "Two services find each other by name, one is published, and a named volume keeps its data",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "CMP-03",
-        "compose",
-        removes_what_it_made,
-        "The services can be listed, read and entered, and `down` removes all that `up` made",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "CMP-03A",
-        "compose",
-        restarts_one_service,
-        "One service is restarted, stopped and started again while the other one goes on",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "CMP-01",
-        "compose",
-        is_there,
-        "podman-compose is in the image and finds podman",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// A compose project in the workspace.
 struct Project<'a> {
@@ -85,6 +53,21 @@ impl Project<'_> {
     }
 }
 
+inventory::submit!(Case {
+    id: "CMP-01",
+    suite: "compose",
+    name: "is_there",
+    title: "The image contains podman-compose, which finds podman",
+    why: "podman-compose is not part of podman. An image without it can run containers but not a \
+          project.",
+    fix: "Install podman-compose in the image, from the distribution or with pip, in a directory \
+          of PATH.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(is_there(cx))),
+    ..Case::DEFAULT
+});
+
 async fn is_there(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let version = workspace.output(&Command::new(["podman-compose", "version"])).await?;
@@ -95,6 +78,25 @@ async fn is_there(cx: Context) -> CaseResult {
         version.contains("podman-compose version") && version.contains("podman version"),
     )
 }
+
+inventory::submit!(Case {
+    id: "CMP-02",
+    suite: "compose",
+    name: "connects_two_services",
+    title: "Two services find each other by name, one publishes a port, and a named volume keeps \
+        its data",
+    why: "The smallest real project is a web service that finds its database by name, listens on \
+          a published port and keeps its data in a volume. It needs a bridge network, name \
+          resolution and a way out of the network namespace.",
+    fix: "Provide /dev/net/tun (ISO-04), and install netavark, aardvark-dns, nftables and passt \
+          in the image. The diagnosis names the missing part.",
+    profiles: &[Profile::Smoke],
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(23),
+    kind: CaseKind::Live(|cx| Box::pin(connects_two_services(cx))),
+    ..Case::DEFAULT
+});
 
 async fn connects_two_services(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -126,6 +128,23 @@ async fn connects_two_services(cx: Context) -> CaseResult {
     project.compose(&["down", "--volumes", "--timeout", "1"]).await.map(drop)
 }
 
+inventory::submit!(Case {
+    id: "CMP-03",
+    suite: "compose",
+    name: "removes_what_it_made",
+    title: "Services can be listed, entered and their logs read, and `down` removes everything \
+        that `up` created",
+    why: "If `down` does not remove everything that `up` created, ports, names and disk space \
+          stay in use, and the second start fails.",
+    fix: "Update podman-compose. Find the objects in the message with `podman ps --all`, `podman \
+          network ls` and `podman volume ls`.",
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(16),
+    kind: CaseKind::Live(|cx| Box::pin(removes_what_it_made(cx))),
+    ..Case::DEFAULT
+});
+
 async fn removes_what_it_made(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
@@ -151,6 +170,22 @@ async fn removes_what_it_made(cx: Context) -> CaseResult {
     project.compose(&["down", "--volumes", "--timeout", "1"]).await?;
     cx.check_equal("objects after `down`", "", &leftovers(&workspace, project.name).await?)
 }
+
+inventory::submit!(Case {
+    id: "CMP-03A",
+    suite: "compose",
+    name: "restarts_one_service",
+    title: "One service is restarted, stopped and started again while the other one continues",
+    why: "Developers restart the one service that they work on. The other services, above all the \
+          database, must keep running.",
+    fix: "See POD-09. If another service restarts too, update podman-compose.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(16),
+    kind: CaseKind::Live(|cx| Box::pin(restarts_one_service(cx))),
+    ..Case::DEFAULT
+});
 
 async fn restarts_one_service(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

@@ -1,54 +1,56 @@
 //! Podman's API on a socket, and docker-compose through it.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::Command,
 };
 
 use crate::{
+    steps::{podman, probe_command, scratch_image},
     suite::{
-        NESTED, WITH_DEVICES, extended_case,
+        NESTED, WITH_DEVICES,
         podman::{need_program, remove},
     },
-    toolbox::{podman, probe_command, scratch_image},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "CMP-01B",
-        "compose",
-        serves_docker_compose,
-        "docker-compose connects, publishes and removes two services through podman's socket",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "CMP-01A",
-        "compose",
-        answers_on_its_socket,
-        "Podman's API answers on a socket, and runs the containers that podman itself sees",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// The address of podman's API, which is served from then on as long as the pod is there.
 async fn socket(workspace: &PodHandle) -> Result<String, Failure> {
     let script = "
-        folder=$(mktemp -d)
-        podman system service --time=0 \"unix://$folder/podman.sock\" > \"$folder/log\" 2>&1 &
+        directory=$(mktemp -d)
+        podman system service --time=0 \"unix://$directory/podman.sock\" > \"$directory/log\" 2>&1 &
         server=$!
-        until [ -S \"$folder/podman.sock\" ]; do
-            kill -0 $server 2> /dev/null || { cat \"$folder/log\" >&2; exit 1; }
+        until [ -S \"$directory/podman.sock\" ]; do
+            kill -0 $server 2> /dev/null || { cat \"$directory/log\" >&2; exit 1; }
             sleep 0.05
         done
-        echo \"unix://$folder/podman.sock\"
+        echo \"unix://$directory/podman.sock\"
     ";
     let serve = Command::shell("start `podman system service`", script, [""; 0]);
     workspace.once("podman's socket", || workspace.output(&serve)).await
 }
+
+inventory::submit!(Case {
+    id: "CMP-01A",
+    suite: "compose",
+    name: "answers_on_its_socket",
+    title: "Podman's API answers on a socket, and podman itself sees the containers that it runs",
+    why: "Development tools (Testcontainers, IDE extensions, docker-compose) use podman's API \
+          instead of its command. The user's socket must answer and show the same containers.",
+    fix: "Run `podman system service --time=0 unix://PATH` by hand and read its output. The user \
+          must own the directory of the socket, and its path must be shorter than 108 \
+          characters.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(answers_on_its_socket(cx))),
+    ..Case::DEFAULT
+});
 
 async fn answers_on_its_socket(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -68,6 +70,23 @@ async fn answers_on_its_socket(cx: Context) -> CaseResult {
     }
     remove(&workspace, &[name]).await
 }
+
+inventory::submit!(Case {
+    id: "CMP-01B",
+    suite: "compose",
+    name: "serves_docker_compose",
+    title: "docker-compose connects, publishes and removes two services through podman's socket",
+    why: "Many projects start with docker-compose. Their users point DOCKER_HOST at podman's \
+          socket.",
+    fix: "Install docker-compose 2 in the workspace image. See CMP-01A for the socket, POD-NET-02 \
+          and POD-NET-04 for the network.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(serves_docker_compose(cx))),
+    ..Case::DEFAULT
+});
 
 async fn serves_docker_compose(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

@@ -5,38 +5,30 @@ mod static_checks;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     facts::Gate,
+    profile::Profile,
     requirement::Requirement,
 };
 use k8s_openapi::api::core::v1::Pod;
+pub(crate) use pod_security::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask};
 
-use super::core_case;
-
-pub(crate) use pod_security::{
-    CASES as POD_SECURITY, PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask,
-};
-pub(crate) use static_checks::JUDGING;
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "GATE-01",
-        "gate",
-        keeps_host_users,
-        "The API server keeps `hostUsers: false`",
-        &[Requirement::UserNamespaces],
-        &[]
-    ),
-    core_case!(
-        "GATE-02",
-        "gate",
-        keeps_unmasked_proc_mount,
-        "The API server keeps `procMount: Unmasked`",
-        &[Requirement::UnmaskedProc],
-        &[]
-    ),
-];
+inventory::submit!(Case {
+    id: "GATE-01",
+    suite: "gate",
+    name: "keeps_host_users",
+    title: "The API server keeps `hostUsers: false`",
+    why: "With the gate UserNamespacesSupport off, the API server silently stores a pod without \
+          `hostUsers: false`. The pod then runs with the node's own ids.",
+    fix: "Enable UserNamespacesSupport on the API server. It is on by default from Kubernetes \
+          1.33 and OpenShift 4.20. Before, use `--feature-gates=UserNamespacesSupport=true` or \
+          the feature set TechPreviewNoUpgrade.",
+    profiles: &[Profile::Smoke],
+    requires: &[Requirement::UserNamespaces],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_host_users(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_host_users(cx: Context) -> CaseResult {
     let stored = dry_run_workspace(&cx).await?;
@@ -49,6 +41,22 @@ async fn keeps_host_users(cx: Context) -> CaseResult {
     )
     .map_err(|failure| turn_on(failure, Gate::UserNamespacesSupport))
 }
+
+inventory::submit!(Case {
+    id: "GATE-02",
+    suite: "gate",
+    name: "keeps_unmasked_proc_mount",
+    title: "The API server keeps `procMount: Unmasked`",
+    why: "With the gate ProcMountType off, the API server silently resets `procMount` to Default. \
+          Inside the pod, podman cannot mount a fresh /proc for its containers.",
+    fix: "Enable ProcMountType on the API server. It is on by default from Kubernetes 1.33 and \
+          OpenShift 4.20. Before, use `--feature-gates=ProcMountType=true` or the feature set \
+          TechPreviewNoUpgrade.",
+    profiles: &[Profile::Smoke],
+    requires: &[Requirement::UnmaskedProc],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_unmasked_proc_mount(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_unmasked_proc_mount(cx: Context) -> CaseResult {
     let stored = dry_run_workspace(&cx).await?;

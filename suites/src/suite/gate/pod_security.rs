@@ -3,7 +3,7 @@
 
 use fixtures::MASKED_PROC;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     facts::{Facts, Gate},
     outcome::Level,
@@ -12,37 +12,9 @@ use harness::{
 use k8s_openapi::api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfile};
 
 use crate::{
-    suite::{NESTED, core_case, weighing},
-    toolbox::{dry_run_past_scc, expect_refusal_by_server},
+    steps::{dry_run_past_scc, expect_refusal_by_server},
+    suite::NESTED,
 };
-
-// Nested containers work without it where the namespace's level is privileged.
-pub(crate) const CASES: &[Case] = &[
-    weighing(
-        core_case!(
-            "GATE-07",
-            "gate",
-            relaxes_run_as_non_root_by_gate_or_version,
-            "Level restricted lets a pod with a user namespace run as root exactly where the gate or \
-             the version says so",
-            NESTED,
-            &[]
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        core_case!(
-            "GATE-08",
-            "gate",
-            relaxes_proc_mount_by_gate_or_version,
-            "Level baseline lets a pod with a user namespace unmask /proc exactly where the gate or \
-             the version says so, and level restricted does not from 1.35 on",
-            NESTED,
-            &[]
-        ),
-        Level::Extended,
-    ),
-];
 
 /// The first minor version of Kubernetes in which the relaxation needs no gate, and level
 /// restricted has a check of its own for `procMount`.
@@ -62,6 +34,25 @@ pub(crate) fn is_relaxed(facts: &Facts) -> Option<bool> {
     evidence.first().map(|strongest| strongest.on)
 }
 
+// Nested containers work without it where the namespace's level is privileged.
+inventory::submit!(Case {
+    id: "GATE-07",
+    suite: "gate",
+    name: "relaxes_run_as_non_root_by_gate_or_version",
+    title: "Pod Security level restricted permits root in a pod with a user namespace only if the \
+        gate or the version does",
+    why: "The Pod Security level restricted requires that a pod does not run as root. With a user \
+          namespace, root is harmless, and the level permits it from Kubernetes 1.35 on, or with \
+          a gate. A cluster that permits root to other pods as well is unsafe.",
+    fix: "Compare the gate UserNamespacesPodSecurityStandards and the policy version in the \
+          namespace's labels with the message. Permission without a user namespace is a bug of \
+          the API server.",
+    level: Level::Extended,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(relaxes_run_as_non_root_by_gate_or_version(cx))),
+    ..Case::DEFAULT
+});
+
 async fn relaxes_run_as_non_root_by_gate_or_version(cx: Context) -> CaseResult {
     let mut pod = hardened(&cx, cx.namespace_enforcing(PodSecurity::Restricted).await?)?;
     expect_accepted(&cx, "answer to a hardened pod", &pod).await?;
@@ -73,6 +64,23 @@ async fn relaxes_run_as_non_root_by_gate_or_version(cx: Context) -> CaseResult {
     let name = "answer to runAsNonRoot unset with hostUsers false";
     expect_relaxed(&cx, name, &pod, &RUN_AS_NON_ROOT, is_relaxed(cx.facts())).await
 }
+
+inventory::submit!(Case {
+    id: "GATE-08",
+    suite: "gate",
+    name: "relaxes_proc_mount_by_gate_or_version",
+    title: "Pod Security level baseline permits an unmasked /proc with a user namespace only if \
+        the gate or the version does; level restricted refuses it from 1.35 on",
+    why: "A nested pod has to unmask /proc. If the level baseline permitted that without a user \
+          namespace, every pod could reach the node's kernel settings.",
+    fix: "Compare the gate UserNamespacesPodSecurityStandards and the policy version in the \
+          namespace's labels with the message. Until they agree, use namespaces with level \
+          privileged and an SCC.",
+    level: Level::Extended,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(relaxes_proc_mount_by_gate_or_version(cx))),
+    ..Case::DEFAULT
+});
 
 async fn relaxes_proc_mount_by_gate_or_version(cx: Context) -> CaseResult {
     let relaxed = is_relaxed(cx.facts());
@@ -148,8 +156,8 @@ pub(crate) async fn expect_relaxed(
             (None, format!("accepted, but with {}", describe_isolation(&isolation(&stored))))
         }
         Err(refusal) => {
-            let told = words.iter().all(|word| refusal.message.contains(word));
-            let is_pod_security = refusal.code == 403 && !words.is_empty() && told;
+            let reported = words.iter().all(|word| refusal.message.contains(word));
+            let is_pod_security = refusal.code == 403 && !words.is_empty() && reported;
             let observed = format!("{}: {}", refusal.code, refusal.message);
             (is_pod_security.then_some(false), observed)
         }

@@ -1,7 +1,7 @@
 //! What is said of the gates in different places.
 
 use harness::{
-    case::{Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     facts::{Facts, Gate, Node},
     outcome::Level,
     requirement::Requirement,
@@ -9,64 +9,27 @@ use harness::{
 };
 
 use crate::suite::{
-    OPENSHIFT, judging_case, on,
+    OPENSHIFT,
     static_checks::{always, at_rest, known, nodes, on_or_off, unread, version},
-    weighing,
 };
 
 /// The first minor version of Kubernetes whose kubelets can't have the gate off (KEP-127).
 const LOCKED: u32 = 36;
 
 // All of them need rights that a run does without.
-pub(crate) const JUDGING: &[Case] = &[
-    weighing(
-        judging_case!(
-            "GATE-03",
-            "gate",
-            says_what_it_does,
-            "What the API server's metrics say of its feature gates agrees with what it does",
-            &[]
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        on(
-            judging_case!(
-                "GATE-04",
-                "gate",
-                does_what_is_configured,
-                "What the FeatureGate says of the feature gates agrees with what the API server does",
-                &[]
-            ),
-            OPENSHIFT,
-        ),
-        // A contradiction is worth a look; what the API server does is GATE-01's and GATE-02's to judge.
-        Level::Informing,
-    ),
-    weighing(
-        on(
-            judging_case!(
-                "GATE-05",
-                "gate",
-                has_a_feature_set_that_allows_updates,
-                "The feature set Default does not keep the cluster from being updated",
-                &[]
-            ),
-            OPENSHIFT,
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        judging_case!(
-            "GATE-06",
-            "gate",
-            is_on_in_every_kubelet,
-            "Every kubelet has the feature gate UserNamespacesSupport on",
-            &[Requirement::UserNamespaces]
-        ),
-        Level::Extended,
-    ),
-];
+inventory::submit!(Case {
+    id: "GATE-03",
+    suite: "gate",
+    name: "says_what_it_does",
+    title: "The API server's metrics about feature gates agree with its behaviour",
+    why: "If metrics and behaviour disagree, several API servers have different settings, or \
+          something between them and nestcheck changes pods. Every other verdict then depends on \
+          which server answered.",
+    fix: "Compare `--feature-gates` of all API servers, and look for a mutating webhook on pods.",
+    level: Level::Extended,
+    kind: CaseKind::Static(says_what_it_does),
+    ..Case::DEFAULT
+});
 
 fn says_what_it_does(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -91,6 +54,21 @@ fn says_what_it_does(facts: &Facts) -> CheckResult {
         Ok(CheckResult::of(checks, hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "GATE-04",
+    suite: "gate",
+    name: "does_what_is_configured",
+    title: "The FeatureGate object agrees with the API server's behaviour",
+    why: "Administrators and operators rely on the FeatureGate object. If it contradicts the API \
+          server, a change was not rolled out, or somebody made it without the operator.",
+    fix: "Look at the status of the ClusterOperators `config-operator` and `kube-apiserver`, and \
+          wait for the rollout to end.",
+    level: Level::Informing,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(does_what_is_configured),
+    ..Case::DEFAULT
+});
 
 fn does_what_is_configured(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -118,6 +96,22 @@ fn does_what_is_configured(facts: &Facts) -> CheckResult {
     })
 }
 
+// A contradiction is worth a look; what the API server does is GATE-01's and GATE-02's to judge.
+inventory::submit!(Case {
+    id: "GATE-05",
+    suite: "gate",
+    name: "has_a_feature_set_that_allows_updates",
+    title: "The feature set does not prevent updates of the cluster",
+    why: "Before 4.20, only feature sets that permanently block updates to another minor release \
+          enable the gates. Anyone who qualifies a release must know this.",
+    fix: "Use OpenShift 4.20 or newer with the feature set Default. TechPreviewNoUpgrade and \
+          CustomNoUpgrade cannot be reverted.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(has_a_feature_set_that_allows_updates),
+    ..Case::DEFAULT
+});
+
 fn has_a_feature_set_that_allows_updates(facts: &Facts) -> CheckResult {
     always(|| {
         let set = known(&facts.feature_set)?;
@@ -140,6 +134,21 @@ fn has_a_feature_set_that_allows_updates(facts: &Facts) -> CheckResult {
         Ok(CheckResult::of(checks, hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "GATE-06",
+    suite: "gate",
+    name: "is_on_in_every_kubelet",
+    title: "Every kubelet has the feature gate UserNamespacesSupport on",
+    why: "The API server may keep the field while a kubelet has its gate off, for example in a \
+          machine config pool that was paused during the change. Pods on that node never start.",
+    fix: "Unpause the machine config pool, or set `featureGates: {UserNamespacesSupport: true}` \
+          in the kubelet's configuration, and restart the kubelet on the named node.",
+    level: Level::Extended,
+    requires: &[Requirement::UserNamespaces],
+    kind: CaseKind::Static(is_on_in_every_kubelet),
+    ..Case::DEFAULT
+});
 
 /// A kubelet that has it off is blocked as a requirement that is unmet.
 fn is_on_in_every_kubelet(facts: &Facts) -> CheckResult {
@@ -174,11 +183,11 @@ mod tests {
 
     use super::*;
     use crate::suite::static_checks::tests::{
-        expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
+        case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
-    fn judge(id: &str, facts: &Facts, name: &str, words: &str) {
-        expect(JUDGING, id, facts, name, words);
+    fn evaluate(id: &str, facts: &Facts, name: &str, words: &str) {
+        expect(id, facts, name, words);
     }
 
     fn off() -> Fact<bool> {
@@ -187,16 +196,16 @@ mod tests {
 
     #[test]
     fn metrics_must_say_what_the_server_does() {
-        judge("GATE-03", &kubernetes(), "pass", "");
+        evaluate("GATE-03", &kubernetes(), "pass", "");
         let both_off =
             Facts { keeps_host_users: off(), server_user_namespaces_gate: off(), ..kubernetes() };
-        judge("GATE-03", &both_off, "pass", "");
+        evaluate("GATE-03", &both_off, "pass", "");
         let lies = Facts { server_proc_mount_gate: off(), ..kubernetes() };
-        judge("GATE-03", &lies, "fail", "ProcMountType in the API server's metrics");
+        evaluate("GATE-03", &lies, "fail", "ProcMountType in the API server's metrics");
         let half = Facts { server_proc_mount_gate: Fact::unknown("403"), ..kubernetes() };
-        judge("GATE-03", &half, "pass", "");
+        evaluate("GATE-03", &half, "pass", "");
         let unread = Facts { server_user_namespaces_gate: Fact::unknown("403"), ..half };
-        judge("GATE-03", &unread, "blocked", "403");
+        evaluate("GATE-03", &unread, "blocked", "403");
     }
 
     fn configured(support: Configured, openshift: Facts) -> Facts {
@@ -211,17 +220,17 @@ mod tests {
     #[test]
     fn the_server_must_do_what_is_configured_or_nothing_is() {
         let good = || openshift("4.20.1", FeatureSet::Default);
-        judge("GATE-04", &configured(Configured::Enabled, good()), "pass", "");
-        judge("GATE-04", &configured(Configured::NotListed, good()), "pass", "");
-        judge("GATE-04", &configured(Configured::Disabled, openshift_4_19()), "pass", "");
+        evaluate("GATE-04", &configured(Configured::Enabled, good()), "pass", "");
+        evaluate("GATE-04", &configured(Configured::NotListed, good()), "pass", "");
+        evaluate("GATE-04", &configured(Configured::Disabled, openshift_4_19()), "pass", "");
         let named = "UserNamespacesSupport in the FeatureGate";
-        judge("GATE-04", &configured(Configured::Disabled, good()), "fail", named);
-        judge("GATE-04", &configured(Configured::Enabled, openshift_4_19()), "fail", named);
+        evaluate("GATE-04", &configured(Configured::Disabled, good()), "fail", named);
+        evaluate("GATE-04", &configured(Configured::Enabled, openshift_4_19()), "fail", named);
         let updating = updating(configured(Configured::Disabled, good()));
-        judge("GATE-04", &updating, "blocked", "being updated");
-        judge("GATE-04", &kubernetes(), "not-applicable", "kubernetes");
+        evaluate("GATE-04", &updating, "blocked", "being updated");
+        evaluate("GATE-04", &kubernetes(), "not-applicable", "kubernetes");
         let unread = Facts { configured_gates: Fact::unknown("403"), ..good() };
-        judge("GATE-04", &unread, "blocked", "403");
+        evaluate("GATE-04", &unread, "blocked", "403");
         let blind = Facts {
             keeps_host_users: Fact::unknown("403"),
             keeps_proc_mount: Fact::unknown("403"),
@@ -230,40 +239,40 @@ mod tests {
             server_pod_security_gate: Fact::unknown("403"),
             ..configured(Configured::Enabled, good())
         };
-        judge("GATE-04", &blind, "blocked", "403");
+        evaluate("GATE-04", &blind, "blocked", "403");
     }
 
     #[test]
     fn a_feature_set_that_prevents_updates_passes_with_a_warning() {
-        judge("GATE-05", &openshift_4_19(), "pass", "");
+        evaluate("GATE-05", &openshift_4_19(), "pass", "");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
-        judge("GATE-05", &tech_preview, "pass", "");
-        let plan = harness::plan::Plan::new(JUDGING[2..3].to_vec(), &tech_preview, false);
+        evaluate("GATE-05", &tech_preview, "pass", "");
+        let plan = harness::plan::Plan::new(vec![case("GATE-05")], &tech_preview, false);
         let observed = &plan.entries[0].checks[0].observed;
         assert!(observed.starts_with("warning: TechPreviewNoUpgrade"), "{observed}");
         let not_upgradeable = |source| Facts {
             upgradeable: Fact::known(false, source),
             ..openshift("4.20.1", FeatureSet::Default)
         };
-        judge("GATE-05", &not_upgradeable("AdminAckRequired"), "pass", "");
+        evaluate("GATE-05", &not_upgradeable("AdminAckRequired"), "pass", "");
         let blamed = not_upgradeable("FeatureGates_RestrictedFeatureGates_TechPreviewNoUpgrade");
-        judge("GATE-05", &blamed, "fail", "FeatureGates_Restricted");
+        evaluate("GATE-05", &blamed, "fail", "FeatureGates_Restricted");
         let unread = Facts { feature_set: Fact::unknown("403"), ..openshift_4_19() };
-        judge("GATE-05", &unread, "blocked", "403");
+        evaluate("GATE-05", &unread, "blocked", "403");
     }
 
     #[test]
     fn every_kubelet_must_have_the_gate_on() {
-        judge("GATE-06", &kubernetes(), "pass", "");
+        evaluate("GATE-06", &kubernetes(), "pass", "");
         let mut two = node("two");
         two.kubelet_gate = off();
         let one_off = with_nodes(kubernetes(), vec![node("one"), two.clone()]);
-        judge("GATE-06", &one_off, "blocked", "`two`");
+        evaluate("GATE-06", &one_off, "blocked", "`two`");
         two.kubelet_gate = Fact::unknown("403");
         let unread = with_nodes(kubernetes(), vec![node("one"), two.clone()]);
-        judge("GATE-06", &unread, "blocked", "node `two`: 403");
+        evaluate("GATE-06", &unread, "blocked", "node `two`: 403");
         two.kubelet = "v1.36.0".into();
-        judge("GATE-06", &with_nodes(kubernetes(), vec![node("one"), two]), "pass", "");
-        judge("GATE-06", &with_nodes(kubernetes(), Vec::new()), "blocked", "no node");
+        evaluate("GATE-06", &with_nodes(kubernetes(), vec![node("one"), two]), "pass", "");
+        evaluate("GATE-06", &with_nodes(kubernetes(), Vec::new()), "blocked", "no node");
     }
 }

@@ -2,91 +2,44 @@
 
 mod node;
 
+use std::time::Duration;
+
 use fixtures::{HOST_USERS, NEIGHBOUR, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, parse_probe},
     diagnosis::{Symptom, diagnose},
+    outcome::Level,
+    profile::Profile,
     truth::{is_pod_map, show_map, show_reading},
     workload::{Command, PROBE},
 };
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector, Pod, Volume, VolumeMount,
 };
-use probe::{Capability, HelperBinary};
+use probe::{Capability, CapabilitySet, HelperBinary};
 
-use super::{NESTED, core_case, extended_case};
-use crate::toolbox::{inner_map, known, overlap, subordinate_problem};
+use super::NESTED;
+use crate::steps::{inner_map, known, overlap, subordinate_problem};
 
-pub(crate) use node::CASES as ON_THE_NODE;
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "ID-01",
-        "identity",
-        maps_ids_to_a_range_of_its_own,
-        "A nested pod's user and group ids are mapped to a range of its own above the node's",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ID-02",
-        "identity",
-        gives_each_pod_another_range,
-        "Two pods on one node have disjoint ranges, and the containers of a pod share one",
-        NESTED,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    core_case!(
-        "ID-03",
-        "identity",
-        leaves_other_pods_in_the_node_user_namespace,
-        "A pod that does not ask for a user namespace has the node's own ids",
-        NESTED,
-        &[&NESTED_POD, &HOST_USERS]
-    ),
-    core_case!(
-        "ID-04",
-        "identity",
-        runs_as_the_user_that_was_asked_for,
-        "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
-        NESTED,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    core_case!(
-        "ID-05",
-        "identity",
-        has_subordinate_ids_inside_the_pod_range,
-        "The image's /etc/subuid and /etc/subgid give the user ranges that the pod's map covers",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ID-06",
-        "identity",
-        has_map_helpers_with_the_right_to_map,
-        "newuidmap and newgidmap may write id maps, by file capabilities or as setuid root",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ID-07",
-        "identity",
-        maps_inner_ids_as_the_subordinate_ranges_say,
-        "The user namespace that podman makes maps exactly the user and its subordinate ids",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    // It is about nestcheck as much as about the cluster.
-    extended_case!(
-        "ID-08",
-        "identity",
-        tells_a_range_beyond_the_pod,
-        "Subordinate ids beyond the pod's range are refused, and the refusal is recognised (F01)",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
+inventory::submit!(Case {
+    id: "ID-01",
+    suite: "identity",
+    name: "maps_ids_to_a_range_of_its_own",
+    title: "A nested pod's user and group ids map to its own range above the node's ids",
+    why: "The pod's own id range is the whole protection: if root escapes from the pod, it is an \
+          id on the node that owns nothing. The kubelet assigns ranges of 65536 ids above the \
+          node's own ids.",
+    fix: "If the map is `0 0 4294967295`, the API server dropped the field `hostUsers`: see \
+          GATE-01 and GATE-06. Another length comes from `userNamespaces.idsPerPod` in the \
+          kubelet's configuration, or from the ranges of the user `kubelet` in /etc/subuid on \
+          the node.",
+    profiles: &[Profile::Smoke],
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(maps_ids_to_a_range_of_its_own(cx))),
+    ..Case::DEFAULT
+});
 
 async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -99,6 +52,21 @@ async fn maps_ids_to_a_range_of_its_own(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "ID-02",
+    suite: "identity",
+    name: "gives_each_pod_another_range",
+    title: "Two pods on one node have disjoint ranges, and the containers of one pod share a range",
+    why: "If two pods shared a range, a process that escapes from one could signal and trace the \
+          other's processes and read its files.",
+    fix: "Look at the kubelet's log for `userns`, and at the ranges of the user `kubelet` in \
+          /etc/subuid on the node. If they overlap there, they overlap in pods.",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    kind: CaseKind::Live(|cx| Box::pin(gives_each_pod_another_range(cx))),
+    ..Case::DEFAULT
+});
 
 async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
     let (workspace, neighbour) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&NEIGHBOUR))?;
@@ -128,6 +96,21 @@ async fn gives_each_pod_another_range(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "ID-03",
+    suite: "identity",
+    name: "leaves_other_pods_in_the_node_user_namespace",
+    title: "A pod that does not request a user namespace has the node's own ids",
+    why: "A control for ID-01. If every pod had its own map, the field would not make the \
+          difference, and ID-01 would prove nothing about it.",
+    fix: "The node itself may run in a user namespace, as in some rootless clusters. Read the \
+          maps relative to the node's map.",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &HOST_USERS],
+    kind: CaseKind::Live(|cx| Box::pin(leaves_other_pods_in_the_node_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult {
     // A cluster without user namespaces would pass too; this proves that asking matters.
     cx.pod(&NESTED_POD).await?;
@@ -136,6 +119,20 @@ async fn leaves_other_pods_in_the_node_user_namespace(cx: Context) -> CaseResult
     let observed = show_reading(&facts.uid_map, |map| show_map(map));
     cx.check_equal("map of the control", "0 0 4294967295", &observed)
 }
+
+inventory::submit!(Case {
+    id: "ID-04",
+    suite: "identity",
+    name: "runs_as_the_user_that_was_asked_for",
+    title: "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
+    why: "Files, /etc/passwd and /etc/subuid of a workspace image belong to one user. Another \
+          user has no subordinate ids for podman and does not own the home directory.",
+    fix: "Set `runAsUser: 1000` and `fsGroup` in the pod or in the SCC; see SCC-P02.",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    kind: CaseKind::Live(|cx| Box::pin(runs_as_the_user_that_was_asked_for(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
     let (workspace, neighbour) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&NEIGHBOUR))?;
@@ -151,6 +148,23 @@ async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
     let observed = format!("{groups:?}");
     cx.check("groups with fsGroup 2000", "2000 among them", observed, groups.contains(&2000))
 }
+
+inventory::submit!(Case {
+    id: "ID-05",
+    suite: "identity",
+    name: "has_subordinate_ids_inside_the_pod_range",
+    title: "The user's ranges in the image's /etc/subuid and /etc/subgid are inside the pod's map",
+    why: "Podman maps the ids of its containers to the user's ranges in /etc/subuid and \
+          /etc/subgid. newuidmap refuses a range outside the pod's 65536 ids, such as the usual \
+          `user:10000:65536`.",
+    fix: "Write `NAME:1001:64535` into /etc/subuid and /etc/subgid of the image for user 1000, \
+          one line for the user. With the Universal Developer Image, set HOST_USERS=false; \
+          DevWorkspace Operator 0.40 and newer set it.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(has_subordinate_ids_inside_the_pod_range(cx))),
+    ..Case::DEFAULT
+});
 
 async fn has_subordinate_ids_inside_the_pod_range(cx: Context) -> CaseResult {
     let facts = cx.pod(&NESTED_POD).await?.facts().clone();
@@ -183,12 +197,31 @@ pub(super) fn check_subordinate_ids(cx: &Context, facts: &probe::Facts, of: &str
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "ID-06",
+    suite: "identity",
+    name: "has_map_helpers_with_the_right_to_map",
+    title: "newuidmap and newgidmap may write id maps, with file capabilities or as setuid root",
+    why: "An ordinary user cannot write the id map; newuidmap and newgidmap write it. They lose \
+          their file capabilities when a tool that ignores extended attributes copies, squashes \
+          or unpacks the image. Setuid root does not help in most pods: the helper then runs as \
+          the pod's root, which has only SETUID and SETGID and cannot open the map. A setuid \
+          helper therefore counts only if podman creates a namespace with it.",
+    fix: "In the image run `setcap cap_setuid+ep /usr/bin/newuidmap && setcap cap_setgid+ep \
+          /usr/bin/newgidmap`, or reinstall shadow-utils or uidmap. Build the image with a tool \
+          that keeps extended attributes.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(has_map_helpers_with_the_right_to_map(cx))),
+    ..Case::DEFAULT
+});
+
 async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let facts = workspace.facts();
     for (name, helper, capability) in [
-        ("newuidmap", &facts.newuidmap, Capability::Setuid),
-        ("newgidmap", &facts.newgidmap, Capability::Setgid),
+        ("newuidmap", &facts.newuidmap, Capability::SETUID),
+        ("newgidmap", &facts.newgidmap, Capability::SETGID),
     ] {
         let helper = known(helper)?.as_ref();
         let mut observed = helper.map_or("not on PATH".to_owned(), describe_helper);
@@ -197,13 +230,16 @@ async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
             // As the pod's root it has the bounding set and no more, with which shadow's programs
             // may fail to open the map. Only podman can tell whether these do with it.
             let tried = workspace.run(&Command::new(["podman", "unshare", "true"])).await?;
-            let told = String::from_utf8_lossy(&tried.stderr);
-            let told = told.trim_end();
+            let reported = String::from_utf8_lossy(&tried.stderr);
+            let reported = reported.trim_end();
             observed =
-                format!("{observed}; `podman unshare` exits with {} {told}", tried.exit_code);
+                format!("{observed}; `podman unshare` exits with {} {reported}", tried.exit_code);
             holds = tried.exit_code == 0;
         }
-        let expected = format!("{}=ep, or setuid root with which podman works", capability.name());
+        let expected = format!(
+            "{}=ep, or setuid root with which podman works",
+            CapabilitySet::from(capability).names().join(",")
+        );
         cx.check(name, &expected, observed, holds)?;
     }
     Ok(())
@@ -228,6 +264,21 @@ fn describe_helper(helper: &HelperBinary) -> String {
     });
     format!("{} mode {} owner {}, {capabilities}", helper.path, helper.mode, helper.owner_uid)
 }
+
+inventory::submit!(Case {
+    id: "ID-07",
+    suite: "identity",
+    name: "maps_inner_ids_as_the_subordinate_ranges_say",
+    title: "Podman's user namespace maps exactly the user and its subordinate ids",
+    why: "The owners of files in a container's volumes are predictable only if podman uses the \
+          map in the files.",
+    fix: "Compare /etc/subuid with `podman unshare cat /proc/self/uid_map`. `podman system \
+          migrate` makes podman discard an older map.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(maps_inner_ids_as_the_subordinate_ranges_say(cx))),
+    ..Case::DEFAULT
+});
 
 async fn maps_inner_ids_as_the_subordinate_ranges_say(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -259,7 +310,30 @@ pub(super) fn check_inner_maps(
 /// The range that most images have, of which a pod's 65536 ids do not cover the end.
 const USUAL_RANGE: (u32, u32) = (10_000, 65_536);
 
-async fn tells_a_range_beyond_the_pod(cx: Context) -> CaseResult {
+// It is about nestcheck as much as about the cluster.
+inventory::submit!(Case {
+    id: "ID-08",
+    suite: "identity",
+    name: "tells_a_range_beyond_the_pod",
+    title: "Subordinate ids outside the pod's range are refused, and nestcheck recognizes the \
+        refusal (F01)",
+    why: "An image with the usual `user:10000:65536` is the most common reason for a broken \
+          podman in a pod, and newuidmap only prints `Operation not permitted`. This case \
+          creates a pod with that range and proves two things: the kernel refuses ids outside \
+          the pod's range, and nestcheck identifies the failure as F01. You can then trust the \
+          same hint elsewhere.",
+    fix: "If podman works with this range, the pod has more than 65536 ids: see ID-01. If \
+          nestcheck reports another failure, read podman's output; the signature may need its \
+          new message.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(reports_a_range_beyond_the_pod(cx))),
+    ..Case::DEFAULT
+});
+
+async fn reports_a_range_beyond_the_pod(cx: Context) -> CaseResult {
     let shared = cx.pod(&NESTED_POD).await?;
     let user = known(&shared.facts().user_name)?.clone().unwrap_or_default();
     let (start, count) = USUAL_RANGE;
@@ -274,10 +348,10 @@ async fn tells_a_range_beyond_the_pod(cx: Context) -> CaseResult {
     give_subordinate_ids(&mut pod, &format!("{user}:{start}:{count}\n"));
     let broken = cx.provision_pod(&NESTED_POD, &pod).await?;
     let output = broken.run(&Command::new(["podman", "unshare", "true"])).await?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    let told = format!("exit code {}: {}", output.exit_code, told.trim_end());
-    cx.check("podman with these ids", "refused", &told, output.exit_code != 0)?;
-    let diagnosis = diagnose(Symptom::Output(&told), Some(broken.facts()));
+    let reported = String::from_utf8_lossy(&output.stderr);
+    let reported = format!("exit code {}: {}", output.exit_code, reported.trim_end());
+    cx.check("podman with these ids", "refused", &reported, output.exit_code != 0)?;
+    let diagnosis = diagnose(Symptom::Output(&reported), Some(broken.facts()));
     let id = diagnosis.map_or("none", |diagnosis| diagnosis.id);
     cx.check_equal("signature of the failure", "F01", id)
 }

@@ -2,37 +2,19 @@
 
 use fixtures::{INSPECTOR, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     requirement::Requirement,
     workload::Command,
 };
 use kube::ResourceExt;
 
-use crate::{suite::extended_case, toolbox::known};
+use crate::steps::known;
 
 /// What a look at the node needs.
 const ON_THE_NODE: &[Requirement] =
     &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::NodeAccess];
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "ID-09",
-        "identity",
-        owns_files_as_nobody_of_the_node,
-        "To the node the pod's files belong to an id of the pod's range, and on an idmapped volume's disk to the user",
-        ON_THE_NODE,
-        &[&NESTED_POD, &INSPECTOR]
-    ),
-    extended_case!(
-        "ID-10",
-        "identity",
-        runs_as_nobody_of_the_node,
-        "To the node the pod's processes run as an id of the pod's range",
-        ON_THE_NODE,
-        &[&NESTED_POD, &INSPECTOR]
-    ),
-];
 
 /// The pod's process 1 as the node sees it, and its files.
 struct Seen {
@@ -47,7 +29,7 @@ struct Seen {
     /// What became of a signal to process 1 that is never delivered (kill(2), signal 0).
     signal: String,
     /// The owner of the first file on the volume's own disk, or `elsewhere` where the kubelet's
-    /// folder is.
+    /// directory is.
     on_disk: String,
 }
 
@@ -64,9 +46,9 @@ const LOOK: &str = "
         sed -n 's/^Gid:[[:space:]]*//p' \"$process/status\"
         stat --format=%u:%g \"$process/root$volume\" \"$process/root$layer\"
         if kill -0 \"${process##*/}\"; then echo sent; else echo refused; fi
-        folder=/proc/1/root/var/lib/kubelet/pods/$pod/volumes/kubernetes.io~empty-dir/scratch
-        if [ ! -d \"$folder\" ]; then echo elsewhere; exit; fi
-        stat --format=%u:%g \"$folder/${volume##*/}\"
+        directory=/proc/1/root/var/lib/kubelet/pods/$pod/volumes/kubernetes.io~empty-dir/scratch
+        if [ ! -d \"$directory\" ]; then echo elsewhere; exit; fi
+        stat --format=%u:%g \"$directory/${volume##*/}\"
         exit
     done
     exit 9
@@ -104,10 +86,10 @@ async fn look(cx: &Context) -> Result<(PodHandle, Seen), Failure> {
             return Err(Failure::product(reason));
         }
         code => {
-            let told = String::from_utf8_lossy(&output.stderr);
-            let told = told.trim_end();
+            let reported = String::from_utf8_lossy(&output.stderr);
+            let reported = reported.trim_end();
             return Err(Failure::harness(format!(
-                "the look from the node ended with {code}: {told}"
+                "the look from the node ended with {code}: {reported}"
             )));
         }
     }
@@ -129,6 +111,28 @@ fn outside(workspace: &PodHandle) -> Result<(u32, u32), Failure> {
     Ok((of(&facts.uid_map, facts.effective_uid)?, of(&facts.gid_map, facts.effective_gid)?))
 }
 
+inventory::submit!(Case {
+    id: "ID-09",
+    suite: "identity",
+    name: "owns_files_as_nobody_of_the_node",
+    title: "On the node the pod's files belong to an id of the pod's range, and on the disk of an \
+        id-mapped volume to the user",
+    why: "The node's view of the pod counts, not the pod's own. The node must see the pod's files \
+          with an owner above 65536, both in the container's layer and on a volume. On the disk \
+          of an id-mapped volume, the owner stays 1000: the mount translates, and the stored id \
+          does not change. The file therefore belongs to the user again in the next pod, \
+          whatever its range. If the kubelet does not keep its volumes in /var/lib/kubelet, \
+          nestcheck cannot inspect the disk, and the case is blocked.",
+    fix: "If the node sees a file as owned by 1000 through the pod's mount, or a process as user \
+          1000, the pod has no user namespace: see ID-01. If the disk stores an id of the pod's \
+          range, the volume is not id-mapped: see VOL-04.",
+    level: Level::Extended,
+    requires: ON_THE_NODE,
+    pods: &[&NESTED_POD, &INSPECTOR],
+    kind: CaseKind::Live(|cx| Box::pin(owns_files_as_nobody_of_the_node(cx))),
+    ..Case::DEFAULT
+});
+
 async fn owns_files_as_nobody_of_the_node(cx: Context) -> CaseResult {
     let (workspace, seen) = look(&cx).await?;
     let (user, group) = outside(&workspace)?;
@@ -139,14 +143,32 @@ async fn owns_files_as_nobody_of_the_node(cx: Context) -> CaseResult {
     let inside = format!("{}:{}", facts.effective_uid, facts.effective_gid);
     if seen.on_disk == "elsewhere" {
         return Err(Failure::blocked(
-            "the node has no folder of the pod's volume below /var/lib/kubelet, so its file on the \
+            "the node has no directory of the pod's volume below /var/lib/kubelet, so its file on the \
              disk was not found; the owners that were seen are as they must be",
-            "nothing needs it; compare the folder with the kubelet's `--root-dir`",
+            "nothing needs it; compare the directory with the kubelet's `--root-dir`",
         ));
     }
     // An idmapped mount changes the ids that are seen, not those that are stored (mount_setattr(2)).
     cx.check_equal("owner of the same file on its disk", &inside, &seen.on_disk)
 }
+
+inventory::submit!(Case {
+    id: "ID-10",
+    suite: "identity",
+    name: "runs_as_nobody_of_the_node",
+    title: "On the node the pod's processes run as an id of the pod's range",
+    why: "The proof of ID-01 from the other side. The kernel's process list, read on the node, \
+          shows the real id of the pod's first process. A signal from there reaches the process, \
+          while a signal from another pod does not: this is a control for ROOT-09.",
+    fix: "If the id is 1000 or 0, the pod has no user namespace, whatever the maps in the pod \
+          show: see ID-01 and GATE-06. If nestcheck finds no process, the node may keep PID \
+          namespaces that its own process list does not show, as in nested clusters.",
+    level: Level::Extended,
+    requires: ON_THE_NODE,
+    pods: &[&NESTED_POD, &INSPECTOR],
+    kind: CaseKind::Live(|cx| Box::pin(runs_as_nobody_of_the_node(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_as_nobody_of_the_node(cx: Context) -> CaseResult {
     let (workspace, seen) = look(&cx).await?;

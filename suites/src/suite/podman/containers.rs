@@ -1,79 +1,39 @@
 //! POD: what podman is, and the containers that it runs.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle, parse_probe},
+    outcome::Level,
+    profile::Profile,
     truth::{show_map, show_reading},
     workload::Command,
 };
 use probe::ProcessIdentity;
 
 use crate::{
-    suite::{NESTED, core_case, extended_case},
-    toolbox::{
-        build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image,
-    },
+    steps::{build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image},
+    suite::NESTED,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "POD-06",
-        "podman",
-        builds_in_layers_as_several_users,
-        "An image is built in several layers by several users, in both isolations of the build",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-09",
-        "podman",
-        runs_container_through_its_life,
-        "A detached container can be inspected, read, entered, restarted, stopped and removed",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-03",
-        "podman",
-        builds_and_runs_a_scratch_image,
-        "An image built from nothing runs, and its exit code comes back",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-11",
-        "podman",
-        runs_ten_at_once,
-        "Ten containers that are started at the same time run beside each other",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-08",
-        "podman",
-        runs_as_another_user,
-        "A container runs as the user asked for, and as the caller's own with keep-id",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-07",
-        "podman",
-        gives_root_inside,
-        "A container's root is user 0 inside, may change owners there, and is mapped as podman says",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "POD-01",
-        "podman",
-        knows_that_it_is_rootless,
-        "podman reports rootless operation, overlay storage, crun and netavark",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
+inventory::submit!(Case {
+    id: "POD-01",
+    suite: "podman",
+    name: "knows_that_it_is_rootless",
+    title: "podman reports rootless operation, overlay storage, crun and netavark",
+    why: "With the storage driver vfs, every layer is a full copy, and an image of one gigabyte \
+          fills the disk in a few builds. Without crun and netavark, other features fail later \
+          and with less clear errors.",
+    fix: "Mount an emptyDir or a volume at podman's storage directory, or provide /dev/fuse and \
+          fuse-overlayfs. Install crun, netavark and aardvark-dns in the image and set \
+          `cgroup_manager = \"cgroupfs\"` in containers.conf.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(knows_that_it_is_rootless(cx))),
+    ..Case::DEFAULT
+});
 
 async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -92,6 +52,23 @@ async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
     cx.check_equal("cgroup manager", "cgroupfs", &value("/host/cgroupManager"))
 }
 
+inventory::submit!(Case {
+    id: "POD-03",
+    suite: "podman",
+    name: "builds_and_runs_a_scratch_image",
+    title: "An image built from scratch runs, and podman returns its exit code",
+    why: "The smallest proof that nested containers work: an image from scratch, a container from \
+          it, and its exit code. If this case fails, ignore the other results of this suite.",
+    fix: "The diagnosis under the case names the cause. See ID-05 and ID-06 for `newuidmap`, \
+          ISO-01 for `mount proc`, POD-01 for storage.",
+    profiles: &[Profile::Smoke],
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(builds_and_runs_a_scratch_image(cx))),
+    ..Case::DEFAULT
+});
+
 async fn builds_and_runs_a_scratch_image(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = build(&workspace, "scratch", "pod-03").await?;
@@ -106,6 +83,23 @@ async fn builds_and_runs_a_scratch_image(cx: Context) -> CaseResult {
 /// Owners as the layers' Containerfile says.
 const OWNERS: &str = "1234:4321 /srv/greeting\n60000:60001 /srv/open/by-root\n1234:4321 \
                       /srv/open/by-1234\n2345:5432 /srv/open/by-2345";
+
+inventory::submit!(Case {
+    id: "POD-06",
+    suite: "podman",
+    name: "builds_in_layers_as_several_users",
+    title: "An image build with several layers and users works in both isolation modes",
+    why: "Real builds run commands as root and as other users, and copy files with other owners. \
+          Each owner has to be one of the subordinate ids, and both isolation modes of buildah \
+          have to work.",
+    fix: "Give the user at least 64535 subordinate ids (ID-05), and keep the storage on a file \
+          system that can be id-mapped, not on NFS.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(23),
+    kind: CaseKind::Live(|cx| Box::pin(builds_in_layers_as_several_users(cx))),
+    ..Case::DEFAULT
+});
 
 async fn builds_in_layers_as_several_users(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -138,6 +132,22 @@ async fn builds_in_layers_as_several_users(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "POD-07",
+    suite: "podman",
+    name: "gives_root_inside",
+    title: "A container's root is user 0 inside, may change owners there, and has the map that \
+        podman reports",
+    why: "Images expect to run as root: to install packages, to change owners. Root in the \
+          container is the pod's ordinary user, and the map must show that.",
+    fix: "See ID-05 and ID-07. `chown` fails if the subordinate range is too short or not mapped.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(gives_root_inside(cx))),
+    ..Case::DEFAULT
+});
+
 async fn gives_root_inside(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
@@ -155,6 +165,21 @@ async fn gives_root_inside(cx: Context) -> CaseResult {
     cx.check_equal("map of the container", &show_map(&expected), &observed)
 }
 
+inventory::submit!(Case {
+    id: "POD-08",
+    suite: "podman",
+    name: "runs_as_another_user",
+    title: "A container runs as the requested user, and as the caller's own user with keep-id",
+    why: "Images run as their own users. `--userns=keep-id` keeps the developer as owner of files \
+          in a mounted project.",
+    fix: "See ID-05: the requested user has to be within the subordinate range.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(runs_as_another_user(cx))),
+    ..Case::DEFAULT
+});
+
 async fn runs_as_another_user(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
@@ -168,6 +193,23 @@ async fn runs_as_another_user(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "POD-09",
+    suite: "podman",
+    name: "runs_container_through_its_life",
+    title: "A detached container can be inspected, read, entered, restarted, stopped and removed",
+    why: "Developers start services detached, inspect them, enter them, restart them and stop \
+          them. Without a systemd session, podman must use cgroupfs and its own log driver.",
+    fix: "Set `cgroup_manager = \"cgroupfs\"`, `events_logger = \"file\"` and `log_driver = \
+          \"k8s-file\"` in containers.conf of the image. A container that ignores the stop \
+          signal needs a handler for it.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(runs_container_through_its_life(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_container_through_its_life(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -211,6 +253,23 @@ async fn runs_container_through_its_life(cx: Context) -> CaseResult {
 async fn inspect(workspace: &PodHandle, name: &str, format: &str) -> Result<String, Failure> {
     workspace.output(&Command::new(["podman", "inspect", "--format", format, name])).await
 }
+
+inventory::submit!(Case {
+    id: "POD-11",
+    suite: "podman",
+    name: "runs_ten_at_once",
+    title: "Ten containers that start at the same time run side by side",
+    why: "A project of microservices starts a dozen containers at once. They compete for podman's \
+          locks, its database and the pod's processes.",
+    fix: "Look at the pod's limits of processes (`podPidsLimit` of the kubelet) and memory, then \
+          at `num_locks` in containers.conf.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(runs_ten_at_once(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_ten_at_once(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

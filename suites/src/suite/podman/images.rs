@@ -4,77 +4,19 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
     diagnosis::{self, Symptom},
+    outcome::Level,
     workload::Command,
 };
 use probe::ProcessIdentity;
 
 use super::{expect_error, need_program, remove};
 use crate::{
-    suite::{NESTED, extended_case},
-    toolbox::{podman, podman_run, scratch_image, shell_image},
+    steps::{podman, podman_run, scratch_image, shell_image},
+    suite::NESTED,
 };
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "POD-06A",
-        "podman",
-        builds_with_buildah,
-        "`buildah bud` builds an image without making containers, as BUILDAH_ISOLATION says",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-15A",
-        "podman",
-        saves_and_loads_an_image,
-        "An image is saved to an archive, removed, and loaded from it as it was",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-15B",
-        "podman",
-        commits_what_a_container_changed,
-        "What a container changed is listed, copied out and in, and committed to a new image",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-15C",
-        "podman",
-        exports_and_imports_a_container,
-        "A container's files are exported, and imported as an image with their owners",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-15D",
-        "podman",
-        copies_with_skopeo,
-        "skopeo copies an image from podman's storage to an OCI folder, and podman pulls it from there",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-05A",
-        "podman",
-        unpacks_files_of_high_ids,
-        "An image with files of user 60000 is unpacked with that owner, and runs as that user",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-05B",
-        "podman",
-        refuses_files_beyond_the_range,
-        "An image with files of an id beyond the user's range is refused with an error that names it",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// How long a build may take.
 const BUILD_DEADLINE: Duration = Duration::from_secs(90);
@@ -88,13 +30,30 @@ pub(super) fn import_of(owner: &str, image: &str) -> Command {
     Command::shell(format!("import a file of user {owner}"), script, [owner, image])
 }
 
+inventory::submit!(Case {
+    id: "POD-05A",
+    suite: "podman",
+    name: "unpacks_files_of_high_ids",
+    title: "An image with files of user 60000 is unpacked with that owner, and runs as that user",
+    why: "Images of databases and web servers contain files with high owner ids. The user's range \
+          must include them, or the pull ends with an error about lchown.",
+    fix: "Give the user a range of about 64,000 ids in /etc/subuid and /etc/subgid that stays \
+          below 65536, such as `user:1001:64535`.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(unpacks_files_of_high_ids(cx))),
+    ..Case::DEFAULT
+});
+
 async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = "localhost/nestcheck/pod-05a";
     workspace.output(&import_of("60000", image)).await?;
     let script = "
-        folder=$(podman image mount \"$1\")
-        stat -c %u:%g \"$folder/probe\"
+        directory=$(podman image mount \"$1\")
+        stat -c %u:%g \"$directory/probe\"
         podman image unmount \"$1\" > /dev/null
     ";
     let unshare = ["podman", "unshare", "sh", "-euc", script, "look", image];
@@ -108,6 +67,24 @@ async fn unpacks_files_of_high_ids(cx: Context) -> CaseResult {
     cx.check_equal("identity in the container", "60000:60000", &identity)
 }
 
+inventory::submit!(Case {
+    id: "POD-05B",
+    suite: "podman",
+    name: "refuses_files_beyond_the_range",
+    title: "An image with a file owner outside the user's range is refused with an error that \
+        names the id",
+    why: "A file cannot belong to an id that the pod does not have. The error must name the id, \
+          and nestcheck must recognize it, so that nobody suspects the registry.",
+    fix: "If the import succeeds, podman ignores owners: remove `ignore_chown_errors` from \
+          storage.conf. Otherwise the message of this podman version is new: report it to \
+          nestcheck.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(refuses_files_beyond_the_range(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // No range inside of a pod's 65536 ids goes so far.
@@ -119,6 +96,23 @@ async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
     let diagnosis = diagnosis.unwrap_or_default();
     cx.check("its diagnosis", "F06", &diagnosis, diagnosis.contains("F06"))
 }
+
+inventory::submit!(Case {
+    id: "POD-06A",
+    suite: "podman",
+    name: "builds_with_buildah",
+    title: "`buildah bud` builds an image without containers, with BUILDAH_ISOLATION=chroot",
+    why: "Pipelines build with buildah rather than podman. Workspace images set \
+          BUILDAH_ISOLATION=chroot, which runs RUN without a container.",
+    fix: "Install buildah. If RUN fails, see ID-05 and ID-06, because chroot needs the user's ids \
+          too.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(builds_with_buildah(cx))),
+    ..Case::DEFAULT
+});
 
 async fn builds_with_buildah(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -146,6 +140,23 @@ async fn image_id(workspace: &PodHandle, image: &str) -> Result<String, Failure>
     workspace.output(&podman(&["image", "inspect", "--format={{.Id}}", image])).await
 }
 
+inventory::submit!(Case {
+    id: "POD-15A",
+    suite: "podman",
+    name: "saves_and_loads_an_image",
+    title: "An image is saved to an archive, removed, and loaded unchanged",
+    why: "Without a registry, images travel as archives. They must come back unchanged, in both \
+          formats.",
+    fix: "See POD-05A if unpacking fails. Check the free disk space of the directory for \
+          temporary files (`TMPDIR`).",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(saves_and_loads_an_image(cx))),
+    ..Case::DEFAULT
+});
+
 async fn saves_and_loads_an_image(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // Of its own, so that it can be removed.
@@ -153,17 +164,17 @@ async fn saves_and_loads_an_image(cx: Context) -> CaseResult {
     workspace.output(&import_of("0", image)).await?;
     let before = image_id(&workspace, image).await?;
     let script = "
-        folder=$(mktemp -d)
-        trap 'rm -rf \"$folder\"' EXIT
+        directory=$(mktemp -d)
+        trap 'rm -rf \"$directory\"' EXIT
         for format in docker-archive oci-archive; do
-            podman save --quiet --format \"$format\" --output \"$folder/$format\" \"$1\"
+            podman save --quiet --format \"$format\" --output \"$directory/$format\" \"$1\"
         done
         podman image rm \"$1\" > /dev/null
         if podman image exists \"$1\"; then echo still there; fi
-        podman load --quiet --input \"$folder/docker-archive\"
+        podman load --quiet --input \"$directory/docker-archive\"
         podman image inspect --format '{{.Id}}' \"$1\"
         podman image rm \"$1\" > /dev/null
-        podman load --quiet --input \"$folder/oci-archive\"
+        podman load --quiet --input \"$directory/oci-archive\"
     ";
     let loaded = workspace.output(&Command::shell("save and load", script, [image])).await?;
     let line = format!("Loaded image: {image}:latest");
@@ -185,6 +196,22 @@ async fn changed_container(workspace: &PodHandle, name: &str) -> Result<(), Fail
     let run = ["run", "--replace", "--network=none", "--name", name, &image, "sh", "-c", script];
     workspace.output(&podman(&run)).await.map(drop)
 }
+
+inventory::submit!(Case {
+    id: "POD-15B",
+    suite: "podman",
+    name: "commits_what_a_container_changed",
+    title: "A container's changes can be listed, copied out and in, and committed to a new image",
+    why: "To debug a container, developers look at its changes and copy files in and out; \
+          `commit` keeps the result.",
+    fix: "Copying uses mounts in podman's own namespace: see POD-01A and ID-07.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(commits_what_a_container_changed(cx))),
+    ..Case::DEFAULT
+});
 
 async fn commits_what_a_container_changed(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -212,6 +239,22 @@ async fn commits_what_a_container_changed(cx: Context) -> CaseResult {
     remove(&workspace, &[name]).await
 }
 
+inventory::submit!(Case {
+    id: "POD-15C",
+    suite: "podman",
+    name: "exports_and_imports_a_container",
+    title: "A container's files are exported, and imported as an image with their owners",
+    why: "`export` and `import` create root file systems for other tools. They must keep the \
+          owners.",
+    fix: "See POD-05A for owners, and POD-01A if podman cannot read its own files.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(exports_and_imports_a_container(cx))),
+    ..Case::DEFAULT
+});
+
 async fn exports_and_imports_a_container(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let (name, image) = ("pod-15c", "localhost/nestcheck/pod-15c");
@@ -224,15 +267,33 @@ async fn exports_and_imports_a_container(cx: Context) -> CaseResult {
     remove(&workspace, &[name]).await
 }
 
+inventory::submit!(Case {
+    id: "POD-15D",
+    suite: "podman",
+    name: "copies_with_skopeo",
+    title: "skopeo copies an image from podman's storage to an OCI directory, and podman pulls it \
+         from there",
+    why: "Pipelines copy and inspect images with skopeo, which must find the images of the same \
+          user's podman.",
+    fix: "Install skopeo. It must read the same storage.conf as podman \
+          (`CONTAINERS_STORAGE_CONF`, `~/.config/containers`).",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(copies_with_skopeo(cx))),
+    ..Case::DEFAULT
+});
+
 async fn copies_with_skopeo(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     need_program(&workspace, "skopeo", "install skopeo in the workspace image").await?;
     let image = scratch_image(&workspace).await?;
     let script = "
-        folder=$(mktemp -d)/oci
-        skopeo copy --quiet \"containers-storage:$1\" \"oci:$folder:pod-15d\"
-        skopeo inspect --format '{{.Os}}' \"oci:$folder:pod-15d\"
-        podman pull --quiet \"oci:$folder:pod-15d\"
+        directory=$(mktemp -d)/oci
+        skopeo copy --quiet \"containers-storage:$1\" \"oci:$directory:pod-15d\"
+        skopeo inspect --format '{{.Os}}' \"oci:$directory:pod-15d\"
+        podman pull --quiet \"oci:$directory:pod-15d\"
     ";
     let copied = workspace.output(&Command::shell("copy and pull", script, [&image])).await?;
     let expected = format!("linux\n{}", image_id(&workspace, &image).await?);

@@ -1,62 +1,22 @@
 //! POD-14: what needs control groups or systemd, of which a pod usually has none. A refusal that
 //! says so is a known issue; the same request that works is a pass, whatever the cluster.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::{Command, Output},
 };
 use probe::Mount;
 
 use super::remove;
 use crate::{
-    suite::{NESTED, extended_case},
-    toolbox::{known, podman, podman_run, scratch_image, shell_image},
+    steps::{known, podman, podman_run, scratch_image, shell_image},
+    suite::NESTED,
 };
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "POD-14A",
-        "podman",
-        limits_memory_and_processors,
-        "A container with --memory and --cpus is held to these limits",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-14B",
-        "podman",
-        pauses_a_container,
-        "A container is paused and goes on when it is told to",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-14C",
-        "podman",
-        checks_health_when_asked,
-        "A health check that is asked for runs in the container and tells good from bad",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-14D",
-        "podman",
-        checks_health_by_itself,
-        "A health check with an interval runs without being asked for",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-14E",
-        "podman",
-        lets_systemd_manage_control_groups,
-        "A container for systemd may make control groups of its own",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// The signature of a pod whose control groups its user can't write, and that has no systemd.
 const SIGNATURE: &str = "F28";
@@ -89,11 +49,31 @@ fn is_known(line: &str, are_read_only: bool) -> bool {
 }
 
 /// Whether the pod can write to none of its control groups. Those of version 1 are mounted in a
-/// folder that is none itself.
+/// directory that is none itself.
 fn are_read_only(mounts: &[Mount]) -> bool {
     let is_group = |mount: &&Mount| ["cgroup", "cgroup2"].contains(&mount.fs_type.as_str());
     mounts.iter().filter(is_group).all(Mount::is_read_only)
 }
+
+inventory::submit!(Case {
+    id: "POD-14A",
+    suite: "podman",
+    name: "limits_memory_and_processors",
+    title: "A container with --memory and --cpus stays within these limits",
+    why: "Without limits, one container can use all of the workspace's memory and end it. A pod's \
+          user cannot write to the pod's control groups, so podman refuses the limits or warns \
+          that it ignores them. That is a known issue if control groups have version 1 or are \
+          mounted read-only. It is a failure if podman silently drops a limit, or refuses it \
+          although the pod may write.",
+    fix: "Use control groups version 2 and let the pod write to its own (CRI-O: annotation \
+          `io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw`). Until then, set limits on the pod \
+          itself.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(limits_memory_and_processors(cx))),
+    ..Case::DEFAULT
+});
 
 async fn limits_memory_and_processors(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -121,6 +101,22 @@ async fn limits_memory_and_processors(cx: Context) -> CaseResult {
 
 /// 64 MiB, and half of each period.
 const LIMITS: &str = "67108864\n50000 100000";
+
+inventory::submit!(Case {
+    id: "POD-14B",
+    suite: "podman",
+    name: "pauses_a_container",
+    title: "A container is paused and continues after `podman unpause`",
+    why: "Some tools pause a container while they copy its volumes. The container then needs its \
+          own control group, which a pod usually cannot provide.",
+    fix: "See POD-14A. Until then, stop and start the container.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(pauses_a_container(cx))),
+    ..Case::DEFAULT
+});
 
 async fn pauses_a_container(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -151,6 +147,24 @@ async fn with_health_check(cx: &Context, name: &str, check: &str) -> CaseResult 
     workspace.output(&podman(&[&run[..], &options].concat())).await.map(drop)
 }
 
+inventory::submit!(Case {
+    id: "POD-14C",
+    suite: "podman",
+    name: "checks_health_when_asked",
+    title: "A requested health check runs in the container and distinguishes healthy from \
+        unhealthy",
+    why: "Compose files wait for healthy services. Without systemd, the waiting program has to \
+          run the health check itself, and the check must work.",
+    fix: "If it fails for all containers, check whether `podman exec` works (POD-09); a health \
+          check uses it.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(checks_health_when_asked(cx))),
+    ..Case::DEFAULT
+});
+
 async fn checks_health_when_asked(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let names = ["pod-14c-good", "pod-14c-bad"];
@@ -165,6 +179,23 @@ async fn checks_health_when_asked(cx: Context) -> CaseResult {
     }
     remove(&workspace, &names).await
 }
+
+inventory::submit!(Case {
+    id: "POD-14D",
+    suite: "podman",
+    name: "checks_health_by_itself",
+    title: "A health check with an interval runs by itself",
+    why: "Podman leaves repeated health checks to systemd timers. A pod has no systemd, so \
+          nothing repeats the checks. That is a known issue.",
+    fix: "Check with `podman healthcheck run`. In compose files omit `condition: \
+          service_healthy`: it waits forever.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(checks_health_by_itself(cx))),
+    ..Case::DEFAULT
+});
 
 async fn checks_health_by_itself(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -190,6 +221,22 @@ async fn checks_health_by_itself(cx: Context) -> CaseResult {
         }
     }
 }
+
+inventory::submit!(Case {
+    id: "POD-14E",
+    suite: "podman",
+    name: "lets_systemd_manage_control_groups",
+    title: "A container for systemd may create its own control groups",
+    why: "Containers that start systemd, such as tests of system packages, must create control \
+          groups. Their failure is a known issue only if the pod's own control groups are \
+          mounted read-only.",
+    fix: "See POD-14A. Until then, run such tests on a separate machine.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(lets_systemd_manage_control_groups(cx))),
+    ..Case::DEFAULT
+});
 
 async fn lets_systemd_manage_control_groups(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -243,9 +290,9 @@ mod tests {
         let whole = mount("cgroup2", "/sys/fs/cgroup", "ro");
         assert!(are_read_only(&[system.clone(), whole]));
         assert!(are_read_only(&[system]), "none at all");
-        let folder = mount("tmpfs", "/sys/fs/cgroup", "rw");
+        let directory = mount("tmpfs", "/sys/fs/cgroup", "rw");
         let memory = |mode| mount("cgroup", "/sys/fs/cgroup/memory", mode);
-        assert!(are_read_only(&[folder.clone(), memory("ro")]), "version 1");
-        assert!(!are_read_only(&[folder, memory("ro"), memory("rw")]));
+        assert!(are_read_only(&[directory.clone(), memory("ro")]), "version 1");
+        assert!(!are_read_only(&[directory, memory("ro"), memory("rw")]));
     }
 }

@@ -16,7 +16,7 @@ use harness::{
     workload::{Command, Output, PROBE},
 };
 
-use crate::toolbox::podman;
+use crate::steps::podman;
 
 /// A container's options and the probe that serves a text in it, detached. A container of the same
 /// name that an interrupted try has left is replaced.
@@ -71,11 +71,11 @@ pub(crate) async fn need_program(
 /// Expects that a command was refused, in all these words.
 fn expect_error(cx: &Context, name: &str, output: &Output, words: &[&str]) -> CaseResult {
     let written = String::from_utf8_lossy(&output.stderr);
-    let told = words.iter().all(|word| written.contains(word));
+    let reported = words.iter().all(|word| written.contains(word));
     cx.check(
         name,
         &format!("a refusal with “{}”", words.join("”, “")),
         format!("exit code {}: {}", output.exit_code, written.trim_end()),
-        output.exit_code != 0 && told,
+        output.exit_code != 0 && reported,
     )
 }

@@ -1,85 +1,21 @@
 //! POD-NET: the networks that podman gives containers.
 
+use std::time::Duration;
+
 use fixtures::{NEIGHBOUR, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::{Command, PROBE},
 };
 use k8s_openapi::api::core::v1::Sysctl;
 
 use super::{address, expect_error, need_program, remove, serving, start_server};
 use crate::{
-    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
-    toolbox::{podman, probe_command, scratch_image, shell_image},
+    steps::{podman, probe_command, scratch_image, shell_image},
+    suite::{NESTED, WITH_DEVICES},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "POD-NET-02",
-        "podman",
-        publishes_a_port,
-        "A published port is reached at the pod's own loopback, and from another pod at its address",
-        WITH_DEVICES,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    extended_case!(
-        "POD-NET-04",
-        "podman",
-        finds_containers_by_name,
-        "Containers of a network of the user's own find each other by name, and others don't",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-NET-01A",
-        "podman",
-        reaches_another_pod,
-        "A container with podman's usual network reaches a server in another pod",
-        WITH_DEVICES,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    extended_case!(
-        "POD-NET-01B",
-        "podman",
-        asks_a_name_server_in_another_pod,
-        "A container with podman's usual network asks a name server in another pod over UDP",
-        WITH_DEVICES,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    extended_case!(
-        "POD-NET-01C",
-        "podman",
-        knows_the_names_of_the_cluster,
-        "A container with podman's usual network finds the cluster's services by the names that the pod knows",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-NET-03",
-        "podman",
-        has_no_network_or_the_pods,
-        "A container without a network has the loopback only, and one with the host's has the pod's",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-NET-05",
-        "podman",
-        falls_back_to_slirp,
-        "A container on slirp4netns reaches another pod, and its published port is reached",
-        WITH_DEVICES,
-        &[&NESTED_POD, &NEIGHBOUR]
-    ),
-    extended_case!(
-        "POD-NET-06",
-        "podman",
-        refuses_a_privileged_port,
-        "A port that only root may listen on is refused with an error that names it",
-        WITH_DEVICES,
-        &[]
-    ),
-];
 
 /// What the server in the neighbour says.
 const NEIGHBOURS_TEXT: &str = "from the neighbour";
@@ -91,6 +27,24 @@ pub(super) async fn server_in(neighbour: &PodHandle) -> Result<String, Failure> 
     Ok(format!("http://{}:18000/", address(neighbour)?))
 }
 
+inventory::submit!(Case {
+    id: "POD-NET-01A",
+    suite: "podman",
+    name: "reaches_another_pod",
+    title: "A container with podman's default network reaches a server in another pod",
+    why: "A build that downloads packages and a service that calls another one both leave the \
+          container through podman's default network. In a pod that network is pasta, which \
+          copies packets between the container and a tun device.",
+    fix: "Give the pod /dev/net/tun (annotations `io.kubernetes.cri-o.Devices` and \
+          `devices.crio.io` on CRI-O, a RuntimeClass on containerd), install `passt`, and on \
+          SELinux hosts use container-selinux 2.246 or newer.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    kind: CaseKind::Live(|cx| Box::pin(reaches_another_pod(cx))),
+    ..Case::DEFAULT
+});
+
 async fn reaches_another_pod(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
     let image = scratch_image(&workspace).await?;
@@ -99,6 +53,23 @@ async fn reaches_another_pod(cx: Context) -> CaseResult {
     let answer = workspace.output(&get).await?;
     cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-01B",
+    suite: "podman",
+    name: "asks_a_name_server_in_another_pod",
+    title: "A container with podman's default network queries a name server in another pod over \
+        UDP",
+    why: "Name lookups use UDP, which pasta forwards separately from TCP. If only TCP works, \
+          downloads by address succeed and every download by name hangs.",
+    fix: "See POD-NET-01A. If only UDP fails, look for a NetworkPolicy or a firewall of the node \
+          that drops port 53.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    kind: CaseKind::Live(|cx| Box::pin(asks_a_name_server_in_another_pod(cx))),
+    ..Case::DEFAULT
+});
 
 async fn asks_a_name_server_in_another_pod(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
@@ -114,14 +85,34 @@ async fn asks_a_name_server_in_another_pod(cx: Context) -> CaseResult {
     cx.check_equal("address that the other pod's name server gives", "192.0.2.53", &addresses)
 }
 
+inventory::submit!(Case {
+    id: "POD-NET-01C",
+    suite: "podman",
+    name: "knows_the_names_of_the_cluster",
+    title: "A container with podman's default network resolves the cluster's service names as the \
+        pod does",
+    why: "A container should find the services of the cluster by the same names as its workspace, \
+          because podman copies the pod's resolv.conf. Otherwise an application in the workspace \
+          cannot reach its database.",
+    fix: "Look at /etc/resolv.conf in the container. If it names another server than the pod's \
+          own or pasta's 169.254.1.1, remove `dns_servers` from containers.conf. If the case is \
+          blocked, repair the cluster's DNS first.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(knows_the_names_of_the_cluster(cx))),
+    ..Case::DEFAULT
+});
+
 async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let resolve = ["resolve", "kubernetes.default.svc", "--deadline", "3"];
     let by_pod = workspace.run(&probe_command(&resolve)).await?;
     if by_pod.exit_code != 0 {
-        let told = String::from_utf8_lossy(&by_pod.stderr);
+        let reported = String::from_utf8_lossy(&by_pod.stderr);
         return Err(Failure::blocked(
-            format!("the pod itself finds no service by name: {}", told.trim_end()),
+            format!("the pod itself finds no service by name: {}", reported.trim_end()),
             "see whether the cluster's DNS runs, and whether the pod may reach it",
         ));
     }
@@ -130,6 +121,24 @@ async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
     let inside = workspace.output(&podman(&[&run[..], &resolve].concat())).await?;
     cx.check_equal("address of the API server's service", &by_pod.text(), &inside)
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-02",
+    suite: "podman",
+    name: "publishes_a_port",
+    title: "A published port is reachable on the pod's loopback, and from another pod at the pod's \
+        address",
+    why: "A developer starts a web application in a container and opens it in the browser. The \
+          port must be reachable in the workspace itself and, through the cluster's routes, from \
+          other pods.",
+    fix: "Give the pod /dev/net/tun and install `passt`. If only the other pod cannot connect, \
+          look for a NetworkPolicy in the namespace.",
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(publishes_a_port(cx))),
+    ..Case::DEFAULT
+});
 
 async fn publishes_a_port(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
@@ -156,6 +165,26 @@ const SHOW_NETWORK: &str = "
     echo \"${link##* }\"
 ";
 
+inventory::submit!(Case {
+    id: "POD-NET-03",
+    suite: "podman",
+    name: "has_no_network_or_the_pods",
+    title: "A container without a network has only the loopback, and one with the host network has \
+        the pod's",
+    why: "`--network=none` cuts a build off from the network. `--network=host` is the alternative \
+          without /dev/net/tun. Both must do what they promise: no interface but the loopback, \
+          and exactly the network of the pod.",
+    fix: "If `--network=host` fails, look for `netns` in containers.conf. If `--network=none` \
+          fails, the pod's seccomp or AppArmor profile forbids new network namespaces: use \
+          Unconfined.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(has_no_network_or_the_pods(cx))),
+    ..Case::DEFAULT
+});
+
 async fn has_no_network_or_the_pods(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = shell_image(&workspace).await?;
@@ -172,6 +201,24 @@ async fn has_no_network_or_the_pods(cx: Context) -> CaseResult {
     let is_own = namespace.starts_with("net:[") && !of_pod.ends_with(namespace);
     cx.check("network namespace without a network", "one of its own", namespace, is_own)
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-04",
+    suite: "podman",
+    name: "finds_containers_by_name",
+    title: "Containers in a user-defined network find each other by name, and others don't",
+    why: "Compose files connect services by name. That needs a netavark bridge in podman's own \
+          network namespace and aardvark-dns as its name server. A container in another network \
+          finds the names of its own network, and not these.",
+    fix: "Install `netavark`, `aardvark-dns` and `nftables` in the workspace image, and give the \
+          pod /dev/net/tun.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(8),
+    kind: CaseKind::Live(|cx| Box::pin(finds_containers_by_name(cx))),
+    ..Case::DEFAULT
+});
 
 async fn finds_containers_by_name(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -220,6 +267,22 @@ async fn finds_nobody_of_another_network(
     workspace.output(&podman(&["network", "rm", network])).await.map(drop)
 }
 
+inventory::submit!(Case {
+    id: "POD-NET-05",
+    suite: "podman",
+    name: "falls_back_to_slirp",
+    title: "A container on slirp4netns reaches another pod, and its published port is reachable",
+    why: "slirp4netns is the older network of rootless podman. Some images and scripts still \
+          request it by name, and it is a workaround for a broken pasta.",
+    fix: "Install `slirp4netns`. It needs /dev/net/tun, as pasta does.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD, &NEIGHBOUR],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(falls_back_to_slirp(cx))),
+    ..Case::DEFAULT
+});
+
 async fn falls_back_to_slirp(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
     let remedy = "nothing needs it where pasta works; else install slirp4netns";
@@ -235,6 +298,22 @@ async fn falls_back_to_slirp(cx: Context) -> CaseResult {
     cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)?;
     remove(&workspace, &[name]).await
 }
+
+inventory::submit!(Case {
+    id: "POD-NET-06",
+    suite: "podman",
+    name: "refuses_a_privileged_port",
+    title: "A privileged port is refused with an error that names it",
+    why: "Port 80 in a compose file is the most common beginner's mistake in a workspace. The \
+          error must name the port, so that users look in the right place.",
+    fix: "Publish a port from 1024 on. To allow lower ones, set the sysctl \
+          `net.ipv4.ip_unprivileged_port_start` in the pod.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    expected: Duration::from_secs(7),
+    kind: CaseKind::Live(|cx| Box::pin(refuses_a_privileged_port(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_a_privileged_port(cx: Context) -> CaseResult {
     // A pod of its own: containerd lets everybody listen on every port, unless a pod says otherwise.

@@ -1,34 +1,37 @@
 //! POD-13 and POD-K8S: containers that share a pod of podman's.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::Context,
+    outcome::Level,
 };
 
 use crate::{
-    suite::{NESTED, WITH_DEVICES, extended_case},
-    toolbox::{podman, probe_command, scratch_image},
+    steps::{podman, probe_command, scratch_image},
+    suite::{NESTED, WITH_DEVICES},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "POD-13",
-        "podman",
-        shares_a_network_in_a_pod,
-        "The containers of a podman pod share a network that an image of podman's own making holds",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-K8S",
-        "podman",
-        plays_a_kubernetes_manifest,
-        "`podman kube play` runs a pod from a manifest with its port and volume, and `kube down` ends it",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-];
+inventory::submit!(Case {
+    id: "POD-13",
+    suite: "podman",
+    name: "shares_a_network_in_a_pod",
+    title: "The containers of a podman pod share a network, which a container of podman's own \
+        image holds",
+    why: "Podman's pods are the local counterpart of Kubernetes pods. Podman builds the image of \
+          the container that holds the shared network from a program named catatonit, so it \
+          needs no registry.",
+    fix: "Install `catatonit` in the workspace image, or set `infra_image` in containers.conf to \
+          an image that podman can pull.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(shares_a_network_in_a_pod(cx))),
+    ..Case::DEFAULT
+});
 
 async fn shares_a_network_in_a_pod(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -72,6 +75,23 @@ spec:
     volumeMounts: [{name: data, mountPath: /data}]
   volumes: [{name: data, emptyDir: {}}]
 "#;
+
+inventory::submit!(Case {
+    id: "POD-K8S",
+    suite: "podman",
+    name: "plays_a_kubernetes_manifest",
+    title: "`podman kube play` runs a pod from a manifest with its port and volume, and `kube \
+         down` ends it",
+    why: "Developers test a manifest with `podman kube play` before they apply it to the cluster. \
+          Ports, environment and volumes must match the manifest.",
+    fix: "Install `catatonit` for the pod's first container, and see POD-NET-02 for its port.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(plays_a_kubernetes_manifest(cx))),
+    ..Case::DEFAULT
+});
 
 async fn plays_a_kubernetes_manifest(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

@@ -1,9 +1,12 @@
 //! POD-NET-07: what the cluster forbids to a pod it forbids to the containers in it.
 
+use std::time::Duration;
+
 use fixtures::{NEIGHBOUR, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
+    outcome::Level,
     workload::Command,
 };
 use k8s_openapi::{
@@ -17,18 +20,9 @@ use kube::{
 
 use super::{address, expect_error, start_server};
 use crate::{
-    suite::{WITH_DEVICES, extended_case},
-    toolbox::{podman, probe_command, request, scratch_image},
+    steps::{podman, probe_command, request, scratch_image},
+    suite::WITH_DEVICES,
 };
-
-pub(crate) const CASES: &[Case] = &[extended_case!(
-    "POD-NET-07",
-    "podman",
-    keeps_to_network_policies,
-    "A NetworkPolicy that shuts the pod out of another one shuts its containers out too",
-    WITH_DEVICES,
-    &[&NESTED_POD]
-)];
 
 /// The name of the pod and of the policy, and the label by which the policy finds the pod.
 const NAME: &str = "pod-net-07";
@@ -37,6 +31,26 @@ const LABEL: &str = "nestcheck/case";
 /// How long a plugin may take until a policy is in force, in seconds. OVN-Kubernetes takes one or
 /// two, and more under load.
 const ENFORCED: &str = "15";
+
+inventory::submit!(Case {
+    id: "POD-NET-07",
+    suite: "podman",
+    name: "keeps_to_network_policies",
+    title: "A NetworkPolicy that isolates the pod from another one isolates its containers too",
+    why: "Administrators isolate namespaces with NetworkPolicies, and rely on them for workspaces \
+          too. A container's traffic must leave the pod as the pod's own, so that the same \
+          policy applies. Otherwise users could bypass the policy. The network plugin must \
+          isolate the pod itself within 15 s, or the case can say nothing.",
+    fix: "Report it to the maker of the network plugin, with the pod's and the container's \
+          addresses. If the case is blocked, the plugin enforces no policies at all, and no \
+          workspace is isolated.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(21),
+    kind: CaseKind::Live(|cx| Box::pin(keeps_to_network_policies(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_to_network_policies(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

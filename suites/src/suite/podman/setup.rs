@@ -1,40 +1,43 @@
 //! POD-02 and POD-04: what a workspace does before its user's first container runs.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::{Command, PROBE},
 };
 use k8s_openapi::api::core::v1::EnvVar;
 
 use super::{expect_error, images::import_of, need_program};
 use crate::{
-    suite::{NESTED, extended_case},
-    toolbox::{known, podman, podman_run},
+    steps::{known, podman, podman_run},
+    suite::NESTED,
 };
-
-pub(crate) const CASES: &[Case] = &[
-    extended_case!(
-        "POD-02",
-        "podman",
-        is_set_up_by_the_entrypoint,
-        "The image's entrypoint sets podman's storage up for /dev/fuse, and the user's ids for the pod",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-04",
-        "podman",
-        pulls_from_a_registry,
-        "An image is pulled from a registry by its digest and runs, and another digest is not found",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
 
 /// The entrypoint of the Universal Developer Image (devfile/developer-images, `base/ubi9`).
 const ENTRYPOINT: &str = "/entrypoint.sh";
+
+inventory::submit!(Case {
+    id: "POD-02",
+    suite: "podman",
+    name: "is_set_up_by_the_entrypoint",
+    title: "The image's entrypoint configures podman's storage for /dev/fuse, and the user's ids \
+        for the pod",
+    why: "The Universal Developer Image chooses podman's storage driver and the user's ids when \
+          it starts. If it chooses wrongly, the kernel refuses newuidmap, or podman copies whole \
+          images. The case reads the two files of ids and storage.conf after the entrypoint has \
+          run. It does not read the line about uid_map in the pod's log.",
+    fix: "Use an image from September 2025 or newer, whose entrypoint reads HOST_USERS. Delete a \
+          persisted `~/.config/containers`: the entrypoint does not overwrite it.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(is_set_up_by_the_entrypoint(cx))),
+    ..Case::DEFAULT
+});
 
 async fn is_set_up_by_the_entrypoint(cx: Context) -> CaseResult {
     let shared = cx.pod(&NESTED_POD).await?;
@@ -100,19 +103,39 @@ async fn await_entrypoint(workspace: &PodHandle) -> CaseResult {
 /// long as the pod is; returns the digest of its manifest.
 async fn serve_registry(workspace: &PodHandle, image: &str, port: &str) -> Result<String, Failure> {
     let script = "
-        folder=$(mktemp -d)/layout
-        podman save --quiet --format oci-dir --output \"$folder\" \"$1\"
+        directory=$(mktemp -d)/layout
+        podman save --quiet --format oci-dir --output \"$directory\" \"$1\"
         podman image rm \"$1\" > /dev/null
-        python3 /nestcheck/registry/serve.py \"$folder\" \"$2\" > \"$folder/log\" 2>&1 &
+        python3 /nestcheck/registry/serve.py \"$directory\" \"$2\" > \"$directory/log\" 2>&1 &
         python3 -c 'import json, sys; print(json.load(sys.stdin)[\"manifests\"][0][\"digest\"])' \
-            < \"$folder/index.json\"
+            < \"$directory/index.json\"
         until /nestcheck/probe get \"http://127.0.0.1:$2/v2/\" > /dev/null; do
-            kill -0 $! || { cat \"$folder/log\" >&2; exit 1; }
+            kill -0 $! || { cat \"$directory/log\" >&2; exit 1; }
         done
     ";
     let serve = Command::shell("serve an image as a registry", script, [image, port]);
     workspace.output(&serve).await
 }
+
+inventory::submit!(Case {
+    id: "POD-04",
+    suite: "podman",
+    name: "pulls_from_a_registry",
+    title: "An image is pulled from a registry by its digest and runs, and another digest is not \
+         found",
+    why: "Users pull nearly every image. The case serves a registry inside the pod, so it tests \
+          pulling without the internet: podman downloads the layers, unpacks them, and checks \
+          the requested digest.",
+    fix: "Read the output of `podman --log-level=debug pull`. Look at proxies in the pod's \
+          environment (`HTTP_PROXY`, `NO_PROXY`), at policy.json and registries.conf. The case \
+          does not test a real registry's certificate and login.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(5),
+    kind: CaseKind::Live(|cx| Box::pin(pulls_from_a_registry(cx))),
+    ..Case::DEFAULT
+});
 
 async fn pulls_from_a_registry(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;

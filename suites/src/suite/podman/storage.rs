@@ -1,58 +1,26 @@
 //! POD-01A to C and POD-10: the drivers of podman's storage, each with a store of its own, so that
 //! no other case meets it.
 
+use std::time::Duration;
+
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
+    outcome::Level,
     workload::Command,
 };
 
 use super::need_program;
 use crate::{
-    suite::{NESTED, WITH_DEVICES, core_case, extended_case},
-    toolbox::{podman, scratch_image, shell_image},
+    steps::{podman, scratch_image, shell_image},
+    suite::{NESTED, WITH_DEVICES},
 };
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "POD-01A",
-        "podman",
-        stores_on_native_overlay,
-        "On a volume the kernel's own overlay holds images and containers, which share the images' files",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-01B",
-        "podman",
-        stores_on_fuse_overlayfs,
-        "With fuse-overlayfs as mount program images and containers work as on the kernel's overlay",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-01C",
-        "podman",
-        stores_without_overlay,
-        "The driver vfs works without any overlay, at the cost of a whole copy for each container",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    extended_case!(
-        "POD-10",
-        "podman",
-        leaves_an_empty_store,
-        "What a store holds is counted, and removing all leaves neither files nor processes",
-        WITH_DEVICES,
-        &[&NESTED_POD]
-    ),
-];
 
 /// A store of a case's own.
 struct Store<'a> {
     workspace: &'a PodHandle,
-    folder: String,
+    directory: String,
     driver: Vec<String>,
 }
 
@@ -63,22 +31,22 @@ impl<'a> Store<'a> {
         case: &str,
         driver: &[&str],
     ) -> Result<Store<'a>, Failure> {
-        let folder = format!("/tmp/nestcheck-{case}");
+        let directory = format!("/tmp/nestcheck-{case}");
         let driver = driver.iter().map(|&option| option.to_owned()).collect();
-        let store = Self { workspace, folder, driver };
+        let store = Self { workspace, directory, driver };
         store.delete().await?;
         Ok(store)
     }
 
     async fn delete(&self) -> Result<(), Failure> {
-        let delete = podman(&["unshare", "rm", "-rf", &self.folder]);
+        let delete = podman(&["unshare", "rm", "-rf", &self.directory]);
         self.workspace.output(&delete).await.map(drop)
     }
 
     /// The options that make podman use the store.
     fn options(&self) -> Vec<String> {
-        let root = format!("--root={}/root", self.folder);
-        let run_root = format!("--runroot={}/run", self.folder);
+        let root = format!("--root={}/root", self.directory);
+        let run_root = format!("--runroot={}/run", self.directory);
         [root, run_root].into_iter().chain(self.driver.iter().cloned()).collect()
     }
 
@@ -103,7 +71,7 @@ impl<'a> Store<'a> {
 
     /// How many KiB it takes.
     async fn size(&self) -> Result<u64, Failure> {
-        let measure = ["unshare", "du", "--summarize", "--block-size=1024", &self.folder];
+        let measure = ["unshare", "du", "--summarize", "--block-size=1024", &self.directory];
         let text = self.workspace.output(&podman(&measure)).await?;
         let size = text.split_whitespace().next().and_then(|size| size.parse().ok());
         size.ok_or_else(|| Failure::product(format!("`du` printed `{text}`")))
@@ -163,6 +131,24 @@ async fn use_store(
 /// image has about 4 MiB.
 const COPY: u64 = 2048;
 
+inventory::submit!(Case {
+    id: "POD-01A",
+    suite: "podman",
+    name: "stores_on_native_overlay",
+    title: "On a volume the kernel's own overlay holds images and containers, which share the \
+         images' files",
+    why: "The kernel's own overlay is podman's fastest storage, and it needs no device. It works \
+          in a user namespace since Linux 5.13, but not on top of the overlay of the workspace's \
+          own root.",
+    fix: "Mount an emptyDir or a volume with ext4 or xfs at podman's storage directory \
+          (`~/.local/share/containers`).",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(7),
+    kind: CaseKind::Live(|cx| Box::pin(stores_on_native_overlay(cx))),
+    ..Case::DEFAULT
+});
+
 async fn stores_on_native_overlay(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // The empty option takes a mount program of the image's own configuration away.
@@ -178,6 +164,26 @@ async fn stores_on_native_overlay(cx: Context) -> CaseResult {
 const FUSE: [&str; 2] =
     ["--storage-driver=overlay", "--storage-opt=overlay.mount_program=/usr/bin/fuse-overlayfs"];
 
+inventory::submit!(Case {
+    id: "POD-01B",
+    suite: "podman",
+    name: "stores_on_fuse_overlayfs",
+    title: "With fuse-overlayfs as mount program, images and containers work as on the kernel's \
+        overlay",
+    why: "Workspace images such as the Universal Developer Image set fuse-overlayfs as mount \
+          program if they find /dev/fuse. If the device exists but does not work, every \
+          container fails to start.",
+    fix: "Give the pod /dev/fuse (annotations `io.kubernetes.cri-o.Devices` and \
+          `devices.crio.io`, or a RuntimeClass) with mode 0666 on the node, and install \
+          fuse-overlayfs.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(stores_on_fuse_overlayfs(cx))),
+    ..Case::DEFAULT
+});
+
 async fn stores_on_fuse_overlayfs(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     need_program(&workspace, "/usr/bin/fuse-overlayfs", "install fuse-overlayfs").await?;
@@ -186,6 +192,24 @@ async fn stores_on_fuse_overlayfs(cx: Context) -> CaseResult {
     cx.check("disk for a container", "less than the image", format!("{size} KiB"), size < COPY)?;
     store.delete().await
 }
+
+inventory::submit!(Case {
+    id: "POD-01C",
+    suite: "podman",
+    name: "stores_without_overlay",
+    title: "The driver vfs works without an overlay, with a full copy for each container",
+    why: "Images use vfs if they have no /dev/fuse. It works everywhere, but it copies the whole \
+          image for each layer and each container. Disks fill and builds get slow: if `podman \
+          info` names vfs, treat that as a warning.",
+    fix: "This case rarely fails. Check whether the volume of podman's storage is full or \
+          read-only. To replace vfs, see POD-01A and POD-01B.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(7),
+    kind: CaseKind::Live(|cx| Box::pin(stores_without_overlay(cx))),
+    ..Case::DEFAULT
+});
 
 async fn stores_without_overlay(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -208,13 +232,31 @@ const LEFTOVERS: &str = "
             esac
         done
     done
-    for folder in /proc/[0-9]*; do
-        if read -r name 2> /dev/null < \"$folder/comm\" && [ \"$name\" = fuse-overlayfs ] &&
-            grep -q \"$1/\" \"$folder/cmdline\"; then
-            echo \"process ${folder#/proc/}\"
+    for directory in /proc/[0-9]*; do
+        if read -r name 2> /dev/null < \"$directory/comm\" && [ \"$name\" = fuse-overlayfs ] &&
+            grep -q \"$1/\" \"$directory/cmdline\"; then
+            echo \"process ${directory#/proc/}\"
         fi
     done
 ";
+
+inventory::submit!(Case {
+    id: "POD-10",
+    suite: "podman",
+    name: "leaves_an_empty_store",
+    title: "Podman counts what its store contains, and removing everything leaves neither files \
+        nor processes",
+    why: "The disk of a workspace is small. podman must report the space that it really uses. \
+          Cleaning up must free it, and no fuse-overlayfs process may keep deleted files open.",
+    fix: "Look for containers or mounts of another tool in the store. If processes remain, update \
+          podman and fuse-overlayfs, and let the pod's first process reap its children.",
+    level: Level::Extended,
+    requires: WITH_DEVICES,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(6),
+    kind: CaseKind::Live(|cx| Box::pin(leaves_an_empty_store(cx))),
+    ..Case::DEFAULT
+});
 
 async fn leaves_an_empty_store(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -227,7 +269,7 @@ async fn leaves_an_empty_store(cx: Context) -> CaseResult {
     let count = ["system", "df", "--format={{.Type}} {{.Total}} {{.Active}}"];
     let expected = "Images 1 1\nContainers 1 1\nLocal Volumes 1 1";
     cx.check_equal("what the store holds", expected, &store.podman(&count).await?)?;
-    let leftovers = ["podman", "unshare", "sh", "-euc", LEFTOVERS, "look", &store.folder];
+    let leftovers = ["podman", "unshare", "sh", "-euc", LEFTOVERS, "look", &store.directory];
     let leftovers = Command::new(leftovers);
     let before = workspace.output(&leftovers).await?;
     let kinds = ["overlay ", "volumes ", "process "];
@@ -238,6 +280,6 @@ async fn leaves_an_empty_store(cx: Context) -> CaseResult {
     store.podman(&["system", "prune", "--all", "--force", "--volumes"]).await?;
     let expected = "Images 0 0\nContainers 0 0\nLocal Volumes 0 0";
     cx.check_equal("what the store holds after", expected, &store.podman(&count).await?)?;
-    cx.check_equal("what is left", "", &workspace.output(&leftovers).await?)?;
+    cx.check_equal("leftovers", "", &workspace.output(&leftovers).await?)?;
     store.delete().await
 }

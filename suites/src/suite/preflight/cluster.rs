@@ -1,7 +1,7 @@
 //! What the cluster is, as a whole.
 
 use harness::{
-    case::{Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     event::TruthCheck,
     facts::{Facts, Flavour, Rollout, Severity},
     outcome::Level,
@@ -11,68 +11,31 @@ use harness::{
 };
 
 use crate::suite::{
-    OPENSHIFT, WITH_SCCS, judging_case, on,
+    OPENSHIFT, WITH_SCCS,
     static_checks::{
         REMEDY_OF_ROLLOUT, always, at_rest, blocked, known, nodes, not_applicable, unread, version,
     },
-    weighing,
 };
 
 /// How many minor versions a kubelet may be older than the API server
 /// (kubernetes.io/releases/version-skew-policy).
 const SKEW: u32 = 3;
 
-pub(super) const KIND: Case = judging_case!(
-    "PRE-01",
-    "preflight",
-    is_of_a_known_kind,
-    "The kind of the cluster is known, and where that was read",
-    &[]
-);
-
-pub(super) const VERSION: Case = judging_case!(
-    "PRE-02",
-    "preflight",
-    has_a_version_in_scope,
-    "The version is in scope, and no kubelet is newer than the API server or too old for it",
-    // From 1.30 on the gate is beta, and the API server asks for `hostUsers: false` with Unmasked.
-    &[Requirement::Release, Requirement::KubernetesMinor(30)]
-);
-
-// The cases that act are blocked by a rollout anyway.
-pub(super) const REST: Case = weighing(
-    on(
-        judging_case!("PRE-03", "preflight", is_at_rest, "No rollout is in progress", &[]),
-        OPENSHIFT,
-    ),
-    Level::Extended,
-);
-
-// Who may not read the schema learns it from the SCC as it is stored.
-pub(super) const SCHEMA: Case = weighing(
-    on(
-        judging_case!(
-            "PRE-07",
-            "preflight",
-            can_require_user_namespaces,
-            "The schema of SCCs has the field `userNamespaceLevel`",
-            &[Requirement::Release]
-        ),
-        WITH_SCCS,
-    ),
-    Level::Extended,
-);
-
-pub(super) const OPERATORS: Case = weighing(
-    judging_case!(
-        "PRE-08",
-        "preflight",
-        has_operators_that_fit,
-        "What the operators of workspaces were told contradicts neither the cluster nor each other",
-        &[]
-    ),
-    Level::Informing,
-);
+inventory::submit!(Case {
+    id: "PRE-01",
+    suite: "preflight",
+    name: "is_of_a_known_kind",
+    title: "The flavour of the cluster is known, with its source",
+    why: "The flavour of the cluster decides which cases apply and how it admits pods. nestcheck \
+          reads the flavour from the API groups that the server offers and never asks for it. A \
+          wrong flag therefore cannot turn an OpenShift cluster into plain Kubernetes with \
+          unchecked SCCs.",
+    fix: "Look at which API groups the cluster serves (`kubectl api-versions`). A cluster with \
+          `config.openshift.io` but without a ClusterVersion, or with only half of OpenShift's \
+          groups, was assembled by hand.",
+    kind: CaseKind::Static(is_of_a_known_kind),
+    ..Case::DEFAULT
+});
 
 fn is_of_a_known_kind(facts: &Facts) -> CheckResult {
     always(|| {
@@ -94,6 +57,23 @@ fn is_of_a_known_kind(facts: &Facts) -> CheckResult {
         Ok(CheckResult::of(checks, "the API groups and the release are of different products"))
     })
 }
+
+// From 1.30 on the gate is beta, and the API server asks for `hostUsers: false` with Unmasked.
+inventory::submit!(Case {
+    id: "PRE-02",
+    suite: "preflight",
+    name: "has_a_version_in_scope",
+    title: "The version is supported, and every kubelet is within the version skew of the API \
+        server",
+    why: "Before Kubernetes 1.30 the API server accepted an unmasked /proc without a user \
+          namespace. A kubelet that is newer than its API server, or more than three minor \
+          versions older, is unsupported.",
+    fix: "Update the API server first and then the kubelets. On OpenShift use 4.19 with the \
+          feature set TechPreviewNoUpgrade, or 4.20 or newer.",
+    requires: &[Requirement::Release, Requirement::KubernetesMinor(30)],
+    kind: CaseKind::Static(has_a_version_in_scope),
+    ..Case::DEFAULT
+});
 
 fn has_a_version_in_scope(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -130,6 +110,22 @@ fn in_scope(facts: &Facts) -> TruthCheck {
     }
 }
 
+// The cases that act are blocked by a rollout anyway.
+inventory::submit!(Case {
+    id: "PRE-03",
+    suite: "preflight",
+    name: "is_at_rest",
+    title: "No rollout is in progress",
+    why: "During the rollout of a release or of a machine configuration, some nodes are old and \
+          some are new. A verdict would hold on one node only, and only for a moment.",
+    fix: "Wait until the ClusterVersion no longer progresses, all machine config pools are \
+          updated, and none is paused. Then run nestcheck again.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Static(is_at_rest),
+    ..Case::DEFAULT
+});
+
 fn is_at_rest(facts: &Facts) -> CheckResult {
     always(|| match known(&facts.rollout)? {
         Rollout::InProgress { what } => Err(blocked(what.join("; "), REMEDY_OF_ROLLOUT)),
@@ -140,6 +136,24 @@ fn is_at_rest(facts: &Facts) -> CheckResult {
         }
     })
 }
+
+// Who may not read the schema learns it from the SCC as it is stored.
+inventory::submit!(Case {
+    id: "PRE-07",
+    suite: "preflight",
+    name: "can_require_user_namespaces",
+    title: "The schema of SCCs has the field `userNamespaceLevel`",
+    why: "If the CRD lacks the field `userNamespaceLevel`, the API server stores an SCC for \
+          nested containers without its most important line. The SCC then admits pods in the \
+          node's own user namespace with SETUID, SETGID and a weak SELinux type.",
+    fix: "Use OpenShift 4.20 or newer, or 4.19 with the feature set TechPreviewNoUpgrade. On \
+          older clusters, delete SCCs for nested containers.",
+    level: Level::Extended,
+    flavours: WITH_SCCS,
+    requires: &[Requirement::Release],
+    kind: CaseKind::Static(can_require_user_namespaces),
+    ..Case::DEFAULT
+});
 
 fn can_require_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -161,6 +175,25 @@ fn can_require_user_namespaces(facts: &Facts) -> CheckResult {
         Ok(CheckResult::of(checks, hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "PRE-08",
+    suite: "preflight",
+    name: "has_operators_that_fit",
+    title: "The settings of the workspace operators contradict neither the cluster nor each \
+         other",
+    why: "Dev Spaces and the DevWorkspace Operator write the security context of a workspace. \
+          With old versions or contradictory settings, workspaces start without isolation or \
+          never start. The same holds for the annotation that requests devices: OpenShift's \
+          nodes need `io.kubernetes.cri-o.Devices`, MicroShift's with CRI-O 1.35 or newer need \
+          `devices.crio.io`. The wrong name alone gives no device.",
+    fix: "Read the finding: it names the object and the field. In most cases, set \
+          `disableContainerRunCapabilities: false` on the CheCluster and let it write the \
+          DevWorkspaceOperatorConfig, with DevWorkspace Operator 0.40 or newer.",
+    level: Level::Informing,
+    kind: CaseKind::Static(has_operators_that_fit),
+    ..Case::DEFAULT
+});
 
 fn has_operators_that_fit(facts: &Facts) -> CheckResult {
     use harness::facts::State;

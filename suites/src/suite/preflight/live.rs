@@ -2,7 +2,7 @@
 
 use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     cluster::{ask, describe, is_forbidden},
     context::Context,
     outcome::Level,
@@ -10,15 +10,19 @@ use harness::{
     truth::show_reading,
     workload::{Command, PROBE},
 };
-use k8s_openapi::api::{
-    admissionregistration::v1::{
-        MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration,
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{
+            MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration,
+        },
+        authentication::v1::SelfSubjectReview,
+        authorization::v1::{
+            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+        },
+        storage::v1::StorageClass,
     },
-    authentication::v1::SelfSubjectReview,
-    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
-    storage::v1::StorageClass,
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, PostParams},
@@ -26,66 +30,9 @@ use kube::{
 use probe::Reading;
 
 use crate::{
-    suite::{NESTED, core_case, weighing},
-    toolbox::{is_nfs, request},
+    steps::{is_nfs, request},
+    suite::NESTED,
 };
-
-// As every case that acts they need a cluster on which it makes sense to act.
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "PRE-09",
-        "preflight",
-        acts_as_an_ordinary_user,
-        "The cases act as a user of the run's own, who has no rights outside of its namespaces",
-        NESTED,
-        &[]
-    ),
-    weighing(
-        core_case!(
-            "PRE-10",
-            "preflight",
-            has_an_image_for_the_node,
-            "The pods' image can be had, and its programs are made for the node's processor",
-            NESTED,
-            &[&NESTED_POD]
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        core_case!(
-            "PRE-11",
-            "preflight",
-            has_storage_whose_ids_can_be_mapped,
-            "There is a StorageClass, and not only such as keep volumes on NFS",
-            NESTED,
-            &[]
-        ),
-        Level::Informing,
-    ),
-    weighing(
-        core_case!(
-            "PRE-12",
-            "preflight",
-            asks_no_webhook_about_pods,
-            "No admission webhook is asked about new pods",
-            NESTED,
-            &[]
-        ),
-        Level::Informing,
-    ),
-    // What podman can do decides, see POD-03; this tells why it can't.
-    weighing(
-        core_case!(
-            "PRE-13",
-            "preflight",
-            has_kernel_settings_that_allow_user_namespaces,
-            "The nodes' kernel settings let ordinary users make user namespaces",
-            NESTED,
-            &[&HOST_USERS]
-        ),
-        Level::Informing,
-    ),
-];
 
 /// What an ordinary user may not do outside of the run's namespaces: verb, API group, resource,
 /// and namespace.
@@ -94,6 +41,24 @@ const NOT_ALLOWED: [(&str, &str, &str, Option<&str>); 3] = [
     ("list", "", "nodes", None),
     ("create", "rbac.authorization.k8s.io", "clusterrolebindings", None),
 ];
+
+// As every case that acts they need a cluster on which it makes sense to act.
+inventory::submit!(Case {
+    id: "PRE-09",
+    suite: "preflight",
+    name: "acts_as_an_ordinary_user",
+    title: "The cases act as the run's own user, who has no permissions outside the run's \
+        namespaces",
+    why: "“Works” must mean “works for a developer”. If the cases acted as an administrator, or \
+          if every service account had more permissions than usual, a pass would prove nothing \
+          about an ordinary user.",
+    fix: "Remove the RoleBinding or ClusterRoleBinding that gives permissions to a group such as \
+          `system:serviceaccounts` or `system:authenticated`. `kubectl auth can-i --list \
+          --as=system:serviceaccount:NAMESPACE:user` shows them.",
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(acts_as_an_ordinary_user(cx))),
+    ..Case::DEFAULT
+});
 
 async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
@@ -118,7 +83,7 @@ async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
         cx.check(&format!("{verb} {resource}{place}"), "denied", observed, !allowed).map_err(
             |failure| {
                 let hint = "a binding gives rights to every user or service account; what works \
-                            for them need not work for an ordinary user";
+                            for them may not work for an ordinary user";
                 failure.with_hint(Some(hint))
             },
         )?;
@@ -159,6 +124,22 @@ async fn may(
     let answer = request("review the user's access", || api.create(&params, &question)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
+
+inventory::submit!(Case {
+    id: "PRE-10",
+    suite: "preflight",
+    name: "has_an_image_for_the_node",
+    title: "The workspace image can be pulled and matches the node's architecture",
+    why: "If the image is for another processor, or the nodes cannot pull it, every pod fails for \
+          a reason unrelated to nested containers.",
+    fix: "Give an image for the nodes' architecture with `--image`. Without access to a registry, \
+          load the image on the nodes first.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(has_an_image_for_the_node(cx))),
+    ..Case::DEFAULT
+});
 
 async fn has_an_image_for_the_node(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -204,6 +185,21 @@ fn show_machine(machine: Option<u16>) -> String {
     }
 }
 
+inventory::submit!(Case {
+    id: "PRE-11",
+    suite: "preflight",
+    name: "has_storage_whose_ids_can_be_mapped",
+    title: "A StorageClass exists, and at least one is not backed by NFS",
+    why: "The kernel cannot id-map files on NFS. A cluster whose only storage is NFS can run \
+          nested containers, but not a workspace with a persistent home.",
+    fix: "Offer a StorageClass with block storage or local disks and ext4 or xfs, and make it the \
+          default.",
+    level: Level::Informing,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(has_storage_whose_ids_can_be_mapped(cx))),
+    ..Case::DEFAULT
+});
+
 async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
     let api: Api<StorageClass> = Api::all(cx.sandbox().admin().clone());
     let all = ListParams::default();
@@ -215,19 +211,34 @@ async fn has_storage_whose_ids_can_be_mapped(cx: Context) -> CaseResult {
             "install a provisioner whose volumes lie on ext4, xfs or btrfs",
         ));
     }
-    let told: Vec<_> = classes
+    let reported: Vec<_> = classes
         .items
         .iter()
         .map(|class| format!("`{}` by {}", class.name_any(), class.provisioner))
         .collect();
     let holds = classes.items.iter().any(|class| !is_nfs(&class.provisioner));
     let expected = "at least one that is not NFS";
-    cx.check("StorageClasses", expected, told.join(", "), holds).map_err(|failure| {
+    cx.check("StorageClasses", expected, reported.join(", "), holds).map_err(|failure| {
         let hint = "the ids of volumes on NFS can't be mapped, so pods with them don't start in a \
                     user namespace";
         failure.with_hint(Some(hint))
     })
 }
+
+inventory::submit!(Case {
+    id: "PRE-12",
+    suite: "preflight",
+    name: "asks_no_webhook_about_pods",
+    title: "No admission webhook intercepts new pods",
+    why: "An admission webhook that changes pods can add a sidecar without isolation or remove a \
+          field that the nested pod needs. The webhook then causes the failure, or the pass.",
+    fix: "Exclude namespaces with the label `app.kubernetes.io/managed-by: nestcheck` from the \
+          webhook, or keep the webhook in mind when you read failures.",
+    level: Level::Informing,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(asks_no_webhook_about_pods(cx))),
+    ..Case::DEFAULT
+});
 
 async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
     let admin = cx.sandbox().admin();
@@ -296,6 +307,24 @@ where
         }
     })
 }
+
+// What podman can do decides, see POD-03; this tells why it can't.
+inventory::submit!(Case {
+    id: "PRE-13",
+    suite: "preflight",
+    name: "has_kernel_settings_that_allow_user_namespaces",
+    title: "The nodes' kernel settings let ordinary users create user namespaces",
+    why: "Podman creates its own user namespace inside the pod's. Kernel settings of the node can \
+          forbid that to ordinary users, whatever the pod's permissions are.",
+    fix: "On the named node, set `user.max_user_namespaces` above 0, \
+          `kernel.unprivileged_userns_clone` to 1 and \
+          `kernel.apparmor_restrict_unprivileged_userns` to 0, where they exist.",
+    level: Level::Informing,
+    requires: NESTED,
+    pods: &[&HOST_USERS],
+    kind: CaseKind::Live(|cx| Box::pin(has_kernel_settings_that_allow_user_namespaces(cx))),
+    ..Case::DEFAULT
+});
 
 async fn has_kernel_settings_that_allow_user_namespaces(cx: Context) -> CaseResult {
     // In the node's own user namespace: a pod's has limits of its own.

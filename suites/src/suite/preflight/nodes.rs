@@ -1,55 +1,35 @@
 //! What the nodes are, one by one.
 
 use harness::{
-    case::{Case, CheckResult},
+    case::{Case, CaseKind, CheckResult},
     facts::{Facts, Node},
     outcome::Level,
     requirement::Requirement,
     truth::check,
 };
 
-use crate::suite::{
-    judging_case,
-    static_checks::{always, at_rest, nodes, unread, version},
-    weighing,
-};
-
-// A kernel may have more than its number says, so what happens in pods counts.
-pub(super) const KERNEL: Case = weighing(
-    judging_case!(
-        "PRE-04",
-        "preflight",
-        has_kernels_that_map_ids_of_mounts,
-        "The kernel of each node can map the ids of a pod's volumes",
-        &[]
-    ),
-    Level::Informing,
-);
-
-pub(super) const RUNTIME: Case = weighing(
-    judging_case!(
-        "PRE-05",
-        "preflight",
-        has_runtimes_with_user_namespaces,
-        "The container runtime of each node is of a version with user namespaces",
-        &[Requirement::UserNamespaces]
-    ),
-    Level::Extended,
-);
-
-pub(super) const HANDLER: Case = judging_case!(
-    "PRE-06",
-    "preflight",
-    has_handlers_with_user_namespaces,
-    "The default runtime handler of each node says that it can make user namespaces",
-    &[Requirement::UserNamespaces]
-);
+use crate::suite::static_checks::{always, at_rest, nodes, unread, version};
 
 /// The first kernel on which all that a pod's volumes lie on can be mapped, tmpfs last (KEP-127).
 const FIRST_KERNEL: (u32, u32) = (6, 3);
 
 /// The build of kernel 5.14 that came with Red Hat Enterprise Linux 9.4, which has it too.
 const FIRST_BUILD_OF_9: u32 = 427;
+
+// A kernel may have more than its number says, so what happens in pods counts.
+inventory::submit!(Case {
+    id: "PRE-04",
+    suite: "preflight",
+    name: "has_kernels_that_map_ids_of_mounts",
+    title: "The kernel of each node can map the ids of a pod's volumes",
+    why: "The kubelet mounts a pod's volumes with id-mapped mounts. If the kernel cannot id-map \
+          overlayfs or tmpfs, every pod with a user namespace hangs in `ContainerCreating`.",
+    fix: "Update the nodes to Linux 6.3 or newer, or to a kernel of Red Hat Enterprise Linux 9.4 \
+          or newer, which has the changes under an older version number.",
+    level: Level::Informing,
+    kind: CaseKind::Static(has_kernels_that_map_ids_of_mounts),
+    ..Case::DEFAULT
+});
 
 fn has_kernels_that_map_ids_of_mounts(facts: &Facts) -> CheckResult {
     always(|| {
@@ -87,11 +67,25 @@ fn is_backported(release: &str) -> bool {
     }
 }
 
+inventory::submit!(Case {
+    id: "PRE-05",
+    suite: "preflight",
+    name: "has_runtimes_with_user_namespaces",
+    title: "The container runtime of each node has a version with user namespaces",
+    why: "Older container runtimes do not know the kubelet's request for a user namespace. Some \
+          ignore it silently, and the pod shares the node's ids.",
+    fix: "Update the node to CRI-O 1.25 or containerd 2.0, or newer.",
+    level: Level::Extended,
+    requires: &[Requirement::UserNamespaces],
+    kind: CaseKind::Static(has_runtimes_with_user_namespaces),
+    ..Case::DEFAULT
+});
+
 fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
         for node in nodes(facts)? {
-            let (first, holds) = judge_runtime(node).ok_or_else(|| {
+            let (first, holds) = evaluate_runtime(node).ok_or_else(|| {
                 unread(format!(
                     "nothing is known of the runtime `{}` of node `{}`",
                     node.runtime, node.name
@@ -100,13 +94,13 @@ fn has_runtimes_with_user_namespaces(facts: &Facts) -> CheckResult {
             let name = format!("runtime of node `{}`", node.name);
             checks.push(check(&name, first, &node.runtime, holds));
         }
-        let hint = "older versions ignore `hostUsers: false` without a word: update the runtime";
+        let hint = "older versions silently ignore `hostUsers: false`: update the runtime";
         Ok(CheckResult::of(checks, hint))
     })
 }
 
 /// What a node's runtime must be, and whether it is.
-fn judge_runtime(node: &Node) -> Option<(&'static str, bool)> {
+fn evaluate_runtime(node: &Node) -> Option<(&'static str, bool)> {
     let (name, text) = node.runtime.split_once("://")?;
     let version = version(text)?;
     match name {
@@ -115,6 +109,21 @@ fn judge_runtime(node: &Node) -> Option<(&'static str, bool)> {
         _ => None,
     }
 }
+
+inventory::submit!(Case {
+    id: "PRE-06",
+    suite: "preflight",
+    name: "has_handlers_with_user_namespaces",
+    title: "The default runtime handler of each node reports support for user namespaces",
+    why: "For each handler, the runtime reports to the kubelet whether it supports user \
+          namespaces. It does not if the OCI runtime is too old or the kernel lacks id-mapped \
+          mounts. The kubelet then refuses the pod.",
+    fix: "Update crun to 1.9 or newer, or runc to 1.2 or newer, on the named node, and restart \
+          the container runtime.",
+    requires: &[Requirement::UserNamespaces],
+    kind: CaseKind::Static(has_handlers_with_user_namespaces),
+    ..Case::DEFAULT
+});
 
 /// A node whose runtime can't is blocked as a requirement that is unmet.
 fn has_handlers_with_user_namespaces(facts: &Facts) -> CheckResult {

@@ -12,9 +12,9 @@ use harness::{
     context::{Context, PodHandle},
     workload::Command,
 };
-use probe::{Attempt, AttemptName, AttemptOutcome, Capability};
+use probe::{Attempt, AttemptName, AttemptOutcome, Capability, CapabilitySet};
 
-use crate::toolbox::{known, podman_run, probe_command, scratch_image};
+use crate::steps::{known, podman_run, probe_command, scratch_image};
 
 /// From where an attack is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Control {
     }
 
     /// What the control's answer makes of a refusal elsewhere.
-    fn tell(&self, name: AttemptName, elsewhere: &AttemptOutcome) -> String {
+    fn describe(&self, name: AttemptName, elsewhere: &AttemptOutcome) -> String {
         const LITTLE: &str = "so the refusal in the workspace shows little";
         let (_, pod) = match &self.answer {
             Err(reason) => return format!("there is no such pod, {LITTLE}: {reason}"),
@@ -153,16 +153,17 @@ fn reason_of_control(name: AttemptName) -> Option<&'static str> {
 /// The capability without which an attack is refused, where the control lacks it.
 fn lacking(name: AttemptName, control: &PodHandle) -> Option<String> {
     let needed = match name {
-        AttemptName::MknodCharacter | AttemptName::MknodBlock => Capability::Mknod,
-        AttemptName::LoadModule => Capability::SysModule,
-        AttemptName::Reboot => Capability::SysBoot,
-        AttemptName::SetClock => Capability::SysTime,
-        AttemptName::MeasureKernel => Capability::Perfmon,
-        AttemptName::OpenKcore | AttemptName::OpenDevMem => Capability::SysRawio,
-        _ => Capability::SysAdmin,
+        AttemptName::MknodCharacter | AttemptName::MknodBlock => Capability::MKNOD,
+        AttemptName::LoadModule => Capability::SYS_MODULE,
+        AttemptName::Reboot => Capability::SYS_BOOT,
+        AttemptName::SetClock => Capability::SYS_TIME,
+        AttemptName::MeasureKernel => Capability::PERFMON,
+        AttemptName::OpenKcore | AttemptName::OpenDevMem => Capability::SYS_RAWIO,
+        _ => Capability::SYS_ADMIN,
     };
     let sets = known(&control.facts().capabilities).ok()?;
-    (!sets.effective.contains(needed)).then(|| format!("{} is missing", needed.name()))
+    let names = CapabilitySet::from(needed).names().join(",");
+    (!sets.effective.contains(needed)).then(|| format!("{names} is missing"))
 }
 
 fn find(attempts: &[Attempt], name: AttemptName) -> Option<&Attempt> {
@@ -206,8 +207,8 @@ pub(super) async fn refuses(cx: &Context, places: &[Place], names: &[AttemptName
     for name in names {
         let outcome = &expect(&in_pod, *name)?.outcome;
         let check = format!("{} in a pod with the node's ids", name.as_str());
-        let told = control.tell(*name, outcome);
-        cx.check(&check, "allowed, or refused for a reason of its own", told, true)?;
+        let reported = control.describe(*name, outcome);
+        cx.check(&check, "allowed, or refused for a reason of its own", reported, true)?;
         if let AttemptOutcome::Unavailable { reason } = outcome
             && !control.allows(*name)
         {
@@ -249,16 +250,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_lacks_is_told_from_what_the_probe_could_not_do() {
+    fn what_the_kernel_lacks_is_reported_from_what_the_probe_could_not_do() {
         assert!(is_absent("ENOSYS: the kernel has no loadable modules"));
         assert!(is_absent("ENOENT: /proc/kcore"));
         assert!(!is_absent("process not started: ENOENT"));
-        assert!(!is_absent("no folder can be written, lastly EROFS: /tmp"));
+        assert!(!is_absent("no directory can be written, lastly EROFS: /tmp"));
         assert!(!is_absent("no answer within 10 s"));
     }
 
     #[test]
-    fn only_errors_of_rights_are_denials() {
+    fn only_errors_of_permissions_are_denials() {
         for attempt in AttemptName::ALL {
             let denials = denials(attempt.id);
             assert!(denials.contains(&"EPERM") && denials.contains(&"EACCES"), "{denials:?}");
@@ -274,8 +275,8 @@ mod tests {
     fn without_a_control_a_refusal_shows_little() {
         let control = Control { answer: Err("the pod `privileged` is refused".to_owned()) };
         let refused = AttemptOutcome::Refused { errno: probe::ErrorName::from_number(1) };
-        let told = control.tell(AttemptName::Reboot, &refused);
-        assert!(told.contains("shows little") && told.contains("is refused"), "{told}");
+        let reported = control.describe(AttemptName::Reboot, &refused);
+        assert!(reported.contains("shows little") && reported.contains("is refused"), "{reported}");
         assert!(!control.allows(AttemptName::Reboot));
     }
 

@@ -3,9 +3,12 @@
 mod attacks;
 mod escape_attempts;
 
+use std::time::Duration;
+
+use escape_attempts::{EVERYWHERE, refuses};
 use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::{Context, parse_probe},
     truth::show_map,
     workload::Command,
@@ -14,49 +17,28 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use probe::{AttemptName, Mount};
 
-use super::{NESTED, core_case};
-use crate::toolbox::{compose, known, podman_run, scratch_image};
-use escape_attempts::{EVERYWHERE, refuses};
-
-pub(crate) use attacks::CASES as ATTACKS;
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "ROOT-01",
-        "root",
-        is_nobody_on_the_node,
-        "A container's root and all its other users are ids above the node's on the node",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-    core_case!(
-        "ROOT-02",
-        "root",
-        makes_no_device_nodes,
-        "Device nodes can't be made, neither in the pod nor by root in a container with all privileges",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-03",
-        "root",
-        writes_no_kernel_settings,
-        "The kernel's settings can't be written, although /proc is not masked",
-        NESTED,
-        &[&NESTED_POD, &PRIVILEGED]
-    ),
-    core_case!(
-        "ROOT-06",
-        "root",
-        sees_no_files_of_the_node,
-        "Nothing of the node's file system is visible, nor a socket of its runtime or kubelet",
-        NESTED,
-        &[&NESTED_POD]
-    ),
-];
+use super::NESTED;
+use crate::steps::{compose, known, podman_run, scratch_image};
 
 /// The first id that does not belong to the node itself (KEP-127).
 const FIRST_POD_ID: u32 = 65_536;
+
+inventory::submit!(Case {
+    id: "ROOT-01",
+    suite: "root",
+    name: "is_nobody_on_the_node",
+    title: "On the node, a container's root and its other users have ids above the node's own",
+    why: "Podman's map and the pod's map apply one after the other. Through both, root in a \
+          container must become an id on the node that belongs to nobody. The case does not test \
+          the pod's own user 0, because no process of a workspace has that id; ID-01 shows the \
+          range that it would be in.",
+    fix: "See ID-01. If the result is below 65536, the pod has ids of the node itself.",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(is_nobody_on_the_node(cx))),
+    ..Case::DEFAULT
+});
 
 async fn is_nobody_on_the_node(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -82,24 +64,74 @@ async fn is_nobody_on_the_node(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "ROOT-02",
+    suite: "root",
+    name: "makes_no_device_nodes",
+    title: "Nobody can create device nodes, neither in the pod nor as root in a container with all \
+        capabilities",
+    why: "A device node gives access to a driver of the node: a disk, or memory. The kernel lets \
+          only root of the first user namespace create one.",
+    fix: "If an attack created a device node, the pod has no user namespace of its own, or it has \
+          MKNOD there: see ID-01 and ISO-09.",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(makes_no_device_nodes(cx))),
+    ..Case::DEFAULT
+});
+
 async fn makes_no_device_nodes(cx: Context) -> CaseResult {
-    let escape_attempts = [AttemptName::MknodCharacter, AttemptName::MknodBlock];
-    refuses(&cx, EVERYWHERE, &escape_attempts).await
+    let attempts = [AttemptName::MknodCharacter, AttemptName::MknodBlock];
+    refuses(&cx, EVERYWHERE, &attempts).await
 }
 
+inventory::submit!(Case {
+    id: "ROOT-03",
+    suite: "root",
+    name: "writes_no_kernel_settings",
+    title: "The kernel's settings cannot be written, although /proc is not masked",
+    why: "A nested pod does not mask /proc, so processes see the files that control the kernel. \
+          The node's root owns these files, and the pod does not have that id. /sys is \
+          read-only.",
+    fix: "If a file was writable, the pod runs with the node's ids: see ID-01. Until you fix \
+          that, don't offer `procMount: Unmasked`.",
+    requires: NESTED,
+    pods: &[&NESTED_POD, &PRIVILEGED],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(writes_no_kernel_settings(cx))),
+    ..Case::DEFAULT
+});
+
 async fn writes_no_kernel_settings(cx: Context) -> CaseResult {
-    let escape_attempts = [
+    let attempts = [
         AttemptName::WriteCorePattern,
         AttemptName::WriteModprobePath,
         AttemptName::WriteSysrqTrigger,
         AttemptName::WriteKernelSysfs,
     ];
-    refuses(&cx, EVERYWHERE, &escape_attempts).await
+    refuses(&cx, EVERYWHERE, &attempts).await
 }
 
 /// Sockets that give power over the node.
 const SOCKETS: &str = "/run/containerd/containerd.sock /run/crio/crio.sock /var/run/crio/crio.sock \
                        /run/docker.sock /var/run/docker.sock /var/lib/kubelet /host /rootfs";
+
+inventory::submit!(Case {
+    id: "ROOT-06",
+    suite: "root",
+    name: "sees_no_files_of_the_node",
+    title: "The pod sees neither the node's file system nor a socket of its runtime or kubelet",
+    why: "A path of the node, or the socket of its container runtime, bypasses every other \
+          protection. Files that the runtime creates for a container belong to the pod: its \
+          /etc/hosts, or CRI-O's /etc/passwd for a user that the image does not define.",
+    fix: "Find out who adds the mount: a webhook, a runtime hook, or the default mounts of the \
+          container runtime (`default_mounts_file`).",
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(sees_no_files_of_the_node(cx))),
+    ..Case::DEFAULT
+});
 
 async fn sees_no_files_of_the_node(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
@@ -116,7 +148,7 @@ async fn sees_no_files_of_the_node(cx: Context) -> CaseResult {
     cx.check_equal("paths of the node", "", &seen)?;
     let root = known(&workspace.facts().process_1_root)?;
     cx.check(
-        "root folder of process 1",
+        "root directory of process 1",
         "the pod's, with `nestcheck`",
         root.join(" "),
         root.iter().any(|name| name == "nestcheck"),
@@ -150,7 +182,7 @@ fn belongs_to_pod(mount: &Mount, pod: &Pod) -> bool {
 
 /// Whether a mount is the /etc/passwd or /etc/group that CRI-O writes for a container whose user or
 /// group the image does not know (cri-o, `server/container_create.go`, `setupContainerUser`), in
-/// that container's own folder, and not the node's file.
+/// that container's own directory, and not the node's file.
 fn is_generated(mount: &Mount) -> bool {
     let Some(name) = mount.mount_point.strip_prefix("/etc/") else { return false };
     let of_container = mount.root.contains("-containers/");
@@ -190,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_path_is_told_from_the_pods_own_volumes() {
+    fn a_host_path_is_reported_from_the_pods_own_volumes() {
         let metadata = ObjectMeta { uid: Some("u-1".into()), ..ObjectMeta::default() };
         let pod = Pod { metadata, ..Pod::default() };
         let volume = mount("ext4", "/lib/kubelet/pods/u-1/volumes/empty/tmp", "/tmp");

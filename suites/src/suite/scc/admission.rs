@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     outcome::Level,
     pod_template::{ADMITTED_BY, REQUIRED_SCC},
@@ -28,10 +28,10 @@ use kube::{
     runtime::wait::await_condition,
 };
 
-use super::{container, decided_by, scc, scc_case, workspace};
+use super::{container, decided_by, scc, workspace};
 use crate::{
-    suite::{NESTED, OPENSHIFT, WITH_SCCS, core_case, on, weighing},
-    toolbox::{expect_refusal_as, request},
+    steps::{expect_refusal_as, request},
+    suite::{NESTED, OPENSHIFT, WITH_SCCS},
 };
 
 /// The annotation that says by whose right a pod was admitted (apiserver-library-go,
@@ -42,85 +42,21 @@ const SUBJECT_TYPE: &str = "security.openshift.io/validated-scc-subject-type";
 const POWERFUL: [&str; 6] =
     ["privileged", "anyuid", "hostaccess", "hostmount-anyuid", "hostnetwork", "hostnetwork-v2"];
 
-pub(crate) const CASES: &[Case] = &[
-    scc_case!(
-        "SCC-P01",
-        admits_pod_of_user_who_may_use_it,
-        "A user who may use the SCC gets a pod admitted by it and by no other",
-        &[&NESTED_POD]
-    ),
-    scc_case!(
-        "SCC-P02",
-        fills_in_what_the_pod_leaves_out,
-        "A pod that sets nothing gets user 1000, the groups, and the SELinux type and level",
-        &[]
-    ),
-    scc_case!(
-        "SCC-P03",
-        admits_pods_of_service_account,
-        "A Deployment's pod is admitted by the right of its service account, and is nested",
-        &[&NESTED_POD]
-    ),
-    scc_case!(
-        "SCC-04",
-        grants_no_powerful_scc,
-        "The ordinary user may use none of the shipped SCCs that give power over the node",
-        &[]
-    ),
-    scc_case!(
-        "SCC-16",
-        refuses_user_without_grant,
-        "A user who was not granted the SCC can't use it",
-        &[]
-    ),
-    scc_case!(
-        "SCC-17",
-        refuses_scc_that_is_not_there_or_not_granted,
-        "A pod that requires an SCC that does not exist, or that its user may not use, is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-18",
-        grants_in_one_namespace_only,
-        "A grant by RoleBinding is good in its namespace and in no other",
-        &[]
-    ),
-    scc_case!(
-        "SCC-19",
-        leaves_pod_security_labels_alone,
-        "The namespace's Pod Security labels are the ones that were set, and opted out of syncing",
-        &[&NESTED_POD]
-    ),
-];
-
-/// What plain pods with a user namespace are admitted by. `restricted-v3` is shipped from 4.20 on,
-/// and `restricted-v2`, which is as strict, comes before it by name.
-pub(crate) const PLAIN: &[Case] = &[weighing(
-    on(
-        core_case!(
-            "SCC-P04",
-            "scc",
-            admits_plain_pod_with_user_namespace_by_a_restricted_scc,
-            "A plain pod with a user namespace keeps it, and is admitted by `restricted-v2` or `restricted-v3`",
-            NESTED,
-            &[]
-        ),
-        OPENSHIFT,
-    ),
-    Level::Extended,
-)];
-
-pub(crate) const END: &[Case] = &[on(
-    core_case!(
-        "END-07",
-        "teardown",
-        refuses_after_grant_is_removed,
-        "Once the grant is removed, a new pod is refused",
-        NESTED,
-        &[]
-    ),
-    WITH_SCCS,
-)];
+inventory::submit!(Case {
+    id: "SCC-P01",
+    suite: "scc",
+    name: "admits_pod_of_user_who_may_use_it",
+    title: "This SCC, and not another one, admits the pod of a user who may use it",
+    why: "This is the intended path: the user with a grant for the SCC gets the pod, admitted \
+          with this SCC and not with another one that happens to fit.",
+    fix: "Grant `use` on the SCC to the user with a Role and RoleBinding in the namespace, and \
+          set `openshift.io/required-scc` on the pod.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(admits_pod_of_user_who_may_use_it(cx))),
+    ..Case::DEFAULT
+});
 
 async fn admits_pod_of_user_who_may_use_it(cx: Context) -> CaseResult {
     let running = cx.pod(&NESTED_POD).await?;
@@ -152,6 +88,28 @@ fn annotation<'a>(pod: &'a Pod, name: &str) -> &'a str {
     pod.annotations().get(name).map_or("absent", String::as_str)
 }
 
+// What plain pods with a user namespace are admitted by. `restricted-v3` is shipped from 4.20 on,
+// and `restricted-v2`, which is as strict, comes before it by name.
+inventory::submit!(Case {
+    id: "SCC-P04",
+    suite: "scc",
+    name: "admits_plain_pod_with_user_namespace_by_a_restricted_constraint",
+    title: "`restricted-v2` or `restricted-v3` admits a plain pod with a user namespace, and the \
+        pod keeps it",
+    why: "Any user may request a user namespace. One of the two strictest SCCs must admit a pod \
+          that requests nothing else. If another SCC admits it, somebody changed the order of \
+          SCCs, and with it what all pods may do.",
+    fix: "Look for an SCC with a priority that every user may use (`oc get scc`), and for changes \
+          to `restricted-v2` and `restricted-v3` (SCC-01).",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(admits_plain_pod_with_user_namespace_by_a_restricted_scc(
+        cx
+    ))),
+    ..Case::DEFAULT
+});
+
 async fn admits_plain_pod_with_user_namespace_by_a_restricted_scc(cx: Context) -> CaseResult {
     let mut pod = workspace(&cx)?;
     // In a namespace without the run's grant, only what everybody may use is left.
@@ -169,6 +127,23 @@ async fn admits_plain_pod_with_user_namespace_by_a_restricted_scc(cx: Context) -
     let holds = ["restricted-v2", "restricted-v3"].contains(&admitted_by);
     cx.check(ADMITTED_BY, "`restricted-v2` or `restricted-v3`", admitted_by, holds)
 }
+
+inventory::submit!(Case {
+    id: "SCC-P02",
+    suite: "scc",
+    name: "fills_in_what_the_pod_leaves_out",
+    title: "The SCC sets user 1000, the groups, and the SELinux type and level in a pod that sets \
+        none of them",
+    why: "A developer's pod sets as few fields as possible. The SCC always sets the same user, \
+          groups and SELinux label, and the image relies on them.",
+    fix: "Compare the SCC with the reference in `fixtures/scc`: `runAsUser`, `fsGroup`, \
+          `supplementalGroups` and `seLinuxContext` have to name one value or the start of a \
+          range.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(fills_in_what_the_pod_leaves_out(cx))),
+    ..Case::DEFAULT
+});
 
 async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {
     scc(&cx)?;
@@ -214,6 +189,23 @@ async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {
 fn show<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "absent".to_owned(), ToString::to_string)
 }
+
+inventory::submit!(Case {
+    id: "SCC-P03",
+    suite: "scc",
+    name: "admits_pods_of_service_account",
+    title: "The service account's permission admits a Deployment's pod, and the pod is nested",
+    why: "A workspace is a Deployment, so a controller creates its pods. Only the permissions of \
+          the pod's service account count, not the user's.",
+    fix: "Bind the Role with `use` on the SCC to the service account of the workspace. The \
+          DevWorkspace Operator does so for `controller.devfile.io/scc`.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(2),
+    kind: CaseKind::Live(|cx| Box::pin(admits_pods_of_service_account(cx))),
+    ..Case::DEFAULT
+});
 
 async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
@@ -288,6 +280,21 @@ fn is_available_or_failed(deployment: Option<&Deployment>) -> bool {
     })
 }
 
+inventory::submit!(Case {
+    id: "SCC-04",
+    suite: "scc",
+    name: "grants_no_powerful_constraint",
+    title: "The ordinary user may not use any shipped SCC that gives power over the node",
+    why: "If the ordinary user could use `privileged` or `anyuid`, no pass would mean anything: \
+          the cases would work for reasons that do not hold for a developer.",
+    fix: "Remove the binding that grants the named SCC to a group of all users or service \
+          accounts.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(grants_no_powerful_scc(cx))),
+    ..Case::DEFAULT
+});
+
 async fn grants_no_powerful_scc(cx: Context) -> CaseResult {
     let own = scc(&cx)?.name.clone();
     // A review that says no to everything would pass too; this proves that it knows a grant.
@@ -359,14 +366,51 @@ enum Asked {
 
 const NOT_USABLE: &str = "not usable by user or serviceaccount";
 
+inventory::submit!(Case {
+    id: "SCC-16",
+    suite: "scc",
+    name: "refuses_user_without_grant",
+    title: "A user without a grant for the SCC cannot use it",
+    why: "The permission to use an SCC limits nested containers to selected users. Without a \
+          grant, the API server has to refuse.",
+    fix: "Look for the binding that grants the SCC to everybody: `oc adm policy who-can use scc \
+          NAME`.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_user_without_grant(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_user_without_grant(cx: Context) -> CaseResult {
     scc(&cx)?;
     let mut pod = workspace(&cx)?;
-    // An account with a grant would let the stranger's pod in.
+    // An account with a grant would let the ungranted user's pod in.
     pod.spec.get_or_insert_default().service_account_name = Some(UNGRANTED_USER.to_owned());
-    expect_refusal_as(&cx, Identity::Ungranted, "answer to the stranger", &pod, 403, &[NOT_USABLE])
-        .await
+    expect_refusal_as(
+        &cx,
+        Identity::Ungranted,
+        "answer to the ungranted user",
+        &pod,
+        403,
+        &[NOT_USABLE],
+    )
+    .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-17",
+    suite: "scc",
+    name: "refuses_constraint_that_is_not_there_or_not_granted",
+    title: "A pod that requires an SCC is refused if the SCC does not exist or its user may not \
+        use it",
+    why: "If a pod requests an SCC by name, no other SCC may silently admit it. The pod would run \
+          with permissions that its author did not see.",
+    fix: "This is a bug of SCC admission, or the plugin is missing: report it with the message.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_scc_that_is_not_there_or_not_granted(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_scc_that_is_not_there_or_not_granted(cx: Context) -> CaseResult {
     scc(&cx)?;
@@ -379,6 +423,21 @@ async fn refuses_scc_that_is_not_there_or_not_granted(cx: Context) -> CaseResult
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "SCC-18",
+    suite: "scc",
+    name: "grants_in_one_namespace_only",
+    title: "A grant with a RoleBinding is valid in its namespace only",
+    why: "Developers get the grant in their own namespace. If it held elsewhere, a developer \
+          could start a workspace in another team's namespace.",
+    fix: "Grant with a RoleBinding in the namespace, not with a ClusterRoleBinding and not in the \
+          SCC's `users` or `groups`.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(grants_in_one_namespace_only(cx))),
+    ..Case::DEFAULT
+});
 
 async fn grants_in_one_namespace_only(cx: Context) -> CaseResult {
     let own = scc(&cx)?.name.clone();
@@ -400,6 +459,23 @@ async fn accepted(cx: &Context, what: &str, pod: &Pod) -> CaseResult {
     cx.check(what, "accepted", observed, holds)
 }
 
+inventory::submit!(Case {
+    id: "SCC-19",
+    suite: "scc",
+    name: "leaves_pod_security_labels_alone",
+    title: "The namespace keeps its Pod Security labels, because it opted out of label syncing",
+    why: "OpenShift sets a namespace's Pod Security labels from the SCCs that its users may use. \
+          If labels changed during a run, its verdicts would change, so the run's namespaces opt \
+          out. OpenShift has to respect that.",
+    fix: "Find out who writes the labels (`managedFields` of the namespace). The label \
+          `security.openshift.io/scc.podSecurityLabelSync: \"false\"` has to stop the syncer.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(leaves_pod_security_labels_alone(cx))),
+    ..Case::DEFAULT
+});
+
 async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
     // By now the syncer has had the time to see the namespace's grants.
     cx.pod(&NESTED_POD).await?;
@@ -415,6 +491,21 @@ async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "END-07",
+    suite: "teardown",
+    name: "refuses_after_grant_is_removed",
+    title: "After the grant is removed, a new pod is refused",
+    why: "Removing a grant must take effect at once. Otherwise administrators cannot stop what \
+          they allowed.",
+    fix: "Look for a second binding that still grants the SCC. If removal takes more than a few \
+          seconds, the API server has a stale cache.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_after_grant_is_removed(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_after_grant_is_removed(cx: Context) -> CaseResult {
     scc(&cx)?;

@@ -14,29 +14,6 @@ use harness::{
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-pub(crate) use admission::{CASES as ADMISSION, END as GRANT_REMOVAL, PLAIN};
-pub(crate) use reference::CASES as JUDGING;
-pub(crate) use refusal::CASES as REFUSALS;
-pub(crate) use shipped::CASES as SHIPPED;
-
-/// Declares a core case about SCCs that acts as soon as its pods are there.
-macro_rules! scc_case {
-    ($id:literal, $function:ident, $title:literal, $templates:expr) => {
-        crate::suite::on(
-            crate::suite::core_case!(
-                $id,
-                "scc",
-                $function,
-                $title,
-                crate::suite::NESTED,
-                $templates
-            ),
-            crate::suite::WITH_SCCS,
-        )
-    };
-}
-use scc_case;
-
 /// The run's SCC, stored as it was applied: with a field lost, what it still refuses or gives proves
 /// nothing about it.
 fn scc(cx: &Context) -> Result<&AppliedScc, Failure> {

@@ -1,7 +1,7 @@
 //! What the run's SCC must refuse, one field at a time: the pod is the workspace but for that field.
 
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::Context,
 };
 use k8s_openapi::{
@@ -13,72 +13,11 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{container, decided_by, scc, scc_case, workspace};
-use crate::toolbox::expect_refusal;
-
-pub(crate) const CASES: &[Case] = &[
-    scc_case!(
-        "SCC-05",
-        refuses_pod_that_is_silent_on_user_namespace,
-        "A pod that says nothing about a user namespace is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-06",
-        refuses_pod_in_host_user_namespace,
-        "A pod that asks for the node's user namespace is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-07",
-        refuses_other_users,
-        "A pod that runs as root or as another user is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-08",
-        refuses_other_capabilities,
-        "A pod that adds SYS_ADMIN, NET_ADMIN or MKNOD is refused",
-        &[]
-    ),
-    scc_case!("SCC-09", refuses_privileged_container, "A privileged container is refused", &[]),
-    scc_case!(
-        "SCC-10",
-        refuses_host_paths,
-        "A pod with a path of the node as volume is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-11",
-        refuses_host_namespaces_and_ports,
-        "A pod in the node's network, process or IPC namespace, or on a port of it, is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-12",
-        refuses_root_group,
-        "A pod with group 0 as fsGroup or supplemental group is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-13",
-        refuses_other_selinux_types,
-        "A pod with another SELinux type is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-14",
-        refuses_explicit_seccomp_profile,
-        "A pod that chooses its seccomp profile is refused",
-        &[]
-    ),
-    scc_case!(
-        "SCC-15",
-        refuses_other_volume_types,
-        "A pod with a volume of another type is refused",
-        &[]
-    ),
-];
+use super::{container, decided_by, scc, workspace};
+use crate::{
+    steps::expect_refusal,
+    suite::{NESTED, WITH_SCCS},
+};
 
 /// A field of the SCC, and what it must be for the pod to be refused.
 #[derive(Clone, Copy)]
@@ -118,6 +57,22 @@ const USER_NAMESPACE: Decisive = Decisive("userNamespaceLevel", "`RequirePodLeve
 
 const NO_USER_NAMESPACE: [&str; 1] = ["Host Users must be set to false"];
 
+inventory::submit!(Case {
+    id: "SCC-05",
+    suite: "scc",
+    name: "refuses_pod_that_is_silent_on_user_namespace",
+    title: "A pod without `hostUsers` is refused",
+    why: "Users easily forget the field. An SCC for nested containers must refuse a pod that does \
+          not request a user namespace. Otherwise the pod gets the capabilities on the node \
+          itself.",
+    fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If you set it and the API server \
+          dropped it, see PRE-07.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_pod_that_is_silent_on_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_pod_that_is_silent_on_user_namespace(cx: Context) -> CaseResult {
     USER_NAMESPACE
         .refuses(&cx, "no hostUsers", &NO_USER_NAMESPACE, |pod| {
@@ -128,6 +83,20 @@ async fn refuses_pod_that_is_silent_on_user_namespace(cx: Context) -> CaseResult
         .await
 }
 
+inventory::submit!(Case {
+    id: "SCC-06",
+    suite: "scc",
+    name: "refuses_pod_in_host_user_namespace",
+    title: "A pod with `hostUsers: true` is refused",
+    why: "The SCC must also refuse a pod that explicitly requests the node's user namespace.",
+    fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If you set it and the API server \
+          dropped it, see PRE-07.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_pod_in_host_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_pod_in_host_user_namespace(cx: Context) -> CaseResult {
     USER_NAMESPACE
         .refuses(&cx, "hostUsers true", &NO_USER_NAMESPACE, |pod| {
@@ -136,6 +105,20 @@ async fn refuses_pod_in_host_user_namespace(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-07",
+    suite: "scc",
+    name: "refuses_other_users",
+    title: "A pod that runs as root or as another user is refused",
+    why: "The image's /etc/subuid works for one predictable user. Root in the pod would own the \
+          pod's files, and other users would have no subordinate ids.",
+    fix: "Set `runAsUser: {type: MustRunAs, uid: 1000}` in the SCC.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_other_users(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_other_users(cx: Context) -> CaseResult {
     let decisive = Decisive("runAsUser", "`MustRunAs` with uid 1000");
@@ -152,6 +135,20 @@ async fn refuses_other_users(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "SCC-08",
+    suite: "scc",
+    name: "refuses_other_capabilities",
+    title: "A pod that adds SYS_ADMIN, NET_ADMIN or MKNOD is refused",
+    why: "Rootless podman needs SETUID and SETGID only. Every other capability weakens the \
+          isolation of the user namespace.",
+    fix: "Leave only SETUID and SETGID (and CHOWN, with Dev Spaces) in `allowedCapabilities`.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_other_capabilities(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_other_capabilities(cx: Context) -> CaseResult {
     let decisive = Decisive("allowedCapabilities", "SETUID and SETGID, no more and no less");
     for capability in ["SYS_ADMIN", "NET_ADMIN", "MKNOD"] {
@@ -167,6 +164,20 @@ async fn refuses_other_capabilities(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "SCC-09",
+    suite: "scc",
+    name: "refuses_privileged_container",
+    title: "A privileged container is refused",
+    why: "A privileged container has all devices and no security profile. Nested containers never \
+          need it.",
+    fix: "Set `allowPrivilegedContainer: false` in the SCC.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_privileged_container(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_privileged_container(cx: Context) -> CaseResult {
     let words = ["Privileged containers are not allowed"];
     Decisive("allowPrivilegedContainer", "false")
@@ -175,6 +186,19 @@ async fn refuses_privileged_container(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-10",
+    suite: "scc",
+    name: "refuses_host_paths",
+    title: "A pod with a hostPath volume is refused",
+    why: "A hostPath volume in a workspace gives the node's files to a developer.",
+    fix: "Set `allowHostDirVolumePlugin: false` and remove `hostPath` from `volumes`.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_host_paths(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_host_paths(cx: Context) -> CaseResult {
     let words = ["hostPath volumes are not allowed to be used"];
@@ -185,6 +209,21 @@ async fn refuses_host_paths(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-11",
+    suite: "scc",
+    name: "refuses_host_namespaces_and_ports",
+    title: "A pod with the node's network, PID or IPC namespace, or with a host port, is refused",
+    why: "In the node's network, a workspace reaches services that listen on localhost there. In \
+          the node's PID namespace, it sees the arguments of all programs. On a port of the \
+          node, it can replace a service.",
+    fix: "Set `allowHostNetwork`, `allowHostPID`, `allowHostIPC` and `allowHostPorts` to false.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_host_namespaces_and_ports(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_host_namespaces_and_ports(cx: Context) -> CaseResult {
     let words = ["Host network is not allowed to be used"];
@@ -211,6 +250,20 @@ async fn refuses_host_namespaces_and_ports(cx: Context) -> CaseResult {
         .await
 }
 
+inventory::submit!(Case {
+    id: "SCC-12",
+    suite: "scc",
+    name: "refuses_root_group",
+    title: "A pod with group 0 as fsGroup or supplemental group is refused",
+    why: "Files of group 0 are common on volumes and in images. A workspace with that group can \
+          read files of others.",
+    fix: "Set `fsGroup` and `supplementalGroups` to `MustRunAs` with the range 1000–65534.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_root_group(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_root_group(cx: Context) -> CaseResult {
     const RANGE: &str = "`MustRunAs` with the range 1000-65534";
     let words = ["fsGroup", "0 is not an allowed group"];
@@ -226,6 +279,20 @@ async fn refuses_root_group(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-13",
+    suite: "scc",
+    name: "refuses_other_selinux_types",
+    title: "A pod with another SELinux type is refused",
+    why: "The type `container_engine_t` may only mount file systems in its own namespaces. \
+          SELinux does not confine `spc_t` at all.",
+    fix: "Set `seLinuxContext: {type: MustRunAs, seLinuxOptions: {type: container_engine_t}}`.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_other_selinux_types(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_other_selinux_types(cx: Context) -> CaseResult {
     let decisive = Decisive("seLinuxContext", "`MustRunAs` with type `container_engine_t`");
@@ -243,6 +310,21 @@ async fn refuses_other_selinux_types(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "SCC-14",
+    suite: "scc",
+    name: "refuses_explicit_seccomp_profile",
+    title: "A pod that chooses its seccomp profile is refused",
+    why: "The administrator chooses the runtime's default profile. An SCC without a list of \
+          profiles leaves no choice to users, who would otherwise choose none.",
+    fix: "Leave `seccompProfiles` empty in the SCC, and don't set a profile in the workspace's \
+          pod.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_explicit_seccomp_profile(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_explicit_seccomp_profile(cx: Context) -> CaseResult {
     Decisive("seccompProfiles", "absent")
         .refuses(&cx, "seccomp profile Unconfined", &["seccomp"], |pod| {
@@ -252,6 +334,20 @@ async fn refuses_explicit_seccomp_profile(cx: Context) -> CaseResult {
         })
         .await
 }
+
+inventory::submit!(Case {
+    id: "SCC-15",
+    suite: "scc",
+    name: "refuses_other_volume_types",
+    title: "A pod with a volume of another type is refused",
+    why: "Nobody has checked whether the unlisted types of volumes work with mapped ids.",
+    fix: "List in `volumes` only configMap, downwardAPI, emptyDir, persistentVolumeClaim, \
+          projected and secret.",
+    flavours: WITH_SCCS,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_other_volume_types(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_other_volume_types(cx: Context) -> CaseResult {
     const TYPES: &str =
@@ -280,7 +376,7 @@ async fn refuses_other_volume_types(cx: Context) -> CaseResult {
 /// A claim that is made for the pod alone.
 fn ephemeral() -> EphemeralVolumeSource {
     let requests = [("storage".to_owned(), Quantity("1Mi".to_owned()))];
-    let claim = PersistentVolumeClaimTemplate {
+    let pvc = PersistentVolumeClaimTemplate {
         spec: PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             resources: Some(VolumeResourceRequirements {
@@ -291,7 +387,7 @@ fn ephemeral() -> EphemeralVolumeSource {
         },
         ..Default::default()
     };
-    EphemeralVolumeSource { volume_claim_template: Some(claim) }
+    EphemeralVolumeSource { volume_claim_template: Some(pvc) }
 }
 
 fn add_volume(pod: &mut Pod, volume: Volume) {

@@ -1,7 +1,7 @@
 //! The SCCs that the cluster ships, and who may use them.
 
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     outcome::Level,
 };
@@ -10,10 +10,7 @@ use k8s_openapi::api::rbac::v1::{
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
-use crate::{
-    suite::{OPENSHIFT, core_case, on, weighing},
-    toolbox::request,
-};
+use crate::{steps::request, suite::OPENSHIFT};
 
 const NESTED_CONTAINER: &str = "nested-container";
 
@@ -21,21 +18,21 @@ const NESTED_CONTAINER: &str = "nested-container";
 const EVERYBODY: [&str; 3] =
     ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
 
-pub(crate) const CASES: &[Case] = &[weighing(
-    on(
-        core_case!(
-            "SCC-03",
-            "scc",
-            grants_nested_container_to_nobody_by_default,
-            "The shipped SCC `nested-container` is granted to no group that everybody is in",
-            &[],
-            &[]
-        ),
-        OPENSHIFT,
-    ),
-    // An administrator may have granted it on purpose.
-    Level::Extended,
-)];
+// Extended, because an administrator may have granted it on purpose.
+inventory::submit!(Case {
+    id: "SCC-03",
+    suite: "scc",
+    name: "grants_nested_container_to_nobody_by_default",
+    title: "The shipped SCC `nested-container` is not granted to a group that contains everybody",
+    why: "`nested-container` lets a user run as root inside the pod. Grant it to the users who \
+          need it, not to everybody who can log in.",
+    fix: "Remove the named group from the SCC and from the bindings to \
+          `system:openshift:scc:nested-container`.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    kind: CaseKind::Live(|cx| Box::pin(grants_nested_container_to_nobody_by_default(cx))),
+    ..Case::DEFAULT
+});
 
 async fn grants_nested_container_to_nobody_by_default(cx: Context) -> CaseResult {
     if let Some(shipped) = cx.facts().sccs.value()

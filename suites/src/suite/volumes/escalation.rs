@@ -1,8 +1,10 @@
 //! ROOT-11: a program that root in a container leaves on a volume gives nobody power elsewhere.
 
+use std::time::Duration;
+
 use fixtures::{HOST_USERS, KEEPER};
 use harness::{
-    case::{Case, CaseResult},
+    case::{Case, CaseKind, CaseResult},
     context::{Context, PodHandle},
     truth::show_reading,
     workload::Command,
@@ -10,27 +12,38 @@ use harness::{
 use k8s_openapi::api::core::v1::{Pod, Volume, VolumeMount};
 use probe::Reading;
 
-use super::claims::WITH_STORAGE;
-use crate::{
-    suite::core_case,
-    toolbox::{claim, keep_on, known, on_node_of, podman_run, shell_image},
-};
+use super::pvcs::WITH_STORAGE;
+use crate::steps::{keep_on, known, on_node_of, podman_run, pvc, shell_image};
 
-pub(crate) const CASES: &[Case] = &[core_case!(
-    "ROOT-11",
-    "root",
-    leaves_no_program_that_makes_root,
-    "A setuid program that root in a container leaves on a claim makes nobody root in another pod",
-    WITH_STORAGE,
-    &[&KEEPER, &HOST_USERS]
-)];
-
-/// The program, in a folder of the user's: root in a container has none of the user's groups, by
+/// The program, in a directory of the user's: root in a container has none of the user's groups, by
 /// which the volume itself may be written.
 const PROGRAM: &str = "/kept/left/become-root";
 
+inventory::submit!(Case {
+    id: "ROOT-11",
+    suite: "root",
+    name: "leaves_no_program_that_makes_root",
+    title: "A setuid program that root in a container writes to a PVC makes nobody root in \
+         another pod",
+    why: "A volume outlives its pod, and another pod may mount it, even one in the node's own \
+          user namespace. Files of root in a container must belong to nobody there: root's \
+          setuid program would make anyone who runs it root of the node. The owner on the disk \
+          is the proof. The case also runs the program in the other pod, but only if such a pod \
+          may gain privileges. Where SCCs admit pods, as on OpenShift, an ordinary user's pod \
+          may not, so the program's effect would prove nothing, and the report says that the \
+          case did not run it.",
+    fix: "The owner on the disk is 0 if containers run as the pod's own root. Run the pod as an \
+          ordinary user, so that root in a container is that user. Don't share volumes between \
+          pods that run as root and pods without a user namespace.",
+    requires: WITH_STORAGE,
+    pods: &[&KEEPER, &HOST_USERS],
+    expected: Duration::from_secs(8),
+    kind: CaseKind::Live(|cx| Box::pin(leaves_no_program_that_makes_root(cx))),
+    ..Case::DEFAULT
+});
+
 async fn leaves_no_program_that_makes_root(cx: Context) -> CaseResult {
-    claim(&cx, "root-11", "ReadWriteOnce", None).await?;
+    pvc(&cx, "root-11", "ReadWriteOnce", None).await?;
     let mut pod = keep_on(cx.manifest(&KEEPER)?, "root-11");
     pod.metadata.name = Some("root-11".to_owned());
     let workspace = cx.provision_pod(&KEEPER, &pod).await?;
@@ -56,9 +69,9 @@ async fn leaves_no_program_that_makes_root(cx: Context) -> CaseResult {
 
     if victim.facts().no_new_privs != Reading::Known(false) {
         // The program could make nobody more than he is, so what it makes of him shows nothing.
-        let told =
+        let reported =
             "not run: the cluster lets no such pod gain privileges, so only the owner counts";
-        return cx.check("user that the program becomes", "not 0", told, true);
+        return cx.check("user that the program becomes", "not 0", reported, true);
     }
     let became: probe::Facts = harness::context::parse_probe(
         &victim.run(&Command::new([PROGRAM, "facts"])).await?.exits(0)?,
@@ -81,7 +94,7 @@ fn makes_its_owner_of_anybody(mode: &str) -> bool {
 async fn victim(cx: &Context, workspace: &PodHandle) -> Result<PodHandle, harness::case::Failure> {
     let mut pod = on_node_of(cx.manifest(&HOST_USERS)?, workspace);
     pod.metadata.name = Some("root-11-victim".to_owned());
-    mount_claim(&mut pod, workspace);
+    mount_pvc(&mut pod, workspace);
     let may_gain = cx.sandbox().scc().is_none();
     if may_gain {
         let spec = pod.spec.get_or_insert_default();
@@ -100,7 +113,7 @@ async fn victim(cx: &Context, workspace: &PodHandle) -> Result<PodHandle, harnes
 }
 
 /// Mounts the volume of another pod's.
-fn mount_claim(pod: &mut Pod, of: &PodHandle) {
+fn mount_pvc(pod: &mut Pod, of: &PodHandle) {
     let volumes = of.object().spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let kept: Vec<Volume> = volumes.filter(|volume| volume.name == "kept").cloned().collect();
     let spec = pod.spec.get_or_insert_default();
@@ -119,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_anybody_becomes_its_owner_by_is_told_by_its_mode() {
+    fn a_program_that_anybody_becomes_its_owner_by_is_reported_by_its_mode() {
         for mode in ["4755", "4775", "6755", "4711"] {
             assert!(makes_its_owner_of_anybody(mode), "{mode}");
         }

@@ -2,97 +2,21 @@
 //! "idmap mounts"), so inside the owners are what they would be without a user namespace; where it
 //! does not, everything belongs to 65534.
 
-mod claims;
 mod escalation;
+mod pvcs;
+
+use std::time::Duration;
 
 use fixtures::VOLUMES;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle, parse_probe},
     workload::Command,
 };
 use probe::Mount;
 
-use super::{NESTED, core_case};
-use crate::toolbox::{build, known, podman_run};
-
-pub(crate) use claims::CASES as CLAIMS;
-pub(crate) use escalation::CASES as ESCALATION;
-
-pub(crate) const CASES: &[Case] = &[
-    core_case!(
-        "VOL-08A",
-        "volumes",
-        runs_an_image_with_volumes,
-        "A container of an image that declares volumes starts with them",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-01",
-        "volumes",
-        keeps_files_in_an_empty_folder,
-        "An emptyDir belongs to the pod's fsGroup, and the user owns what it writes there",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-02",
-        "volumes",
-        keeps_files_in_memory,
-        "An emptyDir in memory belongs to the pod's fsGroup, and the user owns what it writes there",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-03A",
-        "volumes",
-        reads_a_config_map,
-        "The files of a ConfigMap belong to root and the pod's fsGroup, and the user can read them",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-03B",
-        "volumes",
-        reads_a_secret,
-        "The files of a Secret belong to root and the pod's fsGroup, and the user can read them",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-03C",
-        "volumes",
-        reads_what_the_pod_is_told_of_itself,
-        "The files of the downward API belong to root and the pod's fsGroup, and the user can read them",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-03D",
-        "volumes",
-        reads_what_is_projected_together,
-        "The files of a projected volume, a service account's token among them, can be read by the user",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-07A",
-        "volumes",
-        mounts_a_part_of_a_volume,
-        "A mount with a subPath is that part of the volume, and the user owns what it writes there",
-        NESTED,
-        &[&VOLUMES]
-    ),
-    core_case!(
-        "VOL-07B",
-        "volumes",
-        keeps_a_read_only_mount_read_only,
-        "A read-only mount of a volume that the user may write to elsewhere can't be written to",
-        NESTED,
-        &[&VOLUMES]
-    ),
-];
+use super::NESTED;
+use crate::steps::{build, known, podman_run};
 
 /// The user that pods run as, and the `fsGroup` that they ask for.
 const OWNERS: &str = "1000:2000";
@@ -100,13 +24,46 @@ const OWNERS: &str = "1000:2000";
 /// Root, as the kubelet writes files, and the same group.
 const OF_ROOT: &str = "0:2000";
 
-async fn keeps_files_in_an_empty_folder(cx: Context) -> CaseResult {
+inventory::submit!(Case {
+    id: "VOL-01",
+    suite: "volumes",
+    name: "keeps_files_in_an_empty_folder",
+    title: "An emptyDir belongs to the pod's fsGroup, and the user owns what it writes there",
+    why: "A workspace keeps its projects in an emptyDir, and podman its images. The node's root \
+          creates the emptyDir and gives it to the pod's `fsGroup`. Without id mapping, \
+          everything in it belongs to 65534, and nobody can write.",
+    fix: "Check that the node's file system below /var/lib/kubelet is ext4, xfs or btrfs, and \
+          that the runtime maps the ids of mounts (containerd 2.0, CRI-O 1.25 or newer, with \
+          crun 1.9 or runc 1.2 or newer).",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_an_empty_directory(cx))),
+    ..Case::DEFAULT
+});
+
+async fn keeps_files_in_an_empty_directory(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     let mount = mount_at(&pod, "/volumes/disk")?;
     let file_system = mount.fs_type.clone();
     cx.check("file system", "not one in memory", &file_system, file_system != "tmpfs")?;
     takes_files(&cx, &pod, "/volumes/disk").await
 }
+
+inventory::submit!(Case {
+    id: "VOL-02",
+    suite: "volumes",
+    name: "keeps_files_in_memory",
+    title: "An emptyDir in memory belongs to the pod's fsGroup, and the user owns what it writes \
+         there",
+    why: "An emptyDir in memory is a tmpfs. The kernel maps the ids of a tmpfs only since Linux \
+          6.3. ConfigMaps and Secrets use such file systems too.",
+    fix: "Use Linux 6.3 or newer on the node, or a kernel with that change, such as that of RHEL \
+          9.4 and newer.",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_memory(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_files_in_memory(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
@@ -115,12 +72,12 @@ async fn keeps_files_in_memory(cx: Context) -> CaseResult {
     takes_files(&cx, &pod, "/volumes/memory").await
 }
 
-/// Expects that a folder belongs to root and the pod's group, and what is written to it to the user
+/// Expects that a directory belongs to root and the pod's group, and what is written to it to the user
 /// and that group.
-async fn takes_files(cx: &Context, pod: &PodHandle, folder: &str) -> CaseResult {
-    let owner = stat(pod, folder).await?;
-    cx.check_equal("owner and group of the folder", OF_ROOT, &owner)?;
-    let file = format!("{folder}/written");
+async fn takes_files(cx: &Context, pod: &PodHandle, directory: &str) -> CaseResult {
+    let owner = stat(pod, directory).await?;
+    cx.check_equal("owner and group of the directory", OF_ROOT, &owner)?;
+    let file = format!("{directory}/written");
     let script = "echo kept > \"$1\" && cat \"$1\"";
     let write = Command::shell(format!("write {file}"), script, [&file]);
     cx.check_equal("content of a file", "kept", &pod.output(&write).await?)?;
@@ -146,20 +103,84 @@ fn mount_at<'a>(pod: &'a PodHandle, path: &str) -> Result<&'a Mount, Failure> {
 const GREETING: &str = include_str!("../../../../fixtures/images/layers/greeting");
 const WORD: &str = "for the group alone";
 
+inventory::submit!(Case {
+    id: "VOL-03A",
+    suite: "volumes",
+    name: "reads_a_config_map",
+    title: "The files of a ConfigMap belong to root and the pod's fsGroup, and the user can read \
+         them",
+    why: "Workspaces receive settings in ConfigMaps. The node's root owns their files, and the \
+          user reads them through the pod's `fsGroup`.",
+    fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the group is \
+          wrong, check whether something removes `fsGroup` from pods.",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(reads_a_config_map(cx))),
+    ..Case::DEFAULT
+});
+
 async fn reads_a_config_map(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     reads(&cx, &pod, "/volumes/config/greeting", GREETING.trim_end()).await
 }
+
+inventory::submit!(Case {
+    id: "VOL-03B",
+    suite: "volumes",
+    name: "reads_a_secret",
+    title: "The files of a Secret belong to root and the pod's fsGroup, and the user can read them",
+    why: "Workspaces receive credentials in Secrets, whose modes let only owner and group read \
+          them. A wrong group locks the user out. A mode for everybody reveals the secret.",
+    fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the group is \
+          wrong, check whether something removes `fsGroup` from pods.",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(reads_a_secret(cx))),
+    ..Case::DEFAULT
+});
 
 async fn reads_a_secret(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     reads(&cx, &pod, "/volumes/secret/word", WORD).await
 }
 
-async fn reads_what_the_pod_is_told_of_itself(cx: Context) -> CaseResult {
+inventory::submit!(Case {
+    id: "VOL-03C",
+    suite: "volumes",
+    name: "reads_what_the_pod_is_told_of_itself",
+    title: "The files of the downward API belong to root and the pod's fsGroup, and the user can \
+        read them",
+    why: "The downward API gives a pod its own metadata, such as its labels, as files. The \
+          kubelet rewrites them after a change, with the same owner and group each time.",
+    fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the group is \
+          wrong, check whether something removes `fsGroup` from pods.",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(reads_what_the_pod_is_reported_of_itself(cx))),
+    ..Case::DEFAULT
+});
+
+async fn reads_what_the_pod_is_reported_of_itself(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     reads(&cx, &pod, "/volumes/downward/run", cx.sandbox().run()).await
 }
+
+inventory::submit!(Case {
+    id: "VOL-03D",
+    suite: "volumes",
+    name: "reads_what_is_projected_together",
+    title: "The user can read the files of a projected volume, including a service account's token",
+    why: "A projected volume combines several sources in one directory, including a token of the \
+          service account. The kubelet restricts a token more than other files, and the user \
+          must still be able to read it.",
+    fix: "If the owner is 65534, the mount's ids are not mapped: see VOL-02. If only the token is \
+          unreadable, check the kubelet's version: before Kubernetes 1.30 the token's owner \
+          depended on its user namespace support.",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(reads_what_is_projected_together(cx))),
+    ..Case::DEFAULT
+});
 
 async fn reads_what_is_projected_together(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
@@ -191,6 +212,21 @@ async fn reads(cx: &Context, pod: &PodHandle, path: &str, content: &str) -> Case
     cx.check_equal(&format!("content of `{name}`"), content, &observed)
 }
 
+inventory::submit!(Case {
+    id: "VOL-07A",
+    suite: "volumes",
+    name: "mounts_a_part_of_a_volume",
+    title: "A subPath mount shows that part of the volume, and the user owns new files there",
+    why: "For a subPath, the kubelet prepares a path inside the volume and the runtime mounts it, \
+          with a second id mapping.",
+    fix: "Read the kubelet's log for `subPath`. If the owner is 65534, the mount's ids are not \
+          mapped: see VOL-01.",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(mounts_a_part_of_a_volume(cx))),
+    ..Case::DEFAULT
+});
+
 async fn mounts_a_part_of_a_volume(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
     let script = "
@@ -203,6 +239,22 @@ async fn mounts_a_part_of_a_volume(cx: Context) -> CaseResult {
     let owner = stat(&pod, "/volumes/part/file").await?;
     cx.check_equal("owner and group of the file", OWNERS, &owner)
 }
+
+inventory::submit!(Case {
+    id: "VOL-07B",
+    suite: "volumes",
+    name: "keeps_a_read_only_mount_read_only",
+    title: "A read-only mount of a volume stays read-only, even if the user may write to another \
+        mount of it",
+    why: "A read-only volume must stay read-only when the kernel maps its ids. That takes another \
+          system call (mount_setattr(2)) than an ordinary read-only mount.",
+    fix: "A writable mount is a bug of the container runtime: upgrade it, and don't rely on \
+          read-only mounts until then.",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_a_read_only_mount_read_only(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_a_read_only_mount_read_only(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;
@@ -221,6 +273,27 @@ async fn keeps_a_read_only_mount_read_only(cx: Context) -> CaseResult {
     let holds = options.split(',').any(|option| option == "ro");
     cx.check("options of the mount", "ro", options, holds)
 }
+
+inventory::submit!(Case {
+    id: "VOL-08A",
+    suite: "volumes",
+    name: "runs_an_image_with_volumes",
+    title: "A container starts with the volumes that its image declares",
+    why: "Many images declare volumes, some of them at /run. podman creates an anonymous volume \
+          for each, with the image's own files and owners, and mounts it when a container \
+          starts. The case tests podman's containers. It does not test a pod whose own image \
+          declares `/run`, which some versions of containerd could not start in a user namespace \
+          (F20): that needs a special image on the node.",
+    fix: "Read the output of `podman run`. If podman cannot create the mount point, use a newer \
+          crun in the image. If your own workspace image declares `/run` and fails to start with \
+          `mkdirat … permission denied`, remove the `VOLUME` from it, or use a newer containerd \
+          on the node.",
+    requires: NESTED,
+    pods: &[&VOLUMES],
+    expected: Duration::from_secs(4),
+    kind: CaseKind::Live(|cx| Box::pin(runs_an_image_with_volumes(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_an_image_with_volumes(cx: Context) -> CaseResult {
     let pod = cx.pod(&VOLUMES).await?;

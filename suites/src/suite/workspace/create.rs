@@ -1,8 +1,10 @@
 //! Workspaces that are made otherwise, or can't be made.
 
+use std::time::Duration;
+
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle, parse_probe},
     outcome::Level,
     sandbox::{asking_for_devices, nested_settings},
@@ -13,56 +15,32 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use super::{WITH_DEVICES, case, run::host_users};
+use super::{NESTED, WITH_DEVICES, run::host_users};
 use crate::suite::{
+    OPENSHIFT,
     identity::{check_inner_maps, check_subordinate_ids},
-    weighing,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    case(
-        "WS-08",
-        "tells_every_container_whatever_the_devfile_overrides",
-        "A devfile with two containers and overrides of its own gets HOST_USERS=false and usable ids in both",
-        &[],
-        |cx| Box::pin(tells_every_container_whatever_the_devfile_overrides(cx)),
-    ),
-    weighing(
-        Case {
-            requires: WITH_DEVICES,
-            ..case(
-                "WS-16",
-                "failure_is_told",
-                "A workspace that can't start is Failed with a readable message, and the event behind it is known",
-                &[&DEVWORKSPACE],
-                |cx| Box::pin(failure_is_told(cx)),
-            )
-        },
-        Level::Extended,
-    ),
-    weighing(
-        case(
-            "WS-17",
-            "toggle_off_makes_no_nested_workspace",
-            "With the toggle off, a new workspace gets no user namespace and its SCC refuses it",
-            &[],
-            |cx| Box::pin(toggle_off_makes_no_nested_workspace(cx)),
-        ),
-        Level::Extended,
-    ),
-    weighing(
-        case(
-            "WS-09",
-            "records_a_user_namespace_by_overrides",
-            "A workspace that sets hostUsers by pod-overrides alone is not told HOST_USERS, as documented",
-            &[],
-            |cx| Box::pin(records_a_user_namespace_by_overrides(cx)),
-        ),
-        Level::Informing,
-    ),
-];
+inventory::submit!(Case {
+    id: "WS-08",
+    suite: "workspace",
+    name: "tells_every_container_whatever_the_devfile_overrides",
+    title: "Both containers of a devfile with its own overrides have HOST_USERS=false and usable \
+        ids",
+    why: "A devfile may have several containers and its own overrides. Each container of a \
+          component must receive HOST_USERS, have subordinate ids inside the pod's range, and \
+          have podman map them: a developer runs podman in any of them. The case does not test a \
+          devfile with a parent, or containers with different images.",
+    fix: "Update the DevWorkspace Operator to 0.40 or newer. Remove `env` from \
+          `container-overrides`, where it is not allowed. For ids see `ID-05` and `ID-07`.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(reports_every_container_whatever_the_devfile_overrides(cx))),
+    ..Case::DEFAULT
+});
 
-async fn tells_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
+async fn reports_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
     let settled = made(&cx, "ws-08", nested_settings(), |template| {
         let mut second = template["components"][0].clone();
         second["name"] = "second".into();
@@ -112,7 +90,27 @@ async fn has_ids_that_podman_can_map(
     check_inner_maps(cx, &facts, &inner, &of)
 }
 
-async fn failure_is_told(cx: Context) -> CaseResult {
+inventory::submit!(Case {
+    id: "WS-16",
+    suite: "workspace",
+    name: "failure_is_told",
+    title: "A workspace that cannot start is Failed with a readable message, and nestcheck finds \
+        the event behind it",
+    why: "A workspace that cannot start must report that. The operator names only the container \
+          and its state. An event that most users never see explains why the runtime refused, so \
+          the report shows both.",
+    fix: "If the phase is not Failed, see `ignoredUnrecoverableEvents` and `progressTimeout` in \
+          the operator's configuration.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: WITH_DEVICES,
+    pods: &[&DEVWORKSPACE],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(failure_is_reported(cx))),
+    ..Case::DEFAULT
+});
+
+async fn failure_is_reported(cx: Context) -> CaseResult {
     // Where no device comes at all, none is refused.
     cx.pod(&DEVWORKSPACE).await?;
     let mut settings = nested_settings();
@@ -134,7 +132,26 @@ async fn failure_is_told(cx: Context) -> CaseResult {
     )
 }
 
-async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
+inventory::submit!(Case {
+    id: "WS-17",
+    suite: "workspace",
+    name: "toggle_off_makes_no_nested_workspace",
+    title: "With container-run disabled, a new workspace gets no user namespace and its SCC \
+        refuses it",
+    why: "After an administrator disables container-run, no workspace may have SETUID and SETGID \
+          in the node's own user namespace. An SCC that requires a user namespace refuses such \
+          workspaces.",
+    fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If the cluster's CRD lacks the \
+          field, delete the SCC as well.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    expected: Duration::from_secs(9),
+    kind: CaseKind::Live(|cx| Box::pin(setting_off_makes_no_nested_workspace(cx))),
+    ..Case::DEFAULT
+});
+
+async fn setting_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
     let mut settings = nested_settings();
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("hostUsers");
@@ -142,10 +159,29 @@ async fn toggle_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
     }
     let settled = made(&cx, "ws-17", settings, |_| {}).await?;
     let words = "Host Users must be set to false";
-    let told = settled.tell();
-    let holds = settled.phase == "Failed" && told.contains(words);
-    cx.check("a new workspace", &format!("Failed with “{words}”"), told, holds)
+    let reported = settled.describe();
+    let holds = settled.phase == "Failed" && reported.contains(words);
+    cx.check("a new workspace", &format!("Failed with “{words}”"), reported, holds)
 }
+
+inventory::submit!(Case {
+    id: "WS-09",
+    suite: "workspace",
+    name: "records_a_user_namespace_by_overrides",
+    title: "A workspace that sets hostUsers only with pod-overrides does not get HOST_USERS, as \
+        documented",
+    why: "A devfile may set `hostUsers: false` with `pod-overrides`, without the operator's \
+          configuration. The pod then has a user namespace, but the operator does not set \
+          HOST_USERS in its containers, so images choose subordinate ids that do not fit. The \
+          case records that this version does so.",
+    fix: "Nothing is broken. Use the operator's configuration for workspaces that run containers.",
+    level: Level::Informing,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    expected: Duration::from_secs(7),
+    kind: CaseKind::Live(|cx| Box::pin(records_a_user_namespace_by_overrides(cx))),
+    ..Case::DEFAULT
+});
 
 async fn records_a_user_namespace_by_overrides(cx: Context) -> CaseResult {
     let mut settings = nested_settings();

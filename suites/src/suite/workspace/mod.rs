@@ -8,21 +8,8 @@ mod refusal;
 mod restart;
 mod run;
 
-use harness::{
-    case::{Body, CASE_DEADLINE, Case, CaseFuture},
-    context::Context,
-    facts::Flavour,
-    outcome::Level,
-    pod_template::PodTemplate,
-    requirement::Requirement,
-};
-
-pub(crate) use create::CASES as CREATE;
+use harness::{facts::Flavour, requirement::Requirement};
 pub(crate) use nested::cases as nested;
-pub(crate) use operator::CASES as OPERATOR;
-pub(crate) use refusal::CASES as REFUSALS;
-pub(crate) use restart::CASES as RESTART;
-pub(crate) use run::CASES as RUN;
 
 /// The kinds of cluster on which workspaces ask for an SCC.
 const WITH_WORKSPACES: &[Flavour] = &[Flavour::OpenShift];
@@ -47,28 +34,6 @@ const WITH_DEVICES: &[Requirement] = &[
     Requirement::UnmaskedProc,
     Requirement::Devices,
 ];
-
-/// A case about workspaces.
-const fn case(
-    id: &'static str,
-    name: &'static str,
-    title: &'static str,
-    templates: &'static [&'static PodTemplate],
-    act: fn(Context) -> CaseFuture,
-) -> Case {
-    Case {
-        id,
-        suite: "workspace",
-        name,
-        title,
-        level: Level::Core,
-        flavours: WITH_WORKSPACES,
-        requires: NESTED,
-        templates,
-        deadline: CASE_DEADLINE,
-        body: Body::Live(act),
-    }
-}
 
 /// The text at a JSON pointer, or the value as JSON; `absent` where there is none.
 fn at(value: &serde_json::Value, pointer: &str) -> String {

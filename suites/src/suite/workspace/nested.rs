@@ -29,23 +29,34 @@ const IDS: [&str; 13] = [
 /// Of compose, which has one id for its whole way.
 const COMPOSE: &str = "CMP-02";
 
+/// Why it matters inside a workspace; the case of the plain pod has a text of its own.
+const WHY: &str = "The core cases of podman, compose, ids and isolation, inside a workspace's own \
+     container instead of the run's own pod: `WS-07-POD-03` is `POD-03` there. A feature that \
+     works in a pod may not work in a workspace, because the operator decides about its volumes, \
+     its limits and its environment.";
+
+/// What to do when it fails only inside a workspace.
+const FIX: &str = "If the case of the same name fails in the pod too, fix that one first. \
+     Otherwise compare the two pods: memory limits of the component, volumes at \
+     `/home/user/.local/share/containers`, and the settings that `WS-06A` to `WS-06D` check.";
+
 /// The cases, of all others. Their texts are made once: an id lives as long as the program.
 pub(crate) fn cases(all: &[Case]) -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
-    CASES.get_or_init(|| all.iter().filter(|case| is_meant(case)).map(moved).collect())
+    CASES.get_or_init(|| all.iter().filter(|case| is_selected(case)).map(moved).collect())
 }
 
-fn is_meant(case: &Case) -> bool {
+fn is_selected(case: &Case) -> bool {
     let id = case.id.trim_end_matches(|letter: char| letter.is_ascii_uppercase());
     // A case with a letter may be about more than the core of its id.
     let is_core = case.level == Level::Core || case.id == id;
-    is_core && templates(case).is_some() && (IDS.contains(&id) || id == COMPOSE)
+    is_core && pods(case).is_some() && (IDS.contains(&id) || id == COMPOSE)
 }
 
 /// The pods of a case that is moved; none where it is about other pods than the workspace, or a
 /// workspace and its neighbour. That one is put beside the pod, so the pod must be there too.
-fn templates(case: &Case) -> Option<&'static [&'static PodTemplate]> {
-    let names: Vec<_> = case.templates.iter().map(|template| template.name).collect();
+fn pods(case: &Case) -> Option<&'static [&'static PodTemplate]> {
+    let names: Vec<_> = case.pods.iter().map(|template| template.name).collect();
     if names == [NESTED_POD.name] {
         Some(&[&DEVWORKSPACE])
     } else if names == [NESTED_POD.name, NEIGHBOUR.name] {
@@ -63,9 +74,11 @@ fn moved(case: &Case) -> Case {
         suite: "workspace",
         name: Box::leak(name.into_boxed_str()),
         title: Box::leak(format!("Inside a workspace: {}", case.title).into_boxed_str()),
+        why: WHY,
+        fix: FIX,
         flavours: WITH_WORKSPACES,
         requires: if needs_devices { WITH_DEVICES } else { NESTED },
-        templates: templates(case).unwrap_or_default(),
+        pods: pods(case).unwrap_or_default(),
         ..*case
     }
 }

@@ -1,7 +1,7 @@
 //! The operator, its webhooks and its configuration.
 
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     cluster::ask,
     context::Context,
     error::one_line,
@@ -13,29 +13,28 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{INSTALLED, at, case};
-use crate::toolbox::request;
+use super::{INSTALLED, NESTED, at};
+use crate::{steps::request, suite::OPENSHIFT};
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        // Not blocked where the operator is not at work: that is what it is about.
-        requires: INSTALLED,
-        ..case(
-            "WS-04",
-            "operator_answers",
-            "The operator has a ready pod, and its webhooks and its conversion answer",
-            &[],
-            |cx| Box::pin(operator_answers(cx)),
-        )
-    },
-    case(
-        "WS-02",
-        "configuration_is_kept",
-        "A configuration of the operator for nested containers is stored as it was asked for",
-        &[],
-        |cx| Box::pin(configuration_is_kept(cx)),
-    ),
-];
+// Not blocked where the operator is not at work: that is what it is about.
+inventory::submit!(Case {
+    id: "WS-04",
+    suite: "workspace",
+    name: "operator_answers",
+    title: "The operator has a ready pod, and its admission and conversion webhooks answer",
+    why: "Every workspace passes the operator's webhooks, and old ones its conversion. While the \
+          webhooks do not answer, nobody can create, start or change a workspace. The webhook \
+          for `pods/exec` fails closed, so without a webhook server users cannot enter any pod.",
+    fix: "Run `kubectl get deployments,pods -n` with the operator's namespace. Both \
+          `devworkspace-controller-manager` and `devworkspace-webhook-server` must be available. \
+          If they are, compare the CA bundles of the webhook configurations \
+          `controller.devfile.io` and of the CRD `devworkspaces.workspace.devfile.io` with the \
+          serving certificates.",
+    flavours: OPENSHIFT,
+    requires: INSTALLED,
+    kind: CaseKind::Live(|cx| Box::pin(operator_answers(cx))),
+    ..Case::DEFAULT
+});
 
 async fn operator_answers(cx: Context) -> CaseResult {
     let operator =
@@ -104,12 +103,12 @@ async fn stored(
     let answer =
         ask("create a DevWorkspace", || sandbox.as_granted(|| api.create(&params, &workspace)));
     let answer = answer.await?;
-    let told = match &answer {
+    let reported = match &answer {
         Ok(_) => "stored".to_owned(),
         Err(KubeError::Api(status)) => one_line(&status.message),
         Err(error) => one_line(&error.to_string()),
     };
-    cx.check(&format!("DevWorkspace of {}", version.version), "stored", told, answer.is_ok())?;
+    cx.check(&format!("DevWorkspace of {}", version.version), "stored", reported, answer.is_ok())?;
     answer.map_err(|error| Failure::product(error.to_string()))
 }
 
@@ -118,6 +117,25 @@ async fn read(cx: &Context, name: &str, version: &ApiResource) -> Result<Value, 
         Api::namespaced_with(cx.sandbox().user().clone(), cx.sandbox().namespace(), version);
     Ok(request("read a DevWorkspace", || api.get(name)).await?.data)
 }
+
+inventory::submit!(Case {
+    id: "WS-02",
+    suite: "workspace",
+    name: "configuration_is_kept",
+    title: "The API server stores every field of the operator's configuration for nested \
+        containers",
+    why: "One place configures nested containers in workspaces: a DevWorkspaceOperatorConfig with \
+          `hostUsers`, `podAnnotations`, `podSecurityContext` and `containerSecurityContext`. If \
+          the operator's CRD lacks one of these fields, the API server drops it silently, and \
+          every workspace then lacks it.",
+    fix: "Update the DevWorkspace Operator to 0.37 or newer, and its CRDs too: `hostUsers` is \
+          missing before. Check whether an admission policy changes \
+          `devworkspaceoperatorconfigs.controller.devfile.io`.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(configuration_is_kept(cx))),
+    ..Case::DEFAULT
+});
 
 async fn configuration_is_kept(cx: Context) -> CaseResult {
     cx.sandbox().prepare_workspaces().await?;

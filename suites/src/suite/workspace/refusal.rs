@@ -3,7 +3,7 @@
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     cluster::ask,
     context::{Answer, Context},
     error::one_line,
@@ -18,68 +18,34 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::case;
-use crate::suite::weighing;
+use super::NESTED;
+use crate::suite::OPENSHIFT;
 
 /// How long the operator may take to refuse what its webhook lets through.
 const SETTLES: std::time::Duration = std::time::Duration::from_secs(60);
 
-pub(crate) const CASES: &[Case] = &[
-    case(
-        "WS-10A",
-        "refuses_a_constraint_that_the_user_may_not_use",
-        "A workspace that asks for an SCC which its user may not use is refused",
-        &[],
-        |cx| Box::pin(refuses_a_scc_that_the_user_may_not_use(cx)),
-    ),
-    case(
-        "WS-10B",
-        "refuses_another_constraint",
-        "A workspace's SCC can't be changed afterwards",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(refuses_another_scc(cx)),
-    ),
-    weighing(
-        case(
-            "WS-10C",
-            "records_what_removing_the_constraint_does",
-            "What becomes of the removal of a workspace's SCC is recorded",
-            &[&DEVWORKSPACE],
-            |cx| Box::pin(records_what_removing_the_scc_does(cx)),
-        ),
-        Level::Informing,
-    ),
-    case(
-        "WS-10D",
-        "refuses_containers_in_overrides_of_the_pod",
-        "A workspace whose pod-overrides bring containers of their own is refused",
-        &[],
-        |cx| Box::pin(refuses_containers_in_overrides_of_the_pod(cx)),
-    ),
-    case(
-        "WS-10E",
-        "refuses_an_image_in_overrides_of_the_container",
-        "A workspace whose container-overrides change the image is refused",
-        &[],
-        |cx| Box::pin(refuses_an_image_in_overrides_of_the_container(cx)),
-    ),
-    weighing(
-        case(
-            "WS-15",
-            "keeps_others_out",
-            "Another user of the namespace can neither enter nor change a workspace with restricted access",
-            &[&DEVWORKSPACE],
-            |cx| Box::pin(keeps_others_out(cx)),
-        ),
-        Level::Extended,
-    ),
-];
+inventory::submit!(Case {
+    id: "WS-10A",
+    suite: "workspace",
+    name: "refuses_a_constraint_that_the_user_may_not_use",
+    title: "A workspace with an SCC that its user may not use is refused",
+    why: "Administrators grant an SCC with SETUID and SETGID to some users only. If the webhook \
+          let any user name it, the operator would give users what no administrator granted.",
+    fix: "The webhook configuration `controller.devfile.io` must exist and answer (`WS-04`). Look \
+          for a binding that gives `system:authenticated` the `use` of the SCC.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_a_scc_that_the_user_may_not_use(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
     let workspace = sandbox.workspace(&DEVWORKSPACE, "ws-10a", NESTED_CONFIG)?;
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    for (who, identity) in [("the stranger", Identity::Ungranted), ("the user", Identity::User)] {
+    for (who, identity) in
+        [("the ungranted user", Identity::Ungranted), ("the user", Identity::User)]
+    {
         let api = sandbox.workspaces_of(sandbox.client(identity).await?);
         let what = "dry-run the creation of a DevWorkspace";
         let answer = ask(what, || sandbox.as_granted(|| api.create(&params, &workspace))).await?;
@@ -88,14 +54,30 @@ async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
         match identity {
             // Without this one it might be refused for whatever else is wrong with it.
             Identity::User => {
-                let told = tell(&answer);
-                cx.check(&name, "accepted", told, answer.is_ok())?;
+                let reported = describe(&answer);
+                cx.check(&name, "accepted", reported, answer.is_ok())?;
             }
             _ => refused(&cx, &name, &answer, &["user is not permitted", "SCC"])?,
         }
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "WS-10B",
+    suite: "workspace",
+    name: "refuses_another_constraint",
+    title: "A workspace's SCC can't be changed afterwards",
+    why: "The operator creates a role for the SCC of a workspace and removes it with the \
+          workspace. If users could replace the SCC, the role for the first one would remain.",
+    fix: "Update the DevWorkspace Operator. Check whether its webhook configuration covers UPDATE \
+          of `devworkspaces`.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(refuses_another_scc(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_another_scc(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
@@ -104,11 +86,29 @@ async fn refuses_another_scc(cx: Context) -> CaseResult {
     refused(&cx, "another SCC for a workspace that has one", &answer, &words)
 }
 
+inventory::submit!(Case {
+    id: "WS-10C",
+    suite: "workspace",
+    name: "records_what_removing_the_constraint_does",
+    title: "The result of removing a workspace's SCC is recorded",
+    why: "A user may try to remove a workspace's SCC and to set another one in a second step. \
+          DevWorkspace Operator 0.42 permits the removal. The case records what this version \
+          does.",
+    fix: "The case checks nothing. If you rely on `WS-10B`, note that it covers a change in one \
+          step only.",
+    level: Level::Informing,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(records_what_removing_the_scc_does(cx))),
+    ..Case::DEFAULT
+});
+
 async fn records_what_removing_the_scc_does(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
     let answer = change_scc(&cx, &Value::Null).await?;
     // The webhook of 0.42 only looks at what a workspace asks for, so it lets this pass.
-    cx.check("removing the SCC of a workspace", "an answer", tell(&answer), true)
+    cx.check("removing the SCC of a workspace", "an answer", describe(&answer), true)
 }
 
 /// Changes the attribute as a dry run; null removes it.
@@ -122,6 +122,21 @@ async fn change_scc(cx: &Context, value: &Value) -> Result<Answer<DynamicObject>
     answered(what, ask(what, || api.patch(DEVWORKSPACE.name, &params, &patch)).await?)
 }
 
+inventory::submit!(Case {
+    id: "WS-10D",
+    suite: "workspace",
+    name: "refuses_containers_in_overrides_of_the_pod",
+    title: "A workspace whose pod-overrides add containers is refused",
+    why: "`pod-overrides` may change much of a pod. Containers that it adds would have neither \
+          the operator's environment nor its security context.",
+    fix: "Update the DevWorkspace Operator. It must refuse the override with `cannot use \
+          pod-overrides to override pod containers`.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_containers_in_overrides_of_the_pod(cx))),
+    ..Case::DEFAULT
+});
+
 async fn refuses_containers_in_overrides_of_the_pod(cx: Context) -> CaseResult {
     let overrides = json!({"spec": {"containers": [{"name": "extra", "image": "unused"}]}});
     let settled = overridden(&cx, "ws-10d", |template| {
@@ -130,6 +145,21 @@ async fn refuses_containers_in_overrides_of_the_pod(cx: Context) -> CaseResult {
     let words = "cannot use pod-overrides to override pod containers";
     fails_with(&cx, "containers in pod-overrides", &settled.await?, words)
 }
+
+inventory::submit!(Case {
+    id: "WS-10E",
+    suite: "workspace",
+    name: "refuses_an_image_in_overrides_of_the_container",
+    title: "A workspace whose container-overrides change the image is refused",
+    why: "`container-overrides` may change much of a container, but not what runs in it: \
+          reviewers read the devfile.",
+    fix: "Update the DevWorkspace Operator. It must refuse the override with `cannot use \
+          container-overrides to override container image`.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(refuses_an_image_in_overrides_of_the_container(cx))),
+    ..Case::DEFAULT
+});
 
 async fn refuses_an_image_in_overrides_of_the_container(cx: Context) -> CaseResult {
     let settled = overridden(&cx, "ws-10e", |template| {
@@ -166,17 +196,38 @@ fn fails_with(
     let (observed, holds) = match became {
         Err(refusal) => (format!("refused: {refusal}"), refusal.contains(words)),
         Ok(settled) => {
-            (settled.tell(), settled.phase == "Failed" && settled.message.contains(words))
+            (settled.describe(), settled.phase == "Failed" && settled.message.contains(words))
         }
     };
     cx.check(name, &format!("refused or Failed with “{words}”"), observed, holds)
 }
 
+inventory::submit!(Case {
+    id: "WS-15",
+    suite: "workspace",
+    name: "keeps_others_out",
+    title: "Another user of the namespace can neither enter nor change a workspace with restricted \
+         access",
+    why: "Users may share a namespace. A workspace with the annotation \
+          `controller.devfile.io/restricted-access` belongs to its creator alone: nobody else \
+          may run commands in it, and so in its containers, or change what it runs. The case \
+          tests another user of the same namespace. It does not test two users with a namespace \
+          each, or what the operator's own account may bind beyond them.",
+    fix: "The webhooks `validate-exec` and `mutate` of the configuration `controller.devfile.io` \
+          must exist and answer (`WS-04`).",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(keeps_others_out(cx))),
+    ..Case::DEFAULT
+});
+
 async fn keeps_others_out(cx: Context) -> CaseResult {
     let workspace = cx.pod(&DEVWORKSPACE).await?;
     let sandbox = cx.sandbox();
-    let stranger = sandbox.client(Identity::Ungranted).await?;
-    let api = sandbox.workspaces_of(stranger);
+    let ungranted_user = sandbox.client(Identity::Ungranted).await?;
+    let api = sandbox.workspaces_of(ungranted_user);
     let patch = json!({"spec": {"template": {"attributes": {"nestcheck": "changed"}}}});
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
     let what = "dry-run a change of a DevWorkspace";
@@ -186,7 +237,7 @@ async fn keeps_others_out(cx: Context) -> CaseResult {
     let words = ["can only be modified by its creator"];
     refused(&cx, "a change by another user who may edit workspaces", &answer, &words)?;
 
-    let pods: Api<Pod> = Api::namespaced(stranger.clone(), sandbox.namespace());
+    let pods: Api<Pod> = Api::namespaced(ungranted_user.clone(), sandbox.namespace());
     let (pod, parameters) = (workspace.name(), AttachParams::default());
     let entered = pods.exec(&pod, ["true"], &parameters);
     let limit = harness::cluster::API_DEADLINE;
@@ -197,15 +248,15 @@ async fn keeps_others_out(cx: Context) -> CaseResult {
     let (observed, holds) = match entered {
         Ok(_) => ("entered".to_owned(), false),
         Err(error) => {
-            let told = one_line(&error.to_string());
-            let holds = told.contains("403") || told.contains("devworkspace creator");
-            (told, holds)
+            let reported = one_line(&error.to_string());
+            let holds = reported.contains("403") || reported.contains("devworkspace creator");
+            (reported, holds)
         }
     };
     cx.check("a command in the workspace by another user", "403", observed, holds)
 }
 
-fn tell<T>(answer: &Answer<T>) -> String {
+fn describe<T>(answer: &Answer<T>) -> String {
     match answer {
         Ok(_) => "accepted".to_owned(),
         Err(refusal) => format!("{}: {}", refusal.code, refusal.message),
@@ -216,5 +267,5 @@ fn refused<T>(cx: &Context, name: &str, answer: &Answer<T>, words: &[&str]) -> C
     let holds = answer.as_ref().is_err_and(|refusal| {
         refusal.code == 403 && words.iter().all(|word| refusal.message.contains(word))
     });
-    cx.check(name, &format!("403 with “{}”", words.join("”, “")), tell(answer), holds)
+    cx.check(name, &format!("403 with “{}”", words.join("”, “")), describe(answer), holds)
 }

@@ -1,8 +1,10 @@
 //! A workspace that is stopped and started again.
 
+use std::time::Duration;
+
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::{Context, PodHandle},
     outcome::Level,
     requirement::Requirement,
@@ -15,25 +17,11 @@ use harness::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{case, create::made};
+use super::create::made;
 use crate::{
-    suite::weighing,
-    toolbox::{differ, known, podman, podman_run, shell_image},
+    steps::{differ, known, podman, podman_run, shell_image},
+    suite::OPENSHIFT,
 };
-
-pub(crate) const CASES: &[Case] = &[weighing(
-    Case {
-        requires: WITH_STORAGE,
-        ..case(
-            "WS-12",
-            "keeps_images_over_a_stop",
-            "What podman has stored on a claim is there and usable after a workspace was stopped",
-            &[],
-            |cx| Box::pin(keeps_images_over_a_stop(cx)),
-        )
-    },
-    Level::Extended,
-)];
 
 /// What a nested workspace needs that keeps something.
 const WITH_STORAGE: &[Requirement] = &[
@@ -46,6 +34,30 @@ const WITH_STORAGE: &[Requirement] = &[
 ];
 
 const NAME: &str = "ws-12";
+
+inventory::submit!(Case {
+    id: "WS-12",
+    suite: "workspace",
+    name: "keeps_images_over_a_stop",
+    title: "What podman has stored on a PVC is there and usable after a workspace was stopped",
+    why: "Developers stop a workspace in the evening. The next morning, podman's images must \
+          still be theirs. That needs storage on a PVC whose ids mean the same in a pod with \
+          another range. The case restarts the workspace until it has another range. A file of \
+          root and one of user 1234 in an image must then have the same owners as before. By \
+          default, the kubelet changes their groups: at each start it gives every file on a PVC \
+          to the pod's `fsGroup`, which is root's group inside. The case sets \
+          `fsGroupChangePolicy: OnRootMismatch`, which every workspace that keeps images needs.",
+    fix: "Give the volume at `/home/user/.local/share/containers` a size instead of `ephemeral: \
+          true`. If owners differ, see `VOL-04`. If only groups differ, set \
+          `fsGroupChangePolicy: OnRootMismatch` in `podSecurityContext` of the operator's \
+          configuration, and check whether the storage driver honours it.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: WITH_STORAGE,
+    expected: Duration::from_secs(20),
+    kind: CaseKind::Live(|cx| Box::pin(keeps_images_over_a_stop(cx))),
+    ..Case::DEFAULT
+});
 
 async fn keeps_images_over_a_stop(cx: Context) -> CaseResult {
     let mut settings = nested_settings();
@@ -82,7 +94,7 @@ const TRIES: usize = 3;
 async fn restarted(cx: &Context, before: &PodHandle) -> Result<PodHandle, Failure> {
     let (sandbox, limit) = (cx.sandbox(), cx.sandbox().timeouts().pod);
     let stopped = cx.outside_deadline(Box::pin(stop(sandbox, NAME, limit))).await?;
-    cx.check("phase", "Stopped", stopped.tell(), stopped.phase == "Stopped")?;
+    cx.check("phase", "Stopped", stopped.describe(), stopped.phase == "Stopped")?;
     let started = cx.outside_deadline(Box::pin(start(sandbox, NAME, limit))).await?;
     let next = running_pod(cx.sandbox(), &started).await?;
     let (old, new) = (before.object().uid(), next.uid());

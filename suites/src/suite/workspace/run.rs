@@ -2,7 +2,7 @@
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseResult, Failure},
+    case::{Case, CaseKind, CaseResult, Failure},
     context::Context,
     facts::{DEVICE_ANNOTATIONS, devices_value},
     pod_template::ADMITTED_BY,
@@ -14,46 +14,27 @@ use k8s_openapi::api::{
 };
 use kube::{Api, ResourceExt, api::DynamicObject};
 
-use super::{at, case};
-use crate::toolbox::request;
+use super::{NESTED, at};
+use crate::{steps::request, suite::OPENSHIFT};
 
-pub(crate) const CASES: &[Case] = &[
-    case(
-        "WS-05",
-        "runs_for_an_ordinary_user",
-        "A workspace that the ordinary user makes from a devfile reaches Running",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(runs_for_an_ordinary_user(cx)),
-    ),
-    case(
-        "WS-06A",
-        "has_user_namespace_and_capabilities",
-        "The workspace's Deployment and pod have a user namespace, an unmasked /proc, SETUID and SETGID",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(has_user_namespace_and_capabilities(cx)),
-    ),
-    case(
-        "WS-06B",
-        "asks_for_devices",
-        "The workspace's Deployment and pod carry both annotations for devices",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(asks_for_devices(cx)),
-    ),
-    case(
-        "WS-06C",
-        "is_admitted_by_its_constraint",
-        "The workspace's pod runs under the SCC asked for, with its own service account and labels",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(is_admitted_by_its_scc(cx)),
-    ),
-    case(
-        "WS-06D",
-        "tells_containers_of_their_user_namespace",
-        "Every container of a component is told HOST_USERS=false",
-        &[&DEVWORKSPACE],
-        |cx| Box::pin(tells_containers_of_their_user_namespace(cx)),
-    ),
-];
+inventory::submit!(Case {
+    id: "WS-05",
+    suite: "workspace",
+    name: "runs_for_an_ordinary_user",
+    title: "A workspace that the ordinary user creates from a devfile reaches Running",
+    why: "This is what a developer does: start a workspace from a devfile, with only the \
+          namespace's permissions and the use of one SCC. If the workspace does not reach \
+          Running, there is no place for podman.",
+    fix: "Read the message. It contains the operator's message and the last warning about the \
+          workspace's pod, which the operator itself may not see. Usual causes: the operator's \
+          service account may not `use` the SCC, or the SCC does not admit what the \
+          configuration requests.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(runs_for_an_ordinary_user(cx))),
+    ..Case::DEFAULT
+});
 
 async fn runs_for_an_ordinary_user(cx: Context) -> CaseResult {
     cx.pod(&DEVWORKSPACE).await?;
@@ -67,6 +48,27 @@ async fn runs_for_an_ordinary_user(cx: Context) -> CaseResult {
     let creator = creator.map_or("absent", String::as_str);
     cx.check_equal("creator, set by the webhook", &user.uid().unwrap_or_default(), creator)
 }
+
+inventory::submit!(Case {
+    id: "WS-06A",
+    suite: "workspace",
+    name: "has_user_namespace_and_capabilities",
+    title: "The workspace's Deployment and pod have a user namespace, an unmasked /proc, SETUID \
+         and SETGID",
+    why: "The operator merges its configuration, the devfile and its own defaults into a \
+          Deployment. If `hostUsers: false`, `procMount: Unmasked` or one of the capabilities \
+          SETUID and SETGID gets lost on the way, podman fails later with a message that names \
+          none of them.",
+    fix: "Compare `config.workspace` of the DevWorkspaceOperatorConfig that the workspace names \
+          with the Deployment `<workspace id>`. If only the pod lacks a field, look at the \
+          feature gates of the API server (`GATE-01`, `GATE-02`) and at other admission \
+          webhooks.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(has_user_namespace_and_capabilities(cx))),
+    ..Case::DEFAULT
+});
 
 async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
     for (place, template) in templates(&cx).await? {
@@ -90,6 +92,25 @@ async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
     Ok(())
 }
 
+inventory::submit!(Case {
+    id: "WS-06B",
+    suite: "workspace",
+    name: "asks_for_devices",
+    title: "The workspace's Deployment and pod carry both annotations for devices",
+    why: "Without the annotation CRI-O gives a pod neither /dev/fuse nor /dev/net/tun. Storage \
+          then uses a slow driver, and inner containers have no network. The annotation has two \
+          names, and the node decides which one it honours: OpenShift's nodes honour the old \
+          one, CRI-O 1.35 and newer by default only the new one. nestcheck's configuration \
+          contains both.",
+    fix: "Set `io.kubernetes.cri-o.Devices` and `devices.crio.io` to `/dev/fuse,/dev/net/tun` in \
+          `config.workspace.podAnnotations`. This needs operator 0.29 or newer.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(asks_for_devices(cx))),
+    ..Case::DEFAULT
+});
+
 async fn asks_for_devices(cx: Context) -> CaseResult {
     for (place, template) in templates(&cx).await? {
         let annotations = template.metadata.unwrap_or_default().annotations.unwrap_or_default();
@@ -101,6 +122,24 @@ async fn asks_for_devices(cx: Context) -> CaseResult {
     }
     Ok(())
 }
+
+inventory::submit!(Case {
+    id: "WS-06C",
+    suite: "workspace",
+    name: "is_admitted_by_its_constraint",
+    title: "The requested SCC admits the workspace's pod, with its own service account and labels",
+    why: "If another SCC than the requested one admits a workspace, it has another user, other \
+          groups or other capabilities. The operator and its webhooks identify the pod's owner \
+          with the labels and the service account.",
+    fix: "The attribute `controller.devfile.io/scc` must name the SCC. The operator creates the \
+          role `devworkspace-use-<scc>` for the workspace's account and needs `use` on the SCC \
+          itself. No SCC of higher priority may fit.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(is_admitted_by_its_scc(cx))),
+    ..Case::DEFAULT
+});
 
 async fn is_admitted_by_its_scc(cx: Context) -> CaseResult {
     let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
@@ -116,7 +155,25 @@ async fn is_admitted_by_its_scc(cx: Context) -> CaseResult {
     cx.check_equal(name, DEVWORKSPACE.name, label(name))
 }
 
-async fn tells_containers_of_their_user_namespace(cx: Context) -> CaseResult {
+inventory::submit!(Case {
+    id: "WS-06D",
+    suite: "workspace",
+    name: "tells_containers_of_their_user_namespace",
+    title: "Every container of a component gets HOST_USERS=false",
+    why: "Workspace images choose their subordinate ids from `HOST_USERS=false`. Without it the \
+          Universal Developer Image keeps `10000:65536`, which exceeds the pod's 65536 ids, and \
+          every podman command ends with `newuidmap: write to uid_map failed: Operation not \
+          permitted`.",
+    fix: "Update the DevWorkspace Operator to 0.40 or newer, and set `hostUsers: false` in its \
+          configuration, not with `pod-overrides`.",
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    pods: &[&DEVWORKSPACE],
+    kind: CaseKind::Live(|cx| Box::pin(reports_containers_of_their_user_namespace(cx))),
+    ..Case::DEFAULT
+});
+
+async fn reports_containers_of_their_user_namespace(cx: Context) -> CaseResult {
     let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
     cx.check(

@@ -24,7 +24,7 @@ func adjustment(asked []device, container *api.Container) *api.ContainerAdjustme
 		return change
 	}
 	change.Linux = orNew(change.Linux)
-	change.Linux.Resources = &api.LinuxResources{Devices: accessRules(asked)}
+	change.Linux.Resources = &api.LinuxResources{Devices: accessRules(asked, container)}
 	return change
 }
 
@@ -47,31 +47,74 @@ func lastOfEachPath(asked []device) []device {
 // both versions of cgroups.
 //
 // NRI itself allows more than may have been asked for. So that is taken back first; then
-// each device gets what was asked, as from CRI-O. What is taken back is lost to a device
-// that the container has for other reasons too, such as /dev/null.
-func accessRules(asked []device) []*api.LinuxDeviceCgroup {
-	var rules []*api.LinuxDeviceCgroup
+// each device gets what was asked, as from CRI-O. What the container may do without the
+// annotation, it may still do: another name of /dev/null takes nothing from /dev/null.
+func accessRules(asked []device, container *api.Container) []*api.LinuxDeviceCgroup {
+	var denied, allowed []*api.LinuxDeviceCgroup
 	for _, wanted := range asked {
-		if grantsTooMuch(wanted) {
-			rules = append(rules, accessRule(wanted, false, allAccess))
+		access := wanted.access
+		if all := union(access, ownAccess(container, wanted.node)); grantsTooMuch(wanted.kind, all) {
+			denied = append(denied, accessRule(wanted, false, allAccess))
+			access = all
 		}
+		allowed = append(allowed, accessRule(wanted, true, access))
 	}
-	for _, wanted := range asked {
-		rules = append(rules, accessRule(wanted, true, wanted.access))
-	}
-	return rules
+	return append(denied, allowed...)
 }
 
-// grantsTooMuch tells whether NRI allows what was not asked for: it allows reading and
+// grantsTooMuch tells whether NRI allows more than this access: it allows reading and
 // writing of every device that it adds, and making of block devices.
-func grantsTooMuch(wanted device) bool {
+func grantsTooMuch(kind, access string) bool {
 	granted := "rw"
-	if wanted.kind == "b" {
+	if kind == "b" {
 		granted = allAccess
 	}
-	return strings.ContainsFunc(granted, func(letter rune) bool {
-		return !strings.ContainsRune(wanted.access, letter)
-	})
+	return union(access, granted) != union(access, "")
+}
+
+// union is what either access allows, in the usual order.
+func union(one, other string) string {
+	both := ""
+	for _, letter := range allAccess {
+		if strings.ContainsRune(one+other, letter) {
+			both += string(letter)
+		}
+	}
+	return both
+}
+
+// defaultDevices are the minor numbers, by major ones, of the character devices that every
+// container has (OCI runtime specification, "Default Devices"). The runtime allows them
+// by itself.
+var defaultDevices = map[int64][]int64{1: {3, 5, 7, 8, 9}, 5: {0, 1, 2}}
+
+// ownAccess is what the container may do with a device of the node without the annotation.
+func ownAccess(container *api.Container, of node) string {
+	if of.kind == "c" && slices.Contains(defaultDevices[of.major], of.minor) {
+		return allAccess
+	}
+	own := ""
+	for _, rule := range container.GetLinux().GetResources().GetDevices() {
+		if !concerns(rule, of) {
+			continue
+		}
+		if rule.GetAllow() {
+			own = union(own, rule.GetAccess())
+			continue
+		}
+		for _, letter := range rule.GetAccess() {
+			own = strings.ReplaceAll(own, string(letter), "")
+		}
+	}
+	return own
+}
+
+// concerns tells whether a rule is about a device, maybe among others.
+func concerns(rule *api.LinuxDeviceCgroup, of node) bool {
+	kind := rule.GetType()
+	return (kind == of.kind || kind == "" || kind == "a") &&
+		(rule.GetMajor() == nil || rule.GetMajor().GetValue() == of.major) &&
+		(rule.GetMinor() == nil || rule.GetMinor().GetValue() == of.minor)
 }
 
 func accessRule(wanted device, allow bool, access string) *api.LinuxDeviceCgroup {

@@ -111,6 +111,29 @@ func TestTwoNamesOfADeviceGetWhatBothAskFor(t *testing.T) {
 	}
 }
 
+// Another name of a device takes nothing from a container that may use the device anyway.
+func TestAnotherNameTakesNothing(t *testing.T) {
+	null := node{kind: "c", major: 1, minor: 3}
+	withFuse := func() *specs.Spec {
+		spec := ordinary()
+		rule := specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: &fuse.major, Minor: &fuse.minor, Access: "rw"}
+		spec.Linux.Resources.Devices = append(spec.Linux.Resources.Devices, rule)
+		return spec
+	}
+	if may := mayOpen(applied(t, withFuse(), device{fuse, "/dev/f", "r"}), fuse); may != "rw" {
+		t.Errorf("may only %q with a device that it had", may)
+	}
+	if may := mayOpen(applied(t, withFuse(), device{fuse, "/dev/f", "m"}), fuse); may != "rwm" {
+		t.Errorf("may only %q with a device that it had and asked for", may)
+	}
+	// The runtime allows this one in no rule of the specification.
+	for _, rule := range applied(t, ordinary(), device{null, "/dev/x", "r"}).Linux.Resources.Devices {
+		if !rule.Allow && rule.Type != "" {
+			t.Errorf("a rule takes /dev/null: %+v", rule)
+		}
+	}
+}
+
 func TestTheLastDeviceOfAPathCounts(t *testing.T) {
 	spec := applied(t, ordinary(), device{fuse, "/dev/a", "rwm"}, device{fuse, "/dev/b", "rwm"}, device{tun, "/dev/a", "rwm"})
 	made := spec.Linux.Devices

@@ -226,6 +226,14 @@ func TestWaitsForRanges(t *testing.T) {
 	expectForbidden(t, server.pods.Admit(context.Background(), creating(plainPod()), nil),
 		`error fetching namespace "work": unable to find annotation openshift.io/sa.scc.uid-range`)
 	server.pods.limit = 10 * time.Second
+	// No wait helps a pod that requires a constraint which is missing.
+	requiring := plainPod()
+	requiring.Annotations = map[string]string{securityv1.RequiredSCCAnnotation: "gone"}
+	began := time.Now()
+	expectForbidden(t, server.pods.Admit(context.Background(), creating(requiring), nil), `failed to retrieve the required SCC "gone": `)
+	if waited := time.Since(began); waited > server.pods.limit/2 {
+		t.Errorf("refused only after %v", waited)
+	}
 	go func() {
 		time.Sleep(50 * time.Millisecond)
 		_, _ = server.client.CoreV1().Namespaces().Update(context.Background(), ready(namespace, nil), metav1.UpdateOptions{})

@@ -146,19 +146,23 @@ func (p *pods) decide(ctx context.Context, a admission.Attributes, pod *core.Pod
 	if err := p.waitForConstraints(ctx); err != nil {
 		return scc.Decision{}, err
 	}
-	namespace, err := p.waitForNamespace(ctx, a.GetNamespace())
-	if err != nil {
-		return scc.Decision{}, err
-	}
-	return scc.Decide(scc.Request{
+	request := scc.Request{
 		Release:     p.release,
-		Namespace:   namespace,
 		Constraints: p.constraints.list(),
 		MayUse:      p.mayUse(ctx, a, pod.Spec.ServiceAccountName),
 		Mutation:    mutation,
 		Validated:   validated,
 		Pod:         pod,
-	})
+	}
+	// A constraint that is required and missing is known before the namespace is.
+	if _, err := request.Candidates(); err != nil {
+		return scc.Decision{}, err
+	}
+	var err error
+	if request.Namespace, err = p.waitForNamespace(ctx, a.GetNamespace()); err != nil {
+		return scc.Decision{}, err
+	}
+	return scc.Decide(request)
 }
 
 // waitForConstraints waits until the constraints are listed, and all standard

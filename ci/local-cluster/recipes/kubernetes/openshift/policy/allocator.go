@@ -40,7 +40,10 @@ type Allocator struct {
 	// inUse lists the ranges that namespaces carry, of whatever origin.
 	inUse func() []string
 
-	lock    sync.Mutex
+	lock sync.Mutex
+	// seen are the blocks that namespaces carry or carried, and that the
+	// RangeAllocation may not have yet.
+	seen    *big.Int
 	current *securityinternalv1.RangeAllocation
 	// reserved are the blocks that are marked for a namespace which may not carry
 	// its annotation yet, by the namespace's UID.
@@ -49,7 +52,7 @@ type Allocator struct {
 
 // NewAllocator makes an allocator. Repair must succeed before the first Reserve.
 func NewAllocator(space Space, store RangeStore, inUse func() []string) *Allocator {
-	return &Allocator{space: space, store: store, inUse: inUse, reserved: map[types.UID]int{}}
+	return &Allocator{space: space, store: store, inUse: inUse, seen: new(big.Int), reserved: map[types.UID]int{}}
 }
 
 // Repair makes the RangeAllocation if there is none, and marks in it what
@@ -66,7 +69,8 @@ func (a *Allocator) Repair(ctx context.Context) error {
 	if missing {
 		stored = &securityinternalv1.RangeAllocation{ObjectMeta: metav1.ObjectMeta{Name: allocationName}}
 	}
-	taken := a.takenByNamespaces()
+	a.look()
+	taken := new(big.Int).Set(a.seen)
 	if stored.Range == a.space.String() {
 		taken.Or(taken, new(big.Int).SetBytes(stored.Data))
 	}
@@ -85,6 +89,7 @@ func (a *Allocator) Repair(ctx context.Context) error {
 }
 
 // Reserve marks blocks for namespaces, the first ones that are free, in their order.
+// It marks what Record has seen too, also where no namespace wants a block.
 // Asked again for the same namespace, it gives the same block. A namespace that is
 // missing in the answer got none, and the error says why: ErrExhausted, or that the
 // marks can't be written; then nobody got a new one.
@@ -99,23 +104,23 @@ func (a *Allocator) Reserve(ctx context.Context, namespaces ...types.UID) (map[t
 			wanting = append(wanting, namespace)
 		}
 	}
-	if len(wanting) == 0 {
-		return given, nil
-	}
 	fresh, err := a.mark(ctx, wanting)
 	maps.Copy(given, fresh)
 	maps.Copy(a.reserved, fresh)
 	return given, err
 }
 
-// mark writes marks for namespaces, all at once.
+// mark writes marks for namespaces, all at once, and for what others carried. Those
+// stay taken when the namespaces are gone.
 func (a *Allocator) mark(ctx context.Context, namespaces []types.UID) (map[types.UID]int, error) {
 	if err := a.load(ctx); err != nil {
 		return nil, err
 	}
 	marked := new(big.Int).SetBytes(a.current.Data)
-	taken := a.takenByNamespaces()
-	taken.Or(taken, marked)
+	if len(namespaces) > 0 {
+		a.look()
+	}
+	taken := new(big.Int).Or(a.seen, marked)
 	given := map[types.UID]int{}
 	var exhausted error
 	for _, namespace := range namespaces {
@@ -125,14 +130,13 @@ func (a *Allocator) mark(ctx context.Context, namespaces []types.UID) (map[types
 			break
 		}
 		taken.SetBit(taken, number, 1)
-		marked.SetBit(marked, number, 1)
 		given[namespace] = number
 	}
-	if len(given) == 0 {
+	if taken.Cmp(marked) == 0 {
 		return nil, exhausted
 	}
 	next := a.current.DeepCopy()
-	next.Data = marked.Bytes()
+	next.Data = taken.Bytes()
 	written, err := a.store.Update(ctx, next)
 	// Whether a failed update was written is not known: read before the next one.
 	a.current = written
@@ -151,6 +155,24 @@ func (a *Allocator) Settle(namespace types.UID) {
 	delete(a.reserved, namespace)
 }
 
+// Record says that a namespace carries a range, or carried it until now. It is
+// written with the next Reserve.
+func (a *Allocator) Record(text string) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	a.see(text)
+}
+
+func (a *Allocator) see(text string) {
+	block, err := ParseBlock(text)
+	if err != nil {
+		return
+	}
+	if number, ok := a.space.NumberOf(block); ok {
+		a.seen.SetBit(a.seen, number, 1)
+	}
+}
+
 func (a *Allocator) load(ctx context.Context) error {
 	if a.current != nil {
 		return nil
@@ -166,16 +188,9 @@ func (a *Allocator) load(ctx context.Context) error {
 	return nil
 }
 
-func (a *Allocator) takenByNamespaces() *big.Int {
-	taken := new(big.Int)
+// look sees what namespaces carry now.
+func (a *Allocator) look() {
 	for _, text := range a.inUse() {
-		block, err := ParseBlock(text)
-		if err != nil {
-			continue
-		}
-		if number, ok := a.space.NumberOf(block); ok {
-			taken.SetBit(taken, number, 1)
-		}
+		a.see(text)
 	}
-	return taken
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
 	"strconv"
 	"sync"
 	"testing"
@@ -33,6 +34,13 @@ func (s *memoryStore) Get(context.Context) (*securityinternalv1.RangeAllocation,
 		return nil, apierrors.NewNotFound(allocations, allocationName)
 	}
 	return s.stored.DeepCopy(), nil
+}
+
+// has tells whether a block is marked.
+func (s *memoryStore) has(number int) bool {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.stored != nil && new(big.Int).SetBytes(s.stored.Data).Bit(number) == 1
 }
 
 func (s *memoryStore) Create(_ context.Context, allocation *securityinternalv1.RangeAllocation) (*securityinternalv1.RangeAllocation, error) {

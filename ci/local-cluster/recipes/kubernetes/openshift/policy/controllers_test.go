@@ -103,6 +103,34 @@ func TestNamespacesGetTheirRangesAlsoAfterARestart(t *testing.T) {
 	expect("first-1", "1000040000/10000")
 }
 
+// A namespace may bring its range along. Nobody else gets it, also when the namespace
+// is gone, and not after a restart.
+func TestARangeThatANamespaceBroughtIsGivenToNobodyElse(t *testing.T) {
+	for _, restarts := range []bool{false, true} {
+		store := newMemoryStore()
+		controller := runRanges(t, fake.NewClientset(), DefaultSpace, store)
+		brought := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: "brought", UID: "brought", Annotations: map[string]string{securityv1.UIDRangeAnnotation: "1000000000/10000"},
+		}}
+		if _, err := controller.client.CoreV1().Namespaces().Create(t.Context(), brought, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(time.Second); !store.has(0) && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		controller.delete(t, "brought")
+		if restarts {
+			controller.end()
+			controller = runRanges(t, controller.client, DefaultSpace, store)
+		}
+		controller.create(t, "next")
+		if text := controller.rangeOf(t, "next", time.Second); text != "1000010000/10000" {
+			t.Errorf("restarted %v: it has %q", restarts, text)
+		}
+		controller.end()
+	}
+}
+
 func TestANamespaceThatIsDeletedInBetweenHoldsNobodyUp(t *testing.T) {
 	controller := runRanges(t, fake.NewClientset(), DefaultSpace, newMemoryStore())
 	defer func() { controller.end() }()

@@ -47,8 +47,8 @@ func newRangeController(release Release, space Space, store RangeStore, client c
 	}
 	c.allocator = NewAllocator(space, store, c.inUse)
 	_, err := informer.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { c.queue.Add(nameOf(object)) },
-		UpdateFunc: func(_, object any) { c.queue.Add(nameOf(object)) },
+		AddFunc:    c.enqueue,
+		UpdateFunc: func(_, object any) { c.enqueue(object) },
 		DeleteFunc: func(object any) { c.allocator.Settle(uidOf(object)) },
 	})
 	return c, err
@@ -60,6 +60,17 @@ func (c *rangeController) run(ctx context.Context) {
 		return
 	}
 	c.queue.workTogether(ctx, atOnceAtMost, c.sync)
+}
+
+// enqueue asks for a look at a namespace. The range that it carries is noted now: the
+// namespace may be gone before the look.
+func (c *rangeController) enqueue(object any) {
+	if namespace, ok := object.(*corev1.Namespace); ok {
+		if text, carries := namespace.Annotations[securityv1.UIDRangeAnnotation]; carries {
+			c.allocator.Record(text)
+		}
+		c.queue.Add(namespace.Name)
+	}
 }
 
 func (c *rangeController) inUse() []string {
@@ -95,6 +106,12 @@ func (c *rangeController) sync(ctx context.Context, names []string) map[string]e
 		}
 	}
 	numbers, err := c.allocator.Reserve(ctx, owners...)
+	if err != nil && !errors.Is(err, ErrExhausted) {
+		// What the others carry is not marked either.
+		for _, name := range names {
+			failed[name] = err
+		}
+	}
 	var lock sync.Mutex
 	var all sync.WaitGroup
 	for _, namespace := range wanting {

@@ -74,7 +74,7 @@ type Decision struct {
 // annotation openshift.io/required-scc names. Its error is a reason to refuse
 // the pod without having judged it.
 func Decide(request Request) (Decision, error) {
-	constraints, err := request.candidates()
+	constraints, err := request.Candidates()
 	if err != nil {
 		return Decision{}, err
 	}
@@ -108,8 +108,9 @@ func Decide(request Request) (Decision, error) {
 	return decision, nil
 }
 
-// candidates are the constraints to try, in their order.
-func (r Request) candidates() ([]*securityv1.SecurityContextConstraints, error) {
+// Candidates are the constraints to try, in their order. Its error does not
+// depend on the namespace.
+func (r Request) Candidates() ([]*securityv1.SecurityContextConstraints, error) {
 	constraints := r.Constraints
 	if required := r.Pod.Annotations[securityv1.RequiredSCCAnnotation]; required != "" {
 		constraints = nil

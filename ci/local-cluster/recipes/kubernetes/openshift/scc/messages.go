@@ -48,8 +48,12 @@ func goValue(value any) string {
 	}
 }
 
-// jsonValue writes a value as Kubernetes from 1.34 on does.
+// jsonValue writes a value as Kubernetes from 1.34 on does: as JSON, but for
+// text, in which JSON would escape "&", "<" and ">".
 func jsonValue(value any) string {
+	if text, isText := value.(string); isText {
+		return fmt.Sprintf("%q", text)
+	}
 	encoded, err := json.Marshal(value)
 	if err != nil {
 		return goValue(value)

@@ -10,6 +10,7 @@ import (
 	securityv1 "github.com/openshift/api/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/apis/core"
 )
 
@@ -114,7 +115,16 @@ func randomPod(t *testing.T, source *rand.Rand) *core.Pod {
 	for i := source.Intn(3); i > 0; i-- {
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, core.Container{Name: fmt.Sprintf("i%d", i), Image: "i"})
 	}
-	for _, list := range [][]core.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+	for i := source.Intn(2); i > 0; i-- {
+		pod.Spec.EphemeralContainers = append(pod.Spec.EphemeralContainers, core.EphemeralContainer{
+			EphemeralContainerCommon: core.EphemeralContainerCommon{Name: "e", Image: "i"},
+		})
+	}
+	var ephemeral []core.Container
+	for _, container := range pod.Spec.EphemeralContainers {
+		ephemeral = append(ephemeral, core.Container(container.EphemeralContainerCommon))
+	}
+	for _, list := range [][]core.Container{pod.Spec.InitContainers, pod.Spec.Containers, ephemeral} {
 		for i := range list {
 			if source.Intn(3) == 0 {
 				continue
@@ -136,11 +146,28 @@ func randomPod(t *testing.T, source *rand.Rand) *core.Pod {
 			}
 		}
 	}
+	for i, container := range ephemeral {
+		pod.Spec.EphemeralContainers[i].EphemeralContainerCommon = core.EphemeralContainerCommon(container)
+	}
 	if source.Intn(3) == 0 {
 		pod.Spec.Volumes = []core.Volume{{Name: "v", VolumeSource: oneOf(source,
 			core.VolumeSource{Secret: &core.SecretVolumeSource{}}, core.VolumeSource{HostPath: &core.HostPathVolumeSource{}})}}
 	}
-	return pod
+	if coin(source) {
+		return pod
+	}
+	// Where the internal pod has these fields depends on the version of Kubernetes.
+	external := corev1.Pod{}
+	if err := legacyscheme.Scheme.Convert(pod, &external, nil); err != nil {
+		t.Fatal(err)
+	}
+	external.Spec.HostUsers = maybe(source, false, false, true)
+	external.Spec.HostNetwork, external.Spec.HostPID, external.Spec.HostIPC = source.Intn(6) == 0, source.Intn(6) == 0, source.Intn(6) == 0
+	shared := &core.Pod{}
+	if err := legacyscheme.Scheme.Convert(&external, shared, nil); err != nil {
+		t.Fatal(err)
+	}
+	return shared
 }
 
 func randomRequest(t *testing.T, source *rand.Rand) Request {

@@ -134,6 +134,14 @@ func TestSpeaksAsTheRelease(t *testing.T) {
 			t.Errorf("%s: expected %s\n   given %s", release, expected, problem)
 		}
 	}
+	named := simplePod()
+	named.Spec.Containers[0].SecurityContext = &core.SecurityContext{Capabilities: &core.Capabilities{Add: []core.Capability{"A&B<\x01"}}}
+	for _, release := range []string{"4.20", "5.0"} {
+		const expected = `provider s: .containers[0].capabilities.add: Invalid value: "A&B<\x01": capability may not be added`
+		if _, problem := ask(t, release, anyhow("s"), named, ranges("1/1", "s0", "")); problem != expected {
+			t.Errorf("%s: expected %s\n   given %s", release, expected, problem)
+		}
+	}
 	for release, expected := range map[string]string{"4.18": "", "4.19": "", "4.20": "user", "5.0": "user"} {
 		decision, problem := ask(t, release, anyhow("s"), simplePod(), ranges("1/1", "s0", ""))
 		if problem != "" {

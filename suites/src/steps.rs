@@ -1,0 +1,367 @@
+//! The verbs that cases are written with, and the arithmetic of id ranges.
+
+mod pvcs;
+
+use std::time::Duration;
+
+use harness::{
+    case::{CaseResult, Failure},
+    cluster::call,
+    context::{Answer, Context, PodHandle},
+    diagnosis::{self, Symptom},
+    pod_template::{PodTemplate, REQUIRED_SCC},
+    sandbox::Identity,
+    truth::{self, show_map, show_reading},
+    workload::{Command, PROBE},
+};
+use k8s_openapi::api::core::v1::Pod;
+use probe::{IdRange, Reading, SubordinateRanges};
+pub use pvcs::{delete_pod, is_nfs, keep_on, on_node, on_node_of, pvc};
+
+/// How long a build of an image may take.
+const BUILD_DEADLINE: Duration = Duration::from_secs(90);
+
+/// A podman command.
+#[must_use]
+pub fn podman(arguments: &[&str]) -> Command {
+    Command::new(["podman"].iter().chain(arguments).copied())
+}
+
+/// `podman run` of an image that goes away when it ends and has no network, so that it needs no
+/// device of the node.
+#[must_use]
+pub fn podman_run(options: &[&str], image: &str, command: &[&str]) -> Command {
+    let fixed = ["podman", "run", "--rm", "--network=none"];
+    Command::new(fixed.iter().chain(options).copied().chain([image]).chain(command.iter().copied()))
+}
+
+/// Builds the image of the directory `name` below `images` and returns its reference.
+///
+/// # Errors
+///
+/// The build fails.
+pub async fn build(workspace: &PodHandle, name: &str, tag: &str) -> Result<String, Failure> {
+    build_with(workspace, name, tag, &[]).await
+}
+
+/// As [`build`], with more options for `podman build`.
+///
+/// # Errors
+///
+/// The build fails.
+pub async fn build_with(
+    workspace: &PodHandle,
+    name: &str,
+    tag: &str,
+    options: &[&str],
+) -> Result<String, Failure> {
+    let image = format!("localhost/nestcheck/{tag}");
+    // A ConfigMap's files are links, which an image must not contain, so they are copied out.
+    let script = "
+        context=$(mktemp -d)
+        trap 'rm -rf \"$context\"' EXIT
+        cp -L \"$1\"/* /nestcheck/probe \"$context\"
+        if [ -e \"$context/make-root.sh\" ]; then sh \"$context/make-root.sh\" \"$context/root\"; fi
+        image=$2
+        shift 2
+        podman build --quiet --tag \"$image\" \"$@\" \"$context\"
+    ";
+    let directory = fixtures::context(&format!("images/{name}"));
+    let arguments = [directory.as_str(), image.as_str()].into_iter().chain(options.iter().copied());
+    let title = format!("podman build {name}");
+    let command = Command::shell(title, script, arguments).within(BUILD_DEADLINE);
+    workspace.run(&command).await?.exits(0)?;
+    Ok(image)
+}
+
+/// An image of one static program, the probe. Built once a pod, for the cases that need an image
+/// but are not about building it.
+///
+/// # Errors
+///
+/// The build fails.
+pub async fn scratch_image(workspace: &PodHandle) -> Result<String, Failure> {
+    workspace.once("scratch image", || build(workspace, "scratch", "scratch")).await
+}
+
+/// An image with a shell, made from the workspace's own files. Built once a pod.
+///
+/// # Errors
+///
+/// The build fails.
+pub async fn shell_image(workspace: &PodHandle) -> Result<String, Failure> {
+    workspace.once("shell image", || build(workspace, "shell", "shell")).await
+}
+
+/// Expects that the server refuses a pod, with this status and all these words.
+///
+/// # Errors
+///
+/// It accepts the pod, or refuses it for another reason.
+pub async fn expect_refusal(
+    cx: &Context,
+    name: &str,
+    pod: &Pod,
+    code: u16,
+    words: &[&str],
+) -> CaseResult {
+    let answer = cx.dry_run(pod).await?;
+    evaluate_refusal(cx, name, answer, code, words)
+}
+
+/// As [`expect_refusal`], but to somebody in particular.
+///
+/// # Errors
+///
+/// As [`expect_refusal`].
+pub async fn expect_refusal_as(
+    cx: &Context,
+    identity: Identity,
+    name: &str,
+    pod: &Pod,
+    code: u16,
+    words: &[&str],
+) -> CaseResult {
+    let answer = cx.dry_run_as(identity, pod).await?;
+    evaluate_refusal(cx, name, answer, code, words)
+}
+
+/// Expects that the API server itself refuses a pod, with this status and all these words. Where
+/// there are SCCs, the run's would refuse such a pod first, so the administrator asks for one that
+/// allows everything.
+///
+/// # Errors
+///
+/// As [`expect_refusal`].
+pub async fn expect_refusal_by_server(
+    cx: &Context,
+    name: &str,
+    pod: &Pod,
+    code: u16,
+    words: &[&str],
+) -> CaseResult {
+    let answer = dry_run_past_scc(cx, pod).await?;
+    evaluate_refusal(cx, name, answer, code, words)
+}
+
+/// Dry-runs a pod so that no SCC stands in its way.
+///
+/// # Errors
+///
+/// As [`Context::dry_run`].
+pub async fn dry_run_past_scc(cx: &Context, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+    if cx.sandbox().scc().is_none() {
+        return cx.dry_run(pod).await;
+    }
+    let mut pod = pod.clone();
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(REQUIRED_SCC.to_owned(), "privileged".to_owned());
+    cx.dry_run_as(Identity::Administrator, &pod).await
+}
+
+/// Expects that an answer is a refusal with this status and all these words.
+///
+/// # Errors
+///
+/// It is not.
+pub fn evaluate_refusal(
+    cx: &Context,
+    name: &str,
+    answer: Answer<Pod>,
+    code: u16,
+    words: &[&str],
+) -> CaseResult {
+    let (observed, holds) = match answer {
+        Ok(_) => ("accepted".to_owned(), false),
+        Err(refusal) => {
+            let holds =
+                refusal.code == code && words.iter().all(|word| refusal.message.contains(word));
+            (format!("{}: {}", refusal.code, refusal.message), holds)
+        }
+    };
+    cx.check(name, &format!("{code} with “{}”", words.join("”, “")), observed, holds)
+}
+
+/// Asks the API for something that is not what the case is about, so that not getting it is
+/// nobody's failure but the infrastructure's.
+///
+/// # Errors
+///
+/// The server refuses, or does not answer in time.
+pub async fn request<T, F, Fut>(what: &str, operation: F) -> Result<T, Failure>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, kube::Error>> + Send,
+{
+    Ok(call(what, operation).await?)
+}
+
+/// Expects that the server would store a template's pod as it is asked for.
+///
+/// # Errors
+///
+/// It refuses the pod, or drops a field that its isolation needs.
+pub async fn expect_kept(cx: &Context, template: &PodTemplate, pod: &Pod) -> CaseResult {
+    let stored = cx.dry_run(pod).await?.map_err(|refusal| {
+        let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
+        Failure::product(format!("the pod `{}` is refused: {}", template.name, refusal.message))
+            .with_hint(hint)
+    })?;
+    for check in truth::of_object(template, &stored) {
+        cx.check(&check.name, &check.expected, check.observed, check.holds)?;
+    }
+    Ok(())
+}
+
+/// A reading that a case can't do without.
+///
+/// # Errors
+///
+/// It could not be read.
+pub fn known<T>(reading: &Reading<T>) -> Result<&T, Failure> {
+    reading.known().ok_or_else(|| {
+        Failure::product(format!(
+            "a fact can't be read in the pod: {}",
+            show_reading(reading, |_| String::new())
+        ))
+    })
+}
+
+/// The probe's path in a pod, followed by arguments.
+#[must_use]
+pub fn probe_command(arguments: &[&str]) -> Command {
+    Command::new([PROBE].iter().chain(arguments).copied())
+}
+
+/// Whether two ranges have an outer id in common.
+#[must_use]
+pub fn overlap(a: IdRange, b: IdRange) -> bool {
+    let end = |range: IdRange| u64::from(range.outside) + u64::from(range.count);
+    u64::from(a.outside) < end(b) && u64::from(b.outside) < end(a)
+}
+
+/// Expects that two pods have ids of their own on the node.
+///
+/// # Errors
+///
+/// They have some in common, or it can't be read which they have.
+pub fn differ(cx: &Context, first: &PodHandle, second: &PodHandle) -> CaseResult {
+    let (one, other) = (known(&first.facts().uid_map)?, known(&second.facts().uid_map)?);
+    let observed = format!("{} and {}", show_map(one), show_map(other));
+    let holds = !one.iter().any(|a| other.iter().any(|b| overlap(*a, *b)));
+    cx.check("ranges of the two pods", "disjoint", observed, holds)
+}
+
+/// What is wrong with a user's ranges in /etc/subuid or /etc/subgid (subuid(5)): there must be
+/// exactly one, inside the pod's map and without the user's own id, long enough for an image's
+/// usual ids.
+#[must_use]
+pub fn subordinate_problem(
+    ranges: &SubordinateRanges,
+    user: &str,
+    own: u32,
+    map: &[IdRange],
+) -> Option<String> {
+    let mine: Vec<_> = ranges.ranges.iter().filter(|range| range.owner == user).collect();
+    let [range] = mine[..] else {
+        return Some(format!("{} ranges of user `{user}`, not one", mine.len()));
+    };
+    let (first, end) = (u64::from(range.start), u64::from(range.start) + u64::from(range.count));
+    let covered = map.iter().any(|map| {
+        u64::from(map.inside) <= first && end <= u64::from(map.inside) + u64::from(map.count)
+    });
+    if !covered {
+        Some("not inside the pod's map, so newuidmap is refused".to_owned())
+    } else if first == 0 || (first..end).contains(&u64::from(own)) {
+        Some("it holds id 0 or the user's own id".to_owned())
+    } else if range.count < 1000 {
+        Some("too short: fewer than 1000 ids".to_owned())
+    } else {
+        None
+    }
+}
+
+/// The map that podman must make for a user: its own id to 0, then its subordinate ids.
+#[must_use]
+pub fn inner_map(ranges: &SubordinateRanges, user: &str, own: u32) -> Vec<IdRange> {
+    let mut map = vec![IdRange { inside: 0, outside: own, count: 1 }];
+    let mut inside = 1;
+    for range in ranges.ranges.iter().filter(|range| range.owner == user) {
+        map.push(IdRange { inside, outside: range.start, count: range.count });
+        inside += range.count;
+    }
+    map
+}
+
+/// Where the ids of an inner map lie outside the outer one; none where the outer map does not
+/// cover one of them.
+#[must_use]
+pub fn compose(inner: &[IdRange], outer: &[IdRange]) -> Option<Vec<IdRange>> {
+    inner
+        .iter()
+        .map(|range| {
+            let last = range.outside.checked_add(range.count - 1)?;
+            let through = outer.iter().find(|map| {
+                map.to_outside(range.outside).is_some() && map.to_outside(last).is_some()
+            })?;
+            Some(IdRange { outside: through.to_outside(range.outside)?, ..*range })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use probe::parse_subordinate_ranges;
+
+    use super::*;
+
+    fn range(inside: u32, outside: u32, count: u32) -> IdRange {
+        IdRange { inside, outside, count }
+    }
+
+    const POD: [IdRange; 1] = [IdRange { inside: 0, outside: 131_072, count: 65_536 }];
+
+    fn problem(text: &str) -> Option<String> {
+        subordinate_problem(&parse_subordinate_ranges(text), "user", 1000, &POD)
+    }
+
+    #[test]
+    fn the_pattern_of_workspace_images_is_good() {
+        assert_eq!(problem("user:1001:64535\n"), None);
+        assert_eq!(problem("other:1:999\nuser:1001:64535\n"), None);
+    }
+
+    #[test]
+    fn each_broken_pattern_is_named() {
+        let reported = |text: &str| problem(text).unwrap_or_default();
+        assert!(reported("user:10000:65536\n").contains("not inside the pod's map"));
+        assert!(reported("user:1000:64536\n").contains("own id"));
+        assert!(reported("user:0:999\n").contains("id 0"));
+        assert!(reported("user:1001:10\n").contains("too short"));
+        assert!(reported("").contains("0 ranges"));
+        assert!(reported("user:1001:2000\nuser:5000:2000\n").contains("2 ranges"));
+    }
+
+    #[test]
+    fn ranges_overlap_only_where_they_share_an_id() {
+        assert!(!overlap(range(0, 65_536, 65_536), range(0, 131_072, 65_536)));
+        assert!(overlap(range(0, 65_536, 65_537), range(0, 131_072, 65_536)));
+        assert!(overlap(range(0, 0, u32::MAX), range(0, 131_072, 65_536)));
+    }
+
+    #[test]
+    fn the_inner_map_is_the_user_and_its_subordinate_ids() {
+        let ranges = parse_subordinate_ranges("user:1001:64535\n");
+        assert_eq!(inner_map(&ranges, "user", 1000), [range(0, 1000, 1), range(1, 1001, 64_535)]);
+    }
+
+    #[test]
+    fn composed_maps_end_outside_the_pod() {
+        let inner = [range(0, 1000, 1), range(1, 1001, 64_535)];
+        assert_eq!(
+            compose(&inner, &POD),
+            Some(vec![range(0, 132_072, 1), range(1, 132_073, 64_535)])
+        );
+        assert_eq!(compose(&[range(0, 65_535, 2)], &POD), None, "not covered");
+    }
+}
