@@ -18,7 +18,7 @@ pub(crate) fn mark(log: &Path) -> Result<u64> {
     Ok(std::fs::metadata(log)?.len())
 }
 
-/// One request, as the audit log tells it.
+/// One request in the audit log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Request {
@@ -82,18 +82,18 @@ impl Request {
         self.body.as_ref()
     }
 
-    /// How long the server took; 0 where the log does not tell.
+    /// How long the server took; 0 if the log does not say.
     pub(crate) fn seconds(&self) -> f64 {
         let times = self.received.zip(self.answered);
         times.map_or(0.0, |(received, answered)| answered.duration_since(received).as_secs_f64())
     }
 
-    /// Whether it changes nothing whatever the answer is.
+    /// Whether it is a dry run.
     pub(crate) fn is_dry_run(&self) -> bool {
         self.uri.contains("dryRun=All")
     }
 
-    /// Verb and resource, such as `get pods/exec`; a path for what is no resource.
+    /// Verb and resource, such as `get pods/exec`; the path if there is no resource.
     pub(crate) fn kind(&self) -> String {
         let resource = match &self.object_ref {
             Some(object) if object.subresource.is_empty() => object.resource.clone(),

@@ -1,7 +1,7 @@
 //! What a program takes: wall time, processor time and memory, its own children included.
 //!
-//! The kernel tells a process the peak memory of all children that it ever had (getrusage(2)), so
-//! each measured program is the only child of a process of its own.
+//! The kernel reports the peak memory of all children of a process (getrusage(2)), so each measured
+//! program is the only child of a process of its own.
 
 use std::{
     fs,

@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-/// A running cluster, as `local-cluster status` tells it.
+/// A running cluster, as `local-cluster status` reports it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Cluster {

@@ -1,9 +1,9 @@
 //! How many round trips deep a program's requests are.
 //!
-//! An audit log's times can't tell: a busy server takes requests that were sent at once one after
-//! the other. So the program talks to a server of the bench that passes requests on, but holds all
-//! answers back until no more requests come. What then comes was waiting for an answer: each such
-//! wave is a round trip, however slow the machine.
+//! An audit log's times don't show it: a busy server takes requests that were sent at once one
+//! after the other. So the program talks to a server of the bench that passes requests on, but
+//! holds all answers back until no more requests come. What then comes was waiting for an answer:
+//! each such wave is a round trip, however slow the machine.
 
 use std::{
     path::Path,
@@ -103,7 +103,7 @@ async fn accept(gate: Arc<Gate>, listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
         let gate = Arc::clone(&gate);
         connections.spawn(async move {
-            // The program tells what a broken connection means for it.
+            // The program reports a broken connection itself.
             let _ = gate.serve(stream).await;
         });
     }
@@ -143,7 +143,7 @@ impl Gate {
 }
 
 /// The next request of a connection; None at its end. Good for what nestcheck sends: HTTP/1.1, and
-/// bodies whose length is told.
+/// bodies with a content length.
 async fn read_request(stream: &mut BufReader<TcpStream>) -> Result<Option<Request<Vec<u8>>>> {
     let mut line = String::new();
     if stream.read_line(&mut line).await? == 0 {

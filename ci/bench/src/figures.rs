@@ -10,7 +10,7 @@ pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) value: String,
     pub(crate) target: String,
-    /// None where there is no target.
+    /// `None` without a target.
     pub(crate) met: Option<bool>,
 }
 

@@ -24,7 +24,7 @@ pub enum FaultKind {
     Kill,
     /// nestcheck dies before the request reaches the server.
     KillBefore,
-    /// nestcheck dies after the server acted and before it hears of it.
+    /// nestcheck dies after the server acted and before nestcheck gets the answer.
     KillAfter,
     /// The connection is cut before the request reaches the server.
     Cut,

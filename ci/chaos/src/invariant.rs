@@ -6,7 +6,7 @@ use harness::event::{CaseFinished, Event, EventKind, read_log};
 use quick_junit::{Report, TestCase, TestCaseStatus};
 use serde::Serialize;
 
-/// The exit codes that `nestcheck --help` documents for a run that ends by itself without a signal.
+/// The exit codes that `nestcheck --help` documents for a run that ends without a signal.
 const DOCUMENTED: [i32; 6] = [0, 1, 2, 3, 4, 5];
 
 /// What must hold.
@@ -58,7 +58,7 @@ pub(crate) fn verdicts(events: &[Event]) -> Verdicts {
     finished(events).map(|case| (case.id.clone(), case.verdict.name().to_owned())).collect()
 }
 
-/// The run's id, once the run has begun.
+/// The run's id, once the run has started.
 pub(crate) fn run_of(events: &[Event]) -> Option<String> {
     events.iter().find_map(|event| match &*event.event {
         EventKind::RunStarted(started) => Some(started.run.clone()),
@@ -102,8 +102,8 @@ fn property<'a>(case: &'a TestCase, name: &str) -> Option<&'a str> {
         .map(|property| property.value.as_str())
 }
 
-/// Judges the verdicts of a run that ended by itself. A fault of the infrastructure is `error`, or
-/// it was overcome and changes nothing; it is never the product's, and no pass goes unproven.
+/// Judges the verdicts of a run that exited. A fault of the infrastructure is `error`, or it was
+/// overcome and changes nothing; it is never the product's, and no pass goes unproven.
 pub(crate) fn judge_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
     let reports = verdicts(events);
     let proven = proven(events);
@@ -143,8 +143,8 @@ fn proven(events: &[Event]) -> BTreeSet<String> {
     made.difference(&broken).cloned().collect()
 }
 
-/// Judges how a run ended by itself: by a documented code that is the outcome's, which is never 0
-/// where a case differs from what it is without a fault.
+/// Judges the exit of a run: a documented code that matches the outcome, which is never 0 where a
+/// case differs from what it is without a fault.
 pub(crate) fn judge_ending(code: i32, expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut wrong = |what: String| violations.push(Violation::new(Invariant::Ending, what));
@@ -161,7 +161,7 @@ pub(crate) fn judge_ending(code: i32, expected: &Verdicts, events: &[Event]) -> 
             wrong(format!("exit code {code}, but the log ends `{}`", outcome.name()));
         }
         None if run_of(events).is_some() => wrong(format!("exit code {code} without an outcome")),
-        // The command line is good, so whatever kept the run from beginning is no mistake of usage.
+        // The command line is valid, so this is not a usage error.
         None if code != 4 => wrong(format!("exit code {code} of a run that never began")),
         _ => {}
     }

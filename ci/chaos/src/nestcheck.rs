@@ -25,7 +25,7 @@ pub(crate) struct Nestcheck {
     pub(crate) kubeconfig: PathBuf,
 }
 
-/// What a program came to.
+/// The result of a program.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     /// None for a signal.

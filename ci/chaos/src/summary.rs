@@ -1,4 +1,4 @@
-//! What all trials came to.
+//! The results of all trials.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -21,9 +21,9 @@ pub(crate) struct Figures {
     pub(crate) kills: u64,
     /// Of these, runs whose first sweep was killed too.
     pub(crate) killed_sweeps: u64,
-    /// Of the struck, runs that came to what they come to without a fault.
+    /// Of the struck, runs with the same result as without a fault.
     pub(crate) overcome: u64,
-    /// Of those, runs whose report tells that something was tried again.
+    /// Of those, runs whose report shows a retry.
     pub(crate) retries_shown: u64,
     pub(crate) leaks: u64,
     pub(crate) invalid_reports: u64,
@@ -143,7 +143,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Takes a trial in and returns what there is to tell of it.
+    /// Adds a trial and returns its violations.
     pub(crate) fn add(&mut self, trial: &Trial) -> &[Report] {
         let kind = trial.fault.map_or("none", |fault| fault.kind.name());
         self.faults.entry(kind.to_owned()).or_default().add(trial);

@@ -33,7 +33,7 @@ const SWEEP_REQUESTS: u64 = 8;
 /// How long the end of a killed process may take.
 const REAP: Duration = Duration::from_secs(10);
 
-/// How long the server may take to answer what a killed run has asked.
+/// How long the server may take to answer the requests of a killed run.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// What all trials share.

@@ -125,13 +125,13 @@ enum Command {
     /// The owner of a cluster; started by `up`.
     #[command(hide = true)]
     Supervise {
-        /// For whoever reads a list of processes.
+        /// Shows in lists of processes.
         cluster: String,
     },
     /// The first process of a node; started by the supervisor.
     #[command(hide = true)]
     NodeInit {
-        /// For whoever reads a list of processes.
+        /// Shows in lists of processes.
         cluster: String,
     },
 }
@@ -158,7 +158,7 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout and are no failure.
+            // Help and version go to stdout and are not failures.
             let code = if error.use_stderr() { 2 } else { 0 };
             let _ = error.print();
             return ExitCode::from(code);

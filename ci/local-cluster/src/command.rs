@@ -48,11 +48,11 @@ pub fn logged_within(
     what: &str,
 ) -> Result<(), Error> {
     let mut child = start(command, log)?;
-    // Its id is no other's before it was waited for.
+    // No other process gets its id before it is waited for.
     let running = ProcessIdentity::of(child.id()).ok().and_then(ProcessIdentity::running);
     let in_time = running.is_none_or(|running| running.wait(limit).unwrap_or(false));
     if !in_time {
-        // It may have ended by now, which is no other answer.
+        // It may have ended by now, which changes nothing.
         let _ = child.kill();
     }
     let status =

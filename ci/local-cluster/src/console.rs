@@ -14,7 +14,7 @@ pub fn data(line: impl Display) -> Result<(), Error> {
 
 /// Writes one line about what is being done to stderr.
 pub fn progress(line: impl Display) {
-    // Progress that nobody can read must not fail the work that it is about.
+    // A failure to print progress must not fail the work.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

@@ -21,7 +21,7 @@ pub struct Error {
 /// What happened.
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
-    /// Something was asked for that can't be.
+    /// The request is invalid.
     #[error("{0}")]
     Usage(String),
     /// The operating system refused an operation.
@@ -61,7 +61,7 @@ pub enum ErrorKind {
     /// The Kubernetes API refused a request.
     #[error("can't {action}: {reason}")]
     Api {
-        /// What was asked of the API.
+        /// The request.
         action: String,
         /// The answer.
         reason: String,

@@ -100,7 +100,7 @@ fn exists(file: &str) -> bool {
 }
 
 fn file_system_known(name: &str) -> bool {
-    // An unreadable list proves nothing: the mount itself will tell.
+    // An unreadable list proves nothing: the mount itself will show it.
     fs::read_to_string("/proc/filesystems")
         .map_or(true, |list| list.lines().any(|line| line.split_whitespace().last() == Some(name)))
 }

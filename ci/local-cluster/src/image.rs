@@ -6,16 +6,17 @@ use std::{
     process::Command,
 };
 
+use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{command, error::Error, hex};
+use crate::{command, error::Error};
 
 /// The image that holds a pod's namespaces open.
 pub const PAUSE: &str = "localhost/pause:1";
 
-/// The image of the pods by which programs recognise the DevWorkspace Operator's test double.
+/// The image of the pods that let programs recognise the DevWorkspace Operator's test double.
 pub const OPERATOR_DOUBLE: &str = "localhost/devworkspace-operator-double:v0.42.0";
 
 /// The image of a developer's workspace.
@@ -174,7 +175,7 @@ fn existing_images(index: &Path) -> Vec<Value> {
 
 fn write_blob(blobs: &Path, content: &Value) -> Result<(String, u64), Error> {
     let text = content.to_string();
-    let digest = hex::encode(&Sha256::digest(text.as_bytes()));
+    let digest = HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
     write(&blobs.join(&digest), &text)?;
     Ok((format!("sha256:{digest}"), text.len() as u64))
 }

@@ -23,7 +23,6 @@ mod commands;
 mod components;
 mod console;
 mod error;
-mod hex;
 mod host;
 mod image;
 mod kubeconfig;

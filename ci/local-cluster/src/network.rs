@@ -81,8 +81,8 @@ pub fn interface_name(id: &str) -> String {
 /// `node`, and gives the host's end its address.
 pub fn connect(interface: &str, subnet: Subnet, node: i32) -> Result<(), Error> {
     let node = node.to_string();
-    // The peer is born in the other namespace: there is no moment at which the host has an `eth0`
-    // too many.
+    // The peer is created in the other namespace: there is no moment at which the host has an
+    // `eth0` too many.
     ip(&["link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", &node])?;
     ip(&["address", "add", &format!("{}/24", subnet.host()), "dev", interface])?;
     ip(&["link", "set", interface, "up"])

@@ -102,7 +102,7 @@ impl StateFolder {
         self.0.join("state.json")
     }
 
-    /// The socket on which the supervisor can be asked for something.
+    /// The socket for requests to the supervisor.
     pub fn control(&self) -> PathBuf {
         self.0.join("control")
     }

@@ -148,7 +148,7 @@ fn issue(
     Ok(Identity { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
 }
 
-/// The names are those by which the API server calls a service.
+/// The names are those that the API server uses for a service.
 fn issue_for_service(
     issuer: &Issuer<'_, KeyPair>,
     name: &str,

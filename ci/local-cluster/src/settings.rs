@@ -71,8 +71,8 @@ impl fmt::Display for KubernetesVersion {
 
 /// What a cluster is a cluster of.
 ///
-/// The two are told apart by their fields, so that the state file of a cluster of Kubernetes is the
-/// same as before there was another flavour.
+/// The two differ in their fields, so that the state file of a cluster of Kubernetes is the same as
+/// before there was another flavour.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub enum Distribution {
@@ -110,7 +110,7 @@ impl Distribution {
         }
     }
 
-    /// The feature gates that nobody has changed.
+    /// The default feature gates.
     pub fn gates(self) -> Gates {
         match self {
             Self::Kubernetes { .. } => Gates::All,
@@ -166,7 +166,7 @@ pub enum Addition {
 /// By which annotations pods get devices: what `allowed_annotations` of CRI-O's runtime handler
 /// lists. `io.kubernetes.cri-o.Devices` is the first version of the name, which the
 /// machine-config-operator of every release allows; `devices.crio.io` is the second, which is all
-/// that CRI-O 1.35 and newer allow by themselves.
+/// that CRI-O 1.35 and newer allow by default.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceAnnotations {
@@ -212,7 +212,7 @@ pub struct Additions {
 }
 
 impl Additions {
-    /// What was asked for.
+    /// The requested ones.
     pub fn of(asked: &[Addition]) -> Self {
         Self {
             devworkspace_operator: asked.contains(&Addition::DevworkspaceOperator),
@@ -307,8 +307,8 @@ impl Settings {
         Ok(Self { device_annotations, ..self })
     }
 
-    /// The parts of the cluster that do what a real component does and are no part of it, each with
-    /// the name of that component.
+    /// The parts of the cluster that stand in for a real component, each with the name of that
+    /// component.
     pub fn stand_ins(self) -> Vec<&'static str> {
         if self.distribution.flavour() != Flavour::Openshift {
             return Vec::new();
@@ -389,7 +389,7 @@ pub enum User {
 }
 
 impl User {
-    /// The name by which the API server knows the user.
+    /// The user's name for the API server.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",

@@ -2,11 +2,11 @@
 //!
 //! The rule that makes `down` possible after any crash: the file names a thing *before* the thing
 //! is acquired. A process is started so that it waits for a word on its stdin, is written down, and
-//! only then told to go on; if its parent dies in between, it reads the end of the pipe and ends as
-//! well.
+//! only then allowed to go on; if its parent dies in between, it reads the end of the pipe and ends
+//! as well.
 //!
-//! There is one writer at a time: `up` until it has told the supervisor to go on, the supervisor
-//! from then on.
+//! There is one writer at a time: `up` until it lets the supervisor go on, the supervisor from then
+//! on.
 
 use std::{
     collections::BTreeMap,
@@ -16,12 +16,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     cgroup::Hierarchies,
     error::{Error, Failure},
-    hex,
     network::{Subnet, interface_name},
     paths::StateFolder,
     process::{ProcessIdentity, boot_id},
@@ -173,7 +173,7 @@ fn random_id() -> Result<String, Error> {
     File::open(source)
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(|error| Error::path("read", source, error))?;
-    Ok(hex::encode(&bytes))
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 #[cfg(test)]

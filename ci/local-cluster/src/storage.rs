@@ -1,6 +1,6 @@
-//! Volumes for claims: the one storage class of a cluster, and its provisioner. A volume is a
-//! folder of the node's disk with a name that no other ever has, so what one claim has held never
-//! shows up in another.
+//! Volumes for PVCs: the one storage class of a cluster, and its provisioner. A volume is a folder
+//! of the node's disk with a name that no other ever has, so what one claim has held never shows up
+//! in another.
 //!
 //! It does what an external provisioner does
 //! (kubernetes-sigs/sig-storage-lib-external-provisioner): the controller manager marks a claim
@@ -49,15 +49,15 @@ const CLASS: &str = "local";
 /// The name of the provisioner.
 const PROVISIONER: &str = "local-cluster/folders";
 
-/// How the controller manager tells a claim's provisioner (kubernetes,
+/// How the controller manager names a PVC's provisioner (kubernetes,
 /// `pkg/controller/volume/persistentvolume/util`, `AnnStorageProvisioner`).
 const WANTED_OF: &str = "volume.kubernetes.io/storage-provisioner";
 
-/// How a volume tells its provisioner (the same, `AnnDynamicallyProvisioned`). The controller
+/// How a volume names its provisioner (the same, `AnnDynamicallyProvisioned`). The controller
 /// manager leaves the deletion of such a volume to it.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
-/// Makes the storage class that claims get which name none. The caller bounds the wait.
+/// Creates the default storage class. The caller bounds the wait.
 pub async fn create_class(admin: &Admin) -> Result<(), Error> {
     let class = json!({
         "apiVersion": "storage.k8s.io/v1",
@@ -74,9 +74,9 @@ pub async fn create_class(admin: &Admin) -> Result<(), Error> {
     admin.create(&class).await
 }
 
-/// Makes volumes for claims and deletes those that are released, until the process ends. What fails
-/// is told in the cluster's log and tried again, for as long as the object asks for it. `folder` is
-/// where the node's volumes are on this machine.
+/// Creates volumes for PVCs and deletes released ones, until the process ends. What fails is logged
+/// and retried as long as the object needs it. `folder` is where the node's volumes are on this
+/// machine.
 pub fn provision(admin: &Admin, folder: PathBuf) {
     let (makes, deletes) = provisioner(&admin.client(), folder);
     tokio::spawn(makes);
@@ -134,7 +134,7 @@ impl Provisioner {
     /// The longest pause.
     const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-    /// What comes after a success: nothing before the object changes.
+    /// After a success: waits until the object changes.
     fn after(&self, object: &impl ResourceExt, done: Result<(), Error>) -> Result<Action, Error> {
         done?;
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +142,7 @@ impl Provisioner {
         Ok(Action::await_change())
     }
 
-    /// What comes after a failure: another try with what the object is by then.
+    /// After a failure: retries with the object's next state.
     fn again(&self, object: &impl ResourceExt) -> Action {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let next = failures.entry(object.uid().unwrap_or_default()).or_insert(Self::FIRST_PAUSE);
@@ -152,7 +152,7 @@ impl Provisioner {
     }
 }
 
-/// Tells what failed. A watch that breaks is made again, and an object that is gone needs nothing.
+/// Logs a failure. A broken watch is restarted, and an object that is gone needs nothing.
 async fn tell<K: Resource>(
     done: Result<(ObjectRef<K>, Action), controller::Error<Error, watcher::Error>>,
 ) {
@@ -161,7 +161,7 @@ async fn tell<K: Resource>(
     }
 }
 
-/// Makes the volume of a claim that waits for one.
+/// Creates the volume of a PVC that waits for one.
 async fn make(client: &Client, folder: &Path, claim: &PersistentVolumeClaim) -> Result<(), Error> {
     let Some(volume) = volume_of(claim)? else { return Ok(()) };
     let name = volume.name_any();
@@ -213,7 +213,7 @@ async fn delete(
     }
 }
 
-/// The volume to be made for a claim; none where it wants none of this provisioner, or has one.
+/// The volume for a PVC; `None` if it has one, or wants none of this provisioner.
 fn volume_of(claim: &PersistentVolumeClaim) -> Result<Option<PersistentVolume>, Error> {
     let spec = claim.spec.clone().unwrap_or_default();
     let is_wanted = value(claim.meta().annotations.as_ref(), WANTED_OF) == Some(PROVISIONER)
@@ -246,7 +246,7 @@ fn volume_of(claim: &PersistentVolumeClaim) -> Result<Option<PersistentVolume>, 
     });
     serde_json::from_value(volume)
         .map(Some)
-        .map_err(|error| Error::other(format!("no volume can be made of a claim: {error}")))
+        .map_err(|error| Error::other(format!("can't make a volume for a PVC: {error}")))
 }
 
 /// Whether a volume is this provisioner's, and was released by the end of its claim.
@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that has one list for every kind, never tells of a change, and fails what is to be
+    /// A server that has one list for every kind, never sends a change, and fails what is to be
     /// made or deleted the first time.
     fn failing_once(items: Value) -> (Client, UnboundedReceiver<Method>) {
         let (asked, received) = mpsc::unbounded_channel();

@@ -15,7 +15,7 @@ use crate::{
 /// free.
 const DEATH: Duration = Duration::from_secs(20);
 
-/// How long a supervisor may take to end its cluster by itself.
+/// How long a supervisor may take to end its cluster.
 const GRACE: Duration = Duration::from_secs(25);
 
 /// Ends the node and gives back its interface and control groups. What does not exist (any more) is
@@ -43,7 +43,7 @@ pub fn release(state: &State) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends the supervisor of a cluster, politely first, then whatever it has left, and returns the
+/// Ends the supervisor of a cluster, with SIGTERM first, removes its leftovers, and returns the
 /// state that was found; `None` if there is no cluster.
 pub fn end(folder: &StateFolder) -> Result<Option<State>, Error> {
     let Some(state) = State::read(folder)? else {
@@ -68,7 +68,7 @@ pub fn end(folder: &StateFolder) -> Result<Option<State>, Error> {
 
 /// Removes the state folder of a cluster that has ended.
 pub fn forget(folder: &StateFolder) -> Result<(), Error> {
-    // The state file goes last: without it nobody would look at the rest.
+    // The state file goes last: without it nothing would find the rest.
     let entries = match fs::read_dir(folder.root()) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|source| Error::path("read", folder.root(), source))?,

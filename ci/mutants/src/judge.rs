@@ -1,4 +1,4 @@
-//! Compares what cases came to with what a scenario expects.
+//! Compares verdicts with what a scenario expects.
 
 use harness::outcome::Verdict;
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A change of a cluster-scoped object. The API server watches its own settings, so it knows them
-/// within milliseconds; a run reads facts and creates its namespace before it comes to a case.
+/// within milliseconds; a run reads facts and creates its namespace before any case starts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ObjectPatch {
     /// The object's API version.

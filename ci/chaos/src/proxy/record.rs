@@ -22,7 +22,7 @@ pub(crate) struct Seen {
     pub(crate) struck: Option<String>,
     /// The runs whose label stood in a request: those that may have objects.
     pub(crate) runs: BTreeSet<String>,
-    /// Why the server could not be asked, where that happened: the trial proves nothing then.
+    /// Why the server was unreachable, if it was: then the trial proves nothing.
     pub(crate) trouble: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Record {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request and tells what is to happen to it.
+    /// Counts a request and returns what happens to it.
     pub(super) fn count<B>(&self, request: &Request<B>, fault: Option<Fault>) -> Action {
         let mut seen = self.lock();
         seen.requests += 1;

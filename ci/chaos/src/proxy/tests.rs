@@ -1,4 +1,4 @@
-//! The proxy between a client and a server that says what it heard.
+//! The proxy between a client and a server that records requests.
 
 use std::{future::ready, path::Path};
 

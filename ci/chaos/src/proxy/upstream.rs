@@ -21,7 +21,7 @@ use crate::Result;
 
 type Service = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, BoxError>;
 
-/// The API server, as the administrator and as whoever brings a token.
+/// The API server, as the administrator or with a client's token.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     administrator: Service,

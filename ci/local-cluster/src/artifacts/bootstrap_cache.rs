@@ -42,8 +42,8 @@ const STOP: Duration = Duration::from_secs(60);
 pub struct Parts {
     /// The runtime whose data it is.
     pub kind: Runtime,
-    /// The programs of the runtime, if they fill it. CRI-O's images belong to a
-    /// library, and a program of the node's tree makes them.
+    /// The programs of the runtime, if they fill it. CRI-O's images belong to a library, and a
+    /// program of the node's tree makes them.
     pub programs: Option<PathBuf>,
     /// The node's root file system.
     pub node_tree: PathBuf,
@@ -204,7 +204,7 @@ async fn import(
         session.run(import, IMPORT).await?;
     }
     match daemon {
-        // containerd closes its databases when it is asked to end.
+        // containerd closes its databases on SIGTERM.
         Some(program) => session.stop(&program.name, STOP).await,
         None => Ok(()),
     }

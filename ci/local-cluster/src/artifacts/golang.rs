@@ -15,8 +15,8 @@ use crate::{
     settings::KubernetesVersion,
 };
 
-/// The names by which the one program of Kubernetes is called. The last two are stand-ins for
-/// OpenShift's components.
+/// The names of the one program of Kubernetes. The last two are stand-ins for OpenShift's
+/// components.
 const COMPONENTS: [&str; 7] = [
     "kube-apiserver",
     "kube-controller-manager",

@@ -58,7 +58,7 @@ pub fn double_recipe() -> Recipe {
     Recipe::new("devworkspace-definitions", description, "about 5 s", &inputs)
 }
 
-/// Writes the definitions of workspaces, and those by which programs recognise OpenShift.
+/// Writes the definitions of workspaces, and those that let programs recognise OpenShift.
 pub fn build_double(build: &Build) -> Result<(), Error> {
     let module = api::download_module(build, DEVFILE_MODULE, DEVFILE_VERSION, DEVFILE_SUM)?;
     let read = |path: &&str| read_yaml(&module.join(path));
@@ -93,7 +93,7 @@ pub fn build(build: &Build, components: &Components) -> Result<(), Error> {
     command::logged(&mut image::archiver(&layout, &build.output.join(IMAGES)), &build.log)?;
     let manifests = components.operator_manifests();
     let all: Vec<Value> = serde_saphyr::from_multiple(&read(&manifests)?)
-        .map_err(|error| Error::other(format!("`{}` is no YAML: {error}", manifests.display())))?;
+        .map_err(|error| Error::other(format!("`{}` is not YAML: {error}", manifests.display())))?;
     let (mut definitions, objects): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|object| object["kind"] == "CustomResourceDefinition");
     definitions.extend(api::read_for_operator(build)?);

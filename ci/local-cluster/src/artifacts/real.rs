@@ -81,7 +81,7 @@ impl Components {
         self.folder.join(MANIFESTS)
     }
 
-    /// What tells the files of these programs from their next versions.
+    /// What distinguishes the files of these programs from their next versions.
     pub fn fingerprints(&self, programs: &[RealProgram]) -> Result<Vec<String>, Error> {
         let mut all = Vec::new();
         for name in programs.iter().flat_map(|program| program.files()) {
@@ -180,8 +180,8 @@ fn unpack(source: &Path, program: &Path) -> Result<(), Error> {
         .map_err(|error| Error::path("make executable", program, error))
 }
 
-/// What tells a large file from its next version without reading it, which would cost every `up`
-/// half a second.
+/// What distinguishes a large file from its next version without reading it, which would cost every
+/// `up` half a second.
 fn fingerprint(path: &Path) -> Result<String, Error> {
     let refused = |source| Error::path("examine", path, source);
     let metadata = fs::metadata(path).map_err(refused)?;

@@ -8,9 +8,10 @@ use std::{
     time::Instant,
 };
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::{console, error::Error, hex, paths::Cache};
+use crate::{console, error::Error, paths::Cache};
 
 /// What an artifact is made from.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ impl Recipe {
             name: name.to_owned(),
             description: description.to_owned(),
             estimate,
-            digest: hex::encode(&digest[..6]),
+            digest: HEXLOWER.encode(&digest[..6]),
         }
     }
 

@@ -69,7 +69,7 @@ async fn create(api: &Api<DynamicObject>, object: &DynamicObject) -> Result<Dyna
         let request = async { Ok(api.create(&parameters, object).await) };
         match bounded(&action, request).await? {
             // The handler of a new kind comes a moment after the condition of its definition, and
-            // nothing tells when.
+            // without an event.
             Err(kube::Error::Api(status)) if status.code == 404 => sleep(INTERVAL).await,
             answer => return answer.map_err(|error| Error::api(action, &error)),
         }
@@ -79,7 +79,7 @@ async fn create(api: &Api<DynamicObject>, object: &DynamicObject) -> Result<Dyna
 fn resource_of(object: &DynamicObject) -> Result<ApiResource, Error> {
     let types = object.types.as_ref().ok_or_else(|| Error::other("a manifest has no kind"))?;
     let kind = GroupVersionKind::try_from(types)
-        .map_err(|error| Error::other(format!("a manifest has no proper kind: {error}")))?;
+        .map_err(|error| Error::other(format!("a manifest has an invalid kind: {error}")))?;
     // The one kind of these whose name is a plural already.
     if types.kind == "SecurityContextConstraints" {
         return Ok(ApiResource::from_gvk_with_plural(&kind, "securitycontextconstraints"));

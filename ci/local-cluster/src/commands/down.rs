@@ -5,7 +5,7 @@ use std::fs;
 use super::lock;
 use crate::{console, error::Error, host, paths::Cache, settings::ClusterName, teardown};
 
-/// Ends one cluster. Ending one that does not exist is no error.
+/// Ends one cluster. Ending one that does not exist is not an error.
 pub fn run(name: &ClusterName) -> Result<(), Error> {
     let cache = Cache::locate()?;
     host::check(&cache, false)?;

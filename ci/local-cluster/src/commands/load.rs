@@ -117,7 +117,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        // After a failure, which is what the user is told of.
+        // After a failure, which the user sees.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -206,7 +206,7 @@ mod tests {
         };
         assert!(!has_policies(&command(Release::V4_19, Additions::default())));
         assert!(has_policies(&command(Release::V4_19, WITH_OPERATOR)));
-        // There the gate is on by itself.
+        // There the gate is on by default.
         assert!(!has_policies(&command(Release::V5_0, WITH_OPERATOR)));
     }
 

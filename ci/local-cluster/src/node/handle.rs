@@ -26,7 +26,7 @@ pub struct Node {
 
 impl Node {
     /// Starts a node's init in a new process namespace. It acquires nothing before its first
-    /// request. `label` is for whoever reads a list of processes.
+    /// request. `label` shows in lists of processes.
     ///
     /// Messages go to `messages` until the node has ended.
     pub fn start(label: &str, messages: UnboundedSender<Message>) -> Result<Self, Error> {
@@ -81,7 +81,7 @@ fn own(
         let requests = child.stdin.take().ok_or_else(|| Error::other("the node has no stdin"))?;
         Ok(Node { identity, requests })
     });
-    // If nobody listens the node is dropped, the init's stdin ends, and so does the init.
+    // If there is no receiver, the node is dropped, the init's stdin ends, and so does the init.
     let _ = started.send(node);
     if let Some(events) = events {
         pass_on(events, messages);
@@ -106,9 +106,8 @@ fn spawn(label: &str) -> Result<std::process::Child, Error> {
 
 fn pass_on(events: ChildStdout, messages: &UnboundedSender<Message>) {
     for line in BufReader::new(events).lines().map_while(Result::ok) {
-        let event = serde_json::from_str(&line).unwrap_or(Event::Failed {
-            message: format!("the node said something unknown: {line}"),
-        });
+        let event = serde_json::from_str(&line)
+            .unwrap_or(Event::Failed { message: format!("unknown message from the node: {line}") });
         if messages.send(Message::Event(event)).is_err() {
             return;
         }

@@ -178,7 +178,7 @@ impl Init {
                 Ok(WaitStatus::StillAlive) | Err(_) => return Ok(()),
                 Ok(_) => continue,
             };
-            // Anything else is an orphan of a component: nobody asked for it.
+            // Anything else is an orphan of a component.
             if let Some(running) = self.programs.remove(&pid.as_raw()) {
                 report(&Event::Ended { name: running.name, success, outcome })?;
             }

@@ -70,7 +70,7 @@ pub struct Program {
     pub name: String,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Whether it says by itself when it is ready, through `NOTIFY_SOCKET` (`sd_notify(3)`).
+    /// Whether it reports readiness through `NOTIFY_SOCKET` (`sd_notify(3)`).
     pub notifies: bool,
 }
 

@@ -1,5 +1,4 @@
-//! A conversation with a node: starting programs, waiting for them, and hearing of their ends
-//! meanwhile.
+//! A session with a node: starts programs, waits for them, and learns of their ends meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,10 +32,10 @@ const LOG_LINES: usize = 12;
 /// How long the node's own set-up may take.
 const SET_UP: Duration = Duration::from_secs(20);
 
-/// How long the end of a component may be heard after what it has caused.
+/// How long the end of a component may be reported after its effects.
 const CAUSE: Duration = Duration::from_millis(500);
 
-/// What a session hears.
+/// A message to a session.
 #[derive(Debug)]
 pub enum Message {
     /// The node's init has reported something.
@@ -59,7 +58,7 @@ pub enum Message {
     },
 }
 
-/// A conversation with a node.
+/// A session with a node.
 #[derive(Debug)]
 pub struct Session {
     folder: StateFolder,
@@ -82,8 +81,8 @@ struct Outcome {
 }
 
 impl Session {
-    /// Starts a node's init, which waits for [`Session::set_up`]. `label` is for whoever reads a
-    /// list of processes.
+    /// Starts a node's init, which waits for [`Session::set_up`]. `label` shows in lists of
+    /// processes.
     pub fn open(label: &str, folder: &StateFolder) -> Result<Self, Error> {
         let (sender, messages) = unbounded_channel();
         Ok(Self {
@@ -103,7 +102,7 @@ impl Session {
         self.node.identity()
     }
 
-    /// A way to tell the session something.
+    /// The sender of the session's messages.
     pub fn sender(&self) -> UnboundedSender<Message> {
         self.sender.clone()
     }
@@ -113,7 +112,7 @@ impl Session {
         &self.components
     }
 
-    /// Makes the node's world.
+    /// Sets the node up.
     pub async fn set_up(&mut self, spec: NodeSpec) -> Result<(), Error> {
         self.node.request(&Request::SetUp(spec))?;
         let deadline = Instant::now() + SET_UP;
@@ -154,7 +153,7 @@ impl Session {
         Err(self.with_log(Error::component(&name, outcome.text), &name))
     }
 
-    /// Asks a component to end and waits until it has.
+    /// Stops a component and waits until it has ended.
     pub async fn stop(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
         self.tasks.insert(name.to_owned(), None);
         self.node.request(&Request::Stop { name: name.to_owned() })?;
@@ -213,9 +212,9 @@ impl Session {
                 self.record_event(&event);
                 Ok(())
             }
-            // `up` is long done. A wish meanwhile loses its answer, which tells that there is none.
+            // `up` ended long ago. A request meanwhile gets no answer, which its client notices.
             Message::CallerGone | Message::Restart { .. } => Ok(()),
-            // For whoever watches over the cluster.
+            // For the supervisor.
             last @ (Message::Terminate | Message::NodeEnded { .. }) => {
                 let _ = self.sender.send(last);
                 Err(Error::other("the cluster has ended meanwhile"))
@@ -246,7 +245,8 @@ impl Session {
         }
     }
 
-    /// The next message, however long it takes. The end of a component is noted but is no error.
+    /// The next message, however long it takes. The end of a component is recorded, but is not an
+    /// error.
     pub async fn listen(&mut self) -> Message {
         // The session itself holds a sender, so the channel never ends.
         let message = self.messages.recv().await.unwrap_or(Message::Terminate);
@@ -256,8 +256,8 @@ impl Session {
         message
     }
 
-    /// What is behind a failure: if a component has ended, its clients notice at the same moment as
-    /// the node's init, so its end may be heard a bit later.
+    /// The cause of a failure: if a component has ended, its clients notice at the same moment as
+    /// the node's init, so its end may arrive a bit later.
     async fn cause_of(&mut self, error: Error) -> Error {
         let deadline = Instant::now() + CAUSE;
         while let Ok(Some(message)) = timeout_at(deadline, self.messages.recv()).await {
@@ -300,10 +300,10 @@ impl Session {
             // Nobody can ask before the start is over.
             Message::Restart { .. } => return Ok(()),
             Message::CallerGone => {
-                return Err(Error::other("the command that waited for the cluster was ended"));
+                return Err(Error::other("`up` was interrupted"));
             }
             Message::Terminate => {
-                return Err(Error::other("the cluster was ended while it started"));
+                return Err(Error::other("the cluster was stopped while it started"));
             }
         };
         self.record_event(&event);

@@ -78,7 +78,7 @@ fn cluster_version(release: Release, version: &str, feature_set: FeatureSet) -> 
 }
 
 /// The manifest of the payload, with the version that the config-operator writes into it, and with
-/// what a user of `CustomNoUpgrade` has asked for.
+/// the choice of a user of `CustomNoUpgrade`.
 fn feature_gate(
     release: Release,
     version: &str,

@@ -1,6 +1,6 @@
 //! The test double of the DevWorkspace Operator, for our own tests: a component of the cluster that
 //! plays back what version 0.42.0 did (`recipes/kubernetes/openshift/devworkspace`), and the
-//! objects by which programs recognise the operator.
+//! objects that let programs recognise the operator.
 
 use std::{path::Path, time::Duration};
 

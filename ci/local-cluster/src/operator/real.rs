@@ -42,7 +42,7 @@ const SECRETS: [&str; 2] = ["devworkspace-webhooks-tls", "devworkspace-webhookse
 /// The operator's deployment, and that of its webhook server, which it makes itself.
 const DEPLOYMENTS: [&str; 2] = ["devworkspace-controller-manager", "devworkspace-webhook-server"];
 
-/// Makes the operator's objects and waits until it answers. What stands in the way is told through
+/// Makes the operator's objects and waits until it answers. The current obstacle is sent through
 /// `last`. The caller bounds the wait.
 pub async fn install(
     admin: &Admin,
@@ -91,7 +91,7 @@ async fn answers(admin: &Admin, last: &watch::Sender<String>) -> Result<(), Erro
         "metadata": {"name": "probe", "namespace": "default"},
         "spec": {"started": false, "template": {}},
     }))?;
-    // The endpoints of its services follow, and nothing tells when the API server has them.
+    // The endpoints of its services follow, without an event when the API server has them.
     while let Err(refusal) = dry_run(&api, &workspace).await {
         last.send_replace(format!("a workspace is refused: {refusal}"));
         sleep(INTERVAL).await;
@@ -233,8 +233,8 @@ fn binding(policy: &str) -> Value {
     })
 }
 
-/// Waits until the API server has heard of the policy, which it watches for: until it changes a
-/// pod, as a dry run.
+/// Waits until the API server, which watches policies, applies this one: until it changes a pod, as
+/// a dry run.
 async fn policy_applies(admin: &Admin, last: &watch::Sender<String>) -> Result<(), Error> {
     let (api, pod) = admin.api_of(&json!({
         "apiVersion": "v1",
@@ -281,7 +281,7 @@ fn adapted(mut deployment: Value) -> Result<Value, Error> {
         let value = match variable["name"].as_str() {
             Some("RELATED_IMAGE_devworkspace_webhook_server") => CONTROLLER_IMAGE,
             Some("RELATED_IMAGE_project_clone") => PROJECT_CLONE_IMAGE,
-            // It is asked about every command in every pod, many at once.
+            // It reviews every exec in every pod, many at once.
             Some("WEBHOOKS_SERVER_CPU_LIMIT") => "2",
             _ => continue,
         };

@@ -29,7 +29,7 @@ impl FromStr for ClusterName {
         let edges = !text.starts_with('-') && !text.ends_with('-');
         if text.is_empty() || text.len() > Self::LONGEST || !text.chars().all(inner) || !edges {
             return Err(Error::usage(format!(
-                "`{text}` is no cluster name: it takes 1 to {} lower case letters, digits and inner dashes",
+                "invalid cluster name `{text}`: it takes 1 to {} lower case letters, digits and inner dashes",
                 Self::LONGEST
             )));
         }

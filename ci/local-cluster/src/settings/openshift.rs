@@ -143,7 +143,7 @@ impl ZStream {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[value(rename_all = "verbatim")]
 pub enum FeatureSet {
-    /// What a cluster has that nobody has changed.
+    /// The defaults of a cluster.
     #[default]
     Default,
     /// Everything that may become default. Such a cluster can't be upgraded.

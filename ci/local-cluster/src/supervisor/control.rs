@@ -33,7 +33,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// The longest wish.
 const LONGEST: u64 = 64 * 1024;
 
-/// What can be asked for.
+/// The requests.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "wish", rename_all = "camelCase")]
 pub enum Wish {

@@ -34,7 +34,7 @@ use crate::{
 /// How long components may take to end and to be ready again.
 pub const RESTART: Duration = Duration::from_secs(60);
 
-/// What `up` tells the supervisor, as one line on its stdin.
+/// The request of `up` to the supervisor, as one line on its stdin.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
@@ -119,7 +119,7 @@ impl Supervisor {
                     self.state.components.clone_from(session.components());
                     let saved = self.save();
                     let done = restarted.and(saved).map_err(|error| error.to_failure());
-                    // Who has asked may be gone.
+                    // The client may be gone.
                     let _ = answer.send(done);
                 }
                 Message::Event(event) => {
@@ -148,7 +148,7 @@ fn read_request() -> Result<Option<Request>, Error> {
         .map_err(|error| Error::usage(format!("`supervise` is started by `up` only: {error}")))
 }
 
-/// Makes the end of `up` and SIGTERM heard in the session.
+/// Sends the end of `up` and SIGTERM to the session.
 fn listen_to_the_host(sender: &UnboundedSender<Message>) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate())
         .map_err(|source| Error::io("watch", "for SIGTERM", source))?;

@@ -1,4 +1,4 @@
-//! What a supervisor tells the `up` that has started it: one JSON object a line on its stdout.
+//! The reports of a supervisor to the `up` that started it: one JSON object per line on stdout.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use crate::error::Failure;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "report", rename_all = "camelCase")]
 pub enum Report {
-    /// The next step has begun.
+    /// The next step started.
     Step {
         /// What is being done, such as `starting the kubelet`.
         text: String,
@@ -27,7 +27,7 @@ pub enum Report {
     },
 }
 
-/// Sends a report. If `up` has ended nobody wants it.
+/// Sends a report, which is lost if `up` has ended.
 pub fn send(report: &Report) {
     if let Ok(mut line) = serde_json::to_vec(report) {
         line.push(b'\n');

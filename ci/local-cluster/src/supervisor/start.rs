@@ -38,7 +38,7 @@ const COMMAND: Duration = Duration::from_secs(20);
 impl Supervisor {
     /// Acquires everything and starts every component.
     pub(super) async fn start(&mut self, request: &Request) -> Result<Session, Error> {
-        // The session first: from here on the end of `up` is heard.
+        // The session first: from here on it receives the end of `up`.
         let mut session = Session::open(self.state.name.as_str(), &self.folder)?;
         listen_to_the_host(&session.sender())?;
         // On the heap: the steps' clients are large.

@@ -16,10 +16,9 @@ sleep 864213 </dev/null >/dev/null 2>&1 &
 ";
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn a_derived_image_has_what_its_recipe_left_and_nothing_runs_on() {
-    let cluster = Cluster::new("test-derive");
-    cluster.up(&[]).expect("this test needs root and a built cache: run `local-cluster build`");
+    let cluster = Cluster::running("test-derive", &[]);
     let recipe = cluster.folder().join("made-anew.sh");
     fs::write(&recipe, MADE_ANEW).unwrap();
     let image = cluster.command(&["derive", recipe.to_str().unwrap()]).expect("it is made");

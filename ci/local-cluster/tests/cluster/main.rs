@@ -14,32 +14,23 @@ use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use support::{Cluster, Machine, Moment};
 
-const NOTE: &str = "this test needs root and a built cache: run `local-cluster build` first";
-
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn up_and_down_leave_nothing_behind() {
     let machine = Machine::look();
-    let cluster = Cluster::new("test-clean");
-    cluster.up(&[]).expect(NOTE);
+    let cluster = Cluster::running("test-clean", &[]);
     let owned = cluster.owned();
     assert!(owned.processes().len() > 6, "a running cluster has processes: {owned:?}");
 
     // A pod too: its mounts, namespaces and cgroups are the harder part.
     cluster.run_pod();
-    let owned = cluster.owned();
-    cluster.down();
-
-    owned.assert_gone();
-    machine.assert_unchanged(&cluster);
-    assert!(!cluster.folder().exists(), "the state folder is gone");
+    cluster.down_cleanly(&machine);
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn the_user_dev_has_a_secret_kubeconfig_and_no_rights() {
-    let cluster = Cluster::new("test-dev");
-    cluster.up(&[]).expect(NOTE);
+    let cluster = Cluster::running("test-dev", &[]);
     let path = cluster.command(&["kubeconfig", "--user", "dev"]).expect("a kubeconfig");
     let mode = std::fs::metadata(path.trim()).expect("it exists").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -50,10 +41,9 @@ fn the_user_dev_has_a_secret_kubeconfig_and_no_rights() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn up_twice_is_up_once_and_other_settings_are_refused() {
-    let cluster = Cluster::new("test-twice");
-    cluster.up(&[]).expect(NOTE);
+    let cluster = Cluster::running("test-twice", &[]);
     let first = cluster.status();
     let again = cluster.up(&[]).expect("the second `up` finds the first");
     assert!(again.contains("already running"), "{again}");
@@ -74,7 +64,7 @@ fn up_twice_is_up_once_and_other_settings_are_refused() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn down_cleans_up_after_a_supervisor_that_was_killed_during_up() {
     let machine = Machine::look();
     let moments = [
@@ -87,19 +77,12 @@ fn down_cleans_up_after_a_supervisor_that_was_killed_during_up() {
         let cluster = Cluster::new("test-killed");
         let mut up = cluster.spawn_up(&[]);
         up.wait_for(moment);
-        let owned = cluster.owned();
-        // `up` dies first, so that it is `down` that has to clean up.
-        up.kill();
-        cluster.kill_supervisor();
-        owned.assert_processes_end(Duration::from_secs(10));
-        cluster.down();
-        owned.assert_gone();
-        machine.assert_unchanged(&cluster);
+        cluster.kill_and_clean_up(Some(&mut up), &machine);
     }
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn up_fails_and_cleans_up_when_its_supervisor_is_killed() {
     let machine = Machine::look();
     let cluster = Cluster::new("test-orphan");
@@ -120,7 +103,7 @@ fn up_fails_and_cleans_up_when_its_supervisor_is_killed() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn a_cluster_ends_with_an_up_that_was_interrupted() {
     let machine = Machine::look();
     let cluster = Cluster::new("test-interrupt");
@@ -135,14 +118,14 @@ fn a_cluster_ends_with_an_up_that_was_interrupted() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn two_clusters_with_different_gates_run_at_once() {
     let machine = Machine::look();
     let (with, without) = (Cluster::new("test-with"), Cluster::new("test-without"));
     let mut first = with.spawn_up(&["--gates", "no-kubelet"]);
     let mut second = without.spawn_up(&["--gates", "no-apiserver"]);
-    first.finish().expect(NOTE);
-    second.finish().expect(NOTE);
+    first.finish().expect("it starts");
+    second.finish().expect("it starts");
 
     assert_ne!(with.status()["server"], without.status()["server"]);
     let gate = "UserNamespacesSupport";
@@ -161,7 +144,7 @@ fn two_clusters_with_different_gates_run_at_once() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn a_component_that_dies_is_named_with_the_end_of_its_log() {
     let cluster = Cluster::new("test-dead");
     let mut up = cluster.spawn_up(&[]);
@@ -184,10 +167,9 @@ fn a_component_that_dies_is_named_with_the_end_of_its_log() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn components_are_killed_and_started_again_as_they_were() {
-    let cluster = Cluster::new("test-restart");
-    cluster.up(&[]).expect(NOTE);
+    let cluster = Cluster::running("test-restart", &[]);
     cluster.kubectl(&["create", "configmap", "kept"]);
     let processes = |name: &str| cluster.status()["components"][name]["pid"].clone();
     let names = ["etcd", "kube-apiserver", "kubelet"];

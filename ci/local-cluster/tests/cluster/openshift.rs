@@ -11,20 +11,13 @@ use std::{fs, time::Duration};
 
 use serde_json::Value;
 
-use crate::support::{Cluster, Failed, Machine, Moment, cache};
-
-const NOTE: &str =
-    "this test needs root and a built cache: run `local-cluster build --flavour openshift` first";
-
-const TECH_PREVIEW: &[&str] =
-    &["--flavour", "openshift", "--release", "4.19", "--feature-set", "TechPreviewNoUpgrade"];
+use crate::support::{Cluster, Failed, Machine, Moment, TECH_PREVIEW, cache};
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn tech_preview_runs_a_nested_pod_of_an_ordinary_user() {
     let machine = Machine::look();
-    let cluster = Cluster::new("test-os-preview");
-    cluster.up(TECH_PREVIEW).expect(NOTE);
+    let cluster = Cluster::running("test-os-preview", TECH_PREVIEW);
     let status = cluster.status();
     assert_eq!(status["flavour"], "openshift");
     assert_eq!(status["featureSet"], "TechPreviewNoUpgrade");
@@ -50,18 +43,14 @@ fn tech_preview_runs_a_nested_pod_of_an_ordinary_user() {
     let audit = fs::read_to_string(status["auditLog"].as_str().unwrap()).unwrap();
     assert!(audit.contains(r#""username":"dev""#), "the audit log names the user");
 
-    let owned = cluster.owned();
-    cluster.down();
-    owned.assert_gone();
-    machine.assert_unchanged(&cluster);
-    assert!(!cluster.folder().exists(), "the state folder is gone");
+    cluster.down_cleanly(&machine);
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn the_old_default_stores_neither_level_nor_user_namespace() {
-    let cluster = Cluster::new("test-os-default");
-    cluster.up(&["--flavour", "openshift", "--release", "4.19"]).expect(NOTE);
+    let cluster =
+        Cluster::running("test-os-default", &["--flavour", "openshift", "--release", "4.19"]);
     assert_eq!(condition_of_version(&cluster, "Upgradeable"), Value::Null);
     let gates = json(&cluster, &["get", "featuregate", "cluster"]);
     let disabled = gates["status"]["featureGates"][0]["disabled"].as_array().unwrap().clone();
@@ -78,10 +67,9 @@ fn the_old_default_stores_neither_level_nor_user_namespace() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn the_new_default_ships_sccs_for_user_namespaces() {
-    let cluster = Cluster::new("test-os-new");
-    cluster.up(&["--flavour", "openshift"]).expect(NOTE);
+    let cluster = Cluster::running("test-os-new", &["--flavour", "openshift"]);
     assert_eq!(cluster.status()["release"], "4.20");
     assert_eq!(cluster.status()["kubernetes"], "1.32.5");
     assert_eq!(cluster.status()["kubernetesOfRelease"], "1.33");
@@ -103,38 +91,26 @@ fn the_new_default_ships_sccs_for_user_namespaces() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn a_killed_supervisor_takes_running_containers_with_it() {
     let machine = Machine::look();
-    let cluster = Cluster::new("test-os-killed");
-    cluster.up(TECH_PREVIEW).expect(NOTE);
+    let cluster = Cluster::running("test-os-killed", TECH_PREVIEW);
     load_and_run(&cluster);
-    let owned = cluster.owned();
-    cluster.kill_supervisor();
-    owned.assert_processes_end(Duration::from_secs(10));
-    cluster.down();
-    owned.assert_gone();
-    machine.assert_unchanged(&cluster);
+    cluster.kill_and_clean_up(None, &machine);
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn a_supervisor_that_is_killed_during_up_leaves_nothing() {
     let machine = Machine::look();
     let cluster = Cluster::new("test-os-early");
     let mut up = cluster.spawn_up(TECH_PREVIEW);
     up.wait_for(Moment::Step("making the objects of OpenShift"));
-    let owned = cluster.owned();
-    up.kill();
-    cluster.kill_supervisor();
-    owned.assert_processes_end(Duration::from_secs(10));
-    cluster.down();
-    owned.assert_gone();
-    machine.assert_unchanged(&cluster);
+    cluster.kill_and_clean_up(Some(&mut up), &machine);
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn the_newest_release_has_locked_gates() {
     let cluster = Cluster::new("test-os-newest");
     let newest = ["--flavour", "openshift", "--release", "5.0"];
@@ -144,7 +120,7 @@ fn the_newest_release_has_locked_gates() {
     assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
     assert!(!cluster.folder().exists(), "nothing was made");
 
-    cluster.up(&newest).expect(NOTE);
+    cluster.up(&newest).expect("it starts");
     assert_eq!(cluster.status()["kubernetes"], "1.37.2");
     let gates = json(&cluster, &["get", "featuregate", "cluster"]);
     assert!(!gates.to_string().contains("UserNamespacesSupport"), "it lists no locked gate");
@@ -154,10 +130,9 @@ fn the_newest_release_has_locked_gates() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn early_4_20_ships_nested_container_without_a_range_of_users() {
-    let cluster = Cluster::new("test-os-z");
-    cluster.up(&["--flavour", "openshift", "--z-stream", "early"]).expect(NOTE);
+    let cluster = Cluster::running("test-os-z", &["--flavour", "openshift", "--z-stream", "early"]);
     let scc = json(&cluster, &["get", "securitycontextconstraints", "nested-container"]);
     assert_eq!(scc["runAsUser"], serde_json::json!({"type": "MustRunAsRange"}));
     let resource = "securitycontextconstraints/restricted-v3";
@@ -166,11 +141,10 @@ fn early_4_20_ships_nested_container_without_a_range_of_users() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn devices_come_only_by_annotations_that_are_allowed() {
-    let cluster = Cluster::new("test-os-devices");
     let options = ["--device-annotations", "v2", "--with", "kernel-log"];
-    cluster.up(&[TECH_PREVIEW, &options].concat()).expect(NOTE);
+    let cluster = Cluster::running("test-os-devices", &[TECH_PREVIEW, &options].concat());
     grant(&cluster);
     // The pod asks by the first version only, which is dropped without a word.
     run(&cluster).unwrap();
@@ -195,10 +169,9 @@ fn devices_come_only_by_annotations_that_are_allowed() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn a_policy_controller_that_dies_is_named_and_gives_no_range_twice() {
-    let cluster = Cluster::new("test-os-policy");
-    cluster.up(TECH_PREVIEW).expect(NOTE);
+    let cluster = Cluster::running("test-os-policy", TECH_PREVIEW);
     let range = |name: &str| {
         cluster.kubectl(&["create", "namespace", name]);
         let given = r"--for=jsonpath={.metadata.annotations.openshift\.io/sa\.scc\.uid-range}";
@@ -221,10 +194,9 @@ fn a_policy_controller_that_dies_is_named_and_gives_no_range_twice() {
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn pods_are_refused_where_sccs_can_not_be_read() {
-    let cluster = Cluster::new("test-os-closed");
-    cluster.up(TECH_PREVIEW).expect(NOTE);
+    let cluster = Cluster::running("test-os-closed", TECH_PREVIEW);
     grant(&cluster);
     // Without the definition the API server has no SCCs to admit by.
     let definition = "customresourcedefinition/securitycontextconstraints.security.openshift.io";

@@ -1,21 +1,7 @@
 //! Clusters with the DevWorkspace Operator: that it answers when `up` returns, and that it goes
 //! with its cluster.
 
-use crate::support::{Cluster, Machine};
-
-const NOTE: &str =
-    "this test needs root and a built cache: run `local-cluster build --flavour openshift` first";
-
-const WITH_OPERATOR: &[&str] = &[
-    "--flavour",
-    "openshift",
-    "--release",
-    "4.19",
-    "--feature-set",
-    "TechPreviewNoUpgrade",
-    "--with",
-    "devworkspace-operator",
-];
+use crate::support::{Cluster, Machine, TECH_PREVIEW};
 
 const OLD_WORKSPACE: &str = "
 apiVersion: workspace.devfile.io/v1alpha1
@@ -25,11 +11,11 @@ spec: {started: false, template: {}}
 ";
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn the_operator_answers_when_the_cluster_is_ready_and_ends_with_it() {
     let machine = Machine::look();
-    let cluster = Cluster::new("test-os-operator");
-    cluster.up(WITH_OPERATOR).expect(NOTE);
+    let with_operator = [TECH_PREVIEW, &["--with", "devworkspace-operator"]].concat();
+    let cluster = Cluster::running("test-os-operator", &with_operator);
     assert_eq!(cluster.status()["with"]["devworkspaceOperator"], true);
 
     // Admission and conversion, without a second try.
@@ -42,18 +28,14 @@ fn the_operator_answers_when_the_cluster_is_ready_and_ends_with_it() {
     );
     cluster.kubectl(&["delete", "devworkspace", "old", "--timeout=30s"]);
 
-    let without = WITH_OPERATOR.strip_suffix(&["--with", "devworkspace-operator"]).unwrap();
-    let other = cluster.up(without).unwrap_err();
+    let other = cluster.up(TECH_PREVIEW).unwrap_err();
     assert!(other.stderr.contains("with devworkspace-operator"), "{}", other.stderr);
 
-    let owned = cluster.owned();
-    cluster.down();
-    owned.assert_gone();
-    machine.assert_unchanged(&cluster);
+    cluster.down_cleanly(&machine);
 }
 
 #[test]
-#[ignore = "needs root and a built cache: run with --ignored"]
+#[ignore = "needs root and a built cache"]
 fn kubernetes_refuses_the_operator() {
     let cluster = Cluster::new("test-operator-refused");
     let refused = cluster.up(&["--with", "devworkspace-operator"]).unwrap_err();

@@ -106,7 +106,7 @@ subjects:
 ",
 ]);
 
-/// What a pod asks for is taken out on its way into the cluster, and another SCC, which everybody
+/// The pod's required SCC is removed on its way into the cluster, and another SCC, which everybody
 /// may use, comes first.
 const LOOSE: Scenario = Scenario {
     name: "another-scc",
@@ -122,7 +122,7 @@ const LOOSE: Scenario = Scenario {
             Kill("SCC-P03", "observed `nestcheck-mutants-loose`"),
         ],
     }],
-    // A plain pod asks for none, and is admitted by the first that everybody may use.
+    // A plain pod requires none, so the first SCC that everybody may use admits it.
     dependants: &["SCC-P04"],
     ..Scenario::NEW
 };

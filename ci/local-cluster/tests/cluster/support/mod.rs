@@ -26,6 +26,10 @@ pub use machine::{Machine, Owned, processes_of};
 /// How long anything may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The options of OpenShift 4.19 with user namespaces.
+pub const TECH_PREVIEW: &[&str] =
+    &["--flavour", "openshift", "--release", "4.19", "--feature-set", "TechPreviewNoUpgrade"];
+
 /// A failed command.
 #[derive(Debug)]
 pub struct Failed {
@@ -57,6 +61,39 @@ impl Cluster {
         let cluster = Self { name };
         cluster.down();
         cluster
+    }
+
+    /// A running cluster.
+    pub fn running(name: &'static str, arguments: &[&str]) -> Self {
+        let cluster = Self::new(name);
+        cluster.up(arguments).expect(
+            "this test needs root and a built cache: run `local-cluster build` with the flavour first",
+        );
+        cluster
+    }
+
+    /// Ends the cluster and checks that it leaves nothing on the machine.
+    pub fn down_cleanly(&self, machine: &Machine) {
+        let owned = self.owned();
+        self.down();
+        owned.assert_gone();
+        machine.assert_unchanged(self);
+        assert!(!self.folder().exists(), "the state folder is gone");
+    }
+
+    /// Kills the supervisor, and `up` before it, and checks that everything ends with them and that
+    /// `down` removes the rest.
+    pub fn kill_and_clean_up(&self, up: Option<&mut Up>, machine: &Machine) {
+        let owned = self.owned();
+        // `up` dies first, so that it is `down` that has to clean up.
+        if let Some(up) = up {
+            up.kill();
+        }
+        self.kill_supervisor();
+        owned.assert_processes_end(Duration::from_secs(10));
+        self.down();
+        owned.assert_gone();
+        machine.assert_unchanged(self);
     }
 
     /// Its state folder.
