@@ -84,12 +84,12 @@ struct Line {
 /// The lines of one run in a ledger, which may be those of several runs one after the other.
 fn lines_of(run: &str, text: &str) -> Vec<Line> {
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    let mut is_meant = false;
+    let mut is_of_run = false;
     let of_run = lines.filter(|line| {
         if let Entry::Run { run: begun, .. } = &line.entry {
-            is_meant = begun == run;
+            is_of_run = begun == run;
         }
-        is_meant
+        is_of_run
     });
     of_run.collect()
 }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_told_from_the_others_in_its_folder() {
+    fn the_runs_of_one_ledger_are_distinguished() {
         let lines = lines_of("b", &ledger());
         let seconds: Vec<_> = lines.iter().map(|line| line.at.to_string()).collect();
         assert_eq!(

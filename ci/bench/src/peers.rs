@@ -153,7 +153,7 @@ impl Contest<'_> {
 
     fn chainsaw(&self) -> Result<Command> {
         let program = self.setup.chainsaw.as_ref().ok_or("it is not in PATH")?;
-        let tools = self.cluster.kubectl.parent().ok_or("kubectl has no parent folder")?;
+        let tools = self.cluster.kubectl.parent().ok_or("kubectl has no parent directory")?;
         let mut path = tools.as_os_str().to_owned();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());

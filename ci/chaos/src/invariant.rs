@@ -67,7 +67,7 @@ pub(crate) fn run_of(events: &[Event]) -> Option<String> {
 }
 
 /// Compares the `JUnit` report of a log with the log.
-pub(crate) fn judge_report(events: &[Event], junit: &str) -> Vec<Violation> {
+pub(crate) fn check_report(events: &[Event], junit: &str) -> Vec<Violation> {
     let report = match Report::deserialize_from_str(junit) {
         Ok(report) => report,
         Err(error) => {
@@ -104,7 +104,7 @@ fn property<'a>(case: &'a TestCase, name: &str) -> Option<&'a str> {
 
 /// Judges the verdicts of a run that exited. A fault of the infrastructure is `error`, or it was
 /// overcome and changes nothing; it is never the product's, and no pass goes unproven.
-pub(crate) fn judge_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
+pub(crate) fn check_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
     let reports = verdicts(events);
     let proven = proven(events);
     let mut violations = Vec::new();
@@ -112,7 +112,7 @@ pub(crate) fn judge_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Viola
         let Some(verdict) = reports.get(id) else {
             // A run that refuses to begin has no verdicts, and its exit code says so.
             if run_of(events).is_some() {
-                let what = format!("{id} has no verdict, though the run went on");
+                let what = format!("{id} has no verdict, though the run continued");
                 violations.push(Violation::new(Invariant::Lost, what));
             }
             continue;
@@ -145,7 +145,7 @@ fn proven(events: &[Event]) -> BTreeSet<String> {
 
 /// Judges the exit of a run: a documented code that matches the outcome, which is never 0 where a
 /// case differs from what it is without a fault.
-pub(crate) fn judge_ending(code: i32, expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
+pub(crate) fn check_ending(code: i32, expected: &Verdicts, events: &[Event]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut wrong = |what: String| violations.push(Violation::new(Invariant::Ending, what));
     if !DOCUMENTED.contains(&code) {

@@ -17,7 +17,7 @@ use kube::{
 use crate::Result;
 
 /// How long one question may take: the cluster is busy with many runs at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many kinds are listed at once.
 const LISTS_AT_ONCE: usize = 8;
@@ -39,7 +39,7 @@ impl Inventory {
         let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
         let client = Cluster::connect(&options).await?.admin().clone();
         let discovery =
-            tokio::time::timeout(PATIENCE, Discovery::new(client.clone()).run()).await??;
+            tokio::time::timeout(TIMEOUT, Discovery::new(client.clone()).run()).await??;
         let kinds = discovery
             .groups()
             .flat_map(kube::discovery::ApiGroup::recommended_resources)
@@ -72,7 +72,7 @@ impl Inventory {
     async fn list(&self, kind: &ApiResource, selector: &str) -> Result<Vec<(String, String)>> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), kind);
         let params = ListParams::default().labels(selector);
-        let listed = tokio::time::timeout(PATIENCE, api.list_metadata(&params)).await?;
+        let listed = tokio::time::timeout(TIMEOUT, api.list_metadata(&params)).await?;
         let objects = match listed {
             Ok(objects) => objects.items,
             // A kind can end while a cluster runs, and a kind that nobody can list holds nothing.

@@ -101,10 +101,10 @@ impl Nestcheck {
     }
 }
 
-async fn finish(mut command: Command, patience: Duration) -> Result<Output> {
-    let output = tokio::time::timeout(patience, command.output()).await;
+async fn finish(mut command: Command, timeout: Duration) -> Result<Output> {
+    let output = tokio::time::timeout(timeout, command.output()).await;
     let output =
-        output.map_err(|_| format!("`{command:?}` took over {} s", patience.as_secs()))??;
+        output.map_err(|_| format!("`{command:?}` took over {} s", timeout.as_secs()))??;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(Output {
         code: output.status.code(),

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_promise_is_counted_and_told_with_its_place() {
+    fn a_violated_invariant_is_counted_and_reported_with_its_place() {
         let mut summary = Summary::default();
         assert!(summary.add(&trial(End::Exited(0), Vec::new())).is_empty());
         assert!(summary.all.are_good());

@@ -14,7 +14,7 @@ use crate::{
     Result,
     fault::{Fault, FaultKind},
     invariant::{
-        self, Invariant, Verdicts, Violation, events_of, judge_ending, judge_report, judge_verdicts,
+        self, Invariant, Verdicts, Violation, check_ending, check_report, check_verdicts, events_of,
     },
     inventory::Inventory,
     kubeconfig,
@@ -146,8 +146,8 @@ pub(crate) async fn run(test_bed: &TestBed, target: &Target, next: Option<Next>)
         folder,
     };
     drop(proxy);
-    judge_log(test_bed, target, &mut trial).await?;
-    judge_cluster(test_bed, &mut trial).await?;
+    check_log(test_bed, target, &mut trial).await?;
+    check_cluster(test_bed, &mut trial).await?;
     if trial.violations.is_empty() {
         fs::remove_dir_all(&trial.folder)?;
     }
@@ -178,7 +178,7 @@ async fn watch(mut child: Child, proxy: &Proxy, stop: &CancellationToken) -> Res
 }
 
 /// Judges the run's event log and report.
-async fn judge_log(test_bed: &TestBed, target: &Target, trial: &mut Trial) -> Result<()> {
+async fn check_log(test_bed: &TestBed, target: &Target, trial: &mut Trial) -> Result<()> {
     let report = trial.folder.join("report");
     let log = fs::read_to_string(report.join("events.jsonl")).unwrap_or_default();
     let events = match events_of(&log) {
@@ -193,7 +193,7 @@ async fn judge_log(test_bed: &TestBed, target: &Target, trial: &mut Trial) -> Re
     trial.shows_retry = invariant::shows_retry(&log);
     let made = test_bed.nestcheck.report(&report).await?;
     let found = match made.code {
-        Some(0) => judge_report(&events, &made.stdout),
+        Some(0) => check_report(&events, &made.stdout),
         // Without an event there is nothing to report, so an error is right.
         Some(2) if events.is_empty() && made.stderr.starts_with("error: ") => Vec::new(),
         code => {
@@ -207,8 +207,8 @@ async fn judge_log(test_bed: &TestBed, target: &Target, trial: &mut Trial) -> Re
             // Without a fault the verdicts are what they are, even where the machine was too busy
             // for a case.
             let expected = if trial.is_struck() { &target.expected } else { &trial.verdicts };
-            trial.violations.extend(judge_verdicts(expected, &events));
-            trial.violations.extend(judge_ending(code, expected, &events));
+            trial.violations.extend(check_verdicts(expected, &events));
+            trial.violations.extend(check_ending(code, expected, &events));
         }
         End::Hung => {
             let what = format!("it did not end within {} s", RUN.as_secs());
@@ -227,7 +227,7 @@ async fn judge_log(test_bed: &TestBed, target: &Target, trial: &mut Trial) -> Re
 }
 
 /// Judges the leftovers: at once if the run exited, and after a sweep.
-async fn judge_cluster(test_bed: &TestBed, trial: &mut Trial) -> Result<()> {
+async fn check_cluster(test_bed: &TestBed, trial: &mut Trial) -> Result<()> {
     // Objects that a request named belong to the run, even if its log does not have them.
     let mut runs = trial.seen.runs.clone();
     runs.extend(trial.run.clone());

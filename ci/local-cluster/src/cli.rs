@@ -35,8 +35,8 @@ enum Command {
         #[command(flatten)]
         selection: Selection,
         /// The feature set of OpenShift, for flavour `openshift` [default: Default]. With the
-        /// release it decides about the feature gates, the definition of security context
-        /// constraints and the objects that name both.
+        /// release it decides about the feature gates, the definition of SCCs
+        /// and the objects that name both.
         #[arg(long, value_enum)]
         feature_set: Option<FeatureSet>,
         /// Which patch releases of the release, for flavour `openshift` [default: latest]. The SCCs
@@ -98,7 +98,7 @@ enum Command {
     },
     /// Make a root file system an image of the node.
     Load {
-        /// A folder, or a tar archive of one.
+        /// A directory, or a tar archive of one.
         tree: PathBuf,
         #[command(flatten)]
         name: Name,

@@ -54,7 +54,7 @@ pub fn check(cache: &Cache, building: bool) -> Result<(), Error> {
         return Err(Error::other(
             "no `go` command in `PATH`, which builds Kubernetes and containerd",
         )
-        .with_hint("install Go 1.26 or newer and put its `bin` folder into `PATH`"));
+        .with_hint("install Go 1.26 or newer and put its `bin` directory into `PATH`"));
     }
     if !file_system_known("overlay") {
         return Err(Error::other("the kernel has no `overlay` file system")
@@ -75,7 +75,7 @@ fn check_file_system(cache: &Cache) -> Result<(), Error> {
             root.display()
         );
         return Err(Error::other(message)
-            .with_hint(format!("set `{CACHE_VARIABLE}` to a folder on ext4 or xfs")));
+            .with_hint(format!("set `{CACHE_VARIABLE}` to a directory on ext4 or xfs")));
     }
     Ok(())
 }

@@ -26,24 +26,24 @@ impl Cache {
             Some(value) => PathBuf::from(value),
             None => workspace()
                 .ok_or_else(|| {
-                    Error::other("no workspace around the current folder to cache artifacts in")
+                    Error::other("no workspace around the current directory to cache artifacts in")
                         .with_hint(format!(
-                            "run it inside the checkout, or set `{CACHE_VARIABLE}` to a folder"
+                            "run it inside the checkout, or set `{CACHE_VARIABLE}` to a directory"
                         ))
                 })?
                 .join("target/local-cluster"),
         };
         let folder = std::path::absolute(&folder)
-            .map_err(|source| Error::path("resolve the cache folder", &folder, source))?;
+            .map_err(|source| Error::path("resolve the cache directory", &folder, source))?;
         // Mount options are text that is split at commas, and lowerdir at colons.
         let path = folder.to_str().filter(|path| !path.contains([':', ',', '\\', '\n']));
         match path {
             Some(_) => Ok(Self(folder)),
             None => Err(Error::usage(format!(
-                "the cache folder `{}` has a colon, a comma or a backslash, which overlayfs can't mount",
+                "the cache directory `{}` has a colon, a comma or a backslash, which overlayfs can't mount",
                 folder.display()
             ))
-            .with_hint(format!("set `{CACHE_VARIABLE}` to another folder"))),
+            .with_hint(format!("set `{CACHE_VARIABLE}` to another directory"))),
         }
     }
 

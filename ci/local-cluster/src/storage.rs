@@ -103,7 +103,7 @@ fn provisioner(
             |claim, _, provisioner| provisioner.again(&*claim),
             Arc::clone(&provisioner),
         )
-        .for_each(tell);
+        .for_each(log_failure);
     let deletes = Controller::new(volumes, watcher::Config::default())
         .run(
             |volume: Arc<PersistentVolume>, provisioner| async move {
@@ -114,7 +114,7 @@ fn provisioner(
             |volume, _, provisioner| provisioner.again(&*volume),
             provisioner,
         )
-        .for_each(tell);
+        .for_each(log_failure);
     (makes, deletes)
 }
 
@@ -153,7 +153,7 @@ impl Provisioner {
 }
 
 /// Logs a failure. A broken watch is restarted, and an object that is gone needs nothing.
-async fn tell<K: Resource>(
+async fn log_failure<K: Resource>(
     done: Result<(ObjectRef<K>, Action), controller::Error<Error, watcher::Error>>,
 ) {
     if let Err(controller::Error::ReconcilerFailed(error, _)) = done {

@@ -11,11 +11,11 @@
 //! of the killed cases, and a sample of all suites.
 
 mod changes;
+mod evaluate;
 mod event_log;
 mod external_writer;
 mod faults;
 mod inputs;
-mod judge;
 mod object_patch;
 mod objects;
 mod policy;
@@ -40,7 +40,7 @@ use harness::{
     outcome::{Level, Outcome},
 };
 
-use judge::{Judged, judge};
+use evaluate::{Evaluation, evaluate};
 use runner::Runner;
 use scenario::Scenario;
 use table::Column;
@@ -150,25 +150,25 @@ async fn run_all(
         };
         let unbroken = scenarios::red_without_mutant(arguments.place);
         baseline.extend(unbroken.iter().map(|id| (*id).to_owned()));
-        let judged = judge(scenario, &observed, &baseline);
+        let evaluation = evaluate(scenario, &observed, &baseline);
         log(&format!(
             "{}: {} mutants, {} cases, {:.1} s{}\n",
             scenario.name,
             scenario.mutants.len(),
             observed.len(),
             started.elapsed().as_secs_f64(),
-            if judged.deviations.is_empty() { "" } else { ", with deviations" },
+            if evaluation.deviations.is_empty() { "" } else { ", with deviations" },
         ));
-        results.add(scenario, judged);
+        results.add(scenario, evaluation);
     }
     Ok(ControlFlow::Continue(results))
 }
 
 impl Results {
-    fn add(&mut self, scenario: &Scenario, judged: Judged) {
-        let deviations = judged.deviations.iter().map(|it| format!("{}: {it}", scenario.name));
+    fn add(&mut self, scenario: &Scenario, evaluation: Evaluation) {
+        let deviations = evaluation.deviations.iter().map(|it| format!("{}: {it}", scenario.name));
         self.deviations.extend(deviations);
-        let columns = scenario.mutants.iter().zip(judged.columns);
+        let columns = scenario.mutants.iter().zip(evaluation.columns);
         self.columns.extend(
             columns.map(|(mutant, marks)| Column {
                 mutant: *mutant,

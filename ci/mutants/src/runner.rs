@@ -25,9 +25,9 @@ use suites::session::{Session, SessionOptions};
 
 use crate::{
     changes::ClusterChanges,
+    evaluate::Observed,
     event_log::EventLog,
     inputs::RunInputs,
-    judge::Observed,
     scenario::{Scenario, Target},
     scenarios::SAMPLE,
 };

@@ -39,7 +39,7 @@ pub(crate) struct Scenario {
     /// them.
     pub(crate) blocked: &'static [&'static str],
     /// Further cases that are red because they need what is broken.
-    pub(crate) dependants: &'static [&'static str],
+    pub(crate) also_affected: &'static [&'static str],
 }
 
 impl Scenario {
@@ -51,7 +51,7 @@ impl Scenario {
         cases: &[],
         mutants: &[],
         blocked: &[],
-        dependants: &[],
+        also_affected: &[],
     };
 }
 

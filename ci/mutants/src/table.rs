@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use harness::{case::Case, outcome::Level};
 
-use crate::{judge::Mark, scenario::Mutant};
+use crate::{evaluate::Mark, scenario::Mutant};
 
 /// A column of the table: a mutant, and its mark for each case that ran with it.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub(crate) fn render(cases: &[Case], columns: &[Column]) -> String {
             .iter()
             .map(|column| match column.marks.get(case.id) {
                 Some(Mark::Killed) => 'X',
-                Some(Mark::Dependant) => 'd',
+                Some(Mark::AlsoAffected) => 'd',
                 Some(Mark::Alive) => '.',
                 None => ' ',
             })
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_case_that_no_mutant_kills_survives() {
         assert_eq!(survivors(&cases(), &[column("POD-03", Mark::Killed)]), ["POD-01"]);
-        let columns = [column("POD-03", Mark::Dependant), column("POD-01", Mark::Killed)];
+        let columns = [column("POD-03", Mark::AlsoAffected), column("POD-01", Mark::Killed)];
         assert_eq!(survivors(&cases(), &columns), ["POD-03"], "a dependant is not killed");
     }
 

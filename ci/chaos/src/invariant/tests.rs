@@ -48,7 +48,7 @@ fn error() -> Verdict {
     Verdict::Error { message: "reset".into() }
 }
 
-fn promises(violations: &[Violation]) -> Vec<Invariant> {
+fn invariants(violations: &[Violation]) -> Vec<Invariant> {
     violations.iter().map(|violation| violation.invariant).collect()
 }
 
@@ -59,62 +59,65 @@ fn xml(events: &[Event]) -> String {
 #[test]
 fn the_report_of_a_log_has_its_verdicts_and_is_red_until_the_end() {
     let events = [started(), proof("A-1", true), case("A-1", Verdict::Pass)];
-    assert_eq!(judge_report(&events, &xml(&events)), []);
+    assert_eq!(check_report(&events, &xml(&events)), []);
 }
 
 #[test]
 fn a_verdict_that_is_missing_or_another_one_is_lost() {
     let whole = [started(), case("A-1", Verdict::Pass), case("A-2", fail())];
-    let violations = judge_report(&whole, &xml(&whole[..2]));
-    assert_eq!(promises(&violations), [Invariant::Lost]);
+    let violations = check_report(&whole, &xml(&whole[..2]));
+    assert_eq!(invariants(&violations), [Invariant::Lost]);
     assert!(violations[0].what.contains("A-2"));
     let other = [started(), case("A-1", error()), case("A-2", fail())];
-    assert_eq!(promises(&judge_report(&whole, &xml(&other))), [Invariant::Lost]);
+    assert_eq!(invariants(&check_report(&whole, &xml(&other))), [Invariant::Lost]);
 }
 
 #[test]
 fn a_green_report_of_a_run_that_never_ended_is_wrong() {
     let events = [started(), proof("A-1", true), case("A-1", Verdict::Pass)];
     let whole = [&events[..], &[ended(Outcome::Conformant)]].concat();
-    assert_eq!(promises(&judge_report(&events, &xml(&whole))), [Invariant::Report]);
-    assert_eq!(promises(&judge_report(&events, "<oops")), [Invariant::Report]);
+    assert_eq!(invariants(&check_report(&events, &xml(&whole))), [Invariant::Report]);
+    assert_eq!(invariants(&check_report(&events, "<oops")), [Invariant::Report]);
 }
 
 #[test]
-fn a_fault_may_be_told_as_error_and_as_nothing_else() {
+fn a_fault_may_be_reported_as_error_only() {
     let expected = Verdicts::from([("A-1".into(), "pass".into())]);
-    let judge = |verdict| {
-        promises(&judge_verdicts(&expected, &[started(), proof("A-1", true), case("A-1", verdict)]))
+    let check = |verdict| {
+        invariants(&check_verdicts(
+            &expected,
+            &[started(), proof("A-1", true), case("A-1", verdict)],
+        ))
     };
-    assert_eq!(judge(Verdict::Pass), []);
-    assert_eq!(judge(error()), []);
-    assert_eq!(judge(fail()), [Invariant::Misjudged]);
+    assert_eq!(check(Verdict::Pass), []);
+    assert_eq!(check(error()), []);
+    assert_eq!(check(fail()), [Invariant::Misjudged]);
     let blocked = Verdict::Blocked { reason: "503".into(), remedy: "wait".into() };
-    assert_eq!(judge(blocked), [Invariant::Misjudged]);
+    assert_eq!(check(blocked), [Invariant::Misjudged]);
 }
 
 #[test]
-fn an_unproven_pass_and_a_vanished_case_are_seen() {
+fn an_unchecked_pass_and_a_vanished_case_are_seen() {
     let expected = Verdicts::from([("A-1".into(), "pass".into())]);
     let pass = case("A-1", Verdict::Pass);
-    let judge = |events: &[Event]| promises(&judge_verdicts(&expected, events));
-    assert_eq!(judge(&[started(), pass.clone()]), [Invariant::Misjudged]);
-    assert_eq!(judge(&[started(), proof("A-1", false), pass]), [Invariant::Misjudged]);
-    assert_eq!(judge(&[started()]), [Invariant::Lost]);
-    assert_eq!(judge(&[]), [], "a run that never began has no verdicts");
+    let check = |events: &[Event]| invariants(&check_verdicts(&expected, events));
+    assert_eq!(check(&[started(), pass.clone()]), [Invariant::Misjudged]);
+    assert_eq!(check(&[started(), proof("A-1", false), pass]), [Invariant::Misjudged]);
+    assert_eq!(check(&[started()]), [Invariant::Lost]);
+    assert_eq!(check(&[]), [], "a run that never began has no verdicts");
 }
 
 #[test]
 fn the_exit_code_is_the_outcome_s() {
     let expected = Verdicts::from([("A-1".into(), "pass".into())]);
-    let judge = |code, events: &[Event]| promises(&judge_ending(code, &expected, events));
+    let check = |code, events: &[Event]| invariants(&check_ending(code, &expected, events));
     let good = [started(), case("A-1", Verdict::Pass), ended(Outcome::Conformant)];
-    assert_eq!(judge(0, &good), []);
-    assert_eq!(judge(1, &good), [Invariant::Ending]);
-    assert_eq!(judge(101, &good), [Invariant::Ending, Invariant::Ending]);
+    assert_eq!(check(0, &good), []);
+    assert_eq!(check(1, &good), [Invariant::Ending]);
+    assert_eq!(check(101, &good), [Invariant::Ending, Invariant::Ending]);
     let green = [started(), case("A-1", error()), ended(Outcome::Conformant)];
-    assert_eq!(judge(0, &green), [Invariant::Ending]);
-    assert_eq!(judge(4, &[]), []);
-    assert_eq!(judge(2, &[]), [Invariant::Ending]);
-    assert_eq!(judge(4, &[started()]), [Invariant::Ending]);
+    assert_eq!(check(0, &green), [Invariant::Ending]);
+    assert_eq!(check(4, &[]), []);
+    assert_eq!(check(2, &[]), [Invariant::Ending]);
+    assert_eq!(check(4, &[started()]), [Invariant::Ending]);
 }

@@ -125,9 +125,9 @@ impl Proxy {
 
     /// Waits until the server has answered what was passed on: it acts on the requests of a client
     /// that died too, and nothing can be said of its objects before.
-    pub(crate) async fn settle(&self, patience: Duration) {
+    pub(crate) async fn settle(&self, timeout: Duration) {
         self.shared.under_way.close();
-        let _ = tokio::time::timeout(patience, self.shared.under_way.wait()).await;
+        let _ = tokio::time::timeout(timeout, self.shared.under_way.wait()).await;
     }
 
     /// What was seen until now.

@@ -15,35 +15,35 @@ use crate::fault::FaultKind;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-type Heard = Arc<Mutex<Vec<String>>>;
+type Received = Arc<Mutex<Vec<String>>>;
 
 /// A server that answers `hello`, and turns connections that ask for it into an echo.
-async fn server() -> (SocketAddr, Heard) {
+async fn server() -> (SocketAddr, Received) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    let heard = Heard::default();
-    let hearing = Arc::clone(&heard);
+    let received = Received::default();
+    let hearing = Arc::clone(&received);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let heard = Arc::clone(&hearing);
-            let service = service_fn(move |request| ready(answer(request, &heard)));
+            let received = Arc::clone(&hearing);
+            let service = service_fn(move |request| ready(answer(request, &received)));
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             tokio::spawn(connection.with_upgrades());
         }
     });
-    (address, heard)
+    (address, received)
 }
 
 fn answer(
     mut request: Request<Incoming>,
-    heard: &Heard,
+    received: &Received,
 ) -> std::result::Result<Response<Full<Bytes>>, BoxError> {
     let credentials = request.headers().get(header::AUTHORIZATION);
     let credentials = credentials.and_then(|value| value.to_str().ok()).unwrap_or("none");
     let line = format!("{} {} {credentials}", request.method(), request.uri());
-    heard.lock().expect("nobody panics").push(line);
+    received.lock().expect("nobody panics").push(line);
     if !request.headers().contains_key(header::UPGRADE) {
         return Ok(Response::new(Full::from("hello")));
     }
@@ -64,19 +64,19 @@ fn answer(
 
 struct Setup {
     proxy: Proxy,
-    heard: Heard,
+    received: Received,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
 /// A proxy before a server, whose administrator has a token.
 async fn setup(fault: impl Into<Option<Fault>>) -> Setup {
-    let (server, heard) = server().await;
+    let (server, received) = server().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("kubeconfig");
     write_kubeconfig(&path, server);
     let upstream = Upstream::new(&path).await.expect("the kubeconfig is good");
     let proxy = Proxy::start(upstream, fault.into()).await.expect("a free port");
-    Setup { proxy, heard, client: Client::builder(TokioExecutor::new()).build_http() }
+    Setup { proxy, received, client: Client::builder(TokioExecutor::new()).build_http() }
 }
 
 fn write_kubeconfig(path: &Path, server: SocketAddr) {
@@ -94,16 +94,16 @@ impl Setup {
         format!("http://{}{path}", self.proxy.address())
     }
 
-    fn heard(&self) -> Vec<String> {
-        self.heard.lock().expect("nobody panics").clone()
+    fn received(&self) -> Vec<String> {
+        self.received.lock().expect("nobody panics").clone()
     }
 
     /// Asks for a path; the text of the answer, or that there is none.
     async fn get(&self, path: &str) -> std::result::Result<(u16, String), BoxError> {
         let uri = self.uri(path).parse()?;
-        let answer = tokio::time::timeout(PATIENCE, self.client.get(uri)).await??;
+        let answer = tokio::time::timeout(TIMEOUT, self.client.get(uri)).await??;
         let status = answer.status().as_u16();
-        let body = tokio::time::timeout(PATIENCE, answer.into_body().collect()).await??;
+        let body = tokio::time::timeout(TIMEOUT, answer.into_body().collect()).await??;
         Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
     }
 
@@ -132,7 +132,7 @@ async fn a_request_without_credentials_gets_the_administrator_s() {
         .body(Full::from(r#"{"nestcheck/run":"abc"}"#))
         .expect("a good request");
     setup.client.request(request).await.expect("an answer");
-    assert_eq!(setup.heard(), ["GET /a?b=c Bearer admin", "POST /b Bearer user"]);
+    assert_eq!(setup.received(), ["GET /a?b=c Bearer admin", "POST /b Bearer user"]);
     let seen = setup.proxy.seen();
     assert_eq!(seen.requests, 2);
     assert!(seen.runs.contains("abc"));
@@ -147,8 +147,8 @@ async fn a_cut_request_never_reaches_the_server_and_a_dropped_one_does() {
         setup.get("/1").await.expect("an answer");
         setup.get("/2").await.expect_err("it is struck");
         setup.get("/3").await.expect("an answer");
-        let heard = setup.heard().iter().any(|line| line.starts_with("GET /2"));
-        assert_eq!(heard, reaches, "{kind}");
+        let received = setup.received().iter().any(|line| line.starts_with("GET /2"));
+        assert_eq!(received, reaches, "{kind}");
         assert_eq!(setup.proxy.seen().struck.as_deref(), Some("GET /2"));
     }
 }
@@ -159,7 +159,7 @@ async fn an_answer_in_the_server_s_place_is_the_api_s() {
     let (status, body) = setup.get("/1").await.expect("an answer");
     assert_eq!(status, 429);
     assert!(body.contains("TooManyRequests"));
-    assert_eq!(setup.heard(), [""; 0]);
+    assert_eq!(setup.received(), [""; 0]);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_kill_is_asked_for_before_or_after_the_server_acted() {
             answer = setup.get("/1") => panic!("nothing is to be heard: {answer:?}"),
             () = setup.proxy.kill() => {}
         }
-        assert_eq!(!setup.heard().is_empty(), reaches, "{kind}");
+        assert_eq!(!setup.received().is_empty(), reaches, "{kind}");
     }
 }
 
@@ -192,7 +192,7 @@ async fn an_upgraded_connection_is_severed_in_the_middle_of_an_answer() {
     let mut stream = setup.upgrade().await;
     stream.write_all(b"ping").await.expect("it is open");
     let mut echo = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut echo)).await;
+    let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut echo)).await;
     let _ = read.expect("it ends");
     assert_eq!(echo, b"pi");
 }
@@ -203,16 +203,16 @@ async fn an_outage_cuts_what_is_open_and_what_comes() {
     let mut stream = setup.upgrade().await;
     setup.get("/2").await.expect_err("the server is gone");
     let mut rest = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut rest)).await;
     let _ = read.expect("it ends");
     setup.get("/3").await.expect_err("the server is still gone");
     let back = async { while setup.get("/4").await.is_err() {} };
-    tokio::time::timeout(PATIENCE, back).await.expect("the server comes back");
+    tokio::time::timeout(TIMEOUT, back).await.expect("the server comes back");
 }
 
 #[tokio::test]
 async fn what_was_passed_on_is_waited_for() {
     let setup = setup(None).await;
     setup.get("/1").await.expect("an answer");
-    tokio::time::timeout(PATIENCE, setup.proxy.settle(PATIENCE)).await.expect("nothing is open");
+    tokio::time::timeout(TIMEOUT, setup.proxy.settle(TIMEOUT)).await.expect("nothing is open");
 }

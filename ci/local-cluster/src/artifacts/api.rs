@@ -149,7 +149,7 @@ pub(super) fn download_module(
         )));
     }
     let folder = answer["Dir"].as_str();
-    folder.map(PathBuf::from).ok_or_else(|| Error::other(format!("`{name}` has no folder")))
+    folder.map(PathBuf::from).ok_or_else(|| Error::other(format!("`{name}` has no directory")))
 }
 
 /// A definition has a file for each feature set where it depends on it, and else one for all.

@@ -50,7 +50,7 @@ impl Components {
     fn look(folder: PathBuf) -> Result<Self, Error> {
         let refused = |source| {
             Error::usage(format!(
-                "can't read the components folder `{}`: {source}",
+                "can't read the components directory `{}`: {source}",
                 folder.display()
             ))
             .with_hint(EXPECTED)
@@ -65,7 +65,7 @@ impl Components {
         let programs = RealPrograms::of(found);
         if programs.are_none() {
             let message =
-                format!("the components folder `{}` has none of the programs", folder.display());
+                format!("the components directory `{}` has none of the programs", folder.display());
             return Err(Error::usage(message).with_hint(EXPECTED));
         }
         Ok(Self { folder, programs })
@@ -94,14 +94,15 @@ impl Components {
 
     /// Puts a program into a folder, decompressed.
     pub fn unpack(&self, name: &str, target: &Path) -> Result<(), Error> {
-        let source = file(&self.folder, name)
-            .ok_or_else(|| Error::other(format!("`{name}` has gone from the components folder")))?;
+        let source = file(&self.folder, name).ok_or_else(|| {
+            Error::other(format!("`{name}` has gone from the components directory"))
+        })?;
         unpack(&source, target)
     }
 }
 
 /// What is said wherever the folder is not what it should be.
-const EXPECTED: &str = "give a folder with `kube-apiserver`, `kube-controller-manager`, \
+const EXPECTED: &str = "give a directory with `kube-apiserver`, `kube-controller-manager`, \
                         `kube-scheduler`, `kubelet`, `cluster-policy-controller` (or one `hyper` \
                         for all five), `crio` with `pinns`, or the operator's three programs, each \
                         as it is or with `.zst`: see `ci/openshift/README.md`";
@@ -119,7 +120,7 @@ fn is_whole(folder: &Path, program: RealProgram) -> Result<bool, Error> {
     let manifests = manifests.filter(|name| !folder.join(name).is_file());
     if let Some(missing) = missing.first().map(|name: &&&str| **name).or(manifests) {
         return Err(Error::usage(format!(
-            "the components folder `{}` has `{}` and no `{missing}`",
+            "the components directory `{}` has `{}` and no `{missing}`",
             folder.display(),
             found[0]
         ))

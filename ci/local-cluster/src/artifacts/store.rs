@@ -100,9 +100,9 @@ impl Store {
             return Ok(path);
         }
         let path = self.folder.join(recipe.key());
-        let beside = |suffix: &str| self.folder.join(format!("{}.{suffix}", recipe.key()));
+        let sibling = |suffix: &str| self.folder.join(format!("{}.{suffix}", recipe.key()));
         make_folder(&self.folder)?;
-        let _lock = lock(recipe, &beside("lock"))?;
+        let _lock = lock(recipe, &sibling("lock"))?;
         if path.is_dir() {
             return Ok(path);
         }
@@ -111,7 +111,8 @@ impl Store {
             recipe.description, recipe.estimate
         ));
         let started = Instant::now();
-        let place = Build { output: beside("new"), scratch: beside("scratch"), log: beside("log") };
+        let place =
+            Build { output: sibling("new"), scratch: sibling("scratch"), log: sibling("log") };
         // What is there is from a build that was interrupted: the lock is ours.
         remove_folder(&place.output)?;
         remove_folder(&place.scratch)?;

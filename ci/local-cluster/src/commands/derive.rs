@@ -177,14 +177,14 @@ mod tests {
 
     #[test]
     fn no_recipe_replaces_an_image_of_the_cluster_or_of_another_recipe() {
-        for (names, told) in [
+        for (names, printed) in [
             (&["good.sh", "x", "workspace.sh"][..], "`localhost/workspace:1`"),
             (&["pause.sh"], "`localhost/pause:1`"),
             (&["one/same.sh", "another/Same.sh"], "would both make"),
         ] {
             let error = refused(names);
             assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(printed), "{error}");
             let hint = error.hint().unwrap();
             assert!(hint.contains("another name") && !hint.contains("--tag"), "{hint}");
         }

@@ -93,7 +93,7 @@ fn as_json(folder: &StateFolder, state: &State, condition: Condition) -> serde_j
         "kubectl": state.kubectl,
         "auditLog": folder.audit_log(),
         "logs": folder.logs(),
-        "folder": folder.root(),
+        "directory": folder.root(),
         "cgroupVersion": state.hierarchies.version(),
         "cgroup": state.cgroup,
         "interface": state.interface,

@@ -23,8 +23,8 @@ pub fn run(name: &ClusterName, components: Vec<String>) -> Result<(), Error> {
         return Err(Error::usage(format!("cluster `{}` has no component `{unknown}`", state.name))
             .with_hint(format!("there are {}", known.join(", "))));
     }
-    let told = components.join(", ");
+    let printed = components.join(", ");
     control::ask(&folder, &Wish::Restart { components })?;
-    console::progress(format_args!("cluster `{name}` has started {told} again"));
+    console::progress(format_args!("cluster `{name}` has started {printed} again"));
     Ok(())
 }

@@ -42,7 +42,7 @@ pub fn run(name: &ClusterName, settings: Settings, source: &Source) -> Result<()
             show(&folder);
             return Ok(());
         }
-        console::progress(format_args!("removing what is left of an earlier cluster `{name}`"));
+        console::progress(format_args!("removing leftovers of an earlier cluster `{name}`"));
         teardown::end(&folder)?;
     }
     teardown::forget(&folder)?;

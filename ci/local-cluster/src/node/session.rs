@@ -362,11 +362,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_that_is_out_of_watches_is_told_of() {
+    fn a_machine_without_free_watches_gets_a_hint() {
         let log = Path::new("/logs/kubelet.log");
-        let told = hint(&["creating fsnotify watcher: too many open files".to_owned()], log);
-        assert!(told.contains("fs.inotify.max_user_instances"), "{told}");
-        assert!(told.ends_with("the whole log is `/logs/kubelet.log`"), "{told}");
+        let printed = hint(&["creating fsnotify watcher: too many open files".to_owned()], log);
+        assert!(printed.contains("fs.inotify.max_user_instances"), "{printed}");
+        assert!(printed.ends_with("the whole log is `/logs/kubelet.log`"), "{printed}");
         assert_eq!(hint(&[], log), "the whole log is `/logs/kubelet.log`");
     }
 }

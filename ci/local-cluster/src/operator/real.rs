@@ -201,8 +201,8 @@ fn accounts_policy() -> Value {
 }
 
 /// A policy that changes new objects of a resource by patches in CEL.
-fn policy(name: &str, resource: &str, mut constraints: Value, patches: &str) -> Value {
-    constraints["resourceRules"] = json!([{
+fn policy(name: &str, resource: &str, mut match_rules: Value, patches: &str) -> Value {
+    match_rules["resourceRules"] = json!([{
         "apiGroups": [""],
         "apiVersions": ["v1"],
         "operations": ["CREATE"],
@@ -215,7 +215,7 @@ fn policy(name: &str, resource: &str, mut constraints: Value, patches: &str) -> 
         "spec": {
             "failurePolicy": "Fail",
             "reinvocationPolicy": "Never",
-            "matchConstraints": constraints,
+            "matchConstraints": match_rules,
             "mutations": [{
                 "patchType": "JSONPatch",
                 "jsonPatch": {"expression": format!("[{patches}]")},

@@ -143,10 +143,10 @@ mod tests {
         let components = vec!["etcd".to_owned()];
         let asking =
             tokio::task::spawn_blocking(move || ask(&asked, &Wish::Restart { components }));
-        let Some(Message::Restart { names, answer: told }) = messages.recv().await else {
+        let Some(Message::Restart { names, answer: printed }) = messages.recv().await else {
             panic!("no wish arrived");
         };
-        told.send(answer).unwrap();
+        printed.send(answer).unwrap();
         let received = asking.await.unwrap();
         std::fs::remove_dir_all(folder.root()).unwrap();
         (names, received)

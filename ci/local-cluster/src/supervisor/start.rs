@@ -109,11 +109,11 @@ impl Supervisor {
             session.start(double::program(subnet))?;
         }
         let pki = self.folder.pki();
-        let (told, last) = watch::channel(String::new());
+        let (printed, last) = watch::channel(String::new());
         let ready = Box::pin(async {
             match kind {
-                Operator::Double => double::install(admin, artifact, &told).await,
-                Operator::Real => real::install(admin, artifact, &pki, &told).await,
+                Operator::Double => double::install(admin, artifact, &printed).await,
+                Operator::Real => real::install(admin, artifact, &pki, &printed).await,
             }
         });
         let ready = session.during("the DevWorkspace Operator not ready", OPERATOR, ready);

@@ -29,7 +29,7 @@ fn up_and_down_leave_nothing_behind() {
 
 #[test]
 #[ignore = "needs root and a built cache"]
-fn the_user_dev_has_a_secret_kubeconfig_and_no_rights() {
+fn the_user_dev_has_a_secret_kubeconfig_and_no_permissions() {
     let cluster = Cluster::running("test-dev", &[]);
     let path = cluster.command(&["kubeconfig", "--user", "dev"]).expect("a kubeconfig");
     let mode = std::fs::metadata(path.trim()).expect("it exists").permissions().mode();
@@ -174,8 +174,9 @@ fn components_are_killed_and_started_again_as_they_were() {
     let processes = |name: &str| cluster.status()["components"][name]["pid"].clone();
     let names = ["etcd", "kube-apiserver", "kubelet"];
     let before = names.map(processes);
-    let told = cluster.command(&["restart", "etcd", "kube-apiserver"]).expect("both start again");
-    assert_eq!(told, "");
+    let printed =
+        cluster.command(&["restart", "etcd", "kube-apiserver"]).expect("both start again");
+    assert_eq!(printed, "");
     let after = names.map(processes);
     assert_ne!(before[0], after[0], "etcd is another process");
     assert_ne!(before[1], after[1], "the API server is another process");

@@ -216,10 +216,10 @@ fn wrong_components_are_named_with_what_was_expected() {
     let refused =
         cluster.up(&["--flavour", "openshift", "--components", "/nonexistent"]).unwrap_err();
     assert_eq!(refused.code, Some(2));
-    let expected = "error: can't read the components folder `/nonexistent`";
+    let expected = "error: can't read the components directory `/nonexistent`";
     assert!(refused.stderr.contains(expected), "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("hint: give a folder with `kube-apiserver`"),
+        refused.stderr.contains("hint: give a directory with `kube-apiserver`"),
         "{}",
         refused.stderr
     );

@@ -159,7 +159,7 @@ const SPOILED: &[Spoiled] = &[
     ),
     podman!(
         "writes-nothing-to-a-relabelled-folder",
-        "What a container writes to a folder with :Z is not in the workspace",
+        "What a container writes to a directory with :Z is not in the workspace",
         "run *nestcheck-pod-12c:/data:Z *" => "echo outside; exit",
         "POD-12C",
         "file written with :Z"
@@ -178,7 +178,7 @@ const SPOILED: &[Spoiled] = &[
     ),
     podman!(
         "drops-read-only",
-        "A volume that is to be read-only can be written",
+        "A read-only volume can be written",
         "run *pod-12e:/volume:ro *" => r#"
             for argument; do
                 shift

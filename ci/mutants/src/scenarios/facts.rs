@@ -16,7 +16,7 @@ const KIND: Scenario = Scenario {
     }],
     // What is unknown fails nothing.
     blocked: &["PRE-01"],
-    dependants: &["SCC-01"],
+    also_affected: &["SCC-01"],
     ..Scenario::NEW
 };
 
@@ -46,7 +46,7 @@ const HANDLER: Scenario = Scenario {
     }],
     // What it asserts is what it requires, too.
     blocked: &["PRE-06"],
-    dependants: &["GATE-06", "PRE-05"],
+    also_affected: &["GATE-06", "PRE-05"],
     ..Scenario::NEW
 };
 

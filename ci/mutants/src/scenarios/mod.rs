@@ -64,7 +64,7 @@ const WITHOUT_GATES: Scenario = Scenario {
         ],
     }],
     // Whoever needs a nested pod, or one that lost no field.
-    dependants: &[
+    also_affected: &[
         "ADM-04", "ADM-05", "ADM-06", "CMP-01", "GATE-06", "GATE-07", "GATE-08", "ID-01", "ISO-01",
         "POD-03", "PRE-05", "PRE-06", "PRE-10", "ROOT-01", "VOL-01",
     ],
@@ -103,7 +103,7 @@ mod tests {
                 assert!(seen.insert(id), "{}: two mutants kill {id}", scenario.name);
                 assert!(!words.is_empty(), "{}: any message kills {id}", scenario.name);
             }
-            for id in scenario.dependants {
+            for id in scenario.also_affected {
                 assert!(seen.insert(id), "{}: {id} is killed and depends", scenario.name);
             }
         }
@@ -114,7 +114,7 @@ mod tests {
         let cases: BTreeSet<_> = suites::cases().iter().map(|case| case.id).collect();
         for scenario in all() {
             let kills = scenario.mutants.iter().flat_map(|mutant| mutant.kills);
-            for id in kills.map(|kill| kill.0).chain(scenario.dependants.iter().copied()) {
+            for id in kills.map(|kill| kill.0).chain(scenario.also_affected.iter().copied()) {
                 assert!(cases.contains(id), "{}: there is no {id}", scenario.name);
             }
         }

@@ -55,12 +55,12 @@ const POWERFUL: Scenario = Scenario {
         },
         Mutant {
             name: "path-of-the-node",
-            breaks: "A folder of the node is mounted in the workspace",
+            breaks: "A directory of the node is mounted in the workspace",
             kills: &[Kill("ROOT-06", "mounts from outside the pod")],
         },
     ],
     // Root of the node has no subordinate ids, no rootless podman, and no range of its own.
-    dependants: &["ID-02", "ID-05", "ID-07", "ISO-13"],
+    also_affected: &["ID-02", "ID-05", "ID-07", "ISO-13"],
     ..Scenario::NEW
 };
 
@@ -115,13 +115,13 @@ const NESTED_POD: Scenario = Scenario {
         },
         Mutant {
             name: "litter",
-            breaks: "Something with the run's label is left in the cluster",
+            breaks: "An object with the run's label remains in the cluster",
             kills: &[Kill("END-01", "objects with the run's label")],
         },
     ],
     // podman can't make a user namespace with these ids and helpers, the pod for ID-08 can't have
     // them twice, the token is a mount, and the litter is a namespace.
-    dependants: &["END-02", "ID-07", "ID-08", "ISO-13", "POD-03", "ROOT-01", "ROOT-06"],
+    also_affected: &["END-02", "ID-07", "ID-08", "ISO-13", "POD-03", "ROOT-01", "ROOT-06"],
     ..Scenario::NEW
 };
 
@@ -211,7 +211,7 @@ const CONTROLS: Scenario = Scenario {
         },
     ],
     // Without unshare(2) and mount(2) podman does nothing, and its failure has another signature.
-    dependants: &["ID-07", "ID-08", "ISO-12", "ISO-13", "POD-03", "ROOT-01"],
+    also_affected: &["ID-07", "ID-08", "ISO-12", "ISO-13", "POD-03", "ROOT-01"],
     ..Scenario::NEW
 };
 
@@ -254,6 +254,6 @@ const HARMLESS: Scenario = Scenario {
         kills: &[Kill("ADM-04", "answer in a restricted namespace: expected 403")],
     }],
     // Without capabilities podman makes no user namespace.
-    dependants: &["POD-03", "ROOT-01"],
+    also_affected: &["POD-03", "ROOT-01"],
     ..Scenario::NEW
 };

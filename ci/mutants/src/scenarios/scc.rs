@@ -86,7 +86,7 @@ const GRANTED: Scenario = Scenario {
         },
     ],
     // A plain pod is admitted by what everybody may use.
-    dependants: &["SCC-P04"],
+    also_affected: &["SCC-P04"],
     ..Scenario::NEW
 };
 
@@ -123,7 +123,7 @@ const LOOSE: Scenario = Scenario {
         ],
     }],
     // A plain pod requires none, so the first SCC that everybody may use admits it.
-    dependants: &["SCC-P04"],
+    also_affected: &["SCC-P04"],
     ..Scenario::NEW
 };
 

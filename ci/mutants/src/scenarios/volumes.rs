@@ -62,7 +62,7 @@ const VOLUMES: Scenario = Scenario {
         },
     ],
     // Two pods with the node's ids share no volume with different ones.
-    dependants: &["VOL-05"],
+    also_affected: &["VOL-05"],
     ..Scenario::NEW
 };
 
@@ -92,8 +92,8 @@ const WITHOUT_GROUP: Scenario = Scenario {
             name: "no-group",
             breaks: "The pod asks for no `fsGroup`",
             kills: &[
-                Kill("VOL-01", "owner and group of the folder"),
-                Kill("VOL-02", "owner and group of the folder"),
+                Kill("VOL-01", "owner and group of the directory"),
+                Kill("VOL-02", "owner and group of the directory"),
                 Kill("VOL-03A", "owner and group"),
                 Kill("VOL-03B", "owner and group"),
                 Kill("VOL-03C", "owner and group"),
@@ -102,12 +102,12 @@ const WITHOUT_GROUP: Scenario = Scenario {
         },
         Mutant {
             name: "kept-in-the-pod",
-            breaks: "What is to be kept is in the pod itself",
+            breaks: "The kept files are in the pod itself",
             kills: &[Kill("VOL-04", "in the next pod")],
         },
     ],
     // On the same volumes they find another group.
-    dependants: &["VOL-05", "VOL-07A"],
+    also_affected: &["VOL-05", "VOL-07A"],
     ..Scenario::NEW
 };
 
@@ -122,7 +122,7 @@ const ROOTFUL: Scenario = Scenario {
         kills: &[Kill("ROOT-11", "owner on the disk")],
     }],
     // The same pod keeps their files, as root.
-    dependants: &["VOL-04", "VOL-05"],
+    also_affected: &["VOL-04", "VOL-05"],
     ..Scenario::NEW
 };
 

@@ -95,7 +95,7 @@ const OPERATOR: Scenario = Scenario {
         },
         Mutant {
             name: "workspace-is-told-another-thing",
-            breaks: "Containers of workspaces are told HOST_USERS=true",
+            breaks: "Containers of workspaces have HOST_USERS=true",
             kills: &[
                 Kill("WS-06D", "HOST_USERS of container `tools`: expected"),
                 Kill("WS-08", "HOST_USERS of container `tools`: expected"),
@@ -108,24 +108,24 @@ const OPERATOR: Scenario = Scenario {
         },
         Mutant {
             name: "change-of-scc-is-ignored",
-            breaks: "A change of a workspace's SCC is undone without a word",
+            breaks: "A change of a workspace's SCC is silently undone",
             kills: &[Kill("WS-10B", "another SCC for a workspace that has one")],
         },
         Mutant {
             name: "overrides-of-the-pod-are-ignored",
-            breaks: "pod-overrides are taken out of a workspace without a word",
+            breaks: "pod-overrides are silently removed from a workspace",
             kills: &[Kill("WS-10D", "observed it is Running")],
         },
         Mutant {
             name: "overrides-of-the-container-are-ignored",
-            breaks: "container-overrides are taken out of a workspace without a word",
+            breaks: "container-overrides are silently removed from a workspace",
             kills: &[Kill("WS-10E", "observed it is Running")],
         },
     ],
     // Without new privileges newuidmap gets no capabilities, and a device that nobody asks for is
     // neither given nor refused; a workspace that may use any SCC is refused by none, and one
     // without its overrides is not nested.
-    dependants: &[
+    also_affected: &[
         "WS-07-CMP-02",
         "WS-07-ISO-04",
         "WS-07-ISO-09",
@@ -234,7 +234,7 @@ const CREATOR: Scenario = Scenario {
         ],
     }],
     // The operator makes no pod for a workspace without a creator.
-    dependants: &["WS-07-POD-03", "WS-10A", "WS-10D"],
+    also_affected: &["WS-07-POD-03", "WS-10A", "WS-10D"],
     ..Scenario::NEW
 };
 
@@ -272,7 +272,7 @@ const NODE: Scenario = Scenario {
     ],
     // Another user without a user namespace and a tunnel has no podman, and is not what the
     // operator asked for; the SCC under which this is admitted refuses nothing and gives nothing.
-    dependants: &[
+    also_affected: &[
         "SCC-P02",
         "WS-06A",
         "WS-06B",

@@ -24,7 +24,7 @@ use serde_json::Value;
 pub use machine::{Machine, Owned, processes_of};
 
 /// How long anything may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The options of OpenShift 4.19 with user namespaces.
 pub const TECH_PREVIEW: &[&str] =
@@ -168,7 +168,7 @@ impl Cluster {
         let mut inner = None;
         // The state file names a component only once the start is over, so it is found by its
         // program.
-        eventually(PATIENCE, &format!("{name} runs"), || {
+        eventually(TIMEOUT, &format!("{name} runs"), || {
             inner = machine::process_in_node(&self.state(), name);
             inner.is_some()
         });
@@ -266,7 +266,7 @@ impl Up {
         match moment {
             Moment::Step(text) => {
                 while !self.said.contains(text) {
-                    let line = self.lines.recv_timeout(PATIENCE);
+                    let line = self.lines.recv_timeout(TIMEOUT);
                     let line = line.unwrap_or_else(|_| panic!("no `{text}` in: {}", self.said));
                     self.said.push_str(&line);
                     self.said.push('\n');
@@ -278,7 +278,7 @@ impl Up {
     }
 
     fn wait_for_process(&self, key: &str) {
-        eventually(PATIENCE, &format!("{key} is in the state file"), || {
+        eventually(TIMEOUT, &format!("{key} is in the state file"), || {
             read_state(&self.folder).is_some_and(|state| state[key].is_object())
         });
     }
@@ -291,7 +291,7 @@ impl Up {
 
     /// Waits for its end and returns what it said.
     pub fn finish(&mut self) -> Result<String, Failed> {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+        while let Ok(line) = self.lines.recv_timeout(TIMEOUT) {
             self.said.push_str(&line);
             self.said.push('\n');
         }

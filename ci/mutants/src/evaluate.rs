@@ -27,14 +27,14 @@ pub(crate) enum Mark {
     /// The case failed because of this mutant, as it must.
     Killed,
     /// The case is red because it needs what is broken.
-    Dependant,
+    AlsoAffected,
     /// The case is not red.
     Alive,
 }
 
 /// The result of a scenario: the marks of its mutants, and its deviations.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Judged {
+pub(crate) struct Evaluation {
     /// For each mutant, in order, its cases with their marks.
     pub(crate) columns: Vec<Vec<(String, Mark)>>,
     /// What differs from the expectation, as sentences.
@@ -44,18 +44,24 @@ pub(crate) struct Judged {
 /// Compares verdicts with the scenario's expectations. `baseline` has the cases that are red
 /// without any mutant: they may be red here too, and nothing can kill them.
 #[must_use]
-pub(crate) fn judge(scenario: &Scenario, observed: &[Observed], baseline: &[String]) -> Judged {
+pub(crate) fn evaluate(
+    scenario: &Scenario,
+    observed: &[Observed],
+    baseline: &[String],
+) -> Evaluation {
     let comparison = Comparison { scenario, baseline };
-    let mut judged = Judged::default();
+    let mut evaluation = Evaluation::default();
     for mutant in scenario.mutants {
-        judged.columns.push(observed.iter().map(|case| comparison.mark(mutant, case)).collect());
+        evaluation
+            .columns
+            .push(observed.iter().map(|case| comparison.mark(mutant, case)).collect());
         for kill in mutant.kills {
             let case = observed.iter().find(|case| case.id == kill.0);
-            judged.deviations.extend(comparison.survival(mutant, *kill, case));
+            evaluation.deviations.extend(comparison.survival(mutant, *kill, case));
         }
     }
-    judged.deviations.extend(observed.iter().filter_map(|case| comparison.surprise(case)));
-    judged
+    evaluation.deviations.extend(observed.iter().filter_map(|case| comparison.surprise(case)));
+    evaluation
 }
 
 /// What verdicts are compared with.
@@ -69,7 +75,7 @@ impl Comparison<'_> {
         let kill = mutant.kills.iter().find(|kill| kill.0 == case.id);
         let mark = match kill {
             Some(kill) if self.survival(mutant, *kill, Some(case)).is_none() => Mark::Killed,
-            None if case.is_red() && self.depends(&case.id) => Mark::Dependant,
+            None if case.is_red() && self.depends(&case.id) => Mark::AlsoAffected,
             _ => Mark::Alive,
         };
         (case.id.clone(), mark)
@@ -118,7 +124,7 @@ impl Comparison<'_> {
     }
 
     fn depends(&self, id: &str) -> bool {
-        self.scenario.dependants.contains(&id)
+        self.scenario.also_affected.contains(&id)
     }
 
     fn is_red_without_mutant(&self, id: &str) -> bool {
@@ -147,7 +153,7 @@ mod tests {
             Mutant { name: "one", breaks: "One thing", kills: &[Kill("POD-01", "storage")] },
             Mutant { name: "two", breaks: "Another thing", kills: &[Kill("POD-02", "network")] },
         ],
-        dependants: &["POD-03"],
+        also_affected: &["POD-03"],
         ..Scenario::NEW
     };
 
@@ -170,10 +176,10 @@ mod tests {
 
     #[test]
     fn each_mutant_has_its_own_kills() {
-        let judged = judge(&SCENARIO, &as_expected(), &[]);
-        assert_eq!(judged.deviations, [""; 0]);
-        let marks: Vec<_> = judged.columns[0].iter().map(|(_, mark)| *mark).collect();
-        assert_eq!(marks, [Mark::Killed, Mark::Alive, Mark::Dependant, Mark::Alive]);
+        let evaluation = evaluate(&SCENARIO, &as_expected(), &[]);
+        assert_eq!(evaluation.deviations, [""; 0]);
+        let marks: Vec<_> = evaluation.columns[0].iter().map(|(_, mark)| *mark).collect();
+        assert_eq!(marks, [Mark::Killed, Mark::Alive, Mark::AlsoAffected, Mark::Alive]);
     }
 
     #[test]
@@ -189,8 +195,8 @@ mod tests {
     fn a_case_that_survives_is_reported() {
         let mut observed = as_expected();
         observed[1].verdict = Verdict::Pass;
-        let judged = judge(&SCENARIO, &observed, &[]);
-        assert!(judged.deviations[0].contains("POD-02 survives `two`"), "{judged:?}");
+        let evaluation = evaluate(&SCENARIO, &observed, &[]);
+        assert!(evaluation.deviations[0].contains("POD-02 survives `two`"), "{evaluation:?}");
     }
 
     fn blocked(reason: &str) -> Verdict {
@@ -201,32 +207,35 @@ mod tests {
     fn a_case_that_is_blocked_is_killed_only_where_nothing_else_can_be_expected() {
         let mut observed = as_expected();
         observed[0].verdict = blocked("storage is not here");
-        let judged = judge(&SCENARIO, &observed, &[]);
+        let evaluation = evaluate(&SCENARIO, &observed, &[]);
         assert!(
-            judged.deviations[0].contains("POD-01 survives `one`: it is blocked"),
-            "{judged:?}"
+            evaluation.deviations[0].contains("POD-01 survives `one`: it is blocked"),
+            "{evaluation:?}"
         );
-        assert_eq!(judged.columns[0][0].1, Mark::Alive);
+        assert_eq!(evaluation.columns[0][0].1, Mark::Alive);
         let static_checks = Scenario { blocked: &["POD-01"], ..SCENARIO };
-        let judged = judge(&static_checks, &observed, &[]);
-        assert_eq!(judged.deviations, [""; 0]);
-        assert_eq!(judged.columns[0][0].1, Mark::Killed);
+        let evaluation = evaluate(&static_checks, &observed, &[]);
+        assert_eq!(evaluation.deviations, [""; 0]);
+        assert_eq!(evaluation.columns[0][0].1, Mark::Killed);
     }
 
     #[test]
     fn a_case_that_is_red_without_the_mutant_is_not_a_kill() {
-        let judged = judge(&SCENARIO, &as_expected(), &["POD-01".to_owned()]);
-        assert!(judged.deviations[0].contains("POD-01 is red without `one` too"), "{judged:?}");
-        assert_eq!(judged.columns[0][0].1, Mark::Alive);
+        let evaluation = evaluate(&SCENARIO, &as_expected(), &["POD-01".to_owned()]);
+        assert!(
+            evaluation.deviations[0].contains("POD-01 is red without `one` too"),
+            "{evaluation:?}"
+        );
+        assert_eq!(evaluation.columns[0][0].1, Mark::Alive);
     }
 
     #[test]
-    fn a_case_that_was_not_judged_is_reported_even_if_it_is_always_red() {
+    fn a_case_without_a_verdict_is_reported_even_if_it_is_always_red() {
         let mut observed = as_expected();
         for verdict in [Verdict::Error { message: "lost".to_owned() }, Verdict::Interrupted] {
             observed[3].verdict = verdict;
-            let judged = judge(&SCENARIO, &observed, &["POD-04".to_owned()]);
-            assert!(judged.deviations[0].contains("POD-04"), "{judged:?}");
+            let evaluation = evaluate(&SCENARIO, &observed, &["POD-04".to_owned()]);
+            assert!(evaluation.deviations[0].contains("POD-04"), "{evaluation:?}");
         }
     }
 
@@ -234,29 +243,29 @@ mod tests {
     fn a_case_that_is_red_for_another_reason_is_not_a_kill() {
         let mut observed = as_expected();
         observed[0].verdict = fail("the pod is gone");
-        let judged = judge(&SCENARIO, &observed, &[]);
-        assert!(judged.deviations[0].contains("not with `storage`"), "{judged:?}");
-        assert_eq!(judged.columns[0][0].1, Mark::Alive);
+        let evaluation = evaluate(&SCENARIO, &observed, &[]);
+        assert!(evaluation.deviations[0].contains("not with `storage`"), "{evaluation:?}");
+        assert_eq!(evaluation.columns[0][0].1, Mark::Alive);
     }
 
     #[test]
     fn a_red_case_that_nothing_should_kill_is_reported_unless_it_is_always_red() {
         let mut observed = as_expected();
         observed[3].verdict = fail("no");
-        assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-04"));
-        assert_eq!(judge(&SCENARIO, &observed, &["POD-04".to_owned()]).deviations, [""; 0]);
+        assert!(evaluate(&SCENARIO, &observed, &[]).deviations[0].contains("POD-04"));
+        assert_eq!(evaluate(&SCENARIO, &observed, &["POD-04".to_owned()]).deviations, [""; 0]);
     }
 
     #[test]
-    fn a_dependant_that_is_green_is_reported() {
+    fn a_green_case_that_must_be_also_affected_is_reported() {
         let mut observed = as_expected();
         observed[2].verdict = Verdict::Pass;
-        assert!(judge(&SCENARIO, &observed, &[]).deviations[0].contains("POD-03"));
+        assert!(evaluate(&SCENARIO, &observed, &[]).deviations[0].contains("POD-03"));
     }
 
     #[test]
     fn a_case_that_did_not_run_is_reported() {
-        let judged = judge(&SCENARIO, &as_expected()[1..], &[]);
-        assert!(judged.deviations[0].contains("POD-01 did not run"), "{judged:?}");
+        let evaluation = evaluate(&SCENARIO, &as_expected()[1..], &[]);
+        assert!(evaluation.deviations[0].contains("POD-01 did not run"), "{evaluation:?}");
     }
 }
