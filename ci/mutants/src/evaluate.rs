@@ -116,11 +116,11 @@ impl Comparison<'_> {
         }
         if self.depends(id) {
             return (!case.is_red())
-                .then(|| format!("{id} is listed as a dependant, but it is {}", describe(case)));
+                .then(|| format!("{id} is listed as a dependent, but it is {}", describe(case)));
         }
         let is_unjudged = matches!(case.verdict, Verdict::Error { .. } | Verdict::Interrupted);
         (is_unjudged || (case.is_red() && !self.is_red_without_mutant(id)))
-            .then(|| format!("{id} is not a dependant, but it is {}", describe(case)))
+            .then(|| format!("{id} is not a dependent, but it is {}", describe(case)))
     }
 
     fn depends(&self, id: &str) -> bool {

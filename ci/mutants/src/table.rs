@@ -37,7 +37,7 @@ pub(crate) fn render(cases: &[Case], columns: &[Column]) -> String {
     rows.sort_by_key(|case| case.id);
     let width = rows.iter().map(|case| case.id.len()).max().unwrap_or_default();
     let mut text = String::from(
-        "X killed by the mutant · d red as its dependant · . not red · (blank) did not run\n\n",
+        "X killed by the mutant · d red as its dependent · . not red · (blank) did not run\n\n",
     );
     // Writing to a string can't fail.
     for divisor in [100, 10, 1] {
@@ -85,7 +85,7 @@ mod tests {
     fn a_case_that_no_mutant_kills_survives() {
         assert_eq!(survivors(&cases(), &[column("POD-03", Mark::Killed)]), ["POD-01"]);
         let columns = [column("POD-03", Mark::AlsoAffected), column("POD-01", Mark::Killed)];
-        assert_eq!(survivors(&cases(), &columns), ["POD-03"], "a dependant is not killed");
+        assert_eq!(survivors(&cases(), &columns), ["POD-03"], "a dependent is not killed");
     }
 
     #[test]
