@@ -1,6 +1,6 @@
 //! The conformance cases of nestcheck, and its command.
 //!
-//! A case reads as prose; what it needs to say so is in [`toolbox`].
+//! A case reads as prose; its helpers are in [`steps`].
 
 pub mod catalogue;
 pub mod command;

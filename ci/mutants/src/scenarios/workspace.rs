@@ -162,7 +162,7 @@ const SPOILED_PODS: Policy = Policy {
 };
 
 const KEPT_SCC: Policy = Policy {
-    name: "SCC",
+    name: "scc",
     change: Change {
         operation: "UPDATE",
         when: "has(oldObject.spec.template.attributes) && \
