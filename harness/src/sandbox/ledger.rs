@@ -123,7 +123,8 @@ pub enum Entry {
         run: String,
         /// The API server.
         server: String,
-        /// Whether it brings an SCC along.
+        /// Whether it brings an SCC along. Older ledgers have this name too.
+        #[serde(rename = "with_constraint")]
         with_scc: bool,
     },
     /// An object is about to be created.
@@ -229,6 +230,13 @@ pub fn open_runs(text: &str) -> Vec<(String, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ledger_of_an_older_version_can_be_read() {
+        let line = r#"{"entry":"run","run":"abc","server":"s","with_constraint":true}"#;
+        let entry: Entry = serde_json::from_str(line).expect("an entry");
+        assert_eq!(entry, Entry::Run { run: "abc".into(), server: "s".into(), with_scc: true });
+    }
 
     #[test]
     fn only_the_runs_own_names_are_covered() {
