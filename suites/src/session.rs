@@ -154,16 +154,6 @@ fn scc_for(facts: &Facts, given: Option<Scc>) -> Result<Option<Scc>> {
 
 /// A new id for a run: eight characters that are good in the names of Kubernetes objects.
 fn run_id() -> String {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    // The standard library seeds each hasher with random keys; no other source is needed.
-    let mut random = RandomState::new().build_hasher().finish();
-    (0..8)
-        .map(|_| {
-            let character = ALPHABET[(random % 32) as usize];
-            random /= 32;
-            char::from(character)
-        })
-        .collect()
+    (0..8).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])).collect()
 }

@@ -162,7 +162,7 @@ impl Executor {
             pods: self.pods.clone(),
         };
         let CaseKind::Live(act) = self.case.kind else {
-            let message = "the case does not act, and nobody else has judged it".to_owned();
+            let message = "the case is not live, and no other step gave its verdict".to_owned();
             return Attempt::Broke(message);
         };
         // A task of its own, so that a panic in a case is the case's verdict and no more.

@@ -60,7 +60,7 @@ pub fn headline(report: &Report) -> String {
         }
         Some(Outcome::Partial) => match core_missing(report).len() {
             0 if report.counts.pass > 0 => {
-                "Partial: only what was read is judged, so nothing is proven in pods".to_owned()
+                "Partial: only static checks passed, so nothing is proven in pods".to_owned()
             }
             0 => "Partial: no case passed, so nothing is proven".to_owned(),
             missing => format!(
@@ -69,7 +69,7 @@ pub fn headline(report: &Report) -> String {
             ),
         },
         Some(Outcome::Error) => {
-            "Error: the harness or the cluster broke, so the product is not judged".to_owned()
+            "Error: the harness or the cluster broke, so nothing is known of the product".to_owned()
         }
         Some(Outcome::Leaked) => {
             "Leaked: something that the run created could not be removed".to_owned()
@@ -104,7 +104,7 @@ pub fn reasons(report: &Report) -> Vec<String> {
         }
     };
     of("failed", |verdict| matches!(verdict, Verdict::Fail { .. }));
-    of("could not be judged", |verdict| matches!(verdict, Verdict::Error { .. }));
+    of("broke", |verdict| matches!(verdict, Verdict::Error { .. }));
     of("interrupted", |verdict| matches!(verdict, Verdict::Interrupted));
     reasons.extend(blocked_core(report));
     let known: Vec<&str> = core(report, |verdict| matches!(verdict, Verdict::KnownIssue { .. }));

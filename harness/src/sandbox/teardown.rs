@@ -165,7 +165,7 @@ async fn end_namespace(
     let (deleted, (), (), ()) = tokio::join!(
         delete(&api, &found),
         empty(Api::<Pod>::namespaced(admin.clone(), name), "pods"),
-        empty(Api::<PersistentVolumeClaim>::namespaced(admin.clone(), name), "claims"),
+        empty(Api::<PersistentVolumeClaim>::namespaced(admin.clone(), name), "PVCs"),
         async {
             // Only OpenShift has them, and there too the kind may not be served.
             if intents.has(scc::KIND) {

@@ -103,7 +103,7 @@ fn of_run(volume: &PersistentVolume, run: &str) -> Option<String> {
     let namespace = pvc.namespace.as_deref().filter(|namespace| is_of_run(namespace, run))?;
     let status = volume.status.clone().unwrap_or_default();
     Some(format!(
-        "PersistentVolume `{}` of claim `{namespace}/{}` ({}, policy {}{})",
+        "PersistentVolume `{}` of PVC `{namespace}/{}` ({}, policy {}{})",
         volume.name_any(),
         pvc.name.as_deref().unwrap_or_default(),
         status.phase.as_deref().unwrap_or("without a phase"),
@@ -214,7 +214,7 @@ mod tests {
         let reported = of_run(&volume("nestcheck-abc"), "abc").expect("it is the run's");
         assert_eq!(
             reported,
-            "PersistentVolume `pvc-1` of claim `nestcheck-abc/home` (Released, policy Retain)"
+            "PersistentVolume `pvc-1` of PVC `nestcheck-abc/home` (Released, policy Retain)"
         );
         assert!(of_run(&volume("nestcheck-abc-vol"), "abc").is_some());
         assert_eq!(of_run(&volume("nestcheck-abcd"), "abc"), None);

@@ -248,7 +248,7 @@ fn require(template: &PodTemplate, checks: &[TruthCheck]) -> Result<(), Failure>
     }
     let broken = broken.join("; ");
     Err(Failure::product(format!(
-        "the pod `{}` is not what was asked for: {broken}",
+        "the pod `{}` differs from its template: {broken}",
         template.name
     ))
     .with_hint(diagnosis::explain(Symptom::Check(&broken), None)))

@@ -47,7 +47,8 @@ struct Preflight<'a> {
     support: &'a Support,
     requirements: Vec<Decided>,
     contradictions: Vec<String>,
-    toggle: ContainerRunReport,
+    #[serde(rename = "toggle")]
+    container_run: ContainerRunReport,
     facts: &'a Facts,
 }
 
@@ -74,7 +75,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
         support: &support,
         requirements: decide(&facts),
         contradictions: support::contradictions(&facts),
-        toggle: ContainerRunReport {
+        container_run: ContainerRunReport {
             state: facts.devspaces.state(),
             findings: facts.devspaces.findings(&support, flavour, &facts.sccs, &facts.runtimes()),
         },
@@ -158,7 +159,7 @@ fn text(preflight: &Preflight<'_>) -> String {
              does counts most here"
         );
     }
-    for Finding { severity, finding, remedy } in &preflight.toggle.findings {
+    for Finding { severity, finding, remedy } in &preflight.container_run.findings {
         let mark = if *severity == Severity::Note { "" } else { "!" };
         let _ = writeln!(text, "{mark:4} {severity}: {finding}\n     hint: {remedy}");
     }

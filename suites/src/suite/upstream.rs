@@ -106,7 +106,7 @@ fn too_few(tests: &[Test]) -> Option<String> {
     let reasons: BTreeSet<_> = reasons.into_iter().collect();
     let reasons: Vec<_> = reasons.into_iter().collect();
     (ran <= left_out)
-        .then(|| format!("{ran} tests ran, and {left_out} were left out: {}", reasons.join("; ")))
+        .then(|| format!("{ran} tests ran, and {left_out} were skipped: {}", reasons.join("; ")))
 }
 
 /// Where the image has podman's tests.
@@ -199,7 +199,7 @@ mod tests {
     fn one_test_that_ran_among_many_that_did_not_is_no_pass() {
         let text = "1..3\nok 1 a\nok 2 b # skip no network\nok 3 c # skip no network\n";
         let reason = too_few(&Results::parse(text).tests).unwrap_or_default();
-        assert_eq!(reason, "1 tests ran, and 2 were left out: no network");
+        assert_eq!(reason, "1 tests ran, and 2 were skipped: no network");
         assert!(too_few(&[]).is_some(), "none at all");
         let text = "1..3\nok 1 a\nok 2 b\nok 3 c # skip no network\n";
         assert_eq!(too_few(&Results::parse(text).tests), None);

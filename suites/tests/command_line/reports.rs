@@ -20,7 +20,7 @@ fn log(dir: &TestDir, text: &str) -> String {
 #[test]
 fn a_directory_without_a_log_is_named() {
     nestcheck(&["report", "/no/such/folder"])
-        .refuses(2, &["/no/such/directory/events.jsonl"])
+        .refuses(2, &["/no/such/folder/events.jsonl"])
         .hints(&["nestcheck run"]);
     let dir = TestDir::new();
     let directory = dir.path(".").display().to_string();
@@ -53,7 +53,7 @@ fn a_log_without_its_end_gives_a_report_in_every_format() {
         let dir = TestDir::new();
         let directory = log(&dir, text);
         for (format, beginning) in
-            [("junit", "<?xml"), ("json", "{"), ("html", "<!doctype html>"), ("markdown", "#")]
+            [("junit", "<?xml"), ("json", "{"), ("html", "<!DOCTYPE html>"), ("markdown", "#")]
         {
             let finished = dir.nestcheck(["report", &directory, "--format", format]);
             finished.exits(0);

@@ -35,7 +35,7 @@ impl Report {
             fs::read_to_string(&path).expect("it can be read")
         };
         let page = text("index.html");
-        assert!(page.starts_with("<!doctype html>") && page.contains("</html>"), "{page}");
+        assert!(page.starts_with("<!DOCTYPE html>") && page.contains("</html>"), "{page}");
         let report = Self {
             directory: directory.to_owned(),
             events: read_log(&text("events.jsonl")).expect("the log is whole"),

@@ -281,7 +281,7 @@ async fn runs_ten_at_once(cx: Context) -> CaseResult {
         wait
         podman ps --filter name=pod-11- --sort names --format '{{.Names}} {{.State}}'
         podman rm --force --time=0 --filter name=pod-11- > /dev/null
-        podman ps --all --filter name=pod-11- --format '{{.Names}} is left'
+        podman ps --all --filter name=pod-11- --format '{{.Names}} remains'
     ";
     let states = workspace.output(&Command::shell("run ten", script, [&image])).await?;
     let expected: Vec<_> = (0..10).map(|number| format!("pod-11-{number} running")).collect();

@@ -79,6 +79,7 @@ fn moved(case: &Case) -> Case {
         flavours: WITH_WORKSPACES,
         requires: if needs_devices { WITH_DEVICES } else { NESTED },
         pods: pods(case).unwrap_or_default(),
+        profiles: &[],
         ..*case
     }
 }
