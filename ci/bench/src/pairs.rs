@@ -132,8 +132,10 @@ impl Bench<'_> {
         let teardown = pairs.series(|run| run.timeline.teardown);
         self.figures.plain("… teardown, until the namespaces are gone", teardown.show(" s"));
         let Some(Run { timeline: last, .. }) = pairs.runs.last() else { return };
-        let commands = format!("{}, {:.1} s added up", last.commands, last.command_seconds);
-        self.figures.plain("… commands in pods", commands);
+        let cases: f64 = last.cases.iter().map(|case| case.seconds).sum();
+        let commands =
+            format!("{}, {:.1} s of the cases' {cases:.1} s", last.commands, last.command_seconds);
+        self.figures.plain("… commands in pods, added up", commands);
         for case in last.cases.iter().take(LONGEST) {
             let name = format!("    {}, one of the longest cases", case.id);
             self.figures.plain(name, format!("{:.1} s", case.seconds));
