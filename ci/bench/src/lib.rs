@@ -1,7 +1,7 @@
 //! Measures nestcheck on a real cluster: beside the lower bound of its own run, and beside peers.
 //!
 //! The bench asserts nothing: it prints a figure above its target as missed. A run's lower bound is
-//! its critical path, or its cases on as many workers without a pause: see [`timeline`].
+//! its critical path, or its cases on as many workers without a pause: see `timeline`.
 
 mod audit;
 mod child;
