@@ -64,7 +64,10 @@ mod tests {
 
     #[test]
     fn a_version_is_read_from_the_tag() {
-        assert_eq!(version("registry.example/devfile/devworkspace-controller:v0.42.0"), Some((0, 42)));
+        assert_eq!(
+            version("registry.example/devfile/devworkspace-controller:v0.42.0"),
+            Some((0, 42))
+        );
         assert_eq!(version("localhost:5000/controller:1.2.3"), Some((1, 2)));
         assert_eq!(version("registry.example/devfile/devworkspace-controller@sha256:0042"), None);
         assert_eq!(version("registry.example/devfile/devworkspace-controller:next"), None);
