@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     {
         return conclusion.exit_code();
     }
-    describe("error: the run was interrupted, left something behind or broke");
+    print_line("error: the run was interrupted, left something behind or broke");
     ExitCode::from(101)
 }
 
@@ -116,7 +116,7 @@ fn run_engine(
                     }
                     EventKind::StepFinished(step) => {
                         if let Some(failure) = &step.failure {
-                            describe(&format!("{}: {failure}", step.step));
+                            print_line(&format!("{}: {failure}", step.step));
                         }
                     }
                     _ => {}
@@ -133,7 +133,7 @@ fn run_engine(
 }
 
 /// Standard output belongs to the test runner.
-fn describe(text: &str) {
+fn print_line(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 

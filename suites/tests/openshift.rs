@@ -317,7 +317,7 @@ fn a_refused_control_takes_no_attack_that_works_for_a_loss() {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn a_scc_that_wins_over_the_required_one_is_named() {
+fn an_scc_that_wins_over_the_required_one_is_named() {
     let cluster = Live::take_openshift();
     let mut wins: Value = scc("nestcheck-test-wins");
     wins["priority"] = json!(100);
@@ -349,7 +349,7 @@ fn scc(name: &str) -> Value {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn a_scc_of_somebody_else_is_left_alone() {
+fn an_scc_of_somebody_else_is_left_alone() {
     let cluster = Live::take_openshift();
     // The name that the request gives it, with other content.
     let mut other = scc("nested-podman-scc");

@@ -20,7 +20,7 @@ pub const PAUSE: &str = "localhost/pause:1";
 pub const OPERATOR_DOUBLE: &str = "localhost/devworkspace-operator-double:v0.42.0";
 
 /// The image of a developer's workspace.
-pub const NESTED_POD: &str = "localhost/workspace:1";
+pub const WORKSPACE: &str = "localhost/workspace:1";
 
 /// How a container of the workspace starts.
 pub const WORKSPACE_START: &str = include_str!("../../../fixtures/images/workspace/start.json");

@@ -166,7 +166,7 @@ fn what_no_local_cluster_shows_is_known_by_its_words() {
 }
 
 #[test]
-fn a_refusal_by_a_scc_names_the_field_that_decides() {
+fn a_refusal_by_an_scc_names_the_field_that_decides() {
     let refusal = "pods \"w\" is forbidden: unable to validate against any security context \
                    constraint: provider x: .containers[0].capabilities.add: Invalid value: \
                    \"SETGID\": capability may not be added";

@@ -67,14 +67,14 @@ impl Executor {
                 let (sandbox, facts) = (&self.sandbox, &self.facts);
                 let collector = &self.diagnostics;
                 let evidence = collector.collect_once(self.case.id, template.name, sandbox, facts);
-                self.describe_evidence(evidence.await);
+                self.send_evidence(evidence.await);
                 let others = self.pods_of_templates().map(|(name, _)| name).collect();
                 let suspects = Suspects { others, ..Suspects::default() };
                 let failure = self.classify(failure, suspects).await;
-                return self.describe_finished(failure.into(), Duration::ZERO);
+                return self.send_finished(failure.into(), Duration::ZERO);
             }
         }
-        self.describe(EventKind::CaseStarted { id: self.case.id.to_owned() });
+        self.send(EventKind::CaseStarted { id: self.case.id.to_owned() });
         let started = Instant::now();
         let verdict = self.attempts().await;
         let duration = started.elapsed();
@@ -84,9 +84,9 @@ impl Executor {
             let pods: Vec<_> = shared.chain(self.pods.names()).collect();
             let collector = &self.diagnostics;
             let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
-            self.describe_evidence(evidence.await);
+            self.send_evidence(evidence.await);
         }
-        self.describe_finished(verdict, duration);
+        self.send_finished(verdict, duration);
     }
 
     /// Tries the case until there is a verdict, and tells every try that came to none.
@@ -102,7 +102,7 @@ impl Executor {
             let suspects = self.suspects(failure.message().contains(LATE));
             match self.classify(failure, suspects).await {
                 Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {
-                    self.describe(EventKind::CaseRetried(CaseRetried {
+                    self.send(EventKind::CaseRetried(CaseRetried {
                         id: self.case.id.to_owned(),
                         attempt: number,
                         reason: message.clone(),
@@ -193,7 +193,7 @@ impl Executor {
         let mut deadline = Deadline::begin(self.case.deadline, TokioInstant::now());
         let ended = loop {
             tokio::select! {
-                Some(event) = records.recv() => self.describe(event),
+                Some(event) = records.recv() => self.send(event),
                 Some(pause) = pauses.recv() => deadline.apply(pause, TokioInstant::now()),
                 ended = task.join_next() => break ended,
                 () = sleep_until(deadline.ends().unwrap_or_else(latest_end)) => break None,
@@ -202,7 +202,7 @@ impl Executor {
         task.shutdown().await;
         // What it recorded last.
         while let Ok(event) = records.try_recv() {
-            self.describe(event);
+            self.send(event);
         }
         ended
     }
@@ -220,17 +220,17 @@ impl Executor {
         })
     }
 
-    fn describe(&self, event: EventKind) {
+    fn send(&self, event: EventKind) {
         let _ = self.messages.send(Message::Event(event));
     }
 
-    fn describe_evidence(&self, evidence: Option<EvidenceCollected>) {
+    fn send_evidence(&self, evidence: Option<EvidenceCollected>) {
         if let Some(evidence) = evidence {
-            self.describe(EventKind::EvidenceCollected(evidence));
+            self.send(EventKind::EvidenceCollected(evidence));
         }
     }
 
-    fn describe_finished(&self, verdict: Verdict, duration: Duration) {
+    fn send_finished(&self, verdict: Verdict, duration: Duration) {
         let duration_ms = millis(duration);
         let _ = self.messages.send(Message::Finished { case: self.case, verdict, duration_ms });
     }

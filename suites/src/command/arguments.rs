@@ -264,20 +264,20 @@ pub(super) struct ReportArguments {
 
 /// An error and its hint as one text, which is all that clap passes on. [`super::explain`] takes
 /// them apart again.
-fn reported(error: &Error) -> String {
+fn with_hint(error: &Error) -> String {
     error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
-    Profile::parse(name).map_err(|error| reported(&error))
+    Profile::parse(name).map_err(|error| with_hint(&error))
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
-    Shard::parse(text).map_err(|error| reported(&error))
+    Shard::parse(text).map_err(|error| with_hint(&error))
 }
 
 fn dialect(name: &str) -> Result<Dialect, String> {
-    name.parse().map_err(|error| reported(&error))
+    name.parse().map_err(|error| with_hint(&error))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

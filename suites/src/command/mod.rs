@@ -30,14 +30,14 @@ const LOG_ENTRY_LIMIT: usize = 64 * 1024;
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return describe_usage(&error),
+        Err(error) => return print_usage_error(&error),
     };
     redact_panics();
     start_logging();
     match execute(arguments.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            describe(&error);
+            print_error(&error);
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -121,7 +121,7 @@ impl Write for RedactedStderr {
     }
 }
 
-/// Has a panic told as it is by default, but for secrets. One in a case is its verdict besides.
+/// Installs a panic hook that redacts secrets. A panic in a case also becomes its verdict.
 fn redact_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let _ = writeln!(RedactedStderr, "{panic}");
@@ -133,21 +133,21 @@ fn color() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Tells an error and what to do about it. A standard error that is closed leaves the exit code.
-fn describe(error: &Error) {
+/// Prints an error and its hint. A closed standard error does not change the exit code.
+fn print_error(error: &Error) {
     let hint = error.hint().map_or_else(String::new, |hint| format!("hint: {hint}\n"));
     let _ = io::stderr().write_all(format!("error: {error}\n{hint}").as_bytes());
 }
 
-/// Tells what clap found: help and version as they are, an error on one line with a hint.
-fn describe_usage(error: &clap::Error) -> ExitCode {
+/// Prints what clap found: help and version as they are, an error on one line with a hint.
+fn print_usage_error(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
         ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
             print(text.as_bytes()).map_or(ExitCode::from(USAGE), ExitCode::from)
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            describe(&Error::usage("no command given").with_hint(
+            print_error(&Error::usage("no command given").with_hint(
                 "the commands are `preflight`, `list`, `explain`, `run`, `sweep`, `report`, \
                  `completions` and `man`; `nestcheck --help` shows more",
             ));
@@ -155,7 +155,7 @@ fn describe_usage(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let (message, hint) = take_apart(&text);
-            describe(&Error::usage(message).with_hint(hint));
+            print_error(&Error::usage(message).with_hint(hint));
             ExitCode::from(USAGE)
         }
     }

@@ -20,7 +20,7 @@ use harness::{
 
 use super::{
     arguments::{RunArguments, SelectionArguments},
-    color, describe,
+    color, print_error,
 };
 use crate::{
     cases,
@@ -78,7 +78,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let path = directory.path().display().to_string();
     let warning = if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };
     if let Err(error) = directory.finish() {
-        describe(&error);
+        print_error(&error);
         return Ok(worse(outcome).exit_code());
     }
     let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());

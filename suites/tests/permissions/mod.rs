@@ -59,7 +59,7 @@ fn a_user_without_permissions_gets_what_grants_them() {
 
 #[test]
 #[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
-fn who_may_not_use_a_scc_is_reported_before_one_is_made() {
+fn who_may_not_use_an_scc_is_reported_before_one_is_made() {
     let (cluster, dir) = (Live::take_openshift(), TestDir::new());
     let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));

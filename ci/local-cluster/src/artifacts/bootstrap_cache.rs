@@ -60,7 +60,7 @@ pub fn recipe(runtime: Runtime, parts: &[&Recipe]) -> Recipe {
     let images = format!("{} {:?}", image::WORKSPACE_START, pause_start());
     let mut inputs: Vec<_> = keys.iter().map(String::as_str).collect();
     inputs.extend([config.as_str(), images.as_str()]);
-    inputs.extend([image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD]);
+    inputs.extend([image::PAUSE, image::OPERATOR_DOUBLE, image::WORKSPACE]);
     let (artifact, description) = (format!("{name}-seed"), format!("the image store of {name}"));
     Recipe::new(&artifact, &description, "about 15 s", &inputs)
 }
@@ -73,7 +73,7 @@ pub fn build(build: &Build, parts: &Parts) -> Result<(), Error> {
     pack_images(build, parts, &images.join("images.tar"))?;
     let programs = parts.programs.as_deref();
     let place = Place { kind: parts.kind, programs, node_tree: &parts.node_tree };
-    let all = [image::PAUSE, image::OPERATOR_DOUBLE, image::NESTED_POD];
+    let all = [image::PAUSE, image::OPERATOR_DOUBLE, image::WORKSPACE];
     run_import(build, &place, &state, &images, parts.kind.imports_of(&all))
 }
 
@@ -153,7 +153,7 @@ fn pack_images(build: &Build, parts: &Parts, archive: &Path) -> Result<(), Error
         image::add(&layout, reference, &[Layer::of(&pause_layer)?], &pause_start())?;
     }
     let workspace_layer = Layer::of(&parts.workspace.join(tree::LAYER))?;
-    image::add(&layout, image::NESTED_POD, &[workspace_layer], &image::Start::workspace()?)?;
+    image::add(&layout, image::WORKSPACE, &[workspace_layer], &image::Start::workspace()?)?;
     command::logged(&mut image::archiver(&layout, archive), &build.log)
 }
 

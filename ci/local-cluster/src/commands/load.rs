@@ -133,7 +133,7 @@ pub(super) fn default_reference(tree: &Path, hint: &str) -> Result<String, Error
         return Err(Error::usage(format!("`{stem}` can't be an image's name")).with_hint(hint));
     }
     let reference = format!("localhost/{stem}:1");
-    if [image::PAUSE, image::NESTED_POD].contains(&reference.as_str()) {
+    if [image::PAUSE, image::WORKSPACE].contains(&reference.as_str()) {
         let message =
             format!("`{}` would replace the cluster's own image `{reference}`", tree.display());
         return Err(Error::usage(message).with_hint(hint));

@@ -184,7 +184,7 @@ mod tests {
     };
 
     #[test]
-    fn a_scc_that_lost_its_level_is_a_danger() {
+    fn an_scc_that_lost_its_level_is_a_danger() {
         let mut scc = container_run();
         scc.as_object_mut().and_then(|fields| fields.remove("userNamespaceLevel"));
         let devspaces = of(&[che_on()], &[config_on()]);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scc_that_is_missing_or_other_is_named() {
+    fn an_scc_that_is_missing_or_other_is_named() {
         let devspaces = of(&[che_on()], &[config_on()]);
         let none = Fact::known(Sccs::new(), "test");
         let found = found_with(&devspaces, &Support::Supported, &none);

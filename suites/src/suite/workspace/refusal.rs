@@ -35,11 +35,11 @@ inventory::submit!(Case {
           for a binding that gives `system:authenticated` the `use` of the SCC.",
     flavours: OPENSHIFT,
     requires: NESTED,
-    kind: CaseKind::Live(|cx| Box::pin(refuses_a_scc_that_the_user_may_not_use(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(refuses_an_scc_that_the_user_may_not_use(cx))),
     ..Case::DEFAULT
 });
 
-async fn refuses_a_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
+async fn refuses_an_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
     let workspace = sandbox.workspace(&DEVWORKSPACE, "ws-10a", NESTED_CONFIG)?;
     let params = PostParams { dry_run: true, ..PostParams::default() };
