@@ -104,8 +104,8 @@ fn reports_unsupported_with_every_reason(facts: &Facts) -> CheckResult {
     let mut checks = vec![check("verdict", "unsupported", "unsupported", true)];
     checks.extend(expected_reasons(facts).into_iter().map(|Expected(what, words)| {
         let reported = reasons.iter().find(|reason| reason.reason.contains(&words));
-        let observed = reported.map_or("not told", |reason| &reason.reason);
-        check(what, &format!("told with `{words}`"), observed, reported.is_some())
+        let observed = reported.map_or("not reported", |reason| &reason.reason);
+        check(what, &format!("reported with `{words}`"), observed, reported.is_some())
     }));
     let silent = |reason: &&Reason| reason.reason.is_empty() || reason.remedy.is_empty();
     let observed = match reasons.iter().find(silent) {
@@ -323,7 +323,7 @@ fn makes_no_verdict_during_a_rollout(facts: &Facts) -> CheckResult {
         let reported = what.iter().all(|what| support.reasons().iter().any(|r| r.reason == *what));
         let checks = vec![
             check("verdict", "inconclusive", verdict, is_inconclusive),
-            check("what is rolled out", "told", what.join("; "), reported),
+            check("what is rolled out", "reported", what.join("; "), reported),
         ];
         Ok(CheckResult::of(checks, "nestcheck is wrong about this cluster: report it as a bug"))
     })
@@ -338,13 +338,9 @@ mod tests {
         case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
-    fn evaluate(id: &str, facts: &Facts, name: &str, words: &str) {
-        expect(id, facts, name, words);
-    }
-
     #[test]
     fn an_unsupported_cluster_is_reported_with_every_reason() {
-        evaluate("UPG-01", &openshift_4_19(), "pass", "");
+        expect("UPG-01", &openshift_4_19(), "pass", "");
         let plan = harness::plan::Plan::new(vec![case("UPG-01")], &openshift_4_19(), false);
         let names: Vec<_> = plan.entries[0].checks.iter().map(|check| &check.name).collect();
         let reported = [
@@ -356,37 +352,37 @@ mod tests {
             "reasons with a remedy",
         ];
         assert_eq!(names, reported);
-        evaluate("UPG-01", &openshift("4.20.1", FeatureSet::Default), "not-applicable", "nothing");
-        evaluate("UPG-01", &updating(openshift_4_19()), "not-applicable", "nothing");
-        evaluate("UPG-01", &kubernetes(), "not-applicable", "kubernetes");
+        expect("UPG-01", &openshift("4.20.1", FeatureSet::Default), "not-applicable", "nothing");
+        expect("UPG-01", &updating(openshift_4_19()), "not-applicable", "nothing");
+        expect("UPG-01", &kubernetes(), "not-applicable", "kubernetes");
         let old =
             Facts { release: Fact::known(Release::parse("4.18.2"), "test"), ..openshift_4_19() };
-        evaluate("UPG-01", &old, "pass", "");
+        expect("UPG-01", &old, "pass", "");
         let mut lacking = node("two");
         lacking.kubelet_gate = Fact::known(false, "test");
         let paused =
             with_nodes(openshift("4.20.1", FeatureSet::Default), vec![node("one"), lacking]);
-        evaluate("UPG-01", &paused, "pass", "");
+        expect("UPG-01", &paused, "pass", "");
     }
 
     #[test]
     fn a_feature_set_that_prevents_updates_is_reported_where_it_works() {
         for set in [FeatureSet::TechPreviewNoUpgrade, FeatureSet::CustomNoUpgrade] {
-            evaluate("UPG-03", &openshift("4.19.7", set.clone()), "pass", "");
-            evaluate("UPG-03", &openshift("4.18.7", set), "blocked", "4.18.7 is older");
+            expect("UPG-03", &openshift("4.19.7", set.clone()), "pass", "");
+            expect("UPG-03", &openshift("4.18.7", set), "blocked", "4.18.7 is older");
         }
-        evaluate("UPG-03", &openshift_4_19(), "not-applicable", "Default");
+        expect("UPG-03", &openshift_4_19(), "not-applicable", "Default");
         let unread = Facts { feature_set: Fact::unknown("403"), ..openshift_4_19() };
-        evaluate("UPG-03", &unread, "blocked", "403");
+        expect("UPG-03", &unread, "blocked", "403");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
-        evaluate("UPG-03", &updating(tech_preview), "blocked", "being updated");
+        expect("UPG-03", &updating(tech_preview), "blocked", "being updated");
     }
 
     #[test]
     fn each_node_that_differs_is_named_with_what_differs() {
-        evaluate("UPG-04", &kubernetes(), "not-applicable", "`one`");
+        expect("UPG-04", &kubernetes(), "not-applicable", "`one`");
         let equal = with_nodes(kubernetes(), vec![node("one"), node("two")]);
-        evaluate("UPG-04", &equal, "pass", "");
+        expect("UPG-04", &equal, "pass", "");
         let (mut old, mut off) = (node("old"), node("off"));
         old.kubelet = "v1.32.9".into();
         old.kernel = "5.14.0-362.8.1.el9_3.x86_64".into();
@@ -394,16 +390,16 @@ mod tests {
         let mixed = with_nodes(kubernetes(), vec![old, node("one"), node("two"), off]);
         let reported = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
                     kernel 5.14.0-362";
-        evaluate("UPG-04", &mixed, "fail", reported);
+        expect("UPG-04", &mixed, "fail", reported);
         let plan = harness::plan::Plan::new(vec![case("UPG-04")], &mixed, false);
         let checks = &plan.entries[0].checks;
         assert!(!checks[3].holds && checks[3].observed == "kubelet gate off, not on", "{checks:?}");
         assert!(checks[1].holds && checks[2].holds, "{checks:?}");
         let mut silent = node("two");
         silent.kubelet_gate = Fact::unknown("403");
-        evaluate("UPG-04", &with_nodes(kubernetes(), vec![node("one"), silent]), "pass", "");
+        expect("UPG-04", &with_nodes(kubernetes(), vec![node("one"), silent]), "pass", "");
         let unread = Facts { nodes: Fact::unknown("403"), ..kubernetes() };
-        evaluate("UPG-04", &unread, "blocked", "403");
+        expect("UPG-04", &unread, "blocked", "403");
     }
 
     fn listing(listed: Configured) -> Facts {
@@ -418,23 +414,23 @@ mod tests {
 
     #[test]
     fn a_gate_that_is_not_listed_is_not_off() {
-        evaluate("UPG-09", &listing(Configured::NotListed), "pass", "");
-        evaluate("UPG-09", &listing(Configured::Enabled), "not-applicable", "lists every gate");
+        expect("UPG-09", &listing(Configured::NotListed), "pass", "");
+        expect("UPG-09", &listing(Configured::Enabled), "not-applicable", "lists every gate");
         let dropped = Facts {
             keeps_host_users: Fact::known(false, "dry run"),
             ..listing(Configured::NotListed)
         };
-        evaluate("UPG-09", &dropped, "pass", "");
+        expect("UPG-09", &dropped, "pass", "");
         let unread = Facts { configured_gates: Fact::unknown("403"), ..dropped };
-        evaluate("UPG-09", &unread, "blocked", "403");
+        expect("UPG-09", &unread, "blocked", "403");
     }
 
     #[test]
     fn a_rollout_makes_no_verdict() {
-        evaluate("UPG-10", &updating(openshift_4_19()), "pass", "");
+        expect("UPG-10", &updating(openshift_4_19()), "pass", "");
         let at_rest = openshift("4.20.1", FeatureSet::Default);
-        evaluate("UPG-10", &at_rest, "not-applicable", "no rollout");
+        expect("UPG-10", &at_rest, "not-applicable", "no rollout");
         let unread = Facts { rollout: Fact::unknown("403"), ..at_rest };
-        evaluate("UPG-10", &unread, "blocked", "403");
+        expect("UPG-10", &unread, "blocked", "403");
     }
 }

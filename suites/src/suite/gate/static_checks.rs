@@ -186,26 +186,22 @@ mod tests {
         case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
-    fn evaluate(id: &str, facts: &Facts, name: &str, words: &str) {
-        expect(id, facts, name, words);
-    }
-
     fn off() -> Fact<bool> {
         Fact::known(false, "test")
     }
 
     #[test]
     fn metrics_must_say_what_the_server_does() {
-        evaluate("GATE-03", &kubernetes(), "pass", "");
+        expect("GATE-03", &kubernetes(), "pass", "");
         let both_off =
             Facts { keeps_host_users: off(), server_user_namespaces_gate: off(), ..kubernetes() };
-        evaluate("GATE-03", &both_off, "pass", "");
+        expect("GATE-03", &both_off, "pass", "");
         let lies = Facts { server_proc_mount_gate: off(), ..kubernetes() };
-        evaluate("GATE-03", &lies, "fail", "ProcMountType in the API server's metrics");
+        expect("GATE-03", &lies, "fail", "ProcMountType in the API server's metrics");
         let half = Facts { server_proc_mount_gate: Fact::unknown("403"), ..kubernetes() };
-        evaluate("GATE-03", &half, "pass", "");
+        expect("GATE-03", &half, "pass", "");
         let unread = Facts { server_user_namespaces_gate: Fact::unknown("403"), ..half };
-        evaluate("GATE-03", &unread, "blocked", "403");
+        expect("GATE-03", &unread, "blocked", "403");
     }
 
     fn configured(support: Configured, openshift: Facts) -> Facts {
@@ -220,17 +216,17 @@ mod tests {
     #[test]
     fn the_server_must_do_what_is_configured_or_nothing_is() {
         let good = || openshift("4.20.1", FeatureSet::Default);
-        evaluate("GATE-04", &configured(Configured::Enabled, good()), "pass", "");
-        evaluate("GATE-04", &configured(Configured::NotListed, good()), "pass", "");
-        evaluate("GATE-04", &configured(Configured::Disabled, openshift_4_19()), "pass", "");
+        expect("GATE-04", &configured(Configured::Enabled, good()), "pass", "");
+        expect("GATE-04", &configured(Configured::NotListed, good()), "pass", "");
+        expect("GATE-04", &configured(Configured::Disabled, openshift_4_19()), "pass", "");
         let named = "UserNamespacesSupport in the FeatureGate";
-        evaluate("GATE-04", &configured(Configured::Disabled, good()), "fail", named);
-        evaluate("GATE-04", &configured(Configured::Enabled, openshift_4_19()), "fail", named);
+        expect("GATE-04", &configured(Configured::Disabled, good()), "fail", named);
+        expect("GATE-04", &configured(Configured::Enabled, openshift_4_19()), "fail", named);
         let updating = updating(configured(Configured::Disabled, good()));
-        evaluate("GATE-04", &updating, "blocked", "being updated");
-        evaluate("GATE-04", &kubernetes(), "not-applicable", "kubernetes");
+        expect("GATE-04", &updating, "blocked", "being updated");
+        expect("GATE-04", &kubernetes(), "not-applicable", "kubernetes");
         let unread = Facts { configured_gates: Fact::unknown("403"), ..good() };
-        evaluate("GATE-04", &unread, "blocked", "403");
+        expect("GATE-04", &unread, "blocked", "403");
         let blind = Facts {
             keeps_host_users: Fact::unknown("403"),
             keeps_proc_mount: Fact::unknown("403"),
@@ -239,14 +235,14 @@ mod tests {
             server_pod_security_gate: Fact::unknown("403"),
             ..configured(Configured::Enabled, good())
         };
-        evaluate("GATE-04", &blind, "blocked", "403");
+        expect("GATE-04", &blind, "blocked", "403");
     }
 
     #[test]
     fn a_feature_set_that_prevents_updates_passes_with_a_warning() {
-        evaluate("GATE-05", &openshift_4_19(), "pass", "");
+        expect("GATE-05", &openshift_4_19(), "pass", "");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
-        evaluate("GATE-05", &tech_preview, "pass", "");
+        expect("GATE-05", &tech_preview, "pass", "");
         let plan = harness::plan::Plan::new(vec![case("GATE-05")], &tech_preview, false);
         let observed = &plan.entries[0].checks[0].observed;
         assert!(observed.starts_with("warning: TechPreviewNoUpgrade"), "{observed}");
@@ -254,25 +250,25 @@ mod tests {
             upgradeable: Fact::known(false, source),
             ..openshift("4.20.1", FeatureSet::Default)
         };
-        evaluate("GATE-05", &not_upgradeable("AdminAckRequired"), "pass", "");
+        expect("GATE-05", &not_upgradeable("AdminAckRequired"), "pass", "");
         let blamed = not_upgradeable("FeatureGates_RestrictedFeatureGates_TechPreviewNoUpgrade");
-        evaluate("GATE-05", &blamed, "fail", "FeatureGates_Restricted");
+        expect("GATE-05", &blamed, "fail", "FeatureGates_Restricted");
         let unread = Facts { feature_set: Fact::unknown("403"), ..openshift_4_19() };
-        evaluate("GATE-05", &unread, "blocked", "403");
+        expect("GATE-05", &unread, "blocked", "403");
     }
 
     #[test]
     fn every_kubelet_must_have_the_gate_on() {
-        evaluate("GATE-06", &kubernetes(), "pass", "");
+        expect("GATE-06", &kubernetes(), "pass", "");
         let mut two = node("two");
         two.kubelet_gate = off();
         let one_off = with_nodes(kubernetes(), vec![node("one"), two.clone()]);
-        evaluate("GATE-06", &one_off, "blocked", "`two`");
+        expect("GATE-06", &one_off, "blocked", "`two`");
         two.kubelet_gate = Fact::unknown("403");
         let unread = with_nodes(kubernetes(), vec![node("one"), two.clone()]);
-        evaluate("GATE-06", &unread, "blocked", "node `two`: 403");
+        expect("GATE-06", &unread, "blocked", "node `two`: 403");
         two.kubelet = "v1.36.0".into();
-        evaluate("GATE-06", &with_nodes(kubernetes(), vec![node("one"), two]), "pass", "");
-        evaluate("GATE-06", &with_nodes(kubernetes(), Vec::new()), "blocked", "no node");
+        expect("GATE-06", &with_nodes(kubernetes(), vec![node("one"), two]), "pass", "");
+        expect("GATE-06", &with_nodes(kubernetes(), Vec::new()), "blocked", "no node");
     }
 }
