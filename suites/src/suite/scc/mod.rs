@@ -1,6 +1,7 @@
 //! SCC: who may use an SCC, what it gives a pod, and what it refuses.
 
 mod admission;
+mod grants;
 mod reference;
 mod refusal;
 mod shipped;
