@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use harness::{case::Case, facts::Flavour, outcome::Level};
+use harness::{engine::Case, facts::Flavour, verdict::Level};
 
 use crate::suite::SUITES;
 

@@ -10,12 +10,12 @@ pub mod steps;
 mod suite;
 pub mod tap;
 
-use harness::case::Case;
+use harness::engine::Case;
 
 /// Every case, the longest first.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let registered = harness::case::registered();
+    let registered = harness::engine::registered();
     [suite::workspace::nested(&registered), &registered].concat()
 }
 
@@ -50,7 +50,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(harness::case::registered().len(), declared);
+        assert_eq!(harness::engine::registered().len(), declared);
     }
 
     #[test]

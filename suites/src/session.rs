@@ -5,18 +5,15 @@ use std::time::Duration;
 use futures::Stream;
 use harness::{
     Error, Result,
-    case::Case,
     cluster::Cluster,
-    diagnosis::evidence::Collector,
-    engine::{self, Keep, RunOptions},
-    event::Event,
-    facts::{self, ChosenRoute, Facts, Flavour},
-    outcome::Outcome,
-    plan::{Plan, Selection},
-    profile::Profile,
-    rbac,
-    requirement::Requirement,
-    sandbox::{self, File, Ledger, SandboxOptions, Scc, Timeouts},
+    engine::{
+        self, Case, Keep, Profile, RunOptions,
+        evidence::Collector,
+        plan::{Plan, Selection},
+    },
+    facts::{self, ChosenRoute, Facts, Flavour, requirement::Requirement},
+    sandbox::{self, File, Ledger, SandboxOptions, Scc, Timeouts, rbac},
+    verdict::{Outcome, event::Event},
 };
 
 /// How a session is run.

@@ -5,14 +5,18 @@ mod pvcs;
 use std::time::Duration;
 
 use harness::{
-    case::{CaseResult, Failure},
-    cluster::call,
-    context::{Answer, Context, PodHandle},
+    cluster::{Answer, call},
     diagnosis::{self, Symptom},
-    pod_template::{PodTemplate, REQUIRED_SCC},
-    sandbox::Identity,
-    truth::{self, show_map, show_reading},
-    workload::{Command, PROBE},
+    engine::{Context, PodHandle},
+    sandbox::{
+        Identity,
+        pod_template::{PodTemplate, REQUIRED_SCC},
+    },
+    verdict::{CaseResult, Failure},
+    workload::{
+        Command, PROBE,
+        truth::{self, show_map, show_reading},
+    },
 };
 use k8s_openapi::api::core::v1::Pod;
 use probe::{IdRange, Reading, SubordinateRanges};

@@ -16,14 +16,14 @@ use std::{
 
 use harness::{
     Error,
-    case::Case,
     cluster::{Cluster, ConnectOptions},
-    diagnosis::evidence::Collector,
-    engine::Keep,
-    event::EventKind,
-    outcome::{Level, Outcome, Verdict},
-    plan::{Filters, Selection},
+    engine::{
+        Case, Keep,
+        evidence::Collector,
+        plan::{Filters, Selection},
+    },
     sandbox::{Ledger, Timeouts},
+    verdict::{Level, Outcome, Verdict, event::EventKind},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use suites::{

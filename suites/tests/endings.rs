@@ -12,14 +12,15 @@ mod support;
 use std::{path::Path, sync::OnceLock, time::Duration};
 
 use fixtures::NESTED_POD;
-use futures::{StreamExt, stream, stream::BoxStream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use harness::{
-    case::{Case, CaseFuture, CaseKind, CaseResult, Failure},
-    context::Context,
-    event::Event,
-    outcome::{Outcome, Verdict},
-    pod_template::PodTemplate,
-    report_dir::ReportDir,
+    engine::{Case, CaseFuture, CaseKind, Context},
+    report::directory::ReportDir,
+    sandbox::pod_template::PodTemplate,
+    verdict::{CaseResult, Failure, Outcome, Verdict, event::Event},
     workload::Command,
 };
 use support::{InProcessRun, Live, TestDir, finished};

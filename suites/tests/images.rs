@@ -8,7 +8,7 @@ mod support;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use harness::outcome::Outcome;
+use harness::verdict::Outcome;
 use support::{LocalCluster, Report, TestDir};
 
 /// What a broken image must be found out by.

@@ -7,7 +7,7 @@ mod support;
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
-use harness::outcome::Verdict;
+use harness::verdict::Verdict;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::{Finished, Live, Request, TestDir};

@@ -10,10 +10,9 @@ mod support;
 use std::{collections::BTreeMap, fs, sync::OnceLock, time::Duration};
 
 use harness::{
-    case::Case,
+    engine::{Case, Profile},
     facts::Flavour,
-    outcome::{Outcome, Verdict},
-    profile::Profile,
+    verdict::{Outcome, Verdict},
 };
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
@@ -262,8 +261,8 @@ fn a_user_without_permissions_learns_which_are_missing_and_what_grants_them() {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn one_missing_right_is_named_alone_and_nothing_is_written() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let role = harness::rbac::role(Flavour::Kubernetes).expect("there is one");
-    let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
+    let role = harness::sandbox::rbac::role(Flavour::Kubernetes).expect("there is one");
+    let mut role: ClusterRole = harness::base::manifest::parse("role", &role).expect("it is good");
     role.rules.get_or_insert_default().retain(|rule| !rule.verbs.iter().any(|verb| verb == "bind"));
     let _grant = cluster.grant(&role);
     let token = cluster.token_without_permissions();
@@ -284,8 +283,8 @@ fn one_missing_right_is_named_alone_and_nothing_is_written() {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn who_has_the_permissions_of_a_role_need_not_be_allowed_to_bind_it() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let role = harness::rbac::role(Flavour::Kubernetes).expect("there is one");
-    let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
+    let role = harness::sandbox::rbac::role(Flavour::Kubernetes).expect("there is one");
+    let mut role: ClusterRole = harness::base::manifest::parse("role", &role).expect("it is good");
     let rules = role.rules.get_or_insert_default();
     rules.retain(|rule| !rule.verbs.iter().any(|verb| verb == "bind"));
     rules.extend(cluster.rules_of("edit"));
@@ -327,8 +326,8 @@ fn the_published_permissions_are_enough_for_a_run() {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn what_the_components_say_of_themselves_is_not_needed_for_conformance() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let role = harness::rbac::role(Flavour::Kubernetes).expect("there is one");
-    let mut role: ClusterRole = harness::manifest::parse("role", &role).expect("it is good");
+    let role = harness::sandbox::rbac::role(Flavour::Kubernetes).expect("there is one");
+    let mut role: ClusterRole = harness::base::manifest::parse("role", &role).expect("it is good");
     for rule in role.rules.iter_mut().flatten() {
         for paths in [&mut rule.resources, &mut rule.non_resource_urls].into_iter().flatten() {
             paths.retain(|path| path != "nodes/proxy" && path != "/metrics");

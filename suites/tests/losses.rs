@@ -7,7 +7,7 @@ mod support;
 
 use std::{fs, process::Command, time::Duration};
 
-use harness::outcome::Verdict;
+use harness::verdict::Verdict;
 use serde_json::json;
 use support::{Finished, Live, Running, TestDir};
 

@@ -12,10 +12,9 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
-    case::CaseKind,
+    engine::{CaseKind, Profile},
     facts::Flavour,
-    outcome::{Outcome, Verdict},
-    profile::Profile,
+    verdict::{Outcome, Verdict},
 };
 use support::{
     Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, reports,

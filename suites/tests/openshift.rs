@@ -18,7 +18,7 @@ use std::{
     thread,
 };
 
-use harness::outcome::{Outcome, Verdict};
+use harness::verdict::{Outcome, Verdict};
 use serde_json::{Value, json};
 use support::{Cluster, Finished, Live, Report, Request, TestDir, Webhook};
 
@@ -201,7 +201,7 @@ fn complaint(cluster: &Cluster, mutant: &Mutant) -> Option<String> {
     let kubeconfig = cluster.kubeconfig();
     let finished = dir.nestcheck(["run", "scc", "--scc", &file, "--kubeconfig", kubeconfig]);
     let report = dir.report();
-    let names_field = |case: &&harness::event::CaseFinished| match &case.verdict {
+    let names_field = |case: &&harness::verdict::event::CaseFinished| match &case.verdict {
         Verdict::Fail { message, hint } => {
             message.contains(field) || hint.as_ref().is_some_and(|hint| hint.contains(field))
         }
@@ -342,7 +342,7 @@ fn an_scc_that_wins_over_the_required_one_is_named() {
 /// The run's SCC as an object of this name.
 fn scc(name: &str) -> Value {
     let text = fixtures::NESTED_PODMAN.text;
-    let mut object: Value = harness::manifest::parse("scc.yaml", text).expect("it is YAML");
+    let mut object: Value = harness::base::manifest::parse("scc.yaml", text).expect("it is YAML");
     object["metadata"]["name"] = json!(name);
     object
 }

@@ -8,8 +8,8 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
-    case::CaseKind,
-    outcome::{Level, Outcome, Verdict},
+    engine::CaseKind,
+    verdict::{Level, Outcome, Verdict},
 };
 use support::{Finished, LocalCluster, Report, Request, TestDir};
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use harness::outcome::Outcome;
+use harness::verdict::Outcome;
 use support::{Finished, LocalCluster, Report, TestDir};
 
 /// How many runs there are at once.
@@ -26,8 +26,9 @@ const TOGETHER: Duration = Duration::from_secs(240);
 fn verdicts(report: &Report) -> BTreeMap<String, String> {
     let cases = report.cases();
     let count = cases.len();
-    let verdict =
-        |case: &harness::event::CaseFinished| (case.id.clone(), case.verdict.name().to_owned());
+    let verdict = |case: &harness::verdict::event::CaseFinished| {
+        (case.id.clone(), case.verdict.name().to_owned())
+    };
     let verdicts: BTreeMap<_, _> = cases.into_iter().map(verdict).collect();
     assert_eq!(verdicts.len(), count, "each case has one verdict");
     verdicts

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::outcome::{Outcome, Verdict};
+use harness::verdict::{Outcome, Verdict};
 use serde_json::{Value, json};
 use support::{Cluster, Finished, LocalCluster, Report, TestDir};
 

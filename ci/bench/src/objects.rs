@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use harness::{
     facts::DeviceRoute,
-    pod_template::{FILES_VOLUME, PodTemplate, RenderContext},
-    sandbox::USER,
+    sandbox::{
+        USER,
+        pod_template::{FILES_VOLUME, PodTemplate, RenderContext},
+    },
 };
 use k8s_openapi::{
     ByteString,

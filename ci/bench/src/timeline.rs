@@ -10,8 +10,8 @@ use std::{
 };
 
 use harness::{
-    event::{EventKind, read_log},
     sandbox::namespace_of,
+    verdict::event::{EventKind, read_log},
 };
 use jiff::Timestamp;
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::event::{CaseFinished, Event, EventKind, read_log};
+use harness::verdict::event::{CaseFinished, Event, EventKind, read_log};
 use quick_junit::{Report, TestCase, TestCaseStatus};
 use serde::Serialize;
 

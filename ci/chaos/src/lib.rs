@@ -20,7 +20,6 @@ mod trial;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-
 pub use fault::FaultKind;
 
 /// Nobody handles a failed step: it is only printed.

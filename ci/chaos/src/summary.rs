@@ -195,13 +195,12 @@ impl fmt::Display for Summary {
 mod tests {
     use std::path::PathBuf;
 
+    use super::*;
     use crate::{
         fault::{Fault, FaultKind},
         invariant::Verdicts,
         proxy::Seen,
     };
-
-    use super::*;
 
     fn trial(end: End, violations: Vec<Violation>) -> Trial {
         let struck = Some("GET /x".to_owned());

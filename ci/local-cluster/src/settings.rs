@@ -8,16 +8,16 @@ mod programs;
 use std::fmt;
 
 use clap::ValueEnum;
+pub use gates::{GateValues, Gates};
+pub use name::ClusterName;
+use openshift::{FeatureSet, Release, ZStream};
+pub use programs::{RealProgram, RealPrograms};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Error,
     runtime::{self, Devices, Runtime},
 };
-pub use gates::{GateValues, Gates};
-pub use name::ClusterName;
-use openshift::{FeatureSet, Release, ZStream};
-pub use programs::{RealProgram, RealPrograms};
 
 /// The version of Kubernetes that a cluster runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]

@@ -1,6 +1,6 @@
 //! Compares verdicts with what a scenario expects.
 
-use harness::outcome::Verdict;
+use harness::verdict::Verdict;
 
 use crate::scenario::{Kill, Mutant, Scenario};
 

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use harness::{Error, Result, event::Event};
+use harness::{Error, Result, verdict::event::Event};
 
 /// A log of events, one per line.
 pub(crate) struct EventLog {

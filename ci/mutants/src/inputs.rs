@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, fmt::Debug};
 
 use harness::{
     Error, Result,
-    case::Case,
-    pod_template::PodTemplate,
-    sandbox::{File, Scc},
+    engine::Case,
+    sandbox::{File, Scc, pod_template::PodTemplate},
 };
 
 use crate::{external_writer::ExternalWriter, object_patch::ObjectPatch};

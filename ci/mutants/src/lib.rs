@@ -33,14 +33,13 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum};
+use evaluate::{Evaluation, evaluate};
 use harness::{
     Error, Result,
-    case::Case,
+    engine::Case,
     facts::Flavour,
-    outcome::{Level, Outcome},
+    verdict::{Level, Outcome},
 };
-
-use evaluate::{Evaluation, evaluate};
 use runner::Runner;
 use scenario::Scenario;
 use table::Column;

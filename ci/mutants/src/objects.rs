@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Error, Result, cluster::call_within, manifest};
+use harness::{Error, Result, base::manifest, cluster::call_within};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt,

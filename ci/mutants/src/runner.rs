@@ -10,16 +10,18 @@ use std::{
 use futures::{Stream, StreamExt};
 use harness::{
     Error, Result,
-    case::{Case, CaseKind},
     cluster::{Cluster, ConnectOptions},
-    diagnosis::evidence::Collector,
-    engine::Keep,
-    event::{Event, EventKind},
+    engine::{
+        Case, CaseKind, Keep, Profile,
+        evidence::Collector,
+        plan::{Filters, Plan, Selection},
+    },
     facts::{self, Facts},
-    outcome::Outcome,
-    plan::{Filters, Plan, Selection},
-    profile::Profile,
     sandbox::{Ledger, Timeouts},
+    verdict::{
+        Outcome,
+        event::{Event, EventKind},
+    },
 };
 use suites::session::{Session, SessionOptions};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use harness::{case::Case, outcome::Level};
+use harness::{engine::Case, verdict::Level};
 
 use crate::{evaluate::Mark, scenario::Mutant};
 

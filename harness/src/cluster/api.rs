@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use kube::{Error as KubeError, client::UpgradeConnectionError};
 
-use crate::{Error, error::chain, retry};
+use crate::{Error, base::error::chain, cluster::retry};
 
 /// How long one API request may take, retries included.
 ///

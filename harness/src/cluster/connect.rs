@@ -15,8 +15,10 @@ use secrecy::ExposeSecret;
 use super::client;
 use crate::{
     Error, Result,
-    error::chain,
-    redact::{clean_text, keep_secret},
+    base::{
+        error::chain,
+        redact::{clean_text, keep_secret},
+    },
 };
 
 /// Which cluster to talk to, and as whom.

@@ -3,9 +3,12 @@
 mod api;
 mod client;
 mod connect;
+mod refusal;
+pub mod retry;
 
 pub use api::{
     API_DEADLINE, FIRST_CONTACT_DEADLINE, ask, call, call_within, describe, is_forbidden, is_loss,
     is_unreached, status_code,
 };
 pub use connect::{Cluster, ConnectOptions};
+pub use refusal::{Answer, Refusal};

@@ -5,7 +5,6 @@
 //! capability is missing. What the probe found in the pod tells them apart.
 
 mod absence;
-pub mod evidence;
 mod predicates;
 mod signatures;
 

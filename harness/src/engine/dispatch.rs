@@ -21,13 +21,13 @@ use super::{
     shutdown::{ShutdownGrace, latest_end},
 };
 use crate::{
-    context::{PodsOfCase, SharedWorkload},
-    event::{Event, EventKind, StepFinished},
+    engine::{SharedWorkload, context::PodsOfCase, plan::Plan},
     facts::Facts,
-    outcome::Verdict,
-    plan::Plan,
-    pod_template::PodTemplate,
-    sandbox::Sandbox,
+    sandbox::{Sandbox, pod_template::PodTemplate},
+    verdict::{
+        Verdict,
+        event::{Event, EventKind, StepFinished},
+    },
     workload,
 };
 

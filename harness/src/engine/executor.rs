@@ -20,13 +20,13 @@ use super::{
     shutdown::latest_end,
 };
 use crate::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodsOfCase, SharedWorkload},
-    diagnosis::evidence::Collector,
-    event::{CaseRetried, EventKind, EvidenceCollected},
+    engine::{Case, CaseKind, Context, SharedWorkload, context::PodsOfCase, evidence::Collector},
     facts::Facts,
-    outcome::Verdict,
     sandbox::Sandbox,
+    verdict::{
+        CaseResult, Failure, Verdict,
+        event::{CaseRetried, EventKind, EvidenceCollected},
+    },
     workload::{
         LATE,
         disruption::{self, Suspects},

@@ -3,9 +3,14 @@
 //! After nextest, one dispatcher owns all state. Tasks that make pods and run cases share nothing
 //! with it and tell it what happens by messages; it alone writes the event log.
 
+mod case;
+mod context;
 pub(crate) mod deadline;
 mod dispatch;
+pub mod evidence;
 mod executor;
+pub mod plan;
+mod profile;
 mod shutdown;
 
 use std::{
@@ -14,19 +19,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use case::{Case, CaseFuture, CaseKind, CheckResult, registered};
+pub use context::{Context, PodHandle, SharedWorkload, parse_probe};
 use futures::{Stream, StreamExt};
+pub use profile::Profile;
 use tokio::time::Instant as TokioInstant;
 
 use crate::{
     Result,
-    case::{Case, CaseKind},
     cluster::Cluster,
-    diagnosis::evidence::Collector,
-    event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
+    engine::{evidence::Collector, plan::Plan},
     facts::Facts,
-    outcome::{Circumstances, Level, Outcome, Verdict, decide},
-    plan::Plan,
     sandbox::{self, Sandbox, SandboxOptions, Snapshot, Sweep},
+    verdict::{
+        Circumstances, Level, Outcome, Verdict, decide,
+        event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
+    },
 };
 
 /// When what a run created stays in the cluster for a look.

@@ -7,12 +7,13 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use super::{Dispatcher, Keep, RunOptions};
 use crate::{
-    case::CheckResult,
     cluster::Cluster,
-    event::{Event, EventKind},
-    outcome::Verdict,
-    plan::Plan,
+    engine::{CheckResult, plan::Plan},
     sandbox::{self, Audit},
+    verdict::{
+        Verdict,
+        event::{Event, EventKind},
+    },
 };
 
 /// How much longer a run may take once a second signal asked for its end.

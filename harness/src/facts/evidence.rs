@@ -103,9 +103,8 @@ fn by_feature_set(release: &Release, set: &FeatureSet) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        facts::{Configured, ConfiguredGates, Fact, KubernetesVersion},
-        requirement::tests::able,
+    use crate::facts::{
+        Configured, ConfiguredGates, Fact, KubernetesVersion, requirement::tests::able,
     };
 
     fn on_or_off(facts: &Facts, gate: Gate) -> Vec<bool> {

@@ -11,10 +11,12 @@ mod metrics;
 mod node;
 mod reading;
 mod release;
+pub mod requirement;
 mod rollout;
 mod scc;
 mod storage;
 mod summary;
+pub mod support;
 
 use std::fmt;
 

@@ -6,9 +6,9 @@ use super::{
     model::CaseReport,
     text::{seconds, shell},
 };
-use crate::{
+use crate::verdict::{
+    Verdict,
     event::{CaseRetried, CommandFinished, TruthCheck},
-    outcome::Verdict,
 };
 
 /// The most commands that a case shows; the last ones tell why it ended.

@@ -15,7 +15,7 @@ use super::{
     sentence::{headline, outcome_name, reasons, retried},
     text::{counted, seconds, spoken},
 };
-use crate::outcome::Outcome;
+use crate::verdict::Outcome;
 
 /// Should an escape ever be missed, a pod's text still runs and fetches nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";

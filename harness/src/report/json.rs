@@ -8,9 +8,11 @@ use super::{
     sentence::{headline, outcome_name, reasons},
 };
 use crate::{
-    error::Error,
-    event::{EvidenceFile, StepFinished, TruthCheck},
-    outcome::{Level, Outcome, Verdict},
+    base::error::Error,
+    verdict::{
+        Level, Outcome, Verdict,
+        event::{EvidenceFile, StepFinished, TruthCheck},
+    },
 };
 
 /// The version of the format. It grows when a field changes its meaning or goes; new fields come

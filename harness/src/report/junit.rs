@@ -22,9 +22,11 @@ use super::{
     text::line,
 };
 use crate::{
-    error::Error,
-    event::{CaseRetried, StepFinished},
-    outcome::{Level, Outcome, Verdict},
+    base::error::Error,
+    verdict::{
+        Level, Outcome, Verdict,
+        event::{CaseRetried, StepFinished},
+    },
 };
 
 /// The most that a `message` attribute says; the element's text says all.

@@ -8,7 +8,7 @@ use super::{
     sentence::{blocked_groups, headline, reasons, retried},
     text::{counted, line, names, spoken},
 };
-use crate::outcome::Outcome;
+use crate::verdict::Outcome;
 
 /// CI systems cut long summaries off, so this one stays short.
 const MOST_FAILURES: usize = 20;

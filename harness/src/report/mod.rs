@@ -1,10 +1,11 @@
 //! Reports: what a run came to, for people and for machines.
 //!
-//! Every report is a pure function of the [event log](crate::event): [`summarize`] turns the
+//! Every report is a pure function of the [event log](crate::verdict::event): [`summarize`] turns the
 //! events into a [`Report`], in which every text is clean and bounded, and the formats print that.
 //! So a report can be made again from the log, after a crash, in another format.
 
 mod details;
+pub mod directory;
 mod html;
 mod json;
 mod junit;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, OUTPUT_LIMIT};
-use crate::{
+use crate::verdict::{
+    Circumstances, Level, Outcome, Verdict, decide,
     event::{
         CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
         RunStarted, StepFinished, TruthCheck, is_plain,
     },
-    outcome::{Circumstances, Level, Outcome, Verdict, decide},
 };
 
 /// The suite of a case whose log ends before the case says where it belongs.

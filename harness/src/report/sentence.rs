@@ -4,7 +4,7 @@ use super::{
     model::Report,
     text::{counted, line, names},
 };
-use crate::outcome::{Level, Outcome, Verdict};
+use crate::verdict::{Level, Outcome, Verdict};
 
 /// How many ids a sentence names.
 const MOST_NAMES: usize = 5;

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use self::{lines::Paint, progress::Progress};
 use super::model::summarize;
-use crate::event::{Event, EventKind};
+use crate::verdict::event::{Event, EventKind};
 
 /// How the terminal reporter may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

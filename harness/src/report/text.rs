@@ -24,7 +24,7 @@ pub(super) fn block(text: &str, limit: usize) -> String {
 
 /// Cleans and bounds a text, and puts it on one line.
 pub(super) fn line(text: &str, limit: usize) -> String {
-    bounded(&crate::error::one_line(&clean(text)), limit)
+    bounded(&crate::base::error::one_line(&clean(text)), limit)
 }
 
 /// Takes out terminal sequences, control characters and characters that XML forbids.

@@ -25,9 +25,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cluster::{call, is_forbidden, status_code},
-    pod_template::FILES_VOLUME,
-    retry,
+    cluster::{call, is_forbidden, retry, status_code},
+    sandbox::pod_template::FILES_VOLUME,
 };
 
 /// How long a user's token is good for at least: what the API gives where nothing is asked for

@@ -5,6 +5,8 @@ mod create;
 mod lease;
 mod ledger;
 mod options;
+pub mod pod_template;
+pub mod rbac;
 mod scc;
 mod snapshot;
 mod sweep;
@@ -37,10 +39,9 @@ pub use workspaces::{
 
 use crate::{
     Result,
-    cluster::{Cluster, is_forbidden},
+    cluster::{Cluster, is_forbidden, retry},
     facts::DeviceRoute,
-    pod_template::{PodTemplate, RenderContext},
-    retry,
+    sandbox::pod_template::{PodTemplate, RenderContext},
 };
 
 /// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the

@@ -11,9 +11,12 @@ use kube::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Error, Result, manifest,
+    Error, Result,
+    base::{
+        manifest,
+        subset_diff::{self, Difference},
+    },
     sandbox::labels,
-    subset_diff::{self, Difference},
 };
 
 const API_VERSION: &str = "security.openshift.io/v1";

@@ -14,8 +14,8 @@ use super::{
     scc,
 };
 use crate::{
+    base::subset_diff,
     cluster::{call, describe, is_forbidden, status_code},
-    subset_diff,
 };
 
 /// The label of what this program creates; other runs come and go beside this one.

@@ -17,9 +17,8 @@ use serde::de::DeserializeOwned;
 use super::{RUN_LABEL, Timeouts, ledger::Intents, scc, workspaces};
 use crate::{
     Error, Result,
-    cluster::{call, status_code},
-    pod_template::TEMPLATE_LABEL,
-    retry,
+    cluster::{call, retry, status_code},
+    sandbox::pod_template::TEMPLATE_LABEL,
 };
 
 /// How many namespaces are ended at once; a run has fewer.

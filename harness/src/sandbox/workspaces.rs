@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 use super::{File, Sandbox, create::create, labels};
 use crate::{
     Error, Result,
+    base::manifest,
     facts::devices_value,
-    manifest,
-    pod_template::{PodTemplate, ask_for_devices},
+    sandbox::pod_template::{PodTemplate, ask_for_devices},
 };
 
 /// The name of the configuration that makes workspaces nested.

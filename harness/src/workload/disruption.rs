@@ -7,7 +7,11 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::{Command, PROBE, exec};
-use crate::{Error, cluster::call_within, retry, sandbox::Sandbox};
+use crate::{
+    Error,
+    cluster::{call_within, retry},
+    sandbox::Sandbox,
+};
 
 /// How long one look may take: a healthy server answers within milliseconds.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);

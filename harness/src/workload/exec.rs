@@ -14,12 +14,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::LATE;
 use crate::{
-    case::Failure,
-    cluster::{API_DEADLINE, describe, is_forbidden, is_unreached},
+    base::{error::one_line, redact},
+    cluster::{API_DEADLINE, describe, is_forbidden, is_unreached, retry},
     diagnosis::{self, Symptom},
-    error::one_line,
-    redact, retry,
     sandbox::GRANT_DEADLINE,
+    verdict::Failure,
 };
 
 /// How long a command may run unless it says otherwise.

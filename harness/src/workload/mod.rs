@@ -4,6 +4,7 @@ pub(crate) mod disruption;
 mod exec;
 mod mutation;
 mod ready;
+pub mod truth;
 pub mod workspace;
 
 use std::{
@@ -21,14 +22,14 @@ use kube::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    case::Failure,
+    base::error::one_line,
     cluster::{ask, describe, status_code},
     diagnosis::{self, Symptom},
-    error::one_line,
-    event::TruthCheck,
-    pod_template::{Isolation, PodTemplate},
-    sandbox::{Sandbox, create_or_find},
-    truth,
+    sandbox::{
+        Sandbox, create_or_find,
+        pod_template::{Isolation, PodTemplate},
+    },
+    verdict::{Failure, event::TruthCheck},
 };
 
 /// What a failure says of a command or a case that did not end in time.

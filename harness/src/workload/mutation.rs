@@ -11,9 +11,9 @@ use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::Value;
 
 use crate::{
+    base::subset_diff::{self, Difference},
     cluster::call,
     sandbox::Sandbox,
-    subset_diff::{self, Difference},
 };
 
 /// How many changed fields a message tells.
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn pod(text: &str) -> Pod {
-        crate::manifest::parse("p.yaml", &format!("apiVersion: v1\nkind: Pod\n{text}"))
+        crate::base::manifest::parse("p.yaml", &format!("apiVersion: v1\nkind: Pod\n{text}"))
             .expect("the test's manifest is good")
     }
 

@@ -11,9 +11,9 @@ use kube::{
 };
 
 use crate::{
-    case::Failure,
+    base::error::one_line,
     diagnosis::{self, Symptom},
-    error::one_line,
+    verdict::Failure,
 };
 
 /// When the events about a pod begin to be of interest. A pod whose image is on the node is ready

@@ -12,13 +12,13 @@ use serde_json::json;
 
 use super::{Workload, ready::watch, verify_ready};
 use crate::{
-    case::Failure,
-    cluster::{ask, call, describe},
-    context::{Answer, Refusal},
+    base::error::one_line,
+    cluster::{Answer, Refusal, ask, call, describe},
     diagnosis::{self, Symptom},
-    error::one_line,
-    pod_template::PodTemplate,
-    sandbox::{NESTED_CONFIG, Sandbox, WORKSPACE_ID_LABEL, create_or_find},
+    sandbox::{
+        NESTED_CONFIG, Sandbox, WORKSPACE_ID_LABEL, create_or_find, pod_template::PodTemplate,
+    },
+    verdict::Failure,
 };
 
 /// What became of a workspace that was started.

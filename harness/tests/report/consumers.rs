@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use harness::{
-    event::{Event, EventKind},
-    outcome::{Level, Outcome, Verdict},
     report::{Dialect, junit, summarize},
+    verdict::{
+        Level, Outcome, Verdict,
+        event::{Event, EventKind},
+    },
 };
 
 use crate::{

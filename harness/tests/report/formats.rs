@@ -1,8 +1,8 @@
 //! Every format, as a reader sees it.
 
 use harness::{
-    event::{Event, EventKind, RunStarted},
     report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize},
+    verdict::event::{Event, EventKind, RunStarted},
 };
 
 use crate::sample;

@@ -1,12 +1,14 @@
 //! What holds for any events at all.
 
 use harness::{
-    event::{
-        CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished,
-        TruthCheck,
-    },
-    outcome::{Level, Outcome, Verdict},
     report::{Dialect, Report, Style, Terminal, headline, html, json, junit, markdown, summarize},
+    verdict::{
+        Level, Outcome, Verdict,
+        event::{
+            CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished,
+            TruthCheck,
+        },
+    },
 };
 use proptest::prelude::*;
 

@@ -1,11 +1,11 @@
 //! Sample runs, with every verdict.
 
-use harness::{
+use harness::verdict::{
+    Level, Outcome, Verdict,
     event::{
         CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
         EvidenceFile, RunStarted, SCHEMA, StepFinished, TruthCheck,
     },
-    outcome::{Level, Outcome, Verdict},
 };
 use jiff::{SignedDuration, Timestamp};
 

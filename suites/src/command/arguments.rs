@@ -4,8 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{
-    Error, cluster::ConnectOptions, engine::Keep, facts::ChosenRoute, plan::Shard,
-    profile::Profile, rbac::ACCOUNT, report::Dialect,
+    Error,
+    cluster::ConnectOptions,
+    engine::{Keep, Profile, plan::Shard},
+    facts::ChosenRoute,
+    report::Dialect,
+    sandbox::rbac::ACCOUNT,
 };
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user

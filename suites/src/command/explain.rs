@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use harness::{
     Result,
-    case::Case,
-    plan::{Filters, Selection},
+    engine::{
+        Case,
+        plan::{Filters, Selection},
+    },
 };
 
 use super::{

@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use harness::{
     Error, Result,
-    case::Case,
-    plan::{Filters, Selection},
+    engine::{
+        Case,
+        plan::{Filters, Selection},
+    },
 };
 use serde::Serialize;
 
@@ -21,7 +23,7 @@ struct Listed<'a> {
     id: &'a str,
     name: String,
     suite: &'a str,
-    level: harness::outcome::Level,
+    level: harness::verdict::Level,
     title: &'a str,
 }
 

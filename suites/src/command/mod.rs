@@ -16,7 +16,7 @@ use std::{
 
 use arguments::{Arguments, Command};
 use clap::{CommandFactory, Parser, error::ErrorKind as ClapErrorKind};
-use harness::{Error, Result, redact};
+use harness::{Error, Result, base::redact};
 use tracing_subscriber::EnvFilter;
 
 /// The exit code of a command line that can't be understood.

@@ -4,13 +4,16 @@ use std::fmt::Write;
 
 use harness::{
     Error, Result,
+    base::redact,
     cluster::Cluster,
-    facts::{self, Facts, Finding, Flavour, Severity, State},
-    outcome::Outcome,
-    profile::Profile,
-    rbac, redact,
-    requirement::Decision,
-    support::{self, REQUIREMENTS, Reason, Support},
+    engine::Profile,
+    facts::{
+        self, Facts, Finding, Flavour, Severity, State,
+        requirement::Decision,
+        support::{self, REQUIREMENTS, Reason, Support},
+    },
+    sandbox::rbac,
+    verdict::Outcome,
 };
 use serde::Serialize;
 

@@ -2,8 +2,7 @@
 
 use harness::{
     Result,
-    report::{html, json, junit, markdown, summarize},
-    report_dir,
+    report::{directory, html, json, junit, markdown, summarize},
 };
 
 use super::{

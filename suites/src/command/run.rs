@@ -10,12 +10,10 @@ use futures::StreamExt;
 use harness::{
     Error, Result,
     cluster::Cluster,
-    event::Event,
-    outcome::Outcome,
-    plan::{Filters, Selection},
-    report::{Style, Terminal},
-    report_dir::ReportDir,
+    engine::plan::{Filters, Selection},
+    report::{Style, Terminal, directory::ReportDir},
     sandbox::{Scc, Timeouts},
+    verdict::{Outcome, event::Event},
 };
 
 use super::{

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use harness::{
     Error, Result,
     cluster::Cluster,
-    outcome::Outcome,
-    report_dir,
+    report::directory,
     sandbox::{Sweep, SweepResult, sweep},
+    verdict::Outcome,
 };
 
 use super::{

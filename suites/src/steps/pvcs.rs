@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use harness::{
-    case::{CaseResult, Failure},
-    context::{Context, PodHandle},
+    engine::{Context, PodHandle},
+    verdict::{CaseResult, Failure},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{

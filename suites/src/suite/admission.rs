@@ -2,11 +2,10 @@
 
 use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
-    case::{Case, CaseKind, CaseResult},
-    context::Context,
-    outcome::Level,
-    requirement::Requirement,
+    engine::{Case, CaseKind, Context},
+    facts::requirement::Requirement,
     sandbox::PodSecurity,
+    verdict::{CaseResult, Level},
 };
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaimVolumeSource, SELinuxOptions, Volume, VolumeDevice,

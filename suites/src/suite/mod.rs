@@ -18,7 +18,7 @@ mod upstream;
 mod volumes;
 pub(crate) mod workspace;
 
-use harness::{facts::Flavour, requirement::Requirement};
+use harness::facts::{Flavour, requirement::Requirement};
 
 /// The suites in the order of the catalogue, with what their cases have in common.
 pub(crate) const SUITES: [(&str, &str); 14] = [

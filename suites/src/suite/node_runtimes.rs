@@ -3,11 +3,10 @@
 use fixtures::NESTED_POD;
 use futures::future::try_join_all;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
     diagnosis::Absence,
+    engine::{Case, CaseKind, Context},
     facts::Node,
-    outcome::Level,
+    verdict::{CaseResult, Failure, Level},
 };
 
 use super::{ASKING_FOR_DEVICES, upgrade::TRAITS};

@@ -1,6 +1,6 @@
 //! Whether SELinux confines a pod, by what can be seen from inside.
 
-use harness::truth::show_reading;
+use harness::workload::truth::show_reading;
 use probe::{AttemptOutcome, Reading};
 
 /// Whether what is forbidden is refused.

@@ -4,10 +4,9 @@
 //! it; and while the cluster is being changed, what it is like holds for a moment only.
 
 use harness::{
-    case::CheckResult,
-    facts::{Fact, Facts, Node, Rollout},
-    outcome::Verdict,
-    support::Support,
+    engine::CheckResult,
+    facts::{Fact, Facts, Node, Rollout, support::Support},
+    verdict::Verdict,
 };
 
 /// What to do where a fact is unknown.
@@ -91,9 +90,8 @@ pub(super) fn version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 pub(super) mod tests {
     use harness::{
-        case::{Case, CaseKind},
+        engine::{Case, CaseKind, plan::Plan},
         facts::{DevSpaces, DeviceRoute, FeatureSet, Flavour, KubernetesVersion, Release},
-        plan::Plan,
     };
 
     use super::*;

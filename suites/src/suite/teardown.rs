@@ -1,10 +1,9 @@
 //! Nothing of a run stays, and nothing that was there before is changed.
 
 use harness::{
-    case::{Case, CaseKind, CheckResult},
-    event::TruthCheck,
-    outcome::{Level, Verdict},
+    engine::{Case, CaseKind, CheckResult},
     sandbox::{Audit, Change, Failed, ReclaimStatus},
+    verdict::{Level, Verdict, event::TruthCheck},
 };
 
 inventory::submit!(Case {

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, CheckResult, Failure},
-    context::Context,
-    event::TruthCheck,
-    facts::{Configured, Fact, Facts, Gate, Node, Rollout},
-    outcome::Level,
-    pod_template::{Isolation, PodTemplate},
-    support::{Reason, Support},
-    truth::{check, is_pod_map, show_map, show_reading},
+    engine::{Case, CaseKind, CheckResult, Context},
+    facts::{
+        Configured, Fact, Facts, Gate, Node, Rollout,
+        support::{Reason, Support},
+    },
+    sandbox::pod_template::{Isolation, PodTemplate},
+    verdict::{CaseResult, Failure, Level, event::TruthCheck},
+    workload::truth::{check, is_pod_map, show_map, show_reading},
 };
 use probe::{CapabilitySets, Reading};
 
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn an_unsupported_cluster_is_reported_with_every_reason() {
         expect("UPG-01", &openshift_4_19(), "pass", "");
-        let plan = harness::plan::Plan::new(vec![case("UPG-01")], &openshift_4_19(), false);
+        let plan = harness::engine::plan::Plan::new(vec![case("UPG-01")], &openshift_4_19(), false);
         let names: Vec<_> = plan.entries[0].checks.iter().map(|check| &check.name).collect();
         let reported = [
             "verdict",
@@ -391,7 +391,7 @@ mod tests {
         let reported = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
                     kernel 5.14.0-362";
         expect("UPG-04", &mixed, "fail", reported);
-        let plan = harness::plan::Plan::new(vec![case("UPG-04")], &mixed, false);
+        let plan = harness::engine::plan::Plan::new(vec![case("UPG-04")], &mixed, false);
         let checks = &plan.entries[0].checks;
         assert!(!checks[3].holds && checks[3].observed == "kubelet gate off, not on", "{checks:?}");
         assert!(checks[1].holds && checks[2].holds, "{checks:?}");

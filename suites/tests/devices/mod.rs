@@ -1,6 +1,6 @@
 //! How pods ask for devices, where a person chose it.
 
-use harness::outcome::Verdict;
+use harness::verdict::Verdict;
 
 use crate::support::{Live, TestDir};
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use harness::event::{Event, EventKind, EvidenceCollected};
+use harness::verdict::event::{Event, EventKind, EvidenceCollected};
 
 use crate::{support::mode_of, table::Fixture};
 

@@ -17,7 +17,10 @@ mod table;
 
 use std::{path::Path, time::Duration};
 
-use harness::{event::Event, outcome::Verdict, report_dir::ReportDir};
+use harness::{
+    report::directory::ReportDir,
+    verdict::{Verdict, event::Event},
+};
 use node::NodeDevices;
 use support::{InProcessRun, Live, finished};
 use table::FIXTURES;

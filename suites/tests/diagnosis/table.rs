@@ -2,10 +2,12 @@
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
-    pod_template::{Isolation, PodTemplate},
-    sandbox::PodSecurity,
+    engine::{Case, CaseKind, Context},
+    sandbox::{
+        PodSecurity,
+        pod_template::{Isolation, PodTemplate},
+    },
+    verdict::{CaseResult, Failure},
     workload::Command,
 };
 use k8s_openapi::api::core::v1::Pod;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use harness::{facts::Flavour, manifest};
+use harness::{base::manifest, facts::Flavour};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ const RUN: [&str; 5] = ["run", "scc", "admission", "ID-02", "--kubeconfig"];
 
 /// The published role, without the rules with this verb.
 fn role_without(verb: &str) -> ClusterRole {
-    let role = harness::rbac::role(Flavour::OpenShift).expect("there is one");
+    let role = harness::sandbox::rbac::role(Flavour::OpenShift).expect("there is one");
     let mut role: ClusterRole = manifest::parse("role", &role).expect("it is good");
     role.rules.get_or_insert_default().retain(|rule| !rule.verbs.iter().any(|item| item == verb));
     role

@@ -12,8 +12,10 @@ use fixtures::clusters::RecordedCluster;
 use harness::{
     Error,
     cluster::Cluster,
-    facts::{self, Fact, Facts, Gate, Rollout},
-    support::{self, Support},
+    facts::{
+        self, Fact, Facts, Gate, Rollout,
+        support::{self, Support},
+    },
 };
 use kube::Config;
 use server::{Log, ServerBehaviour, serve};

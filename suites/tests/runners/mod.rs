@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use harness::case::Case;
+use harness::engine::Case;
 use serde_json::Value;
 
 use super::support::{Finished, Kubeconfig, Live, Running, TestDir};

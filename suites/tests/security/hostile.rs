@@ -9,12 +9,9 @@ use std::{
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
-    event::Event,
-    outcome::Verdict,
-    report::{Style, Terminal},
-    report_dir::ReportDir,
+    engine::{Case, CaseKind, Context},
+    report::{Style, Terminal, directory::ReportDir},
+    verdict::{CaseResult, Failure, Verdict, event::Event},
     workload::Command,
 };
 use k8s_openapi::api::core::v1::{EnvVar, Pod, Secret};
@@ -62,7 +59,7 @@ const FLOODS: Case = case("SEC-02", "floods", |cx| Box::pin(floods(cx)));
 const fn case(
     id: &'static str,
     name: &'static str,
-    act: fn(Context) -> harness::case::CaseFuture,
+    act: fn(Context) -> harness::engine::CaseFuture,
 ) -> Case {
     Case {
         id,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::manifest;
+use harness::base::manifest;
 use serde_json::Value;
 
 use super::Cluster;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use harness::{
-    manifest,
+    base::manifest,
     sandbox::{LEASE_NAMESPACE, scc_resource},
 };
 use k8s_openapi::api::{

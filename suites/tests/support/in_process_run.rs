@@ -2,17 +2,20 @@
 
 use std::{path::Path, time::Duration};
 
-use futures::{Stream, StreamExt, stream, stream::BoxStream};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use harness::{
-    case::Case,
     cluster::{Cluster, ConnectOptions},
-    engine::{self, Keep, RunOptions},
-    event::{CaseFinished, Event, EventKind},
+    engine::{self, Case, Keep, RunOptions, plan::Plan},
     facts,
-    outcome::Outcome,
-    plan::Plan,
-    report_dir::ReportDir,
+    report::directory::ReportDir,
     sandbox::{File, SandboxOptions, Timeouts},
+    verdict::{
+        Outcome,
+        event::{CaseFinished, Event, EventKind},
+    },
 };
 
 /// A run that was not made yet.

@@ -47,7 +47,7 @@ impl<'a> Operators<'a> {
         let mut installed = 0;
         for document in documents.filter(ours) {
             let definition: Value =
-                harness::manifest::parse("definition", document).expect("it is YAML");
+                harness::base::manifest::parse("definition", document).expect("it is YAML");
             cluster.post(DEFINITIONS, &definition);
             installed += 1;
         }

@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use harness::{
+use harness::verdict::{
+    Outcome, Verdict,
     event::{CaseFinished, Event, EventKind, RunStarted, StepFinished, read_log},
-    outcome::{Outcome, Verdict},
 };
 use jiff::Timestamp;
 use quick_junit::TestCaseStatus;

@@ -1,7 +1,9 @@
 use harness::{
-    event::{RunStarted, TruthCheck},
-    outcome::{Level, Outcome, Verdict},
     report::{Dialect, junit, summarize},
+    verdict::{
+        Level, Outcome, Verdict,
+        event::{RunStarted, TruthCheck},
+    },
 };
 
 use super::*;

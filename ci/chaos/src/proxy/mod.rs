@@ -16,25 +16,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+use answer::Body;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use record::Record;
+pub(crate) use record::Seen;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::BoxError;
+pub(crate) use upstream::Upstream;
 
 use crate::{
     Result,
     fault::{Action, Fault},
 };
-use answer::Body;
-use record::Record;
-
-pub(crate) use record::Seen;
-pub(crate) use upstream::Upstream;
 
 /// What all connections of a proxy share.
 struct Shared {

@@ -68,9 +68,8 @@ fn runs_in(text: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::fault::FaultKind;
-
     use super::*;
+    use crate::fault::FaultKind;
 
     #[test]
     fn requests_are_counted_and_the_struck_one_is_kept() {

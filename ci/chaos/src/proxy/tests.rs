@@ -11,9 +11,8 @@ use hyper_util::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::fault::FaultKind;
-
 use super::*;
+use crate::fault::FaultKind;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

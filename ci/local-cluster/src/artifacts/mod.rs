@@ -12,7 +12,10 @@ pub mod tree;
 
 use std::{path::PathBuf, thread};
 
+pub use json::read_json;
+use real::Components;
 use serde::{Deserialize, Serialize};
+use store::{Recipe, Store};
 
 use crate::{
     error::Error,
@@ -20,9 +23,6 @@ use crate::{
     runtime::{self, Runtime},
     settings::{Additions, KubernetesVersion, RealProgram, RealPrograms, openshift::Release},
 };
-pub use json::read_json;
-use real::Components;
-use store::{Recipe, Store};
 
 /// The artifacts of one cluster, as folders in the cache.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -1,6 +1,6 @@
 //! The templates of pods.
 
-use harness::{Error, Result, pod_template::Isolation};
+use harness::{Error, Result, sandbox::pod_template::Isolation};
 
 use crate::inputs::{Fault, RunInputs};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use harness::{Result, pod_template::Isolation};
+use harness::{Result, sandbox::pod_template::Isolation};
 
 use super::EditPod;
 use crate::{

@@ -127,7 +127,7 @@ mod tests {
             for id in scenario.blocked {
                 let case = cases.iter().find(|case| case.id == *id).expect(id);
                 assert!(
-                    matches!(case.kind, harness::case::CaseKind::Static(_)),
+                    matches!(case.kind, harness::engine::CaseKind::Static(_)),
                     "{id} is not a static check"
                 );
                 let mut kills = scenario.mutants.iter().flat_map(|mutant| mutant.kills);

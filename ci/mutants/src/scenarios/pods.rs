@@ -1,6 +1,6 @@
 //! Broken pods, and objects of the cluster beside them.
 
-use harness::pod_template::Isolation;
+use harness::sandbox::pod_template::Isolation;
 
 use crate::{
     external_writer::ExternalWriter,

@@ -9,7 +9,7 @@ use super::{
     super::{Fact, Flavour, Sccs},
     CheCluster, DevSpaces, RunConfiguration, State, Switch, WorkspaceConfig,
 };
-use crate::support::Support;
+use crate::facts::support::Support;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -234,7 +234,7 @@ pub(super) mod tests {
         super::tests::{che_on, config_on, of},
         *,
     };
-    use crate::support::Reason;
+    use crate::facts::support::Reason;
 
     /// `container-run` as Che's operator makes it
     /// (`pkg/deploy/container-capabilities/container_run.go`).

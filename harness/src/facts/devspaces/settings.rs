@@ -10,7 +10,7 @@ use super::{
     CheCluster, PodSettings,
     finding::{Findings, Severity},
 };
-use crate::subset_diff;
+use crate::base::subset_diff;
 
 /// The capabilities without which `newuidmap` and `newgidmap` can't write a map.
 const CAPABILITIES: [&str; 2] = ["SETUID", "SETGID"];
@@ -178,10 +178,7 @@ mod tests {
         },
         *,
     };
-    use crate::{
-        facts::{Fact, Sccs},
-        support::Support,
-    };
+    use crate::facts::{Fact, Sccs, support::Support};
 
     #[test]
     fn an_scc_that_lost_its_level_is_a_danger() {

@@ -4,14 +4,16 @@ use maud::{Markup, html};
 
 use super::prose::{self, Prose};
 use crate::{
-    event::{CommandFinished, TruthCheck},
-    outcome::{Level, Verdict},
     report::{
         details::{hint, last_commands, message, retry},
         junit::level_name,
         model::{CaseReport, Report},
         sentence::blocked_groups,
         text::{counted, seconds, shell},
+    },
+    verdict::{
+        Level, Verdict,
+        event::{CommandFinished, TruthCheck},
     },
 };
 

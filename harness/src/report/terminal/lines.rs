@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use console::Style;
 
 use crate::{
-    event::{CaseFinished, CaseRetried, EventKind, RunStarted, StepFinished},
-    outcome::{Outcome, Verdict},
     report::{
         details::{brief, indented, message},
         model::{CaseReport, Report},
         sentence::{blocked_groups, headline, reasons, retried, signal_name},
         text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, block, counted, line, names},
+    },
+    verdict::{
+        Outcome, Verdict,
+        event::{CaseFinished, CaseRetried, EventKind, RunStarted, StepFinished},
     },
 };
 

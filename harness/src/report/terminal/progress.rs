@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    event::EventKind,
     report::text::{NAME_LIMIT, line},
+    verdict::event::EventKind,
 };
 
 /// Often enough for a clock of seconds, seldom enough for a slow connection.

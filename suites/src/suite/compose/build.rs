@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle},
-    outcome::Level,
+    engine::{Case, CaseKind, Context, PodHandle},
+    verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
 

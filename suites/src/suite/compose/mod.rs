@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle},
-    outcome::Level,
-    profile::Profile,
+    engine::{Case, CaseKind, Context, PodHandle, Profile},
+    verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
 

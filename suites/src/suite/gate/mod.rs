@@ -5,11 +5,9 @@ mod static_checks;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
-    facts::Gate,
-    profile::Profile,
-    requirement::Requirement,
+    engine::{Case, CaseKind, Context, Profile},
+    facts::{Gate, requirement::Requirement},
+    verdict::{CaseResult, Failure},
 };
 use k8s_openapi::api::core::v1::Pod;
 pub(crate) use pod_security::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask};

@@ -3,11 +3,10 @@
 
 use fixtures::MASKED_PROC;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
+    engine::{Case, CaseKind, Context},
     facts::{Facts, Gate},
-    outcome::Level,
     sandbox::PodSecurity,
+    verdict::{CaseResult, Failure, Level},
 };
 use k8s_openapi::api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfile};
 

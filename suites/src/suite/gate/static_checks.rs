@@ -1,11 +1,10 @@
 //! What is said of the gates in different places.
 
 use harness::{
-    case::{Case, CaseKind, CheckResult},
-    facts::{Facts, Gate, Node},
-    outcome::Level,
-    requirement::Requirement,
-    truth::check,
+    engine::{Case, CaseKind, CheckResult},
+    facts::{Facts, Gate, Node, requirement::Requirement},
+    verdict::Level,
+    workload::truth::check,
 };
 
 use crate::suite::{
@@ -243,7 +242,7 @@ mod tests {
         expect("GATE-05", &openshift_4_19(), "pass", "");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
         expect("GATE-05", &tech_preview, "pass", "");
-        let plan = harness::plan::Plan::new(vec![case("GATE-05")], &tech_preview, false);
+        let plan = harness::engine::plan::Plan::new(vec![case("GATE-05")], &tech_preview, false);
         let observed = &plan.entries[0].checks[0].observed;
         assert!(observed.starts_with("warning: TechPreviewNoUpgrade"), "{observed}");
         let not_upgradeable = |source| Facts {

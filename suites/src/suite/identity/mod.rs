@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use fixtures::{HOST_USERS, NEIGHBOUR, NESTED_POD};
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, parse_probe},
     diagnosis::{Symptom, diagnose},
-    outcome::Level,
-    profile::Profile,
-    truth::{is_pod_map, show_map, show_reading},
-    workload::{Command, PROBE},
+    engine::{Case, CaseKind, Context, Profile, parse_probe},
+    verdict::{CaseResult, Failure, Level},
+    workload::{
+        Command, PROBE,
+        truth::{is_pod_map, show_map, show_reading},
+    },
 };
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector, Pod, Volume, VolumeMount,

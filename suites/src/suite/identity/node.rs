@@ -2,10 +2,9 @@
 
 use fixtures::{INSPECTOR, NESTED_POD};
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle},
-    outcome::Level,
-    requirement::Requirement,
+    engine::{Case, CaseKind, Context, PodHandle},
+    facts::requirement::Requirement,
+    verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
 use kube::ResourceExt;

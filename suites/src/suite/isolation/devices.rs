@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use fixtures::{MASKED_PROC, NESTED_POD};
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle},
-    pod_template::ask_for_devices,
-    truth::show_reading,
-    workload::Command,
+    engine::{Case, CaseKind, Context, PodHandle},
+    sandbox::pod_template::ask_for_devices,
+    verdict::{CaseResult, Failure},
+    workload::{Command, truth::show_reading},
 };
 use probe::{DeviceFacts, DeviceState, OpenOutcome};
 

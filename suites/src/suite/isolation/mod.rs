@@ -4,13 +4,13 @@ mod devices;
 
 use fixtures::{MASKED_PROC, NESTED_POD};
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
+    engine::{Case, CaseKind, Context, Profile},
     facts::Flavour,
-    outcome::Level,
-    profile::Profile,
-    truth::{proc_mounts, show_reading},
-    workload::Command,
+    verdict::{CaseResult, Failure, Level},
+    workload::{
+        Command,
+        truth::{proc_mounts, show_reading},
+    },
 };
 use probe::{
     Attempt, AttemptName, Capability, CapabilitySet, FreshProc, FreshProcOutcome, FreshProcStep,

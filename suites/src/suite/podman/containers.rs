@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle, parse_probe},
-    outcome::Level,
-    profile::Profile,
-    truth::{show_map, show_reading},
-    workload::Command,
+    engine::{Case, CaseKind, Context, PodHandle, Profile, parse_probe},
+    verdict::{CaseResult, Failure, Level},
+    workload::{
+        Command,
+        truth::{show_map, show_reading},
+    },
 };
 use probe::ProcessIdentity;
 

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle},
     diagnosis::{self, Symptom},
-    outcome::Level,
+    engine::{Case, CaseKind, Context, PodHandle},
+    verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
 use probe::ProcessIdentity;

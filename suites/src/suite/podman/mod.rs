@@ -11,8 +11,8 @@ pub(crate) mod storage;
 pub(crate) mod volumes;
 
 use harness::{
-    case::{CaseResult, Failure},
-    context::{Context, PodHandle},
+    engine::{Context, PodHandle},
+    verdict::{CaseResult, Failure},
     workload::{Command, Output, PROBE},
 };
 

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult},
-    context::Context,
-    outcome::Level,
+    engine::{Case, CaseKind, Context},
+    verdict::{CaseResult, Level},
 };
 
 use crate::{

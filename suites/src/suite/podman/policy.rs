@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use fixtures::{NEIGHBOUR, NESTED_POD};
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
-    outcome::Level,
+    engine::{Case, CaseKind, Context},
+    verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
 use k8s_openapi::{

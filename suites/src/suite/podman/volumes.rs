@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle},
+    engine::{Case, CaseKind, Context, PodHandle},
+    verdict::{CaseResult, Failure},
     workload::Command,
 };
 use probe::IdRange;

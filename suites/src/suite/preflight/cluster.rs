@@ -1,13 +1,14 @@
 //! What the cluster is, as a whole.
 
 use harness::{
-    case::{Case, CaseKind, CheckResult},
-    event::TruthCheck,
-    facts::{Facts, Flavour, Rollout, Severity},
-    outcome::Level,
-    requirement::{Decision, Requirement},
-    support::Support,
-    truth::check,
+    engine::{Case, CaseKind, CheckResult},
+    facts::{
+        Facts, Flavour, Rollout, Severity,
+        requirement::{Decision, Requirement},
+        support::Support,
+    },
+    verdict::{Level, event::TruthCheck},
+    workload::truth::check,
 };
 
 use crate::suite::{

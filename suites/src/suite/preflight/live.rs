@@ -2,13 +2,11 @@
 
 use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
     cluster::{ask, describe, is_forbidden},
-    context::Context,
-    outcome::Level,
+    engine::{Case, CaseKind, Context},
     sandbox::{USER, WORKSPACE_ID_LABEL},
-    truth::show_reading,
-    workload::{Command, PROBE},
+    verdict::{CaseResult, Failure, Level},
+    workload::{Command, PROBE, truth::show_reading},
 };
 use k8s_openapi::{
     api::{

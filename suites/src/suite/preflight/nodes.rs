@@ -1,11 +1,10 @@
 //! What the nodes are, one by one.
 
 use harness::{
-    case::{Case, CaseKind, CheckResult},
-    facts::{Facts, Node},
-    outcome::Level,
-    requirement::Requirement,
-    truth::check,
+    engine::{Case, CaseKind, CheckResult},
+    facts::{Facts, Node, requirement::Requirement},
+    verdict::Level,
+    workload::truth::check,
 };
 
 use crate::suite::static_checks::{always, at_rest, nodes, unread, version};

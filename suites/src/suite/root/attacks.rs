@@ -2,9 +2,8 @@
 
 use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
-    case::{Case, CaseKind, CaseResult},
-    context::Context,
-    outcome::Level,
+    engine::{Case, CaseKind, Context},
+    verdict::{CaseResult, Level},
     workload::Command,
 };
 use probe::AttemptName;

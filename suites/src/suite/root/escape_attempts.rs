@@ -8,8 +8,8 @@ use std::fmt;
 
 use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
-    case::{CaseResult, Failure},
-    context::{Context, PodHandle},
+    engine::{Context, PodHandle},
+    verdict::{CaseResult, Failure},
     workload::Command,
 };
 use probe::{Attempt, AttemptName, AttemptOutcome, Capability, CapabilitySet};

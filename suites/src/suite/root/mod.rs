@@ -8,10 +8,9 @@ use std::time::Duration;
 use escape_attempts::{EVERYWHERE, refuses};
 use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
-    case::{Case, CaseKind, CaseResult},
-    context::{Context, parse_probe},
-    truth::show_map,
-    workload::Command,
+    engine::{Case, CaseKind, Context, parse_probe},
+    verdict::CaseResult,
+    workload::{Command, truth::show_map},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
-    outcome::Level,
-    pod_template::ADMITTED_BY,
-    sandbox::Grant,
+    engine::{Case, CaseKind, Context},
+    sandbox::{Grant, pod_template::ADMITTED_BY},
+    verdict::{CaseResult, Failure, Level},
 };
 use k8s_openapi::{
     api::{

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
-    pod_template::REQUIRED_SCC,
-    retry,
-    sandbox::{GRANT, GRANT_DEADLINE, Grant, Identity, UNGRANTED_USER, USER},
+    cluster::retry,
+    engine::{Case, CaseKind, Context},
+    sandbox::{
+        GRANT, GRANT_DEADLINE, Grant, Identity, UNGRANTED_USER, USER, pod_template::REQUIRED_SCC,
+    },
+    verdict::{CaseResult, Failure},
 };
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},

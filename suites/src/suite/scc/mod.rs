@@ -8,10 +8,10 @@ mod shipped;
 
 use fixtures::NESTED_POD;
 use harness::{
-    case::{CaseResult, Failure},
-    context::Context,
+    engine::Context,
     sandbox::AppliedScc,
-    truth,
+    verdict::{CaseResult, Failure},
+    workload::truth,
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
 

@@ -2,12 +2,11 @@
 
 use fixtures::{NESTED_CONTAINER, RESTRICTED_V3, SccText};
 use harness::{
-    case::{Case, CaseKind, CheckResult},
-    event::TruthCheck,
+    engine::{Case, CaseKind, CheckResult},
     facts::{Facts, Flavour, Release, Sccs},
-    outcome::Level,
     sandbox::Scc,
-    truth::check,
+    verdict::{Level, event::TruthCheck},
+    workload::truth::check,
 };
 use serde_json::Value;
 
@@ -147,7 +146,8 @@ mod tests {
     use crate::suite::static_checks::tests::{expect, openshift, openshift_4_19, updating};
 
     fn stored(text: SccText) -> Value {
-        let mut object: Value = harness::manifest::parse(text.file, text.text).expect("it is YAML");
+        let mut object: Value =
+            harness::base::manifest::parse(text.file, text.text).expect("it is YAML");
         // What the server fills in.
         object["users"] = json!([]);
         object["groups"] = json!([]);

@@ -1,8 +1,8 @@
 //! What the run's SCC must refuse, one field at a time: the pod is the workspace but for that field.
 
 use harness::{
-    case::{Case, CaseKind, CaseResult},
-    context::Context,
+    engine::{Case, CaseKind, Context},
+    verdict::CaseResult,
 };
 use k8s_openapi::{
     api::core::v1::{

@@ -1,9 +1,8 @@
 //! The SCCs that the cluster ships, and who may use them.
 
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
-    outcome::Level,
+    engine::{Case, CaseKind, Context},
+    verdict::{CaseResult, Failure, Level},
 };
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use fixtures::{HOST_USERS, KEEPER};
 use harness::{
-    case::{Case, CaseKind, CaseResult},
-    context::{Context, PodHandle},
-    truth::show_reading,
-    workload::Command,
+    engine::{Case, CaseKind, Context, PodHandle},
+    verdict::CaseResult,
+    workload::{Command, truth::show_reading},
 };
 use k8s_openapi::api::core::v1::{Pod, Volume, VolumeMount};
 use probe::Reading;
@@ -73,7 +72,7 @@ async fn leaves_no_program_that_makes_root(cx: Context) -> CaseResult {
             "not run: the cluster lets no such pod gain privileges, so only the owner counts";
         return cx.check("user that the program becomes", "not 0", reported, true);
     }
-    let became: probe::Facts = harness::context::parse_probe(
+    let became: probe::Facts = harness::engine::parse_probe(
         &victim.run(&Command::new([PROGRAM, "facts"])).await?.exits(0)?,
     )?;
     let user = became.effective_uid;
@@ -91,7 +90,10 @@ fn makes_its_owner_of_anybody(mode: &str) -> bool {
 
 /// A pod in the node's own user namespace with the same claim, in which programs may gain
 /// privileges where the cluster lets any pod do so.
-async fn victim(cx: &Context, workspace: &PodHandle) -> Result<PodHandle, harness::case::Failure> {
+async fn victim(
+    cx: &Context,
+    workspace: &PodHandle,
+) -> Result<PodHandle, harness::verdict::Failure> {
     let mut pod = on_node_of(cx.manifest(&HOST_USERS)?, workspace);
     pod.metadata.name = Some("root-11-victim".to_owned());
     mount_pvc(&mut pod, workspace);

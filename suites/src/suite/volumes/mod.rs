@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use fixtures::VOLUMES;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle, parse_probe},
+    engine::{Case, CaseKind, Context, PodHandle, parse_probe},
+    verdict::{CaseResult, Failure},
     workload::Command,
 };
 use probe::Mount;

@@ -5,10 +5,9 @@ use std::time::Duration;
 use fixtures::KEEPER;
 use futures::{StreamExt, TryStreamExt};
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle},
-    outcome::Level,
-    requirement::Requirement,
+    engine::{Case, CaseKind, Context, PodHandle},
+    facts::requirement::Requirement,
+    verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
 use k8s_openapi::api::{

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle, parse_probe},
-    outcome::Level,
+    engine::{Case, CaseKind, Context, PodHandle, parse_probe},
     sandbox::{asking_for_devices, nested_settings},
+    verdict::{CaseResult, Failure, Level},
     workload::{
         Command, PROBE,
         workspace::{Settled, create, running_pod, settle},

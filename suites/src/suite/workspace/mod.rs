@@ -8,7 +8,7 @@ mod refusal;
 mod restart;
 mod run;
 
-use harness::{facts::Flavour, requirement::Requirement};
+use harness::facts::{Flavour, requirement::Requirement};
 pub(crate) use nested::cases as nested;
 
 /// The kinds of cluster on which workspaces ask for an SCC.

@@ -4,7 +4,10 @@
 use std::sync::OnceLock;
 
 use fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
-use harness::{case::Case, outcome::Level, pod_template::PodTemplate, requirement::Requirement};
+use harness::{
+    engine::Case, facts::requirement::Requirement, sandbox::pod_template::PodTemplate,
+    verdict::Level,
+};
 
 use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES};
 

@@ -1,11 +1,11 @@
 //! The operator, its webhooks and its configuration.
 
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
+    base::error::one_line,
     cluster::ask,
-    context::Context,
-    error::one_line,
+    engine::{Case, CaseKind, Context},
     sandbox::{NESTED_CONFIG, labels, nested_settings, old_workspace_resource, workspace_resource},
+    verdict::{CaseResult, Failure},
 };
 use kube::{
     Api, Error as KubeError, ResourceExt,

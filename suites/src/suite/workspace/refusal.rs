@@ -3,12 +3,11 @@
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    cluster::ask,
-    context::{Answer, Context},
-    error::one_line,
-    outcome::Level,
+    base::error::one_line,
+    cluster::{Answer, ask},
+    engine::{Case, CaseKind, Context},
     sandbox::{Identity, NESTED_CONFIG, SCC_ATTRIBUTE},
+    verdict::{CaseResult, Failure, Level},
     workload::workspace::{Settled, answered, create, settle},
 };
 use k8s_openapi::api::core::v1::Pod;

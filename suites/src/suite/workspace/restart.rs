@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::{Context, PodHandle},
-    outcome::Level,
-    requirement::Requirement,
+    engine::{Case, CaseKind, Context, PodHandle},
+    facts::requirement::Requirement,
     sandbox::nested_settings,
+    verdict::{CaseResult, Failure, Level},
     workload::{
         Command,
         workspace::{running_pod, start, stop},

@@ -2,11 +2,10 @@
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    case::{Case, CaseKind, CaseResult, Failure},
-    context::Context,
+    engine::{Case, CaseKind, Context},
     facts::{DEVICE_ANNOTATIONS, devices_value},
-    pod_template::ADMITTED_BY,
-    sandbox::{USER, WORKSPACE_ID_LABEL},
+    sandbox::{USER, WORKSPACE_ID_LABEL, pod_template::ADMITTED_BY},
+    verdict::{CaseResult, Failure},
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,

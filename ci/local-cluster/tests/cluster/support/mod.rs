@@ -19,9 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 pub use machine::{Machine, Owned, processes_of};
+use serde_json::Value;
 
 /// How long anything may take before the test gives up.
 const TIMEOUT: Duration = Duration::from_secs(120);

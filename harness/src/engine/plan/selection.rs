@@ -1,6 +1,9 @@
 //! Which cases are asked for.
 
-use crate::{Error, Result, case::Case, profile::Profile};
+use crate::{
+    Error, Result,
+    engine::{Case, Profile},
+};
 
 /// One part of the run's cases, for several machines: part `index` of `count`, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 use kube::api::ObjectMeta;
 
 use super::{Permission, Resource, Scope, Target, permissions};
-use crate::{Result, facts::Flavour, manifest};
+use crate::{Result, base::manifest, facts::Flavour};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 

@@ -15,19 +15,20 @@ use kube::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    case::{CaseResult, Failure},
-    cluster::{ask, describe},
+    base::{error::one_line, redact},
+    cluster::{Answer, Refusal, ask, describe},
     diagnosis::{self, Absence, Symptom},
     engine::deadline::{DeadlinePause, Pause},
-    error::one_line,
-    event::{CommandFinished, EventKind, TruthCheck},
-    facts::Facts,
-    pod_template::{Isolation, PodTemplate, TEMPLATE_LABEL},
-    redact,
-    requirement::Requirement,
-    sandbox::{self, Grant, Identity, PodSecurity, Sandbox},
-    truth,
-    workload::{self, Command, Output, PROBE, Workload},
+    facts::{Facts, requirement::Requirement},
+    sandbox::{
+        self, Grant, Identity, PodSecurity, Sandbox,
+        pod_template::{Isolation, PodTemplate, TEMPLATE_LABEL},
+    },
+    verdict::{
+        CaseResult, Failure,
+        event::{CommandFinished, EventKind, TruthCheck},
+    },
+    workload::{self, Command, Output, PROBE, Workload, truth},
 };
 
 /// A pod that is being made; every case that waits for it gets the same one.
@@ -62,18 +63,6 @@ impl PodsOfCase {
     pub(crate) fn names(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// The answer to a request that the server may refuse.
-pub type Answer<T> = Result<T, Refusal>;
-
-/// The server's refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The HTTP status, such as 422.
-    pub code: u16,
-    /// The server's words, on one line.
-    pub message: String,
 }
 
 impl Context {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::redact;
+use crate::base::redact;
 
 /// The most that a message has, in bytes: a server may send what it likes.
 const MESSAGE_LIMIT: usize = 4096;

@@ -1,13 +1,15 @@
 //! The texts of events. Every pattern names every field, so that a new one does not compile until it
 //! is listed here.
 
-use super::Texts;
 use crate::{
-    event::{
-        CaseFinished, CaseRetried, CommandFinished, EventKind, EvidenceCollected, EvidenceFile,
-        RunStarted, StepFinished, TruthCheck,
+    base::redact::{self, Texts},
+    verdict::{
+        Verdict,
+        event::{
+            CaseFinished, CaseRetried, CommandFinished, EventKind, EvidenceCollected, EvidenceFile,
+            RunStarted, StepFinished, TruthCheck,
+        },
     },
-    outcome::Verdict,
 };
 
 type Change<'a> = &'a mut dyn FnMut(&mut String);
@@ -47,7 +49,7 @@ impl Texts for RunStarted {
 impl Texts for CommandFinished {
     fn each(&mut self, change: Change<'_>) {
         let Self { id, pod, command, exit_code: _, duration_ms: _, stdout, stderr } = self;
-        *command = super::clean_arguments(command, super::TEXT_LIMIT);
+        *command = redact::clean_arguments(command, redact::TEXT_LIMIT);
         command.iter_mut().for_each(&mut *change);
         [id, pod, stdout, stderr].into_iter().for_each(change);
     }
@@ -88,10 +90,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{
-        event::Event,
-        outcome::{Level, Outcome},
-    };
+    use crate::verdict::{Level, Outcome, event::Event};
 
     /// One of each kind, and of each verdict, with this in every text.
     fn all(text: &str) -> Vec<EventKind> {

@@ -8,8 +8,9 @@ use kube::api::{DynamicObject, ObjectMeta};
 
 use crate::{
     Error, Result,
+    base::manifest,
     facts::{DEVICE_ANNOTATIONS, DeviceRoute, devices_value},
-    manifest, sandbox,
+    sandbox,
 };
 
 /// How a pod is kept apart from its node. It decides which truth checks the pod must pass.

@@ -1,6 +1,6 @@
 //! Named sets of cases.
 
-use crate::{Error, Result, case::Case, facts::Flavour};
+use crate::{Error, Result, engine::Case, facts::Flavour};
 
 /// A named set of cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

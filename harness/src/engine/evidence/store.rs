@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    event::{EVIDENCE_DIRECTORY, EvidenceCollected, is_plain},
-    report_dir::{private_directory, private_file},
+    base::private::{private_directory, private_file},
+    verdict::event::{EVIDENCE_DIRECTORY, EvidenceCollected, is_plain},
 };
 
 /// Writes a file of a case.
@@ -41,7 +41,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::event::EvidenceFile;
+    use crate::verdict::event::EvidenceFile;
 
     #[test]
     fn evidence_is_private_and_stays_in_its_directory() {

@@ -6,8 +6,8 @@
 
 use serde::Serialize;
 
-use crate::{
-    facts::{Evidence, FIRST_DEFAULT, Fact, Facts, FeatureSet, Flavour, Gate, Rollout},
+use crate::facts::{
+    Evidence, FIRST_DEFAULT, Fact, Facts, FeatureSet, Flavour, Gate, Rollout,
     requirement::{Decision, Requirement},
 };
 
@@ -224,7 +224,7 @@ fn schema_against_release(facts: &Facts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{facts::Release, requirement::tests::able};
+    use crate::facts::{Release, requirement::tests::able};
 
     fn openshift(version: &str, set: FeatureSet) -> Facts {
         Facts {

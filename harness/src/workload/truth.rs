@@ -6,9 +6,11 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use probe::{IdRange, Mount, Reading};
 
 use crate::{
-    event::TruthCheck,
-    pod_template::{ADMITTED_BY, Isolation, PodTemplate},
-    sandbox::AppliedScc,
+    sandbox::{
+        AppliedScc,
+        pod_template::{ADMITTED_BY, Isolation, PodTemplate},
+    },
+    verdict::event::TruthCheck,
 };
 
 /// The first id outside that a pod may be mapped to: the ids below belong to the node itself
@@ -250,7 +252,7 @@ mod tests {
             "apiVersion: v1\nkind: Pod\nspec:\n  {host_users}\n  containers:\n  - name: a\n    \
              securityContext: {{{proc_mount}}}\n"
         );
-        crate::manifest::parse("p.yaml", &text).expect("the test's manifest is good")
+        crate::base::manifest::parse("p.yaml", &text).expect("the test's manifest is good")
     }
 
     fn broken(isolation: Isolation, pod: &Pod) -> Vec<String> {

@@ -6,7 +6,6 @@
 //! secret](keep_secret) in this process, such as the kubeconfig's token, wherever it turns up. And
 //! it takes out what looks like a secret by its form, whoever it belongs to.
 
-mod events;
 mod known;
 mod patterns;
 

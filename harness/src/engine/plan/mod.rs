@@ -6,14 +6,14 @@ mod selection;
 pub use selection::{Filters, Selection, Shard};
 
 use crate::{
-    case::{Case, CaseKind, CheckResult},
-    event::TruthCheck,
-    facts::{Fact, Facts, Flavour},
-    outcome::Verdict,
-    pod_template::PodTemplate,
-    requirement::{Decision, Requirement},
-    sandbox::Audit,
-    support::Support,
+    engine::{Case, CaseKind, CheckResult},
+    facts::{
+        Fact, Facts, Flavour,
+        requirement::{Decision, Requirement},
+        support::Support,
+    },
+    sandbox::{Audit, pod_template::PodTemplate},
+    verdict::{Verdict, event::TruthCheck},
 };
 
 /// A case, and the verdict that it has before it runs, if any.
@@ -160,8 +160,8 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{
-        facts::{Fact, Release},
+    use crate::facts::{
+        Fact, Release,
         requirement::{Requirement, tests::able},
     };
 
@@ -177,7 +177,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::plan) const CASES: [Case; 3] = [
+    pub(in crate::engine::plan) const CASES: [Case; 3] = [
         case("POD-03", "podman", "builds_a_scratch_image"),
         case("POD-06", "podman", "builds_in_layers"),
         case("CMP-02", "compose", "brings_two_services_up"),
@@ -253,7 +253,7 @@ pub(super) mod tests {
     #[test]
     fn a_evaluation_is_made_with_the_plan_and_only_where_its_requirements_are_met() {
         let evaluate = |_: &Facts| {
-            let check = crate::truth::check("a fact", "read", "read", true);
+            let check = crate::workload::truth::check("a fact", "read", "read", true);
             CheckResult::of(vec![check], "")
         };
         let case = Case { kind: CaseKind::Static(evaluate), ..CASES[0] };

@@ -1,18 +1,19 @@
 //! The report directory: the event log as it grows, and the reports that are made from it.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use crate::{
     Error, Result,
-    diagnosis::evidence::{self, Collector},
-    event::{EVIDENCE_DIRECTORY, Event, EventKind, read_log},
+    base::private::{make_private, private_file, remove},
+    engine::evidence::{self, Collector},
     report::{self, Dialect},
     sandbox::{self, Ledger},
+    verdict::event::{EVIDENCE_DIRECTORY, Event, EventKind, read_log},
 };
 
 /// The event log's name in the directory.
@@ -184,46 +185,6 @@ fn remove_evidence(path: &Path) {
         _ => None,
     });
     evidence::remove(path, collected);
-}
-
-/// Opens an empty file that only its owner can read, whatever the umask.
-pub(crate) fn private_file(path: &Path) -> io::Result<File> {
-    remove(path)?;
-    // `create_new` follows no link that somebody else may have put in the way.
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// Makes a directory that only its owner can look into, or makes one so that is there. Its parent's
-/// permissions are as they were.
-pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made,
-    }
-    // Not through a link, which would lead out of the report.
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is not a directory"));
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-}
-
-/// Makes a file private that an earlier run has left and this one continues, if there is one.
-fn make_private(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(file) if file.is_file() => fs::set_permissions(path, fs::Permissions::from_mode(0o600)),
-        // What is in the way there is none of ours, and would be written through.
-        Ok(_) => remove(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes a file that may be missing.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

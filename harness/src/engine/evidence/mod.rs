@@ -24,10 +24,10 @@ use tokio::sync::{OnceCell, mpsc::unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    event::{EVIDENCE_DIRECTORY, EvidenceCollected, EvidenceFile},
+    base::redact,
     facts::Facts,
-    redact,
     sandbox::Sandbox,
+    verdict::event::{EVIDENCE_DIRECTORY, EvidenceCollected, EvidenceFile},
 };
 
 /// How long the evidence of one case may take: a command in a pod that hangs must not hold the

@@ -14,9 +14,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{FILE_LIMIT, Piece};
 use crate::{
+    base::redact,
     cluster::call_within,
     facts::Facts,
-    redact,
     sandbox::Sandbox,
     workload::{self, Command, PROBE},
 };
@@ -187,7 +187,7 @@ fn line(event: &Event) -> String {
         text(&event.type_),
         text(&event.reason),
         event.count.unwrap_or(1),
-        crate::error::one_line(&text(&event.message))
+        crate::base::error::one_line(&text(&event.message))
     )
 }
 

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    outcome::{Level, Outcome, Verdict},
-    redact::Redacted,
+    base::redact::Redacted,
+    verdict::{Level, Outcome, Verdict},
 };
 
 /// The directory of all evidence, in the report directory.

@@ -1,0 +1,7 @@
+//! What every room uses: errors for people, text that is safe to show, private files, manifests.
+
+pub mod error;
+pub mod manifest;
+pub(crate) mod private;
+pub mod redact;
+pub mod subset_diff;

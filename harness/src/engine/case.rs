@@ -1,0 +1,136 @@
+//! What a conformance case is.
+
+use std::{cmp::Reverse, future::Future, pin::Pin, time::Duration};
+
+use crate::{
+    engine::{Context, Profile},
+    facts::{Facts, Flavour, requirement::Requirement},
+    sandbox::{Audit, pod_template::PodTemplate},
+    verdict::{CaseResult, Level, Verdict, event::TruthCheck},
+};
+
+/// A case that runs.
+pub type CaseFuture = Pin<Box<dyn Future<Output = CaseResult> + Send>>;
+
+/// One assertion about a cluster.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its id in the catalogue, such as `POD-03`.
+    pub id: &'static str,
+    /// Its suite, such as `podman`.
+    pub suite: &'static str,
+    /// Its name, which reads after its suite: `podman::builds_and_runs_a_scratch_image`.
+    pub name: &'static str,
+    /// What it asserts, as a sentence without a period.
+    pub title: &'static str,
+    /// Why it matters: Markdown, one paragraph or a few.
+    pub why: &'static str,
+    /// What to do when it fails: Markdown, one paragraph.
+    pub fix: &'static str,
+    /// Whether conformance depends on it.
+    pub level: Level,
+    /// The kinds of cluster that it applies to.
+    pub flavours: &'static [Flavour],
+    /// The profiles that it belongs to besides those of its flavours.
+    pub profiles: &'static [Profile],
+    /// What it needs of the cluster.
+    pub requires: &'static [Requirement],
+    /// The pods that it looks at; cases share them.
+    pub pods: &'static [&'static PodTemplate],
+    /// How long it takes on a small cluster, to the second. Longer cases start earlier.
+    pub expected: Duration,
+    /// How long it may run, once its pods are ready.
+    pub deadline: Duration,
+    /// The assertion.
+    pub kind: CaseKind,
+}
+
+inventory::collect!(Case);
+
+/// The cases that the linked crates have registered with `inventory::submit!`, the longest first
+/// (so that none of them runs alone at the end), then by id.
+#[must_use]
+pub fn registered() -> Vec<Case> {
+    let mut cases: Vec<Case> = inventory::iter::<Case>.into_iter().copied().collect();
+    cases.sort_by_key(|case| (Reverse(case.expected), case.id));
+    cases
+}
+
+/// How a case finds out whether its assertion holds.
+#[derive(Clone, Copy)]
+pub enum CaseKind {
+    /// It acts in the cluster, inside the run's sandbox.
+    Live(fn(Context) -> CaseFuture),
+    /// It judges what was read about the cluster: a pure function, which needs no sandbox. Such a
+    /// case is settled when the plan is made, so it has a verdict on an unsupported cluster too.
+    Static(fn(&Facts) -> CheckResult),
+    /// It judges what the run has left, once everything is torn down: a pure function.
+    PostRun(fn(&Audit) -> CheckResult),
+}
+
+/// What a case made of the facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckResult {
+    /// What was expected and what was read; a pass needs at least one that holds.
+    pub checks: Vec<TruthCheck>,
+    /// What it comes to.
+    pub verdict: Verdict,
+}
+
+impl CheckResult {
+    /// A pass if every check holds; otherwise a failure that names the first that does not.
+    #[must_use]
+    pub fn of(checks: Vec<TruthCheck>, hint: &str) -> Self {
+        let broken = checks.iter().find(|check| !check.holds).map(|check| {
+            format!("{}: expected {}, observed {}", check.name, check.expected, check.observed)
+        });
+        let verdict = broken.map_or(Verdict::Pass, |message| Verdict::Fail {
+            message,
+            hint: Some(hint.to_owned()),
+        });
+        Self { checks, verdict }
+    }
+
+    /// The facts that decide it could not be read, or the assertion has no meaning here.
+    #[must_use]
+    pub fn without_checks(verdict: Verdict) -> Self {
+        Self { checks: Vec::new(), verdict }
+    }
+}
+
+impl Case {
+    /// A core case of every flavour that needs nothing. A declaration names the fields that differ,
+    /// and always `id`, `suite`, `name`, `title`, `why`, `fix` and `kind`.
+    pub const DEFAULT: Self = Self {
+        id: "",
+        suite: "",
+        name: "",
+        title: "",
+        why: "",
+        fix: "",
+        level: Level::Core,
+        flavours: &[Flavour::OpenShift, Flavour::MicroShift, Flavour::Kubernetes],
+        profiles: &[],
+        requires: &[],
+        pods: &[],
+        expected: Duration::from_secs(1),
+        deadline: Duration::from_secs(120),
+        kind: CaseKind::Static(|_| {
+            CheckResult::without_checks(Verdict::Error {
+                message: "the case declares no assertion".to_owned(),
+            })
+        }),
+    };
+
+    /// The name path, `suite::name`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}::{}", self.suite, self.name)
+    }
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Case({} {})", self.id, self.path())
+    }
+}
