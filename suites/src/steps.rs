@@ -109,7 +109,7 @@ pub async fn expect_refusal(
     code: u16,
     words: &[&str],
 ) -> CaseResult {
-    let answer = cx.dry_run(pod).await?;
+    let answer = cx.admission().dry_run(pod).await?;
     evaluate_refusal(cx, name, answer, code, words)
 }
 
@@ -126,7 +126,7 @@ pub async fn expect_refusal_as(
     code: u16,
     words: &[&str],
 ) -> CaseResult {
-    let answer = cx.dry_run_as(identity, pod).await?;
+    let answer = cx.admission().dry_run_as(identity, pod).await?;
     evaluate_refusal(cx, name, answer, code, words)
 }
 
@@ -155,12 +155,12 @@ pub async fn expect_refusal_by_server(
 /// As [`Context::dry_run`].
 pub async fn dry_run_past_scc(cx: &Context, pod: &Pod) -> Result<Answer<Pod>, Failure> {
     if cx.sandbox().scc().is_none() {
-        return cx.dry_run(pod).await;
+        return cx.admission().dry_run(pod).await;
     }
     let mut pod = pod.clone();
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.insert(REQUIRED_SCC.to_owned(), "privileged".to_owned());
-    cx.dry_run_as(Identity::Administrator, &pod).await
+    cx.admission().dry_run_as(Identity::Administrator, &pod).await
 }
 
 /// Expects that an answer is a refusal with this status and all these words.
@@ -206,7 +206,7 @@ where
 ///
 /// It refuses the pod, or drops a field that its isolation needs.
 pub async fn expect_kept(cx: &Context, template: &PodTemplate, pod: &Pod) -> CaseResult {
-    let stored = cx.dry_run(pod).await?.map_err(|refusal| {
+    let stored = cx.admission().dry_run(pod).await?.map_err(|refusal| {
         let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
         Failure::product(format!("the pod `{}` is refused: {}", template.name, refusal.message))
             .with_hint(hint)

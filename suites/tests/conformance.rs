@@ -11,25 +11,19 @@ use std::{
     process::ExitCode,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
-    time::Duration,
 };
 
 use harness::{
     Error,
     cluster::{Cluster, ConnectOptions},
     engine::{
-        Case, Keep,
-        evidence::Collector,
+        Case, RunConfig,
         plan::{Filters, Selection},
     },
-    sandbox::{Ledger, Timeouts},
     verdict::{Level, Outcome, Verdict, event::EventKind},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use suites::{
-    session::{Session, SessionOptions},
-    signals::signals,
-};
+use suites::{session::Session, signals::signals};
 
 /// What the engine tells a trial.
 type Reported = Result<Verdict, String>;
@@ -141,19 +135,7 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
     let cluster = Cluster::connect(&ConnectOptions::default()).await?;
     let selection = Selection { profile: None, filters: Filters::default(), shard: None };
     let image = std::env::var("NESTCHECK_IMAGE");
-    let options = SessionOptions {
-        image: image.unwrap_or_else(|_| "localhost/workspace:1".to_owned()),
-        jobs: 4,
-        deadline: Duration::from_secs(1800),
-        timeouts: Timeouts::default(),
-        keep: Keep::Never,
-        runs_blocked: false,
-        devices: None,
-        node_access: false,
-        scc: None,
-        files: fixtures::files(),
-        ledger: Ledger::nowhere(),
-        diagnostics: Collector::nowhere(),
-    };
-    Session::prepare(cluster, selected, selection, options).await
+    let image = image.unwrap_or_else(|_| "localhost/workspace:1".to_owned());
+    let config = RunConfig::new(image, fixtures::files());
+    Session::prepare(cluster, selected, selection, config).await
 }

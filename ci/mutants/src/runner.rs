@@ -12,18 +12,17 @@ use harness::{
     Error, Result,
     cluster::{Cluster, ConnectOptions},
     engine::{
-        Case, CaseKind, Keep, Profile,
-        evidence::Collector,
+        Case, CaseKind, CheckResult, Profile, RunConfig,
         plan::{Filters, Plan, Selection},
     },
     facts::{self, Facts},
-    sandbox::{Ledger, Timeouts},
+    sandbox::{Ledger, SandboxConfig, Timeouts},
     verdict::{
         Outcome,
         event::{Event, EventKind},
     },
 };
-use suites::session::{Session, SessionOptions};
+use suites::session::Session;
 
 use crate::{
     changes::ClusterChanges,
@@ -185,21 +184,22 @@ impl Runner {
         let cases = inputs.cases();
         let selection =
             Selection { profile: None, filters: filters(scenario, &cases)?, shard: None };
-        let options = SessionOptions {
-            image: self.image.clone(),
-            jobs: 4,
-            deadline: DEADLINE,
-            timeouts: Timeouts { pod: Duration::from_secs(30), teardown: Duration::from_secs(20) },
-            keep: Keep::Never,
-            runs_blocked: matches!(scenario.target, Target::OtherCluster(_)),
-            devices: None,
-            node_access: false,
-            diagnostics: Collector::nowhere(),
-            ledger: Ledger::at(self.folder.join(scenario.name).join("ledger.jsonl")),
-            scc: inputs.scc,
-            files: inputs.files,
+        let config = RunConfig::new(&self.image, inputs.files);
+        let config = RunConfig {
+            tries_blocked: matches!(scenario.target, Target::OtherCluster(_)),
+            sandbox: SandboxConfig {
+                run_timeout: DEADLINE,
+                timeouts: Timeouts {
+                    pod: Duration::from_secs(30),
+                    teardown: Duration::from_secs(20),
+                },
+                ledger: Ledger::at(self.folder.join(scenario.name).join("ledger.jsonl")),
+                scc: inputs.scc,
+                ..config.sandbox
+            },
+            ..config
         };
-        Session::prepare(cluster, &cases, selection, options).await
+        Session::prepare(cluster, &cases, selection, config).await
     }
 }
 
@@ -224,7 +224,8 @@ fn settled(facts: &Facts, scenario: &Scenario) -> Result<Vec<(Case, Observed)>> 
     let plan = Plan::new(selection.pick(&cases), facts, false).without_node_access();
     let settled = plan.entries.into_iter().filter_map(|entry| {
         let id = entry.case.id.to_owned();
-        entry.settled.map(|verdict| (entry.case, Observed { id, verdict }))
+        let result = entry.evaluate(facts);
+        result.map(|CheckResult { verdict, .. }| (entry.case, Observed { id, verdict }))
     });
     Ok(settled.collect())
 }

@@ -37,12 +37,24 @@ pub struct Case {
     pub requires: &'static [Requirement],
     /// The pods that it looks at; cases share them.
     pub pods: &'static [&'static PodTemplate],
+    /// Pods that its function asks for and gets others instead of: so a case about the run's own pod
+    /// becomes a case about a workspace.
+    pub stand_ins: &'static [StandIn],
     /// How long it takes on a small cluster, to the second. Longer cases start earlier.
     pub expected: Duration,
     /// How long it may run, once its pods are ready.
     pub deadline: Duration,
     /// The assertion.
     pub kind: CaseKind,
+}
+
+/// A pod that a case gets instead of the one that its function asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandIn {
+    /// The name of the pod template that the function asks for.
+    pub asked: &'static str,
+    /// The name of the pod template, listed in [`Case::pods`], whose pod it gets.
+    pub given: &'static str,
 }
 
 inventory::collect!(Case);
@@ -99,6 +111,12 @@ impl CheckResult {
 }
 
 impl Case {
+    /// The name of the pod that the case gets where it asks for this one.
+    #[must_use]
+    pub fn given<'a>(&self, asked: &'a str) -> &'a str {
+        self.stand_ins.iter().find(|it| it.asked == asked).map_or(asked, |it| it.given)
+    }
+
     /// A core case of every flavour that needs nothing. A declaration names the fields that differ,
     /// and always `id`, `suite`, `name`, `title`, `why`, `fix` and `kind`.
     pub const DEFAULT: Self = Self {
@@ -113,6 +131,7 @@ impl Case {
         profiles: &[],
         requires: &[],
         pods: &[],
+        stand_ins: &[],
         expected: Duration::from_secs(1),
         deadline: Duration::from_secs(120),
         kind: CaseKind::Static(|_| {

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Dispatcher, Message, RunOptions,
+    Dispatcher, Message, RunConfig,
     executor::Executor,
     millis,
     shutdown::{ShutdownGrace, latest_end},
@@ -41,7 +41,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         sandbox: Arc<Sandbox>,
         facts: Arc<Facts>,
         plan: &Plan,
-        options: &RunOptions,
+        config: &RunConfig,
     ) {
         let (events, messages) = unbounded_channel();
         let mut tasks = JoinSet::new();
@@ -53,20 +53,20 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             sandbox: Arc::clone(&sandbox),
             workloads: Arc::clone(&workloads),
             facts: Arc::clone(&facts),
-            diagnostics: options.diagnostics.clone(),
+            diagnostics: config.diagnostics.clone(),
             pods: PodsOfCase::default(),
             stop: stop.clone(),
         });
-        let queue = Queue { waiting: executors.collect(), free: options.jobs, running: 0 };
+        let queue = Queue { waiting: executors.collect(), free: config.jobs, running: 0 };
         drop(events);
         let mut cases = Cases {
             queue,
             stop,
             pending: plan.live().map(|case| case.id).collect(),
             cut_off: None,
-            ends: TokioInstant::now() + options.deadline,
+            ends: TokioInstant::now() + config.sandbox.run_timeout,
         };
-        self.dispatch(messages, &mut cases, &mut tasks, options).await;
+        self.dispatch(messages, &mut cases, &mut tasks, config).await;
         // Aborts what still runs; nothing of it may act on the sandbox any more.
         tasks.shutdown().await;
         let verdict = cases.cut_off.unwrap_or_else(|| Verdict::Error {
@@ -84,7 +84,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         mut messages: UnboundedReceiver<Message>,
         cases: &mut Cases,
         tasks: &mut JoinSet<()>,
-        options: &RunOptions,
+        config: &RunConfig,
     ) {
         let mut signals_end = false;
         while cases.queue.running > 0 || !cases.queue.waiting.is_empty() {
@@ -106,7 +106,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                         cases.cut_short(Verdict::Interrupted);
                         match ShutdownGrace::after(self.signals_received) {
                             ShutdownGrace::Full => {}
-                            ShutdownGrace::Short => options.diagnostics.skip(),
+                            ShutdownGrace::Short => config.diagnostics.skip(),
                             ShutdownGrace::None => return,
                         }
                     }
@@ -116,7 +116,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                     if cases.cut_off.is_some() {
                         return;
                     }
-                    let message = format!("the run's {} s are over", options.deadline.as_secs());
+                    let message = format!("the run's {} s are over", config.sandbox.run_timeout.as_secs());
                     cases.cut_short(Verdict::Error { message });
                 }
             }

@@ -20,7 +20,11 @@ use super::{
     shutdown::latest_end,
 };
 use crate::{
-    engine::{Case, CaseKind, Context, SharedWorkload, context::PodsOfCase, evidence::Collector},
+    engine::{
+        Case, CaseKind, Context, SharedWorkload,
+        context::{PodsOfCase, Recorder},
+        evidence::Collector,
+    },
     facts::Facts,
     sandbox::Sandbox,
     verdict::{
@@ -151,13 +155,11 @@ impl Executor {
         let (events, records) = unbounded_channel();
         let (pauses, received) = unbounded_channel();
         let context = Context {
-            id: self.case.id,
-            requires: self.case.requires,
-            templates: self.case.pods,
+            case: self.case,
             sandbox: Arc::clone(&self.sandbox),
             workloads: Arc::clone(&self.workloads),
             facts: Arc::clone(&self.facts),
-            events,
+            recorder: Recorder::new(self.case.id, events),
             pauses,
             pods: self.pods.clone(),
         };

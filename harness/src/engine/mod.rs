@@ -4,6 +4,7 @@
 //! with it and tell it what happens by messages; it alone writes the event log.
 
 mod case;
+mod config;
 mod context;
 pub(crate) mod deadline;
 mod dispatch;
@@ -19,8 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use case::{Case, CaseFuture, CaseKind, CheckResult, registered};
-pub use context::{Context, PodHandle, SharedWorkload, parse_probe};
+pub use case::{Case, CaseFuture, CaseKind, CheckResult, StandIn, registered};
+pub use config::{JOBS, RUN_TIMEOUT, RunConfig};
+pub use context::{Admission, Context, PodHandle, SharedWorkload, parse_probe};
 use futures::{Stream, StreamExt};
 pub use profile::Profile;
 use tokio::time::Instant as TokioInstant;
@@ -28,9 +30,9 @@ use tokio::time::Instant as TokioInstant;
 use crate::{
     Result,
     cluster::Cluster,
-    engine::{evidence::Collector, plan::Plan},
+    engine::plan::Plan,
     facts::Facts,
-    sandbox::{self, Sandbox, SandboxOptions, Snapshot, Sweep},
+    sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
         Circumstances, Level, Outcome, Verdict, decide,
         event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
@@ -47,25 +49,6 @@ pub enum Keep {
     OnFailure,
 }
 
-/// What a run is made with.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// The profile's name, for the report.
-    pub profile: String,
-    /// Whether the plan has only some of the profile's cases, for the report.
-    pub is_part: bool,
-    /// How many cases run at once.
-    pub jobs: usize,
-    /// How long the whole run may take, teardown aside.
-    pub deadline: Duration,
-    /// What the throwaway namespace is made with.
-    pub sandbox: SandboxOptions,
-    /// Whether what the run created stays for a look.
-    pub keep: Keep,
-    /// What collects the evidence of cases that fail.
-    pub diagnostics: Collector,
-}
-
 /// Runs a plan and tells `observe` every event, in order.
 ///
 /// `signals` yields the number of each signal that asks the run to end. Whatever happens, what
@@ -74,7 +57,7 @@ pub async fn run(
     cluster: &Cluster,
     facts: Facts,
     plan: Plan,
-    options: RunOptions,
+    config: RunConfig,
     signals: impl Stream<Item = u8> + Unpin,
     observe: impl FnMut(&Event),
 ) -> Outcome {
@@ -89,26 +72,25 @@ pub async fn run(
         broken_truths: BTreeMap::new(),
     };
     dispatcher.emit(EventKind::RunStarted(RunStarted {
-        run: options.sandbox.run.clone(),
+        run: config.sandbox.run.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        profile: options.profile.clone(),
-        image: options.sandbox.image.clone(),
+        profile: plan.profile.clone(),
+        image: config.sandbox.image.clone(),
         cases: plan.entries.len(),
-        is_part: options.is_part,
+        is_part: plan.is_part,
         cluster: facts.summary(),
     }));
     for entry in &plan.entries {
-        if let Some(verdict) = &entry.settled {
-            for check in &entry.checks {
-                let id = entry.case.id.to_owned();
-                dispatcher.emit(EventKind::TruthChecked { id, check: check.clone() });
+        if let Some(CheckResult { checks, verdict }) = entry.evaluate(&facts) {
+            for check in checks {
+                dispatcher.emit(EventKind::TruthChecked { id: entry.case.id.to_owned(), check });
             }
-            dispatcher.finish(&entry.case, verdict.clone(), 0);
+            dispatcher.finish(&entry.case, verdict, 0);
         }
     }
     // A plan in which nothing can run writes nothing to the cluster.
     if plan.runnable().next().is_some() {
-        Box::pin(dispatcher.execute(cluster, facts, &plan, &options)).await;
+        Box::pin(dispatcher.execute(cluster, facts, &plan, &config)).await;
     }
     dispatcher.drain();
     let verdicts = dispatcher.verdicts.iter().map(|(level, verdict)| (*level, verdict));
@@ -201,15 +183,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     }
 
     /// Creates the sandbox, runs the cases, and removes everything again.
-    async fn execute(
-        &mut self,
-        cluster: &Cluster,
-        facts: Facts,
-        plan: &Plan,
-        options: &RunOptions,
-    ) {
+    async fn execute(&mut self, cluster: &Cluster, facts: Facts, plan: &Plan, config: &RunConfig) {
         self.sweep_own_expired(cluster).await;
-        let before = self.snapshot(cluster, plan, options).await;
+        let before = self.snapshot(cluster, plan, config).await;
         if self.signals_received > 0 {
             // Nothing was created.
             for case in plan.runnable() {
@@ -218,10 +194,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             return;
         }
         let started = Instant::now();
-        match self.provision(cluster, options).await {
+        match self.provision(cluster, &facts, config).await {
             Some(Ok(sandbox)) => {
                 self.step("provision", started, None);
-                self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, options).await;
+                self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, config).await;
             }
             Some(Err(error)) => {
                 let message = error.to_string();
@@ -238,15 +214,15 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                 }
             }
         }
-        if self.keeps(options.keep) {
-            return self.leave(cluster, plan, &options.sandbox.run).await;
+        if self.keeps(config.keep) {
+            return self.leave(cluster, plan, &config.sandbox.run).await;
         }
-        let mut audit = self.close(cluster, options).await;
+        let mut audit = self.close(cluster, config).await;
         // Whoever is in a hurry does not wait for a comparison.
         if let Some(before) = before
             && self.grace_end.is_none()
         {
-            let after = self.snapshot(cluster, plan, options).await;
+            let after = self.snapshot(cluster, plan, config).await;
             audit.comparison = after.map(|after| before.compare(&after));
         }
         self.audit(plan, &audit);
@@ -257,10 +233,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         &mut self,
         cluster: &Cluster,
         plan: &Plan,
-        options: &RunOptions,
+        config: &RunConfig,
     ) -> Option<Snapshot> {
         plan.post_run().next()?;
-        let with_sccs = options.sandbox.scc.is_some();
+        let with_sccs = config.sandbox.scc.is_some();
         self.unless_signalled(Box::pin(Snapshot::take(cluster.admin(), with_sccs))).await
     }
 
@@ -279,9 +255,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     async fn provision(
         &mut self,
         cluster: &Cluster,
-        options: &RunOptions,
+        facts: &Facts,
+        config: &RunConfig,
     ) -> Option<Result<Sandbox>> {
-        let creating = Box::pin(Sandbox::create(cluster, options.sandbox.clone()));
+        let creating = Box::pin(Sandbox::create(cluster, facts, config.sandbox.clone()));
         self.unless_signalled(creating).await
     }
 

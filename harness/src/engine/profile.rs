@@ -1,6 +1,10 @@
 //! Named sets of cases.
 
-use crate::{Error, Result, engine::Case, facts::Flavour};
+use crate::{
+    Error, Result,
+    engine::Case,
+    facts::{Facts, Flavour},
+};
 
 /// A named set of cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,12 @@ impl Profile {
             Flavour::MicroShift => Self::MicroShift,
             Flavour::Kubernetes => Self::Kubernetes,
         }
+    }
+
+    /// The cluster's own profile; Kubernetes where the flavour could not be read.
+    #[must_use]
+    pub fn of_cluster(facts: &Facts) -> Self {
+        Self::of(facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes))
     }
 
     /// Whether a case belongs to the profile.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
-use super::{Dispatcher, Keep, RunOptions};
+use super::{Dispatcher, Keep, RunConfig};
 use crate::{
     cluster::Cluster,
     engine::{CheckResult, plan::Plan},
@@ -53,12 +53,12 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// Removes everything that the run created. A second signal leaves it 10 s more, a third none;
     /// what is left then stays in the ledger.
-    pub(super) async fn close(&mut self, cluster: &Cluster, options: &RunOptions) -> Audit {
+    pub(super) async fn close(&mut self, cluster: &Cluster, config: &RunConfig) -> Audit {
         let started = Instant::now();
-        let mut closing = Box::pin(sandbox::close(cluster.admin(), &options.sandbox));
+        let mut closing = Box::pin(sandbox::close(cluster.admin(), &config.sandbox));
         let closed = loop {
             if ShutdownGrace::after(self.signals_received) == ShutdownGrace::None {
-                break Err((cut_off(&options.sandbox.run), true));
+                break Err((cut_off(&config.sandbox.run), true));
             }
             tokio::select! {
                 closed = &mut closing => {
@@ -66,7 +66,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                 }
                 Some(signal) = self.signals.next() => self.record_signal(signal),
                 () = sleep_until(self.grace_end.unwrap_or_else(latest_end)) => {
-                    break Err((cut_off(&options.sandbox.run), true));
+                    break Err((cut_off(&config.sandbox.run), true));
                 }
             }
         };

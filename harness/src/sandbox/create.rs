@@ -1,6 +1,6 @@
 //! Creates the objects of a run, all with its labels.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
     ByteString,
@@ -18,9 +18,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    File, PodSecurity, RUN_LABEL, is_of_run, labels, lease,
-    ledger::Ledger,
-    namespace_of,
+    File, PodSecurity, RUN_LABEL, SandboxConfig, is_of_run, labels, lease, namespace_of,
     scc::{self, AppliedScc, Scc},
 };
 use crate::{
@@ -56,26 +54,24 @@ const ALLOCATIONS: [&str; 3] = [
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Creates the objects of a run.
-pub(super) struct Creator<'a> {
-    pub(super) admin: &'a Client,
-    pub(super) run: &'a str,
-    /// How long the run may take, its teardown aside.
-    pub(super) run_timeout: Duration,
-    pub(super) ledger: &'a Ledger,
+#[derive(Clone)]
+pub(super) struct Creator {
+    pub(super) admin: Client,
+    pub(super) config: Arc<SandboxConfig>,
 }
 
-impl Creator<'_> {
-    fn metadata(&self, name: &str) -> ObjectMeta {
+impl Creator {
+    pub(super) fn metadata(&self, name: &str) -> ObjectMeta {
         ObjectMeta {
             name: Some(name.to_owned()),
-            labels: Some(labels(self.run)),
+            labels: Some(labels(&self.config.run)),
             ..ObjectMeta::default()
         }
     }
 
-    /// The name of the run's objects outside of namespaces.
-    fn name(&self) -> String {
-        namespace_of(self.run)
+    /// The name of the run's main namespace, and of its objects outside of namespaces.
+    pub(super) fn name(&self) -> String {
+        namespace_of(&self.config.run)
     }
 
     pub(super) fn namespace_object(&self, name: &str, level: PodSecurity) -> Namespace {
@@ -116,7 +112,7 @@ impl Creator<'_> {
     /// A token for a service account, which is good until the run is over.
     pub(super) async fn token(&self, namespace: &str, account: &str) -> Result<String> {
         let api: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), namespace);
-        let request = token_request(self.run_timeout);
+        let request = token_request(self.config.run_timeout);
         let params = PostParams::default();
         let granted = call("request a token for the user", || {
             api.create_token_request(account, &params, &request)
@@ -198,7 +194,7 @@ impl Creator<'_> {
     /// Applies the run's SCC and the role to use it, and compares what the server stored.
     pub(super) async fn scc(&self, scc: &Scc) -> Result<AppliedScc> {
         let name = self.name();
-        let object = scc.object(&name, self.run);
+        let object = scc.object(&name, &self.config.run);
         let sccs: Api<DynamicObject> = Api::all_with(self.admin.clone(), &scc::api_resource());
         let roles: Api<ClusterRole> = Api::all(self.admin.clone());
         let role = ClusterRole {
@@ -235,7 +231,7 @@ impl Creator<'_> {
     where
         K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync,
     {
-        self.ledger.intend(kind, api.namespace(), &object.name_any()).await?;
+        self.config.ledger.intend(kind, api.namespace(), &object.name_any()).await?;
         create(api, object, what).await
     }
 }

@@ -1,10 +1,13 @@
 //! The throwaway namespaces of a run, what is in them, and their end.
 
 mod audit;
+mod close;
+mod config;
 mod create;
+mod identities;
 mod lease;
 mod ledger;
-mod options;
+mod namespaces;
 pub mod pod_template;
 pub mod rbac;
 mod scc;
@@ -14,42 +17,37 @@ mod teardown;
 mod volumes;
 mod workspaces;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use audit::{Audit, Change, Comparison, Failed};
+pub use close::close;
+pub use config::{File, SandboxConfig, Timeouts};
 use create::Creator;
 pub(crate) use create::create_or_find;
-use futures::{FutureExt, future::BoxFuture};
+use identities::Identities;
+pub use identities::{Identity, UNGRANTED_USER, USER};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, api::DynamicObject};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
-pub use options::{File, SandboxOptions, Timeouts};
+pub use namespaces::{Grant, Namespaces, PodSecurity};
 pub use scc::{AppliedScc, Scc, api_resource as scc_resource};
 pub use snapshot::Snapshot;
 pub use sweep::{Sweep, SweepResult, sweep};
 pub use teardown::{OwnedObject, end_pods, find, teardown};
-use tokio::sync::OnceCell;
 pub use volumes::ReclaimStatus;
 pub use workspaces::{
-    CONFIG_ATTRIBUTE, NESTED_CONFIG, SCC_ATTRIBUTE, WORKSPACE_ID_LABEL, asking_for_devices,
-    config_resource, maps_of_workspaces, nested_settings, old_workspace_resource,
-    workspace_resource,
+    CONFIG_ATTRIBUTE, DevWorkspaces, NESTED_CONFIG, SCC_ATTRIBUTE, WORKSPACE_ID_LABEL,
+    asking_for_devices, config_resource, maps_of_workspaces, nested_settings,
+    old_workspace_resource, workspace_resource,
 };
 
 use crate::{
     Result,
     cluster::{Cluster, is_forbidden, retry},
-    facts::DeviceRoute,
+    facts::{DeviceRoute, Facts},
     sandbox::pod_template::{PodTemplate, RenderContext},
 };
-
-/// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the
-/// run's namespaces, may use the run's SCC there, and has no rights elsewhere.
-pub const USER: &str = "workspace-user";
-
-/// The name of a second ordinary user's service account, which may not use the run's SCC.
-pub const UNGRANTED_USER: &str = "workspace-stranger";
 
 /// The name of the RoleBinding that grants the use of the run's SCC.
 pub const GRANT: &str = "workspace-user-scc";
@@ -73,51 +71,16 @@ pub fn labels(run: &str) -> BTreeMap<String, String> {
     ])
 }
 
-/// A level of the Pod Security Standards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodSecurity {
-    /// Everything is allowed.
-    Privileged,
-    /// Known ways to more privilege are refused.
-    Baseline,
-    /// Only hardened pods are allowed.
-    Restricted,
-}
-
-impl fmt::Display for PodSecurity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Privileged => "privileged",
-            Self::Baseline => "baseline",
-            Self::Restricted => "restricted",
-        })
-    }
-}
-
-/// Who acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// The ordinary user that every case acts as unless it says otherwise.
-    User,
-    /// An ordinary user who may not use the run's SCC.
-    Ungranted,
-    /// The administrator whose kubeconfig was given.
-    Administrator,
-}
-
-/// The throwaway namespaces of a run, with an ordinary user in them.
+/// What a run has in the cluster: its namespaces, its identities, its SCC and its workspaces.
 pub struct Sandbox {
-    options: SandboxOptions,
-    namespace: String,
-    cluster: Cluster,
-    user: Client,
-    ungranted_user: OnceCell<Client>,
-    keys: Vec<(String, String)>,
+    config: Arc<SandboxConfig>,
+    identities: Identities,
+    namespaces: Namespaces,
+    workspaces: DevWorkspaces,
     scc: Option<AppliedScc>,
     selinux_level: Option<String>,
-    baseline: OnceCell<String>,
-    restricted: OnceCell<String>,
-    workspaces: OnceCell<()>,
+    device_route: Option<DeviceRoute>,
+    keys: Vec<(String, String)>,
 }
 
 impl Sandbox {
@@ -127,112 +90,91 @@ impl Sandbox {
     ///
     /// What the server refuses. What was created until then is found by its labels: call
     /// [`teardown`] all the same.
-    pub async fn create(cluster: &Cluster, options: SandboxOptions) -> Result<Self> {
-        let namespace = namespace_of(&options.run);
-        let ledger = &options.ledger;
-        let (run, run_timeout) = (&options.run, options.run_timeout);
-        let creator = Creator { admin: cluster.admin(), run, run_timeout, ledger };
-        ledger
-            .write(Entry::Run {
-                run: options.run.clone(),
-                server: cluster.server(),
-                with_scc: options.scc.is_some(),
-            })
-            .await?;
-        ledger.intend("Lease", Some(LEASE_NAMESPACE), &namespace).await?;
-        let lease = lease::lease(&options.run, options.run_timeout, &options.intents());
-        lease::record(cluster.admin(), &lease).await?;
+    pub async fn create(cluster: &Cluster, facts: &Facts, config: SandboxConfig) -> Result<Self> {
+        let config = Arc::new(config);
+        let creator = Creator { admin: cluster.admin().clone(), config: Arc::clone(&config) };
+        record(cluster, &config).await?;
+        let namespace = creator.name();
         creator.namespace(&namespace, PodSecurity::Privileged).await?;
-        let (token, (), (), constrained) = tokio::try_join!(
-            account_with_token(&creator, &namespace, USER),
+        let (identities, (), (), constrained) = tokio::try_join!(
+            Identities::create(cluster, &creator),
             creator.edit(&namespace, &[USER, UNGRANTED_USER]),
-            creator.files(&namespace, &options.files),
-            constrain(&creator, &namespace, options.scc.as_ref()),
+            creator.files(&namespace, &config.files),
+            constrain(&creator, &namespace, config.scc.as_ref()),
         )?;
-        let user = cluster.as_token(token)?;
-        let keys = options.files.iter().map(|file| (file.key(), file.path.clone())).collect();
+        let keys = config.files.iter().map(|file| (file.key(), file.path.clone())).collect();
         let (scc, selinux_level) = constrained.unzip();
-        let (baseline, restricted) = (OnceCell::new(), OnceCell::new());
+        let operator = facts.devspaces.operator.value().cloned();
+        let scc_name = scc.as_ref().map(|scc: &AppliedScc| scc.name.clone());
         Ok(Self {
-            options,
-            namespace,
-            cluster: cluster.clone(),
-            user,
-            ungranted_user: OnceCell::new(),
-            keys,
+            identities,
+            namespaces: Namespaces::new(creator.clone(), scc.is_some()),
+            workspaces: DevWorkspaces::new(creator, operator, scc_name),
             scc,
             selinux_level,
-            baseline,
-            restricted,
-            workspaces: OnceCell::new(),
+            device_route: facts.device_route.value().cloned().flatten(),
+            keys,
+            config,
         })
+    }
+
+    /// The namespaces.
+    #[must_use]
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// The workspaces of the DevWorkspace Operator.
+    #[must_use]
+    pub fn workspaces(&self) -> &DevWorkspaces {
+        &self.workspaces
     }
 
     /// The namespace of the pods.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        self.namespaces.main()
     }
 
     /// The run's id.
     #[must_use]
     pub fn run(&self) -> &str {
-        &self.options.run
+        &self.config.run
     }
 
     /// The ordinary user's client: every case acts with it, unless its assertion is about somebody
     /// else.
     #[must_use]
     pub fn user(&self) -> &Client {
-        &self.user
+        self.identities.user()
     }
 
     /// The administrator's client.
     #[must_use]
     pub fn admin(&self) -> &Client {
-        self.cluster.admin()
+        self.identities.admin()
     }
 
-    /// Somebody's client. The stranger's account is made when it is first asked for.
+    /// The client of an identity. The ungranted user's account is created when it is first asked
+    /// for.
     ///
     /// # Errors
     ///
     /// What the server refuses.
     pub async fn client(&self, identity: Identity) -> Result<&Client> {
-        match identity {
-            Identity::User => Ok(&self.user),
-            Identity::Administrator => Ok(self.cluster.admin()),
-            Identity::Ungranted => {
-                let create = || async {
-                    let token =
-                        account_with_token(&self.creator(), &self.namespace, UNGRANTED_USER)
-                            .await?;
-                    self.cluster.as_token(token)
-                };
-                self.ungranted_user.get_or_try_init(create).await
-            }
-        }
-    }
-
-    fn creator(&self) -> Creator<'_> {
-        Creator {
-            admin: self.cluster.admin(),
-            run: &self.options.run,
-            run_timeout: self.options.run_timeout,
-            ledger: &self.options.ledger,
-        }
+        self.identities.client(identity).await
     }
 
     /// Where what is created is written down before.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
-        &self.options.ledger
+        &self.config.ledger
     }
 
     /// How long to wait for what depends on the cluster's speed.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
-        self.options.timeouts
+        self.config.timeouts
     }
 
     /// The run's SCC, where pods are admitted by one.
@@ -275,7 +217,7 @@ impl Sandbox {
         if template.is_optional() {
             // A run that is killed leaves no power behind for longer than it might have taken.
             let seconds =
-                i64::try_from(self.options.run_timeout.as_secs()).unwrap_or(i64::MAX).max(1);
+                i64::try_from(self.config.run_timeout.as_secs()).unwrap_or(i64::MAX).max(1);
             pod.spec.get_or_insert_default().active_deadline_seconds = Some(seconds);
         }
         Ok(pod)
@@ -293,139 +235,36 @@ impl Sandbox {
     /// How pods ask for devices in this run.
     #[must_use]
     pub fn device_route(&self) -> Option<&DeviceRoute> {
-        self.options.device_route.as_ref()
+        self.device_route.as_ref()
     }
 
     fn render(&self) -> RenderContext<'_> {
         RenderContext {
-            namespace: &self.namespace,
-            run: &self.options.run,
-            image: &self.options.image,
-            device_route: self.options.device_route.as_ref(),
+            namespace: self.namespace(),
+            run: &self.config.run,
+            image: &self.config.image,
+            device_route: self.device_route.as_ref(),
             files: &self.keys,
             scc: self.scc.as_ref().map(|scc| scc.name.as_str()),
         }
     }
-
-    /// A second namespace that enforces a Pod Security level, in which the user has the same
-    /// rights. Cases that ask for the same level share it.
-    ///
-    /// # Errors
-    ///
-    /// What the server refuses.
-    pub async fn namespace_enforcing(&self, level: PodSecurity) -> Result<String> {
-        let cell = match level {
-            PodSecurity::Privileged => return Ok(self.namespace.clone()),
-            PodSecurity::Baseline => &self.baseline,
-            PodSecurity::Restricted => &self.restricted,
-        };
-        let create = || self.create_namespace(level.to_string(), level, Grant::UseScc);
-        cell.get_or_try_init(create).await.cloned()
-    }
-
-    /// A namespace of one case's own, in which anything is allowed. `grant` tells whether the user
-    /// may use the run's SCC there.
-    ///
-    /// # Errors
-    ///
-    /// What the server refuses.
-    pub async fn namespace_for(&self, case: &str, grant: Grant) -> Result<String> {
-        self.create_namespace(case.to_ascii_lowercase(), PodSecurity::Privileged, grant).await
-    }
-
-    /// On the heap: it is a part of every case's future.
-    fn create_namespace(
-        &self,
-        suffix: String,
-        level: PodSecurity,
-        grant: Grant,
-    ) -> BoxFuture<'_, Result<String>> {
-        self.created_namespace(suffix, level, grant).boxed()
-    }
-
-    async fn created_namespace(
-        &self,
-        suffix: String,
-        level: PodSecurity,
-        grant: Grant,
-    ) -> Result<String> {
-        let namespace = format!("{}-{suffix}", self.namespace);
-        let creator = self.creator();
-        creator.namespace(&namespace, level).await?;
-        tokio::try_join!(
-            creator.account(&namespace, USER),
-            creator.edit(&namespace, &[USER, UNGRANTED_USER]),
-            async {
-                if self.scc.is_none() {
-                    return Ok(());
-                }
-                creator.await_allocations(&namespace).await?;
-                match grant {
-                    Grant::UseScc => creator.grant(&namespace, &[USER]).await,
-                    Grant::Nothing => Ok(()),
-                }
-            },
-        )?;
-        Ok(namespace)
-    }
 }
 
-/// Deletes everything of a run, looks at what is left, and strikes the run from the ledger if that
-/// is nothing.
-///
-/// # Errors
-///
-/// What could not be removed. The run stays in the ledger then, for `nestcheck sweep`.
-pub async fn close(admin: &Client, options: &SandboxOptions) -> Result<Audit> {
-    let (run, intents) = (&options.run, options.intents());
-    teardown(admin, run, &intents, options.timeouts).await?;
-    // What was in flight when the run was cut off may have been stored after the list was made.
-    let mut left = find(admin, run, &intents).await?;
-    if left.iter().any(|found| found.is_recorded) {
-        teardown(admin, run, &intents, options.timeouts).await?;
-        left = find(admin, run, &intents).await?;
-    }
-    let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.has(kind)).collect();
-    let mut audit = Audit::of(run, options.ledger.intended(), looked_for, &left);
-    if audit.kinds.contains(volumes::PVC) {
-        let limit = options.timeouts.teardown;
-        audit.volumes = Some(volumes::await_reclaimed(admin, run, limit).await);
-    }
-    if left.iter().any(|found| found.is_recorded) {
-        return Ok(audit);
-    }
-    if let Some(record) = lease::record_of(admin, run).await? {
-        lease::forget(admin, &record).await?;
-    }
-    if let Err(error) = options.ledger.write(Entry::Closed { run: run.clone() }).await {
-        // Everything is gone; that the ledger does not say so only makes a sweep find nothing.
-        tracing::warn!(%error, "the end of the run is not in the ledger");
-    }
-    Ok(audit)
-}
-
-/// What a user may do in a namespace besides what `edit` allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grant {
-    /// Use the run's SCC.
-    UseScc,
-    /// No more.
-    Nothing,
-}
-
-async fn account_with_token(
-    creator: &Creator<'_>,
-    namespace: &str,
-    account: &str,
-) -> Result<String> {
-    creator.account(namespace, account).await?;
-    creator.token(namespace, account).await
+/// Writes the run down, in the ledger and in the cluster, before anything else is created.
+async fn record(cluster: &Cluster, config: &SandboxConfig) -> Result<()> {
+    let (run, ledger) = (&config.run, &config.ledger);
+    let entry =
+        Entry::Run { run: run.clone(), server: cluster.server(), with_scc: config.scc.is_some() };
+    ledger.write(entry).await?;
+    ledger.intend("Lease", Some(LEASE_NAMESPACE), &namespace_of(run)).await?;
+    let lease = lease::lease(run, config.run_timeout, &config.intents());
+    lease::record(cluster.admin(), &lease).await
 }
 
 /// Applies the SCC, grants its use, and waits until the namespace is ready for SCC admission.
 /// Returns the SCC and the namespace's SELinux level.
 async fn constrain(
-    creator: &Creator<'_>,
+    creator: &Creator,
     namespace: &str,
     scc: Option<&Scc>,
 ) -> Result<Option<(AppliedScc, String)>> {

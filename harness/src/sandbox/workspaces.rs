@@ -15,12 +15,17 @@ use kube::{
     api::{ApiResource, DynamicObject, ObjectMeta},
 };
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
-use super::{File, Sandbox, create::create, labels};
+use super::{
+    File,
+    create::{Creator, create},
+    labels,
+};
 use crate::{
     Error, Result,
     base::manifest,
-    facts::devices_value,
+    facts::{WorkspaceOperator, devices_value},
     sandbox::pod_template::{PodTemplate, ask_for_devices},
 };
 
@@ -88,7 +93,25 @@ pub fn asking_for_devices(paths: &str) -> Value {
     ask_for_devices(paths).map(|(name, paths)| (name, Value::String(paths))).collect()
 }
 
-impl Sandbox {
+/// The workspaces of the DevWorkspace Operator in the run's main namespace.
+pub struct DevWorkspaces {
+    creator: Creator,
+    namespace: String,
+    operator: Option<WorkspaceOperator>,
+    scc: Option<String>,
+    prepared: OnceCell<()>,
+}
+
+impl DevWorkspaces {
+    pub(super) fn new(
+        creator: Creator,
+        operator: Option<WorkspaceOperator>,
+        scc: Option<String>,
+    ) -> Self {
+        let namespace = creator.name();
+        Self { creator, namespace, operator, scc, prepared: OnceCell::new() }
+    }
+
     /// Makes the run's namespace ready for workspaces, once: the operator may let its service
     /// accounts use the run's SCC, the configuration [`NESTED_CONFIG`] is there, and the files of
     /// every pod come into workspaces too.
@@ -96,7 +119,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// What the server refuses, or that the operator is not known.
-    pub async fn prepare_workspaces(&self) -> Result<()> {
+    pub async fn prepare(&self) -> Result<()> {
         let prepare = || async {
             tokio::try_join!(
                 self.let_operator_use_scc(),
@@ -105,7 +128,7 @@ impl Sandbox {
             )
             .map(drop)
         };
-        self.workspaces.get_or_try_init(|| Box::pin(prepare())).await.map(drop)
+        self.prepared.get_or_try_init(|| Box::pin(prepare())).await.map(drop)
     }
 
     /// Creates a configuration of the operator in the run's namespace, as the administrator.
@@ -115,11 +138,15 @@ impl Sandbox {
     /// What the server refuses.
     pub async fn config(&self, name: &str, workspace: Value) -> Result<DynamicObject> {
         let mut config = DynamicObject::new(name, &config_resource()).within(&self.namespace);
-        config.metadata.labels = Some(labels(&self.options.run));
+        config.metadata.labels = Some(labels(&self.creator.config.run));
         config.data = json!({"config": {"workspace": workspace}});
-        self.ledger().intend("DevWorkspaceOperatorConfig", Some(&self.namespace), name).await?;
+        self.creator
+            .config
+            .ledger
+            .intend("DevWorkspaceOperatorConfig", Some(&self.namespace), name)
+            .await?;
         create(
-            &self.configs_of(self.admin()),
+            &self.configs_of(&self.creator.admin),
             &config,
             &format!("create DevWorkspaceOperatorConfig `{name}`"),
         )
@@ -134,7 +161,7 @@ impl Sandbox {
 
     /// The workspaces of the run's namespace, to whoever has the client.
     #[must_use]
-    pub fn workspaces_of(&self, client: &Client) -> Api<DynamicObject> {
+    pub fn of(&self, client: &Client) -> Api<DynamicObject> {
         Api::namespaced_with(client.clone(), &self.namespace, &workspace_resource())
     }
 
@@ -143,7 +170,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// A text that is no devfile.
-    pub fn workspace(
+    pub fn manifest(
         &self,
         template: &PodTemplate,
         name: &str,
@@ -159,15 +186,15 @@ impl Sandbox {
         let attributes = &mut spec["attributes"];
         attributes[CONFIG_ATTRIBUTE] = json!({"name": config, "namespace": self.namespace});
         if let Some(scc) = &self.scc {
-            attributes[SCC_ATTRIBUTE] = template.scc(&scc.name).into();
+            attributes[SCC_ATTRIBUTE] = template.scc(scc).into();
         }
         for component in spec["components"].as_array_mut().into_iter().flatten() {
             if let Some(container) = component.get_mut("container") {
-                container["image"] = self.options.image.clone().into();
+                container["image"] = self.creator.config.image.clone().into();
             }
         }
         let mut workspace = DynamicObject::new(name, &workspace_resource()).within(&self.namespace);
-        workspace.metadata.labels = Some(labels(&self.options.run));
+        workspace.metadata.labels = Some(labels(&self.creator.config.run));
         // Only who has made it may enter it, whoever else may use the namespace.
         workspace.metadata.annotations =
             Some(pairs(&[("controller.devfile.io/restricted-access", "true")]));
@@ -178,17 +205,17 @@ impl Sandbox {
     /// The operator gives each workspace's service account a role to use the SCC, and nobody can
     /// give what he has not.
     async fn let_operator_use_scc(&self) -> Result<()> {
-        let operator = self.options.operator.as_ref().ok_or_else(|| {
+        let operator = self.operator.as_ref().ok_or_else(|| {
             Error::infrastructure("the DevWorkspace Operator's Deployment is not known")
         })?;
         let Some(scc) = &self.scc else { return Ok(()) };
         let name = "workspace-operator-scc";
         let binding = RoleBinding {
-            metadata: self.metadata(name),
+            metadata: self.creator.metadata(name),
             role_ref: RoleRef {
                 api_group: Some("rbac.authorization.k8s.io".to_owned()),
                 kind: "ClusterRole".to_owned(),
-                name: scc.name.clone(),
+                name: scc.clone(),
             },
             subjects: Some(vec![Subject {
                 kind: "ServiceAccount".to_owned(),
@@ -197,8 +224,8 @@ impl Sandbox {
                 ..Subject::default()
             }]),
         };
-        self.ledger().intend("RoleBinding", Some(&self.namespace), name).await?;
-        let api = Api::namespaced(self.admin().clone(), &self.namespace);
+        self.creator.config.ledger.intend("RoleBinding", Some(&self.namespace), name).await?;
+        let api = Api::namespaced(self.creator.admin.clone(), &self.namespace);
         let what = "bind the DevWorkspace Operator to the use of the SCC";
         create(&api, &binding, what).await.map(drop)
     }
@@ -207,21 +234,17 @@ impl Sandbox {
     /// its label. It knows no paths, so that each directory takes one of its own, and mounts file by
     /// file, so that a directory may hold another.
     async fn mount_files(&self) -> Result<()> {
-        let api: Api<ConfigMap> = Api::namespaced(self.admin().clone(), &self.namespace);
-        for mut map in maps_of_workspaces(&self.options.files) {
-            map.metadata.labels.get_or_insert_default().extend(labels(&self.options.run));
-            self.ledger().intend("ConfigMap", Some(&self.namespace), &map.name_any()).await?;
+        let api: Api<ConfigMap> = Api::namespaced(self.creator.admin.clone(), &self.namespace);
+        for mut map in maps_of_workspaces(&self.creator.config.files) {
+            map.metadata.labels.get_or_insert_default().extend(labels(&self.creator.config.run));
+            self.creator
+                .config
+                .ledger
+                .intend("ConfigMap", Some(&self.namespace), &map.name_any())
+                .await?;
             create(&api, &map, "create a ConfigMap that workspaces mount").await?;
         }
         Ok(())
-    }
-
-    fn metadata(&self, name: &str) -> ObjectMeta {
-        ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: Some(labels(&self.options.run)),
-            ..ObjectMeta::default()
-        }
     }
 }
 

@@ -55,8 +55,8 @@ pub(super) async fn provision(
     sandbox: &Sandbox,
     template: &PodTemplate,
 ) -> Result<Workload, Failure> {
-    sandbox.prepare_workspaces().await?;
-    let workspace = sandbox.workspace(template, template.name, NESTED_CONFIG)?;
+    sandbox.workspaces().prepare().await?;
+    let workspace = sandbox.workspaces().manifest(template, template.name, NESTED_CONFIG)?;
     let created = create(sandbox, &workspace).await?.map_err(|refusal| {
         let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
         Failure::product(format!(
@@ -81,7 +81,7 @@ pub async fn create(
 ) -> Result<Answer<DynamicObject>, Failure> {
     let name = workspace.name_any();
     sandbox.ledger().intend("DevWorkspace", Some(sandbox.namespace()), &name).await?;
-    let api = sandbox.workspaces_of(sandbox.user());
+    let api = sandbox.workspaces().of(sandbox.user());
     let what = format!("create DevWorkspace `{name}`");
     let answer = ask(&what, || sandbox.as_granted(|| create_or_find(&api, workspace))).await?;
     answered(&what, answer)
@@ -140,7 +140,7 @@ pub async fn start(sandbox: &Sandbox, name: &str, limit: Duration) -> Result<Set
 }
 
 async fn set_started(sandbox: &Sandbox, name: &str, started: bool) -> Result<(), Failure> {
-    let api = sandbox.workspaces_of(sandbox.user());
+    let api = sandbox.workspaces().of(sandbox.user());
     let patch = json!({"spec": {"started": started}});
     let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
     let what = format!("set `started: {started}` of DevWorkspace `{name}`");
@@ -155,7 +155,7 @@ async fn reach(
     limit: Duration,
     phases: &[&str],
 ) -> Result<Settled, Failure> {
-    let api = sandbox.workspaces_of(sandbox.user());
+    let api = sandbox.workspaces().of(sandbox.user());
     let mut changes = watch(api, &format!("metadata.name={name}")).boxed();
     let mut warnings = warnings(sandbox).boxed();
     let mut last: Option<Settled> = None;

@@ -10,9 +10,12 @@ use futures::StreamExt;
 use harness::{
     Error, Result,
     cluster::Cluster,
-    engine::plan::{Filters, Selection},
+    engine::{
+        RunConfig,
+        plan::{Filters, Selection},
+    },
     report::{Style, Terminal, directory::ReportDir},
-    sandbox::{Scc, Timeouts},
+    sandbox::{SandboxConfig, Scc, Timeouts},
     verdict::{Outcome, event::Event},
 };
 
@@ -20,11 +23,7 @@ use super::{
     arguments::{RunArguments, SelectionArguments},
     color, print_error,
 };
-use crate::{
-    cases,
-    session::{Session, SessionOptions},
-    signals::signals,
-};
+use crate::{cases, session::Session, signals::signals};
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     // What can be wrong without a cluster is found before one is asked.
@@ -36,23 +35,25 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
-    let options = SessionOptions {
-        image: arguments.image,
+    let config = RunConfig::new(arguments.image, fixtures::files());
+    let config = RunConfig {
         jobs: usize::from(arguments.jobs),
-        deadline: arguments.timeout,
-        timeouts: Timeouts { pod: arguments.pod_timeout, teardown: arguments.teardown_timeout },
         keep: arguments.keep.into(),
-        runs_blocked: arguments.no_preflight,
+        tries_blocked: arguments.no_preflight,
         devices: arguments.devices,
         node_access: arguments.node_access,
-        scc,
-        files: fixtures::files(),
-        ledger: directory.ledger(),
         diagnostics: directory.diagnostics(),
+        sandbox: SandboxConfig {
+            scc,
+            run_timeout: arguments.timeout,
+            ledger: directory.ledger(),
+            timeouts: Timeouts { pod: arguments.pod_timeout, teardown: arguments.teardown_timeout },
+            ..config.sandbox
+        },
     };
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
-        session = Session::prepare(cluster, &cases, selection, options) => session,
+        session = Session::prepare(cluster, &cases, selection, config) => session,
         Some(signal) = signals.next() => {
             directory.discard();
             return Ok(Outcome::Interrupted { signal }.exit_code());

@@ -98,7 +98,8 @@ async fn refuses_nested_pod_in_restricted_namespace(cx: Context) -> CaseResult {
     // A server that refuses or strips the pod anywhere would pass too; this proves that it is the
     // namespace that matters.
     expect_kept(&cx, &NESTED_POD, &pod).await?;
-    pod.metadata.namespace = Some(cx.namespace_enforcing(PodSecurity::Restricted).await?);
+    pod.metadata.namespace =
+        Some(cx.sandbox().namespaces().enforcing(PodSecurity::Restricted).await?);
     let fields = [
         "violates PodSecurity \"restricted",
         "allowPrivilegeEscalation != false",
@@ -129,7 +130,8 @@ inventory::submit!(Case {
 
 async fn admits_nested_pod_in_baseline_namespace_by_gate_or_version(cx: Context) -> CaseResult {
     let mut pod = cx.manifest(&NESTED_POD)?;
-    pod.metadata.namespace = Some(cx.namespace_enforcing(PodSecurity::Baseline).await?);
+    pod.metadata.namespace =
+        Some(cx.sandbox().namespaces().enforcing(PodSecurity::Baseline).await?);
     let spec = pod.spec.get_or_insert_default();
     // What a workspace has elsewhere, and what its SCC gives it on OpenShift.
     let context = spec.security_context.get_or_insert_default();
@@ -206,11 +208,11 @@ async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
         container.security_context.get_or_insert_default().proc_mount = Some("Default".to_owned());
     }
     let words = ["pod updates may not change fields other than"];
-    let answer = cx.dry_run_replace(&pod).await?;
+    let answer = cx.admission().dry_run_replace(&pod).await?;
     evaluate_refusal(&cx, "answer to another procMount", answer, 422, &words)?;
     // The control's SCC says nothing of user namespaces, so that the API server decides.
     let mut pod = control.object().clone();
     pod.spec.get_or_insert_default().host_users = Some(false);
-    let answer = cx.dry_run_replace(&pod).await?;
+    let answer = cx.admission().dry_run_replace(&pod).await?;
     evaluate_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
 }

@@ -182,15 +182,19 @@ pub(super) mod tests {
         found.unwrap_or_else(|| panic!("there is no case {id}"))
     }
 
-    /// The verdict of a case about this cluster: its name, and its message if it has one.
-    pub(crate) fn verdict(id: &str, facts: &Facts) -> (&'static str, String) {
+    /// What a static case makes of this cluster.
+    pub(crate) fn evaluate(id: &str, facts: &Facts) -> CheckResult {
         let case = case(id);
         assert!(matches!(case.kind, CaseKind::Static(_)), "{case:?}");
         let plan = Plan::new(vec![case], facts, false);
-        let entry = &plan.entries[0];
-        let verdict = entry.settled.as_ref().expect("it is settled with the plan");
-        let proven = !entry.checks.is_empty() && entry.checks.iter().all(|check| check.holds);
-        assert_eq!(*verdict == Verdict::Pass, proven, "{id}: {verdict:?} {:?}", entry.checks);
+        plan.entries[0].evaluate(facts).expect("a static case needs no run")
+    }
+
+    /// The verdict of a case about this cluster: its name, and its message if it has one.
+    pub(crate) fn verdict(id: &str, facts: &Facts) -> (&'static str, String) {
+        let CheckResult { checks, verdict } = evaluate(id, facts);
+        let proven = !checks.is_empty() && checks.iter().all(|check| check.holds);
+        assert_eq!(verdict == Verdict::Pass, proven, "{id}: {verdict:?} {checks:?}");
         (verdict.name(), verdict.message().unwrap_or_default().to_owned())
     }
 

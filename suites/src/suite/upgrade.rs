@@ -335,14 +335,14 @@ mod tests {
 
     use super::*;
     use crate::suite::static_checks::tests::{
-        case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
+        evaluate, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
     #[test]
     fn an_unsupported_cluster_is_reported_with_every_reason() {
         expect("UPG-01", &openshift_4_19(), "pass", "");
-        let plan = harness::engine::plan::Plan::new(vec![case("UPG-01")], &openshift_4_19(), false);
-        let names: Vec<_> = plan.entries[0].checks.iter().map(|check| &check.name).collect();
+        let checks = evaluate("UPG-01", &openshift_4_19()).checks;
+        let names: Vec<_> = checks.iter().map(|check| &check.name).collect();
         let reported = [
             "verdict",
             "the dropped `hostUsers`",
@@ -391,8 +391,7 @@ mod tests {
         let reported = "node `old`: expected like most nodes, observed kubelet v1.32.9, not v1.33.5; \
                     kernel 5.14.0-362";
         expect("UPG-04", &mixed, "fail", reported);
-        let plan = harness::engine::plan::Plan::new(vec![case("UPG-04")], &mixed, false);
-        let checks = &plan.entries[0].checks;
+        let checks = evaluate("UPG-04", &mixed).checks;
         assert!(!checks[3].holds && checks[3].observed == "kubelet gate off, not on", "{checks:?}");
         assert!(checks[1].holds && checks[2].holds, "{checks:?}");
         let mut silent = node("two");

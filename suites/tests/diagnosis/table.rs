@@ -94,7 +94,8 @@ async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: A
     let mut pod = cx.manifest(&template)?;
     breaks(&mut pod);
     if matches!(act, Act::IsRefused) {
-        pod.metadata.namespace = Some(cx.namespace_enforcing(PodSecurity::Restricted).await?);
+        pod.metadata.namespace =
+            Some(cx.sandbox().namespaces().enforcing(PodSecurity::Restricted).await?);
         return expect_kept(&cx, &template, &pod).await;
     }
     let workspace = cx.provision_pod(&template, &pod).await?;

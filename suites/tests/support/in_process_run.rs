@@ -8,10 +8,10 @@ use futures::{
 };
 use harness::{
     cluster::{Cluster, ConnectOptions},
-    engine::{self, Case, Keep, RunOptions, plan::Plan},
+    engine::{self, Case, RunConfig, plan::Plan},
     facts,
     report::directory::ReportDir,
-    sandbox::{File, SandboxOptions, Timeouts},
+    sandbox::{File, SandboxConfig},
     verdict::{
         Outcome,
         event::{CaseFinished, Event, EventKind},
@@ -67,25 +67,18 @@ impl InProcessRun {
         let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
         let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
         let facts = facts::gather(&cluster).await.expect("the cluster answers");
-        let plan = Plan::new(self.cases, &facts, false);
-        let options = RunOptions {
-            profile: self.name.to_owned(),
-            is_part: true,
+        let plan = Plan::new(self.cases, &facts, false).of_profile(self.name, true);
+        let config = RunConfig::new("localhost/workspace:1", self.files);
+        let config = RunConfig {
             jobs: self.jobs,
-            deadline: self.deadline,
             diagnostics: report.diagnostics(),
-            keep: Keep::Never,
-            sandbox: SandboxOptions {
+            sandbox: SandboxConfig {
                 run: format!("{}{}", self.name, std::process::id()),
-                image: "localhost/workspace:1".to_owned(),
-                device_route: facts.device_route.value().cloned().flatten(),
-                files: self.files,
-                scc: None,
-                operator: None,
                 run_timeout: self.deadline,
                 ledger: report.ledger(),
-                timeouts: Timeouts::default(),
+                ..config.sandbox
             },
+            ..config
         };
         let mut events = Vec::new();
         let keep = |event: &Event| {
@@ -93,7 +86,7 @@ impl InProcessRun {
             observe(event);
             events.push(event.clone());
         };
-        let outcome = engine::run(&cluster, facts, plan, options, self.signals, keep).await;
+        let outcome = engine::run(&cluster, facts, plan, config, self.signals, keep).await;
         (outcome, events)
     }
 }

@@ -6,14 +6,14 @@ mod selection;
 pub use selection::{Filters, Selection, Shard};
 
 use crate::{
-    engine::{Case, CaseKind, CheckResult},
+    engine::{Case, CaseKind, CheckResult, Profile},
     facts::{
         Fact, Facts, Flavour,
         requirement::{Decision, Requirement},
         support::Support,
     },
     sandbox::{Audit, pod_template::PodTemplate},
-    verdict::{Verdict, event::TruthCheck},
+    verdict::Verdict,
 };
 
 /// A case, and the verdict that it has before it runs, if any.
@@ -21,25 +21,29 @@ use crate::{
 pub struct Entry {
     /// The case.
     pub case: Case,
-    /// Blocked, not applicable, or judged from the facts; none for a case that can run.
+    /// Blocked or not applicable; none for a case that can be decided.
     pub settled: Option<Verdict>,
-    /// What a judgement was made from.
-    pub checks: Vec<TruthCheck>,
 }
 
 impl Entry {
-    /// `tries_blocked` lets a case act although a requirement is unmet; a judgement of facts is
-    /// made by the facts in any case.
+    /// `tries_blocked` lets a case act although a requirement is unmet; a static case is blocked in
+    /// any case.
     fn new(case: Case, facts: &Facts, tries_blocked: bool) -> Self {
-        match (case.kind, settle(&case, facts)) {
-            (CaseKind::Live(_), Some(Verdict::Blocked { .. })) if tries_blocked => {
-                Self { case, settled: None, checks: Vec::new() }
-            }
-            (CaseKind::Static(evaluate), None) => {
-                let CheckResult { checks, verdict } = evaluate(facts);
-                Self { case, settled: Some(verdict), checks }
-            }
-            (_, settled) => Self { case, settled, checks: Vec::new() },
+        let settled = match (case.kind, settle(&case, facts)) {
+            (CaseKind::Live(_), Some(Verdict::Blocked { .. })) if tries_blocked => None,
+            (_, settled) => settled,
+        };
+        Self { case, settled }
+    }
+
+    /// The result that needs no run: that of a settled case, or what a static case makes of the
+    /// facts. None for a case that acts or audits. A pure function.
+    #[must_use]
+    pub fn evaluate(&self, facts: &Facts) -> Option<CheckResult> {
+        match (self.case.kind, &self.settled) {
+            (_, Some(verdict)) => Some(CheckResult::without_checks(verdict.clone())),
+            (CaseKind::Static(evaluate), None) => Some(evaluate(facts)),
+            (CaseKind::Live(_) | CaseKind::PostRun(_), None) => None,
         }
     }
 }
@@ -47,19 +51,34 @@ impl Entry {
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The profile's name, for the report.
+    pub profile: String,
+    /// Whether the plan has only some of the profile's cases, for the report.
+    pub is_part: bool,
     /// The cases, in order.
     pub entries: Vec<Entry>,
 }
 
 impl Plan {
-    /// Makes the plan. With `tries_blocked` (`--no-preflight`) every case that acts is run, and
+    /// Makes the plan, as of the cluster's own profile. With `tries_blocked` (`--no-preflight`) every case that acts is run, and
     /// only the truth checks in the pods decide.
     #[must_use]
     pub fn new(cases: Vec<Case>, facts: &Facts, tries_blocked: bool) -> Self {
         let entry = |case| Entry::new(case, facts, tries_blocked);
-        let mut plan = Self { entries: cases.into_iter().map(entry).collect() };
+        let mut plan = Self {
+            profile: Profile::of_cluster(facts).name().to_owned(),
+            is_part: false,
+            entries: cases.into_iter().map(entry).collect(),
+        };
         plan.settle_audits();
         plan
+    }
+
+    /// Names the profile that the cases were picked from, and tells whether they are only a part
+    /// of it.
+    #[must_use]
+    pub fn of_profile(self, profile: impl Into<String>, is_part: bool) -> Self {
+        Self { profile: profile.into(), is_part, ..self }
     }
 
     /// Where all that would act is blocked, nothing is created for the sake of an audit: it is
@@ -98,9 +117,12 @@ impl Plan {
         self
     }
 
-    /// The cases that run: they act, or audit what is left.
+    /// The cases that run: they act, or audit what is left. Static cases need no run.
     pub fn runnable(&self) -> impl Iterator<Item = &Case> {
-        self.entries.iter().filter(|entry| entry.settled.is_none()).map(|entry| &entry.case)
+        let runs = |entry: &&Entry| {
+            entry.settled.is_none() && !matches!(entry.case.kind, CaseKind::Static(_))
+        };
+        self.entries.iter().filter(runs).map(|entry| &entry.case)
     }
 
     /// The cases that run and act in the cluster.
@@ -247,11 +269,13 @@ pub(super) mod tests {
         };
         assert!(reason.contains("4.18.20"), "{reason}");
         assert!(remedy.contains("4.20"), "{remedy}");
-        assert_eq!(plan.entries[1].settled, Some(Verdict::Pass));
+        let result = plan.entries[1].evaluate(&facts).expect("nothing blocks it");
+        assert_eq!(result.verdict, Verdict::Pass);
+        assert_eq!(plan.runnable().count(), 0, "what reads facts needs no run");
     }
 
     #[test]
-    fn a_evaluation_is_made_with_the_plan_and_only_where_its_requirements_are_met() {
+    fn a_static_case_is_evaluated_only_where_its_requirements_are_met() {
         let evaluate = |_: &Facts| {
             let check = crate::workload::truth::check("a fact", "read", "read", true);
             CheckResult::of(vec![check], "")
@@ -259,8 +283,9 @@ pub(super) mod tests {
         let case = Case { kind: CaseKind::Static(evaluate), ..CASES[0] };
         for tries_blocked in [false, true] {
             let plan = Plan::new(vec![case], &able(), tries_blocked);
-            assert_eq!(plan.entries[0].settled, Some(Verdict::Pass));
-            assert_eq!(plan.entries[0].checks.len(), 1);
+            assert_eq!(plan.entries[0].settled, None, "the plan runs nothing");
+            let result = plan.entries[0].evaluate(&able()).expect("nothing blocks it");
+            assert_eq!((result.verdict, result.checks.len()), (Verdict::Pass, 1));
             let facts = Facts { keeps_host_users: Fact::known(false, "dry run"), ..able() };
             let plan = Plan::new(vec![case], &facts, tries_blocked);
             assert!(matches!(plan.entries[0].settled, Some(Verdict::Blocked { .. })));

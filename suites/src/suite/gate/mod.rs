@@ -75,7 +75,7 @@ fn turn_on(failure: Failure, gate: Gate) -> Failure {
 
 async fn dry_run_workspace(cx: &Context) -> Result<Pod, Failure> {
     let pod = cx.manifest(&NESTED_POD)?;
-    cx.dry_run(&pod).await?.map_err(|refusal| {
+    cx.admission().dry_run(&pod).await?.map_err(|refusal| {
         Failure::product(format!("the workspace pod is refused: {}", refusal.message))
     })
 }

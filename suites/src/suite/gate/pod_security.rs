@@ -53,7 +53,8 @@ inventory::submit!(Case {
 });
 
 async fn relaxes_run_as_non_root_by_gate_or_version(cx: Context) -> CaseResult {
-    let mut pod = hardened(&cx, cx.namespace_enforcing(PodSecurity::Restricted).await?)?;
+    let mut pod =
+        hardened(&cx, cx.sandbox().namespaces().enforcing(PodSecurity::Restricted).await?)?;
     expect_accepted(&cx, "answer to a hardened pod", &pod).await?;
     set_run_as_non_root(&mut pod, None);
     let mut control = pod.clone();
@@ -83,13 +84,14 @@ inventory::submit!(Case {
 
 async fn relaxes_proc_mount_by_gate_or_version(cx: Context) -> CaseResult {
     let relaxed = is_relaxed(cx.facts());
-    let mut pod = hardened(&cx, cx.namespace_enforcing(PodSecurity::Baseline).await?)?;
+    let mut pod = hardened(&cx, cx.sandbox().namespaces().enforcing(PodSecurity::Baseline).await?)?;
     expect_accepted(&cx, "answer to a masked /proc in level baseline", &pod).await?;
     unmask(&mut pod);
     let name = "answer to an unmasked /proc in level baseline";
     expect_relaxed(&cx, name, &pod, &PROC_MOUNT, relaxed).await?;
 
-    let mut pod = hardened(&cx, cx.namespace_enforcing(PodSecurity::Restricted).await?)?;
+    let mut pod =
+        hardened(&cx, cx.sandbox().namespaces().enforcing(PodSecurity::Restricted).await?)?;
     expect_accepted(&cx, "answer to a masked /proc in level restricted", &pod).await?;
     unmask(&mut pod);
     // Before it had a check of its own, level restricted took over what baseline lets pass.

@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
     use crate::suite::static_checks::tests::{
-        case, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
+        evaluate, expect, kubernetes, node, openshift, openshift_4_19, updating, with_nodes,
     };
 
     fn off() -> Fact<bool> {
@@ -242,8 +242,7 @@ mod tests {
         expect("GATE-05", &openshift_4_19(), "pass", "");
         let tech_preview = openshift("4.19.7", FeatureSet::TechPreviewNoUpgrade);
         expect("GATE-05", &tech_preview, "pass", "");
-        let plan = harness::engine::plan::Plan::new(vec![case("GATE-05")], &tech_preview, false);
-        let observed = &plan.entries[0].checks[0].observed;
+        let observed = &evaluate("GATE-05", &tech_preview).checks[0].observed;
         assert!(observed.starts_with("warning: TechPreviewNoUpgrade"), "{observed}");
         let not_upgradeable = |source| Facts {
             upgradeable: Fact::known(false, source),

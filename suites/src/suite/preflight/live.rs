@@ -67,7 +67,7 @@ async fn acts_as_an_ordinary_user(cx: Context) -> CaseResult {
     cx.check("the user of the kubeconfig", expected, format!("`{caller}`"), caller != user)?;
     // The same user may do this in the run's namespace: there every pod is created by it.
     let pod = cx.manifest(&NESTED_POD)?;
-    let answer = cx.dry_run(&pod).await?;
+    let answer = cx.admission().dry_run(&pod).await?;
     let observed =
         answer.as_ref().map_or_else(|refusal| refusal.message.clone(), |_| "allowed".to_owned());
     cx.check("create pods in the run's namespace", "allowed", observed, answer.is_ok())?;

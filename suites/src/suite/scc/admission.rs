@@ -55,7 +55,7 @@ async fn admits_pod_of_user_who_may_use_it(cx: Context) -> CaseResult {
     // right that counts.
     let mut pod = workspace(&cx)?;
     pod.spec.get_or_insert_default().service_account_name = Some("default".to_owned());
-    let stored = cx.dry_run(&pod).await?.map_err(|refusal| {
+    let stored = cx.admission().dry_run(&pod).await?.map_err(|refusal| {
         let message = refusal.message;
         Failure::product(format!("a pod of an account without the right is refused: {message}"))
     })?;
@@ -107,7 +107,7 @@ async fn admits_plain_pod_with_user_namespace_by_a_restricted_scc(cx: Context) -
     let spec = pod.spec.get_or_insert_default();
     (spec.security_context, spec.service_account_name) = (None, None);
     container(&mut pod).security_context = None;
-    let stored = cx.dry_run(&pod).await?.map_err(|refusal| {
+    let stored = cx.admission().dry_run(&pod).await?.map_err(|refusal| {
         Failure::product(format!("a plain pod is refused: {}", refusal.message))
     })?;
     let host_users = show(stored.spec.as_ref().and_then(|spec| spec.host_users.as_ref()));
@@ -139,7 +139,7 @@ async fn fills_in_what_the_pod_leaves_out(cx: Context) -> CaseResult {
     let mut pod = workspace(&cx)?;
     pod.spec.get_or_insert_default().security_context = None;
     container(&mut pod).security_context = None;
-    let mut stored = cx.dry_run(&pod).await?.map_err(|refusal| {
+    let mut stored = cx.admission().dry_run(&pod).await?.map_err(|refusal| {
         Failure::product(format!("a pod that sets nothing is refused: {}", refusal.message))
     })?;
     let of_pod = stored.spec.clone().and_then(|spec| spec.security_context).unwrap_or_default();

@@ -202,7 +202,7 @@ async fn grants_in_one_namespace_only(cx: Context) -> CaseResult {
 }
 
 async fn accepted(cx: &Context, what: &str, pod: &Pod) -> CaseResult {
-    let (observed, holds) = match cx.dry_run(pod).await? {
+    let (observed, holds) = match cx.admission().dry_run(pod).await? {
         Ok(_) => ("accepted".to_owned(), true),
         Err(refusal) => (format!("{}: {}", refusal.code, refusal.message), false),
     };
@@ -239,7 +239,7 @@ async fn refuses_after_grant_is_removed(cx: Context) -> CaseResult {
         GRANT_DEADLINE,
         |answer: &Option<Failure>| answer.is_none().then_some(Duration::ZERO),
         || async {
-            match cx.dry_run_as(Identity::User, &pod).await {
+            match cx.admission().dry_run_as(Identity::User, &pod).await {
                 Ok(Ok(_accepted)) => Err(None),
                 Ok(Err(refusal)) => Ok(refusal),
                 Err(failure) => Err(Some(failure)),

@@ -207,9 +207,9 @@ pub(super) async fn made(
     change: impl FnOnce(&mut Value) + Send,
 ) -> Result<Settled, Failure> {
     let sandbox = cx.sandbox();
-    sandbox.prepare_workspaces().await?;
-    sandbox.config(name, settings).await?;
-    let mut workspace = sandbox.workspace(&DEVWORKSPACE, name, name)?;
+    sandbox.workspaces().prepare().await?;
+    sandbox.workspaces().config(name, settings).await?;
+    let mut workspace = sandbox.workspaces().manifest(&DEVWORKSPACE, name, name)?;
     change(&mut workspace.data["spec"]["template"]);
     let created = create(sandbox, &workspace).await?.map_err(|refusal| {
         Failure::product(format!("the workspace `{name}` is refused: {}", refusal.message))

@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 
 use fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
 use harness::{
-    engine::Case, facts::requirement::Requirement, sandbox::pod_template::PodTemplate,
+    engine::{Case, StandIn},
+    facts::requirement::Requirement,
+    sandbox::pod_template::PodTemplate,
     verdict::Level,
 };
 
@@ -69,6 +71,9 @@ fn pods(case: &Case) -> Option<&'static [&'static PodTemplate]> {
     }
 }
 
+/// The workspace's pod in place of the run's own.
+const STAND_INS: &[StandIn] = &[StandIn { asked: NESTED_POD.name, given: DEVWORKSPACE.name }];
+
 fn moved(case: &Case) -> Case {
     let name = format!("inside_{}_{}", case.suite, case.name);
     let needs_devices = case.requires.contains(&Requirement::Devices);
@@ -82,6 +87,7 @@ fn moved(case: &Case) -> Case {
         flavours: WITH_WORKSPACES,
         requires: if needs_devices { WITH_DEVICES } else { NESTED },
         pods: pods(case).unwrap_or_default(),
+        stand_ins: STAND_INS,
         profiles: &[],
         ..*case
     }
@@ -89,6 +95,8 @@ fn moved(case: &Case) -> Case {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_core_of_each_suite_is_there() {
         let all = crate::cases();
@@ -96,5 +104,15 @@ mod tests {
         for id in ["WS-07-ID-01", "WS-07-ISO-01", "WS-07-POD-03", "WS-07-CMP-02"] {
             assert!(ids.contains(&id), "{id} is not in {ids:?}");
         }
+    }
+
+    #[test]
+    fn a_case_that_asks_for_the_runs_pod_gets_the_workspace_and_its_neighbour_stays() {
+        let cases = crate::cases();
+        let case = cases.iter().find(|case| case.id == "WS-07-POD-03").expect("it is there");
+        assert_eq!(case.given(NESTED_POD.name), DEVWORKSPACE.name);
+        assert_eq!(case.given(NEIGHBOUR.name), NEIGHBOUR.name);
+        let plain = cases.iter().find(|case| case.id == "POD-03").expect("it is there");
+        assert_eq!(plain.given(NESTED_POD.name), NESTED_POD.name);
     }
 }

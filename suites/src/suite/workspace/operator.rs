@@ -138,8 +138,8 @@ inventory::submit!(Case {
 });
 
 async fn configuration_is_kept(cx: Context) -> CaseResult {
-    cx.sandbox().prepare_workspaces().await?;
-    let configs = cx.sandbox().configs_of(cx.sandbox().user());
+    cx.sandbox().workspaces().prepare().await?;
+    let configs = cx.sandbox().workspaces().configs_of(cx.sandbox().user());
     let stored = request("read the operator's configuration", || configs.get(NESTED_CONFIG));
     let stored = stored.await?;
     let asked = nested_settings();

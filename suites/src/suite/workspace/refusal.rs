@@ -40,12 +40,12 @@ inventory::submit!(Case {
 
 async fn refuses_an_scc_that_the_user_may_not_use(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
-    let workspace = sandbox.workspace(&DEVWORKSPACE, "ws-10a", NESTED_CONFIG)?;
+    let workspace = sandbox.workspaces().manifest(&DEVWORKSPACE, "ws-10a", NESTED_CONFIG)?;
     let params = PostParams { dry_run: true, ..PostParams::default() };
     for (who, identity) in
         [("the ungranted user", Identity::Ungranted), ("the user", Identity::User)]
     {
-        let api = sandbox.workspaces_of(sandbox.client(identity).await?);
+        let api = sandbox.workspaces().of(sandbox.client(identity).await?);
         let what = "dry-run the creation of a DevWorkspace";
         let answer = ask(what, || sandbox.as_granted(|| api.create(&params, &workspace))).await?;
         let answer = answered(what, answer)?;
@@ -112,7 +112,7 @@ async fn records_what_removing_the_scc_does(cx: Context) -> CaseResult {
 
 /// Changes the attribute as a dry run; null removes it.
 async fn change_scc(cx: &Context, value: &Value) -> Result<Answer<DynamicObject>, Failure> {
-    let api = cx.sandbox().workspaces_of(cx.sandbox().user());
+    let api = cx.sandbox().workspaces().of(cx.sandbox().user());
     let attributes = json!({ SCC_ATTRIBUTE: value });
     let patch = json!({"spec": {"template": {"attributes": attributes}}});
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
@@ -176,8 +176,8 @@ async fn overridden(
     change: impl FnOnce(&mut Value) + Send,
 ) -> Result<Result<Settled, String>, Failure> {
     let sandbox = cx.sandbox();
-    sandbox.prepare_workspaces().await?;
-    let mut workspace = sandbox.workspace(&DEVWORKSPACE, name, NESTED_CONFIG)?;
+    sandbox.workspaces().prepare().await?;
+    let mut workspace = sandbox.workspaces().manifest(&DEVWORKSPACE, name, NESTED_CONFIG)?;
     change(&mut workspace.data["spec"]["template"]);
     match create(sandbox, &workspace).await? {
         Err(refusal) => Ok(Err(refusal.message)),
@@ -226,7 +226,7 @@ async fn keeps_others_out(cx: Context) -> CaseResult {
     let workspace = cx.pod(&DEVWORKSPACE).await?;
     let sandbox = cx.sandbox();
     let ungranted_user = sandbox.client(Identity::Ungranted).await?;
-    let api = sandbox.workspaces_of(ungranted_user);
+    let api = sandbox.workspaces().of(ungranted_user);
     let patch = json!({"spec": {"template": {"attributes": {"nestcheck": "changed"}}}});
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
     let what = "dry-run a change of a DevWorkspace";

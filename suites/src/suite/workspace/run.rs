@@ -196,7 +196,7 @@ pub(super) fn host_users(container: &Container) -> String {
 }
 
 async fn workspace(cx: &Context) -> Result<DynamicObject, Failure> {
-    let api = cx.sandbox().workspaces_of(cx.sandbox().user());
+    let api = cx.sandbox().workspaces().of(cx.sandbox().user());
     request("read the workspace", || api.get(DEVWORKSPACE.name)).await
 }
 

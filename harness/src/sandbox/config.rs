@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Intents, Ledger, Scc};
-use crate::facts::{DeviceRoute, WorkspaceOperator};
 
 /// A file that every pod of a run can read.
 #[derive(Clone, Debug)]
@@ -23,19 +22,15 @@ impl File {
 
 /// What a sandbox is made with.
 #[derive(Clone, Debug)]
-pub struct SandboxOptions {
+pub struct SandboxConfig {
     /// The run's id.
     pub run: String,
     /// The image of the pods.
     pub image: String,
-    /// How pods get devices here.
-    pub device_route: Option<DeviceRoute>,
     /// The files of every pod, the probe among them.
     pub files: Vec<File>,
     /// The SCC that pods are admitted by, where the cluster admits pods so.
     pub scc: Option<Scc>,
-    /// The DevWorkspace Operator, where the cluster has one.
-    pub operator: Option<WorkspaceOperator>,
     /// How long the run may take, its teardown aside.
     pub run_timeout: Duration,
     /// Where what is created is written down before.
@@ -60,7 +55,7 @@ impl Default for Timeouts {
     }
 }
 
-impl SandboxOptions {
+impl SandboxConfig {
     /// What the run may create outside of its namespaces.
     #[must_use]
     pub fn intents(&self) -> Intents {

@@ -1,0 +1,79 @@
+//! What a run is made with.
+
+use std::time::Duration;
+
+use super::{Keep, evidence::Collector};
+use crate::{
+    facts::ChosenRoute,
+    sandbox::{File, Ledger, SandboxConfig, Timeouts},
+};
+
+/// How long a run may take unless its caller says otherwise.
+pub const RUN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// How many cases run at once unless the caller says otherwise.
+pub const JOBS: usize = 4;
+
+/// Everything about a run that its caller decides; the rest is read from the cluster.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// How many cases run at once.
+    pub jobs: usize,
+    /// Whether what the run created stays for a look.
+    pub keep: Keep,
+    /// Whether cases whose requirements are unmet run all the same.
+    pub tries_blocked: bool,
+    /// How pods ask for devices, where a person chose it; otherwise as was read.
+    pub devices: Option<ChosenRoute>,
+    /// Whether the node may be looked at from outside of pods.
+    pub node_access: bool,
+    /// What collects the evidence of cases that fail.
+    pub diagnostics: Collector,
+    /// The namespaces and what is in them.
+    pub sandbox: SandboxConfig,
+}
+
+impl RunConfig {
+    /// The defaults: four cases at once, 30 minutes, nothing is kept, no ledger and no evidence on
+    /// disk. The run gets a new id.
+    #[must_use]
+    pub fn new(image: impl Into<String>, files: Vec<File>) -> Self {
+        Self {
+            jobs: JOBS,
+            keep: Keep::Never,
+            tries_blocked: false,
+            devices: None,
+            node_access: false,
+            diagnostics: Collector::nowhere(),
+            sandbox: SandboxConfig {
+                run: new_run_id(),
+                image: image.into(),
+                files,
+                scc: None,
+                run_timeout: RUN_TIMEOUT,
+                ledger: Ledger::nowhere(),
+                timeouts: Timeouts::default(),
+            },
+        }
+    }
+}
+
+/// Eight characters that are good in the names of Kubernetes objects, and hard to confuse.
+fn new_run_id() -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    (0..8).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_has_an_id_of_its_own_that_a_name_can_carry() {
+        let ids = [(); 2].map(|()| RunConfig::new("image", Vec::new()).sandbox.run);
+        assert_ne!(ids[0], ids[1]);
+        assert!(
+            ids.iter().all(|id| id.len() == 8 && id.bytes().all(|b| b.is_ascii_alphanumeric()))
+        );
+    }
+}

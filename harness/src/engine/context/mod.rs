@@ -1,0 +1,103 @@
+//! What a case acts with: the pods it asked for, the ordinary user's rights, and a record of what
+//! it proved.
+
+mod admission;
+mod pod_handle;
+mod pods;
+mod recorder;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::api::DynamicObject;
+use tokio::sync::mpsc::UnboundedSender;
+
+pub use self::{
+    admission::Admission,
+    pod_handle::{PodHandle, parse_probe},
+    pods::SharedWorkload,
+};
+pub(crate) use self::{pods::PodsOfCase, recorder::Recorder};
+use crate::{
+    engine::{Case, deadline::Pause},
+    facts::Facts,
+    sandbox::{self, Grant, Sandbox},
+    verdict::{CaseResult, Failure},
+    workload,
+};
+
+/// What a case acts with.
+#[derive(Clone)]
+pub struct Context {
+    pub(crate) case: Case,
+    pub(crate) recorder: Recorder,
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) pauses: UnboundedSender<Pause>,
+    pub(crate) pods: PodsOfCase,
+}
+
+impl Context {
+    /// What was read about the cluster.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The run's sandbox, for a case that acts with more than pods.
+    #[must_use]
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// Creates an object of the run's namespace as the ordinary user, for pods of this case's own.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn create_in_namespace(&self, object: DynamicObject) -> CaseResult {
+        let mut object = object;
+        object.metadata.namespace = Some(self.sandbox.namespace().to_owned());
+        object.metadata.labels = Some(sandbox::labels(self.sandbox.run()));
+        workload::create_supporting_object(&self.sandbox, &object).await
+    }
+
+    /// A throwaway namespace of this case's own.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses.
+    pub async fn provision_namespace(&self, grant: Grant) -> Result<String, Failure> {
+        Ok(self.sandbox.namespaces().of_case(self.case.id, grant).await?)
+    }
+
+    /// Dry runs of pods, for what admission makes of them.
+    #[must_use]
+    pub fn admission(&self) -> Admission<'_> {
+        Admission::of(&self.sandbox)
+    }
+
+    /// Makes and records a truth check, and fails the case where it does not hold.
+    ///
+    /// # Errors
+    ///
+    /// The check does not hold.
+    pub fn check(
+        &self,
+        name: &str,
+        expected: &str,
+        observed: impl Into<String>,
+        holds: bool,
+    ) -> CaseResult {
+        self.recorder.check(name, expected, observed, holds)
+    }
+
+    /// Checks that a value is the expected one.
+    ///
+    /// # Errors
+    ///
+    /// It is another one.
+    pub fn check_equal(&self, name: &str, expected: &str, observed: &str) -> CaseResult {
+        self.check(name, &format!("`{expected}`"), format!("`{observed}`"), expected == observed)
+    }
+}

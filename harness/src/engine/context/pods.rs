@@ -1,0 +1,145 @@
+//! The pods of a case.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::{BoxFuture, Shared};
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{Context, PodHandle};
+use crate::{
+    diagnosis::Absence,
+    engine::deadline::DeadlinePause,
+    facts::requirement::Requirement,
+    sandbox::pod_template::{PodTemplate, TEMPLATE_LABEL},
+    verdict::Failure,
+    workload::{self, Workload},
+};
+
+/// A pod that is being made; every case that waits for it gets the same one.
+pub type SharedWorkload = Shared<BoxFuture<'static, Result<Arc<Workload>, Failure>>>;
+
+/// The names of the pods that a case made for itself, for whoever looks at them when it fails. A
+/// lock, because the case and its executor both have it; held to add or take a name.
+#[derive(Clone, Default)]
+pub(crate) struct PodsOfCase(Arc<Mutex<Vec<String>>>);
+
+impl PodsOfCase {
+    fn add(&self, pod: &Pod) {
+        let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = pod.metadata.name.clone().filter(|name| !pods.contains(name));
+        pods.extend(new);
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Context {
+    /// The pod of a template, ready and proven, or of its stand-in ([`crate::engine::Case::stand_ins`]). Cases that
+    /// ask for the same template share it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such pod, or that it lacks the devices that the case needs.
+    pub async fn pod(&self, template: &PodTemplate) -> Result<PodHandle, Failure> {
+        let shared =
+            self.workloads.get(self.case.given(template.name)).cloned().ok_or_else(|| {
+                Failure::harness(format!(
+                    "{} asks for the pod `{}`, which its registry entry does not list",
+                    self.case.id, template.name
+                ))
+            })?;
+        self.hand_out(shared.await?)
+    }
+
+    /// A pod of this case's own, changed from a template's, ready and proven.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such pod.
+    pub async fn provision_pod(
+        &self,
+        template: &PodTemplate,
+        pod: &Pod,
+    ) -> Result<PodHandle, Failure> {
+        self.pods.add(pod);
+        let template = self.listed(template);
+        let provision = Box::pin(workload::provision_pod(&self.sandbox, template, pod));
+        let workload = self.outside_deadline(provision).await?;
+        self.hand_out(Arc::new(workload))
+    }
+
+    /// The template of this name that the case's registry entry lists, which may have been changed from
+    /// the one that the case knows.
+    fn listed<'a>(&self, template: &'a PodTemplate) -> &'a PodTemplate {
+        self.case
+            .pods
+            .iter()
+            .copied()
+            .find(|listed| listed.name == template.name)
+            .unwrap_or(template)
+    }
+
+    /// A pod of the run's namespace that somebody else created, ready and proven to be of a template.
+    ///
+    /// # Errors
+    ///
+    /// It never gets ready, or is not what the template promises.
+    pub async fn verify_ready(
+        &self,
+        template: &PodTemplate,
+        pod: &Pod,
+    ) -> Result<PodHandle, Failure> {
+        self.pods.add(pod);
+        let verify_ready = Box::pin(workload::verify_ready(&self.sandbox, template, pod));
+        let workload = self.outside_deadline(verify_ready).await?;
+        self.hand_out(Arc::new(workload))
+    }
+
+    /// Waits for what the cluster makes for this case alone, by a deadline of its own: the case's does
+    /// not go on meanwhile. How soon a cluster pulls an image is not what cases are about.
+    pub async fn outside_deadline<T>(&self, wait: impl Future<Output = T>) -> T {
+        let _paused = DeadlinePause::begin(&self.pauses);
+        wait.await
+    }
+
+    /// Gives a pod to the case, unless the case needs devices that the pod asked for and lacks: what
+    /// would fail then has one cause, which ISO-04 reports as a failure.
+    fn hand_out(&self, workload: Arc<Workload>) -> Result<PodHandle, Failure> {
+        for check in &workload.truth {
+            self.recorder.record(check.clone());
+        }
+        let absence = self.absence(&workload);
+        let pod = PodHandle { workload, recorder: self.recorder.clone(), absence };
+        if self.case.requires.contains(&Requirement::Devices) {
+            pod.has_devices()?;
+        }
+        Ok(pod)
+    }
+
+    /// What a pod lacks of the devices that it asked for.
+    fn absence(&self, workload: &Workload) -> Option<Absence> {
+        let route = self.sandbox.device_route();
+        let mut nodes = self.facts.nodes.value().into_iter().flatten();
+        let node = nodes.find(|node| Some(node.name.as_str()) == workload.node());
+        let runtime = node.map(|node| node.runtime.as_str());
+        Absence::of(&workload.pod, &workload.facts, route, runtime)
+    }
+
+    /// The pod of a template as it would be created, for a case to change, and to dry-run or create.
+    /// It has a name and a label of its own: the template's name may be taken by a pod of the run, and
+    /// pods that want to be near that one look for its label.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that is not a pod.
+    pub fn manifest(&self, template: &PodTemplate) -> Result<Pod, Failure> {
+        let mut pod = self.sandbox.pod(self.listed(template))?;
+        let id = self.case.id.to_ascii_lowercase();
+        pod.metadata.name = Some(format!("dry-run-{id}"));
+        let labels = pod.metadata.labels.get_or_insert_default();
+        labels.insert(TEMPLATE_LABEL.to_owned(), format!("{}-of-{id}", template.name));
+        Ok(pod)
+    }
+}

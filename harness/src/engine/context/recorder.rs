@@ -1,0 +1,63 @@
+//! The record of what a case proved.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    base::redact,
+    diagnosis::{self, Symptom},
+    verdict::{
+        CaseResult, Failure,
+        event::{EventKind, TruthCheck},
+    },
+    workload::truth,
+};
+
+/// Records what a case does and proves.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    id: &'static str,
+    events: UnboundedSender<EventKind>,
+}
+
+impl Recorder {
+    pub(crate) fn new(id: &'static str, events: UnboundedSender<EventKind>) -> Self {
+        Self { id, events }
+    }
+
+    /// The case's id.
+    pub(super) fn id(&self) -> &'static str {
+        self.id
+    }
+
+    /// Makes and records a truth check, and fails the case where it does not hold.
+    ///
+    /// # Errors
+    ///
+    /// The check does not hold.
+    pub(super) fn check(
+        &self,
+        name: &str,
+        expected: &str,
+        observed: impl Into<String>,
+        holds: bool,
+    ) -> CaseResult {
+        let observed = redact::clean(observed.into().as_bytes(), 1024);
+        let check = truth::check(name, expected, observed, holds);
+        let failure = (!holds).then(|| {
+            let message = format!("{name}: expected {expected}, observed {}", check.observed);
+            let hint = diagnosis::explain(Symptom::Check(&message), None);
+            Failure::product(message).with_hint(hint)
+        });
+        self.record(check);
+        failure.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn record(&self, check: TruthCheck) {
+        self.emit(EventKind::TruthChecked { id: self.id.to_owned(), check });
+    }
+
+    pub(super) fn emit(&self, event: EventKind) {
+        // The dispatcher is gone only when the run is over; then nobody misses the event.
+        let _ = self.events.send(event);
+    }
+}

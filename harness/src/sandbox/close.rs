@@ -1,0 +1,44 @@
+//! The end of a sandbox.
+
+use kube::Client;
+
+use super::{
+    Audit, Entry, SandboxConfig, find, lease,
+    teardown::{self, teardown},
+    volumes,
+};
+use crate::Result;
+
+/// Deletes everything of a run, looks at what is left, and strikes the run from the ledger if that
+/// is nothing.
+///
+/// # Errors
+///
+/// What could not be removed. The run stays in the ledger then, for `nestcheck sweep`.
+pub async fn close(admin: &Client, config: &SandboxConfig) -> Result<Audit> {
+    let (run, intents) = (&config.run, config.intents());
+    teardown(admin, run, &intents, config.timeouts).await?;
+    // What was in flight when the run was cut off may have been stored after the list was made.
+    let mut left = find(admin, run, &intents).await?;
+    if left.iter().any(|found| found.is_recorded) {
+        teardown(admin, run, &intents, config.timeouts).await?;
+        left = find(admin, run, &intents).await?;
+    }
+    let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.has(kind)).collect();
+    let mut audit = Audit::of(run, config.ledger.intended(), looked_for, &left);
+    if audit.kinds.contains(volumes::PVC) {
+        let limit = config.timeouts.teardown;
+        audit.volumes = Some(volumes::await_reclaimed(admin, run, limit).await);
+    }
+    if left.iter().any(|found| found.is_recorded) {
+        return Ok(audit);
+    }
+    if let Some(record) = lease::record_of(admin, run).await? {
+        lease::forget(admin, &record).await?;
+    }
+    if let Err(error) = config.ledger.write(Entry::Closed { run: run.clone() }).await {
+        // Everything is gone; that the ledger does not say so only makes a sweep find nothing.
+        tracing::warn!(%error, "the end of the run is not in the ledger");
+    }
+    Ok(audit)
+}
