@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::base::redact;
+use super::{redact, text::one_line};
 
 /// The most that a message has, in bytes: a server may send what it likes.
 const MESSAGE_LIMIT: usize = 4096;
@@ -118,12 +118,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     one_line(&text)
-}
-
-/// Puts a text on one line; error messages of servers may span several.
-#[must_use]
-pub fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

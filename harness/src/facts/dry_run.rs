@@ -24,7 +24,7 @@ use kube::{
 };
 
 use super::Fact;
-use crate::{base::error::one_line, cluster::call};
+use crate::{base::text::one_line, cluster::call};
 
 /// The namespace of the dry run; nothing is stored in it.
 const NAMESPACE: &str = "default";

@@ -12,6 +12,7 @@ mod junit;
 mod markdown;
 mod model;
 mod sentence;
+mod shown;
 mod terminal;
 mod text;
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, OUTPUT_LIMIT};
+use super::shown::shown;
 use crate::verdict::{
     Circumstances, Level, Outcome, Verdict, decide,
     event::{
         CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
-        RunStarted, StepFinished, TruthCheck, is_plain,
+        RunStarted, StepFinished, TruthCheck,
     },
 };
 
@@ -160,44 +160,66 @@ impl Report {
 /// finishes a case twice, the worse verdict stands, so that no failure is hidden.
 #[must_use]
 pub fn summarize(events: &[Event]) -> Report {
-    let mut report = Report::default();
-    let mut cases: BTreeMap<String, Trace> = BTreeMap::new();
-    let mut duration = None;
+    let mut summary = Summary::default();
     for event in events {
+        summary.add(event);
+    }
+    summary.finish()
+}
+
+/// A report that is being put together, event by event.
+#[derive(Default)]
+pub(super) struct Summary {
+    report: Report,
+    cases: BTreeMap<String, Trace>,
+    duration: Option<u64>,
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, event: &Event) {
+        let report = &mut self.report;
         report.started = Some(report.started.map_or(event.at, |first| first.min(event.at)));
         report.finished = Some(report.finished.map_or(event.at, |last| last.max(event.at)));
-        match &*event.event {
-            EventKind::RunStarted(run) => report.run = Some(clean_run(run)),
-            EventKind::StepFinished(step) => report.steps.push(clean_step(step)),
-            EventKind::CaseStarted { id } => trace(&mut cases, id).started = Some(event.at),
-            EventKind::TruthChecked { id, check } => {
-                trace(&mut cases, id).truth_checks.push(clean_check(check));
-            }
-            EventKind::CaseRetried(retried) => trace(&mut cases, &retried.id).retry(retried),
+        match shown(&event.event) {
+            EventKind::RunStarted(run) => report.run = Some(run),
+            EventKind::StepFinished(step) => report.steps.push(step),
+            EventKind::CaseStarted { id } => self.trace(id).started = Some(event.at),
+            EventKind::TruthChecked { id, check } => self.trace(id).truth_checks.push(check),
+            EventKind::CaseRetried(retried) => self.trace(retried.id.clone()).retry(retried),
             EventKind::CommandFinished(command) => {
-                trace(&mut cases, &command.id).commands.push(clean_command(command));
+                self.trace(command.id.clone()).commands.push(command);
             }
             EventKind::EvidenceCollected(evidence) => {
-                trace(&mut cases, &evidence.id).evidence = clean_evidence(evidence);
+                let is_sound = evidence.case_directory().is_some();
+                let id = evidence.id.clone();
+                self.trace(id).evidence = is_sound.then_some(evidence);
             }
-            EventKind::CaseFinished(case) => trace(&mut cases, &case.id).finish(case),
-            EventKind::Interrupted { signal } => report.signal = Some(*signal),
+            EventKind::CaseFinished(case) => self.trace(case.id.clone()).finish(case),
+            EventKind::Interrupted { signal } => report.signal = Some(signal),
             EventKind::RunFinished { outcome, duration_ms } => {
-                report.outcome = Some(*outcome);
-                duration = Some(*duration_ms);
+                report.outcome = Some(outcome);
+                self.duration = Some(duration_ms);
             }
         }
     }
-    report.duration_ms = duration.unwrap_or_else(|| elapsed(report.started, report.finished));
-    let last = report.finished;
-    report.cases = cases.into_iter().map(|(id, trace)| trace.into_case(id, last)).collect();
-    report.cases.sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
-    report.counts = Counts::of(report.cases.iter().map(|case| &case.case.verdict));
-    if report.outcome == Some(Outcome::Conformant) {
-        let verdicts = report.cases.iter().map(|case| (case.case.level, &case.case.verdict));
-        report.outcome = Some(decide(verdicts, Circumstances::default()));
+
+    fn trace(&mut self, id: String) -> &mut Trace {
+        self.cases.entry(id).or_default()
     }
-    report
+
+    pub(super) fn finish(self) -> Report {
+        let Self { mut report, cases, duration } = self;
+        report.duration_ms = duration.unwrap_or_else(|| elapsed(report.started, report.finished));
+        let last = report.finished;
+        report.cases = cases.into_iter().map(|(id, trace)| trace.into_case(id, last)).collect();
+        report.cases.sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
+        report.counts = Counts::of(report.cases.iter().map(|case| &case.case.verdict));
+        if report.outcome == Some(Outcome::Conformant) {
+            let verdicts = report.cases.iter().map(|case| (case.case.level, &case.case.verdict));
+            report.outcome = Some(decide(verdicts, Circumstances::default()));
+        }
+        report
+    }
 }
 
 /// What the log tells of one case.
@@ -212,21 +234,17 @@ struct Trace {
 }
 
 impl Trace {
-    fn finish(&mut self, case: &CaseFinished) {
+    fn finish(&mut self, case: CaseFinished) {
         let is_worse = |before: &CaseFinished| badness(&case.verdict) >= badness(&before.verdict);
         if self.finished.as_ref().is_none_or(is_worse) {
-            self.finished = Some(clean_case(case));
+            self.finished = Some(case);
         }
     }
 
-    fn retry(&mut self, retried: &CaseRetried) {
+    fn retry(&mut self, retried: CaseRetried) {
         // What an earlier try saw is no proof of a later one's verdict.
         self.truth_checks.clear();
-        self.retries.push(CaseRetried {
-            id: text::line(&retried.id, NAME_LIMIT),
-            attempt: retried.attempt,
-            reason: text::line(&retried.reason, LINE_LIMIT),
-        });
+        self.retries.push(retried);
     }
 
     fn into_case(self, id: String, last: Option<Timestamp>) -> CaseReport {
@@ -251,10 +269,6 @@ impl Trace {
     }
 }
 
-fn trace<'a>(cases: &'a mut BTreeMap<String, Trace>, id: &str) -> &'a mut Trace {
-    cases.entry(text::line(id, NAME_LIMIT)).or_default()
-}
-
 fn badness(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Pass => 0,
@@ -272,113 +286,4 @@ fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>) -> u64 {
         return 0;
     };
     u64::try_from(to.as_millisecond().saturating_sub(from.as_millisecond())).unwrap_or(0)
-}
-
-fn clean_run(run: &RunStarted) -> RunStarted {
-    let name = |value: &str| text::line(value, NAME_LIMIT);
-    RunStarted {
-        run: name(&run.run),
-        version: name(&run.version),
-        profile: name(&run.profile),
-        image: text::line(&run.image, LINE_LIMIT),
-        cases: run.cases,
-        is_part: run.is_part,
-        cluster: run
-            .cluster
-            .iter()
-            .map(|(fact, value)| (name(fact), text::line(value, LINE_LIMIT)))
-            .collect(),
-    }
-}
-
-fn clean_step(step: &StepFinished) -> StepFinished {
-    StepFinished {
-        step: text::line(&step.step, NAME_LIMIT),
-        duration_ms: step.duration_ms,
-        failure: step.failure.as_ref().map(|failure| text::block(failure, MESSAGE_LIMIT)),
-    }
-}
-
-fn clean_check(check: &TruthCheck) -> TruthCheck {
-    TruthCheck {
-        name: text::line(&check.name, NAME_LIMIT),
-        expected: text::line(&check.expected, LINE_LIMIT),
-        observed: text::line(&check.observed, LINE_LIMIT),
-        holds: check.holds,
-    }
-}
-
-fn clean_command(command: &CommandFinished) -> CommandFinished {
-    /// Programs get more arguments than a reader reads, as `sh -c` with a script.
-    const MOST_WORDS: usize = 64;
-
-    let half = OUTPUT_LIMIT / 2;
-    // What one stream leaves unused, the other may use.
-    let for_stderr = OUTPUT_LIMIT - command.stdout.len().min(half);
-    let stderr = text::block(&command.stderr, for_stderr);
-    let stdout = text::block(&command.stdout, OUTPUT_LIMIT - stderr.len());
-    let mut words: Vec<String> =
-        command.command.iter().take(MOST_WORDS).map(|word| text::line(word, LINE_LIMIT)).collect();
-    if command.command.len() > MOST_WORDS {
-        words.push("…".to_owned());
-    }
-    CommandFinished {
-        id: text::line(&command.id, NAME_LIMIT),
-        pod: text::line(&command.pod, NAME_LIMIT),
-        command: words,
-        exit_code: command.exit_code,
-        duration_ms: command.duration_ms,
-        stdout,
-        stderr,
-    }
-}
-
-/// Leaves out what is no file of a case's own directory: reports link to it.
-fn clean_evidence(evidence: &EvidenceCollected) -> Option<EvidenceCollected> {
-    /// More than any case has.
-    const MOST_FILES: usize = 100;
-
-    evidence.case_directory()?;
-    let files = evidence.files.iter().filter(|file| is_plain(&file.name)).take(MOST_FILES);
-    let missing = evidence.missing.iter().take(MOST_FILES);
-    Some(EvidenceCollected {
-        id: text::line(&evidence.id, NAME_LIMIT),
-        directory: evidence.directory.clone(),
-        files: files.cloned().collect(),
-        missing: missing.map(|text| text::line(text, LINE_LIMIT)).collect(),
-        duration_ms: evidence.duration_ms,
-    })
-}
-
-fn clean_case(case: &CaseFinished) -> CaseFinished {
-    let name = |value: &str| text::line(value, NAME_LIMIT);
-    CaseFinished {
-        id: name(&case.id),
-        name: name(&case.name),
-        suite: name(&case.suite),
-        title: text::line(&case.title, LINE_LIMIT),
-        level: case.level,
-        verdict: clean_verdict(&case.verdict),
-        duration_ms: case.duration_ms,
-    }
-}
-
-fn clean_verdict(verdict: &Verdict) -> Verdict {
-    let block = |value: &str| text::block(value, MESSAGE_LIMIT);
-    let line = |value: &str| text::line(value, LINE_LIMIT);
-    match verdict {
-        Verdict::Pass => Verdict::Pass,
-        Verdict::Fail { message, hint } => {
-            Verdict::Fail { message: block(message), hint: hint.as_deref().map(block) }
-        }
-        Verdict::Blocked { reason, remedy } => {
-            Verdict::Blocked { reason: line(reason), remedy: block(remedy) }
-        }
-        Verdict::NotApplicable { reason } => Verdict::NotApplicable { reason: line(reason) },
-        Verdict::KnownIssue { signature, message } => {
-            Verdict::KnownIssue { signature: line(signature), message: block(message) }
-        }
-        Verdict::Error { message } => Verdict::Error { message: block(message) },
-        Verdict::Interrupted => Verdict::Interrupted,
-    }
 }

@@ -3,10 +3,10 @@
 mod lines;
 mod progress;
 
-use std::io::Write;
+use std::{io::Write, mem};
 
 use self::{lines::Paint, progress::Progress};
-use super::model::summarize;
+use super::{model::Summary, shown::shown};
 use crate::verdict::event::{Event, EventKind};
 
 /// How the terminal reporter may write.
@@ -28,7 +28,7 @@ pub struct Terminal<W: Write> {
     out: W,
     paint: Paint,
     progress: Option<Progress>,
-    events: Vec<Event>,
+    summary: Summary,
     is_finished: bool,
 }
 
@@ -40,18 +40,19 @@ impl<W: Write> Terminal<W> {
             out,
             paint: Paint::new(style.color),
             progress: style.progress.then(Progress::new),
-            events: Vec::new(),
+            summary: Summary::default(),
             is_finished: false,
         }
     }
 
     /// Tells one event.
     pub fn event(&mut self, event: &Event) {
-        self.events.push(event.clone());
+        self.summary.add(event);
+        let shown = shown(&event.event);
         if let Some(progress) = &mut self.progress {
-            progress.event(&event.event);
+            progress.event(&shown);
         }
-        let lines = self.paint.event(&event.event);
+        let lines = self.paint.event(&shown);
         self.write(&lines);
         if matches!(*event.event, EventKind::RunFinished { .. }) {
             self.finish();
@@ -65,7 +66,7 @@ impl<W: Write> Terminal<W> {
         }
         self.is_finished = true;
         self.progress = None;
-        let summary = self.paint.summary(&summarize(&self.events));
+        let summary = self.paint.summary(&mem::take(&mut self.summary).finish());
         self.write(&summary);
     }
 

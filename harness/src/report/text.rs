@@ -1,9 +1,8 @@
-//! Text that is safe to print anywhere.
-//!
-//! Pods write what they like. Before their text reaches a report it loses what could steer a
-//! terminal, hide from a reader or break XML, and whatever is longer than a reader reads.
+//! The length and the form of texts in reports.
 
 use std::time::Duration;
+
+use crate::base::text::{bound, one_line};
 
 /// The most a report shows of one command's output, both streams together.
 pub(super) const OUTPUT_LIMIT: usize = 8 * 1024;
@@ -17,50 +16,14 @@ pub(super) const LINE_LIMIT: usize = 1024;
 /// The most a report shows of a name.
 pub(super) const NAME_LIMIT: usize = 256;
 
-/// Cleans and bounds a text that may span lines.
+/// Bounds a text that may span lines.
 pub(super) fn block(text: &str, limit: usize) -> String {
-    bounded(clean(text).trim_end(), limit)
+    bound(text.trim_end(), limit)
 }
 
-/// Cleans and bounds a text, and puts it on one line.
+/// Bounds a text, and puts it on one line.
 pub(super) fn line(text: &str, limit: usize) -> String {
-    bounded(&crate::base::error::one_line(&clean(text)), limit)
-}
-
-/// Takes out terminal sequences, control characters and characters that XML forbids.
-///
-/// Bidirectional overrides go too: they make a text read as something it is not.
-fn clean(text: &str) -> String {
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let text = console::strip_ansi_codes(&text);
-    text.chars().filter(|character| is_harmless(*character)).collect()
-}
-
-fn is_harmless(character: char) -> bool {
-    match character {
-        '\n' | '\t' => true,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => false,
-        other => !other.is_control(),
-    }
-}
-
-/// Keeps a text's head and tail, and says how much is left out between them.
-///
-/// The result, notice included, is no longer than `limit` bytes.
-pub(super) fn bounded(text: &str, limit: usize) -> String {
-    /// Room for the notice, with a number of any length.
-    const NOTICE: usize = 48;
-
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let room = limit.saturating_sub(NOTICE);
-    // An error's cause mostly is at the end, so the tail gets the larger part.
-    let head = &text[..text.floor_char_boundary(room / 3)];
-    let tail = &text[text.ceil_char_boundary(text.len() - (room - room / 3))..];
-    let left_out = text.len() - head.len() - tail.len();
-    let line_break = if text.contains('\n') { "\n" } else { " " };
-    format!("{head}{line_break}… {left_out} bytes left out …{line_break}{tail}")
+    bound(&one_line(text), limit)
 }
 
 /// A number with its noun: `1 case`, `2 cases`.
@@ -111,23 +74,6 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_steers_terminals_breaks_xml_or_deceives_is_taken_out() {
-        let nasty = "\u{1b}[31mred\u{1b}[0m\r\nbell\u{7}nul\0 \u{202e}olleh\u{fffe}\u{9b}2J\ttab";
-        assert_eq!(block(nasty, 100), "red\nbellnul olleh\ttab");
-        assert_eq!(line("a\n  b\r\n\tc\u{1b}]0;title\u{7}", 100), "a b c");
-    }
-
-    #[test]
-    fn a_long_text_keeps_head_and_tail_within_the_limit() {
-        let text = format!("first\n{}\nlast", "ä".repeat(1_000_000));
-        let short = block(&text, OUTPUT_LIMIT);
-        assert!(short.len() <= OUTPUT_LIMIT, "{}", short.len());
-        assert!(short.starts_with("first\n") && short.ends_with("ä\nlast"));
-        assert!(short.contains("bytes left out"));
-        assert_eq!(bounded("short", 5), "short");
-    }
 
     #[test]
     fn a_command_line_can_be_pasted() {

@@ -2,7 +2,11 @@
 //! is listed here.
 
 use crate::{
-    base::redact::{self, Texts},
+    base::redact::{
+        self, TextKind,
+        TextKind::{Block, Line, Name, Stream},
+        Texts,
+    },
     verdict::{
         Verdict,
         event::{
@@ -12,23 +16,25 @@ use crate::{
     },
 };
 
-type Change<'a> = &'a mut dyn FnMut(&mut String);
+type Change<'a> = &'a mut dyn FnMut(TextKind, &mut String);
 
 impl Texts for EventKind {
     fn each(&mut self, change: Change<'_>) {
         match self {
             Self::RunStarted(run) => run.each(change),
             Self::StepFinished(StepFinished { step, duration_ms: _, failure }) => {
-                change(step);
-                failure.iter_mut().for_each(change);
+                change(Name, step);
+                failure.iter_mut().for_each(|failure| change(Block, failure));
             }
-            Self::CaseStarted { id } => change(id),
+            Self::CaseStarted { id } => change(Name, id),
             Self::TruthChecked { id, check } => {
                 let TruthCheck { name, expected, observed, holds: _ } = check;
-                [id, name, expected, observed].into_iter().for_each(change);
+                [id, name].into_iter().for_each(|text| change(Name, text));
+                [expected, observed].into_iter().for_each(|text| change(Line, text));
             }
             Self::CaseRetried(CaseRetried { id, attempt: _, reason }) => {
-                [id, reason].into_iter().for_each(change);
+                change(Name, id);
+                change(Line, reason);
             }
             Self::CommandFinished(command) => command.each(change),
             Self::EvidenceCollected(evidence) => evidence.each(change),
@@ -41,8 +47,12 @@ impl Texts for EventKind {
 impl Texts for RunStarted {
     fn each(&mut self, change: Change<'_>) {
         let Self { run, version, profile, image, cases: _, is_part: _, cluster } = self;
-        [run, version, profile, image].into_iter().for_each(&mut *change);
-        cluster.iter_mut().flat_map(|(name, value)| [name, value]).for_each(change);
+        [run, version, profile].into_iter().for_each(|text| change(Name, text));
+        change(Line, image);
+        for (name, value) in cluster {
+            change(Name, name);
+            change(Line, value);
+        }
     }
 }
 
@@ -50,37 +60,42 @@ impl Texts for CommandFinished {
     fn each(&mut self, change: Change<'_>) {
         let Self { id, pod, command, exit_code: _, duration_ms: _, stdout, stderr } = self;
         *command = redact::clean_arguments(command, redact::TEXT_LIMIT);
-        command.iter_mut().for_each(&mut *change);
-        [id, pod, stdout, stderr].into_iter().for_each(change);
+        command.iter_mut().for_each(|word| change(Line, word));
+        [id, pod].into_iter().for_each(|text| change(Name, text));
+        [stdout, stderr].into_iter().for_each(|text| change(Stream, text));
     }
 }
 
 impl Texts for EvidenceCollected {
     fn each(&mut self, change: Change<'_>) {
         let Self { id, directory, files, missing, duration_ms: _ } = self;
-        [id, directory].into_iter().for_each(&mut *change);
-        missing.iter_mut().for_each(&mut *change);
-        files.iter_mut().map(|EvidenceFile { name, bytes: _ }| name).for_each(change);
+        [id, directory].into_iter().for_each(|text| change(Name, text));
+        missing.iter_mut().for_each(|text| change(Line, text));
+        files
+            .iter_mut()
+            .map(|EvidenceFile { name, bytes: _ }| name)
+            .for_each(|text| change(Name, text));
     }
 }
 
 impl Texts for CaseFinished {
     fn each(&mut self, change: Change<'_>) {
         let Self { id, name, suite, title, level: _, verdict, duration_ms: _ } = self;
-        [id, name, suite, title].into_iter().for_each(&mut *change);
+        [id, name, suite].into_iter().for_each(|text| change(Name, text));
+        change(Line, title);
         match verdict {
             Verdict::Pass | Verdict::Interrupted => {}
             Verdict::Fail { message, hint } => {
-                change(message);
-                hint.iter_mut().for_each(change);
+                change(Block, message);
+                hint.iter_mut().for_each(|text| change(Block, text));
             }
-            Verdict::Blocked { reason: one, remedy: other }
-            | Verdict::KnownIssue { signature: one, message: other } => {
-                [one, other].into_iter().for_each(change);
+            Verdict::Blocked { reason: line, remedy: block }
+            | Verdict::KnownIssue { signature: line, message: block } => {
+                change(Line, line);
+                change(Block, block);
             }
-            Verdict::NotApplicable { reason: text } | Verdict::Error { message: text } => {
-                change(text);
-            }
+            Verdict::NotApplicable { reason } => change(Line, reason),
+            Verdict::Error { message } => change(Block, message),
         }
     }
 }
@@ -192,7 +207,7 @@ mod tests {
         let kinds: std::collections::BTreeSet<_> = all("x").iter().map(number).collect();
         assert_eq!(kinds.len(), 10, "one of each kind is here");
         for mut kind in all("before") {
-            kind.each(&mut |text| text.replace_range(.., "after"));
+            kind.each(&mut |_, text| text.replace_range(.., "after"));
             let mut found = Vec::new();
             texts(&serde_json::to_value(&kind).expect("it is JSON"), &mut found);
             assert!(found.iter().all(|text| text == "after"), "{kind:?}");

@@ -14,7 +14,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::LATE;
 use crate::{
-    base::{error::one_line, redact},
+    base::{
+        redact,
+        text::{self, one_line},
+    },
     cluster::{API_DEADLINE, describe, is_forbidden, is_unreached, retry},
     diagnosis::{self, Symptom},
     sandbox::GRANT_DEADLINE,
@@ -97,7 +100,7 @@ impl Command {
     pub fn display(&self) -> String {
         match &self.name {
             Some(name) => name.clone(),
-            None => redact::bound(&one_line(&self.arguments.join(" ")), 200),
+            None => text::bound(&one_line(&self.arguments.join(" ")), 200),
         }
     }
 }
@@ -170,7 +173,7 @@ fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let tail = lines.len().saturating_sub(4);
     let text = lines[tail..].join(" | ");
-    if text.is_empty() { "it wrote nothing".to_owned() } else { redact::bound(&text, 600) }
+    if text.is_empty() { "it wrote nothing".to_owned() } else { text::bound(&text, 600) }
 }
 
 /// Runs a command in a pod.

@@ -22,7 +22,7 @@ use kube::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    base::error::one_line,
+    base::text::one_line,
     cluster::{ask, describe, status_code},
     diagnosis::{self, Symptom},
     sandbox::{

@@ -11,7 +11,7 @@ use kube::{
 };
 
 use crate::{
-    base::error::one_line,
+    base::text::one_line,
     diagnosis::{self, Symptom},
     verdict::Failure,
 };

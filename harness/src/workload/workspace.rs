@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Workload, ready::watch, verify_ready};
 use crate::{
-    base::error::one_line,
+    base::text::one_line,
     cluster::{Answer, Refusal, ask, call, describe},
     diagnosis::{self, Symptom},
     sandbox::{

@@ -14,6 +14,8 @@ use std::{borrow::Cow, ops::Deref};
 pub use known::keep_secret;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::text;
+
 /// The most that an event keeps of one stream of a command, in bytes.
 pub const STREAM_LIMIT: usize = 16 * 1024;
 
@@ -26,11 +28,9 @@ pub const TEXT_LIMIT: usize = 64 * 1024;
 #[must_use]
 pub fn clean(bytes: &[u8], limit: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
-    // Whole sequences: what a lone escape character leaves behind is only noise.
-    let text = console::strip_ansi_codes(&text);
-    let text: String = text.chars().filter(|character| is_harmless(*character)).collect();
+    let text = text::harmless(&text);
     // Before it is bounded: half a secret would not be known for one.
-    bound(&without_secrets(&text), limit)
+    text::bound(&without_secrets(&text), limit)
 }
 
 /// Makes a text fit to be shown, however long it is.
@@ -85,36 +85,23 @@ fn without_secrets(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a character neither steers a terminal, nor hides from a reader, nor makes a text read as
-/// something else, nor breaks XML.
-fn is_harmless(character: char) -> bool {
-    match character {
-        '\n' | '\t' => true,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => false,
-        other => !other.is_control(),
-    }
-}
-
-/// Bounds a text to `limit` bytes: its beginning and its end stay, and a line between them says how
-/// much was left out.
-#[must_use]
-pub fn bound(text: &str, limit: usize) -> String {
-    /// Room for what is said between them.
-    const NOTICE: usize = 48;
-
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let half = limit.saturating_sub(NOTICE) / 2;
-    let head = text.floor_char_boundary(half);
-    let tail = text.ceil_char_boundary(text.len() - half);
-    format!("{}\n… {} bytes left out …\n{}", &text[..head], tail - head, &text[tail..])
+/// How a text of an event is to be read, which decides how much of it a report shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextKind {
+    /// A name: one short line.
+    Name,
+    /// One line.
+    Line,
+    /// A message, which may span lines.
+    Block,
+    /// What a command wrote.
+    Stream,
 }
 
 /// What consists of texts, each of which can be replaced.
 pub trait Texts {
     /// Calls `change` with each text.
-    fn each(&mut self, change: &mut dyn FnMut(&mut String));
+    fn each(&mut self, change: &mut dyn FnMut(TextKind, &mut String));
 }
 
 /// Something whose every text was [cleaned](clean). It can't be made, nor read back, in another way
@@ -125,7 +112,7 @@ pub struct Redacted<T>(T);
 
 impl<T: Texts> From<T> for Redacted<T> {
     fn from(mut value: T) -> Self {
-        value.each(&mut |text| *text = clean(text.as_bytes(), TEXT_LIMIT));
+        value.each(&mut |_, text| *text = clean(text.as_bytes(), TEXT_LIMIT));
         Self(value)
     }
 }
@@ -193,7 +180,7 @@ mod tests {
         #[test]
         fn any_bytes_are_made_fit(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2000)) {
             let text = clean(&bytes, 64);
-            proptest::prop_assert!(text.chars().all(is_harmless) && text.len() <= 64);
+            proptest::prop_assert!(text.chars().all(text::is_harmless) && text.len() <= 64);
         }
 
         #[test]

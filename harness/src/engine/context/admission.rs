@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, Error as KubeError, api::PostParams};
 
 use crate::{
-    base::error::one_line,
+    base::text::one_line,
     cluster::{Answer, Refusal, ask, describe},
     sandbox::{Identity, Sandbox},
     verdict::Failure,

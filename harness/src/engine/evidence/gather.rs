@@ -187,7 +187,7 @@ fn line(event: &Event) -> String {
         text(&event.type_),
         text(&event.reason),
         event.count.unwrap_or(1),
-        crate::base::error::one_line(&text(&event.message))
+        crate::base::text::one_line(&text(&event.message))
     )
 }
 

@@ -9,7 +9,7 @@ use crate::{
         details::{brief, indented, message},
         model::{CaseReport, Report},
         sentence::{blocked_groups, headline, reasons, retried, signal_name},
-        text::{self, LINE_LIMIT, MESSAGE_LIMIT, NAME_LIMIT, block, counted, line, names},
+        text::{self, LINE_LIMIT, block, counted, names},
     },
     verdict::{
         Outcome, Verdict,
@@ -73,23 +73,22 @@ impl Paint {
     }
 
     fn run_started(&self, run: &RunStarted) -> String {
-        let name = |value: &str| line(value, NAME_LIMIT);
         let mut text = format!(
             "{} {} of profile {} (run {}, nestcheck {})\n",
             head(&self.good, "Starting"),
             self.strong.apply_to(counted(run.cases, "case")),
-            self.strong.apply_to(name(&run.profile)),
-            name(&run.run),
-            name(&run.version),
+            self.strong.apply_to(&run.profile),
+            run.run,
+            run.version,
         );
         let mut word = "Cluster";
         for (fact, value) in &run.cluster {
             let head = head(&self.good, std::mem::take(&mut word));
-            let _ = writeln!(text, "{head} {}: {}", name(fact), line(value, LINE_LIMIT));
+            let _ = writeln!(text, "{head} {fact}: {value}");
         }
         if !run.image.is_empty() {
             let head = head(&self.good, "Image");
-            let _ = writeln!(text, "{head} {}", line(&run.image, LINE_LIMIT));
+            let _ = writeln!(text, "{head} {}", run.image);
         }
         text
     }
@@ -99,14 +98,9 @@ impl Paint {
             None => (&self.good, "DONE"),
             Some(_) => (&self.bad, "ERROR"),
         };
-        let mut text = format!(
-            "{} {} {}\n",
-            head(style, word),
-            clock(step.duration_ms),
-            line(&step.step, NAME_LIMIT)
-        );
+        let mut text = format!("{} {} {}\n", head(style, word), clock(step.duration_ms), step.step);
         if let Some(failure) = &step.failure {
-            text.push_str(&below(&block(failure, MESSAGE_LIMIT)));
+            text.push_str(&below(failure));
         }
         text
     }
@@ -121,10 +115,9 @@ impl Paint {
     }
 
     fn case_retried(&self, retried: &CaseRetried) -> String {
-        let (id, tries) = (line(&retried.id, NAME_LIMIT), retried.attempt.saturating_add(1));
-        let id = self.strong.apply_to(id);
-        format!("{} {id}, try {tries}\n", head(&self.caution, "RETRY"))
-            + &below(&line(&retried.reason, LINE_LIMIT))
+        let tries = retried.attempt.saturating_add(1);
+        let id = self.strong.apply_to(&retried.id);
+        format!("{} {id}, try {tries}\n", head(&self.caution, "RETRY")) + &below(&retried.reason)
     }
 
     fn case_line(&self, case: &CaseFinished) -> String {
@@ -137,7 +130,7 @@ impl Paint {
             Verdict::Blocked { .. } => (&self.caution, "BLOCKED"),
             Verdict::NotApplicable { .. } => (&self.faint, "N/A"),
         };
-        let (id, name) = (line(&case.id, NAME_LIMIT), line(&case.name, NAME_LIMIT));
+        let (id, name) = (&case.id, &case.name);
         // A case that the log cuts off has no name but its id.
         let name =
             if name == id { String::new() } else { format!(" {}", self.faint.apply_to(name)) };

@@ -4,10 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::{
-    report::text::{NAME_LIMIT, line},
-    verdict::event::EventKind,
-};
+use crate::verdict::event::EventKind;
 
 /// Often enough for a clock of seconds, seldom enough for a slow connection.
 const TICK: Duration = Duration::from_millis(200);
@@ -60,7 +57,7 @@ impl Progress {
         let bar = if self.running.len() < MOST_LINES {
             let bar = self.lines.add(ProgressBar::new_spinner());
             bar.set_style(style("{spinner:>12} [{elapsed_precise}] {msg}"));
-            bar.set_message(line(id, NAME_LIMIT));
+            bar.set_message(id.to_owned());
             bar.enable_steady_tick(TICK);
             bar
         } else {

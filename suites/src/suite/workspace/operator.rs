@@ -1,7 +1,7 @@
 //! The operator, its webhooks and its configuration.
 
 use harness::{
-    base::error::one_line,
+    base::text::one_line,
     cluster::ask,
     engine::{Case, CaseKind, Context},
     sandbox::{NESTED_CONFIG, labels, nested_settings, old_workspace_resource, workspace_resource},

@@ -3,7 +3,7 @@
 
 use fixtures::DEVWORKSPACE;
 use harness::{
-    base::error::one_line,
+    base::text::one_line,
     cluster::{Answer, ask},
     engine::{Case, CaseKind, Context},
     sandbox::{Identity, NESTED_CONFIG, SCC_ATTRIBUTE},

@@ -1,0 +1,75 @@
+//! Text that is safe to show, each step of it once.
+
+use std::borrow::Cow;
+
+/// Takes out terminal sequences, control characters, characters that XML forbids, and characters
+/// that make a text read as something it is not. A carriage return ends a line.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    // Whole sequences: what a lone escape character leaves behind is only noise.
+    let text = console::strip_ansi_codes(text);
+    let text: Cow<'_, str> = if text.contains('\r') {
+        text.replace("\r\n", "\n").replace('\r', "\n").into()
+    } else {
+        text
+    };
+    text.chars().filter(|character| is_harmless(*character)).collect()
+}
+
+/// Whether a character neither steers a terminal, nor hides from a reader, nor makes a text read as
+/// something else, nor breaks XML.
+pub(super) fn is_harmless(character: char) -> bool {
+    match character {
+        '\n' | '\t' => true,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => false,
+        other => !other.is_control(),
+    }
+}
+
+/// Bounds a text to `limit` bytes, the notice included: its beginning and its end stay, and the
+/// notice between them says how much is left out. The end gets the larger part, since an error's
+/// cause mostly stands there.
+#[must_use]
+pub fn bound(text: &str, limit: usize) -> String {
+    /// Room for the notice, with a number of any length.
+    const NOTICE: usize = 48;
+
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let room = limit.saturating_sub(NOTICE);
+    let head = &text[..text.floor_char_boundary(room / 3)];
+    let tail = &text[text.ceil_char_boundary(text.len() - (room - room / 3))..];
+    let left_out = text.len() - head.len() - tail.len();
+    let line_break = if text.contains('\n') { "\n" } else { " " };
+    format!("{head}{line_break}… {left_out} bytes left out …{line_break}{tail}")
+}
+
+/// Puts a text on one line; error messages of servers may span several.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_terminals_breaks_xml_or_deceives_is_taken_out() {
+        let nasty =
+            "\u{1b}[31mred\u{1b}[0m\r\nbell\u{7}nul\0 \u{202e}olleh\u{fffe}\u{9b}2J\ttab\ra";
+        assert_eq!(harmless(nasty), "red\nbellnul olleh\ttab\na");
+        assert_eq!(harmless("\u{1b}]0;title\u{7}a"), "a");
+    }
+
+    #[test]
+    fn a_long_text_keeps_head_and_tail_within_the_limit() {
+        let text = format!("first\n{}\nlast", "ä".repeat(1_000_000));
+        let short = bound(&text, 8192);
+        assert!(short.len() <= 8192, "{}", short.len());
+        assert!(short.starts_with("first\n") && short.ends_with("ä\nlast"));
+        assert!(short.contains("bytes left out"));
+        assert_eq!(bound("short", 5), "short");
+    }
+}
