@@ -141,6 +141,13 @@ impl Cases {
         if self.cut_off.is_some() {
             return;
         }
+        tracing::debug!(
+            verdict = verdict.name(),
+            reason = verdict.message(),
+            waiting = self.queue.waiting.len(),
+            running = self.queue.running,
+            "the run is cut short"
+        );
         self.stop.cancel();
         self.cut_off = Some(verdict);
         self.ends = TokioInstant::now() + DRAIN_GRACE;
@@ -174,7 +181,14 @@ impl Queue {
         {
             self.free -= 1;
             self.running += 1;
-            tasks.spawn(self.waiting.remove(index).run());
+            let executor = self.waiting.remove(index);
+            tracing::debug!(
+                case = executor.case.id,
+                running = self.running,
+                waiting = self.waiting.len(),
+                "begins: its pods are ready or failed, and a slot is free"
+            );
+            tasks.spawn(executor.run());
         }
     }
 }

@@ -104,6 +104,12 @@ impl Executor {
                 Attempt::Stopped => return Verdict::Interrupted,
             };
             let suspects = self.suspects(failure.message().contains(LATE));
+            tracing::debug!(
+                case = self.case.id,
+                attempt = number,
+                failure = failure.message(),
+                "looks for a disruption before it judges"
+            );
             match self.classify(failure, suspects).await {
                 Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {
                     self.send(EventKind::CaseRetried(CaseRetried {
@@ -111,6 +117,7 @@ impl Executor {
                         attempt: number,
                         reason: message.clone(),
                     }));
+                    tracing::debug!(case = self.case.id, reason = message, "is retried");
                     lost = Some(message);
                 }
                 failure => return after_loss(lost.as_deref(), failure.into()),

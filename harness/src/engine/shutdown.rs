@@ -48,6 +48,11 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             self.grace_end = Some(TokioInstant::now() + SECOND_SIGNAL_GRACE);
         }
         self.circumstances.signal.get_or_insert(signal);
+        tracing::debug!(
+            signal,
+            grace = ?ShutdownGrace::after(self.signals_received),
+            "a signal asks the run to end"
+        );
         self.emit(EventKind::Interrupted { signal });
     }
 

@@ -232,6 +232,12 @@ impl Creator {
         K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync,
     {
         self.config.ledger.intend(kind, api.namespace(), &object.name_any()).await?;
+        tracing::debug!(
+            kind,
+            namespace = api.namespace(),
+            name = object.name_any(),
+            "creates what the ledger knows of"
+        );
         create(api, object, what).await
     }
 }

@@ -103,6 +103,13 @@ pub async fn teardown(
     timeouts: Timeouts,
 ) -> Result<()> {
     let found = find(admin, run, intents).await?;
+    for object in &found {
+        if object.is_recorded {
+            tracing::debug!(run, %object, "deletes what the run recorded");
+        } else {
+            tracing::debug!(run, %object, "leaves what has the run's label but no record");
+        }
+    }
     let ends: Vec<Result<()>> = stream::iter(found.into_iter().filter(|found| found.is_recorded))
         .map(|found| end(admin, run, intents, found, timeouts.teardown))
         .buffer_unordered(NAMESPACES_AT_ONCE)

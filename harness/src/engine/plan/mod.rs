@@ -33,6 +33,15 @@ impl Entry {
             (CaseKind::Live(_), Some(Verdict::Blocked { .. })) if tries_blocked => None,
             (_, settled) => settled,
         };
+        match &settled {
+            None => tracing::debug!(case = case.id, "planned"),
+            Some(verdict) => tracing::debug!(
+                case = case.id,
+                verdict = verdict.name(),
+                reason = verdict.message(),
+                "settled without a run"
+            ),
+        }
         Self { case, settled }
     }
 
