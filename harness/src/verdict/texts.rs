@@ -18,19 +18,25 @@ use crate::{
 
 type Change<'a> = &'a mut dyn FnMut(TextKind, &mut String);
 
+fn all<'a>(texts: impl IntoIterator<Item = &'a mut String>, kind: TextKind, change: Change<'_>) {
+    for text in texts {
+        change(kind, text);
+    }
+}
+
 impl Texts for EventKind {
     fn each(&mut self, change: Change<'_>) {
         match self {
             Self::RunStarted(run) => run.each(change),
             Self::StepFinished(StepFinished { step, duration_ms: _, failure }) => {
                 change(Name, step);
-                failure.iter_mut().for_each(|failure| change(Block, failure));
+                all(failure, Block, change);
             }
             Self::CaseStarted { id } => change(Name, id),
             Self::TruthChecked { id, check } => {
                 let TruthCheck { name, expected, observed, holds: _ } = check;
-                [id, name].into_iter().for_each(|text| change(Name, text));
-                [expected, observed].into_iter().for_each(|text| change(Line, text));
+                all([id, name], Name, change);
+                all([expected, observed], Line, change);
             }
             Self::CaseRetried(CaseRetried { id, attempt: _, reason }) => {
                 change(Name, id);
@@ -47,7 +53,7 @@ impl Texts for EventKind {
 impl Texts for RunStarted {
     fn each(&mut self, change: Change<'_>) {
         let Self { run, version, profile, image, cases: _, is_part: _, cluster } = self;
-        [run, version, profile].into_iter().for_each(|text| change(Name, text));
+        all([run, version, profile], Name, change);
         change(Line, image);
         for (name, value) in cluster {
             change(Name, name);
@@ -60,34 +66,31 @@ impl Texts for CommandFinished {
     fn each(&mut self, change: Change<'_>) {
         let Self { id, pod, command, exit_code: _, duration_ms: _, stdout, stderr } = self;
         *command = redact::clean_arguments(command, redact::TEXT_LIMIT);
-        command.iter_mut().for_each(|word| change(Line, word));
-        [id, pod].into_iter().for_each(|text| change(Name, text));
-        [stdout, stderr].into_iter().for_each(|text| change(Stream, text));
+        all(command, Line, change);
+        all([id, pod], Name, change);
+        all([stdout, stderr], Stream, change);
     }
 }
 
 impl Texts for EvidenceCollected {
     fn each(&mut self, change: Change<'_>) {
         let Self { id, directory, files, missing, duration_ms: _ } = self;
-        [id, directory].into_iter().for_each(|text| change(Name, text));
-        missing.iter_mut().for_each(|text| change(Line, text));
-        files
-            .iter_mut()
-            .map(|EvidenceFile { name, bytes: _ }| name)
-            .for_each(|text| change(Name, text));
+        all([id, directory], Name, change);
+        all(missing, Line, change);
+        all(files.iter_mut().map(|EvidenceFile { name, bytes: _ }| name), Name, change);
     }
 }
 
 impl Texts for CaseFinished {
     fn each(&mut self, change: Change<'_>) {
         let Self { id, name, suite, title, level: _, verdict, duration_ms: _ } = self;
-        [id, name, suite].into_iter().for_each(|text| change(Name, text));
+        all([id, name, suite], Name, change);
         change(Line, title);
         match verdict {
             Verdict::Pass | Verdict::Interrupted => {}
             Verdict::Fail { message, hint } => {
                 change(Block, message);
-                hint.iter_mut().for_each(|text| change(Block, text));
+                all(hint, Block, change);
             }
             Verdict::Blocked { reason: line, remedy: block }
             | Verdict::KnownIssue { signature: line, message: block } => {

@@ -26,7 +26,7 @@ impl<'a> Admission<'a> {
     /// # Errors
     ///
     /// Anything but an answer: a refusal is an answer.
-    pub async fn dry_run(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+    pub async fn dry_run(self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
         let api = self.pods_as(self.sandbox.user(), pod);
         let params = dry();
         answered("dry-run the creation of a pod", || {
@@ -41,7 +41,7 @@ impl<'a> Admission<'a> {
     /// # Errors
     ///
     /// As [`Self::dry_run`].
-    pub async fn dry_run_as(&self, identity: Identity, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+    pub async fn dry_run_as(self, identity: Identity, pod: &Pod) -> Result<Answer<Pod>, Failure> {
         let api = self.pods_as(self.sandbox.client(identity).await?, pod);
         let params = dry();
         answered("dry-run the creation of a pod", || api.create(&params, pod)).await
@@ -54,7 +54,7 @@ impl<'a> Admission<'a> {
     /// # Errors
     ///
     /// As [`Self::dry_run`].
-    pub async fn dry_run_replace(&self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+    pub async fn dry_run_replace(self, pod: &Pod) -> Result<Answer<Pod>, Failure> {
         let api = self.pods_as(self.sandbox.user(), pod);
         let mut pod = pod.clone();
         pod.metadata.resource_version = None;
@@ -63,7 +63,7 @@ impl<'a> Admission<'a> {
         answered("dry-run the update of a pod", || api.replace(&name, &params, &pod)).await
     }
 
-    fn pods_as(&self, client: &Client, pod: &Pod) -> Api<Pod> {
+    fn pods_as(self, client: &Client, pod: &Pod) -> Api<Pod> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or(self.sandbox.namespace());
         Api::namespaced(client.clone(), namespace)
     }
