@@ -20,6 +20,8 @@ mod report;
 mod server;
 mod webhook;
 
+use expectations::Expectations;
+
 pub use applied::{Applied, documents};
 pub use audit::{Request, by_verb};
 pub use cluster::Cluster;
@@ -31,3 +33,11 @@ pub use operators::{Operators, default_settings, reports};
 pub use report::Report;
 pub use server::{answering_server, closed_address, listener, silent_server};
 pub use webhook::Webhook;
+
+/// The expected verdicts of an environment: `suites/tests/expectations/ENVIRONMENT.yaml`.
+#[track_caller]
+pub fn expected(environment: &str) -> Expectations {
+    Expectations::read(environment, &suites::cases()).unwrap_or_else(|error| {
+        panic!("{error}; hint: {}", error.hint().unwrap_or_default());
+    })
+}
