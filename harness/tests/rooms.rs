@@ -73,7 +73,9 @@ fn uses(source: &Path) -> Result<Uses, Box<dyn Error>> {
     let mut uses = Uses::new();
     for path in rust_files(source)? {
         let inner = path.strip_prefix(source)?;
-        let Some(room) = inner.components().next().map(|first| first.as_os_str()) else { continue };
+        let Some(room) = inner.components().next().map(std::path::Component::as_os_str) else {
+            continue;
+        };
         let room = room.to_string_lossy().into_owned();
         let file: File = syn::parse_file(&fs::read_to_string(&path)?)?;
         let mut rooms = Rooms::default();

@@ -17,7 +17,7 @@ use harness::{
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Applied, Finished, Live, Report, Request, TestDir, by_verb};
+use support::{Applied, Finished, Live, Report, Request, TestDir, by_verb, expected};
 
 /// How many requests a case with a pod may cost the API server, commands in the pod included.
 const REQUESTS_A_CASE: usize = 12;
@@ -26,32 +26,6 @@ const REQUESTS_A_CASE: usize = 12;
 /// its record, the look at what is left, the dry runs and reads of the cases, and the pods, claims
 /// and policy that some make for themselves. Measured: 138.
 const REQUESTS_WITHOUT_COMMANDS: usize = 150;
-
-/// The cases that don't pass on this cluster, which is no failure: it is older than what ADM-03 is
-/// about, has no workspaces' operators, only one node, no DNS and no network policies; its pods
-/// have no control groups to write to; its kernel has neither `AppArmor` nor modules nor
-/// /proc/kcore; its workspace image has neither kubedock nor an entrypoint nor podman's own tests;
-/// and nobody gave leave to look at the node.
-const NOT_PASSED: [(&str, &str); 18] = [
-    ("ADM-03", "blocked"),
-    ("CMP-05", "blocked"),
-    ("ID-09", "blocked"),
-    ("ID-10", "blocked"),
-    ("ISO-11", "not-applicable"),
-    ("POD-02", "blocked"),
-    ("POD-14A", "known-issue"),
-    ("POD-14B", "known-issue"),
-    ("POD-14D", "known-issue"),
-    ("POD-14E", "known-issue"),
-    ("POD-NET-01C", "blocked"),
-    ("POD-NET-07", "blocked"),
-    ("POD-SYS", "blocked"),
-    ("PRE-08", "not-applicable"),
-    ("ROOT-04A", "not-applicable"),
-    ("ROOT-08B", "not-applicable"),
-    ("UPG-04", "not-applicable"),
-    ("UPG-04A", "not-applicable"),
-];
 
 /// The cases about this kind of cluster.
 fn cases() -> Vec<Case> {
@@ -86,14 +60,12 @@ fn a_whole_run_is_conformant_and_leaves_nothing() {
     finished.exits(0).says(&["Conformant", "report in `nestcheck-report`"]);
     assert_eq!(finished.stdout, "", "data only goes there when it is asked for");
     assert_eq!(report.outcome(), Outcome::Conformant);
+    let expectations = expected("kubernetes");
+    report.is_as_expected(&expectations);
     assert_eq!(report.cases().len(), cases().len());
-    assert_eq!(report.ids("pass").len(), cases().len() - NOT_PASSED.len());
-    for (id, verdict) in NOT_PASSED {
-        assert_eq!(report.verdict(id).name(), verdict, "{id}");
-    }
     let (passed, failed, skipped) = report.junit_counts();
     assert!(passed >= 30, "{passed} cases in the JUnit file");
-    assert_eq!((failed, skipped), (0, NOT_PASSED.len()));
+    assert_eq!((failed, skipped), (0, cases().len() - expectations.with("pass").len()));
     assert_eq!(report.json("/outcome"), "conformant");
     assert_eq!(*leftovers, [""; 0]);
 }

@@ -1,11 +1,7 @@
 //! The command against clusters on which nested containers can't work, each made by the test that
 //! needs it: the run is never green, says which gate is off where, and leaves nothing.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test ends where something is not as it must be"
-)]
+#![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
 mod support;
 
@@ -17,7 +13,8 @@ use harness::{
     verdict::{Outcome, Verdict},
 };
 use support::{
-    Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, reports,
+    Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, expected,
+    reports,
 };
 
 /// Far below the 180 s that a pod may take: what can't be is known at once.
@@ -31,47 +28,25 @@ fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
     (finished, dir.report())
 }
 
-/// Whether a case judges what was read, and does not act.
-fn evaluates(id: &str) -> bool {
+/// Whether a case only compares facts, and does not act.
+fn is_static(id: &str) -> bool {
     let cases = suites::cases();
     let case = cases.iter().find(|case| case.id == id);
     case.is_some_and(|case| matches!(case.kind, CaseKind::Static(_)))
 }
 
-/// These ids and those of the cases that hold on each of these clusters: what it is can be read,
-/// whatever it can do.
-fn and_what_is_read<'a>(ids: &[&'a str]) -> Vec<&'a str> {
-    let mut ids = [ids, &["GATE-03", "PRE-01", "PRE-02", "PRE-04"]].concat();
-    ids.sort_unstable();
-    ids
-}
-
-/// The cases that judge what a run has left: they hold wherever one created something.
-const AUDITS: [&str; 3] = ["END-01", "END-02", "END-03"];
-
-/// The one of them that needs claims, which only pods that could not start here would have used.
-const OF_PVCS: &str = "END-05";
-
-/// As [`and_what_is_read`], and those that act but need no user namespace.
-fn and_what_is_always(ids: &[&'static str]) -> Vec<&'static str> {
-    and_what_is_read(&[ids, &AUDITS, &[OF_PVCS, "PRE-09", "PRE-11", "PRE-12", "PRE-13"]].concat())
-}
-
-/// Expects that the run is partial, and that each case but these is blocked for a reason and with
-/// a remedy that name the gate and the component.
+/// Expects that the run is partial, that each case has its expected verdict, and that each blocked
+/// case has a reason and a remedy that name the gate and the component.
 #[track_caller]
-fn is_partial(finished: &Finished, report: &Report, passed: &[&str], words: &[&str]) {
+fn is_partial(finished: &Finished, report: &Report, environment: &str, words: &[&str]) {
     finished.exits(3).within(SOON).says(words);
     assert_eq!(report.outcome(), Outcome::Partial);
-    assert_eq!(report.ids("pass"), passed);
-    for case in report.cases().iter().filter(|case| !passed.contains(&case.id.as_str())) {
-        let (reason, remedy) = match &case.verdict {
-            Verdict::Blocked { reason, remedy } => (reason, remedy),
-            Verdict::NotApplicable { .. } if evaluates(&case.id) || case.id == OF_PVCS => continue,
-            _ => panic!("{case:?} is not blocked"),
-        };
-        assert!(reason.contains("gate") && reason.contains("read from"), "{reason}");
-        assert!(remedy.contains("--feature-gates="), "{remedy}");
+    report.is_as_expected(&expected(environment));
+    for case in report.cases() {
+        if let Verdict::Blocked { reason, remedy } = &case.verdict {
+            assert!(reason.contains("gate") && reason.contains("read from"), "{reason}");
+            assert!(remedy.contains("--feature-gates="), "{remedy}");
+        }
     }
     is_red(report);
 }
@@ -85,26 +60,25 @@ fn is_red(report: &Report) {
     assert!(matches!(status, quick_junit::TestCaseStatus::NonSuccess { .. }), "{status:?}");
 }
 
-/// Expects that the run failed, soon, with exactly these cases passed, and each failure naming one
-/// of these.
+/// Expects that the run fails soon, that each case has its expected verdict, and that each failure
+/// names one of these.
 #[track_caller]
-fn is_red_without_preflight(cluster: &LocalCluster, passed: &[&str], words: &[&str]) -> Report {
+fn is_red_without_preflight(cluster: &LocalCluster, environment: &str, words: &[&str]) -> Report {
     let (finished, report) = run(cluster, &["--no-preflight"]);
     finished.exits(1).within(SOON);
     assert_eq!(report.outcome(), Outcome::NotConformant);
-    assert_eq!(report.ids("pass"), passed);
-    for case in report.cases().iter().filter(|case| !passed.contains(&case.id.as_str())) {
-        let message = match &case.verdict {
-            Verdict::Fail { message, .. } => message,
-            // What was read is the same without preflight.
-            Verdict::Blocked { .. } | Verdict::NotApplicable { .. } if evaluates(&case.id) => {
-                continue;
+    report.is_as_expected(&expected(&format!("{environment}-no-preflight")));
+    for case in report.cases() {
+        match &case.verdict {
+            Verdict::Fail { message, .. } => {
+                assert!(words.iter().any(|word| message.contains(word)), "{}: {message}", case.id);
             }
-            // That nobody gave leave to look at the node is the same too.
-            Verdict::Blocked { remedy, .. } if remedy.contains("--node-access") => continue,
-            _ => panic!("{case:?} is not failed"),
-        };
-        assert!(words.iter().any(|word| message.contains(word)), "{}: {message}", case.id);
+            // A static check is blocked by facts, as with preflight; others only by permission.
+            Verdict::Blocked { remedy, .. } if !is_static(&case.id) => {
+                assert!(remedy.contains("--node-access"), "{case:?}");
+            }
+            _ => {}
+        }
     }
     is_red(&report);
     cluster.is_clean();
@@ -145,7 +119,7 @@ fn a_cluster_without_gates_is_reported_and_left_alone() {
     let start = cluster.now();
     let (finished, report) = run(&cluster, &[]);
     let gate = "UserNamespacesSupport is off on the API server";
-    is_partial(&finished, &report, &and_what_is_read(&[]), &[gate]);
+    is_partial(&finished, &report, "kubernetes-without-gates", &[gate]);
     let requests = cluster.requests_since(start);
     assert!(!requests.is_empty());
     let changes: Vec<_> = requests.iter().filter(|request| request.changes()).collect();
@@ -164,10 +138,9 @@ fn a_cluster_without_gates_is_reported_and_left_alone() {
     reports(&cluster, 3, "on", &[("danger", "but the cluster does not support nested containers")]);
     drop(operators);
 
-    // The control is true of any cluster, but proves nothing here: it needs the nested pod too.
     is_red_without_preflight(
         &cluster,
-        &and_what_is_always(&[]),
+        "kubernetes-without-gates",
         &["hostUsers", "procMount", "Unmasked", "volumeDevices"],
     );
     no_suite_is_green_without_preflight(&cluster);
@@ -179,15 +152,11 @@ fn a_kubelet_without_the_gate_is_reported() {
     let cluster = LocalCluster::up("no-kubelet", &["--gates", "no-kubelet"]);
     let (finished, report) = run(&cluster, &[]);
     let words = ["UserNamespacesSupport is off on the kubelet of node"];
-    // The API server's gate for /proc is on, which is all that GATE-02 asserts.
-    let passed = [&AUDITS[..], &["GATE-02"]].concat();
-    is_partial(&finished, &report, &and_what_is_read(&passed), &words);
+    is_partial(&finished, &report, "kubernetes-no-kubelet", &words);
     cluster.is_clean();
 
     let words = ["UserNamespacesSupport", "HostUsers", "volumeDevices"];
-    let of_the_server =
-        ["ADM-01", "ADM-02", "ADM-04", "ADM-05", "GATE-01", "GATE-02", "GATE-07", "GATE-08"];
-    let report = is_red_without_preflight(&cluster, &and_what_is_always(&of_the_server), &words);
+    let report = is_red_without_preflight(&cluster, "kubernetes-no-kubelet", &words);
     is_diagnosed(&report, "F18");
 }
 
@@ -197,14 +166,11 @@ fn a_cluster_that_masks_proc_is_reported() {
     let cluster = LocalCluster::up("no-proc-mount", &["--gates", "no-proc-mount"]);
     let (finished, report) = run(&cluster, &[]);
     let words = ["ProcMountType is off on the API server"];
-    let of_user_namespaces = ["GATE-01", "GATE-06", "PRE-05", "PRE-06"];
-    let passed = [&AUDITS[..], &of_user_namespaces].concat();
-    is_partial(&finished, &report, &and_what_is_read(&passed), &words);
+    is_partial(&finished, &report, "kubernetes-no-proc-mount", &words);
     cluster.is_clean();
 
-    let passed = [&of_user_namespaces[..], &["ADM-02", "GATE-07"]].concat();
     let words = ["procMount", "Unmasked", "volumeDevices"];
-    let report = is_red_without_preflight(&cluster, &and_what_is_always(&passed), &words);
+    let report = is_red_without_preflight(&cluster, "kubernetes-no-proc-mount", &words);
     is_diagnosed(&report, "F25");
 }
 
@@ -215,11 +181,11 @@ fn an_api_server_without_the_gates_is_reported() {
     let start = cluster.now();
     let (finished, report) = run(&cluster, &[]);
     let words = ["UserNamespacesSupport is off on the API server"];
-    is_partial(&finished, &report, &and_what_is_read(&[]), &words);
+    is_partial(&finished, &report, "kubernetes-without-gates", &words);
     assert!(!cluster.requests_since(start).iter().any(Request::changes));
     let report = is_red_without_preflight(
         &cluster,
-        &and_what_is_always(&[]),
+        "kubernetes-without-gates",
         &["hostUsers", "procMount", "Unmasked", "volumeDevices"],
     );
     is_diagnosed(&report, "F25");
@@ -232,16 +198,6 @@ fn a_version_with_locked_gates_is_conformant() {
     let (finished, report) = run(&cluster, &[]);
     finished.exits(0);
     assert_eq!(report.outcome(), Outcome::Conformant);
-    assert_eq!(report.ids("fail"), [""; 0]);
-    // There are no workspaces' operators, neither DNS nor NetworkPolicies, only one node, no leave
-    // to look at it, and neither kubedock, an entrypoint nor podman's own tests in the image.
-    assert_eq!(
-        report.ids("blocked"),
-        ["CMP-05", "ID-09", "ID-10", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS"]
-    );
-    assert_eq!(
-        report.ids("not-applicable"),
-        ["ISO-11", "PRE-08", "ROOT-04A", "ROOT-08B", "UPG-04", "UPG-04A"]
-    );
+    report.is_as_expected(&expected("kubernetes-1.37"));
     cluster.is_clean();
 }

@@ -106,7 +106,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::OFF).init();
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Error::infrastructure(format!("failed to start: {error}")))?;
-    let scenarios = scenarios::of(arguments.place);
+    let scenarios = scenarios::of(arguments.place)?;
     let scenarios = selected(&scenarios, &arguments.only)?;
     match runtime.block_on(run_all(&scenarios, arguments))? {
         ControlFlow::Continue(results) => conclude(arguments, &results),
@@ -136,6 +136,7 @@ async fn run_all(
         image: arguments.image.clone(),
         folder: arguments.output_dir.clone(),
     };
+    let unbroken = scenarios::red_without_mutant(arguments.place)?;
     let mut results = Results::default();
     for scenario in scenarios {
         let started = std::time::Instant::now();
@@ -147,7 +148,6 @@ async fn run_all(
             ControlFlow::Continue(baseline) => baseline,
             ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
         };
-        let unbroken = scenarios::red_without_mutant(arguments.place);
         baseline.extend(unbroken.iter().map(|id| (*id).to_owned()));
         let evaluation = evaluate(scenario, &observed, &baseline);
         log(&format!(
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     fn names(only: &[&str]) -> Result<Vec<&'static str>> {
-        let scenarios = scenarios::of(Place::Kubernetes);
+        let scenarios = scenarios::of(Place::Kubernetes)?;
         let only: Vec<_> = only.iter().map(|name| (*name).to_owned()).collect();
         Ok(selected(&scenarios, &only)?.iter().map(|scenario| scenario.name).collect())
     }
@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn a_scenario_is_selected_by_its_name_or_by_a_mutants() {
         assert_eq!(names(&["skew", "token"]).expect("both are there"), ["workspace", "skew"]);
-        assert_eq!(names(&[]).expect("all").len(), scenarios::of(Place::Kubernetes).len());
+        let all = scenarios::of(Place::Kubernetes).expect("valid expectations");
+        assert_eq!(names(&[]).expect("all").len(), all.len());
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub use applied::{Applied, documents};
 pub use audit::{Request, by_verb};
 pub use cluster::Cluster;
 pub use command::{Finished, Running, TestDir, mode_of};
+use expectations::Expectations;
 pub use in_process_run::{InProcessRun, finished};
 pub use kubeconfig::Kubeconfig;
 pub use live_cluster::{Live, LocalCluster};
@@ -31,3 +32,11 @@ pub use operators::{Operators, default_settings, reports};
 pub use report::Report;
 pub use server::{answering_server, closed_address, listener, silent_server};
 pub use webhook::Webhook;
+
+/// The expected verdicts of an environment: `suites/tests/expectations/ENVIRONMENT.yaml`.
+#[track_caller]
+pub fn expected(environment: &str) -> Expectations {
+    Expectations::read(environment, &suites::cases()).unwrap_or_else(|error| {
+        panic!("{error}; hint: {}", error.hint().unwrap_or_default());
+    })
+}

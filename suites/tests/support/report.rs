@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use expectations::Expectations;
 use harness::verdict::{
     Outcome, Verdict,
     event::{CaseFinished, Event, EventKind, RunStarted, StepFinished, read_log},
@@ -112,6 +113,14 @@ impl Report {
     pub fn verdict(&self, id: &str) -> &Verdict {
         let case = self.cases().into_iter().find(|case| case.id == id);
         &case.unwrap_or_else(|| panic!("the report has no case {id}")).verdict
+    }
+
+    /// Expects of a whole run that each case has the verdict of the environment's file.
+    #[track_caller]
+    pub fn is_as_expected(&self, expectations: &Expectations) {
+        let cases = self.cases().into_iter();
+        let observed = cases.map(|case| (case.id.as_str(), &case.verdict));
+        assert_eq!(expectations.deviations(observed), [""; 0]);
     }
 
     /// The steps around the cases.

@@ -6,19 +6,27 @@ mod scc;
 mod volumes;
 mod workspace;
 
+use expectations::Expectations;
+use harness::Result;
+
 use crate::{
     Place,
     faults::{PROGRAMS, SpoilPrograms},
     scenario::{Kill, Mutant, Scenario, Target},
 };
 
-/// The cases that are red on the local cluster as it is, without anything broken, and only find
-/// that out when they run: the image has no such program, or the node no such thing.
-pub(crate) fn red_without_mutant(place: Place) -> &'static [&'static str] {
-    match place {
-        Place::Kubernetes => &["CMP-05", "POD-02", "POD-NET-01C", "POD-NET-07", "POD-SYS"],
-        Place::Openshift => &["ISO-07", "SCC-03", "WS-07-ISO-07"],
-    }
+/// The cases that are red on the local cluster as it is, without anything broken: the image has no
+/// such program, or the node no such thing.
+///
+/// # Errors
+///
+/// An invalid file of expectations.
+pub(crate) fn red_without_mutant(place: Place) -> Result<Vec<&'static str>> {
+    let environment = match place {
+        Place::Kubernetes => "kubernetes",
+        Place::Openshift => "openshift-4.19-with-workspaces",
+    };
+    Ok(Expectations::read(environment, &suites::cases())?.red())
 }
 
 /// Core cases of all suites, which run in every scenario with a cluster: most scenarios have
@@ -29,15 +37,19 @@ pub(crate) const SAMPLE: &[&str] = &[
 ];
 
 /// The scenarios of a kind of cluster.
-pub(crate) fn of(place: Place) -> Vec<Scenario> {
-    match place {
+///
+/// # Errors
+///
+/// An invalid file of expectations.
+pub(crate) fn of(place: Place) -> Result<Vec<Scenario>> {
+    Ok(match place {
         Place::Kubernetes => {
-            [&[IMAGE, WITHOUT_GATES][..], pods::ALL, volumes::ALL, facts::ALL].concat()
+            [&[IMAGE, without_gates()?][..], pods::ALL, volumes::ALL, facts::ALL].concat()
         }
         Place::Openshift => {
             [&[KERNEL_LOG, workspace::image()][..], scc::ALL, workspace::ALL].concat()
         }
-    }
+    })
 }
 
 /// All spoiled programs in one image.
@@ -47,6 +59,19 @@ const IMAGE: Scenario = Scenario {
     mutants: &PROGRAMS,
     ..Scenario::NEW
 };
+
+/// The cluster without gates is an environment of `suites/tests/expectations` as well: the cases that
+/// are red there, and not on the good cluster, are affected.
+fn without_gates() -> Result<Scenario> {
+    let environment = "kubernetes-without-gates-no-preflight";
+    let red = Expectations::read(environment, &suites::cases())?.red().into_iter();
+    let known = red_without_mutant(Place::Kubernetes)?;
+    let kills: Vec<_> =
+        WITHOUT_GATES.mutants.iter().flat_map(|mutant| mutant.kills).map(|kill| kill.0).collect();
+    let is_affected = |id: &&str| !known.contains(id) && !kills.contains(id);
+    let also_affected = red.filter(is_affected).collect::<Vec<_>>().leak();
+    Ok(Scenario { also_affected, ..WITHOUT_GATES })
+}
 
 /// The API server drops both fields without a word, and asks for nothing that has to do with them.
 const WITHOUT_GATES: Scenario = Scenario {
@@ -63,11 +88,6 @@ const WITHOUT_GATES: Scenario = Scenario {
             Kill("GATE-02", "procMount as it would be stored"),
         ],
     }],
-    // Whoever needs a nested pod, or one that lost no field.
-    also_affected: &[
-        "ADM-04", "ADM-05", "ADM-06", "CMP-01", "GATE-06", "GATE-07", "GATE-08", "ID-01", "ISO-01",
-        "POD-03", "PRE-05", "PRE-06", "PRE-10", "ROOT-01", "VOL-01",
-    ],
     ..Scenario::NEW
 };
 
@@ -92,6 +112,7 @@ mod tests {
     use crate::inputs::RunInputs;
 
     fn all() -> Vec<Scenario> {
+        let of = |place| of(place).expect("valid expectations");
         [of(Place::Kubernetes), of(Place::Openshift)].concat()
     }
 
@@ -107,6 +128,15 @@ mod tests {
                 assert!(seen.insert(id), "{}: {id} is killed and depends", scenario.name);
             }
         }
+    }
+
+    #[test]
+    fn a_cluster_without_gates_affects_who_needs_a_nested_pod() {
+        let affected = without_gates().expect("valid expectations").also_affected;
+        assert!(affected.contains(&"POD-03") && affected.contains(&"GATE-06"), "{affected:?}");
+        assert!(!affected.contains(&"GATE-01"), "a mutant kills it");
+        assert!(!affected.contains(&"ADM-03"), "it is red on the good cluster");
+        assert!(!affected.contains(&"PRE-01"), "it passes");
     }
 
     #[test]
