@@ -12,7 +12,6 @@ use kube::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::LATE;
 use crate::{
     base::{error::one_line, redact},
     cluster::{API_DEADLINE, describe, is_forbidden, is_unreached, retry},
@@ -184,7 +183,7 @@ pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<
     let process = begin(api, pod, command).await?;
     let ended = tokio::time::timeout(command.deadline, follow(process, pod, command)).await;
     let (stdout, stderr, status) = ended.map_err(|_elapsed| {
-        Failure::product(format!("`{}` {LATE} {} s", command.display(), command.deadline.as_secs()))
+        Failure::timeout(format_args!("`{}`", command.display()), command.deadline)
     })??;
     Ok(Output {
         command: command.display(),

@@ -32,9 +32,6 @@ use crate::{
     verdict::{Failure, event::TruthCheck},
 };
 
-/// What a failure says of a command or a case that did not end in time.
-pub(crate) const LATE: &str = "did not end within";
-
 /// Where the probe is in every pod.
 pub const PROBE: &str = "/nestcheck/probe";
 

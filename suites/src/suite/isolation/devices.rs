@@ -120,7 +120,7 @@ async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.extend(ask_for_devices(FORBIDDEN));
     let (observed, holds) = match cx.provision_pod(&NESTED_POD, &pod).await {
-        Err(Failure::Product { message, .. }) => {
+        Err(Failure::Product { message, .. } | Failure::Timeout { message, .. }) => {
             let holds = message.contains("is not in allowed_devices");
             (message, holds)
         }
