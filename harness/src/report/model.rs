@@ -293,7 +293,7 @@ fn clean_run(run: &RunStarted) -> RunStarted {
 
 fn clean_step(step: &StepFinished) -> StepFinished {
     StepFinished {
-        step: text::line(&step.step, NAME_LIMIT),
+        step: text::line(&step.step.to_string(), NAME_LIMIT).into(),
         duration_ms: step.duration_ms,
         failure: step.failure.as_ref().map(|failure| text::block(failure, MESSAGE_LIMIT)),
     }

@@ -3,7 +3,9 @@
 pub mod event;
 mod failure;
 mod outcome;
+mod step;
 mod texts;
 
 pub use failure::{CaseResult, Failure, ensure};
 pub use outcome::{Circumstances, Level, Outcome, Verdict, decide};
+pub use step::Step;

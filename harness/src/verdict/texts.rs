@@ -4,7 +4,7 @@
 use crate::{
     base::redact::{self, Texts},
     verdict::{
-        Verdict,
+        Step, Verdict,
         event::{
             CaseFinished, CaseRetried, CommandFinished, EventKind, EvidenceCollected, EvidenceFile,
             RunStarted, StepFinished, TruthCheck,
@@ -19,7 +19,9 @@ impl Texts for EventKind {
         match self {
             Self::RunStarted(run) => run.each(change),
             Self::StepFinished(StepFinished { step, duration_ms: _, failure }) => {
-                change(step);
+                let mut name = step.to_string();
+                change(&mut name);
+                *step = Step::from(name);
                 failure.iter_mut().for_each(change);
             }
             Self::CaseStarted { id } => change(id),
@@ -116,7 +118,7 @@ mod tests {
                 cluster: vec![(text(), text())],
             }),
             EventKind::StepFinished(StepFinished {
-                step: text(),
+                step: Step::from(text()),
                 duration_ms: 1,
                 failure: Some(text()),
             }),

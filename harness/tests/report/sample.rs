@@ -44,7 +44,7 @@ pub fn run_started(cases: usize) -> EventKind {
 
 pub fn step(name: &str, duration_ms: u64, failure: Option<&str>) -> EventKind {
     let failure = failure.map(str::to_owned);
-    EventKind::StepFinished(StepFinished { step: name.into(), duration_ms, failure })
+    EventKind::StepFinished(StepFinished { step: name.to_owned().into(), duration_ms, failure })
 }
 
 pub fn check(id: &str, name: &str, expected: &str, observed: &str) -> EventKind {

@@ -103,7 +103,7 @@ impl Paint {
             "{} {} {}\n",
             head(style, word),
             clock(step.duration_ms),
-            line(&step.step, NAME_LIMIT)
+            line(&step.step.to_string(), NAME_LIMIT)
         );
         if let Some(failure) = &step.failure {
             text.push_str(&below(&block(failure, MESSAGE_LIMIT)));
