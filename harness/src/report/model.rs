@@ -376,7 +376,7 @@ fn clean_verdict(verdict: &Verdict) -> Verdict {
         }
         Verdict::NotApplicable { reason } => Verdict::NotApplicable { reason: line(reason) },
         Verdict::KnownIssue { signature, message } => {
-            Verdict::KnownIssue { signature: line(signature), message: block(message) }
+            Verdict::KnownIssue { signature: *signature, message: block(message) }
         }
         Verdict::Error { message } => Verdict::Error { message: block(message) },
         Verdict::Interrupted => Verdict::Interrupted,

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, time::Duration};
 
-use super::Verdict;
+use super::{Hint, SignatureId, Verdict};
 
 /// What a case returns: nothing where its assertion holds.
 pub type CaseResult = Result<(), Failure>;
@@ -15,14 +15,14 @@ pub enum Failure {
         /// What was expected and what was seen.
         message: String,
         /// The cause and its cure, where they are known.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// Something did not end in time. The product's failure, unless what it ran on was lost.
     Timeout {
         /// What did not end, and how long it had.
         message: String,
         /// The cause and its fix, where they are known.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// The harness, the node or the API broke; the product was not judged.
     Harness {
@@ -49,8 +49,8 @@ pub enum Failure {
     },
     /// The product does not do what the case asserts, for a cause that is known and accepted.
     KnownIssue {
-        /// The identifier of the signature, such as `F28`.
-        signature: String,
+        /// The known failure.
+        signature: SignatureId,
         /// What was seen.
         message: String,
     },
@@ -97,8 +97,8 @@ impl Failure {
     /// A failure whose cause is known and accepted. Return it only where the cause was seen: any
     /// other failure is the product's.
     #[must_use]
-    pub fn known_issue(signature: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::KnownIssue { signature: signature.into(), message: message.into() }
+    pub fn known_issue(signature: SignatureId, message: impl Into<String>) -> Self {
+        Self::KnownIssue { signature, message: message.into() }
     }
 
     /// What was expected and what was seen, or why nothing was judged.
@@ -125,7 +125,7 @@ impl Failure {
 
     /// Adds the cause and its cure to a failure of the product.
     #[must_use]
-    pub fn with_hint(mut self, new: Option<impl Into<String>>) -> Self {
+    pub fn with_hint(mut self, new: Option<impl Into<Hint>>) -> Self {
         if let Self::Product { hint, .. } | Self::Timeout { hint, .. } = &mut self {
             *hint = new.map(Into::into);
         }
@@ -144,7 +144,7 @@ impl From<Failure> for Verdict {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Product { message, hint } | Failure::Timeout { message, hint } => {
-                Self::Fail { message, hint }
+                Self::Fail { message, hint: hint.map(|hint| hint.text) }
             }
             Failure::Harness { message } | Failure::Lost { message } => Self::Error { message },
             Failure::Blocked { reason, remedy } => Self::Blocked { reason, remedy },

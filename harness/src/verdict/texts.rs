@@ -76,11 +76,12 @@ impl Texts for CaseFinished {
                 change(message);
                 hint.iter_mut().for_each(change);
             }
-            Verdict::Blocked { reason: one, remedy: other }
-            | Verdict::KnownIssue { signature: one, message: other } => {
-                [one, other].into_iter().for_each(change);
+            Verdict::Blocked { reason, remedy } => {
+                [reason, remedy].into_iter().for_each(change);
             }
-            Verdict::NotApplicable { reason: text } | Verdict::Error { message: text } => {
+            Verdict::NotApplicable { reason: text }
+            | Verdict::KnownIssue { signature: _, message: text }
+            | Verdict::Error { message: text } => {
                 change(text);
             }
         }
@@ -92,7 +93,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::verdict::{Level, Outcome, event::Event};
+    use crate::verdict::{Level, Outcome, SignatureId, event::Event};
 
     /// One of each kind, and of each verdict, with this in every text.
     fn all(text: &str) -> Vec<EventKind> {
@@ -149,7 +150,7 @@ mod tests {
             Verdict::Fail { message: text(), hint: Some(text()) },
             Verdict::Blocked { reason: text(), remedy: text() },
             Verdict::NotApplicable { reason: text() },
-            Verdict::KnownIssue { signature: text(), message: text() },
+            Verdict::KnownIssue { signature: SignatureId::F28, message: text() },
             Verdict::Error { message: text() },
             Verdict::Interrupted,
         ];
@@ -173,13 +174,13 @@ mod tests {
         }
     }
 
-    /// The texts of a document, but for the names of kinds, levels and verdicts.
+    /// The texts of a document, but for the names of kinds, levels, verdicts and known failures.
     fn texts(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::String(text) => found.push(text.clone()),
             Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
             Value::Object(fields) => {
-                let ours = ["kind", "level", "verdict", "outcome"];
+                let ours = ["kind", "level", "verdict", "outcome", "signature"];
                 let fields = fields
                     .iter()
                     .filter(|(name, value)| !(ours.contains(&name.as_str()) && value.is_string()));

@@ -1,7 +1,7 @@
 //! Sample runs, with every verdict.
 
 use harness::verdict::{
-    Level, Outcome, Verdict,
+    Level, Outcome, SignatureId, Verdict,
     event::{
         CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
         EvidenceFile, RunStarted, SCHEMA, StepFinished, TruthCheck,
@@ -201,7 +201,7 @@ fn failing() -> Vec<EventKind> {
 
 fn other_verdicts() -> Vec<EventKind> {
     let known = Verdict::KnownIssue {
-        signature: "F14".into(),
+        signature: SignatureId::F14,
         message: "`pasta` is denied by SELinux before container-selinux 2.246".into(),
     };
     let broken = Verdict::Error { message: "the node `worker-1` went away".into() };

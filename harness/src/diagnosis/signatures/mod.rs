@@ -10,6 +10,7 @@ mod podman;
 use probe::Facts;
 
 use super::{Diagnosis, Symptom};
+use crate::verdict::SignatureId;
 
 /// Texts that give a failure away: any of them, each with all its parts.
 type Texts = &'static [&'static [&'static str]];
@@ -23,7 +24,7 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    const fn new(id: &'static str, texts: Texts, cause: &'static str, fix: &'static str) -> Self {
+    const fn new(id: SignatureId, texts: Texts, cause: &'static str, fix: &'static str) -> Self {
         Self { texts, predicate: None, diagnosis: Diagnosis { id, cause, fix } }
     }
 

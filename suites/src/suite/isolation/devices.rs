@@ -44,9 +44,7 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // Of devices that were asked for and are absent the cause is known, and told with the failure.
     let describe_cause = |failure: Failure| match workspace.absence() {
-        Some(absence) => {
-            failure.adding(&absence.reason).with_hint(Some(absence.diagnosis.to_string()))
-        }
+        Some(absence) => failure.adding(&absence.reason).with_hint(Some(absence.diagnosis)),
         None => failure,
     };
     for (path, major, minor) in DEVICES {
