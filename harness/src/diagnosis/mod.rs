@@ -5,17 +5,19 @@
 //! capability is missing. What the probe found in the pod tells them apart.
 
 mod absence;
+mod check;
 mod predicates;
 mod signatures;
 
 use std::fmt;
 
 pub use absence::Absence;
+pub use check::{CheckId, CheckName};
 use probe::Facts;
 
 use crate::verdict::{Hint, SignatureId};
 
-/// What went wrong, as text, and where it was seen: the same words mean another thing elsewhere.
+/// What went wrong, and where it was seen: the same words mean another thing elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub enum Symptom<'a> {
     /// The API server's refusal of an object.
@@ -24,8 +26,13 @@ pub enum Symptom<'a> {
     Start(&'a str),
     /// What a command in the pod wrote before it failed.
     Output(&'a str),
-    /// A check that does not hold: its name, what was expected, and what was observed.
-    Check(&'a str),
+    /// A check that does not hold.
+    Check {
+        /// Which one.
+        id: CheckId,
+        /// What was observed.
+        observed: &'a str,
+    },
 }
 
 /// The cause of a failure, as far as it is known.

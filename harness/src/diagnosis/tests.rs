@@ -194,13 +194,15 @@ fn a_refusal_by_an_scc_names_the_field_that_decides() {
 }
 
 #[test]
-fn a_check_is_reported_by_what_was_expected() {
-    let dropped = "stored hostUsers: expected false, observed absent";
-    assert_eq!(id(Symptom::Check(dropped)), Some(SignatureId::F25));
-    let control = "stored hostUsers: expected not false, observed false";
-    assert_eq!(id(Symptom::Check(control)), None, "a control that lost nothing");
-    let other = "openshift.io/scc: expected nestcheck-abc, observed restricted-v2";
-    assert_eq!(id(Symptom::Check(other)), Some(SignatureId::F22));
+fn a_check_is_known_by_its_id() {
+    let check = |check, observed| id(Symptom::Check { id: check, observed });
+    assert_eq!(check(CheckId::StoredScc, "no `userNamespaceLevel`"), Some(SignatureId::F25));
+    assert_eq!(check(CheckId::StoredHostUsers, "absent"), Some(SignatureId::F25));
+    assert_eq!(check(CheckId::StoredProcMount, "absent"), Some(SignatureId::F25));
+    assert_eq!(check(CheckId::UidMap, "0 0 4294967295"), Some(SignatureId::F25));
+    assert_eq!(check(CheckId::AdmittedBy, "restricted-v2"), Some(SignatureId::F22));
+    assert_eq!(check(CheckId::StorageDriver, "`vfs`"), Some(SignatureId::F34));
+    assert_eq!(check(CheckId::StorageDriver, "`btrfs`"), None, "only vfs copies every layer");
 }
 
 #[test]

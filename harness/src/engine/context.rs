@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::{
     base::{error::one_line, redact},
     cluster::{Answer, Refusal, ask, describe},
-    diagnosis::{self, Absence, Symptom},
+    diagnosis::{self, Absence, CheckName, Symptom},
     engine::deadline::{DeadlinePause, Pause},
     facts::{Facts, requirement::Requirement},
     sandbox::{
@@ -266,18 +266,20 @@ impl Context {
     /// # Errors
     ///
     /// The check does not hold.
-    pub fn check(
+    pub fn check<'a>(
         &self,
-        name: &str,
+        name: impl Into<CheckName<'a>>,
         expected: &str,
         observed: impl Into<String>,
         holds: bool,
     ) -> CaseResult {
         let observed = redact::clean(observed.into().as_bytes(), 1024);
+        let CheckName { text: name, id } = name.into();
         let check = truth::check(name, expected, observed, holds);
         let failure = (!holds).then(|| {
-            let message = format!("{name}: expected {expected}, observed {}", check.observed);
-            let hint = diagnosis::explain(Symptom::Check(&message), None);
+            let observed = &check.observed;
+            let message = format!("{name}: expected {expected}, observed {observed}");
+            let hint = id.and_then(|id| diagnosis::explain(Symptom::Check { id, observed }, None));
             Failure::product(message).with_hint(hint)
         });
         self.record(check);
@@ -289,7 +291,12 @@ impl Context {
     /// # Errors
     ///
     /// It is another one.
-    pub fn check_equal(&self, name: &str, expected: &str, observed: &str) -> CaseResult {
+    pub fn check_equal<'a>(
+        &self,
+        name: impl Into<CheckName<'a>>,
+        expected: &str,
+        observed: &str,
+    ) -> CaseResult {
         self.check(name, &format!("`{expected}`"), format!("`{observed}`"), expected == observed)
     }
 

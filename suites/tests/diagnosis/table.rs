@@ -2,6 +2,7 @@
 
 use fixtures::NESTED_POD;
 use harness::{
+    diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
     sandbox::{
         PodSecurity,
@@ -107,7 +108,7 @@ async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: A
         Act::ComparesDriver => {
             let format = "--format={{.Store.GraphDriverName}}";
             let driver = workspace.output(&podman(&["info", format])).await?;
-            cx.check_equal("storage driver", "overlay", &driver)?;
+            cx.check_equal(CheckId::StorageDriver, "overlay", &driver)?;
         }
         Act::Starts | Act::IsRefused => {}
     }

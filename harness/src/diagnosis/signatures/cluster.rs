@@ -1,8 +1,8 @@
 //! Failures of the cluster: what the API server refuses, why a pod does not start, and what is not
 //! as it was asked for.
 
-use super::Signature;
-use crate::verdict::SignatureId;
+use super::{ANYTHING, Signature};
+use crate::{diagnosis::CheckId, verdict::SignatureId};
 
 const REFUSED_BY_SCC: &str = "unable to validate against any security context";
 
@@ -92,46 +92,59 @@ pub(super) const STARTS: &[Signature] = &[
     ),
 ];
 
-/// What a check of the pod, or of its object, saw.
-pub(super) const CHECKS: &[Signature] = &[
-    Signature::new(
-        SignatureId::F34,
-        &[&["storage driver", "observed `vfs`"]],
-        "podman stores images with the driver `vfs`, which copies every layer",
-        "set `driver = \"overlay\"` in storage.conf and remove the old storage; the overlay needs \
-         an emptyDir on ~/.local/share/containers, or /dev/fuse",
-    ),
-    Signature::new(
-        SignatureId::F25,
-        &[&["stored SCC"]],
-        "the API server dropped a field of the SCC, so it does not \
-         require what it says",
-        "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
-         than Default",
-    ),
-    Signature::new(
-        SignatureId::F25,
-        &[&["stored hostUsers", "expected false"]],
-        "the API server dropped `hostUsers`",
-        "turn the feature gate UserNamespacesSupport on there",
-    ),
-    Signature::new(
-        SignatureId::F25,
-        &[&["stored procMount", "expected Unmasked"]],
-        "the API server dropped `procMount`",
-        "turn the feature gate ProcMountType on there",
-    ),
-    Signature::new(
-        SignatureId::F25,
-        &[&["/proc/self/uid_map: expected ids from 0"]],
-        "the runtime ignored `hostUsers`",
-        "check the runtime's version and the kubelet's gate",
-    ),
-    Signature::new(
-        SignatureId::F22,
-        &[&["openshift.io/scc: expected"]],
-        "another SCC than the one that was asked for admitted the pod",
-        "ask for it by the annotation `openshift.io/required-scc`, and look for a webhook that \
-         removes it",
-    ),
-];
+/// What a check of the pod, or of its object, shows where it does not hold.
+pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
+    match id {
+        CheckId::StorageDriver => STORAGE_DRIVER,
+        CheckId::StoredScc => STORED_SCC,
+        CheckId::StoredHostUsers => STORED_HOST_USERS,
+        CheckId::StoredProcMount => STORED_PROC_MOUNT,
+        CheckId::UidMap => UID_MAP,
+        CheckId::AdmittedBy => ADMITTED_BY,
+    }
+}
+
+const STORAGE_DRIVER: &[Signature] = &[Signature::new(
+    SignatureId::F34,
+    &[&["`vfs`"]],
+    "podman stores images with the driver `vfs`, which copies every layer",
+    "set `driver = \"overlay\"` in storage.conf and remove the old storage; the overlay needs an \
+     emptyDir on ~/.local/share/containers, or /dev/fuse",
+)];
+
+const STORED_SCC: &[Signature] = &[Signature::new(
+    SignatureId::F25,
+    ANYTHING,
+    "the API server dropped a field of the SCC, so it does not require what it says",
+    "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
+     than Default",
+)];
+
+const STORED_HOST_USERS: &[Signature] = &[Signature::new(
+    SignatureId::F25,
+    ANYTHING,
+    "the API server dropped `hostUsers`",
+    "turn the feature gate UserNamespacesSupport on there",
+)];
+
+const STORED_PROC_MOUNT: &[Signature] = &[Signature::new(
+    SignatureId::F25,
+    ANYTHING,
+    "the API server dropped `procMount`",
+    "turn the feature gate ProcMountType on there",
+)];
+
+const UID_MAP: &[Signature] = &[Signature::new(
+    SignatureId::F25,
+    ANYTHING,
+    "the runtime ignored `hostUsers`",
+    "check the runtime's version and the kubelet's gate",
+)];
+
+const ADMITTED_BY: &[Signature] = &[Signature::new(
+    SignatureId::F22,
+    ANYTHING,
+    "another SCC than the one that was asked for admitted the pod",
+    "ask for it by the annotation `openshift.io/required-scc`, and look for a webhook that \
+     removes it",
+)];

@@ -15,6 +15,9 @@ use crate::verdict::SignatureId;
 /// Texts that give a failure away: any of them, each with all its parts.
 type Texts = &'static [&'static [&'static str]];
 
+/// Every text.
+const ANYTHING: Texts = &[&[]];
+
 /// A failure that has been seen before.
 pub(super) struct Signature {
     texts: Texts,
@@ -43,7 +46,7 @@ pub(super) fn find(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<&'stat
     let (table, text) = match symptom {
         Symptom::Refusal(text) => (cluster::REFUSALS, text),
         Symptom::Start(text) => (cluster::STARTS, text),
-        Symptom::Check(text) => (cluster::CHECKS, text),
+        Symptom::Check { id, observed } => (cluster::checks(id), observed),
         Symptom::Output(text) => (podman::OUTPUTS, text),
     };
     table.iter().find(|signature| signature.fits(text, facts))
