@@ -212,7 +212,7 @@ pub async fn expect_kept(cx: &Context, template: &PodTemplate, pod: &Pod) -> Cas
             .with_hint(hint)
     })?;
     for check in truth::of_object(template, &stored) {
-        cx.check(&check.name, &check.expected, check.observed, check.holds)?;
+        cx.check(check.name, &check.expected, check.observed, check.holds)?;
     }
     Ok(())
 }

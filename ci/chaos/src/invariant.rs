@@ -171,10 +171,9 @@ pub(crate) fn check_ending(code: i32, expected: &Verdicts, events: &[Event]) -> 
     violations
 }
 
-/// Whether the log shows a retry.
-pub(crate) fn shows_retry(log: &str) -> bool {
-    let words = ["\"retr", "retried", "tried again"];
-    log.lines().any(|line| words.iter().any(|word| line.contains(word)))
+/// Whether a case was retried.
+pub(crate) fn shows_retry(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(&*event.event, EventKind::CaseRetried(_)))
 }
 
 #[cfg(test)]

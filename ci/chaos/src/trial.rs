@@ -190,7 +190,7 @@ async fn check_log(test_bed: &TestBed, target: &Target, trial: &mut Trial) -> Re
     };
     trial.run = invariant::run_of(&events);
     trial.verdicts = invariant::verdicts(&events);
-    trial.shows_retry = invariant::shows_retry(&log);
+    trial.shows_retry = invariant::shows_retry(&events);
     let made = test_bed.nestcheck.report(&report).await?;
     let found = match made.code {
         Some(0) => check_report(&events, &made.stdout),

@@ -84,7 +84,7 @@ fn the_names_are_those_of_verdicts() {
         Verdict::Pass,
         Verdict::Fail { message: text(), hint: None },
         Verdict::Blocked { reason: text(), remedy: text() },
-        Verdict::KnownIssue { signature: text(), message: text() },
+        Verdict::KnownIssue { signature: harness::verdict::SignatureId::F28, message: text() },
         Verdict::NotApplicable { reason: text() },
     ];
     assert_eq!(verdicts.map(|verdict| verdict.name()), NAMES);

@@ -7,11 +7,12 @@ use k8s_openapi::api::core::v1::Pod;
 use probe::{DeviceState, Facts};
 
 use super::Diagnosis;
-use crate::facts::{
-    DEVICE_ANNOTATIONS, DEVICE_PATHS, DeviceRoute, Knows, devices_in, show_runtime,
+use crate::{
+    facts::{DEVICE_ANNOTATIONS, DEVICE_PATHS, DeviceRoute, Knows, devices_in, show_runtime},
+    verdict::SignatureId,
 };
 
-const ID: &str = "F37";
+const ID: SignatureId = SignatureId::F37;
 
 /// What is wrong where the annotation did nothing.
 const IGNORED: &str = "the node's runtime silently drops the annotation for devices";

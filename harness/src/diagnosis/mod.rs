@@ -5,15 +5,19 @@
 //! capability is missing. What the probe found in the pod tells them apart.
 
 mod absence;
+mod check;
 mod predicates;
 mod signatures;
 
 use std::fmt;
 
 pub use absence::Absence;
+pub use check::{CheckId, CheckName};
 use probe::Facts;
 
-/// What went wrong, as text, and where it was seen: the same words mean another thing elsewhere.
+use crate::verdict::{Hint, SignatureId};
+
+/// What went wrong, and where it was seen: the same words mean another thing elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub enum Symptom<'a> {
     /// The API server's refusal of an object.
@@ -22,15 +26,20 @@ pub enum Symptom<'a> {
     Start(&'a str),
     /// What a command in the pod wrote before it failed.
     Output(&'a str),
-    /// A check that does not hold: its name, what was expected, and what was observed.
-    Check(&'a str),
+    /// A check that does not hold.
+    Check {
+        /// Which one.
+        id: CheckId,
+        /// What was observed.
+        observed: &'a str,
+    },
 }
 
 /// The cause of a failure, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// The signature's id, such as `F01`.
-    pub id: &'static str,
+    /// The known failure.
+    pub id: SignatureId,
     /// What is wrong.
     pub cause: &'static str,
     /// What to do about it.
@@ -43,6 +52,12 @@ impl fmt::Display for Diagnosis {
     }
 }
 
+impl From<Diagnosis> for Hint {
+    fn from(diagnosis: Diagnosis) -> Self {
+        Self { text: diagnosis.to_string(), signature: Some(diagnosis.id) }
+    }
+}
+
 /// The cause and the cure of a symptom, where they are known. With the facts of the pod it was
 /// seen in, causes with the same symptom are told apart.
 #[must_use]
@@ -52,8 +67,8 @@ pub fn diagnose(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<Diagnosis
 
 /// As [`diagnose`], as a hint for a failure.
 #[must_use]
-pub fn explain(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<String> {
-    diagnose(symptom, facts).map(|diagnosis| diagnosis.to_string())
+pub fn explain(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<Hint> {
+    diagnose(symptom, facts).map(Hint::from)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::{
     facts::Facts,
     sandbox::{Sandbox, pod_template::PodTemplate},
     verdict::{
-        Verdict,
+        Step, Verdict,
         event::{Event, EventKind, StepFinished},
     },
     workload,
@@ -217,9 +217,9 @@ fn start_workloads(
             // That one is missing which is not needed is no error; the cases tell why.
             let (step, failure) = match failure {
                 Some(_) if template.is_optional() => {
-                    (format!("no pod {}, and none is needed", template.name), None)
+                    (Step::MissingPod { name: template.name.to_owned() }, None)
                 }
-                failure => (format!("pod {}", template.name), failure),
+                failure => (Step::Pod { name: template.name.to_owned() }, failure),
             };
             let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
                 step,

@@ -31,10 +31,7 @@ use crate::{
         CaseResult, Failure, Verdict,
         event::{CaseRetried, EventKind, EvidenceCollected},
     },
-    workload::{
-        LATE,
-        disruption::{self, Suspects},
-    },
+    workload::disruption::{self, Suspects},
 };
 
 /// How often a case is tried at the most. Only what was lost under it is a reason to try again: a
@@ -103,11 +100,11 @@ impl Executor {
                 Attempt::Broke(message) => return Verdict::Error { message },
                 Attempt::Stopped => return Verdict::Interrupted,
             };
-            let suspects = self.suspects(failure.message().contains(LATE));
+            let suspects = self.suspects(matches!(failure, Failure::Timeout { .. }));
             tracing::debug!(
                 case = self.case.id,
                 attempt = number,
-                failure = failure.message(),
+                failure = %failure.message(),
                 "looks for a disruption before it judges"
             );
             match self.classify(failure, suspects).await {
@@ -138,7 +135,7 @@ impl Executor {
 
     /// Doubts a failure of the product where something under it was lost.
     async fn classify(&self, failure: Failure, suspects: Suspects) -> Failure {
-        if !matches!(failure, Failure::Product { .. }) {
+        if !matches!(failure, Failure::Product { .. } | Failure::Timeout { .. }) {
             return failure;
         }
         tokio::select! {
@@ -185,10 +182,7 @@ impl Executor {
             Some(Ok(Ok(()))) => Attempt::Passed,
             Some(Ok(Err(failure))) => Attempt::Ended(failure),
             Some(Err(error)) => Attempt::Broke(format!("the case broke down: {error}")),
-            None => Attempt::Ended(Failure::product(format!(
-                "it {LATE} {} s",
-                self.case.deadline.as_secs()
-            ))),
+            None => Attempt::Ended(Failure::timeout("it", self.case.deadline)),
         }
     }
 

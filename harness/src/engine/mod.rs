@@ -34,7 +34,7 @@ use crate::{
     facts::Facts,
     sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
-        Circumstances, Level, Outcome, Verdict, decide,
+        Circumstances, Level, Outcome, Step, Verdict, decide,
         event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
     },
 };
@@ -137,9 +137,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         (self.observe)(&Event::now(event));
     }
 
-    fn step(&mut self, step: impl Into<String>, started: Instant, failure: Option<String>) {
+    fn step(&mut self, step: Step, started: Instant, failure: Option<String>) {
         self.emit(EventKind::StepFinished(StepFinished {
-            step: step.into(),
+            step,
             duration_ms: millis(started.elapsed()),
             failure,
         }));
@@ -196,12 +196,12 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let started = Instant::now();
         match self.provision(cluster, &facts, config).await {
             Some(Ok(sandbox)) => {
-                self.step("provision", started, None);
+                self.step(Step::Provision, started, None);
                 self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, config).await;
             }
             Some(Err(error)) => {
                 let message = error.to_string();
-                self.step("provision", started, Some(message.clone()));
+                self.step(Step::Provision, started, Some(message.clone()));
                 self.circumstances.broken = true;
                 for case in plan.live() {
                     let message = format!("the sandbox could not be made: {message}");
@@ -273,9 +273,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Some(Ok(swept)) => {
                 let failures: Vec<_> = swept.into_iter().filter_map(|run| run.failure).collect();
                 let failure = (!failures.is_empty()).then(|| failures.join("; "));
-                self.step("sweep", started, failure);
+                self.step(Step::Sweep, started, failure);
             }
-            Some(Err(error)) => self.step("sweep", started, Some(error.to_string())),
+            Some(Err(error)) => self.step(Step::Sweep, started, Some(error.to_string())),
             None => {}
         }
     }

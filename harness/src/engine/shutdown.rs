@@ -11,7 +11,7 @@ use crate::{
     engine::{CheckResult, plan::Plan},
     sandbox::{self, Audit},
     verdict::{
-        Verdict,
+        Step, Verdict,
         event::{Event, EventKind},
     },
 };
@@ -83,7 +83,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             failure => failure,
         };
         self.circumstances.leaked |= failure.is_some();
-        self.step("teardown", started, failure);
+        self.step(Step::Teardown, started, failure);
         audit
     }
 
@@ -115,10 +115,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             let ended = sandbox::end_pods(cluster.admin(), &namespace, &powerful).await;
             let failure = ended.err().map(|error| error.to_string());
             self.circumstances.leaked |= failure.is_some();
-            self.step("end the privileged pods", started, failure);
+            self.step(Step::EndPrivilegedPods, started, failure);
         }
         let remedy = format!("look at the namespaces `nestcheck-{run}…`, then sweep run `{run}`");
-        self.step(format!("keep (`nestcheck sweep --run {run}` removes it)"), Instant::now(), None);
+        self.step(Step::Keep { run: run.to_owned() }, Instant::now(), None);
         for (case, _) in plan.post_run() {
             let reason = "the run's objects are kept, as `--keep on-failure` asks".to_owned();
             self.finish(case, Verdict::Blocked { reason, remedy: remedy.clone() }, 0);

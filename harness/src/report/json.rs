@@ -10,7 +10,7 @@ use super::{
 use crate::{
     base::error::Error,
     verdict::{
-        Level, Outcome, Verdict,
+        self, Level, Outcome, Verdict,
         event::{EvidenceFile, StepFinished, TruthCheck},
     },
 };
@@ -104,7 +104,7 @@ struct Numbers {
 #[derive(Serialize)]
 struct Step<'a> {
     /// The step's name.
-    name: &'a str,
+    name: &'a verdict::Step,
     /// How long it took, in milliseconds.
     duration_ms: u64,
     /// Why it failed; null when it did not.

@@ -168,7 +168,7 @@ fn step_case(step: &StepFinished, dialect: Dialect, names: &mut HashSet<String>)
         status.set_description(failure);
         status
     });
-    let mut case = TestCase::new(unique(names, &step.step), status);
+    let mut case = TestCase::new(unique(names, &step.step.to_string()), status);
     case.set_classname("nestcheck.lifecycle");
     case.set_time(Duration::from_millis(step.duration_ms));
     weigh(&mut case, Level::Core, dialect);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::redact::Redacted,
-    verdict::{Level, Outcome, Verdict},
+    verdict::{Level, Outcome, Step, Verdict},
 };
 
 /// The directory of all evidence, in the report directory.
@@ -103,8 +103,8 @@ pub struct RunStarted {
 /// The end of a step around the cases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepFinished {
-    /// The step's name: `provision`, `pod workspace`, `teardown`.
-    pub step: String,
+    /// The step; the log has its name: `provision`, `pod workspace`, `teardown`.
+    pub step: Step,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// Why it failed, if it did.

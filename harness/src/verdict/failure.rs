@@ -1,6 +1,8 @@
 //! Why a case did not pass.
 
-use super::Verdict;
+use std::{fmt::Display, time::Duration};
+
+use super::{Hint, SignatureId, Verdict};
 
 /// What a case returns: nothing where its assertion holds.
 pub type CaseResult = Result<(), Failure>;
@@ -13,7 +15,14 @@ pub enum Failure {
         /// What was expected and what was seen.
         message: String,
         /// The cause and its cure, where they are known.
-        hint: Option<String>,
+        hint: Option<Hint>,
+    },
+    /// Something did not end in time. The product's failure, unless what it ran on was lost.
+    Timeout {
+        /// What did not end, and how long it had.
+        message: String,
+        /// The cause and its fix, where they are known.
+        hint: Option<Hint>,
     },
     /// The harness, the node or the API broke; the product was not judged.
     Harness {
@@ -40,8 +49,8 @@ pub enum Failure {
     },
     /// The product does not do what the case asserts, for a cause that is known and accepted.
     KnownIssue {
-        /// The identifier of the signature, such as `F28`.
-        signature: String,
+        /// The known failure.
+        signature: SignatureId,
         /// What was seen.
         message: String,
     },
@@ -52,6 +61,13 @@ impl Failure {
     #[must_use]
     pub fn product(message: impl Into<String>) -> Self {
         Self::Product { message: message.into(), hint: None }
+    }
+
+    /// This did not end within its limit.
+    #[must_use]
+    pub fn timeout(what: impl Display, limit: Duration) -> Self {
+        let message = format!("{what} did not end within {} s", limit.as_secs());
+        Self::Timeout { message, hint: None }
     }
 
     /// Something other than the product broke.
@@ -81,8 +97,8 @@ impl Failure {
     /// A failure whose cause is known and accepted. Return it only where the cause was seen: any
     /// other failure is the product's.
     #[must_use]
-    pub fn known_issue(signature: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::KnownIssue { signature: signature.into(), message: message.into() }
+    pub fn known_issue(signature: SignatureId, message: impl Into<String>) -> Self {
+        Self::KnownIssue { signature, message: message.into() }
     }
 
     /// What was expected and what was seen, or why nothing was judged.
@@ -90,6 +106,7 @@ impl Failure {
     pub fn message(&self) -> &str {
         match self {
             Self::Product { message, .. }
+            | Self::Timeout { message, .. }
             | Self::Harness { message }
             | Self::Lost { message }
             | Self::KnownIssue { message, .. } => message,
@@ -99,22 +116,20 @@ impl Failure {
 
     /// Adds more of what was seen to a failure of the product.
     #[must_use]
-    pub fn adding(self, more: &str) -> Self {
-        match self {
-            Self::Product { message, hint } => {
-                Self::Product { message: format!("{message}; {more}"), hint }
-            }
-            other => other,
+    pub fn adding(mut self, more: &str) -> Self {
+        if let Self::Product { message, .. } | Self::Timeout { message, .. } = &mut self {
+            *message = format!("{message}; {more}");
         }
+        self
     }
 
     /// Adds the cause and its cure to a failure of the product.
     #[must_use]
-    pub fn with_hint(self, hint: Option<impl Into<String>>) -> Self {
-        match self {
-            Self::Product { message, .. } => Self::Product { message, hint: hint.map(Into::into) },
-            other => other,
+    pub fn with_hint(mut self, new: Option<impl Into<Hint>>) -> Self {
+        if let Self::Product { hint, .. } | Self::Timeout { hint, .. } = &mut self {
+            *hint = new.map(Into::into);
         }
+        self
     }
 }
 
@@ -128,7 +143,9 @@ impl From<crate::Error> for Failure {
 impl From<Failure> for Verdict {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Product { message, hint } => Self::Fail { message, hint },
+            Failure::Product { message, hint } | Failure::Timeout { message, hint } => {
+                Self::Fail { message, hint: hint.map(|hint| hint.text) }
+            }
             Failure::Harness { message } | Failure::Lost { message } => Self::Error { message },
             Failure::Blocked { reason, remedy } => Self::Blocked { reason, remedy },
             Failure::NotApplicable { reason } => Self::NotApplicable { reason },
@@ -144,4 +161,24 @@ impl From<Failure> for Verdict {
 /// A failure of the product with the message.
 pub fn ensure(holds: bool, message: impl FnOnce() -> String) -> CaseResult {
     if holds { Ok(()) } else { Err(Failure::product(message())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_stays_one_and_its_verdict_is_a_failure() {
+        let late = Failure::timeout("`sleep 9`", Duration::from_secs(2));
+        let explained = late.adding("on node `a`").with_hint(Some("see the node's load"));
+
+        assert!(matches!(explained, Failure::Timeout { .. }), "{explained:?}");
+        assert_eq!(
+            Verdict::from(explained),
+            Verdict::Fail {
+                message: "`sleep 9` did not end within 2 s; on node `a`".into(),
+                hint: Some("see the node's load".into()),
+            }
+        );
+    }
 }

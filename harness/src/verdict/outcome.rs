@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SignatureId;
+
 /// How much a case weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -42,8 +44,8 @@ pub enum Verdict {
     },
     /// An expected failure, recognised by its signature.
     KnownIssue {
-        /// The identifier of the signature.
-        signature: String,
+        /// The known failure.
+        signature: SignatureId,
         /// What was seen.
         message: String,
     },

@@ -8,7 +8,7 @@ use crate::{
         Texts,
     },
     verdict::{
-        Verdict,
+        Step, Verdict,
         event::{
             CaseFinished, CaseRetried, CommandFinished, EventKind, EvidenceCollected, EvidenceFile,
             RunStarted, StepFinished, TruthCheck,
@@ -29,7 +29,9 @@ impl Texts for EventKind {
         match self {
             Self::RunStarted(run) => run.each(change),
             Self::StepFinished(StepFinished { step, duration_ms: _, failure }) => {
-                change(Name, step);
+                let mut name = step.to_string();
+                change(Name, &mut name);
+                *step = Step::from(name);
                 all(failure, Block, change);
             }
             Self::CaseStarted { id } => change(Name, id),
@@ -92,11 +94,11 @@ impl Texts for CaseFinished {
                 change(Block, message);
                 all(hint, Block, change);
             }
-            Verdict::Blocked { reason: line, remedy: block }
-            | Verdict::KnownIssue { signature: line, message: block } => {
-                change(Line, line);
-                change(Block, block);
+            Verdict::Blocked { reason, remedy } => {
+                change(Line, reason);
+                change(Block, remedy);
             }
+            Verdict::KnownIssue { signature: _, message } => change(Block, message),
             Verdict::NotApplicable { reason } => change(Line, reason),
             Verdict::Error { message } => change(Block, message),
         }
@@ -108,7 +110,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::verdict::{Level, Outcome, event::Event};
+    use crate::verdict::{Level, Outcome, SignatureId, event::Event};
 
     /// One of each kind, and of each verdict, with this in every text.
     fn all(text: &str) -> Vec<EventKind> {
@@ -134,7 +136,7 @@ mod tests {
                 cluster: vec![(text(), text())],
             }),
             EventKind::StepFinished(StepFinished {
-                step: text(),
+                step: Step::from(text()),
                 duration_ms: 1,
                 failure: Some(text()),
             }),
@@ -165,7 +167,7 @@ mod tests {
             Verdict::Fail { message: text(), hint: Some(text()) },
             Verdict::Blocked { reason: text(), remedy: text() },
             Verdict::NotApplicable { reason: text() },
-            Verdict::KnownIssue { signature: text(), message: text() },
+            Verdict::KnownIssue { signature: SignatureId::F28, message: text() },
             Verdict::Error { message: text() },
             Verdict::Interrupted,
         ];
@@ -189,13 +191,13 @@ mod tests {
         }
     }
 
-    /// The texts of a document, but for the names of kinds, levels and verdicts.
+    /// The texts of a document, but for the names of kinds, levels, verdicts and known failures.
     fn texts(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::String(text) => found.push(text.clone()),
             Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
             Value::Object(fields) => {
-                let ours = ["kind", "level", "verdict", "outcome"];
+                let ours = ["kind", "level", "verdict", "outcome", "signature"];
                 let fields = fields
                     .iter()
                     .filter(|(name, value)| !(ours.contains(&name.as_str()) && value.is_string()));

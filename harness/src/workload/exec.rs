@@ -12,7 +12,6 @@ use kube::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::LATE;
 use crate::{
     base::{
         redact,
@@ -187,7 +186,7 @@ pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<
     let process = begin(api, pod, command).await?;
     let ended = tokio::time::timeout(command.deadline, follow(process, pod, command)).await;
     let (stdout, stderr, status) = ended.map_err(|_elapsed| {
-        Failure::product(format!("`{}` {LATE} {} s", command.display(), command.deadline.as_secs()))
+        Failure::timeout(format_args!("`{}`", command.display()), command.deadline)
     })??;
     Ok(Output {
         command: command.display(),
@@ -329,6 +328,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusCause, StatusDetails};
 
     use super::*;
+    use crate::verdict::SignatureId;
 
     fn output(exit_code: i32, stdout: &str, stderr: &str) -> Output {
         Output {
@@ -366,7 +366,7 @@ mod tests {
             .expect_err("125 is not 0");
         let Failure::Product { message, hint } = failure else { panic!("the product's") };
         assert!(message.contains("exited with 125, expected 0: line | open"), "{message}");
-        assert!(hint.is_some_and(|hint| hint.contains("F13")));
+        assert!(hint.is_some_and(|hint| hint.signature == Some(SignatureId::F13)));
     }
 
     #[test]

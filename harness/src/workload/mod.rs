@@ -21,6 +21,7 @@ use kube::{
 };
 use tokio::sync::OnceCell;
 
+use self::truth::PodCheck;
 use crate::{
     base::text::one_line,
     cluster::{ask, describe, status_code},
@@ -31,9 +32,6 @@ use crate::{
     },
     verdict::{Failure, event::TruthCheck},
 };
-
-/// What a failure says of a command or a case that did not end in time.
-pub(crate) const LATE: &str = "did not end within";
 
 /// Where the probe is in every pod.
 pub const PROBE: &str = "/nestcheck/probe";
@@ -160,6 +158,7 @@ pub async fn verify_ready(
     let facts = probe_facts(&api, &ready).await?;
     truth.extend(truth::of_inside(template, &facts));
     require(template, &truth)?;
+    let truth = truth.into_iter().map(TruthCheck::from).collect();
     Ok(Workload { pod: ready, facts: Arc::new(facts), truth, api, preparations: Mutex::default() })
 }
 
@@ -177,7 +176,7 @@ fn stored_truth(
     sandbox: &Sandbox,
     template: &PodTemplate,
     stored: &Pod,
-) -> Result<Vec<TruthCheck>, Failure> {
+) -> Result<Vec<PodCheck>, Failure> {
     let mut truth = truth::of_object(template, stored);
     if let Some(scc) = sandbox.scc() {
         truth.extend(truth::of_admission(template, stored, scc));
@@ -236,21 +235,67 @@ async fn probe_facts(api: &Api<Pod>, pod: &Pod) -> Result<probe::Facts, Failure>
 }
 
 /// Fails where a truth check does not hold: the pod runs, but is not what was asked for.
-fn require(template: &PodTemplate, checks: &[TruthCheck]) -> Result<(), Failure> {
-    let broken: Vec<_> = checks
-        .iter()
-        .filter(|check| !check.holds)
-        .map(|check| {
-            format!("{}: expected {}, observed {}", check.name, check.expected, check.observed)
-        })
-        .collect();
+fn require(template: &PodTemplate, checks: &[PodCheck]) -> Result<(), Failure> {
+    let broken: Vec<_> = checks.iter().filter(|check| !check.holds).collect();
     if broken.is_empty() {
         return Ok(());
     }
-    let broken = broken.join("; ");
+    let known = broken.iter().filter_map(|check| Some((check.name.id?, &check.observed)));
+    let hint = known
+        .min_by_key(|(id, _)| *id)
+        .and_then(|(id, observed)| diagnosis::explain(Symptom::Check { id, observed }, None));
+    let broken: Vec<_> = broken.into_iter().map(ToString::to_string).collect();
     Err(Failure::product(format!(
-        "the pod `{}` differs from its template: {broken}",
-        template.name
+        "the pod `{}` differs from its template: {}",
+        template.name,
+        broken.join("; ")
     ))
-    .with_hint(diagnosis::explain(Symptom::Check(&broken), None)))
+    .with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{diagnosis::CheckId, verdict::SignatureId};
+
+    const TEMPLATE: PodTemplate = PodTemplate {
+        name: "p",
+        file: "p.yaml",
+        manifest: "",
+        isolation: Isolation::Nested,
+        devices: false,
+        shared: true,
+    };
+
+    fn broken(name: impl Into<diagnosis::CheckName<'static>>, expected: &str) -> PodCheck {
+        let (expected, observed) = (expected.to_owned(), "absent".to_owned());
+        PodCheck { name: name.into(), expected, observed, holds: false }
+    }
+
+    #[test]
+    fn the_first_known_cause_of_broken_checks_is_the_hint() {
+        let checks = [
+            broken(CheckId::AdmittedBy, "nestcheck-abc"),
+            broken(CheckId::StoredHostUsers, "false"),
+        ];
+
+        let failure = require(&TEMPLATE, &checks).expect_err("two checks are broken");
+
+        let Failure::Product { message, hint } = failure else { panic!("the product's") };
+        assert_eq!(
+            message,
+            "the pod `p` differs from its template: openshift.io/scc: expected nestcheck-abc, \
+             observed absent; stored hostUsers: expected false, observed absent"
+        );
+        assert_eq!(hint.and_then(|hint| hint.signature), Some(SignatureId::F25));
+    }
+
+    #[test]
+    fn a_broken_control_has_no_hint() {
+        let checks = [broken(CheckId::StoredHostUsers.name(), "not false")];
+
+        let failure = require(&TEMPLATE, &checks).expect_err("a check is broken");
+
+        assert!(matches!(failure, Failure::Product { hint: None, .. }), "{failure:?}");
+    }
 }

@@ -316,7 +316,7 @@ mod tests {
             panic!("it never passes")
         };
         assert!(message.contains("UserNamespacesSupport"));
-        assert!(hint.is_some_and(|hint| hint.contains("kubelet")));
+        assert!(hint.is_some_and(|hint| hint.text.contains("kubelet")));
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //! is off, so acceptance proves nothing: the object is read back, and the kernel is asked from
 //! inside.
 
+use std::fmt;
+
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use probe::{IdRange, Mount, Reading};
 
 use crate::{
+    diagnosis::{CheckId, CheckName},
     sandbox::{
         AppliedScc,
         pod_template::{ADMITTED_BY, Isolation, PodTemplate},
@@ -20,6 +23,42 @@ const FIRST_POD_ID: u32 = 65_536;
 /// How many ids a pod gets at least.
 const POD_IDS: u32 = 65_536;
 
+/// A truth check of a pod, with its id where its failure has a known cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodCheck {
+    /// What is checked.
+    pub name: CheckName<'static>,
+    /// What must be seen.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+    /// Whether it holds.
+    pub holds: bool,
+}
+
+impl From<PodCheck> for TruthCheck {
+    fn from(check: PodCheck) -> Self {
+        let PodCheck { name, expected, observed, holds } = check;
+        Self { name: name.text.to_owned(), expected, observed, holds }
+    }
+}
+
+impl fmt::Display for PodCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, expected, observed, holds: _ } = self;
+        write!(f, "{}: expected {expected}, observed {observed}", name.text)
+    }
+}
+
+fn pod_check(
+    name: impl Into<CheckName<'static>>,
+    expected: &str,
+    observed: impl Into<String>,
+    holds: bool,
+) -> PodCheck {
+    PodCheck { name: name.into(), expected: expected.to_owned(), observed: observed.into(), holds }
+}
+
 /// A check of a value against what is expected.
 #[must_use]
 pub fn check(name: &str, expected: &str, observed: impl Into<String>, holds: bool) -> TruthCheck {
@@ -33,7 +72,7 @@ pub fn check(name: &str, expected: &str, observed: impl Into<String>, holds: boo
 
 /// What the stored object must say.
 #[must_use]
-pub fn of_object(template: &PodTemplate, pod: &Pod) -> Vec<TruthCheck> {
+pub fn of_object(template: &PodTemplate, pod: &Pod) -> Vec<PodCheck> {
     let spec = pod.spec.clone().unwrap_or_default();
     let host_users = match spec.host_users {
         Some(value) => value.to_string(),
@@ -52,45 +91,53 @@ pub fn of_object(template: &PodTemplate, pod: &Pod) -> Vec<TruthCheck> {
     let proc_mounts = proc_mounts.join(", ");
     match template.isolation {
         Isolation::Nested => vec![
-            check("stored hostUsers", "false", &host_users, host_users == "false"),
-            check("stored procMount", "Unmasked", proc_mounts, all_unmasked),
+            pod_check(CheckId::StoredHostUsers, "false", &host_users, host_users == "false"),
+            pod_check(CheckId::StoredProcMount, "Unmasked", proc_mounts, all_unmasked),
         ],
         Isolation::UserNamespace => vec![
-            check("stored hostUsers", "false", &host_users, host_users == "false"),
-            check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
+            pod_check(CheckId::StoredHostUsers, "false", &host_users, host_users == "false"),
+            pod_check(CheckId::StoredProcMount.name(), "not Unmasked", proc_mounts, none_unmasked),
         ],
         Isolation::HostUsers => vec![
-            check("stored hostUsers", "not false", &host_users, host_users != "false"),
-            check("stored procMount", "not Unmasked", proc_mounts, none_unmasked),
+            pod_check(
+                CheckId::StoredHostUsers.name(),
+                "not false",
+                &host_users,
+                host_users != "false",
+            ),
+            pod_check(CheckId::StoredProcMount.name(), "not Unmasked", proc_mounts, none_unmasked),
         ],
         Isolation::Privileged => vec![
-            check("stored hostUsers", "not false", &host_users, host_users != "false"),
+            pod_check(
+                CheckId::StoredHostUsers.name(),
+                "not false",
+                &host_users,
+                host_users != "false",
+            ),
             of_stored_privilege(&spec),
         ],
         Isolation::Unchecked => Vec::new(),
     }
 }
 
-fn of_stored_privilege(spec: &PodSpec) -> TruthCheck {
+fn of_stored_privilege(spec: &PodSpec) -> PodCheck {
     let privileged = |container: &Container| {
         container.security_context.as_ref().and_then(|context| context.privileged) == Some(true)
     };
     let all = spec.containers.iter().all(privileged);
-    check("stored privileged", "true", all.to_string(), all)
+    pod_check("stored privileged", "true", all.to_string(), all)
 }
-
-/// The name of the check that the SCC is stored as it was applied.
-const STORED_SCC: &str = "stored SCC";
 
 /// What must be so of the SCC that admitted a pod: the one that was asked for, and stored as it
 /// was applied.
 #[must_use]
-pub fn of_admission(template: &PodTemplate, pod: &Pod, scc: &AppliedScc) -> Vec<TruthCheck> {
+pub fn of_admission(template: &PodTemplate, pod: &Pod, scc: &AppliedScc) -> Vec<PodCheck> {
     let annotations = pod.metadata.annotations.as_ref();
     let admitted_by = annotations.and_then(|annotations| annotations.get(ADMITTED_BY));
     let admitted_by = admitted_by.map_or("absent", String::as_str);
     let asked_for = template.scc(&scc.name);
-    let mut checks = vec![check(ADMITTED_BY, asked_for, admitted_by, admitted_by == asked_for)];
+    let mut checks =
+        vec![pod_check(CheckId::AdmittedBy, asked_for, admitted_by, admitted_by == asked_for)];
     if !matches!(template.isolation, Isolation::Unchecked | Isolation::Privileged) {
         checks.push(of_stored_scc(scc));
     }
@@ -99,16 +146,16 @@ pub fn of_admission(template: &PodTemplate, pod: &Pod, scc: &AppliedScc) -> Vec<
 
 /// Whether the SCC is stored as it was applied.
 #[must_use]
-pub fn of_stored_scc(scc: &AppliedScc) -> TruthCheck {
+pub fn of_stored_scc(scc: &AppliedScc) -> PodCheck {
     let differences: Vec<_> = scc.differences.iter().map(ToString::to_string).collect();
     let stored =
         if differences.is_empty() { "as applied".to_owned() } else { differences.join("; ") };
-    check(STORED_SCC, "as applied", stored, differences.is_empty())
+    pod_check(CheckId::StoredScc, "as applied", stored, differences.is_empty())
 }
 
 /// What a process in the pod must see.
 #[must_use]
-pub fn of_inside(template: &PodTemplate, facts: &probe::Facts) -> Vec<TruthCheck> {
+pub fn of_inside(template: &PodTemplate, facts: &probe::Facts) -> Vec<PodCheck> {
     let (users, masked) = match template.isolation {
         Isolation::Nested => (id_maps(facts), unmasked_proc(facts)),
         Isolation::UserNamespace => (id_maps(facts), masked_proc(facts)),
@@ -119,12 +166,12 @@ pub fn of_inside(template: &PodTemplate, facts: &probe::Facts) -> Vec<TruthCheck
     users.into_iter().chain([masked]).collect()
 }
 
-fn id_maps(facts: &probe::Facts) -> Vec<TruthCheck> {
-    [("uid_map", &facts.uid_map), ("gid_map", &facts.gid_map)]
-        .map(|(name, map)| {
+fn id_maps(facts: &probe::Facts) -> Vec<PodCheck> {
+    [(CheckId::UidMap.into(), &facts.uid_map), ("/proc/self/gid_map".into(), &facts.gid_map)]
+        .map(|(name, map): (CheckName<'static>, _)| {
             let holds = map.known().is_some_and(|map| is_pod_map(map));
-            check(
-                &format!("/proc/self/{name}"),
+            pod_check(
+                name,
                 "ids from 0 mapped to a range of the pod's own above the node's",
                 show_reading(map, |map| show_map(map)),
                 holds,
@@ -133,11 +180,11 @@ fn id_maps(facts: &probe::Facts) -> Vec<TruthCheck> {
         .to_vec()
 }
 
-fn host_id_map(facts: &probe::Facts) -> Vec<TruthCheck> {
+fn host_id_map(facts: &probe::Facts) -> Vec<PodCheck> {
     let is_host =
         |map: &Vec<IdRange>| map.as_slice() == [IdRange { inside: 0, outside: 0, count: u32::MAX }];
-    vec![check(
-        "/proc/self/uid_map",
+    vec![pod_check(
+        CheckId::UidMap.name(),
         "the node's own ids, 0 0 4294967295",
         show_reading(&facts.uid_map, |map| show_map(map)),
         facts.uid_map.known().is_some_and(is_host),
@@ -169,12 +216,12 @@ pub fn show_map(map: &[IdRange]) -> String {
     if lines.is_empty() { "empty".to_owned() } else { lines.join(", ") }
 }
 
-fn unmasked_proc(facts: &probe::Facts) -> TruthCheck {
+fn unmasked_proc(facts: &probe::Facts) -> PodCheck {
     let holds = facts.mounts.known().is_some_and(|mounts| match proc_mounts(mounts)[..] {
         [only] => only.fs_type == "proc" && !only.is_read_only(),
         _ => false,
     });
-    check(
+    pod_check(
         "mounts at /proc",
         "one, writable: nothing is masked",
         show_reading(&facts.mounts, |mounts| show_proc(mounts)),
@@ -182,9 +229,9 @@ fn unmasked_proc(facts: &probe::Facts) -> TruthCheck {
     )
 }
 
-fn masked_proc(facts: &probe::Facts) -> TruthCheck {
+fn masked_proc(facts: &probe::Facts) -> PodCheck {
     let holds = facts.mounts.known().is_some_and(|mounts| proc_mounts(mounts).len() > 1);
-    check(
+    pod_check(
         "mounts at /proc",
         "several: some paths are masked",
         show_reading(&facts.mounts, |mounts| show_proc(mounts)),
@@ -255,9 +302,9 @@ mod tests {
         crate::base::manifest::parse("p.yaml", &text).expect("the test's manifest is good")
     }
 
-    fn broken(isolation: Isolation, pod: &Pod) -> Vec<String> {
+    fn broken(isolation: Isolation, pod: &Pod) -> Vec<&'static str> {
         let checks = of_object(&template(isolation), pod);
-        checks.into_iter().filter(|check| !check.holds).map(|check| check.name).collect()
+        checks.into_iter().filter(|check| !check.holds).map(|check| check.name.text).collect()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use harness::{
     report::{Dialect, Report, Style, Terminal, headline, html, json, junit, markdown, summarize},
     verdict::{
-        Level, Outcome, Verdict,
+        Level, Outcome, SignatureId, Verdict,
         event::{
             CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished,
             TruthCheck,
@@ -54,8 +54,9 @@ fn verdict() -> impl Strategy<Value = Verdict> {
             .prop_map(|(message, hint)| Verdict::Fail { message, hint }),
         1 => (text(), text()).prop_map(|(reason, remedy)| Verdict::Blocked { reason, remedy }),
         1 => text().prop_map(|reason| Verdict::NotApplicable { reason }),
-        1 => (text(), text())
-            .prop_map(|(signature, message)| Verdict::KnownIssue { signature, message }),
+        1 => text().prop_map(|message| {
+            Verdict::KnownIssue { signature: SignatureId::F28, message }
+        }),
         1 => text().prop_map(|message| Verdict::Error { message }),
         1 => Just(Verdict::Interrupted),
     ]
@@ -75,7 +76,7 @@ fn event() -> impl Strategy<Value = EventKind> {
         1 => (0..50_usize).prop_map(sample::run_started),
         1 => (text(), any::<u64>(), prop::option::of(text())).prop_map(
             |(step, duration_ms, failure)| {
-                EventKind::StepFinished(StepFinished { step, duration_ms, failure })
+                EventKind::StepFinished(StepFinished { step: step.into(), duration_ms, failure })
             }
         ),
         2 => id().prop_map(|id| EventKind::CaseStarted { id }),

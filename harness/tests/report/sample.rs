@@ -1,7 +1,7 @@
 //! Sample runs, with every verdict.
 
 use harness::verdict::{
-    Level, Outcome, Verdict,
+    Level, Outcome, SignatureId, Verdict,
     event::{
         CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
         EvidenceFile, RunStarted, SCHEMA, StepFinished, TruthCheck,
@@ -44,7 +44,7 @@ pub fn run_started(cases: usize) -> EventKind {
 
 pub fn step(name: &str, duration_ms: u64, failure: Option<&str>) -> EventKind {
     let failure = failure.map(str::to_owned);
-    EventKind::StepFinished(StepFinished { step: name.into(), duration_ms, failure })
+    EventKind::StepFinished(StepFinished { step: name.to_owned().into(), duration_ms, failure })
 }
 
 pub fn check(id: &str, name: &str, expected: &str, observed: &str) -> EventKind {
@@ -201,7 +201,7 @@ fn failing() -> Vec<EventKind> {
 
 fn other_verdicts() -> Vec<EventKind> {
     let known = Verdict::KnownIssue {
-        signature: "F14".into(),
+        signature: SignatureId::F14,
         message: "`pasta` is denied by SELinux before container-selinux 2.246".into(),
     };
     let broken = Verdict::Error { message: "the node `worker-1` went away".into() };

@@ -72,7 +72,7 @@ async fn run_on(cx: &Context, number: usize, node: &Node) -> CaseResult {
     cx.check_equal(&check, &node.name, pod.node().unwrap_or_default())?;
     // They came on the workspace's node, so this kind of node is at fault.
     if let Some(Absence { reason, diagnosis }) = pod.absence() {
-        return Err(Failure::product(reason).with_hint(Some(diagnosis.to_string())));
+        return Err(Failure::product(reason).with_hint(Some(*diagnosis)));
     }
     let image = shell_image(&pod).await?;
     let said = pod.output(&podman_run(&[], &image, &["echo", "here"])).await?;

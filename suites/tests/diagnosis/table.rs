@@ -2,12 +2,13 @@
 
 use fixtures::NESTED_POD;
 use harness::{
+    diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
     sandbox::{
         PodSecurity,
         pod_template::{Isolation, PodTemplate},
     },
-    verdict::{CaseResult, Failure},
+    verdict::{CaseResult, Failure, SignatureId},
     workload::Command,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -19,8 +20,8 @@ use crate::breakage as broken;
 pub struct Fixture {
     /// The case that fails.
     pub case: Case,
-    /// The id of the signature.
-    pub diagnosis: &'static str,
+    /// The known failure.
+    pub diagnosis: SignatureId,
     /// Words of the cause that only this one has.
     pub cause: &'static str,
     /// Files that must be among the evidence.
@@ -108,7 +109,7 @@ async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: A
         Act::ComparesDriver => {
             let format = "--format={{.Store.GraphDriverName}}";
             let driver = workspace.output(&podman(&["info", format])).await?;
-            cx.check_equal("storage driver", "overlay", &driver)?;
+            cx.check_equal(CheckId::StorageDriver, "overlay", &driver)?;
         }
         Act::Starts | Act::IsRefused => {}
     }
@@ -121,12 +122,12 @@ const fn case(id: &'static str, name: &'static str, kind: CaseKind) -> Case {
 }
 
 macro_rules! fixtures {
-    ($($id:literal $breaks:ident $isolation:ident $act:expr => $diagnosis:literal $cause:literal,)*) => {
+    ($($id:literal $breaks:ident $isolation:ident $act:expr => $diagnosis:ident $cause:literal,)*) => {
         &[$(Fixture {
             case: case($id, stringify!($breaks), CaseKind::Live(|cx| {
                 Box::pin(produce(cx, Isolation::$isolation, broken::$breaks, $act))
             })),
-            diagnosis: $diagnosis,
+            diagnosis: SignatureId::$diagnosis,
             cause: $cause,
             shows: match $act {
                 Act::Script(_) | Act::ComparesDriver => RUNNING,
@@ -140,44 +141,44 @@ macro_rules! fixtures {
 /// Every fixture.
 pub const FIXTURES: &[Fixture] = fixtures! {
     // Ids.
-    "X-01" usual_range Nested Act::Script(NO_NETWORK) => "F01" "leaves the pod's 65536 ids",
-    "X-02" far_range Nested Act::Script(NO_NETWORK) => "F01" "leaves the pod's ids",
-    "X-03" overlapping_ranges Nested Act::Script(NO_NETWORK) => "F04" "overlap",
-    "X-04" duplicate_ranges Nested Act::Script(NO_NETWORK) => "F04" "overlap",
-    "X-05" own_id Nested Act::Script(NO_NETWORK) => "F04" "the user's own id",
-    "X-06" no_range Nested Act::Script(OWNERS) => "F07" "no line for the pod's user",
-    "X-07" range_of_another Nested Act::Script(OWNERS) => "F07" "of another user",
-    "X-08" nameless_user Nested Act::Script(OWNERS) => "F07" "no line in /etc/passwd",
-    "X-09" tiny_range Nested Act::Script(OWNERS) => "F06" "too few ids",
-    "X-10" short_range Nested Act::Script(OWNERS) => "F06" "ids beyond the range",
+    "X-01" usual_range Nested Act::Script(NO_NETWORK) => F01 "leaves the pod's 65536 ids",
+    "X-02" far_range Nested Act::Script(NO_NETWORK) => F01 "leaves the pod's ids",
+    "X-03" overlapping_ranges Nested Act::Script(NO_NETWORK) => F04 "overlap",
+    "X-04" duplicate_ranges Nested Act::Script(NO_NETWORK) => F04 "overlap",
+    "X-05" own_id Nested Act::Script(NO_NETWORK) => F04 "the user's own id",
+    "X-06" no_range Nested Act::Script(OWNERS) => F07 "no line for the pod's user",
+    "X-07" range_of_another Nested Act::Script(OWNERS) => F07 "of another user",
+    "X-08" nameless_user Nested Act::Script(OWNERS) => F07 "no line in /etc/passwd",
+    "X-09" tiny_range Nested Act::Script(OWNERS) => F06 "too few ids",
+    "X-10" short_range Nested Act::Script(OWNERS) => F06 "ids beyond the range",
     // Privileges.
-    "X-11" no_capabilities Nested Act::Script(NO_NETWORK) => "F02" "lacks the capabilities",
-    "X-12" no_new_privileges Nested Act::Script(NO_NETWORK) => "F02" "no_new_privs",
-    "X-13" helper_without_capabilities Nested Act::Script(NO_NETWORK) => "F02" "lost its file capabilities",
-    "X-14" setuid_helper Nested Act::Script(NO_NETWORK) => "F02" "is setuid",
-    "X-15" no_newuidmap Nested Act::Script(NO_NETWORK) => "F05" "lacks newuidmap",
-    "X-16" default_seccomp Nested Act::Script(NO_NETWORK) => "F08" "seccomp profile forbids",
-    "X-17" masked_proc UserNamespace Act::Script("podman run --rm --network=host t /probe exit 0") => "F09" "/proc is masked",
-    "X-18" masked_proc UserNamespace Act::Script(NO_NETWORK) => "F10" "settings are read-only",
-    "X-19" nothing Nested Act::Script("podman run --rm --network=none '--sysctl=net.ipv4.ping_group_range=0 2000000' t /probe exit 0") => "F11" "groups that are not mapped",
-    "X-20" nothing Nested Act::Script(PAUSE) => "F28" "no cgroup of its own",
+    "X-11" no_capabilities Nested Act::Script(NO_NETWORK) => F02 "lacks the capabilities",
+    "X-12" no_new_privileges Nested Act::Script(NO_NETWORK) => F02 "no_new_privs",
+    "X-13" helper_without_capabilities Nested Act::Script(NO_NETWORK) => F02 "lost its file capabilities",
+    "X-14" setuid_helper Nested Act::Script(NO_NETWORK) => F02 "is setuid",
+    "X-15" no_newuidmap Nested Act::Script(NO_NETWORK) => F05 "lacks newuidmap",
+    "X-16" default_seccomp Nested Act::Script(NO_NETWORK) => F08 "seccomp profile forbids",
+    "X-17" masked_proc UserNamespace Act::Script("podman run --rm --network=host t /probe exit 0") => F09 "/proc is masked",
+    "X-18" masked_proc UserNamespace Act::Script(NO_NETWORK) => F10 "settings are read-only",
+    "X-19" nothing Nested Act::Script("podman run --rm --network=none '--sysctl=net.ipv4.ping_group_range=0 2000000' t /probe exit 0") => F11 "groups that are not mapped",
+    "X-20" nothing Nested Act::Script(PAUSE) => F28 "no cgroup of its own",
     // Devices and networks.
-    "X-21" no_fuse Nested Act::Script(NO_NETWORK) => "F12" "has no /dev/fuse",
-    "X-22" private_fuse Nested Act::Script(NO_NETWORK) => "F12" "not for everybody",
-    "X-23" forbidden_fuse Nested Act::Script(NO_NETWORK) => "F12" "cgroup does not allow",
-    "X-24" no_devices Nested Act::Script(PASTA) => "F13" "has no /dev/net/tun",
-    "X-25" private_tun Nested Act::Script(PASTA) => "F14" "not for everybody",
-    "X-27" no_nft Nested Act::Script(BRIDGE) => "F33" "lacks `nft`",
-    "X-28" no_aardvark Nested Act::Script(NAMES) => "F32" "names of containers",
+    "X-21" no_fuse Nested Act::Script(NO_NETWORK) => F12 "has no /dev/fuse",
+    "X-22" private_fuse Nested Act::Script(NO_NETWORK) => F12 "not for everybody",
+    "X-23" forbidden_fuse Nested Act::Script(NO_NETWORK) => F12 "cgroup does not allow",
+    "X-24" no_devices Nested Act::Script(PASTA) => F13 "has no /dev/net/tun",
+    "X-25" private_tun Nested Act::Script(PASTA) => F14 "not for everybody",
+    "X-27" no_nft Nested Act::Script(BRIDGE) => F33 "lacks `nft`",
+    "X-28" no_aardvark Nested Act::Script(NAMES) => F32 "names of containers",
     // Storage.
-    "X-29" vfs Nested Act::ComparesDriver => "F34" "`vfs`",
-    "X-30" read_only_storage Nested Act::Script("") => "F36" "read-only",
-    "X-31" storage_of_another Nested Act::Script("") => "F27" "does not belong to the pod's user",
-    "X-32" storage_on_overlay Nested Act::Script("") => "F31" "on an overlay",
-    "X-33" config_of_another Nested Act::Script("") => "F26" "belongs to somebody else",
+    "X-29" vfs Nested Act::ComparesDriver => F34 "`vfs`",
+    "X-30" read_only_storage Nested Act::Script("") => F36 "read-only",
+    "X-31" storage_of_another Nested Act::Script("") => F27 "does not belong to the pod's user",
+    "X-32" storage_on_overlay Nested Act::Script("") => F31 "on an overlay",
+    "X-33" config_of_another Nested Act::Script("") => F26 "belongs to somebody else",
     // Pods that do not start.
-    "X-34" volume_without_idmap Nested Act::Starts => "F16" "can't map the ids",
-    "X-35" runtime_without_user_namespaces Nested Act::Starts => "F17" "can't make user namespaces",
-    "X-36" no_such_program Nested Act::Starts => "F35" "lacks the program",
-    "X-37" nothing Nested Act::IsRefused => "F30" "Pod Security level",
+    "X-34" volume_without_idmap Nested Act::Starts => F16 "can't map the ids",
+    "X-35" runtime_without_user_namespaces Nested Act::Starts => F17 "can't make user namespaces",
+    "X-36" no_such_program Nested Act::Starts => F35 "lacks the program",
+    "X-37" nothing Nested Act::IsRefused => F30 "Pod Security level",
 };

@@ -1,11 +1,16 @@
 //! Whether the node is looked at from outside of pods.
 
+use harness::verdict::Step;
+
 use crate::support::{Live, Report, TestDir};
 
 /// The pods that a run made.
 fn pods(report: &Report) -> Vec<&str> {
-    let steps = report.steps().into_iter().map(|step| step.step.as_str());
-    steps.filter_map(|step| step.strip_prefix("pod ")).collect()
+    let names = report.steps().into_iter().filter_map(|finished| match &finished.step {
+        Step::Pod { name } => Some(name.as_str()),
+        _ => None,
+    });
+    names.collect()
 }
 
 #[test]

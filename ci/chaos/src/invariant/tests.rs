@@ -2,7 +2,7 @@ use harness::{
     report::{Dialect, junit, summarize},
     verdict::{
         Level, Outcome, Verdict,
-        event::{RunStarted, TruthCheck},
+        event::{CaseRetried, RunStarted, TruthCheck},
     },
 };
 
@@ -122,4 +122,15 @@ fn the_exit_code_is_the_outcome_s() {
     assert_eq!(check(4, &[]), []);
     assert_eq!(check(2, &[]), [Invariant::Ending]);
     assert_eq!(check(4, &[started()]), [Invariant::Ending]);
+}
+
+#[test]
+fn only_the_event_of_a_retry_shows_one() {
+    let message = "it was tried again".to_owned();
+    let told = case("POD-01", Verdict::Error { message: message.clone() });
+    let retried = CaseRetried { id: "POD-01".into(), attempt: 1, reason: message };
+    let retried = Event::now(EventKind::CaseRetried(retried));
+
+    assert!(!shows_retry(&[started(), told.clone()]));
+    assert!(shows_retry(&[started(), retried, told]));
 }

@@ -1,39 +1,40 @@
 //! Failures of the cluster: what the API server refuses, why a pod does not start, and what is not
 //! as it was asked for.
 
-use super::Signature;
+use super::{ANYTHING, Signature};
+use crate::{diagnosis::CheckId, verdict::SignatureId};
 
 const REFUSED_BY_SCC: &str = "unable to validate against any security context";
 
 /// What the API server refuses.
 pub(super) const REFUSALS: &[Signature] = &[
     Signature::new(
-        "F21",
+        SignatureId::F21,
         &[&[REFUSED_BY_SCC, "capability may not be added"]],
         "the SCC's field `allowedCapabilities` lacks a capability",
         "it must list SETUID and SETGID",
     ),
     Signature::new(
-        "F21",
+        SignatureId::F21,
         &[&[REFUSED_BY_SCC, "Host Users must be set"]],
         "the SCC requires a user namespace (`userNamespaceLevel`), and the pod reached \
          admission without one",
         "set `hostUsers: false`, and look for a webhook that removes it",
     ),
     Signature::new(
-        "F21",
+        SignatureId::F21,
         &[&[REFUSED_BY_SCC, "allowPrivilegeEscalation"]],
         "the SCC's field `allowPrivilegeEscalation` is not true",
         "set it, or newuidmap gains no capability",
     ),
     Signature::new(
-        "F21",
+        SignatureId::F21,
         &[&["not usable by user or serviceaccount"]],
         "neither the user nor the pod's service account may `use` the SCC",
         "bind a role that allows it",
     ),
     Signature::new(
-        "F30",
+        SignatureId::F30,
         &[&["violates PodSecurity"]],
         "the namespace enforces a Pod Security level that a nested pod exceeds",
         "label the namespace `pod-security.kubernetes.io/enforce: privileged`",
@@ -43,19 +44,19 @@ pub(super) const REFUSALS: &[Signature] = &[
 /// Why a pod does not start.
 pub(super) const STARTS: &[Signature] = &[
     Signature::new(
-        "F17",
+        SignatureId::F17,
         &[&["does not support user namespaces"]],
         "the node's runtime can't make user namespaces",
         "use a runtime handler that can, of containerd 2.0 or CRI-O 1.25 or newer",
     ),
     Signature::new(
-        "F18",
+        SignatureId::F18,
         &[&["UserNamespacesSupport", "is disabled", "HostUsers"]],
         "the feature gate UserNamespacesSupport is off on the node's kubelet",
         "turn it on there too, or finish the rollout of the machine config",
     ),
     Signature::new(
-        "F16",
+        SignatureId::F16,
         &[
             &["MOUNT_ATTR_IDMAP"],
             &["support idmap mounts"],
@@ -66,71 +67,84 @@ pub(super) const STARTS: &[Signature] = &[
         "use a volume of ext4, xfs or tmpfs, and Linux 6.3 or newer",
     ),
     Signature::new(
-        "F19",
+        SignatureId::F19,
         &[&["sysfs", "operation not permitted"], &["mount-product-files.sh"]],
         "kind's node image can't start pods with user namespaces",
         "use kind 0.32 or newer",
     ),
     Signature::new(
-        "F20",
+        SignatureId::F20,
         &[&["mkdirat", "permission denied"]],
         "the runtime can't make a directory in a volume that the image declares, such as /run",
         "use an image without that `VOLUME`, or a containerd with the fix of its issue 11852",
     ),
     Signature::new(
-        "F38",
+        SignatureId::F38,
         &[&["is not in allowed_devices"]],
         "the node does not allow a device that the pod asks for by annotation",
         "list /dev/fuse and /dev/net/tun in `allowed_devices` of crio.conf, and ask for no others",
     ),
     Signature::new(
-        "F35",
+        SignatureId::F35,
         &[&["executable file", "not found"], &["exec: \"", "no such file or directory"]],
         "the image lacks the program that the pod starts",
         "correct the pod's command, or the image",
     ),
 ];
 
-/// What a check of the pod, or of its object, saw.
-pub(super) const CHECKS: &[Signature] = &[
-    Signature::new(
-        "F34",
-        &[&["storage driver", "observed `vfs`"]],
-        "podman stores images with the driver `vfs`, which copies every layer",
-        "set `driver = \"overlay\"` in storage.conf and remove the old storage; the overlay needs \
-         an emptyDir on ~/.local/share/containers, or /dev/fuse",
-    ),
-    Signature::new(
-        "F25",
-        &[&["stored SCC"]],
-        "the API server dropped a field of the SCC, so it does not \
-         require what it says",
-        "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
-         than Default",
-    ),
-    Signature::new(
-        "F25",
-        &[&["stored hostUsers", "expected false"]],
-        "the API server dropped `hostUsers`",
-        "turn the feature gate UserNamespacesSupport on there",
-    ),
-    Signature::new(
-        "F25",
-        &[&["stored procMount", "expected Unmasked"]],
-        "the API server dropped `procMount`",
-        "turn the feature gate ProcMountType on there",
-    ),
-    Signature::new(
-        "F25",
-        &[&["/proc/self/uid_map: expected ids from 0"]],
-        "the runtime ignored `hostUsers`",
-        "check the runtime's version and the kubelet's gate",
-    ),
-    Signature::new(
-        "F22",
-        &[&["openshift.io/scc: expected"]],
-        "another SCC than the one that was asked for admitted the pod",
-        "ask for it by the annotation `openshift.io/required-scc`, and look for a webhook that \
-         removes it",
-    ),
-];
+/// What a check of the pod, or of its object, shows where it does not hold.
+pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
+    match id {
+        CheckId::StorageDriver => STORAGE_DRIVER,
+        CheckId::StoredScc => STORED_SCC,
+        CheckId::StoredHostUsers => STORED_HOST_USERS,
+        CheckId::StoredProcMount => STORED_PROC_MOUNT,
+        CheckId::UidMap => UID_MAP,
+        CheckId::AdmittedBy => ADMITTED_BY,
+    }
+}
+
+const STORAGE_DRIVER: &[Signature] = &[Signature::new(
+    SignatureId::F34,
+    &[&["`vfs`"]],
+    "podman stores images with the driver `vfs`, which copies every layer",
+    "set `driver = \"overlay\"` in storage.conf and remove the old storage; the overlay needs an \
+     emptyDir on ~/.local/share/containers, or /dev/fuse",
+)];
+
+const STORED_SCC: &[Signature] = &[Signature::new(
+    SignatureId::F25,
+    ANYTHING,
+    "the API server dropped a field of the SCC, so it does not require what it says",
+    "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
+     than Default",
+)];
+
+const STORED_HOST_USERS: &[Signature] = &[Signature::new(
+    SignatureId::F25,
+    ANYTHING,
+    "the API server dropped `hostUsers`",
+    "turn the feature gate UserNamespacesSupport on there",
+)];
+
+const STORED_PROC_MOUNT: &[Signature] = &[Signature::new(
+    SignatureId::F25,
+    ANYTHING,
+    "the API server dropped `procMount`",
+    "turn the feature gate ProcMountType on there",
+)];
+
+const UID_MAP: &[Signature] = &[Signature::new(
+    SignatureId::F25,
+    ANYTHING,
+    "the runtime ignored `hostUsers`",
+    "check the runtime's version and the kubelet's gate",
+)];
+
+const ADMITTED_BY: &[Signature] = &[Signature::new(
+    SignatureId::F22,
+    ANYTHING,
+    "another SCC than the one that was asked for admitted the pod",
+    "ask for it by the annotation `openshift.io/required-scc`, and look for a webhook that \
+     removes it",
+)];

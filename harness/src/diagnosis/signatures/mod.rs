@@ -10,9 +10,13 @@ mod podman;
 use probe::Facts;
 
 use super::{Diagnosis, Symptom};
+use crate::verdict::SignatureId;
 
 /// Texts that give a failure away: any of them, each with all its parts.
 type Texts = &'static [&'static [&'static str]];
+
+/// Every text.
+const ANYTHING: Texts = &[&[]];
 
 /// A failure that has been seen before.
 pub(super) struct Signature {
@@ -23,7 +27,7 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    const fn new(id: &'static str, texts: Texts, cause: &'static str, fix: &'static str) -> Self {
+    const fn new(id: SignatureId, texts: Texts, cause: &'static str, fix: &'static str) -> Self {
         Self { texts, predicate: None, diagnosis: Diagnosis { id, cause, fix } }
     }
 
@@ -42,7 +46,7 @@ pub(super) fn find(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<&'stat
     let (table, text) = match symptom {
         Symptom::Refusal(text) => (cluster::REFUSALS, text),
         Symptom::Start(text) => (cluster::STARTS, text),
-        Symptom::Check(text) => (cluster::CHECKS, text),
+        Symptom::Check { id, observed } => (cluster::checks(id), observed),
         Symptom::Output(text) => (podman::OUTPUTS, text),
     };
     table.iter().find(|signature| signature.fits(text, facts))

@@ -1,7 +1,7 @@
 //! Failures of podman, by what it and its helpers write.
 
 use super::{Signature, Texts};
-use crate::diagnosis::predicates;
+use crate::{diagnosis::predicates, verdict::SignatureId};
 
 /// newuidmap(1) is not allowed to write the map. The second text is the kernel's refusal to start
 /// it: its file capabilities are beyond the bounding set (capabilities(7), "Safety checking for
@@ -47,7 +47,7 @@ const TUN_REFUSED: Texts =
 /// What a command in the pod wrote.
 pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
-        "F08",
+        SignatureId::F08,
         NAMESPACE_REFUSED,
         "a kernel setting forbids user namespaces (`user.max_user_namespaces`, \
          `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`)",
@@ -55,7 +55,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     )
     .given(predicates::sysctl_forbids_namespaces),
     Signature::new(
-        "F08",
+        SignatureId::F08,
         NAMESPACE_REFUSED,
         "the pod's seccomp profile forbids inner user namespaces",
         "set `seccompProfile: {type: Unconfined}`: containerd's default profile forbids clone(2) \
@@ -63,72 +63,72 @@ pub(super) const OUTPUTS: &[Signature] = &[
     )
     .given(predicates::has_seccomp_filter),
     Signature::new(
-        "F08",
+        SignatureId::F08,
         NAMESPACE_REFUSED,
         "the seccomp profile, AppArmor or `user.max_user_namespaces` forbids inner user namespaces",
         "use profiles of type Unconfined, and see the node's settings",
     ),
     Signature::new(
-        "F03",
+        SignatureId::F03,
         &[&["newuidmap", "Could not set caps"], &["newgidmap", "Could not set caps"]],
         "AppArmor or no_new_privs holds newuidmap back",
         "use an unconfined AppArmor profile and `allowPrivilegeEscalation: true`",
     ),
     Signature::new(
-        "F04",
+        SignatureId::F04,
         &[&["includes the user UID"], &["includes the user GID"]],
         "a range in /etc/subuid or /etc/subgid holds the user's own id",
         "leave one line a user, `user:1001:64535`",
     ),
     Signature::new(
-        "F04",
+        SignatureId::F04,
         MAP_INVALID,
         "ranges in /etc/subuid or /etc/subgid overlap, or hold the user's own id",
         "leave one line a user, `user:1001:64535`",
     )
     .given(predicates::ranges_overlap),
     Signature::new(
-        "F04",
+        SignatureId::F04,
         MAP_INVALID,
         "the kernel does not take the map that /etc/subuid and /etc/subgid make",
         "leave one line a user, `user:1001:64535`",
     ),
     Signature::new(
-        "F01",
+        SignatureId::F01,
         &[&["newuidmap", "10000 65536", "Operation not permitted"]],
         "the range in /etc/subuid leaves the pod's 65536 ids",
         "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid",
     ),
     Signature::new(
-        "F01",
+        SignatureId::F01,
         MAP_REFUSED,
         "a range in /etc/subuid or /etc/subgid leaves the pod's ids",
         "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid",
     )
     .given(predicates::range_leaves_map),
     Signature::new(
-        "F02",
+        SignatureId::F02,
         MAP_REFUSED,
         "the pod runs with no_new_privs, so newuidmap gains no capability",
         "set `allowPrivilegeEscalation: true`",
     )
     .given(predicates::has_no_new_privs),
     Signature::new(
-        "F02",
+        SignatureId::F02,
         MAP_REFUSED,
         "the pod lacks the capabilities SETUID and SETGID",
         "add them to the container's `capabilities`",
     )
     .given(predicates::lacks_setid),
     Signature::new(
-        "F02",
+        SignatureId::F02,
         &[&["newuidmap: open of uid_map failed"], &["newgidmap: open of gid_map failed"]],
         "newuidmap is setuid, so it runs as the pod's root, which may not do more than set ids",
         "take the bit away and give file capabilities: `chmod u-s` and `setcap cap_setuid+ep`, \
          cap_setgid for newgidmap",
     ),
     Signature::new(
-        "F02",
+        SignatureId::F02,
         MAP_REFUSED,
         "newuidmap or newgidmap has lost its file capabilities",
         "in the image, `setcap cap_setuid+ep /usr/bin/newuidmap` and `setcap cap_setgid+ep \
@@ -136,14 +136,14 @@ pub(super) const OUTPUTS: &[Signature] = &[
     )
     .given(predicates::helper_is_powerless),
     Signature::new(
-        "F02",
+        SignatureId::F02,
         &[&["should have setuid or have filecaps"]],
         "newuidmap or newgidmap has lost its file capabilities",
         "in the image, `setcap cap_setuid+ep /usr/bin/newuidmap` and `setcap cap_setgid+ep \
          /usr/bin/newgidmap`",
     ),
     Signature::new(
-        "F02",
+        SignatureId::F02,
         MAP_REFUSED,
         "newuidmap is setuid, so it runs as the pod's root, which may not do more than set ids",
         "take the bit away and give file capabilities: `chmod u-s` and `setcap cap_setuid+ep`, \
@@ -151,14 +151,14 @@ pub(super) const OUTPUTS: &[Signature] = &[
     )
     .given(predicates::helper_is_setuid),
     Signature::new(
-        "F02",
+        SignatureId::F02,
         MAP_REFUSED,
         "newuidmap may not write the map",
         "the pod needs the capabilities SETUID and SETGID and `allowPrivilegeEscalation: true`, \
          and the image needs file capabilities on newuidmap and newgidmap",
     ),
     Signature::new(
-        "F05",
+        SignatureId::F05,
         &[
             &["newuidmap", "executable file not found"],
             &["newgidmap", "executable file not found"],
@@ -168,32 +168,32 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "install shadow-utils or uidmap, with file capabilities on both",
     ),
     Signature::new(
-        "F05",
+        SignatureId::F05,
         &[&["cannot set up namespace using"]],
         "podman could not make its user namespace with newuidmap",
         "compare /etc/subuid, the pod's uid_map, its capabilities and those of newuidmap",
     ),
     Signature::new(
-        "F26",
+        SignatureId::F26,
         &[&["exists and it is not owned by the current user"]],
         "a directory of the user's home belongs to somebody else",
         "give it to the pod's user, or mount the volume elsewhere",
     ),
     Signature::new(
-        "F33",
+        SignatureId::F33,
         &[&["nftables error: unable to execute nft"]],
         "the image lacks `nft`, which netavark needs",
         "install nftables",
     ),
     Signature::new(
-        "F31",
+        SignatureId::F31,
         &[&["not supported over overlayfs"]],
         "podman's storage lies on an overlay, which can't hold another one",
         "mount an emptyDir on ~/.local/share/containers, or give the pod /dev/fuse and the image \
          fuse-overlayfs",
     ),
     Signature::new(
-        "F36",
+        SignatureId::F36,
         &[
             &[".local/share/containers", "read-only file system"],
             &["creating runtime static files directory", "read-only file system"],
@@ -202,7 +202,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "mount a writable volume on ~/.local/share/containers",
     ),
     Signature::new(
-        "F27",
+        SignatureId::F27,
         &[
             &[".local/share/containers", "mkdir", "permission denied"],
             &["creating runtime static files directory", "permission denied"],
@@ -212,61 +212,61 @@ pub(super) const OUTPUTS: &[Signature] = &[
          away before",
     ),
     Signature::new(
-        "F12",
+        SignatureId::F12,
         FUSE,
         "/dev/fuse is not for everybody on the node, and the pod gets it with that mode",
         "chmod it to 0666 on the node",
     )
     .given(predicates::fuse_mode_shuts_out),
     Signature::new(
-        "F12",
+        SignatureId::F12,
         FUSE,
         "the pod's cgroup does not allow /dev/fuse",
         "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
     )
     .given(predicates::fuse_cgroup_shuts_out),
     Signature::new(
-        "F12",
+        SignatureId::F12,
         FUSE,
         "the pod has no /dev/fuse that it may use, and podman's storage needs it here",
         "give the pod the device by RuntimeClass, CDI or CRI-O's annotation, or mount an emptyDir \
          on ~/.local/share/containers and set no `mount_program`",
     ),
     Signature::new(
-        "F13",
+        SignatureId::F13,
         &[&["/dev/net/tun", "No such file or directory"]],
         "the pod has no /dev/net/tun",
         "give the pod the device by RuntimeClass, CDI or CRI-O's annotation (1.31 or newer)",
     ),
     Signature::new(
-        "F14",
+        SignatureId::F14,
         TUN_REFUSED,
         "/dev/net/tun is not for everybody on the node, and the pod gets it with that mode",
         "chmod it to 0666 on the node",
     )
     .given(predicates::tun_mode_shuts_out),
     Signature::new(
-        "F14",
+        SignatureId::F14,
         TUN_REFUSED,
         "the pod's cgroup does not allow /dev/net/tun",
         "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
     )
     .given(predicates::tun_cgroup_shuts_out),
     Signature::new(
-        "F14",
+        SignatureId::F14,
         TUN_REFUSED,
         "SELinux or the device's mode forbids /dev/net/tun",
         "use the type container_engine_t of container-selinux 2.246 or newer, and mode 0666 on \
          the node",
     ),
     Signature::new(
-        "F15",
+        SignatureId::F15,
         &[&["netns dir open: Permission denied"]],
         "SELinux keeps pasta from the network namespace's directory",
         "update passt's policy, or use `--network=host` or `none`",
     ),
     Signature::new(
-        "F09",
+        SignatureId::F09,
         &[
             &["mount `proc` to `proc`", "Operation not permitted"],
             &["mount proc to proc: Operation not permitted"],
@@ -276,26 +276,26 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "the pod needs `procMount: Unmasked`, and the cluster the feature gate ProcMountType",
     ),
     Signature::new(
-        "F10",
+        SignatureId::F10,
         &[&["ping_group_range", "Read-only file system"], &["accept_dad", "ead-only file system"]],
         "/proc is masked, so its settings are read-only",
         "the pod needs `procMount: Unmasked`, and the cluster the feature gate ProcMountType",
     ),
     Signature::new(
-        "F11",
+        SignatureId::F11,
         &[&["ping_group_range", "Invalid argument"]],
         "the setting `net.ipv4.ping_group_range` names groups that are not mapped",
         "set `default_sysctls = []` in containers.conf, or a range within the map",
     ),
     Signature::new(
-        "F07",
+        SignatureId::F07,
         NO_RANGE,
         "the pod's user has no line in /etc/passwd, so its ranges are not found",
         "let the image's entry point write one, and make /etc/passwd writable for it",
     )
     .given(predicates::user_is_nameless),
     Signature::new(
-        "F07",
+        SignatureId::F07,
         NO_RANGE,
         "the lines in /etc/subuid are of another user",
         "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid, with the name of \
@@ -303,45 +303,45 @@ pub(super) const OUTPUTS: &[Signature] = &[
     )
     .given(predicates::ranges_are_others),
     Signature::new(
-        "F07",
+        SignatureId::F07,
         NO_RANGE,
         "/etc/subuid or /etc/subgid has no line for the pod's user",
         "the image must have `user:1001:64535` in both",
     ),
     Signature::new(
-        "F07",
+        SignatureId::F07,
         UNMAPPED_ID,
         "/etc/subuid or /etc/subgid has no line for the pod's user, so only its own id is mapped",
         "the image must have `user:1001:64535` in both",
     )
     .given(predicates::has_no_range),
     Signature::new(
-        "F06",
+        SignatureId::F06,
         UNMAPPED_ID,
         "the user's range in /etc/subuid or /etc/subgid has too few ids for ordinary images",
         "widen it to `user:1001:64535`",
     )
     .given(predicates::has_few_ids),
     Signature::new(
-        "F06",
+        SignatureId::F06,
         UNMAPPED_ID,
         "the image has ids beyond the range in /etc/subuid or /etc/subgid",
         "widen the range, or use another image",
     ),
     Signature::new(
-        "F32",
+        SignatureId::F32,
         &[&["aardvark-dns binary not found"], &["` has no address"], &["no answer about `"]],
         "names of containers are not resolved",
         "install aardvark-dns beside netavark, and use a network of the project's own",
     ),
     Signature::new(
-        "F29",
+        SignatureId::F29,
         &[&["oom_score_adj", "Permission denied"], &["oom_score_adj", "Invalid argument"]],
         "a nested container can't lower its `oom_score_adj`",
         "expected: leave the option out",
     ),
     Signature::new(
-        "F28",
+        SignatureId::F28,
         &[
             &["pause containers on rootless containers with cgroup V1"],
             &["does not have a cgroup"],

@@ -18,6 +18,7 @@ pub use self::{
 };
 pub(crate) use self::{pods::PodsOfCase, recorder::Recorder};
 use crate::{
+    diagnosis::CheckName,
     engine::{Case, deadline::Pause},
     facts::Facts,
     sandbox::{self, Grant, Sandbox},
@@ -82,14 +83,14 @@ impl Context {
     /// # Errors
     ///
     /// The check does not hold.
-    pub fn check(
+    pub fn check<'a>(
         &self,
-        name: &str,
+        name: impl Into<CheckName<'a>>,
         expected: &str,
         observed: impl Into<String>,
         holds: bool,
     ) -> CaseResult {
-        self.recorder.check(name, expected, observed, holds)
+        self.recorder.check(name.into(), expected, observed, holds)
     }
 
     /// Checks that a value is the expected one.
@@ -97,7 +98,12 @@ impl Context {
     /// # Errors
     ///
     /// It is another one.
-    pub fn check_equal(&self, name: &str, expected: &str, observed: &str) -> CaseResult {
+    pub fn check_equal<'a>(
+        &self,
+        name: impl Into<CheckName<'a>>,
+        expected: &str,
+        observed: &str,
+    ) -> CaseResult {
         self.check(name, &format!("`{expected}`"), format!("`{observed}`"), expected == observed)
     }
 }

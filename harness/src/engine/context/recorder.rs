@@ -4,7 +4,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     base::redact,
-    diagnosis::{self, Symptom},
+    diagnosis::{self, CheckName, Symptom},
     verdict::{
         CaseResult, Failure,
         event::{EventKind, TruthCheck},
@@ -36,16 +36,18 @@ impl Recorder {
     /// The check does not hold.
     pub(super) fn check(
         &self,
-        name: &str,
+        name: CheckName<'_>,
         expected: &str,
         observed: impl Into<String>,
         holds: bool,
     ) -> CaseResult {
         let observed = redact::clean(observed.into().as_bytes(), 1024);
+        let CheckName { text: name, id } = name;
         let check = truth::check(name, expected, observed, holds);
         let failure = (!holds).then(|| {
-            let message = format!("{name}: expected {expected}, observed {}", check.observed);
-            let hint = diagnosis::explain(Symptom::Check(&message), None);
+            let observed = &check.observed;
+            let message = format!("{name}: expected {expected}, observed {observed}");
+            let hint = id.and_then(|id| diagnosis::explain(Symptom::Check { id, observed }, None));
             Failure::product(message).with_hint(hint)
         });
         self.record(check);

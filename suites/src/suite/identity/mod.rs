@@ -8,7 +8,7 @@ use fixtures::{HOST_USERS, NEIGHBOUR, NESTED_POD};
 use harness::{
     diagnosis::{Symptom, diagnose},
     engine::{Case, CaseKind, Context, Profile, parse_probe},
-    verdict::{CaseResult, Failure, Level},
+    verdict::{CaseResult, Failure, Level, SignatureId},
     workload::{
         Command, PROBE,
         truth::{is_pod_map, show_map, show_reading},
@@ -352,8 +352,8 @@ async fn reports_a_range_beyond_the_pod(cx: Context) -> CaseResult {
     let reported = format!("exit code {}: {}", output.exit_code, reported.trim_end());
     cx.check("podman with these ids", "refused", &reported, output.exit_code != 0)?;
     let diagnosis = diagnose(Symptom::Output(&reported), Some(broken.facts()));
-    let id = diagnosis.map_or("none", |diagnosis| diagnosis.id);
-    cx.check_equal("signature of the failure", "F01", id)
+    let id = diagnosis.map_or("none".to_owned(), |diagnosis| diagnosis.id.to_string());
+    cx.check_equal("signature of the failure", &SignatureId::F01.to_string(), &id)
 }
 
 /// Puts a text over the image's /etc/subuid and /etc/subgid. It comes by an annotation, as it has

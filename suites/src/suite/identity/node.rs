@@ -56,7 +56,7 @@ const LOOK: &str = "
 /// That the cluster makes no such pod is a fault of nobody's.
 fn without_inspector(failure: Failure) -> Failure {
     match failure {
-        Failure::Product { message, .. } => Failure::blocked(
+        Failure::Product { message, .. } | Failure::Timeout { message, .. } => Failure::blocked(
             format!("there is no pod to look at the node with: {message}"),
             "let the caller make privileged pods, or leave `--node-access` out",
         ),

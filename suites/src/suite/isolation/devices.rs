@@ -44,9 +44,7 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     // Of devices that were asked for and are absent the cause is known, and told with the failure.
     let describe_cause = |failure: Failure| match workspace.absence() {
-        Some(absence) => {
-            failure.adding(&absence.reason).with_hint(Some(absence.diagnosis.to_string()))
-        }
+        Some(absence) => failure.adding(&absence.reason).with_hint(Some(absence.diagnosis)),
         None => failure,
     };
     for (path, major, minor) in DEVICES {
@@ -120,7 +118,7 @@ async fn gets_no_device_that_is_not_allowed(cx: Context) -> CaseResult {
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.extend(ask_for_devices(FORBIDDEN));
     let (observed, holds) = match cx.provision_pod(&NESTED_POD, &pod).await {
-        Err(Failure::Product { message, .. }) => {
+        Err(Failure::Product { message, .. } | Failure::Timeout { message, .. }) => {
             let holds = message.contains("is not in allowed_devices");
             (message, holds)
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
+    diagnosis::CheckId,
     engine::{Case, CaseKind, Context, PodHandle, Profile, parse_probe},
     verdict::{CaseResult, Failure, Level},
     workload::{
@@ -46,7 +47,7 @@ async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
         None => "absent".to_owned(),
     };
     cx.check_equal("rootless", "true", &value("/host/security/rootless"))?;
-    cx.check_equal("storage driver", "overlay", &value("/store/graphDriverName"))?;
+    cx.check_equal(CheckId::StorageDriver, "overlay", &value("/store/graphDriverName"))?;
     cx.check_equal("OCI runtime", "crun", &value("/host/ociRuntime/name"))?;
     cx.check_equal("network backend", "netavark", &value("/host/networkBackend"))?;
     cx.check_equal("cgroup manager", "cgroupfs", &value("/host/cgroupManager"))

@@ -6,7 +6,7 @@ use fixtures::NESTED_POD;
 use harness::{
     diagnosis::{self, Symptom},
     engine::{Case, CaseKind, Context, PodHandle},
-    verdict::{CaseResult, Failure, Level},
+    verdict::{CaseResult, Failure, Level, SignatureId},
     workload::Command,
 };
 use probe::ProcessIdentity;
@@ -91,9 +91,10 @@ async fn refuses_files_beyond_the_range(cx: Context) -> CaseResult {
     let words = ["insufficient UIDs or GIDs available", "70000:70000"];
     expect_error(&cx, "import of a file of user 70000", &output, &words)?;
     let written = String::from_utf8_lossy(&output.stderr);
-    let diagnosis = diagnosis::explain(Symptom::Output(&written), Some(workspace.facts()));
-    let diagnosis = diagnosis.unwrap_or_default();
-    cx.check("its diagnosis", "F06", &diagnosis, diagnosis.contains("F06"))
+    let diagnosis = diagnosis::diagnose(Symptom::Output(&written), Some(workspace.facts()));
+    let holds = diagnosis.is_some_and(|diagnosis| diagnosis.id == SignatureId::F06);
+    let diagnosis = diagnosis.map(|diagnosis| diagnosis.to_string()).unwrap_or_default();
+    cx.check("its diagnosis", "F06", diagnosis, holds)
 }
 
 inventory::submit!(Case {

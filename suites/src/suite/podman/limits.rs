@@ -6,7 +6,7 @@ use std::time::Duration;
 use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
-    verdict::{CaseResult, Failure, Level},
+    verdict::{CaseResult, Failure, Level, SignatureId},
     workload::{Command, Output},
 };
 use probe::Mount;
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The signature of a pod whose control groups its user can't write, and that has no systemd.
-const SIGNATURE: &str = "F28";
+const SIGNATURE: SignatureId = SignatureId::F28;
 
 /// What podman and crun write where control groups are of version 1, which has none for users.
 const OF_VERSION_1: [&str; 3] = [

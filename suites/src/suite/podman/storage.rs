@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
+    diagnosis::CheckId,
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
@@ -153,7 +154,11 @@ async fn stores_on_native_overlay(cx: Context) -> CaseResult {
     // The empty option takes a mount program of the image's own configuration away.
     let driver = ["--storage-driver=overlay", "--storage-opt=overlay.mount_program="];
     let store = Store::empty(&workspace, "pod-01a", &driver).await?;
-    cx.check_equal("storage driver", "overlay", &store.says("{{.Store.GraphDriverName}}").await?)?;
+    cx.check_equal(
+        CheckId::StorageDriver,
+        "overlay",
+        &store.says("{{.Store.GraphDriverName}}").await?,
+    )?;
     let size = use_store(&cx, &store, "pod-01a", Some("overlay")).await?;
     cx.check("disk for a container", "less than the image", format!("{size} KiB"), size < COPY)?;
     store.delete().await
@@ -213,7 +218,11 @@ inventory::submit!(Case {
 async fn stores_without_overlay(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let store = Store::empty(&workspace, "pod-01c", &["--storage-driver=vfs"]).await?;
-    cx.check_equal("storage driver", "vfs", &store.says("{{.Store.GraphDriverName}}").await?)?;
+    cx.check_equal(
+        CheckId::StorageDriver.name(),
+        "vfs",
+        &store.says("{{.Store.GraphDriverName}}").await?,
+    )?;
     let size = use_store(&cx, &store, "pod-01c", None).await?;
     let expected = "a copy of the image: vfs shares nothing";
     cx.check("disk for a container", expected, format!("{size} KiB"), size >= COPY)?;

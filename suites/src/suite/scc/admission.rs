@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fixtures::NESTED_POD;
 use harness::{
+    diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
     sandbox::{Grant, pod_template::ADMITTED_BY},
     verdict::{CaseResult, Failure, Level},
@@ -50,7 +51,7 @@ inventory::submit!(Case {
 async fn admits_pod_of_user_who_may_use_it(cx: Context) -> CaseResult {
     let running = cx.pod(&NESTED_POD).await?;
     let name = &scc(&cx)?.name;
-    cx.check_equal(ADMITTED_BY, name, annotation(running.object(), ADMITTED_BY))?;
+    cx.check_equal(CheckId::AdmittedBy, name, annotation(running.object(), ADMITTED_BY))?;
     // The pod's own account may use the SCC too; with one that may not, it is the user's
     // right that counts.
     let mut pod = workspace(&cx)?;
@@ -114,7 +115,7 @@ async fn admits_plain_pod_with_user_namespace_by_a_restricted_scc(cx: Context) -
     cx.check_equal("stored hostUsers", "false", &host_users)?;
     let admitted_by = annotation(&stored, ADMITTED_BY);
     let holds = ["restricted-v2", "restricted-v3"].contains(&admitted_by);
-    cx.check(ADMITTED_BY, "`restricted-v2` or `restricted-v3`", admitted_by, holds)
+    cx.check(CheckId::AdmittedBy, "`restricted-v2` or `restricted-v3`", admitted_by, holds)
 }
 
 inventory::submit!(Case {
@@ -245,7 +246,7 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
         return Err(Failure::product(format!("the Deployment got no pod within {seconds} s")));
     };
     let expected = &scc(&cx)?.name;
-    cx.check_equal(ADMITTED_BY, expected, annotation(deployed, ADMITTED_BY))?;
+    cx.check_equal(CheckId::AdmittedBy, expected, annotation(deployed, ADMITTED_BY))?;
     expect_right_of(&cx, "serviceaccount", deployed)?;
     // Ready and proven to be nested, as any other workspace.
     cx.verify_ready(&NESTED_POD, deployed).await.map(drop)

@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 fn scc(cx: &Context) -> Result<&AppliedScc, Failure> {
     let scc = cx.sandbox().scc().ok_or_else(|| Failure::harness("the run brought no SCC along"))?;
     let check = truth::of_stored_scc(scc);
-    cx.check(&check.name, &check.expected, check.observed, check.holds)?;
+    cx.check(check.name, &check.expected, check.observed, check.holds)?;
     Ok(scc)
 }
 

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     facts::requirement::Requirement,
-    verdict::{CaseResult, Failure, Level},
+    verdict::{CaseResult, Failure, Level, SignatureId},
     workload::Command,
 };
 use k8s_openapi::api::{
@@ -198,8 +198,10 @@ async fn diagnoses_storage_whose_ids_can_not_be_mapped(cx: Context) -> CaseResul
         }
     };
     match cx.provision_pod(&KEEPER, &pod).await {
-        Err(Failure::Product { hint: Some(hint), .. }) if hint.contains("(F16)") => {
-            cx.check(&format!("diagnosis of a pod on {storage}"), "F16", hint, true)
+        Err(Failure::Product { hint: Some(hint), .. })
+            if hint.signature == Some(SignatureId::F16) =>
+        {
+            cx.check(&format!("diagnosis of a pod on {storage}"), "F16", hint.text, true)
         }
         Err(other) => Err(other),
         Ok(_) => {

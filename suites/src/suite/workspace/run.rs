@@ -2,6 +2,7 @@
 
 use fixtures::DEVWORKSPACE;
 use harness::{
+    diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
     facts::{DEVICE_ANNOTATIONS, devices_value},
     sandbox::{USER, WORKSPACE_ID_LABEL, pod_template::ADMITTED_BY},
@@ -146,7 +147,7 @@ async fn is_admitted_by_its_scc(cx: Context) -> CaseResult {
     let scc = cx.sandbox().scc().map_or("none", |it| it.name.as_str()).to_owned();
     let annotation = |name: &str| pod.annotations().get(name).map_or("absent", String::as_str);
     let label = |name: &str| pod.labels().get(name).map_or("absent", String::as_str);
-    cx.check_equal(ADMITTED_BY, &scc, annotation(ADMITTED_BY))?;
+    cx.check_equal(CheckId::AdmittedBy, &scc, annotation(ADMITTED_BY))?;
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
     cx.check_equal("service account", &format!("{id}-sa"), account.unwrap_or("absent"))?;
     cx.check_equal(WORKSPACE_ID_LABEL, &id, label(WORKSPACE_ID_LABEL))?;

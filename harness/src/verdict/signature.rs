@@ -1,0 +1,133 @@
+//! The ids of known failures.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The id of a known failure, as the fact sheet (`docs/fact-sheet.md`) lists it. F23 and F24 have
+/// no signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SignatureId {
+    /// A range in /etc/subuid or /etc/subgid leaves the pod's ids.
+    F01,
+    /// The pod or the helpers lack the capabilities to write the id map.
+    F02,
+    /// AppArmor or `no_new_privs` stops newuidmap.
+    F03,
+    /// Ranges overlap, or one holds the user's own id.
+    F04,
+    /// The image lacks newuidmap or newgidmap.
+    F05,
+    /// An image has ids beyond the user's range.
+    F06,
+    /// The user has no range.
+    F07,
+    /// The node or a profile forbids user namespaces.
+    F08,
+    /// /proc is masked, so it cannot be mounted again.
+    F09,
+    /// /proc is masked, so its settings are read-only.
+    F10,
+    /// `ping_group_range` names groups that are not mapped.
+    F11,
+    /// The pod has no usable /dev/fuse.
+    F12,
+    /// The pod has no /dev/net/tun.
+    F13,
+    /// The pod may not use /dev/net/tun.
+    F14,
+    /// SELinux keeps pasta from the network namespace.
+    F15,
+    /// A volume's file system cannot map ids.
+    F16,
+    /// The runtime cannot make user namespaces.
+    F17,
+    /// The kubelet's gate is off.
+    F18,
+    /// The image of the kind node is too old.
+    F19,
+    /// The runtime cannot make a directory in a volume of the image.
+    F20,
+    /// An SCC refuses the pod.
+    F21,
+    /// Another SCC than the requested one admitted the pod.
+    F22,
+    /// A field was dropped or ignored.
+    F25,
+    /// A directory of the home belongs to another user.
+    F26,
+    /// The volume of podman's storage belongs to another user.
+    F27,
+    /// The pod has no cgroup of its own.
+    F28,
+    /// A nested container cannot lower `oom_score_adj`.
+    F29,
+    /// The namespace enforces a stricter Pod Security level.
+    F30,
+    /// Podman's storage lies on an overlay.
+    F31,
+    /// Names of containers are not resolved.
+    F32,
+    /// The image lacks `nft`.
+    F33,
+    /// The storage driver is `vfs`.
+    F34,
+    /// The image lacks the program that the pod starts.
+    F35,
+    /// Podman's storage is read-only.
+    F36,
+    /// The pod started without a requested device.
+    F37,
+    /// CRI-O does not allow the device.
+    F38,
+}
+
+impl fmt::Display for SignatureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The name of the variant is the id.
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What a failure says about its fix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The cause and the fix, for people.
+    pub text: String,
+    /// The known failure that was recognized.
+    pub signature: Option<SignatureId>,
+}
+
+impl From<String> for Hint {
+    fn from(text: String) -> Self {
+        Self { text, signature: None }
+    }
+}
+
+impl From<&str> for Hint {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Verdict;
+
+    #[test]
+    fn an_id_is_written_and_read_as_before() {
+        let text = r#"{"verdict":"known-issue","signature":"F28","message":"no cgroup"}"#;
+
+        let read: Verdict = serde_json::from_str(text).expect("it is a verdict");
+
+        let Verdict::KnownIssue { signature, .. } = &read else { panic!("{read:?}") };
+        assert_eq!((*signature, signature.to_string()), (SignatureId::F28, "F28".to_owned()));
+        assert_eq!(serde_json::to_string(&read).expect("it is JSON"), text);
+    }
+
+    #[test]
+    fn an_unknown_id_is_an_error() {
+        assert!(serde_json::from_str::<SignatureId>("\"F99\"").is_err());
+    }
+}
