@@ -11,7 +11,7 @@ use super::{
 };
 
 pub(super) fn execute(arguments: &ReportArguments) -> Result<u8> {
-    let report = summarize(&report_dir::load(&arguments.directory)?);
+    let report = summarize(&directory::load(&arguments.directory)?);
     let text = match arguments.format {
         ReportFormat::Junit => junit(&report, arguments.dialect)?,
         ReportFormat::Json => json(&report)?,

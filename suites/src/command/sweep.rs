@@ -17,7 +17,7 @@ use super::{
 
 pub(super) async fn execute(arguments: SweepArguments) -> Result<u8> {
     let which = which(arguments.which)?;
-    let also = arguments.report_dir.as_deref().map(report_dir::open_runs).transpose()?;
+    let also = arguments.report_dir.as_deref().map(directory::open_runs).transpose()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let also = also.unwrap_or_default();
     let swept = sweep(cluster.admin(), &which, &also, arguments.dry_run).await?;
