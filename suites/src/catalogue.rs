@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use harness::{engine::Case, facts::Flavour, verdict::Level};
+use harness::{engine::Case, verdict::Level};
 
 use crate::suite::SUITES;
 
@@ -52,12 +52,7 @@ pub fn needs(case: &Case) -> String {
 /// The kinds of cluster that a case is about, in words.
 #[must_use]
 pub fn clusters(case: &Case) -> String {
-    let name = |flavour: &Flavour| match flavour {
-        Flavour::OpenShift => "OpenShift",
-        Flavour::MicroShift => "MicroShift",
-        Flavour::Kubernetes => "Kubernetes",
-    };
-    case.flavours.iter().map(name).collect::<Vec<_>>().join(", ")
+    case.flavours.iter().map(|flavour| flavour.product()).collect::<Vec<_>>().join(", ")
 }
 
 /// A level, in words.

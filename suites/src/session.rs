@@ -11,7 +11,7 @@ use harness::{
         evidence::Collector,
         plan::{Plan, Selection},
     },
-    facts::{self, ChosenRoute, Facts, Flavour, requirement::Requirement},
+    facts::{self, ChosenRoute, Facts, Flavour, requirement::ReadyWorkspaceOperator},
     sandbox::{self, File, Ledger, SandboxOptions, Scc, Timeouts, rbac},
     verdict::{Outcome, event::Event},
 };
@@ -100,8 +100,7 @@ impl Session {
         };
         if plan.runnable().next().is_some() {
             let namespace = sandbox::namespace_of(&options.sandbox.run);
-            let makes_workspaces =
-                plan.live().any(|case| case.requires.contains(&Requirement::Workspaces));
+            let makes_workspaces = plan.live().any(|case| case.needs::<ReadyWorkspaceOperator>());
             let needed = rbac::of_run_with(flavour_of(&facts), makes_workspaces);
             rbac::review(&cluster, &needed, &namespace).await?;
         }

@@ -19,7 +19,10 @@ use crate::{
     cluster::{Answer, Refusal, ask, describe},
     diagnosis::{self, Absence, Symptom},
     engine::deadline::{DeadlinePause, Pause},
-    facts::{Facts, requirement::Requirement},
+    facts::{
+        Facts,
+        requirement::{self, Devices, Requirement},
+    },
     sandbox::{
         self, Grant, Identity, PodSecurity, Sandbox,
         pod_template::{Isolation, PodTemplate, TEMPLATE_LABEL},
@@ -38,7 +41,7 @@ pub type SharedWorkload = Shared<BoxFuture<'static, Result<Arc<Workload>, Failur
 #[derive(Clone)]
 pub struct Context {
     pub(crate) id: &'static str,
-    pub(crate) requires: &'static [Requirement],
+    pub(crate) requires: &'static [&'static dyn Requirement],
     pub(crate) templates: &'static [&'static PodTemplate],
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) workloads: Arc<BTreeMap<&'static str, SharedWorkload>>,
@@ -149,7 +152,7 @@ impl Context {
             self.record(check.clone());
         }
         let pod = PodHandle { workload, context: self.clone() };
-        if self.requires.contains(&Requirement::Devices) {
+        if requirement::includes::<Devices>(self.requires) {
             pod.has_devices()?;
         }
         Ok(pod)

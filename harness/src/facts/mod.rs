@@ -129,6 +129,18 @@ impl fmt::Display for Flavour {
     }
 }
 
+impl Flavour {
+    /// The product's name.
+    #[must_use]
+    pub fn product(self) -> &'static str {
+        match self {
+            Self::OpenShift => "OpenShift",
+            Self::MicroShift => "MicroShift",
+            Self::Kubernetes => "Kubernetes",
+        }
+    }
+}
+
 /// A feature gate that has to do with nested containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Gate {

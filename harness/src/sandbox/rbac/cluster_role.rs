@@ -102,8 +102,7 @@ fn binding_in(namespace: Option<&str>, user: &str) -> Result<String> {
 fn place_of(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::Kubernetes => "any Kubernetes",
-        Flavour::MicroShift => "MicroShift",
-        Flavour::OpenShift => "OpenShift",
+        Flavour::MicroShift | Flavour::OpenShift => flavour.product(),
     }
 }
 

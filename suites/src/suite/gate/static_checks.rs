@@ -2,7 +2,7 @@
 
 use harness::{
     engine::{Case, CaseKind, CheckResult},
-    facts::{Facts, Gate, Node, requirement::Requirement},
+    facts::{Facts, Gate, Node, requirement::UserNamespaces},
     verdict::Level,
     workload::truth::check,
 };
@@ -144,7 +144,7 @@ inventory::submit!(Case {
     fix: "Unpause the machine config pool, or set `featureGates: {UserNamespacesSupport: true}` \
           in the kubelet's configuration, and restart the kubelet on the named node.",
     level: Level::Extended,
-    requires: &[Requirement::UserNamespaces],
+    requires: &[&UserNamespaces],
     kind: CaseKind::Static(is_on_in_every_kubelet),
     ..Case::DEFAULT
 });

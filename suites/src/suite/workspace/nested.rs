@@ -5,8 +5,7 @@ use std::sync::OnceLock;
 
 use fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
 use harness::{
-    engine::Case, facts::requirement::Requirement, sandbox::pod_template::PodTemplate,
-    verdict::Level,
+    engine::Case, facts::requirement::Devices, sandbox::pod_template::PodTemplate, verdict::Level,
 };
 
 use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES};
@@ -71,7 +70,7 @@ fn pods(case: &Case) -> Option<&'static [&'static PodTemplate]> {
 
 fn moved(case: &Case) -> Case {
     let name = format!("inside_{}_{}", case.suite, case.name);
-    let needs_devices = case.requires.contains(&Requirement::Devices);
+    let needs_devices = case.needs::<Devices>();
     Case {
         id: Box::leak(format!("WS-07-{}", case.id).into_boxed_str()),
         suite: "workspace",
