@@ -5,3 +5,4 @@ pub mod manifest;
 pub(crate) mod private;
 pub mod redact;
 pub mod subset_diff;
+pub mod words;

@@ -24,7 +24,20 @@ use kube::{
 };
 
 use super::Fact;
-use crate::{base::error::one_line, cluster::call};
+use crate::{
+    base::error::one_line,
+    cluster::{
+        call,
+        permission::{Need, Rule, Rules, Scope, resource},
+    },
+};
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Dry runs show which fields of a pod the API server keeps. They store nothing.",
+    verbs: &["create"],
+    targets: &[resource(Scope::Namespace(NAMESPACE), "", "pods", None)],
+}];
 
 /// The namespace of the dry run; nothing is stored in it.
 const NAMESPACE: &str = "default";

@@ -6,7 +6,19 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fact, Gate, Reading, Release, items, text};
+use super::{
+    Fact, Gate, Reading, Release, items,
+    release::{self, CONFIG_GROUP},
+    text,
+};
+use crate::cluster::permission::{Need, Rule, Rules, Scope, named};
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: release::WHY,
+    verbs: &["get"],
+    targets: &[named(Scope::Cluster, CONFIG_GROUP, "featuregates", "cluster")],
+}];
 
 /// OpenShift's set of feature gates (openshift/api, `config/v1/types_feature.go`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

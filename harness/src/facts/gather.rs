@@ -15,8 +15,18 @@ use super::{
 };
 use crate::{
     Result,
-    cluster::{Cluster, FIRST_CONTACT_DEADLINE, call, call_within},
+    cluster::{
+        Cluster, FIRST_CONTACT_DEADLINE, call, call_within,
+        permission::{Need, Rule, Rules, Target},
+    },
 };
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads what the cluster is, and the feature gates of its API server.",
+    verbs: &["get"],
+    targets: &[Target::Url("/apis"), Target::Url("/version"), Target::Url("/metrics")],
+}];
 
 /// Reads what the cluster is and can do. Writes nothing: its one create is a dry run.
 ///

@@ -9,6 +9,7 @@ mod feature_gate;
 mod gather;
 mod metrics;
 mod node;
+pub(crate) mod permissions;
 mod reading;
 mod release;
 pub mod requirement;
@@ -17,6 +18,7 @@ mod scc;
 mod storage;
 mod summary;
 pub mod support;
+pub mod webhook;
 
 use std::fmt;
 

@@ -6,7 +6,31 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Serialize;
 
 use super::{DeviceRoute, Fact, Flavour, Gate, device, metrics, reading::metrics_page};
-use crate::{Result, cluster::call};
+use crate::{
+    Result,
+    cluster::{
+        call,
+        permission::{Need, Rule, Rules, Scope, cluster, resource},
+    },
+};
+
+const WHY: &str = "Reads what the nodes, their kubelets and their runtimes support.";
+
+pub(super) const PERMISSIONS: Rules = &[
+    Rule { need: Need::Read, why: WHY, verbs: &["list"], targets: &[cluster("", "nodes")] },
+    Rule {
+        need: Need::Read,
+        why: WHY,
+        verbs: &["get"],
+        targets: &[resource(Scope::Cluster, "", "nodes", Some("proxy"))],
+    },
+    Rule {
+        need: Need::Read,
+        why: WHY,
+        verbs: &["list"],
+        targets: &[cluster("node.k8s.io", "runtimeclasses")],
+    },
+];
 
 /// The name of the RuntimeClass that gives pods the devices, unless another one says so by
 /// [`DEVICES_ANNOTATION`].

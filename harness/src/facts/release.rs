@@ -6,6 +6,29 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Fact, Reading, items, text};
+use crate::cluster::permission::{Need, Rule, Rules, Scope, named};
+
+/// The API group of OpenShift's configuration.
+pub(super) const CONFIG_GROUP: &str = "config.openshift.io";
+
+/// Roles list these permissions with those of the feature gates and of the rollout.
+pub(super) const WHY: &str =
+    "Reads the release, its feature gates, and whether a rollout is in progress.";
+
+pub(super) const ON_OPENSHIFT: Rules = &[Rule {
+    need: Need::Read,
+    why: WHY,
+    verbs: &["get"],
+    targets: &[named(Scope::Cluster, CONFIG_GROUP, "clusterversions", "version")],
+}];
+
+/// MicroShift has no API for its release.
+pub(super) const ON_MICROSHIFT: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads the release.",
+    verbs: &["get"],
+    targets: &[named(Scope::Namespace("kube-public"), "", "configmaps", "microshift-version")],
+}];
 
 /// A release of OpenShift or MicroShift, such as 4.19.3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

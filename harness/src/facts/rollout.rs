@@ -3,7 +3,19 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fact, Reading, items, release::condition, text};
+use super::{
+    Fact, Reading, items,
+    release::{self, condition},
+    text,
+};
+use crate::cluster::permission::{Need, Rule, Rules, cluster};
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: release::WHY,
+    verbs: &["list"],
+    targets: &[cluster("machineconfiguration.openshift.io", "machineconfigpools")],
+}];
 
 /// Whether an update or a change of the nodes' configuration is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,6 +5,20 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Fact, Reading, items, text};
+use crate::cluster::permission::{Need, Rule, Rules, Scope, named};
+
+/// To list the SCCs themselves is a permission that a run needs anyway.
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads whether an SCC can require a user namespace.",
+    verbs: &["get"],
+    targets: &[named(
+        Scope::Cluster,
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        "securitycontextconstraints.security.openshift.io",
+    )],
+}];
 
 /// The SCCs by name, each the whole object.
 pub type Sccs = BTreeMap<String, Value>;

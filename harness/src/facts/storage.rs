@@ -6,6 +6,18 @@ use super::{
     Fact,
     reading::{Reading, items, text},
 };
+use crate::cluster::permission::{Need, Rule, Rules, cluster};
+
+/// Roles list these permissions with those of [`super::webhook`].
+pub(super) const WHY: &str = "Reads the StorageClasses for workspaces, and the webhooks that may change or refuse their \
+     pods.";
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: WHY,
+    verbs: &["list"],
+    targets: &[cluster("storage.k8s.io", "storageclasses")],
+}];
 
 /// What marks it (kubernetes, `staging/src/k8s.io/api/storage`, and its name in beta).
 const MARKS: [&str; 2] = [

@@ -15,17 +15,36 @@ use std::{collections::BTreeMap, fmt};
 
 pub use finding::{Finding, Severity};
 use kube::Client;
+pub(super) use operator::PERMISSIONS as OF_OPERATOR;
 pub use operator::WorkspaceOperator;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Fact, Reading, items, reading::read, text};
+use crate::cluster::permission::{Need, Rule, Rules, cluster};
 
 /// The API group of Che's operator.
 pub(super) const CHE_GROUP: &str = "org.eclipse.che";
 
 /// The API group of the DevWorkspace Operator.
 pub(super) const CONFIG_GROUP: &str = "controller.devfile.io";
+
+const WHY: &str = "Reads the settings of the workspace operators for nested containers.";
+
+pub(super) const PERMISSIONS: Rules = &[
+    Rule {
+        need: Need::Read,
+        why: WHY,
+        verbs: &["list"],
+        targets: &[cluster(CHE_GROUP, "checlusters")],
+    },
+    Rule {
+        need: Need::Read,
+        why: WHY,
+        verbs: &["list"],
+        targets: &[cluster(CONFIG_GROUP, "devworkspaceoperatorconfigs")],
+    },
+];
 
 /// The API group of workspaces.
 pub(super) const WORKSPACE_GROUP: &str = "workspace.devfile.io";

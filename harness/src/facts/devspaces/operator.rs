@@ -4,6 +4,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::{Fact, items, reading::Reading, text};
+use crate::cluster::permission::{Need, Rule, Rules, cluster};
+
+pub(in crate::facts) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads whether the DevWorkspace Operator runs, and which service account needs `use` on \
+          the run's own SCC. Without it the run has no workspace cases.",
+    verbs: &["list"],
+    targets: &[cluster("apps", "deployments")],
+}];
 
 /// The labels of the operator's Deployment, as a query (devworkspace-operator,
 /// `deploy/templates/components/manager`).

@@ -1,4 +1,4 @@
-//! A default StorageClass.
+//! A default `StorageClass`.
 
 use super::{Decision, Requirement};
 use crate::facts::{Fact, Facts};

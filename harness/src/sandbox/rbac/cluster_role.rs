@@ -12,8 +12,13 @@ use k8s_openapi::api::{
 };
 use kube::api::ObjectMeta;
 
-use super::{Permission, Resource, Scope, Target, permissions};
-use crate::{Result, base::manifest, facts::Flavour};
+use super::permissions;
+use crate::{
+    Result,
+    base::manifest,
+    cluster::permission::{Permission, Resource, Scope, Target},
+    facts::Flavour,
+};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
