@@ -57,14 +57,13 @@ pub fn clusters(case: &Case) -> String {
 
 /// A level, in words.
 #[must_use]
-pub fn level(level: Level) -> &'static str {
-    match level {
-        Level::Core => "core: the run is conformant only if this case passes",
-        Level::Extended => {
-            "extended: a failure makes the run not conformant; a blocked case does not"
-        }
-        Level::Informing => "informing: never changes the outcome",
-    }
+pub fn level(level: Level) -> String {
+    let effect = match level {
+        Level::Core => "the run is conformant only if this case passes",
+        Level::Extended => "a failure makes the run not conformant; a blocked case does not",
+        Level::Informing => "never changes the outcome",
+    };
+    format!("{}: {effect}", level.name())
 }
 
 /// The page about these cases, as Markdown.

@@ -100,7 +100,7 @@ impl Session {
         };
         if plan.runnable().next().is_some() {
             let namespace = sandbox::namespace_of(&options.sandbox.run);
-            let makes_workspaces = plan.live().any(|case| case.needs::<ReadyWorkspaceOperator>());
+            let makes_workspaces = plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
             let needed = rbac::of_run_with(flavour_of(&facts), makes_workspaces);
             rbac::review(&cluster, &needed, &namespace).await?;
         }

@@ -15,8 +15,8 @@ use kube::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    base::{error::one_line, redact},
-    cluster::{Answer, Refusal, ask, describe},
+    base::redact,
+    cluster::{Answer, ask},
     diagnosis::{self, Absence, Symptom},
     engine::deadline::{DeadlinePause, Pause},
     facts::{
@@ -316,13 +316,7 @@ where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<T, KubeError>> + Send,
 {
-    match ask(what, operation).await? {
-        Ok(stored) => Ok(Ok(stored)),
-        Err(KubeError::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
-            Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
-        }
-        Err(error) => Err(describe(what, &error).into()),
-    }
+    workload::workspace::answered(what, ask(what, operation).await?)
 }
 
 /// A pod in the hands of a case.
@@ -394,7 +388,7 @@ impl PodHandle {
             pod: self.name(),
             command: redact::clean_arguments(command.arguments(), 4096),
             exit_code: output.exit_code,
-            duration_ms: u64::try_from(output.duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: super::millis(output.duration),
             stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),
             stderr: redact::clean(&output.stderr, redact::STREAM_LIMIT),
         }));

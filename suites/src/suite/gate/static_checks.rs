@@ -1,6 +1,7 @@
 //! What is said of the gates in different places.
 
 use harness::{
+    base::words::on_or_off,
     engine::{Case, CaseKind, CheckResult},
     facts::{Facts, Gate, Node, requirement::UserNamespaces},
     verdict::Level,
@@ -9,7 +10,7 @@ use harness::{
 
 use crate::suite::{
     OPENSHIFT,
-    static_checks::{always, at_rest, known, nodes, on_or_off, unread, version},
+    static_checks::{always, at_rest, known, nodes, unread, version},
 };
 
 /// The first minor version of Kubernetes whose kubelets can't have the gate off (KEP-127).
