@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use harness::{engine::Case, facts::Flavour, verdict::Level};
+use harness::{engine::Case, verdict::Level};
 
 use crate::suite::SUITES;
 
@@ -52,24 +52,18 @@ pub fn needs(case: &Case) -> String {
 /// The kinds of cluster that a case is about, in words.
 #[must_use]
 pub fn clusters(case: &Case) -> String {
-    let name = |flavour: &Flavour| match flavour {
-        Flavour::OpenShift => "OpenShift",
-        Flavour::MicroShift => "MicroShift",
-        Flavour::Kubernetes => "Kubernetes",
-    };
-    case.flavours.iter().map(name).collect::<Vec<_>>().join(", ")
+    case.flavours.iter().map(|flavour| flavour.product()).collect::<Vec<_>>().join(", ")
 }
 
 /// A level, in words.
 #[must_use]
-pub fn level(level: Level) -> &'static str {
-    match level {
-        Level::Core => "core: the run is conformant only if this case passes",
-        Level::Extended => {
-            "extended: a failure makes the run not conformant; a blocked case does not"
-        }
-        Level::Informing => "informing: never changes the outcome",
-    }
+pub fn level(level: Level) -> String {
+    let effect = match level {
+        Level::Core => "the run is conformant only if this case passes",
+        Level::Extended => "a failure makes the run not conformant; a blocked case does not",
+        Level::Informing => "never changes the outcome",
+    };
+    format!("{}: {effect}", level.name())
 }
 
 /// The page about these cases, as Markdown.

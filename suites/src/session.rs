@@ -8,7 +8,7 @@ use harness::{
         self, Case, Profile, RunConfig,
         plan::{Plan, Selection},
     },
-    facts::{self, Facts, Flavour, requirement::Requirement},
+    facts::{self, Facts, Flavour, requirement::ReadyWorkspaceOperator},
     sandbox::{self, Scc, rbac},
     verdict::{Outcome, event::Event},
 };
@@ -49,8 +49,7 @@ impl Session {
         let plan = plan.of_profile(profile.name(), is_part);
         let plan = if config.node_access { plan } else { plan.without_node_access() };
         if plan.runnable().next().is_some() {
-            let makes_workspaces =
-                plan.live().any(|case| case.requires.contains(&Requirement::Workspaces));
+            let makes_workspaces = plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
             let flavour = facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
             let needed = rbac::of_run_with(flavour, makes_workspaces);
             rbac::review(&cluster, &needed, &sandbox::namespace_of(&config.sandbox.run)).await?;

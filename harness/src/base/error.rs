@@ -89,6 +89,13 @@ impl Error {
         self.is_loss
     }
 
+    /// The message, and the hint on a line of its own: the form that the command prints, and takes
+    /// apart again where clap passes on one text only.
+    #[must_use]
+    pub fn with_hint_line(&self) -> String {
+        self.hint.as_ref().map_or_else(|| self.to_string(), |hint| format!("{self}\nhint: {hint}"))
+    }
+
     /// What the reader can do, if that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {

@@ -3,6 +3,7 @@
 mod api;
 mod client;
 mod connect;
+pub mod permission;
 mod refusal;
 pub mod retry;
 

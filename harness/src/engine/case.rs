@@ -4,7 +4,10 @@ use std::{cmp::Reverse, future::Future, pin::Pin, time::Duration};
 
 use crate::{
     engine::{Context, Profile},
-    facts::{Facts, Flavour, requirement::Requirement},
+    facts::{
+        Facts, Flavour,
+        requirement::{self, Requirement},
+    },
     sandbox::{Audit, pod_template::PodTemplate},
     verdict::{CaseResult, Level, Verdict, event::TruthCheck},
 };
@@ -34,7 +37,7 @@ pub struct Case {
     /// The profiles that it belongs to besides those of its flavours.
     pub profiles: &'static [Profile],
     /// What it needs of the cluster.
-    pub requires: &'static [Requirement],
+    pub requires: &'static [&'static dyn Requirement],
     /// The pods that it looks at; cases share them.
     pub pods: &'static [&'static PodTemplate],
     /// Pods that its function asks for and gets others instead of: so a case about the run's own pod
@@ -140,6 +143,12 @@ impl Case {
             })
         }),
     };
+
+    /// Whether it needs an `R` of the cluster.
+    #[must_use]
+    pub fn needs<R: Requirement>(&self) -> bool {
+        requirement::includes::<R>(self.requires)
+    }
 
     /// The name path, `suite::name`.
     #[must_use]

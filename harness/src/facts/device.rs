@@ -101,7 +101,8 @@ fn is_object_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// What is known of the annotations on a container runtime.
+/// Which of the annotations a container runtime knows. A property of the runtime's version, not a
+/// fact that may be unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knows {
     /// CRI-O 1.34 and older.

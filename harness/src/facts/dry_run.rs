@@ -19,49 +19,45 @@ use k8s_openapi::api::core::v1::{
     Capabilities, Container, Pod, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
 };
 use kube::{
-    Api, Client, Error as KubeError,
+    Api, Client,
     api::{ObjectMeta, PostParams},
 };
 
-use super::Fact;
-use crate::{base::text::one_line, cluster::call};
+use super::{Fact, Lookup};
+use crate::cluster::{
+    Answer, Refusal, call,
+    permission::{Need, Rule, Rules, Scope, resource},
+};
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Dry runs show which fields of a pod the API server keeps. They store nothing.",
+    verbs: &["create"],
+    targets: &[resource(Scope::Namespace(NAMESPACE), "", "pods", None)],
+}];
 
 /// The namespace of the dry run; nothing is stored in it.
 const NAMESPACE: &str = "default";
 
+const PLACE: &str = "dry run of pods";
+
 const SOURCE: &str = "dry-run create, read back";
 
-/// What the server said of the pod.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
-    /// It would store this.
-    Stored(Box<Pod>),
-    /// It refused the pod.
-    Refused {
-        /// The HTTP status.
-        code: u16,
-        /// The server's words.
-        message: String,
-    },
-    /// It did not answer, for this reason.
-    Unread(String),
-}
+/// What the server said of the pod: what it would store, or why it refused.
+pub(super) type Dried = Lookup<Answer<Box<Pod>>>;
 
 /// Creates the pod as a dry run.
-pub(super) async fn ask(client: &Client) -> Answer {
+pub(super) async fn ask(client: &Client) -> Dried {
     let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let params = PostParams { dry_run: true, field_manager: None };
     let pod = pod();
     let answer = call("dry-run the creation of a pod", || async {
         match api.create(&params, &pod).await {
-            Ok(pod) => Ok(Answer::Stored(Box::new(pod))),
-            Err(KubeError::Api(status)) if matches!(status.code, 403 | 422) => {
-                Ok(Answer::Refused { code: status.code, message: one_line(&status.message) })
-            }
-            Err(error) => Err(error),
+            Ok(pod) => Ok(Ok(Box::new(pod))),
+            Err(error) => Refusal::from_error(&error).map(Err).ok_or(error),
         }
     });
-    answer.boxed().await.unwrap_or_else(|error| Answer::Unread(error.to_string()))
+    answer.boxed().await.map_or_else(Lookup::failed, Lookup::Found)
 }
 
 /// A pod that is only ever dry-run. Apart from `procMount` it satisfies the Pod Security Standard
@@ -101,81 +97,71 @@ fn pod() -> Pod {
 }
 
 /// Whether the server keeps `hostUsers: false`; `minor` is its own minor version.
-pub(super) fn keeps_host_users(answer: &Answer, minor: u32) -> Fact<bool> {
-    match answer {
-        Answer::Stored(pod) => {
+pub(super) fn keeps_host_users(dried: &Dried, minor: u32) -> Fact<bool> {
+    dried.fact(PLACE, |answer| match answer {
+        Ok(pod) => {
             let kept = pod.spec.as_ref().and_then(|spec| spec.host_users);
             Fact::known(kept == Some(false), SOURCE)
         }
-        Answer::Refused { .. } if is_invalid_without_host_users(answer) => refused(false, answer),
-        Answer::Refused { .. } if is_too_privileged(answer) && minor >= 30 => refused(true, answer),
-        _ => unread(answer),
-    }
+        Err(refusal) if is_invalid_without_host_users(refusal) => kept_or_not(false, refusal),
+        Err(refusal) if is_too_privileged(refusal) && minor >= 30 => kept_or_not(true, refusal),
+        Err(refusal) => unknown(refusal),
+    })
 }
 
 /// Whether the server keeps `procMount: Unmasked`.
-pub(super) fn keeps_proc_mount(answer: &Answer) -> Fact<bool> {
-    match answer {
-        Answer::Stored(pod) => {
+pub(super) fn keeps_proc_mount(dried: &Dried) -> Fact<bool> {
+    dried.fact(PLACE, |answer| match answer {
+        Ok(pod) => {
             let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
             let kept = container
                 .and_then(|container| container.security_context.as_ref())
                 .and_then(|context| context.proc_mount.as_deref());
             Fact::known(kept == Some("Unmasked"), SOURCE)
         }
-        Answer::Refused { .. }
-            if is_invalid_without_host_users(answer) || is_too_privileged(answer) =>
-        {
-            refused(true, answer)
+        Err(refusal) if is_invalid_without_host_users(refusal) || is_too_privileged(refusal) => {
+            kept_or_not(true, refusal)
         }
-        _ => unread(answer),
-    }
+        Err(refusal) => unknown(refusal),
+    })
 }
 
 /// Validation saw `procMount` without `hostUsers` (kubernetes, `pkg/apis/core/validation`).
-fn is_invalid_without_host_users(answer: &Answer) -> bool {
-    matches!(answer, Answer::Refused { code: 422, message }
-        if message.contains("`hostUsers` must be false to use `Unmasked`"))
+fn is_invalid_without_host_users(refusal: &Refusal) -> bool {
+    refusal.code == 422 && refusal.message.contains("`hostUsers` must be false to use `Unmasked`")
 }
 
 /// Pod Security saw `procMount` after validation (`k8s.io/pod-security-admission`,
 /// `policy/check_procMount.go`).
-fn is_too_privileged(answer: &Answer) -> bool {
-    matches!(answer, Answer::Refused { code: 403, message }
-        if message.contains("violates PodSecurity") && message.contains("procMount"))
+fn is_too_privileged(Refusal { code, message }: &Refusal) -> bool {
+    *code == 403 && message.contains("violates PodSecurity") && message.contains("procMount")
 }
 
-fn refused(kept: bool, answer: &Answer) -> Fact<bool> {
-    let by = if is_too_privileged(answer) { "Pod Security" } else { "validation" };
+fn kept_or_not(kept: bool, refusal: &Refusal) -> Fact<bool> {
+    let by = if is_too_privileged(refusal) { "Pod Security" } else { "validation" };
     Fact::known(kept, format!("dry-run create, refused by {by}"))
 }
 
-fn unread(answer: &Answer) -> Fact<bool> {
-    match answer {
-        Answer::Refused { code, message } => {
-            Fact::unknown(format!("failed to dry-run the creation of a pod: {message} ({code})"))
-        }
-        Answer::Unread(reason) => Fact::unknown(reason.clone()),
-        Answer::Stored(_) => Fact::unknown("the server's answer has no pod"),
-    }
+fn unknown(Refusal { code, message }: &Refusal) -> Fact<bool> {
+    Fact::unknown(format!("failed to dry-run the creation of a pod: {message} ({code})"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn facts(answer: &Answer) -> (Option<bool>, Option<bool>) {
-        let host_users = keeps_host_users(answer, 32);
-        (host_users.value().copied(), keeps_proc_mount(answer).value().copied())
+    fn facts(dried: &Dried) -> (Option<bool>, Option<bool>) {
+        let host_users = keeps_host_users(dried, 32);
+        (host_users.value().copied(), keeps_proc_mount(dried).value().copied())
     }
 
-    fn refused_with(code: u16, message: &str) -> Answer {
-        Answer::Refused { code, message: message.to_owned() }
+    fn refused_with(code: u16, message: &str) -> Dried {
+        Lookup::Found(Err(Refusal { code, message: message.to_owned() }))
     }
 
     #[test]
     fn what_is_stored_is_read_back() {
-        assert_eq!(facts(&Answer::Stored(Box::new(pod()))), (Some(true), Some(true)));
+        assert_eq!(facts(&Lookup::Found(Ok(Box::new(pod())))), (Some(true), Some(true)));
         let mut dropped = pod();
         if let Some(spec) = &mut dropped.spec {
             spec.host_users = None;
@@ -183,8 +169,8 @@ mod tests {
                 context.proc_mount = Some("Default".to_owned());
             }
         }
-        assert_eq!(facts(&Answer::Stored(Box::new(dropped))), (Some(false), Some(false)));
-        assert_eq!(facts(&Answer::Stored(Box::default())), (Some(false), Some(false)));
+        assert_eq!(facts(&Lookup::Found(Ok(Box::new(dropped)))), (Some(false), Some(false)));
+        assert_eq!(facts(&Lookup::Found(Ok(Box::default()))), (Some(false), Some(false)));
     }
 
     #[test]
@@ -223,7 +209,7 @@ mod tests {
             refused_with(403, "violates PodSecurity \"restricted:latest\": seccompProfile"),
             refused_with(403, "admission webhook \"policy\" denied: procMount"),
             refused_with(422, "spec.hostUsers: Forbidden"),
-            Answer::Unread("no answer within 30 s".to_owned()),
+            Lookup::Failed("no answer within 30 s".to_owned()),
         ] {
             assert_eq!(facts(&answer), (None, None), "{answer:?}");
         }

@@ -13,6 +13,8 @@ pub(crate) const FIRST_DEFAULT: (u32, u32) = (4, 20);
 const MINORS_APART: u32 = 13;
 
 /// Something that was read, and speaks for a gate being on or off.
+///
+/// Not a [`Fact`](super::Fact): evidence is always known. What could not be read is not evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// Whether the gate is on, by this evidence.

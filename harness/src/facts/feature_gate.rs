@@ -6,7 +6,19 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fact, Gate, Reading, Release, items, text};
+use super::{
+    Fact, Gate, Lookup, Release, items,
+    release::{self, CONFIG_GROUP},
+    text,
+};
+use crate::cluster::permission::{Need, Rule, Rules, Scope, named};
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: release::WHY,
+    verbs: &["get"],
+    targets: &[named(Scope::Cluster, CONFIG_GROUP, "featuregates", "cluster")],
+}];
 
 /// OpenShift's set of feature gates (openshift/api, `config/v1/types_feature.go`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -126,7 +138,7 @@ impl ConfiguredGates {
 
 const PLACE: &str = "FeatureGate `cluster`";
 
-pub(super) fn feature_set(reading: &Reading<Value>) -> Fact<FeatureSet> {
+pub(super) fn feature_set(reading: &Lookup<Value>) -> Fact<FeatureSet> {
     reading.fact(PLACE, |object| {
         let name = text(object, "/spec/featureSet").unwrap_or_default();
         Fact::known(FeatureSet::parse(name), format!("{PLACE} `spec.featureSet`"))
@@ -136,7 +148,7 @@ pub(super) fn feature_set(reading: &Reading<Value>) -> Fact<FeatureSet> {
 /// The status has one entry a release, during an update also of the coming one, so only the
 /// installed release's entry counts.
 pub(super) fn configured_gates(
-    reading: &Reading<Value>,
+    reading: &Lookup<Value>,
     release: &Fact<Option<Release>>,
 ) -> Fact<ConfiguredGates> {
     reading.fact(PLACE, |object| {
@@ -183,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_feature_set_is_a_name_and_none_is_the_default() {
-        let set = |spec| feature_set(&Reading::Read(json!({ "spec": spec }))).value().cloned();
+        let set = |spec| feature_set(&Lookup::Found(json!({ "spec": spec }))).value().cloned();
         assert_eq!(set(json!({})), Some(FeatureSet::Default));
         assert_eq!(set(json!({"featureSet": ""})), Some(FeatureSet::Default));
         let tech_preview = set(json!({"featureSet": "TechPreviewNoUpgrade"}));
@@ -196,7 +208,7 @@ mod tests {
 
     #[test]
     fn only_the_installed_release_counts_and_absence_is_not_disabled() {
-        let object = Reading::Read(json!({"status": {"featureGates": [
+        let object = Lookup::Found(json!({"status": {"featureGates": [
             {"version": "4.20.1", "enabled": [{"name": "UserNamespacesSupport"}]},
             {"version": "4.19.7", "disabled": [{"name": "UserNamespacesSupport"}],
              "enabled": [{"name": "ProcMountType"}]},
@@ -212,7 +224,7 @@ mod tests {
         assert_eq!(configured_gates(&object, &release("4.18.0")).value(), None);
         assert_eq!(configured_gates(&object, &Fact::unknown("403")).value(), None);
         assert_eq!(
-            configured_gates(&Reading::Unread("403".into()), &release("4.19.7")).value(),
+            configured_gates(&Lookup::Failed("403".into()), &release("4.19.7")).value(),
             None
         );
     }

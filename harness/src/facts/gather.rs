@@ -9,14 +9,24 @@ use serde_json::Value;
 use super::{
     Fact, Facts, Flavour, Gate, KubernetesVersion, Release,
     devspaces::read_devspaces,
-    dry_run, feature_gate, metrics, node,
-    reading::{Reading, get_request, metrics_page, read},
-    release, rollout, scc, storage,
+    dry_run, feature_gate,
+    lookup::{Lookup, get_request, metrics_page, read},
+    metrics, node, release, rollout, scc, storage,
 };
 use crate::{
     Result,
-    cluster::{Cluster, FIRST_CONTACT_DEADLINE, call, call_within},
+    cluster::{
+        Cluster, FIRST_CONTACT_DEADLINE, call, call_within,
+        permission::{Need, Rule, Rules, Target},
+    },
 };
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads what the cluster is, and the feature gates of its API server.",
+    verbs: &["get"],
+    targets: &[Target::Url("/apis"), Target::Url("/version"), Target::Url("/metrics")],
+}];
 
 /// Reads what the cluster is and can do. Writes nothing: its one create is a dry run.
 ///
@@ -106,16 +116,16 @@ fn parse_version(info: &Info) -> KubernetesVersion {
 struct OpenShift {
     /// What the cluster is, once more than the groups is known.
     flavour: Flavour,
-    cluster_version: Reading<Value>,
-    microshift_version: Reading<Value>,
-    feature_gate: Reading<Value>,
+    cluster_version: Lookup<Value>,
+    microshift_version: Lookup<Value>,
+    feature_gate: Lookup<Value>,
     /// None where the API is not served: a hosted control plane has no pools.
-    pools: Option<Reading<Value>>,
+    pools: Option<Lookup<Value>>,
 }
 
 impl OpenShift {
-    fn without_configuration(flavour: Flavour, microshift_version: Reading<Value>) -> Self {
-        let none = || Reading::NotApplicable(format!("{flavour} clusters have none"));
+    fn without_configuration(flavour: Flavour, microshift_version: Lookup<Value>) -> Self {
+        let none = || Lookup::NotApplicable(format!("{flavour} clusters have none"));
         Self {
             flavour,
             cluster_version: none(),
@@ -142,7 +152,7 @@ async fn read_openshift(client: &Client, groups: &Groups) -> OpenShift {
             return OpenShift::without_configuration(flavour, read_microshift(client).await);
         }
         Flavour::Kubernetes => {
-            let none = Reading::NotApplicable(format!("{flavour} clusters have none"));
+            let none = Lookup::NotApplicable(format!("{flavour} clusters have none"));
             return OpenShift::without_configuration(flavour, none);
         }
     }
@@ -160,33 +170,33 @@ async fn read_openshift(client: &Client, groups: &Groups) -> OpenShift {
         pools,
     );
     // An operator may bring a single API of the group to MicroShift.
-    if cluster_version == Reading::Absent {
+    if cluster_version == Lookup::Absent {
         let microshift = read_microshift(client).await;
-        if matches!(microshift, Reading::Read(_)) {
+        if matches!(microshift, Lookup::Found(_)) {
             return OpenShift::without_configuration(Flavour::MicroShift, microshift);
         }
     }
-    let microshift_version = Reading::NotApplicable(format!("{flavour} clusters have none"));
+    let microshift_version = Lookup::NotApplicable(format!("{flavour} clusters have none"));
     OpenShift { flavour, cluster_version, microshift_version, feature_gate, pools }
 }
 
-async fn read_microshift(client: &Client) -> Reading<Value> {
+async fn read_microshift(client: &Client) -> Lookup<Value> {
     let path = "/api/v1/namespaces/kube-public/configmaps/microshift-version";
     read(client, "ConfigMap `kube-public/microshift-version`", path).await
 }
 
 /// The SCCs and their schema.
-struct SccReadings {
-    schema: Reading<Value>,
-    list: Reading<Value>,
+struct SccLookups {
+    schema: Lookup<Value>,
+    list: Lookup<Value>,
 }
 
-async fn read_sccs(client: &Client, groups: &Groups) -> SccReadings {
+async fn read_sccs(client: &Client, groups: &Groups) -> SccLookups {
     // Not by the group alone: OpenShift's API server lists it only with the help of an operator,
     // and admits by SCCs all the same.
     if groups.flavour() == Flavour::Kubernetes && !groups.has("security.openshift.io") {
-        let none = || Reading::NotApplicable("the cluster has no such API".to_owned());
-        return SccReadings { schema: none(), list: none() };
+        let none = || Lookup::NotApplicable("the cluster has no such API".to_owned());
+        return SccLookups { schema: none(), list: none() };
     }
     let schema_path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/\
                        securitycontextconstraints.security.openshift.io";
@@ -195,7 +205,7 @@ async fn read_sccs(client: &Client, groups: &Groups) -> SccReadings {
         read(client, "the schema of SecurityContextConstraints", schema_path),
         read(client, "SecurityContextConstraints", list_path),
     );
-    SccReadings { schema, list }
+    SccLookups { schema, list }
 }
 
 #[cfg(test)]

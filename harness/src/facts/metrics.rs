@@ -1,6 +1,6 @@
 //! Feature gates as the components' own metrics show them.
 
-use super::{Fact, Gate};
+use super::{Fact, Gate, Lookup};
 
 /// Reads a gate from a `/metrics` page: the series `kubernetes_feature_enabled` (KEP-1206 style
 /// component-base metric). None where the component does not list the gate: a gate that was
@@ -17,14 +17,11 @@ fn gate(page: &str, gate: Gate) -> Option<bool> {
 }
 
 /// What a page says of a gate; `component` names whose page it is.
-pub(super) fn fact(page: &Result<String, String>, named: Gate, component: &str) -> Fact<bool> {
-    match page {
-        Ok(page) => match gate(page, named) {
-            Some(on) => Fact::known(on, format!("{component} metric `kubernetes_feature_enabled`")),
-            None => Fact::unknown(format!("the {component}'s metrics don't list the gate")),
-        },
-        Err(reason) => Fact::unknown(reason.clone()),
-    }
+pub(super) fn fact(page: &Lookup<String>, named: Gate, component: &str) -> Fact<bool> {
+    page.fact("metrics", |page| match gate(page, named) {
+        Some(on) => Fact::known(on, format!("{component} metric `kubernetes_feature_enabled`")),
+        None => Fact::unknown(format!("the {component}'s metrics don't list the gate")),
+    })
 }
 
 #[cfg(test)]
@@ -44,11 +41,11 @@ mod tests {
 
     #[test]
     fn what_could_not_be_read_is_unknown_and_never_false() {
-        let unread = fact(&Err("403".to_owned()), Gate::ProcMountType, "API server");
+        let unread = fact(&Lookup::Failed("403".to_owned()), Gate::ProcMountType, "API server");
         assert_eq!(unread, Fact::unknown("403"));
-        let unlisted = fact(&Ok(String::new()), Gate::ProcMountType, "API server");
+        let unlisted = fact(&Lookup::Found(String::new()), Gate::ProcMountType, "API server");
         assert_eq!(unlisted.value(), None);
-        let off = fact(&Ok(PAGE.to_owned()), Gate::ProcMountType, "API server");
+        let off = fact(&Lookup::Found(PAGE.to_owned()), Gate::ProcMountType, "API server");
         assert_eq!(off.value(), Some(&false));
     }
 }

@@ -7,9 +7,10 @@ mod dry_run;
 mod evidence;
 mod feature_gate;
 mod gather;
+mod lookup;
 mod metrics;
 mod node;
-mod reading;
+pub(crate) mod permissions;
 mod release;
 pub mod requirement;
 mod rollout;
@@ -17,6 +18,7 @@ mod scc;
 mod storage;
 mod summary;
 pub mod support;
+pub mod webhook;
 
 use std::fmt;
 
@@ -32,14 +34,17 @@ pub use evidence::Evidence;
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
+use lookup::{Lookup, items, text};
 pub use node::Node;
-use reading::{Reading, items, text};
 pub use release::Release;
 pub use rollout::Rollout;
 pub use scc::Sccs;
 use serde::{Serialize, Serializer};
 
 /// A fact and where it was read, or why it could not be.
+///
+/// A pod's own [`probe::Reading`] is another type: the probe is a static program without this
+/// library, its readings all have the same source, and in a pod everything is applicable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fact<T> {
@@ -126,6 +131,18 @@ impl fmt::Display for Flavour {
             Self::MicroShift => "microshift",
             Self::Kubernetes => "kubernetes",
         })
+    }
+}
+
+impl Flavour {
+    /// The product's name.
+    #[must_use]
+    pub fn product(self) -> &'static str {
+        match self {
+            Self::OpenShift => "OpenShift",
+            Self::MicroShift => "MicroShift",
+            Self::Kubernetes => "Kubernetes",
+        }
     }
 }
 

@@ -5,8 +5,33 @@ use k8s_openapi::api::{core::v1::Node as NodeObject, node::v1::RuntimeClass};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Serialize;
 
-use super::{DeviceRoute, Fact, Flavour, Gate, device, metrics, reading::metrics_page};
-use crate::{Result, cluster::call};
+use super::{
+    DeviceRoute, Fact, Flavour, Gate, device,
+    lookup::{Lookup, metrics_page},
+    metrics,
+};
+use crate::cluster::{
+    call,
+    permission::{Need, Rule, Rules, Scope, cluster, resource},
+};
+
+const WHY: &str = "Reads what the nodes, their kubelets and their runtimes support.";
+
+pub(super) const PERMISSIONS: Rules = &[
+    Rule { need: Need::Read, why: WHY, verbs: &["list"], targets: &[cluster("", "nodes")] },
+    Rule {
+        need: Need::Read,
+        why: WHY,
+        verbs: &["get"],
+        targets: &[resource(Scope::Cluster, "", "nodes", Some("proxy"))],
+    },
+    Rule {
+        need: Need::Read,
+        why: WHY,
+        verbs: &["list"],
+        targets: &[cluster("node.k8s.io", "runtimeclasses")],
+    },
+];
 
 /// The name of the RuntimeClass that gives pods the devices, unless another one says so by
 /// [`DEVICES_ANNOTATION`].
@@ -97,7 +122,7 @@ fn runtime_of(node: &NodeObject) -> String {
     info.map(|info| info.container_runtime_version.clone()).unwrap_or_default()
 }
 
-fn parse_node(node: &NodeObject, kubelet_metrics: &Result<String, String>) -> Node {
+fn parse_node(node: &NodeObject, kubelet_metrics: &Lookup<String>) -> Node {
     let status = node.status.clone().unwrap_or_default();
     let info = status.node_info.clone().unwrap_or_default();
     let handlers = status.runtime_handlers.unwrap_or_default();
@@ -126,32 +151,29 @@ async fn route_or_ask(
 ) -> Fact<Option<DeviceRoute>> {
     match candidate {
         Some(route) => route.map(Some),
-        None => route_by_class(read_runtime_classes(client).await),
+        None => route_by_class(&read_runtime_classes(client).await),
     }
 }
 
-async fn read_runtime_classes(client: &Client) -> Result<Vec<RuntimeClass>> {
+async fn read_runtime_classes(client: &Client) -> Lookup<Vec<RuntimeClass>> {
     let api: Api<RuntimeClass> = Api::all(client.clone());
     let params = ListParams::default();
-    Ok(call("list RuntimeClasses", || api.list(&params)).boxed().await?.items)
+    let listed = call("list RuntimeClasses", || api.list(&params)).boxed().await;
+    listed.map_or_else(Lookup::failed, |list| Lookup::Found(list.items))
 }
 
 /// Where nothing speaks for the annotation a RuntimeClass may add the devices.
-fn route_by_class(runtime_classes: Result<Vec<RuntimeClass>>) -> Fact<Option<DeviceRoute>> {
-    match runtime_classes {
-        Ok(classes) => {
-            let offers = |class: &&RuntimeClass| {
-                class.name_any() == DEVICES_RUNTIME_CLASS
-                    || class.annotations().contains_key(DEVICES_ANNOTATION)
-            };
-            let route = classes
-                .iter()
-                .find(offers)
-                .map(|class| DeviceRoute::RuntimeClass(class.name_any()));
-            Fact::known(route, "RuntimeClasses")
-        }
-        Err(error) => Fact::unknown(error.to_string()),
-    }
+fn route_by_class(runtime_classes: &Lookup<Vec<RuntimeClass>>) -> Fact<Option<DeviceRoute>> {
+    const PLACE: &str = "RuntimeClasses";
+    runtime_classes.fact(PLACE, |classes| {
+        let offers = |class: &&RuntimeClass| {
+            class.name_any() == DEVICES_RUNTIME_CLASS
+                || class.annotations().contains_key(DEVICES_ANNOTATION)
+        };
+        let route =
+            classes.iter().find(offers).map(|class| DeviceRoute::RuntimeClass(class.name_any()));
+        Fact::known(route, PLACE)
+    })
 }
 
 #[cfg(test)]
@@ -176,9 +198,9 @@ mod tests {
             (vec![class("kata")], None),
         ] {
             let expected = route.map(|name| DeviceRoute::RuntimeClass(name.to_owned()));
-            assert_eq!(route_by_class(Ok(classes)).value(), Some(&expected));
+            assert_eq!(route_by_class(&Lookup::Found(classes)).value(), Some(&expected));
         }
-        assert_eq!(route_by_class(Err(crate::Error::infrastructure("403"))).value(), None);
+        assert_eq!(route_by_class(&Lookup::Failed("403".into())).value(), None);
     }
 
     #[test]
@@ -198,7 +220,7 @@ mod tests {
             }),
             ..NodeObject::default()
         };
-        let node = parse_node(&object, &Err("403".into()));
+        let node = parse_node(&object, &Lookup::Failed("403".into()));
         assert_eq!(node.provider_id.as_deref(), Some("kind://docker/kind/kind-worker"));
         assert_eq!(node.runtime, "containerd://2.1.3");
         assert_eq!(node.kubelet_gate, Fact::unknown("403"));
@@ -207,7 +229,7 @@ mod tests {
         for effect in ["NoSchedule", "NoExecute"] {
             let spec = NodeSpec { taints: Some(vec![taint(effect)]), ..NodeSpec::default() };
             let tainted = NodeObject { spec: Some(spec), ..object.clone() };
-            assert!(!parse_node(&tainted, &Err("403".into())).takes_pods, "{effect}");
+            assert!(!parse_node(&tainted, &Lookup::Failed("403".into())).takes_pods, "{effect}");
         }
     }
 

@@ -5,7 +5,30 @@ use std::{cmp::Ordering, fmt};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fact, Reading, items, text};
+use super::{Fact, Lookup, items, text};
+use crate::cluster::permission::{Need, Rule, Rules, Scope, named};
+
+/// The API group of OpenShift's configuration.
+pub(super) const CONFIG_GROUP: &str = "config.openshift.io";
+
+/// Roles list these permissions with those of the feature gates and of the rollout.
+pub(super) const WHY: &str =
+    "Reads the release, its feature gates, and whether a rollout is in progress.";
+
+pub(super) const ON_OPENSHIFT: Rules = &[Rule {
+    need: Need::Read,
+    why: WHY,
+    verbs: &["get"],
+    targets: &[named(Scope::Cluster, CONFIG_GROUP, "clusterversions", "version")],
+}];
+
+/// MicroShift has no API for its release.
+pub(super) const ON_MICROSHIFT: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads the release.",
+    verbs: &["get"],
+    targets: &[named(Scope::Namespace("kube-public"), "", "configmaps", "microshift-version")],
+}];
 
 /// A release of OpenShift or MicroShift, such as 4.19.3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,7 +85,7 @@ const CLUSTER_VERSION: &str = "ClusterVersion `status.history`";
 
 /// The newest release that was installed completely. Not `desired`: during an update that is the
 /// one that is not there yet (openshift/api, `config/v1/types_cluster_version.go`).
-pub(super) fn of_cluster_version(reading: &Reading<Value>) -> Fact<Option<Release>> {
+pub(super) fn of_cluster_version(reading: &Lookup<Value>) -> Fact<Option<Release>> {
     reading.fact("ClusterVersion `version`", |object| {
         let mut history = items(object, "/status/history");
         let completed = history.find(|entry| text(entry, "/state") == Some("Completed"));
@@ -77,7 +100,7 @@ pub(super) fn of_cluster_version(reading: &Reading<Value>) -> Fact<Option<Releas
 }
 
 /// MicroShift writes its version into a `ConfigMap` (microshift, `pkg/controllers/version.go`).
-pub(super) fn of_microshift(reading: &Reading<Value>) -> Fact<Option<Release>> {
+pub(super) fn of_microshift(reading: &Lookup<Value>) -> Fact<Option<Release>> {
     const PLACE: &str = "ConfigMap `kube-public/microshift-version`";
     reading.fact(PLACE, |object| {
         let part = |name: &str| text(object, &format!("/data/{name}"));
@@ -94,7 +117,7 @@ pub(super) fn of_microshift(reading: &Reading<Value>) -> Fact<Option<Release>> {
 
 /// Whether the cluster may be updated. The operator that updates it takes a missing condition for
 /// yes, and unknown too (openshift/api, `config/v1/types_cluster_operator.go`).
-pub(super) fn upgradeable(reading: &Reading<Value>) -> Fact<bool> {
+pub(super) fn upgradeable(reading: &Lookup<Value>) -> Fact<bool> {
     const PLACE: &str = "ClusterVersion condition `Upgradeable`";
     reading.fact("ClusterVersion `version`", |object| match condition(object, "Upgradeable") {
         Some(condition) if text(condition, "/status") == Some("False") => {
@@ -158,13 +181,13 @@ mod tests {
             {"state": "Completed", "version": "4.19.7"},
             {"state": "Completed", "version": "4.18.2"},
         ]}});
-        let fact = of_cluster_version(&Reading::Read(object));
+        let fact = of_cluster_version(&Lookup::Found(object));
         assert_eq!(fact.value(), Some(&Some(release("4.19.7"))));
 
         let installing =
             json!({"status": {"history": [{"state": "Partial", "version": "4.20.1"}]}});
-        assert_eq!(of_cluster_version(&Reading::Read(installing)).value(), None);
-        assert_eq!(of_cluster_version(&Reading::Absent).value(), None);
+        assert_eq!(of_cluster_version(&Lookup::Found(installing)).value(), None);
+        assert_eq!(of_cluster_version(&Lookup::Absent).value(), None);
     }
 
     #[test]
@@ -173,16 +196,16 @@ mod tests {
             json!({"version": "4.20.0", "major": "4", "minor": "20", "patch": "0"}),
             json!({"major": "4", "minor": "20"}),
         ] {
-            let fact = of_microshift(&Reading::Read(json!({"data": data})));
+            let fact = of_microshift(&Lookup::Found(json!({"data": data})));
             assert_eq!(fact.value(), Some(&Some(release("4.20.0"))));
         }
-        assert_eq!(of_microshift(&Reading::Read(json!({}))).value(), None);
+        assert_eq!(of_microshift(&Lookup::Found(json!({}))).value(), None);
     }
 
     #[test]
     fn only_a_false_condition_speaks_against_an_update() {
         let with =
-            |conditions| upgradeable(&Reading::Read(json!({"status": {"conditions": conditions}})));
+            |conditions| upgradeable(&Lookup::Found(json!({"status": {"conditions": conditions}})));
         assert_eq!(with(json!([])).value(), Some(&true));
         let unknown = json!([{"type": "Upgradeable", "status": "Unknown"}]);
         assert_eq!(with(unknown).value(), Some(&true));

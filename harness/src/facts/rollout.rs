@@ -3,7 +3,19 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fact, Reading, items, release::condition, text};
+use super::{
+    Fact, Lookup, items,
+    release::{self, condition},
+    text,
+};
+use crate::cluster::permission::{Need, Rule, Rules, cluster};
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: release::WHY,
+    verbs: &["list"],
+    targets: &[cluster("machineconfiguration.openshift.io", "machineconfigpools")],
+}];
 
 /// Whether an update or a change of the nodes' configuration is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,7 +34,7 @@ pub enum Rollout {
 /// cluster has no such API (hosted control planes).
 ///
 /// One of the two is enough to know of a rollout; only both together rule one out.
-pub(super) fn rollout(version: &Reading<Value>, pools: Option<&Reading<Value>>) -> Fact<Rollout> {
+pub(super) fn rollout(version: &Lookup<Value>, pools: Option<&Lookup<Value>>) -> Fact<Rollout> {
     let of_version = version.fact("ClusterVersion `version`", |object| {
         Fact::known(version_rollouts(object), "ClusterVersion")
     });
@@ -90,18 +102,18 @@ mod tests {
 
     use super::*;
 
-    fn still() -> Reading<Value> {
-        Reading::Read(json!({"status": {
+    fn still() -> Lookup<Value> {
+        Lookup::Found(json!({"status": {
             "history": [{"state": "Completed", "version": "4.19.7"}],
             "conditions": [{"type": "Progressing", "status": "False"}],
         }}))
     }
 
-    fn pools(pool: &Value) -> Reading<Value> {
-        Reading::Read(json!({ "items": [pool] }))
+    fn pools(pool: &Value) -> Lookup<Value> {
+        Lookup::Found(json!({ "items": [pool] }))
     }
 
-    fn what(version: &Reading<Value>, pools: Option<&Reading<Value>>) -> Vec<String> {
+    fn what(version: &Lookup<Value>, pools: Option<&Lookup<Value>>) -> Vec<String> {
         match rollout(version, pools).value() {
             Some(Rollout::InProgress { what }) => what.clone(),
             other => panic!("{other:?}"),
@@ -119,10 +131,10 @@ mod tests {
 
     #[test]
     fn an_update_is_named_with_its_target() {
-        let updating = Reading::Read(json!({"status": {"history": [
+        let updating = Lookup::Found(json!({"status": {"history": [
             {"state": "Partial", "version": "4.20.1"}, {"state": "Completed", "version": "4.19.7"}]}}));
         assert_eq!(what(&updating, None), ["the ClusterVersion is being updated to 4.20.1"]);
-        let progressing = Reading::Read(json!({"status": {"conditions": [
+        let progressing = Lookup::Found(json!({"status": {"conditions": [
             {"type": "Progressing", "status": "True", "message": "Working towards 4.20.1"}]}}));
         assert!(what(&progressing, None)[0].ends_with("progressing: Working towards 4.20.1"));
     }
@@ -136,20 +148,20 @@ mod tests {
             "configuration": {"name": "b"}}, "status": {"configuration": {"name": "a"}}}));
         assert!(what(&still(), Some(&paused))[0].contains("`infra` is paused"));
         // What can be read is enough to know of a rollout.
-        let unread = Reading::Unread("403".into());
+        let unread = Lookup::Failed("403".into());
         assert!(what(&unread, Some(&paused))[0].contains("`infra` is paused"));
     }
 
     #[test]
     fn half_of_the_truth_rules_nothing_out() {
-        let unread = Reading::Unread("403".into());
+        let unread = Lookup::Failed("403".into());
         assert_eq!(rollout(&still(), Some(&unread)), Fact::unknown("403"));
         assert_eq!(rollout(&unread, None), Fact::unknown("403"));
     }
 
     #[test]
     fn other_clusters_have_no_rollouts() {
-        let none = Reading::NotApplicable("kubernetes".into());
+        let none = Lookup::NotApplicable("kubernetes".into());
         assert!(matches!(rollout(&none, None), Fact::NotApplicable { .. }));
     }
 }

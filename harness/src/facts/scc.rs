@@ -4,7 +4,21 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Fact, Reading, items, text};
+use super::{Fact, Lookup, items, text};
+use crate::cluster::permission::{Need, Rule, Rules, Scope, named};
+
+/// To list the SCCs themselves is a permission that a run needs anyway.
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads whether an SCC can require a user namespace.",
+    verbs: &["get"],
+    targets: &[named(
+        Scope::Cluster,
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        "securitycontextconstraints.security.openshift.io",
+    )],
+}];
 
 /// The SCCs by name, each the whole object.
 pub type Sccs = BTreeMap<String, Value>;
@@ -15,7 +29,7 @@ pub type Sccs = BTreeMap<String, Value>;
 const LEVEL: &str = "userNamespaceLevel";
 
 /// Whether the schema of SCCs has the field `userNamespaceLevel`.
-pub(super) fn scc_schema(reading: &Reading<Value>) -> Fact<bool> {
+pub(super) fn scc_schema(reading: &Lookup<Value>) -> Fact<bool> {
     const PLACE: &str =
         "CustomResourceDefinition `securitycontextconstraints.security.openshift.io`";
     reading.fact(PLACE, |object| {
@@ -31,7 +45,7 @@ pub(super) fn scc_schema(reading: &Reading<Value>) -> Fact<bool> {
 }
 
 /// The SCCs that the cluster has, without the bookkeeping of who wrote which field.
-pub(super) fn sccs(reading: &Reading<Value>) -> Fact<Sccs> {
+pub(super) fn sccs(reading: &Lookup<Value>) -> Fact<Sccs> {
     const PLACE: &str = "SecurityContextConstraints";
     reading.fact(PLACE, |list| {
         let named = items(list, "/items").filter_map(|item| {
@@ -52,8 +66,8 @@ mod tests {
 
     use super::*;
 
-    fn schema(properties: &Value) -> Reading<Value> {
-        Reading::Read(json!({"spec": {"versions": [{"name": "v1", "served": true,
+    fn schema(properties: &Value) -> Lookup<Value> {
+        Lookup::Found(json!({"spec": {"versions": [{"name": "v1", "served": true,
             "schema": {"openAPIV3Schema": {"properties": properties}}}]}}))
     }
 
@@ -61,8 +75,8 @@ mod tests {
     fn the_schema_has_the_field_or_not() {
         assert_eq!(scc_schema(&schema(&json!({"userNamespaceLevel": {}}))).value(), Some(&true));
         assert_eq!(scc_schema(&schema(&json!({"users": {}}))).value(), Some(&false));
-        assert_eq!(scc_schema(&Reading::Read(json!({}))).value(), None);
-        assert_eq!(scc_schema(&Reading::Unread("403".into())), Fact::unknown("403"));
+        assert_eq!(scc_schema(&Lookup::Found(json!({}))).value(), None);
+        assert_eq!(scc_schema(&Lookup::Failed("403".into())), Fact::unknown("403"));
     }
 
     #[test]
@@ -71,7 +85,7 @@ mod tests {
             {"metadata": {"name": "anyuid", "managedFields": []}, "priority": 10},
             {"metadata": {"name": "restricted-v2"}, "priority": null},
         ]});
-        let sccs = sccs(&Reading::Read(list));
+        let sccs = sccs(&Lookup::Found(list));
         let sccs = sccs.value().expect("known");
         assert_eq!(sccs.keys().collect::<Vec<_>>(), ["anyuid", "restricted-v2"]);
         let anyuid = json!({"metadata": {"name": "anyuid"}, "priority": 10});

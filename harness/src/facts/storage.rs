@@ -4,8 +4,20 @@ use serde_json::Value;
 
 use super::{
     Fact,
-    reading::{Reading, items, text},
+    lookup::{Lookup, items, text},
 };
+use crate::cluster::permission::{Need, Rule, Rules, cluster};
+
+/// Roles list these permissions with those of [`super::webhook`].
+pub(super) const WHY: &str = "Reads the StorageClasses for workspaces, and the webhooks that may change or refuse their \
+     pods.";
+
+pub(super) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: WHY,
+    verbs: &["list"],
+    targets: &[cluster("storage.k8s.io", "storageclasses")],
+}];
 
 /// What marks it (kubernetes, `staging/src/k8s.io/api/storage`, and its name in beta).
 const MARKS: [&str; 2] = [
@@ -13,7 +25,7 @@ const MARKS: [&str; 2] = [
     "storageclass.beta.kubernetes.io/is-default-class",
 ];
 
-pub(super) fn default_class(classes: &Reading<Value>) -> Fact<Option<String>> {
+pub(super) fn default_class(classes: &Lookup<Value>) -> Fact<Option<String>> {
     classes.fact("StorageClasses", |classes| {
         // Of several the API server takes the newest, so the name is for people only.
         let default = items(classes, "/items").find(|class| is_default(class));
@@ -43,9 +55,9 @@ mod tests {
             (json!([other]), None),
             (json!([]), None),
         ] {
-            let fact = default_class(&Reading::Read(json!({"items": classes})));
+            let fact = default_class(&Lookup::Found(json!({"items": classes})));
             assert_eq!(fact.value(), Some(&name.map(str::to_owned)));
         }
-        assert_eq!(default_class(&Reading::Unread("403".into())).why_unknown(), Some("403"));
+        assert_eq!(default_class(&Lookup::Failed("403".into())).why_unknown(), Some("403"));
     }
 }

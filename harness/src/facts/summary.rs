@@ -1,6 +1,7 @@
 //! The facts in a few words, for the top of a report.
 
 use super::{DeviceRoute, Fact, Facts, Gate, Node, Rollout, State};
+use crate::base::text::{on_or_off, yes_or_no};
 
 impl Facts {
     /// The facts that a reader wants at the top of a report: name and value. What this kind of
@@ -21,11 +22,11 @@ impl Facts {
             Fact::Known { value: false, source } => {
                 summary.add("upgradeable", format!("no, {source}"));
             }
-            fact => summary.fact("upgradeable", fact, yes_or_no),
+            fact => summary.fact("upgradeable", fact, |yes| yes_or_no(*yes)),
         }
         summary.fact("rollout", &self.rollout, describe_rollout);
-        summary.fact("keeps hostUsers", &self.keeps_host_users, yes_or_no);
-        summary.fact("keeps procMount", &self.keeps_proc_mount, yes_or_no);
+        summary.fact("keeps hostUsers", &self.keeps_host_users, |yes| yes_or_no(*yes));
+        summary.fact("keeps procMount", &self.keeps_proc_mount, |yes| yes_or_no(*yes));
         for gate in Gate::ALL {
             let name = match gate {
                 Gate::UserNamespacesSupport => "hostUsers gate",
@@ -76,7 +77,7 @@ impl Facts {
     /// What is configured on OpenShift, and what the API server says of itself.
     fn describe_gate(&self, gate: Gate) -> String {
         let observed = match self.server_gate(gate).value() {
-            Some(on) => format!("observed {} (metric)", on_or_off(on)),
+            Some(on) => format!("observed {} (metric)", on_or_off(*on)),
             None => "not observed".to_owned(),
         };
         match &self.configured_gates {
@@ -97,7 +98,7 @@ impl Summary {
         self.0.push((name.to_owned(), value.into()));
     }
 
-    fn fact<T>(&mut self, name: &str, fact: &Fact<T>, value: impl Fn(&T) -> String) {
+    fn fact<T, S: Into<String>>(&mut self, name: &str, fact: &Fact<T>, value: impl Fn(&T) -> S) {
         if !matches!(fact, Fact::NotApplicable { .. }) {
             self.add(name, show(fact, value));
         }
@@ -118,25 +119,15 @@ fn describe_node(node: &Node) -> String {
         node.runtime,
         node.kernel,
         node.operating_system,
-        show(&node.user_namespaces, yes_or_no),
-        show(&node.kubelet_gate, on_or_off),
+        show(&node.user_namespaces, |yes| yes_or_no(*yes)),
+        show(&node.kubelet_gate, |on| on_or_off(*on)),
     )
 }
 
-fn show<T>(fact: &Fact<T>, value: impl Fn(&T) -> String) -> String {
+fn show<T, S: Into<String>>(fact: &Fact<T>, value: impl Fn(&T) -> S) -> String {
     match fact {
-        Fact::Known { value: known, .. } => value(known),
+        Fact::Known { value: known, .. } => value(known).into(),
         Fact::Unknown { reason } => format!("unknown: {reason}"),
         Fact::NotApplicable { reason } => format!("not applicable: {reason}"),
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "passed as a function of a reference")]
-fn yes_or_no(value: &bool) -> String {
-    (if *value { "yes" } else { "no" }).to_owned()
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "passed as a function of a reference")]
-fn on_or_off(value: &bool) -> String {
-    (if *value { "on" } else { "off" }).to_owned()
 }

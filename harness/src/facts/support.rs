@@ -8,16 +8,19 @@ use serde::Serialize;
 
 use crate::facts::{
     Evidence, FIRST_DEFAULT, Fact, Facts, FeatureSet, Flavour, Gate, Rollout,
-    requirement::{Decision, Requirement},
+    requirement::{
+        Decision, Devices, Requirement, SupportedRelease, UnmaskedProc, UserNamespaceLevel,
+        UserNamespaces,
+    },
 };
 
-/// What a cluster must meet to support nested containers, in the order in which it is told.
-pub const REQUIREMENTS: [(&str, Requirement); 5] = [
-    ("a release that can have nested containers", Requirement::Release),
-    ("user namespaces for pods", Requirement::UserNamespaces),
-    ("unmasked /proc", Requirement::UnmaskedProc),
-    ("SCCs that require user namespaces", Requirement::UserNamespaceLevel),
-    ("/dev/fuse and /dev/net/tun for pods", Requirement::Devices),
+/// What a cluster must meet to support nested containers, with its title, in the order of reports.
+pub const REQUIREMENTS: [(&str, &dyn Requirement); 5] = [
+    (SupportedRelease::TITLE, &SupportedRelease),
+    (UserNamespaces::TITLE, &UserNamespaces),
+    (UnmaskedProc::TITLE, &UnmaskedProc),
+    (UserNamespaceLevel::TITLE, &UserNamespaceLevel),
+    (Devices::TITLE, &Devices),
 ];
 
 /// What to do where nothing can be said.

@@ -190,7 +190,7 @@ fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) ->
         xml.set_time(Duration::from_millis(case.case.duration_ms));
         xml.timestamp = case.started.and_then(timestamp);
         xml.add_property(("id", case.case.id.as_str()));
-        xml.add_property(("level", level_name(case.case.level)));
+        xml.add_property(("level", case.case.level.name()));
         xml.add_property(("verdict", case.case.verdict.name()));
         if !case.retries.is_empty() {
             xml.add_property(("attempts", (case.retries.len() + 1).to_string().as_str()));
@@ -265,14 +265,6 @@ fn weigh(case: &mut TestCase, level: Level, dialect: Dialect) {
         let lifecycle = if level == Level::Informing { "informing" } else { "blocking" };
         case.extra.insert("lifecycle".into(), lifecycle.into());
         case.add_property(("lifecycle", lifecycle));
-    }
-}
-
-pub(super) fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Core => "core",
-        Level::Extended => "extended",
-        Level::Informing => "informing",
     }
 }
 

@@ -13,7 +13,9 @@ use kube::{
     api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
 };
 
-use super::{MANAGED_BY, RUN_LABEL, create::create, labels, ledger::Intents, namespace_of};
+use super::{
+    MANAGED_BY, MANAGER, RUN_LABEL, create::create, labels, ledger::Intents, namespace_of,
+};
 use crate::{
     Error, Result,
     cluster::{call, status_code},
@@ -130,7 +132,7 @@ pub(super) async fn server_time(admin: &Client) -> Result<Timestamp> {
 ///
 /// What the server refuses.
 pub async fn records(admin: &Client) -> Result<Vec<RunRecord>> {
-    let ours = ListParams::default().labels(&format!("{MANAGED_BY},{RUN_LABEL}"));
+    let ours = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER},{RUN_LABEL}"));
     let api = leases(admin);
     let list = call("list the runs that the cluster knows of", || api.list(&ours)).await?;
     Ok(list.items.iter().filter_map(RunRecord::of).collect())

@@ -59,14 +59,17 @@ pub const RUN_LABEL: &str = "nestcheck/run";
 /// admission; after its restart it has to read them all again.
 pub const GRANT_DEADLINE: Duration = Duration::from_secs(15);
 
-/// The label of everything that nestcheck creates, with its value.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by=nestcheck";
+/// The label of everything that nestcheck creates; its value is [`MANAGER`].
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Who manages the objects of runs.
+const MANAGER: &str = "nestcheck";
 
 /// The labels of everything that a run creates.
 #[must_use]
 pub fn labels(run: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
-        ("app.kubernetes.io/managed-by".to_owned(), "nestcheck".to_owned()),
+        (MANAGED_BY.to_owned(), MANAGER.to_owned()),
         (RUN_LABEL.to_owned(), run.to_owned()),
     ])
 }

@@ -10,6 +10,7 @@ use kube::{
 use serde_json::Value;
 
 use super::{
+    MANAGED_BY, MANAGER,
     audit::{Change, Comparison},
     scc,
 };
@@ -17,9 +18,6 @@ use crate::{
     base::subset_diff,
     cluster::{call, describe, is_forbidden, status_code},
 };
-
-/// The label of what this program creates; other runs come and go beside this one.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// What was read of the cluster at one time.
 #[derive(Clone, Debug, Default)]
@@ -114,9 +112,9 @@ async fn read(admin: &Client, kind: &str, resource: &ApiResource) -> Objects {
 }
 
 fn by_name(objects: Vec<DynamicObject>) -> BTreeMap<String, DynamicObject> {
-    let others = objects.into_iter().filter(|object| {
-        object.labels().get(MANAGED_BY).is_none_or(|manager| manager != "nestcheck")
-    });
+    let others = objects
+        .into_iter()
+        .filter(|object| object.labels().get(MANAGED_BY).is_none_or(|manager| manager != MANAGER));
     // With its namespace: two of them may have objects of one name.
     let name = |object: &DynamicObject| match object.namespace() {
         Some(namespace) => format!("{namespace}/{}", object.name_any()),
@@ -246,7 +244,7 @@ mod tests {
         assert_eq!(empty.compare(&one).changes.len(), 1);
         assert_eq!(one.compare(&empty).changes[0].what, "it is gone");
         let mut ours = class("runc", "nestcheck");
-        ours.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.into(), "nestcheck".into())]));
+        ours.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.into(), MANAGER.into())]));
         assert_eq!(empty.compare(&snapshot(vec![ours])).changes, []);
     }
 

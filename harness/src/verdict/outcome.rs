@@ -16,6 +16,18 @@ pub enum Level {
     Informing,
 }
 
+impl Level {
+    /// The level's name, as the reports print it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Extended => "extended",
+            Self::Informing => "informing",
+        }
+    }
+}
+
 /// What a case came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long one look may take: a healthy server answers within milliseconds.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an API server may be away before a run gives it up: a restart of a control plane node
 /// takes about a minute.

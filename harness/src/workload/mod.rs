@@ -23,8 +23,7 @@ use tokio::sync::OnceCell;
 
 use self::truth::PodCheck;
 use crate::{
-    base::text::one_line,
-    cluster::{ask, describe, status_code},
+    cluster::{Refusal, ask, describe},
     diagnosis::{self, Symptom},
     sandbox::{
         Sandbox, create_or_find,
@@ -213,13 +212,12 @@ async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Fai
 
 /// A refusal of the pod's content is the product's; anything else is not.
 fn refused(name: &str, error: &KubeError) -> Failure {
-    match (status_code(error), error) {
-        (Some(400 | 403 | 422), KubeError::Api(status)) => {
-            let message = one_line(&status.message);
+    match Refusal::from_error(error) {
+        Some(Refusal { message, .. }) => {
             let hint = diagnosis::explain(Symptom::Refusal(&message), None);
             Failure::product(format!("the pod `{name}` is refused: {message}")).with_hint(hint)
         }
-        _ => Failure::from(describe(&format!("create pod `{name}`"), error)),
+        None => Failure::from(describe(&format!("create pod `{name}`"), error)),
     }
 }
 

@@ -1,10 +1,7 @@
 //! What became of a pod between its sending and its storing, and by whose hand.
 
 use k8s_openapi::{
-    api::{
-        admissionregistration::v1::{MutatingWebhookConfiguration, RuleWithOperations},
-        core::v1::Pod,
-    },
+    api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Pod},
     apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
 };
 use kube::{Api, ResourceExt, api::ListParams};
@@ -13,6 +10,7 @@ use serde_json::Value;
 use crate::{
     base::subset_diff::{self, Difference},
     cluster::call,
+    facts::webhook::sees_new_pods,
     sandbox::Sandbox,
 };
 
@@ -116,8 +114,8 @@ pub(super) async fn webhooks(sandbox: &Sandbox) -> Option<String> {
         Err(error) => return Some(format!("whether a webhook changed it is unknown: {error}")),
     };
     let sees_pods = |configuration: &&MutatingWebhookConfiguration| {
-        let webhooks = configuration.webhooks.iter().flatten();
-        webhooks.flat_map(|webhook| webhook.rules.iter().flatten()).any(sees_new_pods)
+        let mut webhooks = configuration.webhooks.iter().flatten();
+        webhooks.any(|webhook| sees_new_pods(webhook.rules.as_deref()))
     };
     let names: Vec<_> = configurations
         .items
@@ -127,15 +125,6 @@ pub(super) async fn webhooks(sandbox: &Sandbox) -> Option<String> {
         .collect();
     let reported = format!("mutating webhooks that see new pods: {}", names.join(", "));
     (!names.is_empty()).then_some(reported)
-}
-
-fn sees_new_pods(rule: &RuleWithOperations) -> bool {
-    let has = |list: &Option<Vec<String>>, wanted: &[&str]| {
-        list.iter().flatten().any(|item| wanted.contains(&item.as_str()))
-    };
-    has(&rule.operations, &["CREATE", "*"])
-        && has(&rule.api_groups, &["", "*"])
-        && has(&rule.resources, &["pods", "*", "*/*"])
 }
 
 #[cfg(test)]
@@ -168,17 +157,5 @@ mod tests {
         assert!(owns(&fields, "spec.hostUsers"));
         assert!(owns(&fields, "spec.containers[0].securityContext.procMount"));
         assert!(!owns(&fields, "metadata.annotations.x"));
-    }
-
-    #[test]
-    fn a_webhook_that_sees_pods_is_reported_from_others() {
-        let rule = |resource: &str| RuleWithOperations {
-            api_groups: Some(vec![String::new()]),
-            operations: Some(vec!["CREATE".to_owned()]),
-            resources: Some(vec![resource.to_owned()]),
-            ..RuleWithOperations::default()
-        };
-        assert!(sees_new_pods(&rule("pods")));
-        assert!(!sees_new_pods(&rule("services")));
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 
 /// The first id outside that a pod may be mapped to: the ids below belong to the node itself
 /// (KEP-127, "the kubelet will use a range above the first 65536 ids").
-const FIRST_POD_ID: u32 = 65_536;
+pub const FIRST_POD_ID: u32 = 65_536;
 
 /// How many ids a pod gets at least.
 const POD_IDS: u32 = 65_536;

@@ -95,10 +95,9 @@ pub async fn create(
 pub fn answered<T>(what: &str, answer: Result<T, KubeError>) -> Result<Answer<T>, Failure> {
     match answer {
         Ok(stored) => Ok(Ok(stored)),
-        Err(KubeError::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
-            Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
+        Err(error) => {
+            Refusal::from_error(&error).map(Err).ok_or_else(|| describe(what, &error).into())
         }
-        Err(error) => Err(describe(what, &error).into()),
     }
 }
 

@@ -266,22 +266,16 @@ pub(super) struct ReportArguments {
     pub(super) dialect: Dialect,
 }
 
-/// An error and its hint as one text, which is all that clap passes on. [`super::explain`] takes
-/// them apart again.
-fn with_hint(error: &Error) -> String {
-    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
-}
-
 fn profile(name: &str) -> Result<Profile, String> {
-    Profile::parse(name).map_err(|error| with_hint(&error))
+    Profile::parse(name).map_err(|error| error.with_hint_line())
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
-    Shard::parse(text).map_err(|error| with_hint(&error))
+    Shard::parse(text).map_err(|error| error.with_hint_line())
 }
 
 fn dialect(name: &str) -> Result<Dialect, String> {
-    name.parse().map_err(|error| with_hint(&error))
+    name.parse().map_err(|error: Error| error.with_hint_line())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -34,7 +34,7 @@ pub(super) fn execute(arguments: &ExplainArguments) -> Result<u8> {
 fn text(case: &Case) -> String {
     let mut text = format!("{}  {}\n{}\n\n", case.id, case.path(), case.title);
     for (name, value) in [
-        ("level", catalogue::level(case.level)),
+        ("level", &catalogue::level(case.level)),
         ("clusters", &catalogue::clusters(case)),
         ("needs", &catalogue::needs(case)),
     ] {

@@ -135,8 +135,7 @@ fn color() -> bool {
 
 /// Prints an error and its hint. A closed standard error does not change the exit code.
 fn print_error(error: &Error) {
-    let hint = error.hint().map_or_else(String::new, |hint| format!("hint: {hint}\n"));
-    let _ = io::stderr().write_all(format!("error: {error}\n{hint}").as_bytes());
+    let _ = io::stderr().write_all(format!("error: {}\n", error.with_hint_line()).as_bytes());
 }
 
 /// Prints what clap found: help and version as they are, an error on one line with a hint.

@@ -3,7 +3,7 @@
 use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
     engine::{Case, CaseKind, Context},
-    facts::requirement::Requirement,
+    facts::requirement::{KubernetesMinor, Requirement, UnmaskedProc, UserNamespaces},
     sandbox::PodSecurity,
     verdict::{CaseResult, Level},
 };
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::steps::{evaluate_refusal, expect_kept, expect_refusal, expect_refusal_by_server};
 
-const WITH_BLOCK_DEVICE_CHECK: &[Requirement] =
-    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(34)];
+const WITH_BLOCK_DEVICE_CHECK: &[&dyn Requirement] =
+    &[&UserNamespaces, &UnmaskedProc, &KubernetesMinor(34)];
 
 /// Level baseline allows the SELinux type `container_engine_t` from policy version 1.31 on.
-const WITH_SELINUX_TYPE: &[Requirement] =
-    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::KubernetesMinor(31)];
+const WITH_SELINUX_TYPE: &[&dyn Requirement] =
+    &[&UserNamespaces, &UnmaskedProc, &KubernetesMinor(31)];
 
 inventory::submit!(Case {
     id: "ADM-01",

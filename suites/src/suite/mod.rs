@@ -18,7 +18,10 @@ mod upstream;
 mod volumes;
 pub(crate) mod workspace;
 
-use harness::facts::{Flavour, requirement::Requirement};
+use harness::facts::{
+    Flavour,
+    requirement::{DeviceRequests, Devices, Requirement, UnmaskedProc, UserNamespaces},
+};
 
 /// The suites in the order of the catalogue, with what their cases have in common.
 pub(crate) const SUITES: [(&str, &str); 14] = [
@@ -97,15 +100,13 @@ pub(crate) const SUITES: [(&str, &str); 14] = [
 
 /// What a nested pod needs. Controls need it too: without the real thing to compare with, a
 /// control proves nothing.
-const NESTED: &[Requirement] = &[Requirement::UserNamespaces, Requirement::UnmaskedProc];
+const NESTED: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc];
 
 /// What a nested pod needs that asks for /dev/fuse and /dev/net/tun, whether or not it gets them.
-const ASKING_FOR_DEVICES: &[Requirement] =
-    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::DeviceRoute];
+const ASKING_FOR_DEVICES: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc, &DeviceRequests];
 
 /// What a nested pod with /dev/fuse and /dev/net/tun needs.
-const WITH_DEVICES: &[Requirement] =
-    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::Devices];
+const WITH_DEVICES: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc, &Devices];
 
 /// The kinds of cluster that admit pods by SCCs.
 const WITH_SCCS: &[Flavour] = &[Flavour::OpenShift, Flavour::MicroShift];

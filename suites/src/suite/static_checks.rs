@@ -9,8 +9,9 @@ use harness::{
     verdict::Verdict,
 };
 
-/// What to do where a fact is unknown.
-const REMEDY_OF_UNKNOWN: &str =
+/// What to do where a fact is unknown. Unlike [`harness::facts::support::REMEDY_OF_UNKNOWN`], which
+/// preflight prints, it is for a reader who has a run already.
+const REMEDY_IN_RUN: &str =
     "use a kubeconfig whose user may read it; without it only what happens in pods counts";
 
 /// What to do while the cluster is being changed.
@@ -51,7 +52,7 @@ pub(super) fn nodes(facts: &Facts) -> Result<&[Node], CheckResult> {
 
 /// The facts that decide are unknown.
 pub(super) fn unread(reason: impl Into<String>) -> CheckResult {
-    blocked(reason, REMEDY_OF_UNKNOWN)
+    blocked(reason, REMEDY_IN_RUN)
 }
 
 /// Nothing can be judged, for this reason.
@@ -65,17 +66,12 @@ pub(super) fn lacking(support: &Support) -> CheckResult {
     let reasons = support.reasons().iter();
     let (reasons, remedies): (Vec<_>, Vec<_>) =
         reasons.map(|reason| (reason.reason.as_str(), reason.remedy.as_str())).unzip();
-    blocked(reasons.join("; "), remedies.first().copied().unwrap_or(REMEDY_OF_UNKNOWN))
+    blocked(reasons.join("; "), remedies.first().copied().unwrap_or(REMEDY_IN_RUN))
 }
 
 /// The assertion has no meaning on this cluster.
 pub(super) fn not_applicable(reason: impl Into<String>) -> CheckResult {
     CheckResult::without_checks(Verdict::NotApplicable { reason: reason.into() })
-}
-
-/// The words for a gate's state.
-pub(super) fn on_or_off(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
 }
 
 /// The first two numbers of a version, such as those of `v1.32.5` and `2.0.0-rc.1`.

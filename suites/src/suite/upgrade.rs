@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fixtures::NESTED_POD;
 use harness::{
+    base::text::on_or_off,
     engine::{Case, CaseKind, CheckResult, Context},
     facts::{
         Configured, Fact, Facts, Gate, Node, Rollout,
@@ -17,7 +18,7 @@ use probe::{CapabilitySets, Reading};
 
 use super::{
     OPENSHIFT, WITH_SCCS,
-    static_checks::{always, at_rest, known, lacking, nodes, not_applicable, on_or_off},
+    static_checks::{always, at_rest, known, lacking, nodes, not_applicable},
 };
 
 /// The workspace, whatever the cluster makes of it.

@@ -114,6 +114,23 @@ fn every_recorded_cluster_has_its_facts_and_its_verdict() {
 }
 
 #[test]
+fn every_recorded_answer_is_asked_for_and_no_verdict_needs_a_missing_one() {
+    for cluster in recorded() {
+        let (facts, log) = gather(&cluster, ServerBehaviour::default());
+        let asked = log.lock().expect("nobody panicked").requests.clone();
+        for request in cluster.requests() {
+            let is_asked = asked.iter().any(|(asked, _)| asked == request);
+            assert!(is_asked, "{}: {request} is not asked for", cluster.name);
+        }
+        let facts = facts.unwrap_or_else(|error| panic!("{}: {error}", cluster.name));
+        let support = Support::of(&facts);
+        let is_unanswered = |reason: &&support::Reason| reason.reason.contains("was not asked");
+        let missing: Vec<_> = support.reasons().iter().filter(is_unanswered).collect();
+        assert!(missing.is_empty(), "{}: record the answer: {missing:?}", cluster.name);
+    }
+}
+
+#[test]
 fn what_is_refused_is_unknown_and_makes_no_cluster_unsupported() {
     for cluster in recorded() {
         let whole = Support::of(&read(&cluster));

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fixtures::clusters::{RecordedCluster, request};
+use fixtures::clusters::{Answer, RecordedCluster, request};
 use serde_json::Value;
 
 /// How long no further request comes before those that wait are answered together: what is asked
@@ -108,13 +108,16 @@ impl Server {
             return failure(403, &format!("{request} is forbidden"));
         }
         match self.cluster.answer(method, path) {
-            Some(body) => {
+            Answer::Recorded(body) => {
                 let status: Option<Value> = serde_json::from_str(body).ok();
                 let code = status.filter(|status| status["kind"] == "Status");
                 let code = code.and_then(|status| status["code"].as_u64());
                 (code.unwrap_or(200), body.to_owned())
             }
-            None => failure(404, "the server could not find the requested resource"),
+            Answer::NoSuchApi => failure(404, "the server could not find the requested resource"),
+            Answer::NotAsked => {
+                failure(403, &format!("{request} was not asked when the cluster was recorded"))
+            }
         }
     }
 }

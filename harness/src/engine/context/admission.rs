@@ -4,10 +4,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, Error as KubeError, api::PostParams};
 
 use crate::{
-    base::text::one_line,
-    cluster::{Answer, Refusal, ask, describe},
+    cluster::{Answer, ask},
     sandbox::{Identity, Sandbox},
     verdict::Failure,
+    workload,
 };
 
 /// Sends pods to the API server as dry runs: nothing is stored.
@@ -79,11 +79,5 @@ where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<T, KubeError>> + Send,
 {
-    match ask(what, operation).await? {
-        Ok(stored) => Ok(Ok(stored)),
-        Err(KubeError::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
-            Ok(Err(Refusal { code: status.code, message: one_line(&status.message) }))
-        }
-        Err(error) => Err(describe(what, &error).into()),
-    }
+    workload::workspace::answered(what, ask(what, operation).await?)
 }

@@ -8,6 +8,7 @@ use super::recorder::Recorder;
 use crate::{
     base::redact,
     diagnosis::Absence,
+    engine::millis,
     verdict::{
         CaseResult, Failure,
         event::{CommandFinished, EventKind},
@@ -81,7 +82,7 @@ impl PodHandle {
             pod: self.name(),
             command: redact::clean_arguments(command.arguments(), 4096),
             exit_code: output.exit_code,
-            duration_ms: u64::try_from(output.duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(output.duration),
             stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),
             stderr: redact::clean(&output.stderr, redact::STREAM_LIMIT),
         }));

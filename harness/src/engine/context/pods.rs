@@ -9,7 +9,7 @@ use super::{Context, PodHandle};
 use crate::{
     diagnosis::Absence,
     engine::deadline::DeadlinePause,
-    facts::requirement::Requirement,
+    facts::requirement::Devices,
     sandbox::pod_template::{PodTemplate, TEMPLATE_LABEL},
     verdict::Failure,
     workload::{self, Workload},
@@ -112,7 +112,7 @@ impl Context {
         }
         let absence = self.absence(&workload);
         let pod = PodHandle { workload, recorder: self.recorder.clone(), absence };
-        if self.case.requires.contains(&Requirement::Devices) {
+        if self.case.needs::<Devices>() {
             pod.has_devices()?;
         }
         Ok(pod)

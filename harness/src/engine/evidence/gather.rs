@@ -1,6 +1,6 @@
 //! What is looked at.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
@@ -18,11 +18,8 @@ use crate::{
     cluster::call_within,
     facts::Facts,
     sandbox::Sandbox,
-    workload::{self, Command, PROBE},
+    workload::{self, Command, PROBE, disruption::LOOK_DEADLINE},
 };
-
-/// How long one look may take.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The most events about a pod that are listed.
 const MOST_EVENTS: u32 = 100;

@@ -125,7 +125,7 @@ impl Collector {
             directory: format!("{EVIDENCE_DIRECTORY}/{case}"),
             files,
             missing: missing.iter().map(|text| redact::clean(text.as_bytes(), 400)).collect(),
-            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms: super::millis(started.elapsed()),
         })
     }
 

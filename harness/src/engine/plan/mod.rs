@@ -9,7 +9,7 @@ use crate::{
     engine::{Case, CaseKind, CheckResult, Profile},
     facts::{
         Fact, Facts, Flavour,
-        requirement::{Decision, Requirement},
+        requirement::{Decision, InstalledWorkspaceOperator, NodeAccess},
         support::Support,
     },
     sandbox::{Audit, pod_template::PodTemplate},
@@ -112,9 +112,8 @@ impl Plan {
     /// not for facts to decide.
     #[must_use]
     pub fn without_node_access(mut self) -> Self {
-        let needs = |entry: &&mut Entry| {
-            entry.settled.is_none() && entry.case.requires.contains(&Requirement::NodeAccess)
-        };
+        let needs =
+            |entry: &&mut Entry| entry.settled.is_none() && entry.case.needs::<NodeAccess>();
         for entry in self.entries.iter_mut().filter(needs) {
             entry.settled = Some(Verdict::Blocked {
                 reason: "it looks at the node by a privileged pod among the node's processes, \
@@ -168,7 +167,7 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
         return Some(Verdict::NotApplicable { reason });
     }
     // Whether there are workspaces at all is a kind of cluster too.
-    if case.requires.contains(&Requirement::WorkspaceOperator)
+    if case.needs::<InstalledWorkspaceOperator>()
         && let Fact::NotApplicable { reason } = &facts.devspaces.operator
     {
         return Some(Verdict::NotApplicable { reason: reason.clone() });
@@ -193,7 +192,7 @@ pub(super) mod tests {
     use super::*;
     use crate::facts::{
         Fact, Release,
-        requirement::{Requirement, tests::able},
+        requirement::{UserNamespaces, tests::able},
     };
 
     const fn case(id: &'static str, suite: &'static str, name: &'static str) -> Case {
@@ -202,7 +201,7 @@ pub(super) mod tests {
             suite,
             name,
             flavours: &[Flavour::Kubernetes],
-            requires: &[Requirement::UserNamespaces],
+            requires: &[&UserNamespaces],
             kind: CaseKind::Live(|_| Box::pin(async { Ok(()) })),
             ..Case::DEFAULT
         }
@@ -243,7 +242,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_node_is_looked_at_only_by_leave() {
-        let looks = Case { requires: &[Requirement::NodeAccess], ..CASES[0] };
+        let looks = Case { requires: &[&NodeAccess], ..CASES[0] };
         let plan = Plan::new(vec![looks, CASES[1]], &able(), true);
         assert_eq!(plan.runnable().count(), 2);
         let plan = plan.without_node_access();

@@ -15,17 +15,36 @@ use std::{collections::BTreeMap, fmt};
 
 pub use finding::{Finding, Severity};
 use kube::Client;
+pub(super) use operator::PERMISSIONS as OF_OPERATOR;
 pub use operator::WorkspaceOperator;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fact, Reading, items, reading::read, text};
+use super::{Fact, Lookup, items, lookup::read, text};
+use crate::cluster::permission::{Need, Rule, Rules, cluster};
 
 /// The API group of Che's operator.
 pub(super) const CHE_GROUP: &str = "org.eclipse.che";
 
 /// The API group of the DevWorkspace Operator.
 pub(super) const CONFIG_GROUP: &str = "controller.devfile.io";
+
+const WHY: &str = "Reads the settings of the workspace operators for nested containers.";
+
+pub(super) const PERMISSIONS: Rules = &[
+    Rule {
+        need: Need::Read,
+        why: WHY,
+        verbs: &["list"],
+        targets: &[cluster(CHE_GROUP, "checlusters")],
+    },
+    Rule {
+        need: Need::Read,
+        why: WHY,
+        verbs: &["list"],
+        targets: &[cluster(CONFIG_GROUP, "devworkspaceoperatorconfigs")],
+    },
+];
 
 /// The API group of workspaces.
 pub(super) const WORKSPACE_GROUP: &str = "workspace.devfile.io";
@@ -262,8 +281,8 @@ impl DevSpaces {
     }
 }
 
-fn not_served<T>(group: &str) -> Reading<T> {
-    Reading::NotApplicable(format!("the cluster has no API `{group}`"))
+fn not_served<T>(group: &str) -> Lookup<T> {
+    Lookup::NotApplicable(format!("the cluster has no API `{group}`"))
 }
 
 /// Lists the objects of both operators, where their APIs are served.
@@ -297,9 +316,9 @@ pub(super) async fn read_devspaces(client: &Client, is_served: impl Fn(&str) -> 
 }
 
 fn devspaces(
-    che: &Reading<Value>,
-    configs: &Reading<Value>,
-    deployments: &Reading<Value>,
+    che: &Lookup<Value>,
+    configs: &Lookup<Value>,
+    deployments: &Lookup<Value>,
 ) -> DevSpaces {
     let place = "API `org.eclipse.che/v2`";
     DevSpaces {
@@ -357,7 +376,7 @@ pub(super) mod tests {
 
     /// The toggle of a cluster with these objects.
     pub(in super::super) fn of(che: &[Value], configs: &[Value]) -> DevSpaces {
-        let list = |objects: &[Value]| Reading::Read(json!({ "items": objects }));
+        let list = |objects: &[Value]| Lookup::Found(json!({ "items": objects }));
         devspaces(&list(che), &list(configs), &not_served(WORKSPACE_GROUP))
     }
 
@@ -406,8 +425,8 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_there_is_absent_and_what_could_not_be_read_is_unknown() {
         assert_eq!(DevSpaces::absent().state(), State::Absent);
-        let unread = || Reading::Unread("403".to_owned());
-        let nothing = || Reading::Read(json!({"items": []}));
+        let unread = || Lookup::Failed("403".to_owned());
+        let nothing = || Lookup::Found(json!({"items": []}));
         assert_eq!(
             devspaces(&unread(), &nothing(), &nothing()).state(),
             State::Unknown("403".into())
@@ -417,9 +436,9 @@ pub(super) mod tests {
             State::Unknown("403".into())
         );
         // What can be read is enough to know that it is on.
-        let on = Reading::Read(json!({"items": [che_on()]}));
+        let on = Lookup::Found(json!({"items": [che_on()]}));
         assert!(matches!(devspaces(&on, &unread(), &nothing()).state(), State::On(_)));
-        let odd = devspaces(&Reading::Absent, &nothing(), &nothing()).state().to_string();
+        let odd = devspaces(&Lookup::Absent, &nothing(), &nothing()).state().to_string();
         assert!(odd.contains("org.eclipse.che/v2"), "{odd}");
     }
 }

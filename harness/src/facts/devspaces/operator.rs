@@ -3,7 +3,16 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::{Fact, items, reading::Reading, text};
+use super::super::{Fact, items, lookup::Lookup, text};
+use crate::cluster::permission::{Need, Rule, Rules, cluster};
+
+pub(in crate::facts) const PERMISSIONS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads whether the DevWorkspace Operator runs, and which service account needs `use` on \
+          the run's own SCC. Without it the run has no workspace cases.",
+    verbs: &["list"],
+    targets: &[cluster("apps", "deployments")],
+}];
 
 /// The labels of the operator's Deployment, as a query (devworkspace-operator,
 /// `deploy/templates/components/manager`).
@@ -49,7 +58,7 @@ fn version(image: &str) -> Option<(u32, u32)> {
 }
 
 /// The operator of a cluster that serves its API.
-pub(super) fn operator(deployments: &Reading<Value>) -> Fact<WorkspaceOperator> {
+pub(super) fn operator(deployments: &Lookup<Value>) -> Fact<WorkspaceOperator> {
     deployments.fact("Deployments", |list| match items(list, "/items").next() {
         Some(object) => Fact::known(WorkspaceOperator::parse(object), "Deployments"),
         None => Fact::unknown("no Deployment has the labels of the DevWorkspace Operator"),
@@ -84,12 +93,12 @@ mod tests {
                 }}},
                 "status": status,
             });
-            let fact = operator(&Reading::Read(json!({"items": [object]})));
+            let fact = operator(&Lookup::Found(json!({"items": [object]})));
             fact.value().cloned().expect("it is there")
         };
         assert!(of(json!({"availableReplicas": 1})).is_available);
         assert!(!of(json!({})).is_available);
         assert_eq!(of(json!({})).namespace, "operators");
-        assert!(operator(&Reading::Read(json!({"items": []}))).why_unknown().is_some());
+        assert!(operator(&Lookup::Found(json!({"items": []}))).why_unknown().is_some());
     }
 }

@@ -6,7 +6,6 @@ use super::prose::{self, Prose};
 use crate::{
     report::{
         details::{hint, last_commands, message, retry},
-        junit::level_name,
         model::{CaseReport, Report},
         sentence::blocked_groups,
         text::{counted, seconds, shell},
@@ -41,7 +40,7 @@ fn trouble(report: &CaseReport) -> Markup {
             p.meta {
                 (verdict(&case.verdict)) " " code { (case.name) } " "
                 span {
-                    (level_name(case.level))
+                    (case.level.name())
                     @if case.level == Level::Informing { ", not decisive" }
                 }
                 " " time { (seconds(case.duration_ms)) }

@@ -12,8 +12,13 @@ use k8s_openapi::api::{
 };
 use kube::api::ObjectMeta;
 
-use super::{Permission, Resource, Scope, Target, permissions};
-use crate::{Result, base::manifest, facts::Flavour};
+use super::permissions;
+use crate::{
+    Result,
+    base::manifest,
+    cluster::permission::{Permission, Resource, Scope, Target},
+    facts::Flavour,
+};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -102,8 +107,7 @@ fn binding_in(namespace: Option<&str>, user: &str) -> Result<String> {
 fn place_of(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::Kubernetes => "any Kubernetes",
-        Flavour::MicroShift => "MicroShift",
-        Flavour::OpenShift => "OpenShift",
+        Flavour::MicroShift | Flavour::OpenShift => flavour.product(),
     }
 }
 

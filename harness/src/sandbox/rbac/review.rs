@@ -15,10 +15,13 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::{Need, Permission, Resource, Scope, Target, cluster_role};
+use super::cluster_role;
 use crate::{
     Error, Result,
-    cluster::{Cluster, call},
+    cluster::{
+        Cluster, call,
+        permission::{Need, Permission, Resource, Scope, Target},
+    },
 };
 
 /// How many rights are asked for at once.

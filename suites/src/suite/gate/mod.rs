@@ -6,7 +6,10 @@ mod static_checks;
 use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, Profile},
-    facts::{Gate, requirement::Requirement},
+    facts::{
+        Gate,
+        requirement::{UnmaskedProc, UserNamespaces},
+    },
     verdict::{CaseResult, Failure},
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -23,7 +26,7 @@ inventory::submit!(Case {
           1.33 and OpenShift 4.20. Before, use `--feature-gates=UserNamespacesSupport=true` or \
           the feature set TechPreviewNoUpgrade.",
     profiles: &[Profile::Smoke],
-    requires: &[Requirement::UserNamespaces],
+    requires: &[&UserNamespaces],
     kind: CaseKind::Live(|cx| Box::pin(keeps_host_users(cx))),
     ..Case::DEFAULT
 });
@@ -51,7 +54,7 @@ inventory::submit!(Case {
           OpenShift 4.20. Before, use `--feature-gates=ProcMountType=true` or the feature set \
           TechPreviewNoUpgrade.",
     profiles: &[Profile::Smoke],
-    requires: &[Requirement::UnmaskedProc],
+    requires: &[&UnmaskedProc],
     kind: CaseKind::Live(|cx| Box::pin(keeps_unmasked_proc_mount(cx))),
     ..Case::DEFAULT
 });

@@ -1,15 +1,16 @@
 //! What is said of the gates in different places.
 
 use harness::{
+    base::text::on_or_off,
     engine::{Case, CaseKind, CheckResult},
-    facts::{Facts, Gate, Node, requirement::Requirement},
+    facts::{Facts, Gate, Node, requirement::UserNamespaces},
     verdict::Level,
     workload::truth::check,
 };
 
 use crate::suite::{
     OPENSHIFT,
-    static_checks::{always, at_rest, known, nodes, on_or_off, unread, version},
+    static_checks::{always, at_rest, known, nodes, unread, version},
 };
 
 /// The first minor version of Kubernetes whose kubelets can't have the gate off (KEP-127).
@@ -144,7 +145,7 @@ inventory::submit!(Case {
     fix: "Unpause the machine config pool, or set `featureGates: {UserNamespacesSupport: true}` \
           in the kubelet's configuration, and restart the kubelet on the named node.",
     level: Level::Extended,
-    requires: &[Requirement::UserNamespaces],
+    requires: &[&UserNamespaces],
     kind: CaseKind::Static(is_on_in_every_kubelet),
     ..Case::DEFAULT
 });

@@ -3,7 +3,7 @@
 use fixtures::{INSPECTOR, NESTED_POD};
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
-    facts::requirement::Requirement,
+    facts::requirement::{NodeAccess, Requirement, UnmaskedProc, UserNamespaces},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -12,8 +12,7 @@ use kube::ResourceExt;
 use crate::steps::known;
 
 /// What a look at the node needs.
-const ON_THE_NODE: &[Requirement] =
-    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::NodeAccess];
+const ON_THE_NODE: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc, &NodeAccess];
 
 /// The pod's process 1 as the node sees it, and its files.
 struct Seen {

@@ -13,12 +13,9 @@ use probe::ProcessIdentity;
 
 use super::{expect_error, need_program, remove};
 use crate::{
-    steps::{podman, podman_run, scratch_image, shell_image},
+    steps::{BUILD_DEADLINE, podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
 };
-
-/// How long a build may take.
-const BUILD_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Packs the probe into an archive with this owner, and imports that as an image.
 pub(super) fn import_of(owner: &str, image: &str) -> Command {

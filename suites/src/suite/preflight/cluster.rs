@@ -4,7 +4,9 @@ use harness::{
     engine::{Case, CaseKind, CheckResult},
     facts::{
         Facts, Flavour, Rollout, Severity,
-        requirement::{Decision, Requirement},
+        requirement::{
+            Decision, KubernetesMinor, Requirement, SupportedRelease, UserNamespaceLevel,
+        },
         support::Support,
     },
     verdict::{Level, event::TruthCheck},
@@ -71,7 +73,7 @@ inventory::submit!(Case {
           versions older, is unsupported.",
     fix: "Update the API server first and then the kubelets. On OpenShift use 4.19 with the \
           feature set TechPreviewNoUpgrade, or 4.20 or newer.",
-    requires: &[Requirement::Release, Requirement::KubernetesMinor(30)],
+    requires: &[&SupportedRelease, &KubernetesMinor(30)],
     kind: CaseKind::Static(has_a_version_in_scope),
     ..Case::DEFAULT
 });
@@ -151,7 +153,7 @@ inventory::submit!(Case {
           older clusters, delete SCCs for nested containers.",
     level: Level::Extended,
     flavours: WITH_SCCS,
-    requires: &[Requirement::Release],
+    requires: &[&SupportedRelease],
     kind: CaseKind::Static(can_require_user_namespaces),
     ..Case::DEFAULT
 });
@@ -163,8 +165,7 @@ fn can_require_user_namespaces(facts: &Facts) -> CheckResult {
         // Where the release should have it, it is a defect; elsewhere, what this cluster is.
         if !has
             && !release.is_some_and(|release| release.at_least(4, 20))
-            && let Decision::Unmet { reason, remedy } =
-                Requirement::UserNamespaceLevel.decide(facts)
+            && let Decision::Unmet { reason, remedy } = UserNamespaceLevel.decide(facts)
         {
             return Err(blocked(reason, remedy));
         }

@@ -4,15 +4,14 @@ use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
     cluster::{ask, describe, is_forbidden},
     engine::{Case, CaseKind, Context},
+    facts::webhook::sees_new_pods,
     sandbox::{USER, WORKSPACE_ID_LABEL},
     verdict::{CaseResult, Failure, Level},
     workload::{Command, PROBE, truth::show_reading},
 };
 use k8s_openapi::{
     api::{
-        admissionregistration::v1::{
-            MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration,
-        },
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
         authentication::v1::SelfSubjectReview,
         authorization::v1::{
             ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -250,14 +249,14 @@ async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
     let changing = mutating.items.iter().flat_map(|configuration| {
         let asked = configuration.webhooks.iter().flatten();
         let others = asked.filter(|webhook| !is_of_workspaces(webhook.object_selector.as_ref()));
-        others.filter(|webhook| is_about_pods(webhook.rules.as_deref())).map(|webhook| {
+        others.filter(|webhook| sees_new_pods(webhook.rules.as_deref())).map(|webhook| {
             let name = &webhook.name;
             format!("`{name}` of MutatingWebhookConfiguration `{}`", configuration.name_any())
         })
     });
     let refusing = validating.items.iter().flat_map(|configuration| {
         let asked = configuration.webhooks.iter().flatten();
-        asked.filter(|webhook| is_about_pods(webhook.rules.as_deref())).map(|webhook| {
+        asked.filter(|webhook| sees_new_pods(webhook.rules.as_deref())).map(|webhook| {
             let name = &webhook.name;
             format!("`{name}` of ValidatingWebhookConfiguration `{}`", configuration.name_any())
         })
@@ -276,17 +275,6 @@ async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
 fn is_of_workspaces(selector: Option<&LabelSelector>) -> bool {
     let mut expressions = selector.into_iter().flat_map(|it| it.match_expressions.iter().flatten());
     expressions.any(|it| it.key == WORKSPACE_ID_LABEL && it.operator == "Exists")
-}
-
-fn is_about_pods(rules: Option<&[RuleWithOperations]>) -> bool {
-    let has = |list: &Option<Vec<String>>, words: &[&str]| {
-        list.iter().flatten().any(|item| words.contains(&item.as_str()))
-    };
-    rules.unwrap_or_default().iter().any(|rule| {
-        has(&rule.api_groups, &["", "*"])
-            && has(&rule.resources, &["pods", "*", "*/*"])
-            && has(&rule.operations, &["CREATE", "*"])
-    })
 }
 
 /// Reads what a run can do without: who may not read it is blocked.
@@ -390,24 +378,5 @@ mod tests {
     fn nfs_is_known_by_its_provisioners_name() {
         assert!(is_nfs("nfs.csi.k8s.io") && is_nfs("k8s-sigs.io/nfs-subdir-external-provisioner"));
         assert!(!is_nfs("ebs.csi.aws.com") && !is_nfs("rancher.io/local-path"));
-    }
-
-    #[test]
-    fn only_rules_about_new_pods_count() {
-        let list = |items: &[&str]| Some(items.iter().map(|item| (*item).to_owned()).collect());
-        let rule = |groups: &[&str], resources: &[&str], operations: &[&str]| {
-            is_about_pods(Some(&[RuleWithOperations {
-                api_groups: list(groups),
-                resources: list(resources),
-                operations: list(operations),
-                ..RuleWithOperations::default()
-            }]))
-        };
-        assert!(rule(&[""], &["pods", "services"], &["CREATE", "UPDATE"]));
-        assert!(rule(&["*"], &["*/*"], &["*"]));
-        assert!(!rule(&[""], &["pods/exec"], &["CONNECT"]));
-        assert!(!rule(&["apps"], &["pods"], &["CREATE"]));
-        assert!(!rule(&[""], &["pods"], &["UPDATE"]));
-        assert!(!is_about_pods(None));
     }
 }

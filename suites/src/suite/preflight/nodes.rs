@@ -2,7 +2,7 @@
 
 use harness::{
     engine::{Case, CaseKind, CheckResult},
-    facts::{Facts, Node, requirement::Requirement},
+    facts::{Facts, Node, requirement::UserNamespaces},
     verdict::Level,
     workload::truth::check,
 };
@@ -75,7 +75,7 @@ inventory::submit!(Case {
           ignore it silently, and the pod shares the node's ids.",
     fix: "Update the node to CRI-O 1.25 or containerd 2.0, or newer.",
     level: Level::Extended,
-    requires: &[Requirement::UserNamespaces],
+    requires: &[&UserNamespaces],
     kind: CaseKind::Static(has_runtimes_with_user_namespaces),
     ..Case::DEFAULT
 });
@@ -119,7 +119,7 @@ inventory::submit!(Case {
           mounts. The kubelet then refuses the pod.",
     fix: "Update crun to 1.9 or newer, or runc to 1.2 or newer, on the named node, and restart \
           the container runtime.",
-    requires: &[Requirement::UserNamespaces],
+    requires: &[&UserNamespaces],
     kind: CaseKind::Static(has_handlers_with_user_namespaces),
     ..Case::DEFAULT
 });

@@ -10,7 +10,10 @@ use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
     engine::{Case, CaseKind, Context, parse_probe},
     verdict::CaseResult,
-    workload::{Command, truth::show_map},
+    workload::{
+        Command,
+        truth::{FIRST_POD_ID, show_map},
+    },
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -18,9 +21,6 @@ use probe::{AttemptName, Mount};
 
 use super::NESTED;
 use crate::steps::{compose, known, podman_run, scratch_image};
-
-/// The first id that does not belong to the node itself (KEP-127).
-const FIRST_POD_ID: u32 = 65_536;
 
 inventory::submit!(Case {
     id: "ROOT-01",

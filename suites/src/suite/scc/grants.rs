@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::{
+    base::text::yes_or_no,
     cluster::retry,
     engine::{Case, CaseKind, Context},
     sandbox::{
@@ -56,10 +57,6 @@ async fn grants_no_powerful_scc(cx: Context) -> CaseResult {
         cx.check(&format!("may use `{name}`"), "no", yes_or_no(allowed), !allowed)?;
     }
     Ok(())
-}
-
-fn yes_or_no(value: bool) -> &'static str {
-    if value { "yes" } else { "no" }
 }
 
 /// Asks the API server, as the user, whether it may use an SCC in the run's namespace. An answer

@@ -6,7 +6,7 @@ use fixtures::KEEPER;
 use futures::{StreamExt, TryStreamExt};
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
-    facts::requirement::Requirement,
+    facts::requirement::{DefaultStorageClass, Requirement, UnmaskedProc, UserNamespaces},
     verdict::{CaseResult, Failure, Level, SignatureId},
     workload::Command,
 };
@@ -27,8 +27,8 @@ use crate::{
 };
 
 /// What a pod needs that keeps files.
-pub(super) const WITH_STORAGE: &[Requirement] =
-    &[Requirement::UserNamespaces, Requirement::UnmaskedProc, Requirement::StorageClass];
+pub(super) const WITH_STORAGE: &[&dyn Requirement] =
+    &[&UserNamespaces, &UnmaskedProc, &DefaultStorageClass];
 
 /// How often a pod is made again that got the range of its predecessor. The kubelet takes a random
 /// one of 110 (kubernetes, `pkg/kubelet/userns`), so it happens.

@@ -8,31 +8,37 @@ mod refusal;
 mod restart;
 mod run;
 
-use harness::facts::{Flavour, requirement::Requirement};
+use harness::facts::{
+    Flavour,
+    requirement::{
+        DeviceRequests, Devices, InstalledWorkspaceOperator, ReadyWorkspaceOperator, Requirement,
+        UnmaskedProc, UserNamespaces,
+    },
+};
 pub(crate) use nested::cases as nested;
 
 /// The kinds of cluster on which workspaces ask for an SCC.
 const WITH_WORKSPACES: &[Flavour] = &[Flavour::OpenShift];
 
 /// What the operator itself needs.
-const INSTALLED: &[Requirement] = &[Requirement::WorkspaceOperator];
+const INSTALLED: &[&dyn Requirement] = &[&InstalledWorkspaceOperator];
 
 /// What a nested workspace needs that asks for devices, whether or not it gets them.
-const NESTED: &[Requirement] = &[
-    Requirement::WorkspaceOperator,
-    Requirement::Workspaces,
-    Requirement::UserNamespaces,
-    Requirement::UnmaskedProc,
-    Requirement::DeviceRoute,
+const NESTED: &[&dyn Requirement] = &[
+    &InstalledWorkspaceOperator,
+    &ReadyWorkspaceOperator,
+    &UserNamespaces,
+    &UnmaskedProc,
+    &DeviceRequests,
 ];
 
 /// What a nested workspace with devices needs.
-const WITH_DEVICES: &[Requirement] = &[
-    Requirement::WorkspaceOperator,
-    Requirement::Workspaces,
-    Requirement::UserNamespaces,
-    Requirement::UnmaskedProc,
-    Requirement::Devices,
+const WITH_DEVICES: &[&dyn Requirement] = &[
+    &InstalledWorkspaceOperator,
+    &ReadyWorkspaceOperator,
+    &UserNamespaces,
+    &UnmaskedProc,
+    &Devices,
 ];
 
 /// The text at a JSON pointer, or the value as JSON; `absent` where there is none.

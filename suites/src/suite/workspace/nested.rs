@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
 use harness::{
     engine::{Case, StandIn},
-    facts::requirement::Requirement,
+    facts::requirement::Devices,
     sandbox::pod_template::PodTemplate,
     verdict::Level,
 };
@@ -76,7 +76,7 @@ const STAND_INS: &[StandIn] = &[StandIn { asked: NESTED_POD.name, given: DEVWORK
 
 fn moved(case: &Case) -> Case {
     let name = format!("inside_{}_{}", case.suite, case.name);
-    let needs_devices = case.requires.contains(&Requirement::Devices);
+    let needs_devices = case.needs::<Devices>();
     Case {
         id: Box::leak(format!("WS-07-{}", case.id).into_boxed_str()),
         suite: "workspace",

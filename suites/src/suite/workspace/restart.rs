@@ -5,7 +5,10 @@ use std::time::Duration;
 use fixtures::DEVWORKSPACE;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
-    facts::requirement::Requirement,
+    facts::requirement::{
+        DefaultStorageClass, Devices, InstalledWorkspaceOperator, ReadyWorkspaceOperator,
+        Requirement, UnmaskedProc, UserNamespaces,
+    },
     sandbox::nested_settings,
     verdict::{CaseResult, Failure, Level},
     workload::{
@@ -23,13 +26,13 @@ use crate::{
 };
 
 /// What a nested workspace needs that keeps something.
-const WITH_STORAGE: &[Requirement] = &[
-    Requirement::WorkspaceOperator,
-    Requirement::Workspaces,
-    Requirement::UserNamespaces,
-    Requirement::UnmaskedProc,
-    Requirement::Devices,
-    Requirement::StorageClass,
+const WITH_STORAGE: &[&dyn Requirement] = &[
+    &InstalledWorkspaceOperator,
+    &ReadyWorkspaceOperator,
+    &UserNamespaces,
+    &UnmaskedProc,
+    &Devices,
+    &DefaultStorageClass,
 ];
 
 const NAME: &str = "ws-12";

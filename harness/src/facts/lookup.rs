@@ -9,51 +9,58 @@ use serde_json::Value;
 use super::Fact;
 use crate::cluster::{call, status_code};
 
-/// What came of asking for an object.
+/// What came of asking for an object: one answer, from which several facts may be made.
+///
+/// It is not a [`Fact`]: that an object is absent may mean that a fact is known or that it is not,
+/// which only the reader of the fact can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reading<T> {
-    /// It was read.
-    Read(T),
+pub(super) enum Lookup<T> {
+    /// The server sent it.
+    Found(T),
     /// The server has no such object, or not even such an API.
     Absent,
     /// The server refused or did not answer, for this reason.
-    Unread(String),
+    Failed(String),
     /// It was not asked for, because this kind of cluster has no such object.
     NotApplicable(String),
 }
 
-impl<T> Reading<T> {
+impl<T> Lookup<T> {
+    pub(super) fn failed(error: impl ToString) -> Self {
+        Self::Failed(error.to_string())
+    }
+
     /// The fact that `read` makes of what was read at `place`.
     pub(super) fn fact<F>(&self, place: &str, read: impl FnOnce(&T) -> Fact<F>) -> Fact<F> {
         match self {
-            Self::Read(value) => read(value),
+            Self::Found(value) => read(value),
             Self::Absent => Fact::unknown(format!("the cluster has no {place}")),
-            Self::Unread(reason) => Fact::unknown(reason.clone()),
+            Self::Failed(reason) => Fact::unknown(reason.clone()),
             Self::NotApplicable(reason) => Fact::NotApplicable { reason: reason.clone() },
         }
     }
 }
 
 /// Gets the object at `path`; `what` names it in errors.
-pub(super) async fn read<T>(client: &Client, what: &str, path: &str) -> Reading<T>
+pub(super) async fn read<T>(client: &Client, what: &str, path: &str) -> Lookup<T>
 where
     T: DeserializeOwned + Send,
 {
     let ask = || async {
         match client.request(get_request(path)?).await {
-            Err(error) if status_code(&error) == Some(404) => Ok(Reading::Absent),
-            answer => answer.map(Reading::Read),
+            Err(error) if status_code(&error) == Some(404) => Ok(Lookup::Absent),
+            answer => answer.map(Lookup::Found),
         }
     };
     let answer = call(&format!("read {what}"), ask).boxed().await;
-    answer.unwrap_or_else(|error| Reading::Unread(error.to_string()))
+    answer.unwrap_or_else(Lookup::failed)
 }
 
 /// Gets a page of metrics.
-pub(super) async fn metrics_page(client: &Client, path: &str) -> Result<String, String> {
+pub(super) async fn metrics_page(client: &Client, path: &str) -> Lookup<String> {
     let page =
         call("read metrics", || async move { client.request_text(get_request(path)?).await });
-    page.boxed().await.map_err(|error| error.to_string())
+    page.boxed().await.map_or_else(Lookup::failed, Lookup::Found)
 }
 
 pub(super) fn get_request(path: &str) -> Result<Request<Vec<u8>>, KubeError> {
