@@ -3,14 +3,12 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-mod support;
-
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use harness::outcome::Verdict;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Finished, Live, Request, TestDir};
+use test_support::{Finished, Live, Request, TestDir};
 
 /// How much longer than the cluster itself needs for a namespace a sweep may take.
 const SWEEP: Duration = Duration::from_secs(15);

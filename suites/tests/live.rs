@@ -5,7 +5,6 @@
 mod devices;
 mod operators;
 mod runners;
-mod support;
 
 use std::{collections::BTreeMap, fs, sync::OnceLock, time::Duration};
 
@@ -18,7 +17,7 @@ use harness::{
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Applied, Finished, Live, Report, Request, TestDir, by_verb};
+use test_support::{Applied, Finished, Live, Report, Request, TestDir, by_verb};
 
 /// How many requests a case with a pod may cost the API server, commands in the pod included.
 const REQUESTS_A_CASE: usize = 12;

@@ -7,8 +7,6 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-mod support;
-
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
@@ -17,7 +15,7 @@ use harness::{
     outcome::{Outcome, Verdict},
     profile::Profile,
 };
-use support::{
+use test_support::{
     Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, reports,
 };
 

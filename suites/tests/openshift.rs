@@ -10,7 +10,6 @@
 )]
 
 mod permissions;
-mod support;
 
 use std::{
     net::IpAddr,
@@ -20,7 +19,7 @@ use std::{
 
 use harness::outcome::{Outcome, Verdict};
 use serde_json::{Value, json};
-use support::{Cluster, Finished, Live, Report, Request, TestDir, Webhook};
+use test_support::{Cluster, Finished, Live, Report, Request, TestDir, Webhook};
 
 /// How many mutants are tried at once; each is a run of its own.
 const MUTANTS_AT_ONCE: usize = 4;

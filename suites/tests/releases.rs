@@ -3,15 +3,13 @@
 
 #![expect(clippy::panic, reason = "a test ends where something is not as it must be")]
 
-mod support;
-
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
     case::CaseKind,
     outcome::{Level, Outcome, Verdict},
 };
-use support::{Finished, LocalCluster, Report, Request, TestDir};
+use test_support::{Finished, LocalCluster, Report, Request, TestDir};
 
 /// Far below the 180 s that a pod may take: what can't be is known at once.
 const SOON: Duration = Duration::from_secs(60);

@@ -2,8 +2,6 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-mod support;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -11,7 +9,7 @@ use std::{
 };
 
 use harness::outcome::Outcome;
-use support::{Finished, LocalCluster, Report, TestDir};
+use test_support::{Finished, LocalCluster, Report, TestDir};
 
 /// How many runs there are at once.
 const RUNS: usize = 20;

@@ -2,8 +2,6 @@
 //! test: workspaces are judged as pods are, and an operator that is not at work is told as such and
 //! disturbs nothing else.
 
-mod support;
-
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -11,7 +9,7 @@ use std::{
 
 use harness::outcome::{Outcome, Verdict};
 use serde_json::{Value, json};
-use support::{Cluster, Finished, LocalCluster, Report, TestDir};
+use test_support::{Cluster, Finished, LocalCluster, Report, TestDir};
 
 const OPERATOR: &str =
     "/apis/apps/v1/namespaces/devworkspace-controller/deployments/devworkspace-controller-manager";

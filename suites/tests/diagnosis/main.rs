@@ -11,16 +11,14 @@
 mod breakage;
 mod evidence;
 mod node;
-#[path = "../support/mod.rs"]
-mod support;
 mod table;
 
 use std::{path::Path, time::Duration};
 
 use harness::{event::Event, outcome::Verdict, report_dir::ReportDir};
 use node::NodeDevices;
-use support::{InProcessRun, Live, finished};
 use table::FIXTURES;
+use test_support::{InProcessRun, Live, finished};
 
 /// How long the run may take: many times what it takes.
 const DEADLINE: Duration = Duration::from_secs(300);

@@ -5,8 +5,7 @@ use std::fs;
 use harness::{facts::Flavour, manifest};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::{Value, json};
-
-use super::support::{Applied, Live, Operators, Request, TestDir, default_settings, reports};
+use test_support::{Applied, Live, Operators, Request, TestDir, default_settings, reports};
 
 const RUN: [&str; 5] = ["run", "scc", "admission", "ID-02", "--kubeconfig"];
 

@@ -3,8 +3,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 mod server;
-#[path = "../support/mod.rs"]
-mod verbs;
 
 use std::fmt::Write as _;
 
@@ -17,7 +15,7 @@ use harness::{
 };
 use kube::Config;
 use server::{Log, ServerBehaviour, serve};
-use verbs::{Kubeconfig, TestDir};
+use test_support::{Kubeconfig, TestDir};
 
 /// How many requests the facts of an OpenShift cluster with one node may cost, Che aside.
 const REQUESTS: usize = 12;

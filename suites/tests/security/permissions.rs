@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-
-use crate::support::{Applied, Live, Report, Request, TestDir, documents};
+use test_support::{Applied, Live, Report, Request, TestDir, documents};
 
 /// The rights that no request of a run on this cluster uses, and why they are there.
 const WITHOUT_REQUEST: [(&str, &str); 5] = [

@@ -31,7 +31,7 @@ use kube::{
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::{
+use crate::{
     Kubeconfig,
     audit::{AuditLog, Request, of_nestcheck},
 };
@@ -48,7 +48,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(kubeconfig: PathBuf, audit_log: PathBuf) -> Self {
+    pub(crate) fn new(kubeconfig: PathBuf, audit_log: PathBuf) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
         let client = runtime.block_on(async {
             let read = kube::config::Kubeconfig::read_from(&kubeconfig);
@@ -222,7 +222,7 @@ impl Cluster {
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let params = PostParams::default();
         let answer = accounts.create_token_request(account, &params, &request);
-        let granted = self.runtime.block_on(answer).expect("a token can be had");
+        let granted = self.runtime.block_on(answer).expect("a token");
         granted.status.and_then(|status| status.token).expect("the answer has one")
     }
 

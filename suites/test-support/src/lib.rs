@@ -1,11 +1,12 @@
-//! The verbs of the tests: start the command in an empty environment, read what it said, look at
-//! the cluster and its audit log.
+//! What the tests share: they start the command in an empty environment, read its output, and look
+//! at the cluster and its audit log.
 
-#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 #![expect(
     clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
     clippy::panic,
-    reason = "a test ends where something is not as it must be"
+    reason = "only tests call this, and a test ends when something is not as it must be"
 )]
 
 mod applied;

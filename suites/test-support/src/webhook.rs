@@ -1,7 +1,7 @@
 //! A mutating admission webhook, served by the test over TLS.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{IpAddr, TcpListener},
     sync::Arc,
     thread,
@@ -18,10 +18,9 @@ use serde_json::{Value, json};
 
 /// How the API server reaches a webhook that answers every request with a patch.
 pub struct Webhook {
-    /// Its address.
-    pub url: String,
+    url: String,
     /// The certificate authority of its certificate, in PEM.
-    pub authority: String,
+    authority: String,
 }
 
 impl Webhook {
@@ -32,7 +31,7 @@ impl Webhook {
         let key = KeyPair::generate().expect("a key can be made");
         let params = CertificateParams::new([address.to_string()]).expect("it is a name");
         let certificate = params.self_signed(&key).expect("it can be signed");
-        let listener = TcpListener::bind((address, 0)).expect("a port can be had");
+        let listener = TcpListener::bind((address, 0)).expect("a free port");
         let port = listener.local_addr().expect("it has an address").port();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

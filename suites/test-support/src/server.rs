@@ -8,7 +8,7 @@ use std::{
 
 /// A port on which connections wait until the test takes them, and its address.
 pub fn listener() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it has an address").to_string();
     (listener, address)
 }

@@ -16,6 +16,7 @@ use harness::{
 };
 
 /// A run that was not made yet.
+#[must_use]
 pub struct InProcessRun {
     name: &'static str,
     cases: Vec<Case>,
