@@ -118,14 +118,14 @@ fn whatever_is_created_is_in_the_ledger() {
         .collect();
     let created = requests.iter().filter(|request| request.verb == "create" && request.changes());
     for request in created {
-        let resource = request.path.rsplit('/').next().unwrap_or_default();
+        let resource = request.path().rsplit('/').next().unwrap_or_default();
         // A token is no object, and an exec creates none.
         if matches!(resource, "token" | "exec") {
             continue;
         }
         let kind = resource.trim_end_matches('s').to_owned();
         let namespace = request
-            .path
+            .path()
             .split_once("/namespaces/")
             .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
         let created = (kind, namespace.to_owned());

@@ -371,10 +371,10 @@ fn a_run_creates_nothing_cluster_wide_but_its_own_scc_and_role() {
     let requests = cluster.requests_since(start);
     let outside: Vec<&Request> = requests
         .iter()
-        .filter(|request| request.changes() && !request.path.contains("/namespaces"))
+        .filter(|request| request.changes() && !request.path().contains("/namespaces"))
         .collect();
     let name = format!("nestcheck-{}", report.run());
-    let paths: Vec<_> = outside.iter().map(|r| (r.verb.as_str(), r.path.as_str())).collect();
+    let paths: Vec<_> = outside.iter().map(|r| (r.verb.as_str(), r.path())).collect();
     let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
     let scc = "/apis/security.openshift.io/v1/securitycontextconstraints";
     let mut expected = vec![

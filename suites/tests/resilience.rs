@@ -132,11 +132,11 @@ fn keep_to_their_own(cluster: &LocalCluster, start: u64, runs: &BTreeSet<&str>) 
     let mut seen = BTreeSet::new();
     for request in cluster.requests_since(start) {
         let prefix = "system:serviceaccount:nestcheck-";
-        let Some(user) = request.user.strip_prefix(prefix) else { continue };
+        let Some(user) = request.user().strip_prefix(prefix) else { continue };
         let run = user.split(':').next().unwrap_or_default();
         assert!(runs.contains(run), "{request:?}");
         seen.insert(run.to_owned());
-        if let Some((_, rest)) = request.path.split_once("/namespaces/") {
+        if let Some((_, rest)) = request.path().split_once("/namespaces/") {
             assert!(rest.starts_with(&format!("nestcheck-{run}")), "{request:?}");
         }
     }

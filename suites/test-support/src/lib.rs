@@ -22,7 +22,7 @@ mod server;
 mod webhook;
 
 pub use applied::{Applied, documents};
-pub use audit::{Request, by_verb};
+pub use audit::{AuditLog, ObjectRef, Request, by_verb};
 pub use cluster::Cluster;
 pub use command::{Finished, Running, TestDir, mode_of};
 pub use in_process_run::{InProcessRun, finished};
@@ -30,5 +30,5 @@ pub use kubeconfig::Kubeconfig;
 pub use live_cluster::{Live, LocalCluster};
 pub use operators::{Operators, default_settings, reports};
 pub use report::Report;
-pub use server::{answering_server, closed_address, listener, silent_server};
+pub use server::{HttpRequest, answering_server, closed_address, listener, silent_server};
 pub use webhook::Webhook;

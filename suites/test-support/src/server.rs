@@ -1,7 +1,7 @@
-//! Servers on this machine that are no API servers.
+//! Servers on this machine that are not API servers.
 
 use std::{
-    io::{Read, Write},
+    io::{self, BufRead, Read, Write},
     net::TcpListener,
     thread,
 };
@@ -41,4 +41,46 @@ pub fn answering_server(answer: &'static str) -> String {
         }
     });
     address
+}
+
+/// A request as it came over HTTP/1.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The body; empty if its length is not given.
+    pub body: Vec<u8>,
+}
+
+impl HttpRequest {
+    /// Reads the next request of a connection, and nothing at its end.
+    ///
+    /// # Errors
+    ///
+    /// A connection that breaks, or a length that is not a number.
+    pub fn read(reader: &mut impl BufRead) -> io::Result<Option<Self>> {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let mut words = line.split_whitespace();
+        let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
+        let path = target.split('?').next().unwrap_or_default().to_owned();
+        let (method, mut length) = (method.to_owned(), 0);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            if line.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().map_err(io::Error::other)?;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        Ok(Some(Self { method, path, body }))
+    }
 }

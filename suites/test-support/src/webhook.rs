@@ -16,6 +16,8 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
+use crate::HttpRequest;
+
 /// How the API server reaches a webhook that answers every request with a patch.
 pub struct Webhook {
     url: String,
@@ -85,25 +87,10 @@ impl Webhook {
     }
 }
 
-/// Reads one HTTP request with an `AdmissionReview`; none where the connection ended.
+/// Reads one request with an `AdmissionReview`; none where the connection ended.
 fn read_review(stream: &mut impl BufRead) -> Option<Value> {
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.trim().to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    serde_json::from_slice(&body).ok()
+    let request = HttpRequest::read(stream).ok()??;
+    serde_json::from_slice(&request.body).ok()
 }
 
 fn answer(review: &Value, patch: &str) -> Vec<u8> {
