@@ -266,8 +266,7 @@ mod tests {
     }
 
     fn timeline() -> Timeline {
-        let folder = std::env::temp_dir().join(format!("bench-timeline-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let started = json!({
             "kind": "run-started", "run": "r", "version": "1", "profile": "p", "image": "i",
             "cases": 3, "cluster": [],
@@ -279,7 +278,7 @@ mod tests {
             .chain(&one)
             .cloned()
             .collect::<String>();
-        std::fs::write(folder.join("events.jsonl"), log).expect("a file");
+        std::fs::write(folder.path().join("events.jsonl"), log).expect("a file");
         let none = Value::Null;
         let requests = [
             ready(2, "workspace", "False"),
@@ -289,9 +288,7 @@ mod tests {
             request("delete", "namespaces", "nestcheck-r", 20, &none),
             request("update", "namespaces/finalize", "nestcheck-r", 23, &none),
         ];
-        let timeline = Timeline::read(&folder, &requests).expect("it can be read");
-        std::fs::remove_dir_all(folder).expect("the folder is removed");
-        timeline
+        Timeline::read(folder.path(), &requests).expect("a timeline")
     }
 
     #[test]
