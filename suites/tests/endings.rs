@@ -7,8 +7,6 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-mod support;
-
 use std::{path::Path, sync::OnceLock, time::Duration};
 
 use fixtures::NESTED_POD;
@@ -23,7 +21,7 @@ use harness::{
     verdict::{CaseResult, Failure, Outcome, Verdict, event::Event},
     workload::Command,
 };
-use support::{InProcessRun, Live, TestDir, finished};
+use test_support::{InProcessRun, Live, TestDir, finished};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How long a case here may take.

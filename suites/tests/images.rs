@@ -4,12 +4,10 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-mod support;
-
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use harness::verdict::Outcome;
-use support::{LocalCluster, Report, TestDir};
+use test_support::{LocalCluster, Report, TestDir};
 
 /// What a broken image must be found out by.
 struct Broken {

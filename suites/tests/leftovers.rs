@@ -3,14 +3,12 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-mod support;
-
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use harness::verdict::Verdict;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Finished, Live, Request, TestDir};
+use test_support::{Finished, Live, Request, TestDir};
 
 /// How much longer than the cluster itself needs for a namespace a sweep may take.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -120,14 +118,14 @@ fn whatever_is_created_is_in_the_ledger() {
         .collect();
     let created = requests.iter().filter(|request| request.verb == "create" && request.changes());
     for request in created {
-        let resource = request.path.rsplit('/').next().unwrap_or_default();
+        let resource = request.path().rsplit('/').next().unwrap_or_default();
         // A token is no object, and an exec creates none.
         if matches!(resource, "token" | "exec") {
             continue;
         }
         let kind = resource.trim_end_matches('s').to_owned();
         let namespace = request
-            .path
+            .path()
             .split_once("/namespaces/")
             .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
         let created = (kind, namespace.to_owned());

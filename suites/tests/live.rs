@@ -5,7 +5,6 @@
 mod devices;
 mod operators;
 mod runners;
-mod support;
 
 use std::{collections::BTreeMap, fs, sync::OnceLock, time::Duration};
 
@@ -17,7 +16,7 @@ use harness::{
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Applied, Finished, Live, Report, Request, TestDir, by_verb, expected};
+use test_support::{Applied, Finished, Live, Report, Request, TestDir, by_verb, expected};
 
 /// How many requests a case with a pod may cost the API server, commands in the pod included.
 const REQUESTS_A_CASE: usize = 12;
@@ -60,7 +59,7 @@ fn a_whole_run_is_conformant_and_leaves_nothing() {
     finished.exits(0).says(&["Conformant", "report in `nestcheck-report`"]);
     assert_eq!(finished.stdout, "", "data only goes there when it is asked for");
     assert_eq!(report.outcome(), Outcome::Conformant);
-    let expectations = expected("kubernetes");
+    let expectations = expected("kubernetes", &suites::cases());
     report.is_as_expected(&expectations);
     assert_eq!(report.cases().len(), cases().len());
     let (passed, failed, skipped) = report.junit_counts();
@@ -88,7 +87,7 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
     // got twice is a loop that should have been a watch.
     let mut gets: BTreeMap<&str, usize> = BTreeMap::new();
     for request in requests.iter().filter(|request| request.verb == "get" && !request.is_exec()) {
-        *gets.entry(&request.path).or_default() += 1;
+        *gets.entry(request.path()).or_default() += 1;
     }
     let verbs = by_verb(requests);
     println!("{} requests: {verbs:?}", requests.len());
@@ -104,7 +103,7 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
     // What a case does it does as the ordinary user.
     let user = format!("system:serviceaccount:nestcheck-{}:workspace-user", report.run());
     let in_pods = requests.iter().filter(|request| request.is_exec());
-    assert!(in_pods.into_iter().all(|request| request.user == user));
+    assert!(in_pods.into_iter().all(|request| request.user() == user));
 }
 
 #[test]
@@ -156,7 +155,7 @@ fn one_case_makes_only_the_pod_that_it_needs() {
     assert_eq!(report.cases().len(), 1);
     let requests = cluster.requests_since(start);
     let pods = requests.iter().filter(|request| {
-        request.verb == "create" && request.path.ends_with("/pods") && request.changes()
+        request.verb == "create" && request.path().ends_with("/pods") && request.changes()
     });
     assert_eq!(pods.count(), 1, "{requests:?}");
     cluster.is_clean();
@@ -216,7 +215,7 @@ fn a_user_without_permissions_learns_which_are_missing_and_what_grants_them() {
     ]);
     assert_eq!(refused.stdout, "", "{refused}");
     let requests = cluster.requests_since(start);
-    let done = requests.iter().filter(|request| request.changes() && request.code < 400);
+    let done = requests.iter().filter(|request| request.changes() && request.code() < 400);
     assert_eq!(done.count(), 0, "{requests:?}");
     assert_eq!(dir.content(), ["kubeconfig"], "nothing ran, so there is no report");
     cluster.is_clean();
@@ -273,11 +272,11 @@ fn the_permissions_of_a_caller_who_has_them_cost_one_request() {
     // What the ordinary user may do is asked by a case, and who the caller is costs no right.
     let is_of_permissions = |request: &&Request| {
         request.is_review()
-            && !request.path.ends_with("/selfsubjectreviews")
-            && !request.user.starts_with("system:serviceaccount:")
+            && !request.path().ends_with("/selfsubjectreviews")
+            && !request.user().starts_with("system:serviceaccount:")
     };
     let reviews = whole_run().requests.iter().filter(is_of_permissions);
-    let paths: Vec<_> = reviews.map(|request| request.path.as_str()).collect();
+    let paths: Vec<_> = reviews.map(Request::path).collect();
     assert_eq!(paths, ["/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"]);
 }
 

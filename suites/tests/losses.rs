@@ -3,13 +3,11 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-mod support;
-
 use std::{fs, process::Command, time::Duration};
 
 use harness::verdict::Verdict;
 use serde_json::json;
-use support::{Finished, Live, Running, TestDir};
+use test_support::{Finished, Live, Running, TestDir};
 
 /// The id of a run, as it says at its start.
 fn run_of(finished: &Finished) -> String {

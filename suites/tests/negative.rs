@@ -3,8 +3,6 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-mod support;
-
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
@@ -12,7 +10,7 @@ use harness::{
     facts::Flavour,
     verdict::{Outcome, Verdict},
 };
-use support::{
+use test_support::{
     Finished, LocalCluster, Operators, Report, Request, TestDir, default_settings, expected,
     reports,
 };
@@ -41,7 +39,7 @@ fn is_static(id: &str) -> bool {
 fn is_partial(finished: &Finished, report: &Report, environment: &str, words: &[&str]) {
     finished.exits(3).within(SOON).says(words);
     assert_eq!(report.outcome(), Outcome::Partial);
-    report.is_as_expected(&expected(environment));
+    report.is_as_expected(&expected(environment, &suites::cases()));
     for case in report.cases() {
         if let Verdict::Blocked { reason, remedy } = &case.verdict {
             assert!(reason.contains("gate") && reason.contains("read from"), "{reason}");
@@ -67,7 +65,7 @@ fn is_red_without_preflight(cluster: &LocalCluster, environment: &str, words: &[
     let (finished, report) = run(cluster, &["--no-preflight"]);
     finished.exits(1).within(SOON);
     assert_eq!(report.outcome(), Outcome::NotConformant);
-    report.is_as_expected(&expected(&format!("{environment}-no-preflight")));
+    report.is_as_expected(&expected(&format!("{environment}-no-preflight"), &suites::cases()));
     for case in report.cases() {
         match &case.verdict {
             Verdict::Fail { message, .. } => {
@@ -198,6 +196,6 @@ fn a_version_with_locked_gates_is_conformant() {
     let (finished, report) = run(&cluster, &[]);
     finished.exits(0);
     assert_eq!(report.outcome(), Outcome::Conformant);
-    report.is_as_expected(&expected("kubernetes-1.37"));
+    report.is_as_expected(&expected("kubernetes-1.37", &suites::cases()));
     cluster.is_clean();
 }

@@ -10,7 +10,6 @@
 )]
 
 mod permissions;
-mod support;
 
 use std::{
     net::IpAddr,
@@ -20,7 +19,7 @@ use std::{
 
 use harness::verdict::{Outcome, Step, Verdict};
 use serde_json::{Value, json};
-use support::{Cluster, Finished, Live, Report, Request, TestDir, Webhook, expected};
+use test_support::{Cluster, Finished, Live, Report, Request, TestDir, Webhook, expected};
 
 /// How many mutants are tried at once; each is a run of its own.
 const MUTANTS_AT_ONCE: usize = 4;
@@ -46,7 +45,7 @@ fn a_whole_run_is_conformant_and_leaves_nothing() {
     let (finished, report) = run(&cluster, &[]);
     finished.exits(0).says(&["Conformant"]);
     assert_eq!(report.outcome(), Outcome::Conformant);
-    report.is_as_expected(&expected("openshift-4.19"));
+    report.is_as_expected(&expected("openshift-4.19", &suites::cases()));
     let checks = report.truth_checks();
     for id in report.ids("pass") {
         assert!(checks.get(id).is_some_and(|count| *count > 0), "{id} proves nothing");
@@ -370,10 +369,10 @@ fn a_run_creates_nothing_cluster_wide_but_its_own_scc_and_role() {
     let requests = cluster.requests_since(start);
     let outside: Vec<&Request> = requests
         .iter()
-        .filter(|request| request.changes() && !request.path.contains("/namespaces"))
+        .filter(|request| request.changes() && !request.path().contains("/namespaces"))
         .collect();
     let name = format!("nestcheck-{}", report.run());
-    let paths: Vec<_> = outside.iter().map(|r| (r.verb.as_str(), r.path.as_str())).collect();
+    let paths: Vec<_> = outside.iter().map(|r| (r.verb.as_str(), r.path())).collect();
     let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
     let scc = "/apis/security.openshift.io/v1/securitycontextconstraints";
     let mut expected = vec![

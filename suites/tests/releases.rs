@@ -1,15 +1,13 @@
 //! The command against releases of OpenShift, good ones and such that can't run nested containers,
 //! each made by the test that needs it: what can't work is said with its reason, and left alone.
 
-mod support;
-
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
     engine::CaseKind,
     verdict::{Level, Outcome, Verdict},
 };
-use support::{Finished, LocalCluster, Report, Request, TestDir, expected};
+use test_support::{Finished, LocalCluster, Report, Request, TestDir, expected};
 
 /// Far below the 180 s that a pod may take: what can't be is known at once.
 const SOON: Duration = Duration::from_secs(60);
@@ -35,7 +33,7 @@ fn is_conformant(cluster: &LocalCluster) {
     let (finished, report) = run(cluster, &[]);
     finished.exits(0).says(&["Conformant"]);
     assert_eq!(report.outcome(), Outcome::Conformant);
-    report.is_as_expected(&expected("openshift"));
+    report.is_as_expected(&expected("openshift", &suites::cases()));
     cluster.is_clean();
 }
 
@@ -44,7 +42,7 @@ fn is_conformant(cluster: &LocalCluster) {
 fn is_partial(finished: &Finished, report: &Report, environment: &str, words: &[&str]) {
     finished.exits(3).within(SOON).says(words);
     assert_eq!(report.outcome(), Outcome::Partial);
-    report.is_as_expected(&expected(environment));
+    report.is_as_expected(&expected(environment, &suites::cases()));
     for case in report.cases() {
         if let Verdict::Blocked { reason, remedy } = &case.verdict {
             assert!(!reason.is_empty() && !remedy.is_empty(), "{case:?}");

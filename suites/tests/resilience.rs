@@ -2,8 +2,6 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-mod support;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -11,7 +9,7 @@ use std::{
 };
 
 use harness::verdict::Outcome;
-use support::{Finished, LocalCluster, Report, TestDir};
+use test_support::{Finished, LocalCluster, Report, TestDir};
 
 /// How many runs there are at once.
 const RUNS: usize = 20;
@@ -135,11 +133,11 @@ fn keep_to_their_own(cluster: &LocalCluster, start: u64, runs: &BTreeSet<&str>) 
     let mut seen = BTreeSet::new();
     for request in cluster.requests_since(start) {
         let prefix = "system:serviceaccount:nestcheck-";
-        let Some(user) = request.user.strip_prefix(prefix) else { continue };
+        let Some(user) = request.user().strip_prefix(prefix) else { continue };
         let run = user.split(':').next().unwrap_or_default();
         assert!(runs.contains(run), "{request:?}");
         seen.insert(run.to_owned());
-        if let Some((_, rest)) = request.path.split_once("/namespaces/") {
+        if let Some((_, rest)) = request.path().split_once("/namespaces/") {
             assert!(rest.starts_with(&format!("nestcheck-{run}")), "{request:?}");
         }
     }

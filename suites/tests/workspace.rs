@@ -2,8 +2,6 @@
 //! test: workspaces are judged as pods are, and an operator that is not at work is told as such and
 //! disturbs nothing else.
 
-mod support;
-
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -11,7 +9,7 @@ use std::{
 
 use harness::verdict::{Outcome, Verdict};
 use serde_json::{Value, json};
-use support::{Cluster, Finished, LocalCluster, Report, TestDir, expected};
+use test_support::{Cluster, Finished, LocalCluster, Report, TestDir, expected};
 
 const OPERATOR: &str =
     "/apis/apps/v1/namespaces/devworkspace-controller/deployments/devworkspace-controller-manager";
@@ -61,7 +59,7 @@ fn workspaces_are_conformant_and_a_missing_operator_is_reported() {
     let of_workspaces: Vec<_> =
         whole.cases().into_iter().filter(|case| case.id.starts_with("WS-")).collect();
     assert!(of_workspaces.len() >= 25, "{} cases", of_workspaces.len());
-    whole.is_as_expected(&expected("openshift-4.19-with-workspaces"));
+    whole.is_as_expected(&expected("openshift-4.19-with-workspaces", &suites::cases()));
     for case in of_workspaces.into_iter().filter(|case| case.verdict == Verdict::Pass) {
         let id = case.id.as_str();
         assert!(checks.get(id).is_some_and(|count| *count > 0), "{id} proves nothing");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use comfy_table::{Table, presets};
 use serde::Serialize;
 
 /// One line of the table.
@@ -45,24 +46,16 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |of: fn(&Figure) -> &str| {
-            self.0.iter().map(|figure| of(figure).chars().count()).max().unwrap_or_default()
-        };
-        let (name, value) = (width(|figure| &figure.name), width(|figure| &figure.value));
-        let target = width(|figure| &figure.target);
-        for figure in &self.0 {
-            let met = match figure.met {
-                Some(true) => "ok",
-                Some(false) => "MISSED",
-                None => "",
-            };
-            let line = format!(
-                "{:name$}  {:value$}  {:target$}  {met}",
-                figure.name, figure.value, figure.target
-            );
-            writeln!(f, "{}", line.trim_end())?;
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.add_rows(self.0.iter().map(|Figure { name, value, target, met }| {
+            let met = met.map_or("", |met| if met { "ok" } else { "MISSED" });
+            [name.as_str(), value, target, met]
+        }));
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
         }
-        Ok(())
+        writeln!(f, "{}", table.trim_fmt())
     }
 }
 

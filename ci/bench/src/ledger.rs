@@ -19,8 +19,9 @@ use harness::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use test_support::Request;
 
-use crate::{Result, audit::Request, stats::Series};
+use crate::{Result, stats::Series};
 
 /// The ledger's name in a report folder.
 const NAME: &str = "ledger.jsonl";
@@ -56,7 +57,7 @@ impl Cost {
             return Err(format!("the ledger in `{}` has no run `{run}`", report.display()).into());
         }
         let round_trip = round_trip(cluster).await?;
-        let leases = requests.iter().filter(|request| request.object().resource == "leases");
+        let leases = requests.iter().filter(|request| request.object.resource == "leases");
         let times: Vec<_> = leases.map(|request| request.seconds() + round_trip).collect();
         Ok(Self {
             entries: lines.len(),
@@ -122,18 +123,19 @@ fn sent(lines: &[Line], requests: &[Request]) -> f64 {
     let times = lines.iter().filter_map(|line| {
         let Entry::Intended(intent) = &line.entry else { return None };
         let creations = requests.iter().filter(|request| creates(request, intent));
-        let received = creations.filter_map(Request::received).filter(|at| *at >= line.at).min()?;
+        let received =
+            creations.filter_map(|request| request.received).filter(|at| *at >= line.at).min()?;
         Some(received.duration_since(line.at).as_secs_f64())
     });
     times.sum()
 }
 
 fn creates(request: &Request, intent: &Intent) -> bool {
-    let object = request.object();
+    let object = &request.object;
     let is_of_kind = object.resource.starts_with(&intent.kind.to_lowercase());
     // The log gives a Namespace the namespace of its name.
     let is_there = intent.namespace.as_ref().is_none_or(|namespace| object.namespace == *namespace);
-    let is_creation = request.verb() == "create" && !request.is_dry_run();
+    let is_creation = request.verb == "create" && !request.is_dry_run();
     is_creation
         && object.subresource.is_empty()
         && is_of_kind

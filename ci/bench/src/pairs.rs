@@ -2,10 +2,11 @@
 
 use harness::cluster::Cluster as Connected;
 use serde_json::{Value, json};
+use test_support::Request;
 
 use crate::{
     Result,
-    audit::{self, Client, Request},
+    audit::{self, Client},
     child::{self, Usage},
     cluster::{Cluster, Flavour},
     ledger::Cost,

@@ -16,8 +16,9 @@ use harness::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use test_support::Request;
 
-use crate::{Result, audit::Request};
+use crate::Result;
 
 /// A live case of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -124,8 +125,10 @@ impl Timeline {
     fn add_phases(&mut self, start: Timestamp, requests: &[Request]) {
         let home = namespace_of(&self.run);
         let times = |kind: &'static str| {
-            let of_run = requests.iter().filter(|request| request.object().name.starts_with(&home));
-            of_run.filter(move |request| request.kind() == kind).filter_map(Request::received)
+            let of_run = requests.iter().filter(|request| request.object.name.starts_with(&home));
+            of_run
+                .filter(move |request| request.kind() == kind)
+                .filter_map(|request| request.received)
         };
         let deleted = times("delete namespaces").min();
         let gone = times("update namespaces/finalize").max();
@@ -168,16 +171,16 @@ impl Timeline {
 fn ready_pods(requests: &[Request], namespace: &str) -> BTreeMap<String, Timestamp> {
     let mut ready = BTreeMap::new();
     for request in requests {
-        let object = request.object();
+        let object = &request.object;
         if object.namespace != namespace || request.kind() != "patch pods/status" {
             continue;
         }
-        let conditions = request.body().and_then(|body| body.pointer("/status/conditions"));
+        let conditions = request.body.as_ref().and_then(|body| body.pointer("/status/conditions"));
         let is_ready = conditions.and_then(Value::as_array).is_some_and(|conditions| {
             conditions.iter().any(|it| it["type"] == "Ready" && it["status"] == "True")
         });
-        if let Some(at) = request.received().filter(|_| is_ready) {
-            ready.entry(object.name).or_insert(at);
+        if let Some(at) = request.received.filter(|_| is_ready) {
+            ready.entry(object.name.clone()).or_insert(at);
         }
     }
     ready
@@ -189,18 +192,18 @@ fn operator_times(requests: &[Request]) -> BTreeMap<String, f64> {
     let mut requested: BTreeMap<String, Timestamp> = BTreeMap::new();
     let mut times: BTreeMap<String, f64> = BTreeMap::new();
     for request in requests {
-        let (object, Some(at)) = (request.object(), request.received()) else { continue };
+        let (object, Some(at)) = (&request.object, request.received) else { continue };
         if object.resource != "devworkspaces" || request.is_dry_run() {
             continue;
         }
-        let read = |pointer: &str| request.body().and_then(|body| body.pointer(pointer));
+        let read = |pointer: &str| request.body.as_ref().and_then(|body| body.pointer(pointer));
         let phase = read("/status/phase").and_then(Value::as_str);
         if phase.is_some_and(|it| matches!(it, "Running" | "Stopped" | "Failed" | "Error")) {
             if let Some(began) = requested.remove(&object.name) {
-                *times.entry(object.name).or_default() += between(began, at);
+                *times.entry(object.name.clone()).or_default() += between(began, at);
             }
         } else if phase.is_none() && read("/spec/started").is_some() {
-            requested.insert(object.name, at);
+            requested.insert(object.name.clone(), at);
         }
     }
     times
@@ -263,8 +266,7 @@ mod tests {
     }
 
     fn timeline() -> Timeline {
-        let folder = std::env::temp_dir().join(format!("bench-timeline-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let started = json!({
             "kind": "run-started", "run": "r", "version": "1", "profile": "p", "image": "i",
             "cases": 3, "cluster": [],
@@ -276,7 +278,7 @@ mod tests {
             .chain(&one)
             .cloned()
             .collect::<String>();
-        std::fs::write(folder.join("events.jsonl"), log).expect("a file");
+        std::fs::write(folder.path().join("events.jsonl"), log).expect("a file");
         let none = Value::Null;
         let requests = [
             ready(2, "workspace", "False"),
@@ -286,9 +288,7 @@ mod tests {
             request("delete", "namespaces", "nestcheck-r", 20, &none),
             request("update", "namespaces/finalize", "nestcheck-r", 23, &none),
         ];
-        let timeline = Timeline::read(&folder, &requests).expect("it can be read");
-        std::fs::remove_dir_all(folder).expect("the folder is removed");
-        timeline
+        Timeline::read(folder.path(), &requests).expect("a timeline")
     }
 
     #[test]

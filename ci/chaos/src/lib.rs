@@ -8,7 +8,6 @@
 mod fault;
 mod invariant;
 mod inventory;
-mod kubeconfig;
 mod nestcheck;
 mod proxy;
 mod runner;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::{
@@ -170,24 +171,15 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows = vec![HEAD.map(str::to_owned)];
-        rows.extend(self.faults.iter().map(|(name, figures)| figures.row(name)));
-        rows.push(self.all.row("all"));
-        let width = |column: usize| {
-            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-        };
-        let widths: [usize; COLUMNS] = std::array::from_fn(width);
-        for row in &rows {
-            for (column, cell) in row.iter().enumerate() {
-                let width = widths[column];
-                match column {
-                    0 => write!(f, "{cell:width$}")?,
-                    _ => write!(f, "  {cell:>width$}")?,
-                }
-            }
-            writeln!(f)?;
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(HEAD);
+        table.add_rows(self.faults.iter().map(|(name, figures)| figures.row(name)));
+        table.add_row(self.all.row("all"));
+        for (index, column) in table.column_iter_mut().enumerate() {
+            let alignment = if index == 0 { CellAlignment::Left } else { CellAlignment::Right };
+            column.set_padding((0, 2)).set_cell_alignment(alignment);
         }
-        Ok(())
+        writeln!(f, "{}", table.trim_fmt())
     }
 }
 
@@ -218,6 +210,25 @@ mod tests {
             violations,
             folder: PathBuf::new(),
         }
+    }
+
+    #[test]
+    fn the_table_has_a_row_per_fault_and_one_for_all_and_its_figures_line_up() {
+        let mut summary = Summary::default();
+        summary.add(&trial(End::Exited(0), Vec::new()));
+        let table = summary.to_string();
+        let lines: Vec<_> = table.lines().collect();
+        let [head, cut, all] = lines.as_slice() else { panic!("{table}") };
+        assert!(
+            head.starts_with("fault  struck  missed  kills  killed sweeps  overcome"),
+            "{table}"
+        );
+        assert!(cut.starts_with("cut         1       0      0 "), "{table}");
+        assert!(
+            all.starts_with("all         1       0      0 ")
+                && all.ends_with("1.5 s          0.0 s")
+        );
+        assert!(head.len() > 150 && head.len() == cut.len(), "{table}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
+use test_support::Kubeconfig;
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,6 @@ use crate::{
         self, Invariant, Verdicts, Violation, check_ending, check_report, check_verdicts, events_of,
     },
     inventory::Inventory,
-    kubeconfig,
     nestcheck::Nestcheck,
     proxy::{Proxy, Seen, Upstream},
     schedule::Next,
@@ -117,6 +117,12 @@ impl Trial {
     }
 }
 
+/// Writes a kubeconfig for the proxy. It speaks plain HTTP, which nobody but this machine can reach,
+/// and presents the administrator's credentials to the API server itself.
+fn write_kubeconfig(path: &Path, proxy: &Proxy) -> io::Result<()> {
+    fs::write(path, Kubeconfig::to(&format!("http://{}", proxy.address())).text())
+}
+
 /// Runs nestcheck with a fault, or without, and judges it.
 pub(crate) async fn run(test_bed: &TestBed, target: &Target, next: Option<Next>) -> Result<Trial> {
     let fault = next.map(|next| next.fault);
@@ -125,7 +131,7 @@ pub(crate) async fn run(test_bed: &TestBed, target: &Target, next: Option<Next>)
     create_empty(&folder)?;
     let proxy = Proxy::start(test_bed.upstream.clone(), fault).await?;
     let kubeconfig = folder.join("kubeconfig");
-    kubeconfig::write(&kubeconfig, proxy.address())?;
+    write_kubeconfig(&kubeconfig, &proxy)?;
     let started = Instant::now();
     let child = test_bed.nestcheck.start(&kubeconfig, &folder, &target.selection)?;
     let end = watch(child, &proxy, &test_bed.stop).await?;
@@ -256,7 +262,7 @@ async fn kill_sweep(test_bed: &TestBed, trial: &mut Trial, run: &str, at: u64) -
     let fault = Fault { kind: FaultKind::Kill, at };
     let proxy = Proxy::start(test_bed.upstream.clone(), Some(fault)).await?;
     let kubeconfig = trial.folder.join("sweep-kubeconfig");
-    kubeconfig::write(&kubeconfig, proxy.address())?;
+    write_kubeconfig(&kubeconfig, &proxy)?;
     let child = test_bed.nestcheck.start_sweep(&kubeconfig, &trial.folder, run)?;
     let end = watch(child, &proxy, &test_bed.stop).await?;
     proxy.settle(SETTLE).await;

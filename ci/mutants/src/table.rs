@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
+use comfy_table::{Table, presets};
 use harness::{engine::Case, verdict::Level};
 
 use crate::{evaluate::Mark, scenario::Mutant};
@@ -35,28 +36,33 @@ pub(crate) fn render(cases: &[Case], columns: &[Column]) -> String {
     let mut rows: Vec<_> =
         cases.iter().filter(|case| case.level == Level::Core || ran(case)).collect();
     rows.sort_by_key(|case| case.id);
-    let width = rows.iter().map(|case| case.id.len()).max().unwrap_or_default();
-    let mut text = String::from(
-        "X killed by the mutant · d red as its dependent · . not red · (blank) did not run\n\n",
+    let mut table = Table::new();
+    // Downwards, as a column is one character wide.
+    let number = |index: usize| {
+        let index = index + 1;
+        format!("{}\n{}\n{}", index / 100, index / 10 % 10, index % 10)
+    };
+    table
+        .load_style(presets::NOTHING)
+        .set_header(["", ""].map(str::to_owned).into_iter().chain((0..columns.len()).map(number)));
+    for case in rows {
+        let marks = columns.iter().map(|column| match column.marks.get(case.id) {
+            Some(Mark::Killed) => "X",
+            Some(Mark::AlsoAffected) => "d",
+            Some(Mark::Alive) => ".",
+            None => "",
+        });
+        let level = if case.level == Level::Core { "core" } else { "" };
+        table.add_row([case.id, level].into_iter().chain(marks));
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, [2, 1].get(index).copied().unwrap_or_default()));
+    }
+    let mut text = format!(
+        "X killed by the mutant · d red as its dependent · . not red · (blank) did not run\n\n{}\n",
+        table.trim_fmt()
     );
     // Writing to a string can't fail.
-    for divisor in [100, 10, 1] {
-        let digits = (1..=columns.len()).map(|number| (number / divisor % 10).to_string());
-        let _ = writeln!(text, "{:width$}       {}", "", digits.collect::<String>());
-    }
-    for case in rows {
-        let marks: String = columns
-            .iter()
-            .map(|column| match column.marks.get(case.id) {
-                Some(Mark::Killed) => 'X',
-                Some(Mark::AlsoAffected) => 'd',
-                Some(Mark::Alive) => '.',
-                None => ' ',
-            })
-            .collect();
-        let level = if case.level == Level::Core { "core" } else { "" };
-        let _ = writeln!(text, "{:width$}  {level:4} {}", case.id, marks.trim_end());
-    }
     text.push('\n');
     for (index, column) in columns.iter().enumerate() {
         let Mutant { name, breaks, .. } = column.mutant;
@@ -92,7 +98,7 @@ mod tests {
     fn the_table_has_a_row_per_case_and_a_column_per_mutant() {
         let columns = [column("POD-03", Mark::Alive), column("POD-03", Mark::Killed)];
         let table = render(&cases(), &columns);
-        assert!(table.contains("\nPOD-01  core \n"), "{table}");
+        assert!(table.contains("\nPOD-01  core\n"), "{table}");
         assert!(table.contains("\nPOD-03  core .X\n"), "{table}");
         assert!(table.contains("\n001  lies: It lies\n"), "{table}");
     }

@@ -2,8 +2,6 @@
 //! help, and what needs no cluster works without one.
 
 mod reports;
-#[path = "../support/mod.rs"]
-mod support;
 mod without_cluster;
 
 use std::{fs, os::unix::ffi::OsStringExt, time::Duration};
@@ -11,7 +9,7 @@ use std::{fs, os::unix::ffi::OsStringExt, time::Duration};
 use nix::sys::signal::Signal;
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
-use support::{
+use test_support::{
     Finished, Kubeconfig, Running, TestDir, answering_server, closed_address, listener,
     silent_server,
 };

@@ -3,8 +3,9 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
+use test_support::TestDir;
 
-use super::{nestcheck, support::TestDir};
+use super::nestcheck;
 
 /// One line of an event log.
 fn line(schema: u32, event: &Value) -> String {

@@ -3,11 +3,9 @@
 use std::{fs, process::Stdio};
 
 use serde_json::Value;
+use test_support::{Running, TestDir};
 
-use super::{
-    nestcheck,
-    support::{Running, TestDir},
-};
+use super::nestcheck;
 
 /// The ids that `list` prints.
 fn listed(arguments: &[&str]) -> Vec<String> {

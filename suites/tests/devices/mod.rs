@@ -1,8 +1,7 @@
 //! How pods ask for devices, where a person chose it.
 
 use harness::verdict::Verdict;
-
-use crate::support::{Live, TestDir};
+use test_support::{Live, TestDir};
 
 /// This cluster's containerd knows neither name of CRI-O's annotation: it does what a CRI-O does that
 /// drops it.

@@ -3,8 +3,9 @@
 use std::{fs, path::Path};
 
 use harness::verdict::event::{Event, EventKind, EvidenceCollected};
+use test_support::mode_of;
 
-use crate::{support::mode_of, table::Fixture};
+use crate::table::Fixture;
 
 /// The most that the files of a case may hold.
 const CASE_LIMIT: usize = 512 * 1024;

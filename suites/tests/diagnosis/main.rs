@@ -11,8 +11,6 @@
 mod breakage;
 mod evidence;
 mod node;
-#[path = "../support/mod.rs"]
-mod support;
 mod table;
 
 use std::{path::Path, time::Duration};
@@ -22,8 +20,8 @@ use harness::{
     verdict::{Verdict, event::Event},
 };
 use node::NodeDevices;
-use support::{InProcessRun, Live, finished};
 use table::FIXTURES;
+use test_support::{InProcessRun, Live, finished};
 
 /// How long the run may take: many times what it takes.
 const DEADLINE: Duration = Duration::from_secs(300);

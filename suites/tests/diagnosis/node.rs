@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-
-use crate::support::Cluster;
+use test_support::Cluster;
 
 /// The directory on the node, on a tmpfs, whose ids the kernel can map.
 pub const DIRECTORY: &str = "/dev/nestcheck-broken";

@@ -1,8 +1,7 @@
 //! What preflight says of the operators of workspaces.
 
 use serde_json::json;
-
-use super::support::{Live, Operators, TestDir, default_settings, reports};
+use test_support::{Live, Operators, TestDir, default_settings, reports};
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]

@@ -5,11 +5,9 @@ use std::fs;
 use harness::{base::manifest, facts::Flavour};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::{Value, json};
+use test_support::{Applied, Live, Operators, Request, TestDir, default_settings, reports};
 
-use super::{
-    lacks_control,
-    support::{Applied, Live, Operators, Request, TestDir, default_settings, reports},
-};
+use super::lacks_control;
 
 const RUN: [&str; 5] = ["run", "scc", "admission", "ID-02", "--kubeconfig"];
 

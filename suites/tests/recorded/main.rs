@@ -3,8 +3,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 mod server;
-#[path = "../support/mod.rs"]
-mod verbs;
 
 use std::fmt::Write as _;
 
@@ -12,14 +10,12 @@ use fixtures::clusters::RecordedCluster;
 use harness::{
     Error,
     cluster::Cluster,
-    facts::{
-        self, Fact, Facts, Gate, Rollout,
-        support::{self, Support},
-    },
+    facts,
+    facts::{Fact, Facts, Gate, Rollout, support, support::Support},
 };
 use kube::Config;
 use server::{Log, ServerBehaviour, serve};
-use verbs::{Kubeconfig, TestDir};
+use test_support::{Kubeconfig, TestDir};
 
 /// How many requests the facts of an OpenShift cluster with one node may cost, Che aside.
 const REQUESTS: usize = 12;

@@ -1,7 +1,7 @@
 //! An API server that answers what was recorded, and keeps a log of what it was asked.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufReader, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -10,6 +10,7 @@ use std::{
 
 use fixtures::clusters::{Answer, RecordedCluster, request};
 use serde_json::Value;
+use test_support::HttpRequest;
 
 /// How long no further request comes before those that wait are answered together: what is asked
 /// at the same time arrives within it.
@@ -84,8 +85,8 @@ impl Server {
     fn answer_all(&self, connection: &TcpStream) -> io::Result<()> {
         let mut reader = BufReader::new(connection);
         let mut writer = connection;
-        while let Some((method, path)) = read_request(&mut reader)? {
-            let (status, body) = self.answer(&method, &path);
+        while let Some(request) = HttpRequest::read(&mut reader)? {
+            let (status, body) = self.answer(&request.method, &request.path);
             let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
             write!(
                 writer,
@@ -128,29 +129,4 @@ fn failure(code: u64, message: &str) -> (u64, String) {
         "message": message, "reason": if code == 403 { "Forbidden" } else { "NotFound" },
     });
     (code, status.to_string())
-}
-
-/// Reads a request; none at the end of the connection. Returns its method, and its path without
-/// the query.
-fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(String, String)>> {
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let mut words = line.split_whitespace();
-    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
-    let path = target.split('?').next().unwrap_or_default().to_owned();
-    let (method, mut length) = (method.to_owned(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        if line.trim().is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().map_err(io::Error::other)?;
-        }
-    }
-    reader.read_exact(&mut vec![0; length])?;
-    Ok(Some((method, path)))
 }

@@ -4,8 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use harness::engine::Case;
 use serde_json::Value;
-
-use super::support::{Finished, Kubeconfig, Live, Running, TestDir};
+use test_support::{Finished, Kubeconfig, Live, Running, TestDir};
 
 /// The test binary `conformance`: `NESTCHECK_CONFORMANCE_BIN`, else cargo builds it.
 #[expect(clippy::expect_used, clippy::panic, reason = "without the binary there is no test")]

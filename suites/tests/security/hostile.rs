@@ -17,11 +17,9 @@ use harness::{
 use k8s_openapi::api::core::v1::{EnvVar, Pod, Secret};
 use kube::{Api, api::PostParams};
 use serde_json::json;
+use test_support::{InProcessRun, Live, TestDir, finished, mode_of};
 
-use crate::{
-    outputs::{assert_absent, directories, files, outputs},
-    support::{InProcessRun, Live, TestDir, finished, mode_of},
-};
+use crate::outputs::{assert_absent, directories, files, outputs};
 
 const DEADLINE: Duration = Duration::from_secs(240);
 
@@ -252,7 +250,7 @@ fn files_are_private_whatever_the_umask_and_an_open_directory_is_reported() {
             format!("umask 0; exec \"$0\" run GATE-01 --kubeconfig \"$1\" --report-dir {report}");
         let program = env!("CARGO_BIN_EXE_nestcheck");
         shell.args(["-c", &script, program, cluster.kubeconfig()]).current_dir(dir.path(""));
-        crate::support::Running::start(shell).finish()
+        test_support::Running::start(shell).finish()
     };
     let finished = run("new/report");
     finished.exits(0);

@@ -12,5 +12,3 @@ mod node;
 mod outputs;
 mod permissions;
 mod secrets;
-#[path = "../support/mod.rs"]
-mod support;

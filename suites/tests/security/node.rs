@@ -1,8 +1,7 @@
 //! Whether the node is looked at from outside of pods.
 
 use harness::verdict::Step;
-
-use crate::support::{Live, Report, TestDir};
+use test_support::{Live, Report, TestDir};
 
 /// The pods that a run made.
 fn pods(report: &Report) -> Vec<&str> {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::{Finished, TestDir};
+use test_support::{Finished, TestDir};
 
 /// What `nestcheck report` can make of a directory.
 const REPORTS: [&[&str]; 6] = [

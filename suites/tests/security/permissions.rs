@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-
-use crate::support::{Applied, Live, Report, Request, TestDir, documents};
+use test_support::{Applied, Live, Report, Request, TestDir, documents};
 
 /// The rights that no request of a run on this cluster uses, and why they are there.
 const WITHOUT_REQUEST: [(&str, &str); 5] = [
@@ -51,11 +50,11 @@ fn target(resource: &str, group: &str) -> String {
 
 /// What a request asked for, with its namespace.
 fn used(request: &Request) -> Right {
-    let parts: Vec<_> = request.path.trim_matches('/').split('/').collect();
+    let parts: Vec<_> = request.path().trim_matches('/').split('/').collect();
     let (group, rest) = match parts.as_slice() {
         ["api", _, rest @ ..] if !rest.is_empty() => ("", rest),
         ["apis", group, _, rest @ ..] if !rest.is_empty() => (*group, rest),
-        _ => return (format!("{} {}", request.verb, request.path), None),
+        _ => return (format!("{} {}", request.verb, request.path()), None),
     };
     let (namespace, rest) = match rest {
         ["namespaces", namespace, rest @ ..] if !rest.is_empty() => {
@@ -119,11 +118,12 @@ fn the_printed_permissions_are_what_a_run_needs_and_no_more() {
 
     let account = "system:serviceaccount:default:nestcheck";
     let (own, of_cases): (Vec<_>, Vec<_>) =
-        requests.iter().partition(|request| request.user == account);
-    let refused: Vec<_> = own.iter().filter(|request| matches!(request.code, 401 | 403)).collect();
+        requests.iter().partition(|request| request.user() == account);
+    let refused: Vec<_> =
+        own.iter().filter(|request| matches!(request.code(), 401 | 403)).collect();
     assert!(refused.is_empty(), "{refused:#?}");
     // A case may expect a refusal of Pod Security, and a fresh grant may not be known yet.
-    let of_cases: Vec<_> = of_cases.into_iter().filter(|request| request.code == 403).collect();
+    let of_cases: Vec<_> = of_cases.into_iter().filter(|request| request.code() == 403).collect();
     let is_expected = |request: &&Request| used(request).0 == "create pods";
     assert!(of_cases.iter().copied().all(|request| is_expected(&request)), "{of_cases:#?}");
 

@@ -2,11 +2,11 @@
 //! the log neither.
 
 use serde_json::json;
-
-use crate::{
-    outputs::{assert_absent, outputs, said},
-    support::{Finished, Kubeconfig, Live, Running, TestDir, answering_server, closed_address},
+use test_support::{
+    Finished, Kubeconfig, Live, Running, TestDir, answering_server, closed_address,
 };
+
+use crate::outputs::{assert_absent, outputs, said};
 
 /// What an API server says that quotes the request, as a bad proxy does.
 const TALKATIVE: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n\

@@ -1,11 +1,12 @@
-//! The verbs of the tests: start the command in an empty environment, read what it said, look at
-//! the cluster and its audit log.
+//! What the tests share: they start the command in an empty environment, read its output, and look
+//! at the cluster and its audit log.
 
-#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 #![expect(
     clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
     clippy::panic,
-    reason = "a test ends where something is not as it must be"
+    reason = "only tests call this, and a test ends when something is not as it must be"
 )]
 
 mod applied;
@@ -21,22 +22,23 @@ mod server;
 mod webhook;
 
 pub use applied::{Applied, documents};
-pub use audit::{Request, by_verb};
+pub use audit::{AuditLog, ObjectRef, Request, by_verb};
 pub use cluster::Cluster;
 pub use command::{Finished, Running, TestDir, mode_of};
 use expectations::Expectations;
+use harness::engine::Case;
 pub use in_process_run::{InProcessRun, finished};
 pub use kubeconfig::Kubeconfig;
 pub use live_cluster::{Live, LocalCluster};
 pub use operators::{Operators, default_settings, reports};
 pub use report::Report;
-pub use server::{answering_server, closed_address, listener, silent_server};
+pub use server::{HttpRequest, answering_server, closed_address, listener, silent_server};
 pub use webhook::Webhook;
 
 /// The expected verdicts of an environment: `suites/tests/expectations/ENVIRONMENT.yaml`.
 #[track_caller]
-pub fn expected(environment: &str) -> Expectations {
-    Expectations::read(environment, &suites::cases()).unwrap_or_else(|error| {
+pub fn expected(environment: &str, cases: &[Case]) -> Expectations {
+    Expectations::read(environment, cases).unwrap_or_else(|error| {
         panic!("{error}; hint: {}", error.hint().unwrap_or_default());
     })
 }

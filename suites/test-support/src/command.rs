@@ -17,15 +17,27 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::{Kubeconfig, Report};
+use crate::{Kubeconfig, Report};
 
 /// How long a command may take before the test gives up and ends it: longer than any of its own
 /// deadlines.
 const GRACE: Duration = Duration::from_secs(300);
 
+/// The program under test. Cargo names it to the tests of its package.
+pub fn nestcheck() -> PathBuf {
+    let path = std::env::var_os("CARGO_BIN_EXE_nestcheck");
+    path.expect("`CARGO_BIN_EXE_nestcheck` in the environment: run the tests with cargo").into()
+}
+
 /// An empty home and working directory, and the command in it.
 pub struct TestDir {
     directory: TempDir,
+}
+
+impl Default for TestDir {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl TestDir {
@@ -66,7 +78,7 @@ impl TestDir {
 
     /// The `nestcheck` command with these arguments, and nothing of this process's environment.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nestcheck"));
+        let mut command = Command::new(nestcheck());
         command
             .args(arguments)
             .env_clear()

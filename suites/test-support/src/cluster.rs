@@ -31,9 +31,9 @@ use kube::{
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::{
+use crate::{
     Kubeconfig,
-    audit::{AuditLog, Request, of_nestcheck},
+    audit::{AuditLog, Request},
 };
 
 /// How long the audit log may lag behind an answer.
@@ -48,7 +48,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(kubeconfig: PathBuf, audit_log: PathBuf) -> Self {
+    pub(crate) fn new(kubeconfig: PathBuf, audit_log: PathBuf) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
         let client = runtime.block_on(async {
             let read = kube::config::Kubeconfig::read_from(&kubeconfig);
@@ -72,13 +72,21 @@ impl Cluster {
     /// The audit log's end, with all that happened until now before it.
     pub fn now(&self) -> u64 {
         self.settle();
-        self.audit.end()
+        self.audit.end().expect("the audit log")
     }
 
     /// What nestcheck has asked the server since then.
     pub fn requests_since(&self, position: u64) -> Vec<Request> {
         self.settle();
-        of_nestcheck(self.audit.since(position))
+        let mut requests = self.answered_since(position);
+        requests.retain(|request| request.agent.starts_with("nestcheck/"));
+        requests
+    }
+
+    fn answered_since(&self, position: u64) -> Vec<Request> {
+        let mut requests = self.audit.since(position).expect("the audit log");
+        requests.retain(Request::is_answered);
+        requests
     }
 
     /// Waits until the audit log has all that happened before. The server logs an answer after it
@@ -88,12 +96,12 @@ impl Cluster {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let query = format!("marker={}-{number}", std::process::id());
-        let before = self.audit.end();
+        let before = self.audit.end().expect("the audit log");
         let request = http::Request::get(format!("/version?{query}")).body(Vec::new());
         let answer = self.client.request_text(request.expect("the request is good"));
         self.runtime.block_on(answer).expect("the server answers");
         let started = Instant::now();
-        while !self.audit.since(before).iter().any(|request| request.query == query) {
+        while !self.answered_since(before).iter().any(|request| request.query() == query) {
             assert!(started.elapsed() < AUDIT_LAG, "the audit log does not grow");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -222,7 +230,7 @@ impl Cluster {
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let params = PostParams::default();
         let answer = accounts.create_token_request(account, &params, &request);
-        let granted = self.runtime.block_on(answer).expect("a token can be had");
+        let granted = self.runtime.block_on(answer).expect("a token");
         granted.status.and_then(|status| status.token).expect("the answer has one")
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Cluster, TestDir};
+use crate::{Cluster, TestDir};
 
 const CHE: &str = "/apis/org.eclipse.che/v2/namespaces/default/checlusters";
 const CONFIG: &str =

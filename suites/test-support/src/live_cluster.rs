@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::Cluster;
+use crate::Cluster;
 
 /// The cluster that was made for the tests, on which everything works. Only one test has it at a
 /// time: each counts what happens on it.
@@ -142,7 +142,7 @@ fn local_cluster_program() -> PathBuf {
     if let Some(path) = std::env::var_os("LOCAL_CLUSTER").filter(|path| !path.is_empty()) {
         return path.into();
     }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     let built = ["debug", "release"].map(|profile| target.join(profile).join("local-cluster"));
     let found = built.into_iter().find(|path| path.is_file());
     found.unwrap_or_else(|| {

@@ -8,7 +8,8 @@ use futures::{
 };
 use harness::{
     cluster::{Cluster, ConnectOptions},
-    engine::{self, Case, RunConfig, plan::Plan},
+    engine,
+    engine::{Case, RunConfig, plan::Plan},
     facts,
     report::directory::ReportDir,
     sandbox::{File, SandboxConfig},
@@ -19,6 +20,7 @@ use harness::{
 };
 
 /// A run that was not made yet.
+#[must_use]
 pub struct InProcessRun {
     name: &'static str,
     cases: Vec<Case>,

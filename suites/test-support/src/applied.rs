@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::base::manifest;
 use serde_json::Value;
 
-use super::Cluster;
+use crate::Cluster;
 
 /// Objects that end with this.
 pub struct Applied<'a> {

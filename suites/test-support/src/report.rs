@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use quick_junit::TestCaseStatus;
 use serde_json::Value;
 
-use super::command::mode_of;
+use crate::command::mode_of;
 
 /// A whole report, read back by other means than nestcheck's where there are any.
 pub struct Report {

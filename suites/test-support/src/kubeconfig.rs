@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 /// A kubeconfig with one cluster, one user and one context.
 #[derive(Clone)]
+#[must_use]
 pub struct Kubeconfig(Value);
 
 impl Kubeconfig {

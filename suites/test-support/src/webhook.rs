@@ -1,7 +1,7 @@
 //! A mutating admission webhook, served by the test over TLS.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{IpAddr, TcpListener},
     sync::Arc,
     thread,
@@ -16,12 +16,13 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
+use crate::HttpRequest;
+
 /// How the API server reaches a webhook that answers every request with a patch.
 pub struct Webhook {
-    /// Its address.
-    pub url: String,
+    url: String,
     /// The certificate authority of its certificate, in PEM.
-    pub authority: String,
+    authority: String,
 }
 
 impl Webhook {
@@ -32,7 +33,7 @@ impl Webhook {
         let key = KeyPair::generate().expect("a key can be made");
         let params = CertificateParams::new([address.to_string()]).expect("it is a name");
         let certificate = params.self_signed(&key).expect("it can be signed");
-        let listener = TcpListener::bind((address, 0)).expect("a port can be had");
+        let listener = TcpListener::bind((address, 0)).expect("a free port");
         let port = listener.local_addr().expect("it has an address").port();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -86,25 +87,10 @@ impl Webhook {
     }
 }
 
-/// Reads one HTTP request with an `AdmissionReview`; none where the connection ended.
+/// Reads one request with an `AdmissionReview`; none where the connection ended.
 fn read_review(stream: &mut impl BufRead) -> Option<Value> {
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.trim().to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    serde_json::from_slice(&body).ok()
+    let request = HttpRequest::read(stream).ok()??;
+    serde_json::from_slice(&request.body).ok()
 }
 
 fn answer(review: &Value, patch: &str) -> Vec<u8> {
