@@ -7,8 +7,10 @@
 //! nothing. A manifest is therefore serialised again after reading, and every field that got lost
 //! on the way is an error.
 
-use serde::{Serialize, de::DeserializeOwned};
-use serde_yaml::Value;
+use std::{fmt::Display, ops::Range};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_yaml::{Deserializer, Value};
 
 use crate::{Error, Result};
 
@@ -16,23 +18,64 @@ use crate::{Error, Result};
 ///
 /// # Errors
 ///
-/// Text that is not YAML, a field of the wrong type, or a field that the type does not have, with
-/// file, line and field.
+/// Text that is not YAML, or that has several documents; a field of the wrong type, or a field that
+/// the type does not have, with file, line and field.
 pub fn parse<T: Serialize + DeserializeOwned>(file: &str, text: &str) -> Result<T> {
-    let malformed = |problem: String| {
-        Error::usage(format!("failed to read manifest `{file}`: {problem}"))
-            .with_hint("`kubectl explain` shows the fields that exist")
-    };
-    let source: Value = serde_yaml::from_str(text).map_err(|error| malformed(error.to_string()))?;
     // Read from the text rather than from the value: only then an error has its line.
-    let object: T = serde_yaml::from_str(text).map_err(|error| malformed(error.to_string()))?;
-    let kept = serde_yaml::to_value(&object).map_err(|error| malformed(error.to_string()))?;
-    match lost_field(&source, &kept, "") {
+    let object = serde_yaml::from_str(text).map_err(|error| malformed(file, error))?;
+    let source = serde_yaml::from_str(text).map_err(|error| malformed(file, error))?;
+    complete(file, text, &source, object)
+}
+
+/// Reads the object in the first document of a YAML text.
+///
+/// # Errors
+///
+/// As [`parse`], but for further documents.
+pub fn parse_first<T: Serialize + DeserializeOwned>(file: &str, text: &str) -> Result<T> {
+    let first = documents(file, text, 0..1)?.pop();
+    first.ok_or_else(|| malformed(file, "it has no document"))
+}
+
+/// Reads the objects in the documents after the first one of a YAML text.
+///
+/// # Errors
+///
+/// As [`parse`], for each document.
+pub fn parse_rest<T: Serialize + DeserializeOwned>(file: &str, text: &str) -> Result<Vec<T>> {
+    documents(file, text, 1..usize::MAX)
+}
+
+fn documents<T: Serialize + DeserializeOwned>(
+    file: &str,
+    text: &str,
+    wanted: Range<usize>,
+) -> Result<Vec<T>> {
+    let each = || Deserializer::from_str(text).skip(wanted.start).take(wanted.len());
+    each()
+        .zip(each())
+        .map(|(document, again)| {
+            let object = T::deserialize(document).map_err(|error| malformed(file, error))?;
+            let source = Value::deserialize(again).map_err(|error| malformed(file, error))?;
+            complete(file, text, &source, object)
+        })
+        .collect()
+}
+
+fn malformed(file: &str, problem: impl Display) -> Error {
+    Error::usage(format!("failed to read manifest `{file}`: {problem}"))
+        .with_hint("`kubectl explain` shows the fields that exist")
+}
+
+/// The object, if it has every field of its source.
+fn complete<T: Serialize>(file: &str, text: &str, source: &Value, object: T) -> Result<T> {
+    let kept = serde_yaml::to_value(&object).map_err(|error| malformed(file, error))?;
+    match lost_field(source, &kept, "") {
         None => Ok(object),
-        Some(field) => Err(malformed(match line_of(text, &field) {
-            Some(line) => format!("unknown field `{field}` at line {line}"),
-            None => format!("unknown field `{field}`"),
-        })),
+        Some(field) => Err(match line_of(text, &field) {
+            Some(line) => malformed(file, format_args!("unknown field `{field}` at line {line}")),
+            None => malformed(file, format_args!("unknown field `{field}`")),
+        }),
     }
 }
 
@@ -94,7 +137,7 @@ fn line_of(text: &str, field: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Pod;
+    use k8s_openapi::api::core::v1::{Pod, Secret};
 
     use super::*;
 
@@ -130,10 +173,40 @@ mod tests {
         assert_eq!(pod.spec.and_then(|spec| spec.host_users), Some(false));
     }
 
+    const SEVERAL: &str = "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    args:\n    \
+                           - |\n      first\n      ---\n      last\n--- # a comment\napiVersion: \
+                           v1\nkind: Secret\nmetadata:\n  name: s\n...\n---\napiVersion: v1\nkind: \
+                           Secret\nmetadata:\n  name: t\n";
+
+    #[test]
+    fn documents_are_told_apart_as_yaml_does() {
+        let pod: Pod = parse_first("x.yaml", SEVERAL).expect("the manifest is good");
+        let containers = pod.spec.unwrap_or_default().containers;
+        assert_eq!(containers[0].args.as_deref(), Some(&["first\n---\nlast\n".to_owned()][..]));
+
+        let rest: Vec<Secret> = parse_rest("x.yaml", SEVERAL).expect("the manifest is good");
+        let names: Vec<_> = rest.into_iter().filter_map(|secret| secret.metadata.name).collect();
+        assert_eq!(names, ["s", "t"]);
+    }
+
+    #[test]
+    fn a_misspelt_field_of_a_later_document_is_named() {
+        let text = SEVERAL.replace("  name: t", "  name: t\ntyp: Opaque");
+        let error = parse_rest::<Secret>("x.yaml", &text).expect_err("typ is not a field");
+        assert!(error.to_string().contains("unknown field `typ` at line 22"), "{error}");
+    }
+
+    #[test]
+    fn a_text_with_another_number_of_documents_is_refused() {
+        assert!(parse::<Pod>("x.yaml", SEVERAL).is_err());
+        assert!(parse_first::<Pod>("x.yaml", "").is_err());
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,200}") {
             let _ = parse::<Pod>("x.yaml", &text);
+            let _ = parse_rest::<Pod>("x.yaml", &text);
         }
     }
 }

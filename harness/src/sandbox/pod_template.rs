@@ -29,6 +29,15 @@ pub enum Isolation {
     Unchecked,
 }
 
+/// What a template is, and so who makes its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateKind {
+    /// The manifest of a pod, with other objects after it that the pod needs.
+    Pod,
+    /// A devfile, from which the DevWorkspace Operator makes the pod of a workspace.
+    DevWorkspace,
+}
+
 /// A pod that cases share.
 #[derive(Clone, Copy, Debug)]
 pub struct PodTemplate {
@@ -38,6 +47,8 @@ pub struct PodTemplate {
     pub file: &'static str,
     /// The manifest's text.
     pub manifest: &'static str,
+    /// What the manifest is.
+    pub kind: TemplateKind,
     /// How the pod is kept apart.
     pub isolation: Isolation,
     /// Whether the pod gets /dev/fuse and /dev/net/tun, where the cluster offers a way.
@@ -93,11 +104,10 @@ const COMMON_SCC: &str = "restricted-v2";
 pub const PRIVILEGED_SCC: &str = "privileged";
 
 impl PodTemplate {
-    /// Whether the manifest is a devfile: then the pod is that of a workspace, which the
-    /// DevWorkspace Operator makes.
+    /// Whether the DevWorkspace Operator makes the pod.
     #[must_use]
     pub fn is_workspace(&self) -> bool {
-        self.manifest.lines().any(|line| line.starts_with("schemaVersion:"))
+        self.kind == TemplateKind::DevWorkspace
     }
 
     /// Whether cases can do without the pod: they look for themselves whether there is one.
@@ -123,7 +133,7 @@ impl PodTemplate {
     ///
     /// A manifest that is not a pod, with file, line and field.
     pub fn pod(&self, render: &RenderContext<'_>) -> Result<Pod> {
-        let mut pod: Pod = manifest::parse(self.file, self.documents().next().unwrap_or_default())?;
+        let mut pod: Pod = manifest::parse_first(self.file, self.manifest)?;
         let mut labels = sandbox::labels(render.run);
         labels.insert(TEMPLATE_LABEL.to_owned(), self.name.to_owned());
         pod.metadata.merge_from(ObjectMeta {
@@ -157,17 +167,12 @@ impl PodTemplate {
     ///
     /// A document that is not an object, with file, line and field.
     pub fn supporting_objects(&self, render: &RenderContext<'_>) -> Result<Vec<DynamicObject>> {
-        let parse = |document: &str| {
-            let mut object: DynamicObject = manifest::parse(self.file, document)?;
+        let mut objects: Vec<DynamicObject> = manifest::parse_rest(self.file, self.manifest)?;
+        for object in &mut objects {
             object.metadata.namespace = Some(render.namespace.to_owned());
             object.metadata.labels = Some(sandbox::labels(render.run));
-            Ok(object)
-        };
-        self.documents().skip(1).map(parse).collect()
-    }
-
-    fn documents(&self) -> impl Iterator<Item = &'static str> {
-        self.manifest.split("\n---\n")
+        }
+        Ok(objects)
     }
 
     fn add_devices(&self, pod: &mut Pod, route: Option<&DeviceRoute>) {
@@ -229,6 +234,7 @@ mod tests {
         file: "pods/test.yaml",
         manifest: "apiVersion: v1\nkind: Pod\nspec:\n  hostUsers: false\n  containers:\n  - name: \
                    tools\n    image: workspace\n  volumes: [{name: nestcheck}]\n",
+        kind: TemplateKind::Pod,
         isolation: Isolation::Nested,
         devices: true,
         shared: true,

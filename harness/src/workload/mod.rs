@@ -254,12 +254,13 @@ fn require(template: &PodTemplate, checks: &[PodCheck]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{diagnosis::CheckId, verdict::SignatureId};
+    use crate::{diagnosis::CheckId, sandbox::pod_template::TemplateKind, verdict::SignatureId};
 
     const TEMPLATE: PodTemplate = PodTemplate {
         name: "p",
         file: "p.yaml",
         manifest: "",
+        kind: TemplateKind::Pod,
         isolation: Isolation::Nested,
         devices: false,
         shared: true,

@@ -267,6 +267,7 @@ pub fn show_reading<T>(reading: &Reading<T>, show: impl Fn(&T) -> String) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::pod_template::TemplateKind;
 
     fn range(inside: u32, outside: u32, count: u32) -> IdRange {
         IdRange { inside, outside, count }
@@ -288,6 +289,7 @@ mod tests {
             name: "p",
             file: "p.yaml",
             manifest: "",
+            kind: TemplateKind::Pod,
             isolation,
             devices: false,
             shared: true,

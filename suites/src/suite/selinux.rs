@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_mode_is_reported_by_the_file_or_by_what_is_refused() {
-        let unseen = || Reading::Unknown { reason: "ENOENT".to_owned() };
+        let unseen = || Reading::Unknown { reason: "ENOENT".into() };
         let refused = |errno| AttemptOutcome::Refused { errno: ErrorName::from_number(errno) };
         let enforces = |mode| match mode {
             Mode::Reported { enforces, .. } => Some(enforces),

@@ -317,26 +317,26 @@ async fn has_kernel_settings_that_allow_user_namespaces(cx: Context) -> CaseResu
     let pod = cx.pod(&HOST_USERS).await?;
     let sysctls = &pod.facts().sysctls;
     let settings = [
-        ("user.max_user_namespaces", "above 0", &sysctls.max_user_namespaces, 1..=u64::MAX),
+        ("user.max_user_namespaces", "above 0", &sysctls.max_user_namespaces, 1..=u64::MAX, false),
         (
             "kernel.unprivileged_userns_clone",
             "1 or absent",
             &sysctls.unprivileged_userns_clone,
             1..=1,
+            true,
         ),
         (
             "kernel.apparmor_restrict_unprivileged_userns",
             "0 or absent",
             &sysctls.apparmor_restrict_unprivileged_userns,
             0..=0,
+            true,
         ),
     ];
-    for (name, expected, reading, good) in settings {
+    for (name, expected, reading, good, may_be_absent) in settings {
         let holds = match reading {
             Reading::Known(value) => good.contains(value),
-            Reading::Unknown { reason } if reason.starts_with("ENOENT") => {
-                expected.ends_with("absent")
-            }
+            Reading::Unknown { reason } if reason.is_any_of(&["ENOENT"]) => may_be_absent,
             Reading::Unknown { reason } => {
                 return Err(Failure::blocked(
                     format!("the setting `{name}` of the node can't be read: {reason}"),

@@ -12,7 +12,7 @@ use harness::{
     verdict::{CaseResult, Failure},
     workload::Command,
 };
-use probe::{Attempt, AttemptName, AttemptOutcome, Capability, CapabilitySet};
+use probe::{Attempt, AttemptName, AttemptOutcome, Capability, CapabilitySet, Reason};
 
 use crate::steps::{known, podman_run, probe_command, scratch_image};
 
@@ -212,7 +212,7 @@ pub(super) async fn refuses(cx: &Context, places: &[Place], names: &[AttemptName
         if let AttemptOutcome::Unavailable { reason } = outcome
             && !control.allows(*name)
         {
-            lacking.push(reason.as_str());
+            lacking.push(reason.to_string());
         }
     }
     if lacking.len() < names.len() {
@@ -239,23 +239,23 @@ fn expect(attempts: &[Attempt], name: AttemptName) -> Result<&Attempt, Failure> 
 }
 
 /// Whether the kernel has nothing to attack: no such file, call, or device.
-fn is_absent(reason: &str) -> bool {
-    ["ENOENT", "ENOSYS", "ENXIO", "ENODEV", "EOPNOTSUPP"]
-        .iter()
-        .any(|errno| reason.strip_prefix(errno).is_some_and(|rest| rest.starts_with(':')))
+fn is_absent(reason: &Reason) -> bool {
+    reason.is_any_of(&["ENOENT", "ENOSYS", "ENXIO", "ENODEV", "EOPNOTSUPP"])
 }
 
 #[cfg(test)]
 mod tests {
+    use probe::ErrorName;
+
     use super::*;
 
     #[test]
     fn what_the_kernel_lacks_is_reported_from_what_the_probe_could_not_do() {
-        assert!(is_absent("ENOSYS: the kernel has no loadable modules"));
-        assert!(is_absent("ENOENT: /proc/kcore"));
-        assert!(!is_absent("process not started: ENOENT"));
-        assert!(!is_absent("no directory can be written, lastly EROFS: /tmp"));
-        assert!(!is_absent("no answer within 10 s"));
+        let failed = |number| Reason::new(ErrorName::from_number(number), "/proc/kcore");
+        let (no_such_file, no_such_call, refused) = (failed(2), failed(38), failed(1));
+        assert!(is_absent(&no_such_file) && is_absent(&no_such_call) && !is_absent(&refused));
+        assert!(!is_absent(&"process not started: ENOENT".into()));
+        assert!(!is_absent(&"no answer within 10 s".into()));
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn without_a_control_a_refusal_shows_little() {
         let control = Control { answer: Err("the pod `privileged` is refused".to_owned()) };
-        let refused = AttemptOutcome::Refused { errno: probe::ErrorName::from_number(1) };
+        let refused = AttemptOutcome::Refused { errno: ErrorName::from_number(1) };
         let reported = control.describe(AttemptName::Reboot, &refused);
         assert!(reported.contains("shows little") && reported.contains("is refused"), "{reported}");
         assert!(!control.allows(AttemptName::Reboot));
