@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 pub mod command;
+pub mod fixtures;
 pub mod session;
 pub mod signals;
 pub mod steps;

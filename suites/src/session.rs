@@ -78,7 +78,7 @@ impl Session {
 fn scc_for(facts: &Facts, given: Option<Scc>) -> Result<Option<Scc>> {
     match (facts.flavour.value(), given) {
         (Some(Flavour::OpenShift | Flavour::MicroShift), None) => {
-            let fixtures::SccText { file, text } = fixtures::NESTED_PODMAN;
+            let crate::fixtures::SccText { file, text } = crate::fixtures::NESTED_PODMAN;
             Scc::parse(file, text).map(Some)
         }
         (Some(Flavour::Kubernetes), Some(_)) => {

@@ -70,7 +70,7 @@ pub async fn build_with(
         shift 2
         podman build --quiet --tag \"$image\" \"$@\" \"$context\"
     ";
-    let directory = fixtures::context(&format!("images/{name}"));
+    let directory = crate::fixtures::context(&format!("images/{name}"));
     let arguments = [directory.as_str(), image.as_str()].into_iter().chain(options.iter().copied());
     let title = format!("podman build {name}");
     let command = Command::shell(title, script, arguments).within(BUILD_DEADLINE);

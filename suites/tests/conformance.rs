@@ -136,6 +136,6 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
     let selection = Selection { profile: None, filters: Filters::default(), shard: None };
     let image = std::env::var("NESTCHECK_IMAGE");
     let image = image.unwrap_or_else(|_| "localhost/workspace:1".to_owned());
-    let config = RunConfig::new(image, fixtures::files());
+    let config = RunConfig::new(image, suites::fixtures::files());
     Session::prepare(cluster, selected, selection, config).await
 }

@@ -9,7 +9,6 @@
 
 use std::{path::Path, sync::OnceLock, time::Duration};
 
-use fixtures::NESTED_POD;
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -21,6 +20,7 @@ use harness::{
     verdict::{CaseResult, Failure, Outcome, Verdict, event::Event},
     workload::Command,
 };
+use suites::fixtures::NESTED_POD;
 use test_support::{InProcessRun, Live, TestDir, finished};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

@@ -33,7 +33,7 @@ fn run(cluster: &Cluster, options: &[&str]) -> (Finished, Report) {
 
 /// Whether the cluster refused the privileged pod, which is the control of attacks.
 fn lacks_control(report: &Report) -> bool {
-    let missing = Step::MissingPod { name: fixtures::PRIVILEGED.name.to_owned() };
+    let missing = Step::MissingPod { name: suites::fixtures::PRIVILEGED.name.to_owned() };
     report.steps().iter().any(|finished| finished.step == missing)
 }
 
@@ -190,7 +190,7 @@ fn try_mutants(cluster: &Cluster, queue: &Mutex<std::slice::Iter<'_, Mutant>>) -
 
 fn complaint(cluster: &Cluster, mutant: &Mutant) -> Option<String> {
     let Mutant { name, from, to, field } = mutant;
-    let original = fixtures::NESTED_PODMAN.text;
+    let original = suites::fixtures::NESTED_PODMAN.text;
     assert!(original.contains(from), "{name}: the SCC has no `{from}`");
     let dir = TestDir::new();
     let file = dir.write("scc.yaml", &original.replacen(from, to, 1));
@@ -218,7 +218,7 @@ fn complaint(cluster: &Cluster, mutant: &Mutant) -> Option<String> {
 fn the_scc_as_it_is_turns_no_run_red() {
     let cluster = Live::take_openshift();
     let dir = TestDir::new();
-    let file = dir.write("scc.yaml", fixtures::NESTED_PODMAN.text);
+    let file = dir.write("scc.yaml", suites::fixtures::NESTED_PODMAN.text);
     let kubeconfig = cluster.kubeconfig();
     dir.nestcheck(["run", "scc", "--scc", &file, "--kubeconfig", kubeconfig]).exits(0);
 }
@@ -338,7 +338,7 @@ fn an_scc_that_wins_over_the_required_one_is_named() {
 
 /// The run's SCC as an object of this name.
 fn scc(name: &str) -> Value {
-    let text = fixtures::NESTED_PODMAN.text;
+    let text = suites::fixtures::NESTED_PODMAN.text;
     let mut object: Value = harness::base::manifest::parse("scc.yaml", text).expect("it is YAML");
     object["metadata"]["name"] = json!(name);
     object

@@ -77,8 +77,8 @@ struct Setup {
 
 /// Whether cases share the pod of this name.
 fn is_shared_pod(name: &str) -> bool {
-    let more = [&fixtures::INSPECTOR, &fixtures::DEVWORKSPACE];
-    let mut templates = fixtures::ALL_TEMPLATES.into_iter().chain(more);
+    let more = [&suites::fixtures::INSPECTOR, &suites::fixtures::DEVWORKSPACE];
+    let mut templates = suites::fixtures::ALL_TEMPLATES.into_iter().chain(more);
     templates.any(|template| template.shared && template.name == name)
 }
 

@@ -213,7 +213,7 @@ impl Bench<'_> {
 }
 
 async fn series_of_execs(raw: &Raw) -> Result<Series> {
-    let pod = raw.pod(&objects::pod(&fixtures::NESTED_POD)?).await?;
+    let pod = raw.pod(&objects::pod(&suites::fixtures::NESTED_POD)?).await?;
     let mut milliseconds = Series::default();
     for _ in 0..EXECS {
         let started = Instant::now();

@@ -49,7 +49,7 @@ fn key(path: &str) -> String {
 }
 
 pub(crate) fn files() -> ConfigMap {
-    let files = fixtures::files().into_iter();
+    let files = suites::fixtures::files().into_iter();
     let data: BTreeMap<_, _> =
         files.map(|file| (key(&file.path), ByteString(file.content))).collect();
     ConfigMap { metadata: named(FILES_VOLUME), binary_data: Some(data), ..ConfigMap::default() }
@@ -58,7 +58,7 @@ pub(crate) fn files() -> ConfigMap {
 /// The pod of a template on Kubernetes, without a namespace.
 pub(crate) fn pod(template: &PodTemplate) -> Result<Pod> {
     let keys: Vec<_> =
-        fixtures::files().into_iter().map(|file| (key(&file.path), file.path)).collect();
+        suites::fixtures::files().into_iter().map(|file| (key(&file.path), file.path)).collect();
     let route = DeviceRoute::RuntimeClass(RUNTIME_CLASS.to_owned());
     let mut pod = template.pod(&RenderContext {
         namespace: "",
@@ -77,7 +77,7 @@ pub(crate) fn simplest() -> Result<String> {
     let list = json!({
         "apiVersion": "v1",
         "kind": "List",
-        "items": [account(USER), files(), pod(&fixtures::NESTED_POD)?],
+        "items": [account(USER), files(), pod(&suites::fixtures::NESTED_POD)?],
     });
     Ok(list.to_string())
 }

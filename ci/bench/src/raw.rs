@@ -47,7 +47,7 @@ pub(crate) async fn simplest(cluster: &Cluster, namespace: &str) -> Result<f64> 
     let started = Instant::now();
     let raw = Raw::create(cluster, namespace, Route::Api).await?;
     let facts = async {
-        let pod = raw.pod(&objects::pod(&fixtures::NESTED_POD)?).await?;
+        let pod = raw.pod(&objects::pod(&suites::fixtures::NESTED_POD)?).await?;
         raw.exec(&pod, &["/nestcheck/probe", "facts"]).await
     };
     let exit = facts.await;

@@ -42,11 +42,11 @@ pub(crate) struct RunInputs {
 impl RunInputs {
     /// The inputs of a run with faults.
     pub(crate) fn with(faults: &[&dyn Fault]) -> Result<Self> {
-        let all = fixtures::ALL_TEMPLATES.iter().chain([&&fixtures::DEVWORKSPACE]);
+        let all = suites::fixtures::ALL_TEMPLATES.iter().chain([&&suites::fixtures::DEVWORKSPACE]);
         let mut inputs = Self {
             templates: all.map(|template| (template.name, **template)).collect(),
             substituted_pods: Vec::new(),
-            files: fixtures::files(),
+            files: suites::fixtures::files(),
             scc: None,
             objects: Vec::new(),
             patches: Vec::new(),

@@ -35,7 +35,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
-    let config = RunConfig::new(arguments.image, fixtures::files());
+    let config = RunConfig::new(arguments.image, crate::fixtures::files());
     let config = RunConfig {
         jobs: usize::from(arguments.jobs),
         keep: arguments.keep.into(),

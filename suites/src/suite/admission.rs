@@ -1,6 +1,5 @@
 //! ADM: what the API server must refuse.
 
-use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
     engine::{Case, CaseKind, Context},
     facts::requirement::{KubernetesMinor, Requirement, UnmaskedProc, UserNamespaces},
@@ -15,7 +14,10 @@ use super::{
     NESTED,
     gate::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask},
 };
-use crate::steps::{evaluate_refusal, expect_kept, expect_refusal, expect_refusal_by_server};
+use crate::{
+    fixtures::{HOST_USERS, NESTED_POD},
+    steps::{evaluate_refusal, expect_kept, expect_refusal, expect_refusal_by_server},
+};
 
 const WITH_BLOCK_DEVICE_CHECK: &[&dyn Requirement] =
     &[&UserNamespaces, &UnmaskedProc, &KubernetesMinor(34)];

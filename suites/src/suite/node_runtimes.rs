@@ -1,6 +1,5 @@
 //! UPG-04A: what holds on one node, asked again of each other kind of node.
 
-use fixtures::NESTED_POD;
 use futures::future::try_join_all;
 use harness::{
     diagnosis::Absence,
@@ -10,7 +9,10 @@ use harness::{
 };
 
 use super::{ASKING_FOR_DEVICES, upgrade::TRAITS};
-use crate::steps::{on_node, podman_run, shell_image};
+use crate::{
+    fixtures::NESTED_POD,
+    steps::{on_node, podman_run, shell_image},
+};
 
 // Mostly there is one kind of node, so that nothing is asked.
 inventory::submit!(Case {

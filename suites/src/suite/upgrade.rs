@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use fixtures::NESTED_POD;
 use harness::{
     base::text::on_or_off,
     engine::{Case, CaseKind, CheckResult, Context},
@@ -20,6 +19,7 @@ use super::{
     OPENSHIFT, WITH_SCCS,
     static_checks::{always, at_rest, known, lacking, nodes, not_applicable},
 };
+use crate::fixtures::NESTED_POD;
 
 /// The workspace, whatever the cluster makes of it.
 const ADMITTED: PodTemplate =

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure, Level},
@@ -10,6 +9,7 @@ use harness::{
 };
 
 use crate::{
+    fixtures::NESTED_POD,
     suite::{NESTED, podman::need_program},
     tap::{Results, Test, TestResult},
 };
@@ -155,7 +155,7 @@ async fn make_test_image(workspace: &PodHandle) -> Result<(), Failure> {
         echo nestcheck > \"$context/root/home/podman/testimage-id\"
         podman build --quiet --tag localhost/nestcheck/testimage:1 \"$context\"
     ";
-    let directory = fixtures::context("images/shell");
+    let directory = crate::fixtures::context("images/shell");
     let arguments = [directory.as_str()].into_iter().chain(PROGRAMS.split(' '));
     let build = Command::shell("build the image for podman's tests", script, arguments);
     workspace.output(&build).await.map(drop)

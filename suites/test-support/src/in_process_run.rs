@@ -35,7 +35,7 @@ impl InProcessRun {
     pub fn of(name: &'static str, cases: Vec<Case>) -> Self {
         let deadline = Duration::from_secs(120);
         let signals = stream::pending().boxed();
-        Self { name, cases, files: fixtures::files(), deadline, jobs: 4, signals }
+        Self { name, cases, files: suites::fixtures::files(), deadline, jobs: 4, signals }
     }
 
     /// How long it may take.

@@ -1,6 +1,5 @@
 //! What is broken, what then goes wrong, and the diagnosis that must be told.
 
-use fixtures::NESTED_POD;
 use harness::{
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
@@ -12,7 +11,10 @@ use harness::{
     workload::Command,
 };
 use k8s_openapi::api::core::v1::Pod;
-use suites::steps::{expect_kept, podman};
+use suites::{
+    fixtures::NESTED_POD,
+    steps::{expect_kept, podman},
+};
 
 use crate::breakage as broken;
 

@@ -92,7 +92,7 @@ fn list_sccs_in_discovery(cluster: &Live) {
 
 /// `container-run` as Che's operator makes it.
 fn container_run() -> Value {
-    let text = manifest::parse::<Value>("scc", fixtures::NESTED_PODMAN.text);
+    let text = manifest::parse::<Value>("scc", suites::fixtures::NESTED_PODMAN.text);
     let mut scc = text.expect("it is YAML");
     scc["metadata"] = json!({"name": "container-run"});
     scc["allowedCapabilities"] = json!(["SETUID", "SETGID", "CHOWN"]);

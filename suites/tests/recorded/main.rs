@@ -6,7 +6,6 @@ mod server;
 
 use std::fmt::Write as _;
 
-use fixtures::clusters::RecordedCluster;
 use harness::{
     Error,
     cluster::Cluster,
@@ -15,6 +14,7 @@ use harness::{
 };
 use kube::Config;
 use server::{Log, ServerBehaviour, serve};
+use suites::fixtures::clusters::RecordedCluster;
 use test_support::{Kubeconfig, TestDir};
 
 /// How many requests the facts of an OpenShift cluster with one node may cost, Che aside.

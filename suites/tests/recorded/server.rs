@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fixtures::clusters::{Answer, RecordedCluster, request};
 use serde_json::Value;
+use suites::fixtures::clusters::{Answer, RecordedCluster, request};
 use test_support::HttpRequest;
 
 /// How long no further request comes before those that wait are answered together: what is asked

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context},
     report::{Style, Terminal, directory::ReportDir},
@@ -17,6 +16,7 @@ use harness::{
 use k8s_openapi::api::core::v1::{EnvVar, Pod, Secret};
 use kube::{Api, api::PostParams};
 use serde_json::json;
+use suites::fixtures::NESTED_POD;
 use test_support::{InProcessRun, Live, TestDir, finished, mode_of};
 
 use crate::outputs::{assert_absent, directories, files, outputs};

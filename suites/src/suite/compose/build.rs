@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure, Level},
@@ -10,6 +9,7 @@ use harness::{
 };
 
 use crate::{
+    fixtures::NESTED_POD,
     steps::{podman, probe_command, scratch_image},
     suite::{NESTED, WITH_DEVICES, podman::need_program},
 };
@@ -22,7 +22,7 @@ async fn copy_project(workspace: &PodHandle) -> Result<String, Failure> {
         cp -L \"$1\"/* /nestcheck/probe \"$directory\"
         echo \"$directory\"
     ";
-    let project = fixtures::context("compose/build");
+    let project = crate::fixtures::context("compose/build");
     workspace.output(&Command::shell("copy the project", script, [project])).await
 }
 

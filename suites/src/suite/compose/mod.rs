@@ -5,7 +5,6 @@ mod socket;
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle, Profile},
     verdict::{CaseResult, Failure, Level},
@@ -13,6 +12,7 @@ use harness::{
 };
 
 use crate::{
+    fixtures::NESTED_POD,
     steps::{podman, probe_command, scratch_image},
     suite::{NESTED, WITH_DEVICES},
 };
@@ -28,7 +28,7 @@ struct Project<'a> {
 impl Project<'_> {
     /// A podman-compose command on the project.
     async fn compose(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let file = format!("{}/compose.yaml", fixtures::context("compose/two-services"));
+        let file = format!("{}/compose.yaml", crate::fixtures::context("compose/two-services"));
         let image = format!("NESTCHECK_IMAGE={}", self.image);
         let port = format!("NESTCHECK_PORT={}", self.port);
         let fixed =

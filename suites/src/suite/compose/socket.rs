@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure, Level},
@@ -10,6 +9,7 @@ use harness::{
 };
 
 use crate::{
+    fixtures::NESTED_POD,
     steps::{podman, probe_command, scratch_image},
     suite::{
         NESTED, WITH_DEVICES,
@@ -94,7 +94,7 @@ async fn serves_docker_compose(cx: Context) -> CaseResult {
     need_program(&workspace, "docker-compose", remedy).await?;
     let host = format!("DOCKER_HOST={}", socket(&workspace).await?);
     let image = format!("NESTCHECK_IMAGE={}", scratch_image(&workspace).await?);
-    let file = format!("{}/compose.yaml", fixtures::context("compose/two-services"));
+    let file = format!("{}/compose.yaml", crate::fixtures::context("compose/two-services"));
     let compose = async |arguments: &[&str]| {
         let variables = ["env", host.as_str(), image.as_str(), "NESTCHECK_PORT=18120"];
         let fixed = ["docker-compose", "--project-name=cmp-01b", "--file", file.as_str()];

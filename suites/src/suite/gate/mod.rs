@@ -3,7 +3,6 @@
 mod pod_security;
 mod static_checks;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, Profile},
     facts::{
@@ -14,6 +13,8 @@ use harness::{
 };
 use k8s_openapi::api::core::v1::Pod;
 pub(crate) use pod_security::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask};
+
+use crate::fixtures::NESTED_POD;
 
 inventory::submit!(Case {
     id: "GATE-01",

@@ -1,7 +1,6 @@
 //! Pod Security asks less of pods with a user namespace, by a feature gate of the API server and
 //! from Kubernetes 1.35 on by itself (KEP-127; `k8s.io/pod-security-admission`, `policy`).
 
-use fixtures::MASKED_PROC;
 use harness::{
     engine::{Case, CaseKind, Context},
     facts::{Facts, Gate},
@@ -11,6 +10,7 @@ use harness::{
 use k8s_openapi::api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfile};
 
 use crate::{
+    fixtures::MASKED_PROC,
     steps::{dry_run_past_scc, expect_refusal_by_server},
     suite::NESTED,
 };

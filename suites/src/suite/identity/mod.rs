@@ -4,7 +4,6 @@ mod node;
 
 use std::time::Duration;
 
-use fixtures::{HOST_USERS, NEIGHBOUR, NESTED_POD};
 use harness::{
     diagnosis::{Symptom, diagnose},
     engine::{Case, CaseKind, Context, Profile, parse_probe},
@@ -20,7 +19,10 @@ use k8s_openapi::api::core::v1::{
 use probe::{Capability, CapabilitySet, HelperBinary};
 
 use super::NESTED;
-use crate::steps::{inner_map, known, overlap, subordinate_problem};
+use crate::{
+    fixtures::{HOST_USERS, NEIGHBOUR, NESTED_POD},
+    steps::{inner_map, known, overlap, subordinate_problem},
+};
 
 inventory::submit!(Case {
     id: "ID-01",

@@ -1,6 +1,5 @@
 //! Who the pod's user is on the node, seen from the node: only with `--node-access`.
 
-use fixtures::{INSPECTOR, NESTED_POD};
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     facts::requirement::{NodeAccess, Requirement, UnmaskedProc, UserNamespaces},
@@ -9,7 +8,10 @@ use harness::{
 };
 use kube::ResourceExt;
 
-use crate::steps::known;
+use crate::{
+    fixtures::{INSPECTOR, NESTED_POD},
+    steps::known,
+};
 
 /// What a look at the node needs.
 const ON_THE_NODE: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc, &NodeAccess];

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::{MASKED_PROC, NESTED_POD};
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     sandbox::pod_template::ask_for_devices,
@@ -11,7 +10,10 @@ use harness::{
 };
 use probe::{DeviceFacts, DeviceState, OpenOutcome};
 
-use crate::suite::{ASKING_FOR_DEVICES, WITH_DEVICES, WITH_SCCS};
+use crate::{
+    fixtures::{MASKED_PROC, NESTED_POD},
+    suite::{ASKING_FOR_DEVICES, WITH_DEVICES, WITH_SCCS},
+};
 
 /// Linux `Documentation/admin-guide/devices.txt`: 10 229 is fuse, 10 200 is tun.
 const DEVICES: [(&str, u64, u64); 2] = [("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200)];

@@ -2,7 +2,6 @@
 
 mod devices;
 
-use fixtures::{MASKED_PROC, NESTED_POD};
 use harness::{
     engine::{Case, CaseKind, Context, Profile},
     facts::Flavour,
@@ -22,7 +21,10 @@ use super::{
     podman::need_program,
     selinux::{self, Mode},
 };
-use crate::steps::{known, podman, shell_image};
+use crate::{
+    fixtures::{MASKED_PROC, NESTED_POD},
+    steps::{known, podman, shell_image},
+};
 
 inventory::submit!(Case {
     id: "ISO-01",

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context, PodHandle, Profile, parse_probe},
@@ -15,6 +14,7 @@ use harness::{
 use probe::ProcessIdentity;
 
 use crate::{
+    fixtures::NESTED_POD,
     steps::{build, build_with, inner_map, known, podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
 };

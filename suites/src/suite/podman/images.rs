@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     diagnosis::{self, Symptom},
     engine::{Case, CaseKind, Context, PodHandle},
@@ -13,6 +12,7 @@ use probe::ProcessIdentity;
 
 use super::{expect_error, need_program, remove};
 use crate::{
+    fixtures::NESTED_POD,
     steps::{BUILD_DEADLINE, podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
 };

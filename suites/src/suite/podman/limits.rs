@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure, Level, SignatureId},
@@ -13,6 +12,7 @@ use probe::Mount;
 
 use super::remove;
 use crate::{
+    fixtures::NESTED_POD,
     steps::{known, podman, podman_run, scratch_image, shell_image},
     suite::NESTED,
 };

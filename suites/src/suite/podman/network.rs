@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::{NEIGHBOUR, NESTED_POD};
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure, Level},
@@ -12,6 +11,7 @@ use k8s_openapi::api::core::v1::Sysctl;
 
 use super::{address, expect_error, need_program, remove, serving, start_server};
 use crate::{
+    fixtures::{NEIGHBOUR, NESTED_POD},
     steps::{podman, probe_command, scratch_image, shell_image},
     suite::{NESTED, WITH_DEVICES},
 };

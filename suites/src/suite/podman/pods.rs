@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context},
     verdict::{CaseResult, Level},
 };
 
 use crate::{
+    fixtures::NESTED_POD,
     steps::{podman, probe_command, scratch_image},
     suite::{NESTED, WITH_DEVICES},
 };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::{NEIGHBOUR, NESTED_POD};
 use harness::{
     engine::{Case, CaseKind, Context},
     verdict::{CaseResult, Failure, Level},
@@ -19,6 +18,7 @@ use kube::{
 
 use super::{address, expect_error, start_server};
 use crate::{
+    fixtures::{NEIGHBOUR, NESTED_POD},
     steps::{podman, probe_command, request, scratch_image},
     suite::WITH_DEVICES,
 };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure, Level},
@@ -12,6 +11,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 
 use super::{expect_error, images::import_of, need_program};
 use crate::{
+    fixtures::NESTED_POD,
     steps::{known, podman, podman_run},
     suite::NESTED,
 };

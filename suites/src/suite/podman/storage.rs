@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context, PodHandle},
@@ -13,6 +12,7 @@ use harness::{
 
 use super::need_program;
 use crate::{
+    fixtures::NESTED_POD,
     steps::{podman, scratch_image, shell_image},
     suite::{NESTED, WITH_DEVICES},
 };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure},
@@ -12,6 +11,7 @@ use probe::IdRange;
 
 use super::expect_error;
 use crate::{
+    fixtures::NESTED_POD,
     steps::{inner_map, known, podman, podman_run, shell_image},
     suite::NESTED,
 };

@@ -1,6 +1,5 @@
 //! What only somebody who acts in the cluster finds out.
 
-use fixtures::{HOST_USERS, NESTED_POD};
 use harness::{
     cluster::{ask, describe, is_forbidden},
     engine::{Case, CaseKind, Context},
@@ -27,6 +26,7 @@ use kube::{
 use probe::Reading;
 
 use crate::{
+    fixtures::{HOST_USERS, NESTED_POD},
     steps::{is_nfs, request},
     suite::NESTED,
 };

@@ -1,6 +1,5 @@
 //! The attacks that are made from all places at once.
 
-use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
     engine::{Case, CaseKind, Context},
     verdict::{CaseResult, Level},
@@ -9,7 +8,11 @@ use harness::{
 use probe::AttemptName;
 
 use super::escape_attempts::{EVERYWHERE, Place, refuses};
-use crate::{steps::known, suite::NESTED};
+use crate::{
+    fixtures::{NESTED_POD, PRIVILEGED},
+    steps::known,
+    suite::NESTED,
+};
 
 // Many kernels of appliances have no modules, so this is not needed for conformance.
 inventory::submit!(Case {

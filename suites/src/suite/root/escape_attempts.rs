@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
     engine::{Context, PodHandle},
     verdict::{CaseResult, Failure},
@@ -14,7 +13,10 @@ use harness::{
 };
 use probe::{Attempt, AttemptName, AttemptOutcome, Capability, CapabilitySet, Reason};
 
-use crate::steps::{known, podman_run, probe_command, scratch_image};
+use crate::{
+    fixtures::{NESTED_POD, PRIVILEGED},
+    steps::{known, podman_run, probe_command, scratch_image},
+};
 
 /// From where an attack is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,6 @@ mod escape_attempts;
 use std::time::Duration;
 
 use escape_attempts::{EVERYWHERE, refuses};
-use fixtures::{NESTED_POD, PRIVILEGED};
 use harness::{
     engine::{Case, CaseKind, Context, parse_probe},
     verdict::CaseResult,
@@ -20,7 +19,10 @@ use kube::ResourceExt;
 use probe::{AttemptName, Mount};
 
 use super::NESTED;
-use crate::steps::{compose, known, podman_run, scratch_image};
+use crate::{
+    fixtures::{NESTED_POD, PRIVILEGED},
+    steps::{compose, known, podman_run, scratch_image},
+};
 
 inventory::submit!(Case {
     id: "ROOT-01",

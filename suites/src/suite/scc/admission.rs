@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::NESTED_POD;
 use harness::{
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
@@ -24,6 +23,7 @@ use kube::{
 
 use super::{container, decided_by, scc, workspace};
 use crate::{
+    fixtures::NESTED_POD,
     steps::request,
     suite::{NESTED, OPENSHIFT, WITH_SCCS},
 };

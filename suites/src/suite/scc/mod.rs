@@ -6,7 +6,6 @@ mod reference;
 mod refusal;
 mod shipped;
 
-use fixtures::NESTED_POD;
 use harness::{
     engine::Context,
     sandbox::AppliedScc,
@@ -14,6 +13,8 @@ use harness::{
     workload::truth,
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
+
+use crate::fixtures::NESTED_POD;
 
 /// The run's SCC, stored as it was applied: with a field lost, what it still refuses or gives proves
 /// nothing about it.

@@ -1,6 +1,5 @@
 //! The SCCs that the cluster ships, compared with what the vendor ships.
 
-use fixtures::{NESTED_CONTAINER, RESTRICTED_V3, SccText};
 use harness::{
     engine::{Case, CaseKind, CheckResult},
     facts::{Facts, Flavour, Release, Sccs},
@@ -10,9 +9,12 @@ use harness::{
 };
 use serde_json::Value;
 
-use crate::suite::{
-    WITH_SCCS,
-    static_checks::{Evaluated, at_rest, known, not_applicable, unread},
+use crate::{
+    fixtures::{NESTED_CONTAINER, RESTRICTED_V3, SccText},
+    suite::{
+        WITH_SCCS,
+        static_checks::{Evaluated, at_rest, known, not_applicable, unread},
+    },
 };
 
 /// An SCC that a release ships.

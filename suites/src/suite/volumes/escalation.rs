@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::{HOST_USERS, KEEPER};
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     verdict::CaseResult,
@@ -12,7 +11,10 @@ use k8s_openapi::api::core::v1::{Pod, Volume, VolumeMount};
 use probe::Reading;
 
 use super::pvcs::WITH_STORAGE;
-use crate::steps::{keep_on, known, on_node_of, podman_run, pvc, shell_image};
+use crate::{
+    fixtures::{HOST_USERS, KEEPER},
+    steps::{keep_on, known, on_node_of, podman_run, pvc, shell_image},
+};
 
 /// The program, in a directory of the user's: root in a container has none of the user's groups, by
 /// which the volume itself may be written.

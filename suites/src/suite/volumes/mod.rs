@@ -7,7 +7,6 @@ mod pvcs;
 
 use std::time::Duration;
 
-use fixtures::VOLUMES;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle, parse_probe},
     verdict::{CaseResult, Failure},
@@ -16,7 +15,10 @@ use harness::{
 use probe::Mount;
 
 use super::NESTED;
-use crate::steps::{build, known, podman_run};
+use crate::{
+    fixtures::VOLUMES,
+    steps::{build, known, podman_run},
+};
 
 /// The user that pods run as, and the `fsGroup` that they ask for.
 const OWNERS: &str = "1000:2000";

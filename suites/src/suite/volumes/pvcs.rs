@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::KEEPER;
 use futures::{StreamExt, TryStreamExt};
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
@@ -22,6 +21,7 @@ use kube::{
 
 use super::{OF_ROOT, OWNERS, stat};
 use crate::{
+    fixtures::KEEPER,
     steps::{delete_pod, differ, is_nfs, keep_on, known, on_node_of, pvc, request},
     suite::NESTED,
 };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::DEVWORKSPACE;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle, parse_probe},
     sandbox::{asking_for_devices, nested_settings},
@@ -15,9 +14,12 @@ use harness::{
 use serde_json::{Value, json};
 
 use super::{NESTED, WITH_DEVICES, run::host_users};
-use crate::suite::{
-    OPENSHIFT,
-    identity::{check_inner_maps, check_subordinate_ids},
+use crate::{
+    fixtures::DEVWORKSPACE,
+    suite::{
+        OPENSHIFT,
+        identity::{check_inner_maps, check_subordinate_ids},
+    },
 };
 
 inventory::submit!(Case {

@@ -3,7 +3,6 @@
 
 use std::sync::OnceLock;
 
-use fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
 use harness::{
     engine::{Case, StandIn},
     facts::requirement::Devices,
@@ -12,6 +11,7 @@ use harness::{
 };
 
 use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES};
+use crate::fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
 
 /// The ids of the fact sheet whose cases run inside a workspace; a case of one of these may have a
 /// letter more.

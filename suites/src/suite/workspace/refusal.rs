@@ -1,7 +1,6 @@
 //! What is refused: to whom an SCC is not given, what is not his, and what would change another's
 //! pod.
 
-use fixtures::DEVWORKSPACE;
 use harness::{
     base::text::one_line,
     cluster::{Answer, ask},
@@ -18,7 +17,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::NESTED;
-use crate::suite::OPENSHIFT;
+use crate::{fixtures::DEVWORKSPACE, suite::OPENSHIFT};
 
 /// How long the operator may take to refuse what its webhook lets through.
 const SETTLES: std::time::Duration = std::time::Duration::from_secs(60);

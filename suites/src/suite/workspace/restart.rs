@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fixtures::DEVWORKSPACE;
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     facts::requirement::{
@@ -21,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::create::made;
 use crate::{
+    fixtures::DEVWORKSPACE,
     steps::{differ, known, podman, podman_run, shell_image},
     suite::OPENSHIFT,
 };

@@ -1,6 +1,5 @@
 //! A workspace that runs, made as the ordinary user from a devfile.
 
-use fixtures::DEVWORKSPACE;
 use harness::{
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
@@ -15,7 +14,7 @@ use k8s_openapi::api::{
 use kube::{Api, ResourceExt, api::DynamicObject};
 
 use super::{NESTED, at};
-use crate::{steps::request, suite::OPENSHIFT};
+use crate::{fixtures::DEVWORKSPACE, steps::request, suite::OPENSHIFT};
 
 inventory::submit!(Case {
     id: "WS-05",
