@@ -90,6 +90,9 @@ pub fn print<T: Serialize>(object: &T) -> Result<String> {
 }
 
 /// The path of the first field of `source` that `kept` lacks; null counts as absent.
+///
+/// Unlike [`subset_diff::between`](super::subset_diff::between) it does not compare values: a typed
+/// object may rightly write one otherwise (a quantity `1` becomes `"1"`).
 fn lost_field(source: &Value, kept: &Value, path: &str) -> Option<String> {
     match (source, kept) {
         (Value::Mapping(source), Value::Mapping(kept)) => {

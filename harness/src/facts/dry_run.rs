@@ -57,7 +57,7 @@ pub(super) async fn ask(client: &Client) -> Dried {
             Err(error) => Refusal::from_error(&error).map(Err).ok_or(error),
         }
     });
-    answer.boxed().await.map_or_else(Lookup::failed, Lookup::Found)
+    answer.boxed().await.into()
 }
 
 /// A pod that is only ever dry-run. Apart from `procMount` it satisfies the Pod Security Standard

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::{
     Fact, Facts, Flavour, Gate, KubernetesVersion, Release,
-    devspaces::read_devspaces,
+    devspaces::{self, read_devspaces},
     dry_run, feature_gate,
     lookup::{Lookup, get_request, metrics_page, read},
-    metrics, node, release, rollout, scc, storage,
+    metrics, node, release, rollout, scc, storage, webhook,
 };
 use crate::{
     Result,
@@ -21,7 +21,24 @@ use crate::{
     },
 };
 
-pub(super) const PERMISSIONS: Rules = &[Rule {
+/// To read what every cluster has, in the order of roles. Each reader says what it needs.
+pub(crate) const PERMISSIONS: &[Rules] = &[
+    CONTACT,
+    node::PERMISSIONS,
+    storage::PERMISSIONS,
+    webhook::PERMISSIONS,
+    dry_run::PERMISSIONS,
+    devspaces::PERMISSIONS,
+];
+
+/// To read what else OpenShift has.
+pub(crate) const PERMISSIONS_ON_OPENSHIFT: &[Rules] =
+    &[release::ON_OPENSHIFT, feature_gate::PERMISSIONS, rollout::PERMISSIONS];
+
+/// To read what else MicroShift has.
+pub(crate) const PERMISSIONS_ON_MICROSHIFT: &[Rules] = &[release::ON_MICROSHIFT];
+
+const CONTACT: Rules = &[Rule {
     need: Need::Read,
     why: "Reads what the cluster is, and the feature gates of its API server.",
     verbs: &["get"],

@@ -7,7 +7,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Fact;
-use crate::cluster::{call, status_code};
+use crate::{
+    Result,
+    cluster::{call, status_code},
+};
 
 /// What came of asking for an object: one answer, from which several facts may be made.
 ///
@@ -26,10 +29,6 @@ pub(super) enum Lookup<T> {
 }
 
 impl<T> Lookup<T> {
-    pub(super) fn failed(error: impl ToString) -> Self {
-        Self::Failed(error.to_string())
-    }
-
     /// The fact that `read` makes of what was read at `place`.
     pub(super) fn fact<F>(&self, place: &str, read: impl FnOnce(&T) -> Fact<F>) -> Fact<F> {
         match self {
@@ -37,6 +36,15 @@ impl<T> Lookup<T> {
             Self::Absent => Fact::unknown(format!("the cluster has no {place}")),
             Self::Failed(reason) => Fact::unknown(reason.clone()),
             Self::NotApplicable(reason) => Fact::NotApplicable { reason: reason.clone() },
+        }
+    }
+}
+
+impl<T> From<Result<T>> for Lookup<T> {
+    fn from(answer: Result<T>) -> Self {
+        match answer {
+            Ok(value) => Self::Found(value),
+            Err(error) => Self::Failed(error.to_string()),
         }
     }
 }
@@ -53,14 +61,14 @@ where
         }
     };
     let answer = call(&format!("read {what}"), ask).boxed().await;
-    answer.unwrap_or_else(Lookup::failed)
+    answer.unwrap_or_else(|error| Lookup::Failed(error.to_string()))
 }
 
 /// Gets a page of metrics.
 pub(super) async fn metrics_page(client: &Client, path: &str) -> Lookup<String> {
     let page =
         call("read metrics", || async move { client.request_text(get_request(path)?).await });
-    page.boxed().await.map_or_else(Lookup::failed, Lookup::Found)
+    page.boxed().await.into()
 }
 
 pub(super) fn get_request(path: &str) -> Result<Request<Vec<u8>>, KubeError> {

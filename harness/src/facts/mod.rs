@@ -10,7 +10,6 @@ mod gather;
 mod lookup;
 mod metrics;
 mod node;
-pub(crate) mod permissions;
 mod release;
 pub mod requirement;
 mod rollout;
@@ -26,6 +25,7 @@ pub use device::{
     ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2, DeviceRoute, Knows,
     devices_in, devices_value, show_runtime,
 };
+pub(crate) use devspaces::OF_OPERATOR as PERMISSIONS_OF_OPERATOR;
 pub use devspaces::{
     CheCluster, DevSpaces, Finding, PodSettings, RunConfiguration, Severity, State, Switch,
     WorkspaceConfig, WorkspaceOperator,
@@ -34,10 +34,12 @@ pub use evidence::Evidence;
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
+pub(crate) use gather::{PERMISSIONS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT};
 use lookup::{Lookup, items, text};
 pub use node::Node;
 pub use release::Release;
 pub use rollout::Rollout;
+pub(crate) use scc::PERMISSIONS as PERMISSIONS_OF_SCCS;
 pub use scc::Sccs;
 use serde::{Serialize, Serializer};
 
@@ -109,6 +111,12 @@ impl<T> Fact<T> {
             Self::Unknown { reason } => Fact::Unknown { reason },
             Self::NotApplicable { reason } => Fact::NotApplicable { reason },
         }
+    }
+}
+
+impl<T> Default for Fact<T> {
+    fn default() -> Self {
+        Self::unknown("it was not read")
     }
 }
 
@@ -184,7 +192,7 @@ impl fmt::Display for Gate {
 }
 
 /// The API server's version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KubernetesVersion {
     /// The minor version, such as 32.
     pub minor: u32,
@@ -192,8 +200,8 @@ pub struct KubernetesVersion {
     pub full: String,
 }
 
-/// What was read about a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// What was read about a cluster; by default nothing was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// The API server's address.
     pub server: String,

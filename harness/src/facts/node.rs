@@ -159,7 +159,7 @@ async fn read_runtime_classes(client: &Client) -> Lookup<Vec<RuntimeClass>> {
     let api: Api<RuntimeClass> = Api::all(client.clone());
     let params = ListParams::default();
     let listed = call("list RuntimeClasses", || api.list(&params)).boxed().await;
-    listed.map_or_else(Lookup::failed, |list| Lookup::Found(list.items))
+    listed.map(|list| list.items).into()
 }
 
 /// Where nothing speaks for the annotation a RuntimeClass may add the devices.

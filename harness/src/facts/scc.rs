@@ -8,7 +8,7 @@ use super::{Fact, Lookup, items, text};
 use crate::cluster::permission::{Need, Rule, Rules, Scope, named};
 
 /// To list the SCCs themselves is a permission that a run needs anyway.
-pub(super) const PERMISSIONS: Rules = &[Rule {
+pub(crate) const PERMISSIONS: Rules = &[Rule {
     need: Need::Read,
     why: "Reads whether an SCC can require a user namespace.",
     verbs: &["get"],

@@ -92,12 +92,12 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// The facts of a Kubernetes cluster on which everything works.
+    /// The facts of a Kubernetes cluster on which everything works. A fact that no test here is about
+    /// is unknown.
     pub(crate) fn kubernetes() -> Facts {
         let yes = || Fact::known(true, "test");
         let none = || "kubernetes clusters have none".to_owned();
         Facts {
-            server: "https://cluster.test:6443".into(),
             flavour: Fact::known(Flavour::Kubernetes, "API groups"),
             version: KubernetesVersion { minor: 33, full: "v1.33.5".into() },
             release: Fact::known(None, "test"),
@@ -116,6 +116,7 @@ pub(super) mod tests {
             device_route: Fact::known(Some(DeviceRoute::Annotation), "test"),
             default_storage: Fact::known(None, "test"),
             devspaces: DevSpaces::absent(),
+            ..Facts::default()
         }
     }
 

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt};
 
 pub use finding::{Finding, Severity};
 use kube::Client;
-pub(super) use operator::PERMISSIONS as OF_OPERATOR;
+pub(crate) use operator::PERMISSIONS as OF_OPERATOR;
 pub use operator::WorkspaceOperator;
 use serde::Serialize;
 use serde_json::Value;
@@ -54,7 +54,7 @@ pub(super) const WORKSPACE_GROUP: &str = "workspace.devfile.io";
 pub const CONFIG_OF_CHE: &str = "devworkspace-config";
 
 /// What the operators of workspaces were told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DevSpaces {
     /// The installations of Che. Not applicable where its API is not served.
     pub che: Fact<Vec<CheCluster>>,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::super::{Fact, items, lookup::Lookup, text};
 use crate::cluster::permission::{Need, Rule, Rules, cluster};
 
-pub(in crate::facts) const PERMISSIONS: Rules = &[Rule {
+pub(crate) const PERMISSIONS: Rules = &[Rule {
     need: Need::Read,
     why: "Reads whether the DevWorkspace Operator runs, and which service account needs `use` on \
           the run's own SCC. Without it the run has no workspace cases.",

@@ -16,7 +16,7 @@ impl Requirement for DefaultStorageClass {
         match &facts.default_storage {
             Fact::Known { value: None, source } => Decision::unmet(
                 format!(
-                    "the cluster has no default StorageClass, so claims get no volume (read from: \
+                    "the cluster has no default StorageClass, so PVCs get no volume (read from: \
                      {source})"
                 ),
                 "install a provisioner whose volumes lie on ext4, xfs or btrfs, and annotate its \

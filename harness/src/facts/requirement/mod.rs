@@ -8,8 +8,6 @@ mod gate;
 mod kubernetes_minor;
 mod node_access;
 mod supported_release;
-#[cfg(test)]
-pub(crate) mod tests;
 mod unmasked_proc;
 mod user_namespace_level;
 mod user_namespaces;
@@ -84,3 +82,6 @@ impl Decision {
         Self::Unmet { reason: reason.into(), remedy: remedy.into() }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

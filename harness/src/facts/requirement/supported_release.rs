@@ -38,8 +38,8 @@ impl Requirement for SupportedRelease {
 
     fn unknown(&self, facts: &Facts) -> Option<String> {
         let (_, first) = first_release(facts)?;
-        let unproven = facts.is_at_least(first).is_none();
-        facts.release.why_unknown().filter(|_| unproven).map(str::to_owned)
+        let unconfirmed = facts.is_at_least(first).is_none();
+        facts.release.why_unknown().filter(|_| unconfirmed).map(str::to_owned)
     }
 
     fn concerns(&self, facts: &Facts) -> bool {

@@ -7,11 +7,10 @@ fn no_such_thing<T>() -> Fact<T> {
     Fact::NotApplicable { reason: "test".into() }
 }
 
-/// The facts of a cluster on which everything works.
+/// The facts of a cluster on which everything works. A fact that no test here is about is unknown.
 pub(crate) fn able() -> Facts {
     let yes = || Fact::known(true, "test");
     Facts {
-        server: "https://cluster.test:6443".into(),
         flavour: Fact::known(Flavour::Kubernetes, "test"),
         version: KubernetesVersion { minor: 32, full: "v1.32.5".into() },
         release: Fact::known(None, "test"),
@@ -43,6 +42,7 @@ pub(crate) fn able() -> Facts {
         device_route: Fact::known(Some(DeviceRoute::RuntimeClass("nested".into())), "test"),
         default_storage: Fact::known(Some("local".into()), "test"),
         devspaces: DevSpaces::absent(),
+        ..Facts::default()
     }
 }
 

@@ -158,20 +158,18 @@ pub fn permissions(flavour: Flavour) -> Vec<Permission> {
 pub fn of_run_with(flavour: Flavour, workspaces: bool) -> Vec<Permission> {
     let facts: &[Rules] = match flavour {
         Flavour::Kubernetes => &[],
-        Flavour::MicroShift => facts::permissions::ON_MICROSHIFT,
-        Flavour::OpenShift => facts::permissions::ON_OPENSHIFT,
+        Flavour::MicroShift => facts::PERMISSIONS_ON_MICROSHIFT,
+        Flavour::OpenShift => facts::PERMISSIONS_ON_OPENSHIFT,
     };
     let sccs: &[Rules] = match flavour {
         Flavour::Kubernetes => &[],
-        Flavour::MicroShift | Flavour::OpenShift => &[facts::permissions::OF_SCCS, WITH_SCC],
+        Flavour::MicroShift | Flavour::OpenShift => &[facts::PERMISSIONS_OF_SCCS, WITH_SCC],
     };
     let workspaces: &[Rules] = match flavour {
-        Flavour::OpenShift if workspaces => {
-            &[facts::permissions::OF_WORKSPACE_OPERATOR, WITH_WORKSPACES]
-        }
+        Flavour::OpenShift if workspaces => &[facts::PERMISSIONS_OF_OPERATOR, WITH_WORKSPACES],
         _ => &[],
     };
-    [facts::permissions::EVERYWHERE, &[EVERYWHERE], facts, sccs, workspaces]
+    [facts::PERMISSIONS, &[EVERYWHERE], facts, sccs, workspaces]
         .into_iter()
         .flatten()
         .flat_map(|rules| rules.iter())
