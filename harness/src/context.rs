@@ -396,7 +396,8 @@ impl PodHandle {
     /// A stream that broke, or a command that does not end in time. An exit code is no error:
     /// see [`Output::exits`].
     pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
-        let output = self.workload.run(command).await?;
+        let pause = || DeadlinePause::begin(&self.context.pauses);
+        let output = self.workload.run(command, pause).await?;
         self.context.emit(EventKind::CommandFinished(CommandFinished {
             id: self.context.id.to_owned(),
             pod: self.name(),

@@ -187,7 +187,11 @@ impl Runner {
             image: self.image.clone(),
             jobs: 4,
             deadline: DEADLINE,
-            timeouts: Timeouts { pod: Duration::from_secs(30), teardown: Duration::from_secs(20) },
+            timeouts: Timeouts {
+                pod: Duration::from_secs(30),
+                teardown: Duration::from_secs(20),
+                ..Timeouts::default()
+            },
             keep: Keep::Never,
             runs_blocked: matches!(scenario.target, Target::OtherCluster(_)),
             devices: None,

@@ -3,6 +3,7 @@
 mod api;
 mod client;
 mod connect;
+pub mod exec_error;
 
 pub use api::{
     API_DEADLINE, FIRST_CONTACT_DEADLINE, ask, call, call_within, describe, is_forbidden, is_loss,

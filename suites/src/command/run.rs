@@ -42,7 +42,11 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         image: arguments.image,
         jobs: usize::from(arguments.jobs),
         deadline: arguments.timeout,
-        timeouts: Timeouts { pod: arguments.pod_timeout, teardown: arguments.teardown_timeout },
+        timeouts: Timeouts {
+            pod: arguments.pod_timeout,
+            teardown: arguments.teardown_timeout,
+            disruption: arguments.disruption_timeout,
+        },
         keep: arguments.keep.into(),
         runs_blocked: arguments.no_preflight,
         devices: arguments.devices,
