@@ -4,7 +4,7 @@
 use fixtures::DEVWORKSPACE;
 use harness::{
     case::{Case, CaseKind, CaseResult, Failure},
-    cluster::ask,
+    cluster::{ask, exec_error},
     context::{Answer, Context},
     error::one_line,
     outcome::Level,
@@ -250,6 +250,10 @@ async fn keeps_others_out(cx: Context) -> CaseResult {
         Err(error) => {
             let reported = one_line(&error.to_string());
             let holds = reported.contains("403") || reported.contains("devworkspace creator");
+            if !holds && let Some(loss) = exec_error::of_error(&error) {
+                let message = format!("failed to run a command in pod `{pod}`: {loss}: {reported}");
+                return Err(Failure::lost(message));
+            }
             (reported, holds)
         }
     };
