@@ -32,6 +32,10 @@ pub enum FaultKind {
     Drop,
     /// The connection is cut in the middle of the answer, watches and streams included.
     Sever,
+    /// A command in a pod begins, its stream is cut, and the server claims that it succeeded: what an
+    /// API server says of a stream that it lost itself (client-go, `watchErrorStream`). Other
+    /// requests are left alone.
+    FalseSuccess,
     /// The server is gone for 5 s from the request on: every connection is cut, new ones too.
     Outage,
     /// The request waits before it is passed on.
@@ -61,6 +65,8 @@ pub(crate) enum Action {
     Drop,
     /// Passes it on, and cuts the connection in the middle of the answer.
     Sever,
+    /// Passes it on, and claims the success of a command whose stream is cut.
+    FalseSuccess,
     /// Cuts every connection, and those that come within this time.
     Outage(Duration),
     /// Waits, then passes it on.
@@ -71,13 +77,14 @@ pub(crate) enum Action {
 
 impl FaultKind {
     /// Every fault.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Kill,
         Self::KillBefore,
         Self::KillAfter,
         Self::Cut,
         Self::Drop,
         Self::Sever,
+        Self::FalseSuccess,
         Self::Outage,
         Self::Delay,
         Self::Busy,
@@ -96,6 +103,7 @@ impl FaultKind {
             Self::Cut => "cut",
             Self::Drop => "drop",
             Self::Sever => "sever",
+            Self::FalseSuccess => "false-success",
             Self::Outage => "outage",
             Self::Delay => "delay",
             Self::Busy => "429",
@@ -120,6 +128,7 @@ impl FaultKind {
             Self::Cut => Action::Cut,
             Self::Drop => Action::Drop,
             Self::Sever => Action::Sever,
+            Self::FalseSuccess => Action::FalseSuccess,
             Self::Outage => Action::Outage(OUTAGE),
             Self::Delay => Action::Delay(DELAY),
             Self::Busy => Action::Answer(StatusCode::TOO_MANY_REQUESTS),

@@ -192,6 +192,7 @@ impl Runner {
                 timeouts: Timeouts {
                     pod: Duration::from_secs(30),
                     teardown: Duration::from_secs(20),
+                    ..Timeouts::default()
                 },
                 ledger: Ledger::at(self.folder.join(scenario.name).join("ledger.jsonl")),
                 scc: inputs.scc,

@@ -3,6 +3,7 @@
 mod api;
 mod client;
 mod connect;
+pub mod exec_error;
 pub mod permission;
 mod refusal;
 pub mod retry;

@@ -47,11 +47,18 @@ pub struct Timeouts {
     /// For a namespace to end. The namespace controller alone waits 5 s before it begins
     /// (kubernetes `pkg/controller/namespace`, `namespaceDeletionGracePeriod`).
     pub teardown: Duration,
+    /// For a node or a server that is away to come back, before a command that did not begin is given
+    /// up.
+    pub disruption: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { pod: Duration::from_secs(180), teardown: Duration::from_secs(120) }
+        Self {
+            pod: Duration::from_secs(180),
+            teardown: Duration::from_secs(120),
+            disruption: Duration::from_secs(60),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
-use super::{Command, PROBE, exec};
+use super::{Command, PROBE, run_in};
 use crate::{
     Error,
     cluster::{call_within, retry},
@@ -77,7 +77,7 @@ pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<Strin
 /// (kubernetes `--node-monitor-grace-period`), and a silent connection tells nothing.
 async fn answers(api: &Api<Pod>, pod: &Pod) -> bool {
     let command = Command::new([PROBE, "facts"]).within(LOOK_DEADLINE);
-    exec::run(api, pod, &command).await.is_ok()
+    run_in(api, pod, &command).await.is_ok()
 }
 
 async fn is_there(admin: &Client) -> Result<(), Error> {

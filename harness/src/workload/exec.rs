@@ -1,23 +1,24 @@
 //! Commands in a pod, with separate output streams, an exit code and a deadline.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
-use kube::{
-    Api, ResourceExt,
-    api::{AttachParams, AttachedProcess},
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt};
+use probe::{ErrorName, ProgramEnd};
 
+use super::{
+    attempt::{Attempt, Begun, Trouble},
+    proof::Proven,
+};
 use crate::{
     base::{
         redact,
         text::{self, one_line},
     },
-    cluster::{API_DEADLINE, describe, is_forbidden, is_unreached, retry},
+    cluster::retry,
     diagnosis::{self, Symptom},
     sandbox::GRANT_DEADLINE,
     verdict::Failure,
@@ -26,19 +27,16 @@ use crate::{
 /// How long a command may run unless it says otherwise.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
-/// The most that is kept of one output stream; the rest is read and dropped.
-const CAPTURE_LIMIT: usize = 1024 * 1024;
-
-/// How much the stream may buffer before it waits for us.
-const STREAM_BUFFER: usize = 64 * 1024;
+/// When a command that has not begun yet waits for something that is away.
+const UNUSUAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A command to run in a pod.
 #[derive(Clone, Debug)]
 pub struct Command {
     arguments: Vec<String>,
     name: Option<String>,
-    container: Option<String>,
-    stdin: Option<Vec<u8>>,
+    pub(super) container: Option<String>,
+    pub(super) stdin: Option<Vec<u8>>,
     deadline: Duration,
 }
 
@@ -86,6 +84,11 @@ impl Command {
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// How long the command may run.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// Program and arguments.
@@ -175,29 +178,62 @@ fn last_lines(text: &str) -> String {
     if text.is_empty() { "it wrote nothing".to_owned() } else { text::bound(&text, 600) }
 }
 
+/// How long a command may take to begin, and what goes on meanwhile.
+pub(super) struct StartTimeout<P> {
+    /// How long to wait for a node or a server that is away.
+    pub(super) limit: Duration,
+    /// Begins a pause of whatever else counts the time; it ends when the result is dropped.
+    pub(super) pause: P,
+}
+
+/// The timeout of somebody who does not count the time.
+pub(super) fn start_within(limit: Duration) -> StartTimeout<impl Fn() + Sync> {
+    StartTimeout { limit, pause: || () }
+}
+
 /// Runs a command in a pod.
+///
+/// The command runs under the probe, which reports its end; only that proves that it ended (see
+/// [`super::proof`]). A command that did not begin, because its node or the API server is away, is
+/// started again until they are back. One that may have begun is never started again.
 ///
 /// # Errors
 ///
-/// A stream that can't be opened or broke (the harness's failure), or a command that does not end
-/// in time (the product's).
-pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<Output, Failure> {
+/// A command that did not begin in time or whose end is not known (a loss), that can't be started
+/// (the harness's failure), or that does not end in time (the product's).
+pub(super) async fn run<P, G>(
+    api: &Api<Pod>,
+    pod: &Pod,
+    command: &Command,
+    timeout: StartTimeout<P>,
+) -> Result<Output, Failure>
+where
+    P: Fn() -> G + Sync,
+    G: Send,
+{
     let started = Instant::now();
-    let process = begin(api, pod, command).await?;
-    let ended = tokio::time::timeout(command.deadline, follow(process, pod, command)).await;
-    let (stdout, stderr, status) = ended.map_err(|_elapsed| {
-        Failure::timeout(format_args!("`{}`", command.display()), command.deadline)
-    })??;
+    let name = pod.name_any();
+    let failed = |trouble: Trouble| trouble.into_failure(&command.display(), &name);
+    let begun = begin(api, pod, command, timeout).await?;
+    let ended = match begun {
+        Begun::Ended(ended) => ended,
+        // Its deadline does not count until it has begun: that a node is away is not the product's
+        // failure.
+        Begun::Running(end) => {
+            tokio::time::timeout(command.deadline, end).await.map_err(|_elapsed| {
+                Failure::timeout(format_args!("`{}`", command.display()), command.deadline)
+            })?
+        }
+    };
+    let Proven { end, stdout, stderr } = ended.map_err(failed)?;
+    if let ProgramEnd::NotStarted(errno) = end
+        && !ProgramEnd::is_absence(errno)
+    {
+        return Err(failed(Trouble::Refused(ErrorName::from_number(errno).to_string())));
+    }
     Ok(Output {
         command: command.display(),
-        exit_code: exit_code(&status).or_else(|| no_such_program(&status)).ok_or_else(|| {
-            let message = status.message.clone().unwrap_or_default();
-            Failure::harness(format!(
-                "failed to run `{}`: {}",
-                command.display(),
-                one_line(&message)
-            ))
-        })?,
+        exit_code: end.exit_code(),
         stdout,
         stderr,
         duration: started.elapsed(),
@@ -205,128 +241,56 @@ pub(super) async fn run(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<
     })
 }
 
-/// Has the command begun. Until it has, its deadline does not count: that the server is away is
-/// no failure of the product.
-async fn begin(api: &Api<Pod>, pod: &Pod, command: &Command) -> Result<AttachedProcess, Failure> {
-    let name = pod.name_any();
-    // The server wants to be told which one where a pod has several.
-    let first = pod.spec.as_ref().and_then(|spec| spec.containers.first());
-    let container =
-        command.container.clone().or_else(|| first.map(|container| container.name.clone()));
-    let parameters = AttachParams {
-        container,
-        stdin: command.stdin.is_some(),
-        stdout: true,
-        stderr: true,
-        tty: false,
-        max_stdin_buf_size: Some(STREAM_BUFFER),
-        max_stdout_buf_size: Some(STREAM_BUFFER),
-        max_stderr_buf_size: Some(STREAM_BUFFER),
-    };
-    let arguments = || command.arguments.iter().map(String::as_str);
-    // Only what has not arrived, or was refused, may be asked for again: a command is not done twice.
-    let refused_until = Instant::now() + GRANT_DEADLINE;
-    let not_begun = |error: &kube::Error| {
-        let is_early = is_forbidden(error) && Instant::now() < refused_until;
-        (is_unreached(error) || is_early).then_some(Duration::ZERO)
-    };
-    let begun =
-        retry::with_backoff(API_DEADLINE, not_begun, || api.exec(&name, arguments(), &parameters));
-    match tokio::time::timeout(API_DEADLINE, begun).await {
-        Ok(Ok(process)) => Ok(process),
-        Ok(Err(error)) => Err(describe(&format!("run a command in pod `{name}`"), &error).into()),
-        Err(_elapsed) => Err(Failure::lost(format!(
-            "failed to begin `{}` in pod `{name}` within {} s",
-            command.display(),
-            API_DEADLINE.as_secs()
-        ))),
-    }
-}
-
-/// Follows the command to its end.
-async fn follow(
-    mut process: AttachedProcess,
+/// Has the command begun, again and again while it did not.
+async fn begin<P, G>(
+    api: &Api<Pod>,
     pod: &Pod,
     command: &Command,
-) -> Result<(Vec<u8>, Vec<u8>, Status), Failure> {
-    let broken = |what: &str| {
-        let pod = pod.name_any();
-        Failure::lost(format!("failed to run `{}` in pod `{pod}`: {what}", command.display()))
+    timeout: StartTimeout<P>,
+) -> Result<Begun, Failure>
+where
+    P: Fn() -> G + Sync,
+    G: Send,
+{
+    let name = pod.name_any();
+    let try_it = Attempt::new(api, pod, command);
+    let refused_until = Instant::now() + GRANT_DEADLINE;
+    let last = Mutex::new(None);
+    let delay = |trouble: &Trouble| {
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = trouble.loss();
+        let is_early = trouble.is_forbidden() && Instant::now() < refused_until;
+        (trouble.may_start_again() || is_early).then_some(Duration::ZERO)
     };
-    let status = process.take_status().ok_or_else(|| broken("no status stream"))?;
-    let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
-    // All streams move at once: a command may fill one before it reads another. Where the
-    // connection breaks, kube lets go of its ends without closing them, and a reader of the others
-    // waits for ever; only the status tells, by being none.
-    let ((), stdout, stderr, status) = tokio::try_join!(
-        async {
-            let written = feed(stdin, command.stdin.as_deref()).await;
-            written.map_err(|error| broken(&format!("standard input: {error}")))
-        },
-        async {
-            let read = capture(stdout).await;
-            read.map_err(|error| broken(&format!("standard output: {error}")))
-        },
-        async {
-            let read = capture(stderr).await;
-            read.map_err(|error| broken(&format!("standard error: {error}")))
-        },
-        async { status.await.ok_or_else(|| broken("the stream ended without an exit code")) },
-    )?;
-    Ok((stdout, stderr, status))
-}
-
-async fn feed(
-    stream: Option<impl AsyncWriteExt + Unpin>,
-    bytes: Option<&[u8]>,
-) -> std::io::Result<()> {
-    if let (Some(mut stream), Some(bytes)) = (stream, bytes) {
-        stream.write_all(bytes).await?;
-        stream.shutdown().await?;
-    }
-    Ok(())
-}
-
-/// Reads a stream to its end, keeps the first [`CAPTURE_LIMIT`] bytes.
-async fn capture(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let Some(mut stream) = stream else {
-        return Ok(Vec::new());
-    };
-    let mut kept = Vec::new();
-    let mut buffer = vec![0; STREAM_BUFFER];
-    loop {
-        let count = stream.read(&mut buffer).await?;
-        if count == 0 {
-            return Ok(kept);
+    let beginning = retry::with_backoff(timeout.limit, delay, || try_it.begin());
+    tokio::pin!(beginning);
+    let usual = UNUSUAL_AFTER.min(timeout.limit);
+    let begun = match tokio::time::timeout(usual, &mut beginning).await {
+        Err(_elapsed) => {
+            let _paused = (timeout.pause)();
+            tokio::time::timeout(timeout.limit.saturating_sub(usual), beginning).await
         }
-        let room = CAPTURE_LIMIT.saturating_sub(kept.len()).min(count);
-        kept.extend_from_slice(&buffer[..room]);
+        begun => begun,
+    };
+    let limit = timeout.limit.as_secs();
+    match begun {
+        Ok(Ok(begun)) => Ok(begun),
+        Ok(Err(trouble)) if !trouble.may_start_again() => {
+            Err(trouble.into_failure(&command.display(), &name))
+        }
+        // The server may not answer either, so that a command begins that nobody waits for any more.
+        Ok(Err(_)) | Err(_) => {
+            let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let reason = last.map_or_else(String::new, |loss| format!(": {loss}"));
+            Err(Failure::lost(format!(
+                "failed to begin `{}` in pod `{name}` within {limit} s (`--disruption-timeout`){reason}",
+                command.display(),
+            )))
+        }
     }
-}
-
-/// The exit code in the status that ends an exec stream (remotecommand protocol v4 and newer:
-/// reason `NonZeroExitCode` with a cause `ExitCode`). None where the command could not be run.
-fn exit_code(status: &Status) -> Option<i32> {
-    if status.status.as_deref() == Some("Success") {
-        return Some(0);
-    }
-    let causes = status.details.as_ref()?.causes.as_ref()?;
-    let code = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
-    code.message.as_ref()?.parse().ok()
-}
-
-/// The shell's exit code for a program that does not exist (POSIX `sh`, "Exit status for
-/// commands"), which a runtime tells as an error of its own, without an exit code.
-fn no_such_program(status: &Status) -> Option<i32> {
-    let message = status.message.as_deref()?;
-    let known = ["executable file not found", "executable file `", "no such file or directory"];
-    known.iter().any(|words| message.contains(words)).then_some(127)
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusCause, StatusDetails};
-
     use super::*;
     use crate::verdict::SignatureId;
 
@@ -339,24 +303,6 @@ mod tests {
             duration: Duration::ZERO,
             facts: None,
         }
-    }
-
-    #[test]
-    fn an_exit_code_is_read_from_the_status() {
-        let success = Status { status: Some("Success".into()), ..Status::default() };
-        assert_eq!(exit_code(&success), Some(0));
-        let cause = StatusCause {
-            reason: Some("ExitCode".into()),
-            message: Some("42".into()),
-            ..StatusCause::default()
-        };
-        let failure = Status {
-            status: Some("Failure".into()),
-            details: Some(StatusDetails { causes: Some(vec![cause]), ..StatusDetails::default() }),
-            ..Status::default()
-        };
-        assert_eq!(exit_code(&failure), Some(42));
-        assert_eq!(exit_code(&Status::default()), None);
     }
 
     #[test]
@@ -374,12 +320,5 @@ mod tests {
         assert!(output(0, "0\n", "").prints("0").is_ok());
         let failure = output(0, "1000\n", "").prints("0").expect_err("1000 is not 0");
         assert_eq!(failure, Failure::product("`podman run` printed `1000`, expected `0`"));
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_output_is_read_and_bounded() {
-        let flood = vec![b'x'; CAPTURE_LIMIT + 10];
-        let kept = capture(Some(flood.as_slice())).await.expect("memory can be read");
-        assert_eq!(kept.len(), CAPTURE_LIMIT);
     }
 }

@@ -1,8 +1,10 @@
 //! Pods: creation as the ordinary user, readiness by watch, commands inside, proof of isolation.
 
+mod attempt;
 pub(crate) mod disruption;
 mod exec;
 mod mutation;
+mod proof;
 mod ready;
 pub mod truth;
 pub mod workspace;
@@ -10,9 +12,11 @@ pub mod workspace;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 pub use exec::{COMMAND_DEADLINE, Command, Output};
+use exec::{StartTimeout, start_within};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Error as KubeError, ResourceExt,
@@ -24,7 +28,8 @@ use tokio::sync::OnceCell;
 use self::truth::PodCheck;
 use crate::{
     cluster::{Refusal, ask, describe},
-    diagnosis::{self, Symptom},
+    diagnosis,
+    diagnosis::Symptom,
     sandbox::{
         Sandbox, create_or_find,
         pod_template::{Isolation, PodTemplate},
@@ -45,6 +50,8 @@ pub struct Workload {
     /// The proofs that the pod is what was asked for.
     pub truth: Vec<TruthCheck>,
     api: Api<Pod>,
+    /// How long a command may wait for a node or a server that is away.
+    disruption_timeout: Duration,
     /// What cases prepared in the pod for all of them. A lock, because the cases of a pod find
     /// out only while they run which of them comes first; held for a look-up, never for the work.
     preparations: Mutex<BTreeMap<&'static str, Arc<OnceCell<String>>>>,
@@ -69,24 +76,31 @@ impl Workload {
         self.pod.spec.as_ref()?.node_name.as_deref()
     }
 
-    /// Runs a command in the pod.
+    /// Runs a command in the pod. While it waits for a node or a server that is away, it holds what
+    /// `pause` returns.
     ///
     /// # Errors
     ///
-    /// A stream that can't be opened or broke, or a command that does not end in time.
-    pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
-        let output = exec::run(&self.api, &self.pod, command).await?;
+    /// A command that did not begin, whose end is not known, or that does not end in time.
+    pub async fn run<G: Send>(
+        &self,
+        command: &Command,
+        pause: impl Fn() -> G + Sync,
+    ) -> Result<Output, Failure> {
+        let timeout = StartTimeout { limit: self.disruption_timeout, pause };
+        let output = exec::run(&self.api, &self.pod, command, timeout).await?;
         Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output })
     }
 }
 
-/// Runs a command in a pod that need not be proven to be anything.
+/// Runs a command in a pod that need not be proven to be anything, within its deadline whether it
+/// begins or not.
 pub(crate) async fn run_in(
     api: &Api<Pod>,
     pod: &Pod,
     command: &Command,
 ) -> Result<Output, Failure> {
-    exec::run(api, pod, command).await
+    exec::run(api, pod, command, start_within(command.deadline())).await
 }
 
 /// Creates a pod of a template as the ordinary user, waits until it is ready, and proves that it is
@@ -154,11 +168,19 @@ pub async fn verify_ready(
     let api = api_of(sandbox, template);
     let mut truth = stored_truth(sandbox, template, created)?;
     let ready = ready::await_ready(user, namespace, created, sandbox.timeouts().pod).await?;
-    let facts = probe_facts(&api, &ready).await?;
+    let disruption_timeout = sandbox.timeouts().disruption;
+    let facts = probe_facts(&api, &ready, disruption_timeout).await?;
     truth.extend(truth::of_inside(template, &facts));
     require(template, &truth)?;
     let truth = truth.into_iter().map(TruthCheck::from).collect();
-    Ok(Workload { pod: ready, facts: Arc::new(facts), truth, api, preparations: Mutex::default() })
+    Ok(Workload {
+        pod: ready,
+        facts: Arc::new(facts),
+        truth,
+        api,
+        disruption_timeout,
+        preparations: Mutex::default(),
+    })
 }
 
 /// Who makes a template's pods and runs commands in them: the ordinary user. Where pods are admitted
@@ -221,8 +243,8 @@ fn refused(name: &str, error: &KubeError) -> Failure {
     }
 }
 
-async fn probe_facts(api: &Api<Pod>, pod: &Pod) -> Result<probe::Facts, Failure> {
-    let output = exec::run(api, pod, &Command::new([PROBE, "facts"])).await?;
+async fn probe_facts(api: &Api<Pod>, pod: &Pod, limit: Duration) -> Result<probe::Facts, Failure> {
+    let output = exec::run(api, pod, &Command::new([PROBE, "facts"]), start_within(limit)).await?;
     let output = output.exits(0)?;
     serde_json::from_slice(&output.stdout).map_err(|error| {
         Failure::harness(format!(

@@ -195,6 +195,9 @@ pub(super) struct RunArguments {
     /// The time limit for the deletion of each throwaway namespace
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub(super) teardown_timeout: Duration,
+    /// How long a command that did not begin waits for a lost node or API server to return
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    pub(super) disruption_timeout: Duration,
     /// Whether the run's objects stay in the cluster for inspection when a case failed; `nestcheck sweep`
     /// removes them, or the next run once they have expired
     #[arg(long, value_name = "WHEN", default_value = "never")]

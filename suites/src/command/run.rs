@@ -47,7 +47,11 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
             scc,
             run_timeout: arguments.timeout,
             ledger: directory.ledger(),
-            timeouts: Timeouts { pod: arguments.pod_timeout, teardown: arguments.teardown_timeout },
+            timeouts: Timeouts {
+                pod: arguments.pod_timeout,
+                teardown: arguments.teardown_timeout,
+                disruption: arguments.disruption_timeout,
+            },
             ..config.sandbox
         },
     };

@@ -178,6 +178,7 @@ async fn fault(
             Err(cut())
         }
         Action::Sever => forward::forward_severed(request, &shared).await,
+        Action::FalseSuccess => forward::forward_false_success(request, &shared).await,
         Action::KillBefore => {
             shared.kill.notify_one();
             std::future::pending().await

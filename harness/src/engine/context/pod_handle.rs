@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::recorder::Recorder;
 use crate::{
     base::redact,
     diagnosis::Absence,
-    engine::millis,
+    engine::{
+        deadline::{DeadlinePause, Pause},
+        millis,
+    },
     verdict::{
         CaseResult, Failure,
         event::{CommandFinished, EventKind},
@@ -21,6 +25,7 @@ use crate::{
 pub struct PodHandle {
     pub(super) workload: Arc<Workload>,
     pub(super) recorder: Recorder,
+    pub(super) pauses: UnboundedSender<Pause>,
     pub(super) absence: Option<Absence>,
 }
 
@@ -76,7 +81,8 @@ impl PodHandle {
     /// A stream that broke, or a command that does not end in time. An exit code is no error:
     /// see [`Output::exits`].
     pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
-        let output = self.workload.run(command).await?;
+        let pause = || DeadlinePause::begin(&self.pauses);
+        let output = self.workload.run(command, pause).await?;
         self.recorder.emit(EventKind::CommandFinished(CommandFinished {
             id: self.recorder.id().to_owned(),
             pod: self.name(),

@@ -12,7 +12,8 @@ use crate::{
     facts::requirement::Devices,
     sandbox::pod_template::{PodTemplate, TEMPLATE_LABEL},
     verdict::Failure,
-    workload::{self, Workload},
+    workload,
+    workload::Workload,
 };
 
 /// A pod that is being made; every case that waits for it gets the same one.
@@ -111,7 +112,12 @@ impl Context {
             self.recorder.record(check.clone());
         }
         let absence = self.absence(&workload);
-        let pod = PodHandle { workload, recorder: self.recorder.clone(), absence };
+        let pod = PodHandle {
+            workload,
+            recorder: self.recorder.clone(),
+            pauses: self.pauses.clone(),
+            absence,
+        };
         if self.case.needs::<Devices>() {
             pod.has_devices()?;
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::{
+    cluster::{ask, describe, status_code},
     engine::{Case, CaseKind, Context},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
@@ -13,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{ObjectMeta, PostParams},
+    api::{DeleteParams, ObjectMeta, PostParams},
 };
 
 use super::{address, expect_error, start_server};
@@ -59,6 +60,7 @@ async fn keeps_to_network_policies(cx: Context) -> CaseResult {
     pod.metadata.name = Some(NAME.to_owned());
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(LABEL.to_owned(), NAME.to_owned());
+    open(&cx).await?;
     let target = cx.provision_pod(&NEIGHBOUR, &pod).await?;
     start_server(&target, &["serve", "--port", "18000", "--text", "reached"]).await?;
     let url = format!("http://{}:18000/", address(&target)?);
@@ -91,6 +93,21 @@ async fn keeps_to_network_policies(cx: Context) -> CaseResult {
     expect_error(&cx, "connection of a container in the pod", &refused, &[&url])
 }
 
+/// Removes the policy of an earlier try, which was lost.
+async fn open(cx: &Context) -> CaseResult {
+    let (what, params) = ("delete a NetworkPolicy", DeleteParams::default());
+    let policies = policies(cx);
+    match ask(what, || cx.sandbox().as_granted(|| policies.delete(NAME, &params))).await? {
+        Ok(_) => Ok(()),
+        Err(error) if status_code(&error) == Some(404) => Ok(()),
+        Err(error) => Err(describe(what, &error).into()),
+    }
+}
+
+fn policies(cx: &Context) -> Api<NetworkPolicy> {
+    Api::namespaced(cx.sandbox().user().clone(), cx.sandbox().namespace())
+}
+
 /// Makes a policy that lets nobody in.
 async fn shut(cx: &Context) -> CaseResult {
     let sandbox = cx.sandbox();
@@ -106,7 +123,7 @@ async fn shut(cx: &Context) -> CaseResult {
             ..NetworkPolicySpec::default()
         }),
     };
-    let policies: Api<NetworkPolicy> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let policies = policies(cx);
     let params = PostParams::default();
     sandbox.ledger().intend("NetworkPolicy", Some(sandbox.namespace()), NAME).await?;
     request("create a NetworkPolicy", || sandbox.as_granted(|| policies.create(&params, &policy)))

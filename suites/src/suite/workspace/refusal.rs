@@ -3,7 +3,7 @@
 
 use harness::{
     base::text::one_line,
-    cluster::{Answer, ask},
+    cluster::{Answer, ask, exec_error},
     engine::{Case, CaseKind, Context},
     sandbox::{Identity, NESTED_CONFIG, SCC_ATTRIBUTE},
     verdict::{CaseResult, Failure, Level},
@@ -248,6 +248,10 @@ async fn keeps_others_out(cx: Context) -> CaseResult {
         Err(error) => {
             let reported = one_line(&error.to_string());
             let holds = reported.contains("403") || reported.contains("devworkspace creator");
+            if !holds && let Some(loss) = exec_error::of_error(&error) {
+                let message = format!("failed to run a command in pod `{pod}`: {loss}: {reported}");
+                return Err(Failure::lost(message));
+            }
             (reported, holds)
         }
     };

@@ -1,0 +1,373 @@
+//! How a command in a pod was lost: the one place that knows the answers of API servers, kubelets
+//! and container runtimes.
+//!
+//! Between nestcheck and a command stand the API server, the kubelet and the container runtime. Each
+//! of them words its own errors, and passes on those of the next. None of them says whether the
+//! command began, and a stream that is lost behind the API server looks like success (client-go,
+//! `tools/remotecommand/errorstream.go`, `watchErrorStream`; kubernetes/kubectl#1726).
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::{Error as KubeError, client::UpgradeConnectionError};
+
+use super::is_unreached;
+
+/// What was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The API server, or what stands before it.
+    ApiServer,
+    /// The node: its kubelet, its container runtime, or the network between it and the API server.
+    Node,
+    /// The pod or its container: it ended, restarted or was deleted.
+    Pod,
+    /// This connection, for a reason that only the other side knows.
+    Connection,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ApiServer => "the API server",
+            Self::Node => "the node",
+            Self::Pod => "the pod",
+            Self::Connection => "the connection",
+        })
+    }
+}
+
+/// What a loss means for a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecLoss {
+    /// It did not begin, so it may be started again.
+    NotBegun(Lost),
+    /// It began, or may have, and nobody knows whether and how it ended.
+    EndUnknown(Lost),
+}
+
+impl ExecLoss {
+    /// What was lost.
+    #[must_use]
+    pub fn who(self) -> Lost {
+        match self {
+            Self::NotBegun(who) | Self::EndUnknown(who) => who,
+        }
+    }
+
+    /// Whether the command may be started again: it did not begin, and what is away comes back as it
+    /// was. A pod does not: a container that restarts has lost its files and processes.
+    #[must_use]
+    pub fn may_start_again(self) -> bool {
+        matches!(self, Self::NotBegun(who) if who != Lost::Pod)
+    }
+
+    /// The same loss of a command that is known to have begun.
+    #[must_use]
+    pub fn after_begin(self) -> Self {
+        Self::EndUnknown(self.who())
+    }
+}
+
+impl fmt::Display for ExecLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotBegun(who) => write!(f, "{who} was lost before it began"),
+            Self::EndUnknown(who) => write!(f, "{who} was lost, so its end is unknown"),
+        }
+    }
+}
+
+/// What the status object says that ends an exec stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecStatus {
+    /// The command exited with this code. By itself this proves nothing: a lost stream is a success
+    /// too.
+    Exited(i32),
+    /// The container runtime can't start the command.
+    Refused,
+    /// Something was lost.
+    Lost(ExecLoss),
+}
+
+/// Who was lost, and the words by which their answers are known. The first row that fits decides.
+type Row = (&'static str, ExecStatus);
+
+const fn not_begun(who: Lost) -> ExecStatus {
+    ExecStatus::Lost(ExecLoss::NotBegun(who))
+}
+
+const fn end_unknown(who: Lost) -> ExecStatus {
+    ExecStatus::Lost(ExecLoss::EndUnknown(who))
+}
+
+/// The answers. The container runtime begins a command only when the streams are there, which the API
+/// server opens once its request to the kubelet was upgraded, so whatever goes wrong until then
+/// goes wrong before the command begins.
+const ANSWERS: &[Row] = &[
+    // The container is not there any more. From the kubelet (`pkg/kubelet/kubelet_pods.go`) …
+    ("container not found (", not_begun(Lost::Pod)),
+    ("cannot exec into a container in a completed pod", not_begun(Lost::Pod)),
+    // … containerd (`internal/cri/server/container_exec.go`, `task.go`) …
+    ("container is in CONTAINER_", not_begun(Lost::Pod)),
+    ("no running task found", not_begun(Lost::Pod)),
+    // … CRI-O (`server/container_exec.go`) …
+    ("container is not created or running", not_begun(Lost::Pod)),
+    // … runc and crun.
+    ("cannot exec in a stopped ", not_begun(Lost::Pod)),
+    ("cannot exec a container that has", not_begun(Lost::Pod)),
+    ("is not running", not_begun(Lost::Pod)),
+    ("code = NotFound", not_begun(Lost::Pod)),
+    // The kubelet refuses the API server: somebody configured it so.
+    ("unable to upgrade connection: Unauthorized", ExecStatus::Refused),
+    ("unable to upgrade connection: Forbidden", ExecStatus::Refused),
+    // The kubelet says no, or nobody does. A kubelet that has just started does not know its pods
+    // yet: "unable to upgrade connection: pod does not exist".
+    ("unable to upgrade connection", not_begun(Lost::Node)),
+    ("error sending request:", not_begun(Lost::Node)),
+    ("error dialing backend", not_begun(Lost::Node)),
+    // Something behind the API server broke while a command ran.
+    ("error reading from error stream", end_unknown(Lost::Node)),
+    ("ttrpc: closed", end_unknown(Lost::Node)),
+    ("code = Unavailable", end_unknown(Lost::Node)),
+    ("code = Canceled", end_unknown(Lost::Node)),
+    ("code = DeadlineExceeded", end_unknown(Lost::Node)),
+    ("context canceled", end_unknown(Lost::Node)),
+    ("context deadline exceeded", end_unknown(Lost::Node)),
+    // The container runtime can't start the command.
+    ("OCI runtime exec failed", ExecStatus::Refused),
+    ("unable to start container process", ExecStatus::Refused),
+    ("executable file", ExecStatus::Refused),
+];
+
+/// Decides from the status object that ends an exec stream (remotecommand protocol v4 and newer). An
+/// answer that nobody knows is a loss: then it is not known how the command ended.
+#[must_use]
+pub fn of_status(status: &Status) -> ExecStatus {
+    if status.status.as_deref() == Some("Success") {
+        return ExecStatus::Exited(0);
+    }
+    if let Some(code) = exit_code(status) {
+        return ExecStatus::Exited(code);
+    }
+    let message = status.message.as_deref().unwrap_or_default();
+    of_words(message).unwrap_or(end_unknown(Lost::Node))
+}
+
+/// Decides from an HTTP answer in place of an upgraded connection. None where it is a refusal of what
+/// was asked.
+#[must_use]
+pub fn of_response(code: u16, message: &str) -> Option<ExecLoss> {
+    match of_words(message) {
+        Some(ExecStatus::Lost(loss)) => return Some(loss),
+        Some(_) => return None,
+        None => {}
+    }
+    match code {
+        429 | 503 => Some(ExecLoss::NotBegun(Lost::ApiServer)),
+        // From an API server that can't reach the kubelet, or from a proxy that can't reach the API
+        // server.
+        500 | 502 | 504 => Some(ExecLoss::NotBegun(Lost::Node)),
+        _ => None,
+    }
+}
+
+/// Decides from an error in place of a connection. None where it is a refusal of what was asked.
+#[must_use]
+pub fn of_error(error: &KubeError) -> Option<ExecLoss> {
+    match error {
+        KubeError::Api(status) => of_response(status.code, &status.message),
+        KubeError::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
+            of_response(code.as_u16(), "")
+        }
+        error if is_unreached(error) => Some(ExecLoss::NotBegun(Lost::ApiServer)),
+        // The request may have arrived.
+        KubeError::Service(_) | KubeError::HyperError(_) => {
+            Some(ExecLoss::EndUnknown(Lost::Connection))
+        }
+        KubeError::UpgradeConnection(UpgradeConnectionError::GetPendingUpgrade(_)) => {
+            Some(ExecLoss::EndUnknown(Lost::Connection))
+        }
+        _ => None,
+    }
+}
+
+fn of_words(message: &str) -> Option<ExecStatus> {
+    ANSWERS.iter().find(|(words, _)| message.contains(words)).map(|(_, means)| *means)
+}
+
+/// The exit code of a command that failed: reason `NonZeroExitCode` with a cause `ExitCode`.
+fn exit_code(status: &Status) -> Option<i32> {
+    let causes = status.details.as_ref()?.causes.as_ref()?;
+    let code = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
+    code.message.as_ref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusCause, StatusDetails};
+    use kube::core::Status as ApiStatus;
+
+    use super::*;
+
+    fn failure(message: &str) -> Status {
+        Status {
+            status: Some("Failure".into()),
+            message: Some(message.into()),
+            reason: Some("InternalError".into()),
+            code: Some(500),
+            ..Status::default()
+        }
+    }
+
+    /// Answers in place of an exit code, and who gave them. Those of Kubernetes 1.32 with containerd
+    /// 2.4 and crun were recorded on the local cluster; the others are from public issues.
+    const RECORDED: &[(&str, ExecStatus)] = &[
+        // 1.32.5, the kubelet restarts.
+        (
+            "Internal error occurred: error sending request: Post \"https://10.99.1.2:10250/exec/\
+             default/t/c?command=true&error=1&output=1\": dial tcp 10.99.1.2:10250: connect: \
+             connection refused",
+            not_begun(Lost::Node),
+        ),
+        (
+            "Internal error occurred: unable to upgrade connection: pod does not exist",
+            not_begun(Lost::Node),
+        ),
+        // 1.32.5, containerd restarts.
+        (
+            "Internal error occurred: unable to upgrade connection: rpc error: code = Unavailable \
+             desc = connection error: desc = \"transport: Error while dialing: dial unix \
+             /run/containerd/containerd.sock: connect: connection refused\"",
+            not_begun(Lost::Node),
+        ),
+        // 1.32.5 with crun, a program that is absent or not executable.
+        (
+            "Internal error occurred: error executing command in container: failed to exec in \
+             container: failed to start exec \"2d0b\": OCI runtime exec failed: executable file \
+             `/nope` not found: No such file or directory",
+            ExecStatus::Refused,
+        ),
+        (
+            "Internal error occurred: error executing command in container: failed to exec in \
+             container: failed to start exec \"2ea5\": OCI runtime exec failed: the path \
+             `/etc/passwd` exists but it is not executable: Operation not permitted",
+            ExecStatus::Refused,
+        ),
+        // runc's words.
+        (
+            "Internal error occurred: error executing command in container: failed to exec in \
+             container: failed to start exec \"1f\": OCI runtime exec failed: exec failed: unable \
+             to start container process: exec: \"bash\": executable file not found in $PATH: unknown",
+            ExecStatus::Refused,
+        ),
+        // kubernetes/kubernetes#62511, #107186, #40817; opsnull/…#246.
+        (
+            "error dialing backend: dial tcp 192.168.1.14:10250: getsockopt: no route to host",
+            not_begun(Lost::Node),
+        ),
+        ("error dialing backend: dial tcp 10.0.3.123:10250: i/o timeout", not_begun(Lost::Node)),
+        ("error dialing backend: remote error: tls: internal error", not_begun(Lost::Node)),
+        // A container that restarts or has ended.
+        ("unable to upgrade connection: container not found (\"tools\")", not_begun(Lost::Pod)),
+        (
+            "cannot exec into a container in a completed pod; current phase is Failed",
+            not_begun(Lost::Pod),
+        ),
+        (
+            "Internal error occurred: error executing command in container: failed to exec in \
+             container: failed to load task: no running task found: task 7c1f not found: not found",
+            not_begun(Lost::Pod),
+        ),
+        // moby/moby#37009.
+        (
+            "OCI runtime exec failed: exec failed: cannot exec a container that has stopped: unknown",
+            not_begun(Lost::Pod),
+        ),
+        // What breaks under a command.
+        (
+            "error reading from error stream: next reader: websocket: close 1006 (abnormal closure): \
+             unexpected EOF",
+            end_unknown(Lost::Node),
+        ),
+        (
+            "Internal error occurred: error executing command in container: failed to exec in \
+             container: failed to start exec \"9a\": ttrpc: closed: unknown",
+            end_unknown(Lost::Node),
+        ),
+        (
+            "Internal error occurred: error executing command in container: rpc error: code = \
+             Unavailable desc = error reading from server: EOF",
+            end_unknown(Lost::Node),
+        ),
+        ("a text of a later release", end_unknown(Lost::Node)),
+        ("", end_unknown(Lost::Node)),
+    ];
+
+    #[test]
+    fn every_recorded_answer_is_known() {
+        for (message, expected) in RECORDED {
+            assert_eq!(of_status(&failure(message)), *expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn an_exit_code_is_read_from_the_status() {
+        let success = Status { status: Some("Success".into()), ..Status::default() };
+        assert_eq!(of_status(&success), ExecStatus::Exited(0));
+        let cause = StatusCause {
+            reason: Some("ExitCode".into()),
+            message: Some("42".into()),
+            ..StatusCause::default()
+        };
+        let failed = Status {
+            details: Some(StatusDetails { causes: Some(vec![cause]), ..StatusDetails::default() }),
+            ..failure("command terminated with non-zero exit code")
+        };
+        assert_eq!(of_status(&failed), ExecStatus::Exited(42));
+        assert_eq!(of_status(&Status::default()), end_unknown(Lost::Node));
+    }
+
+    #[test]
+    fn an_http_answer_in_place_of_a_connection_began_nothing() {
+        let refused = "dial tcp 10.0.0.1:10250: connect: connection refused";
+        let table = [
+            (500, format!("error dialing backend: {refused}"), Some(Lost::Node)),
+            (500, String::new(), Some(Lost::Node)),
+            (502, String::new(), Some(Lost::Node)),
+            (503, "the apiserver is shutting down".to_owned(), Some(Lost::ApiServer)),
+            (504, String::new(), Some(Lost::Node)),
+            (429, "too many requests".to_owned(), Some(Lost::ApiServer)),
+            (400, "container nope is not valid for pod t".to_owned(), None),
+            (403, "pods \"t\" is forbidden".to_owned(), None),
+            (404, "pods \"t\" not found".to_owned(), None),
+            (500, "unable to upgrade connection: Unauthorized".to_owned(), None),
+        ];
+        for (code, message, who) in table {
+            assert_eq!(
+                of_response(code, &message),
+                who.map(ExecLoss::NotBegun),
+                "{code} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_request_that_found_nobody_surely_began_nothing() {
+        let io = |kind| KubeError::Service(Box::new(std::io::Error::from(kind)));
+        let refused = io(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(of_error(&refused), Some(ExecLoss::NotBegun(Lost::ApiServer)));
+        let reset = io(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(of_error(&reset), Some(ExecLoss::EndUnknown(Lost::Connection)));
+        let forbidden = KubeError::Api(Box::new(ApiStatus { code: 403, ..ApiStatus::default() }));
+        assert_eq!(of_error(&forbidden), None);
+    }
+
+    #[test]
+    fn only_what_comes_back_as_it_was_is_waited_for() {
+        assert!(ExecLoss::NotBegun(Lost::Node).may_start_again());
+        assert!(ExecLoss::NotBegun(Lost::ApiServer).may_start_again());
+        assert!(!ExecLoss::NotBegun(Lost::Pod).may_start_again());
+        assert!(!ExecLoss::NotBegun(Lost::Node).after_begin().may_start_again());
+    }
+}
