@@ -16,7 +16,7 @@ mod workspaces;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-pub use audit::{Audit, Change, Comparison, Failed};
+pub use audit::{Audit, Change, Comparison, Failed, Leftover};
 use create::Creator;
 pub(crate) use create::create_or_find;
 use futures::{FutureExt, future::BoxFuture};
