@@ -182,7 +182,7 @@ mod tests {
                            Secret\nmetadata:\n  name: t\n";
 
     #[test]
-    fn documents_are_told_apart_as_yaml_does() {
+    fn documents_end_where_yaml_says() {
         let pod: Pod = parse_first("x.yaml", SEVERAL).expect("the manifest is good");
         let containers = pod.spec.unwrap_or_default().containers;
         assert_eq!(containers[0].args.as_deref(), Some(&["first\n---\nlast\n".to_owned()][..]));

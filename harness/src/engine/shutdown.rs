@@ -78,7 +78,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let audit = closed.unwrap_or_else(|(reason, is_loss)| Audit::failed(reason, is_loss));
         let failure = match audit.failure.as_ref().map(|failed| failed.reason.clone()) {
             None if !audit.left.is_empty() => {
-                Some(format!("left behind: {}", audit.left.join(", ")))
+                let left: Vec<_> = audit.left.iter().map(ToString::to_string).collect();
+                Some(format!("left behind: {}", left.join(", ")))
             }
             failure => failure,
         };

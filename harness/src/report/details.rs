@@ -38,15 +38,6 @@ pub(super) fn hint(verdict: &Verdict) -> Option<&str> {
     .filter(|hint| !hint.is_empty())
 }
 
-/// Message and hint: what a terminal has room for.
-pub(super) fn brief(case: &CaseReport) -> String {
-    let mut text = message(&case.case.verdict);
-    if let Some(hint) = hint(&case.case.verdict) {
-        let _ = write!(text, "\nhint: {hint}");
-    }
-    text
-}
-
 /// Message, hint, truth checks and commands.
 pub(super) fn details(case: &CaseReport) -> String {
     let mut parts = vec![message(&case.case.verdict)];

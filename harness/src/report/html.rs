@@ -60,8 +60,6 @@ fn tone(outcome: Option<Outcome>) -> &'static str {
 
 fn header(report: &Report) -> Markup {
     let headline = headline(report);
-    // The verdict stands out, its explanation follows in the same sentence.
-    let (verdict, rest) = headline.split_once(':').unwrap_or((&headline, ""));
     let mut reasons = reasons(report);
     reasons.extend(retried(report));
     html! {
@@ -71,8 +69,8 @@ fn header(report: &Report) -> Markup {
                 @if let Some(run) = &report.run { " " span { "profile " (run.profile) } }
             }
             h1 {
-                b { (verdict) }
-                @if !rest.is_empty() { span.colon { ":" } " " span { (rest.trim_start()) } }
+                b { (headline.outcome) }
+                span.colon { ":" } " " span { (headline.meaning) }
             }
             @if !reasons.is_empty() {
                 ul.reasons { @for reason in reasons { li { (Prose(&reason)) } } }

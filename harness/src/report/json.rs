@@ -201,7 +201,7 @@ pub fn json(report: &Report) -> Result<String, Error> {
             Some(Outcome::Interrupted { signal }) => Some(signal),
             _ => report.signal,
         },
-        headline: headline(report),
+        headline: headline(report).to_string(),
         reasons: reasons(report),
         started: report.started,
         finished: report.finished,

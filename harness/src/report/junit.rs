@@ -143,7 +143,7 @@ fn lifecycle(report: &Report, dialect: Dialect, names: &mut HashSet<String>) -> 
     }
     let mut case = TestCase::new(outcome_name, outcome_status(report));
     case.set_classname("nestcheck.lifecycle").set_time(Duration::ZERO);
-    case.set_system_out(headline(report));
+    case.set_system_out(headline(report).to_string());
     weigh(&mut case, Level::Core, dialect);
     suite.add_test_case(case);
     suite

@@ -23,7 +23,7 @@ const MOST_NAMES: usize = 12;
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let sign = if report.outcome == Some(Outcome::Conformant) { "✅" } else { "❌" };
-    let mut page = format!("## {sign} {}\n\n", escaped(&headline(report)));
+    let mut page = format!("## {sign} {}\n\n", escaped(&headline(report).to_string()));
     if let Some(run) = &report.run {
         let _ = writeln!(
             page,

@@ -21,5 +21,5 @@ pub use json::json;
 pub use junit::{Dialect, junit};
 pub use markdown::markdown;
 pub use model::{CaseReport, Counts, Report, summarize};
-pub use sentence::{BlockedGroup, blocked_groups, headline, reasons};
+pub use sentence::{BlockedGroup, Headline, blocked_groups, headline, reasons};
 pub use terminal::{Style, Terminal};

@@ -1,5 +1,7 @@
 //! What a run came to, in words that all reports share.
 
+use std::fmt;
+
 use super::{
     model::Report,
     text::{counted, line, names},
@@ -42,42 +44,66 @@ pub fn blocked_groups(report: &Report) -> Vec<BlockedGroup<'_>> {
     groups
 }
 
-/// What the run came to, as one sentence without its period.
+/// The outcome of a run, as one sentence without its period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headline {
+    /// The outcome, which stands out.
+    pub outcome: String,
+    /// What it means.
+    pub meaning: String,
+}
+
+impl Headline {
+    fn new(outcome: impl Into<String>, meaning: impl Into<String>) -> Self {
+        Self { outcome: outcome.into(), meaning: meaning.into() }
+    }
+}
+
+impl fmt::Display for Headline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.outcome, self.meaning)
+    }
+}
+
+/// The outcome of a run, as one sentence without its period.
 #[must_use]
-pub fn headline(report: &Report) -> String {
+pub fn headline(report: &Report) -> Headline {
     let total = report.counts.total();
     match report.outcome {
         Some(Outcome::Conformant) if report.run.as_ref().is_some_and(|run| run.is_part) => {
-            "Conformant as far as asked: the selected cases pass".to_owned()
+            Headline::new("Conformant as far as asked", "the selected cases pass")
         }
         Some(Outcome::Conformant) => {
-            "Conformant: rootless containers work here for an ordinary user".to_owned()
+            Headline::new("Conformant", "rootless containers work here for an ordinary user")
         }
         Some(Outcome::NotConformant) => {
             let failed = decisive(report, |verdict| matches!(verdict, Verdict::Fail { .. })).len();
             let verb = if failed == 1 { "fails" } else { "fail" };
-            format!("Not conformant: {failed} of {} {verb}", counted(total, "case"))
+            let meaning = format!("{failed} of {} {verb}", counted(total, "case"));
+            Headline::new("Not conformant", meaning)
         }
         Some(Outcome::Partial) => match core_missing(report).len() {
             0 if report.counts.pass > 0 => {
-                "Partial: only static checks passed, so nothing is proven in pods".to_owned()
+                Headline::new("Partial", "only static checks passed, so nothing is proven in pods")
             }
-            0 => "Partial: no case passed, so nothing is proven".to_owned(),
-            missing => format!(
-                "Partial: nothing failed, but {} proved nothing",
-                counted(missing, "core case")
-            ),
+            0 => Headline::new("Partial", "no case passed, so nothing is proven"),
+            missing => {
+                let missing = counted(missing, "core case");
+                Headline::new("Partial", format!("nothing failed, but {missing} proved nothing"))
+            }
         },
-        Some(Outcome::Error) => {
-            "Error: the harness or the cluster broke, so nothing is known of the product".to_owned()
-        }
+        Some(Outcome::Error) => Headline::new(
+            "Error",
+            "the harness or the cluster broke, so nothing is known of the product",
+        ),
         Some(Outcome::Leaked) => {
-            "Leaked: something that the run created could not be removed".to_owned()
+            Headline::new("Leaked", "something that the run created could not be removed")
         }
         Some(Outcome::Interrupted { signal }) => {
-            format!("Interrupted by {}: the result is incomplete", signal_name(signal))
+            let outcome = format!("Interrupted by {}", signal_name(signal));
+            Headline::new(outcome, "the result is incomplete")
         }
-        None => "Died: the log ends before the run did, so nothing is proven".to_owned(),
+        None => Headline::new("Died", "the log ends before the run did, so nothing is proven"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a run has left, and what it changed that was there before.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use super::{
     is_of_run,
@@ -20,7 +20,7 @@ pub struct Audit {
     /// The kinds outside of namespaces that were listed by the run's label.
     pub looked_for: Vec<&'static str>,
     /// What still carries the run's label, whether or not the ledger names it.
-    pub left: Vec<String>,
+    pub left: Vec<Leftover>,
     /// What the ledger names where the run's teardown does not go.
     pub orphaned: Vec<String>,
     /// What became of the volumes of the run's PVCs; none where it made no claim.
@@ -29,6 +29,27 @@ pub struct Audit {
     pub failure: Option<Failed>,
     /// What is not as it was before the run; none where that was not looked at.
     pub comparison: Option<Comparison>,
+}
+
+/// An object that is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+impl From<&OwnedObject> for Leftover {
+    fn from(object: &OwnedObject) -> Self {
+        Self { kind: object.kind, name: object.name.clone() }
+    }
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.kind, self.name)
+    }
 }
 
 /// Why a teardown failed.
@@ -83,7 +104,7 @@ impl Audit {
         Self {
             created: intended.len(),
             looked_for,
-            left: left.iter().map(ToString::to_string).collect(),
+            left: left.iter().map(Leftover::from).collect(),
             orphaned: intended.iter().filter(is_orphaned).map(ToString::to_string).collect(),
             kinds: intended.into_iter().map(|intent| intent.kind).collect(),
             ..Self::default()

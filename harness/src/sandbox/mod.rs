@@ -19,7 +19,7 @@ mod workspaces;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-pub use audit::{Audit, Change, Comparison, Failed};
+pub use audit::{Audit, Change, Comparison, Failed, Leftover};
 pub use close::close;
 pub use config::{File, SandboxConfig, Timeouts};
 use create::Creator;

@@ -12,7 +12,7 @@ pub enum SignatureId {
     F01,
     /// The pod or the helpers lack the capabilities to write the id map.
     F02,
-    /// AppArmor or `no_new_privs` stops newuidmap.
+    /// `AppArmor` or `no_new_privs` stops newuidmap.
     F03,
     /// Ranges overlap, or one holds the user's own id.
     F04,

@@ -85,8 +85,7 @@ fn ends_without_stuck_finalizers(audit: &Audit) -> CheckResult {
         return CheckResult::without_checks(verdict);
     }
     let made = audit.kinds.contains(NAMESPACE);
-    let kept: Vec<_> =
-        audit.left.iter().filter(|left| left.starts_with(NAMESPACE)).cloned().collect();
+    let kept: Vec<_> = audit.left.iter().filter(|left| left.kind == NAMESPACE).collect();
     let is_gone = kept.is_empty();
     let observed = if is_gone { "all ended".to_owned() } else { list(&kept) };
     CheckResult::of(
@@ -202,7 +201,8 @@ fn describe(change: &Change) -> String {
     format!("{}: {}{by}", change.object, change.what)
 }
 
-fn list(texts: &[String]) -> String {
+fn list(items: &[impl ToString]) -> String {
+    let texts: Vec<_> = items.iter().map(ToString::to_string).collect();
     if texts.is_empty() { "none".to_owned() } else { texts.join("; ") }
 }
 
@@ -212,7 +212,7 @@ fn check(name: &str, expected: &str, observed: String, holds: bool) -> TruthChec
 
 #[cfg(test)]
 mod tests {
-    use harness::sandbox::Comparison;
+    use harness::sandbox::{Comparison, Leftover};
 
     use super::*;
 
@@ -237,6 +237,10 @@ mod tests {
         Audit { comparison: Some(comparison), ..clean() }
     }
 
+    fn leftover(kind: &'static str, name: &str) -> Leftover {
+        Leftover { kind, name: name.to_owned() }
+    }
+
     fn message(evaluation: &CheckResult) -> &str {
         evaluation.verdict.message().unwrap_or_default()
     }
@@ -249,7 +253,7 @@ mod tests {
 
     #[test]
     fn whatever_is_left_fails_and_is_named() {
-        let left = Audit { left: vec!["Namespace `nestcheck-abc`".into()], ..clean() };
+        let left = Audit { left: vec![leftover("Namespace", "nestcheck-abc")], ..clean() };
         assert!(message(&leaves_nothing_behind(&left)).contains("Namespace `nestcheck-abc`"));
         let orphaned = Audit { orphaned: vec!["ConfigMap `default/files`".into()], ..clean() };
         assert!(message(&leaves_nothing_behind(&orphaned)).contains("ConfigMap `default/files`"));
@@ -264,9 +268,9 @@ mod tests {
         assert!(
             message(&ends_without_stuck_finalizers(&stuck)).contains("finalizers of ConfigMap")
         );
-        let left = Audit { left: vec!["Namespace `nestcheck-abc`".into()], ..clean() };
+        let left = Audit { left: vec![leftover("Namespace", "nestcheck-abc")], ..clean() };
         assert!(message(&ends_without_stuck_finalizers(&left)).contains("`nestcheck-abc`"));
-        let role = Audit { left: vec!["ClusterRole `x`".into()], ..clean() };
+        let role = Audit { left: vec![leftover("ClusterRole", "x")], ..clean() };
         assert_eq!(ends_without_stuck_finalizers(&role).verdict, Verdict::Pass);
         let nothing = Audit { kinds: std::collections::BTreeSet::new(), ..clean() };
         let evaluated = ends_without_stuck_finalizers(&nothing);

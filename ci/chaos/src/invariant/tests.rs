@@ -127,10 +127,10 @@ fn the_exit_code_is_the_outcome_s() {
 #[test]
 fn only_the_event_of_a_retry_shows_one() {
     let message = "it was tried again".to_owned();
-    let told = case("POD-01", Verdict::Error { message: message.clone() });
+    let finished = case("POD-01", Verdict::Error { message: message.clone() });
     let retried = CaseRetried { id: "POD-01".into(), attempt: 1, reason: message };
     let retried = Event::now(EventKind::CaseRetried(retried));
 
-    assert!(!shows_retry(&[started(), told.clone()]));
-    assert!(shows_retry(&[started(), retried, told]));
+    assert!(!shows_retry(&[started(), finished.clone()]));
+    assert!(shows_retry(&[started(), retried, finished]));
 }

@@ -6,7 +6,7 @@ use console::Style;
 
 use crate::{
     report::{
-        details::{brief, indented, message},
+        details::{hint, indented, message},
         model::{CaseReport, Report},
         sentence::{blocked_groups, headline, reasons, retried, signal_name},
         text::{self, LINE_LIMIT, block, counted, names},
@@ -154,8 +154,13 @@ impl Paint {
         );
         let style = self.outcome_style(report.outcome);
         let headline = headline(report);
-        let (word, rest) = headline.split_at(headline.find(':').unwrap_or(headline.len()));
-        let _ = writeln!(text, "{} {}{rest}", head(&style, "Outcome"), style.apply_to(word));
+        let _ = writeln!(
+            text,
+            "{} {}: {}",
+            head(&style, "Outcome"),
+            style.apply_to(headline.outcome),
+            headline.meaning
+        );
         for reason in reasons(report).into_iter().chain(retried(report)) {
             text.push_str(&below(&reason));
         }
@@ -163,15 +168,11 @@ impl Paint {
     }
 
     fn trouble(&self, case: &CaseReport) -> String {
+        let verdict = &case.case.verdict;
         let mut text = self.case_line(&case.case);
-        for line in below(&brief(case)).lines() {
-            let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
-            let painted = if let Some(hint) = rest.strip_prefix("hint:") {
-                format!("{}{hint}", self.hint.apply_to("hint:"))
-            } else {
-                rest.to_owned()
-            };
-            let _ = writeln!(text, "{indent}{painted}");
+        text.push_str(&below(&message(verdict)));
+        if let Some(hint) = hint(verdict) {
+            text.push_str(&below(&format!("{} {hint}", self.hint.apply_to("hint:"))));
         }
         text + "\n"
     }
