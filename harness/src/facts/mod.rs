@@ -37,10 +37,11 @@ use reading::{Reading, items, text};
 pub use release::Release;
 pub use rollout::Rollout;
 pub use scc::Sccs;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 /// A fact and where it was read, or why it could not be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fact<T> {
     /// It was read.
@@ -108,7 +109,7 @@ impl<T> Fact<T> {
 }
 
 /// What kind of cluster it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
     /// OpenShift Container Platform or OKD.
@@ -130,7 +131,7 @@ impl fmt::Display for Flavour {
 }
 
 /// A feature gate that has to do with nested containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub enum Gate {
     /// `spec.hostUsers: false` gives a pod a user namespace (KEP-127).
     UserNamespacesSupport,
@@ -167,7 +168,7 @@ impl fmt::Display for Gate {
 }
 
 /// The API server's version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct KubernetesVersion {
     /// The minor version, such as 32.
     pub minor: u32,
@@ -176,7 +177,7 @@ pub struct KubernetesVersion {
 }
 
 /// What was read about a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Facts {
     /// The API server's address.
     pub server: String,
@@ -200,6 +201,7 @@ pub struct Facts {
     pub scc_schema: Fact<bool>,
     /// The SCCs. Serialised as their names only.
     #[serde(rename = "constraints", serialize_with = "names_of")]
+    #[schemars(with = "Fact<Vec<String>>")]
     pub sccs: Fact<Sccs>,
     /// Whether the API server keeps `hostUsers: false`.
     pub keeps_host_users: Fact<bool>,

@@ -1,9 +1,10 @@
 //! What a case and a run came to.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How much a case weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Needed for conformance.
@@ -15,7 +16,7 @@ pub enum Level {
 }
 
 /// What a case came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
     /// The assertion holds, proven in the pod.
@@ -85,7 +86,7 @@ impl Verdict {
 }
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Every core case passed and nothing that ran failed.
