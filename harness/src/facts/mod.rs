@@ -41,6 +41,19 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 /// A fact and where it was read, or why it could not be.
+///
+/// ```
+/// use harness::facts::Fact;
+///
+/// let runtime = Fact::known("cri-o://1.34.1".to_owned(), "status of node `worker`");
+/// let is_crio = runtime.map(|runtime| runtime.starts_with("cri-o://"));
+/// assert_eq!(is_crio.value(), Some(&true));
+/// assert_eq!(is_crio.source(), Some("status of node `worker`"));
+///
+/// // A fact that could not be read is unknown, never false.
+/// let unread: Fact<bool> = Fact::unknown("GET /api/v1/nodes is forbidden");
+/// assert_eq!(unread.value(), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fact<T> {
