@@ -26,6 +26,11 @@ pub use pvcs::{delete_pod, is_nfs, keep_on, on_node, on_node_of, pvc};
 pub(crate) const BUILD_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A podman command.
+///
+/// ```
+/// let version = suites::steps::podman(&["version", "--format", "{{.Client.Version}}"]);
+/// assert_eq!(version.display(), "podman version --format {{.Client.Version}}");
+/// ```
 #[must_use]
 pub fn podman(arguments: &[&str]) -> Command {
     Command::new(["podman"].iter().chain(arguments).copied())
@@ -33,6 +38,13 @@ pub fn podman(arguments: &[&str]) -> Command {
 
 /// `podman run` of an image that goes away when it ends and has no network, so that it needs no
 /// device of the node.
+///
+/// ```
+/// use suites::steps::podman_run;
+///
+/// let command = podman_run(&["--user=1"], "image", &["id", "-u"]);
+/// assert_eq!(command.display(), "podman run --rm --network=none --user=1 image id -u");
+/// ```
 #[must_use]
 pub fn podman_run(options: &[&str], image: &str, command: &[&str]) -> Command {
     let fixed = ["podman", "run", "--rm", "--network=none"];
@@ -299,6 +311,17 @@ pub fn inner_map(ranges: &SubordinateRanges, user: &str, own: u32) -> Vec<IdRang
 
 /// Where the ids of an inner map lie outside the outer one; none where the outer map does not
 /// cover one of them.
+///
+/// ```
+/// use probe::IdRange;
+/// use suites::steps::compose;
+///
+/// let pod = [IdRange { inside: 0, outside: 131_072, count: 65_536 }];
+/// let container = [IdRange { inside: 0, outside: 1000, count: 1 }];
+///
+/// let on_node = compose(&container, &pod).expect("ids of the pod");
+/// assert_eq!(on_node, [IdRange { inside: 0, outside: 132_072, count: 1 }]);
+/// ```
 #[must_use]
 pub fn compose(inner: &[IdRange], outer: &[IdRange]) -> Option<Vec<IdRange>> {
     inner

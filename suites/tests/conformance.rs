@@ -1,5 +1,5 @@
 //! The same cases on the same engine, for `cargo test` and `cargo nextest`:
-//! `cargo test -p suites --test conformance -- podman::`.
+//! `cargo test -p nestcheck --test conformance -- podman::`.
 //!
 //! The cluster is that of `KUBECONFIG`, the image that of `NESTCHECK_IMAGE`. libtest-mimic is only
 //! the façade: each trial waits for its case's verdict, and one run of the engine makes them all.

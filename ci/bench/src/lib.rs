@@ -27,7 +27,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 
 /// What is measured and with what.
 #[derive(Debug, Parser)]
-#[command(about = "Timings and API requests of nestcheck, side by side with peers")]
+#[command(name = "bench", about = "Timings and API requests of nestcheck, side by side with peers")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

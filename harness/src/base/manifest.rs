@@ -16,6 +16,16 @@ use crate::{Error, Result};
 
 /// Reads one object from YAML. `file` names the text in errors.
 ///
+/// ```
+/// use harness::base::manifest;
+/// use k8s_openapi::api::core::v1::Pod;
+///
+/// let text = "apiVersion: v1\nkind: Pod\nspec: {hostUser: false, containers: []}";
+///
+/// let error = manifest::parse::<Pod>("pod.yaml", text).expect_err("a misspelt field");
+/// assert!(error.to_string().contains("unknown field `spec.hostUser` at line 3"));
+/// ```
+///
 /// # Errors
 ///
 /// Text that is not YAML, or that has several documents; a field of the wrong type, or a field that

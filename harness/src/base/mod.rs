@@ -4,5 +4,6 @@ pub mod error;
 pub mod manifest;
 pub(crate) mod private;
 pub mod redact;
+pub mod schema;
 pub mod subset_diff;
 pub mod text;

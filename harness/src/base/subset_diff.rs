@@ -24,6 +24,17 @@ impl std::fmt::Display for Difference {
 ///
 /// Null and an empty list are both nothing. A list of texts or numbers is a set, as capabilities
 /// and volume types are; a list of objects is compared one by one.
+///
+/// ```
+/// use harness::base::subset_diff;
+/// use serde_json::json;
+///
+/// let sent = json!({"hostUsers": false, "runtimeClassName": "nested"});
+/// let stored = json!({"runtimeClassName": "nested", "restartPolicy": "Always"});
+///
+/// let [dropped] = &subset_diff::between(&sent, &stored)[..] else { panic!("one field") };
+/// assert_eq!(dropped.to_string(), "`hostUsers` is absent, not false");
+/// ```
 #[must_use]
 pub fn between(expected: &Value, observed: &Value) -> Vec<Difference> {
     let mut differences = Vec::new();

@@ -12,6 +12,23 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
 /// `delay` says of an error whether to try again, and after how long at least; the wait grows
 /// from 50 ms to 5 s, with jitter. The last error is returned.
 ///
+/// ```
+/// use std::time::Duration;
+///
+/// use harness::cluster::retry::with_backoff;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let mut answers = [Ok("ready"), Err("busy")].into_iter();
+/// let is_transient = |error: &&str| (*error == "busy").then_some(Duration::ZERO);
+/// let next = || std::future::ready(answers.next_back().unwrap_or(Err("gone")));
+///
+/// let answer = with_backoff(Duration::from_secs(10), is_transient, next).await;
+/// assert_eq!(answer, Ok("ready"));
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// The first error that `delay` calls final, or the last one when the budget is used up.

@@ -16,6 +16,35 @@ use crate::{
 pub type CaseFuture = Pin<Box<dyn Future<Output = CaseResult> + Send>>;
 
 /// One assertion about a cluster.
+///
+/// A declaration names the fields that differ from [`Case::DEFAULT`]:
+///
+/// ```
+/// use harness::{
+///     engine::{Case, CaseKind, CheckResult},
+///     facts::Facts,
+///     workload::truth::check,
+/// };
+///
+/// const NEW_SERVER: Case = Case {
+///     id: "PRE-90",
+///     suite: "preflight",
+///     name: "server_is_new_enough",
+///     title: "The API server has version 1.33 or newer",
+///     why: "Older API servers drop `hostUsers: false` by default.",
+///     fix: "Update the cluster to Kubernetes 1.33 or newer.",
+///     kind: CaseKind::Static(server_is_new_enough),
+///     ..Case::DEFAULT
+/// };
+///
+/// fn server_is_new_enough(facts: &Facts) -> CheckResult {
+///     let version = &facts.version;
+///     let holds = version.minor >= 33;
+///     CheckResult::of(vec![check("version", "1.33 or newer", &version.full, holds)], "update it")
+/// }
+///
+/// assert_eq!(NEW_SERVER.path(), "preflight::server_is_new_enough");
+/// ```
 #[derive(Clone, Copy)]
 pub struct Case {
     /// Its id in the catalogue, such as `POD-03`.
@@ -94,6 +123,19 @@ pub struct CheckResult {
 
 impl CheckResult {
     /// A pass if every check holds; otherwise a failure that names the first that does not.
+    ///
+    /// ```
+    /// use harness::{engine::CheckResult, verdict::Verdict, workload::truth::check};
+    ///
+    /// let checks = vec![
+    ///     check("uid", "1000", "1000", true),
+    ///     check("procMount", "Unmasked", "Default", false),
+    /// ];
+    /// let result = CheckResult::of(checks, "enable the gate `ProcMountType`");
+    ///
+    /// let expected = "procMount: expected Unmasked, observed Default";
+    /// assert!(matches!(result.verdict, Verdict::Fail { message, .. } if message == expected));
+    /// ```
     #[must_use]
     pub fn of(checks: Vec<TruthCheck>, hint: &str) -> Self {
         let broken = checks.iter().find(|check| !check.holds).map(|check| {

@@ -7,6 +7,7 @@
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Fact, Flavour};
@@ -35,7 +36,7 @@ pub fn devices_value() -> String {
 }
 
 /// How a pod gets /dev/fuse and /dev/net/tun here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceRoute {
     /// CRI-O's annotation, by both its names. Only a pod can tell whether the node honours it.

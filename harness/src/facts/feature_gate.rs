@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub(super) const PERMISSIONS: Rules = &[Rule {
 }];
 
 /// OpenShift's set of feature gates (openshift/api, `config/v1/types_feature.go`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(into = "String")]
 pub enum FeatureSet {
     /// The gates that are on in every cluster of the release.
@@ -78,7 +79,7 @@ impl From<FeatureSet> for String {
 }
 
 /// What the `FeatureGate` says of one gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Configured {
     /// It is on.
@@ -113,7 +114,7 @@ impl fmt::Display for Configured {
 }
 
 /// The gates as configured for the installed release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfiguredGates {
     /// [`Gate::UserNamespacesSupport`].

@@ -41,13 +41,27 @@ pub use release::Release;
 pub use rollout::Rollout;
 pub(crate) use scc::PERMISSIONS as PERMISSIONS_OF_SCCS;
 pub use scc::Sccs;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 /// A fact and where it was read, or why it could not be.
 ///
 /// A pod's own [`probe::Reading`] is another type: the probe is a static program without this
 /// library, its readings all have the same source, and in a pod everything is applicable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+///
+/// ```
+/// use harness::facts::Fact;
+///
+/// let runtime = Fact::known("cri-o://1.34.1".to_owned(), "status of node `worker`");
+/// let is_crio = runtime.map(|runtime| runtime.starts_with("cri-o://"));
+/// assert_eq!(is_crio.value(), Some(&true));
+/// assert_eq!(is_crio.source(), Some("status of node `worker`"));
+///
+/// // A fact that could not be read is unknown, never false.
+/// let unread: Fact<bool> = Fact::unknown("GET /api/v1/nodes is forbidden");
+/// assert_eq!(unread.value(), None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fact<T> {
     /// It was read.
@@ -121,7 +135,7 @@ impl<T> Default for Fact<T> {
 }
 
 /// What kind of cluster it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
     /// OpenShift Container Platform or OKD.
@@ -155,7 +169,7 @@ impl Flavour {
 }
 
 /// A feature gate that has to do with nested containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub enum Gate {
     /// `spec.hostUsers: false` gives a pod a user namespace (KEP-127).
     UserNamespacesSupport,
@@ -192,7 +206,7 @@ impl fmt::Display for Gate {
 }
 
 /// The API server's version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct KubernetesVersion {
     /// The minor version, such as 32.
     pub minor: u32,
@@ -201,7 +215,7 @@ pub struct KubernetesVersion {
 }
 
 /// What was read about a cluster; by default nothing was.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Facts {
     /// The API server's address.
     pub server: String,
@@ -225,6 +239,7 @@ pub struct Facts {
     pub scc_schema: Fact<bool>,
     /// The SCCs. Serialised as their names only.
     #[serde(rename = "constraints", serialize_with = "names_of")]
+    #[schemars(with = "Fact<Vec<String>>")]
     pub sccs: Fact<Sccs>,
     /// Whether the API server keeps `hostUsers: false`.
     pub keeps_host_users: Fact<bool>,

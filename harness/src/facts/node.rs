@@ -3,6 +3,7 @@
 use futures::{FutureExt as _, StreamExt as _, stream};
 use k8s_openapi::api::{core::v1::Node as NodeObject, node::v1::RuntimeClass};
 use kube::{Api, Client, ResourceExt, api::ListParams};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -45,7 +46,7 @@ const DEVICES_ANNOTATION: &str = "nestcheck/devices";
 const KUBELETS_AT_ONCE: usize = 8;
 
 /// A node that pods may be scheduled on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Node {
     /// The node's name.
     pub name: String,

@@ -2,6 +2,7 @@
 
 use std::{cmp::Ordering, fmt};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ pub(super) const ON_MICROSHIFT: Rules = &[Rule {
 }];
 
 /// A release of OpenShift or MicroShift, such as 4.19.3.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Release {
     /// The first number.
     pub major: u32,

@@ -1,5 +1,6 @@
 //! Whether the cluster is being changed: then a statement about it holds for a moment only.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ pub(super) const PERMISSIONS: Rules = &[Rule {
 }];
 
 /// Whether an update or a change of the nodes' configuration is under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rollout {
     /// None is.

@@ -4,6 +4,7 @@
 //! what is configured, and that more than what a release does by default ([`Facts::evidence`]).
 //! An unknown fact never makes a cluster unsupported.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::facts::{
@@ -28,7 +29,7 @@ pub const REMEDY_OF_UNKNOWN: &str =
     "use a kubeconfig whose user may read it, or let `nestcheck run` try it in pods";
 
 /// Whether a cluster supports nested containers, as far as reading can tell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Support {
     /// It does.
@@ -54,7 +55,7 @@ pub enum Support {
 }
 
 /// Why a cluster does not support nested containers, or why that is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Reason {
     /// What is missing, and where that was read.
     pub reason: String,

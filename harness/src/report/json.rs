@@ -1,6 +1,7 @@
 //! The run as `report.json`, for programs.
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::{
@@ -8,7 +9,7 @@ use super::{
     sentence::{headline, outcome_name, reasons},
 };
 use crate::{
-    base::error::Error,
+    base::{error::Error, schema::schema_of},
     verdict::{
         self, Level, Outcome, Verdict,
         event::{EvidenceFile, StepFinished, TruthCheck},
@@ -20,12 +21,16 @@ use crate::{
 const SCHEMA: u32 = 1;
 
 /// The document.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Document<'a> {
     /// The version of the format.
+    #[schemars(extend("const" = SCHEMA))]
     schema: u32,
     /// `conformant`, `not-conformant`, `partial`, `error`, `leaked`, `interrupted`; `died` when
     /// the log ends before the run did.
+    #[schemars(extend("enum" = [
+        "conformant", "not-conformant", "partial", "error", "leaked", "interrupted", "died",
+    ]))]
     outcome: String,
     /// The exit code of the run's process; null when it died.
     exit_code: Option<u8>,
@@ -52,7 +57,7 @@ struct Document<'a> {
 }
 
 /// What was run, and against what.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Run<'a> {
     /// The run's id.
     id: &'a str,
@@ -69,7 +74,7 @@ struct Run<'a> {
 }
 
 /// A fact about the cluster.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Fact<'a> {
     /// What it is about.
     name: &'a str,
@@ -78,7 +83,7 @@ struct Fact<'a> {
 }
 
 /// How many cases came to which verdict.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Numbers {
     /// How many cases the plan has; null when the log does not hold the plan.
     planned: Option<usize>,
@@ -101,9 +106,10 @@ struct Numbers {
 }
 
 /// A step around the cases.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Step<'a> {
     /// The step's name.
+    #[schemars(with = "String")]
     name: &'a verdict::Step,
     /// How long it took, in milliseconds.
     duration_ms: u64,
@@ -112,7 +118,7 @@ struct Step<'a> {
 }
 
 /// A case.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Case<'a> {
     /// The case's id.
     id: &'a str,
@@ -148,7 +154,7 @@ struct Case<'a> {
 }
 
 /// A try that came to no verdict.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Retry<'a> {
     /// Which try it was, from 1.
     attempt: u32,
@@ -157,7 +163,7 @@ struct Retry<'a> {
 }
 
 /// Files about a case that failed.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Evidence<'a> {
     /// Their directory, from the report directory.
     #[serde(rename = "folder")]
@@ -169,7 +175,7 @@ struct Evidence<'a> {
 }
 
 /// A command that ran in a pod.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Command<'a> {
     /// The pod's name.
     pod: &'a str,
@@ -185,6 +191,12 @@ struct Command<'a> {
     /// What it wrote to standard error, bounded; left out for a case that passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     stderr: Option<&'a str>,
+}
+
+/// Generates the JSON Schema of `report.json`.
+#[must_use]
+pub fn json_schema() -> Schema {
+    schema_of::<Document<'_>>("nestcheck: `report.json`")
 }
 
 /// The run as JSON.

@@ -17,7 +17,7 @@ mod terminal;
 mod text;
 
 pub use html::html;
-pub use json::json;
+pub use json::{json, json_schema};
 pub use junit::{Dialect, junit};
 pub use markdown::markdown;
 pub use model::{CaseReport, Counts, Report, summarize};

@@ -4,10 +4,11 @@
 //! them. What an event holds is [`Redacted`]: no text gets into one that was not cleaned.
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::redact::Redacted,
+    base::{redact::Redacted, schema::schema_of},
     verdict::{Level, Outcome, Step, Verdict},
 };
 
@@ -18,13 +19,15 @@ pub(crate) const EVIDENCE_DIRECTORY: &str = "diagnostics";
 pub const SCHEMA: u32 = 1;
 
 /// One line of the log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Event {
     /// The version of the format.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
     /// When it happened, by the clock of the machine that runs nestcheck.
     pub at: Timestamp,
     /// What happened.
+    #[schemars(with = "EventKind")]
     pub event: Redacted<EventKind>,
 }
 
@@ -36,8 +39,14 @@ impl Event {
     }
 }
 
+/// Generates the JSON Schema of a line of `events.jsonl`.
+#[must_use]
+pub fn json_schema() -> Schema {
+    schema_of::<Event>("nestcheck: a line of `events.jsonl`")
+}
+
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum EventKind {
     /// The plan is made; nothing was written to the cluster yet.
@@ -80,7 +89,7 @@ pub enum EventKind {
 }
 
 /// What is run, and against what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct RunStarted {
     /// The run's id; every object of the run carries it as a label.
     pub run: String,
@@ -101,9 +110,10 @@ pub struct RunStarted {
 }
 
 /// The end of a step around the cases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct StepFinished {
     /// The step; the log has its name: `provision`, `pod workspace`, `teardown`.
+    #[schemars(with = "String")]
     pub step: Step,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
@@ -113,7 +123,7 @@ pub struct StepFinished {
 }
 
 /// A proof that a pass is real, made by reading back or by looking from inside the pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct TruthCheck {
     /// What is checked, as a noun phrase.
     pub name: String,
@@ -126,7 +136,7 @@ pub struct TruthCheck {
 }
 
 /// A try of a case that came to no verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct CaseRetried {
     /// The case's id.
     pub id: String,
@@ -137,7 +147,7 @@ pub struct CaseRetried {
 }
 
 /// The end of a command in a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct CommandFinished {
     /// The id of the case that ran it.
     pub id: String,
@@ -158,7 +168,7 @@ pub struct CommandFinished {
 }
 
 /// Files about a case that failed, beside the log: what could be seen while its pods were there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct EvidenceCollected {
     /// The case's id.
     pub id: String,
@@ -185,7 +195,7 @@ impl EvidenceCollected {
 }
 
 /// A file of evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct EvidenceFile {
     /// Its name in the directory.
     pub name: String,
@@ -201,7 +211,7 @@ pub(crate) fn is_plain(name: &str) -> bool {
 }
 
 /// The end of a case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct CaseFinished {
     /// The case's id.
     pub id: String,

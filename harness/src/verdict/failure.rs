@@ -8,6 +8,22 @@ use super::{Hint, SignatureId, Verdict};
 pub type CaseResult = Result<(), Failure>;
 
 /// Why a case did not pass.
+///
+/// ```
+/// use harness::verdict::{Failure, Verdict};
+///
+/// // The product does not do what the case asserts: the case fails.
+/// let failure = Failure::product("expected uid 1000, observed 0")
+///     .with_hint(Some("set `runAsUser: 1000` in the pod"));
+/// assert_eq!(Verdict::from(failure).name(), "fail");
+///
+/// // Something else broke, so the case says nothing about the product.
+/// assert_eq!(Verdict::from(Failure::harness("cannot parse the manifest")).name(), "error");
+///
+/// // Only the pod could tell that a requirement is not met.
+/// let blocked = Failure::blocked("the node has no /dev/fuse", "load the module `fuse`");
+/// assert_eq!(Verdict::from(blocked).name(), "blocked");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The product does not do what the case asserts.
@@ -155,6 +171,19 @@ impl From<Failure> for Verdict {
 }
 
 /// Fails the case unless `holds`; the message says what was expected and what was seen.
+///
+/// ```
+/// use harness::verdict::{CaseResult, ensure};
+///
+/// fn one_line(text: &str) -> CaseResult {
+///     let lines = text.lines().count();
+///     ensure(lines == 1, || format!("expected 1 line, observed {lines}"))
+/// }
+///
+/// assert!(one_line("a").is_ok());
+/// let failure = one_line("a\nb").expect_err("two lines");
+/// assert_eq!(failure.message(), "expected 1 line, observed 2");
+/// ```
 ///
 /// # Errors
 ///

@@ -1,11 +1,12 @@
 //! What a case and a run came to.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SignatureId;
 
 /// How much a case weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Needed for conformance.
@@ -29,7 +30,7 @@ impl Level {
 }
 
 /// What a case came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
     /// The assertion holds, proven in the pod.
@@ -57,6 +58,7 @@ pub enum Verdict {
     /// An expected failure, recognised by its signature.
     KnownIssue {
         /// The known failure.
+        #[schemars(with = "String")]
         signature: SignatureId,
         /// What was seen.
         message: String,
@@ -99,7 +101,7 @@ impl Verdict {
 }
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Every core case passed and nothing that ran failed.

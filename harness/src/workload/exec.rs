@@ -31,6 +31,20 @@ pub const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 const UNUSUAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A command to run in a pod.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use harness::workload::Command;
+///
+/// let pull = Command::new(["podman", "pull", "image"]).within(Duration::from_secs(90));
+/// assert_eq!(pull.display(), "podman pull image");
+///
+/// // Messages show the name of a script instead of its text.
+/// let count = Command::shell("count files", "ls \"$1\" | wc -l", ["/etc"]);
+/// assert_eq!(count.display(), "count files");
+/// assert_eq!(count.arguments().last().map(String::as_str), Some("/etc"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Command {
     arguments: Vec<String>,
@@ -108,6 +122,17 @@ impl Command {
 }
 
 /// What a command came to.
+///
+/// Expectations follow each other; the first that does not hold fails the case:
+///
+/// ```
+/// use harness::{engine::PodHandle, verdict::CaseResult, workload::Command};
+///
+/// async fn the_user_is_1000(pod: &PodHandle) -> CaseResult {
+///     pod.run(&Command::new(["id", "-u"])).await?.exits(0)?.prints("1000")?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The command, for messages.

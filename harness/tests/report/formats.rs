@@ -5,7 +5,7 @@ use harness::{
     verdict::event::{Event, EventKind, RunStarted},
 };
 
-use crate::sample;
+use crate::sample::{self, runs};
 
 fn terminal(events: &[Event], style: Style) -> String {
     let mut terminal = Terminal::new(Vec::new(), style);
@@ -14,16 +14,6 @@ fn terminal(events: &[Event], style: Style) -> String {
     }
     terminal.finish();
     String::from_utf8(terminal.into_inner()).expect("text")
-}
-
-fn runs() -> [(&'static str, Vec<Event>); 5] {
-    [
-        ("every-verdict", sample::every_verdict()),
-        ("conformant", sample::conformant()),
-        ("not-conformant", sample::not_conformant()),
-        ("partial", sample::partial()),
-        ("died", sample::died()),
-    ]
 }
 
 #[test]

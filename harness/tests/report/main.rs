@@ -2,8 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
 
+mod committed_schema;
 mod consumers;
 mod formats;
 mod properties;
 mod sample;
+mod schemas;
 mod xml;

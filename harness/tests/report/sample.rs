@@ -288,3 +288,14 @@ pub fn died() -> Vec<Event> {
     kinds.push(check("POD-07", "uid in the pod", "1000", "1000"));
     at_fixed_times(kinds)
 }
+
+/// Every sample with its name.
+pub fn runs() -> [(&'static str, Vec<Event>); 5] {
+    [
+        ("every-verdict", every_verdict()),
+        ("conformant", conformant()),
+        ("not-conformant", not_conformant()),
+        ("partial", partial()),
+        ("died", died()),
+    ]
+}

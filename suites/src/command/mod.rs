@@ -17,6 +17,7 @@ use std::{
 use arguments::{Arguments, Command};
 use clap::{CommandFactory, Parser, error::ErrorKind as ClapErrorKind};
 use harness::{Error, Result, base::redact};
+pub use preflight::json_schema as preflight_schema;
 use tracing_subscriber::EnvFilter;
 
 /// The exit code of a command line that can't be understood.

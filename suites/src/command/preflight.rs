@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use harness::{
     Error, Result,
-    base::redact,
+    base::{redact, schema::schema_of},
     cluster::Cluster,
     engine::Profile,
     facts::{
@@ -15,6 +15,7 @@ use harness::{
     sandbox::rbac,
     verdict::Outcome,
 };
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::{
@@ -23,41 +24,62 @@ use super::{
 };
 
 /// A requirement and what was decided, for programs.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Decided {
+    /// The requirement.
     requirement: &'static str,
-    /// None where it could not be read, or only a pod can tell.
+    /// Whether it is met; null where it could not be read, or only a pod can tell.
     met: Option<bool>,
+    /// Why it is not met, or not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// What would meet it.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
 }
 
 /// What the operators of workspaces were told, and what that contradicts, for programs.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct ContainerRunReport {
     #[serde(flatten)]
     state: State,
+    /// What contradicts what they were told.
     findings: Vec<Finding>,
 }
 
 /// All that preflight has to say, for programs.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Preflight<'a> {
+    /// The version of the format.
+    #[schemars(extend("const" = SCHEMA))]
     schema: u32,
+    /// Whether nested containers are supported here, as far as facts can tell.
     supported: bool,
+    /// The decision with its reasons.
     support: &'a Support,
+    /// The requirements that concern this flavour of cluster.
     requirements: Vec<Decided>,
+    /// Facts that contradict each other, a sentence each.
     contradictions: Vec<String>,
+    /// The setting of Dev Spaces that lets workspaces run containers, and what contradicts it.
     #[serde(rename = "toggle")]
     container_run: ContainerRunReport,
+    /// What nestcheck read about the cluster, each with its source.
     facts: &'a Facts,
 }
+
+/// The version of the format, which docs/reports.md explains.
+const SCHEMA: u32 = 1;
 
 /// What to do where only a pod can tell.
 const REMEDY_OF_UNTRIED: &str =
     "`nestcheck run` tries it (ISO-04); `--devices ROUTE` chooses another way";
+
+/// Generates the JSON Schema of `nestcheck preflight -o json`.
+#[must_use]
+pub fn json_schema() -> Schema {
+    schema_of::<Preflight<'_>>("nestcheck: `nestcheck preflight -o json`")
+}
 
 pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     if let Some(user) = arguments.print_rbac {
@@ -73,7 +95,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     let supported = support.is_supported();
     let flavour = facts.flavour.value().copied();
     let preflight = Preflight {
-        schema: 1,
+        schema: SCHEMA,
         supported,
         support: &support,
         requirements: decide(&facts),

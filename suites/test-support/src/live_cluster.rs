@@ -146,6 +146,8 @@ fn local_cluster_program() -> PathBuf {
     let built = ["debug", "release"].map(|profile| target.join(profile).join("local-cluster"));
     let found = built.into_iter().find(|path| path.is_file());
     found.unwrap_or_else(|| {
-        panic!("no `local-cluster`: run `cargo build -p local-cluster`, or set LOCAL_CLUSTER")
+        panic!(
+            "no `local-cluster`: run `cargo build -p nestcheck-local-cluster`, or set LOCAL_CLUSTER"
+        )
     })
 }

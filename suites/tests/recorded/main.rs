@@ -2,10 +2,13 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
+#[path = "../../../harness/tests/report/committed_schema.rs"]
+mod committed_schema;
 mod server;
 
 use std::fmt::Write as _;
 
+use committed_schema::{assert_valid, committed_schema};
 use harness::{
     Error,
     cluster::Cluster,
@@ -187,11 +190,11 @@ fn requests_and_round_trips(cluster: &RecordedCluster) -> (usize, usize) {
 }
 
 /// What `nestcheck preflight` prints, with its exit code.
-fn preflight(cluster: &RecordedCluster) -> String {
+fn preflight(cluster: &RecordedCluster, options: &[&str]) -> String {
     let (address, _) = serve(cluster.clone(), ServerBehaviour::default());
     let dir = TestDir::new();
     let path = dir.kubeconfig(&Kubeconfig::to(&address));
-    let finished = dir.nestcheck(["preflight", "--kubeconfig", &path]);
+    let finished = dir.nestcheck([&["preflight", "--kubeconfig", &path], options].concat());
     assert_eq!(finished.stderr, "", "{}", cluster.name);
     let support = Support::of(&read(cluster));
     finished.exits(if support.is_supported() { 0 } else { 3 });
@@ -218,9 +221,18 @@ fn a_person_may_choose_how_pods_ask_for_devices() {
 }
 
 #[test]
+fn every_preflight_has_the_form_of_the_schema() {
+    let schema = committed_schema("preflight", &suites::command::preflight_schema());
+    for cluster in recorded() {
+        let text = preflight(&cluster, &["-o", "json"]);
+        assert_valid(&schema, &serde_json::from_str(&text).expect("JSON"));
+    }
+}
+
+#[test]
 fn preflight_reports_all_of_it() {
     for cluster in recorded() {
-        let text = preflight(&cluster);
+        let text = preflight(&cluster, &[]);
         if ["openshift-4.19", "openshift-4.19-tech-preview", "openshift-4.19-updating"]
             .contains(&cluster.name.as_str())
         {

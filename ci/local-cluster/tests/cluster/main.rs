@@ -1,7 +1,7 @@
 //! Real clusters on the real machine: what they leave behind, how they report a dead component, and
 //! that two of them get along.
 //!
-//! Run them with `cargo test -p local-cluster -- --ignored --test-threads=1`. They need root, and
+//! Run them with `cargo test -p nestcheck-local-cluster -- --ignored --test-threads=1`. They need root, and
 //! artifacts that `local-cluster build` has put into the cache; without a cache they fail, because
 //! building takes longer than a test should.
 

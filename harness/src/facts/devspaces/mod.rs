@@ -17,6 +17,7 @@ pub use finding::{Finding, Severity};
 use kube::Client;
 pub(crate) use operator::PERMISSIONS as OF_OPERATOR;
 pub use operator::WorkspaceOperator;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -54,7 +55,7 @@ pub(super) const WORKSPACE_GROUP: &str = "workspace.devfile.io";
 pub const CONFIG_OF_CHE: &str = "devworkspace-config";
 
 /// What the operators of workspaces were told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct DevSpaces {
     /// The installations of Che. Not applicable where its API is not served.
     pub che: Fact<Vec<CheCluster>>,
@@ -66,7 +67,7 @@ pub struct DevSpaces {
 }
 
 /// An object of the kind `CheCluster`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct CheCluster {
     /// Its namespace.
     pub namespace: String,
@@ -80,7 +81,7 @@ pub struct CheCluster {
 }
 
 /// The switch for containers in workspaces.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
     /// The stored object has no such field: Che before 7.111, whose schema drops it. The schema
@@ -93,7 +94,7 @@ pub enum Switch {
 }
 
 /// `spec.devEnvironments.containerRunConfiguration`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct RunConfiguration {
     /// The SCC of the workspaces.
     pub scc: Option<String>,
@@ -102,7 +103,7 @@ pub struct RunConfiguration {
 }
 
 /// An object of the kind `DevWorkspaceOperatorConfig`, as far as it is about pods.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct WorkspaceConfig {
     /// Its namespace.
     pub namespace: String,
@@ -116,7 +117,7 @@ pub struct WorkspaceConfig {
 }
 
 /// How the pods of workspaces are made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct PodSettings {
     /// The pods' annotations.
     pub annotations: BTreeMap<String, String>,
@@ -131,7 +132,7 @@ pub struct PodSettings {
 }
 
 /// What the toggle comes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(tag = "state", content = "detail", rename_all = "lowercase")]
 pub enum State {
     /// There are no workspaces here that could be told.

@@ -1,5 +1,6 @@
 //! The DevWorkspace Operator itself, as its Deployment shows it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub(super) const DEPLOYMENTS: &str = "/apis/apps/v1/deployments?labelSelector=\
     app.kubernetes.io%2Fpart-of%3Ddevworkspace-operator";
 
 /// The DevWorkspace Operator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct WorkspaceOperator {
     /// Its namespace.
     pub namespace: String,
