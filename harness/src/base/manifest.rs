@@ -210,9 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn a_text_with_another_number_of_documents_is_refused() {
+    fn a_single_object_is_not_read_from_several_documents() {
         assert!(parse::<Pod>("x.yaml", SEVERAL).is_err());
-        assert!(parse_first::<Pod>("x.yaml", "").is_err());
     }
 
     proptest::proptest! {
