@@ -182,10 +182,9 @@ pub fn of_error(error: &KubeError) -> Option<ExecLoss> {
         }
         error if is_unreached(error) => Some(ExecLoss::NotBegun(Lost::ApiServer)),
         // The request may have arrived.
-        KubeError::Service(_) | KubeError::HyperError(_) => {
-            Some(ExecLoss::EndUnknown(Lost::Connection))
-        }
-        KubeError::UpgradeConnection(UpgradeConnectionError::GetPendingUpgrade(_)) => {
+        KubeError::Service(_)
+        | KubeError::HyperError(_)
+        | KubeError::UpgradeConnection(UpgradeConnectionError::GetPendingUpgrade(_)) => {
             Some(ExecLoss::EndUnknown(Lost::Connection))
         }
         _ => None,

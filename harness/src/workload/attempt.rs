@@ -171,8 +171,12 @@ where
     };
     let mut begun = Some(begun);
     let mut announce = |stderr: &Capture| {
-        if begun.is_some() && stderr.begin(&nonce).is_some() {
-            begun.take().map(|begun| begun.send(()));
+        if begun.is_some()
+            && stderr.begin(&nonce).is_some()
+            && let Some(begun) = begun.take()
+        {
+            // Nobody waits for it any more where the channel is closed.
+            let _ = begun.send(());
         }
     };
     // All streams move at once: a command may fill one before it reads another. Where the
