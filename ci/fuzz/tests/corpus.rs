@@ -15,10 +15,10 @@ use fastrand::Rng;
 use fuzz::{TARGETS, Target};
 
 /// How many damaged inputs a target reads, shared by its seeds.
-const ROUNDS: usize = 3000;
+const ROUNDS: usize = 2000;
 
 /// A kubeconfig becomes a client with TLS, which takes a millisecond.
-const SLOW_ROUNDS: usize = 400;
+const SLOW_ROUNDS: usize = 300;
 
 /// The longest damaged input, in bytes.
 const LIMIT: usize = 64 * 1024;
@@ -126,6 +126,16 @@ fn the_targets_hold_on_damaged_inputs() {
         .map(|(name, input)| format!("{name} fails on this input, {input}"))
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// Otherwise the targets would see errors only.
+#[test]
+fn the_seeds_of_the_event_log_are_events() {
+    for (path, seed) in seeds("event_log") {
+        let text = String::from_utf8(seed).expect("a text");
+        let events = harness::verdict::event::read_log(&text).expect("a log");
+        assert_eq!(events.len(), text.lines().count(), "{path}");
+    }
 }
 
 #[test]
