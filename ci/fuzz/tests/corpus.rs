@@ -62,7 +62,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Damages an input at one to four places.
-fn damage(rng: &mut Rng, seed: &[u8], others: &[(String, Vec<u8>)]) -> Vec<u8> {
+fn mutate(rng: &mut Rng, seed: &[u8], others: &[(String, Vec<u8>)]) -> Vec<u8> {
     const BYTES: &[u8] = b"\0\n\r\t \"'#%-./09:;=@[\\]{}\x1b\x7f\x80\xff";
     let mut input = seed.to_vec();
     for _ in 0..rng.usize(1..=4) {
@@ -111,7 +111,7 @@ fn read_all(name: &str, target: Target) -> Result<(), String> {
         read(target, path, seed)?;
         let mut rng = Rng::with_seed(index as u64);
         for _ in 0..rounds / seeds.len() {
-            read(target, path, &damage(&mut rng, seed, &seeds))?;
+            read(target, path, &mutate(&mut rng, seed, &seeds))?;
         }
     }
     Ok(())
