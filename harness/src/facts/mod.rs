@@ -63,6 +63,7 @@ use serde::{Serialize, Serializer};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Fact_of_{T}")]
 pub enum Fact<T> {
     /// It was read.
     Known {
