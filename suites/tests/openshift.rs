@@ -11,13 +11,10 @@
 
 mod permissions;
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::{net::IpAddr, thread};
 
 use harness::verdict::{Outcome, Step, Verdict};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use test_support::{Cluster, Finished, Live, Report, Request, TestDir, Webhook, expected};
 
@@ -184,7 +181,7 @@ fn every_changed_field_of_the_scc_turns_the_run_red_and_is_named() {
 
 /// Tries mutants until none is left; returns what is wrong with the answers.
 fn try_mutants(cluster: &Cluster, queue: &Mutex<std::slice::Iter<'_, Mutant>>) -> Vec<String> {
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let next = || queue.lock().next();
     std::iter::from_fn(next).filter_map(|mutant| complaint(cluster, mutant)).collect()
 }
 

@@ -9,7 +9,7 @@ use std::{
     path::Path,
     process::Command,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use std::{
 
 use http::{Request, StatusCode};
 use kube::{Client, Error};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -50,7 +51,7 @@ pub(crate) async fn waves(
     tasks.spawn(accept(gate, listener));
     child::succeed(log, &command(&kubeconfig)).await?;
     tasks.shutdown().await;
-    let sizes = sizes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let sizes = sizes.lock().clone();
     Ok(sizes)
 }
 
@@ -90,7 +91,7 @@ async fn release(
                 Err(_elapsed) => {}
             }
         }
-        sizes.lock().unwrap_or_else(PoisonError::into_inner).push(wave.len());
+        sizes.lock().push(wave.len());
         for answer in wave {
             // Whoever hung up has no use for an answer.
             let _ = answer.send(());

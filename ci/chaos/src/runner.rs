@@ -5,11 +5,11 @@ use std::{
     fs,
     io::{self, Write},
     process::ExitCode,
-    sync::Mutex,
     time::Instant,
 };
 
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -166,7 +166,7 @@ impl<'a> Runner<'a> {
                         continue;
                     }
                 };
-                lock(schedule).learn(next, trial.is_hit());
+                schedule.lock().learn(next, trial.is_hit());
                 if trial.end == End::Stopped {
                     continue;
                 }
@@ -195,12 +195,8 @@ impl<'a> Runner<'a> {
     }
 }
 
-fn lock(schedule: &Mutex<Schedule>) -> std::sync::MutexGuard<'_, Schedule> {
-    schedule.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 fn draw(test_bed: &TestBed, schedule: &Mutex<Schedule>) -> Option<Next> {
-    if test_bed.stop.is_cancelled() { None } else { lock(schedule).next() }
+    if test_bed.stop.is_cancelled() { None } else { schedule.lock().next() }
 }
 
 fn remaining<'a>(

@@ -7,8 +7,16 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use oci_spec::{
+    OciSpecError,
+    image::{
+        ANNOTATION_REF_NAME, ConfigBuilder, Descriptor, ImageConfiguration,
+        ImageConfigurationBuilder, ImageIndex, ImageIndexBuilder, ImageManifest,
+        ImageManifestBuilder, MediaType, OciLayoutBuilder, RootFsBuilder, SCHEMA_VERSION,
+        Sha256Digest,
+    },
+};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{command, error::Error};
@@ -63,7 +71,7 @@ impl Start {
 #[derive(Clone, Debug)]
 pub struct Layer {
     path: PathBuf,
-    digest: String,
+    digest: Sha256Digest,
     size: u64,
 }
 
@@ -74,11 +82,15 @@ impl Layer {
     }
 
     fn link(&self, blobs: &Path) -> Result<(), Error> {
-        let target = blobs.join(&self.digest);
+        let target = blobs.join(self.digest.digest());
         if target.exists() {
             return Ok(());
         }
         fs::hard_link(&self.path, &target).map_err(|source| Error::path("link", &self.path, source))
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new(MediaType::ImageLayer, self.size, self.digest.clone())
     }
 }
 
@@ -88,22 +100,21 @@ pub fn add(layout: &Path, reference: &str, layers: &[Layer], start: &Start) -> R
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|source| Error::path("make", &blobs, source))?;
     layers.iter().try_for_each(|layer| layer.link(&blobs))?;
-    let config = write_blob(&blobs, &config(start, layers))?;
-    let manifest = write_blob(&blobs, &manifest(&config, layers))?;
-    let index = layout.join("index.json");
-    let mut images = existing_images(&index);
-    images.push(json!({
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "digest": manifest.0,
-        "size": manifest.1,
-        "annotations": {
-            // The full name; `ref.name` alone would be read as a tag.
-            "io.containerd.image.name": reference,
-            "org.opencontainers.image.ref.name": reference,
-        },
-    }));
-    write(&index, &json!({"schemaVersion": 2, "manifests": images}).to_string())?;
-    write(&layout.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#)
+    let config = config(start, layers)?;
+    let config = write_blob(&blobs, MediaType::ImageConfig, &config)?;
+    let manifest = manifest(config, layers)?;
+    let mut image = write_blob(&blobs, MediaType::ImageManifest, &manifest)?;
+    // The full name; `ref.name` alone would be read as a tag.
+    let names = ["io.containerd.image.name", ANNOTATION_REF_NAME];
+    image.set_annotations(Some(names.map(|name| (name.to_owned(), reference.to_owned())).into()));
+    let path = layout.join("index.json");
+    let mut images =
+        ImageIndex::from_file(&path).map_or_else(|_| Vec::new(), |index| index.manifests().clone());
+    images.push(image);
+    let index = ImageIndexBuilder::default().schema_version(SCHEMA_VERSION).manifests(images);
+    index.build()?.to_file(path)?;
+    let marker = OciLayoutBuilder::default().image_layout_version("1.0.0").build()?;
+    Ok(marker.to_file(layout.join("oci-layout"))?)
 }
 
 /// `tar` that packs a layout into an archive, which is what runtimes import.
@@ -117,81 +128,55 @@ pub fn archiver(layout: &Path, target: &Path) -> Command {
     tar
 }
 
-fn config(start: &Start, layers: &[Layer]) -> Value {
+fn config(start: &Start, layers: &[Layer]) -> Result<ImageConfiguration, OciSpecError> {
     // They aren't compressed: their digests are those of their content.
-    let digests: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect();
-    json!({
-        "architecture": architecture(),
-        "os": "linux",
-        "config": {
-            "User": start.user,
-            "WorkingDir": start.folder,
-            "Env": start.environment,
-            "Cmd": start.command,
-        },
-        "rootfs": {"type": "layers", "diff_ids": digests},
-    })
+    let digests = layers.iter().map(|layer| layer.descriptor().digest().to_string());
+    let config = ConfigBuilder::default()
+        .user(&start.user)
+        .working_dir(&start.folder)
+        .env(start.environment.clone())
+        .cmd(start.command.clone())
+        .build()?;
+    let rootfs = RootFsBuilder::default().diff_ids(digests.collect::<Vec<_>>()).build()?;
+    ImageConfigurationBuilder::default().config(config).rootfs(rootfs).build()
 }
 
-fn manifest(config: &(String, u64), layers: &[Layer]) -> Value {
-    let layers: Vec<_> = layers
-        .iter()
-        .map(|layer| {
-            json!({
-                "mediaType": "application/vnd.oci.image.layer.v1.tar",
-                "digest": format!("sha256:{}", layer.digest),
-                "size": layer.size,
-            })
-        })
-        .collect();
-    json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": config.0,
-            "size": config.1,
-        },
-        "layers": layers,
-    })
+fn manifest(config: Descriptor, layers: &[Layer]) -> Result<ImageManifest, OciSpecError> {
+    ImageManifestBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .media_type(MediaType::ImageManifest)
+        .config(config)
+        .layers(layers.iter().map(Layer::descriptor).collect::<Vec<_>>())
+        .build()
 }
 
-/// The machine's architecture in Go's words, which OCI uses.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
+fn write_blob(
+    blobs: &Path,
+    media_type: MediaType,
+    content: &impl Serialize,
+) -> Result<Descriptor, Error> {
+    let text = serde_json::to_vec(content).map_err(OciSpecError::from)?;
+    let digest = HEXLOWER.encode(&Sha256::digest(&text));
+    let path = blobs.join(&digest);
+    fs::write(&path, &text).map_err(|source| Error::path("write", &path, source))?;
+    let digest: Sha256Digest = digest.parse()?;
+    Ok(Descriptor::new(media_type, text.len() as u64, digest))
+}
+
+impl From<OciSpecError> for Error {
+    fn from(error: OciSpecError) -> Self {
+        Self::other(format!("cannot write the image: {error}"))
     }
-}
-
-fn existing_images(index: &Path) -> Vec<Value> {
-    let read = || -> Option<Vec<Value>> {
-        let index: Value = serde_json::from_slice(&fs::read(index).ok()?).ok()?;
-        index["manifests"].as_array().cloned()
-    };
-    read().unwrap_or_default()
-}
-
-fn write_blob(blobs: &Path, content: &Value) -> Result<(String, u64), Error> {
-    let text = content.to_string();
-    let digest = HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
-    write(&blobs.join(&digest), &text)?;
-    Ok((format!("sha256:{digest}"), text.len() as u64))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(|source| Error::path("write", path, source))
 }
 
 /// Layers are hundreds of megabytes, which an unoptimised build of this program would hash for many
 /// seconds, so coreutils do it.
-fn digest_of_file(path: &Path) -> Result<(String, u64), Error> {
+fn digest_of_file(path: &Path) -> Result<(Sha256Digest, u64), Error> {
     let metadata = fs::metadata(path).map_err(|source| Error::path("read", path, source))?;
     let line = command::output(Command::new("sha256sum").arg("--").arg(path))?;
     // A leading backslash marks a file name with escapes (sha256sum(1)).
     let digest = line.trim_start_matches('\\').split_whitespace().next().unwrap_or_default();
-    Ok((digest.to_owned(), metadata.len()))
+    Ok((digest.parse()?, metadata.len()))
 }
 
 #[cfg(test)]
@@ -209,9 +194,17 @@ mod tests {
         let layer = [Layer::of(&layer).unwrap()];
         add(&layout, "localhost/a:1", &layer, &Start::root_shell()).unwrap();
         add(&layout, "localhost/b:1", &layer, &Start::workspace().unwrap()).unwrap();
-        let index: Value =
-            serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
-        assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+        let index = ImageIndex::from_file(layout.join("index.json")).unwrap();
+        let name =
+            |image: &Descriptor| image.annotations().as_ref().unwrap()[ANNOTATION_REF_NAME].clone();
+        let names: Vec<_> = index.manifests().iter().map(name).collect();
+        assert_eq!(names, ["localhost/a:1", "localhost/b:1"]);
+        let blob =
+            |part: &Descriptor| layout.join("blobs/sha256").join(part.as_digest_sha256().unwrap());
+        let manifest = ImageManifest::from_file(blob(&index.manifests()[1])).unwrap();
+        let config = ImageConfiguration::from_file(blob(manifest.config())).unwrap();
+        let digest = manifest.layers()[0].digest().to_string();
+        assert_eq!(*config.rootfs().diff_ids(), [digest]);
         // The SHA-256 of "abc" is a test vector of FIPS 180-2.
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert!(layout.join("blobs/sha256").join(digest).is_file());
@@ -220,8 +213,9 @@ mod tests {
 
     #[test]
     fn the_workspace_starts_as_an_ordinary_user_at_home() {
-        let config = config(&Start::workspace().unwrap(), &[]);
-        assert_eq!(config["config"]["User"], "1000");
-        assert_eq!(config["config"]["WorkingDir"], "/home/user");
+        let config = config(&Start::workspace().unwrap(), &[]).unwrap();
+        let config = config.config().as_ref().unwrap();
+        assert_eq!(config.user().as_deref(), Some("1000"));
+        assert_eq!(config.working_dir().as_deref(), Some("/home/user"));
     }
 }

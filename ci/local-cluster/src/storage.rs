@@ -13,7 +13,7 @@ use std::{
     io::ErrorKind,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,6 +28,7 @@ use kube::{
         watcher,
     },
 };
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::{
@@ -137,14 +138,14 @@ impl Provisioner {
     /// After a success: waits until the object changes.
     fn after(&self, object: &impl ResourceExt, done: Result<(), Error>) -> Result<Action, Error> {
         done?;
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         failures.remove(&object.uid().unwrap_or_default());
         Ok(Action::await_change())
     }
 
     /// After a failure: retries with the object's next state.
     fn again(&self, object: &impl ResourceExt) -> Action {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         let next = failures.entry(object.uid().unwrap_or_default()).or_insert(Self::FIRST_PAUSE);
         let pause = *next;
         *next = (pause * 2).min(Self::LONGEST_PAUSE);
@@ -290,7 +291,7 @@ mod tests {
                     (200, list)
                 } else {
                     let _ = asked.send(method);
-                    let first = !std::mem::replace(&mut *has_failed.lock().unwrap(), true);
+                    let first = !std::mem::replace(&mut *has_failed.lock(), true);
                     if first { (500, failure) } else { (200, json!({"metadata": {}})) }
                 };
                 let body = Body::from(body.to_string().into_bytes());

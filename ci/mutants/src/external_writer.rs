@@ -9,6 +9,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
     core::{ApiResource, GroupVersionKind},
 };
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -25,7 +26,7 @@ pub(crate) enum ExternalWriter {
 
 /// A writer at work.
 pub(crate) struct RunningWriter {
-    run: std::sync::Mutex<Option<oneshot::Sender<String>>>,
+    run: Mutex<Option<oneshot::Sender<String>>>,
     task: JoinHandle<Result<Option<String>>>,
     client: Client,
 }
@@ -42,14 +43,14 @@ impl ExternalWriter {
                 Self::RelabelsNamespace => relabel(&own, &run).await.map(|()| None),
             }
         });
-        RunningWriter { run: std::sync::Mutex::new(Some(sender)), task, client }
+        RunningWriter { run: Mutex::new(Some(sender)), task, client }
     }
 }
 
 impl RunningWriter {
     /// Sends the run's id.
     pub(crate) fn send(&self, run: &str) {
-        let mut waiting = self.run.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut waiting = self.run.lock();
         if let Some(sender) = waiting.take() {
             let _ = sender.send(run.to_owned());
         }

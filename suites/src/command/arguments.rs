@@ -11,6 +11,7 @@ use harness::{
     report::Dialect,
     sandbox::rbac::ACCOUNT,
 };
+use oci_spec::distribution::{ParseError, Reference};
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
 ///
@@ -290,39 +291,18 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a duration above zero\nhint: write `90s`, `10m` or `1h30m`".to_owned())
 }
 
-/// An image reference (distribution `reference` grammar, loosely): what is surely none is refused
-/// before anything is created; whether the image exists only the node can tell.
+/// Refuses a text that is not an image reference before nestcheck creates anything. Only the node can
+/// tell whether the image exists.
 fn image(text: &str) -> Result<String, String> {
-    let allowed = |character: char| {
-        character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | '/' | ':' | '@')
-    };
-    let (name, digest) = text.split_once('@').map_or((text, None), |(a, b)| (a, Some(b)));
-    let path = name.rsplit_once('/').map_or(name, |(_, last)| last);
-    let repository = path.split(':').next().unwrap_or_default();
-    let good = (1..=512).contains(&text.len())
-        && text.chars().all(allowed)
-        && text.starts_with(|character: char| character.is_ascii_alphanumeric())
-        && text.ends_with(|character: char| character.is_ascii_alphanumeric() || character == '_')
-        && digest.is_none_or(is_digest)
-        && !repository.is_empty()
-        && !text.contains("//")
-        && !repository.contains(|character: char| character.is_ascii_uppercase());
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err("not an image reference\nhint: write it as `HOST/NAME:TAG` or `HOST/NAME@DIGEST`"
-            .to_owned())
-    }
-}
-
-/// What follows the `@` of an image reference. Anything else there is a host, and before it a user
-/// with a password.
-fn is_digest(text: &str) -> bool {
-    let is_hex = |character: char| character.is_ascii_hexdigit();
-    text.split_once(':').is_some_and(|(algorithm, digits)| {
-        matches!(algorithm, "sha256" | "sha384" | "sha512")
-            && !digits.is_empty()
-            && digits.chars().all(is_hex)
+    // As it was written: the parser adds a registry and a tag.
+    text.parse::<Reference>().map(|_| text.to_owned()).map_err(|error| {
+        let reason = match error {
+            ParseError::ReferenceInvalidFormat => String::new(),
+            error => format!(": {error}"),
+        };
+        format!(
+            "not an image reference{reason}\nhint: write it as `HOST/NAME:TAG` or `HOST/NAME@DIGEST`"
+        )
     })
 }
 
@@ -339,7 +319,8 @@ mod tests {
 
     #[test]
     fn image_references_are_reported_from_other_texts() {
-        for good in ["localhost/workspace:1", "busybox", "host:5000/a/b@sha256:abc", "a/b:V1_"] {
+        let digest = format!("host:5000/a/b@sha256:{:0>64}", "abc");
+        for good in ["localhost/workspace:1", "busybox", &digest, "a/b:V1_"] {
             assert_eq!(image(good).as_deref(), Ok(good));
         }
         for bad in [
@@ -357,6 +338,7 @@ mod tests {
             "user:password@host/image:1",
             "user:password@host:5000/image",
             "user:password@host:5000",
+            "host/a@sha256:abc",
         ] {
             assert!(image(bad).is_err(), "{bad}");
         }

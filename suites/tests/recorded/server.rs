@@ -3,11 +3,12 @@
 use std::{
     io::{self, BufReader, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use suites::fixtures::clusters::{Answer, RecordedCluster, request};
 use test_support::HttpRequest;
@@ -100,7 +101,7 @@ impl Server {
 
     fn answer(&self, method: &str, path: &str) -> (u64, String) {
         let request = request(method, path);
-        let lock = || self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || self.log.lock();
         let round = lock().enter(request.clone());
         while self.behaviour.counts_round_trips && !lock().is_over(round) {
             thread::sleep(Duration::from_millis(5));

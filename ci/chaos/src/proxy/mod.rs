@@ -12,7 +12,7 @@ mod upstream;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use answer::Body;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use record::Record;
 pub(crate) use record::Seen;
 use tokio::{
@@ -59,13 +60,9 @@ struct Line {
 }
 
 impl Shared {
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Cuts all connections, and those that are opened within this time.
     fn begin_outage(&self, run_timeout: Duration) {
-        let mut line = self.line();
+        let mut line = self.line.lock();
         line.gone_until = Some(Instant::now() + run_timeout);
         let open = std::mem::replace(&mut line.open, self.end.child_token());
         open.cancel();
@@ -73,7 +70,7 @@ impl Shared {
 
     /// What ends a connection that is opened now. None during an outage.
     fn connection(&self) -> Option<CancellationToken> {
-        let line = self.line();
+        let line = self.line.lock();
         let is_gone = line.gone_until.is_some_and(|until| Instant::now() < until);
         (!is_gone).then(|| line.open.clone())
     }

@@ -1,11 +1,9 @@
 //! What a proxy has seen.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::BTreeSet;
 
 use http::Request;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::fault::{Action, Fault};
@@ -31,13 +29,9 @@ pub(crate) struct Seen {
 pub(super) struct Record(Mutex<Seen>);
 
 impl Record {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Counts a request and returns what happens to it.
     pub(super) fn count<B>(&self, request: &Request<B>, fault: Option<Fault>) -> Action {
-        let mut seen = self.lock();
+        let mut seen = self.0.lock();
         seen.requests += 1;
         let Some(fault) = fault else { return Action::Pass };
         if seen.requests == fault.at {
@@ -49,15 +43,15 @@ impl Record {
     /// Notes the runs that a request's body names.
     pub(super) fn note_runs(&self, body: &[u8]) {
         let text = String::from_utf8_lossy(body);
-        self.lock().runs.extend(runs_in(&text));
+        self.0.lock().runs.extend(runs_in(&text));
     }
 
     pub(super) fn note_trouble(&self, what: String) {
-        self.lock().trouble.get_or_insert(what);
+        self.0.lock().trouble.get_or_insert(what);
     }
 
     pub(super) fn seen(&self) -> Seen {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
     process::Command,
 };
 
+use oci_spec::distribution::Reference;
+
 use super::inspect;
 use crate::{
     artifacts::tree,
@@ -128,11 +130,10 @@ pub(super) fn default_reference(tree: &Path, hint: &str) -> Result<String, Error
     let stem =
         absolute.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let stem = [".tar", ".sh"].iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(&stem);
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-    if stem.is_empty() || !stem.chars().all(allowed) {
+    let reference = format!("localhost/{stem}:1");
+    if reference.parse::<Reference>().is_err() {
         return Err(Error::usage(format!("`{stem}` can't be an image's name")).with_hint(hint));
     }
-    let reference = format!("localhost/{stem}:1");
     if [image::PAUSE, image::WORKSPACE].contains(&reference.as_str()) {
         let message =
             format!("`{}` would replace the cluster's own image `{reference}`", tree.display());
@@ -175,5 +176,15 @@ mod tests {
         fs::remove_dir(&folder).unwrap();
         let error = default_reference(Path::new("/"), "name it").unwrap_err();
         assert_eq!(error.hint(), Some("name it"));
+    }
+
+    #[test]
+    fn a_folder_whose_name_cannot_be_that_of_an_image_is_refused() {
+        let folder = std::env::temp_dir().join(".local-cluster-load");
+        fs::create_dir_all(&folder).unwrap();
+        let refused = default_reference(&folder, "name it");
+        fs::remove_dir(&folder).unwrap();
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("`.local-cluster-load` can't be an image's name"), "{error}");
     }
 }
