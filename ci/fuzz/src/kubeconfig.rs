@@ -52,13 +52,9 @@ fn reaches_out(kubeconfig: &Kubeconfig) -> bool {
 
 /// The secrets of a kubeconfig. Where it cannot be parsed, words that begin as those of the corpus.
 fn secrets(parsed: Option<&Kubeconfig>, text: &str) -> Vec<String> {
-    let mut secrets: Vec<String> = match parsed {
-        Some(kubeconfig) => known_secrets(kubeconfig),
-        None => {
-            let is_word = |character: char| character.is_ascii_alphanumeric() || character == '-';
-            text.split(|character| !is_word(character)).map(str::to_owned).collect()
-        }
-    };
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '-';
+    let words = || text.split(|character| !is_word(character)).map(str::to_owned).collect();
+    let mut secrets: Vec<String> = parsed.map_or_else(words, known_secrets);
     secrets.retain(|secret| secret.starts_with(CANARY) && secret.len() > CANARY.len());
     secrets
 }
