@@ -53,14 +53,27 @@ fn reaches_out(kubeconfig: &Kubeconfig) -> bool {
 /// The secrets of a kubeconfig. Where it cannot be parsed, words that begin as those of the corpus.
 fn secrets(parsed: Option<&Kubeconfig>, text: &str) -> Vec<String> {
     let is_word = |character: char| character.is_ascii_alphanumeric() || character == '-';
-    let words = text.split(|character| !is_word(character)).map(str::to_owned);
-    let users = parsed.iter().flat_map(|kubeconfig| &kubeconfig.auth_infos);
-    let known = users.filter_map(|user| user.auth_info.as_ref()).flat_map(|user| {
-        [&user.token, &user.password, &user.client_key_data].into_iter().flatten()
-    });
-    known
-        .map(|secret| secret.expose_secret().trim().to_owned())
-        .chain(words)
-        .filter(|secret| secret.starts_with(CANARY) && secret.len() > CANARY.len())
-        .collect()
+    let words = || text.split(|character| !is_word(character)).map(str::to_owned).collect();
+    let mut secrets: Vec<String> = parsed.map_or_else(words, known_secrets);
+    secrets.retain(|secret| secret.starts_with(CANARY) && secret.len() > CANARY.len());
+    secrets
+}
+
+fn known_secrets(kubeconfig: &Kubeconfig) -> Vec<String> {
+    let users = kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref());
+    let of_users = users
+        .flat_map(|user| [&user.token, &user.password, &user.client_key_data])
+        .flatten()
+        .map(|secret| secret.expose_secret().trim().to_owned());
+    let clusters = kubeconfig.clusters.iter().filter_map(|cluster| cluster.cluster.as_ref());
+    let addresses = clusters.flat_map(|cluster| [&cluster.server, &cluster.proxy_url]).flatten();
+    of_users.chain(addresses.filter_map(|address| password_of(address))).collect()
+}
+
+/// The password in an address. Without an `@`, what follows a colon is a port.
+fn password_of(address: &str) -> Option<String> {
+    let (_, rest) = address.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password.trim().to_owned())
 }

@@ -1,5 +1,7 @@
 //! The event log and the results of podman's own tests.
 
+use std::fmt::Write as _;
+
 use harness::{
     report::{Dialect, Style, Terminal, html, json, junit, markdown, summarize},
     verdict::event::read_log,
@@ -56,11 +58,10 @@ pub fn tap(data: &[u8]) {
         let (word, rest) = match &test.result {
             TestResult::Passed => ("ok", String::new()),
             TestResult::Skipped(reason) => ("ok", format!(" # skip {reason}")),
-            TestResult::Failed(said) => {
-                ("not ok", said.lines().map(|line| format!("\n# {line}")).collect())
-            }
+            TestResult::Failed(said) => ("not ok", format!("\n# {}", said.replace('\n', "\n# "))),
         };
-        written += &format!("{word} {} {}{rest}\n", index + 1, test.name);
+        // Writing to a string can't fail.
+        let _ = writeln!(written, "{word} {} {}{rest}", index + 1, test.name);
     }
     assert_eq!(Results::parse(&written).tests.len(), results.tests.len());
 }
