@@ -105,7 +105,7 @@ impl Executor {
                 case = self.case.id,
                 attempt = number,
                 failure = %failure.message(),
-                "looks for a disruption before it judges"
+                "looks for a disruption before the verdict"
             );
             match self.classify(failure, suspects).await {
                 Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {

@@ -31,7 +31,7 @@ pub async fn close(admin: &Client, config: &SandboxConfig) -> Result<Audit> {
         audit.volumes = Some(volumes::await_reclaimed(admin, run, limit).await);
     }
     if left.iter().any(|found| found.is_recorded) {
-        tracing::debug!(run, left = left.len(), "keeps the run's record: something is left");
+        tracing::debug!(run, left = left.len(), "keeps the run's record: it has leftovers");
         return Ok(audit);
     }
     if let Some(record) = lease::record_of(admin, run).await? {
