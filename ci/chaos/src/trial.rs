@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::json;
 use test_support::Kubeconfig;
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
@@ -118,9 +119,11 @@ impl Trial {
 }
 
 /// Writes a kubeconfig for the proxy. It speaks plain HTTP, which nobody but this machine can reach,
-/// and presents the administrator's credentials to the API server itself.
+/// and presents the administrator's credentials to the API server itself: a token of the user's would
+/// be tried first, and refused.
 fn write_kubeconfig(path: &Path, proxy: &Proxy) -> io::Result<()> {
-    fs::write(path, Kubeconfig::to(&format!("http://{}", proxy.address())).text())
+    let kubeconfig = Kubeconfig::to(&format!("http://{}", proxy.address()));
+    fs::write(path, kubeconfig.with("/users/0/user", json!({})).text())
 }
 
 /// Runs nestcheck with a fault, or without, and judges it.

@@ -19,7 +19,7 @@ fn conformance_binary() -> PathBuf {
             "--no-run",
             "--message-format=json",
             "-p",
-            "suites",
+            env!("CARGO_PKG_NAME"),
             "--test",
             "conformance",
         ])
