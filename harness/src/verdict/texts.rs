@@ -98,9 +98,10 @@ impl Texts for CaseFinished {
                 change(Line, reason);
                 change(Block, remedy);
             }
-            Verdict::KnownIssue { signature: _, message } => change(Block, message),
+            Verdict::KnownIssue { signature: _, message } | Verdict::Error { message } => {
+                change(Block, message);
+            }
             Verdict::NotApplicable { reason } => change(Line, reason),
-            Verdict::Error { message } => change(Block, message),
         }
     }
 }
