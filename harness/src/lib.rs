@@ -3,8 +3,8 @@
 //! Data flows one way. A kubeconfig becomes a [`cluster`] connection, which is read into
 //! [`facts`] and decided; the [`engine`] makes a plan, runs it in a [`sandbox`] (throwaway
 //! namespaces) on [`workload`]s (pods), and writes each [`verdict`] to the event log; every
-//! [`report`] is a pure function of that log. The modules stand in the order in which they may use
-//! each other, from the bottom up; `tests/rooms.rs` checks it.
+//! [`report`] is a pure function of that log. A module uses only those below it; `tests/rooms.rs`
+//! has their order and checks it.
 
 pub mod base;
 pub mod cluster;

@@ -121,7 +121,10 @@ impl Rooms {
                 self.0.insert(rename.ident.to_string());
             }
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.add_tree(tree)),
-            UseTree::Glob(_) => {}
+            // It hides which rooms are used.
+            UseTree::Glob(_) => {
+                self.0.extend(ROOMS.map(str::to_owned));
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! An environment is a cluster of the tests and the options of the run. Each has one file in
 //! `suites/tests/expectations`; its `README.md` describes the format. The tests of good and broken
-//! clusters and the mutants read these files, and nothing else lists verdicts by environment.
+//! clusters and the mutants read these files, and nothing else lists the
+//! verdicts of whole runs.
 
 mod file;
 mod verdicts;

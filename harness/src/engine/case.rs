@@ -106,7 +106,7 @@ pub enum CaseKind {
     /// It acts in the cluster, inside the run's sandbox.
     Live(fn(Context) -> CaseFuture),
     /// It judges what was read about the cluster: a pure function, which needs no sandbox. Such a
-    /// case is settled when the plan is made, so it has a verdict on an unsupported cluster too.
+    /// case is evaluated when the run starts, so it has a verdict on an unsupported cluster too.
     Static(fn(&Facts) -> CheckResult),
     /// It judges what the run has left, once everything is torn down: a pure function.
     PostRun(fn(&Audit) -> CheckResult),

@@ -1,4 +1,4 @@
-//! The `StorageClass` that claims get which name none.
+//! The default StorageClass: a PVC without a class gets it.
 
 use serde_json::Value;
 

@@ -49,9 +49,9 @@ pub(super) fn details(case: &CaseReport) -> String {
     parts.join("\n\n")
 }
 
-/// A try that came to no verdict.
+/// An attempt that a disruption ended.
 pub(super) fn retry(retried: &CaseRetried) -> String {
-    format!("try {} came to no verdict: {}", retried.attempt, retried.reason)
+    format!("attempt {} had no verdict: {}", retried.attempt, retried.reason)
 }
 
 /// Truth checks and commands, if there are any.

@@ -140,7 +140,7 @@ struct Case<'a> {
     duration_ms: u64,
     /// The log ends before the case did: all fields but `id` are guesses.
     cut_off: bool,
-    /// The tries that came to no verdict, as something was lost under them; left out where there
+    /// The attempts that a disruption ended; left out where there
     /// are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     retries: Vec<Retry<'a>>,
@@ -153,7 +153,7 @@ struct Case<'a> {
     evidence: Option<Evidence<'a>>,
 }
 
-/// A try that came to no verdict.
+/// An attempt that a disruption ended.
 #[derive(JsonSchema, Serialize)]
 struct Retry<'a> {
     /// Which try it was, from 1.
@@ -170,7 +170,7 @@ struct Evidence<'a> {
     directory: &'a str,
     /// Name and size of each.
     files: &'a [EvidenceFile],
-    /// What could not be had, and why.
+    /// Evidence that is missing, and why.
     missing: &'a [String],
 }
 

@@ -236,7 +236,7 @@ fn status(case: &CaseReport, dialect: Dialect) -> TestCaseStatus {
     status
 }
 
-/// A try that came to no verdict: `flakyError` in a case that passed, `rerunError` in another.
+/// An attempt that a disruption ended: `flakyError` in a case that passed, `rerunError` in another.
 fn rerun(retried: &CaseRetried) -> TestRerun {
     let mut rerun = TestRerun::new(NonSuccessKind::Error);
     rerun.set_type("lost").set_message(line(&retried.reason, ATTRIBUTE_LIMIT));

@@ -51,7 +51,7 @@ pub struct CaseReport {
     pub started: Option<Timestamp>,
     /// The log ends before the case did, so all that is known of it is its id.
     pub cut_off: bool,
-    /// The tries that came to no verdict, as something was lost under them.
+    /// The attempts that a disruption ended.
     pub retries: Vec<CaseRetried>,
     /// The proofs, in the order in which they were made; none of a try before the last.
     pub truth_checks: Vec<TruthCheck>,

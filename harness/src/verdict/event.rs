@@ -65,8 +65,8 @@ pub enum EventKind {
         /// What was checked and seen.
         check: TruthCheck,
     },
-    /// A case came to no verdict, for something was lost under it, and is tried again. What was
-    /// told of it until now proves nothing.
+    /// A disruption ended an attempt of a case, so nestcheck retries the case. Its earlier checks no
+    /// longer count.
     CaseRetried(CaseRetried),
     /// A command that a case ran in a pod ended.
     CommandFinished(CommandFinished),
@@ -81,7 +81,7 @@ pub enum EventKind {
     },
     /// The run ended and nothing follows.
     RunFinished {
-        /// What it came to.
+        /// Its outcome.
         outcome: Outcome,
         /// How long it took, in milliseconds.
         duration_ms: u64,
@@ -135,7 +135,7 @@ pub struct TruthCheck {
     pub holds: bool,
 }
 
-/// A try of a case that came to no verdict.
+/// An attempt of a case that a disruption ended.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct CaseRetried {
     /// The case's id.
@@ -178,7 +178,7 @@ pub struct EvidenceCollected {
     pub directory: String,
     /// The files.
     pub files: Vec<EvidenceFile>,
-    /// What could not be had, and why.
+    /// Evidence that is missing, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
     /// How long it took, in milliseconds.
@@ -223,7 +223,7 @@ pub struct CaseFinished {
     pub title: String,
     /// How much it weighs.
     pub level: Level,
-    /// What it came to.
+    /// Its verdict.
     pub verdict: Verdict,
     /// How long it ran, in milliseconds; 0 for a case that did not run.
     pub duration_ms: u64,

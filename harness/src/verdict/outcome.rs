@@ -39,7 +39,7 @@ pub enum Verdict {
     Fail {
         /// What was expected and what was seen instead.
         message: String,
-        /// The cause and its cure, where the symptom is known.
+        /// The cause and the fix, if the symptom is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },

@@ -182,9 +182,14 @@ where
     // All streams move at once: a command may fill one before it reads another. Where the
     // connection breaks, kube lets go of its ends without closing them, and a reader of the others
     // waits for ever; only the status tells, by being none.
+    let (has_status, ended) = oneshot::channel::<()>();
     let ended = tokio::try_join!(
         async {
-            feed(stdin).await;
+            // A program that has ended reads no more, and nobody closes its input.
+            tokio::select! {
+                () = feed(stdin) => {}
+                _ = ended => {}
+            }
             Ok(())
         },
         async { read("standard output", capture(stdout, |_| ()).await) },
@@ -194,6 +199,7 @@ where
                 Some(status) => status.await,
                 None => None,
             };
+            let _ = has_status.send(());
             status.ok_or_else(|| lost("the stream ended without an exit code".to_owned()))
         },
     );
@@ -369,6 +375,21 @@ mod tests {
         let whole = framed("", "", ProgramEnd::Exited(0));
         let ended = ends(b"", whole.as_bytes(), None).await;
         assert_eq!(loss(&ended), Some(ExecLoss::EndUnknown(Lost::Connection)));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_ends_before_it_has_read_its_input_has_a_result() {
+        let (full, _reader) = tokio::io::duplex(1);
+        let stderr = framed("", "", ProgramEnd::Exited(1));
+        let streams = Streams {
+            stdin: Some((full, vec![b'x'; 100])),
+            stdout: Some(&b""[..]),
+            stderr: Some(stderr.as_bytes()),
+            status: Some(ready(Some(exited(1)))),
+            connection: (),
+        };
+        let ended = follow(streams, NONCE.to_owned(), oneshot::channel().0).await;
+        assert_eq!(ended.expect("a result").end, ProgramEnd::Exited(1));
     }
 
     #[tokio::test]

@@ -77,7 +77,8 @@ pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<Strin
 /// (kubernetes `--node-monitor-grace-period`), and a silent connection tells nothing.
 async fn answers(api: &Api<Pod>, pod: &Pod) -> bool {
     let command = Command::new([PROBE, "facts"]).within(LOOK_DEADLINE);
-    run_in(api, pod, &command).await.is_ok()
+    // A command that ends badly is an answer too: the pod may be out of processes by itself.
+    !matches!(run_in(api, pod, &command).await, Err(Failure::Lost { .. } | Failure::Timeout { .. }))
 }
 
 async fn is_there(admin: &Client) -> Result<(), Error> {

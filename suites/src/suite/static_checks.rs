@@ -45,7 +45,7 @@ pub(super) fn known<T>(fact: &Fact<T>) -> Result<&T, CheckResult> {
 /// The nodes, of which there must be one.
 pub(super) fn nodes(facts: &Facts) -> Result<&[Node], CheckResult> {
     match known(&facts.nodes)?.as_slice() {
-        [] => Err(unread("no node is there that pods may be scheduled on")),
+        [] => Err(unread("the cluster has no schedulable node")),
         nodes => Ok(nodes),
     }
 }

@@ -177,7 +177,10 @@ fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
     );
     // An object that is gone does not say who deleted it.
     if ours.is_empty() && !nobodys.is_empty() {
-        return error(format!("somebody changed what the run must leave: {}", list(&nobodys)));
+        return error(format!(
+            "someone else changed objects that existed before the run: {}",
+            list(&nobodys)
+        ));
     }
     // An administrator may be at work meanwhile; that is no fault of the run.
     let others = reported(|change| !change.is_ours && change.manager.is_some());

@@ -167,8 +167,12 @@ impl AuditLog {
     pub fn since(&self, position: u64) -> io::Result<Vec<Request>> {
         let mut text = String::new();
         let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(position))?;
+        // A position within a line belongs to a request from before.
+        file.seek(SeekFrom::Start(position.saturating_sub(1)))?;
         file.read_to_string(&mut text)?;
+        if position > 0 {
+            text = text.split_once('\n').map_or_else(String::new, |(_, rest)| rest.to_owned());
+        }
         // The server may be in the middle of a line.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let requests = whole.lines().map(serde_json::from_str);

@@ -110,7 +110,7 @@ impl Collector {
         tokio::select! {
             _ = all => {}
             () = tokio::time::sleep(DEADLINE) => {
-                missing.push(format!("whatever took longer than {} s", DEADLINE.as_secs()));
+                missing.push(format!("what took longer than {} s", DEADLINE.as_secs()));
             }
             () = self.skip.cancelled() => missing.push("the rest, for lack of time".to_owned()),
         }

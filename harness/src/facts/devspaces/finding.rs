@@ -16,7 +16,7 @@ use crate::facts::support::Support;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Workspaces get more privilege than was meant, or never come to rest.
+    /// Workspaces have more privileges than intended, or keep restarting.
     Danger,
     /// Workspaces do not start, or containers in them do not work.
     Warning,

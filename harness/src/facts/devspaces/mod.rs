@@ -80,7 +80,7 @@ pub struct CheCluster {
     pub build: Option<bool>,
 }
 
-/// The switch for containers in workspaces.
+/// The setting that lets workspaces run containers.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
@@ -135,7 +135,7 @@ pub struct PodSettings {
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(tag = "state", content = "detail", rename_all = "lowercase")]
 pub enum State {
-    /// There are no workspaces here that could be told.
+    /// The cluster has no operator for workspaces.
     Absent,
     /// Workspaces get no containers, as this says.
     Off(String),

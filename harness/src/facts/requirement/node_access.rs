@@ -9,7 +9,7 @@ pub struct NodeAccess;
 
 impl Requirement for NodeAccess {
     fn describe(&self) -> String {
-        "leave to look at the node (`--node-access`)".to_owned()
+        "permission to look at the node (`--node-access`)".to_owned()
     }
 
     fn decide(&self, _facts: &Facts) -> Decision {
