@@ -11,6 +11,7 @@ use crate::{
     Error,
     cluster::{call_within, retry},
     sandbox::Sandbox,
+    verdict::Failure,
 };
 
 /// How long one look may take: a healthy server answers within milliseconds.
