@@ -268,6 +268,6 @@ mod tests {
         expect("GATE-06", &unread, "blocked", "node `two`: 403");
         two.kubelet = "v1.36.0".into();
         expect("GATE-06", &with_nodes(kubernetes(), vec![node("one"), two]), "pass", "");
-        expect("GATE-06", &with_nodes(kubernetes(), Vec::new()), "blocked", "no node");
+        expect("GATE-06", &with_nodes(kubernetes(), Vec::new()), "blocked", "no schedulable node");
     }
 }
