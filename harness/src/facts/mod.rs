@@ -257,7 +257,7 @@ pub struct Facts {
     /// How a pod is to ask for its devices; none where the cluster offers no way. An annotation is
     /// only a candidate, see [`Facts::devices_to_try`].
     pub device_route: Fact<Option<DeviceRoute>>,
-    /// The default StorageClass: a PVC without a class gets it. None where there is no default.
+    /// The default `StorageClass`: a PVC without a class gets it. None where there is no default.
     pub default_storage: Fact<Option<String>>,
     /// What the operators of workspaces were told.
     #[serde(rename = "toggle")]

@@ -1,4 +1,4 @@
-//! The default StorageClass: a PVC without a class gets it.
+//! The default `StorageClass`: a PVC without a class gets it.
 
 use serde_json::Value;
 

@@ -90,13 +90,13 @@ impl Workload {
         let timeout = StartTimeout { limit: self.disruption_timeout, pause };
         match exec::run(&self.api, &self.pod, command, timeout).await {
             Ok(output) => Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output }),
-            Err(Failure::Lost { message }) => Err(self.judge_loss(message).await),
+            Err(Failure::Lost { message }) => Err(self.explain_loss(message).await),
             Err(failure) => Err(failure),
         }
     }
 
     /// A command can be lost because its own container used up its memory, which is no disruption.
-    async fn judge_loss(&self, message: String) -> Failure {
+    async fn explain_loss(&self, message: String) -> Failure {
         let name = self.name();
         let asked = ask("read the pod of a lost command", || self.api.get(&name)).await;
         match asked.ok().and_then(Result::ok).as_ref().and_then(out_of_memory) {
