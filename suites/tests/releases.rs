@@ -33,7 +33,7 @@ fn is_conformant(cluster: &LocalCluster) {
     let (finished, report) = run(cluster, &[]);
     finished.exits(0).says(&["Conformant"]);
     assert_eq!(report.outcome(), Outcome::Conformant);
-    report.is_as_expected(&expected("openshift", &suites::cases()));
+    report.is_as_expected(&expected("openshift"));
     cluster.is_clean();
 }
 
@@ -42,7 +42,7 @@ fn is_conformant(cluster: &LocalCluster) {
 fn is_partial(finished: &Finished, report: &Report, environment: &str, words: &[&str]) {
     finished.exits(3).within(SOON).says(words);
     assert_eq!(report.outcome(), Outcome::Partial);
-    report.is_as_expected(&expected(environment, &suites::cases()));
+    report.is_as_expected(&expected(environment));
     for case in report.cases() {
         if let Verdict::Blocked { reason, remedy } = &case.verdict {
             assert!(!reason.is_empty() && !remedy.is_empty(), "{case:?}");

@@ -162,7 +162,7 @@ impl Report {
 pub fn summarize(events: &[Event]) -> Report {
     let mut summary = Summary::default();
     for event in events {
-        summary.add(event);
+        summary.add(event.at, shown(&event.event));
     }
     summary.finish()
 }
@@ -176,14 +176,15 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn add(&mut self, event: &Event) {
+    /// Adds an event as reports show it.
+    pub(super) fn add(&mut self, at: Timestamp, event: EventKind) {
         let report = &mut self.report;
-        report.started = Some(report.started.map_or(event.at, |first| first.min(event.at)));
-        report.finished = Some(report.finished.map_or(event.at, |last| last.max(event.at)));
-        match shown(&event.event) {
+        report.started = Some(report.started.map_or(at, |first| first.min(at)));
+        report.finished = Some(report.finished.map_or(at, |last| last.max(at)));
+        match event {
             EventKind::RunStarted(run) => report.run = Some(run),
             EventKind::StepFinished(step) => report.steps.push(step),
-            EventKind::CaseStarted { id } => self.trace(id).started = Some(event.at),
+            EventKind::CaseStarted { id } => self.trace(id).started = Some(at),
             EventKind::TruthChecked { id, check } => self.trace(id).truth_checks.push(check),
             EventKind::CaseRetried(retried) => self.trace(retried.id.clone()).retry(retried),
             EventKind::CommandFinished(command) => {

@@ -24,7 +24,7 @@ pub(super) fn shown(event: &EventKind) -> EventKind {
     event.each(&mut |kind, text| {
         *text = match kind {
             TextKind::Name => line(text, NAME_LIMIT),
-            TextKind::Line => line(text, LINE_LIMIT),
+            TextKind::Line | TextKind::Argument | TextKind::Secret => line(text, LINE_LIMIT),
             TextKind::Block => block(text, MESSAGE_LIMIT),
             TextKind::Stream => return,
         };

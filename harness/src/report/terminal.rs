@@ -47,12 +47,12 @@ impl<W: Write> Terminal<W> {
 
     /// Tells one event.
     pub fn event(&mut self, event: &Event) {
-        self.summary.add(event);
         let shown = shown(&event.event);
         if let Some(progress) = &mut self.progress {
             progress.event(&shown);
         }
         let lines = self.paint.event(&shown);
+        self.summary.add(event.at, shown);
         self.write(&lines);
         if matches!(*event.event, EventKind::RunFinished { .. }) {
             self.finish();

@@ -26,7 +26,6 @@ pub use audit::{AuditLog, ObjectRef, Request, by_verb};
 pub use cluster::Cluster;
 pub use command::{Finished, Running, TestDir, mode_of};
 use expectations::Expectations;
-use harness::engine::Case;
 pub use in_process_run::{InProcessRun, finished};
 pub use kubeconfig::Kubeconfig;
 pub use live_cluster::{Live, LocalCluster};
@@ -37,8 +36,8 @@ pub use webhook::Webhook;
 
 /// The expected verdicts of an environment: `suites/tests/expectations/ENVIRONMENT.yaml`.
 #[track_caller]
-pub fn expected(environment: &str, cases: &[Case]) -> Expectations {
-    Expectations::read(environment, cases).unwrap_or_else(|error| {
+pub fn expected(environment: &str) -> Expectations {
+    Expectations::read(environment, &suites::cases()).unwrap_or_else(|error| {
         panic!("{error}; hint: {}", error.hint().unwrap_or_default());
     })
 }
