@@ -67,8 +67,7 @@ impl Texts for RunStarted {
 impl Texts for CommandFinished {
     fn each(&mut self, change: Change<'_>) {
         let Self { id, pod, command, exit_code: _, duration_ms: _, stdout, stderr } = self;
-        *command = redact::clean_arguments(command, redact::TEXT_LIMIT);
-        all(command, Line, change);
+        redact::each_argument(command, change);
         all([id, pod], Name, change);
         all([stdout, stderr], Stream, change);
     }

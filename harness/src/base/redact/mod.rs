@@ -19,8 +19,11 @@ use super::text;
 /// The most that an event keeps of one stream of a command, in bytes.
 pub const STREAM_LIMIT: usize = 16 * 1024;
 
-/// The most that any text of an event has, in bytes.
-pub const TEXT_LIMIT: usize = 64 * 1024;
+/// The most that an event keeps of one argument of a command, in bytes.
+const ARGUMENT_LIMIT: usize = 4096;
+
+/// The most that any other text of an event has, in bytes.
+const TEXT_LIMIT: usize = 64 * 1024;
 
 /// Makes bytes from a pod fit for an event: valid UTF-8 without terminal sequences and control
 /// characters, bounded to
@@ -63,19 +66,19 @@ pub fn clean_json(value: &mut serde_json::Value) {
 /// is a secret whatever it looks like.
 #[must_use]
 pub fn clean_arguments(arguments: &[String], limit: usize) -> Vec<String> {
-    let mut follows_secret_option = false;
+    let mut arguments = arguments.to_vec();
+    each_argument(&mut arguments, &mut |kind, text| *text = kind.clean(text, limit));
     arguments
-        .iter()
-        .map(|argument| {
-            let is_secret = std::mem::take(&mut follows_secret_option);
-            follows_secret_option = argument.strip_prefix("--").is_some_and(patterns::names_secret);
-            if is_secret {
-                patterns::REDACTED.to_owned()
-            } else {
-                clean(argument.as_bytes(), limit)
-            }
-        })
-        .collect()
+}
+
+/// Calls `change` with each argument of a command, and says which are secrets.
+pub fn each_argument(arguments: &mut [String], change: &mut dyn FnMut(TextKind, &mut String)) {
+    let mut kind = TextKind::Argument;
+    for argument in arguments {
+        let names_secret = argument.strip_prefix("--").is_some_and(patterns::names_secret);
+        let next = if names_secret { TextKind::Secret } else { TextKind::Argument };
+        change(std::mem::replace(&mut kind, next), argument);
+    }
 }
 
 fn without_secrets(text: &str) -> Cow<'_, str> {
@@ -94,8 +97,30 @@ pub enum TextKind {
     Line,
     /// A message, which may span lines.
     Block,
+    /// An argument of a command.
+    Argument,
+    /// An argument that follows an option such as `--password`.
+    Secret,
     /// What a command wrote.
     Stream,
+}
+
+impl TextKind {
+    /// The most that an event keeps of a text, in bytes.
+    fn limit(self) -> usize {
+        match self {
+            Self::Name | Self::Line | Self::Block => TEXT_LIMIT,
+            Self::Argument | Self::Secret => ARGUMENT_LIMIT,
+            Self::Stream => STREAM_LIMIT,
+        }
+    }
+
+    fn clean(self, text: &str, limit: usize) -> String {
+        match self {
+            Self::Secret => patterns::REDACTED.to_owned(),
+            _ => clean(text.as_bytes(), limit),
+        }
+    }
 }
 
 /// What consists of texts, each of which can be replaced.
@@ -112,7 +137,7 @@ pub struct Redacted<T>(T);
 
 impl<T: Texts> From<T> for Redacted<T> {
     fn from(mut value: T) -> Self {
-        value.each(&mut |_, text| *text = clean(text.as_bytes(), TEXT_LIMIT));
+        value.each(&mut |kind, text| *text = kind.clean(text, kind.limit()));
         Self(value)
     }
 }

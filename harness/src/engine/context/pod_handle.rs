@@ -7,7 +7,6 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::recorder::Recorder;
 use crate::{
-    base::redact,
     diagnosis::Absence,
     engine::{
         deadline::{DeadlinePause, Pause},
@@ -86,11 +85,11 @@ impl PodHandle {
         self.recorder.emit(EventKind::CommandFinished(CommandFinished {
             id: self.recorder.id().to_owned(),
             pod: self.name(),
-            command: redact::clean_arguments(command.arguments(), 4096),
+            command: command.arguments().to_vec(),
             exit_code: output.exit_code,
             duration_ms: millis(output.duration),
-            stdout: redact::clean(&output.stdout, redact::STREAM_LIMIT),
-            stderr: redact::clean(&output.stderr, redact::STREAM_LIMIT),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }));
         Ok(output)
     }
