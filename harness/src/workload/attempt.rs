@@ -55,6 +55,11 @@ impl Trouble {
         matches!(self, Self::Lost(loss, _) if loss.may_start_again())
     }
 
+    /// Whether the pod or its container ended under the command.
+    pub(super) fn is_lost_pod(&self) -> bool {
+        matches!(self, Self::Lost(ExecLoss::EndUnknown(Lost::Pod), _))
+    }
+
     /// Whether the API server refused for lack of rights.
     pub(super) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Api(error) if is_forbidden(error))
@@ -96,9 +101,7 @@ pub(super) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     pub(super) fn new(api: &'a Api<Pod>, pod: &Pod, command: &'a Command) -> Self {
         // The server wants to be told which one where a pod has several.
-        let first = pod.spec.as_ref().and_then(|spec| spec.containers.first());
-        let container =
-            command.container.clone().or_else(|| first.map(|container| container.name.clone()));
+        let container = command.container_in(pod).map(str::to_owned);
         Self { api, pod: pod.name_any(), container, command }
     }
 

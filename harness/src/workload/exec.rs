@@ -11,6 +11,7 @@ use probe::{ErrorName, ProgramEnd};
 
 use super::{
     attempt::{Attempt, Begun, Trouble},
+    out_of_memory,
     proof::Proven,
 };
 use crate::{
@@ -49,7 +50,7 @@ const UNUSUAL_AFTER: Duration = Duration::from_secs(1);
 pub struct Command {
     arguments: Vec<String>,
     name: Option<String>,
-    pub(super) container: Option<String>,
+    container: Option<String>,
     pub(super) stdin: Option<Vec<u8>>,
     deadline: Duration,
 }
@@ -103,6 +104,12 @@ impl Command {
     /// How long the command may run.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// The container that it runs in: the first one unless it names another.
+    pub(super) fn container_in<'a>(&'a self, pod: &'a Pod) -> Option<&'a str> {
+        let first = || Some(pod.spec.as_ref()?.containers.first()?.name.as_str());
+        self.container.as_deref().or_else(first)
     }
 
     /// Program and arguments.
@@ -250,7 +257,23 @@ where
             })?
         }
     };
-    let Proven { end, stdout, stderr } = ended.map_err(failed)?;
+    let Proven { end, stdout, stderr } = match ended {
+        Ok(proven) => proven,
+        Err(trouble) => {
+            let container = command.container_in(pod);
+            let is_killed = trouble.is_lost_pod()
+                && out_of_memory::killed(api, pod, container.unwrap_or_default()).await;
+            return Err(if is_killed {
+                Failure::product(format!(
+                    "`{}` ended because its container in pod `{name}` used up its memory \
+                     (OOMKilled)",
+                    command.display()
+                ))
+            } else {
+                failed(trouble)
+            });
+        }
+    };
     if let ProgramEnd::NotStarted(errno) = end
         && !ProgramEnd::is_absence(errno)
     {

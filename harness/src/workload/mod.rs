@@ -4,6 +4,7 @@ mod attempt;
 pub(crate) mod disruption;
 mod exec;
 mod mutation;
+mod out_of_memory;
 mod proof;
 mod ready;
 pub mod truth;
@@ -17,7 +18,7 @@ use std::{
 
 pub use exec::{COMMAND_DEADLINE, Command, Output};
 use exec::{StartTimeout, start_within};
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Error as KubeError, ResourceExt,
     api::DynamicObject,
@@ -88,37 +89,9 @@ impl Workload {
         pause: impl Fn() -> G + Sync,
     ) -> Result<Output, Failure> {
         let timeout = StartTimeout { limit: self.disruption_timeout, pause };
-        match exec::run(&self.api, &self.pod, command, timeout).await {
-            Ok(output) => Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output }),
-            Err(Failure::Lost { message }) => Err(self.explain_loss(message).await),
-            Err(failure) => Err(failure),
-        }
+        let output = exec::run(&self.api, &self.pod, command, timeout).await?;
+        Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output })
     }
-
-    /// A command can be lost because its own container used up its memory, which is no disruption.
-    async fn explain_loss(&self, message: String) -> Failure {
-        let name = self.name();
-        let asked = ask("read the pod of a lost command", || self.api.get(&name)).await;
-        match asked.ok().and_then(Result::ok).as_ref().and_then(out_of_memory) {
-            Some(container) => Failure::product(format!(
-                "container `{container}` of pod `{name}` was killed because it used up its \
-                 memory (OOMKilled); {message}"
-            )),
-            None => Failure::lost(message),
-        }
-    }
-}
-
-/// The container that the kernel killed for its memory, by its status.
-fn out_of_memory(pod: &Pod) -> Option<String> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let was_killed = |state: &Option<ContainerState>| {
-        let ended = state.as_ref().and_then(|state| state.terminated.as_ref());
-        ended.and_then(|ended| ended.reason.as_deref()) == Some("OOMKilled")
-    };
-    let killed =
-        |status: &&ContainerStatus| was_killed(&status.state) || was_killed(&status.last_state);
-    statuses.iter().find(killed).map(|status| status.name.clone())
 }
 
 /// Runs a command in a pod that need not be proven to be anything. Its deadline counts twice: until it
@@ -308,22 +281,6 @@ fn require(template: &PodTemplate, checks: &[PodCheck]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_container_that_used_up_its_memory_is_named() {
-        let pod = |reason: &str, field: &str| -> Pod {
-            let state = serde_json::json!({"terminated": {"exitCode": 137, "reason": reason}});
-            let status = serde_json::json!({"name": "tools", "image": "i", "imageID": "i",
-                "ready": false, "restartCount": 0, field: state});
-            serde_json::from_value(serde_json::json!({"status": {"containerStatuses": [status]}}))
-                .expect("it is a pod")
-        };
-        assert_eq!(out_of_memory(&pod("OOMKilled", "state")).as_deref(), Some("tools"));
-        assert_eq!(out_of_memory(&pod("OOMKilled", "lastState")).as_deref(), Some("tools"));
-        assert_eq!(out_of_memory(&pod("Error", "state")), None);
-        assert_eq!(out_of_memory(&Pod::default()), None);
-    }
-
     use crate::{diagnosis::CheckId, sandbox::pod_template::TemplateKind, verdict::SignatureId};
 
     const TEMPLATE: PodTemplate = PodTemplate {
