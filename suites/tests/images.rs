@@ -1,6 +1,7 @@
 //! The command against images that are wrong in one way, whose recipes are in
-//! `fixtures/images/broken`: exactly the cases that are about it are red, and say what is wrong. The
-//! images are made without a registry, on a cluster of the test's own.
+//! `fixtures/images/broken`: exactly the cases that are about it are red, and say what is wrong. Against
+//! images that are right in another way (`fixtures/images/variants`) all of them are green. The images
+//! are made without a registry, on a cluster of the test's own.
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
@@ -71,9 +72,13 @@ fn recipes() -> Vec<PathBuf> {
 }
 
 fn run(cluster: &LocalCluster, image: &str, code: i32) -> Report {
+    run_with(cluster, image, &CASES, code)
+}
+
+fn run_with(cluster: &LocalCluster, image: &str, more: &[&str], code: i32) -> Report {
     let dir = TestDir::new();
     let fixed = ["run", "--kubeconfig", cluster.kubeconfig(), "--image", image];
-    dir.nestcheck(fixed.iter().chain(&CASES)).exits(code);
+    dir.nestcheck(fixed.iter().chain(more)).exits(code);
     dir.report()
 }
 
@@ -107,5 +112,29 @@ fn each_broken_image_is_reported_by_its_case_and_the_good_one_is_green() {
     }
     let report = run(&cluster, "localhost/workspace:1", 0);
     assert_eq!(report.ids("pass"), CASES);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
+fn an_image_that_its_entrypoint_sets_up_is_conformant() {
+    let cluster = LocalCluster::up("entrypoint", &[]);
+    let variants = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/images/variants");
+    let recipes = ["udi-like", "udi-before-host-users"];
+    let recipes = recipes.map(|name| PathBuf::from(format!("{variants}/{name}.sh")));
+    let images = cluster.derive(&recipes);
+    let [image, before] = &images[..] else { panic!("{images:?}") };
+    let report = run_with(&cluster, image, &[], 0);
+    assert_eq!(report.outcome(), Outcome::Conformant);
+    assert!(report.ids("pass").contains(&"POD-02"), "the entrypoint is there");
+    // Past its entrypoint the image has no name and no ids for the user.
+    let skipped = [&CASES[..], &["--entrypoint", "skip"]].concat();
+    let report = run_with(&cluster, image, &skipped, 1);
+    assert_eq!(report.ids("fail"), ["ID-05", "ID-07"]);
+    // An entrypoint that does not look at HOST_USERS leaves ids that the pod does not have.
+    let report = run(&cluster, before, 1);
+    assert_eq!(report.ids("fail"), ["ID-05", "ID-07"]);
+    let message = report.verdict("ID-05").message().unwrap_or_default();
+    assert!(message.contains("10000:65536 (not inside the pod's map"), "{message}");
     cluster.is_clean();
 }

@@ -6,7 +6,7 @@ use harness::{
     facts::DeviceRoute,
     sandbox::{
         USER,
-        pod_template::{FILES_VOLUME, PodTemplate, RenderContext},
+        pod_template::{EntryPoint, FILES_VOLUME, PodTemplate, RenderContext},
     },
 };
 use k8s_openapi::{
@@ -67,6 +67,7 @@ pub(crate) fn pod(template: &PodTemplate) -> Result<Pod> {
         device_route: Some(&route),
         files: &keys,
         scc: None,
+        entry_point: EntryPoint::Skip,
     })?;
     pod.metadata.namespace = None;
     Ok(pod)

@@ -108,8 +108,9 @@ enum Command {
     },
     /// Make images of the node that differ from the workspace image: each recipe is a shell script,
     /// which is run as root in that image's root file system, for ten minutes at most; what it
-    /// leaves in the background ends with it. Prints their names: `localhost/`, the recipe's file
-    /// name, `:1`.
+    /// leaves in the background ends with it. A file beside it with its name and the ending `.json`
+    /// says how a container of the image starts, as `fixtures/images/workspace/start.json` does.
+    /// Prints their names: `localhost/`, the recipe's file name, `:1`.
     Derive {
         /// The shell scripts.
         #[arg(required = true, value_name = "RECIPE")]

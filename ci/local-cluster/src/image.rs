@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -43,6 +44,9 @@ pub struct Start {
     pub folder: String,
     /// `NAME=value` pairs.
     pub environment: Vec<String>,
+    /// The program that runs first, with the command as its arguments.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
     /// The command.
     pub command: Vec<String>,
 }
@@ -56,7 +60,20 @@ impl Start {
             environment: vec![
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             ],
+            entrypoint: Vec::new(),
             command: vec!["/bin/sh".into()],
+        }
+    }
+
+    /// What the file beside a recipe says, which has the recipe's name and ends with `.json`; without
+    /// it, how the workspace starts.
+    pub fn beside(recipe: &Path) -> Result<Self, Error> {
+        let path = recipe.with_extension("json");
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text)
+                .map_err(|error| Error::usage(format!("`{}`: {error}", path.display()))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::workspace(),
+            Err(source) => Err(Error::path("read", &path, source)),
         }
     }
 
@@ -131,12 +148,15 @@ pub fn archiver(layout: &Path, target: &Path) -> Command {
 fn config(start: &Start, layers: &[Layer]) -> Result<ImageConfiguration, OciSpecError> {
     // They aren't compressed: their digests are those of their content.
     let digests = layers.iter().map(|layer| layer.descriptor().digest().to_string());
-    let config = ConfigBuilder::default()
+    let mut config = ConfigBuilder::default()
         .user(&start.user)
         .working_dir(&start.folder)
         .env(start.environment.clone())
-        .cmd(start.command.clone())
-        .build()?;
+        .cmd(start.command.clone());
+    if !start.entrypoint.is_empty() {
+        config = config.entrypoint(start.entrypoint.clone());
+    }
+    let config = config.build()?;
     let rootfs = RootFsBuilder::default().diff_ids(digests.collect::<Vec<_>>()).build()?;
     ImageConfigurationBuilder::default().config(config).rootfs(rootfs).build()
 }

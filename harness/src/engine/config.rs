@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Keep, evidence::Collector};
 use crate::{
     facts::ChosenRoute,
-    sandbox::{File, Ledger, SandboxConfig, Timeouts},
+    sandbox::{File, Ledger, SandboxConfig, Timeouts, pod_template::EntryPoint},
 };
 
 /// How long a run may take unless its caller says otherwise.
@@ -48,6 +48,7 @@ impl RunConfig {
             sandbox: SandboxConfig {
                 run: new_run_id(),
                 image: image.into(),
+                entry_point: EntryPoint::default(),
                 files,
                 scc: None,
                 run_timeout: RUN_TIMEOUT,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Intents, Ledger, Scc};
+use super::{Intents, Ledger, Scc, pod_template::EntryPoint};
 
 /// A file that every pod of a run can read.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct SandboxConfig {
     pub run: String,
     /// The image of the pods.
     pub image: String,
+    /// Whether pods run the entrypoint of the image.
+    pub entry_point: EntryPoint,
     /// The files of every pod, the probe among them.
     pub files: Vec<File>,
     /// The SCC that pods are admitted by, where the cluster admits pods so.

@@ -249,6 +249,7 @@ impl Sandbox {
             device_route: self.device_route.as_ref(),
             files: &self.keys,
             scc: self.scc.as_ref().map(|scc| scc.name.as_str()),
+            entry_point: self.config.entry_point,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The templates of pods that cases look at, and how a template becomes a pod on this cluster.
 
+use std::str::FromStr;
+
 use k8s_openapi::{
     DeepMerge,
-    api::core::v1::{ConfigMapVolumeSource, KeyToPath, Pod},
+    api::core::v1::{ConfigMapVolumeSource, EnvVar, KeyToPath, Pod},
 };
 use kube::api::{DynamicObject, ObjectMeta};
 
@@ -38,6 +40,33 @@ pub enum TemplateKind {
     DevWorkspace,
 }
 
+/// Whether a pod runs the entrypoint of its image. Images such as the Universal Developer Image set up
+/// the user's name, its subordinate ids and podman's storage there (devfile/developer-images,
+/// `base/ubi9/entrypoint.sh`), and the DevWorkspace Operator runs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EntryPoint {
+    /// The image's entrypoint runs first, and starts the probe.
+    #[default]
+    Image,
+    /// The probe is started in its place.
+    Skip,
+}
+
+impl FromStr for EntryPoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "image" => Ok(Self::Image),
+            "skip" => Ok(Self::Skip),
+            _ => Err("expected `image` or `skip`".to_owned()),
+        }
+    }
+}
+
+/// The variable by which the DevWorkspace Operator tells an image that its pod has a user namespace.
+const HOST_USERS: &str = "HOST_USERS";
+
 /// A pod that cases share.
 #[derive(Clone, Copy, Debug)]
 pub struct PodTemplate {
@@ -72,6 +101,8 @@ pub struct RenderContext<'a> {
     pub files: &'a [(String, String)],
     /// The name of the SCC that pods ask for, where the cluster admits pods so.
     pub scc: Option<&'a str>,
+    /// Whether containers run the entrypoint of the image.
+    pub entry_point: EntryPoint,
 }
 
 /// The volume, ConfigMap and mount that bring the probe and the fixtures into a pod.
@@ -116,6 +147,13 @@ impl PodTemplate {
         self.isolation == Isolation::Privileged
     }
 
+    /// Whether pods of this template run the image's entrypoint: those that stand for a workspace do.
+    /// The tools of a privileged pod are the probe's and the image's, with nothing to set up.
+    #[must_use]
+    pub fn entry_point(&self, chosen: EntryPoint) -> EntryPoint {
+        if self.is_optional() { EntryPoint::Skip } else { chosen }
+    }
+
     /// The SCC that a pod of this template asks for, where there are any. `nested` is the one that
     /// requires a user namespace, so the controls without one need others.
     #[must_use]
@@ -146,8 +184,21 @@ impl PodTemplate {
             Error::usage(format!("failed to read manifest `{}`: no field `spec`", self.file))
         })?;
         spec.service_account_name = Some(sandbox::USER.to_owned());
+        let has_user_namespace = spec.host_users == Some(false);
+        let entry_point = self.entry_point(render.entry_point);
         for container in &mut spec.containers {
             container.image = Some(render.image.to_owned());
+            if has_user_namespace {
+                let variable = EnvVar {
+                    name: HOST_USERS.to_owned(),
+                    value: Some("false".to_owned()),
+                    ..EnvVar::default()
+                };
+                container.env.get_or_insert_default().push(variable);
+            }
+            if entry_point == EntryPoint::Image {
+                container.args = container.command.take();
+            }
         }
         for volume in spec.volumes.iter_mut().flatten() {
             if volume.name == FILES_VOLUME {
@@ -248,6 +299,7 @@ mod tests {
             device_route: route,
             files: &[("probe".into(), "probe".into())],
             scc: None,
+            entry_point: EntryPoint::Image,
         };
         TEMPLATE.pod(&render).expect("the manifest is good")
     }
@@ -267,6 +319,7 @@ mod tests {
                 device_route: None,
                 files: &[],
                 scc: Some("nestcheck-abc"),
+                entry_point: EntryPoint::Image,
             };
             let template = PodTemplate { manifest, isolation, ..TEMPLATE };
             template.pod(&render).expect("the manifest is good")
@@ -280,6 +333,42 @@ mod tests {
         assert_eq!(control[REQUIRED_SCC], "restricted-v2");
         let powerful = admitted(Isolation::Privileged).metadata.annotations.unwrap_or_default();
         assert_eq!(powerful[REQUIRED_SCC], "privileged");
+    }
+
+    #[test]
+    fn a_pod_runs_the_images_entrypoint_unless_it_is_skipped() {
+        let text = TEMPLATE.manifest.replace(
+            "    image: workspace\n",
+            "    image: workspace\n    command: [/nestcheck/probe, pause]\n",
+        );
+        let manifest: &'static str = text.leak();
+        let container = |isolation, entry_point| {
+            let render = RenderContext {
+                namespace: "ns",
+                run: "abc",
+                image: "localhost/workspace:1",
+                device_route: None,
+                files: &[],
+                scc: None,
+                entry_point,
+            };
+            let template = PodTemplate { manifest, isolation, ..TEMPLATE };
+            let pod = template.pod(&render).expect("the manifest is good");
+            pod.spec.unwrap_or_default().containers.remove(0)
+        };
+        let probe = Some(vec!["/nestcheck/probe".to_owned(), "pause".to_owned()]);
+        let workspace = container(Isolation::Nested, EntryPoint::Image);
+        assert_eq!((workspace.command, workspace.args), (None, probe.clone()));
+        let told: Vec<_> = workspace.env.unwrap_or_default();
+        assert!(told.iter().any(|v| v.name == "HOST_USERS" && v.value.as_deref() == Some("false")));
+        for (isolation, chosen) in [
+            (Isolation::Nested, EntryPoint::Skip),
+            // Its program is started in place of whatever the image does.
+            (Isolation::Privileged, EntryPoint::Image),
+        ] {
+            let skipped = container(isolation, chosen);
+            assert_eq!((skipped.command, skipped.args), (probe.clone(), None));
+        }
     }
 
     #[test]
@@ -311,6 +400,7 @@ mod tests {
             device_route: None,
             files: &[],
             scc: None,
+            entry_point: EntryPoint::Image,
         };
         assert!(template.pod(&render).is_ok());
         let supporting_objects =

@@ -38,6 +38,13 @@ use crate::{
     verdict::{Failure, event::TruthCheck},
 };
 
+/// How long the entrypoint of an image may take until it starts the pod's program.
+const ENTRYPOINT_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to do about an entrypoint that does not start the pod's program.
+const ENTRYPOINT_HINT: &str = "the entrypoint of an image must execute its arguments, as in \
+     `exec \"$@\"`; `--entrypoint skip` starts pods without it";
+
 /// Where the probe is in every pod.
 pub const PROBE: &str = "/nestcheck/probe";
 
@@ -248,9 +255,13 @@ async fn probe_facts(api: &Api<Pod>, pod: &Pod, limit: Duration) -> Result<probe
     // It only reads, so one that was lost is run again.
     let lost =
         |failure: &Failure| matches!(failure, Failure::Lost { .. }).then_some(Duration::ZERO);
-    let command = Command::new([PROBE, "facts"]);
+    // What an entrypoint sets up is there only once it has started the pod's program.
+    let seconds = ENTRYPOINT_LIMIT.as_secs().to_string();
+    let command = Command::new([PROBE, "facts", "--started", &seconds])
+        .within(ENTRYPOINT_LIMIT + COMMAND_DEADLINE);
     let read = || exec::run(api, pod, &command, start_within(limit));
-    let output = retry::with_backoff(limit, lost, read).await?.exits(0)?;
+    let output = retry::with_backoff(limit, lost, read).await?;
+    let output = output.exits(0).map_err(|failure| failure.with_hint(Some(ENTRYPOINT_HINT)))?;
     serde_json::from_slice(&output.stdout).map_err(|error| {
         Failure::harness(format!(
             "failed to understand the probe in pod `{}`: {error}",

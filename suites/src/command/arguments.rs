@@ -9,7 +9,7 @@ use harness::{
     engine::{Keep, Profile, plan::Shard},
     facts::ChosenRoute,
     report::Dialect,
-    sandbox::rbac::ACCOUNT,
+    sandbox::{pod_template::EntryPoint, rbac::ACCOUNT},
 };
 use oci_spec::distribution::{ParseError, Reference};
 
@@ -176,6 +176,9 @@ pub(super) struct RunArguments {
     /// The workspace image, with podman, podman-compose and subordinate ids that fit a pod
     #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", default_value = "localhost/workspace:1", value_parser = image)]
     pub(super) image: String,
+    /// Whether pods run the entrypoint of the image, as workspaces do: image or skip
+    #[arg(long, value_name = "WHICH", default_value = "image", value_parser = str::parse::<EntryPoint>)]
+    pub(super) entrypoint: EntryPoint,
     /// Test this SCC (OpenShift, MicroShift): the run applies a copy with a unique name
     #[arg(long, value_name = "FILE")]
     pub(super) scc: Option<PathBuf>,

@@ -45,6 +45,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         diagnostics: directory.diagnostics(),
         sandbox: SandboxConfig {
             scc,
+            entry_point: arguments.entrypoint,
             run_timeout: arguments.timeout,
             ledger: directory.ledger(),
             timeouts: Timeouts {

@@ -74,7 +74,6 @@ pub fn run(name: &ClusterName, recipes: &[PathBuf]) -> Result<(), Error> {
     let lower = work.make("lower")?;
     unpack(&base, &lower, &log)?;
     let base = Layer::of(&base)?;
-    let start = image::Start::workspace()?;
     let layout = work.file("layout");
     for (number, (reference, recipe)) in named.iter().enumerate() {
         let upper = work.make(&format!("{number}/upper"))?;
@@ -86,6 +85,7 @@ pub fn run(name: &ClusterName, recipes: &[PathBuf]) -> Result<(), Error> {
         mark_deleted(&upper)?;
         let layer = work.file(&format!("{number}.tar"));
         tree::pack(&upper, &layer, &log)?;
+        let start = image::Start::beside(recipe)?;
         image::add(&layout, reference, &[base.clone(), Layer::of(&layer)?], &start)?;
     }
     let references: Vec<_> = named.into_iter().map(|(reference, _)| reference).collect();

@@ -126,9 +126,12 @@ inventory::submit!(Case {
     id: "ID-04",
     suite: "identity",
     name: "runs_as_the_user_that_was_asked_for",
-    title: "A nested pod runs as user 1000 and group 1000, with the fsGroup among its groups",
+    title: "A nested pod runs as user 1000 and the image's group for it, with the fsGroup among its \
+        groups",
     why: "Files, /etc/passwd and /etc/subuid of a workspace image belong to one user. Another \
-          user has no subordinate ids for podman and does not own the home directory.",
+          user has no subordinate ids for podman and does not own the home directory. The pod \
+          requests no group, so its group is that of user 1000 in the image's /etc/passwd, or \
+          group 0 if the image has no such user.",
     fix: "Set `runAsUser: 1000` and `fsGroup` in the pod or in the SCC; see SCC-P02.",
     requires: NESTED,
     pods: &[&NESTED_POD, &NEIGHBOUR],
@@ -141,14 +144,24 @@ async fn runs_as_the_user_that_was_asked_for(cx: Context) -> CaseResult {
     let facts = workspace.facts();
     let uids = format!("real {}, effective {}", facts.real_uid, facts.effective_uid);
     cx.check_equal("user id", "real 1000, effective 1000", &uids)?;
+    let passwd = workspace.output(&Command::new(["cat", "/etc/passwd"])).await?;
+    let group = primary_group(&passwd, 1000).unwrap_or(0);
     let gids = format!("real {}, effective {}", facts.real_gid, facts.effective_gid);
-    cx.check_equal("group id", "real 1000, effective 1000", &gids)?;
+    cx.check_equal("group id", &format!("real {group}, effective {group}"), &gids)?;
     let groups = known(&facts.groups)?;
     cx.check("groups", "1000 among them", format!("{groups:?}"), groups.contains(&1000))?;
     // Runtimes put the user's own group among them; the neighbour's fsGroup is another one.
     let groups = known(&neighbour.facts().groups)?;
     let observed = format!("{groups:?}");
     cx.check("groups with fsGroup 2000", "2000 among them", observed, groups.contains(&2000))
+}
+
+/// The group of a user in /etc/passwd (passwd(5)).
+fn primary_group(passwd: &str, uid: u32) -> Option<u32> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        (fields.get(2)?.parse() == Ok(uid)).then(|| fields.get(3)?.parse().ok()).flatten()
+    })
 }
 
 inventory::submit!(Case {

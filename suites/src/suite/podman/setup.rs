@@ -7,7 +7,6 @@ use harness::{
     verdict::{CaseResult, Failure, Level},
     workload::{Command, PROBE},
 };
-use k8s_openapi::api::core::v1::EnvVar;
 
 use super::{expect_error, images::import_of, need_program};
 use crate::{
@@ -43,23 +42,14 @@ async fn is_set_up_by_the_entrypoint(cx: Context) -> CaseResult {
     let remedy = "nothing needs it where the image is set up when it is built; see ID-05 and POD-01 \
                   for what it is set up to";
     need_program(&shared, ENTRYPOINT, remedy).await?;
-    // A pod of its own: the others are started past the entrypoint.
+    // A pod of its own: with `--entrypoint skip` the others are started past the entrypoint.
     let mut pod = cx.manifest(&NESTED_POD)?;
     pod.metadata.name = Some("pod-02".to_owned());
     for container in &mut pod.spec.get_or_insert_default().containers {
         container.command = Some([ENTRYPOINT, PROBE, "pause"].map(str::to_owned).to_vec());
-        // Of group 0, as on OpenShift: by that group the entrypoint may write /etc/passwd, /etc/subuid
-        // and /etc/subgid.
-        container.security_context.get_or_insert_default().run_as_group = None;
-        // The DevWorkspace Operator tells the entrypoint by this that the pod has 65536 ids.
-        container.env.get_or_insert_default().push(EnvVar {
-            name: "HOST_USERS".to_owned(),
-            value: Some("false".to_owned()),
-            ..EnvVar::default()
-        });
+        container.args = None;
     }
     let workspace = cx.provision_pod(&NESTED_POD, &pod).await?;
-    await_entrypoint(&workspace).await?;
     let facts: probe::Facts = workspace.probe(&["facts"]).await?;
     let uid = facts.effective_uid;
     let name = known(&facts.user_name)?.clone().unwrap_or_default();
@@ -80,22 +70,6 @@ async fn is_set_up_by_the_entrypoint(cx: Context) -> CaseResult {
         _ => ("no fuse-overlayfs", !storage.contains("fuse-overlayfs")),
     };
     cx.check("podman's storage.conf", expected, storage, holds)
-}
-
-/// Waits until the entrypoint has done its work and is replaced by the program that it was given: a
-/// pod is ready as soon as its first process is there.
-async fn await_entrypoint(workspace: &PodHandle) -> CaseResult {
-    let script = "
-        for _ in $(seq 300); do
-            now=$(tr '\\0' ' ' < /proc/1/cmdline)
-            if [ \"$now\" = \"$1 pause \" ]; then exit; fi
-            sleep 0.1
-        done
-        echo \"after 30 s process 1 is still $now\" >&2
-        exit 1
-    ";
-    let wait = Command::shell("wait for the entrypoint", script, [PROBE]);
-    workspace.output(&wait).await.map(drop)
 }
 
 /// Moves an image from podman's storage to a registry in the pod, on this port, which is there as
