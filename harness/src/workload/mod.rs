@@ -45,6 +45,9 @@ const ENTRYPOINT_LIMIT: Duration = Duration::from_secs(60);
 const ENTRYPOINT_HINT: &str = "the entrypoint of an image must execute its arguments, as in \
      `exec \"$@\"`; `--entrypoint skip` starts pods without it";
 
+/// The volume of templates that podman stores images and containers on.
+const STORAGE_VOLUME: &str = "storage";
+
 /// Where the probe is in every pod.
 pub const PROBE: &str = "/nestcheck/probe";
 
@@ -257,7 +260,9 @@ async fn probe_facts(api: &Api<Pod>, pod: &Pod, limit: Duration) -> Result<probe
         |failure: &Failure| matches!(failure, Failure::Lost { .. }).then_some(Duration::ZERO);
     // What an entrypoint sets up is there only once it has started the pod's program.
     let seconds = ENTRYPOINT_LIMIT.as_secs().to_string();
-    let command = Command::new([PROBE, "facts", "--started", &seconds])
+    let directories = storage_directories(pod);
+    let arguments = [PROBE, "ready", &seconds].into_iter();
+    let command = Command::new(arguments.chain(directories.iter().map(String::as_str)))
         .within(ENTRYPOINT_LIMIT + COMMAND_DEADLINE);
     let read = || exec::run(api, pod, &command, start_within(limit));
     let output = retry::with_backoff(limit, lost, read).await?;
@@ -268,6 +273,16 @@ async fn probe_facts(api: &Api<Pod>, pod: &Pod, limit: Duration) -> Result<probe
             pod.name_any()
         ))
     })
+}
+
+/// Where podman's storage begins on the volume that a template has for it.
+fn storage_directories(pod: &Pod) -> Vec<String> {
+    let containers = pod.spec.iter().flat_map(|spec| spec.containers.first());
+    let mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
+    mounts
+        .filter(|mount| mount.name == STORAGE_VOLUME)
+        .map(|mount| format!("{}/storage", mount.mount_path))
+        .collect()
 }
 
 /// Fails where a truth check does not hold: the pod runs, but is not what was asked for.

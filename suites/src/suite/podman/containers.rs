@@ -184,8 +184,10 @@ inventory::submit!(Case {
 async fn runs_as_another_user(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let image = scratch_image(&workspace).await?;
+    let facts = workspace.facts();
+    let own = format!("{}:{}", facts.effective_uid, facts.effective_gid);
     for (option, expected) in
-        [("--user=1000:2000", "1000:2000"), ("--userns=keep-id", "1000:1000"), ("--user=0", "0:0")]
+        [("--user=1000:2000", "1000:2000"), ("--userns=keep-id", &own), ("--user=0", "0:0")]
     {
         let run = podman_run(&[option], &image, &["/probe", "id"]);
         let identity: ProcessIdentity = parse_probe(&workspace.run(&run).await?.exits(0)?)?;

@@ -17,6 +17,9 @@ use crate::{
     suite::{NESTED, WITH_DEVICES},
 };
 
+/// Where the workspace keeps what podman stores: a volume of the pod.
+const STORAGE: &str = "/home/user/.local/share/containers";
+
 /// A store of a case's own.
 struct Store<'a> {
     workspace: &'a PodHandle,
@@ -31,10 +34,16 @@ impl<'a> Store<'a> {
         case: &str,
         driver: &[&str],
     ) -> Result<Store<'a>, Failure> {
-        let directory = format!("/tmp/nestcheck-{case}");
+        // On the volume: overlay can't be stacked on the overlay that the image itself lies on.
+        let directory = format!("{STORAGE}/nestcheck-{case}");
         let driver = driver.iter().map(|&option| option.to_owned()).collect();
         let store = Self { workspace, directory, driver };
         store.delete().await?;
+        // A volume passes the pod's fsGroup on to what is made in it. That group need not be one of
+        // podman's namespace, where the user has another.
+        let script = "mkdir \"$1\"; chgrp \"$(id -g)\" \"$1\"; chmod g-s \"$1\"";
+        let make = Command::shell("make the store's directory", script, [&store.directory]);
+        workspace.output(&make).await?;
         Ok(store)
     }
 
