@@ -67,7 +67,7 @@ impl Start {
 
     /// What the file beside a recipe says, which has the recipe's name and ends with `.json`; without
     /// it, how the workspace starts.
-    pub fn beside(recipe: &Path) -> Result<Self, Error> {
+    pub fn of_recipe(recipe: &Path) -> Result<Self, Error> {
         let path = recipe.with_extension("json");
         match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text)

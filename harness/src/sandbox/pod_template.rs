@@ -359,8 +359,10 @@ mod tests {
         let probe = Some(vec!["/nestcheck/probe".to_owned(), "pause".to_owned()]);
         let workspace = container(Isolation::Nested, EntryPoint::Image);
         assert_eq!((workspace.command, workspace.args), (None, probe.clone()));
-        let told: Vec<_> = workspace.env.unwrap_or_default();
-        assert!(told.iter().any(|v| v.name == "HOST_USERS" && v.value.as_deref() == Some("false")));
+        let variables: Vec<_> = workspace.env.unwrap_or_default();
+        assert!(
+            variables.iter().any(|v| v.name == "HOST_USERS" && v.value.as_deref() == Some("false"))
+        );
         for (isolation, chosen) in [
             (Isolation::Nested, EntryPoint::Skip),
             // Its program is started in place of whatever the image does.

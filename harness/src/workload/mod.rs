@@ -277,7 +277,7 @@ async fn probe_facts(api: &Api<Pod>, pod: &Pod, limit: Duration) -> Result<probe
 
 /// Where podman's storage begins on the volume that a template has for it.
 fn storage_directories(pod: &Pod) -> Vec<String> {
-    let containers = pod.spec.iter().flat_map(|spec| spec.containers.first());
+    let containers = pod.spec.iter().filter_map(|spec| spec.containers.first());
     let mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
     mounts
         .filter(|mount| mount.name == STORAGE_VOLUME)

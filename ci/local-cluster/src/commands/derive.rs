@@ -85,7 +85,7 @@ pub fn run(name: &ClusterName, recipes: &[PathBuf]) -> Result<(), Error> {
         mark_deleted(&upper)?;
         let layer = work.file(&format!("{number}.tar"));
         tree::pack(&upper, &layer, &log)?;
-        let start = image::Start::beside(recipe)?;
+        let start = image::Start::of_recipe(recipe)?;
         image::add(&layout, reference, &[base.clone(), Layer::of(&layer)?], &start)?;
     }
     let references: Vec<_> = named.into_iter().map(|(reference, _)| reference).collect();
