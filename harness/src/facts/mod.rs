@@ -10,6 +10,7 @@ mod gather;
 mod lookup;
 mod metrics;
 mod node;
+pub mod pod_admission;
 mod release;
 pub mod requirement;
 mod rollout;
@@ -22,8 +23,8 @@ pub mod webhook;
 use std::fmt;
 
 pub use device::{
-    ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2, DeviceRoute, Knows,
-    devices_in, devices_value, show_runtime,
+    CDI_ANNOTATION, ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2,
+    DeviceRoute, Knows, devices_in, devices_value, show_runtime,
 };
 pub(crate) use devspaces::OF_OPERATOR as PERMISSIONS_OF_OPERATOR;
 pub use devspaces::{
