@@ -127,7 +127,7 @@ impl Facts {
 fn by_feature_set(release: &Release, set: &FeatureSet) -> Option<bool> {
     let (major, minor) = FIRST_DEFAULT;
     match set {
-        FeatureSet::Default if release.at_least(major, minor) => Some(true),
+        FeatureSet::Default | FeatureSet::Okd if release.at_least(major, minor) => Some(true),
         // 4.18 is the first release that has all three.
         FeatureSet::Default if release.at_least(4, 18) => Some(false),
         FeatureSet::TechPreviewNoUpgrade | FeatureSet::DevPreviewNoUpgrade
@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(table("4.19.0", FeatureSet::CustomNoUpgrade), None);
         assert_eq!(table("4.20.0", FeatureSet::Default), Some(true));
         assert_eq!(table("4.20.0", FeatureSet::CustomNoUpgrade), None);
+        assert_eq!(table("4.22.0", FeatureSet::Okd), Some(true));
     }
 
     #[test]

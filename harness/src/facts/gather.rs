@@ -40,6 +40,9 @@ pub(crate) const PERMISSIONS_ON_OPENSHIFT: &[Rules] =
 /// To read what else MicroShift has.
 pub(crate) const PERMISSIONS_ON_MICROSHIFT: &[Rules] = &[release::ON_MICROSHIFT];
 
+/// The gate that lets a pod share the node's network although it has a user namespace (KEP-5607).
+const HOST_NETWORK_GATE: &str = "UserNamespacesHostNetworkSupport";
+
 const CONTACT: Rules = &[Rule {
     need: Need::Read,
     why: "Reads what the cluster is, and the feature gates of its API server.",
@@ -97,6 +100,11 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         server_user_namespaces_gate: server_gate(Gate::UserNamespacesSupport),
         server_proc_mount_gate: server_gate(Gate::ProcMountType),
         server_pod_security_gate: server_gate(Gate::UserNamespacesPodSecurityStandards),
+        server_host_network_gate: metrics::fact_of(
+            &server_metrics,
+            HOST_NETWORK_GATE,
+            "API server",
+        ),
         nodes: nodes.nodes,
         device_route: nodes.device_route,
         default_storage: storage::default_class(&classes),

@@ -253,6 +253,9 @@ pub struct Facts {
     pub server_proc_mount_gate: Fact<bool>,
     /// What the API server says of its own gate `UserNamespacesPodSecurityStandards`.
     pub server_pod_security_gate: Fact<bool>,
+    /// What the API server says of its gate `UserNamespacesHostNetworkSupport`, with which a pod may
+    /// share the node's network although it has a user namespace.
+    pub server_host_network_gate: Fact<bool>,
     /// The nodes that pods may be scheduled on.
     pub nodes: Fact<Vec<Node>>,
     /// How a pod is to ask for its devices; none where the cluster offers no way. An annotation is

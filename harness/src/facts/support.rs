@@ -213,7 +213,7 @@ fn schema_against_release(facts: &Facts) -> Option<String> {
     let (major, minor) = FIRST_DEFAULT;
     // Before, other feature sets may have it.
     let is_default = match &facts.feature_set {
-        Fact::Known { value: set, .. } => *set == FeatureSet::Default,
+        Fact::Known { value: set, .. } => matches!(set, FeatureSet::Default | FeatureSet::Okd),
         Fact::Unknown { .. } => false,
         Fact::NotApplicable { .. } => true,
     };
