@@ -268,8 +268,9 @@ pub fn differ(cx: &Context, first: &PodHandle, second: &PodHandle) -> CaseResult
     cx.check("ranges of the two pods", "disjoint", observed, holds)
 }
 
-/// What is wrong with a user's ranges in /etc/subuid or /etc/subgid (subuid(5)): there must be
-/// exactly one, inside the pod's map and without the user's own id, long enough for an image's
+/// What is wrong with a user's ranges in /etc/subuid or /etc/subgid (subuid(5)). There may be
+/// several, which newuidmap(1) takes in order. Each must be inside the pod's map, without id 0 and
+/// the user's own, and share no id with another; together they must be long enough for an image's
 /// usual ids.
 #[must_use]
 pub fn subordinate_problem(
@@ -278,19 +279,26 @@ pub fn subordinate_problem(
     own: u32,
     map: &[IdRange],
 ) -> Option<String> {
-    let mine: Vec<_> = ranges.ranges.iter().filter(|range| range.owner == user).collect();
-    let [range] = mine[..] else {
-        return Some(format!("{} ranges of user `{user}`, not one", mine.len()));
+    let mine = ranges.ranges.iter().filter(|range| range.owner == user);
+    let mut mine: Vec<_> = mine
+        .map(|range| (u64::from(range.start), u64::from(range.start) + u64::from(range.count)))
+        .collect();
+    mine.sort_unstable();
+    let is_covered = |&(first, end): &(u64, u64)| {
+        map.iter().any(|map| {
+            u64::from(map.inside) <= first && end <= u64::from(map.inside) + u64::from(map.count)
+        })
     };
-    let (first, end) = (u64::from(range.start), u64::from(range.start) + u64::from(range.count));
-    let covered = map.iter().any(|map| {
-        u64::from(map.inside) <= first && end <= u64::from(map.inside) + u64::from(map.count)
-    });
-    if !covered {
+    let is_taken = |(first, end): &(u64, u64)| *first == 0 || (*first..*end).contains(&own.into());
+    if mine.is_empty() {
+        Some(format!("no range of user `{user}`"))
+    } else if !mine.iter().all(is_covered) {
         Some("not inside the pod's map, so newuidmap is refused".to_owned())
-    } else if first == 0 || (first..end).contains(&u64::from(own)) {
+    } else if mine.iter().any(is_taken) {
         Some("it holds id 0 or the user's own id".to_owned())
-    } else if range.count < 1000 {
+    } else if mine.windows(2).any(|pair| pair[1].0 < pair[0].1) {
+        Some("two ranges overlap".to_owned())
+    } else if mine.iter().map(|(first, end)| end - first).sum::<u64>() < 1000 {
         Some("too short: fewer than 1000 ids".to_owned())
     } else {
         None
@@ -356,6 +364,9 @@ mod tests {
     fn the_pattern_of_workspace_images_is_good() {
         assert_eq!(problem("user:1001:64535\n"), None);
         assert_eq!(problem("other:1:999\nuser:1001:64535\n"), None);
+        // As quay.io/podman/stable has them: below and above the user's own id.
+        assert_eq!(problem("user:1:999\nuser:1001:64535\n"), None);
+        assert_eq!(problem("user:2000:600\nuser:1001:600\n"), None, "in any order");
     }
 
     #[test]
@@ -365,8 +376,11 @@ mod tests {
         assert!(reported("user:1000:64536\n").contains("own id"));
         assert!(reported("user:0:999\n").contains("id 0"));
         assert!(reported("user:1001:10\n").contains("too short"));
-        assert!(reported("").contains("0 ranges"));
-        assert!(reported("user:1001:2000\nuser:5000:2000\n").contains("2 ranges"));
+        assert!(reported("").contains("no range of user `user`"));
+        assert!(reported("user:1001:2000\nuser:3000:2000\n").contains("overlap"));
+        assert!(reported("user:1:999\nuser:1001:65535\n").contains("not inside the pod's map"));
+        assert!(reported("user:1:1000\nuser:1001:64535\n").contains("own id"));
+        assert!(reported("user:1:499\nuser:1001:499\n").contains("too short"));
     }
 
     #[test]

@@ -94,6 +94,38 @@ fn openshift_4_20_is_conformant_by_default() {
 
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn the_first_z_streams_of_4_20_are_conformant_with_a_known_issue() {
+    let cluster = openshift("os-early", "4.20", &["--z-stream", "early"]);
+    let (finished, report) = run(&cluster, &["scc", "PRE-01", "POD-03"]);
+    finished.exits(0).says(&["OCPBUGS-77004"]);
+    assert_eq!(report.outcome(), Outcome::Conformant);
+    assert_eq!(report.ids("known-issue"), ["SCC-01", "SCC-P04", "SCC-P05"]);
+    cluster.is_clean();
+}
+
+/// The runtime's handler decides which of the annotations it honours, and a pod carries both.
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn devices_come_by_whichever_annotation_the_runtime_honours() {
+    let cases = ["ISO-04", "ISO-05", "ISO-06", "POD-NET-01A"];
+    for annotations in ["v1", "v2", "both"] {
+        let options = ["--device-annotations", annotations];
+        let cluster = openshift(&format!("os-devices-{annotations}"), "4.20", &options);
+        let (finished, report) = run(&cluster, &cases);
+        finished.exits(0);
+        assert_eq!(report.ids("pass"), cases, "{annotations}");
+        cluster.is_clean();
+    }
+    let cluster = openshift("os-devices-none", "4.20", &["--device-annotations", "none"]);
+    let (finished, report) = run(&cluster, &cases);
+    finished.exits(1).says(&["pod started, device absent", "allowed_annotations", "(F37)"]);
+    assert_eq!(report.ids("fail"), ["ISO-04"]);
+    assert_eq!(report.ids("blocked"), ["ISO-05", "ISO-06", "POD-NET-01A"], "they need devices");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn openshift_5_0_with_locked_gates_is_conformant() {
     is_conformant(&openshift("os-50", "5.0", &[]));
 }

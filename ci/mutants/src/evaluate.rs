@@ -93,7 +93,7 @@ impl Comparison<'_> {
         if self.is_red_without_mutant(id) {
             return Some(format!("{id} is red without `{name}` too: {}", describe(case)));
         }
-        let message = case.verdict.message().unwrap_or_default();
+        let message = told(&case.verdict);
         let is_killed = match case.verdict {
             Verdict::Fail { .. } => true,
             // A case that was not judged has shown nothing, unless that is all that it can show.
@@ -103,7 +103,7 @@ impl Comparison<'_> {
         if !is_killed {
             return Some(format!("{id} survives `{name}`: it is {}", describe(case)));
         }
-        (!has(message, words))
+        (!has(&message, words))
             .then(|| format!("{id} is red with `{name}`, but not with `{words}`: {message}"))
     }
 
@@ -129,6 +129,15 @@ impl Comparison<'_> {
 
     fn is_red_without_mutant(&self, id: &str) -> bool {
         self.baseline.iter().any(|known| known == id)
+    }
+}
+
+/// The message of a verdict with its hint, which has the cause.
+fn told(verdict: &Verdict) -> String {
+    let message = verdict.message().unwrap_or_default();
+    match verdict {
+        Verdict::Fail { hint: Some(hint), .. } => format!("{message}; {hint}"),
+        _ => message.to_owned(),
     }
 }
 

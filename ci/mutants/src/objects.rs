@@ -10,7 +10,7 @@ use kube::{
     core::GroupVersionKind,
 };
 
-use crate::policy::CANARY;
+use crate::policy::{CANARY, REFUSING_CANARY};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -38,7 +38,13 @@ impl Created {
         for text in manifests {
             self.create_one(text).await?;
         }
-        if self.has_policies() {
+        if self.has("ValidatingAdmissionPolicy") {
+            for text in REFUSING_CANARY {
+                self.create_one(text).await?;
+            }
+            refusals_are_in_force(&self.client, true).await?;
+        }
+        if self.has("MutatingAdmissionPolicy") {
             // The API server takes up all policies at once: when this one is in force, all are.
             for text in CANARY.manifests() {
                 self.create_one(text).await?;
@@ -58,14 +64,17 @@ impl Created {
         for object in &self.objects {
             outcome = outcome.and(remove(object).await);
         }
-        if self.has_policies() {
+        if self.has("ValidatingAdmissionPolicy") {
+            outcome = outcome.and(refusals_are_in_force(&self.client, false).await);
+        }
+        if self.has("MutatingAdmissionPolicy") {
             outcome = outcome.and(policies_are_in_force(&self.client, false).await);
         }
         outcome
     }
 
-    fn has_policies(&self) -> bool {
-        self.objects.iter().any(|object| object.kind == "MutatingAdmissionPolicy")
+    fn has(&self, kind: &str) -> bool {
+        self.objects.iter().any(|object| object.kind == kind)
     }
 
     async fn create_one(&mut self, text: &str) -> Result<()> {
@@ -101,6 +110,34 @@ async fn remove(one: &Object) -> Result<()> {
         }
     });
     answer.await
+}
+
+/// As [`policies_are_in_force`], of validating policies.
+async fn refusals_are_in_force(client: &Client, wanted: bool) -> Result<()> {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let name = Some("nestcheck-mutants-refused".to_owned());
+    let metadata = ObjectMeta { name, ..ObjectMeta::default() };
+    let canary = ConfigMap { metadata, ..ConfigMap::default() };
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let wait = async {
+        loop {
+            let what = "check whether policies are in force";
+            let is_refused = call_within(DEADLINE, what, || async {
+                match api.create(&params, &canary).await {
+                    Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(true),
+                    answer => answer.map(|_| false),
+                }
+            });
+            if is_refused.await? == wanted {
+                return Ok(());
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_elapsed| {
+        Err(Error::infrastructure("the API server did not take up the policies within 10 s"))
+    })
 }
 
 /// Waits until the canary's policy is in force, or no longer is. The API server takes up changes

@@ -85,3 +85,22 @@ pub(crate) const CANARY: Policy = Policy {
     },
     patches: &[r#"op: "add", path: "/data", value: {"seen": "yes"}"#],
 };
+
+/// Refuses a `ConfigMap` of this name, which shows whether validating policies are in force.
+pub(crate) const REFUSING_CANARY: [&str; 2] = [
+    "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: nestcheck-mutants-refusing-canary}
+spec:
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}
+  validations:
+  - {expression: \"object.metadata.name != 'nestcheck-mutants-refused'\"}
+",
+    "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: nestcheck-mutants-refusing-canary}
+spec: {policyName: nestcheck-mutants-refusing-canary, validationActions: [Deny]}
+",
+];

@@ -15,8 +15,8 @@ pub(crate) struct Mutant {
     pub(crate) kills: &'static [Kill],
 }
 
-/// The id of a case that a mutant must make fail, and words that its message must have. In the
-/// words ` … ` stands for anything.
+/// The id of a case that a mutant must make fail, and words that its message and its hint must
+/// have. In the words ` … ` stands for anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kill(pub(crate) &'static str, pub(crate) &'static str);
 

@@ -8,7 +8,10 @@ use probe::{DeviceState, Facts};
 
 use super::Diagnosis;
 use crate::{
-    facts::{DEVICE_ANNOTATIONS, DEVICE_PATHS, DeviceRoute, Knows, devices_in, show_runtime},
+    facts::{
+        CDI_ANNOTATION, DEVICE_ANNOTATIONS, DEVICE_PATHS, DeviceRoute, Knows, devices_in,
+        show_runtime,
+    },
     verdict::SignatureId,
 };
 
@@ -45,14 +48,28 @@ const ANOTHER_RUNTIME: Diagnosis = Diagnosis {
     cause: IGNORED,
     fix: "only CRI-O has `allowed_annotations`; let a plugin of this runtime honour the \
           annotation, or give the devices by a RuntimeClass and run with `--devices \
-          runtime-class=NAME`",
+          runtime-class:NAME`",
+};
+
+const NO_DEVICES_BY_CDI: Diagnosis = Diagnosis {
+    id: ID,
+    cause: "the node's runtime takes no notice of the CDI annotation, or its devices are others",
+    fix: "turn CDI on in the runtime (`enable_cdi` of containerd, `cdi_spec_dirs` of CRI-O), and \
+          list both devices in the CDI spec on the node",
+};
+
+const NO_DEVICES_BY_RESOURCE: Diagnosis = Diagnosis {
+    id: ID,
+    cause: "the device plugin of the extended resource gives other devices",
+    fix: "let the plugin give /dev/fuse and /dev/net/tun, or name other resources with `--devices \
+          resource:NAME,NAME`",
 };
 
 const NO_DEVICES_IN_CLASS: Diagnosis = Diagnosis {
     id: ID,
     cause: "the handler of the RuntimeClass adds no devices",
     fix: "put both devices into the handler's base spec, and allow them in its cgroup rules; or \
-          name another class with `--devices runtime-class=NAME`",
+          name another class with `--devices runtime-class:NAME`",
 };
 
 /// Devices that a pod asked for and started without.
@@ -78,7 +95,7 @@ impl Absence {
         runtime: Option<&str>,
     ) -> Option<Self> {
         let by_annotation = asked_by_annotation(pod, runtime);
-        let (asked, how, diagnosis) = by_annotation.or_else(|| asked_by_class(pod, route?))?;
+        let (asked, how, diagnosis) = by_annotation.or_else(|| asked_by_route(pod, route?))?;
         let absent: Vec<_> = asked.into_iter().filter(|path| is_absent(facts, path)).collect();
         if absent.is_empty() {
             return None;
@@ -119,10 +136,28 @@ fn asked_by_annotation(pod: &Pod, runtime: Option<&str>) -> Option<Asked> {
     Some((asked, how, diagnosis))
 }
 
-fn asked_by_class(pod: &Pod, route: &DeviceRoute) -> Option<Asked> {
-    let DeviceRoute::RuntimeClass(class) = route else { return None };
-    let asks = pod.spec.as_ref()?.runtime_class_name.as_deref() == Some(class.as_str());
-    asks.then(|| (DEVICE_PATHS.to_vec(), format!("RuntimeClass `{class}`"), NO_DEVICES_IN_CLASS))
+fn asked_by_route(pod: &Pod, route: &DeviceRoute) -> Option<Asked> {
+    let spec = pod.spec.as_ref()?;
+    let (asks, diagnosis) = match route {
+        DeviceRoute::Annotation => return None,
+        DeviceRoute::RuntimeClass(class) => {
+            (spec.runtime_class_name.as_ref() == Some(class), NO_DEVICES_IN_CLASS)
+        }
+        DeviceRoute::Cdi(names) => {
+            let annotations = pod.metadata.annotations.as_ref();
+            let asked = annotations.and_then(|annotations| annotations.get(CDI_ANNOTATION));
+            (asked == Some(names), NO_DEVICES_BY_CDI)
+        }
+        DeviceRoute::Resource(names) => {
+            let mut limits = spec.containers.iter().filter_map(|it| it.resources.as_ref());
+            let asks = limits.any(|resources| {
+                let limits = resources.limits.as_ref();
+                names.split(',').all(|name| limits.is_some_and(|it| it.contains_key(name)))
+            });
+            (asks, NO_DEVICES_BY_RESOURCE)
+        }
+    };
+    asks.then(|| (DEVICE_PATHS.to_vec(), route.to_string(), diagnosis))
 }
 
 fn is_absent(facts: &Facts, path: &str) -> bool {
@@ -215,5 +250,24 @@ mod tests {
         assert_eq!(found.diagnosis, NO_DEVICES_IN_CLASS);
         let another = DeviceRoute::RuntimeClass("other".to_owned());
         assert_eq!(Absence::of(&pod(&json!({})), &without(0), Some(&another), runtime), None);
+    }
+
+    #[test]
+    fn a_plugin_or_cdi_device_that_gives_nothing_is_named() {
+        let cdi = DeviceRoute::Cdi("example.com/nested=all".to_owned());
+        let asking = pod(&json!({"cdi.k8s.io/nestcheck": "example.com/nested=all"}));
+        let found = Absence::of(&asking, &without(0), Some(&cdi), None).expect("it is absent");
+        assert_eq!(found.diagnosis, NO_DEVICES_BY_CDI);
+        assert!(found.reason.contains("example.com/nested=all"), "{found:?}");
+        let bare = pod(&json!({}));
+        assert_eq!(Absence::of(&bare, &without(0), Some(&cdi), None), None, "it did not ask");
+
+        let resource = DeviceRoute::Resource("example.com/fuse,example.com/tun".to_owned());
+        assert_eq!(Absence::of(&bare, &without(0), Some(&resource), None), None, "nor here");
+        let asking: Pod = serde_json::from_value(json!({"spec": {"containers": [{"name": "tools",
+            "resources": {"limits": {"example.com/fuse": "1", "example.com/tun": "1"}}}]}}))
+        .expect("it is a pod");
+        let found = Absence::of(&asking, &without(0), Some(&resource), None);
+        assert_eq!(found.expect("it is absent").diagnosis, NO_DEVICES_BY_RESOURCE);
     }
 }

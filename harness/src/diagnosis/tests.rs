@@ -167,6 +167,24 @@ fn what_no_local_cluster_shows_is_known_by_its_words() {
     let starts = [
         ("failed to mount sysfs: operation not permitted", SignatureId::F19),
         ("mkdirat /run/lock: permission denied", SignatureId::F20),
+        (
+            "failed to create network namespace for sandbox \"3f\": failed to start noop process \
+             for unshare: fork/exec /proc/self/exe: no space left on device",
+            SignatureId::F08,
+        ),
+        (
+            "failed to start noop process for unshare: fork/exec /proc/self/exe: operation not \
+             permitted",
+            SignatureId::F08,
+        ),
+        (
+            "failed to start noop process for unshare: fork/exec /proc/self/exe: invalid argument",
+            SignatureId::F08,
+        ),
+        ("crun: setresuid to `1000740000`: Invalid argument", SignatureId::F40),
+        ("crun: setgroups: Invalid argument", SignatureId::F40),
+        ("runc: unable to setup user: invalid argument: unknown", SignatureId::F40),
+        ("CDI device injection failed: unresolvable CDI devices x.y/z=a", SignatureId::F37),
         ("device /dev/kmsg is specified but is not in allowed_devices", SignatureId::F38),
         ("snapshotter \"overlayfs\" doesn't support idmap mounts on this host", SignatureId::F16),
         (
@@ -191,6 +209,18 @@ fn a_refusal_by_an_scc_names_the_field_that_decides() {
         reported.contains("`allowedCapabilities`") && reported.ends_with("(F21)"),
         "{reported}"
     );
+}
+
+#[test]
+fn a_refusal_by_somebody_elses_policy_is_not_taken_for_another() {
+    for refusal in [
+        "admission webhook \"validate.kyverno.svc-fail\" denied the request: policy \
+         disallow-proc-mount: violates PodSecurity",
+        "pods \"w\" is forbidden: ValidatingAdmissionPolicy 'proc' with binding 'all' denied \
+         request: procMount must be Default",
+    ] {
+        assert_eq!(id(Symptom::Refusal(refusal)), Some(SignatureId::F41), "{refusal}");
+    }
 }
 
 #[test]

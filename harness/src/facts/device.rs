@@ -43,13 +43,26 @@ pub enum DeviceRoute {
     Annotation,
     /// A RuntimeClass whose handler adds them.
     RuntimeClass(String),
+    /// An annotation of the Container Device Interface (CDI) with this value: qualified names such
+    /// as `vendor.example/class=name`, separated by commas. Only a pod can tell whether the node's
+    /// runtime has such devices.
+    Cdi(String),
+    /// Extended resources of device plugins with these names, separated by commas. A container gets
+    /// one of each.
+    Resource(String),
 }
+
+/// The annotation by which a pod asks for CDI devices: the prefix is CDI's, the rest is the asker's
+/// (containerd, `internal/cri/opts`; cri-o, `server/container_create`).
+pub const CDI_ANNOTATION: &str = "cdi.k8s.io/nestcheck";
 
 impl std::fmt::Display for DeviceRoute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Annotation => write!(f, "annotation `{DEVICES_V1}` or `{DEVICES_V2}`"),
             Self::RuntimeClass(name) => write!(f, "RuntimeClass `{name}`"),
+            Self::Cdi(names) => write!(f, "CDI annotation `{CDI_ANNOTATION}: {names}`"),
+            Self::Resource(names) => write!(f, "extended resource `{names}`"),
         }
     }
 }
@@ -78,17 +91,43 @@ impl FromStr for ChosenRoute {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
+        let all = |names: &str, is_good: fn(&str) -> bool| names.split(',').all(is_good);
+        match text.split_once([':', '=']) {
             None if text == "annotation" => Ok(Self(Some(DeviceRoute::Annotation))),
             None if text == "none" => Ok(Self(None)),
             Some(("runtime-class", name)) if is_object_name(name) => {
                 Ok(Self(Some(DeviceRoute::RuntimeClass(name.to_owned()))))
             }
-            _ => Err("not a way to get devices\nhint: write `annotation`, `runtime-class=NAME` \
-                      or `none`"
+            Some(("cdi", names)) if all(names, is_cdi_name) => {
+                Ok(Self(Some(DeviceRoute::Cdi(names.to_owned()))))
+            }
+            Some(("resource", names)) if all(names, is_resource_name) => {
+                Ok(Self(Some(DeviceRoute::Resource(names.to_owned()))))
+            }
+            _ => Err("not a way to get devices\nhint: write `annotation`, `runtime-class:NAME`, \
+                      `cdi:VENDOR/CLASS=NAME`, `resource:DOMAIN/NAME` or `none`"
                 .to_owned()),
         }
     }
+}
+
+/// Whether a text can be the qualified name of a CDI device: `vendor/class=name`.
+fn is_cdi_name(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(is_allowed)
+    };
+    let parts =
+        text.split_once('/').and_then(|(vendor, rest)| Some((vendor, rest.split_once('=')?)));
+    parts.is_some_and(|(vendor, (class, name))| [vendor, class, name].into_iter().all(is_part))
+}
+
+/// Whether a text can be the name of an extended resource: a domain, then a name.
+fn is_resource_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    text.split_once('/').is_some_and(|(domain, name)| {
+        is_object_name(domain) && !name.is_empty() && name.chars().all(is_allowed)
+    })
 }
 
 /// Whether a text can be the name of a RuntimeClass (RFC 1123 subdomain).
@@ -180,12 +219,33 @@ pub(super) fn candidate(
     Some(Fact::known(DeviceRoute::Annotation, source))
 }
 
+/// The extended resources that give both devices, among those that every node offers. A device
+/// plugin chooses the names; those of plugins for single devices end with the device's name, as
+/// `MicroShift`'s generic device plugin and others have them.
+pub(super) fn resource_route(offered: &[Vec<String>]) -> Option<DeviceRoute> {
+    let (first, others) = offered.split_first()?;
+    let is_everywhere = |name: &&String| others.iter().all(|names| names.contains(name));
+    let gives = |name: &str, device: &str| {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        name.split(['-', '_', '.']).any(|word| word == device)
+    };
+    let extended = || first.iter().filter(|name| name.contains('/')).filter(is_everywhere);
+    let fuse = extended().find(|name| gives(name, "fuse"))?;
+    let tun = extended().find(|name| gives(name, "tun"))?;
+    let names = if fuse == tun { fuse.clone() } else { format!("{fuse},{tun}") };
+    Some(DeviceRoute::Resource(names))
+}
+
 /// Why only a pod can tell whether the devices come; none where reading tells.
 pub(super) fn why_to_try(route: &Fact<Option<DeviceRoute>>) -> Option<String> {
     match route {
         Fact::Known { value: Some(DeviceRoute::Annotation), source } => {
             Some(format!("devices by annotation: to be tried in a pod ({source})"))
         }
+        Fact::Known {
+            value: Some(route @ (DeviceRoute::Cdi(_) | DeviceRoute::Resource(_))),
+            source,
+        } => Some(format!("devices by {route}: to be tried in a pod ({source})")),
         _ => None,
     }
 }
@@ -319,12 +379,17 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_route_is_one_of_three() {
+    fn a_chosen_route_is_one_of_five() {
         let read = |text: &str| text.parse::<ChosenRoute>().map(|chosen| chosen.0);
         assert_eq!(read("annotation"), Ok(Some(DeviceRoute::Annotation)));
         assert_eq!(read("none"), Ok(None));
         let class = DeviceRoute::RuntimeClass("nested.devices-2".into());
-        assert_eq!(read("runtime-class=nested.devices-2"), Ok(Some(class)));
+        assert_eq!(read("runtime-class:nested.devices-2"), Ok(Some(class.clone())));
+        assert_eq!(read("runtime-class=nested.devices-2"), Ok(Some(class)), "as before");
+        let cdi = DeviceRoute::Cdi("example.com/nested=all,example.com/net=tun".into());
+        assert_eq!(read("cdi:example.com/nested=all,example.com/net=tun"), Ok(Some(cdi)));
+        let resource = DeviceRoute::Resource("example.com/fuse,example.com/tun".into());
+        assert_eq!(read("resource:example.com/fuse,example.com/tun"), Ok(Some(resource)));
         for bad in [
             "",
             "None",
@@ -332,6 +397,11 @@ mod tests {
             "runtime-class=",
             "runtime-class=A",
             "cdi=x",
+            "cdi:",
+            "cdi:example.com/nested",
+            "cdi:example.com/nested=a,",
+            "resource:fuse",
+            "resource:example.com/",
             "annotation=x",
             "runtime-class=a..b",
             "runtime-class=-a",
@@ -339,6 +409,23 @@ mod tests {
             let error = read(bad).expect_err(bad);
             assert!(error.contains("hint: write `annotation`"), "{error}");
         }
+    }
+
+    #[test]
+    fn extended_resources_of_every_node_are_a_route() {
+        let found = |nodes: &[&[&str]]| {
+            let offered: Vec<_> = nodes.iter().map(|names| list(names)).collect();
+            resource_route(&offered)
+        };
+        let both = &["cpu", "device.microshift.io/fuse", "device.microshift.io/tun"][..];
+        let names = "device.microshift.io/fuse,device.microshift.io/tun";
+        assert_eq!(found(&[both]), Some(DeviceRoute::Resource(names.into())));
+        let one = &["example.com/fuse-tun"][..];
+        assert_eq!(found(&[one]), Some(DeviceRoute::Resource("example.com/fuse-tun".into())));
+        assert_eq!(found(&[both, one]), None, "no node has the other's");
+        assert_eq!(found(&[&["example.com/fuse"]]), None, "a tunnel is needed too");
+        assert_eq!(found(&[&["example.com/refuse", "example.com/fortune"]]), None);
+        assert_eq!(found(&[]), None);
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub(super) const PERMISSIONS: Rules = &[Rule {
 }];
 
 /// The namespace of the dry run; nothing is stored in it.
-const NAMESPACE: &str = "default";
+pub(super) const NAMESPACE: &str = "default";
+
+/// The name of the pod's container.
+const CONTAINER: &str = "preflight";
 
 const PLACE: &str = "dry run of pods";
 
@@ -85,7 +88,7 @@ fn pod() -> Pod {
                 ..PodSecurityContext::default()
             }),
             containers: vec![Container {
-                name: "preflight".to_owned(),
+                name: CONTAINER.to_owned(),
                 image: Some("nestcheck.invalid/preflight".to_owned()),
                 security_context: Some(security),
                 ..Container::default()
@@ -113,7 +116,9 @@ pub(super) fn keeps_host_users(dried: &Dried, minor: u32) -> Fact<bool> {
 pub(super) fn keeps_proc_mount(dried: &Dried) -> Fact<bool> {
     dried.fact(PLACE, |answer| match answer {
         Ok(pod) => {
-            let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+            // Somebody may add another container before it.
+            let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+            let container = containers.find(|container| container.name == CONTAINER);
             let kept = container
                 .and_then(|container| container.security_context.as_ref())
                 .and_then(|context| context.proc_mount.as_deref());

@@ -1,6 +1,6 @@
 //! What speaks for a feature gate of the API server being on or off, strongest first.
 
-use super::{Facts, FeatureSet, Flavour, Gate, Release};
+use super::{Fact, Facts, FeatureSet, Flavour, Gate, Release};
 
 /// The first release of OpenShift whose gates can be on.
 pub(crate) const FIRST_OPENSHIFT: (u32, u32) = (4, 19);
@@ -8,6 +8,9 @@ pub(crate) const FIRST_OPENSHIFT: (u32, u32) = (4, 19);
 /// The first release of OpenShift and MicroShift whose gates are on by default (openshift/api,
 /// `payload-manifests/featuregates`; microshift, `pkg/config/apiserver.go`).
 pub(crate) const FIRST_DEFAULT: (u32, u32) = (4, 20);
+
+/// The first minor version of Kubernetes whose gates are locked on (KEP-127, KEP-4265).
+const LOCKED_SINCE: u32 = 36;
 
 /// The Kubernetes version of OpenShift 4.N is 1.(N + 13).
 const MINORS_APART: u32 = 13;
@@ -30,17 +33,53 @@ impl Evidence {
 }
 
 impl Facts {
-    /// What is known of a gate of the API server, strongest first: what the server does with the
-    /// field that the gate guards, what it says of itself, what is configured, and what the
-    /// release does by itself. Only the last can't be wrong about a server that was not asked.
+    /// What is known of a gate of the API server, strongest first: that the release locks it on,
+    /// what the server does with the field that the gate guards, what it says of itself, what is
+    /// configured, and what the release does by default. Only the release can't be wrong about a
+    /// server that was not asked. Where it locks a gate on, a field that is lost was changed by
+    /// somebody else on its way.
     #[must_use]
     pub fn evidence(&self, gate: Gate) -> Vec<Evidence> {
+        let locked = self.locked(gate);
+        let by_release = if locked.is_some() { None } else { self.by_release(gate) };
         let read = [self.behaviour(gate), Some(self.server_gate(gate))].into_iter().flatten();
         let read = read.filter_map(|fact| Some(Evidence::new(*fact.value()?, fact.source()?)));
         let configured = self.configured_gates.value().and_then(|gates| gates.of(gate).is_on());
         let configured = configured.zip(self.configured_gates.source());
         let configured = configured.map(|(on, source)| Evidence::new(on, source));
-        read.chain(configured).chain(self.by_release(gate)).collect()
+        locked.into_iter().chain(read).chain(configured).chain(by_release).collect()
+    }
+
+    /// That nobody can turn a gate off, where the version of Kubernetes says so.
+    fn locked(&self, gate: Gate) -> Option<Evidence> {
+        let minor = self.version.minor;
+        let is_locked = gate != Gate::UserNamespacesPodSecurityStandards && minor >= LOCKED_SINCE;
+        is_locked.then(|| Evidence { on: true, source: format!("table of Kubernetes 1.{minor}") })
+    }
+
+    /// Whether nobody can turn a gate of the API server off.
+    #[must_use]
+    pub fn is_locked(&self, gate: Gate) -> bool {
+        self.locked(gate).is_some()
+    }
+
+    /// Where a gate is locked on and the field that it guards is lost: how that was seen.
+    #[must_use]
+    pub fn lost_on_the_way(&self, gate: Gate) -> Option<&str> {
+        match self.behaviour(gate)? {
+            Fact::Known { value: false, source } if self.is_locked(gate) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Whether the API server keeps the fields of a pod's isolation: it did, or it can't do
+    /// otherwise.
+    #[must_use]
+    pub fn keeps_isolation(&self) -> bool {
+        [Gate::UserNamespacesSupport, Gate::ProcMountType].into_iter().all(|gate| {
+            let keeps = self.behaviour(gate).and_then(Fact::value);
+            self.is_locked(gate) || keeps == Some(&true)
+        })
     }
 
     /// What the release alone says of a gate, where the administrator has no say in it.
@@ -48,13 +87,11 @@ impl Facts {
         let table = |on, what: String| Evidence { on, source: format!("table of {what}") };
         match self.flavour.value()? {
             Flavour::Kubernetes => {
-                // From 1.36 on locked (KEP-127, KEP-4265); Pod Security asks less from 1.35 on.
-                let locked = match gate {
-                    Gate::UserNamespacesPodSecurityStandards => 35,
-                    Gate::UserNamespacesSupport | Gate::ProcMountType => 36,
-                };
+                // Pod Security asks less from 1.35 on; the other gates may be turned off until
+                // they are locked.
                 let minor = self.version.minor;
-                (minor >= locked).then(|| table(true, format!("Kubernetes 1.{minor}")))
+                let is_on = gate == Gate::UserNamespacesPodSecurityStandards && minor >= 35;
+                is_on.then(|| table(true, format!("Kubernetes 1.{minor}")))
             }
             Flavour::MicroShift => {
                 let release = self.installed()?;
@@ -90,7 +127,7 @@ impl Facts {
 fn by_feature_set(release: &Release, set: &FeatureSet) -> Option<bool> {
     let (major, minor) = FIRST_DEFAULT;
     match set {
-        FeatureSet::Default if release.at_least(major, minor) => Some(true),
+        FeatureSet::Default | FeatureSet::Okd if release.at_least(major, minor) => Some(true),
         // 4.18 is the first release that has all three.
         FeatureSet::Default if release.at_least(4, 18) => Some(false),
         FeatureSet::TechPreviewNoUpgrade | FeatureSet::DevPreviewNoUpgrade
@@ -105,9 +142,7 @@ fn by_feature_set(release: &Release, set: &FeatureSet) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{
-        Configured, ConfiguredGates, Fact, KubernetesVersion, requirement::tests::able,
-    };
+    use crate::facts::{Configured, ConfiguredGates, KubernetesVersion, requirement::tests::able};
 
     fn on_or_off(facts: &Facts, gate: Gate) -> Vec<bool> {
         facts.evidence(gate).iter().map(|evidence| evidence.on).collect()
@@ -151,6 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_field_says_nothing_of_a_gate_that_is_locked() {
+        let lost = |minor| Facts {
+            version: KubernetesVersion { minor, full: format!("v1.{minor}.0") },
+            keeps_host_users: Fact::known(false, "dry run"),
+            ..able()
+        };
+        let gate = Gate::UserNamespacesSupport;
+        assert_eq!(lost(35).evidence(gate).first().map(|first| first.on), Some(false));
+        assert_eq!(lost(36).evidence(gate).first().map(|first| first.on), Some(true));
+        assert_eq!(lost(35).lost_on_the_way(gate), None);
+        assert_eq!(lost(36).lost_on_the_way(gate), Some("dry run"));
+        assert!(!lost(35).keeps_isolation() && lost(36).keeps_isolation());
+        assert!(crate::facts::support::Support::of(&lost(36)).is_supported());
+    }
+
+    #[test]
     fn a_feature_set_decides_from_4_18_on() {
         let table = |version, set| by_feature_set(&Release::parse(version).expect("good"), &set);
         assert_eq!(table("4.17.9", FeatureSet::TechPreviewNoUpgrade), None);
@@ -159,6 +210,7 @@ mod tests {
         assert_eq!(table("4.19.0", FeatureSet::CustomNoUpgrade), None);
         assert_eq!(table("4.20.0", FeatureSet::Default), Some(true));
         assert_eq!(table("4.20.0", FeatureSet::CustomNoUpgrade), None);
+        assert_eq!(table("4.22.0", FeatureSet::Okd), Some(true));
     }
 
     #[test]

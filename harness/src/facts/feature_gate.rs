@@ -27,6 +27,8 @@ pub(super) const PERMISSIONS: Rules = &[Rule {
 pub enum FeatureSet {
     /// The gates that are on in every cluster of the release.
     Default,
+    /// The gates of OKD: those of [`Self::Default`], and more. The cluster can be updated.
+    Okd,
     /// Also those in technology preview. Can't be undone, and the cluster can't be updated to
     /// another minor release.
     TechPreviewNoUpgrade,
@@ -42,6 +44,7 @@ impl FeatureSet {
     fn parse(name: &str) -> Self {
         match name {
             "" | "Default" => Self::Default,
+            "OKD" => Self::Okd,
             "TechPreviewNoUpgrade" => Self::TechPreviewNoUpgrade,
             "DevPreviewNoUpgrade" => Self::DevPreviewNoUpgrade,
             "CustomNoUpgrade" => Self::CustomNoUpgrade,
@@ -53,7 +56,7 @@ impl FeatureSet {
     #[must_use]
     pub fn prevents_upgrades(&self) -> bool {
         match self {
-            Self::Default => false,
+            Self::Default | Self::Okd => false,
             Self::Other(name) => name.ends_with("NoUpgrade"),
             _ => true,
         }
@@ -64,6 +67,7 @@ impl fmt::Display for FeatureSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Default => "Default",
+            Self::Okd => "OKD",
             Self::TechPreviewNoUpgrade => "TechPreviewNoUpgrade",
             Self::DevPreviewNoUpgrade => "DevPreviewNoUpgrade",
             Self::CustomNoUpgrade => "CustomNoUpgrade",
@@ -201,6 +205,9 @@ mod tests {
         assert_eq!(set(json!({"featureSet": ""})), Some(FeatureSet::Default));
         let tech_preview = set(json!({"featureSet": "TechPreviewNoUpgrade"}));
         assert_eq!(tech_preview, Some(FeatureSet::TechPreviewNoUpgrade));
+        let okd = set(json!({"featureSet": "OKD"}));
+        assert_eq!(okd, Some(FeatureSet::Okd));
+        assert!(!FeatureSet::Okd.prevents_upgrades());
         let other = set(json!({"featureSet": "LatencySensitive"})).expect("it is known");
         assert_eq!(other, FeatureSet::Other("LatencySensitive".into()));
         assert!(!other.prevents_upgrades());

@@ -11,7 +11,9 @@ use super::{
     devspaces::{self, read_devspaces},
     dry_run, feature_gate,
     lookup::{Lookup, get_request, metrics_page, read},
-    metrics, node, release, rollout, scc, storage, webhook,
+    metrics, node,
+    pod_admission::{Labels, Plugin, PodAdmission},
+    release, rollout, scc, storage, webhook,
 };
 use crate::{
     Result,
@@ -37,6 +39,9 @@ pub(crate) const PERMISSIONS_ON_OPENSHIFT: &[Rules] =
 
 /// To read what else MicroShift has.
 pub(crate) const PERMISSIONS_ON_MICROSHIFT: &[Rules] = &[release::ON_MICROSHIFT];
+
+/// The gate that lets a pod share the node's network although it has a user namespace (KEP-5607).
+const HOST_NETWORK_GATE: &str = "UserNamespacesHostNetworkSupport";
 
 const CONTACT: Rules = &[Rule {
     need: Need::Read,
@@ -74,13 +79,16 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         read_devspaces(client, |group| groups.has(group)).boxed(),
     );
     let version = version?;
+    let kept =
+        (dry_run::keeps_host_users(&dry_run, version.minor), dry_run::keeps_proc_mount(&dry_run));
+    let (keeps_host_users, keeps_proc_mount) = name_changers(client, kept).await;
     let server_gate = |gate| metrics::fact(&server_metrics, gate, "API server");
     let release = openshift.release();
     Ok(Facts {
         server,
         flavour: Fact::known(openshift.flavour, "API groups"),
-        keeps_host_users: dry_run::keeps_host_users(&dry_run, version.minor),
-        keeps_proc_mount: dry_run::keeps_proc_mount(&dry_run),
+        keeps_host_users,
+        keeps_proc_mount,
         version,
         feature_set: feature_gate::feature_set(&openshift.feature_gate),
         configured_gates: feature_gate::configured_gates(&openshift.feature_gate, &release),
@@ -92,11 +100,48 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         server_user_namespaces_gate: server_gate(Gate::UserNamespacesSupport),
         server_proc_mount_gate: server_gate(Gate::ProcMountType),
         server_pod_security_gate: server_gate(Gate::UserNamespacesPodSecurityStandards),
+        server_host_network_gate: metrics::fact_of(
+            &server_metrics,
+            HOST_NETWORK_GATE,
+            "API server",
+        ),
         nodes: nodes.nodes,
         device_route: nodes.device_route,
         default_storage: storage::default_class(&classes),
         devspaces,
     })
+}
+
+/// Where a field of the dry-run pod is lost, names the policies whose text has it: they may have
+/// changed the pod, and not the API server.
+async fn name_changers(
+    client: &Client,
+    (host_users, proc_mount): (Fact<bool>, Fact<bool>),
+) -> (Fact<bool>, Fact<bool>) {
+    let is_lost = |fact: &Fact<bool>| fact.value() == Some(&false);
+    if !is_lost(&host_users) && !is_lost(&proc_mount) {
+        return (host_users, proc_mount);
+    }
+    let admission = PodAdmission::read(client).boxed().await;
+    let namespace = ("kubernetes.io/metadata.name".to_owned(), dry_run::NAMESPACE.to_owned());
+    let namespace = Labels::from([namespace]);
+    let name = |fact: Fact<bool>, words: &[&str]| {
+        let changes = |it: &&Plugin| it.kind.changes() && it.sees(Some(&namespace), None);
+        let changing: Vec<_> = admission.plugins.iter().filter(changes).collect();
+        let naming = changing.iter().filter(|it| it.names(words)).map(ToString::to_string);
+        let mut who: Vec<_> = naming.collect();
+        if who.is_empty() {
+            who = changing.iter().map(ToString::to_string).collect();
+        }
+        match fact {
+            Fact::Known { value: false, source } if !who.is_empty() => {
+                Fact::known(false, format!("{source}; new pods are changed by {}", who.join(", ")))
+            }
+            fact => fact,
+        }
+    };
+    let words = ["procMount", "securityContext"];
+    (name(host_users, &["hostUsers"]), name(proc_mount, &words))
 }
 
 /// The groups of APIs that the cluster serves.

@@ -5,7 +5,7 @@ use super::{Fact, Gate, Lookup};
 /// Reads a gate from a `/metrics` page: the series `kubernetes_feature_enabled` (KEP-1206 style
 /// component-base metric). None where the component does not list the gate: a gate that was
 /// removed after graduation is on, so absence says nothing.
-fn gate(page: &str, gate: Gate) -> Option<bool> {
+fn gate(page: &str, gate: &str) -> Option<bool> {
     let name = format!("name=\"{gate}\"");
     page.lines()
         .filter(|line| line.starts_with("kubernetes_feature_enabled{") && line.contains(&name))
@@ -18,6 +18,11 @@ fn gate(page: &str, gate: Gate) -> Option<bool> {
 
 /// What a page says of a gate; `component` names whose page it is.
 pub(super) fn fact(page: &Lookup<String>, named: Gate, component: &str) -> Fact<bool> {
+    fact_of(page, named.name(), component)
+}
+
+/// What a page says of a gate by its name.
+pub(super) fn fact_of(page: &Lookup<String>, named: &str, component: &str) -> Fact<bool> {
     page.fact("metrics", |page| match gate(page, named) {
         Some(on) => Fact::known(on, format!("{component} metric `kubernetes_feature_enabled`")),
         None => Fact::unknown(format!("the {component}'s metrics don't list the gate")),
@@ -34,9 +39,10 @@ mod tests {
 
     #[test]
     fn a_gate_is_on_off_or_not_listed() {
-        assert_eq!(gate(PAGE, Gate::UserNamespacesSupport), Some(true));
-        assert_eq!(gate(PAGE, Gate::ProcMountType), Some(false));
-        assert_eq!(gate("", Gate::ProcMountType), None);
+        let found = |page, named: Gate| gate(page, named.name());
+        assert_eq!(found(PAGE, Gate::UserNamespacesSupport), Some(true));
+        assert_eq!(found(PAGE, Gate::ProcMountType), Some(false));
+        assert_eq!(found("", Gate::ProcMountType), None);
     }
 
     #[test]

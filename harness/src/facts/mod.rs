@@ -10,6 +10,7 @@ mod gather;
 mod lookup;
 mod metrics;
 mod node;
+pub mod pod_admission;
 mod release;
 pub mod requirement;
 mod rollout;
@@ -22,8 +23,8 @@ pub mod webhook;
 use std::fmt;
 
 pub use device::{
-    ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2, DeviceRoute, Knows,
-    devices_in, devices_value, show_runtime,
+    CDI_ANNOTATION, ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2,
+    DeviceRoute, Knows, devices_in, devices_value, show_runtime,
 };
 pub(crate) use devspaces::OF_OPERATOR as PERMISSIONS_OF_OPERATOR;
 pub use devspaces::{
@@ -252,6 +253,9 @@ pub struct Facts {
     pub server_proc_mount_gate: Fact<bool>,
     /// What the API server says of its own gate `UserNamespacesPodSecurityStandards`.
     pub server_pod_security_gate: Fact<bool>,
+    /// What the API server says of its gate `UserNamespacesHostNetworkSupport`, with which a pod may
+    /// share the node's network although it has a user namespace.
+    pub server_host_network_gate: Fact<bool>,
     /// The nodes that pods may be scheduled on.
     pub nodes: Fact<Vec<Node>>,
     /// How a pod is to ask for its devices; none where the cluster offers no way. An annotation is

@@ -89,12 +89,14 @@ pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
         Ok(objects) => objects,
         Err(error) => {
             let candidate = device::candidate(flavour, None);
-            let device_route = route_or_ask(client, candidate).await;
+            let device_route = route_or_ask(client, candidate, None).await;
             return Nodes { nodes: Fact::unknown(error.to_string()), device_route };
         }
     };
     let runtimes: Vec<_> = objects.iter().map(runtime_of).collect();
     let candidate = device::candidate(flavour, Some(&runtimes));
+    let offered: Vec<_> = objects.iter().map(resources_of).collect();
+    let by_plugin = device::resource_route(&offered);
     let read = stream::iter(objects).map(|object| async move {
         let path = format!("/api/v1/nodes/{}/proxy/metrics", object.name_any());
         let page = metrics_page(client, &path).await;
@@ -102,7 +104,7 @@ pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
     });
     let (nodes, device_route) = tokio::join!(
         read.buffered(KUBELETS_AT_ONCE).collect::<Vec<_>>(),
-        route_or_ask(client, candidate)
+        route_or_ask(client, candidate, by_plugin)
     );
     Nodes { nodes: Fact::known(nodes, "nodes"), device_route }
 }
@@ -146,13 +148,27 @@ fn parse_node(node: &NodeObject, kubelet_metrics: &Lookup<String>) -> Node {
     }
 }
 
+/// The names of the resources that a node offers.
+fn resources_of(node: &NodeObject) -> Vec<String> {
+    let status = node.status.as_ref();
+    let allocatable = status.into_iter().flat_map(|status| status.allocatable.iter().flatten());
+    allocatable.filter(|(_, count)| count.0 != "0").map(|(name, _)| name.clone()).collect()
+}
+
+/// How pods get devices: by the annotation where it is a candidate, by a RuntimeClass that offers
+/// them, or by the resources of device plugins.
 async fn route_or_ask(
     client: &Client,
     candidate: Option<Fact<DeviceRoute>>,
+    by_plugin: Option<DeviceRoute>,
 ) -> Fact<Option<DeviceRoute>> {
-    match candidate {
-        Some(route) => route.map(Some),
-        None => route_by_class(&read_runtime_classes(client).await),
+    if let Some(route) = candidate {
+        return route.map(Some);
+    }
+    let by_class = route_by_class(&read_runtime_classes(client).await);
+    match (&by_class, by_plugin) {
+        (Fact::Known { value: Some(_), .. }, _) | (_, None) => by_class,
+        (_, Some(route)) => Fact::known(Some(route), "node status `allocatable`"),
     }
 }
 

@@ -39,7 +39,9 @@ impl Facts {
             format!("{} userNamespaceLevel", if *has { "has" } else { "lacks" })
         });
         match &self.device_route {
-            Fact::Known { value: Some(route @ DeviceRoute::Annotation), source } => {
+            Fact::Known { value: Some(route), source }
+                if !matches!(route, DeviceRoute::RuntimeClass(_)) =>
+            {
                 summary.add("devices by", format!("{route}, to be tried in a pod ({source})"));
             }
             fact => summary.fact("devices by", fact, |route| {

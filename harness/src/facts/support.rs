@@ -166,10 +166,15 @@ pub fn contradictions(facts: &Facts) -> Vec<String> {
     let mut found = Vec::new();
     for gate in Gate::ALL {
         let evidence = facts.evidence(gate);
+        let lost = facts.lost_on_the_way(gate);
+        found.extend(lost.map(|source| {
+            let field = if gate == Gate::ProcMountType { "procMount" } else { "hostUsers" };
+            format!("{gate} can't be off, but pods lose `{field}` on their way ({source})")
+        }));
         if let Some((first, rest)) = evidence.split_first() {
             found.extend(
                 rest.iter()
-                    .filter(|other| other.on != first.on)
+                    .filter(|other| other.on != first.on && Some(other.source.as_str()) != lost)
                     .map(|other| format!("{gate} is {}, but {}", say(first), say(other))),
             );
         }
@@ -208,7 +213,7 @@ fn schema_against_release(facts: &Facts) -> Option<String> {
     let (major, minor) = FIRST_DEFAULT;
     // Before, other feature sets may have it.
     let is_default = match &facts.feature_set {
-        Fact::Known { value: set, .. } => *set == FeatureSet::Default,
+        Fact::Known { value: set, .. } => matches!(set, FeatureSet::Default | FeatureSet::Okd),
         Fact::Unknown { .. } => false,
         Fact::NotApplicable { .. } => true,
     };

@@ -12,6 +12,10 @@ pub(super) const PERMISSIONS: Rules = &[Rule {
     targets: &[
         cluster("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         cluster("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+        cluster("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+        cluster("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
+        cluster("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+        cluster("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
     ],
 }];
 

@@ -79,6 +79,10 @@ impl Creator {
         let labels = metadata.labels.get_or_insert_default();
         for mode in ["enforce", "audit", "warn"] {
             labels.insert(format!("pod-security.kubernetes.io/{mode}"), level.to_string());
+            // Otherwise the version would be the one of the cluster's own configuration, and what a
+            // level asks for depends on it.
+            let version = format!("pod-security.kubernetes.io/{mode}-version");
+            labels.insert(version, "latest".to_owned());
         }
         labels.insert(LABEL_SYNC.to_owned(), "false".to_owned());
         Namespace { metadata, ..Namespace::default() }

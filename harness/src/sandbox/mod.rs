@@ -83,6 +83,7 @@ pub struct Sandbox {
     scc: Option<AppliedScc>,
     selinux_level: Option<String>,
     device_route: Option<DeviceRoute>,
+    keeps_isolation: bool,
     keys: Vec<(String, String)>,
 }
 
@@ -116,6 +117,7 @@ impl Sandbox {
             scc,
             selinux_level,
             device_route: facts.device_route.value().cloned().flatten(),
+            keeps_isolation: facts.keeps_isolation(),
             keys,
             config,
         })
@@ -239,6 +241,13 @@ impl Sandbox {
     #[must_use]
     pub fn device_route(&self) -> Option<&DeviceRoute> {
         self.device_route.as_ref()
+    }
+
+    /// Whether the API server is known to keep the fields of a pod's isolation: where they are
+    /// lost, somebody else did it.
+    #[must_use]
+    pub(crate) fn keeps_isolation(&self) -> bool {
+        self.keeps_isolation
     }
 
     fn render(&self) -> RenderContext<'_> {

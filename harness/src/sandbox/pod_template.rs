@@ -4,14 +4,16 @@ use std::str::FromStr;
 
 use k8s_openapi::{
     DeepMerge,
-    api::core::v1::{ConfigMapVolumeSource, EnvVar, KeyToPath, Pod},
+    api::core::v1::{ConfigMapVolumeSource, Container, EnvVar, KeyToPath, Pod},
+    apimachinery::pkg::api::resource::Quantity,
 };
 use kube::api::{DynamicObject, ObjectMeta};
+use serde_json::Value;
 
 use crate::{
     Error, Result,
     base::manifest,
-    facts::{DEVICE_ANNOTATIONS, DeviceRoute, devices_value},
+    facts::{CDI_ANNOTATION, DEVICE_ANNOTATIONS, DeviceRoute, devices_value},
     sandbox,
 };
 
@@ -154,6 +156,36 @@ impl PodTemplate {
         if self.is_optional() { EntryPoint::Skip } else { chosen }
     }
 
+    /// The names of the template's own containers, the one for commands first; none where the
+    /// manifest can't be read. A stored pod may have others, which somebody added on its way.
+    #[must_use]
+    pub fn own_containers(&self) -> Vec<String> {
+        match self.kind {
+            TemplateKind::Pod => {
+                let pod =
+                    manifest::parse_first::<Pod>(self.file, self.manifest).unwrap_or_default();
+                pod.spec.into_iter().flat_map(|spec| spec.containers).map(|it| it.name).collect()
+            }
+            TemplateKind::DevWorkspace => {
+                let spec: Value = manifest::parse(self.file, self.manifest).unwrap_or_default();
+                let components = spec.pointer("/components").and_then(Value::as_array);
+                let components = components.into_iter().flatten();
+                let of_containers = components.filter(|it| it.get("container").is_some());
+                of_containers.filter_map(|it| Some(it.get("name")?.as_str()?.to_owned())).collect()
+            }
+        }
+    }
+
+    /// The container of a stored pod in which commands run: the template's own, wherever it is in
+    /// the list, or the first one.
+    #[must_use]
+    pub fn container_of<'a>(&self, pod: &'a Pod) -> Option<&'a Container> {
+        let containers = &pod.spec.as_ref()?.containers;
+        let own = self.own_containers();
+        let ours = own.first().and_then(|name| containers.iter().find(|it| it.name == *name));
+        ours.or_else(|| containers.first())
+    }
+
     /// The SCC that a pod of this template asks for, where there are any. `nested` is the one that
     /// requires a user namespace, so the controls without one need others.
     #[must_use]
@@ -236,6 +268,18 @@ impl PodTemplate {
                     let annotations = pod.metadata.annotations.get_or_insert_default();
                     annotations.extend(ask_for_devices(&devices_value()));
                 }
+                Some(DeviceRoute::Cdi(names)) => {
+                    let annotations = pod.metadata.annotations.get_or_insert_default();
+                    annotations.insert(CDI_ANNOTATION.to_owned(), names.clone());
+                }
+                Some(DeviceRoute::Resource(names)) => {
+                    for container in &mut pod.spec.get_or_insert_default().containers {
+                        let resources = container.resources.get_or_insert_default();
+                        let limits = resources.limits.get_or_insert_default();
+                        let one = || Quantity("1".to_owned());
+                        limits.extend(names.split(',').map(|name| (name.to_owned(), one())));
+                    }
+                }
                 None => {}
             }
         }
@@ -278,6 +322,8 @@ fn files_volume(files: &[(String, String)]) -> ConfigMapVolumeSource {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::PodSpec;
+
     use super::*;
 
     const TEMPLATE: PodTemplate = PodTemplate {
@@ -383,9 +429,38 @@ mod tests {
         for name in ["io.kubernetes.cri-o.Devices", "devices.crio.io"] {
             assert_eq!(annotations[name], "/dev/fuse,/dev/net/tun");
         }
+        let cdi = DeviceRoute::Cdi("example.com/nested=all".into());
+        let annotations = pod(Some(&cdi)).metadata.annotations.unwrap_or_default();
+        assert_eq!(annotations["cdi.k8s.io/nestcheck"], "example.com/nested=all");
+        let resources = DeviceRoute::Resource("example.com/fuse,example.com/tun".into());
+        let container = pod(Some(&resources)).spec.unwrap_or_default().containers.remove(0);
+        let limits = container.resources.and_then(|it| it.limits).unwrap_or_default();
+        let asked: Vec<_> = limits.iter().map(|(name, count)| (&**name, &*count.0)).collect();
+        assert_eq!(asked, [("example.com/fuse", "1"), ("example.com/tun", "1")]);
         let bare = pod(None);
         assert_eq!(bare.metadata.annotations, None);
         assert_eq!(bare.spec.unwrap_or_default().runtime_class_name, None);
+    }
+
+    #[test]
+    fn the_own_container_is_found_wherever_it_is_in_the_list() {
+        assert_eq!(TEMPLATE.own_containers(), ["tools"]);
+        let devfile = "components:\n- {name: home, volume: {}}\n- {name: ide, container: {image: \
+                       x}}\n";
+        let workspace =
+            PodTemplate { kind: TemplateKind::DevWorkspace, manifest: devfile, ..TEMPLATE };
+        assert_eq!(workspace.own_containers(), ["ide"]);
+        let stored = |names: &[&str]| {
+            let containers = names
+                .iter()
+                .map(|name| Container { name: (*name).to_owned(), ..Container::default() });
+            let spec = PodSpec { containers: containers.collect(), ..PodSpec::default() };
+            Pod { spec: Some(spec), ..Pod::default() }
+        };
+        let name = |pod: &Pod| TEMPLATE.container_of(pod).map(|it| it.name.clone());
+        assert_eq!(name(&stored(&["proxy", "tools"])).as_deref(), Some("tools"));
+        assert_eq!(name(&stored(&["renamed"])).as_deref(), Some("renamed"));
+        assert_eq!(name(&Pod::default()), None);
     }
 
     #[test]

@@ -80,6 +80,14 @@ pub enum SignatureId {
     F37,
     /// CRI-O does not allow the device.
     F38,
+    /// An early z-stream ships an SCC without its user ids.
+    F39,
+    /// The pod's user or group is outside of its user namespace.
+    F40,
+    /// An admission policy or webhook refuses or changes the pod.
+    F41,
+    /// Somebody else's container in the pod fails.
+    F42,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,

@@ -87,6 +87,13 @@ impl Command {
         self
     }
 
+    /// As [`Self::in_container`], unless it names one already.
+    #[must_use]
+    pub(super) fn or_in_container(self, name: Option<&str>) -> Self {
+        let container = self.container.or_else(|| name.map(str::to_owned));
+        Self { container, ..self }
+    }
+
     /// Gives the command this standard input.
     #[must_use]
     pub fn with_stdin(mut self, stdin: impl Into<Vec<u8>>) -> Self {

@@ -3,10 +3,11 @@
 mod attempt;
 pub(crate) mod disruption;
 mod exec;
-mod mutation;
+pub mod mutation;
 mod out_of_memory;
 mod proof;
 mod ready;
+mod start_failures;
 pub mod truth;
 pub mod workspace;
 
@@ -18,7 +19,7 @@ use std::{
 
 pub use exec::{COMMAND_DEADLINE, Command, Output};
 use exec::{StartTimeout, start_within};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::{
     Api, Error as KubeError, ResourceExt,
     api::DynamicObject,
@@ -61,6 +62,8 @@ pub struct Workload {
     /// The proofs that the pod is what was asked for.
     pub truth: Vec<TruthCheck>,
     api: Api<Pod>,
+    /// The container in which commands run that name none.
+    container: Option<String>,
     /// How long a command may wait for a node or a server that is away.
     disruption_timeout: Duration,
     /// What cases prepared in the pod for all of them. A lock, because the cases of a pod find
@@ -99,7 +102,8 @@ impl Workload {
         pause: impl Fn() -> G + Sync,
     ) -> Result<Output, Failure> {
         let timeout = StartTimeout { limit: self.disruption_timeout, pause };
-        let output = exec::run(&self.api, &self.pod, command, timeout).await?;
+        let command = command.clone().or_in_container(self.container.as_deref());
+        let output = exec::run(&self.api, &self.pod, &command, timeout).await?;
         Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output })
     }
 }
@@ -149,19 +153,26 @@ pub async fn provision_pod(
     let created = match create(sandbox, &api, pod).await {
         // The pod that was refused may not be the pod that was sent.
         Err(failure @ Failure::Product { .. }) => {
-            let suspects = mutation::webhooks(sandbox).await;
-            return Err(suspects.map_or(failure.clone(), |suspects| failure.adding(&suspects)));
+            let explained = mutation::explain_refusal(sandbox, pod, failure.message()).await;
+            return Err(match explained {
+                Some(explanation) => explanation.added_to(failure),
+                None => failure,
+            });
         }
         created => created?,
     };
-    match stored_truth(sandbox, template, &created) {
-        Ok(_) => verify_ready(sandbox, template, &created).await,
-        // Only now it is of interest who did it.
-        Err(failure) => Err(match mutation::explain(sandbox, pod, &created).await {
-            Some(explanation) => failure.adding(&explanation),
-            None => failure,
-        }),
-    }
+    let failure = match stored_truth(sandbox, template, &created) {
+        Ok(_) => match verify_ready(sandbox, template, &created).await {
+            Err(failure) if !mutation::added(pod, &created).is_empty() => failure,
+            verified => return verified,
+        },
+        Err(failure) => failure,
+    };
+    // Only now it is of interest who did it.
+    Err(match mutation::explain(sandbox, pod, &created).await {
+        Some(explanation) => explanation.added_to(failure),
+        None => failure,
+    })
 }
 
 /// Waits until a pod that exists in the run's namespace is ready, and proves that it is what its
@@ -178,9 +189,11 @@ pub async fn verify_ready(
     let (user, namespace) = (sandbox.user(), sandbox.namespace());
     let api = api_of(sandbox, template);
     let mut truth = stored_truth(sandbox, template, created)?;
-    let ready = ready::await_ready(user, namespace, created, sandbox.timeouts().pod).await?;
+    let own = template.own_containers();
+    let ready = ready::await_ready(user, namespace, created, &own, sandbox.timeouts().pod).await?;
     let disruption_timeout = sandbox.timeouts().disruption;
-    let facts = probe_facts(&api, &ready, disruption_timeout).await?;
+    let container = template.container_of(&ready);
+    let facts = probe_facts(&api, &ready, container, disruption_timeout).await?;
     truth.extend(truth::of_inside(template, &facts));
     require(template, &truth)?;
     let truth = truth.into_iter().map(TruthCheck::from).collect();
@@ -189,6 +202,7 @@ pub async fn verify_ready(
         facts: Arc::new(facts),
         truth,
         api,
+        container,
         disruption_timeout,
         preparations: Mutex::default(),
     })
@@ -254,16 +268,22 @@ fn refused(name: &str, error: &KubeError) -> Failure {
     }
 }
 
-async fn probe_facts(api: &Api<Pod>, pod: &Pod, limit: Duration) -> Result<probe::Facts, Failure> {
+async fn probe_facts(
+    api: &Api<Pod>,
+    pod: &Pod,
+    container: Option<&Container>,
+    limit: Duration,
+) -> Result<probe::Facts, Failure> {
     // It only reads, so one that was lost is run again.
     let lost =
         |failure: &Failure| matches!(failure, Failure::Lost { .. }).then_some(Duration::ZERO);
     // What an entrypoint sets up is there only once it has started the pod's program.
     let seconds = ENTRYPOINT_LIMIT.as_secs().to_string();
-    let directories = storage_directories(pod);
+    let directories = storage_directories(container);
     let arguments = [PROBE, "ready", &seconds].into_iter();
     let command = Command::new(arguments.chain(directories.iter().map(String::as_str)))
-        .within(ENTRYPOINT_LIMIT + COMMAND_DEADLINE);
+        .within(ENTRYPOINT_LIMIT + COMMAND_DEADLINE)
+        .or_in_container(container.map(|container| container.name.as_str()));
     let read = || exec::run(api, pod, &command, start_within(limit));
     let output = retry::with_backoff(limit, lost, read).await?;
     let output = output.exits(0).map_err(|failure| failure.with_hint(Some(ENTRYPOINT_HINT)))?;
@@ -276,9 +296,8 @@ async fn probe_facts(api: &Api<Pod>, pod: &Pod, limit: Duration) -> Result<probe
 }
 
 /// Where podman's storage begins on the volume that a template has for it.
-fn storage_directories(pod: &Pod) -> Vec<String> {
-    let containers = pod.spec.iter().filter_map(|spec| spec.containers.first());
-    let mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
+fn storage_directories(container: Option<&Container>) -> Vec<String> {
+    let mounts = container.into_iter().flat_map(|it| it.volume_mounts.iter().flatten());
     mounts
         .filter(|mount| mount.name == STORAGE_VOLUME)
         .map(|mount| format!("{}/storage", mount.mount_path))

@@ -10,6 +10,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 
+use super::start_failures::{StartFailures, failed_init};
 use crate::{
     base::text::one_line,
     diagnosis::{self, Symptom},
@@ -20,16 +21,18 @@ use crate::{
 /// by then, and its events would only have been two more requests.
 const EVENTS_AFTER: Duration = Duration::from_secs(2);
 
-/// Waits until all containers of the pod are ready and returns the pod.
+/// Waits until the pod's own containers are ready and returns the pod. Others, which somebody added
+/// on its way, need not be.
 ///
 /// # Errors
 ///
-/// A reason that is known never to pass, told as soon as it is seen; otherwise the deadline with
-/// the last reason seen.
+/// A reason that is known never to pass, told as soon as it is seen, or one that the kubelet tells
+/// again and again; otherwise the deadline with the last reason seen.
 pub(super) async fn await_ready(
     client: &Client,
     namespace: &str,
     pod: &Pod,
+    own: &[String],
     limit: Duration,
 ) -> Result<Pod, Failure> {
     let name = pod.name_any();
@@ -38,16 +41,33 @@ pub(super) async fn await_ready(
     let fields = format!("involvedObject.name={name}");
     // A pod that somebody else made may be ready already, and then nothing of it changes.
     let known = stream::once(ready(Ok(pod.clone())));
+    let api = pods.clone();
     let mut pods = known.chain(watch_from(&pods, pod)).boxed();
     let events = stream::once(tokio::time::sleep(EVENTS_AFTER))
         .flat_map(|()| watch(events.clone(), &fields));
     let mut events = events.boxed();
     let mut last = "nothing was heard of it".to_owned();
+    let mut starts = StartFailures::default();
     let wait = async {
         loop {
             let progress = tokio::select! {
-                Some(change) = pods.next() => evaluate_pod(&name, change?),
-                Some(change) = events.next() => evaluate_event(&name, &change?),
+                Some(change) = pods.next() => {
+                    let pod = change?;
+                    match failed_init(&name, own, &pod) {
+                        Some(init) => return Err(init.with_log(&api).await),
+                        None => evaluate_pod(&name, own, pod),
+                    }
+                }
+                Some(change) = events.next() => {
+                    let event = change?;
+                    starts.add(&event);
+                    match evaluate_event(&name, &event) {
+                        Progress::Waiting(_) if starts.are_hopeless() => {
+                            return Err(starts.failure(&name));
+                        }
+                        progress => progress,
+                    }
+                }
                 else => return Err(Failure::harness("the watches of the pod ended")),
             };
             match progress {
@@ -60,6 +80,7 @@ pub(super) async fn await_ready(
     };
     match tokio::time::timeout(limit, wait).await {
         Ok(result) => result,
+        Err(_elapsed) if starts.are_any() => Err(starts.failure(&name)),
         Err(_elapsed) => Err(Failure::harness(format!(
             "the pod `{name}` was not ready within {} s (`--pod-timeout`): {last}",
             limit.as_secs()
@@ -142,9 +163,12 @@ enum Progress {
 }
 
 /// Decides from the pod's status.
-fn evaluate_pod(name: &str, pod: Pod) -> Progress {
+fn evaluate_pod(name: &str, own: &[String], pod: Pod) -> Progress {
     let status = pod.status.clone().unwrap_or_default();
-    let containers = status.container_statuses.unwrap_or_default();
+    let mut containers = status.container_statuses.unwrap_or_default();
+    if containers.iter().any(|container| own.contains(&container.name)) {
+        containers.retain(|container| own.contains(&container.name));
+    }
     if status.phase.as_deref() == Some("Running")
         && !containers.is_empty()
         && containers.iter().all(|container| container.ready)
@@ -173,7 +197,7 @@ fn evaluate_pod(name: &str, pod: Pod) -> Progress {
 }
 
 /// Decides from a container's state whether its pod can ever be ready.
-fn evaluate_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
+pub(super) fn evaluate_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
     let state = container.state.as_ref()?;
     if let Some(ended) = &state.terminated {
         let why =
@@ -271,17 +295,39 @@ mod tests {
             ..ContainerState::default()
         };
         assert!(matches!(
-            evaluate_pod("w", pod("Running", true, running.clone())),
+            evaluate_pod("w", &[], pod("Running", true, running.clone())),
             Progress::Ready(_)
         ));
-        assert!(matches!(evaluate_pod("w", pod("Running", false, running)), Progress::Waiting(_)));
+        assert!(matches!(
+            evaluate_pod("w", &[], pod("Running", false, running)),
+            Progress::Waiting(_)
+        ));
+    }
+
+    #[test]
+    fn a_container_that_somebody_added_need_not_be_ready() {
+        let running = ContainerState {
+            running: Some(ContainerStateRunning::default()),
+            ..ContainerState::default()
+        };
+        let mut pod = pod("Running", true, running);
+        let crashing = ContainerStatus {
+            name: "proxy".into(),
+            state: Some(waiting("CrashLoopBackOff")),
+            ..ContainerStatus::default()
+        };
+        let status = pod.status.get_or_insert_default();
+        status.container_statuses.get_or_insert_default().insert(0, crashing);
+        let own = ["tools".to_owned()];
+        assert!(matches!(evaluate_pod("w", &own, pod.clone()), Progress::Ready(_)));
+        assert!(matches!(evaluate_pod("w", &["proxy".to_owned()], pod), Progress::Never(_)));
     }
 
     #[test]
     fn a_missing_image_is_not_the_products_failure() {
         for reason in ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"] {
             let Progress::Never(failure) =
-                evaluate_pod("w", pod("Pending", false, waiting(reason)))
+                evaluate_pod("w", &[], pod("Pending", false, waiting(reason)))
             else {
                 panic!("{reason} never passes")
             };
@@ -293,7 +339,7 @@ mod tests {
 
     #[test]
     fn creating_is_waited_for() {
-        let progress = evaluate_pod("w", pod("Pending", false, waiting("ContainerCreating")));
+        let progress = evaluate_pod("w", &[], pod("Pending", false, waiting("ContainerCreating")));
         assert!(matches!(progress, Progress::Waiting(None)));
     }
 

@@ -70,10 +70,19 @@ pub fn check(name: &str, expected: &str, observed: impl Into<String>, holds: boo
     }
 }
 
-/// What the stored object must say.
+/// What the stored object must say of the template's own containers. Others, which somebody added
+/// on the way, are not what was asked for.
 #[must_use]
 pub fn of_object(template: &PodTemplate, pod: &Pod) -> Vec<PodCheck> {
-    let spec = pod.spec.clone().unwrap_or_default();
+    let mut spec = pod.spec.clone().unwrap_or_default();
+    let own = template.own_containers();
+    let is_there = |name: &String| spec.containers.iter().any(|it| it.name == *name);
+    let lost: Vec<_> = own.iter().filter(|name| !is_there(name)).map(String::as_str).collect();
+    if !lost.is_empty() && template.isolation != Isolation::Unchecked {
+        let observed = format!("without {}", lost.join(", "));
+        return vec![pod_check("stored containers", &own.join(", "), observed, false)];
+    }
+    spec.containers.retain(|it| own.is_empty() || own.contains(&it.name));
     let host_users = match spec.host_users {
         Some(value) => value.to_string(),
         None => "absent".to_owned(),
@@ -288,7 +297,7 @@ mod tests {
         PodTemplate {
             name: "p",
             file: "p.yaml",
-            manifest: "",
+            manifest: "kind: Pod\napiVersion: v1\nspec: {containers: [{name: a}]}\n",
             kind: TemplateKind::Pod,
             isolation,
             devices: false,
@@ -307,6 +316,17 @@ mod tests {
     fn broken(isolation: Isolation, pod: &Pod) -> Vec<&'static str> {
         let checks = of_object(&template(isolation), pod);
         checks.into_iter().filter(|check| !check.holds).map(|check| check.name.text).collect()
+    }
+
+    #[test]
+    fn only_containers_that_were_sent_are_checked() {
+        let mut pod = pod("hostUsers: false", "procMount: Unmasked");
+        let sidecar = Container { name: "proxy".to_owned(), ..Container::default() };
+        pod.spec.get_or_insert_default().containers.insert(0, sidecar);
+        assert!(broken(Isolation::Nested, &pod).is_empty());
+        pod.spec.get_or_insert_default().containers[1].name = "renamed".to_owned();
+        assert_eq!(broken(Isolation::Nested, &pod), ["stored containers"]);
+        assert!(broken(Isolation::Unchecked, &pod).is_empty());
     }
 
     #[test]

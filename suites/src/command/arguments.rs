@@ -128,9 +128,10 @@ pub(super) struct PreflightArguments {
     /// cluster
     #[arg(long, value_name = "NAME", value_parser = profile, requires = "print_rbac")]
     pub(super) profile: Option<Profile>,
-    /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class=NAME or none
-    /// [default: CRI-O's annotation on OpenShift, MicroShift and nodes with CRI-O, elsewhere a
-    /// RuntimeClass]
+    /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class:NAME,
+    /// cdi:VENDOR/CLASS=NAME, resource:DOMAIN/NAME or none. Names after `cdi:` and `resource:` may be
+    /// several, separated by commas [default: CRI-O's annotation on OpenShift, MicroShift and nodes
+    /// with CRI-O, elsewhere a RuntimeClass, or the resources of a device plugin]
     #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
     pub(super) devices: Option<ChosenRoute>,
     /// The format of the facts
@@ -182,9 +183,10 @@ pub(super) struct RunArguments {
     /// Test this SCC (OpenShift, MicroShift): the run applies a copy with a unique name
     #[arg(long, value_name = "FILE")]
     pub(super) scc: Option<PathBuf>,
-    /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class=NAME or none
-    /// [default: CRI-O's annotation on OpenShift, MicroShift and nodes with CRI-O, elsewhere a
-    /// RuntimeClass]
+    /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class:NAME,
+    /// cdi:VENDOR/CLASS=NAME, resource:DOMAIN/NAME or none. Names after `cdi:` and `resource:` may be
+    /// several, separated by commas [default: CRI-O's annotation on OpenShift, MicroShift and nodes
+    /// with CRI-O, elsewhere a RuntimeClass, or the resources of a device plugin]
     #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
     pub(super) devices: Option<ChosenRoute>,
     /// The number of cases that run at once

@@ -276,7 +276,7 @@ fn a_way_to_get_devices_that_is_none_is_refused() {
         for verb in ["run", "preflight"] {
             nestcheck(&[verb, &format!("--devices={route}")])
                 .refuses(2, &["--devices", "not a way to get devices"])
-                .hints(&["`runtime-class=NAME`"]);
+                .hints(&["`runtime-class:NAME`"]);
         }
     }
 }

@@ -205,7 +205,7 @@ fn preflight(cluster: &RecordedCluster, options: &[&str]) -> String {
 fn a_person_may_choose_how_pods_ask_for_devices() {
     for (name, route, words) in [
         ("kind-1.34-stock", "annotation", "containerd 2.2.0 knows neither name by itself"),
-        ("kind-1.34-stock", "runtime-class=mine", "RuntimeClass `mine`"),
+        ("kind-1.34-stock", "runtime-class:mine", "RuntimeClass `mine`"),
         ("openshift-4.20", "none", "no way to give a pod /dev/fuse and /dev/net/tun"),
     ] {
         let all = recorded();

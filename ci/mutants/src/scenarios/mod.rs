@@ -1,5 +1,6 @@
 //! The table of scenarios: what is broken, and which cases notice.
 
+mod admission;
 mod facts;
 mod pods;
 mod scc;
@@ -44,10 +45,12 @@ pub(crate) const SAMPLE: &[&str] = &[
 pub(crate) fn of(place: Place) -> Result<Vec<Scenario>> {
     Ok(match place {
         Place::Kubernetes => {
-            [&[IMAGE, without_gates()?][..], pods::ALL, volumes::ALL, facts::ALL].concat()
+            let first = [IMAGE, without_gates()?];
+            [&first[..], pods::ALL, volumes::ALL, facts::ALL, admission::EVERYWHERE].concat()
         }
         Place::Openshift => {
-            [&[KERNEL_LOG, workspace::image()][..], scc::ALL, workspace::ALL].concat()
+            let first = [KERNEL_LOG, workspace::image()];
+            [&first[..], scc::ALL, workspace::ALL, admission::ALL].concat()
         }
     })
 }

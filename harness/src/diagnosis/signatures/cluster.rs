@@ -8,6 +8,20 @@ const REFUSED_BY_SCC: &str = "unable to validate against any security context";
 
 /// What the API server refuses.
 pub(super) const REFUSALS: &[Signature] = &[
+    // The wrapper of the API server; what is in it is the policy's own.
+    Signature::new(
+        SignatureId::F41,
+        &[&["ValidatingAdmissionPolicy '", "denied request"]],
+        "an admission policy of the cluster refuses the pod, the one that the message names",
+        "exempt pods with `hostUsers: false` from it, or these namespaces in its binding",
+    ),
+    Signature::new(
+        SignatureId::F41,
+        &[&["admission webhook \"", "denied the request"]],
+        "an admission webhook of the cluster refuses it, the one that the message names",
+        "exempt pods with `hostUsers: false` from its policy, or these namespaces in its \
+         configuration",
+    ),
     Signature::new(
         SignatureId::F21,
         &[&[REFUSED_BY_SCC, "capability may not be added"]],
@@ -43,6 +57,54 @@ pub(super) const REFUSALS: &[Signature] = &[
 
 /// Why a pod does not start.
 pub(super) const STARTS: &[Signature] = &[
+    Signature::new(
+        SignatureId::F08,
+        &[
+            &["failed to start noop process", "no space left on device"],
+            &["Failed to unshare namespaces", "No space left on device"],
+        ],
+        "the node allows no further user namespace: `user.max_user_namespaces` is 0 or used up",
+        "set `user.max_user_namespaces` on the node to 65536 or more (Talos: `machine.sysctls`; \
+         Bottlerocket: `settings.kernel.sysctl`)",
+    ),
+    Signature::new(
+        SignatureId::F08,
+        &[
+            &["failed to start noop process", "operation not permitted"],
+            &["Failed to unshare namespaces", "Operation not permitted"],
+        ],
+        "the node's container runtime may not make user namespaces",
+        "run kubelet and runtime as root of the machine (rootless Kubernetes is not supported), \
+         and without a seccomp, AppArmor or SELinux profile that forbids clone(2)",
+    ),
+    Signature::new(
+        SignatureId::F08,
+        &[
+            &["failed to start noop process", "invalid argument"],
+            &["Failed to unshare namespaces", "Invalid argument"],
+        ],
+        "the node's kernel refuses the user namespace: it has none, or the runtime is in a user \
+         namespace that lacks the ids",
+        "use a kernel with CONFIG_USER_NS, and run kubelet and runtime as root of the machine",
+    ),
+    Signature::new(
+        SignatureId::F40,
+        &[
+            &["setresuid", "nvalid argument"],
+            &["setresgid", "nvalid argument"],
+            &["setgroups", "nvalid argument"],
+            &["unable to setup user", "nvalid argument"],
+        ],
+        "the pod's user or a group is outside of its user namespace, which has the ids 0 to 65535",
+        "set `runAsUser`, `runAsGroup` and `fsGroup` below 65536; on OpenShift ask for an SCC with \
+         such ids, as `restricted-v3` has, instead of `restricted-v2`",
+    ),
+    Signature::new(
+        SignatureId::F37,
+        &[&["unresolvable CDI devices"]],
+        "the node's runtime has no CDI device of the name that the pod asks for",
+        "put its CDI spec into /etc/cdi on the node, or name another with `--devices cdi:NAME`",
+    ),
     Signature::new(
         SignatureId::F17,
         &[&["does not support user namespaces"]],

@@ -78,20 +78,20 @@ pub(super) const OUTPUTS: &[Signature] = &[
         SignatureId::F04,
         &[&["includes the user UID"], &["includes the user GID"]],
         "a range in /etc/subuid or /etc/subgid holds the user's own id",
-        "leave one line a user, `user:1001:64535`",
+        "leave ranges that share no id with each other and the user, such as `user:1001:64535`",
     ),
     Signature::new(
         SignatureId::F04,
         MAP_INVALID,
         "ranges in /etc/subuid or /etc/subgid overlap, or hold the user's own id",
-        "leave one line a user, `user:1001:64535`",
+        "leave ranges that share no id with each other and the user, such as `user:1001:64535`",
     )
     .given(predicates::ranges_overlap),
     Signature::new(
         SignatureId::F04,
         MAP_INVALID,
         "the kernel does not take the map that /etc/subuid and /etc/subgid make",
-        "leave one line a user, `user:1001:64535`",
+        "leave ranges that share no id with each other and the user, such as `user:1001:64535`",
     ),
     Signature::new(
         SignatureId::F01,

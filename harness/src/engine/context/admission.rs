@@ -4,10 +4,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, Error as KubeError, api::PostParams};
 
 use crate::{
-    cluster::{Answer, ask},
+    cluster::{Answer, Refusal, ask},
+    diagnosis::{self, Symptom},
     sandbox::{Identity, Sandbox},
     verdict::Failure,
-    workload,
+    workload::{self, mutation},
 };
 
 /// Sends pods to the API server as dry runs: nothing is stored.
@@ -61,6 +62,27 @@ impl<'a> Admission<'a> {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let params = dry();
         answered("dry-run the update of a pod", || api.replace(&name, &params, &pod)).await
+    }
+
+    /// Adds to a failure what became of a pod between its sending and its storing, and by whom.
+    pub async fn explain_change(self, sent: &Pod, stored: &Pod, failure: Failure) -> Failure {
+        match mutation::explain(self.sandbox, sent, stored).await {
+            Some(explanation) => explanation.added_to(failure),
+            None => failure,
+        }
+    }
+
+    /// A failure for a refused pod, with who may have changed or refused it.
+    pub async fn explain_refusal(self, sent: &Pod, refusal: &Refusal) -> Failure {
+        let message = &refusal.message;
+        let hint = diagnosis::explain(Symptom::Refusal(message), None);
+        let name = sent.metadata.name.as_deref().unwrap_or_default();
+        let failure =
+            Failure::product(format!("the pod `{name}` is refused: {message}")).with_hint(hint);
+        match mutation::explain_refusal(self.sandbox, sent, message).await {
+            Some(explanation) => explanation.added_to(failure),
+            None => failure,
+        }
     }
 
     fn pods_as(self, client: &Client, pod: &Pod) -> Api<Pod> {

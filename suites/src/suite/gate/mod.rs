@@ -33,15 +33,12 @@ inventory::submit!(Case {
 });
 
 async fn keeps_host_users(cx: Context) -> CaseResult {
-    let stored = dry_run_workspace(&cx).await?;
-    let host_users = stored.spec.and_then(|spec| spec.host_users);
-    cx.check(
-        "hostUsers as it would be stored",
-        "false",
-        host_users.map_or("absent".to_owned(), |value| value.to_string()),
-        host_users == Some(false),
-    )
-    .map_err(|failure| turn_on(failure, Gate::UserNamespacesSupport))
+    let (sent, stored) = dry_run_workspace(&cx).await?;
+    let host_users = stored.spec.as_ref().and_then(|spec| spec.host_users);
+    let observed = host_users.map_or("absent".to_owned(), |value| value.to_string());
+    let kept =
+        cx.check("hostUsers as it would be stored", "false", observed, host_users == Some(false));
+    explained(&cx, Gate::UserNamespacesSupport, (&sent, &stored), kept).await
 }
 
 inventory::submit!(Case {
@@ -61,25 +58,39 @@ inventory::submit!(Case {
 });
 
 async fn keeps_unmasked_proc_mount(cx: Context) -> CaseResult {
-    let stored = dry_run_workspace(&cx).await?;
-    let proc_mount = stored
-        .spec
-        .and_then(|spec| spec.containers.into_iter().next())
-        .and_then(|container| container.security_context)
-        .and_then(|context| context.proc_mount)
-        .unwrap_or_else(|| "absent".to_owned());
-    cx.check("procMount as it would be stored", "Unmasked", &proc_mount, proc_mount == "Unmasked")
-        .map_err(|failure| turn_on(failure, Gate::ProcMountType))
+    let (sent, stored) = dry_run_workspace(&cx).await?;
+    let proc_mount = NESTED_POD
+        .container_of(&stored)
+        .and_then(|container| container.security_context.as_ref())
+        .and_then(|context| context.proc_mount.as_deref())
+        .unwrap_or("absent");
+    let name = "procMount as it would be stored";
+    let kept = cx.check(name, "Unmasked", proc_mount, proc_mount == "Unmasked");
+    explained(&cx, Gate::ProcMountType, (&sent, &stored), kept).await
 }
 
-fn turn_on(failure: Failure, gate: Gate) -> Failure {
-    let hint = format!("the API server dropped it: turn the feature gate {gate} on there");
-    failure.with_hint(Some(hint))
+/// Adds to a failure why the field of a gate is lost: by the gate, or by somebody who changes pods.
+async fn explained(
+    cx: &Context,
+    gate: Gate,
+    (sent, stored): (&Pod, &Pod),
+    kept: CaseResult,
+) -> CaseResult {
+    let Err(failure) = kept else { return Ok(()) };
+    let hint = if cx.facts().is_locked(gate) {
+        format!("the feature gate {gate} can't be off in this release: something changes pods")
+    } else {
+        format!("the API server dropped it: turn the feature gate {gate} on there")
+    };
+    let failure = failure.with_hint(Some(hint));
+    Err(cx.admission().explain_change(sent, stored, failure).await)
 }
 
-async fn dry_run_workspace(cx: &Context) -> Result<Pod, Failure> {
+/// The workspace's pod as it is sent, and as it would be stored.
+async fn dry_run_workspace(cx: &Context) -> Result<(Pod, Pod), Failure> {
     let pod = cx.manifest(&NESTED_POD)?;
-    cx.admission().dry_run(&pod).await?.map_err(|refusal| {
-        Failure::product(format!("the workspace pod is refused: {}", refusal.message))
-    })
+    match cx.admission().dry_run(&pod).await? {
+        Ok(stored) => Ok((pod, stored)),
+        Err(refusal) => Err(cx.admission().explain_refusal(&pod, &refusal).await),
+    }
 }

@@ -152,9 +152,13 @@ pub(crate) async fn expect_relaxed(
     relaxed: Option<bool>,
 ) -> CaseResult {
     let (accepted, observed) = match dry_run_past_scc(cx, pod).await? {
-        Ok(stored) if isolation(&stored) == isolation(pod) => (Some(true), "accepted".to_owned()),
         Ok(stored) => {
-            (None, format!("accepted, but with {}", describe_isolation(&isolation(&stored))))
+            let (sent, stored) = (isolation(pod, pod), isolation(&stored, pod));
+            if stored == sent {
+                (Some(true), "accepted".to_owned())
+            } else {
+                (None, format!("accepted, but with {}", describe_isolation(&stored)))
+            }
         }
         Err(refusal) => {
             let reported = words.iter().all(|word| refusal.message.contains(word));
@@ -178,13 +182,17 @@ pub(crate) async fn expect_relaxed(
     })
 }
 
-/// The fields that a server without a gate drops: a pod that lost one is another pod.
-fn isolation(pod: &Pod) -> (bool, Vec<bool>) {
+/// The fields that a server without a gate drops: a pod that lost one is another pod. Only the
+/// containers that were sent count, in the order in which they were sent.
+fn isolation(pod: &Pod, sent: &Pod) -> (bool, Vec<bool>) {
     let Some(spec) = &pod.spec else { return (false, Vec::new()) };
-    let is_unmasked = spec.containers.iter().map(|container| {
-        let context = container.security_context.as_ref();
+    let is_unmasked = |name: &String| {
+        let container = spec.containers.iter().find(|it| it.name == *name);
+        let context = container.and_then(|container| container.security_context.as_ref());
         context.is_some_and(|context| context.proc_mount.as_deref() == Some("Unmasked"))
-    });
+    };
+    let sent = sent.spec.iter().flat_map(|spec| &spec.containers);
+    let is_unmasked = sent.map(|container| is_unmasked(&container.name));
     (spec.host_users == Some(false), is_unmasked.collect())
 }
 
@@ -217,11 +225,26 @@ mod tests {
         let mut pod = Pod::default();
         spec(&mut pod).host_users = Some(false);
         spec(&mut pod).containers.push(k8s_openapi::api::core::v1::Container::default());
-        let masked = isolation(&pod);
+        let masked = isolation(&pod, &pod);
         unmask(&mut pod);
-        let unmasked = isolation(&pod);
+        let unmasked = isolation(&pod, &pod);
         assert_ne!(masked, unmasked);
         spec(&mut pod).host_users = None;
-        assert_ne!(isolation(&pod), unmasked);
+        assert_ne!(isolation(&pod, &pod), unmasked);
+    }
+
+    #[test]
+    fn a_container_that_somebody_added_makes_no_other_pod() {
+        let mut sent = Pod::default();
+        spec(&mut sent).host_users = Some(false);
+        let container = |name: &str| k8s_openapi::api::core::v1::Container {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        spec(&mut sent).containers.push(container("tools"));
+        unmask(&mut sent);
+        let mut stored = sent.clone();
+        spec(&mut stored).containers.insert(0, container("proxy"));
+        assert_eq!(isolation(&stored, &sent), isolation(&sent, &sent));
     }
 }

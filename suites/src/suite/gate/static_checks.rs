@@ -35,9 +35,11 @@ fn says_what_it_does(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
         let mut checks = Vec::new();
         let mut unknown = None;
+        let mut lost = None;
         for gate in Gate::ALL {
             let Some(behaviour) = facts.behaviour(gate) else { continue };
             let metric = facts.server_gate(gate);
+            lost = lost.or(facts.lost_on_the_way(gate).map(|source| (gate, source)));
             if let (Some(does), Some(says)) = (behaviour.value(), metric.value()) {
                 let expected = format!("{}, as it does", on_or_off(*does));
                 let name = format!("{gate} in the API server's metrics");
@@ -51,7 +53,16 @@ fn says_what_it_does(facts: &Facts) -> CheckResult {
         }
         let hint = "several API servers with different gates answer, or a webhook changes pods: \
                     compare the API servers' `--feature-gates`";
-        Ok(CheckResult::of(checks, hint))
+        match lost {
+            None => Ok(CheckResult::of(checks, hint)),
+            Some((gate, source)) => {
+                let hint = format!(
+                    "{gate} can't be off in this release: an admission policy or webhook changes \
+                     pods ({source})"
+                );
+                Ok(CheckResult::of(checks, &hint))
+            }
+        }
     })
 }
 

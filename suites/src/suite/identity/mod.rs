@@ -173,7 +173,7 @@ inventory::submit!(Case {
           /etc/subgid. newuidmap refuses a range outside the pod's 65536 ids, such as the usual \
           `user:10000:65536`.",
     fix: "Write `NAME:1001:64535` into /etc/subuid and /etc/subgid of the image for user 1000, \
-          one line for the user. With the Universal Developer Image, set HOST_USERS=false; \
+          or several ranges that share no id. With the Universal Developer Image, set HOST_USERS=false; \
           DevWorkspace Operator 0.40 and newer set it.",
     requires: NESTED,
     pods: &[&NESTED_POD],
@@ -206,7 +206,7 @@ pub(super) fn check_subordinate_ids(cx: &Context, facts: &probe::Facts, of: &str
             None => lines.join(", "),
             Some(problem) => format!("{} ({problem})", lines.join(", ")),
         };
-        let expected = "one range of the user's, inside the pod's map, without its own id";
+        let expected = "ranges of the user's, inside the pod's map, without its own id";
         cx.check(&format!("{file}{of}"), expected, observed, problem.is_none())?;
     }
     Ok(())

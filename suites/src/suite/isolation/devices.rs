@@ -34,7 +34,7 @@ inventory::submit!(Case {
     fix: "On CRI-O list the annotation in the handler's `allowed_annotations`: \
           `io.kubernetes.cri-o.Devices` up to CRI-O 1.34, both names from 1.35 on. List both \
           devices in `allowed_devices`. On containerd offer a RuntimeClass whose handler adds \
-          the devices (`--devices runtime-class=NAME`). The nodes' device files need mode 0666, \
+          the devices (`--devices runtime-class:NAME`). The nodes' device files need mode 0666, \
           and SELinux needs `container_engine_t`.",
     requires: ASKING_FOR_DEVICES,
     pods: &[&NESTED_POD],

@@ -3,21 +3,16 @@
 use harness::{
     cluster::{ask, describe, is_forbidden},
     engine::{Case, CaseKind, Context},
-    facts::webhook::sees_new_pods,
+    facts::pod_admission::PodAdmission,
     sandbox::{USER, WORKSPACE_ID_LABEL},
     verdict::{CaseResult, Failure, Level},
-    workload::{Command, PROBE, truth::show_reading},
+    workload::{Command, PROBE, mutation, truth::show_reading},
 };
-use k8s_openapi::{
-    api::{
-        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
-        authentication::v1::SelfSubjectReview,
-        authorization::v1::{
-            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-        },
-        storage::v1::StorageClass,
-    },
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
+use k8s_openapi::api::{
+    authentication::v1::SelfSubjectReview,
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    core::v1::Namespace,
+    storage::v1::StorageClass,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -142,7 +137,9 @@ async fn has_an_image_for_the_node(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
     let status = workspace.object().status.clone().unwrap_or_default();
     let images = status.container_statuses.unwrap_or_default();
-    let image = images.first().map(|status| status.image_id.clone()).unwrap_or_default();
+    let own = NESTED_POD.container_of(workspace.object()).map(|it| it.name.as_str());
+    let image = images.iter().find(|status| Some(status.name.as_str()) == own);
+    let image = image.map(|status| status.image_id.clone()).unwrap_or_default();
     let observed = if image.is_empty() { "none" } else { image.as_str() };
     cx.check("image of the pod", "one that the node has", observed, !image.is_empty())?;
     // Where foreign programs are emulated they run too, but neither podman nor its containers
@@ -226,11 +223,12 @@ inventory::submit!(Case {
     id: "PRE-12",
     suite: "preflight",
     name: "asks_no_webhook_about_pods",
-    title: "No admission webhook intercepts new pods",
-    why: "An admission webhook that changes pods can add a sidecar without isolation or remove a \
-          field that the nested pod needs. The webhook then causes the failure, or the pass.",
+    title: "No admission webhook and no admission policy intercepts new pods",
+    why: "An admission webhook or policy that changes pods can add a sidecar without isolation or \
+          remove a field that the nested pod needs. One that validates pods may follow the Pod \
+          Security Standard of before user namespaces. It then causes the failure, or the pass.",
     fix: "Exclude namespaces with the label `app.kubernetes.io/managed-by: nestcheck` from the \
-          webhook, or keep the webhook in mind when you read failures.",
+          webhook or from the policy's binding, or keep it in mind when you read failures.",
     level: Level::Informing,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(asks_no_webhook_about_pods(cx))),
@@ -239,42 +237,60 @@ inventory::submit!(Case {
 
 async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
     let admin = cx.sandbox().admin();
-    let all = ListParams::default();
-    let mutating: Api<MutatingWebhookConfiguration> = Api::all(admin.clone());
-    let validating: Api<ValidatingWebhookConfiguration> = Api::all(admin.clone());
-    let (mutating, validating) = futures::try_join!(
-        readable("list MutatingWebhookConfigurations", || mutating.list(&all)),
-        readable("list ValidatingWebhookConfigurations", || validating.list(&all)),
-    )?;
-    let changing = mutating.items.iter().flat_map(|configuration| {
-        let asked = configuration.webhooks.iter().flatten();
-        let others = asked.filter(|webhook| !is_of_workspaces(webhook.object_selector.as_ref()));
-        others.filter(|webhook| sees_new_pods(webhook.rules.as_deref())).map(|webhook| {
-            let name = &webhook.name;
-            format!("`{name}` of MutatingWebhookConfiguration `{}`", configuration.name_any())
-        })
-    });
-    let refusing = validating.items.iter().flat_map(|configuration| {
-        let asked = configuration.webhooks.iter().flatten();
-        asked.filter(|webhook| sees_new_pods(webhook.rules.as_deref())).map(|webhook| {
-            let name = &webhook.name;
-            format!("`{name}` of ValidatingWebhookConfiguration `{}`", configuration.name_any())
-        })
-    });
-    let asked: Vec<_> = changing.chain(refusing).collect();
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let name = cx.sandbox().namespace();
+    let namespace = request("read the namespace", || namespaces.get(name)).await?;
+    let admission = PodAdmission::read(admin).await;
+    if let Some(reason) = admission.unread.first() {
+        return Err(Failure::blocked(reason, "use a kubeconfig whose user may read it"));
+    }
+    // The DevWorkspace Operator's own is part of what the cases in workspaces are about.
+    let asked = admission
+        .plugins
+        .iter()
+        .filter(|it| it.sees(Some(namespace.labels()), None) && !it.is_only_of(WORKSPACE_ID_LABEL));
+    let asked: Vec<_> = asked.map(ToString::to_string).collect();
     let observed = if asked.is_empty() { "none".to_owned() } else { asked.join(", ") };
-    cx.check("webhooks about new pods", "none", observed, asked.is_empty()).map_err(|failure| {
+    let what = "webhooks and policies about new pods";
+    cx.check(what, "none", observed, asked.is_empty()).map_err(|failure| {
         let hint = "they may change or refuse the pods of workspaces, in the namespaces that they \
                     select; where they do, the failure of another case says so";
         failure.with_hint(Some(hint))
     })
 }
 
-/// Whether a webhook is asked about the pods of workspaces only, as the DevWorkspace Operator's own
-/// is: that one is part of what the cases in workspaces are about.
-fn is_of_workspaces(selector: Option<&LabelSelector>) -> bool {
-    let mut expressions = selector.into_iter().flat_map(|it| it.match_expressions.iter().flatten());
-    expressions.any(|it| it.key == WORKSPACE_ID_LABEL && it.operator == "Exists")
+// The added container fails nothing by itself; where it does, the failure of another case says so.
+inventory::submit!(Case {
+    id: "PRE-14",
+    suite: "preflight",
+    name: "finds_only_its_own_containers_in_its_pods",
+    title: "Nothing adds a container or an init container to the pods of users",
+    why: "A sidecar injector adds containers to the pods of users, without their isolation: they \
+          share the pod's network, and often its volumes. Injectors also add init containers that \
+          need capabilities which a pod in a user namespace does not have, so the pod never starts.",
+    fix: "Exempt the namespaces of workspaces from the injector, or the pods with its own label or \
+          annotation (Istio: `sidecar.istio.io/inject: \"false\"`).",
+    level: Level::Informing,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    kind: CaseKind::Live(|cx| Box::pin(finds_only_its_own_containers_in_its_pods(cx))),
+    ..Case::DEFAULT
+});
+
+async fn finds_only_its_own_containers_in_its_pods(cx: Context) -> CaseResult {
+    let pod = cx.pod(&NESTED_POD).await?;
+    let sent = cx.sandbox().pod(&NESTED_POD)?;
+    let added = mutation::added(&sent, pod.object());
+    let observed = if added.is_empty() { "none".to_owned() } else { mutation::show_added(&added) };
+    match cx.check("containers that were not sent", "none", observed, added.is_empty()) {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            let hint =
+                "an admission webhook or policy adds it: exempt the namespaces of workspaces";
+            let failure = failure.with_hint(Some(hint));
+            Err(cx.admission().explain_change(&sent, pod.object(), failure).await)
+        }
+    }
 }
 
 /// Reads what a run can do without: who may not read it is blocked.

@@ -173,7 +173,7 @@ inventory::submit!(Case {
 
 async fn follows_process_1_nowhere(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
-    let declared = workspace.object().spec.as_ref().and_then(|spec| spec.containers.first());
+    let declared = NESTED_POD.container_of(workspace.object());
     let declared = declared.into_iter().flat_map(|container| [&container.command, &container.args]);
     let declared: Vec<_> = declared.flatten().flatten().cloned().collect();
     let command = known(&workspace.facts().process_1_command)?;

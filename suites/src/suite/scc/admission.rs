@@ -6,7 +6,7 @@ use harness::{
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
     sandbox::{Grant, pod_template::ADMITTED_BY},
-    verdict::{CaseResult, Failure, Level},
+    verdict::{CaseResult, Failure, Level, SignatureId},
 };
 use k8s_openapi::{
     api::{
@@ -88,9 +88,14 @@ inventory::submit!(Case {
         pod keeps it",
     why: "Any user may request a user namespace. One of the two strictest SCCs must admit a pod \
           that requests nothing else. If another SCC admits it, somebody changed the order of \
-          SCCs, and with it what all pods may do.",
+          SCCs, and with it what all pods may do.\n\n\
+          A pod with a user namespace has 65536 ids. `restricted-v2` gives it an id of the \
+          namespace, far above: the API server admits the pod, and the runtime cannot start it. \
+          The case reports that as a known issue. An id from 65536 on by another SCC is a \
+          failure.",
     fix: "Look for an SCC with a priority that every user may use (`oc get scc`), and for changes \
-          to `restricted-v2` and `restricted-v3` (SCC-01).",
+          to `restricted-v2` and `restricted-v3` (SCC-01). In pods with a user namespace, ask for \
+          `restricted-v3` with the annotation `openshift.io/required-scc`.",
     level: Level::Extended,
     flavours: OPENSHIFT,
     requires: NESTED,
@@ -115,7 +120,58 @@ async fn admits_plain_pod_with_user_namespace_by_a_restricted_scc(cx: Context) -
     cx.check_equal("stored hostUsers", "false", &host_users)?;
     let admitted_by = annotation(&stored, ADMITTED_BY);
     let holds = ["restricted-v2", "restricted-v3"].contains(&admitted_by);
-    cx.check(CheckId::AdmittedBy, "`restricted-v2` or `restricted-v3`", admitted_by, holds)
+    cx.check(CheckId::AdmittedBy, "`restricted-v2` or `restricted-v3`", admitted_by, holds)?;
+    let foreign = foreign_ids(&stored);
+    if !foreign.is_empty() && admitted_by == "restricted-v2" {
+        // It knows nothing of user namespaces, and comes before `restricted-v3` by name.
+        return Err(Failure::known_issue(
+            SignatureId::F40,
+            format!(
+                "`restricted-v2` gives the pod {}, which its user namespace does not have, so it \
+                 can't start: ask for `restricted-v3` with `openshift.io/required-scc`, or set \
+                 `runAsUser` and `fsGroup` below {POD_IDS}",
+                foreign.join(", ")
+            ),
+        ));
+    }
+    let observed = if foreign.is_empty() { "none".to_owned() } else { foreign.join(", ") };
+    let name = format!("injected ids from {POD_IDS} on");
+    cx.check(&name, "none", observed, foreign.is_empty()).map_err(|failure| {
+        let hint = format!(
+            "the SCC `{admitted_by}` gives ids that the pod's user namespace does not have: its \
+             `runAsUser`, `fsGroup` and `supplementalGroups` need ranges below {POD_IDS}"
+        );
+        failure.with_hint(Some(hint))
+    })
+}
+
+/// How many ids a pod in a user namespace has, unless the kubelet's `idsPerPod` says otherwise
+/// (KEP-127).
+const POD_IDS: i64 = 65_536;
+
+/// The ids in a pod that its user namespace does not have, with their fields.
+fn foreign_ids(pod: &Pod) -> Vec<String> {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let of_pod = spec.security_context.unwrap_or_default();
+    let of_containers = spec.containers.into_iter().chain(spec.init_containers.unwrap_or_default());
+    let of_containers = of_containers.filter_map(|it| it.security_context).flat_map(|context| {
+        [("runAsUser", context.run_as_user), ("runAsGroup", context.run_as_group)]
+    });
+    let groups = of_pod.supplemental_groups.unwrap_or_default().into_iter();
+    let mut foreign: Vec<_> = [
+        ("runAsUser", of_pod.run_as_user),
+        ("runAsGroup", of_pod.run_as_group),
+        ("fsGroup", of_pod.fs_group),
+    ]
+    .into_iter()
+    .chain(groups.map(|group| ("supplementalGroups", Some(group))))
+    .chain(of_containers)
+    .filter_map(|(field, id)| Some((field, id?)))
+    .filter(|(_, id)| *id >= POD_IDS)
+    .map(|(field, id)| format!("{field} {id}"))
+    .collect();
+    foreign.dedup();
+    foreign
 }
 
 inventory::submit!(Case {
@@ -301,4 +357,40 @@ async fn leaves_pod_security_labels_alone(cx: Context) -> CaseResult {
         cx.check_equal(label, expected, observed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ids_that_a_user_namespace_does_not_have_are_named_with_their_fields() {
+        let pod = |spec: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"spec": spec})).expect("it is a pod")
+        };
+        let injected = pod(json!({
+            "securityContext": {"fsGroup": 1_000_740_000, "supplementalGroups": [1000, 65_536]},
+            "initContainers": [{"name": "i", "securityContext": {"runAsGroup": 70_000}}],
+            "containers": [
+                {"name": "a", "securityContext": {"runAsUser": 1_000_740_000}},
+                {"name": "b", "securityContext": {"runAsUser": 1_000_740_000}},
+            ],
+        }));
+        assert_eq!(
+            foreign_ids(&injected),
+            [
+                "fsGroup 1000740000",
+                "supplementalGroups 65536",
+                "runAsUser 1000740000",
+                "runAsGroup 70000"
+            ]
+        );
+        let good = pod(json!({
+            "securityContext": {"fsGroup": 65_535},
+            "containers": [{"name": "a", "securityContext": {"runAsUser": 0}}],
+        }));
+        assert_eq!(foreign_ids(&good), [""; 0]);
+    }
 }

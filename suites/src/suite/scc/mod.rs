@@ -30,13 +30,15 @@ fn workspace(cx: &Context) -> Result<Pod, Failure> {
     cx.manifest(&NESTED_POD)
 }
 
-/// The pod's first container.
+/// The workspace's own container, which need not be the first one of a stored pod.
 fn container(pod: &mut Pod) -> &mut Container {
+    let own = NESTED_POD.container_of(pod).map(|it| it.name.clone());
     let containers = &mut pod.spec.get_or_insert_default().containers;
     if containers.is_empty() {
         containers.push(Container::default());
     }
-    &mut containers[0]
+    let place = containers.iter().position(|it| Some(&it.name) == own.as_ref());
+    &mut containers[place.unwrap_or_default()]
 }
 
 /// Adds to a failure which field of the SCC decides.

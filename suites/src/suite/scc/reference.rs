@@ -4,7 +4,7 @@ use harness::{
     engine::{Case, CaseKind, CheckResult},
     facts::{Facts, Flavour, Release, Sccs},
     sandbox::Scc,
-    verdict::{Level, event::TruthCheck},
+    verdict::{Level, SignatureId, Verdict, event::TruthCheck},
     workload::truth::check,
 };
 use serde_json::Value;
@@ -26,6 +26,30 @@ struct Shipped {
 const NESTED: Shipped = Shipped { name: "nested-container", reference: NESTED_CONTAINER };
 const RESTRICTED: Shipped = Shipped { name: "restricted-v3", reference: RESTRICTED_V3 };
 
+/// What the early z-streams of a release ship otherwise than the reference. The reference is what
+/// later z-streams ship, and what a release ships that has no early form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EarlyForm {
+    /// `runAsUser` without its ids: the manifest had them in a field that the API drops, so the
+    /// namespace's ids count (OCPBUGS-77004).
+    lacks_ids: bool,
+    /// `volumes` without `image`, which later z-streams added.
+    lacks_image: bool,
+}
+
+/// The early form of a release (cluster-kube-apiserver-operator, history of
+/// `bindata/bootkube/scc-manifests` in the branches of the releases; microshift,
+/// `assets/controllers/openshift-default-scc-manager`).
+fn early_form(flavour: Flavour, release: &Release) -> EarlyForm {
+    let (lacks_ids, lacks_image) = match (flavour, release.major, release.minor) {
+        (Flavour::OpenShift, 4, 20 | 21) => (true, true),
+        (Flavour::OpenShift, 4, 22) => (true, false),
+        (Flavour::MicroShift, 4, 21) => (false, true),
+        _ => (false, false),
+    };
+    EarlyForm { lacks_ids, lacks_image }
+}
+
 /// What a release ships (cluster-kube-apiserver-operator, `bindata/bootkube/scc-manifests`;
 /// microshift, `assets/controllers/openshift-default-scc-manager`).
 fn shipped(flavour: Flavour, release: &Release) -> &'static [Shipped] {
@@ -43,9 +67,12 @@ inventory::submit!(Case {
     name: "ships_constraints_as_the_vendor_does",
     title: "The shipped SCCs `nested-container` and `restricted-v3` are as the vendor ships them",
     why: "Everything else builds on the shipped SCCs. An SCC that somebody edited by hand, or \
-          that an update did not replace, may allow more than its name promises.",
+          that an update did not replace, may allow more than its name promises.\n\n\
+          Early z-streams of OpenShift 4.20, 4.21 and 4.22 ship them without their user ids \
+          (OCPBUGS-77004). That is the vendor's bug, so the case reports a known issue there.",
     fix: "The message lists the fields that differ. Let the cluster version operator restore the \
-          object, and put changes into an SCC with another name.",
+          object, and put changes into an SCC with another name. For the known issue, update to a \
+          later z-stream.",
     level: Level::Extended,
     flavours: WITH_SCCS,
     kind: CaseKind::Static(ships_sccs_as_the_vendor_does),
@@ -62,66 +89,101 @@ fn ships_sccs_as_the_vendor_does(facts: &Facts) -> CheckResult {
         if shipped.is_empty() {
             return Err(not_applicable(format!("{flavour} {release} ships neither")));
         }
-        compare(shipped, known(&facts.sccs)?)
+        compare(shipped, early_form(flavour, release), known(&facts.sccs)?)
     })
 }
 
-fn compare(shipped: &[Shipped], sccs: &Sccs) -> Evaluated {
+fn compare(shipped: &[Shipped], early: EarlyForm, sccs: &Sccs) -> Evaluated {
     let mut checks = Vec::new();
-    let mut changed = false;
+    let mut without_ids = Vec::new();
     for Shipped { name, reference } in shipped {
         let reference = Scc::parse(reference.file, reference.text)
             .map_err(|error| unread(error.to_string()))?;
-        checks.extend(compare_one(name, &reference, sccs.get(*name)));
-        let fixed = sccs.get(*name).map(|stored| as_fixed_later(stored, &reference));
-        let later = compare_one(name, &reference, fixed.as_ref());
-        changed |= later.iter().any(|check| !check.holds);
+        let Some(stored) = sccs.get(*name) else {
+            checks.push(check(&fields_of(name), AS_SHIPPED, "there is no such SCC", false));
+            continue;
+        };
+        let (fixed, form) = as_fixed_later(stored, &reference, early);
+        checks.extend(compare_one(name, &reference, &fixed, form.lacks_image));
+        if form.lacks_ids {
+            without_ids.push(*name);
+        }
     }
-    let hint = if changed { CHANGED } else { SHIPPED_SO };
-    Ok(CheckResult::of(checks, hint))
+    if checks.iter().any(|check| !check.holds) {
+        return Ok(CheckResult::of(checks, CHANGED));
+    }
+    if without_ids.is_empty() {
+        return Ok(CheckResult::of(checks, CHANGED));
+    }
+    let names: Vec<_> = without_ids.iter().map(|name| format!("`{name}`")).collect();
+    let message = format!("{}: {EARLY}", names.join(" and "));
+    let observed = "absent";
+    checks.push(check(&format!("ids of {}", names.join(" and ")), "in the SCC", observed, false));
+    Ok(CheckResult {
+        checks,
+        verdict: Verdict::KnownIssue { signature: SignatureId::F39, message },
+    })
+}
+
+const AS_SHIPPED: &str = "as shipped";
+
+fn fields_of(name: &str) -> String {
+    format!("fields of `{name}`")
 }
 
 const CHANGED: &str = "somebody changed an SCC that the cluster brings along: restore it, and make \
                        one of another name for what is wanted";
 
-const SHIPPED_SO: &str = "nobody changed it: early z-streams ship it without its user ids \
-                          (OCPBUGS-77004) or without volumes of type `image`. Update to a later \
-                          z-stream, or make an SCC of another name that has them";
+/// What is so of the early forms that lack the ids. Nobody changed them.
+pub(super) const EARLY: &str = "early z-streams ship it without its user ids, so it takes those of \
+                                the namespace, which a pod in a user namespace does not have \
+                                (OCPBUGS-77004, fixed in a later z-stream): update the cluster, or \
+                                make an SCC of another name that has `uidRangeMin` and \
+                                `uidRangeMax`";
 
-/// An SCC as later z-streams ship it, if it is as an early one did: the manifest had the user ids in
-/// a field that the API drops, and the volume type `image` came later
-/// (cluster-kube-apiserver-operator, `bindata/bootkube/scc-manifests`).
-fn as_fixed_later(stored: &Value, reference: &Scc) -> Value {
-    let mut fixed = stored.clone();
-    let user = fixed.get_mut("runAsUser").and_then(Value::as_object_mut);
-    let ids = reference.field("runAsUser").and_then(Value::as_object);
-    if let (Some(user), Some(ids)) = (user, ids)
-        && !["uidRangeMin", "uidRangeMax"].iter().any(|id| user.contains_key(*id))
-    {
-        user.extend(
-            ids.iter().filter(|(field, _)| *field != "type").map(|(k, v)| (k.clone(), v.clone())),
-        );
-    }
-    let volumes = fixed.get_mut("volumes").and_then(Value::as_array_mut);
-    if let Some(volumes) = volumes.filter(|volumes| !volumes.contains(&Value::from("image"))) {
-        volumes.push(Value::from("image"));
-    }
-    fixed
+/// Whether an SCC has the strategy for user ids of an early z-stream: a range without its ends.
+pub(super) fn lacks_ids(stored: &Value) -> bool {
+    let user = stored.get("runAsUser");
+    user.and_then(|user| user.get("type")).is_some_and(|it| it == "MustRunAsRange")
+        && !["uidRangeMin", "uidRangeMax"]
+            .iter()
+            .any(|id| user.and_then(|user| user.get(*id)).is_some())
 }
 
-fn compare_one(name: &str, reference: &Scc, stored: Option<&Value>) -> Vec<TruthCheck> {
-    let fields = format!("fields of `{name}`");
-    let Some(stored) = stored else {
-        return vec![check(&fields, "as shipped", "there is no such SCC", false)];
-    };
+/// An SCC as later z-streams ship it, if it is as an early one did, and in which way it was.
+fn as_fixed_later(stored: &Value, reference: &Scc, early: EarlyForm) -> (Value, EarlyForm) {
+    let mut fixed = stored.clone();
+    let lacks_ids = early.lacks_ids && lacks_ids(stored);
+    let user = fixed.get_mut("runAsUser").and_then(Value::as_object_mut);
+    let ids = reference.field("runAsUser").and_then(Value::as_object);
+    if let (true, Some(user), Some(ids)) = (lacks_ids, user, ids) {
+        let ids = ids.iter().filter(|(field, _)| *field != "type");
+        user.extend(ids.map(|(field, id)| (field.clone(), id.clone())));
+    }
+    let volumes = fixed.get_mut("volumes").and_then(Value::as_array_mut);
+    let image = Value::from("image");
+    let lacks_image =
+        early.lacks_image && volumes.as_ref().is_some_and(|volumes| !volumes.contains(&image));
+    if let (true, Some(volumes)) = (lacks_image, volumes) {
+        volumes.push(image);
+    }
+    (fixed, EarlyForm { lacks_ids, lacks_image })
+}
+
+/// Compares an SCC in its later form with the reference.
+fn compare_one(name: &str, reference: &Scc, stored: &Value, lacks_image: bool) -> Vec<TruthCheck> {
     let differences = reference.differences(&with_lower_ends(stored));
     let reported: Vec<_> = differences.iter().map(ToString::to_string).collect();
-    let observed = if reported.is_empty() { "as shipped".to_owned() } else { reported.join("; ") };
+    let observed = match (reported.is_empty(), lacks_image) {
+        (true, false) => AS_SHIPPED.to_owned(),
+        (true, true) => "as an early z-stream shipped it, without volumes of type `image`".into(),
+        (false, _) => reported.join("; "),
+    };
     let users = ["users", "groups"].iter().filter_map(|field| stored.get(field)?.as_array());
     let users: Vec<_> = users.flatten().map(ToString::to_string).collect();
     let named = if users.is_empty() { "nobody".to_owned() } else { users.join(", ") };
     vec![
-        check(&fields, "as shipped", observed, reported.is_empty()),
+        check(&fields_of(name), AS_SHIPPED, observed, reported.is_empty()),
         check(&format!("who may use `{name}` by its own lists"), "nobody", named, users.is_empty()),
     ]
 }
@@ -224,30 +286,62 @@ mod tests {
         format!("{:?}", ships_sccs_as_the_vendor_does(facts).verdict)
     }
 
-    #[test]
-    fn the_forms_of_early_z_streams_are_not_taken_for_somebodys_change() {
-        let early = |all: &mut Sccs| {
+    /// The forms that were shipped, by the letters of the vendor's history: ids in a field that is
+    /// dropped (A), the same without `image` (B), ids without `image` (D), and that with
+    /// `runAsGroup` (E). C is the reference.
+    fn form(letter: char) -> impl Fn(&mut Sccs) {
+        move |all| {
             for object in all.values_mut() {
-                object["runAsUser"] = json!({"type": "MustRunAsRange"});
-                let volumes = object["volumes"].as_array_mut().expect("it is a list");
-                volumes.retain(|volume| volume != "image");
+                if "AB".contains(letter) {
+                    object["runAsUser"] = json!({"type": "MustRunAsRange"});
+                }
+                if "BDE".contains(letter) {
+                    let volumes = object["volumes"].as_array_mut().expect("it is a list");
+                    volumes.retain(|volume| volume != "image");
+                }
+                if letter == 'E' {
+                    object["runAsGroup"] = json!({"type": "RunAsAny"});
+                }
             }
+        }
+    }
+
+    #[test]
+    fn a_form_without_ids_is_the_vendors_bug_and_not_somebodys_change() {
+        for letter in ['A', 'B'] {
+            let facts = with(form(letter));
+            evaluate(&facts, "known-issue", "OCPBUGS-77004, fixed in a later z-stream");
+            evaluate(&facts, "known-issue", "`nested-container` and `restricted-v3`");
+            assert!(!verdict(&facts).contains("somebody changed"), "{letter}");
+        }
+        for letter in ['C', 'D', 'E'] {
+            evaluate(&with(form(letter)), "pass", "");
+        }
+        let microshift_form = |letter| {
+            with(move |all| {
+                form(letter)(all);
+                drop(all.remove("nested-container"));
+            })
         };
-        evaluate(&with(early), "fail", "`runAsUser.uidRangeMin` is absent, not 0");
-        assert!(verdict(&with(early)).contains("Update to a later z-stream"));
-        let only_volumes = with(|all| {
-            all.get_mut("restricted-v3").expect("it is there")["volumes"] = json!([
-                "configMap",
-                "csi",
-                "downwardAPI",
-                "emptyDir",
-                "ephemeral",
-                "persistentVolumeClaim",
-                "projected",
-                "secret",
-            ]);
-        });
-        assert!(verdict(&only_volumes).contains("Update to a later z-stream"));
+        evaluate(&microshift("4.21.0", microshift_form('D')), "pass", "");
+        evaluate(&microshift("4.21.0", microshift_form('A')), "fail", "uidRangeMin");
+    }
+
+    #[test]
+    fn a_release_that_never_had_the_early_form_was_changed() {
+        let on = |version: &str, letter| Facts {
+            release: Fact::known(Release::parse(version), "test"),
+            ..with(form(letter))
+        };
+        evaluate(&on("4.21.3", 'B'), "known-issue", "OCPBUGS-77004");
+        evaluate(&on("4.22.0-rc.1", 'A'), "known-issue", "OCPBUGS-77004");
+        evaluate(&on("4.22.0", 'D'), "fail", "volumes");
+        evaluate(&on("4.23.0", 'A'), "fail", "uidRangeMin");
+        evaluate(&on("5.0.0", 'D'), "fail", "volumes");
+    }
+
+    #[test]
+    fn an_early_form_does_not_hide_a_change() {
         for change in [
             json!({"runAsUser": {"type": "RunAsAny"}}),
             json!({"runAsUser": {"type": "MustRunAsRange", "uidRangeMin": 0}}),
@@ -256,7 +350,7 @@ mod tests {
             json!({"groups": ["system:authenticated"]}),
         ] {
             let changed = with(|all| {
-                early(all);
+                form('B')(all);
                 let object = all.get_mut("nested-container").expect("it is there");
                 for (field, value) in change.as_object().expect("it is an object") {
                     object[field] = value.clone();

@@ -1,15 +1,30 @@
 //! The SCCs that the cluster ships, and who may use them.
 
 use harness::{
+    cluster::Refusal,
+    diagnosis::{self, CheckId, Symptom},
     engine::{Case, CaseKind, Context},
-    verdict::{CaseResult, Failure, Level},
+    sandbox::{
+        Identity,
+        pod_template::{ADMITTED_BY, REQUIRED_SCC},
+    },
+    verdict::{CaseResult, Failure, Level, SignatureId},
+    workload::truth,
 };
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
-use crate::{steps::request, suite::OPENSHIFT};
+use super::{
+    reference::{EARLY, lacks_ids},
+    workspace,
+};
+use crate::{
+    fixtures::NESTED_POD,
+    steps::request,
+    suite::{NESTED, OPENSHIFT},
+};
 
 const NESTED_CONTAINER: &str = "nested-container";
 
@@ -37,10 +52,7 @@ async fn grants_nested_container_to_nobody_by_default(cx: Context) -> CaseResult
     if let Some(shipped) = cx.facts().sccs.value()
         && !shipped.contains_key(NESTED_CONTAINER)
     {
-        return Err(Failure::blocked(
-            format!("the cluster has no SCC `{NESTED_CONTAINER}`"),
-            "use OpenShift 4.20 or newer, which ships it",
-        ));
+        return Err(lacking_nested_container());
     }
     let admin = cx.sandbox().admin();
     let all = ListParams::default();
@@ -95,6 +107,60 @@ async fn grants_nested_container_to_nobody_by_default(cx: Context) -> CaseResult
         "no group that everybody is in",
         observed,
         !subjects.iter().any(broad),
+    )
+}
+
+// A run and its workspaces bring an SCC of their own, so a cluster can do without it.
+inventory::submit!(Case {
+    id: "SCC-P05",
+    suite: "scc",
+    name: "admits_user_1000_by_the_shipped_nested_container",
+    title: "The shipped SCC `nested-container` admits a pod with a user namespace as user 1000",
+    why: "OpenShift ships `nested-container` for pods like this one, and images of workspaces have \
+          user 1000. Early z-streams ship the SCC without its user ids. It then refuses user 1000, \
+          and gives a pod that names no user an id that its user namespace does not have. The case \
+          reports a known issue there.",
+    fix: "Update to a later z-stream (OCPBUGS-77004), or bring an SCC of your own with \
+          `uidRangeMin` and `uidRangeMax`. Elsewhere restore the SCC, see SCC-01.",
+    level: Level::Extended,
+    flavours: OPENSHIFT,
+    requires: NESTED,
+    kind: CaseKind::Live(|cx| Box::pin(admits_user_1000_by_the_shipped_nested_container(cx))),
+    ..Case::DEFAULT
+});
+
+async fn admits_user_1000_by_the_shipped_nested_container(cx: Context) -> CaseResult {
+    let stored = cx.facts().sccs.value().and_then(|sccs| sccs.get(NESTED_CONTAINER)).cloned();
+    let Some(stored) = stored else { return Err(lacking_nested_container()) };
+    let mut pod = workspace(&cx)?;
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(REQUIRED_SCC.to_owned(), NESTED_CONTAINER.to_owned());
+    // Nobody else may use it, and the run grants only its own.
+    let admitted = match cx.admission().dry_run_as(Identity::Administrator, &pod).await? {
+        Ok(admitted) => admitted,
+        Err(refusal) if lacks_ids(&stored) => {
+            let Refusal { message, .. } = refusal;
+            let message = format!("`{NESTED_CONTAINER}` refuses user 1000: {EARLY}: {message}");
+            return Err(Failure::known_issue(SignatureId::F39, message));
+        }
+        Err(refusal) => {
+            let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
+            let what = format!("`{NESTED_CONTAINER}` refuses user 1000: {}", refusal.message);
+            return Err(Failure::product(what).with_hint(hint));
+        }
+    };
+    let admitted_by = admitted.annotations().get(ADMITTED_BY).map_or("absent", String::as_str);
+    cx.check_equal(CheckId::AdmittedBy, NESTED_CONTAINER, admitted_by)?;
+    for check in truth::of_object(&NESTED_POD, &admitted) {
+        cx.check(check.name, &check.expected, check.observed, check.holds)?;
+    }
+    Ok(())
+}
+
+fn lacking_nested_container() -> Failure {
+    Failure::blocked(
+        format!("the cluster has no SCC `{NESTED_CONTAINER}`"),
+        "use OpenShift 4.20 or newer, which ships it",
     )
 }
 

@@ -74,7 +74,8 @@ async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
         let spec = template.spec.clone().unwrap_or_default();
         let host_users = spec.host_users.map_or_else(|| "absent".to_owned(), |it| it.to_string());
         cx.check_equal(&format!("hostUsers of the {place}"), "false", &host_users)?;
-        for container in &spec.containers {
+        let own = DEVWORKSPACE.own_containers();
+        for container in spec.containers.iter().filter(|it| own.contains(&it.name)) {
             let name = format!("container `{}` of the {place}", container.name);
             let context = container.security_context.clone().unwrap_or_default();
             let proc_mount = context.proc_mount.unwrap_or_else(|| "absent".to_owned());
@@ -174,7 +175,9 @@ inventory::submit!(Case {
 
 async fn reports_containers_of_their_user_namespace(cx: Context) -> CaseResult {
     let pod = cx.pod(&DEVWORKSPACE).await?.object().clone();
-    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    let mut containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    let own = DEVWORKSPACE.own_containers();
+    containers.retain(|it| own.contains(&it.name));
     cx.check(
         "containers of the workspace",
         "at least one",
