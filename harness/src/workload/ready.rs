@@ -407,9 +407,8 @@ mod tests {
         let last = |is_away| Last { reason: AWAY.to_owned(), is_away };
         let limit = Duration::from_secs(180);
         let failure = last(true).into_failure("w", limit);
-        assert!(
-            matches!(&failure, Failure::Lost { message } if message.contains("code = Unavailable"))
-        );
+        assert!(matches!(failure, Failure::Lost { .. }), "{failure:?}");
+        assert!(failure.message().contains("code = Unavailable"), "{failure:?}");
         assert!(matches!(last(false).into_failure("w", limit), Failure::Harness { .. }));
     }
 
@@ -456,10 +455,11 @@ mod tests {
         for reason in ["Evicted", "NodeLost", "NodeShutdown", "Terminated"] {
             let mut ended = pod("Failed", false, terminated("Error", 137, "killed"));
             ended.status.as_mut().expect("a status").reason = Some(reason.into());
-            let Progress::Never(Failure::Lost { message }) = evaluate_pod("w", ended, false) else {
+            let Progress::Never(failure @ Failure::Lost { .. }) = evaluate_pod("w", ended, false)
+            else {
                 panic!("{reason} is a loss")
             };
-            assert!(message.contains(reason), "{message}");
+            assert!(failure.message().contains(reason), "{failure:?}");
         }
     }
 
