@@ -1,5 +1,5 @@
-//! How a command in a pod was lost: the one place that knows the answers of API servers, kubelets
-//! and container runtimes.
+//! How a command or a container in a pod was lost: the one place that knows the answers of API
+//! servers, kubelets and container runtimes.
 //!
 //! Between nestcheck and a command stand the API server, the kubelet and the container runtime. Each
 //! of them words its own errors, and passes on those of the next. None of them says whether the
@@ -140,6 +140,55 @@ const ANSWERS: &[Row] = &[
     ("executable file", ExecStatus::Refused),
 ];
 
+/// How a kubelet says that the runtime is away or has just come back, where it tells why a container
+/// does not start; the words of [`ANSWERS`] for a loss belong to it too.
+const RUNTIME_AWAY: &[&str] = &[
+    // gRPC to the runtime's socket …
+    "dial unix ",
+    "error reading from server: EOF",
+    // … and the runtime to its shim, which is gone.
+    "shim disconnected",
+    // A call that a restart cut goes on behind the kubelet's back, and holds the name that the next call
+    // asks for. containerd (`internal/registrar/registrar.go`) …
+    "is reserved for \"",
+    // … and CRI-O (`internal/registrar/registrar.go`, `server/container_create.go`).
+    "name is reserved",
+    "Kubelet may be retrying requests that are timing out in CRI-O",
+];
+
+/// What a pull's message has that comes from a registry: its errors are in the same words.
+const REGISTRY: &[&str] = &["http://", "https://", "dial tcp"];
+
+/// The reasons of containers that ended when nobody looked: the kubelet
+/// (`pkg/kubelet/kubelet_pods.go`) and containerd (`internal/cri/server/helpers.go`) found them gone
+/// after a restart, and their exit codes, 137 and 255, are made up.
+const FOUND_GONE: [&str; 2] = ["ContainerStatusUnknown", "Unknown"];
+
+/// Whether a message about a container that does not start says that its node or its pod's sandbox was
+/// lost: then the kubelet tries again.
+#[must_use]
+pub fn is_start_lost(message: &str) -> bool {
+    matches!(of_words(message), Some(ExecStatus::Lost(_))) || is_runtime_away(message)
+}
+
+/// Whether a message about an image that can't be pulled says that its node was lost: then the kubelet
+/// tries again.
+#[must_use]
+pub fn is_pull_lost(message: &str) -> bool {
+    let is_lost = of_words(message) == Some(end_unknown(Lost::Node)) || is_runtime_away(message);
+    is_lost && !REGISTRY.iter().any(|words| message.contains(words))
+}
+
+fn is_runtime_away(message: &str) -> bool {
+    RUNTIME_AWAY.iter().any(|words| message.contains(words))
+}
+
+/// Whether a container that ended with this reason was lost, so that its exit code says nothing.
+#[must_use]
+pub fn is_end_lost(reason: &str) -> bool {
+    FOUND_GONE.contains(&reason)
+}
+
 /// Decides from the status object that ends an exec stream (remotecommand protocol v4 and newer). An
 /// answer that nobody knows is a loss: then it is not known how the command ended.
 #[must_use]
@@ -165,9 +214,11 @@ pub fn of_response(code: u16, message: &str) -> Option<ExecLoss> {
     }
     match code {
         429 | 503 => Some(ExecLoss::NotBegun(Lost::ApiServer)),
-        // From an API server that can't reach the kubelet, or from a proxy that can't reach the API
-        // server.
-        500 | 502 | 504 => Some(ExecLoss::NotBegun(Lost::Node)),
+        // From an API server that can't reach the kubelet.
+        500 => Some(ExecLoss::NotBegun(Lost::Node)),
+        // From something before the API server that has not understood its answer, or not waited for
+        // it: the request may have arrived (RFC 9110, 15.6.3 and 15.6.5).
+        502 | 504 => Some(ExecLoss::EndUnknown(Lost::ApiServer)),
         _ => None,
     }
 }
@@ -328,26 +379,98 @@ mod tests {
     }
 
     #[test]
-    fn an_http_answer_in_place_of_a_connection_began_nothing() {
+    fn an_http_answer_in_place_of_a_connection_began_nothing_unless_it_is_a_gateways() {
         let refused = "dial tcp 10.0.0.1:10250: connect: connection refused";
+        let not_begun = |who| Some(ExecLoss::NotBegun(who));
+        let unknown = Some(ExecLoss::EndUnknown(Lost::ApiServer));
         let table = [
-            (500, format!("error dialing backend: {refused}"), Some(Lost::Node)),
-            (500, String::new(), Some(Lost::Node)),
-            (502, String::new(), Some(Lost::Node)),
-            (503, "the apiserver is shutting down".to_owned(), Some(Lost::ApiServer)),
-            (504, String::new(), Some(Lost::Node)),
-            (429, "too many requests".to_owned(), Some(Lost::ApiServer)),
+            (500, format!("error dialing backend: {refused}"), not_begun(Lost::Node)),
+            (500, String::new(), not_begun(Lost::Node)),
+            (502, String::new(), unknown),
+            (502, format!("error dialing backend: {refused}"), not_begun(Lost::Node)),
+            (503, "the apiserver is shutting down".to_owned(), not_begun(Lost::ApiServer)),
+            (504, String::new(), unknown),
+            (429, "too many requests".to_owned(), not_begun(Lost::ApiServer)),
             (400, "container nope is not valid for pod t".to_owned(), None),
             (403, "pods \"t\" is forbidden".to_owned(), None),
             (404, "pods \"t\" not found".to_owned(), None),
             (500, "unable to upgrade connection: Unauthorized".to_owned(), None),
         ];
-        for (code, message, who) in table {
-            assert_eq!(
-                of_response(code, &message),
-                who.map(ExecLoss::NotBegun),
-                "{code} {message}"
-            );
+        for (code, message, loss) in table {
+            assert_eq!(of_response(code, &message), loss, "{code} {message}");
+        }
+    }
+
+    /// Why a container does not start, and whether its node was lost. From public issues of
+    /// Kubernetes, containerd and CRI-O.
+    const STARTS: &[(&str, bool)] = &[
+        (
+            "rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while \
+             dialing: dial unix /run/containerd/containerd.sock: connect: connection refused\"",
+            true,
+        ),
+        ("rpc error: code = Unavailable desc = error reading from server: EOF", true),
+        ("rpc error: code = DeadlineExceeded desc = context deadline exceeded", true),
+        ("context deadline exceeded", true),
+        ("failed to create containerd task: failed to create shim task: ttrpc: closed", true),
+        (
+            "failed to reserve container name \"tools_w_t_81f1_0\": name \"tools_w_t_81f1_0\" is \
+             reserved for \"9c4e\"",
+            true,
+        ),
+        (
+            "Kubelet may be retrying requests that are timing out in CRI-O due to system load: the \
+             requested container k8s_tools is now ready and will be provided to the kubelet on next \
+             retry: error reserving ctr name k8s_tools for id 9c4e: name is reserved",
+            true,
+        ),
+        ("error reserving ctr name k8s_tools for id 9c4e: name is reserved", true),
+        ("failed to generate container spec: device /dev/kmsg is not in allowed_devices", false),
+        (
+            "failed to create containerd task: failed to create shim task: OCI runtime create failed: \
+             runc create failed: unable to start container process: exec: \"sh\": executable file not \
+             found in $PATH: unknown",
+            false,
+        ),
+        ("because", false),
+        ("", false),
+    ];
+
+    #[test]
+    fn a_container_whose_runtime_is_away_starts_later() {
+        for (message, is_lost) in STARTS {
+            assert_eq!(is_start_lost(message), *is_lost, "{message}");
+            assert_eq!(is_pull_lost(message), *is_lost, "{message}");
+        }
+        assert!(is_start_lost(
+            "rpc error: code = NotFound desc = failed to find sandbox id \"9c4e\""
+        ));
+    }
+
+    #[test]
+    fn a_registry_that_refuses_or_is_away_is_not_the_runtime() {
+        let message = "failed to pull and unpack image \"registry.test/nope:1\": failed to resolve \
+             reference \"registry.test/nope:1\": failed to do request: Head \
+             \"https://registry.test/v2/nope/manifests/1\": context deadline exceeded";
+        assert!(!is_pull_lost(message));
+        let refused = "rpc error: code = Unavailable desc = failed to resolve reference: dial tcp \
+             10.0.0.9:5000: connect: connection refused";
+        assert!(!is_pull_lost(refused));
+        assert!(!is_pull_lost(
+            "rpc error: code = NotFound desc = \"registry.test/nope:1\": not found"
+        ));
+    }
+
+    #[test]
+    fn an_end_that_nobody_saw_is_a_loss() {
+        for (reason, is_lost) in [
+            ("ContainerStatusUnknown", true),
+            ("Unknown", true),
+            ("Error", false),
+            ("OOMKilled", false),
+            ("Completed", false),
+        ] {
+            assert_eq!(is_end_lost(reason), is_lost, "{reason}");
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     PROBE,
     exec::Command,
-    proof::{Capture, NoProof, Proven, prove},
+    proof::{Capture, NoProof, Proven, own_failure, prove},
 };
 use crate::{
     base::{redact, text::one_line},
@@ -231,6 +231,12 @@ fn conclude(
             return Err(Trouble::Lost(loss, message));
         }
     };
+    // The probe's own code, and why it could not run the command. It loses nothing then.
+    if code != 0
+        && let Some(reason) = own_failure(&stderr, nonce)
+    {
+        return Err(Trouble::Refused(format!("the probe failed: {reason}")));
+    }
     // A success without a report was lost behind the API server. Another code is the probe's own, and
     // it ends without a report only where it is ended from outside.
     let who = if KILLED.contains(&code) { Lost::Pod } else { Lost::Node };
@@ -422,6 +428,25 @@ mod tests {
         let Err(trouble) = ends(b"", b"", Some(absent)).await else { panic!("no result") };
         let failure = trouble.into_failure("id -u", "workspace");
         assert!(matches!(&failure, Failure::Harness { message } if message.contains("not found")));
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_fails_itself_is_the_harnesss_failure_and_no_lost_node() {
+        let begun = ExecReport::begun(NONCE);
+        let failed = ExecReport::failed(NONCE, "no room for a thread");
+        for stderr in [format!("{begun}{failed}"), "probe: no room for a thread\n".to_owned()] {
+            let ended = ends(b"", stderr.as_bytes(), Some(exited(1))).await;
+            let Err(trouble) = ended else { panic!("no result") };
+            let failure = trouble.into_failure("id -u", "workspace");
+            assert!(matches!(failure, Failure::Harness { .. }), "{failure:?}");
+            assert!(failure.message().contains("no room for a thread"), "{failure:?}");
+            // The status of a stream that was lost says so too.
+            let ended = ends(b"", stderr.as_bytes(), Some(success())).await;
+            assert_eq!(loss(&ended), Some(ExecLoss::EndUnknown(Lost::Node)));
+        }
+        let own = format!("{begun}probe: connection refused\n");
+        let ended = ends(b"", own.as_bytes(), Some(exited(1))).await;
+        assert_eq!(loss(&ended), Some(ExecLoss::EndUnknown(Lost::Node)), "the command's own words");
     }
 
     #[tokio::test]

@@ -109,7 +109,7 @@ pub(crate) async fn until_server_returns(admin: &Client) -> Result<(), Error> {
 
 /// What ended a pod that its case did not: an eviction, the loss of its node, and its deletion where
 /// the case has no reason to delete it.
-fn disruption_reason(pod: &Pod, is_shared: bool) -> Option<String> {
+pub(super) fn disruption_reason(pod: &Pod, is_shared: bool) -> Option<String> {
     let name = pod.name_any();
     if is_shared && pod.metadata.deletion_timestamp.is_some() {
         return Some(format!("the pod `{name}` was deleted meanwhile"));

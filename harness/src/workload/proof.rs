@@ -98,6 +98,16 @@ impl std::fmt::Display for NoProof {
     }
 }
 
+/// What the probe says where it could not do its own work, in place of a report. Without the mark
+/// that the command begins, nothing but the probe and the container runtime has written yet.
+pub(super) fn own_failure(stderr: &Capture, nonce: &str) -> Option<String> {
+    if stderr.begin(nonce).is_some() {
+        return ExecReport::parse_failure(&stderr.tail, nonce).map(str::to_owned);
+    }
+    let written = String::from_utf8_lossy(&stderr.kept);
+    written.lines().find_map(|line| line.strip_prefix("probe: ")).map(str::to_owned)
+}
+
 /// Takes the report out of a command's output, and compares it with what arrived.
 ///
 /// # Errors
@@ -181,6 +191,21 @@ mod tests {
         let proven = prove(Capture::default(), capture([&framed]), "fedcba9876543210");
         assert_eq!(proven, Err(NoProof::NoReport));
         assert_eq!(prove(Capture::default(), Capture::default(), NONCE), Err(NoProof::NoReport));
+    }
+
+    #[test]
+    fn a_failure_of_the_probe_itself_is_not_mistaken_for_the_commands() {
+        let begun = ExecReport::begun(NONCE);
+        let failed = ExecReport::failed(NONCE, "no room for a thread");
+        let stderr = |text: &[&str]| capture([text.concat()]);
+        let own = |text: &[&str]| own_failure(&stderr(text), NONCE);
+        assert_eq!(own(&[&begun, "err", &failed]).as_deref(), Some("no room for a thread"));
+        assert_eq!(own(&["warning\nprobe: no nonce\nusage\n"]).as_deref(), Some("no nonce"));
+        assert_eq!(own(&[&begun, "probe: connection refused\n"]), None, "the command's own");
+        assert_eq!(own(&["warning\n"]), None);
+        assert_eq!(own(&[]), None);
+        let proven = prove(Capture::default(), stderr(&[&begun, "err", &failed]), NONCE);
+        assert_eq!(proven, Err(NoProof::NoReport));
     }
 
     #[test]

@@ -3,18 +3,22 @@
 use std::{future::ready, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Event, Pod};
 use kube::{
     Api, Client, ResourceExt,
     api::{WatchEvent, WatchParams},
     runtime::{WatchStreamExt, watcher},
 };
 
-use super::start_failures::{StartFailures, failed_init};
+use super::{
+    disruption::disruption_reason,
+    start_failures::{StartFailures, failed_init},
+};
 use crate::{
     base::text::one_line,
+    cluster::exec_error::{is_end_lost, is_pull_lost, is_start_lost},
     diagnosis::{self, Symptom},
-    verdict::Failure,
+    verdict::{Failure, Hint},
 };
 
 /// When the events about a pod begin to be of interest. A pod whose image is on the node is ready
@@ -27,7 +31,8 @@ const EVENTS_AFTER: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// A reason that is known never to pass, told as soon as it is seen, or one that the kubelet tells
-/// again and again; otherwise the deadline with the last reason seen.
+/// again and again; otherwise the deadline with the last reason seen. That is a loss where the
+/// container runtime was away at the end.
 pub(super) async fn await_ready(
     client: &Client,
     namespace: &str,
@@ -46,7 +51,7 @@ pub(super) async fn await_ready(
     let events = stream::once(tokio::time::sleep(EVENTS_AFTER))
         .flat_map(|()| watch(events.clone(), &fields));
     let mut events = events.boxed();
-    let mut last = "nothing was heard of it".to_owned();
+    let mut last = Last { reason: "nothing was heard of it".to_owned(), is_away: false };
     let mut starts = StartFailures::default();
     let wait = async {
         loop {
@@ -55,36 +60,54 @@ pub(super) async fn await_ready(
                     let pod = change?;
                     match failed_init(&name, own, &pod) {
                         Some(init) => return Err(init.with_log(&api).await),
-                        None => evaluate_pod(&name, own, pod),
+                        None => evaluate_pod(&name, own, pod, last.is_away),
                     }
                 }
                 Some(change) = events.next() => {
                     let event = change?;
-                    starts.add(&event);
-                    match evaluate_event(&name, &event) {
-                        Progress::Waiting(_) if starts.are_hopeless() => {
-                            return Err(starts.failure(&name));
-                        }
-                        progress => progress,
+                    let progress = evaluate_event(&name, &event);
+                    // A runtime that is away says nothing of the pod.
+                    if !matches!(progress, Progress::Away(_)) {
+                        starts.add(&event);
                     }
+                    if matches!(progress, Progress::Waiting(_)) && starts.are_hopeless() {
+                        return Err(starts.failure(&name));
+                    }
+                    progress
                 }
                 else => return Err(Failure::harness("the watches of the pod ended")),
             };
             match progress {
                 Progress::Ready(pod) => return Ok(*pod),
                 Progress::Never(failure) => return Err(failure),
-                Progress::Waiting(Some(reason)) => last = reason,
+                Progress::Away(reason) => last = Last { reason, is_away: true },
+                Progress::Waiting(Some(reason)) => last = Last { reason, is_away: false },
                 Progress::Waiting(None) => {}
             }
         }
     };
     match tokio::time::timeout(limit, wait).await {
         Ok(result) => result,
-        Err(_elapsed) if starts.are_any() => Err(starts.failure(&name)),
-        Err(_elapsed) => Err(Failure::harness(format!(
-            "the pod `{name}` was not ready within {} s (`--pod-timeout`): {last}",
-            limit.as_secs()
-        ))),
+        Err(_elapsed) if starts.are_any() && !last.is_away => Err(starts.failure(&name)),
+        Err(_elapsed) => Err(last.into_failure(&name, limit)),
+    }
+}
+
+/// The last reason for which a pod was not ready.
+struct Last {
+    reason: String,
+    /// Whether it is that the container runtime was away.
+    is_away: bool,
+}
+
+impl Last {
+    fn into_failure(self, pod: &str, limit: Duration) -> Failure {
+        let message = format!(
+            "the pod `{pod}` was not ready within {} s (`--pod-timeout`): {}",
+            limit.as_secs(),
+            self.reason
+        );
+        if self.is_away { Failure::lost(message) } else { Failure::harness(message) }
     }
 }
 
@@ -153,17 +176,20 @@ fn is_final(error: &watcher::Error) -> bool {
 }
 
 /// What a change of a pod or an event about it means.
-enum Progress {
+pub(super) enum Progress {
     /// The pod is ready.
     Ready(Box<Pod>),
     /// Not yet; the reason, if one is given.
     Waiting(Option<String>),
+    /// Not yet, because the container runtime is away; the kubelet tries again.
+    Away(String),
     /// It never will be.
     Never(Failure),
 }
 
-/// Decides from the pod's status.
-fn evaluate_pod(name: &str, own: &[String], pod: Pod) -> Progress {
+/// Decides from the pod's status. `was_away` says whether the runtime was away when it last said
+/// something.
+fn evaluate_pod(name: &str, own: &[String], pod: Pod, was_away: bool) -> Progress {
     let status = pod.status.clone().unwrap_or_default();
     let mut containers = status.container_statuses.unwrap_or_default();
     if containers.iter().any(|container| own.contains(&container.name)) {
@@ -175,12 +201,19 @@ fn evaluate_pod(name: &str, own: &[String], pod: Pod) -> Progress {
     {
         return Progress::Ready(Box::new(pod));
     }
-    if let Some(failure) =
-        containers.iter().find_map(|container| evaluate_container(name, container))
-    {
-        return Progress::Never(failure);
+    // First of all: the containers of such a pod end too, and say nothing.
+    if let Some(reason) = disruption_reason(&pod, true) {
+        return Progress::Never(Failure::lost(reason));
     }
-    if status.phase.as_deref() == Some("Failed") {
+    let stays = |container: &ContainerStatus| evaluate_container(name, container, was_away);
+    let has_ended = status.phase.as_deref() == Some("Failed");
+    match containers.iter().find_map(stays) {
+        // Nobody starts the container of this pod again.
+        Some(Progress::Away(reason)) if has_ended => return Progress::Never(Failure::lost(reason)),
+        Some(progress) => return progress,
+        None => {}
+    }
+    if has_ended {
         let why = [status.reason, status.message].into_iter().flatten().collect::<Vec<_>>();
         return Progress::Never(Failure::harness(format!(
             "the pod `{name}` failed: {}",
@@ -196,43 +229,81 @@ fn evaluate_pod(name: &str, own: &[String], pod: Pod) -> Progress {
     Progress::Waiting(unscheduled.map(|message| one_line(&message)))
 }
 
-/// Decides from a container's state whether its pod can ever be ready.
-pub(super) fn evaluate_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
+/// Decides from a container's state whether its pod can ever be ready. None where nothing is wrong.
+pub(super) fn evaluate_container(
+    pod: &str,
+    container: &ContainerStatus,
+    was_away: bool,
+) -> Option<Progress> {
     let state = container.state.as_ref()?;
+    let name = &container.name;
     if let Some(ended) = &state.terminated {
-        let why =
-            one_line(ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("no reason"));
-        let hint = diagnosis::explain(Symptom::Start(&why), None);
-        return Some(
-            Failure::product(format!(
-                "the container `{}` of pod `{pod}` ended with exit code {}: {why}",
-                container.name, ended.exit_code,
-            ))
-            .with_hint(hint),
-        );
+        return Some(evaluate_end(pod, name, ended));
     }
     let waiting = state.waiting.as_ref()?;
     let reason = waiting.reason.as_deref().unwrap_or_default();
     let message = one_line(waiting.message.as_deref().unwrap_or_default());
+    let away = || Some(Progress::Away(format!("{reason}: {message}")));
     match reason {
+        "ErrImagePull" | "ImagePullBackOff" if is_pull_lost(&message) => away(),
+        // Older kubelets do not say here why the pull failed, only at the next try.
+        "ImagePullBackOff" if was_away => away(),
         "ErrImageNeverPull" | "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => {
-            Some(Failure::harness(format!(
+            Some(Progress::Never(Failure::harness(format!(
                 "the image `{}` can't be had ({reason}): {message}",
                 container.image
-            )))
+            ))))
         }
-        "CreateContainerConfigError"
-        | "CreateContainerError"
-        | "RunContainerError"
-        | "CrashLoopBackOff" => Some(
-            Failure::product(format!(
-                "the container `{}` of pod `{pod}` can't be started ({reason}): {message}",
-                container.name
-            ))
-            .with_hint(diagnosis::explain(Symptom::Start(&message), None)),
-        ),
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            let hint = diagnosis::explain(Symptom::Start(&message), None);
+            if hint.is_none() && is_start_lost(&message) {
+                return away();
+            }
+            Some(Progress::Never(not_started(pod, name, reason, &message, hint)))
+        }
+        "CrashLoopBackOff" => {
+            let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            match last.map(|ended| evaluate_end(pod, name, ended)) {
+                Some(away @ Progress::Away(_)) => Some(away),
+                _ => {
+                    let hint = diagnosis::explain(Symptom::Start(&message), None);
+                    Some(Progress::Never(not_started(pod, name, reason, &message, hint)))
+                }
+            }
+        }
         _ => None,
     }
+}
+
+fn not_started(
+    pod: &str,
+    container: &str,
+    reason: &str,
+    message: &str,
+    hint: Option<Hint>,
+) -> Failure {
+    Failure::product(format!(
+        "the container `{container}` of pod `{pod}` can't be started ({reason}): {message}"
+    ))
+    .with_hint(hint)
+}
+
+/// Decides from the end of a container. One that was lost with its runtime is started again where its
+/// pod wants that.
+fn evaluate_end(pod: &str, container: &str, ended: &ContainerStateTerminated) -> Progress {
+    let reason = ended.reason.as_deref().unwrap_or_default();
+    let why = one_line(ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("no reason"));
+    let hint = diagnosis::explain(Symptom::Start(&why), None);
+    let message = format!(
+        "the container `{container}` of pod `{pod}` ended with exit code {}: {why}",
+        ended.exit_code,
+    );
+    // The message of another reason is the container's own.
+    let is_start = matches!(reason, "StartError" | "ContainerCannotRun");
+    if is_end_lost(reason) || (is_start && hint.is_none() && is_start_lost(&why)) {
+        return Progress::Away(message);
+    }
+    Progress::Never(Failure::product(message).with_hint(hint))
 }
 
 /// Decides from an event about the pod. The kubelet tries to make a sandbox for ever, so a
@@ -249,6 +320,11 @@ fn evaluate_event(pod: &str, event: &Event) -> Progress {
             Failure::product(format!("the pod `{pod}` can't be started ({reason}): {message}"))
                 .with_hint(Some(hint)),
         ),
+        ("FailedCreatePodSandBox" | "FailedSync" | "Failed", None) if is_start_lost(&message) => {
+            Progress::Away(format!("{reason}: {message}"))
+        }
+        // It repeats what was said before, without the reason.
+        ("BackOff", _) => Progress::Waiting(None),
         _ => Progress::Waiting(Some(format!("{reason}: {message}"))),
     }
 }
@@ -260,6 +336,10 @@ mod tests {
     };
 
     use super::*;
+
+    /// What a kubelet says while its runtime restarts.
+    const AWAY: &str = "rpc error: code = Unavailable desc = connection error: desc = \"transport: \
+         Error while dialing: dial unix /run/containerd/containerd.sock: connect: connection refused\"";
 
     fn pod(phase: &str, ready: bool, state: ContainerState) -> Pod {
         Pod {
@@ -278,14 +358,31 @@ mod tests {
         }
     }
 
-    fn waiting(reason: &str) -> ContainerState {
+    fn waiting(reason: &str, message: &str) -> ContainerState {
         ContainerState {
             waiting: Some(ContainerStateWaiting {
                 reason: Some(reason.into()),
-                message: Some("because".into()),
+                message: Some(message.into()),
             }),
             ..ContainerState::default()
         }
+    }
+
+    fn terminated(reason: &str, exit_code: i32, message: &str) -> ContainerState {
+        ContainerState {
+            terminated: Some(ContainerStateTerminated {
+                reason: Some(reason.into()),
+                exit_code,
+                message: Some(message.into()),
+                ..ContainerStateTerminated::default()
+            }),
+            ..ContainerState::default()
+        }
+    }
+
+    /// What is decided while nothing was away.
+    fn decide(phase: &str, state: ContainerState) -> Progress {
+        evaluate_pod("w", &[], pod(phase, false, state), false)
     }
 
     #[test]
@@ -294,14 +391,9 @@ mod tests {
             running: Some(ContainerStateRunning::default()),
             ..ContainerState::default()
         };
-        assert!(matches!(
-            evaluate_pod("w", &[], pod("Running", true, running.clone())),
-            Progress::Ready(_)
-        ));
-        assert!(matches!(
-            evaluate_pod("w", &[], pod("Running", false, running)),
-            Progress::Waiting(_)
-        ));
+        let ready = evaluate_pod("w", &[], pod("Running", true, running.clone()), false);
+        assert!(matches!(ready, Progress::Ready(_)));
+        assert!(matches!(decide("Running", running), Progress::Waiting(_)));
     }
 
     #[test]
@@ -313,22 +405,22 @@ mod tests {
         let mut pod = pod("Running", true, running);
         let crashing = ContainerStatus {
             name: "proxy".into(),
-            state: Some(waiting("CrashLoopBackOff")),
+            state: Some(waiting("CrashLoopBackOff", "because")),
             ..ContainerStatus::default()
         };
         let status = pod.status.get_or_insert_default();
         status.container_statuses.get_or_insert_default().insert(0, crashing);
         let own = ["tools".to_owned()];
-        assert!(matches!(evaluate_pod("w", &own, pod.clone()), Progress::Ready(_)));
-        assert!(matches!(evaluate_pod("w", &["proxy".to_owned()], pod), Progress::Never(_)));
+        let added = evaluate_pod("w", &own, pod.clone(), false);
+        assert!(matches!(added, Progress::Ready(_)));
+        let own = ["proxy".to_owned()];
+        assert!(matches!(evaluate_pod("w", &own, pod, false), Progress::Never(_)));
     }
 
     #[test]
     fn a_missing_image_is_not_the_products_failure() {
         for reason in ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"] {
-            let Progress::Never(failure) =
-                evaluate_pod("w", &[], pod("Pending", false, waiting(reason)))
-            else {
+            let Progress::Never(failure) = decide("Pending", waiting(reason, "because")) else {
                 panic!("{reason} never passes")
             };
             assert!(
@@ -339,8 +431,92 @@ mod tests {
 
     #[test]
     fn creating_is_waited_for() {
-        let progress = evaluate_pod("w", &[], pod("Pending", false, waiting("ContainerCreating")));
+        let progress = decide("Pending", waiting("ContainerCreating", "because"));
         assert!(matches!(progress, Progress::Waiting(None)));
+    }
+
+    #[test]
+    fn a_runtime_that_restarts_is_waited_for() {
+        let reserved = "failed to reserve container name \"tools_w_0\": name \"tools_w_0\" is reserved \
+             for \"9c4e\"";
+        for (reason, message) in [
+            ("CreateContainerError", AWAY),
+            ("CreateContainerError", "context deadline exceeded"),
+            ("CreateContainerError", reserved),
+            ("RunContainerError", "failed to create containerd task: ttrpc: closed"),
+            ("ErrImagePull", AWAY),
+            ("ImagePullBackOff", AWAY),
+        ] {
+            let progress = decide("Pending", waiting(reason, message));
+            assert!(matches!(progress, Progress::Away(_)), "{reason}: {message}");
+        }
+        let event = warning(AWAY);
+        assert!(matches!(evaluate_event("w", &event), Progress::Away(_)));
+        let back_off =
+            || pod("Pending", false, waiting("ImagePullBackOff", "Back-off pulling image"));
+        assert!(matches!(evaluate_pod("w", &[], back_off(), true), Progress::Away(_)));
+        assert!(matches!(evaluate_pod("w", &[], back_off(), false), Progress::Never(_)));
+    }
+
+    #[test]
+    fn a_runtime_that_stays_away_is_a_loss() {
+        let last = |is_away| Last { reason: AWAY.to_owned(), is_away };
+        let limit = Duration::from_secs(180);
+        let failure = last(true).into_failure("w", limit);
+        assert!(matches!(failure, Failure::Lost { .. }), "{failure:?}");
+        assert!(failure.message().contains("code = Unavailable"), "{failure:?}");
+        assert!(matches!(last(false).into_failure("w", limit), Failure::Harness { .. }));
+    }
+
+    #[test]
+    fn a_container_that_can_not_be_started_is_the_products_failure() {
+        for state in [
+            waiting("CreateContainerError", "because"),
+            waiting("CreateContainerError", "/dev/kmsg is not in allowed_devices: ttrpc: closed"),
+            waiting("RunContainerError", "exec: \"sh\": executable file not found in $PATH"),
+            waiting("CrashLoopBackOff", "back-off 10s restarting failed container"),
+            terminated("Error", 1, "context deadline exceeded, wrote the container itself"),
+            terminated("Error", 137, "killed"),
+        ] {
+            let progress = decide("Pending", state.clone());
+            assert!(
+                matches!(progress, Progress::Never(Failure::Product { .. })),
+                "{state:?} is final"
+            );
+        }
+    }
+
+    #[test]
+    fn a_container_that_was_lost_with_its_runtime_decides_nothing() {
+        for state in [
+            terminated("ContainerStatusUnknown", 137, "The container could not be located"),
+            terminated("Unknown", 255, ""),
+            terminated("StartError", 128, "failed to create containerd task: ttrpc: closed"),
+        ] {
+            let mut crashed = pod("Running", false, waiting("CrashLoopBackOff", "back-off 10s"));
+            let status = crashed.status.as_mut().expect("a status");
+            status.container_statuses.as_mut().expect("containers")[0].last_state =
+                Some(state.clone());
+            let again = evaluate_pod("w", &[], crashed, false);
+            assert!(matches!(again, Progress::Away(_)), "{state:?}: the kubelet starts it again");
+            let again = decide("Running", state.clone());
+            assert!(matches!(again, Progress::Away(_)), "{state:?}");
+            let ended = decide("Failed", state.clone());
+            assert!(matches!(ended, Progress::Never(Failure::Lost { .. })), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_was_ended_from_outside_is_a_loss_whatever_its_container_says() {
+        for reason in ["Evicted", "NodeLost", "NodeShutdown", "Terminated"] {
+            let mut ended = pod("Failed", false, terminated("Error", 137, "killed"));
+            ended.status.as_mut().expect("a status").reason = Some(reason.into());
+            let Progress::Never(failure @ Failure::Lost { .. }) = evaluate_pod("w", &[], ended, false)
+            else {
+                panic!("{reason} is a loss")
+            };
+            assert!(failure.message().contains(reason), "{failure:?}");
+        }
     }
 
     fn warning(message: &str) -> Event {

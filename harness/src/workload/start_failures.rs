@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::{Api, ResourceExt, api::LogParams};
 
-use super::ready::evaluate_container;
+use super::ready::{Progress, evaluate_container};
 use crate::{
     base::{redact, text::one_line},
     diagnosis::{self, Symptom},
@@ -95,7 +95,10 @@ pub(super) fn failed_init(pod: &str, own: &[String], object: &Pod) -> Option<Fai
         if ended.is_some_and(|ended| ended.exit_code == 0) {
             return None;
         }
-        let failure = evaluate_container(pod, status)?.adding("it is an init container");
+        let Some(Progress::Never(failure)) = evaluate_container(pod, status, false) else {
+            return None;
+        };
+        let failure = failure.adding("it is an init container");
         let failure = if own.contains(&status.name) {
             failure
         } else {
