@@ -66,6 +66,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             diagnostics: config.diagnostics.clone(),
             pods: PodsOfCase::default(),
             commands: CommandsOfCase::default(),
+            fresh: Vec::new(),
             health: health.clone(),
             began,
             stop: stop.clone(),

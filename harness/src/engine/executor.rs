@@ -37,7 +37,7 @@ use crate::{
     workload::{
         Workload,
         disruption::{self, Suspects},
-        health::Health,
+        health::{AFTERMATH, Health},
     },
 };
 
@@ -57,6 +57,8 @@ pub(super) struct Executor {
     pub(super) pods: PodsOfCase,
     /// The commands of the case that may still run.
     pub(super) commands: CommandsOfCase,
+    /// The pods that were made for a retry alone.
+    pub(super) fresh: Vec<Arc<Workload>>,
     /// What was lost in this run.
     pub(super) health: Health,
     /// When the run began to make pods.
@@ -72,7 +74,7 @@ impl Executor {
         workloads.all(|workload| workload.peek().is_some())
     }
 
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         // A case looks for itself whether there is a pod that it can do without.
         for template in self.case.pods.iter().filter(|template| !template.is_optional()) {
             if let Some(workload) = self.workloads.get(template.name)
@@ -102,10 +104,11 @@ impl Executor {
             self.send_evidence(evidence.await);
         }
         self.send_finished(verdict, duration);
+        join_all(self.fresh.iter().map(|workload| workload.delete())).await;
     }
 
     /// Tries the case until there is a verdict, and reports every try that came to none.
-    async fn attempts(&self) -> Verdict {
+    async fn attempts(&mut self) -> Verdict {
         let mut earlier: Option<LostTry> = None;
         for number in 1.. {
             let began = Instant::now();
@@ -121,11 +124,15 @@ impl Executor {
                 failure = %failure.message(),
                 "looks for a disruption before the verdict"
             );
-            let loss = match self.classify(&failure, began).await {
-                Some(loss) => loss,
-                None => return after_loss(earlier.as_ref(), failure),
+            // A retry begins once everything is back, and nothing else can decide it.
+            let since = match earlier {
+                None => began.checked_sub(AFTERMATH).unwrap_or(began),
+                Some(_) => began,
             };
-            let mut disruption = self.disruption(loss, began);
+            let Some(loss) = self.classify(&failure, since).await else {
+                return after_loss(earlier.as_ref(), failure);
+            };
+            let mut disruption = self.disruption(loss, since);
             let may_retry = number < MOST_ATTEMPTS;
             if !may_retry || !self.is_back().await {
                 if self.stop.is_cancelled() {
@@ -141,6 +148,11 @@ impl Executor {
                 disruption: disruption.clone(),
             }));
             earlier = Some(LostTry { disruption, failure });
+            let stop = self.stop.clone();
+            tokio::select! {
+                fresh = self.make_fresh_pods() => self.fresh = fresh,
+                () = stop.cancelled() => return Verdict::Interrupted,
+            }
         }
         Verdict::Interrupted
     }
@@ -178,14 +190,14 @@ impl Executor {
     }
 
     /// What was lost under a case, if anything was: then what it saw says nothing about the product.
-    async fn classify(&self, failure: &Failure, began: Instant) -> Option<Loss> {
+    async fn classify(&self, failure: &Failure, since: Instant) -> Option<Loss> {
         if let Failure::Lost(loss) = failure {
             return Some(loss.clone());
         }
         let seen = Instant::now();
         let nodes = self.nodes();
         let outage = || {
-            let disruption = self.health.during(began, nodes.as_deref())?.disruption;
+            let disruption = self.health.during(since, nodes.as_deref())?.disruption;
             let who = disruption.lost.unwrap_or(Lost::Node);
             Some(Loss { who, node: disruption.node, message: disruption.reason })
         };
@@ -217,10 +229,10 @@ impl Executor {
     }
 
     /// A loss with its times. Who saw only a part of an outage has the times of all of it.
-    fn disruption(&self, loss: Loss, began: Instant) -> Disruption {
+    fn disruption(&self, loss: Loss, since: Instant) -> Disruption {
         let Loss { who, node, message } = loss;
         let nodes = self.nodes();
-        let outage = self.health.during(began, nodes.as_deref()).map(|outage| outage.disruption);
+        let outage = self.health.during(since, nodes.as_deref()).map(|outage| outage.disruption);
         match outage {
             Some(outage) if who == Lost::Connection || outage.lost == Some(who) => {
                 Disruption { reason: message, ..outage }
@@ -233,48 +245,6 @@ impl Executor {
                 reason: message,
             },
         }
-    }
-
-    /// Waits for the return of the API server and of the case's nodes, and ends what still runs of
-    /// the case in its pods. False if they do not return in time.
-    async fn is_back(&self) -> bool {
-        let return_ = async {
-            let admin = self.sandbox.admin();
-            disruption::until_server_returns(admin).await.is_ok()
-                && self.until_no_outage().await
-                && self.end_commands().await
-        };
-        tokio::select! {
-            is_back = return_ => is_back,
-            () = self.stop.cancelled() => false,
-        }
-    }
-
-    /// Waits for the end of every known outage of its nodes. False if one is final.
-    async fn until_no_outage(&self) -> bool {
-        let nodes = self.nodes();
-        let mut changes = self.health.subscribe();
-        while let Some(outage) = self.health.current(nodes.as_deref()) {
-            // The record lives as long as this.
-            if outage.is_final || changes.changed().await.is_err() {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Verifies that the case's pods answer, and ends its commands in them.
-    async fn end_commands(&self) -> bool {
-        let mut pods = self.commands.take();
-        for (_, workload) in self.pods_of_templates() {
-            if let Some(workload) = workload
-                && !pods.iter().any(|(known, _)| Arc::ptr_eq(known, &workload))
-            {
-                pods.push((workload, Vec::new()));
-            }
-        }
-        let verify = pods.iter().map(|(workload, nonces)| workload.verify(nonces));
-        join_all(verify).await.iter().all(Result::is_ok)
     }
 
     async fn attempt(&self, began: Instant) -> Attempt {
@@ -357,7 +327,9 @@ impl Executor {
 
     /// The names of the pods that the case shares with others, and those that are ready and needed.
     /// The pod of a workspace is named by the operator, so it has no name before it is there.
-    fn pods_of_templates(&self) -> impl Iterator<Item = (String, Option<Arc<Workload>>)> {
+    pub(super) fn pods_of_templates(
+        &self,
+    ) -> impl Iterator<Item = (String, Option<Arc<Workload>>)> {
         self.case.pods.iter().filter_map(|template| {
             let workload = self.workloads.get(template.name).and_then(|workload| workload.peek());
             match workload {

@@ -57,12 +57,12 @@ struct Document<'a> {
     cases: Vec<Case<'a>>,
     /// What was lost meanwhile, the first first; left out if nothing was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    disruptions: Vec<Lost<'a>>,
+    disruptions: Vec<DisruptionEntry<'a>>,
 }
 
 /// What was lost, when, and which cases it hit.
 #[derive(JsonSchema, Serialize)]
-struct Lost<'a> {
+struct DisruptionEntry<'a> {
     /// Who was lost, and when.
     #[serde(flatten)]
     disruption: &'a Disruption,
@@ -246,7 +246,7 @@ pub fn json(report: &Report) -> Result<String, Error> {
         counts: numbers(&report.counts, report.run.as_ref().map(|run| run.cases)),
         steps: report.steps.iter().map(step).collect(),
         cases: report.cases.iter().map(case).collect(),
-        disruptions: report.disruptions.iter().map(lost).collect(),
+        disruptions: report.disruptions.iter().map(disruption).collect(),
     };
     serde_json::to_string_pretty(&document)
         .map(|text| text + "\n")
@@ -278,9 +278,9 @@ fn numbers(counts: &Counts, planned: Option<usize>) -> Numbers {
     }
 }
 
-fn lost(report: &DisruptionReport) -> Lost<'_> {
+fn disruption(report: &DisruptionReport) -> DisruptionEntry<'_> {
     let cases = report.cases.iter().map(|(effect, id)| Hit { id, effect: *effect });
-    Lost { disruption: &report.disruption, cases: cases.collect() }
+    DisruptionEntry { disruption: &report.disruption, cases: cases.collect() }
 }
 
 fn step(step: &StepFinished) -> Step<'_> {

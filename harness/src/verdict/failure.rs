@@ -101,16 +101,25 @@ impl Failure {
         Self::Harness { message: message.into() }
     }
 
-    /// The API server, or the connection to it, was lost.
+    /// A connection was lost, and nobody knows by whom.
     #[must_use]
     pub fn lost(message: impl Into<String>) -> Self {
-        Self::lost_of(Lost::ApiServer, None, message)
+        Self::lost_of(Lost::Connection, None, message)
     }
 
     /// This was lost, with the node's name where it is known.
     #[must_use]
     pub fn lost_of(who: Lost, node: Option<String>, message: impl Into<String>) -> Self {
         Self::Lost(Loss { who, node, message: message.into() })
+    }
+
+    /// Adds the node to a loss.
+    #[must_use]
+    pub fn on_node(mut self, name: Option<&str>) -> Self {
+        if let Self::Lost(loss) = &mut self {
+            loss.node = name.map(str::to_owned);
+        }
+        self
     }
 
     /// A requirement is unmet, which only the pod could tell.
@@ -167,7 +176,11 @@ impl Failure {
 impl From<crate::Error> for Failure {
     fn from(error: crate::Error) -> Self {
         let message = error.to_string();
-        if error.is_loss() { Self::lost(message) } else { Self::harness(message) }
+        if error.is_loss() {
+            Self::lost_of(Lost::ApiServer, None, message)
+        } else {
+            Self::harness(message)
+        }
     }
 }
 

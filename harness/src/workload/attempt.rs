@@ -85,17 +85,16 @@ impl Trouble {
     }
 
     /// Puts it into words.
-    pub(super) fn into_failure(self, command: &str, pod: &Pod) -> Failure {
-        let name = pod.name_any();
+    pub(super) fn into_failure(self, command: &str, pod: &str) -> Failure {
         match &self {
-            Self::Api(error) => describe(&format!("run a command in pod `{name}`"), error).into(),
+            Self::Api(error) => describe(&format!("run a command in pod `{pod}`"), error).into(),
             Self::Refused(message) => {
                 Failure::harness(format!("failed to run `{command}`: {}", one_line(message)))
             }
             Self::Lost(loss, _) => {
                 let words = self.loss().unwrap_or_default();
-                let message = format!("failed to run `{command}` in pod `{name}`: {words}");
-                Failure::lost_of(loss.who(), node_of(pod).map(str::to_owned), message)
+                let message = format!("failed to run `{command}` in pod `{pod}`: {words}");
+                Failure::lost_of(loss.who(), None, message)
             }
         }
     }
@@ -341,12 +340,6 @@ mod tests {
         follow(streams, NONCE.to_owned(), oneshot::channel().0).await
     }
 
-    fn workspace() -> Pod {
-        let pod = json!({"metadata": {"name": "workspace"},
-            "spec": {"nodeName": "worker-1", "containers": []}});
-        serde_json::from_value(pod).expect("a pod")
-    }
-
     fn loss(ended: &Result<Proven, Trouble>) -> Option<ExecLoss> {
         match ended {
             Err(Trouble::Lost(loss, _)) => Some(*loss),
@@ -441,17 +434,17 @@ mod tests {
         let absent =
             failure("OCI runtime exec failed: executable file `/nestcheck/probe` not found");
         let Err(trouble) = ends(b"", b"", Some(absent)).await else { panic!("no result") };
-        let failure = trouble.into_failure("id -u", &workspace());
+        let failure = trouble.into_failure("id -u", "workspace");
         assert!(matches!(&failure, Failure::Harness { message } if message.contains("not found")));
     }
 
     #[tokio::test]
     async fn a_loss_says_who_was_lost_and_what_is_known() {
         let Err(trouble) = ends(b"", b"", Some(success())).await else { panic!("no result") };
-        let Failure::Lost(loss) = trouble.into_failure("id -u", &workspace()) else {
+        let Failure::Lost(loss) = trouble.into_failure("id -u", "workspace") else {
             panic!("a loss")
         };
-        assert_eq!((loss.who, loss.node.as_deref()), (Lost::Node, Some("worker-1")));
+        assert_eq!(loss.who, Lost::Node);
         assert_eq!(
             loss.message,
             "failed to run `id -u` in pod `workspace`: the node was lost, so its end is unknown: it \

@@ -61,7 +61,9 @@ pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<Loss>
             }
             continue;
         };
-        if let Some(message) = disruption_reason(&pod, before) {
+        let reason =
+            disruption_reason(&pod, before.is_some()).or_else(|| change_reason(&pod, before?));
+        if let Some(message) = reason {
             return lost_pod(message);
         }
         // A pod that the case may have ended itself has no reason to answer.
@@ -140,21 +142,22 @@ pub(crate) async fn until_server_returns(admin: &Client) -> Result<(), Error> {
     asked.await
 }
 
-/// What ended a pod, or a container of it, that its case did not: an eviction, the loss of its node,
-/// and its deletion, a restart or another pod in its place where the case has no reason for that.
-/// `before` is the pod as it was before such a case began.
-fn disruption_reason(pod: &Pod, before: Option<&Pod>) -> Option<String> {
+/// Why a pod is not the one any more that it was before a case began, which has no reason for that.
+fn change_reason(pod: &Pod, before: &Pod) -> Option<String> {
     let name = pod.name_any();
-    if let Some(before) = before {
-        if pod.metadata.deletion_timestamp.is_some() {
-            return Some(format!("the pod `{name}` was deleted meanwhile"));
-        }
-        if pod.uid() != before.uid() {
-            return Some(format!("another pod took the place of `{name}` meanwhile"));
-        }
-        if let Some(container) = restarted(pod, before) {
-            return Some(format!("the container `{container}` of pod `{name}` was restarted"));
-        }
+    if pod.uid() != before.uid() {
+        return Some(format!("another pod took the place of `{name}` meanwhile"));
+    }
+    let container = restarted(pod, before)?;
+    Some(format!("the container `{container}` of pod `{name}` was restarted"))
+}
+
+/// What ended a pod that its case did not: an eviction, the loss of its node, and its deletion where
+/// the case has no reason to delete it.
+pub(super) fn disruption_reason(pod: &Pod, is_shared: bool) -> Option<String> {
+    let name = pod.name_any();
+    if is_shared && pod.metadata.deletion_timestamp.is_some() {
+        return Some(format!("the pod `{name}` was deleted meanwhile"));
     }
     let status = pod.status.as_ref()?;
     // kubernetes `pkg/apis/core/types.go`, `DisruptionTarget`: set before a pod is ended for a
@@ -215,29 +218,27 @@ mod tests {
     #[test]
     fn a_pod_that_was_ended_from_outside_is_no_evidence() {
         let running = json!({"phase": "Running"});
-        let before = pod(json!({}), &running);
-        assert_eq!(disruption_reason(&before, Some(&before)), None);
+        assert_eq!(disruption_reason(&pod(json!({}), &running), true), None);
         let deleted = json!({"deletionTimestamp": "2026-11-24T09:30:00Z"});
-        assert!(disruption_reason(&pod(deleted.clone(), &running), Some(&before)).is_some());
-        assert_eq!(disruption_reason(&pod(deleted, &running), None), None, "by its case");
+        assert!(disruption_reason(&pod(deleted.clone(), &running), true).is_some());
+        assert_eq!(disruption_reason(&pod(deleted, &running), false), None, "by its case");
         let evicted = json!({"phase": "Failed", "reason": "Evicted"});
         assert!(
-            disruption_reason(&pod(json!({}), &evicted), None)
+            disruption_reason(&pod(json!({}), &evicted), false)
                 .is_some_and(|t| t.contains("Evicted"))
         );
         let disrupted = json!({"phase": "Running", "conditions": [
             {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"},
         ]});
         let reported =
-            disruption_reason(&pod(json!({}), &disrupted), None).expect("it was disrupted");
+            disruption_reason(&pod(json!({}), &disrupted), false).expect("it was disrupted");
         assert!(reported.contains("DeletionByTaintManager"), "{reported}");
     }
 
     #[test]
     fn a_pod_that_fails_by_itself_is_evidence() {
-        let before = pod(json!({}), &json!({"phase": "Running"}));
         let killed = json!({"phase": "Failed", "reason": "Error"});
-        assert_eq!(disruption_reason(&pod(json!({}), &killed), Some(&before)), None);
+        assert_eq!(disruption_reason(&pod(json!({}), &killed), true), None);
     }
 
     #[test]
@@ -248,13 +249,13 @@ mod tests {
             pod(json!({"uid": "a"}), &json!({"phase": "Running", "containerStatuses": [container]}))
         };
         let before = with(1, "Error");
-        assert_eq!(disruption_reason(&before, Some(&before)), None);
-        let restarted = disruption_reason(&with(2, "Error"), Some(&before));
+        assert_eq!(change_reason(&before, &before), None);
+        let restarted = change_reason(&with(2, "Error"), &before);
         assert!(restarted.is_some_and(|reason| reason.contains("`tools`")));
-        assert_eq!(disruption_reason(&with(2, "OOMKilled"), Some(&before)), None, "by its case");
+        assert_eq!(change_reason(&with(2, "OOMKilled"), &before), None, "by its case");
         let mut other = with(0, "Error");
         other.metadata.uid = Some("b".into());
-        assert!(disruption_reason(&other, Some(&before)).is_some());
+        assert!(change_reason(&other, &before).is_some());
     }
 
     #[test]

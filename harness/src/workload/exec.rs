@@ -274,7 +274,9 @@ pub(super) async fn run(
     observer: &impl Observer,
 ) -> Result<Output, Failure> {
     let started = Instant::now();
-    let failed = |trouble: Trouble| trouble.into_failure(&command.display(), pod);
+    let failed = |trouble: Trouble| {
+        trouble.into_failure(&command.display(), &pod.name_any()).on_node(node_of(pod))
+    };
     let (nonce, begun) = begin(api, pod, command, limit, observer).await?;
     let ended = match begun {
         Begun::Ended(ended) => ended,
@@ -395,7 +397,7 @@ async fn begin(
             Ok(begun)
         }
         Ok(Err(trouble)) if !trouble.may_start_again() => {
-            Err(trouble.into_failure(&command.display(), pod))
+            Err(trouble.into_failure(&command.display(), &pod.name_any()).on_node(node_of(pod)))
         }
         // The server may not answer either, so that a command begins that nobody waits for any more.
         Ok(Err(_)) | Err(_) => {

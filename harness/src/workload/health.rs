@@ -16,6 +16,10 @@ use crate::{cluster::exec_error::Lost, verdict::Disruption};
 /// How long to wait for a sign of life: longer than it takes to call it an outage.
 const CONFIRM_DEADLINE: Duration = Duration::from_secs(12);
 
+/// How long what is back may answer wrongly: an API server that has just started does not know all
+/// permissions, and controllers have to notice it.
+pub(crate) const AFTERMATH: Duration = Duration::from_secs(10);
+
 /// A time in which the API server or a node did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outage {

@@ -23,12 +23,15 @@ use crate::{
         exec_error::{ExecStatus, Lost, of_status},
         retry,
     },
-    sandbox::Sandbox,
+    sandbox::{GRANT_DEADLINE, Sandbox},
     verdict::event::{DisruptionEnded, EventKind},
 };
 
 /// How long a node may be silent: one that is busy is sooner heard of.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// When a stream that was forbidden is tried again.
+const FORBIDDEN_AGAIN: Duration = Duration::from_millis(500);
 
 /// When a stream that broke is opened again: streams that break at once must not load the server.
 const REOPEN_AFTER: Duration = Duration::from_millis(200);
@@ -47,7 +50,7 @@ pub(crate) async fn watch(
         let mut watched = Watch { sandbox, workload: &workload, stream: None, last: Sign::now() };
         loop {
             match watched.until_lost(health).await {
-                Ended::PodGone => break,
+                Ended::PodGone | Ended::Forbidden => break,
                 Ended::Lost(reason) => {
                     if !watched.wait(reason, health, &report).await {
                         health.stop_listening(watched.node());
@@ -70,6 +73,8 @@ enum Ended {
     PodGone,
     /// The node or the API server, by this sign.
     Lost(String),
+    /// The API server refuses: one that has just started does not know the permissions yet.
+    Forbidden,
 }
 
 struct Watch<'a> {
@@ -92,6 +97,7 @@ impl Watch<'_> {
 
     /// Follows the stream, and opens another one where it breaks.
     async fn until_lost(&mut self, health: &Health) -> Ended {
+        let started = Sign::now();
         loop {
             let silence = || Ended::Lost(format!("no sign of life for {} s", SILENCE.as_secs()));
             if let Some(stream) = &mut self.stream {
@@ -108,6 +114,9 @@ impl Watch<'_> {
                     Ok(Ok(stream)) => {
                         self.hear(health);
                         self.stream = Some(stream);
+                    }
+                    Ok(Err(Ended::Forbidden)) if started.age() < GRANT_DEADLINE => {
+                        sleep(FORBIDDEN_AGAIN).await;
                     }
                     Ok(Err(ended)) => return ended,
                     Err(_elapsed) => return silence(),
@@ -206,6 +215,7 @@ impl Stream {
         let mut connection = opened.map_err(|error| {
             let trouble = trouble_of(error);
             match trouble.loss() {
+                _ if trouble.is_forbidden() => Ended::Forbidden,
                 Some(reason) if trouble.who() != Some(Lost::Pod) => Ended::Lost(reason),
                 _ => Ended::PodGone,
             }

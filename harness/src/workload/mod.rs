@@ -23,14 +23,14 @@ pub use exec::{COMMAND_DEADLINE, Command, Observer, Output};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Error as KubeError, ResourceExt,
-    api::DynamicObject,
+    api::{DeleteParams, DynamicObject},
     core::{ApiResource, GroupVersionKind},
 };
 use tokio::sync::OnceCell;
 
 use self::{disruption::LOOK_DEADLINE, truth::PodCheck};
 use crate::{
-    cluster::{Refusal, ask, describe, exec_error::Lost, retry},
+    cluster::{Refusal, ask, call, describe, exec_error::Lost, retry},
     diagnosis,
     diagnosis::Symptom,
     sandbox::{
@@ -92,6 +92,15 @@ impl Workload {
         let limit = self.disruption_timeout;
         let output = exec::run(&self.api, &self.pod, command, limit, observer).await?;
         Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output })
+    }
+
+    /// Deletes the pod. It ends with its namespace otherwise, so nobody waits for that.
+    pub(crate) async fn delete(&self) {
+        let (name, params) = (self.name(), DeleteParams::default());
+        let deleted = call("delete a pod", || self.api.delete(&name, &params)).await;
+        if let Err(error) = deleted {
+            tracing::debug!(%error, "a pod stays until its namespace is deleted");
+        }
     }
 
     /// Waits until the pod answers, and ends the commands of these nonces in it. A pod that is gone
