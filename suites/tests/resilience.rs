@@ -1,4 +1,4 @@
-//! Runs that lose their API server, and many runs at once, each on a cluster that the test makes.
+//! Runs that lose their API server or their node, and many runs at once, each on a cluster that the test makes.
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use harness::verdict::Outcome;
+use harness::{
+    cluster::exec_error::Lost,
+    verdict::{Disruption, Outcome},
+};
+use jiff::SignedDuration;
 use test_support::{Finished, LocalCluster, Report, TestDir};
 
 /// How many runs there are at once.
@@ -19,6 +23,9 @@ const CASES: [&str; 3] = ["GATE-01", "GATE-02", "ID-01"];
 
 /// How long all of them may take together: a minute on two idle processors, which may be busy.
 const TOGETHER: Duration = Duration::from_secs(240);
+
+/// How much longer a run may take that lost a component of its node for a moment.
+const LONGER: SignedDuration = SignedDuration::from_secs(30);
 
 /// The verdict of each case.
 fn verdicts(report: &Report) -> BTreeMap<String, String> {
@@ -32,24 +39,55 @@ fn verdicts(report: &Report) -> BTreeMap<String, String> {
     verdicts
 }
 
-/// A run of all cases without a fault.
-fn run_undisturbed(cluster: &LocalCluster) -> BTreeMap<String, String> {
-    let dir = TestDir::new();
-    dir.nestcheck(["run", "--kubeconfig", cluster.kubeconfig()]).exits(0);
-    verdicts(&dir.report())
+/// What a run comes to without a fault.
+struct Undisturbed {
+    /// The cases that it has; none stands for all.
+    filters: &'static [&'static str],
+    verdicts: BTreeMap<String, String>,
+    duration: SignedDuration,
 }
 
-/// Kills components when a run of all cases has come so far, starts them again, and expects of the
-/// run what holds of it without that, or `error`. Returns how many cases were tried again, and which
-/// are an error.
+impl Undisturbed {
+    fn run(cluster: &LocalCluster, filters: &'static [&'static str]) -> Self {
+        let dir = TestDir::new();
+        dir.nestcheck(arguments(cluster, filters)).exits(0);
+        let report = dir.report();
+        assert_eq!(report.disruptions(), [&Disruption::default(); 0]);
+        Self { filters, verdicts: verdicts(&report), duration: duration(&report) }
+    }
+}
+
+fn arguments<'a>(cluster: &'a LocalCluster, filters: &[&'a str]) -> Vec<&'a str> {
+    [&["run", "--kubeconfig", cluster.kubeconfig()], filters].concat()
+}
+
+fn duration(report: &Report) -> SignedDuration {
+    let (began, ended) = report.times();
+    ended.duration_since(began)
+}
+
+/// What a run came to that lost components.
+struct Disturbed {
+    undecided: Vec<String>,
+    retried: usize,
+    /// Who was lost, as the report has it.
+    lost: Vec<Option<Lost>>,
+    /// How much longer it took.
+    excess: SignedDuration,
+    /// What it printed.
+    printed: String,
+}
+
+/// Kills components when a run has come so far, starts them again, and expects of the run what holds
+/// of it without that, or `error`.
 fn lose_components(
     cluster: &LocalCluster,
     moment: &str,
     components: &[&str],
-    undisturbed: &BTreeMap<String, String>,
-) -> (usize, Vec<String>) {
+    undisturbed: &Undisturbed,
+) -> Disturbed {
     let dir = TestDir::new();
-    let mut running = dir.start(["run", "--kubeconfig", cluster.kubeconfig()]);
+    let mut running = dir.start(arguments(cluster, undisturbed.filters));
     running.wait_for(moment);
     let log = dir.path("nestcheck-report").join("events.jsonl");
     let before = fs::read_to_string(&log).expect("the log is there");
@@ -60,13 +98,13 @@ fn lose_components(
     let after = fs::read_to_string(&log).expect("the log is there");
     assert!(after.starts_with(&before), "what was told stays told: {finished}");
     let report = dir.report();
-    let found = verdicts(&report);
-    assert!(found.keys().eq(undisturbed.keys()), "every case has its verdict: {finished}");
+    let (found, expected) = (verdicts(&report), &undisturbed.verdicts);
+    assert!(found.keys().eq(expected.keys()), "every case has its verdict: {finished}");
     for (id, verdict) in &found {
-        let is_right = *verdict == undisturbed[id] || verdict == "error";
-        assert!(is_right, "{id} is `{verdict}`, and `{}` undisturbed: {finished}", undisturbed[id]);
+        let is_right = *verdict == expected[id] || verdict == "error";
+        assert!(is_right, "{id} is `{verdict}`, and `{}` undisturbed: {finished}", expected[id]);
     }
-    ends_as_reported(&finished, &report, found == *undisturbed);
+    ends_as_reported(&finished, &report, found == *expected);
     // A teardown that came while the server was gone has said so.
     if report.outcome() == Outcome::Leaked {
         let swept = TestDir::new();
@@ -75,7 +113,13 @@ fn lose_components(
     }
     cluster.is_clean();
     let undecided = found.into_iter().filter(|(_, verdict)| verdict == "error");
-    (report.retried().len(), undecided.map(|(id, _)| id).collect())
+    Disturbed {
+        undecided: undecided.map(|(id, _)| id).collect(),
+        retried: report.retried().len(),
+        lost: report.disruptions().into_iter().map(|disruption| disruption.lost).collect(),
+        excess: duration(&report) - undisturbed.duration,
+        printed: finished.to_string(),
+    }
 }
 
 /// Expects an exit code that is the outcome's, which is good only where every verdict is right.
@@ -93,30 +137,39 @@ fn ends_as_reported(finished: &Finished, report: &Report, is_right: bool) {
 
 #[test]
 #[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
-fn a_run_that_loses_its_server_ends_with_right_verdicts() {
+fn a_run_that_loses_its_server_or_its_node_ends_with_right_verdicts() {
     let cluster = LocalCluster::up("loss", &[]);
-    let undisturbed = run_undisturbed(&cluster);
-    let both = ["etcd", "kube-apiserver"];
-    // While pods start, while the first cases run in them, and late.
-    lose_components(&cluster, "provision", &both, &undisturbed);
-    let (while_starting, _) = lose_components(&cluster, "pod workspace", &both, &undisturbed);
-    let (late, _) = lose_components(&cluster, "POD-01", &["kube-apiserver"], &undisturbed);
-    let retried = while_starting + late;
-    assert!(retried > 0, "commands were running, and the report tells of none tried again");
+    let part = Undisturbed::run(&cluster, &["podman"]);
+    loses_its_server(&cluster, &part);
+    loses_its_node(&cluster, "pod workspace", "kubelet", &part);
+    let whole = Undisturbed::run(&cluster, &[]);
+    loses_its_node(&cluster, "POD-01", "kubelet", &whole);
+    loses_its_node(&cluster, "POD-01", "containerd", &whole);
 }
 
-#[test]
-#[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
-fn a_run_whose_node_restarts_its_kubelet_or_its_runtime_decides_every_case() {
-    let cluster = LocalCluster::up("node-loss", &[]);
-    let undisturbed = run_undisturbed(&cluster);
+fn loses_its_server(cluster: &LocalCluster, undisturbed: &Undisturbed) {
+    let both = ["etcd", "kube-apiserver"];
+    // While pods start, while the first cases run in them, and late.
+    lose_components(cluster, "provision", &both, undisturbed);
+    let while_starting = lose_components(cluster, "pod workspace", &both, undisturbed);
+    let late = lose_components(cluster, "POD-01", &["kube-apiserver"], undisturbed);
+    let retried = while_starting.retried + late.retried;
+    assert!(retried > 0, "commands were running, and the report tells of none retried");
+    assert!(late.lost.contains(&Some(Lost::ApiServer)), "{:?}: {}", late.lost, late.printed);
+}
+
+fn loses_its_node(
+    cluster: &LocalCluster,
+    moment: &str,
+    component: &str,
+    undisturbed: &Undisturbed,
+) {
     // The API server calls every command a success that runs then.
-    for (moment, component) in
-        [("pod workspace", "kubelet"), ("POD-01", "kubelet"), ("POD-01", "containerd")]
-    {
-        let (_, undecided) = lose_components(&cluster, moment, &[component], &undisturbed);
-        assert_eq!(undecided, [""; 0], "{component} at {moment}");
-    }
+    let run = lose_components(cluster, moment, &[component], undisturbed);
+    let what = format!("{component} at {moment}: {}", run.printed);
+    assert_eq!(run.undecided, [""; 0], "{what}");
+    assert!(run.lost.contains(&Some(Lost::Node)), "{:?}: {what}", run.lost);
+    assert!(run.excess <= LONGER, "{:?} longer: {what}", run.excess);
 }
 
 #[test]

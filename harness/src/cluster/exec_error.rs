@@ -10,11 +10,14 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::{Error as KubeError, client::UpgradeConnectionError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::is_unreached;
 
 /// What was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Lost {
     /// The API server, or what stands before it.
     ApiServer,

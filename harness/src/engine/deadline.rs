@@ -62,6 +62,11 @@ impl Deadline {
         }
     }
 
+    /// Gives the case this much more time.
+    pub(super) fn extend(&mut self, by: Duration) {
+        self.ends += by;
+    }
+
     /// None as long as there is a pause.
     pub(super) fn ends(&self) -> Option<Instant> {
         (self.pauses == 0).then_some(self.ends)

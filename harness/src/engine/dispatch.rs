@@ -21,14 +21,21 @@ use super::{
     shutdown::{ShutdownGrace, latest_end},
 };
 use crate::{
-    engine::{SharedWorkload, context::PodsOfCase, plan::Plan},
+    engine::{
+        Case, SharedWorkload,
+        context::{CommandsOfCase, PodsOfCase},
+        plan::Plan,
+    },
     facts::Facts,
-    sandbox::{Sandbox, pod_template::PodTemplate},
+    sandbox::{
+        Sandbox,
+        pod_template::{Isolation, PodTemplate},
+    },
     verdict::{
         Step, Verdict,
         event::{Event, EventKind, StepFinished},
     },
-    workload,
+    workload::{self, health::Health, heartbeat},
 };
 
 /// How long what already has a verdict may still take once the run is cut short: the evidence of a
@@ -46,7 +53,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let (events, messages) = unbounded_channel();
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
-        let workloads = Arc::new(start_workloads(&sandbox, plan.templates(), &mut tasks, &events));
+        let health = Health::default();
+        let start = Start { sandbox: &sandbox, health: &health, messages: &events };
+        let workloads = Arc::new(start.workloads(plan.templates(), &mut tasks));
+        let began = Instant::now();
         let executors = plan.live().map(|case| Executor {
             case: *case,
             messages: events.clone(),
@@ -55,6 +65,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             facts: Arc::clone(&facts),
             diagnostics: config.diagnostics.clone(),
             pods: PodsOfCase::default(),
+            commands: CommandsOfCase::default(),
+            fresh: Vec::new(),
+            health: health.clone(),
+            began,
             stop: stop.clone(),
         });
         let queue = Queue { waiting: executors.collect(), free: config.jobs, running: 0 };
@@ -88,6 +102,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     ) {
         let mut signals_end = false;
         while cases.queue.running > 0 || !cases.queue.waiting.is_empty() {
+            for (case, verdict) in cases.queue.give_up() {
+                cases.pending.remove(case.id);
+                self.finish(&case, verdict, 0);
+            }
             cases.queue.begin(tasks);
             tokio::select! {
                 message = messages.recv() => match message {
@@ -173,11 +191,24 @@ struct Queue {
 }
 
 impl Queue {
-    /// Begins what can begin. A case that waits for a pod keeps no other from running; of those
+    /// Takes out the cases whose node, or API server, nobody waits for any more, with their verdict:
+    /// each would use up the time again.
+    fn give_up(&mut self) -> Vec<(Case, Verdict)> {
+        let mut given_up = Vec::new();
+        self.waiting.retain(|executor| {
+            let Some(disruption) = executor.given_up() else { return true };
+            given_up.push((executor.case, executor.undecided(None, disruption)));
+            false
+        });
+        given_up
+    }
+
+    /// Begins what can begin. A case whose node is away waits. A case that waits for a pod keeps no other from running; of those
     /// that wait for nothing, the plan's first goes first, for the longest are planned first.
     fn begin(&mut self, tasks: &mut JoinSet<()>) {
         while self.free > 0
-            && let Some(index) = self.waiting.iter().position(Executor::has_pods)
+            && let Some(index) =
+                self.waiting.iter().position(|case| case.has_pods() && !case.is_held())
         {
             self.free -= 1;
             self.running += 1;
@@ -193,40 +224,65 @@ impl Queue {
     }
 }
 
-/// Begins to make every pod of the plan at once.
-fn start_workloads(
-    sandbox: &Arc<Sandbox>,
-    templates: Vec<&'static PodTemplate>,
-    tasks: &mut JoinSet<()>,
-    messages: &UnboundedSender<Message>,
-) -> BTreeMap<&'static str, SharedWorkload> {
-    let mut workloads = BTreeMap::new();
-    for template in templates {
-        let sandbox = Arc::clone(sandbox);
-        let messages = messages.clone();
-        let started = Instant::now();
-        let provision = async move { Box::pin(workload::provision(&sandbox, template)).await };
-        let shared = provision.boxed().shared();
-        workloads.insert(template.name, shared.clone());
-        // Driven by a task of its own, as no case is begun before its pods are there.
-        tasks.spawn(async move {
-            let failure = shared
-                .await
-                .err()
-                .map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
-            // That one is missing which is not needed is no error; the cases tell why.
-            let (step, failure) = match failure {
-                Some(_) if template.is_optional() => {
-                    (Step::MissingPod { name: template.name.to_owned() }, None)
-                }
-                failure => (Step::Pod { name: template.name.to_owned() }, failure),
-            };
-            let _ = messages.send(Message::Event(EventKind::StepFinished(StepFinished {
-                step,
-                duration_ms: millis(started.elapsed()),
-                failure,
-            })));
-        });
+/// What the pods of a plan are made with.
+struct Start<'a> {
+    sandbox: &'a Arc<Sandbox>,
+    health: &'a Health,
+    messages: &'a UnboundedSender<Message>,
+}
+
+impl Start<'_> {
+    /// Begins to make every pod of the plan at once.
+    fn workloads(
+        &self,
+        templates: Vec<&'static PodTemplate>,
+        tasks: &mut JoinSet<()>,
+    ) -> BTreeMap<&'static str, SharedWorkload> {
+        let mut workloads = BTreeMap::new();
+        for template in templates {
+            let sandbox = Arc::clone(self.sandbox);
+            let provision = async move { Box::pin(workload::provision(&sandbox, template)).await };
+            let shared = provision.boxed().shared();
+            workloads.insert(template.name, shared.clone());
+            // Driven by a task of its own, as no case is begun before its pods are there.
+            let (sandbox, messages) = (Arc::clone(self.sandbox), self.messages.clone());
+            tasks.spawn(follow_pod(sandbox, template, shared, self.health.clone(), messages));
+        }
+        workloads
     }
-    workloads
+}
+
+/// Reports that a pod is ready or why it is not, and watches its node.
+async fn follow_pod(
+    sandbox: Arc<Sandbox>,
+    template: &'static PodTemplate,
+    shared: SharedWorkload,
+    health: Health,
+    messages: UnboundedSender<Message>,
+) {
+    let started = Instant::now();
+    let made = shared.await;
+    let failure = made.as_ref().err().cloned();
+    let failure =
+        failure.map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
+    // That one is missing which is not needed is no error; the cases tell why.
+    let (step, failure) = match failure {
+        Some(_) if template.is_optional() => {
+            (Step::MissingPod { name: template.name.to_owned() }, None)
+        }
+        failure => (Step::Pod { name: template.name.to_owned() }, failure),
+    };
+    let report = |event| drop(messages.send(Message::Event(event)));
+    report(EventKind::StepFinished(StepFinished {
+        step,
+        duration_ms: millis(started.elapsed()),
+        failure,
+    }));
+    // In others the user may not run commands.
+    if let Ok(pod) = made
+        && template.isolation != Isolation::Privileged
+        && health.watch(&pod)
+    {
+        Box::pin(heartbeat::watch(&sandbox, pod, &health, report)).await;
+    }
 }

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
+use jiff::Timestamp;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::{JoinError, JoinSet},
@@ -20,18 +22,23 @@ use super::{
     shutdown::latest_end,
 };
 use crate::{
+    cluster::exec_error::Lost,
     engine::{
         Case, CaseKind, Context, SharedWorkload,
-        context::{PodsOfCase, Recorder},
+        context::{CommandsOfCase, PodsOfCase, Recorder},
         evidence::Collector,
     },
     facts::Facts,
     sandbox::Sandbox,
     verdict::{
-        CaseResult, Failure, Verdict,
-        event::{CaseRetried, EventKind, EvidenceCollected},
+        CaseResult, Disruption, Effect, Failure, Loss, Verdict,
+        event::{CaseDisrupted, CaseRetried, EventKind, EvidenceCollected},
     },
-    workload::disruption::{self, Suspects},
+    workload::{
+        Workload,
+        disruption::{self, Suspects},
+        health::{AFTERMATH, Health},
+    },
 };
 
 /// How often a case is tried at the most. Only what was lost under it is a reason to try again: a
@@ -48,6 +55,14 @@ pub(super) struct Executor {
     pub(super) diagnostics: Collector,
     /// The pods that the case makes for itself.
     pub(super) pods: PodsOfCase,
+    /// The commands of the case that may still run.
+    pub(super) commands: CommandsOfCase,
+    /// The pods that were made for a retry alone.
+    pub(super) fresh: Vec<Arc<Workload>>,
+    /// What was lost in this run.
+    pub(super) health: Health,
+    /// When the run began to make pods.
+    pub(super) began: Instant,
     /// Cancelled when the run is to end: what runs is interrupted then.
     pub(super) stop: CancellationToken,
 }
@@ -59,7 +74,7 @@ impl Executor {
         workloads.all(|workload| workload.peek().is_some())
     }
 
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         // A case looks for itself whether there is a pod that it can do without.
         for template in self.case.pods.iter().filter(|template| !template.is_optional()) {
             if let Some(workload) = self.workloads.get(template.name)
@@ -69,10 +84,11 @@ impl Executor {
                 let collector = &self.diagnostics;
                 let evidence = collector.collect_once(self.case.id, template.name, sandbox, facts);
                 self.send_evidence(evidence.await);
-                let others = self.pods_of_templates().map(|(name, _)| name).collect();
-                let suspects = Suspects { others, ..Suspects::default() };
-                let failure = self.classify(failure, suspects).await;
-                return self.send_finished(failure.into(), Duration::ZERO);
+                let verdict = match self.classify(&failure, self.began).await {
+                    Some(loss) => self.undecided(None, self.disruption(loss, self.began)),
+                    None => failure.into(),
+                };
+                return self.send_finished(verdict, Duration::ZERO);
             }
         }
         self.send(EventKind::CaseStarted { id: self.case.id.to_owned() });
@@ -88,74 +104,150 @@ impl Executor {
             self.send_evidence(evidence.await);
         }
         self.send_finished(verdict, duration);
+        join_all(self.fresh.iter().map(|workload| workload.delete())).await;
     }
 
-    /// Tries the case until there is a verdict, and tells every try that came to none.
-    async fn attempts(&self) -> Verdict {
-        let mut lost: Option<String> = None;
+    /// Tries the case until there is a verdict, and reports every try that came to none.
+    async fn attempts(&mut self) -> Verdict {
+        let mut earlier: Option<LostTry> = None;
         for number in 1.. {
-            let failure = match self.attempt().await {
+            let began = Instant::now();
+            let failure = match self.attempt(began).await {
                 Attempt::Ended(failure) => failure,
                 Attempt::Passed => return Verdict::Pass,
                 Attempt::Broke(message) => return Verdict::Error { message },
                 Attempt::Stopped => return Verdict::Interrupted,
             };
-            let suspects = self.suspects(matches!(failure, Failure::Timeout { .. }));
             tracing::debug!(
                 case = self.case.id,
                 attempt = number,
                 failure = %failure.message(),
                 "looks for a disruption before the verdict"
             );
-            match self.classify(failure, suspects).await {
-                Failure::Lost { message } if number < MOST_ATTEMPTS && self.is_back().await => {
-                    self.send(EventKind::CaseRetried(CaseRetried {
-                        id: self.case.id.to_owned(),
-                        attempt: number,
-                        reason: message.clone(),
-                    }));
-                    tracing::debug!(case = self.case.id, reason = message, "is retried");
-                    lost = Some(message);
+            // A retry begins once everything is back, and nothing else can decide it.
+            let since = match earlier {
+                None => began.checked_sub(AFTERMATH).unwrap_or(began),
+                Some(_) => began,
+            };
+            let Some(loss) = self.classify(&failure, since).await else {
+                return after_loss(earlier.as_ref(), failure);
+            };
+            let mut disruption = self.disruption(loss, since);
+            let may_retry = number < MOST_ATTEMPTS;
+            if !may_retry || !self.is_back().await {
+                if self.stop.is_cancelled() {
+                    return Verdict::Interrupted;
                 }
-                failure => return after_loss(lost.as_deref(), failure.into()),
+                return self.undecided(earlier.as_ref(), disruption);
+            }
+            disruption.until.get_or_insert_with(Timestamp::now);
+            tracing::debug!(case = self.case.id, reason = disruption.reason, "is retried");
+            self.send(EventKind::CaseRetried(CaseRetried {
+                id: self.case.id.to_owned(),
+                attempt: number,
+                disruption: disruption.clone(),
+            }));
+            earlier = Some(LostTry { disruption, failure });
+            let stop = self.stop.clone();
+            tokio::select! {
+                fresh = self.make_fresh_pods() => self.fresh = fresh,
+                () = stop.cancelled() => return Verdict::Interrupted,
             }
         }
         Verdict::Interrupted
     }
 
+    /// Reports that a disruption leaves the case without a verdict on the product.
+    pub(super) fn undecided(&self, earlier: Option<&LostTry>, disruption: Disruption) -> Verdict {
+        let lost = |disruption: &Disruption| format!("{disruption}: {}", disruption.reason);
+        let mut message = lost(&disruption);
+        if let Some(earlier) = earlier {
+            message = format!(
+                "it was retried and lost again: first {}; then {message}",
+                lost(&earlier.disruption)
+            );
+        }
+        self.send(EventKind::CaseDisrupted(CaseDisrupted {
+            id: self.case.id.to_owned(),
+            effect: Effect::Undecided,
+            disruption,
+        }));
+        Verdict::Error { message }
+    }
+
     /// The pods of the case: those that it had from its begin, and those that may not be there. A pod
     /// that it can do without is no witness: the cluster may have refused it.
     fn suspects(&self, is_late: bool) -> Suspects {
-        let (ready, others): (Vec<_>, Vec<_>) =
-            self.pods_of_templates().partition(|(_, is_needed)| *is_needed);
-        let name = |(name, _)| name;
-        let others = others.into_iter().map(name).chain(self.pods.names()).collect();
-        Suspects { ready: ready.into_iter().map(name).collect(), others, is_late }
+        let (mut ready, mut others) = (Vec::new(), Vec::new());
+        for (name, workload) in self.pods_of_templates() {
+            match workload {
+                Some(workload) => ready.push(workload.pod.clone()),
+                None => others.push(name),
+            }
+        }
+        others.extend(self.pods.names());
+        Suspects { ready, others, is_late }
     }
 
-    /// Doubts a failure of the product where something under it was lost.
-    async fn classify(&self, failure: Failure, suspects: Suspects) -> Failure {
-        if !matches!(failure, Failure::Product { .. } | Failure::Timeout { .. }) {
-            return failure;
+    /// What was lost under a case, if anything was: then what it saw says nothing about the product.
+    async fn classify(&self, failure: &Failure, since: Instant) -> Option<Loss> {
+        if let Failure::Lost(loss) = failure {
+            return Some(loss.clone());
         }
-        tokio::select! {
-            what = disruption::find(&self.sandbox, &suspects) => match what {
-                Some(what) => Failure::lost(format!("{what}; until then: {}", failure.message())),
-                None => failure,
+        let seen = Instant::now();
+        let nodes = self.nodes();
+        let outage = || {
+            let disruption = self.health.during(since, nodes.as_deref())?.disruption;
+            let who = disruption.lost.unwrap_or(Lost::Node);
+            Some(Loss { who, node: disruption.node, message: disruption.reason })
+        };
+        let find = async {
+            let is_confirmed = self.health.confirm(seen, nodes.as_deref()).await;
+            if let Some(loss) = outage() {
+                return Some(loss);
+            }
+            // A requirement that is not met, or an accepted failure, needs no more than that.
+            let is_sure = match failure {
+                Failure::Product { .. } | Failure::Timeout { .. } => false,
+                Failure::Harness { .. } => true,
+                _ => is_confirmed,
+            };
+            if is_sure {
+                return None;
+            }
+            let is_late = matches!(failure, Failure::Timeout { .. });
+            disruption::find(&self.sandbox, &self.suspects(is_late)).await.or_else(outage)
+        };
+        let found = tokio::select! {
+            found = find => found,
+            () = self.stop.cancelled() => None,
+        };
+        found.map(|loss| {
+            let message = format!("{}; until then: {}", loss.message, failure.message());
+            Loss { message, ..loss }
+        })
+    }
+
+    /// A loss with its times. Who saw only a part of an outage has the times of all of it.
+    fn disruption(&self, loss: Loss, since: Instant) -> Disruption {
+        let Loss { who, node, message } = loss;
+        let nodes = self.nodes();
+        let outage = self.health.during(since, nodes.as_deref()).map(|outage| outage.disruption);
+        match outage {
+            Some(outage) if who == Lost::Connection || outage.lost == Some(who) => {
+                Disruption { reason: message, ..outage }
+            }
+            _ => Disruption {
+                lost: Some(who),
+                node,
+                since: Some(Timestamp::now()),
+                until: None,
+                reason: message,
             },
-            () = self.stop.cancelled() => failure,
         }
     }
 
-    /// Waits for the API server's return.
-    async fn is_back(&self) -> bool {
-        tokio::select! {
-            returned = disruption::until_server_returns(self.sandbox.admin()) => returned.is_ok(),
-            () = self.stop.cancelled() => false,
-        }
-    }
-
-    async fn attempt(&self) -> Attempt {
+    async fn attempt(&self, began: Instant) -> Attempt {
         let (events, records) = unbounded_channel();
         let (pauses, received) = unbounded_channel();
         let context = Context {
@@ -166,6 +258,8 @@ impl Executor {
             recorder: Recorder::new(self.case.id, events),
             pauses,
             pods: self.pods.clone(),
+            commands: self.commands.clone(),
+            health: self.health.clone(),
         };
         let CaseKind::Live(act) = self.case.kind else {
             let message = "the case is not live, and no other step gave its verdict".to_owned();
@@ -175,31 +269,52 @@ impl Executor {
         let mut task = JoinSet::new();
         task.spawn(act(context));
         let ended = tokio::select! {
-            ended = self.follow(&mut task, records, received) => ended,
+            ended = self.follow(&mut task, records, received, began) => ended,
             () = self.stop.cancelled() => return Attempt::Stopped,
         };
         match ended {
-            Some(Ok(Ok(()))) => Attempt::Passed,
-            Some(Ok(Err(failure))) => Attempt::Ended(failure),
-            Some(Err(error)) => Attempt::Broke(format!("the case broke down: {error}")),
-            None => Attempt::Ended(Failure::timeout("it", self.case.deadline)),
+            Followed::Ended(Ok(Ok(()))) => Attempt::Passed,
+            Followed::Ended(Ok(Err(failure))) => Attempt::Ended(failure),
+            Followed::Ended(Err(error)) => Attempt::Broke(format!("the case broke down: {error}")),
+            Followed::Late => Attempt::Ended(Failure::timeout("it", self.case.deadline)),
+            Followed::Lost(outage) => {
+                let Disruption { lost, node, reason, .. } = outage;
+                Attempt::Ended(Failure::lost_of(lost.unwrap_or(Lost::Node), node, reason))
+            }
         }
     }
 
-    /// Tells what a case records until it ends. None where its deadline comes first.
+    /// Reports what a case records until it ends, its deadline is over or nobody waits any more for
+    /// the return of its node. The time in which its node was away is not the case's.
     async fn follow(
         &self,
         task: &mut JoinSet<CaseResult>,
         mut records: UnboundedReceiver<EventKind>,
         mut pauses: UnboundedReceiver<Pause>,
-    ) -> Option<Result<CaseResult, JoinError>> {
+        began: Instant,
+    ) -> Followed {
         let mut deadline = Deadline::begin(self.case.deadline, TokioInstant::now());
+        let (mut outages, mut lost) = (self.health.subscribe(), Duration::ZERO);
         let ended = loop {
             tokio::select! {
                 Some(event) = records.recv() => self.send(event),
                 Some(pause) = pauses.recv() => deadline.apply(pause, TokioInstant::now()),
-                ended = task.join_next() => break ended,
-                () = sleep_until(deadline.ends().unwrap_or_else(latest_end)) => break None,
+                Some(ended) = task.join_next() => break Followed::Ended(ended),
+                Ok(()) = outages.changed() => {
+                    if let Some(outage) = self.health.current(self.nodes().as_deref())
+                        && outage.is_final
+                    {
+                        break Followed::Lost(outage.disruption);
+                    }
+                }
+                () = sleep_until(deadline.ends().unwrap_or_else(latest_end)) => {
+                    let all = self.health.lost_time(began, self.nodes().as_deref());
+                    if all <= lost {
+                        break Followed::Late;
+                    }
+                    deadline.extend(all.saturating_sub(lost));
+                    lost = all;
+                }
             }
         };
         task.shutdown().await;
@@ -210,17 +325,47 @@ impl Executor {
         ended
     }
 
-    /// The names of the pods that the case shares with others, and whether each was ready and is
-    /// needed. The pod of a workspace is named by the operator, so it has no name before it is there.
-    fn pods_of_templates(&self) -> impl Iterator<Item = (String, bool)> {
+    /// The names of the pods that the case shares with others, and those that are ready and needed.
+    /// The pod of a workspace is named by the operator, so it has no name before it is there.
+    pub(super) fn pods_of_templates(
+        &self,
+    ) -> impl Iterator<Item = (String, Option<Arc<Workload>>)> {
         self.case.pods.iter().filter_map(|template| {
             let workload = self.workloads.get(template.name).and_then(|workload| workload.peek());
             match workload {
-                Some(Ok(workload)) => Some((workload.name(), !template.is_optional())),
+                Some(Ok(workload)) => {
+                    let is_needed = !template.is_optional();
+                    Some((workload.name(), is_needed.then(|| Arc::clone(workload))))
+                }
                 _ if template.is_workspace() || !template.shared => None,
-                _ => Some((template.name.to_owned(), false)),
+                _ => Some((template.name.to_owned(), None)),
             }
         })
+    }
+
+    /// The nodes of the case's pods, as far as they are known; none if nothing is known of them.
+    pub(super) fn nodes(&self) -> Option<Vec<String>> {
+        let ready = self.pods_of_templates().filter_map(|(_, workload)| workload);
+        let nodes: Vec<_> = ready.filter_map(|pod| pod.node().map(str::to_owned)).collect();
+        (!nodes.is_empty() || self.case.pods.is_empty()).then_some(nodes)
+    }
+
+    /// Whether something that the case needs is away now.
+    pub(super) fn is_held(&self) -> bool {
+        self.health.current(self.nodes().as_deref()).is_some()
+    }
+
+    /// The outage for which the case has no verdict: nobody waits for its end any more.
+    pub(super) fn given_up(&self) -> Option<Disruption> {
+        let all = self.facts.nodes.value().into_iter().flatten();
+        // A pod of its own may get another node, if there is another one.
+        let only = || match all.map(|node| node.name.clone()).collect::<Vec<_>>() {
+            one if one.len() == 1 => one,
+            _ => Vec::new(),
+        };
+        let nodes = self.nodes().unwrap_or_else(only);
+        let outage = self.health.current(Some(&nodes)).filter(|outage| outage.is_final);
+        outage.filter(|_| self.has_pods()).map(|outage| outage.disruption)
     }
 
     fn send(&self, event: EventKind) {
@@ -251,17 +396,38 @@ enum Attempt {
     Stopped,
 }
 
-/// What a case comes to that was tried again. The first try may have left something in the way of
-/// the second, so a failure after a loss says nothing about the product.
-fn after_loss(lost: Option<&str>, verdict: Verdict) -> Verdict {
-    match (lost, verdict) {
-        (Some(lost), Verdict::Fail { message, .. }) => Verdict::Error {
+/// How following a case ended.
+enum Followed {
+    /// The case ended.
+    Ended(Result<CaseResult, JoinError>),
+    /// Its deadline is over.
+    Late,
+    /// Nobody waits any more for what it needs.
+    Lost(Disruption),
+}
+
+/// A try that a disruption ended.
+pub(super) struct LostTry {
+    disruption: Disruption,
+    /// What the case saw then.
+    failure: Failure,
+}
+
+/// The verdict of a case that may have been retried. The first try may have left something in the
+/// way of the second, so a failure after a loss says nothing about the product, unless both saw the
+/// same: the first had nothing in its way.
+fn after_loss(earlier: Option<&LostTry>, failure: Failure) -> Verdict {
+    let Some(earlier) = earlier else { return failure.into() };
+    let is_same = failure == earlier.failure && !matches!(failure, Failure::Timeout { .. });
+    match Verdict::from(failure) {
+        Verdict::Fail { message, .. } if !is_same => Verdict::Error {
             message: format!(
-                "{lost}; it was tried again, and failed, maybe by what the first try has left: \
-                 {message}"
+                "{}: {}; it was retried, and failed, maybe because of leftovers of the first \
+                 attempt: {message}",
+                earlier.disruption, earlier.disruption.reason
             ),
         },
-        (_, verdict) => verdict,
+        verdict => verdict,
     }
 }
 
@@ -269,14 +435,31 @@ fn after_loss(lost: Option<&str>, verdict: Verdict) -> Verdict {
 mod tests {
     use super::*;
 
+    fn lost(failure: Failure) -> LostTry {
+        let disruption = Disruption { reason: "the stream broke".into(), ..Disruption::default() };
+        LostTry { disruption, failure }
+    }
+
     #[test]
     fn a_failure_after_a_loss_is_not_the_products() {
-        let fail = || Verdict::Fail { message: "the name is taken".into(), hint: None };
-        assert_eq!(after_loss(None, fail()), fail());
-        let Verdict::Error { message } = after_loss(Some("the stream broke"), fail()) else {
+        let fail = || Failure::product("the name is taken");
+        assert_eq!(after_loss(None, fail()), fail().into());
+        let broken = lost(Failure::lost("the stream broke"));
+        let Verdict::Error { message } = after_loss(Some(&broken), fail()) else {
             panic!("it is an error")
         };
-        assert!(message.starts_with("the stream broke; ") && message.ends_with("taken"));
-        assert_eq!(after_loss(Some("the stream broke"), Verdict::Pass), Verdict::Pass);
+        assert!(message.contains("the stream broke; ") && message.ends_with("taken"), "{message}");
+        let blocked = || Failure::blocked("no DNS", "repair it");
+        assert_eq!(after_loss(Some(&broken), blocked()), blocked().into());
+    }
+
+    #[test]
+    fn what_both_tries_saw_is_the_products() {
+        let fail = || Failure::product("uid 0");
+        assert_eq!(after_loss(Some(&lost(fail())), fail()), fail().into());
+        // The command of the first try may still have been in the way of the second's.
+        let late = || Failure::timeout("`podman`", Duration::from_secs(60));
+        let verdict = after_loss(Some(&lost(late())), late());
+        assert!(matches!(verdict, Verdict::Error { .. }), "{verdict:?}");
     }
 }

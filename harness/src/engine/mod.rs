@@ -12,6 +12,7 @@ pub mod evidence;
 mod executor;
 pub mod plan;
 mod profile;
+mod retry;
 mod shutdown;
 
 use std::{

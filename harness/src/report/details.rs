@@ -8,7 +8,7 @@ use super::{
 };
 use crate::verdict::{
     Verdict,
-    event::{CaseRetried, CommandFinished, TruthCheck},
+    event::{CaseDisrupted, CaseRetried, CommandFinished, TruthCheck},
 };
 
 /// The most commands that a case shows; the last ones tell why it ended.
@@ -43,6 +43,7 @@ pub(super) fn details(case: &CaseReport) -> String {
     let mut parts = vec![message(&case.case.verdict)];
     parts.extend(hint(&case.case.verdict).map(|hint| format!("hint: {hint}")));
     parts.extend(case.retries.iter().map(retry));
+    parts.extend(case.disruptions.iter().map(wait));
     parts.extend(evidence(case));
     parts.extend(files(case));
     parts.retain(|part| !part.is_empty());
@@ -51,7 +52,14 @@ pub(super) fn details(case: &CaseReport) -> String {
 
 /// An attempt that a disruption ended.
 pub(super) fn retry(retried: &CaseRetried) -> String {
-    format!("attempt {} had no verdict: {}", retried.attempt, retried.reason)
+    let CaseRetried { attempt, disruption, .. } = retried;
+    format!("attempt {attempt} had no verdict: {disruption}: {}", disruption.reason)
+}
+
+/// Another disruption that hit the case.
+pub(super) fn wait(hit: &CaseDisrupted) -> String {
+    let CaseDisrupted { effect, disruption, .. } = hit;
+    format!("{}: {disruption}: {}", effect.name(), disruption.reason)
 }
 
 /// Truth checks and commands, if there are any.

@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 use self::prose::{Prose, trusted};
 use super::{
     model::Report,
-    sentence::{headline, outcome_name, reasons, retried},
+    sentence::{disruptions, headline, outcome_name, reasons},
     text::{counted, seconds, spoken},
 };
 use crate::verdict::Outcome;
@@ -61,7 +61,7 @@ fn tone(outcome: Option<Outcome>) -> &'static str {
 fn header(report: &Report) -> Markup {
     let headline = headline(report);
     let mut reasons = reasons(report);
-    reasons.extend(retried(report));
+    reasons.extend(disruptions(report));
     html! {
         header class=(tone(report.outcome)) {
             p.brand {

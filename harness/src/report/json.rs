@@ -5,14 +5,15 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::{
+    disruptions::DisruptionReport,
     model::{CaseReport, Counts, Report},
     sentence::{headline, outcome_name, reasons},
 };
 use crate::{
     base::{error::Error, schema::schema_of},
     verdict::{
-        self, Level, Outcome, Verdict,
-        event::{EvidenceFile, StepFinished, TruthCheck},
+        self, Disruption, Effect, Level, Outcome, Verdict,
+        event::{CaseRetried, EvidenceFile, StepFinished, TruthCheck},
     },
 };
 
@@ -54,6 +55,28 @@ struct Document<'a> {
     steps: Vec<Step<'a>>,
     /// The cases, by suite and id.
     cases: Vec<Case<'a>>,
+    /// What was lost meanwhile, the first first; left out if nothing was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    disruptions: Vec<DisruptionEntry<'a>>,
+}
+
+/// What was lost, when, and which cases it hit.
+#[derive(JsonSchema, Serialize)]
+struct DisruptionEntry<'a> {
+    /// Who was lost, and when.
+    #[serde(flatten)]
+    disruption: &'a Disruption,
+    /// The cases that it hit.
+    cases: Vec<Hit<'a>>,
+}
+
+/// A case that a disruption hit.
+#[derive(JsonSchema, Serialize)]
+struct Hit<'a> {
+    /// The case's id.
+    id: &'a str,
+    /// What it did to the case.
+    effect: Effect,
 }
 
 /// What was run, and against what.
@@ -158,8 +181,9 @@ struct Case<'a> {
 struct Retry<'a> {
     /// Which try it was, from 1.
     attempt: u32,
-    /// What was lost.
-    reason: &'a str,
+    /// What was lost, and when.
+    #[serde(flatten)]
+    disruption: &'a Disruption,
 }
 
 /// Files about a case that failed.
@@ -222,6 +246,7 @@ pub fn json(report: &Report) -> Result<String, Error> {
         counts: numbers(&report.counts, report.run.as_ref().map(|run| run.cases)),
         steps: report.steps.iter().map(step).collect(),
         cases: report.cases.iter().map(case).collect(),
+        disruptions: report.disruptions.iter().map(disruption).collect(),
     };
     serde_json::to_string_pretty(&document)
         .map(|text| text + "\n")
@@ -253,6 +278,11 @@ fn numbers(counts: &Counts, planned: Option<usize>) -> Numbers {
     }
 }
 
+fn disruption(report: &DisruptionReport) -> DisruptionEntry<'_> {
+    let cases = report.cases.iter().map(|(effect, id)| Hit { id, effect: *effect });
+    DisruptionEntry { disruption: &report.disruption, cases: cases.collect() }
+}
+
 fn step(step: &StepFinished) -> Step<'_> {
     Step { name: &step.step, duration_ms: step.duration_ms, failure: step.failure.as_deref() }
 }
@@ -273,7 +303,10 @@ fn case(report: &CaseReport) -> Case<'_> {
         retries: report
             .retries
             .iter()
-            .map(|retry| Retry { attempt: retry.attempt, reason: &retry.reason })
+            .map(|CaseRetried { id: _, attempt, disruption }| Retry {
+                attempt: *attempt,
+                disruption,
+            })
             .collect(),
         truth_checks: &report.truth_checks,
         commands: report

@@ -16,9 +16,9 @@ use jiff::Timestamp;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::{
-    details::{details, evidence, hint, message, proofs},
+    details::{details, evidence, hint, message, proofs, wait},
     model::{CaseReport, Report},
-    sentence::{headline, outcome_name, reasons},
+    sentence::{disruptions, headline, outcome_name, reasons},
     text::line,
 };
 use crate::{
@@ -136,6 +136,11 @@ fn lifecycle(report: &Report, dialect: Dialect, names: &mut HashSet<String>) -> 
             facts.map(|(name, value)| Property::new(format!("cluster.{name}"), value)),
         );
     }
+    suite.add_properties(
+        disruptions(report)
+            .iter()
+            .map(|text| Property::new("disruption", line(text, ATTRIBUTE_LIMIT))),
+    );
     // The outcome claims its name first, but stands where a reader looks for it: at the end.
     let outcome_name = unique(names, "outcome");
     for step in &report.steps {
@@ -143,7 +148,9 @@ fn lifecycle(report: &Report, dialect: Dialect, names: &mut HashSet<String>) -> 
     }
     let mut case = TestCase::new(outcome_name, outcome_status(report));
     case.set_classname("nestcheck.lifecycle").set_time(Duration::ZERO);
-    case.set_system_out(headline(report).to_string());
+    let lines: Vec<_> =
+        std::iter::once(headline(report).to_string()).chain(disruptions(report)).collect();
+    case.set_system_out(lines.join("\n"));
     weigh(&mut case, Level::Core, dialect);
     suite.add_test_case(case);
     suite
@@ -196,6 +203,9 @@ fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) ->
             xml.add_property(("attempts", (case.retries.len() + 1).to_string().as_str()));
             xml.status.add_reruns(case.retries.iter().map(rerun));
         }
+        for hit in &case.disruptions {
+            xml.add_property(("disruption", line(&wait(hit), ATTRIBUTE_LIMIT).as_str()));
+        }
         if let Some(evidence) = &case.evidence {
             xml.add_property(("evidence", evidence.directory.as_str()));
         }
@@ -239,8 +249,9 @@ fn status(case: &CaseReport, dialect: Dialect) -> TestCaseStatus {
 /// An attempt that a disruption ended: `flakyError` in a case that passed, `rerunError` in another.
 fn rerun(retried: &CaseRetried) -> TestRerun {
     let mut rerun = TestRerun::new(NonSuccessKind::Error);
-    rerun.set_type("lost").set_message(line(&retried.reason, ATTRIBUTE_LIMIT));
-    rerun.set_description(&*retried.reason);
+    let text = format!("{}: {}", retried.disruption, retried.disruption.reason);
+    rerun.set_type("lost").set_message(line(&text, ATTRIBUTE_LIMIT));
+    rerun.set_description(text);
     rerun
 }
 

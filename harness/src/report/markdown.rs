@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{
     details::{details, message},
     model::Report,
-    sentence::{blocked_groups, headline, reasons, retried},
+    sentence::{blocked_groups, disruptions, headline, reasons},
     text::{counted, line, names, spoken},
 };
 use crate::verdict::Outcome;
@@ -34,7 +34,7 @@ pub fn markdown(report: &Report) -> String {
             spoken(report.duration_ms)
         );
     }
-    for reason in reasons(report).into_iter().chain(retried(report)) {
+    for reason in reasons(report).into_iter().chain(disruptions(report)) {
         let _ = writeln!(page, "- {}", escaped(&reason));
     }
     page.push_str(&counts(report));

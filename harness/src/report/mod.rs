@@ -6,6 +6,7 @@
 
 mod details;
 pub mod directory;
+mod disruptions;
 mod html;
 mod json;
 mod junit;
@@ -16,10 +17,11 @@ mod shown;
 mod terminal;
 mod text;
 
+pub use disruptions::DisruptionReport;
 pub use html::html;
 pub use json::{json, json_schema};
 pub use junit::{Dialect, junit};
 pub use markdown::markdown;
 pub use model::{CaseReport, Counts, Report, summarize};
-pub use sentence::{BlockedGroup, Headline, blocked_groups, headline, reasons};
+pub use sentence::{BlockedGroup, Headline, blocked_groups, disruptions, headline, reasons};
 pub use terminal::{Style, Terminal};

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::shown::shown;
+use super::{
+    disruptions::{DisruptionReport, Disruptions},
+    shown::shown,
+};
 use crate::verdict::{
-    Circumstances, Level, Outcome, Verdict, decide,
+    Circumstances, Effect, Level, Outcome, Verdict, decide,
     event::{
-        CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
-        RunStarted, StepFinished, TruthCheck,
+        CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, Event, EventKind,
+        EvidenceCollected, RunStarted, StepFinished, TruthCheck,
     },
 };
 
@@ -25,6 +28,8 @@ pub struct Report {
     pub steps: Vec<StepFinished>,
     /// The cases, by suite and id. Each id occurs once.
     pub cases: Vec<CaseReport>,
+    /// What was lost meanwhile, the first first.
+    pub disruptions: Vec<DisruptionReport>,
     /// What the run came to; none when the log ends before the run did.
     ///
     /// Never greener than the cases: a log that says conformant while its cases don't has the
@@ -53,6 +58,8 @@ pub struct CaseReport {
     pub cut_off: bool,
     /// The attempts that a disruption ended.
     pub retries: Vec<CaseRetried>,
+    /// The other disruptions that hit it.
+    pub disruptions: Vec<CaseDisrupted>,
     /// The proofs, in the order in which they were made; none of a try before the last.
     pub truth_checks: Vec<TruthCheck>,
     /// The commands, in the order in which they ended.
@@ -172,6 +179,7 @@ pub fn summarize(events: &[Event]) -> Report {
 pub(super) struct Summary {
     report: Report,
     cases: BTreeMap<String, Trace>,
+    disruptions: Disruptions,
     duration: Option<u64>,
 }
 
@@ -186,7 +194,16 @@ impl Summary {
             EventKind::StepFinished(step) => report.steps.push(step),
             EventKind::CaseStarted { id } => self.trace(id).started = Some(at),
             EventKind::TruthChecked { id, check } => self.trace(id).truth_checks.push(check),
-            EventKind::CaseRetried(retried) => self.trace(retried.id.clone()).retry(retried),
+            EventKind::CaseRetried(retried) => {
+                self.disruptions.hit(Effect::Retried, &retried.id, at, &retried.disruption);
+                self.trace(retried.id.clone()).retry(retried);
+            }
+            EventKind::CaseDisrupted(hit) => {
+                self.disruptions.hit(hit.effect, &hit.id, at, &hit.disruption);
+                self.trace(hit.id.clone()).disruptions.push(hit);
+            }
+            EventKind::DisruptionStarted(disruption) => self.disruptions.start(disruption),
+            EventKind::DisruptionEnded(ended) => self.disruptions.end(ended),
             EventKind::CommandFinished(command) => {
                 self.trace(command.id.clone()).commands.push(command);
             }
@@ -209,7 +226,8 @@ impl Summary {
     }
 
     pub(super) fn finish(self) -> Report {
-        let Self { mut report, cases, duration } = self;
+        let Self { mut report, cases, disruptions, duration } = self;
+        report.disruptions = disruptions.finish();
         report.duration_ms = duration.unwrap_or_else(|| elapsed(report.started, report.finished));
         let last = report.finished;
         report.cases = cases.into_iter().map(|(id, trace)| trace.into_case(id, last)).collect();
@@ -229,6 +247,7 @@ struct Trace {
     started: Option<Timestamp>,
     finished: Option<CaseFinished>,
     retries: Vec<CaseRetried>,
+    disruptions: Vec<CaseDisrupted>,
     truth_checks: Vec<TruthCheck>,
     commands: Vec<CommandFinished>,
     evidence: Option<EvidenceCollected>,
@@ -263,6 +282,7 @@ impl Trace {
                 duration_ms: elapsed(self.started, last),
             }),
             retries: self.retries,
+            disruptions: self.disruptions,
             truth_checks: self.truth_checks,
             commands: self.commands,
             evidence: self.evidence,

@@ -1,12 +1,13 @@
 //! What a run came to, in words that all reports share.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::{
+    disruptions::DisruptionReport,
     model::Report,
     text::{counted, line, names},
 };
-use crate::verdict::{Level, Outcome, Verdict};
+use crate::verdict::{Effect, Level, Outcome, Verdict};
 
 /// How many ids a sentence names.
 const MOST_NAMES: usize = 5;
@@ -149,14 +150,26 @@ pub fn reasons(report: &Report) -> Vec<String> {
     reasons
 }
 
-/// Which cases were tried again, as something was lost under them; none where none was.
+/// What was lost meanwhile, when, and which cases it hit: one sentence each.
 #[must_use]
-pub fn retried(report: &Report) -> Option<String> {
-    let cases = report.cases.iter().filter(|case| !case.retries.is_empty());
-    let ids: Vec<&str> = cases.map(|case| case.case.id.as_str()).collect();
-    let count = counted(ids.len(), "case");
-    let why = "after the API server, a node or a connection was lost";
-    (!ids.is_empty()).then(|| format!("{count} tried again {why}: {}", names(ids, MOST_NAMES)))
+pub fn disruptions(report: &Report) -> Vec<String> {
+    report.disruptions.iter().map(disruption).collect()
+}
+
+fn disruption(report: &DisruptionReport) -> String {
+    let seen = line(&report.disruption.reason, EXCERPT);
+    let mut text = format!("{}: {seen}", report.disruption);
+    if report.cases.is_empty() {
+        text.push_str("; it hit no case");
+    }
+    for effect in [Effect::Waited, Effect::Retried, Effect::Undecided] {
+        let ids: Vec<&str> = report.ids(effect).collect();
+        if !ids.is_empty() {
+            let count = counted(ids.len(), "case");
+            let _ = write!(text, "; {count} {}: {}", effect.name(), names(ids, MOST_NAMES));
+        }
+    }
+    text
 }
 
 /// The blocked core cases by requirement: `31 core cases blocked: the gate is off`.

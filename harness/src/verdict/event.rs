@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{redact::Redacted, schema::schema_of},
-    verdict::{Level, Outcome, Step, Verdict},
+    verdict::{Disruption, Effect, Level, Outcome, Step, Verdict},
 };
 
 /// The directory of all evidence, in the report directory.
@@ -68,6 +68,12 @@ pub enum EventKind {
     /// A disruption ended an attempt of a case, so nestcheck retries the case. Its earlier checks no
     /// longer count.
     CaseRetried(CaseRetried),
+    /// A case waited for something that was lost, or has no verdict because of it.
+    CaseDisrupted(CaseDisrupted),
+    /// The API server or a node does not answer: cases that need it do not begin until it is back.
+    DisruptionStarted(Disruption),
+    /// The API server or the node answers again, or nestcheck waits no longer.
+    DisruptionEnded(DisruptionEnded),
     /// A command that a case ran in a pod ended.
     CommandFinished(CommandFinished),
     /// Files about a case that failed were written.
@@ -142,8 +148,31 @@ pub struct CaseRetried {
     pub id: String,
     /// Which try it was, from 1.
     pub attempt: u32,
-    /// What was lost.
-    pub reason: String,
+    /// What was lost, and when.
+    #[serde(flatten)]
+    pub disruption: Disruption,
+}
+
+/// A case that a disruption hit, other than by a retry.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct CaseDisrupted {
+    /// The case's id.
+    pub id: String,
+    /// What it did to the case.
+    pub effect: Effect,
+    /// What was lost, and when.
+    #[serde(flatten)]
+    pub disruption: Disruption,
+}
+
+/// The end of a disruption for which cases waited.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct DisruptionEnded {
+    /// Whether it answers again; otherwise the time to wait for it is over.
+    pub is_back: bool,
+    /// What was lost, and when.
+    #[serde(flatten)]
+    pub disruption: Disruption,
 }
 
 /// The end of a command in a pod.
@@ -299,6 +328,16 @@ mod tests {
         assert_eq!(read_log(&torn).expect("the torn line is left out").len(), 1);
         let middle = format!("{whole}{{oops\n{whole}");
         assert_eq!(read_log(&middle).expect_err("line 2 is torn").line, 2);
+    }
+
+    #[test]
+    fn a_log_that_does_not_say_who_was_lost_is_read() {
+        let old = r#"{"schema":1,"at":"2026-11-24T09:30:00Z","event":{"kind":"case-retried","id":"ID-01","attempt":1,"reason":"it broke"}}"#;
+        let events = read_log(&format!("{old}\n")).expect("the log is valid");
+        let EventKind::CaseRetried(retried) = &*events[0].event else { panic!("a retry") };
+        assert_eq!((retried.disruption.lost, &*retried.disruption.reason), (None, "it broke"));
+        // And the other way round: who reads only the old fields finds them.
+        assert_eq!(serde_json::to_string(&events[0]).expect("events serialise"), old);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{fmt::Display, time::Duration};
 
 use super::{Hint, SignatureId, Verdict};
+use crate::cluster::exec_error::Lost;
 
 /// What a case returns: nothing where its assertion holds.
 pub type CaseResult = Result<(), Failure>;
@@ -47,10 +48,7 @@ pub enum Failure {
     },
     /// A connection, the API server or a node was lost; the product was not judged, and may be if
     /// the case is tried again.
-    Lost {
-        /// What was lost.
-        message: String,
-    },
+    Lost(Loss),
     /// Only the pod could tell that a requirement is unmet, so nothing was judged.
     Blocked {
         /// Which requirement, and where that was seen.
@@ -70,6 +68,17 @@ pub enum Failure {
         /// What was seen.
         message: String,
     },
+}
+
+/// Something that was lost under a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Who was lost.
+    pub who: Lost,
+    /// The node's name, where it is known.
+    pub node: Option<String>,
+    /// What was seen of it.
+    pub message: String,
 }
 
 impl Failure {
@@ -92,10 +101,25 @@ impl Failure {
         Self::Harness { message: message.into() }
     }
 
-    /// A connection, the API server or a node was lost.
+    /// A connection was lost, and nobody knows by whom.
     #[must_use]
     pub fn lost(message: impl Into<String>) -> Self {
-        Self::Lost { message: message.into() }
+        Self::lost_of(Lost::Connection, None, message)
+    }
+
+    /// This was lost, with the node's name where it is known.
+    #[must_use]
+    pub fn lost_of(who: Lost, node: Option<String>, message: impl Into<String>) -> Self {
+        Self::Lost(Loss { who, node, message: message.into() })
+    }
+
+    /// Adds the node to a loss.
+    #[must_use]
+    pub fn on_node(mut self, name: Option<&str>) -> Self {
+        if let Self::Lost(loss) = &mut self {
+            loss.node = name.map(str::to_owned);
+        }
+        self
     }
 
     /// A requirement is unmet, which only the pod could tell.
@@ -124,7 +148,7 @@ impl Failure {
             Self::Product { message, .. }
             | Self::Timeout { message, .. }
             | Self::Harness { message }
-            | Self::Lost { message }
+            | Self::Lost(Loss { message, .. })
             | Self::KnownIssue { message, .. } => message,
             Self::Blocked { reason, .. } | Self::NotApplicable { reason } => reason,
         }
@@ -152,7 +176,11 @@ impl Failure {
 impl From<crate::Error> for Failure {
     fn from(error: crate::Error) -> Self {
         let message = error.to_string();
-        if error.is_loss() { Self::lost(message) } else { Self::harness(message) }
+        if error.is_loss() {
+            Self::lost_of(Lost::ApiServer, None, message)
+        } else {
+            Self::harness(message)
+        }
     }
 }
 
@@ -162,7 +190,9 @@ impl From<Failure> for Verdict {
             Failure::Product { message, hint } | Failure::Timeout { message, hint } => {
                 Self::Fail { message, hint: hint.map(|hint| hint.text) }
             }
-            Failure::Harness { message } | Failure::Lost { message } => Self::Error { message },
+            Failure::Harness { message } | Failure::Lost(Loss { message, .. }) => {
+                Self::Error { message }
+            }
             Failure::Blocked { reason, remedy } => Self::Blocked { reason, remedy },
             Failure::NotApplicable { reason } => Self::NotApplicable { reason },
             Failure::KnownIssue { signature, message } => Self::KnownIssue { signature, message },

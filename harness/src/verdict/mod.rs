@@ -1,5 +1,6 @@
 //! How a case and a run can end, and the events that say so.
 
+mod disruption;
 pub mod event;
 mod failure;
 mod outcome;
@@ -7,7 +8,8 @@ mod signature;
 mod step;
 mod texts;
 
-pub use failure::{CaseResult, Failure, ensure};
+pub use disruption::{Disruption, Effect};
+pub use failure::{CaseResult, Failure, Loss, ensure};
 pub use outcome::{Circumstances, Level, Outcome, Verdict, decide};
 pub use signature::{Hint, SignatureId};
 pub use step::Step;

@@ -8,10 +8,10 @@ use crate::{
         Texts,
     },
     verdict::{
-        Step, Verdict,
+        Disruption, Step, Verdict,
         event::{
-            CaseFinished, CaseRetried, CommandFinished, EventKind, EvidenceCollected, EvidenceFile,
-            RunStarted, StepFinished, TruthCheck,
+            CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, DisruptionEnded, EventKind,
+            EvidenceCollected, EvidenceFile, RunStarted, StepFinished, TruthCheck,
         },
     },
 };
@@ -40,15 +40,28 @@ impl Texts for EventKind {
                 all([id, name], Name, change);
                 all([expected, observed], Line, change);
             }
-            Self::CaseRetried(CaseRetried { id, attempt: _, reason }) => {
+            Self::CaseRetried(CaseRetried { id, attempt: _, disruption })
+            | Self::CaseDisrupted(CaseDisrupted { id, effect: _, disruption }) => {
                 change(Name, id);
-                change(Line, reason);
+                disruption.each(change);
+            }
+            Self::DisruptionStarted(disruption)
+            | Self::DisruptionEnded(DisruptionEnded { is_back: _, disruption }) => {
+                disruption.each(change);
             }
             Self::CommandFinished(command) => command.each(change),
             Self::EvidenceCollected(evidence) => evidence.each(change),
             Self::CaseFinished(case) => case.each(change),
             Self::Interrupted { signal: _ } | Self::RunFinished { outcome: _, duration_ms: _ } => {}
         }
+    }
+}
+
+impl Texts for Disruption {
+    fn each(&mut self, change: Change<'_>) {
+        let Self { lost: _, node, since: _, until: _, reason } = self;
+        all(node, Name, change);
+        change(Line, reason);
     }
 }
 
@@ -110,7 +123,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::verdict::{Level, Outcome, SignatureId, event::Event};
+    use crate::{
+        cluster::exec_error::Lost,
+        verdict::{Effect, Level, Outcome, SignatureId, event::Event},
+    };
 
     /// One of each kind, and of each verdict, with this in every text.
     fn all(text: &str) -> Vec<EventKind> {
@@ -123,6 +139,12 @@ mod tests {
             level: Level::Core,
             verdict,
             duration_ms: 1,
+        };
+        let disruption = || Disruption {
+            lost: Some(Lost::Node),
+            node: Some(text()),
+            reason: text(),
+            ..Disruption::default()
         };
         let check = TruthCheck { name: text(), expected: text(), observed: text(), holds: true };
         let mut all = vec![
@@ -142,7 +164,18 @@ mod tests {
             }),
             EventKind::CaseStarted { id: text() },
             EventKind::TruthChecked { id: text(), check },
-            EventKind::CaseRetried(CaseRetried { id: text(), attempt: 1, reason: text() }),
+            EventKind::CaseRetried(CaseRetried {
+                id: text(),
+                attempt: 1,
+                disruption: disruption(),
+            }),
+            EventKind::CaseDisrupted(CaseDisrupted {
+                id: text(),
+                effect: Effect::Waited,
+                disruption: disruption(),
+            }),
+            EventKind::DisruptionStarted(disruption()),
+            EventKind::DisruptionEnded(DisruptionEnded { is_back: true, disruption: disruption() }),
             EventKind::CommandFinished(CommandFinished {
                 id: text(),
                 pod: text(),
@@ -188,6 +221,9 @@ mod tests {
             EventKind::Interrupted { .. } => 7,
             EventKind::RunFinished { .. } => 8,
             EventKind::CaseRetried(_) => 9,
+            EventKind::CaseDisrupted(_) => 10,
+            EventKind::DisruptionStarted(_) => 11,
+            EventKind::DisruptionEnded(_) => 12,
         }
     }
 
@@ -197,7 +233,7 @@ mod tests {
             Value::String(text) => found.push(text.clone()),
             Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
             Value::Object(fields) => {
-                let ours = ["kind", "level", "verdict", "outcome", "signature"];
+                let ours = ["kind", "level", "verdict", "outcome", "signature", "lost", "effect"];
                 let fields = fields
                     .iter()
                     .filter(|(name, value)| !(ours.contains(&name.as_str()) && value.is_string()));
@@ -210,7 +246,7 @@ mod tests {
     #[test]
     fn no_text_of_any_event_is_passed_over() {
         let kinds: std::collections::BTreeSet<_> = all("x").iter().map(number).collect();
-        assert_eq!(kinds.len(), 10, "one of each kind is here");
+        assert_eq!(kinds.len(), 13, "one of each kind is here");
         for mut kind in all("before") {
             kind.each(&mut |_, text| text.replace_range(.., "after"));
             let mut found = Vec::new();

@@ -12,10 +12,11 @@ use tokio::{
 use super::{
     PROBE,
     exec::Command,
+    node_of,
     proof::{Capture, NoProof, Proven, own_failure, prove},
 };
 use crate::{
-    base::{redact, text::one_line},
+    base::{error::chain, redact, text::one_line},
     cluster::{
         describe,
         exec_error::{ExecLoss, ExecStatus, Lost, of_error, of_status},
@@ -65,6 +66,14 @@ impl Trouble {
         matches!(self, Self::Api(error) if is_forbidden(error))
     }
 
+    /// Who was lost.
+    pub(super) fn who(&self) -> Option<Lost> {
+        match self {
+            Self::Lost(loss, _) => Some(loss.who()),
+            _ => None,
+        }
+    }
+
     /// What was lost, in words.
     pub(super) fn loss(&self) -> Option<String> {
         match self {
@@ -82,9 +91,10 @@ impl Trouble {
             Self::Refused(message) => {
                 Failure::harness(format!("failed to run `{command}`: {}", one_line(message)))
             }
-            Self::Lost(..) => {
-                let loss = self.loss().unwrap_or_default();
-                Failure::lost(format!("failed to run `{command}` in pod `{pod}`: {loss}"))
+            Self::Lost(loss, _) => {
+                let words = self.loss().unwrap_or_default();
+                let message = format!("failed to run `{command}` in pod `{pod}`: {words}");
+                Failure::lost_of(loss.who(), None, message)
             }
         }
     }
@@ -105,9 +115,8 @@ impl<'a> Attempt<'a> {
         Self { api, pod: pod.name_any(), container, command }
     }
 
-    /// Has the command begun once, under the probe.
-    pub(super) async fn begin(&self) -> Result<Begun, Trouble> {
-        let nonce = format!("{:016x}", fastrand::u64(..));
+    /// Has the command begun once, under the probe, which knows it by its nonce.
+    pub(super) async fn begin(&self, nonce: String) -> Result<Begun, Trouble> {
         let wrapper = [PROBE, "exec", &nonce, "--"];
         let arguments = self.command.arguments().iter().map(String::as_str);
         let arguments: Vec<&str> = wrapper.into_iter().chain(arguments).collect();
@@ -122,10 +131,7 @@ impl<'a> Attempt<'a> {
             max_stderr_buf_size: Some(STREAM_BUFFER),
         };
         let opened = self.api.exec(&self.pod, arguments, &parameters).await;
-        let mut process = opened.map_err(|error| match of_error(&error) {
-            Some(loss) => Trouble::Lost(loss, crate::base::error::chain(&error)),
-            None => Trouble::Api(Box::new(error)),
-        })?;
+        let mut process = opened.map_err(trouble_of)?;
         let streams = Streams {
             stdin: process.stdin().zip(self.command.stdin.clone()),
             stdout: process.stdout(),
@@ -143,6 +149,14 @@ impl<'a> Attempt<'a> {
                 ended => Ok(Begun::Ended(ended)),
             },
         }
+    }
+}
+
+/// What an answer in place of a connection means.
+pub(super) fn trouble_of(error: KubeError) -> Trouble {
+    match of_error(&error) {
+        Some(loss) => Trouble::Lost(loss, chain(&error)),
+        None => Trouble::Api(Box::new(error)),
     }
 }
 
@@ -452,11 +466,12 @@ mod tests {
     #[tokio::test]
     async fn a_loss_says_who_was_lost_and_what_is_known() {
         let Err(trouble) = ends(b"", b"", Some(success())).await else { panic!("no result") };
-        let Failure::Lost { message } = trouble.into_failure("id -u", "workspace") else {
+        let Failure::Lost(loss) = trouble.into_failure("id -u", "workspace") else {
             panic!("a loss")
         };
+        assert_eq!(loss.who, Lost::Node);
         assert_eq!(
-            message,
+            loss.message,
             "failed to run `id -u` in pod `workspace`: the node was lost, so its end is unknown: it \
              did not report its end, and the API server says that it exited with 0"
         );

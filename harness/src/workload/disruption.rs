@@ -6,12 +6,12 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
-use super::{Command, PROBE, run_in};
+use super::{Command, PROBE, node_of, run_in};
 use crate::{
     Error,
-    cluster::{call_within, retry},
+    cluster::{call_within, exec_error::Lost, retry},
     sandbox::Sandbox,
-    verdict::Failure,
+    verdict::{Failure, Loss},
 };
 
 /// How long one look may take: a healthy server answers within milliseconds.
@@ -19,54 +19,70 @@ pub(crate) const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an API server may be away before a run gives it up: a restart of a control plane node
 /// takes about a minute.
-const RETURN_DEADLINE: Duration = Duration::from_secs(90);
+pub(super) const RETURN_DEADLINE: Duration = Duration::from_secs(90);
 
 /// The pods of a case that failed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Suspects {
-    /// Those that were ready before it began: it has no reason to end them.
-    pub(crate) ready: Vec<String>,
+    /// Those that were ready before it began, as they were then: it has no reason to end them.
+    pub(crate) ready: Vec<Pod>,
     /// Those that may never have been there, or that the case may have deleted.
     pub(crate) others: Vec<String>,
-    /// Whether something did not end in time: then a pod that was ready must still answer.
+    /// Whether something did not end in time: then the nodes of the pods must still answer.
     pub(crate) is_late: bool,
 }
 
 /// What was lost under a case: the API server, one of its pods, or a node. None where nothing was,
 /// so that what was seen is the product's.
-pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<String> {
+pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<Loss> {
+    let server = |error: Error| {
+        let message = format!("the API server can't be asked: {error}");
+        Some(Loss { who: Lost::ApiServer, node: None, message })
+    };
     if let Err(error) = is_there(sandbox.admin()).await {
-        return Some(format!("the API server can't be asked: {error}"));
+        return server(error);
     }
     let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let mut nodes: Vec<String> = Vec::new();
-    for name in suspects.ready.iter().chain(&suspects.others) {
-        let was_ready = suspects.ready.contains(name);
-        match call_within(LOOK_DEADLINE, "look at the pod", || api.get_opt(name)).await {
-            Err(error) => return Some(format!("the API server can't be asked: {error}")),
-            Ok(None) if was_ready => {
-                return Some(format!("the pod `{name}` was deleted meanwhile"));
+    let ready = suspects.ready.iter().map(|pod| (pod.name_any(), Some(pod)));
+    let others = suspects.others.iter().map(|name| (name.clone(), None));
+    for (name, before) in ready.chain(others) {
+        let now = match call_within(LOOK_DEADLINE, "look at the pod", || api.get_opt(&name)).await {
+            Err(error) => return server(error),
+            Ok(now) => now,
+        };
+        let lost_pod = |message| {
+            let node = before.and_then(node_of).map(str::to_owned);
+            Some(Loss { who: Lost::Pod, node, message })
+        };
+        let Some(pod) = now else {
+            if before.is_some() {
+                return lost_pod(format!("the pod `{name}` was deleted meanwhile"));
             }
-            Ok(None) => {}
-            Ok(Some(pod)) => {
-                if let Some(what) = disruption_reason(&pod, was_ready) {
-                    return Some(what);
-                }
-                if was_ready && suspects.is_late && !answers(&api, &pod).await {
-                    return Some(format!("the pod `{name}` does not answer any more"));
-                }
-                nodes.extend(pod.spec.and_then(|spec| spec.node_name));
-            }
+            continue;
+        };
+        let reason =
+            disruption_reason(&pod, before.is_some()).or_else(|| change_reason(&pod, before?));
+        if let Some(message) = reason {
+            return lost_pod(message);
         }
+        // A pod that the case may have ended itself has no reason to answer.
+        if suspects.is_late
+            && (before.is_some() || is_running(&pod))
+            && let Some(loss) = silence(&api, &pod, before.is_some()).await
+        {
+            return Some(loss);
+        }
+        nodes.extend(node_of(&pod).map(str::to_owned));
     }
     nodes.sort();
     nodes.dedup();
-    for node in &nodes {
-        match look_at_node(sandbox.admin(), node).await {
-            Err(error) => return Some(format!("the API server can't be asked: {error}")),
+    for name in nodes {
+        match look_at_node(sandbox.admin(), &name).await {
+            Err(error) => return server(error),
             Ok(node) => {
-                if let Some(what) = node.as_ref().and_then(unready_reason) {
-                    return Some(what);
+                if let Some(message) = node.as_ref().and_then(unready_reason) {
+                    return Some(Loss { who: Lost::Node, node: Some(name), message });
                 }
             }
         }
@@ -74,15 +90,34 @@ pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<Strin
     None
 }
 
-/// Whether a command in a pod still comes to an end: a node that died is called ready for 40 s more
-/// (kubernetes `--node-monitor-grace-period`), and a silent connection tells nothing.
-async fn answers(api: &Api<Pod>, pod: &Pod) -> bool {
+/// What is lost if a command in a pod does not come to an end any more: a node that died is called
+/// ready for 40 s more (kubernetes `--node-monitor-grace-period`), and a silent connection tells
+/// nothing. None where it ends: one that ends badly is an answer too, for the pod may be out of
+/// processes by itself.
+async fn silence(api: &Api<Pod>, pod: &Pod, was_ready: bool) -> Option<Loss> {
     let command = Command::new([PROBE, "facts"]).within(LOOK_DEADLINE);
-    // A command that ends badly is an answer too: the pod may be out of processes by itself.
-    !matches!(run_in(api, pod, &command).await, Err(Failure::Lost { .. } | Failure::Timeout { .. }))
+    let loss = match run_in(api, pod, &command).await {
+        Err(Failure::Lost(loss)) if was_ready || loss.who != Lost::Pod => loss,
+        Err(Failure::Timeout { message, .. }) => {
+            Loss { who: Lost::Node, node: node_of(pod).map(str::to_owned), message }
+        }
+        _ => return None,
+    };
+    let message = format!("the pod `{}` does not answer: {}", pod.name_any(), loss.message);
+    Some(Loss { message, ..loss })
 }
 
-async fn is_there(admin: &Client) -> Result<(), Error> {
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Asks the API server for the least.
+///
+/// # Errors
+///
+/// It does not answer.
+pub(super) async fn is_there(admin: &Client) -> Result<(), Error> {
     let asked =
         call_within(LOOK_DEADLINE, "ask the API server again", || admin.apiserver_version()).await;
     asked.map(drop)
@@ -107,6 +142,16 @@ pub(crate) async fn until_server_returns(admin: &Client) -> Result<(), Error> {
     asked.await
 }
 
+/// Why a pod is not the one any more that it was before a case began, which has no reason for that.
+fn change_reason(pod: &Pod, before: &Pod) -> Option<String> {
+    let name = pod.name_any();
+    if pod.uid() != before.uid() {
+        return Some(format!("another pod took the place of `{name}` meanwhile"));
+    }
+    let container = restarted(pod, before)?;
+    Some(format!("the container `{container}` of pod `{name}` was restarted"))
+}
+
 /// What ended a pod that its case did not: an eviction, the loss of its node, and its deletion where
 /// the case has no reason to delete it.
 pub(super) fn disruption_reason(pod: &Pod, is_shared: bool) -> Option<String> {
@@ -127,6 +172,24 @@ pub(super) fn disruption_reason(pod: &Pod, is_shared: bool) -> Option<String> {
     ["Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "NodeAffinity"]
         .contains(&reason)
         .then(|| format!("the pod `{name}` was ended from outside: {reason}"))
+}
+
+/// A container that restarted meanwhile for another reason than its own memory.
+fn restarted<'a>(pod: &'a Pod, before: &Pod) -> Option<&'a str> {
+    let statuses = |pod: &'_ Pod| {
+        let status = pod.status.clone().unwrap_or_default();
+        status.container_statuses.unwrap_or_default()
+    };
+    let before = statuses(before);
+    let mut now = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let restarted = now.find(|status| {
+        let known = before.iter().find(|known| known.name == status.name);
+        let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let reason = last.and_then(|ended| ended.reason.as_deref());
+        status.restart_count > known.map_or(0, |known| known.restart_count)
+            && reason != Some("OOMKilled")
+    });
+    Some(restarted?.name.as_str())
 }
 
 /// Why a node can't be trusted with a verdict.
@@ -176,6 +239,23 @@ mod tests {
     fn a_pod_that_fails_by_itself_is_evidence() {
         let killed = json!({"phase": "Failed", "reason": "Error"});
         assert_eq!(disruption_reason(&pod(json!({}), &killed), true), None);
+    }
+
+    #[test]
+    fn a_pod_that_restarted_or_was_replaced_is_no_evidence() {
+        let with = |restarts: i32, reason: &str| {
+            let container = json!({"name": "tools", "image": "i", "imageID": "i", "ready": true,
+                "restartCount": restarts, "lastState": {"terminated": {"exitCode": 137, "reason": reason}}});
+            pod(json!({"uid": "a"}), &json!({"phase": "Running", "containerStatuses": [container]}))
+        };
+        let before = with(1, "Error");
+        assert_eq!(change_reason(&before, &before), None);
+        let restarted = change_reason(&with(2, "Error"), &before);
+        assert!(restarted.is_some_and(|reason| reason.contains("`tools`")));
+        assert_eq!(change_reason(&with(2, "OOMKilled"), &before), None, "by its case");
+        let mut other = with(0, "Error");
+        other.metadata.uid = Some("b".into());
+        assert!(change_reason(&other, &before).is_some());
     }
 
     #[test]

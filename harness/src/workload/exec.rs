@@ -5,13 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 use probe::{ErrorName, ProgramEnd};
+use tokio::time::{Instant as TokioInstant, timeout_at};
 
 use super::{
     attempt::{Attempt, Begun, Trouble},
-    out_of_memory,
+    node_of, out_of_memory,
     proof::Proven,
 };
 use crate::{
@@ -19,10 +21,10 @@ use crate::{
         redact,
         text::{self, one_line},
     },
-    cluster::retry,
+    cluster::{exec_error::Lost, retry},
     diagnosis::{self, Symptom},
     sandbox::GRANT_DEADLINE,
-    verdict::Failure,
+    verdict::{Disruption, Failure},
 };
 
 /// How long a command may run unless it says otherwise.
@@ -30,6 +32,10 @@ pub const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// When a command that has not begun yet waits for something that is away.
 const UNUSUAL_AFTER: Duration = Duration::from_secs(1);
+
+/// When a command that has not begun, and of which nothing is heard, was disturbed: a busy node is
+/// faster.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// A command to run in a pod.
 ///
@@ -217,51 +223,76 @@ fn last_lines(text: &str) -> String {
     if text.is_empty() { "it wrote nothing".to_owned() } else { text::bound(&text, 600) }
 }
 
-/// How long a command may take to begin, and what goes on meanwhile.
-pub(super) struct StartTimeout<P> {
-    /// How long to wait for a node or a server that is away.
-    pub(super) limit: Duration,
-    /// Begins a pause of whatever else counts the time; it ends when the result is dropped.
-    pub(super) pause: P,
+/// What the caller of a command learns of it, and what it knows of its node.
+pub trait Observer: Sync {
+    /// A pause of whatever else counts the time; it ends when this is dropped.
+    type Pause: Send;
+
+    /// Begins a pause: the command waits for a node or a server that is away.
+    fn pause(&self) -> Self::Pause;
+
+    /// The command waited for something that was lost, and has begun now.
+    fn waited(&self, disruption: Disruption);
+
+    /// A command of this nonce may run in the pod from now on.
+    fn begins(&self, nonce: &str);
+
+    /// The command of this nonce has ended.
+    fn ended(&self, nonce: &str);
+
+    /// How long the node or the server was away since then.
+    fn lost_time(&self, since: Instant) -> Duration;
 }
 
-/// The timeout of somebody who does not count the time.
-pub(super) fn start_within(limit: Duration) -> StartTimeout<impl Fn() + Sync> {
-    StartTimeout { limit, pause: || () }
+/// Nobody who wants to know.
+pub(super) struct NoObserver;
+
+impl Observer for NoObserver {
+    type Pause = ();
+
+    fn pause(&self) -> Self::Pause {}
+
+    fn waited(&self, _disruption: Disruption) {}
+
+    fn begins(&self, _nonce: &str) {}
+
+    fn ended(&self, _nonce: &str) {}
+
+    fn lost_time(&self, _since: Instant) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Runs a command in a pod.
 ///
 /// The command runs under the probe, which reports its end; only that proves that it ended (see
 /// [`super::proof`]). A command that did not begin, because its node or the API server is away, is
-/// started again until they are back. One that may have begun is never started again.
+/// started again until they are back, for `limit`. One that may have begun is never started again.
 ///
 /// # Errors
 ///
 /// A command that did not begin in time or whose end is not known (a loss), that can't be started
 /// (the harness's failure), or that does not end in time (the product's).
-pub(super) async fn run<P, G>(
+pub(super) async fn run(
     api: &Api<Pod>,
     pod: &Pod,
     command: &Command,
-    timeout: StartTimeout<P>,
-) -> Result<Output, Failure>
-where
-    P: Fn() -> G + Sync,
-    G: Send,
-{
+    limit: Duration,
+    observer: &impl Observer,
+) -> Result<Output, Failure> {
     let started = Instant::now();
-    let name = pod.name_any();
-    let failed = |trouble: Trouble| trouble.into_failure(&command.display(), &name);
-    let begun = begin(api, pod, command, timeout).await?;
+    let failed = |trouble: Trouble| {
+        trouble.into_failure(&command.display(), &pod.name_any()).on_node(node_of(pod))
+    };
+    let (nonce, begun) = begin(api, pod, command, limit, observer).await?;
     let ended = match begun {
         Begun::Ended(ended) => ended,
         // Its deadline does not count until it has begun: that a node is away is not the product's
         // failure.
         Begun::Running(end) => {
-            tokio::time::timeout(command.deadline, end).await.map_err(|_elapsed| {
-                Failure::timeout(format_args!("`{}`", command.display()), command.deadline)
-            })?
+            within(command.deadline, end, |since| observer.lost_time(since)).await.ok_or_else(
+                || Failure::timeout(format_args!("`{}`", command.display()), command.deadline),
+            )?
         }
     };
     let Proven { end, stdout, stderr } = match ended {
@@ -272,15 +303,16 @@ where
                 && out_of_memory::killed(api, pod, container.unwrap_or_default()).await;
             return Err(if is_killed {
                 Failure::product(format!(
-                    "`{}` ended because its container in pod `{name}` used up its memory \
-                     (OOMKilled)",
-                    command.display()
+                    "`{}` ended because its container in pod `{}` used up its memory (OOMKilled)",
+                    command.display(),
+                    pod.name_any()
                 ))
             } else {
                 failed(trouble)
             });
         }
     };
+    observer.ended(&nonce);
     if let ProgramEnd::NotStarted(errno) = end
         && !ProgramEnd::is_absence(errno)
     {
@@ -296,50 +328,95 @@ where
     })
 }
 
+/// Waits for an end, and longer by the time in which its node was away. None if it is late.
+async fn within<T>(
+    deadline: Duration,
+    end: impl Future<Output = T> + Unpin,
+    lost_time: impl Fn(Instant) -> Duration,
+) -> Option<T> {
+    let mut end = end;
+    let begun = TokioInstant::now();
+    let mut limit = deadline;
+    loop {
+        if let Ok(ended) = timeout_at(begun + limit, &mut end).await {
+            return Some(ended);
+        }
+        // An end that is late arrives once the node is back, so the time is asked for again.
+        let extended = deadline + lost_time(begun.into_std());
+        if extended <= limit {
+            return None;
+        }
+        limit = extended;
+    }
+}
+
+/// What a command that has not begun waits for.
+#[derive(Default)]
+struct Waiting {
+    /// Whether there was an answer of any kind.
+    is_answered: bool,
+    /// Who was lost at the last try, and what is known of that.
+    loss: Option<(Lost, String)>,
+}
+
 /// Has the command begun, again and again while it did not.
-async fn begin<P, G>(
+async fn begin(
     api: &Api<Pod>,
     pod: &Pod,
     command: &Command,
-    timeout: StartTimeout<P>,
-) -> Result<Begun, Failure>
-where
-    P: Fn() -> G + Sync,
-    G: Send,
-{
-    let name = pod.name_any();
+    limit: Duration,
+    observer: &impl Observer,
+) -> Result<(String, Begun), Failure> {
+    let (started, since) = (Instant::now(), Timestamp::now());
     let try_it = Attempt::new(api, pod, command);
-    let refused_until = Instant::now() + GRANT_DEADLINE;
-    let last = Mutex::new(None);
+    let refused_until = started + GRANT_DEADLINE;
+    let waiting = Mutex::new(Waiting::default());
+    let lock = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
     let delay = |trouble: &Trouble| {
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = trouble.loss();
+        *lock() = Waiting { is_answered: true, loss: trouble.who().zip(trouble.loss()) };
         let is_early = trouble.is_forbidden() && Instant::now() < refused_until;
         (trouble.may_start_again() || is_early).then_some(Duration::ZERO)
     };
-    let beginning = retry::with_backoff(timeout.limit, delay, || try_it.begin());
+    let beginning = retry::with_backoff(limit, delay, || async {
+        let nonce = format!("{:016x}", fastrand::u64(..));
+        observer.begins(&nonce);
+        Ok((nonce.clone(), try_it.begin(nonce).await?))
+    });
     tokio::pin!(beginning);
-    let usual = UNUSUAL_AFTER.min(timeout.limit);
+    let usual = UNUSUAL_AFTER.min(limit);
     let begun = match tokio::time::timeout(usual, &mut beginning).await {
         Err(_elapsed) => {
-            let _paused = (timeout.pause)();
-            tokio::time::timeout(timeout.limit.saturating_sub(usual), beginning).await
+            let _paused = observer.pause();
+            tokio::time::timeout(limit.saturating_sub(usual), beginning).await
         }
         begun => begun,
     };
-    let limit = timeout.limit.as_secs();
+    let Waiting { is_answered, loss } = std::mem::take(&mut *lock());
+    let node = node_of(pod).map(str::to_owned);
     match begun {
-        Ok(Ok(begun)) => Ok(begun),
+        Ok(Ok(begun)) => {
+            let is_silent = !is_answered && started.elapsed() >= SILENT_AFTER;
+            let silence = || (Lost::Node, format!("`{}` did not begin", command.display()));
+            if let Some((who, reason)) = loss.or_else(|| is_silent.then(silence)) {
+                let (since, until) = (Some(since), Some(Timestamp::now()));
+                observer.waited(Disruption { lost: Some(who), node, since, until, reason });
+            }
+            Ok(begun)
+        }
         Ok(Err(trouble)) if !trouble.may_start_again() => {
-            Err(trouble.into_failure(&command.display(), &name))
+            Err(trouble.into_failure(&command.display(), &pod.name_any()).on_node(node_of(pod)))
         }
         // The server may not answer either, so that a command begins that nobody waits for any more.
         Ok(Err(_)) | Err(_) => {
-            let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let reason = last.map_or_else(String::new, |loss| format!(": {loss}"));
-            Err(Failure::lost(format!(
-                "failed to begin `{}` in pod `{name}` within {limit} s (`--disruption-timeout`){reason}",
+            let who = loss.as_ref().map_or(Lost::Node, |(who, _)| *who);
+            let reason = loss.map_or_else(String::new, |(_, loss)| format!(": {loss}"));
+            let message = format!(
+                "failed to begin `{}` in pod `{}` within {} s (`--disruption-timeout`){reason}",
                 command.display(),
-            )))
+                pod.name_any(),
+                limit.as_secs(),
+            );
+            Err(Failure::lost_of(who, node, message))
         }
     }
 }
@@ -368,6 +445,18 @@ mod tests {
         let Failure::Product { message, hint } = failure else { panic!("the product's") };
         assert!(message.contains("exited with 125, expected 0: line | open"), "{message}");
         assert!(hint.is_some_and(|hint| hint.signature == Some(SignatureId::F13)));
+    }
+
+    #[tokio::test]
+    async fn a_command_is_late_only_by_its_own_time() {
+        let limit = Duration::from_millis(50);
+        let lost = |time| move |_: Instant| time;
+        let never = || Box::pin(std::future::pending::<()>());
+        let late = || Box::pin(tokio::time::sleep(limit * 4));
+
+        assert!(within(limit, late(), lost(Duration::from_secs(60))).await.is_some());
+        assert!(within(limit, never(), lost(limit)).await.is_none());
+        assert!(within(limit, never(), lost(Duration::ZERO)).await.is_none());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod attempt;
 pub(crate) mod disruption;
 mod exec;
+pub(crate) mod health;
+pub(crate) mod heartbeat;
 pub mod mutation;
 mod out_of_memory;
 mod proof;
@@ -17,19 +19,19 @@ use std::{
     time::Duration,
 };
 
-pub use exec::{COMMAND_DEADLINE, Command, Output};
-use exec::{StartTimeout, start_within};
+use exec::NoObserver;
+pub use exec::{COMMAND_DEADLINE, Command, Observer, Output};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::{
     Api, Error as KubeError, ResourceExt,
-    api::DynamicObject,
+    api::{DeleteParams, DynamicObject},
     core::{ApiResource, GroupVersionKind},
 };
 use tokio::sync::OnceCell;
 
-use self::truth::PodCheck;
+use self::{disruption::LOOK_DEADLINE, truth::PodCheck};
 use crate::{
-    cluster::{Refusal, ask, describe, retry},
+    cluster::{Refusal, ask, call, describe, exec_error::Lost, retry},
     diagnosis,
     diagnosis::Symptom,
     sandbox::{
@@ -87,24 +89,68 @@ impl Workload {
     /// The pod's node, once it was scheduled.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
-        self.pod.spec.as_ref()?.node_name.as_deref()
+        node_of(&self.pod)
     }
 
-    /// Runs a command in the pod. While it waits for a node or a server that is away, it holds what
-    /// `pause` returns.
+    /// Runs a command in the pod.
     ///
     /// # Errors
     ///
     /// A command that did not begin, whose end is not known, or that does not end in time.
-    pub async fn run<G: Send>(
+    pub async fn run(
         &self,
         command: &Command,
-        pause: impl Fn() -> G + Sync,
+        observer: &impl Observer,
     ) -> Result<Output, Failure> {
-        let timeout = StartTimeout { limit: self.disruption_timeout, pause };
+        let limit = self.disruption_timeout;
         let command = command.clone().or_in_container(self.container.as_deref());
-        let output = exec::run(&self.api, &self.pod, &command, timeout).await?;
+        let output = exec::run(&self.api, &self.pod, &command, limit, observer).await?;
         Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output })
+    }
+
+    /// Deletes the pod. It ends with its namespace otherwise, so nobody waits for that.
+    pub(crate) async fn delete(&self) {
+        let (name, params) = (self.name(), DeleteParams::default());
+        let deleted = call("delete a pod", || self.api.delete(&name, &params)).await;
+        if let Err(error) = deleted {
+            tracing::debug!(%error, "a pod stays until its namespace is deleted");
+        }
+    }
+
+    /// Waits until the pod answers, and ends the commands of these nonces in it. A pod that is gone
+    /// has ended them.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer within `--disruption-timeout`.
+    pub(crate) async fn verify(&self, nonces: &[String]) -> Result<(), Failure> {
+        let end: Vec<&str> = nonces.iter().map(String::as_str).collect();
+        let arguments =
+            if end.is_empty() { vec!["id"] } else { [&["end-exec"], &end[..]].concat() };
+        let command = Command::new([&[PROBE], &arguments[..]].concat())
+            .within(LOOK_DEADLINE)
+            .or_in_container(self.container.as_deref());
+        let is_away = |failure: &Failure| is_away(failure).then_some(Duration::ZERO);
+        let ask = || run_in(&self.api, &self.pod, &command);
+        match retry::with_backoff(self.disruption_timeout, is_away, ask).await {
+            Err(failure) if self::is_away(&failure) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The node that a pod runs on.
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
+/// Whether a pod did not answer at all. One that is gone, or a command that ends badly, is an
+/// answer.
+fn is_away(failure: &Failure) -> bool {
+    match failure {
+        Failure::Lost(loss) => loss.who != Lost::Pod,
+        Failure::Timeout { .. } => true,
+        _ => false,
     }
 }
 
@@ -115,7 +161,7 @@ pub(crate) async fn run_in(
     pod: &Pod,
     command: &Command,
 ) -> Result<Output, Failure> {
-    exec::run(api, pod, command, start_within(command.deadline())).await
+    exec::run(api, pod, command, command.deadline(), &NoObserver).await
 }
 
 /// Creates a pod of a template as the ordinary user, waits until it is ready, and proves that it is
@@ -275,8 +321,7 @@ async fn probe_facts(
     limit: Duration,
 ) -> Result<probe::Facts, Failure> {
     // It only reads, so one that was lost is run again.
-    let lost =
-        |failure: &Failure| matches!(failure, Failure::Lost { .. }).then_some(Duration::ZERO);
+    let lost = |failure: &Failure| matches!(failure, Failure::Lost(_)).then_some(Duration::ZERO);
     // What an entrypoint sets up is there only once it has started the pod's program.
     let seconds = ENTRYPOINT_LIMIT.as_secs().to_string();
     let directories = storage_directories(container);
@@ -284,7 +329,7 @@ async fn probe_facts(
     let command = Command::new(arguments.chain(directories.iter().map(String::as_str)))
         .within(ENTRYPOINT_LIMIT + COMMAND_DEADLINE)
         .or_in_container(container.map(|container| container.name.as_str()));
-    let read = || exec::run(api, pod, &command, start_within(limit));
+    let read = || exec::run(api, pod, &command, limit, &NoObserver);
     let output = retry::with_backoff(limit, lost, read).await?;
     let output = output.exits(0).map_err(|failure| failure.with_hint(Some(ENTRYPOINT_HINT)))?;
     serde_json::from_slice(&output.stdout).map_err(|error| {

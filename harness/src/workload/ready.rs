@@ -1,6 +1,9 @@
 //! Waits for a pod by watching it and its events; knows what will never get better.
 
-use std::{future::ready, time::Duration};
+use std::{
+    future::ready,
+    time::{Duration, Instant},
+};
 
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Event, Pod};
@@ -18,6 +21,7 @@ use crate::{
     base::text::one_line,
     cluster::exec_error::{is_end_lost, is_pull_lost, is_start_lost},
     diagnosis::{self, Symptom},
+    sandbox::GRANT_DEADLINE,
     verdict::{Failure, Hint},
 };
 
@@ -142,30 +146,35 @@ fn is_error<K>(change: &WatchEvent<K>) -> bool {
     matches!(change, WatchEvent::Error(_))
 }
 
-/// Watches one object's changes, and starts again after a broken connection. A refusal is final.
+/// Watches one object's changes, and starts again after a broken connection. A refusal is final once
+/// it lasts: an API server that has just started refuses what it does not know yet.
 pub(super) fn watch<K>(api: Api<K>, fields: &str) -> impl Stream<Item = Result<K, Failure>> + use<K>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let config = watcher::Config::default().fields(fields);
-    watcher(api, config).default_backoff().filter_map(|event| async {
-        match event {
+    let mut refused: Option<Instant> = None;
+    watcher(api, config).default_backoff().filter_map(move |event| {
+        let is_refused = event.as_ref().is_err_and(is_refusal);
+        refused = is_refused.then(|| refused.unwrap_or_else(Instant::now));
+        let is_final = refused.is_some_and(|since| since.elapsed() >= GRANT_DEADLINE);
+        ready(match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
                 Some(Ok(object))
             }
             Ok(_) => None,
-            Err(error) if is_final(&error) => {
+            Err(error) if is_final => {
                 Some(Err(Failure::harness(format!("failed to watch: {error}"))))
             }
             Err(error) => {
                 tracing::debug!(%error, "the watch broke and is made again");
                 None
             }
-        }
+        })
     })
 }
 
-fn is_final(error: &watcher::Error) -> bool {
+fn is_refusal(error: &watcher::Error) -> bool {
     let (watcher::Error::InitialListFailed(kube::Error::Api(status))
     | watcher::Error::WatchStartFailed(kube::Error::Api(status))
     | watcher::Error::WatchError(status)) = error

@@ -1,10 +1,14 @@
 //! Sample runs, with every verdict.
 
-use harness::verdict::{
-    Level, Outcome, SignatureId, Verdict,
-    event::{
-        CaseFinished, CaseRetried, CommandFinished, Event, EventKind, EvidenceCollected,
-        EvidenceFile, RunStarted, SCHEMA, StepFinished, TruthCheck,
+use harness::{
+    cluster::exec_error::Lost,
+    verdict::{
+        Disruption, Effect, Level, Outcome, SignatureId, Verdict,
+        event::{
+            CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, DisruptionEnded, Event,
+            EventKind, EvidenceCollected, EvidenceFile, RunStarted, SCHEMA, StepFinished,
+            TruthCheck,
+        },
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -118,6 +122,19 @@ fn blocked(id: &str, name: &str, title: &str, level: Level) -> EventKind {
     finished(id, name, title, level, verdict, 0)
 }
 
+const UNTIL: &str = "2026-11-24T09:30:19.5Z";
+
+fn node_lost(until: Option<&str>) -> Disruption {
+    let time = |text: &str| text.parse().expect("a valid time");
+    Disruption {
+        lost: Some(Lost::Node),
+        node: Some("worker-1".into()),
+        since: Some(time("2026-11-24T09:30:07Z")),
+        until: until.map(time),
+        reason: "no sign of life for 5 s".into(),
+    }
+}
+
 fn passing() -> Vec<EventKind> {
     vec![
         started("POD-03"),
@@ -135,10 +152,23 @@ fn passing() -> Vec<EventKind> {
         ),
         started("ID-01"),
         check("ID-01", "uid in the pod, seen before the loss", "1000", "1000"),
+        EventKind::DisruptionStarted(node_lost(None)),
         EventKind::CaseRetried(CaseRetried {
             id: "ID-01".into(),
             attempt: 1,
-            reason: "failed to run `id -u` in pod `workspace`: the stream ended".into(),
+            disruption: Disruption {
+                reason: "failed to run `id -u` in pod `workspace`: the stream ended".into(),
+                ..node_lost(Some(UNTIL))
+            },
+        }),
+        EventKind::CaseDisrupted(CaseDisrupted {
+            id: "ID-01".into(),
+            effect: Effect::Waited,
+            disruption: node_lost(Some(UNTIL)),
+        }),
+        EventKind::DisruptionEnded(DisruptionEnded {
+            is_back: true,
+            disruption: node_lost(Some(UNTIL)),
         }),
         check("ID-01", "uid in the pod", "1000", "1000"),
         finished(

@@ -8,7 +8,7 @@ use std::{
 
 use expectations::Expectations;
 use harness::verdict::{
-    Outcome, Verdict,
+    Disruption, Outcome, Verdict,
     event::{CaseFinished, Event, EventKind, RunStarted, StepFinished, read_log},
 };
 use jiff::Timestamp;
@@ -56,6 +56,17 @@ impl Report {
             _ => None,
         });
         retried.collect()
+    }
+
+    /// What was lost, as every event reports it that says so.
+    pub fn disruptions(&self) -> Vec<&Disruption> {
+        let reported = self.events().filter_map(|event| match event {
+            EventKind::CaseRetried(retried) => Some(&retried.disruption),
+            EventKind::CaseDisrupted(hit) => Some(&hit.disruption),
+            EventKind::DisruptionStarted(disruption) => Some(disruption),
+            _ => None,
+        });
+        reported.collect()
     }
 
     /// The events in order.

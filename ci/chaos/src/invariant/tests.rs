@@ -1,7 +1,7 @@
 use harness::{
     report::{Dialect, junit, summarize},
     verdict::{
-        Level, Outcome, Verdict,
+        Disruption, Level, Outcome, Verdict,
         event::{CaseRetried, RunStarted, TruthCheck},
     },
 };
@@ -128,7 +128,8 @@ fn the_exit_code_is_the_outcome_s() {
 fn only_the_event_of_a_retry_shows_one() {
     let message = "it was tried again".to_owned();
     let finished = case("POD-01", Verdict::Error { message: message.clone() });
-    let retried = CaseRetried { id: "POD-01".into(), attempt: 1, reason: message };
+    let disruption = Disruption { reason: message, ..Disruption::default() };
+    let retried = CaseRetried { id: "POD-01".into(), attempt: 1, disruption };
     let retried = Event::now(EventKind::CaseRetried(retried));
 
     assert!(!shows_retry(&[started(), finished.clone()]));

@@ -2,6 +2,7 @@
 //! it proved.
 
 mod admission;
+mod observer;
 mod pod_handle;
 mod pods;
 mod recorder;
@@ -16,7 +17,7 @@ pub use self::{
     pod_handle::{PodHandle, parse_probe},
     pods::SharedWorkload,
 };
-pub(crate) use self::{pods::PodsOfCase, recorder::Recorder};
+pub(crate) use self::{observer::CommandsOfCase, pods::PodsOfCase, recorder::Recorder};
 use crate::{
     diagnosis::CheckName,
     engine::{Case, deadline::Pause},
@@ -24,6 +25,7 @@ use crate::{
     sandbox::{self, Grant, Sandbox},
     verdict::{CaseResult, Failure},
     workload,
+    workload::health::Health,
 };
 
 /// What a case acts with.
@@ -36,6 +38,8 @@ pub struct Context {
     pub(crate) facts: Arc<Facts>,
     pub(crate) pauses: UnboundedSender<Pause>,
     pub(crate) pods: PodsOfCase,
+    pub(crate) commands: CommandsOfCase,
+    pub(crate) health: Health,
 }
 
 impl Context {

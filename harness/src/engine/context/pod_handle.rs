@@ -5,18 +5,18 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::recorder::Recorder;
+use super::{
+    observer::{CommandObserver, CommandsOfCase},
+    recorder::Recorder,
+};
 use crate::{
     diagnosis::Absence,
-    engine::{
-        deadline::{DeadlinePause, Pause},
-        millis,
-    },
+    engine::{deadline::Pause, millis},
     verdict::{
         CaseResult, Failure,
         event::{CommandFinished, EventKind},
     },
-    workload::{Command, Output, PROBE, Workload},
+    workload::{Command, Output, PROBE, Workload, health::Health},
 };
 
 /// A pod in the hands of a case.
@@ -25,6 +25,8 @@ pub struct PodHandle {
     pub(super) workload: Arc<Workload>,
     pub(super) recorder: Recorder,
     pub(super) pauses: UnboundedSender<Pause>,
+    pub(super) commands: CommandsOfCase,
+    pub(super) health: Health,
     pub(super) absence: Option<Absence>,
 }
 
@@ -80,8 +82,14 @@ impl PodHandle {
     /// A stream that broke, or a command that does not end in time. An exit code is no error:
     /// see [`Output::exits`].
     pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
-        let pause = || DeadlinePause::begin(&self.pauses);
-        let output = self.workload.run(command, pause).await?;
+        let observer = CommandObserver {
+            workload: &self.workload,
+            recorder: &self.recorder,
+            pauses: &self.pauses,
+            commands: &self.commands,
+            health: &self.health,
+        };
+        let output = self.workload.run(command, &observer).await?;
         self.recorder.emit(EventKind::CommandFinished(CommandFinished {
             id: self.recorder.id().to_owned(),
             pod: self.name(),

@@ -116,6 +116,8 @@ impl Context {
             workload,
             recorder: self.recorder.clone(),
             pauses: self.pauses.clone(),
+            commands: self.commands.clone(),
+            health: self.health.clone(),
             absence,
         };
         if self.case.needs::<Devices>() {

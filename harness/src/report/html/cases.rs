@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::prose::{self, Prose};
 use crate::{
     report::{
-        details::{hint, last_commands, message, retry},
+        details::{hint, last_commands, message, retry, wait},
         model::{CaseReport, Report},
         sentence::blocked_groups,
         text::{counted, seconds, shell},
@@ -56,7 +56,10 @@ fn trouble(report: &CaseReport) -> Markup {
 }
 
 fn retries(report: &CaseReport) -> Markup {
-    html! { @for retried in &report.retries { p.why { (Prose(&retry(retried))) } } }
+    html! {
+        @for retried in &report.retries { p.why { (Prose(&retry(retried))) } }
+        @for hit in &report.disruptions { p.why { (Prose(&wait(hit))) } }
+    }
 }
 
 /// Links to the files about the case; `summarize` has left out what is not the name of one.

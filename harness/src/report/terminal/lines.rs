@@ -8,12 +8,12 @@ use crate::{
     report::{
         details::{hint, indented, message},
         model::{CaseReport, Report},
-        sentence::{blocked_groups, headline, reasons, retried, signal_name},
+        sentence::{blocked_groups, disruptions, headline, reasons, signal_name},
         text::{self, LINE_LIMIT, block, counted, names},
     },
     verdict::{
-        Outcome, Verdict,
-        event::{CaseFinished, CaseRetried, EventKind, RunStarted, StepFinished},
+        Disruption, Outcome, Verdict,
+        event::{CaseFinished, CaseRetried, DisruptionEnded, EventKind, RunStarted, StepFinished},
     },
 };
 
@@ -56,6 +56,8 @@ impl Paint {
             EventKind::RunStarted(run) => self.run_started(run),
             EventKind::StepFinished(step) => self.step(step),
             EventKind::CaseRetried(retried) => self.case_retried(retried),
+            EventKind::DisruptionStarted(disruption) => self.disruption_started(disruption),
+            EventKind::DisruptionEnded(ended) => self.disruption_ended(ended),
             EventKind::CaseFinished(case) => self.case_finished(case),
             EventKind::Interrupted { signal } => {
                 format!(
@@ -66,6 +68,7 @@ impl Paint {
             }
             EventKind::CaseStarted { .. }
             | EventKind::TruthChecked { .. }
+            | EventKind::CaseDisrupted(_)
             | EventKind::CommandFinished(_)
             | EventKind::EvidenceCollected(_)
             | EventKind::RunFinished { .. } => String::new(),
@@ -117,7 +120,28 @@ impl Paint {
     fn case_retried(&self, retried: &CaseRetried) -> String {
         let tries = retried.attempt.saturating_add(1);
         let id = self.strong.apply_to(&retried.id);
-        format!("{} {id}, try {tries}\n", head(&self.caution, "RETRY")) + &below(&retried.reason)
+        let text = format!("{}: {}", retried.disruption, retried.disruption.reason);
+        format!("{} {id}, try {tries}\n", head(&self.caution, "RETRY")) + &below(&text)
+    }
+
+    fn disruption_started(&self, disruption: &Disruption) -> String {
+        let since = disruption
+            .since
+            .map_or_else(String::new, |since| format!(" since {} UTC", since.strftime("%H:%M:%S")));
+        let subject = self.strong.apply_to(disruption.subject());
+        let head = head(&self.caution, "LOST");
+        format!("{head} {subject} does not answer{since}; waiting\n") + &below(&disruption.reason)
+    }
+
+    fn disruption_ended(&self, ended: &DisruptionEnded) -> String {
+        let subject = self.strong.apply_to(ended.disruption.subject());
+        let seconds = ended.disruption.duration_ms().unwrap_or_default() / 1000;
+        if ended.is_back {
+            format!("{} {subject} is back after {seconds} s\n", head(&self.good, "BACK"))
+        } else {
+            let head = head(&self.bad, "GIVEN UP");
+            format!("{head} {subject} is not back after {seconds} s (`--disruption-timeout`)\n")
+        }
     }
 
     fn case_line(&self, case: &CaseFinished) -> String {
@@ -161,7 +185,7 @@ impl Paint {
             style.apply_to(headline.outcome),
             headline.meaning
         );
-        for reason in reasons(report).into_iter().chain(retried(report)) {
+        for reason in reasons(report).into_iter().chain(disruptions(report)) {
             text.push_str(&below(&reason));
         }
         text

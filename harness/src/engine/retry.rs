@@ -1,0 +1,103 @@
+//! What comes before a retry: everything that the case needs is back, and nothing of the first attempt
+//! is in its way.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::{FutureExt, future::join_all};
+
+use super::executor::Executor;
+use crate::{
+    engine::SharedWorkload,
+    sandbox::pod_template::PodTemplate,
+    workload::{self, Workload, disruption},
+};
+
+impl Executor {
+    /// Waits for the return of the API server and of the case's nodes, and ends what still runs of
+    /// the case in its pods. False if they do not return in time.
+    pub(super) async fn is_back(&self) -> bool {
+        let return_ = async {
+            let admin = self.sandbox.admin();
+            disruption::until_server_returns(admin).await.is_ok()
+                && self.until_no_outage().await
+                && self.end_commands().await
+        };
+        tokio::select! {
+            is_back = return_ => is_back,
+            () = self.stop.cancelled() => false,
+        }
+    }
+
+    /// Waits for the end of every known outage of its nodes. False if one is final.
+    async fn until_no_outage(&self) -> bool {
+        let nodes = self.nodes();
+        let mut changes = self.health.subscribe();
+        while let Some(outage) = self.health.current(nodes.as_deref()) {
+            // The record lives as long as this.
+            if outage.is_final || changes.changed().await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Verifies that the case's pods answer, and ends its commands in them.
+    async fn end_commands(&self) -> bool {
+        let mut pods = self.commands.take();
+        for (_, workload) in self.pods_of_templates() {
+            if let Some(workload) = workload
+                && !pods.iter().any(|(known, _)| Arc::ptr_eq(known, &workload))
+            {
+                pods.push((workload, Vec::new()));
+            }
+        }
+        let verify = pods.iter().map(|(workload, nonces)| workload.verify(nonces));
+        join_all(verify).await.iter().all(Result::is_ok)
+    }
+
+    /// Makes pods for the retry alone. In those of the first attempt are names, processes and files
+    /// that it left. One that can't be made is replaced by the shared one.
+    pub(super) async fn make_fresh_pods(&mut self) -> Vec<Arc<Workload>> {
+        let templates =
+            self.case.pods.iter().copied().filter(|template| self.is_replaceable(template));
+        let make =
+            templates.map(|template| async { (template.name, self.fresh_pod(template).await) });
+        let made: Vec<_> = join_all(make).await;
+        let mut workloads: BTreeMap<&'static str, SharedWorkload> = (*self.workloads).clone();
+        let mut fresh = Vec::new();
+        for (name, workload) in made {
+            if let Some(workload) = workload {
+                fresh.push(Arc::clone(&workload));
+                let shared = async move { Ok(workload) }.boxed().shared();
+                // It has its value only once somebody asked for it.
+                let _ = shared.clone().now_or_never();
+                workloads.insert(name, shared);
+            }
+        }
+        self.workloads = Arc::new(workloads);
+        fresh
+    }
+
+    /// Whether a second pod of this template can run at the same time: others share volumes, belong to
+    /// an operator, or hold the node's power.
+    fn is_replaceable(&self, template: &PodTemplate) -> bool {
+        let workload = self.workloads.get(template.name).and_then(|workload| workload.peek());
+        let has_objects =
+            self.sandbox.supporting_objects(template).is_ok_and(|objects| objects.is_empty());
+        matches!(workload, Some(Ok(_)))
+            && has_objects
+            && !template.is_workspace()
+            && !template.is_optional()
+    }
+
+    async fn fresh_pod(&self, template: &'static PodTemplate) -> Option<Arc<Workload>> {
+        let mut pod = self.sandbox.pod(template).ok()?;
+        let id = self.case.id.to_ascii_lowercase();
+        pod.metadata.name = Some(format!("{}-retry-of-{id}", template.name));
+        let made = Box::pin(workload::provision_pod(&self.sandbox, template, &pod)).await;
+        if let Err(failure) = &made {
+            tracing::debug!(pod = template.name, failure = failure.message(), "no fresh pod");
+        }
+        made.ok().map(Arc::new)
+    }
+}
