@@ -1,6 +1,6 @@
 //! What a disturbed run got wrong. Pure: events in, findings out.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use harness::verdict::event::{CaseFinished, Event, EventKind};
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +11,9 @@ use crate::invariant::{Invariant, Verdicts, Violation, finished};
 
 /// The `--disruption-timeout` of nestcheck: a longer fault may leave cases undecided.
 const DISRUPTION_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
+
+/// How much of a message is printed; the event log has all of it.
+const LONGEST_MESSAGE: usize = 300;
 
 /// A difference from the undisturbed run, or another mistake.
 #[derive(Clone, Debug, Serialize)]
@@ -46,19 +49,32 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.what {
-            What::Violated(invariant) => invariant.name(),
-            What::Undecided { is_excused: true } => "undecided, excused",
-            What::Undecided { is_excused: false } => "undecided",
-        };
-        write!(f, "{what}: {}", self.message)?;
-        match &self.fault {
-            Some(fault) => write!(f, "; after {fault}"),
-            None => f.write_str("; before any fault"),
-        }
+        f.write_str(match self {
+            Self::Violated(invariant) => invariant.name(),
+            Self::Undecided { is_excused: true } => "undecided, excused",
+            Self::Undecided { is_excused: false } => "undecided",
+        })
     }
+}
+
+/// The findings in words, those of one cause as one.
+pub(crate) fn in_words(findings: &[Finding]) -> Vec<String> {
+    let mut cases: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for finding in findings {
+        let fault = finding.fault.as_ref().map(Struck::to_string);
+        let fault =
+            fault.map_or_else(|| "before any fault".to_owned(), |fault| format!("after {fault}"));
+        let message: String = finding.message.chars().take(LONGEST_MESSAGE).collect();
+        let text = format!("{}, {fault}: {message}", finding.what);
+        cases.entry(text).or_default().extend(finding.case.as_deref());
+    }
+    let in_words = |(text, cases): (String, Vec<&str>)| match cases.as_slice() {
+        [] => text,
+        cases => format!("{text} ({} cases: {})", cases.len(), cases.join(", ")),
+    };
+    cases.into_iter().map(in_words).collect()
 }
 
 /// Relates violations to the faults before them, and adds the cases that were not decided.
@@ -87,7 +103,7 @@ pub(crate) fn findings(
         Finding {
             what: What::Undecided { is_excused: is_excused(events, &case.id, faults) },
             case: Some(case.id.clone()),
-            message: format!("{}: {message}", case.id),
+            message: message.to_owned(),
             fault: last_before(faults, ended).cloned(),
         }
     });
@@ -207,6 +223,18 @@ mod tests {
 
         let begin = found[0].fault.as_ref().expect("a fault").begin;
         assert_eq!(begin.as_second(), 20);
+    }
+
+    #[test]
+    fn findings_of_one_cause_are_printed_once_with_their_cases() {
+        let one = undecided(&[fault(12, 15)]).remove(0);
+        let other = Finding { case: Some("A-2".into()), ..one.clone() };
+
+        let printed = in_words(&[one, other]);
+
+        let [line] = printed.as_slice() else { panic!("{printed:?}") };
+        assert!(line.starts_with("undecided, after `freeze kubelet` for 3.0 s at "), "{line}");
+        assert!(line.ends_with(": reset (2 cases: A-1, A-2)"), "{line}");
     }
 
     #[test]

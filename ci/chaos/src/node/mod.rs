@@ -140,7 +140,7 @@ async fn disturb(
     while !test_bed.stop.is_cancelled() && !schedule.lock().is_done() {
         number += 1;
         let trial = trial::run(&test_bed, &expected, number, schedule).await?;
-        for finding in &trial.findings {
+        for finding in findings::in_words(&trial.findings) {
             runner::log(&format!("{name}, run {number}: {finding}"));
         }
         runner::log(&format!(

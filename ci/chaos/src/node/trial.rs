@@ -142,7 +142,9 @@ pub(crate) async fn run(
             cases: Vec::new(),
         });
     }
-    unused.into_iter().for_each(|fault| schedule.lock().put_back(fault));
+    for fault in unused {
+        schedule.lock().put_back(fault);
+    }
     let mut trial = Trial { end, faults, findings: Vec::new(), retries: Vec::new(), run_seconds };
     // The faults are over; their effects need not be.
     test_bed.cluster.recover().await?;
