@@ -181,6 +181,21 @@ impl Fault {
     }
 }
 
+/// The faults of one run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    /// At one of all its requests.
+    pub(crate) request: Option<Fault>,
+    /// At commands in pods, which alone are counted.
+    pub(crate) commands: Vec<Fault>,
+}
+
+impl From<Option<Fault>> for Faults {
+    fn from(request: Option<Fault>) -> Self {
+        Self { request, commands: Vec::new() }
+    }
+}
+
 /// The answer of an API server in this state: headers and body (apimachinery `metav1.Status`).
 pub(crate) fn status_answer(code: StatusCode) -> (Vec<(&'static str, String)>, String) {
     let reason = match code {

@@ -25,16 +25,36 @@ pub(crate) enum Invariant {
     Ending,
 }
 
+impl Invariant {
+    /// Its violation, as a noun.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Leak => "leak",
+            Self::Report => "invalid report",
+            Self::Lost => "lost verdict",
+            Self::Misjudged => "misjudged",
+            Self::Ending => "wrong ending",
+        }
+    }
+}
+
 /// An invariant that was violated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Violation {
     pub(crate) invariant: Invariant,
+    /// The case, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) case: Option<String>,
     pub(crate) what: String,
 }
 
 impl Violation {
     pub(crate) fn new(invariant: Invariant, what: impl Into<String>) -> Self {
-        Self { invariant, what: what.into() }
+        Self { invariant, case: None, what: what.into() }
+    }
+
+    fn of_case(invariant: Invariant, case: &str, what: String) -> Self {
+        Self { case: Some(case.to_owned()), ..Self::new(invariant, what) }
     }
 }
 
@@ -46,7 +66,7 @@ pub(crate) fn events_of(log: &str) -> Result<Vec<Event>, Violation> {
     read_log(log).map_err(|error| Violation::new(Invariant::Report, error.to_string()))
 }
 
-fn finished(events: &[Event]) -> impl Iterator<Item = &CaseFinished> {
+pub(crate) fn finished(events: &[Event]) -> impl Iterator<Item = &CaseFinished> {
     events.iter().filter_map(|event| match &*event.event {
         EventKind::CaseFinished(case) => Some(case),
         _ => None,
@@ -83,7 +103,7 @@ pub(crate) fn check_report(events: &[Event], junit: &str) -> Vec<Violation> {
         };
         if !cases.iter().any(|xml| reports(&xml)) {
             let what = format!("`{verdict}` of {id} is in the log and not in the report");
-            violations.push(Violation::new(Invariant::Lost, what));
+            violations.push(Violation::of_case(Invariant::Lost, id, what));
         }
     }
     let has_ended = |event: &Event| matches!(*event.event, EventKind::RunFinished { .. });
@@ -113,7 +133,7 @@ pub(crate) fn check_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Viola
             // A run that refuses to begin has no verdicts, and its exit code says so.
             if run_of(events).is_some() {
                 let what = format!("{id} has no verdict, though the run continued");
-                violations.push(Violation::new(Invariant::Lost, what));
+                violations.push(Violation::of_case(Invariant::Lost, id, what));
             }
             continue;
         };
@@ -121,11 +141,11 @@ pub(crate) fn check_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Viola
             let reason = finished(events).find(|case| case.id == *id);
             let reason = reason.and_then(|case| case.verdict.message()).unwrap_or_default();
             let what = format!("{id} is `{verdict}`, and `{expected}` without a fault: {reason}");
-            violations.push(Violation::new(Invariant::Misjudged, what));
+            violations.push(Violation::of_case(Invariant::Misjudged, id, what));
         }
         if verdict == "pass" && !proven.contains(id) {
             let what = format!("{id} passed without a truth check that holds");
-            violations.push(Violation::new(Invariant::Misjudged, what));
+            violations.push(Violation::of_case(Invariant::Misjudged, id, what));
         }
     }
     violations

@@ -9,6 +9,7 @@ mod fault;
 mod invariant;
 mod inventory;
 mod nestcheck;
+pub mod node;
 mod proxy;
 mod runner;
 mod schedule;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Display,
     fs,
     io::{self, Write},
     process::ExitCode,
@@ -10,6 +11,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -225,11 +227,11 @@ fn log_progress(summary: &Summary, interval: u64, started: Instant) {
 }
 
 /// Writes progress to standard error.
-fn log(text: &str) {
+pub(crate) fn log(text: &str) {
     let _ = io::stderr().write_all(format!("chaos: {text}\n").as_bytes());
 }
 
-fn print(summary: &Summary, format: OutputFormat) -> Result<()> {
+pub(crate) fn print(summary: &(impl Display + Serialize), format: OutputFormat) -> Result<()> {
     let text = match format {
         OutputFormat::Text => summary.to_string(),
         OutputFormat::Json => serde_json::to_string_pretty(summary)? + "\n",

@@ -57,7 +57,33 @@ pub(crate) struct Random {
     struck: u64,
     under_way: u64,
     draws_left: u64,
-    state: u64,
+    generator: Generator,
+}
+
+/// Random numbers, the same for a seed: `SplitMix64` (Steele, Lea, Flood 2014), good enough to draw
+/// with.
+#[derive(Clone, Debug)]
+pub(crate) struct Generator(pub(crate) u64);
+
+impl Generator {
+    /// A number less than this one.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// The index of one of so many things.
+    pub(crate) fn index(&mut self, count: usize) -> usize {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        usize::try_from(self.below(count)).unwrap_or_default()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
 }
 
 impl Schedule {
@@ -100,7 +126,7 @@ impl Schedule {
             under_way: 0,
             // A run with fewer requests than usual may end before the chosen one.
             draws_left: wanted.saturating_mul(2).saturating_add(100),
-            state: seed,
+            generator: Generator(seed),
         })
     }
 
@@ -165,19 +191,8 @@ impl Random {
         }
         self.draws_left -= 1;
         self.under_way += 1;
-        let count = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
-        let index = usize::try_from(self.draw() % count).unwrap_or_default();
-        let (target, fault) = self.rest.swap_remove(index);
+        let (target, fault) = self.rest.swap_remove(self.generator.index(self.rest.len()));
         Some(Next { target, fault, round: self.round })
-    }
-
-    /// `SplitMix64` (Steele, Lea, Flood 2014): good enough to draw with, and the same for a seed.
-    fn draw(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 

@@ -122,13 +122,7 @@ pub(crate) struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let invariant = match self.violation.invariant {
-            Invariant::Leak => "leak",
-            Invariant::Report => "invalid report",
-            Invariant::Lost => "lost verdict",
-            Invariant::Misjudged => "misjudged",
-            Invariant::Ending => "wrong ending",
-        };
+        let invariant = self.violation.invariant.name();
         let request = self.request.as_ref().map(|request| format!(" ({request})"));
         let request = request.unwrap_or_default();
         write!(f, "{invariant}: {}{request}: {}", self.trial, self.violation.what)

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use harness::verdict::event::Event;
 use serde::Serialize;
 use serde_json::json;
 use test_support::Kubeconfig;
@@ -71,7 +72,7 @@ pub(crate) enum End {
     Exited(i32),
     /// A signal that nobody here sent killed it.
     Crashed,
-    /// It did not end within [`RUN`].
+    /// It did not end in time.
     Hung,
     /// This program was interrupted.
     Stopped,
@@ -121,7 +122,7 @@ impl Trial {
 /// Writes a kubeconfig for the proxy. It speaks plain HTTP, which nobody but this machine can reach,
 /// and presents the administrator's credentials to the API server itself: a token of the user's would
 /// be tried first, and refused.
-fn write_kubeconfig(path: &Path, proxy: &Proxy) -> io::Result<()> {
+pub(crate) fn write_kubeconfig(path: &Path, proxy: &Proxy) -> io::Result<()> {
     let kubeconfig = Kubeconfig::to(&format!("http://{}", proxy.address()));
     fs::write(path, kubeconfig.with("/users/0/user", json!({})).text())
 }
@@ -137,7 +138,7 @@ pub(crate) async fn run(test_bed: &TestBed, target: &Target, next: Option<Next>)
     write_kubeconfig(&kubeconfig, &proxy)?;
     let started = Instant::now();
     let child = test_bed.nestcheck.start(&kubeconfig, &folder, &target.selection)?;
-    let end = watch(child, &proxy, &test_bed.stop).await?;
+    let end = watch(child, proxy.kill(), RUN, &test_bed.stop).await?;
     let run_seconds = started.elapsed().as_secs_f64();
     proxy.settle(SETTLE).await;
     let mut trial = Trial {
@@ -163,7 +164,7 @@ pub(crate) async fn run(test_bed: &TestBed, target: &Target, next: Option<Next>)
     Ok(trial)
 }
 
-fn create_empty(folder: &Path) -> Result<()> {
+pub(crate) fn create_empty(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => fs::create_dir_all(folder)?,
@@ -171,14 +172,19 @@ fn create_empty(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the end of a run, or kills it if the fault says so.
-async fn watch(mut child: Child, proxy: &Proxy, stop: &CancellationToken) -> Result<End> {
+/// Waits for the end of a run, or kills it if its fault asks for that, or when its time is over.
+pub(crate) async fn watch(
+    mut child: Child,
+    kill: impl Future<Output = ()>,
+    run_timeout: Duration,
+    stop: &CancellationToken,
+) -> Result<End> {
     let end = tokio::select! {
         status = child.wait() => {
             return Ok(status?.code().map_or(End::Crashed, End::Exited));
         }
-        () = proxy.kill() => End::Killed,
-        () = tokio::time::sleep(RUN) => End::Hung,
+        () = kill => End::Killed,
+        () = tokio::time::sleep(run_timeout) => End::Hung,
         () = stop.cancelled() => End::Stopped,
     };
     child.start_kill()?;
@@ -200,17 +206,7 @@ async fn check_log(test_bed: &TestBed, target: &Target, trial: &mut Trial) -> Re
     trial.run = invariant::run_of(&events);
     trial.verdicts = invariant::verdicts(&events);
     trial.shows_retry = invariant::shows_retry(&events);
-    let made = test_bed.nestcheck.report(&report).await?;
-    let found = match made.code {
-        Some(0) => check_report(&events, &made.stdout),
-        // Without an event there is nothing to report, so an error is right.
-        Some(2) if events.is_empty() && made.stderr.starts_with("error: ") => Vec::new(),
-        code => {
-            let what = format!("`nestcheck report` exited with {code:?}: {}", made.stderr.trim());
-            vec![Violation::new(Invariant::Report, what)]
-        }
-    };
-    trial.violations.extend(found);
+    trial.violations.extend(check_junit(&test_bed.nestcheck, &report, &events).await?);
     match trial.end {
         End::Exited(code) => {
             // Without a fault the verdicts are what they are, even where the machine was too busy
@@ -233,6 +229,24 @@ async fn check_log(test_bed: &TestBed, target: &Target, trial: &mut Trial) -> Re
         trial.violations.push(Violation::new(Invariant::Ending, what));
     }
     Ok(())
+}
+
+/// Judges the `JUnit` report that nestcheck makes of a log.
+pub(crate) async fn check_junit(
+    nestcheck: &Nestcheck,
+    report: &Path,
+    events: &[Event],
+) -> Result<Vec<Violation>> {
+    let made = nestcheck.report(report).await?;
+    Ok(match made.code {
+        Some(0) => check_report(events, &made.stdout),
+        // Without an event there is nothing to report, so an error is right.
+        Some(2) if events.is_empty() && made.stderr.starts_with("error: ") => Vec::new(),
+        code => {
+            let what = format!("`nestcheck report` exited with {code:?}: {}", made.stderr.trim());
+            vec![Violation::new(Invariant::Report, what)]
+        }
+    })
 }
 
 /// Judges the leftovers: at once if the run exited, and after a sweep.
@@ -267,7 +281,7 @@ async fn kill_sweep(test_bed: &TestBed, trial: &mut Trial, run: &str, at: u64) -
     let kubeconfig = trial.folder.join("sweep-kubeconfig");
     write_kubeconfig(&kubeconfig, &proxy)?;
     let child = test_bed.nestcheck.start_sweep(&kubeconfig, &trial.folder, run)?;
-    let end = watch(child, &proxy, &test_bed.stop).await?;
+    let end = watch(child, proxy.kill(), RUN, &test_bed.stop).await?;
     proxy.settle(SETTLE).await;
     trial.sweep_was_killed |= end == End::Killed;
     if !matches!(end, End::Exited(0) | End::Killed | End::Stopped) {

@@ -5,8 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{build, derive, down, inspect, load, restart, up},
+    commands::{build, derive, disturb, down, inspect, load, restart, up},
     console,
+    disturbance::{Disturbance, LONGEST_DISTURBANCE, Link},
     error::Error,
     node::init,
     selection::Selection,
@@ -96,6 +97,18 @@ enum Command {
         #[command(flatten)]
         name: Name,
     },
+    /// Disturb a cluster for some time. The cluster's supervisor ends the disturbance when its time is
+    /// over, also if this command is killed meanwhile.
+    Disturb {
+        #[command(flatten)]
+        disturbance: DisturbanceArguments,
+        /// How long, in seconds.
+        #[arg(long = "for", value_name = "SECONDS")]
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=LONGEST_DISTURBANCE))]
+        seconds: u64,
+        #[command(flatten)]
+        name: Name,
+    },
     /// Make a root file system an image of the node.
     Load {
         /// A directory, or a tar archive of one.
@@ -142,6 +155,30 @@ struct Name {
     /// The cluster's name.
     #[arg(long, default_value = "nestcheck")]
     name: ClusterName,
+}
+
+/// A disturbance; one of them is required.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct DisturbanceArguments {
+    /// Stop the processes of these components (SIGSTOP), then let them continue.
+    #[arg(long, value_name = "COMPONENT", value_delimiter = ',')]
+    freeze: Vec<String>,
+    /// Drop all packets between the API server and the node, or the client.
+    #[arg(long, value_enum, value_name = "PEER")]
+    cut_network: Option<Link>,
+    /// Drop every other packet at random: TCP sends it again, so that it arrives late.
+    #[arg(long, value_enum, value_name = "PEER")]
+    delay_network: Option<Link>,
+}
+
+impl DisturbanceArguments {
+    fn disturbance(self) -> Disturbance {
+        let network = |link, all| Disturbance::Network { link, all };
+        let cut = self.cut_network.map(|link| network(link, true));
+        let late = self.delay_network.map(|link| network(link, false));
+        cut.or(late).unwrap_or(Disturbance::Freeze { components: self.freeze })
+    }
 }
 
 /// How `status` prints.
@@ -191,6 +228,9 @@ fn execute(command: Command) -> Result<(), Error> {
         Command::Kubeconfig { name, user } => inspect::kubeconfig(&name.name, user),
         Command::Logs { component, name } => inspect::logs(&name.name, &component),
         Command::Restart { components, name } => restart::run(&name.name, components),
+        Command::Disturb { disturbance, seconds, name } => {
+            disturb::run(&name.name, disturbance.disturbance(), seconds)
+        }
         Command::Load { tree, name, tag } => load::run(&name.name, &tree, tag.as_deref()),
         Command::Derive { recipes, name } => derive::run(&name.name, &recipes),
         Command::Build { selection } => build::run(&selection.sources()?),
@@ -235,6 +275,19 @@ mod tests {
             &["local-cluster", "up", "--with", "che"],
             &["local-cluster", "kubeconfig", "--user", "root"],
             &["local-cluster", "restart"],
+            &["local-cluster", "disturb", "--for", "5"],
+            &["local-cluster", "disturb", "--freeze", "kubelet"],
+            &["local-cluster", "disturb", "--freeze", "kubelet", "--for", "3600"],
+            &[
+                "local-cluster",
+                "disturb",
+                "--freeze",
+                "etcd",
+                "--cut-network",
+                "node",
+                "--for",
+                "5",
+            ],
             &["local-cluster", "down", "--all", "--name", "x"],
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");

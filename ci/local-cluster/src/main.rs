@@ -22,6 +22,7 @@ mod command;
 mod commands;
 mod components;
 mod console;
+mod disturbance;
 mod error;
 mod host;
 mod image;

@@ -2,7 +2,7 @@
 //!
 //! It speaks HTTP/1.1 on both sides, passes watches and upgraded connections (commands in pods)
 //! through as they come, counts the requests of all connections in the order in which their heads
-//! arrive, and does one fault at one of them.
+//! arrive, and does faults at some of them.
 
 mod answer;
 mod forward;
@@ -33,13 +33,13 @@ pub(crate) use upstream::Upstream;
 
 use crate::{
     Result,
-    fault::{Action, Fault},
+    fault::{Action, Faults},
 };
 
 /// What all connections of a proxy share.
 struct Shared {
     upstream: Upstream,
-    fault: Option<Fault>,
+    faults: Faults,
     record: Record,
     /// Told when nestcheck is to die.
     kill: Notify,
@@ -90,14 +90,14 @@ impl Drop for Proxy {
 
 impl Proxy {
     /// Begins to listen on a port of its own.
-    pub(crate) async fn start(upstream: Upstream, fault: Option<Fault>) -> Result<Self> {
+    pub(crate) async fn start(upstream: Upstream, faults: impl Into<Faults>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let end = CancellationToken::new();
         let line = Line { open: end.child_token(), gone_until: None };
         let shared = Arc::new(Shared {
             upstream,
-            fault,
+            faults: faults.into(),
             record: Record::default(),
             kill: Notify::new(),
             under_way: TaskTracker::new(),
@@ -158,7 +158,7 @@ async fn fault(
     request: Request<Incoming>,
     shared: Arc<Shared>,
 ) -> std::result::Result<Response<Body>, BoxError> {
-    match shared.record.count(&request, shared.fault) {
+    match shared.record.count(&request, &shared.faults) {
         Action::Pass => Ok(answer::whole(forward::forward(request, &shared).await?)),
         Action::Delay(delay) => {
             tokio::time::sleep(delay).await;

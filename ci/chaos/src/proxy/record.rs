@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use http::Request;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::fault::{Action, Fault};
+use crate::fault::{Action, Fault, Faults};
 
 /// The label of a run's objects, as it stands in the JSON of a request.
 const RUN_LABEL: &str = "\"nestcheck/run\":\"";
@@ -18,6 +19,10 @@ pub(crate) struct Seen {
     pub(crate) requests: u64,
     /// Method and path of the request that was struck, once it came.
     pub(crate) struck: Option<String>,
+    /// How many of the requests were for commands in pods.
+    pub(crate) commands: u64,
+    /// Those that were struck, and when.
+    pub(crate) struck_commands: Vec<(Fault, Timestamp)>,
     /// The runs whose label stood in a request: those that may have objects.
     pub(crate) runs: BTreeSet<String>,
     /// Why the server was unreachable, if it was: then the trial proves nothing.
@@ -30,10 +35,18 @@ pub(super) struct Record(Mutex<Seen>);
 
 impl Record {
     /// Counts a request and returns what happens to it.
-    pub(super) fn count<B>(&self, request: &Request<B>, fault: Option<Fault>) -> Action {
+    pub(super) fn count<B>(&self, request: &Request<B>, faults: &Faults) -> Action {
         let mut seen = self.0.lock();
         seen.requests += 1;
-        let Some(fault) = fault else { return Action::Pass };
+        if request.uri().path().ends_with("/exec") {
+            seen.commands += 1;
+            let number = seen.commands;
+            if let Some(fault) = faults.commands.iter().find(|fault| fault.at == number) {
+                seen.struck_commands.push((*fault, Timestamp::now()));
+                return fault.action(number, request.method());
+            }
+        }
+        let Some(fault) = faults.request else { return Action::Pass };
         if seen.requests == fault.at {
             seen.struck = Some(format!("{} {}", request.method(), request.uri()));
         }
@@ -68,7 +81,7 @@ mod tests {
     #[test]
     fn requests_are_counted_and_the_struck_one_is_kept() {
         let record = Record::default();
-        let fault = Some(Fault { kind: FaultKind::Cut, at: 2 });
+        let fault = &Faults::from(Some(Fault { kind: FaultKind::Cut, at: 2 }));
         let request = |path: &str| Request::get(path).body(()).expect("a good request");
         assert_eq!(record.count(&request("/a"), fault), Action::Pass);
         assert_eq!(record.count(&request("/b?watch=true"), fault), Action::Cut);
@@ -76,6 +89,23 @@ mod tests {
         let seen = record.seen();
         assert_eq!(seen.requests, 3);
         assert_eq!(seen.struck.as_deref(), Some("GET /b?watch=true"));
+    }
+
+    #[test]
+    fn commands_are_counted_by_themselves() {
+        let record = Record::default();
+        let fault = Fault { kind: FaultKind::Sever, at: 2 };
+        let faults = Faults { commands: vec![fault], ..Faults::default() };
+        let exec = || Request::get("/pods/p/exec?command=true").body(()).expect("a good request");
+        let other = Request::get("/pods/p").body(()).expect("a good request");
+
+        assert_eq!(record.count(&exec(), &faults), Action::Pass);
+        assert_eq!(record.count(&other, &faults), Action::Pass);
+        assert_eq!(record.count(&exec(), &faults), Action::Sever);
+
+        let seen = record.seen();
+        assert_eq!((seen.requests, seen.commands), (3, 2));
+        assert_eq!(seen.struck_commands[0].0, fault);
     }
 
     #[test]

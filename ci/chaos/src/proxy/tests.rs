@@ -12,7 +12,7 @@ use hyper_util::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::fault::FaultKind;
+use crate::fault::{Fault, FaultKind};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -74,7 +74,8 @@ async fn setup(fault: impl Into<Option<Fault>>) -> Setup {
     let path = folder.path().join("kubeconfig");
     write_kubeconfig(&path, server);
     let upstream = Upstream::new(&path).await.expect("the kubeconfig is good");
-    let proxy = Proxy::start(upstream, fault.into()).await.expect("a free port");
+    let fault: Option<Fault> = fault.into();
+    let proxy = Proxy::start(upstream, fault).await.expect("a free port");
     Setup { proxy, received, client: Client::builder(TokioExecutor::new()).build_http() }
 }
 

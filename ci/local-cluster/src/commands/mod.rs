@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod derive;
+pub mod disturb;
 pub mod down;
 pub mod inspect;
 pub mod load;

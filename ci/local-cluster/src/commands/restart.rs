@@ -5,13 +5,22 @@ use crate::{
     console,
     error::Error,
     host,
-    paths::Cache,
+    paths::{Cache, StateFolder},
     settings::ClusterName,
     supervisor::control::{self, Wish},
 };
 
 /// Kills components and starts them again with the arguments that they had.
 pub fn run(name: &ClusterName, components: Vec<String>) -> Result<(), Error> {
+    let folder = running(name, &components)?;
+    let printed = components.join(", ");
+    control::ask(&folder, &Wish::Restart { components })?;
+    console::progress(format_args!("cluster `{name}` has started {printed} again"));
+    Ok(())
+}
+
+/// The folder of a cluster that runs and has these components.
+pub(super) fn running(name: &ClusterName, components: &[String]) -> Result<StateFolder, Error> {
     host::check(&Cache::locate()?, false)?;
     let (folder, state) = inspect::find(name)?;
     if state.running_supervisor().is_none() {
@@ -23,8 +32,5 @@ pub fn run(name: &ClusterName, components: Vec<String>) -> Result<(), Error> {
         return Err(Error::usage(format!("cluster `{}` has no component `{unknown}`", state.name))
             .with_hint(format!("there are {}", known.join(", "))));
     }
-    let printed = components.join(", ");
-    control::ask(&folder, &Wish::Restart { components })?;
-    console::progress(format_args!("cluster `{name}` has started {printed} again"));
-    Ok(())
+    Ok(folder)
 }

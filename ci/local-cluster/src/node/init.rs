@@ -113,6 +113,8 @@ impl Init {
                 Some(Request::Start(program)) => self.start(program)?,
                 Some(Request::Stop { name }) => self.signal(&name, Signal::SIGTERM),
                 Some(Request::Kill { name }) => self.signal(&name, Signal::SIGKILL),
+                Some(Request::Freeze { name }) => self.signal(&name, Signal::SIGSTOP),
+                Some(Request::Thaw { name }) => self.signal(&name, Signal::SIGCONT),
                 Some(Request::SetUp(_)) => {
                     return report_failure(&Error::other("the node is set up already"));
                 }

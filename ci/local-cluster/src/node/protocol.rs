@@ -26,6 +26,16 @@ pub enum Request {
         /// The name it was started by.
         name: String,
     },
+    /// Let a program do nothing, with SIGSTOP.
+    Freeze {
+        /// The name it was started by.
+        name: String,
+    },
+    /// Let a frozen program continue, with SIGCONT.
+    Thaw {
+        /// The name it was started by.
+        name: String,
+    },
 }
 
 /// What a node's world is made of.

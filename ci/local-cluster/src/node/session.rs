@@ -1,5 +1,7 @@
 //! A session with a node: starts programs, waits for them, and learns of their ends meanwhile.
 
+mod disturb;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -20,6 +22,7 @@ use super::{
     protocol::{Event, NodeSpec, Program, Request},
 };
 use crate::{
+    disturbance::Disturbance,
     error::{Error, Failure, last_lines},
     paths::StateFolder,
     process::ProcessIdentity,
@@ -54,9 +57,21 @@ pub enum Message {
         /// Their names, in the order in which they are to be started.
         names: Vec<String>,
         /// Told when they are ready, or why they are not.
-        answer: oneshot::Sender<Result<(), Failure>>,
+        answer: Answer,
+    },
+    /// The cluster is to be disturbed.
+    Disturb {
+        /// How.
+        disturbance: Disturbance,
+        /// How long.
+        time: Duration,
+        /// Told when it is over, or why it failed.
+        answer: Answer,
     },
 }
+
+/// Where the result of a request goes.
+pub type Answer = oneshot::Sender<Result<(), Failure>>;
 
 /// A session with a node.
 #[derive(Debug)]
@@ -206,14 +221,19 @@ impl Session {
     /// which is noted; a component that ends when it was just started never gets up, so the
     /// deadline tells.
     async fn recv(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<(), Error> {
-        match self.next(deadline, what, limit).await? {
+        let message = self.next(deadline, what, limit).await?;
+        self.note(message)
+    }
+
+    fn note(&mut self, message: Message) -> Result<(), Error> {
+        match message {
             Message::Event(Event::Failed { message }) => Err(Error::other(message)),
             Message::Event(event) => {
                 self.record_event(&event);
                 Ok(())
             }
             // `up` ended long ago. A request meanwhile gets no answer, which its client notices.
-            Message::CallerGone | Message::Restart { .. } => Ok(()),
+            Message::CallerGone | Message::Restart { .. } | Message::Disturb { .. } => Ok(()),
             // For the supervisor.
             last @ (Message::Terminate | Message::NodeEnded { .. }) => {
                 let _ = self.sender.send(last);
@@ -298,7 +318,7 @@ impl Session {
             Message::Event(event) => event,
             Message::NodeEnded { outcome } => return Err(Error::component("the node", outcome)),
             // Nobody can ask before the start is over.
-            Message::Restart { .. } => return Ok(()),
+            Message::Restart { .. } | Message::Disturb { .. } => return Ok(()),
             Message::CallerGone => {
                 return Err(Error::other("`up` was interrupted"));
             }

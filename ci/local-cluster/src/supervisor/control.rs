@@ -17,8 +17,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::RESTART;
 use crate::{
+    disturbance::{Disturbance, LONGEST_DISTURBANCE},
     error::{Error, Failure},
     node::session::Message,
     paths::StateFolder,
@@ -33,6 +33,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// The longest wish.
 const LONGEST: u64 = 64 * 1024;
 
+/// How long a wish itself may take: as long as a restart, or a disturbance with its beginning and its
+/// end.
+const LONGEST_WISH: Duration = Duration::from_secs(2 * LONGEST_DISTURBANCE);
+
 /// The requests.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "wish", rename_all = "camelCase")]
@@ -41,6 +45,13 @@ pub enum Wish {
     Restart {
         /// Their names, in the order in which they are to be started.
         components: Vec<String>,
+    },
+    /// Disturb the cluster.
+    Disturb {
+        /// How.
+        disturbance: Disturbance,
+        /// How long, in seconds.
+        seconds: u64,
     },
 }
 
@@ -98,10 +109,16 @@ async fn serve(stream: UnixStream, sender: &UnboundedSender<Message>) -> std::io
 }
 
 async fn fulfil(wish: Wish, sender: &UnboundedSender<Message>) -> Result<(), Failure> {
-    let Wish::Restart { components } = wish;
     let (answer, answered) = oneshot::channel();
     let gone = || Error::other("the cluster ends").to_failure();
-    sender.send(Message::Restart { names: components, answer }).map_err(|_| gone())?;
+    let message = match wish {
+        Wish::Restart { components } => Message::Restart { names: components, answer },
+        Wish::Disturb { disturbance, seconds } => {
+            let time = Duration::from_secs(seconds.min(LONGEST_DISTURBANCE));
+            Message::Disturb { disturbance, time, answer }
+        }
+    };
+    sender.send(message).map_err(|_| gone())?;
     // The supervisor has a deadline, and drops the answer when it ends.
     answered.await.unwrap_or_else(|_| Err(gone()))
 }
@@ -115,7 +132,7 @@ pub fn ask(folder: &StateFolder, wish: &Wish) -> Result<(), Error> {
     line.push(b'\n');
     let address = Address::of(folder)?;
     let mut stream = BlockingStream::connect(&address.path).map_err(refused)?;
-    stream.set_read_timeout(Some(RESTART + ANSWER)).map_err(refused)?;
+    stream.set_read_timeout(Some(LONGEST_WISH + ANSWER)).map_err(refused)?;
     stream.set_write_timeout(Some(ARRIVAL)).map_err(refused)?;
     stream.write_all(&line).map_err(refused)?;
     let mut answer = String::new();

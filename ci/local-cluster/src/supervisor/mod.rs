@@ -25,14 +25,14 @@ use crate::{
     console,
     error::Error,
     network::Claim,
-    node::session::{Message, Session},
+    node::session::{Answer, Message, Session},
     paths::StateFolder,
     state::{Phase, State},
     teardown,
 };
 
 /// How long components may take to end and to be ready again.
-pub const RESTART: Duration = Duration::from_secs(60);
+const RESTART: Duration = Duration::from_secs(60);
 
 /// The request of `up` to the supervisor, as one line on its stdin.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -116,11 +116,11 @@ impl Supervisor {
                 Message::CallerGone => {}
                 Message::Restart { names, answer } => {
                     let restarted = session.restart(&names, RESTART).await;
-                    self.state.components.clone_from(session.components());
-                    let saved = self.save();
-                    let done = restarted.and(saved).map_err(|error| error.to_failure());
-                    // The client may be gone.
-                    let _ = answer.send(done);
+                    self.reply(&session, restarted, answer);
+                }
+                Message::Disturb { disturbance, time, answer } => {
+                    let disturbed = session.disturb(&disturbance, time).await;
+                    self.reply(&session, disturbed, answer);
                 }
                 Message::Event(event) => {
                     console::progress(format_args!("{event:?}"));
@@ -130,6 +130,14 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Writes down the components and answers a request.
+    fn reply(&mut self, session: &Session, done: Result<(), Error>, answer: Answer) {
+        self.state.components.clone_from(session.components());
+        let done = done.and(self.save()).map_err(|error| error.to_failure());
+        // The client may be gone.
+        let _ = answer.send(done);
     }
 
     fn save(&self) -> Result<(), Error> {
