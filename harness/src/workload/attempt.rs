@@ -12,7 +12,6 @@ use tokio::{
 use super::{
     PROBE,
     exec::Command,
-    node_of,
     proof::{Capture, NoProof, Proven, own_failure, prove},
 };
 use crate::{

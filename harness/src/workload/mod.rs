@@ -243,6 +243,7 @@ pub async fn verify_ready(
     truth.extend(truth::of_inside(template, &facts));
     require(template, &truth)?;
     let truth = truth.into_iter().map(TruthCheck::from).collect();
+    let container = container.map(|container| container.name.clone());
     Ok(Workload {
         pod: ready,
         facts: Arc::new(facts),
