@@ -23,12 +23,13 @@ const LOSS: &str = "0.5";
 const FILLER: &str = "/var/lib/kubelet/filler";
 const LAST_FILLER: &str = "/var/lib/kubelet/last-filler";
 
-/// Takes all blocks that are free, first without writing them, so that the disk's file on the host does
-/// not grow; then the few that the file system itself did not need for that.
+/// Takes most blocks that are free without writing them, so that the disk's file on the host does not
+/// grow, and then the rest. The file system itself needs some for the first file.
 const FILL: &str = "\
     cd /var/lib/kubelet &&
-    fallocate --length \"$(df --output=avail --block-size=1 . | tail -n 1)\" filler &&
-    ! cat /dev/zero >last-filler";
+    free=$(df --output=avail --block-size=1 . | tail -n 1) &&
+    fallocate --length $((free - 33554432)) filler &&
+    ! dd if=/dev/zero of=last-filler bs=4k";
 
 /// A disturbance.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
