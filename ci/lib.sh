@@ -20,7 +20,7 @@ fail() {
 install_packages() {
     local missing=() package
     [ $# -gt 0 ] ||
-        set -- mmdebstrap debian-archive-keyring gpgv ca-certificates iproute2 util-linux gcc libc6-dev
+        set -- mmdebstrap debian-archive-keyring gpgv ca-certificates iproute2 util-linux e2fsprogs gcc libc6-dev
     for package in "$@"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' ||
             missing+=("$package")

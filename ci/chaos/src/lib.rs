@@ -3,7 +3,7 @@
 //! nestcheck runs through a proxy that injects one fault at its k-th request: it kills nestcheck,
 //! cuts the connection, or answers in the API server's place. Afterwards the run is swept, the API
 //! server is asked for leftovers, and the report is compared with the event log. Runs are
-//! independent, so many are active at once.
+//! independent, so many are active at once. [`node`] gives the cluster itself faults.
 
 mod fault;
 mod invariant;

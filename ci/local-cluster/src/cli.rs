@@ -49,8 +49,8 @@ enum Command {
         /// Kubernetes 1.36 on they are locked.
         #[arg(long, value_enum)]
         gates: Option<Gates>,
-        /// What the cluster gets beyond its distribution; can be given several times. All are for
-        /// flavour `openshift`.
+        /// What the cluster gets beyond its distribution; can be given several times. All but
+        /// `own-disk` are for flavour `openshift`.
         #[arg(long, value_enum, value_name = "ADDITION")]
         with: Vec<Addition>,
         /// By which annotations pods get devices, for flavour `openshift` [default: v1]:
@@ -170,10 +170,16 @@ struct DisturbanceArguments {
     /// Drop every other packet at random: TCP sends it again, so that it arrives late.
     #[arg(long, value_enum, value_name = "PEER")]
     delay_network: Option<Link>,
+    /// Fill the disk of the kubelet's data, in a cluster with `own-disk`.
+    #[arg(long)]
+    fill_disk: bool,
 }
 
 impl DisturbanceArguments {
     fn disturbance(self) -> Disturbance {
+        if self.fill_disk {
+            return Disturbance::FullDisk;
+        }
         let network = |link, all| Disturbance::Network { link, all };
         let cut = self.cut_network.map(|link| network(link, true));
         let late = self.delay_network.map(|link| network(link, false));

@@ -19,6 +19,18 @@ const KUBELET_PORT: u16 = 10250;
 /// a lost one comes again after 0.2 s, 0.4 s, 0.8 s… (tcp(7), `TCP_RTO_MIN`).
 const LOSS: &str = "0.5";
 
+/// The files that fill the disk.
+const FILLER: &str = "/var/lib/kubelet/filler";
+const LAST_FILLER: &str = "/var/lib/kubelet/last-filler";
+
+/// Takes most blocks that are free without writing them, so that the disk's file on the host does not
+/// grow, and then the rest. The file system itself needs some for the first file.
+const FILL: &str = "\
+    cd /var/lib/kubelet &&
+    free=$(df --output=avail --block-size=1 . | tail -n 1) &&
+    fallocate --length $((free - 33554432)) filler &&
+    ! dd if=/dev/zero of=last-filler bs=4k";
+
 /// A disturbance.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
@@ -35,6 +47,8 @@ pub enum Disturbance {
         /// Whether all are lost, or every other one.
         all: bool,
     },
+    /// The disk of the kubelet's data is full.
+    FullDisk,
 }
 
 /// The other end of a connection with the API server.
@@ -52,7 +66,7 @@ impl Disturbance {
     pub fn components(&self) -> &[String] {
         match self {
             Self::Freeze { components } => components,
-            Self::Network { .. } => &[],
+            Self::Network { .. } | Self::FullDisk => &[],
         }
     }
 
@@ -61,6 +75,7 @@ impl Disturbance {
         match self {
             Self::Freeze { .. } => None,
             Self::Network { link, all } => Some(packet_filter("--insert", *link, *all)),
+            Self::FullDisk => Some(program(["sh", "-c", FILL])),
         }
     }
 
@@ -69,6 +84,7 @@ impl Disturbance {
         match self {
             Self::Freeze { .. } => None,
             Self::Network { link, all } => Some(packet_filter("--delete", *link, *all)),
+            Self::FullDisk => Some(program(["rm", "-f", FILLER, LAST_FILLER])),
         }
     }
 }
@@ -89,6 +105,10 @@ fn packet_filter(action: &str, link: Link, all: bool) -> Program {
         command.extend(["--match", "statistic", "--mode", "random", "--probability", LOSS]);
     }
     command.extend(["--jump", "DROP"]);
+    program(command)
+}
+
+fn program<'a>(command: impl IntoIterator<Item = &'a str>) -> Program {
     let command = command.into_iter().map(str::to_owned).collect();
     Program { name: "disturbance".to_owned(), command, notifies: false }
 }
@@ -96,6 +116,7 @@ fn packet_filter(action: &str, link: Link, all: bool) -> Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::components::kubelet;
 
     #[test]
     fn what_ends_a_disturbance_removes_what_began_it() {
@@ -106,6 +127,13 @@ mod tests {
             assert_eq!(begin.replace("--insert", "--delete"), end);
             assert_eq!(begin.contains("statistic"), !all);
         }
+    }
+
+    #[test]
+    fn a_full_disk_loses_the_files_that_filled_it() {
+        let files = [FILLER, LAST_FILLER].map(|file| file.rsplit('/').next().unwrap());
+        assert!(files.iter().all(|file| FILL.contains(file)), "{FILL}");
+        assert!(FILLER.starts_with(kubelet::DATA) && FILL.contains(kubelet::DATA));
     }
 
     #[test]

@@ -151,6 +151,11 @@ impl StateFolder {
         self.0.join("data").join(component)
     }
 
+    /// The disk of the kubelet's data, if it has one of its own.
+    pub fn disk(&self) -> PathBuf {
+        self.0.join("disk.ext4")
+    }
+
     /// The node's root file system: `upper`, `work` and the mount point `root`.
     pub fn node(&self, part: &str) -> PathBuf {
         self.0.join("node").join(part)

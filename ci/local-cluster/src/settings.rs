@@ -161,6 +161,8 @@ pub enum Addition {
     DevworkspaceOperator,
     /// Pods that ask for the kernel's log get it, as on no good node: for tests.
     KernelLog,
+    /// A small disk for the kubelet's data, so that `disturb --fill-disk` can fill it.
+    OwnDisk,
 }
 
 /// By which annotations pods get devices: what `allowed_annotations` of CRI-O's runtime handler
@@ -209,6 +211,9 @@ pub struct Additions {
     /// The kernel's log for pods that ask for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kernel_log: bool,
+    /// A disk for the kubelet's data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_disk: bool,
 }
 
 impl Additions {
@@ -217,6 +222,7 @@ impl Additions {
         Self {
             devworkspace_operator: asked.contains(&Addition::DevworkspaceOperator),
             kernel_log: asked.contains(&Addition::KernelLog),
+            own_disk: asked.contains(&Addition::OwnDisk),
         }
     }
 
@@ -367,6 +373,9 @@ impl fmt::Display for Settings {
         }
         if self.with.kernel_log {
             formatter.write_str(", with kernel-log")?;
+        }
+        if self.with.own_disk {
+            formatter.write_str(", with own-disk")?;
         }
         if !self.device_annotations.are_usual() {
             write!(formatter, ", device annotations {}", self.device_annotations)?;

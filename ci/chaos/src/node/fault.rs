@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Cut(Peer),
     /// Packets between the API server and a peer arrive late.
     Delay(Peer),
+    /// The disk of the kubelet's data is full.
+    FullDisk,
     /// The proxy ends the stream of one command in a pod.
     Stream(FaultKind),
 }
@@ -48,7 +50,7 @@ pub(crate) enum Peer {
 
 impl Kind {
     /// The faults of a cluster, at a time.
-    pub(crate) const TIMED: [Self; 14] = [
+    pub(crate) const TIMED: [Self; 15] = [
         Self::Kill(Part::Kubelet),
         Self::Kill(Part::Runtime),
         Self::Kill(Part::Apiserver),
@@ -63,6 +65,7 @@ impl Kind {
         Self::Cut(Peer::Client),
         Self::Delay(Peer::Node),
         Self::Delay(Peer::Client),
+        Self::FullDisk,
     ];
 
     /// The faults of single commands: their stream ends without a status, with a false one, and before
@@ -75,18 +78,18 @@ impl Kind {
 
     /// The arguments of `local-cluster` for a fault at a time, in a cluster with this runtime.
     pub(crate) fn arguments(self, runtime: &str, seconds: u32) -> Vec<String> {
-        let (option, value) = match self {
+        let disturbance = match self {
             Self::Stream(_) => return Vec::new(),
             Self::Kill(part) => {
                 let names = part.components(runtime);
                 return std::iter::once("restart").chain(names).map(str::to_owned).collect();
             }
-            Self::Freeze(part) => ("--freeze", part.components(runtime).join(",")),
-            Self::Cut(peer) => ("--cut-network", peer.name().to_owned()),
-            Self::Delay(peer) => ("--delay-network", peer.name().to_owned()),
+            Self::Freeze(part) => format!("--freeze={}", part.components(runtime).join(",")),
+            Self::Cut(peer) => format!("--cut-network={}", peer.name()),
+            Self::Delay(peer) => format!("--delay-network={}", peer.name()),
+            Self::FullDisk => "--fill-disk".to_owned(),
         };
-        let seconds = seconds.to_string();
-        ["disturb", option, &value, "--for", &seconds].map(str::to_owned).to_vec()
+        vec!["disturb".to_owned(), disturbance, format!("--for={seconds}")]
     }
 }
 
@@ -126,6 +129,7 @@ impl fmt::Display for Kind {
             Self::Freeze(frozen) => write!(f, "freeze {}", part(*frozen)),
             Self::Cut(peer) => write!(f, "cut network to {}", peer.name()),
             Self::Delay(peer) => write!(f, "delay network to {}", peer.name()),
+            Self::FullDisk => f.write_str("full disk"),
             Self::Stream(kind) => write!(f, "stream {kind}"),
         }
     }
@@ -170,7 +174,7 @@ mod tests {
 
         assert_eq!((names.len(), commands.len()), (Kind::TIMED.len(), Kind::TIMED.len()));
         let arguments = Kind::Freeze(Part::Runtime).arguments("crio", 7);
-        assert_eq!(arguments, ["disturb", "--freeze", "crio", "--for", "7"]);
+        assert_eq!(arguments, ["disturb", "--freeze=crio", "--for=7"]);
         let arguments = Kind::Kill(Part::ControlPlane).arguments("crio", 7);
         assert_eq!(arguments, ["restart", "etcd", "kube-apiserver"], "etcd starts first");
     }

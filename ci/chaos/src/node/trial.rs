@@ -148,7 +148,7 @@ pub(crate) async fn run(
     let mut trial = Trial { end, faults, findings: Vec::new(), retries: Vec::new(), run_seconds };
     // The faults are over; their effects need not be.
     test_bed.cluster.recover().await?;
-    judge(test_bed, expected, &directory, &mut trial).await?;
+    check(test_bed, expected, &directory, &mut trial).await?;
     if trial.findings.is_empty() {
         fs::remove_dir_all(&directory)?;
     } else {
@@ -193,7 +193,7 @@ async fn disturb(
 }
 
 /// Judges the log, the report and the leftovers of a run.
-async fn judge(
+async fn check(
     test_bed: &TestBed,
     expected: &Expected,
     directory: &Path,

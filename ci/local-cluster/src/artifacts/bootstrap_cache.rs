@@ -184,6 +184,7 @@ async fn import(
         upper: state.node("upper"),
         work: state.node("work"),
         binds,
+        disks: Vec::new(),
         hierarchies: Hierarchies::detect()?,
         cgroup: None,
     };

@@ -7,20 +7,24 @@ use crate::{
     host,
     paths::{Cache, StateFolder},
     settings::ClusterName,
+    state::State,
     supervisor::control::{self, Wish},
 };
 
 /// Kills components and starts them again with the arguments that they had.
 pub fn run(name: &ClusterName, components: Vec<String>) -> Result<(), Error> {
-    let folder = running(name, &components)?;
+    let (folder, _) = running(name, &components)?;
     let printed = components.join(", ");
     control::ask(&folder, &Wish::Restart { components })?;
     console::progress(format_args!("cluster `{name}` has started {printed} again"));
     Ok(())
 }
 
-/// The folder of a cluster that runs and has these components.
-pub(super) fn running(name: &ClusterName, components: &[String]) -> Result<StateFolder, Error> {
+/// A cluster that runs and has these components.
+pub(super) fn running(
+    name: &ClusterName,
+    components: &[String],
+) -> Result<(StateFolder, State), Error> {
     host::check(&Cache::locate()?, false)?;
     let (folder, state) = inspect::find(name)?;
     if state.running_supervisor().is_none() {
@@ -32,5 +36,5 @@ pub(super) fn running(name: &ClusterName, components: &[String]) -> Result<State
         return Err(Error::usage(format!("cluster `{}` has no component `{unknown}`", state.name))
             .with_hint(format!("there are {}", known.join(", "))));
     }
-    Ok(folder)
+    Ok((folder, state))
 }

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use nix::{
@@ -14,7 +15,7 @@ use nix::{
 };
 
 use super::protocol::{Bind, NodeSpec};
-use crate::{cgroup::Hierarchies, error::Error};
+use crate::{cgroup::Hierarchies, command, error::Error};
 
 /// One thing to do on the way to the node's root file system. Paths are those of the host.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +33,8 @@ enum Step {
     },
     /// Make a folder of the host visible.
     Bind { source: PathBuf, target: PathBuf, read_only: bool },
+    /// Mount the file system that is in a file.
+    Disk { file: PathBuf, target: PathBuf },
     /// Make a character device that everybody may use.
     Device { path: PathBuf, major: u64, minor: u64 },
     /// Make a symbolic link.
@@ -114,6 +117,11 @@ fn plan(spec: &NodeSpec) -> Vec<Step> {
         });
     }
     steps.extend(spec.binds.iter().flat_map(|bind| bind_steps(&spec.root, bind)));
+    for disk in &spec.disks {
+        let target = in_root(&spec.root, &disk.target);
+        steps.push(Step::Folder(target.clone()));
+        steps.push(Step::Disk { file: disk.file.clone(), target });
+    }
     steps
 }
 
@@ -178,8 +186,12 @@ fn cgroups(target: &Path, hierarchies: &Hierarchies) -> Vec<Step> {
     steps
 }
 
+fn in_root(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
 fn bind_steps(root: &Path, bind: &Bind) -> [Step; 2] {
-    let target = root.join(bind.target.strip_prefix("/").unwrap_or(&bind.target));
+    let target = in_root(root, &bind.target);
     [
         Step::Folder(target.clone()),
         Step::Bind { source: bind.source.clone(), target, read_only: bind.read_only },
@@ -202,6 +214,12 @@ impl Step {
                 }
             }
             Self::Bind { source, target, read_only } => bind(source, target, *read_only),
+            // mount(8) frees the loop device with the last mount of it, so with the node.
+            Self::Disk { file, target } => {
+                let mut command = Command::new("mount");
+                command.args(["-o", "loop"]).args([file, target]);
+                command::output(&mut command).map(drop)
+            }
             Self::Device { path, major, minor } => mknod(
                 path,
                 SFlag::S_IFCHR,
@@ -243,6 +261,7 @@ mod tests {
                 target: "/etc/local-cluster".into(),
                 read_only: true,
             }],
+            disks: Vec::new(),
             hierarchies,
             cgroup: None,
         }
@@ -256,7 +275,9 @@ mod tests {
     fn the_cached_tree_is_only_a_lower_layer() {
         let steps = plan(&spec(v1(&[])));
         let written = steps.iter().any(|step| match step {
-            Step::Bind { target, .. } | Step::Mount { target, .. } => target.starts_with("/cache"),
+            Step::Bind { target, .. } | Step::Mount { target, .. } | Step::Disk { target, .. } => {
+                target.starts_with("/cache")
+            }
             Step::Folder(path) | Step::Device { path, .. } | Step::Link { path, .. } => {
                 path.starts_with("/cache")
             }

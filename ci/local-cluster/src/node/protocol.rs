@@ -54,10 +54,22 @@ pub struct NodeSpec {
     pub work: PathBuf,
     /// Folders of the host that are visible in the node.
     pub binds: Vec<Bind>,
+    /// Files of the host with a file system, which are mounted in the node.
+    pub disks: Vec<Disk>,
     /// The host's control group hierarchies.
     pub hierarchies: Hierarchies,
     /// The group to run in.
     pub cgroup: Option<String>,
+}
+
+/// A file of the host that has a file system.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Disk {
+    /// The file on the host.
+    pub file: PathBuf,
+    /// Where its file system is in the node.
+    pub target: PathBuf,
 }
 
 /// A folder of the host that is visible in the node.

@@ -1,9 +1,10 @@
 //! The files that a cluster's components read, written before any of them runs.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use crate::{
     artifacts::Artifacts,
+    command,
     components::{
         API_PORT, CONFIG, KUBERNETES, LOAD, LOAD_DATA, NODE_NAME, REAL, control_plane, kubelet,
         openshift,
@@ -13,7 +14,7 @@ use crate::{
     network::{Subnet, node_batch},
     node::{
         init::LOGS,
-        protocol::{Bind, NodeSpec},
+        protocol::{Bind, Disk, NodeSpec},
     },
     operator::Operator,
     paths::StateFolder,
@@ -23,6 +24,9 @@ use crate::{
     state::{State, replace},
     storage::{VOLUMES, VOLUMES_DATA},
 };
+
+/// The size of a disk of the kubelet's data: what pods write in a run of all cases, and to spare.
+const DISK_BYTES: u64 = 4 << 30;
 
 /// Writes certificates, kubeconfigs and configuration.
 pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), Error> {
@@ -38,6 +42,9 @@ pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), 
     for path in &folders {
         fs::create_dir_all(path).map_err(|source| Error::path("make", path, source))?;
     }
+    if state.settings.with.own_disk {
+        make_disk(&folder.disk())?;
+    }
     let services = Operator::of(state.settings).map_or(&[][..], Operator::services);
     let pki = Pki::generate(NODE_NAME, subnet, services)?;
     pki.write(&folder.pki())?;
@@ -49,6 +56,16 @@ pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), 
         replace(&folder.config().join(name), text.as_bytes(), mode)?;
     }
     Ok(())
+}
+
+/// Makes an empty file system in a file, which takes as much of the machine's disk as is written.
+fn make_disk(path: &Path) -> Result<(), Error> {
+    let file = fs::File::create(path).map_err(|source| Error::path("make", path, source))?;
+    file.set_len(DISK_BYTES).map_err(|source| Error::path("write", path, source))?;
+    let mut command = Command::new("mkfs.ext4");
+    // Without blocks for root only: the kubelet is root.
+    command.args(["-q", "-m", "0"]).arg(path);
+    command::output(&mut command).map(drop)
 }
 
 /// The configuration files by name.
@@ -130,6 +147,13 @@ pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> 
         target: target.into(),
         read_only,
     };
+    let mut disks = Vec::new();
+    let kubelet = if state.settings.with.own_disk {
+        disks.push(Disk { file: folder.disk(), target: kubelet::DATA.into() });
+        None
+    } else {
+        Some(bind(&folder.data("kubelet"), kubelet::DATA, false))
+    };
     let real = artifacts.real.as_deref().map(|real| bind(real, REAL, true));
     let binds = vec![
         bind(&folder.config(), CONFIG, true),
@@ -139,7 +163,6 @@ pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> 
         // Overlay can't hold overlay: what containers write is on the disk.
         bind(&folder.data(runtime.name), runtime.root, false),
         bind(&folder.data(LOAD_DATA), LOAD, true),
-        bind(&folder.data("kubelet"), kubelet::DATA, false),
         bind(&folder.data(VOLUMES_DATA), VOLUMES, false),
         bind(&folder.data("etcd"), control_plane::ETCD_DATA, false),
     ];
@@ -149,7 +172,8 @@ pub fn node_spec(folder: &StateFolder, state: &State, artifacts: &Artifacts) -> 
         lower: artifacts.node_tree.clone(),
         upper: folder.node("upper"),
         work: folder.node("work"),
-        binds: binds.into_iter().chain(real).collect(),
+        binds: binds.into_iter().chain(kubelet).chain(real).collect(),
+        disks,
         hierarchies: state.hierarchies.clone(),
         cgroup: state.cgroup.clone(),
     }

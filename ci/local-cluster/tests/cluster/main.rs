@@ -195,3 +195,26 @@ fn components_are_killed_and_started_again_as_they_were() {
     assert!(refused.stderr.contains("no component `kube-oops`"), "{}", refused.stderr);
     assert!(refused.stderr.contains("hint: there are containerd, etcd, "), "{}", refused.stderr);
 }
+
+#[test]
+#[ignore = "needs root and a built cache"]
+fn a_disturbance_ends_by_itself_also_when_its_client_was_killed() {
+    let machine = Machine::look();
+    let cluster = Cluster::running("test-disturb", &["--with", "own-disk"]);
+    let answers = |path: &str| {
+        let arguments = ["get", "--raw", path, "--request-timeout=1s"];
+        cluster.kubectl_as("admin", &arguments).is_ok()
+    };
+
+    cluster.disturb("--freeze=etcd,kubelet", || {
+        !cluster.is_frozen("etcd") && !cluster.is_frozen("kubelet")
+    });
+    cluster.disturb("--cut-network=node", || answers("/api/v1/nodes/node/proxy/healthz"));
+    cluster.disturb("--cut-network=client", || answers("/readyz"));
+    cluster.disturb("--fill-disk", || cluster.has_room());
+
+    let refused = cluster.command(&["disturb", "--freeze", "kube-oops", "--for", "1"]).unwrap_err();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert_eq!(cluster.status()["state"], "running");
+    cluster.down_cleanly(&machine);
+}

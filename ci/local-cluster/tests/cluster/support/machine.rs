@@ -138,6 +138,12 @@ fn start_time(pid: i64) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// Whether a process is stopped by a signal (state `T`).
+pub fn is_stopped(pid: i64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+}
+
 /// `/proc/uptime` has seconds with two digits, and Linux 100 ticks a second.
 fn ticks_since_boot() -> u64 {
     let uptime = fs::read_to_string("/proc/uptime").unwrap();

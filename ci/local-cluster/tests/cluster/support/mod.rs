@@ -110,6 +110,19 @@ impl Cluster {
         result(output)
     }
 
+    /// Disturbs the cluster, kills the client as soon as the cluster is not well, and waits until it
+    /// is well again.
+    pub fn disturb(&self, disturbance: &str, is_well: impl Fn() -> bool) {
+        assert!(is_well(), "before `{disturbance}`");
+        let mut client = self.prepare(&["disturb", disturbance, "--for", "6"]);
+        let mut client = client.spawn().expect("the program starts");
+        eventually(TIMEOUT, &format!("`{disturbance}` has begun"), || !is_well());
+        client.kill().unwrap();
+        client.wait().unwrap();
+        assert!(!is_well(), "`{disturbance}` does not end with its client");
+        eventually(TIMEOUT, &format!("`{disturbance}` has ended"), is_well);
+    }
+
     /// Starts the cluster; returns what `up` said.
     pub fn up(&self, arguments: &[&str]) -> Result<String, Failed> {
         self.spawn_up(arguments).finish()
@@ -172,6 +185,20 @@ impl Cluster {
             inner.is_some()
         });
         machine::kill(inner.unwrap());
+    }
+
+    /// Whether a component is stopped.
+    pub fn is_frozen(&self, name: &str) -> bool {
+        machine::process_in_node(&self.state(), name).is_some_and(machine::is_stopped)
+    }
+
+    /// Whether the node has room for a file of the kubelet.
+    pub fn has_room(&self) -> bool {
+        let node = self.state()["node"]["pid"].as_i64().unwrap();
+        let file = format!("/proc/{node}/root/var/lib/kubelet/test");
+        let written = fs::write(&file, vec![1; 1 << 20]);
+        let _ = fs::remove_file(&file);
+        written.is_ok()
     }
 
     /// Runs a pod of the class `nested` until it is ready.
