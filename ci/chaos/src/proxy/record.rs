@@ -16,6 +16,8 @@ const RUN_LABEL: &str = "\"nestcheck/run\":\"";
 pub(crate) struct Seen {
     /// How many requests came.
     pub(crate) requests: u64,
+    /// How many of the requests were for commands in pods.
+    pub(crate) commands: u64,
     /// Method and path of the request that was struck, once it came.
     pub(crate) struck: Option<String>,
     /// The runs whose label stood in a request: those that may have objects.
@@ -33,11 +35,18 @@ impl Record {
     pub(super) fn count<B>(&self, request: &Request<B>, fault: Option<Fault>) -> Action {
         let mut seen = self.0.lock();
         seen.requests += 1;
+        let is_command = request.uri().path().ends_with("/exec");
+        seen.commands += u64::from(is_command);
         let Some(fault) = fault else { return Action::Pass };
-        if seen.requests == fault.at {
+        let number = match (fault.kind.is_of_commands(), is_command) {
+            (true, true) => seen.commands,
+            (true, false) => return Action::Pass,
+            (false, _) => seen.requests,
+        };
+        if number == fault.at {
             seen.struck = Some(format!("{} {}", request.method(), request.uri()));
         }
-        fault.action(seen.requests, request.method())
+        fault.action(number, request.method())
     }
 
     /// Notes the runs that a request's body names.
@@ -63,7 +72,7 @@ fn runs_in(text: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::FaultKind;
+    use crate::fault::{Cut, FaultKind};
 
     #[test]
     fn requests_are_counted_and_the_struck_one_is_kept() {
@@ -76,6 +85,20 @@ mod tests {
         let seen = record.seen();
         assert_eq!(seen.requests, 3);
         assert_eq!(seen.struck.as_deref(), Some("GET /b?watch=true"));
+    }
+
+    #[test]
+    fn commands_are_counted_by_themselves_where_the_fault_is_of_them_alone() {
+        let record = Record::default();
+        let fault = Some(Fault { kind: FaultKind::FalseSuccess, at: 2 });
+        let exec = Request::get("/pods/p/exec?command=true").body(()).expect("a good request");
+        let other = Request::get("/pods/p").body(()).expect("a good request");
+        assert_eq!(record.count(&exec, fault), Action::Pass);
+        assert_eq!(record.count(&other, fault), Action::Pass);
+        assert_eq!(record.count(&exec, fault), Action::FalseSuccess(Cut::Begun));
+        let seen = record.seen();
+        assert_eq!((seen.requests, seen.commands), (3, 2));
+        assert!(seen.struck.is_some_and(|struck| struck.contains("/exec")));
     }
 
     #[test]
