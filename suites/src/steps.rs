@@ -243,6 +243,22 @@ pub fn known<T>(reading: &Reading<T>) -> Result<&T, Failure> {
     })
 }
 
+/// Proves, after something was refused, that what it is refused by still works: otherwise a server, a
+/// pod or a connection that was lost meanwhile would look like a refusal.
+///
+/// # Errors
+///
+/// A loss where the control does not succeed any more.
+pub async fn still_works(
+    what: &str,
+    control: impl Future<Output = CaseResult> + Send,
+) -> CaseResult {
+    control.await.map_err(|failure| {
+        let reported = failure.message();
+        Failure::lost(format!("after the refusal {what} does not work any more: {reported}"))
+    })
+}
+
 /// The probe's path in a pod, followed by arguments.
 #[must_use]
 pub fn probe_command(arguments: &[&str]) -> Command {
@@ -388,6 +404,21 @@ mod tests {
         assert!(!overlap(range(0, 65_536, 65_536), range(0, 131_072, 65_536)));
         assert!(overlap(range(0, 65_536, 65_537), range(0, 131_072, 65_536)));
         assert!(overlap(range(0, 0, u32::MAX), range(0, 131_072, 65_536)));
+    }
+
+    #[tokio::test]
+    async fn a_control_that_fails_after_a_refusal_is_a_loss() {
+        for failure in [
+            Failure::product("expected reached, observed nothing"),
+            Failure::timeout("`get`", Duration::from_secs(1)),
+            Failure::lost("the node was lost"),
+        ] {
+            let lost = still_works("the server", async { Err(failure) }).await;
+            let failure = lost.expect_err("the control failed");
+            assert!(matches!(failure, Failure::Lost { .. }), "{failure:?}");
+            assert!(failure.message().contains("the server does not work"), "{failure:?}");
+        }
+        assert_eq!(still_works("the server", async { Ok(()) }).await, Ok(()));
     }
 
     #[test]

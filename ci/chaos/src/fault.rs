@@ -33,9 +33,11 @@ pub enum FaultKind {
     /// The connection is cut in the middle of the answer, watches and streams included.
     Sever,
     /// A command in a pod begins, its stream is cut, and the server claims that it succeeded: what an
-    /// API server says of a stream that it lost itself (client-go, `watchErrorStream`). Other
-    /// requests are left alone.
+    /// API server says of a stream that it lost itself (client-go, `watchErrorStream`). Only commands
+    /// are counted.
     FalseSuccess,
+    /// As [`Self::FalseSuccess`], but the stream is cut before the last byte of the command's report.
+    FalseEnd,
     /// The server is gone for 5 s from the request on: every connection is cut, new ones too.
     Outage,
     /// The request waits before it is passed on.
@@ -65,8 +67,8 @@ pub(crate) enum Action {
     Drop,
     /// Passes it on, and cuts the connection in the middle of the answer.
     Sever,
-    /// Passes it on, and claims the success of a command whose stream is cut.
-    FalseSuccess,
+    /// Passes it on, cuts its stream there, and claims that the command succeeded.
+    FalseSuccess(Cut),
     /// Cuts every connection, and those that come within this time.
     Outage(Duration),
     /// Waits, then passes it on.
@@ -75,9 +77,18 @@ pub(crate) enum Action {
     Answer(StatusCode),
 }
 
+/// Where the stream of a command is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Once the command has begun.
+    Begun,
+    /// Before the last byte of its report.
+    Report,
+}
+
 impl FaultKind {
     /// Every fault.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Kill,
         Self::KillBefore,
         Self::KillAfter,
@@ -85,6 +96,7 @@ impl FaultKind {
         Self::Drop,
         Self::Sever,
         Self::FalseSuccess,
+        Self::FalseEnd,
         Self::Outage,
         Self::Delay,
         Self::Busy,
@@ -104,6 +116,7 @@ impl FaultKind {
             Self::Drop => "drop",
             Self::Sever => "sever",
             Self::FalseSuccess => "false-success",
+            Self::FalseEnd => "false-end",
             Self::Outage => "outage",
             Self::Delay => "delay",
             Self::Busy => "429",
@@ -119,6 +132,11 @@ impl FaultKind {
         matches!(self, Self::Kill | Self::KillBefore | Self::KillAfter)
     }
 
+    /// Whether it strikes commands in pods alone, which are counted by themselves.
+    pub(crate) fn is_of_commands(self) -> bool {
+        matches!(self, Self::FalseSuccess | Self::FalseEnd)
+    }
+
     /// What it means for a request.
     pub(crate) fn action(self, method: &Method) -> Action {
         match self {
@@ -128,7 +146,8 @@ impl FaultKind {
             Self::Cut => Action::Cut,
             Self::Drop => Action::Drop,
             Self::Sever => Action::Sever,
-            Self::FalseSuccess => Action::FalseSuccess,
+            Self::FalseSuccess => Action::FalseSuccess(Cut::Begun),
+            Self::FalseEnd => Action::FalseSuccess(Cut::Report),
             Self::Outage => Action::Outage(OUTAGE),
             Self::Delay => Action::Delay(DELAY),
             Self::Busy => Action::Answer(StatusCode::TOO_MANY_REQUESTS),

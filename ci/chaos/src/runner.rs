@@ -66,15 +66,13 @@ async fn all_trials(arguments: &Arguments, stop: CancellationToken) -> Result<u8
 }
 
 fn schedule(targets: &[Target], arguments: &Arguments) -> Schedule {
-    let requests = targets.iter().map(|target| target.requests);
-    match arguments.kills {
-        Some(kills) => {
-            let costly = targets.iter().map(|target| arguments.once.contains(&target.name));
-            let targets: Vec<_> = requests.zip(costly).collect();
-            Schedule::random(&targets, &arguments.faults, kills, arguments.seed)
-        }
-        None => Schedule::every(&requests.collect::<Vec<_>>(), &arguments.faults),
-    }
+    let Some(kills) = arguments.kills else {
+        let counts = targets.iter().map(|target| (target.requests, target.commands));
+        return Schedule::every(&counts.collect::<Vec<_>>(), &arguments.faults);
+    };
+    let costly = |target: &Target| arguments.once.contains(&target.name);
+    let targets = targets.iter().map(|target| (target.requests, costly(target)));
+    Schedule::random(&targets.collect::<Vec<_>>(), &arguments.faults, kills, arguments.seed)
 }
 
 /// The runs that get faults, each run once without a fault.
@@ -102,10 +100,11 @@ async fn targets(test_bed: &TestBed, arguments: &Arguments) -> Result<Vec<Target
             return Err(unfit(&whole).into());
         }
         log(&format!(
-            "`{}` makes {} requests in {:.1} s without a fault",
-            target.name, whole.seen.requests, whole.run_seconds
+            "`{}` makes {} requests in {:.1} s without a fault, {} of them for commands",
+            target.name, whole.seen.requests, whole.run_seconds, whole.seen.commands
         ));
         target.requests = whole.seen.requests;
+        target.commands = whole.seen.commands;
         target.expected = whole.verdicts;
     }
     Ok(targets)

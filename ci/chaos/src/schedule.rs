@@ -87,11 +87,15 @@ impl Generator {
 }
 
 impl Schedule {
-    /// Every request of the targets with every fault; `requests` are their numbers.
-    pub(crate) fn every(requests: &[u64], faults: &[FaultKind]) -> Self {
-        let targets = requests.iter().enumerate();
-        let pairs = targets.flat_map(|(target, known)| {
-            let pair = |kind: &FaultKind| Pair { target, kind: *kind, next: 1, known: *known };
+    /// Every request of the targets with every fault; `counts` are the numbers of their requests, and
+    /// of those among them that are for commands.
+    pub(crate) fn every(counts: &[(u64, u64)], faults: &[FaultKind]) -> Self {
+        let targets = counts.iter().enumerate();
+        let pairs = targets.flat_map(|(target, (requests, commands))| {
+            let pair = |kind: &FaultKind| {
+                let known = if kind.is_of_commands() { *commands } else { *requests };
+                Pair { target, kind: *kind, next: 1, known }
+            };
             faults.iter().map(pair).collect::<Vec<_>>()
         });
         Self::Every(pairs.collect())
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_request_is_struck_once_with_every_fault() {
-        let mut schedule = Schedule::every(&[3], &[FaultKind::Cut, FaultKind::Drop]);
+        let mut schedule = Schedule::every(&[(3, 0)], &[FaultKind::Cut, FaultKind::Drop]);
         let struck = run(&mut schedule, 3);
         let each = |kind| (1..=3).map(move |at| (kind, at));
         assert!(struck.into_iter().eq(each(FaultKind::Cut).chain(each(FaultKind::Drop))));
@@ -224,10 +228,12 @@ mod tests {
 
     #[test]
     fn a_run_that_makes_more_requests_than_thought_is_followed_to_its_end() {
-        let mut schedule = Schedule::every(&[2], &[FaultKind::Cut]);
+        let mut schedule = Schedule::every(&[(2, 0)], &[FaultKind::Cut]);
         assert_eq!(run(&mut schedule, 5).len(), 5);
-        let mut schedule = Schedule::every(&[5], &[FaultKind::Cut]);
+        let mut schedule = Schedule::every(&[(5, 0)], &[FaultKind::Cut]);
         assert_eq!(run(&mut schedule, 2).len(), 2);
+        let mut schedule = Schedule::every(&[(90, 2)], &[FaultKind::FalseSuccess]);
+        assert_eq!(run(&mut schedule, 3).len(), 3, "commands alone");
     }
 
     #[test]

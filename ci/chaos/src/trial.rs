@@ -60,6 +60,8 @@ pub(crate) struct Target {
     pub(crate) expected: Verdicts,
     /// How many requests it makes without a fault.
     pub(crate) requests: u64,
+    /// How many of them are for commands in pods.
+    pub(crate) commands: u64,
 }
 
 /// How a run ended.

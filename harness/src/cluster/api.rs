@@ -143,6 +143,10 @@ pub fn is_loss(error: &KubeError) -> bool {
 pub fn status_code(error: &KubeError) -> Option<u16> {
     match error {
         KubeError::Api(status) => Some(status.code),
+        // The handshake of a stream hides the server's words, but not its status.
+        KubeError::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
+            Some(code.as_u16())
+        }
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     cluster::exec_error::{is_end_lost, is_pull_lost, is_start_lost},
     diagnosis::{self, Symptom},
     sandbox::GRANT_DEADLINE,
-    verdict::{Failure, Hint},
+    verdict::Failure,
 };
 
 /// When the events about a pod begin to be of interest. A pod whose image is on the node is ready
@@ -253,6 +253,12 @@ pub(super) fn evaluate_container(
     let reason = waiting.reason.as_deref().unwrap_or_default();
     let message = one_line(waiting.message.as_deref().unwrap_or_default());
     let away = || Some(Progress::Away(format!("{reason}: {message}")));
+    // The kubelet starts it again, and pauses before that.
+    if reason == "CrashLoopBackOff"
+        && let Some(lost) = last_loss(pod, container)
+    {
+        return Some(Progress::Away(lost));
+    }
     match reason {
         "ErrImagePull" | "ImagePullBackOff" if is_pull_lost(&message) => away(),
         // Older kubelets do not say here why the pull failed, only at the next try.
@@ -263,38 +269,30 @@ pub(super) fn evaluate_container(
                 container.image
             ))))
         }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
+        | "CrashLoopBackOff" => {
             let hint = diagnosis::explain(Symptom::Start(&message), None);
             if hint.is_none() && is_start_lost(&message) {
                 return away();
             }
-            Some(Progress::Never(not_started(pod, name, reason, &message, hint)))
-        }
-        "CrashLoopBackOff" => {
-            let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-            match last.map(|ended| evaluate_end(pod, name, ended)) {
-                Some(away @ Progress::Away(_)) => Some(away),
-                _ => {
-                    let hint = diagnosis::explain(Symptom::Start(&message), None);
-                    Some(Progress::Never(not_started(pod, name, reason, &message, hint)))
-                }
-            }
+            let failure = Failure::product(format!(
+                "the container `{name}` of pod `{pod}` can't be started ({reason}): {message}"
+            ));
+            Some(Progress::Never(failure.with_hint(hint)))
         }
         _ => None,
     }
 }
 
-fn not_started(
-    pod: &str,
-    container: &str,
-    reason: &str,
-    message: &str,
-    hint: Option<Hint>,
-) -> Failure {
-    Failure::product(format!(
-        "the container `{container}` of pod `{pod}` can't be started ({reason}): {message}"
-    ))
-    .with_hint(hint)
+/// How the container was lost when it ended last.
+fn last_loss(pod: &str, container: &ContainerStatus) -> Option<String> {
+    let ended = container.last_state.as_ref()?.terminated.as_ref()?;
+    match evaluate_end(pod, &container.name, ended) {
+        Progress::Away(reason) => Some(reason),
+        _ => None,
+    }
 }
 
 /// Decides from the end of a container. One that was lost with its runtime is started again where its

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Workload, ready::watch, verify_ready};
 use crate::{
     base::text::one_line,
-    cluster::{Answer, Refusal, ask, call, describe},
+    cluster::{Answer, Refusal, ask, call, describe, exec_error::is_start_lost},
     diagnosis::{self, Symptom},
     sandbox::{
         NESTED_CONFIG, Sandbox, WORKSPACE_ID_LABEL, create_or_find, pod_template::PodTemplate,
@@ -107,7 +107,8 @@ pub fn answered<T>(what: &str, answer: Result<T, KubeError>) -> Result<Answer<T>
 ///
 /// # Errors
 ///
-/// A watch that is refused, or a workspace that nothing is heard of.
+/// A watch that is refused, a workspace that nothing is heard of, or one that failed because its
+/// container runtime was away (a loss).
 pub async fn settle(
     sandbox: &Sandbox,
     created: &DynamicObject,
@@ -176,11 +177,17 @@ async fn reach(
             }
         }
     };
-    match tokio::time::timeout(limit, wait).await {
-        Ok(Err(failure)) => Err(failure),
-        _ => last.ok_or_else(|| {
-            Failure::harness(format!("nothing was heard of the workspace `{name}`"))
-        }),
+    let waited = tokio::time::timeout(limit, wait).await;
+    if let Ok(Err(failure)) = waited {
+        return Err(failure);
+    }
+    match last {
+        Some(last) if is_lost(&last) => Err(Failure::lost(format!(
+            "the node of workspace `{name}` was lost: {}",
+            last.describe()
+        ))),
+        Some(last) => Ok(last),
+        None => Err(Failure::harness(format!("nothing was heard of the workspace `{name}`"))),
     }
 }
 
@@ -204,6 +211,15 @@ pub async fn running_pod(sandbox: &Sandbox, settled: &Settled) -> Result<Pod, Fa
     live.next().ok_or_else(|| {
         Failure::product(format!("the workspace `{name}` is Running, and it has no pod"))
     })
+}
+
+/// Whether a workspace failed because its container runtime was away: the operator gives it up where
+/// the kubelet goes on trying.
+fn is_lost(settled: &Settled) -> bool {
+    let reported = settled.describe();
+    ["Failed", "Error"].contains(&settled.phase.as_str())
+        && diagnosis::explain(Symptom::Start(&reported), None).is_none()
+        && is_start_lost(&reported)
 }
 
 fn settled(object: DynamicObject) -> Settled {
@@ -273,6 +289,27 @@ mod tests {
         assert!(is_hopeless(&warning("w", "FailedCreatePodSandBox", message)));
         assert!(!is_hopeless(&warning("w", "FailedCreatePodSandBox", "network is not ready")));
         assert!(!is_hopeless(&warning("w", "BackOff", message)));
+    }
+
+    #[test]
+    fn a_workspace_that_failed_while_the_runtime_was_away_decides_nothing() {
+        let lost = |phase: &str, message: &str, warning: Option<&str>| {
+            let object = json!({
+                "apiVersion": "workspace.devfile.io/v1alpha2", "kind": "DevWorkspace",
+                "metadata": {"name": "w"},
+                "status": {"phase": phase, "message": message},
+            });
+            let settled = settled(serde_json::from_value(object).expect("an object"));
+            is_lost(&Settled { warning: warning.map(str::to_owned), ..settled })
+        };
+        let reported = "Container tools has state CreateContainerError";
+        let away =
+            "Failed: Error: rpc error: code = Unavailable desc = error reading from server: EOF";
+        assert!(lost("Failed", reported, Some(away)));
+        assert!(!lost("Running", reported, Some(away)));
+        assert!(!lost("Failed", reported, Some("Failed: because")));
+        let known = format!("{away}: /dev/kmsg is not in allowed_devices");
+        assert!(!lost("Failed", reported, Some(&known)), "its cause is known");
     }
 
     #[test]

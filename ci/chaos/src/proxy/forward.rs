@@ -16,7 +16,9 @@ use tower::BoxError;
 use super::{
     Shared,
     answer::{self, Body},
+    frames::FalseSuccess,
 };
+use crate::fault::Cut;
 
 /// How long the server may take to begin an answer: longer than nestcheck itself waits.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -60,11 +62,11 @@ pub(super) async fn forward_severed(
     Ok(answer::whole(answer))
 }
 
-/// As [`forward`], but a stream is cut as soon as the server says something, and the client hears that
-/// its command succeeded.
+/// As [`forward`], but the stream of a command is cut, and the client hears that it succeeded.
 pub(super) async fn forward_false_success(
     mut request: Request<Incoming>,
     shared: &Arc<Shared>,
+    cut: Cut,
 ) -> Result<Response<Body>, BoxError> {
     let client = hyper::upgrade::on(&mut request);
     let mut answer = forward_without_upgrade(request, shared).await?;
@@ -72,7 +74,7 @@ pub(super) async fn forward_false_success(
         let server = hyper::upgrade::on(&mut answer);
         let end = shared.end.clone();
         tokio::spawn(end.run_until_cancelled_owned(async move {
-            let _ = claim_success(client, server).await;
+            let _ = claim_success(client, server, cut).await;
         }));
     }
     Ok(answer::whole(answer))
@@ -148,46 +150,30 @@ async fn sever(client: OnUpgrade, server: OnUpgrade) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Passes on what the client says until the server says something, then ends the stream with success.
-async fn claim_success(client: OnUpgrade, server: OnUpgrade) -> Result<(), BoxError> {
+/// Passes on what both sides say until the stream is to be cut, then ends it with success.
+async fn claim_success(client: OnUpgrade, server: OnUpgrade, cut: Cut) -> Result<(), BoxError> {
     let (client, server) = both(client, server).await?;
     let (mut from_client, mut to_client) = split(client);
     let (mut from_server, mut to_server) = split(server);
-    let mut piece = vec![0; PIECE];
     let said = async {
         copy(&mut from_client, &mut to_server).await?;
         std::future::pending::<std::io::Result<()>>().await
     };
+    let passed = async {
+        let mut piece = vec![0; PIECE];
+        let mut stream = FalseSuccess::new(cut);
+        while !stream.has_ended() {
+            let count = from_server.read(&mut piece).await?;
+            if count == 0 {
+                break;
+            }
+            to_client.write_all(&stream.pass(&piece[..count])).await?;
+        }
+        to_client.shutdown().await
+    };
     tokio::select! {
-        read = from_server.read(&mut piece) => drop(read?),
+        done = passed => done?,
         done = said => done?,
     }
-    to_client.write_all(&success_frames()).await?;
-    to_client.shutdown().await?;
     Ok(())
-}
-
-/// The status channel's message in a frame of its own, and the frame that closes the connection (RFC
-/// 6455, 5.2; remotecommand protocol v4).
-fn success_frames() -> Vec<u8> {
-    const BINARY: u8 = 0x82;
-    const CLOSE: [u8; 4] = [0x88, 2, 0x03, 0xe8];
-    const STATUS_CHANNEL: u8 = 3;
-    const STATUS: &[u8] = br#"{"metadata":{},"status":"Success"}"#;
-    const LENGTH: u8 = 35;
-    [&[BINARY, LENGTH, STATUS_CHANNEL], STATUS, &CLOSE].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_frame_s_length_is_that_of_its_payload() {
-        let frames = success_frames();
-        let status = &frames[3..frames.len() - 4];
-        assert_eq!(usize::from(frames[1]), status.len() + 1);
-        let status: serde_json::Value = serde_json::from_slice(status).expect("JSON");
-        assert_eq!(status["status"], "Success");
-    }
 }

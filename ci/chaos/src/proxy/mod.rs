@@ -6,6 +6,7 @@
 
 mod answer;
 mod forward;
+mod frames;
 mod record;
 mod upstream;
 
@@ -175,7 +176,7 @@ async fn fault(
             Err(cut())
         }
         Action::Sever => forward::forward_severed(request, &shared).await,
-        Action::FalseSuccess => forward::forward_false_success(request, &shared).await,
+        Action::FalseSuccess(cut) => forward::forward_false_success(request, &shared, cut).await,
         Action::KillBefore => {
             shared.kill.notify_one();
             std::future::pending().await

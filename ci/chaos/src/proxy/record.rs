@@ -38,19 +38,23 @@ impl Record {
     pub(super) fn count<B>(&self, request: &Request<B>, faults: &Faults) -> Action {
         let mut seen = self.0.lock();
         seen.requests += 1;
-        if request.uri().path().ends_with("/exec") {
-            seen.commands += 1;
-            let number = seen.commands;
-            if let Some(fault) = faults.commands.iter().find(|fault| fault.at == number) {
-                seen.struck_commands.push((*fault, Timestamp::now()));
-                return fault.action(number, request.method());
-            }
+        let is_command = request.uri().path().ends_with("/exec");
+        seen.commands += u64::from(is_command);
+        let number = seen.commands;
+        if is_command && let Some(fault) = faults.commands.iter().find(|fault| fault.at == number) {
+            seen.struck_commands.push((*fault, Timestamp::now()));
+            return fault.action(number, request.method());
         }
         let Some(fault) = faults.request else { return Action::Pass };
-        if seen.requests == fault.at {
+        let number = match (fault.kind.is_of_commands(), is_command) {
+            (true, true) => seen.commands,
+            (true, false) => return Action::Pass,
+            (false, _) => seen.requests,
+        };
+        if number == fault.at {
             seen.struck = Some(format!("{} {}", request.method(), request.uri()));
         }
-        fault.action(seen.requests, request.method())
+        fault.action(number, request.method())
     }
 
     /// Notes the runs that a request's body names.
@@ -76,7 +80,7 @@ fn runs_in(text: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::FaultKind;
+    use crate::fault::{Cut, FaultKind};
 
     #[test]
     fn requests_are_counted_and_the_struck_one_is_kept() {
@@ -106,6 +110,21 @@ mod tests {
         let seen = record.seen();
         assert_eq!((seen.requests, seen.commands), (3, 2));
         assert_eq!(seen.struck_commands[0].0, fault);
+    }
+
+    #[test]
+    fn the_commands_alone_are_counted_where_the_fault_is_of_them() {
+        let record = Record::default();
+        let fault = Some(Fault { kind: FaultKind::FalseSuccess, at: 2 });
+        let faults = Faults { request: fault, ..Faults::default() };
+        let exec = || Request::get("/pods/p/exec?command=true").body(()).expect("a good request");
+        let other = Request::get("/pods/p").body(()).expect("a good request");
+        assert_eq!(record.count(&exec(), &faults), Action::Pass);
+        assert_eq!(record.count(&other, &faults), Action::Pass);
+        assert_eq!(record.count(&exec(), &faults), Action::FalseSuccess(Cut::Begun));
+        let seen = record.seen();
+        assert_eq!((seen.requests, seen.commands), (3, 2));
+        assert!(seen.struck.is_some_and(|struck| struck.contains("/exec")));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use probe::{ExecReport, ProgramEnd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -46,8 +47,13 @@ fn answer(
     if !request.headers().contains_key(header::UPGRADE) {
         return Ok(Response::new(Full::from("hello")));
     }
+    let is_command = request.uri().path().ends_with("/pods/p/exec");
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
+        if is_command {
+            let mut stream = TokioIo::new(upgrade.await.expect("the client upgrades"));
+            return send_command(&mut stream).await;
+        }
         let mut stream = TokioIo::new(upgrade.await.expect("the client upgrades"));
         let mut buffer = [0; 4];
         while stream.read_exact(&mut buffer).await.is_ok() {
@@ -59,6 +65,29 @@ fn answer(
     let answer = Response::builder().status(http::StatusCode::SWITCHING_PROTOCOLS);
     let answer = answer.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "echo");
     Ok(answer.body(Full::default())?)
+}
+
+/// The frames of a command that began and exits with 42: its mark, its report and its status. Binary, on
+/// channels 2 and 3.
+fn command_frames() -> Vec<u8> {
+    let nonce = "0123456789abcdef";
+    let end = ExecReport { end: ProgramEnd::Exited(42), stdout: 0, stderr: 0 };
+    let frame = |channel: u8, data: &str| {
+        let length = u8::try_from(data.len() + 1).expect("a short frame");
+        [&[0x82, length, channel], data.as_bytes()].concat()
+    };
+    let status = r#"{"status":"Failure"}"#;
+    let stderr = [ExecReport::begun(nonce), end.ended(nonce)];
+    [frame(2, &stderr[0]), frame(2, &stderr[1]), frame(3, status)].concat()
+}
+
+async fn send_command(stream: &mut TokioIo<hyper::upgrade::Upgraded>) {
+    // In pieces that end within frames.
+    for piece in command_frames().chunks(10) {
+        stream.write_all(piece).await.expect("it is open");
+        stream.flush().await.expect("it is open");
+    }
+    stream.shutdown().await.expect("it is open");
 }
 
 struct Setup {
@@ -108,7 +137,11 @@ impl Setup {
     }
 
     async fn upgrade(&self) -> TokioIo<hyper::upgrade::Upgraded> {
-        let request = Request::get(self.uri("/exec"))
+        self.upgrade_at("/exec").await
+    }
+
+    async fn upgrade_at(&self, path: &str) -> TokioIo<hyper::upgrade::Upgraded> {
+        let request = Request::get(self.uri(path))
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "echo")
             .body(Full::default())
@@ -195,6 +228,32 @@ async fn an_upgraded_connection_is_severed_in_the_middle_of_an_answer() {
     let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut echo)).await;
     let _ = read.expect("it ends");
     assert_eq!(echo, b"pi");
+}
+
+#[tokio::test]
+async fn a_command_that_began_is_cut_and_claimed_to_have_succeeded() {
+    for (kind, has_report) in [(FaultKind::FalseSuccess, false), (FaultKind::FalseEnd, true)] {
+        let setup = setup(at(kind, 1)).await;
+        // Not a command, so it is not counted.
+        setup.get("/api").await.expect("an answer");
+        let mut stream = setup.upgrade_at("/pods/p/exec?command=true").await;
+        let mut received = Vec::new();
+        let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut received)).await;
+        read.expect("it ends").expect("it is closed");
+        let text = String::from_utf8_lossy(&received);
+        assert!(text.contains("nestcheck-begun"), "{kind}: {text}");
+        assert_eq!(text.contains("nestcheck-ended"), has_report, "{kind}: {text}");
+        assert_eq!(ExecReport::end_of_report(&received), None, "{kind}: {text}");
+        assert!(text.contains(r#""status":"Success""#) && !text.contains("Failure"), "{text}");
+        assert!(received.ends_with(&[0x88, 2, 0x03, 0xe8]), "it is closed: {received:?}");
+        assert_eq!(setup.proxy.seen().commands, 1);
+        assert!(setup.proxy.seen().struck.is_some_and(|struck| struck.contains("/exec")));
+    }
+    let setup = setup(None).await;
+    let mut stream = setup.upgrade_at("/pods/p/exec").await;
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.expect("it is closed");
+    assert_eq!(received, command_frames());
 }
 
 #[tokio::test]

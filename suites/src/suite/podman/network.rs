@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Sysctl;
 use super::{address, expect_error, need_program, remove, serving, start_server};
 use crate::{
     fixtures::{NEIGHBOUR, NESTED_POD},
-    steps::{podman, probe_command, scratch_image, shell_image},
+    steps::{podman, probe_command, scratch_image, shell_image, still_works},
     suite::{NESTED, WITH_DEVICES},
 };
 
@@ -231,6 +231,12 @@ async fn finds_containers_by_name(cx: Context) -> CaseResult {
     cx.check_equal("answer by name", "by name", &workspace.output(&get).await?)?;
 
     finds_nobody_of_another_network(&cx, &workspace, &image, server).await?;
+    // A server that ended has no name in any network.
+    let answers = async {
+        let answer = workspace.output(&get).await?;
+        cx.check_equal("answer by name, after the look-up elsewhere", "by name", &answer)
+    };
+    still_works("the server", answers).await?;
     remove(&workspace, &[server]).await?;
     workspace.output(&podman(&["network", "rm", network])).await?;
     let rest = workspace.run(&podman(&["network", "exists", network])).await?.exit_code;

@@ -53,9 +53,11 @@ async fn shares_a_network_in_a_pod(cx: Context) -> CaseResult {
         &state,
         state.starts_with("Running 2 ") && state.contains("net"),
     )?;
+    let list = podman(&["ps", "--all", "--filter=name=pod-13-", "--format={{.Names}}"]);
+    let before = workspace.output(&list).await?;
+    cx.check_equal("containers before `pod rm`", "pod-13-server", &before)?;
     workspace.output(&podman(&["pod", "rm", "--force", "--time=0", name])).await?;
-    let rest = ["ps", "--all", "--quiet", "--filter=name=pod-13-"];
-    cx.check_equal("containers after `pod rm`", "", &workspace.output(&podman(&rest)).await?)
+    cx.check_equal("containers after `pod rm`", "", &workspace.output(&list).await?)
 }
 
 /// As people write it for Kubernetes, but with an image that is only here.
@@ -105,9 +107,12 @@ async fn plays_a_kubernetes_manifest(cx: Context) -> CaseResult {
     workspace.output(&probe_command(&["put", url, "written"])).await?;
     let record = workspace.output(&probe_command(&["get", url])).await?;
     cx.check_equal("file in the manifest's volume", "written", &record)?;
+    let list = podman(&["ps", "--all", "--filter=name=pod-k8s", "--format={{.Names}}"]);
+    let before = workspace.output(&list).await?;
+    let is_there = before.lines().any(|name| name == "pod-k8s-server");
+    cx.check("containers before `kube down`", "pod-k8s-server among them", before, is_there)?;
     workspace.output(&podman(&["kube", "down", "-"]).with_stdin(manifest)).await?;
-    let rest = ["ps", "--all", "--quiet", "--filter=name=pod-k8s"];
-    cx.check_equal("containers after `kube down`", "", &workspace.output(&podman(&rest)).await?)?;
+    cx.check_equal("containers after `kube down`", "", &workspace.output(&list).await?)?;
     let rest = workspace.run(&podman(&["pod", "exists", "pod-k8s"])).await?.exit_code;
     cx.check_equal("exit code of `pod exists` after `kube down`", "1", &rest.to_string())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{
     cluster::{ask, describe, status_code},
-    engine::{Case, CaseKind, Context},
+    engine::{Case, CaseKind, Context, PodHandle},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -20,7 +20,7 @@ use kube::{
 use super::{address, expect_error, start_server};
 use crate::{
     fixtures::{NEIGHBOUR, NESTED_POD},
-    steps::{podman, probe_command, request, scratch_image},
+    steps::{podman, probe_command, request, scratch_image, still_works},
     suite::WITH_DEVICES,
 };
 
@@ -40,7 +40,9 @@ inventory::submit!(Case {
     why: "Administrators isolate namespaces with NetworkPolicies, and rely on them for workspaces \
           too. A container's traffic must leave the pod as the pod's own, so that the same \
           policy applies. Otherwise users could bypass the policy. The network plugin must \
-          isolate the pod itself within 15 s, or the case can say nothing.",
+          isolate the pod itself within 15 s, or the case can say nothing. Once the policy is \
+          removed, the container must reach the other pod again: only then the policy was the \
+          reason.",
     fix: "Report it to the maker of the network plugin, with the pod's and the container's \
           addresses. If the case is blocked, the plugin enforces no policies at all, and no \
           workspace is isolated.",
@@ -90,7 +92,31 @@ async fn keeps_to_network_policies(cx: Context) -> CaseResult {
     let by_pod = workspace.run(&probe_command(&get)).await?;
     expect_error(&cx, "control: the pod's own connection", &by_pod, &[&url])?;
     let refused = workspace.run(&inside).await?;
-    expect_error(&cx, "connection of a container in the pod", &refused, &[&url])
+    expect_error(&cx, "connection of a container in the pod", &refused, &[&url])?;
+    still_works("the connection without the policy", reaches_again(&cx, &workspace, &inside, &url))
+        .await
+}
+
+/// Proves that nothing but the policy shut the target off: without it the pod and its container reach
+/// the target again.
+async fn reaches_again(
+    cx: &Context,
+    workspace: &PodHandle,
+    inside: &Command,
+    url: &str,
+) -> CaseResult {
+    open(cx).await?;
+    let script = "
+        end=$(($(date +%s) + $2))
+        until /nestcheck/probe get \"$1\" --deadline 1; do
+            [ \"$(date +%s)\" -lt \"$end\" ]
+            sleep 0.3
+        done
+    ";
+    let wait = Command::shell("wait until the pod is let in again", script, [url, ENFORCED]);
+    workspace.output(&wait).await?;
+    let after = workspace.output(inside).await?;
+    cx.check_equal("answer to the container after the policy", "reached", &after)
 }
 
 /// Removes the policy of an earlier try, which was lost.

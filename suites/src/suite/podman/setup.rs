@@ -11,7 +11,7 @@ use harness::{
 use super::{expect_error, images::import_of, need_program};
 use crate::{
     fixtures::NESTED_POD,
-    steps::{known, podman, podman_run},
+    steps::{known, podman, podman_run, probe_command, still_works},
     suite::NESTED,
 };
 
@@ -129,5 +129,12 @@ async fn pulls_from_a_registry(cx: Context) -> CaseResult {
     cx.check_equal("container of the pulled image", "pulled", &workspace.output(&run).await?)?;
     let other = format!("{repository}@sha256:{}", "0".repeat(64));
     let refused = workspace.run(&podman(&[&pull[..], &[&other]].concat())).await?;
-    expect_error(&cx, "pull of another digest", &refused, &["127.0.0.1:18140", "0000"])
+    expect_error(&cx, "pull of another digest", &refused, &["127.0.0.1:18140", "0000"])?;
+    // A registry that ended would be refused in the same words.
+    let answers = async {
+        let answer =
+            workspace.output(&probe_command(&["get", "http://127.0.0.1:18140/v2/"])).await?;
+        cx.check_equal("answer of the registry after the refusal", "{}", &answer)
+    };
+    still_works("the registry", answers).await
 }

@@ -3,21 +3,25 @@
 
 use harness::{
     base::text::one_line,
-    cluster::{Answer, ask, exec_error},
-    engine::{Case, CaseKind, Context},
+    cluster::{Answer, ask, exec_error, status_code},
+    engine::{Case, CaseKind, Context, PodHandle},
     sandbox::{Identity, NESTED_CONFIG, SCC_ATTRIBUTE},
     verdict::{CaseResult, Failure, Level},
     workload::workspace::{Settled, answered, create, settle},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api,
+    Api, Client,
     api::{AttachParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
 use super::NESTED;
-use crate::{fixtures::DEVWORKSPACE, suite::OPENSHIFT};
+use crate::{
+    fixtures::DEVWORKSPACE,
+    steps::{probe_command, still_works},
+    suite::OPENSHIFT,
+};
 
 /// How long the operator may take to refuse what its webhook lets through.
 const SETTLES: std::time::Duration = std::time::Duration::from_secs(60);
@@ -235,19 +239,52 @@ async fn keeps_others_out(cx: Context) -> CaseResult {
     let words = ["can only be modified by its creator"];
     refused(&cx, "a change by another user who may edit workspaces", &answer, &words)?;
 
-    let pods: Api<Pod> = Api::namespaced(ungranted_user.clone(), sandbox.namespace());
-    let (pod, parameters) = (workspace.name(), AttachParams::default());
-    let entered = pods.exec(&pod, ["true"], &parameters);
+    // The creator's own commands show that the pod can be entered, before the refusal and after it.
+    enters(&cx, "before", &workspace).await?;
+    let of_creator = may_enter(&cx, sandbox.user(), &workspace.name()).await?;
+    let holds = of_creator.as_ref().is_err_and(|answer| answer.code == 400);
+    let name = "a request of the creator's to enter, which asks for no stream";
+    cx.check(name, "400: only its parameters are refused", describe(&of_creator), holds)?;
+    let of_other = may_enter(&cx, ungranted_user, &workspace.name()).await?;
+    let name = "the same request by another user who may edit workspaces";
+    refused(&cx, name, &of_other, &["devworkspace creator has exec access"])?;
+    is_shut_out(&cx, ungranted_user, &workspace.name()).await?;
+    still_works("the creator's own command", enters(&cx, "after", &workspace)).await
+}
+
+/// Runs a command in the workspace as its creator.
+async fn enters(cx: &Context, when: &str, workspace: &PodHandle) -> CaseResult {
+    let said = workspace.output(&probe_command(&["print", "entered"])).await?;
+    let name = format!("a command in the workspace by its creator, {when} the refusal");
+    cx.check_equal(&name, "entered", &said)
+}
+
+/// Asks to enter a pod, but not for any stream, so that nothing begins: whoever may enter hears that a
+/// parameter is missing, and the others why they may not. The handshake of a stream hides these words.
+async fn may_enter(cx: &Context, user: &Client, pod: &str) -> Result<Answer<Value>, Failure> {
+    let pods: Api<Pod> = Api::namespaced(user.clone(), cx.sandbox().namespace());
+    let params = PostParams::default();
+    let (what, nothing) = ("ask to enter a pod", json!({}));
+    let asked = ask(what, || {
+        cx.sandbox().as_granted(|| pods.create_subresource("exec", pod, &params, &nothing))
+    });
+    answered(what, asked.await?)
+}
+
+/// Expects that a command of this user is refused as the words said.
+async fn is_shut_out(cx: &Context, user: &Client, pod: &str) -> CaseResult {
+    let pods: Api<Pod> = Api::namespaced(user.clone(), cx.sandbox().namespace());
+    let parameters = AttachParams::default();
+    let entered = pods.exec(pod, ["true"], &parameters);
     let limit = harness::cluster::API_DEADLINE;
     let entered = tokio::time::timeout(limit, entered).await.map_err(|_elapsed| {
-        Failure::harness("the API server does not answer a request to enter a pod")
+        Failure::lost("the API server does not answer a request to enter a pod")
     })?;
-    // The stream's handshake hides the server's words, but not its status.
     let (observed, holds) = match entered {
         Ok(_) => ("entered".to_owned(), false),
         Err(error) => {
             let reported = one_line(&error.to_string());
-            let holds = reported.contains("403") || reported.contains("devworkspace creator");
+            let holds = status_code(&error) == Some(403);
             if !holds && let Some(loss) = exec_error::of_error(&error) {
                 let message = format!("failed to run a command in pod `{pod}`: {loss}: {reported}");
                 return Err(Failure::lost(message));
