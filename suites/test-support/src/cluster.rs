@@ -203,13 +203,7 @@ impl Cluster {
         self.create_bound("ValidatingAdmissionPolicy", name, spec, bound)
     }
 
-    fn create_bound(
-        &self,
-        kind: &str,
-        name: &str,
-        spec: &Value,
-        bound: Value,
-    ) -> [Created<'_>; 2] {
+    fn create_bound(&self, kind: &str, name: &str, spec: &Value, bound: Value) -> [Created<'_>; 2] {
         let version = "admissionregistration.k8s.io/v1";
         let binding = format!("{kind}Binding");
         [(kind, spec), (binding.as_str(), &bound)].map(|(kind, spec)| {
