@@ -197,7 +197,7 @@ fn evaluate_pod(name: &str, own: &[String], pod: Pod) -> Progress {
 }
 
 /// Decides from a container's state whether its pod can ever be ready.
-pub(super) fn evaluate_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
+fn evaluate_container(pod: &str, container: &ContainerStatus) -> Option<Failure> {
     let state = container.state.as_ref()?;
     if let Some(ended) = &state.terminated {
         let why =
