@@ -93,7 +93,7 @@ impl Comparison<'_> {
         if self.is_red_without_mutant(id) {
             return Some(format!("{id} is red without `{name}` too: {}", describe(case)));
         }
-        let message = told(&case.verdict);
+        let message = reported(&case.verdict);
         let is_killed = match case.verdict {
             Verdict::Fail { .. } => true,
             // A case that was not judged has shown nothing, unless that is all that it can show.
@@ -133,7 +133,7 @@ impl Comparison<'_> {
 }
 
 /// The message of a verdict with its hint, which has the cause.
-fn told(verdict: &Verdict) -> String {
+fn reported(verdict: &Verdict) -> String {
     let message = verdict.message().unwrap_or_default();
     match verdict {
         Verdict::Fail { hint: Some(hint), .. } => format!("{message}; {hint}"),

@@ -79,16 +79,13 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         read_devspaces(client, |group| groups.has(group)).boxed(),
     );
     let version = version?;
-    let kept =
-        (dry_run::keeps_host_users(&dry_run, version.minor), dry_run::keeps_proc_mount(&dry_run));
-    let (keeps_host_users, keeps_proc_mount) = name_changers(client, kept).await;
     let server_gate = |gate| metrics::fact(&server_metrics, gate, "API server");
     let release = openshift.release();
-    Ok(Facts {
+    let facts = Facts {
         server,
         flavour: Fact::known(openshift.flavour, "API groups"),
-        keeps_host_users,
-        keeps_proc_mount,
+        keeps_host_users: dry_run::keeps_host_users(&dry_run, version.minor),
+        keeps_proc_mount: dry_run::keeps_proc_mount(&dry_run),
         version,
         feature_set: feature_gate::feature_set(&openshift.feature_gate),
         configured_gates: feature_gate::configured_gates(&openshift.feature_gate, &release),
@@ -109,39 +106,43 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         device_route: nodes.device_route,
         default_storage: storage::default_class(&classes),
         devspaces,
-    })
+    };
+    Ok(name_changers(client, facts).await)
 }
 
-/// Where a field of the dry-run pod is lost, names the policies whose text has it: they may have
-/// changed the pod, and not the API server.
-async fn name_changers(
-    client: &Client,
-    (host_users, proc_mount): (Fact<bool>, Fact<bool>),
-) -> (Fact<bool>, Fact<bool>) {
-    let is_lost = |fact: &Fact<bool>| fact.value() == Some(&false);
-    if !is_lost(&host_users) && !is_lost(&proc_mount) {
-        return (host_users, proc_mount);
+/// Where the dry-run pod lost a field although the API server's gate is on, names who may have
+/// changed the pod on its way: the policies whose text has the field, or all that change pods.
+async fn name_changers(client: &Client, mut facts: Facts) -> Facts {
+    let is_odd = |gate: Gate| {
+        let is_on = facts.is_locked(gate) || facts.server_gate(gate).value() == Some(&true);
+        is_on && facts.behaviour(gate).and_then(Fact::value) == Some(&false)
+    };
+    let (users, proc_mount) = (is_odd(Gate::UserNamespacesSupport), is_odd(Gate::ProcMountType));
+    if !users && !proc_mount {
+        return facts;
     }
     let admission = PodAdmission::read(client).boxed().await;
     let namespace = ("kubernetes.io/metadata.name".to_owned(), dry_run::NAMESPACE.to_owned());
     let namespace = Labels::from([namespace]);
-    let name = |fact: Fact<bool>, words: &[&str]| {
-        let changes = |it: &&Plugin| it.kind.changes() && it.sees(Some(&namespace), None);
-        let changing: Vec<_> = admission.plugins.iter().filter(changes).collect();
+    let changes = |it: &&Plugin| it.kind.changes() && it.sees(Some(&namespace), None);
+    let changing: Vec<_> = admission.plugins.iter().filter(changes).collect();
+    let name = |fact: &mut Fact<bool>, words: &[&str]| {
         let naming = changing.iter().filter(|it| it.names(words)).map(ToString::to_string);
         let mut who: Vec<_> = naming.collect();
         if who.is_empty() {
             who = changing.iter().map(ToString::to_string).collect();
         }
-        match fact {
-            Fact::Known { value: false, source } if !who.is_empty() => {
-                Fact::known(false, format!("{source}; new pods are changed by {}", who.join(", ")))
-            }
-            fact => fact,
+        if let (Fact::Known { source, .. }, false) = (fact, who.is_empty()) {
+            *source = format!("{source}; new pods are changed by {}", who.join(", "));
         }
     };
-    let words = ["procMount", "securityContext"];
-    (name(host_users, &["hostUsers"]), name(proc_mount, &words))
+    if users {
+        name(&mut facts.keeps_host_users, &["hostUsers"]);
+    }
+    if proc_mount {
+        name(&mut facts.keeps_proc_mount, &["procMount", "securityContext"]);
+    }
+    facts
 }
 
 /// The groups of APIs that the cluster serves.

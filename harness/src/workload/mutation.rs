@@ -204,6 +204,7 @@ const CONTAINERS: [(&str, &str); 2] =
     [("container", "/spec/containers"), ("init container", "/spec/initContainers")];
 
 /// The containers of a stored pod that were not sent: what they are, and their names.
+#[must_use]
 pub fn added(sent: &Pod, stored: &Pod) -> Vec<(&'static str, String)> {
     let (sent, stored) = (json(sent), json(stored));
     let names = |pod: &Value, list: &str| -> Vec<String> {

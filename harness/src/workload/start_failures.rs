@@ -91,28 +91,51 @@ pub(super) struct FailedInit {
 pub(super) fn failed_init(pod: &str, own: &[String], object: &Pod) -> Option<FailedInit> {
     let statuses = object.status.as_ref()?.init_container_statuses.as_deref()?;
     let failed = |status: &ContainerStatus| {
-        let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
-        if ended.is_some_and(|ended| ended.exit_code == 0) {
+        // A runtime that is away says nothing of the pod.
+        if matches!(evaluate_container(pod, status, false), Some(Progress::Away(_))) {
             return None;
         }
-        let Some(Progress::Never(failure)) = evaluate_container(pod, status, false) else {
-            return None;
-        };
-        let failure = failure.adding("it is an init container");
-        let failure = if own.contains(&status.name) {
-            failure
+        let what = describe_failure(status)?;
+        let name = &status.name;
+        let message = format!("the init container `{name}` of pod `{pod}` {what}");
+        let hint = if own.contains(name) {
+            diagnosis::explain(Symptom::Start(&what), None)
         } else {
             let text = format!(
-                "the init container `{}` was not in the pod that was sent: exempt namespaces with \
-                 the label `app.kubernetes.io/managed-by: nestcheck` from whatever adds it ({})",
-                status.name,
+                "the init container `{name}` was not in the pod that was sent: exempt namespaces \
+                 with the label `app.kubernetes.io/managed-by: nestcheck` from whatever adds it \
+                 ({})",
                 SignatureId::F42
             );
-            failure.with_hint(Some(Hint { text, signature: Some(SignatureId::F42) }))
+            Some(Hint { text, signature: Some(SignatureId::F42) })
         };
-        Some(FailedInit { pod: pod.to_owned(), container: status.name.clone(), failure })
+        let failure = Failure::product(message).with_hint(hint);
+        Some(FailedInit { pod: pod.to_owned(), container: name.clone(), failure })
     };
     statuses.iter().find_map(failed)
+}
+
+/// How an init container failed; none where it did not, or may still end well.
+fn describe_failure(status: &ContainerStatus) -> Option<String> {
+    let state = status.state.as_ref()?;
+    if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
+        let why = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("no reason");
+        return Some(format!("ended with exit code {}: {}", ended.exit_code, one_line(why)));
+    }
+    let waiting = state.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().unwrap_or_default();
+    let is_final = matches!(
+        reason,
+        "CreateContainerConfigError"
+            | "CreateContainerError"
+            | "RunContainerError"
+            | "CrashLoopBackOff"
+            | "ErrImageNeverPull"
+            | "ImagePullBackOff"
+            | "InvalidImageName"
+    );
+    let message = one_line(waiting.message.as_deref().unwrap_or_default());
+    is_final.then(|| format!("can't be started ({reason}): {message}"))
 }
 
 impl FailedInit {

@@ -194,13 +194,13 @@ impl Cluster {
     /// Creates an admission policy and its binding of the same name, for as long as the guards live.
     /// The API server takes up a policy within a second or two, and without a word.
     pub fn create_policy(&self, kind: &str, name: &str, spec: &Value) -> [Created<'_>; 2] {
-        self.create_bound(kind, name, spec, serde_json::json!({"policyName": name}))
+        self.create_bound(kind, name, spec, &serde_json::json!({"policyName": name}))
     }
 
     /// As [`Self::create_policy`], a validating policy that refuses.
     pub fn create_denying_policy(&self, name: &str, spec: &Value) -> [Created<'_>; 2] {
         let bound = serde_json::json!({"policyName": name, "validationActions": ["Deny"]});
-        self.create_bound("ValidatingAdmissionPolicy", name, spec, bound)
+        self.create_bound("ValidatingAdmissionPolicy", name, spec, &bound)
     }
 
     fn create_bound(
@@ -208,11 +208,11 @@ impl Cluster {
         kind: &str,
         name: &str,
         spec: &Value,
-        bound: Value,
+        bound: &Value,
     ) -> [Created<'_>; 2] {
         let version = "admissionregistration.k8s.io/v1";
         let binding = format!("{kind}Binding");
-        [(kind, spec), (binding.as_str(), &bound)].map(|(kind, spec)| {
+        [(kind, spec), (binding.as_str(), bound)].map(|(kind, spec)| {
             let gvk = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
             self.create(
                 &ApiResource::from_gvk(&gvk),
@@ -223,7 +223,11 @@ impl Cluster {
     }
 
     /// Whether the API server changes or refuses this object as a dry run, as a policy does that is
-    /// in force: what it would store, or its refusal.
+    /// in force: what it would store.
+    ///
+    /// # Errors
+    ///
+    /// Its refusal.
     pub fn dry_run(&self, object: &Value) -> Result<Value, String> {
         let object: Pod = serde_json::from_value(object.clone()).expect("it is a pod");
         let api: Api<Pod> = Api::namespaced(self.client.clone(), "default");

@@ -161,6 +161,16 @@ pub(crate) async fn expect_relaxed(
             }
         }
         Err(refusal) => {
+            let foreign = foreign_containers(&refusal.message, pod);
+            if !foreign.is_empty() {
+                return Err(Failure::blocked(
+                    format!(
+                        "Pod Security refuses containers that were not sent: {}",
+                        foreign.join(", ")
+                    ),
+                    "see PRE-14: exempt the namespace from whatever adds them",
+                ));
+            }
             let reported = words.iter().all(|word| refusal.message.contains(word));
             let is_pod_security = refusal.code == 403 && !words.is_empty() && reported;
             let observed = format!("{}: {}", refusal.code, refusal.message);
@@ -180,6 +190,24 @@ pub(crate) async fn expect_relaxed(
                     itself";
         failure.with_hint(Some(hint))
     })
+}
+
+/// The containers that Pod Security names in a refusal, as `container "a" must`, and that were not
+/// sent.
+fn foreign_containers<'a>(refusal: &'a str, sent: &Pod) -> Vec<&'a str> {
+    let is_sent = |name: &&str| {
+        let mut sent = sent.spec.iter().flat_map(|spec| &spec.containers);
+        sent.any(|container| container.name == **name)
+    };
+    let places = refusal.match_indices("container").map(|(start, _)| &refusal[start..]);
+    let named = places.filter_map(|place| place.split_once(" must")).flat_map(|(names, _)| {
+        // Every second part is in quotes.
+        names.split('"').skip(1).step_by(2)
+    });
+    let mut foreign: Vec<_> = named.filter(|name| !is_sent(name)).collect();
+    foreign.sort_unstable();
+    foreign.dedup();
+    foreign
 }
 
 /// The fields that a server without a gate drops: a pod that lost one is another pod. Only the
@@ -231,6 +259,21 @@ mod tests {
         assert_ne!(masked, unmasked);
         spec(&mut pod).host_users = None;
         assert_ne!(isolation(&pod, &pod), unmasked);
+    }
+
+    #[test]
+    fn a_refusal_of_a_container_that_was_not_sent_names_it() {
+        let mut sent = Pod::default();
+        spec(&mut sent).containers.push(k8s_openapi::api::core::v1::Container {
+            name: "tools".to_owned(),
+            ..Default::default()
+        });
+        let refusal = "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": \
+                       allowPrivilegeEscalation != false (containers \"tools\", \"proxy\" must \
+                       set it), runAsNonRoot != true (pod or container \"tools\" must set it), \
+                       procMount (container \"tools\" must not set procMount to \"Unmasked\")";
+        assert_eq!(foreign_containers(refusal, &sent), ["proxy"]);
+        assert_eq!(foreign_containers(&refusal.replace(", \"proxy\"", ""), &sent), [""; 0]);
     }
 
     #[test]
