@@ -1,7 +1,7 @@
 //! What comes before a retry: everything that the case needs is back, and nothing of the first attempt
 //! is in its way.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::join_all};
 
@@ -11,6 +11,9 @@ use crate::{
     sandbox::pod_template::PodTemplate,
     workload::{self, Workload, disruption},
 };
+
+/// How long a pod for a retry may take: its image is on the node, but the node may be full.
+const FRESH_POD_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Executor {
     /// Waits for the return of the API server and of the case's nodes, and ends what still runs of
@@ -94,10 +97,17 @@ impl Executor {
         let mut pod = self.sandbox.pod(template).ok()?;
         let id = self.case.id.to_ascii_lowercase();
         pod.metadata.name = Some(format!("{}-retry-of-{id}", template.name));
-        let made = Box::pin(workload::provision_pod(&self.sandbox, template, &pod)).await;
-        if let Err(failure) = &made {
-            tracing::debug!(pod = template.name, failure = failure.message(), "no fresh pod");
+        let make = Box::pin(workload::provision_pod(&self.sandbox, template, &pod));
+        match tokio::time::timeout(FRESH_POD_DEADLINE, make).await {
+            Ok(Ok(workload)) => Some(Arc::new(workload)),
+            Ok(Err(failure)) => {
+                tracing::debug!(pod = template.name, failure = failure.message(), "no fresh pod");
+                None
+            }
+            Err(_elapsed) => {
+                tracing::debug!(pod = template.name, "a fresh pod was not ready in time");
+                None
+            }
         }
-        made.ok().map(Arc::new)
     }
 }

@@ -67,18 +67,13 @@ impl Disruptions {
             reports.push(DisruptionReport { disruption, cases: Vec::new() });
         }
         for (effect, id, seen) in self.hits {
-            let report = match reports.iter_mut().find(|report| is_same(&report.disruption, &seen))
-            {
-                Some(report) => {
-                    widen(&mut report.disruption, &seen);
-                    report
-                }
-                None => {
-                    reports.push(DisruptionReport { disruption: seen, cases: Vec::new() });
-                    let Some(last) = reports.last_mut() else { continue };
-                    last
-                }
-            };
+            let known = reports.iter().position(|report| is_same(&report.disruption, &seen));
+            let index = known.unwrap_or_else(|| {
+                reports.push(DisruptionReport { disruption: seen.clone(), cases: Vec::new() });
+                reports.len() - 1
+            });
+            let report = &mut reports[index];
+            widen(&mut report.disruption, &seen);
             if !report.cases.contains(&(effect, id.clone())) {
                 report.cases.push((effect, id));
             }

@@ -115,7 +115,7 @@ impl Health {
     }
 
     /// Takes note of a sign of life of a node.
-    pub(super) fn hear(&self, node: &str) {
+    pub(super) fn record_sign(&self, node: &str) {
         self.signs.send_modify(|signs| _ = signs.insert(node.to_owned(), Instant::now()));
     }
 
@@ -130,7 +130,7 @@ impl Health {
     pub(crate) async fn confirm(&self, since: Instant, nodes: Option<&[String]>) -> bool {
         let (mut signs, mut outages) = (self.signs.subscribe(), self.subscribe());
         let nodes = nodes.unwrap_or_default();
-        let heard = async {
+        let confirmed = async {
             loop {
                 if self.current(Some(nodes)).is_some() {
                     return false;
@@ -153,7 +153,7 @@ impl Health {
                 }
             }
         };
-        tokio::time::timeout(CONFIRM_DEADLINE, heard).await.unwrap_or(false)
+        tokio::time::timeout(CONFIRM_DEADLINE, confirmed).await.unwrap_or(false)
     }
 
     /// Takes note of an outage. False if it is known: of the API server, the watches of several nodes
@@ -241,12 +241,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_seen_counts_once_the_node_was_heard_of_after_that() {
+    async fn what_was_seen_counts_once_the_node_gave_a_sign_after_that() {
         let health = Health::default();
         let here = ["here".to_owned()];
         let since = Instant::now();
         assert!(!health.confirm(since, Some(&here)).await, "nobody listens");
-        health.hear("here");
+        health.record_sign("here");
         assert!(health.confirm(since, Some(&here)).await);
         assert!(health.confirm(since, Some(&[])).await, "the API server was there too");
         let silent = health.confirm(Instant::now(), Some(&here));

@@ -90,9 +90,9 @@ impl Watch<'_> {
         self.workload.node().unwrap_or_default()
     }
 
-    fn hear(&mut self, health: &Health) {
+    fn record_sign(&mut self, health: &Health) {
         self.last = Sign::now();
-        health.hear(self.node());
+        health.record_sign(self.node());
     }
 
     /// Follows the stream, and opens another one where it breaks.
@@ -102,7 +102,7 @@ impl Watch<'_> {
             let silence = || Ended::Lost(format!("no sign of life for {} s", SILENCE.as_secs()));
             if let Some(stream) = &mut self.stream {
                 match timeout(SILENCE, stream.next()).await {
-                    Ok(true) => self.hear(health),
+                    Ok(true) => self.record_sign(health),
                     Ok(false) => {
                         self.stream = None;
                         sleep(REOPEN_AFTER).await;
@@ -112,7 +112,7 @@ impl Watch<'_> {
             } else {
                 match timeout(SILENCE, Stream::open(self.workload)).await {
                     Ok(Ok(stream)) => {
-                        self.hear(health);
+                        self.record_sign(health);
                         self.stream = Some(stream);
                     }
                     Ok(Err(Ended::Forbidden)) if started.age() < GRANT_DEADLINE => {
@@ -152,7 +152,7 @@ impl Watch<'_> {
             report(EventKind::DisruptionEnded(DisruptionEnded { is_back, disruption }));
         }
         if is_back {
-            self.hear(health);
+            self.record_sign(health);
         }
         is_back
     }

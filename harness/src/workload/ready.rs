@@ -518,7 +518,8 @@ mod tests {
         for reason in ["Evicted", "NodeLost", "NodeShutdown", "Terminated"] {
             let mut ended = pod("Failed", false, terminated("Error", 137, "killed"));
             ended.status.as_mut().expect("a status").reason = Some(reason.into());
-            let Progress::Never(failure @ Failure::Lost { .. }) = evaluate_pod("w", &[], ended, false)
+            let Progress::Never(failure @ Failure::Lost { .. }) =
+                evaluate_pod("w", &[], ended, false)
             else {
                 panic!("{reason} is a loss")
             };
