@@ -4,6 +4,10 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{AttachParams, AttachedProcess};
 use tokio::{
@@ -202,6 +206,8 @@ async fn who(sandbox: &Sandbox) -> (Lost, Duration) {
 /// The lines of `probe heartbeat`.
 struct Stream {
     lines: Box<dyn AsyncRead + Send + Unpin>,
+    /// Ends with the stream. Where a connection breaks, kube does not close the lines.
+    status: Shared<BoxFuture<'static, Option<Status>>>,
     /// Ends the connection when it is dropped.
     _connection: AttachedProcess,
 }
@@ -209,7 +215,8 @@ struct Stream {
 impl Stream {
     /// Opens a stream that has given its first sign.
     async fn open(workload: &Workload) -> Result<Self, Ended> {
-        let parameters = AttachParams::default().stdin(false).stdout(true).stderr(false);
+        let mut parameters = AttachParams::default().stdin(false).stdout(true).stderr(false);
+        parameters.container.clone_from(&workload.container);
         let command = [PROBE, "heartbeat"];
         let opened = workload.api.exec(&workload.name(), command, &parameters).await;
         let mut connection = opened.map_err(|error| {
@@ -224,14 +231,13 @@ impl Stream {
             return Err(Ended::Lost("a stream without output".to_owned()));
         };
         let status = connection.take_status();
-        let mut stream = Self { lines: Box::new(lines), _connection: connection };
+        let status = async move { status?.await }.boxed().shared();
+        let mut stream =
+            Self { lines: Box::new(lines), status: status.clone(), _connection: connection };
         if stream.next().await {
             return Ok(stream);
         }
-        let status = match status {
-            Some(status) => status.await,
-            None => None,
-        };
+        let status = status.await;
         Err(status.as_ref().map_or_else(
             || Ended::Lost("the stream ended before its first sign".to_owned()),
             ended_with,
@@ -240,8 +246,21 @@ impl Stream {
 
     /// Waits for the next sign. False at the end.
     async fn next(&mut self) -> bool {
-        let mut buffer = [0; 64];
-        matches!(self.lines.read(&mut buffer).await, Ok(1..))
+        next_sign(&mut self.lines, self.status.clone()).await
+    }
+}
+
+/// Waits for a line, or the end of the stream, which only the status reports where the connection
+/// broke. False at the end.
+async fn next_sign(
+    lines: &mut (impl AsyncRead + Unpin),
+    status: impl Future<Output = Option<Status>>,
+) -> bool {
+    let mut buffer = [0; 64];
+    tokio::select! {
+        biased;
+        read = lines.read(&mut buffer) => matches!(read, Ok(1..)),
+        _ = status => false,
     }
 }
 
@@ -260,13 +279,26 @@ fn ended_with(status: &Status) -> Ended {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use serde_json::json;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
 
     fn failure(message: &str) -> Ended {
         let status = json!({"status": "Failure", "reason": "InternalError", "message": message});
         ended_with(&serde_json::from_value(status).expect("a status"))
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_ends_a_stream_whose_lines_stay_open() {
+        let (mut lines, mut writer) = tokio::io::duplex(8);
+        writer.write_all(b"\n").await.expect("room");
+        assert!(next_sign(&mut lines, ready(None)).await, "a line that has arrived counts");
+        assert!(!next_sign(&mut lines, ready(None)).await);
+        drop(writer);
+        assert!(!next_sign(&mut lines, pending()).await, "closed by the other side");
     }
 
     #[test]
