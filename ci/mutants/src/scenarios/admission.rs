@@ -146,7 +146,7 @@ const FOREIGN_IDS: Scenario = Scenario {
     mutants: &[Mutant {
         name: "user-that-the-pod-does-not-have",
         breaks: "The pod runs as user 1000740000, whom its user namespace does not have",
-        kills: &[Kill("POD-03", "can't be started … nvalid argument … (F40)")],
+        kills: &[Kill("POD-03", "1000740000 cannot be mapped to a host ID … (F40)")],
     }],
     also_affected: &["CMP-01", "ID-01", "ISO-01", "ROOT-01"],
     ..Scenario::NEW
