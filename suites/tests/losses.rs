@@ -3,9 +3,20 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use harness::verdict::Verdict;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::json;
 use test_support::{Finished, Live, Running, TestDir};
 
@@ -56,6 +67,52 @@ fn a_pod_that_is_deleted_under_its_cases_is_an_error_and_no_failure() {
     let mut reported = cases.iter().filter_map(|case| case.verdict.message());
     let names_it = |message: &str| message.contains("deleted") || message.contains("not found");
     assert!(reported.any(names_it), "{cases:?}");
+    cluster.is_clean();
+}
+
+/// The processes of this machine, those in its clusters included, that serve a text as the probe does.
+fn servers_of(text: &str) -> Vec<Pid> {
+    let end = format!("serve\0--port\08080\0--text\0{text}\0");
+    let serves = |path: &Path| {
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        line.starts_with(b"/probe\0") && line.ends_with(end.as_bytes())
+    };
+    let processes = fs::read_dir("/proc").expect("processes").flatten().map(|entry| entry.path());
+    let ids = processes
+        .filter(|path| serves(path))
+        .filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Pid::from_raw));
+    ids.collect()
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_server_that_ends_is_a_loss_and_not_the_refusal_that_a_case_expects() {
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let mut running = dir.start(["run", "POD-NET-04", "--kubeconfig", cluster.kubeconfig()]);
+    running.wait_for("pod workspace");
+    let is_over = AtomicBool::new(false);
+
+    let finished = thread::scope(|scope| {
+        // In each try: once the server of the other network is there, that of the first has answered.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                if !servers_of("elsewhere").is_empty() {
+                    for server in servers_of("by name") {
+                        let _ = kill(server, Signal::SIGKILL);
+                    }
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let finished = running.finish();
+        is_over.store(true, Ordering::Relaxed);
+        finished
+    });
+
+    finished.exits(4);
+    let verdict = dir.report().verdict("POD-NET-04").clone();
+    let Verdict::Error { message } = &verdict else { panic!("{verdict:?}") };
+    assert!(message.contains("after the refusal the server does not work any more"), "{message}");
     cluster.is_clean();
 }
 

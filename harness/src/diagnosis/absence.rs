@@ -53,9 +53,10 @@ const ANOTHER_RUNTIME: Diagnosis = Diagnosis {
 
 const NO_DEVICES_BY_CDI: Diagnosis = Diagnosis {
     id: ID,
-    cause: "the node's runtime takes no notice of the CDI annotation, or its devices are others",
-    fix: "turn CDI on in the runtime (`enable_cdi` of containerd, `cdi_spec_dirs` of CRI-O), and \
-          list both devices in the CDI spec on the node",
+    cause: "the node's runtime takes no notice of a pod's CDI annotation, or the devices are others",
+    fix: "list both devices in the CDI spec on the node, and turn CDI on in the runtime; containerd \
+          knows only the CDI devices that a device plugin names, so offer them as an extended \
+          resource there and run with `--devices resource:NAME`",
 };
 
 const NO_DEVICES_BY_RESOURCE: Diagnosis = Diagnosis {

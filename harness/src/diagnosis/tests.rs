@@ -183,6 +183,11 @@ fn what_no_local_cluster_shows_is_known_by_its_words() {
         ),
         ("crun: setresuid to `1000740000`: Invalid argument", SignatureId::F40),
         ("crun: setgroups: Invalid argument", SignatureId::F40),
+        (
+            "failed to update container IO owner: failed to do idmap to get host ID: container ID \
+             1000740000 cannot be mapped to a host ID",
+            SignatureId::F40,
+        ),
         ("runc: unable to setup user: invalid argument: unknown", SignatureId::F40),
         ("CDI device injection failed: unresolvable CDI devices x.y/z=a", SignatureId::F37),
         ("device /dev/kmsg is specified but is not in allowed_devices", SignatureId::F38),

@@ -63,9 +63,9 @@ impl Executor {
     pub(super) async fn make_fresh_pods(&mut self) -> Vec<Arc<Workload>> {
         let templates =
             self.case.pods.iter().copied().filter(|template| self.is_replaceable(template));
-        let make =
+        let pending =
             templates.map(|template| async { (template.name, self.fresh_pod(template).await) });
-        let made: Vec<_> = join_all(make).await;
+        let made: Vec<_> = join_all(pending).await;
         let mut workloads: BTreeMap<&'static str, SharedWorkload> = (*self.workloads).clone();
         let mut fresh = Vec::new();
         for (name, workload) in made {

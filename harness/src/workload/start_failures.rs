@@ -193,7 +193,7 @@ mod tests {
         assert!(starts.are_any() && !starts.are_hopeless());
     }
 
-    fn init(name: &str, state: serde_json::Value) -> Pod {
+    fn init(name: &str, state: &serde_json::Value) -> Pod {
         let statuses = json!([{"name": name, "image": "i", "imageID": "", "ready": false,
             "restartCount": 0, "state": state}]);
         serde_json::from_value(json!({"status": {"initContainerStatuses": statuses}}))
@@ -204,15 +204,15 @@ mod tests {
     fn an_init_container_that_fails_is_named_and_one_that_ended_well_is_not() {
         let own = ["setup".to_owned()];
         let failed = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
-        let found = failed_init("w", &own, &init("istio-init", failed.clone())).expect("it failed");
+        let found = failed_init("w", &own, &init("istio-init", &failed)).expect("it failed");
         let Failure::Product { message, hint } = found.failure else { panic!("the product's") };
         assert!(message.contains("`istio-init` of pod `w` ended with exit code 1"), "{message}");
         assert_eq!(hint.and_then(|hint| hint.signature), Some(SignatureId::F42));
-        let ours = failed_init("w", &own, &init("setup", failed)).expect("it failed");
+        let ours = failed_init("w", &own, &init("setup", &failed)).expect("it failed");
         assert!(matches!(ours.failure, Failure::Product { hint: None, .. }));
         let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
-        assert!(failed_init("w", &own, &init("istio-init", ended)).is_none());
+        assert!(failed_init("w", &own, &init("istio-init", &ended)).is_none());
         let runs = json!({"running": {}});
-        assert!(failed_init("w", &own, &init("istio-proxy", runs)).is_none());
+        assert!(failed_init("w", &own, &init("istio-proxy", &runs)).is_none());
     }
 }

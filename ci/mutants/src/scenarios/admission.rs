@@ -57,7 +57,9 @@ const FAILING_INIT: Scenario = Scenario {
         name: "init",
         change: NESTED_PODS,
         patches: &[
-            r#"op: "add", path: "/spec/initContainers", value: [Object.spec.initContainers{name: "redirect", image: object.spec.containers[0].image, command: ["sh", "-c", "echo no rules for you >&2; exit 1"]}]"#,
+            // An API server of 1.32 breaks down at a list of objects.
+            r#"op: "add", path: "/spec/initContainers", value: []"#,
+            r#"op: "add", path: "/spec/initContainers/-", value: Object.spec.initContainers{name: "redirect", image: object.spec.containers[0].image, command: ["sh", "-c", "echo no rules for you >&2; exit 1"]}"#,
         ],
     }],
     cases: &["PRE-12", "PRE-14"],
@@ -92,7 +94,7 @@ const NODE_IDS: Scenario = Scenario {
             Kill("POD-03", "`nestcheck-mutants-host-users` with binding … (F41)"),
         ],
     }],
-    also_affected: &["CMP-01", "ID-01", "ISO-01", "PRE-09", "ROOT-01", "SCC-P02"],
+    also_affected: &["ADM-02", "CMP-01", "ID-01", "ISO-01", "PRE-09", "ROOT-01", "SCC-P02"],
     ..Scenario::NEW
 };
 
@@ -110,7 +112,7 @@ const FORBIDDEN_PROC: Scenario = Scenario {
             Kill("POD-03", "denied request … refused by ValidatingAdmissionPolicy … (F41)"),
         ],
     }],
-    also_affected: &["CMP-01", "ID-01", "ISO-01", "PRE-09", "ROOT-01", "SCC-P02", "VOL-01"],
+    also_affected: &["CMP-01", "GATE-01", "ID-01", "ISO-01", "PRE-09", "ROOT-01", "VOL-01"],
     ..Scenario::NEW
 };
 
@@ -144,7 +146,7 @@ const FOREIGN_IDS: Scenario = Scenario {
     mutants: &[Mutant {
         name: "user-that-the-pod-does-not-have",
         breaks: "The pod runs as user 1000740000, whom its user namespace does not have",
-        kills: &[Kill("POD-03", "can't be started … nvalid argument … (F40)")],
+        kills: &[Kill("POD-03", "1000740000 cannot be mapped to a host ID … (F40)")],
     }],
     also_affected: &["CMP-01", "ID-01", "ISO-01", "ROOT-01"],
     ..Scenario::NEW

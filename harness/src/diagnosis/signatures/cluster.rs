@@ -94,6 +94,8 @@ pub(super) const STARTS: &[Signature] = &[
             &["setresgid", "nvalid argument"],
             &["setgroups", "nvalid argument"],
             &["unable to setup user", "nvalid argument"],
+            // containerd, before it asks crun or runc.
+            &["cannot be mapped to a host ID"],
         ],
         "the pod's user or a group is outside of its user namespace, which has the ids 0 to 65535",
         "set `runAsUser`, `runAsGroup` and `fsGroup` below 65536; on OpenShift ask for an SCC with \
