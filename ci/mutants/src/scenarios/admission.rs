@@ -57,9 +57,9 @@ const FAILING_INIT: Scenario = Scenario {
         name: "init",
         change: NESTED_PODS,
         patches: &[
-            // An API server of 1.32 breaks down at a list of objects.
-            r#"op: "add", path: "/spec/initContainers", value: []"#,
-            r#"op: "add", path: "/spec/initContainers/-", value: Object.spec.initContainers{name: "redirect", image: object.spec.containers[0].image, command: ["sh", "-c", "echo no rules for you >&2; exit 1"]}"#,
+            // Two patches in one mutation: the API server of 1.32 breaks down at a list of objects,
+            // and an empty list does not outlive a mutation.
+            r#"op: "add", path: "/spec/initContainers", value: []}, JSONPatch{op: "add", path: "/spec/initContainers/-", value: Object.spec.initContainers{name: "redirect", image: object.spec.containers[0].image, command: ["sh", "-c", "echo no rules for you >&2; exit 1"]}"#,
         ],
     }],
     cases: &["PRE-12", "PRE-14"],
