@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use harness::{
-    cluster::exec_error::Lost,
-    verdict::{Disruption, Outcome},
-};
+use harness::{cluster::exec_error::Lost, verdict::Outcome};
 use jiff::SignedDuration;
 use test_support::{Finished, LocalCluster, Report, TestDir};
 
@@ -52,7 +49,7 @@ impl Undisturbed {
         let dir = TestDir::new();
         dir.nestcheck(arguments(cluster, filters)).exits(0);
         let report = dir.report();
-        assert_eq!(report.disruptions(), [&Disruption::default(); 0]);
+        assert!(report.disruptions().is_empty(), "{:?}", report.disruptions());
         Self { filters, verdicts: verdicts(&report), duration: duration(&report) }
     }
 }

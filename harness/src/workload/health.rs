@@ -179,13 +179,17 @@ impl Health {
         let mut ended = outage.clone();
         ended.ended = Some(now.at);
         ended.is_final = !is_back;
-        ended.disruption.until = Some(now.time);
+        let mut seen = ended.clone();
+        seen.disruption.until = Some(now.time);
+        if is_back {
+            ended.clone_from(&seen);
+        }
         self.outages.send_modify(|outages| {
             for known in outages.iter_mut().filter(|known| *known == outage) {
                 known.clone_from(&ended);
             }
         });
-        ended
+        seen
     }
 
     /// Adds a pod by which its node can be watched. True if the node was not watched before.
@@ -276,7 +280,8 @@ mod tests {
         health.begin(&lost);
         let ended = health.end(&lost, false);
         assert!(ended.disruption.until.is_some());
-        assert!(health.current(None).is_some_and(|outage| outage.is_final));
+        let stays = health.current(None).expect("it stays");
+        assert!(stays.is_final && stays.disruption.until.is_none(), "it did not come back");
         assert_eq!(health.lost_time(Instant::now(), None), Duration::ZERO);
     }
 }
