@@ -167,11 +167,18 @@ const REGISTRY: &[&str] = &["http://", "https://", "dial tcp"];
 /// after a restart, and their exit codes, 137 and 255, are made up.
 const FOUND_GONE: [&str; 2] = ["ContainerStatusUnknown", "Unknown"];
 
+/// The words before the message of a network plugin, of containerd (`internal/cri/server/sandbox_run.go`)
+/// and CRI-O (`server/sandbox_network.go`).
+const NETWORK_PLUGIN: [&str; 3] = ["plugin type=", "setup network for sandbox", "to CNI network"];
+
 /// Whether a message about a container that does not start says that its node or its pod's sandbox was
 /// lost: then the kubelet tries again.
 #[must_use]
 pub fn is_start_lost(message: &str) -> bool {
-    matches!(of_words(message), Some(ExecStatus::Lost(_))) || is_runtime_away(message)
+    let is_lost = matches!(of_words(message), Some(ExecStatus::Lost(_)));
+    // A network plugin that fails is the cluster's doing, whatever words it has for it.
+    let is_of_network = NETWORK_PLUGIN.iter().any(|words| message.contains(words));
+    (is_lost && !is_of_network) || is_runtime_away(message)
 }
 
 /// Whether a message about an image that can't be pulled says that its node was lost: then the kubelet
@@ -448,6 +455,18 @@ mod tests {
         assert!(is_start_lost(
             "rpc error: code = NotFound desc = failed to find sandbox id \"9c4e\""
         ));
+    }
+
+    #[test]
+    fn a_network_plugin_that_fails_is_not_the_runtime() {
+        for message in [
+            "rpc error: code = Unknown desc = failed to setup network for sandbox \"9c4e\": plugin \
+             type=\"bridge\" failed (add): context deadline exceeded",
+            "rpc error: code = Unknown desc = failed to create pod network sandbox k8s_w_t(9c4e): \
+             error adding pod t_w to CNI network \"multus-cni-network\": the daemon is not running",
+        ] {
+            assert!(!is_start_lost(message), "{message}");
+        }
     }
 
     #[test]

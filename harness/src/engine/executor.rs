@@ -37,7 +37,7 @@ use crate::{
     workload::{
         Workload,
         disruption::{self, Suspects},
-        health::{AFTERMATH, Health},
+        health::{AFTERMATH, Health, Outage},
     },
 };
 
@@ -130,7 +130,7 @@ impl Executor {
                 Some(_) => began,
             };
             let Some(loss) = self.classify(&failure, since).await else {
-                return after_loss(earlier.as_ref(), failure);
+                return after_loss(earlier.as_ref(), failure, self.is_fresh());
             };
             let mut disruption = self.disruption(loss, since);
             let may_retry = number < MOST_ATTEMPTS;
@@ -301,9 +301,7 @@ impl Executor {
                 Some(pause) = pauses.recv() => deadline.apply(pause, TokioInstant::now()),
                 Some(ended) = task.join_next() => break Followed::Ended(ended),
                 Ok(()) = outages.changed() => {
-                    if let Some(outage) = self.health.current(self.nodes().as_deref())
-                        && outage.is_final
-                    {
+                    if let Some(outage) = self.final_outage() {
                         break Followed::Lost(outage.disruption);
                     }
                 }
@@ -352,20 +350,23 @@ impl Executor {
 
     /// Whether something that the case needs is away now.
     pub(super) fn is_held(&self) -> bool {
-        self.health.current(self.nodes().as_deref()).is_some()
+        self.health.ongoing(self.nodes().as_deref()) || self.final_outage().is_some()
+    }
+
+    /// The outage whose end nobody waits for any more, if the case needs what is away. A case whose
+    /// node is not known yet may get another one, if there is another one.
+    pub(super) fn final_outage(&self) -> Option<Outage> {
+        let nodes = self.nodes().unwrap_or_else(|| {
+            let all = self.facts.nodes.value().map(Vec::as_slice).unwrap_or_default();
+            if let [only] = all { vec![only.name.clone()] } else { Vec::new() }
+        });
+        self.health.current(Some(&nodes)).filter(|outage| outage.is_final)
     }
 
     /// The outage for which the case has no verdict: nobody waits for its end any more.
     pub(super) fn given_up(&self) -> Option<Disruption> {
-        let all = self.facts.nodes.value().into_iter().flatten();
-        // A pod of its own may get another node, if there is another one.
-        let only = || match all.map(|node| node.name.clone()).collect::<Vec<_>>() {
-            one if one.len() == 1 => one,
-            _ => Vec::new(),
-        };
-        let nodes = self.nodes().unwrap_or_else(only);
-        let outage = self.health.current(Some(&nodes)).filter(|outage| outage.is_final);
-        outage.filter(|_| self.has_pods()).map(|outage| outage.disruption)
+        let outage = self.final_outage().filter(|_| self.has_pods());
+        outage.map(|outage| outage.disruption)
     }
 
     fn send(&self, event: EventKind) {
@@ -414,10 +415,10 @@ pub(super) struct LostTry {
 }
 
 /// The verdict of a case that may have been retried. The first try may have left something in the
-/// way of the second, so a failure after a loss says nothing about the product, unless both saw the
-/// same: the first had nothing in its way.
-fn after_loss(earlier: Option<&LostTry>, failure: Failure) -> Verdict {
-    let Some(earlier) = earlier else { return failure.into() };
+/// way of the second, so a failure after a loss says nothing about the product, unless the second had
+/// only fresh pods, or both saw the same: the first had nothing in its way.
+fn after_loss(earlier: Option<&LostTry>, failure: Failure, is_fresh: bool) -> Verdict {
+    let Some(earlier) = earlier.filter(|_| !is_fresh) else { return failure.into() };
     let is_same = failure == earlier.failure && !matches!(failure, Failure::Timeout { .. });
     match Verdict::from(failure) {
         Verdict::Fail { message, .. } if !is_same => Verdict::Error {
@@ -443,23 +444,30 @@ mod tests {
     #[test]
     fn a_failure_after_a_loss_is_not_the_products() {
         let fail = || Failure::product("the name is taken");
-        assert_eq!(after_loss(None, fail()), fail().into());
+        assert_eq!(after_loss(None, fail(), false), fail().into());
         let broken = lost(Failure::lost("the stream broke"));
-        let Verdict::Error { message } = after_loss(Some(&broken), fail()) else {
+        let Verdict::Error { message } = after_loss(Some(&broken), fail(), false) else {
             panic!("it is an error")
         };
         assert!(message.contains("the stream broke; ") && message.ends_with("taken"), "{message}");
         let blocked = || Failure::blocked("no DNS", "repair it");
-        assert_eq!(after_loss(Some(&broken), blocked()), blocked().into());
+        assert_eq!(after_loss(Some(&broken), blocked(), false), blocked().into());
+    }
+
+    #[test]
+    fn a_failure_in_fresh_pods_is_the_products() {
+        let broken = lost(Failure::lost("the stream broke"));
+        let fail = || Failure::product("uid 0");
+        assert_eq!(after_loss(Some(&broken), fail(), true), fail().into());
     }
 
     #[test]
     fn what_both_tries_saw_is_the_products() {
         let fail = || Failure::product("uid 0");
-        assert_eq!(after_loss(Some(&lost(fail())), fail()), fail().into());
+        assert_eq!(after_loss(Some(&lost(fail())), fail(), false), fail().into());
         // The command of the first try may still have been in the way of the second's.
         let late = || Failure::timeout("`podman`", Duration::from_secs(60));
-        let verdict = after_loss(Some(&lost(late())), late());
+        let verdict = after_loss(Some(&lost(late())), late(), false);
         assert!(matches!(verdict, Verdict::Error { .. }), "{verdict:?}");
     }
 }

@@ -4,6 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::join_all};
+use k8s_openapi::api::core::v1::{
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
+};
 
 use super::executor::Executor;
 use crate::{
@@ -35,13 +38,13 @@ impl Executor {
     async fn until_no_outage(&self) -> bool {
         let nodes = self.nodes();
         let mut changes = self.health.subscribe();
-        while let Some(outage) = self.health.current(nodes.as_deref()) {
+        while self.final_outage().is_none() && self.health.ongoing(nodes.as_deref()) {
             // The record lives as long as this.
-            if outage.is_final || changes.changed().await.is_err() {
+            if changes.changed().await.is_err() {
                 return false;
             }
         }
-        true
+        self.final_outage().is_none()
     }
 
     /// Verifies that the case's pods answer, and ends its commands in them.
@@ -93,21 +96,52 @@ impl Executor {
             && !template.is_optional()
     }
 
+    /// Whether nothing of the first attempt can be in the way: each pod is a fresh one, and the case
+    /// made none of its own.
+    pub(super) fn is_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+            && self.fresh.len() == self.case.pods.len()
+            && self.pods.names().is_empty()
+    }
+
     async fn fresh_pod(&self, template: &'static PodTemplate) -> Option<Arc<Workload>> {
         let mut pod = self.sandbox.pod(template).ok()?;
         let id = self.case.id.to_ascii_lowercase();
-        pod.metadata.name = Some(format!("{}-retry-of-{id}", template.name));
+        let name = format!("{}-retry-of-{id}", template.name);
+        pod.metadata.name = Some(name.clone());
+        // On the node that was verified, and that the other pods of the case are on.
+        let replaced = self.workloads.get(template.name).and_then(|workload| workload.peek());
+        if let Some(Ok(replaced)) = replaced
+            && let Some(node) = replaced.node()
+        {
+            require_node(pod.spec.get_or_insert_default(), node);
+        }
         let make = Box::pin(workload::provision_pod(&self.sandbox, template, &pod));
         match tokio::time::timeout(FRESH_POD_DEADLINE, make).await {
             Ok(Ok(workload)) => Some(Arc::new(workload)),
             Ok(Err(failure)) => {
                 tracing::debug!(pod = template.name, failure = failure.message(), "no fresh pod");
+                workload::delete_pod(&self.sandbox, &name).await;
                 None
             }
             Err(_elapsed) => {
                 tracing::debug!(pod = template.name, "a fresh pod was not ready in time");
+                workload::delete_pod(&self.sandbox, &name).await;
                 None
             }
         }
     }
+}
+
+/// Lets a pod run on this node only. The scheduler still decides, so that a full node is respected.
+fn require_node(spec: &mut PodSpec, node: &str) {
+    let requirement = NodeSelectorRequirement {
+        key: "metadata.name".to_owned(),
+        operator: "In".to_owned(),
+        values: Some(vec![node.to_owned()]),
+    };
+    let term = NodeSelectorTerm { match_fields: Some(vec![requirement]), ..Default::default() };
+    let affinity = spec.affinity.get_or_insert_default().node_affinity.get_or_insert_default();
+    affinity.required_during_scheduling_ignored_during_execution =
+        Some(NodeSelector { node_selector_terms: vec![term] });
 }

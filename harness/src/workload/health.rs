@@ -99,6 +99,14 @@ impl Health {
         concerned.max_by_key(|outage| outage.is_final).cloned()
     }
 
+    /// Whether pods on these nodes are out of reach, and somebody waits for them.
+    pub(crate) fn ongoing(&self, nodes: Option<&[String]>) -> bool {
+        let outages = self.outages.borrow();
+        outages
+            .iter()
+            .any(|outage| outage.ended.is_none() && !outage.is_final && outage.concerns(nodes))
+    }
+
     /// The longest outage since then that concerns pods on these nodes.
     pub(crate) fn during(&self, since: Instant, nodes: Option<&[String]>) -> Option<Outage> {
         let outages = self.outages.borrow();
@@ -236,6 +244,7 @@ mod tests {
         assert!(health.begin(&lost));
         assert!(!health.begin(&outage(3, Lost::Node, Some("here"))), "it is known");
 
+        assert!(health.ongoing(Some(&here)) && !health.ongoing(Some(&there)));
         assert_eq!(health.current(Some(&here)), Some(lost.clone()));
         assert_eq!(health.current(Some(&there)), None);
         assert_eq!(health.current(Some(&[])), None, "it needs no pod");
@@ -282,6 +291,7 @@ mod tests {
         assert!(ended.disruption.until.is_some());
         let stays = health.current(None).expect("it stays");
         assert!(stays.is_final && stays.disruption.until.is_none(), "it did not come back");
+        assert!(!health.ongoing(None), "a case that can get another node does not wait for it");
         assert_eq!(health.lost_time(Instant::now(), None), Duration::ZERO);
     }
 }

@@ -108,13 +108,9 @@ impl Workload {
         Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output })
     }
 
-    /// Deletes the pod. It ends with its namespace otherwise, so nobody waits for that.
+    /// Deletes the pod.
     pub(crate) async fn delete(&self) {
-        let (name, params) = (self.name(), DeleteParams::default());
-        let deleted = call("delete a pod", || self.api.delete(&name, &params)).await;
-        if let Err(error) = deleted {
-            tracing::debug!(%error, "a pod stays until its namespace is deleted");
-        }
+        delete(&self.api, &self.name()).await;
     }
 
     /// Waits until the pod answers, and ends the commands of these nonces in it. A pod that is gone
@@ -136,6 +132,19 @@ impl Workload {
             Err(failure) if self::is_away(&failure) => Err(failure),
             _ => Ok(()),
         }
+    }
+}
+
+/// Deletes a pod of the ordinary user's that is not wanted any more.
+pub(crate) async fn delete_pod(sandbox: &Sandbox, name: &str) {
+    delete(&Api::namespaced(sandbox.user().clone(), sandbox.namespace()), name).await;
+}
+
+/// Deletes a pod. It ends with its namespace otherwise, so nobody waits for that.
+async fn delete(api: &Api<Pod>, name: &str) {
+    let params = DeleteParams::default();
+    if let Err(error) = call("delete a pod", || api.delete(name, &params)).await {
+        tracing::debug!(%error, "a pod stays until its namespace is deleted");
     }
 }
 
