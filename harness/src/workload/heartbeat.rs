@@ -37,6 +37,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// When a stream that was forbidden is tried again.
 const FORBIDDEN_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long it may take to open another stream where one broke, and nothing else did.
+const BLIP: Duration = Duration::from_secs(1);
+
 /// When a stream that broke is opened again: streams that break at once must not load the server.
 const REOPEN_AFTER: Duration = Duration::from_millis(200);
 
@@ -51,7 +54,8 @@ pub(crate) async fn watch(
 ) {
     let mut next = Some(workload);
     while let Some(workload) = next {
-        let mut watched = Watch { sandbox, workload: &workload, stream: None, last: Sign::now() };
+        let (stream, broke, last) = (None, None, Sign::now());
+        let mut watched = Watch { sandbox, workload: &workload, stream, broke, last };
         loop {
             match watched.until_lost(health).await {
                 Ended::PodGone | Ended::Forbidden => break,
@@ -85,6 +89,8 @@ struct Watch<'a> {
     sandbox: &'a Sandbox,
     workload: &'a Workload,
     stream: Option<Stream>,
+    /// When the last stream broke, and who broke it.
+    broke: Option<(Sign, Lost)>,
     /// When the node was heard of last.
     last: Sign,
 }
@@ -108,6 +114,7 @@ impl Watch<'_> {
                 match timeout(SILENCE, stream.next()).await {
                     Ok(true) => self.record_sign(health),
                     Ok(false) => {
+                        self.broke = Some((Sign::now(), stream.broken_by()));
                         self.stream = None;
                         sleep(REOPEN_AFTER).await;
                     }
@@ -116,8 +123,12 @@ impl Watch<'_> {
             } else {
                 match timeout(SILENCE, Stream::open(self.workload)).await {
                     Ok(Ok(stream)) => {
-                        self.record_sign(health);
                         self.stream = Some(stream);
+                        if self.broke.is_some_and(|(since, _)| since.age() >= BLIP) {
+                            return Ended::Lost("the stream broke".to_owned());
+                        }
+                        self.broke = None;
+                        self.record_sign(health);
                     }
                     Ok(Err(Ended::Forbidden)) if started.age() < GRANT_DEADLINE => {
                         sleep(FORBIDDEN_AGAIN).await;
@@ -136,7 +147,7 @@ impl Watch<'_> {
         health: &Health,
         report: &(impl Fn(EventKind) + Sync),
     ) -> bool {
-        let (lost, limit) = who(self.sandbox).await;
+        let (lost, limit) = self.who().await;
         let node = match lost {
             Lost::Node => self.workload.node().map(str::to_owned),
             _ => None,
@@ -159,6 +170,17 @@ impl Watch<'_> {
             self.record_sign(health);
         }
         is_back
+    }
+
+    /// Who is away, and how long nestcheck waits for that. A server that broke the connection may
+    /// have restarted already.
+    async fn who(&mut self) -> (Lost, Duration) {
+        let limit = self.sandbox.timeouts().disruption;
+        let is_server = match self.broke.take() {
+            Some((_, Lost::ApiServer)) => true,
+            _ => disruption::is_there(self.sandbox.admin()).await.is_err(),
+        };
+        if is_server { (Lost::ApiServer, limit.max(RETURN_DEADLINE)) } else { (Lost::Node, limit) }
     }
 
     /// Listens to the old stream, which a frozen node goes on with, and tries to open a new one.
@@ -191,15 +213,6 @@ impl Watch<'_> {
             new = again => Some(new.ok().flatten()),
         };
         self.stream = new.unwrap_or(old);
-    }
-}
-
-/// Who is away, and how long nestcheck waits for that.
-async fn who(sandbox: &Sandbox) -> (Lost, Duration) {
-    let limit = sandbox.timeouts().disruption;
-    match disruption::is_there(sandbox.admin()).await {
-        Ok(()) => (Lost::Node, limit),
-        Err(_) => (Lost::ApiServer, limit.max(RETURN_DEADLINE)),
     }
 }
 
@@ -242,6 +255,14 @@ impl Stream {
             || Ended::Lost("the stream ended before its first sign".to_owned()),
             ended_with,
         ))
+    }
+
+    /// Who broke a stream that has ended: the API server passes on what comes from behind it.
+    fn broken_by(&self) -> Lost {
+        match self.status.clone().now_or_never() {
+            Some(None) => Lost::ApiServer,
+            _ => Lost::Node,
+        }
     }
 
     /// Waits for the next sign. False at the end.
