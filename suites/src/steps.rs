@@ -164,7 +164,7 @@ pub async fn expect_refusal_by_server(
 ///
 /// # Errors
 ///
-/// As [`harness::engine::context::Admission::dry_run`].
+/// As [`harness::engine::Admission::dry_run`].
 pub async fn dry_run_past_scc(cx: &Context, pod: &Pod) -> Result<Answer<Pod>, Failure> {
     if cx.sandbox().scc().is_none() {
         return cx.admission().dry_run(pod).await;

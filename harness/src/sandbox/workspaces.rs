@@ -26,7 +26,7 @@ use crate::{
     Error, Result,
     base::manifest,
     facts::{WorkspaceOperator, devices_value},
-    sandbox::pod_template::{EntryPoint, PodTemplate, ask_for_devices},
+    sandbox::pod_template::{PodTemplate, ask_for_devices},
 };
 
 /// The name of the configuration that makes workspaces nested.
@@ -191,12 +191,6 @@ impl DevWorkspaces {
         for component in spec["components"].as_array_mut().into_iter().flatten() {
             if let Some(container) = component.get_mut("container") {
                 container["image"] = self.creator.config.image.clone().into();
-                if self.creator.config.entry_point == EntryPoint::Image
-                    && let Some(fields) = container.as_object_mut()
-                    && let Some(command) = fields.remove("command")
-                {
-                    fields.insert("args".to_owned(), command);
-                }
             }
         }
         let mut workspace = DynamicObject::new(name, &workspace_resource()).within(&self.namespace);

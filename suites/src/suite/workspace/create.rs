@@ -50,10 +50,13 @@ async fn reports_every_container_whatever_the_devfile_overrides(cx: Context) -> 
         // Storage of its own: two podmans can't share one from two PID namespaces.
         second["container"]["volumeMounts"] = json!([
             {"name": "second-storage", "path": "/home/user/.local/share/containers"},
+            {"name": "second-scratch", "path": "/tmp"},
         ]);
+        let volumes = ["second-storage", "second-scratch"]
+            .map(|name| json!({"name": name, "volume": {"ephemeral": true}}));
         if let Some(components) = template["components"].as_array_mut() {
             components.push(second);
-            components.push(json!({"name": "second-storage", "volume": {"ephemeral": true}}));
+            components.extend(volumes);
         }
     });
     let pod = running_pod(cx.sandbox(), &settled.await?).await?;
