@@ -1,6 +1,7 @@
 //! Commands in a pod, with separate output streams, an exit code and a deadline.
 
 use std::{
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,7 +22,10 @@ use crate::{
         redact,
         text::{self, one_line},
     },
-    cluster::{exec_error::Lost, retry},
+    cluster::{
+        exec_error::{ExecLoss, Lost},
+        retry,
+    },
     diagnosis::{self, Symptom},
     sandbox::GRANT_DEADLINE,
     verdict::{Disruption, Failure},
@@ -242,6 +246,10 @@ pub trait Observer: Sync {
 
     /// How long the node or the server was away since then.
     fn lost_time(&self, since: Instant) -> Duration;
+
+    /// Waits until the node and the server are back after they were away since then, and for some time
+    /// more in which a stream that survived that goes on.
+    fn until_back(&self, since: Instant) -> impl Future<Output = ()> + Send;
 }
 
 /// Nobody who wants to know.
@@ -260,6 +268,10 @@ impl Observer for NoObserver {
 
     fn lost_time(&self, _since: Instant) -> Duration {
         Duration::ZERO
+    }
+
+    fn until_back(&self, _since: Instant) -> impl Future<Output = ()> + Send {
+        pending()
     }
 }
 
@@ -380,7 +392,16 @@ async fn begin(
     let beginning = retry::with_backoff(limit, delay, || async {
         let nonce = format!("{:016x}", fastrand::u64(..));
         observer.begins(&nonce);
-        Ok((nonce.clone(), try_it.begin(nonce).await?))
+        let hangs = observer.until_back(Instant::now());
+        let begun = tokio::select! {
+            begun = try_it.begin(nonce.clone()) => begun?,
+            // It may have begun, and nobody will ever say so.
+            () = hangs => return Err(Trouble::Lost(
+                ExecLoss::EndUnknown(Lost::Node),
+                "its stream hangs since the node was away".to_owned(),
+            )),
+        };
+        Ok((nonce, begun))
     });
     tokio::pin!(beginning);
     let usual = UNUSUAL_AFTER.min(limit);
@@ -451,7 +472,7 @@ mod tests {
     async fn a_command_is_late_only_by_its_own_time() {
         let limit = Duration::from_millis(50);
         let lost = |time| move |_: Instant| time;
-        let never = || Box::pin(std::future::pending::<()>());
+        let never = || Box::pin(pending::<()>());
         let late = || Box::pin(tokio::time::sleep(limit * 4));
 
         assert!(within(limit, late(), lost(Duration::from_secs(60))).await.is_some());

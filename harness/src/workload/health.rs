@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,6 +16,9 @@ use crate::{cluster::exec_error::Lost, verdict::Disruption};
 
 /// How long to wait for a sign of life: longer than it takes to call it an outage.
 const CONFIRM_DEADLINE: Duration = Duration::from_secs(12);
+
+/// How soon a stream that survived an outage goes on after that.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// How long what is back may answer wrongly: an API server that has just started does not know all
 /// permissions, and controllers have to notice it.
@@ -164,6 +168,22 @@ impl Health {
         tokio::time::timeout(CONFIRM_DEADLINE, confirmed).await.unwrap_or(false)
     }
 
+    /// Waits for the end of an outage of these nodes since then, and for some time more.
+    async fn until_back_for(&self, since: Instant, nodes: Option<&[String]>, settled: Duration) {
+        let mut changes = self.subscribe();
+        while self.during(since, nodes).is_none() || self.current(nodes).is_some() {
+            if changes.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        }
+        tokio::time::sleep(settled).await;
+    }
+
+    /// As [`Self::until_back_for`], for as long as streams that survived may need.
+    pub(crate) async fn until_back(&self, since: Instant, nodes: Option<&[String]>) {
+        self.until_back_for(since, nodes, SETTLED).await;
+    }
+
     /// Takes note of an outage. False if it is known: of the API server, the watches of several nodes
     /// learn at once.
     pub(super) fn begin(&self, outage: &Outage) -> bool {
@@ -267,6 +287,26 @@ mod tests {
         assert!(waits.is_err(), "it is silent");
         health.begin(&outage(1, Lost::Node, Some("here")));
         assert!(!health.confirm(since, Some(&here)).await, "it is lost");
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_given_up_only_after_an_outage_of_its_own_time() {
+        let health = Health::default();
+        let (since, moment) = (ago(20), Duration::from_millis(20));
+        let waits = |since| {
+            let health = health.clone();
+            async move {
+                let back = health.until_back_for(since, None, Duration::ZERO);
+                tokio::time::timeout(moment, back).await.is_err()
+            }
+        };
+        assert!(waits(since).await, "nothing was lost");
+        let lost = outage(10, Lost::Node, Some("here"));
+        health.begin(&lost);
+        assert!(waits(since).await, "it is away");
+        health.end(&lost, true);
+        assert!(!waits(since).await);
+        assert!(waits(Instant::now()).await, "it began after that");
     }
 
     #[test]

@@ -83,4 +83,9 @@ impl Observer for CommandObserver<'_> {
         let node = self.workload.node().map(|node| [node.to_owned()]);
         self.health.lost_time(since, node.as_ref().map(<[String; 1]>::as_slice))
     }
+
+    async fn until_back(&self, since: Instant) {
+        let node = self.workload.node().map(|node| [node.to_owned()]);
+        self.health.until_back(since, node.as_ref().map(<[String; 1]>::as_slice)).await;
+    }
 }
