@@ -22,9 +22,10 @@ use test_support::{Applied, Finished, Live, Report, Request, TestDir, by_verb, e
 const REQUESTS_A_CASE: usize = 12;
 
 /// How many requests a run may make apart from commands in pods: its 3 namespaces and their users,
-/// its record, the look at what is left, the dry runs and reads of the cases, and the pods, claims
-/// and policy that some make for themselves. Measured: 138.
-const REQUESTS_WITHOUT_COMMANDS: usize = 150;
+/// its record, the look at what is left, the dry runs and reads of the cases, the admission policies
+/// in each version of their API, and the pods, claims and policy that some make for themselves. Events
+/// are not counted: only a pod that takes long is asked for them. Measured: 160.
+const REQUESTS_WITHOUT_COMMANDS: usize = 175;
 
 /// The cases about this kind of cluster.
 fn cases() -> Vec<Case> {
@@ -98,7 +99,9 @@ fn a_whole_run_keeps_to_its_budget_of_requests() {
     let commands = verbs.get("exec").copied().unwrap_or_default();
     assert!(commands > 0, "{verbs:?}");
     assert!(requests.len() <= REQUESTS_A_CASE * with_pod, "{} requests", requests.len());
-    assert!(requests.len() - commands <= REQUESTS_WITHOUT_COMMANDS, "{verbs:?}");
+    let events = requests.iter().filter(|request| request.path().ends_with("/events")).count();
+    let others = requests.len() - commands - events;
+    assert!(others <= REQUESTS_WITHOUT_COMMANDS, "{others} of {verbs:?}");
 
     // What a case does it does as the ordinary user.
     let user = format!("system:serviceaccount:nestcheck-{}:workspace-user", report.run());
