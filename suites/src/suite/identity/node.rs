@@ -9,7 +9,7 @@ use harness::{
 use kube::ResourceExt;
 
 use crate::{
-    fixtures::{INSPECTOR, NESTED_POD},
+    fixtures::{INSPECTOR, NESTED_POD, STORAGE},
     steps::known,
 };
 
@@ -46,7 +46,7 @@ const LOOK: &str = "
         sed -n 's/^Gid:[[:space:]]*//p' \"$process/status\"
         stat --format=%u:%g \"$process/root$volume\" \"$process/root$layer\"
         if kill -0 \"${process##*/}\"; then echo sent; else echo refused; fi
-        directory=/proc/1/root/var/lib/kubelet/pods/$pod/volumes/kubernetes.io~empty-dir/scratch
+        directory=/proc/1/root/var/lib/kubelet/pods/$pod/volumes/kubernetes.io~empty-dir/storage
         if [ ! -d \"$directory\" ]; then echo elsewhere; exit; fi
         stat --format=%u:%g \"$directory/${volume##*/}\"
         exit
@@ -73,8 +73,8 @@ async fn look(cx: &Context) -> Result<(PodHandle, Seen), Failure> {
         return Err(Failure::harness("the inspector is not on the workspace's node"));
     }
     let uid = workspace.object().uid().unwrap_or_default();
-    let make = "touch \"$1\" \"$HOME/$2\" && echo \"$HOME/$2\"";
-    let (name, volume) = (format!("nestcheck-{uid}"), format!("/tmp/nestcheck-{uid}"));
+    let make = "touch \"$1\" \"$HOME/$2\" && chgrp \"$(id -g)\" \"$1\" && echo \"$HOME/$2\"";
+    let (name, volume) = (format!("nestcheck-{uid}"), format!("{STORAGE}/nestcheck-{uid}"));
     let make = Command::shell("make files", make, [&volume, &name]);
     let layer = workspace.output(&make).await?;
     let look = Command::shell("look from the node", LOOK, [&uid, &volume, &layer]);

@@ -12,13 +12,10 @@ use harness::{
 
 use super::need_program;
 use crate::{
-    fixtures::NESTED_POD,
+    fixtures::{NESTED_POD, STORAGE},
     steps::{podman, scratch_image, shell_image},
     suite::{NESTED, WITH_DEVICES},
 };
-
-/// Where the workspace keeps what podman stores: a volume of the pod.
-const STORAGE: &str = "/home/user/.local/share/containers";
 
 /// A store of a case's own.
 struct Store<'a> {

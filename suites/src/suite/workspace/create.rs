@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{NESTED, WITH_DEVICES, run::host_users};
 use crate::{
-    fixtures::DEVWORKSPACE,
+    fixtures::{DEVWORKSPACE, STORAGE},
     suite::{
         OPENSHIFT,
         identity::{check_inner_maps, check_subordinate_ids},
@@ -49,7 +49,7 @@ async fn reports_every_container_whatever_the_devfile_overrides(cx: Context) -> 
         second["attributes"] = json!({"container-overrides": overrides});
         // Storage of its own: two podmans can't share one from two PID namespaces.
         second["container"]["volumeMounts"] = json!([
-            {"name": "second-storage", "path": "/home/user/.local/share/containers"},
+            {"name": "second-storage", "path": STORAGE},
             {"name": "second-scratch", "path": "/tmp"},
         ]);
         let volumes = ["second-storage", "second-scratch"]
