@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use harness::verdict::Outcome;
-use test_support::{LocalCluster, Report, TestDir};
+use test_support::{LocalCluster, Report};
 
 /// What a broken image must be found out by.
 struct Broken {
@@ -76,10 +76,9 @@ fn run(cluster: &LocalCluster, image: &str, code: i32) -> Report {
 }
 
 fn run_with(cluster: &LocalCluster, image: &str, more: &[&str], code: i32) -> Report {
-    let dir = TestDir::new();
-    let fixed = ["run", "--kubeconfig", cluster.kubeconfig(), "--image", image];
-    dir.nestcheck(fixed.iter().chain(more)).exits(code);
-    dir.report()
+    let (finished, report) = cluster.run(&[&["--image", image], more].concat());
+    finished.exits(code);
+    report
 }
 
 #[test]

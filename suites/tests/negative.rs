@@ -18,14 +18,6 @@ use test_support::{
 /// Far below the 180 s that a pod may take: what can't be is known at once.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Runs all cases against the cluster.
-fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
-    let dir = TestDir::new();
-    let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
-    let finished = dir.nestcheck(fixed.iter().chain(options));
-    (finished, dir.report())
-}
-
 /// Whether a case only compares facts, and does not act.
 fn is_static(id: &str) -> bool {
     let cases = suites::cases();
@@ -62,7 +54,7 @@ fn is_red(report: &Report) {
 /// names one of these.
 #[track_caller]
 fn is_red_without_preflight(cluster: &LocalCluster, environment: &str, words: &[&str]) -> Report {
-    let (finished, report) = run(cluster, &["--no-preflight"]);
+    let (finished, report) = cluster.run(&["--no-preflight"]);
     finished.exits(1).within(SOON);
     assert_eq!(report.outcome(), Outcome::NotConformant);
     report.is_as_expected(&expected(&format!("{environment}-no-preflight")));
@@ -102,7 +94,7 @@ fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
     let cases = cases.iter().filter(|case| profile.has(case));
     let suites: BTreeSet<_> = cases.map(|case| case.suite).collect();
     for suite in suites {
-        let (finished, report) = run(cluster, &["--no-preflight", suite]);
+        let (finished, report) = cluster.run(&["--no-preflight", suite]);
         // Those that only judge what was read, or what needs no user namespace, are partial.
         assert!(matches!(finished.code, Some(1 | 3)), "{suite}: {finished}");
         is_red(&report);
@@ -115,7 +107,7 @@ fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
 fn a_cluster_without_gates_is_reported_and_left_alone() {
     let cluster = LocalCluster::up("none", &["--gates", "none"]);
     let start = cluster.now();
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     let gate = "UserNamespacesSupport is off on the API server";
     is_partial(&finished, &report, "kubernetes-without-gates", &[gate]);
     let requests = cluster.requests_since(start);
@@ -148,7 +140,7 @@ fn a_cluster_without_gates_is_reported_and_left_alone() {
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn a_kubelet_without_the_gate_is_reported() {
     let cluster = LocalCluster::up("no-kubelet", &["--gates", "no-kubelet"]);
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     let words = ["UserNamespacesSupport is off on the kubelet of node"];
     is_partial(&finished, &report, "kubernetes-no-kubelet", &words);
     cluster.is_clean();
@@ -162,7 +154,7 @@ fn a_kubelet_without_the_gate_is_reported() {
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn a_cluster_that_masks_proc_is_reported() {
     let cluster = LocalCluster::up("no-proc-mount", &["--gates", "no-proc-mount"]);
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     let words = ["ProcMountType is off on the API server"];
     is_partial(&finished, &report, "kubernetes-no-proc-mount", &words);
     cluster.is_clean();
@@ -177,7 +169,7 @@ fn a_cluster_that_masks_proc_is_reported() {
 fn an_api_server_without_the_gates_is_reported() {
     let cluster = LocalCluster::up("no-apiserver", &["--gates", "no-apiserver"]);
     let start = cluster.now();
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     let words = ["UserNamespacesSupport is off on the API server"];
     is_partial(&finished, &report, "kubernetes-without-gates", &words);
     assert!(!cluster.requests_since(start).iter().any(Request::changes));
@@ -193,7 +185,7 @@ fn an_api_server_without_the_gates_is_reported() {
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn a_version_with_locked_gates_is_conformant() {
     let cluster = LocalCluster::up("1-37", &["--kubernetes", "1.37.2"]);
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     finished.exits(0);
     assert_eq!(report.outcome(), Outcome::Conformant);
     report.is_as_expected(&expected("kubernetes-1.37"));

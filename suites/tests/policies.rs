@@ -7,14 +7,7 @@ use std::{thread, time::Duration};
 
 use harness::verdict::{Outcome, Verdict};
 use serde_json::{Value, json};
-use test_support::{Finished, LocalCluster, Report, TestDir};
-
-fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
-    let dir = TestDir::new();
-    let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
-    let finished = dir.nestcheck(fixed.iter().chain(options));
-    (finished, dir.report())
-}
+use test_support::{LocalCluster, Report, TestDir};
 
 /// What a failed case says, with its hint.
 #[track_caller]
@@ -82,7 +75,7 @@ fn changed_everywhere(cluster: &LocalCluster) {
     let words = "UserNamespacesSupport can't be off, but pods lose `hostUsers` on their way";
     assert!(preflight.stdout.contains(words), "{preflight}");
     assert!(preflight.stdout.contains("MutatingAdmissionPolicy `compatibility`"), "{preflight}");
-    let (finished, report) = run(cluster, &["GATE-01", "GATE-03", "POD-03", "PRE-12"]);
+    let (finished, report) = cluster.run(&["GATE-01", "GATE-03", "POD-03", "PRE-12"]);
     finished.exits(1);
     for id in ["GATE-01", "GATE-03", "POD-03", "PRE-12"] {
         let reported = failure(&report, id);
@@ -100,7 +93,7 @@ fn refused(cluster: &LocalCluster) {
     let (name, kind) = ("disallow-proc-mount", "ValidatingAdmissionPolicy");
     let _policy = cluster.create_denying_policy(name, &spec);
     await_policy(cluster, |stored| stored.as_ref().is_err_and(|it| it.contains("is forbidden")));
-    let (finished, report) = run(cluster, &["GATE-02", "POD-03"]);
+    let (finished, report) = cluster.run(&["GATE-02", "POD-03"]);
     finished.exits(1);
     for id in ["GATE-02", "POD-03"] {
         let reported = failure(&report, id);
@@ -119,7 +112,7 @@ fn joined_by_a_container(cluster: &LocalCluster) {
         stored.as_ref().is_ok_and(|pod| pod["spec"]["containers"][0]["name"] == "proxy")
     });
     let suites = ["gate", "identity", "isolation", "admission", "POD-03", "PRE-14"];
-    let (finished, report) = run(cluster, &suites);
+    let (finished, report) = cluster.run(&suites);
     finished.exits(0);
     assert_eq!(report.outcome(), Outcome::Conformant);
     assert_eq!(report.ids("fail"), ["PRE-14"], "a finding");

@@ -20,17 +20,10 @@ fn openshift(name: &str, release: &str, options: &[&str]) -> LocalCluster {
     LocalCluster::up(name, &[&fixed, options].concat())
 }
 
-fn run(cluster: &LocalCluster, options: &[&str]) -> (Finished, Report) {
-    let dir = TestDir::new();
-    let fixed = ["run", "--kubeconfig", cluster.kubeconfig()];
-    let finished = dir.nestcheck(fixed.iter().chain(options));
-    (finished, dir.report())
-}
-
 /// Expects that a whole run is conformant, with the verdict that each case has here, and leaves nothing.
 #[track_caller]
 fn is_conformant(cluster: &LocalCluster, environment: &str) {
-    let (finished, report) = run(cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     finished.exits(0).says(&["Conformant"]);
     assert_eq!(report.outcome(), Outcome::Conformant);
     report.is_as_expected(&expected(environment));
@@ -79,7 +72,7 @@ fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
         .map(|case| case.suite)
         .collect();
     for suite in suites {
-        let (finished, report) = run(cluster, &["--no-preflight", suite]);
+        let (finished, report) = cluster.run(&["--no-preflight", suite]);
         assert!(matches!(finished.code, Some(1 | 3)), "{suite}: {finished}");
         assert_ne!(report.outcome(), Outcome::Conformant, "{suite}");
     }
@@ -96,7 +89,7 @@ fn openshift_4_20_is_conformant_by_default() {
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn the_first_z_streams_of_4_20_are_conformant_with_a_known_issue() {
     let cluster = openshift("os-early", "4.20", &["--z-stream", "early"]);
-    let (finished, report) = run(&cluster, &["scc", "PRE-01", "POD-03"]);
+    let (finished, report) = cluster.run(&["scc", "PRE-01", "POD-03"]);
     finished.exits(0).says(&["OCPBUGS-77004"]);
     assert_eq!(report.outcome(), Outcome::Conformant);
     assert_eq!(report.ids("known-issue"), ["SCC-01", "SCC-P04", "SCC-P05"]);
@@ -111,13 +104,13 @@ fn devices_come_by_whichever_annotation_the_runtime_honours() {
     for annotations in ["v1", "v2", "both"] {
         let options = ["--device-annotations", annotations];
         let cluster = openshift(&format!("os-devices-{annotations}"), "4.20", &options);
-        let (finished, report) = run(&cluster, &cases);
+        let (finished, report) = cluster.run(&cases);
         finished.exits(0);
         assert_eq!(report.ids("pass"), cases, "{annotations}");
         cluster.is_clean();
     }
     let cluster = openshift("os-devices-none", "4.20", &["--device-annotations", "none"]);
-    let (finished, report) = run(&cluster, &cases);
+    let (finished, report) = cluster.run(&cases);
     finished.exits(1).says(&["pod started, device absent", "allowed_annotations", "(F37)"]);
     assert_eq!(report.ids("fail"), ["ISO-04"]);
     assert_eq!(report.ids("blocked"), ["ISO-05", "ISO-06", "POD-NET-01A"], "they need devices");
@@ -135,7 +128,7 @@ fn openshift_5_0_with_locked_gates_is_conformant() {
 fn openshift_4_19_by_default_is_reported_and_left_alone() {
     let cluster = openshift("os-419", "4.19", &["--feature-set", "Default"]);
     let start = cluster.now();
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     let words = [
         "UserNamespacesSupport is off on the API server",
         "ProcMountType is off on the API server",
@@ -154,7 +147,7 @@ fn openshift_4_19_by_default_is_reported_and_left_alone() {
 fn openshift_4_18_is_reported_and_left_alone() {
     let cluster = openshift("os-418", "4.18", &[]);
     let start = cluster.now();
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     let words = ["is older than 4.19", "OpenShift 4.20 or newer"];
     is_partial(&finished, &report, UNSUPPORTED, &words);
     changed_nothing(&cluster, start);
@@ -166,7 +159,7 @@ fn openshift_4_18_is_reported_and_left_alone() {
 fn openshift_4_18_with_technology_preview_is_too_old_all_the_same() {
     let cluster = openshift("os-418-tp", "4.18", &["--feature-set", "TechPreviewNoUpgrade"]);
     let start = cluster.now();
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     is_partial(&finished, &report, UNSUPPORTED, &["is older than 4.19"]);
     changed_nothing(&cluster, start);
 }
@@ -175,7 +168,7 @@ fn openshift_4_18_with_technology_preview_is_too_old_all_the_same() {
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn a_kubelet_without_the_gate_is_reported() {
     let cluster = openshift("os-no-kubelet", "4.20", &["--gates", "no-kubelet"]);
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     let words = ["UserNamespacesSupport is off on the kubelet of node"];
     is_partial(&finished, &report, "openshift-no-kubelet", &words);
     cluster.is_clean();
@@ -185,7 +178,7 @@ fn a_kubelet_without_the_gate_is_reported() {
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn an_api_server_that_masks_proc_is_reported() {
     let cluster = openshift("os-no-proc-mount", "4.20", &["--gates", "no-proc-mount"]);
-    let (finished, report) = run(&cluster, &[]);
+    let (finished, report) = cluster.run(&[]);
     let words = ["ProcMountType is off on the API server"];
     is_partial(&finished, &report, "openshift-no-proc-mount", &words);
     cluster.is_clean();

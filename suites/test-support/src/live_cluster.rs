@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::Cluster;
+use crate::{Cluster, Finished, Report, TestDir};
 
 /// The cluster that was made for the tests, on which everything works. Only one test has it at a
 /// time: each counts what happens on it.
@@ -83,6 +83,15 @@ impl LocalCluster {
         let audit_log = status["auditLog"].as_str().expect("it names the audit log").into();
         cluster.cluster = Some(Cluster::new(kubeconfig.trim().into(), audit_log));
         cluster
+    }
+
+    /// Runs nestcheck against the cluster, in a directory of its own.
+    #[track_caller]
+    pub fn run(&self, options: &[&str]) -> (Finished, Report) {
+        let dir = TestDir::new();
+        let fixed = ["run", "--kubeconfig", self.kubeconfig()];
+        let finished = dir.nestcheck(fixed.iter().chain(options));
+        (finished, dir.report())
     }
 
     /// Kills components and starts them again, one after the other.
