@@ -197,4 +197,4 @@ pub(crate) fn shows_retry(events: &[Event]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

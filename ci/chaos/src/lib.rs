@@ -15,6 +15,7 @@ mod runner;
 mod schedule;
 mod signals;
 mod summary;
+mod table;
 mod trial;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::{
     invariant::{Invariant, Violation},
+    table,
     trial::{End, Trial},
 };
 
@@ -165,15 +165,9 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(HEAD);
-        table.add_rows(self.faults.iter().map(|(name, figures)| figures.row(name)));
-        table.add_row(self.all.row("all"));
-        for (index, column) in table.column_iter_mut().enumerate() {
-            let alignment = if index == 0 { CellAlignment::Left } else { CellAlignment::Right };
-            column.set_padding((0, 2)).set_cell_alignment(alignment);
-        }
-        writeln!(f, "{}", table.trim_fmt())
+        let rows = self.faults.iter().map(|(name, figures)| figures.row(name));
+        let all = self.all.row("all");
+        writeln!(f, "{}", table::of_figures(HEAD, rows.chain([all])))
     }
 }
 

@@ -112,24 +112,26 @@ async fn remove(one: &Object) -> Result<()> {
     answer.await
 }
 
-/// As [`policies_are_in_force`], of validating policies.
-async fn refusals_are_in_force(client: &Client, wanted: bool) -> Result<()> {
+/// Waits until policies are in force, or no longer are: a canary of this name is dry-run until its
+/// answer says so. The API server takes up changes once a second without an event, so this polls.
+async fn await_policies(
+    client: &Client,
+    canary: &str,
+    wanted: bool,
+    is_in_force: impl Fn(kube::Result<ConfigMap>) -> kube::Result<bool> + Sync,
+) -> Result<()> {
     const INTERVAL: Duration = Duration::from_millis(50);
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
-    let name = Some("nestcheck-mutants-refused".to_owned());
-    let metadata = ObjectMeta { name, ..ObjectMeta::default() };
+    let metadata = ObjectMeta { name: Some(canary.to_owned()), ..ObjectMeta::default() };
     let canary = ConfigMap { metadata, ..ConfigMap::default() };
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let wait = async {
         loop {
             let what = "check whether policies are in force";
-            let is_refused = call_within(DEADLINE, what, || async {
-                match api.create(&params, &canary).await {
-                    Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(true),
-                    answer => answer.map(|_| false),
-                }
+            let seen = call_within(DEADLINE, what, || async {
+                is_in_force(api.create(&params, &canary).await)
             });
-            if is_refused.await? == wanted {
+            if seen.await? == wanted {
                 return Ok(());
             }
             tokio::time::sleep(INTERVAL).await;
@@ -140,26 +142,19 @@ async fn refusals_are_in_force(client: &Client, wanted: bool) -> Result<()> {
     })
 }
 
-/// Waits until the canary's policy is in force, or no longer is. The API server takes up changes
-/// once a second without an event, so this polls.
-async fn policies_are_in_force(client: &Client, wanted: bool) -> Result<()> {
-    const INTERVAL: Duration = Duration::from_millis(50);
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
-    let name = Some("nestcheck-mutants-canary".to_owned());
-    let metadata = ObjectMeta { name, ..ObjectMeta::default() };
-    let canary = ConfigMap { metadata, ..ConfigMap::default() };
-    let params = PostParams { dry_run: true, ..PostParams::default() };
-    let wait = async {
-        loop {
-            let what = "check whether policies are in force";
-            let seen = call_within(DEADLINE, what, || api.create(&params, &canary)).await?;
-            if seen.data.is_some() == wanted {
-                return Ok(());
-            }
-            tokio::time::sleep(INTERVAL).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_elapsed| {
-        Err(Error::infrastructure("the API server did not take up the policies within 10 s"))
+/// Waits for the canary's validating policy.
+async fn refusals_are_in_force(client: &Client, wanted: bool) -> Result<()> {
+    await_policies(client, "nestcheck-mutants-refused", wanted, |answer| match answer {
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(true),
+        answer => answer.map(|_| false),
     })
+    .await
+}
+
+/// Waits for the canary's mutating policy.
+async fn policies_are_in_force(client: &Client, wanted: bool) -> Result<()> {
+    await_policies(client, "nestcheck-mutants-canary", wanted, |answer| {
+        answer.map(|canary| canary.data.is_some())
+    })
+    .await
 }

@@ -20,7 +20,8 @@ fn started() -> Event {
     }))
 }
 
-fn case(id: &str, verdict: Verdict) -> Event {
+/// The end of a case.
+pub(crate) fn case(id: &str, verdict: Verdict) -> Event {
     Event::now(EventKind::CaseFinished(CaseFinished {
         id: id.into(),
         name: format!("suite::{id}"),

@@ -156,31 +156,21 @@ fn end_of(events: &[Event], case: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use harness::verdict::{Level, Verdict};
+    use harness::verdict::Verdict;
 
     use super::*;
-    use crate::node::fault::Part;
+    use crate::{invariant::tests::case, node::fault::Part};
 
-    fn at(second: i64, kind: EventKind) -> Event {
-        let at = Timestamp::from_second(second).expect("a time");
-        Event { at, ..Event::now(kind) }
+    fn at(second: i64, event: Event) -> Event {
+        Event { at: Timestamp::from_second(second).expect("a time"), ..event }
     }
 
     fn started(second: i64, id: &str) -> Event {
-        at(second, EventKind::CaseStarted { id: id.into() })
+        at(second, Event::now(EventKind::CaseStarted { id: id.into() }))
     }
 
     fn ended(second: i64, id: &str, verdict: Verdict) -> Event {
-        let case = CaseFinished {
-            id: id.into(),
-            name: format!("suite::{id}"),
-            suite: "suite".into(),
-            title: "It works".into(),
-            level: Level::Core,
-            verdict,
-            duration_ms: 1,
-        };
-        at(second, EventKind::CaseFinished(case))
+        at(second, case(id, verdict))
     }
 
     fn fault(begin: i64, end: i64) -> Struck {
