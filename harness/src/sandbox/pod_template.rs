@@ -337,16 +337,19 @@ mod tests {
         shared: true,
     };
 
+    const RENDER: RenderContext<'static> = RenderContext {
+        namespace: "ns",
+        run: "abc",
+        image: "localhost/workspace:1",
+        device_route: None,
+        files: &[],
+        scc: None,
+        entry_point: EntryPoint::Image,
+    };
+
     fn pod(route: Option<&DeviceRoute>) -> Pod {
-        let render = RenderContext {
-            namespace: "ns",
-            run: "abc",
-            image: "localhost/workspace:1",
-            device_route: route,
-            files: &[("probe".into(), "probe".into())],
-            scc: None,
-            entry_point: EntryPoint::Image,
-        };
+        let files = &[("probe".into(), "probe".into())];
+        let render = RenderContext { device_route: route, files, ..RENDER };
         TEMPLATE.pod(&render).expect("the manifest is good")
     }
 
@@ -358,15 +361,7 @@ mod tests {
         );
         let manifest: &'static str = text.leak();
         let admitted = |isolation| {
-            let render = RenderContext {
-                namespace: "ns",
-                run: "abc",
-                image: "localhost/workspace:1",
-                device_route: None,
-                files: &[],
-                scc: Some("nestcheck-abc"),
-                entry_point: EntryPoint::Image,
-            };
+            let render = RenderContext { scc: Some("nestcheck-abc"), ..RENDER };
             let template = PodTemplate { manifest, isolation, ..TEMPLATE };
             template.pod(&render).expect("the manifest is good")
         };
@@ -389,15 +384,7 @@ mod tests {
         );
         let manifest: &'static str = text.leak();
         let container = |isolation, entry_point| {
-            let render = RenderContext {
-                namespace: "ns",
-                run: "abc",
-                image: "localhost/workspace:1",
-                device_route: None,
-                files: &[],
-                scc: None,
-                entry_point,
-            };
+            let render = RenderContext { entry_point, ..RENDER };
             let template = PodTemplate { manifest, isolation, ..TEMPLATE };
             let pod = template.pod(&render).expect("the manifest is good");
             pod.spec.unwrap_or_default().containers.remove(0)
@@ -470,18 +457,9 @@ mod tests {
             TEMPLATE.manifest
         );
         let template = PodTemplate { manifest: text.leak(), ..TEMPLATE };
-        let render = RenderContext {
-            namespace: "ns",
-            run: "abc",
-            image: "localhost/workspace:1",
-            device_route: None,
-            files: &[],
-            scc: None,
-            entry_point: EntryPoint::Image,
-        };
-        assert!(template.pod(&render).is_ok());
+        assert!(template.pod(&RENDER).is_ok());
         let supporting_objects =
-            template.supporting_objects(&render).expect("the manifest is good");
+            template.supporting_objects(&RENDER).expect("the manifest is good");
         let [secret] = &supporting_objects[..] else { panic!("{supporting_objects:?}") };
         assert_eq!(secret.metadata.namespace.as_deref(), Some("ns"));
         let labels = secret.metadata.labels.clone().unwrap_or_default();

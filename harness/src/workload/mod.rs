@@ -7,6 +7,7 @@ pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub mod mutation;
 mod out_of_memory;
+mod progress;
 mod proof;
 mod ready;
 mod start_failures;

@@ -1,4 +1,4 @@
-//! Why a pod does not start, where no text is known: what the kubelet tells again and again, and init
+//! Why a pod does not start, where no text is known: what the kubelet reports again and again, and init
 //! containers that fail.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::{Api, ResourceExt, api::LogParams};
 
-use super::ready::{Progress, evaluate_container};
+use super::progress::{Progress, evaluate_container};
 use crate::{
     base::{redact, text::one_line},
     diagnosis::{self, Symptom},
@@ -25,7 +25,7 @@ const LOG_BYTES: usize = 400;
 /// The kubelet's failures to start a pod, by their messages.
 #[derive(Debug, Default)]
 pub(super) struct StartFailures {
-    /// By the message without its ids: how often each event told it.
+    /// By the message without its ids: how often each event reported it.
     seen: BTreeMap<String, BTreeMap<String, i32>>,
     last: Option<String>,
 }
