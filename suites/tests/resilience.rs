@@ -1,4 +1,5 @@
-//! Runs that lose their API server or their node, and many runs at once, each on a cluster that the test makes.
+//! Runs that lose their API server or their node, and many runs at once, each on a cluster that the
+//! test makes.
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
@@ -150,7 +151,7 @@ fn loses_its_server(cluster: &LocalCluster, undisturbed: &Undisturbed) {
     let while_starting = lose_components(cluster, "pod workspace", &both, undisturbed);
     let late = lose_components(cluster, "POD-01", &["kube-apiserver"], undisturbed);
     let retried = while_starting.retried + late.retried;
-    assert!(retried > 0, "commands were running, and the report tells of none retried");
+    assert!(retried > 0, "commands were running, and the report shows none retried");
     assert!(late.lost.contains(&Some(Lost::ApiServer)), "{:?}: {}", late.lost, late.printed);
 }
 

@@ -203,8 +203,9 @@ impl Queue {
         given_up
     }
 
-    /// Begins what can begin. A case whose node is away waits. A case that waits for a pod keeps no other from running; of those
-    /// that wait for nothing, the plan's first goes first, for the longest are planned first.
+    /// Begins what can begin. A case whose node is away waits. A case that waits for a pod keeps no
+    /// other from running; of those that wait for nothing, the plan's first goes first, for the
+    /// longest are planned first.
     fn begin(&mut self, tasks: &mut JoinSet<()>) {
         while self.free > 0
             && let Some(index) =
@@ -265,7 +266,7 @@ async fn follow_pod(
     let failure = made.as_ref().err().cloned();
     let failure =
         failure.map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
-    // That one is missing which is not needed is no error; the cases tell why.
+    // A missing pod that is not needed is not an error; the cases report why.
     let (step, failure) = match failure {
         Some(_) if template.is_optional() => {
             (Step::MissingPod { name: template.name.to_owned() }, None)

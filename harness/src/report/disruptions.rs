@@ -27,7 +27,7 @@ impl DisruptionReport {
     }
 }
 
-/// What the log tells of disruptions.
+/// What the log reports about disruptions.
 #[derive(Default)]
 pub(super) struct Disruptions {
     waits: Vec<Disruption>,

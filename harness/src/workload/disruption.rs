@@ -90,7 +90,7 @@ pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<Loss>
     None
 }
 
-/// What is lost if a command in a pod does not come to an end any more: a node that died is called
+/// What is lost if a command in a pod does not end any more: a node that died is called
 /// ready for 40 s more (kubernetes `--node-monitor-grace-period`), and a silent connection tells
 /// nothing. None where it ends: one that ends badly is an answer too, for the pod may be out of
 /// processes by itself.
