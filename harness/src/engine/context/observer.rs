@@ -80,12 +80,17 @@ impl Observer for CommandObserver<'_> {
     }
 
     fn lost_time(&self, since: Instant) -> Duration {
-        let node = self.workload.node().map(|node| [node.to_owned()]);
-        self.health.lost_time(since, node.as_ref().map(<[String; 1]>::as_slice))
+        self.health.lost_time(since, self.nodes().as_deref())
     }
 
     async fn until_back(&self, since: Instant) {
-        let node = self.workload.node().map(|node| [node.to_owned()]);
-        self.health.until_back(since, node.as_ref().map(<[String; 1]>::as_slice)).await;
+        self.health.until_back(since, self.nodes().as_deref()).await;
+    }
+}
+
+impl CommandObserver<'_> {
+    /// The node of the command's pod, as the record of outages takes it.
+    fn nodes(&self) -> Option<Vec<String>> {
+        self.workload.node().map(|node| vec![node.to_owned()])
     }
 }
