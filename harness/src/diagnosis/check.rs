@@ -17,6 +17,8 @@ pub enum CheckId {
     UidMap,
     /// The requested SCC admitted the pod.
     AdmittedBy,
+    /// No network of podman's has an address of the cluster.
+    PodmanSubnets,
 }
 
 impl CheckId {
@@ -31,6 +33,7 @@ impl CheckId {
             Self::StoredProcMount => "stored procMount",
             Self::UidMap => "/proc/self/uid_map",
             Self::AdmittedBy => ADMITTED_BY,
+            Self::PodmanSubnets => "podman's networks and the cluster's addresses",
         }
     }
 }

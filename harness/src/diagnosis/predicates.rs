@@ -122,6 +122,11 @@ pub(super) fn has_seccomp_filter(facts: &Facts) -> bool {
     facts.seccomp.known() == Some(&SeccompMode::Filter)
 }
 
+/// SELinux enforces its policy on the node.
+pub(super) fn selinux_enforces(facts: &Facts) -> bool {
+    facts.selinux_enforcing.known() == Some(&true)
+}
+
 /// A kernel setting forbids user namespaces, or leaves no power in them.
 pub(super) fn sysctl_forbids_namespaces(facts: &Facts) -> bool {
     let sysctls = &facts.sysctls;

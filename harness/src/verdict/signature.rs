@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The id of a known failure, as the fact sheet (`docs/fact-sheet.md`) lists it. F23 and F24 have
-/// no signature.
+/// The id of a known failure, as the fact sheet (`docs/fact-sheet.md`) lists it. F23, F24 and F43
+/// have no signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SignatureId {
     /// A range in /etc/subuid or /etc/subgid leaves the pod's ids.
@@ -88,6 +88,28 @@ pub enum SignatureId {
     F41,
     /// Somebody else's container in the pod fails.
     F42,
+    /// Podman's run-time state outlived its processes, or is of another boot.
+    F44,
+    /// The user's quota of kernel keys is used up.
+    F45,
+    /// The pod may have no more processes.
+    F46,
+    /// The node's kernel lacks a module for netavark's rules.
+    F47,
+    /// A network of podman's overlaps the cluster's.
+    F48,
+    /// Podman 6 no longer has it: slirp4netns, or cgroup v1.
+    F49,
+    /// The volume of podman's storage has no extended attributes.
+    F50,
+    /// Podman's locks are used up.
+    F51,
+    /// A container cannot open its own output.
+    F52,
+    /// Files on a volume belong to ids that the pod does not have.
+    F53,
+    /// The runtime cannot make /dev/console in the image.
+    F54,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,

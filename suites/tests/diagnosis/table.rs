@@ -91,6 +91,34 @@ const PAUSE: &str = "
     podman pause paused
 ";
 
+/// Ends podman's processes behind its back, as a restart of the container does, and keeps its run
+/// root, as a volume at /tmp does.
+const RESTART: &str = "
+    podman run --detach --network=none t /probe pause
+    kill -KILL \"$(cat /tmp/storage-run-*/libpod/tmp/pause.pid)\"
+    for process in /proc/[0-9]*; do
+        if read -r name 2> /dev/null < \"$process/comm\" && [ \"$name\" = conmon ]; then
+            kill -KILL \"${process#/proc/}\"
+        fi
+    done
+    podman ps
+";
+
+const REBOOT: &str = "
+    echo another > /tmp/storage-run-*/libpod/tmp/alive
+    podman ps
+";
+
+const NO_PROCESSES: &str = "bash -c 'ulimit -u 8; podman info'";
+
+const NO_INNER_NAMESPACE: &str = "
+    unshare --user --map-root-user sh -c \\
+        'echo 0 > /proc/sys/user/max_user_namespaces; buildah unshare true'
+";
+
+/// The output of podman's namespace belongs to its root, and the program is of another user.
+const OUTPUT_OF_ANOTHER: &str = "podman unshare setpriv --reuid=5 sh -c 'echo x > /dev/stderr'";
+
 /// Breaks the workspace and does what then fails.
 async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: Act) -> CaseResult {
     let template = PodTemplate { isolation, ..NESTED_POD };
@@ -178,6 +206,12 @@ pub const FIXTURES: &[Fixture] = fixtures! {
     "X-31" storage_of_another Nested Act::Script("") => F27 "does not belong to the pod's user",
     "X-32" storage_on_overlay Nested Act::Script("") => F31 "on an overlay",
     "X-33" config_of_another Nested Act::Script("") => F26 "belongs to somebody else",
+    // Daily use.
+    "X-38" nothing Nested Act::Script(RESTART) => F44 "when a container restarts",
+    "X-39" nothing Nested Act::Script(REBOOT) => F44 "another boot",
+    "X-40" nothing Nested Act::Script(NO_PROCESSES) => F46 "no more processes",
+    "X-41" nothing Nested Act::Script(OUTPUT_OF_ANOTHER) => F52 "an id that is not mapped",
+    "X-42" nothing Nested Act::Script(NO_INNER_NAMESPACE) => F08 "inner user namespaces",
     // Pods that do not start.
     "X-34" volume_without_idmap Nested Act::Starts => F16 "can't map the ids",
     "X-35" runtime_without_user_namespaces Nested Act::Starts => F17 "can't make user namespaces",

@@ -1,7 +1,7 @@
 //! Failures of the cluster: what the API server refuses, why a pod does not start, and what is not
 //! as it was asked for.
 
-use super::{ANYTHING, Signature};
+use super::{ANYTHING, Signature, daily_use};
 use crate::{diagnosis::CheckId, verdict::SignatureId};
 
 const REFUSED_BY_SCC: &str = "unable to validate against any security context";
@@ -143,6 +143,13 @@ pub(super) const STARTS: &[Signature] = &[
         "use an image without that `VOLUME`, or a containerd with the fix of its issue 11852",
     ),
     Signature::new(
+        SignatureId::F54,
+        &[&["/dev/console"]],
+        "the runtime can't put /dev/console into the container: the image has no such file, and the \
+         pod's root may not make one there",
+        "add an empty file /dev/console to the image; on GKE, turn image streaming off",
+    ),
+    Signature::new(
         SignatureId::F38,
         &[&["is not in allowed_devices"]],
         "the node does not allow a device that the pod asks for by annotation",
@@ -165,6 +172,7 @@ pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
         CheckId::StoredProcMount => STORED_PROC_MOUNT,
         CheckId::UidMap => UID_MAP,
         CheckId::AdmittedBy => ADMITTED_BY,
+        CheckId::PodmanSubnets => daily_use::OVERLAPPING_SUBNETS,
     }
 }
 

@@ -5,6 +5,7 @@
 //! same, what has a clue.
 
 mod cluster;
+mod daily_use;
 mod podman;
 
 use probe::Facts;
@@ -43,11 +44,11 @@ impl Signature {
 
 /// The first signature that fits.
 pub(super) fn find(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<&'static Signature> {
-    let (table, text) = match symptom {
-        Symptom::Refusal(text) => (cluster::REFUSALS, text),
-        Symptom::Start(text) => (cluster::STARTS, text),
-        Symptom::Check { id, observed } => (cluster::checks(id), observed),
-        Symptom::Output(text) => (podman::OUTPUTS, text),
+    let (tables, text) = match symptom {
+        Symptom::Refusal(text) => ([cluster::REFUSALS, &[]], text),
+        Symptom::Start(text) => ([cluster::STARTS, &[]], text),
+        Symptom::Check { id, observed } => ([cluster::checks(id), &[]], observed),
+        Symptom::Output(text) => ([podman::OUTPUTS, daily_use::OUTPUTS], text),
     };
-    table.iter().find(|signature| signature.fits(text, facts))
+    tables.into_iter().flatten().find(|signature| signature.fits(text, facts))
 }

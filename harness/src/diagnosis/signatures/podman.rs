@@ -21,7 +21,11 @@ const MAP_INVALID: Texts = &[
 const NAMESPACE_REFUSED: Texts = &[
     &["cannot clone: Operation not permitted"],
     &["cannot clone: No space left on device"],
+    // buildah's words.
     &["unshare(CLONE_NEWUSER): Operation not permitted"],
+    &["unshare(CLONE_NEWUSER): Invalid argument"],
+    &["unshare(CLONE_NEWUSER): No space left on device"],
+    &["User namespaces are not enabled in /proc/sys/user/max_user_namespaces"],
 ];
 
 /// An id of an image that the map does not have: when it is unpacked, when it is built, and when
@@ -258,12 +262,6 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "SELinux or the device's mode forbids /dev/net/tun",
         "use the type container_engine_t of container-selinux 2.246 or newer, and mode 0666 on \
          the node",
-    ),
-    Signature::new(
-        SignatureId::F15,
-        &[&["netns dir open: Permission denied"]],
-        "SELinux keeps pasta from the network namespace's directory",
-        "update passt's policy, or use `--network=host` or `none`",
     ),
     Signature::new(
         SignatureId::F09,
