@@ -277,9 +277,11 @@ inventory::submit!(Case {
     suite: "podman",
     name: "falls_back_to_slirp",
     title: "A container on slirp4netns reaches another pod, and its published port is reachable",
-    why: "slirp4netns is the older network of rootless podman. Some images and scripts still \
-          request it by name, and it is a workaround for a broken pasta.",
-    fix: "Install `slirp4netns`. It needs /dev/net/tun, as pasta does.",
+    why: "slirp4netns is the older network of rootless podman up to version 5. Some images and \
+          scripts still request it by name. podman 6 does not have it, so there the case does not \
+          apply.",
+    fix: "Use pasta, the default. Where slirp4netns is still needed, install `slirp4netns`. It \
+          needs /dev/net/tun, as pasta does.",
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD, &NEIGHBOUR],
@@ -288,9 +290,22 @@ inventory::submit!(Case {
     ..Case::DEFAULT
 });
 
+/// podman removed slirp4netns with this version (podman, `libpod/networking_linux.go`).
+const FIRST_WITHOUT_SLIRP: u32 = 6;
+
+/// The first number of a version such as `6.0.0-dev`.
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
 async fn falls_back_to_slirp(cx: Context) -> CaseResult {
     let (workspace, neighbour) = (cx.pod(&NESTED_POD).await?, cx.pod(&NEIGHBOUR).await?);
-    let remedy = "nothing needs it where pasta works; else install slirp4netns";
+    let version = podman(&["version", "--format={{.Client.Version}}"]);
+    let version = workspace.output(&version).await?;
+    if major(&version).is_some_and(|major| major >= FIRST_WITHOUT_SLIRP) {
+        return Err(Failure::not_applicable(format!("podman {version} has no slirp4netns")));
+    }
+    let remedy = "nothing needs it where pasta works, and podman 6 does not have it";
     need_program(&workspace, "slirp4netns", remedy).await?;
     let image = scratch_image(&workspace).await?;
     let name = "pod-net-05";
@@ -339,4 +354,16 @@ async fn refuses_a_privileged_port(cx: Context) -> CaseResult {
     let run = ["run", "--rm", "--publish=1024:8080", &image, "/probe", "print", "x"];
     let allowed = workspace.output(&podman(&run)).await?;
     cx.check_equal("container that publishes port 1024", "x", &allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slirp_ends_with_podman_6() {
+        let has_slirp = |version| major(version).is_none_or(|it| it < FIRST_WITHOUT_SLIRP);
+        assert!(has_slirp("4.9.3") && has_slirp("5.8.0-rc1") && has_slirp(""));
+        assert!(!has_slirp("6.0.0-dev") && !has_slirp("10.1.0"));
+    }
 }
