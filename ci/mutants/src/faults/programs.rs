@@ -133,6 +133,41 @@ const SPOILED: &[Spoiled] = &[
         "look-up in another network of the server's name"
     ),
     podman!(
+        "makes-networks-of-the-cluster",
+        "A new network has the addresses of the cluster's services",
+        "network create *pod-net-08a" => r#"
+            set -- network create --ignore --subnet "${KUBERNETES_SERVICE_HOST%.*}.0/24" pod-net-08a"#,
+        "POD-NET-08A",
+        "podman's networks and the cluster's addresses: expected"
+    ),
+    podman!(
+        "shuts-the-output-of-other-users",
+        "A container of another user cannot open its output",
+        "run *--name=iso-14 --user=1234 *" => "echo 'sh: 1: cannot create /dev/stdout: Permission denied' >&2; exit 2",
+        "ISO-14",
+        "/dev/stdout: Permission denied"
+    ),
+    podman!(
+        "uses-up-keys",
+        "No container starts after the 200th",
+        "unshare *run 250 containers*" => "echo 'create keyring `nestcheck-200`: Disk quota exceeded' >&2; exit 1",
+        "POD-17",
+        "Disk quota exceeded"
+    ),
+    Spoiled {
+        mutant: Mutant {
+            name: "forgets-that-containers-ended",
+            breaks: "podman reports a container as running whose pod or workspace container ended",
+            kills: &[
+                Kill("POD-16A", "state after: expected"),
+                Kill("POD-16B", "state after: expected"),
+            ],
+        },
+        program: Program::Podman,
+        arguments: "inspect *pod-16[ab]",
+        instead: "echo running; exit",
+    },
+    podman!(
         "reports-vfs-in-other-stores",
         "`podman info` says that another store's driver is vfs",
         "--root=*/nestcheck-pod-01a/root * info *" => "echo vfs; exit",

@@ -43,7 +43,10 @@ const VOLUMES: Scenario = Scenario {
         Mutant {
             name: "same-ids-for-every-pod",
             breaks: "The pod that keeps files has the node's ids, as the next one has",
-            kills: &[Kill("VOL-04", "ranges of the two pods")],
+            kills: &[
+                Kill("VOL-04", "ranges of the two pods"),
+                Kill("VOL-09", "of a file of user 1000740000"),
+            ],
         },
         Mutant {
             name: "another-part",
@@ -103,7 +106,7 @@ const WITHOUT_GROUP: Scenario = Scenario {
         Mutant {
             name: "kept-in-the-pod",
             breaks: "The kept files are in the pod itself",
-            kills: &[Kill("VOL-04", "in the next pod")],
+            kills: &[Kill("VOL-04", "in the next pod"), Kill("VOL-09", "write to an old file")],
         },
     ],
     // On the same volumes they find another group.

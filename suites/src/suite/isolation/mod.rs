@@ -2,6 +2,8 @@
 
 mod devices;
 
+use std::time::Duration;
+
 use harness::{
     engine::{Case, CaseKind, Context, Profile},
     facts::Flavour,
@@ -23,7 +25,7 @@ use super::{
 };
 use crate::{
     fixtures::{MASKED_PROC, NESTED_POD},
-    steps::{known, podman, shell_image},
+    steps::{known, podman, podman_run, shell_image},
 };
 
 inventory::submit!(Case {
@@ -351,6 +353,46 @@ async fn mounts_fresh_proc_in_inner_namespaces(cx: Context) -> CaseResult {
     );
     let observed = describe(&answer.outcome);
     cx.check("fresh /proc in the control", "refused by its mount", observed, refused)
+}
+
+inventory::submit!(Case {
+    id: "ISO-14",
+    suite: "isolation",
+    name: "opens_its_own_output",
+    title: "The pod's first process and a container's can open their own output by name",
+    why: "Images link their logs to /dev/stdout, and entrypoints write to /dev/stderr. Both open \
+          the process's output again, and the kernel compares its owner. Early runtimes with \
+          user namespaces gave the output to an id that the pod does not have. Then nginx does not \
+          start, although everything else works.",
+    fix: "Update the container runtime: containerd 2.0 or newer with crun or runc 1.2, or CRI-O \
+          with crun. If only the container fails, update crun and conmon in the image.",
+    level: Level::Extended,
+    requires: NESTED,
+    pods: &[&NESTED_POD],
+    expected: Duration::from_secs(3),
+    kind: CaseKind::Live(|cx| Box::pin(opens_its_own_output(cx))),
+    ..Case::DEFAULT
+});
+
+async fn opens_its_own_output(cx: Context) -> CaseResult {
+    let workspace = cx.pod(&NESTED_POD).await?;
+    // Opened only: what is written would be in the pod's log.
+    let script = "
+        for number in 1 2; do
+            : >> /proc/1/fd/$number
+            echo $number
+        done
+    ";
+    let open = Command::shell("open the output of process 1", script, [""; 0]);
+    cx.check_equal("outputs of process 1 that open", "1\n2", &workspace.output(&open).await?)?;
+    let image = shell_image(&workspace).await?;
+    let script = "echo a > /dev/stdout; echo b > /proc/self/fd/1; echo c > /dev/stderr";
+    for user in ["--user=0", "--user=1234"] {
+        let run = podman_run(&["--name=iso-14", user], &image, &["sh", "-euc", script]);
+        let written = workspace.output(&run).await?;
+        cx.check_equal(&format!("output of a container with {user}"), "a\nb", &written)?;
+    }
+    Ok(())
 }
 
 fn describe(outcome: &FreshProcOutcome) -> String {

@@ -1,11 +1,14 @@
 //! POD: podman as an ordinary user. One file a subject.
 
+pub(crate) mod bridge;
 pub(crate) mod containers;
 pub(crate) mod images;
 pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod pods;
 pub(crate) mod policy;
+pub(crate) mod repetition;
+pub(crate) mod restart;
 pub(crate) mod setup;
 pub(crate) mod storage;
 pub(crate) mod volumes;

@@ -2,6 +2,7 @@
 //! "idmap mounts"), so inside the owners are what they would be without a user namespace; where it
 //! does not, everything belongs to 65534.
 
+mod earlier;
 mod escalation;
 mod pvcs;
 
