@@ -114,11 +114,13 @@ inventory::submit!(Case {
     id: "POD-NET-08B",
     suite: "podman",
     name: "reaches_services_from_a_bridge",
-    title: "A container in a user-defined network resolves and reaches the cluster's services as \
-            the pod does",
+    title: "A container in a user-defined network resolves and reaches the cluster's services by \
+            their full names",
     why: "In a network of podman's own, aardvark-dns answers for the names of containers and asks \
           the pod's name servers for all others. An application of a compose file reaches the \
-          team's database in the cluster only if both work.",
+          team's database in the cluster only if both work. It needs the full name, such as \
+          `database.team.svc.cluster.local`: podman puts its own search domain in the place of \
+          the pod's.",
     fix: "If only the name fails, look at `dns_servers` in containers.conf and update \
           aardvark-dns. If the connection fails, see POD-NET-08A. If the case is blocked, repair \
           the cluster's DNS first.",
@@ -132,14 +134,28 @@ inventory::submit!(Case {
 
 async fn reaches_services_from_a_bridge(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
-    let resolve = ["resolve", "kubernetes.default.svc", "--deadline", "3"];
+    let script = "
+        while read -r key domains; do
+            if [ \"$key\" = search ]; then
+                for domain in $domains; do
+                    case $domain in svc.*) echo \"kubernetes.default.$domain.\" ;; esac
+                done
+            fi
+        done < /etc/resolv.conf
+    ";
+    let look = Command::shell("look for the cluster's domain", script, [""; 0]);
+    let name = workspace.output(&look).await?;
+    let remedy = "see whether the cluster's DNS runs, and whether the pod may reach it";
+    if name.is_empty() {
+        let reason = "the pod's /etc/resolv.conf has no search domain of services";
+        return Err(Failure::blocked(reason, remedy));
+    }
+    let resolve = ["resolve", name.as_str(), "--deadline", "3"];
     let by_pod = workspace.run(&probe_command(&resolve)).await?;
     if by_pod.exit_code != 0 {
         let reported = String::from_utf8_lossy(&by_pod.stderr);
-        return Err(Failure::blocked(
-            format!("the pod itself finds no service by name: {}", reported.trim_end()),
-            "see whether the cluster's DNS runs, and whether the pod may reach it",
-        ));
+        let reason = format!("the pod itself finds no service by name: {}", reported.trim_end());
+        return Err(Failure::blocked(reason, remedy));
     }
     let image = scratch_image(&workspace).await?;
     let network = "pod-net-08b";
@@ -152,7 +168,8 @@ async fn reaches_services_from_a_bridge(cx: Context) -> CaseResult {
     cx.check_equal("address of the API server's service", &by_pod.text(), &resolved)?;
 
     // The API server answers a request without TLS too, if only that it is one.
-    let get = ["get", "http://kubernetes.default.svc:443/", "--deadline", "5"];
+    let url = format!("http://{name}:443/");
+    let get = ["get", url.as_str(), "--deadline", "5"];
     let by_pod = workspace.run(&probe_command(&get)).await?;
     let by_pod = String::from_utf8_lossy(&by_pod.stderr);
     let Some((_, expected)) = by_pod.trim_end().split_once(ANSWER) else {
