@@ -48,7 +48,7 @@ async fn works_after_a_restart_in_place(cx: Context) -> CaseResult {
     let image = scratch_image(&before).await?;
     start(&cx, &before, &image, name).await?;
     let after = restarted(&cx, &before).await?;
-    goes_on(&cx, &after, &image, name).await
+    continues(&cx, &after, &image, name).await
 }
 
 /// Starts a container that runs until it is ended.
@@ -63,7 +63,7 @@ async fn state(workspace: &PodHandle, name: &str) -> Result<String, Failure> {
 }
 
 /// Expects that podman knows that a container of before has ended, starts it again, and runs another.
-async fn goes_on(cx: &Context, workspace: &PodHandle, image: &str, name: &str) -> CaseResult {
+async fn continues(cx: &Context, workspace: &PodHandle, image: &str, name: &str) -> CaseResult {
     let seen = state(workspace, name).await?;
     let has_ended = ["exited", "created"].contains(&seen.as_str());
     cx.check("state after", "exited, or created anew", seen, has_ended)?;
@@ -116,8 +116,8 @@ const WITH_STORAGE: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc, &Def
 inventory::submit!(Case {
     id: "POD-16B",
     suite: "podman",
-    name: "goes_on_with_storage_of_an_earlier_pod",
-    title: "podman in a new pod goes on with the containers that an earlier pod kept on a PVC",
+    name: "continues_with_storage_of_an_earlier_pod",
+    title: "podman in a new pod continues with the containers that an earlier pod kept on a PVC",
     why: "A workspace that keeps podman's storage on a PVC finds images and containers of the day \
           before. They are of a pod that no longer exists, and perhaps of another node. podman \
           must notice that the containers ended, and must start them again. Kept locks, a run \
@@ -130,11 +130,11 @@ inventory::submit!(Case {
     requires: WITH_STORAGE,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(12),
-    kind: CaseKind::Live(|cx| Box::pin(goes_on_with_storage_of_an_earlier_pod(cx))),
+    kind: CaseKind::Live(|cx| Box::pin(continues_with_storage_of_an_earlier_pod(cx))),
     ..Case::DEFAULT
 });
 
-async fn goes_on_with_storage_of_an_earlier_pod(cx: Context) -> CaseResult {
+async fn continues_with_storage_of_an_earlier_pod(cx: Context) -> CaseResult {
     let name = "pod-16b";
     pvc(&cx, name, "ReadWriteOnce", None).await?;
     let mut pod = cx.manifest(&NESTED_POD)?;
@@ -148,7 +148,7 @@ async fn goes_on_with_storage_of_an_earlier_pod(cx: Context) -> CaseResult {
     let second = cx.provision_pod(&NESTED_POD, &pod).await?;
     let (one, other) = (first.object().uid(), second.object().uid());
     cx.check("the pod", "another", other.clone().unwrap_or_default(), one != other)?;
-    goes_on(&cx, &second, &image, name).await
+    continues(&cx, &second, &image, name).await
 }
 
 /// Puts the claim in the place of the emptyDir of podman's storage.
