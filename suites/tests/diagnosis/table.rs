@@ -39,6 +39,7 @@ const RUNNING: &[&str] = &[
     "pod-1.object.json",
     "pod-1.podman-info.json",
     "pod-1.probe.json",
+    "pod-1.processes.txt",
 ];
 
 /// What can be seen of a pod that does not start.
@@ -105,7 +106,7 @@ const RESTART: &str = "
 ";
 
 const REBOOT: &str = "
-    echo another > /tmp/storage-run-*/libpod/tmp/alive
+    for file in /tmp/storage-run-*/libpod/tmp/alive; do echo another > \"$file\"; done
     podman ps
 ";
 

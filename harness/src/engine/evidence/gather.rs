@@ -41,6 +41,17 @@ const IDS: &str = "
     ls -ln /dev/fuse /dev/net/tun
 ";
 
+/// Which processes there are, their state, and where in the kernel they wait: this shows who holds a
+/// lock when podman itself does not answer any more. Not their arguments, which may be secrets.
+const PROCESSES: &str = "
+    for process in /proc/[0-9]*; do
+        name=$(cat \"$process/comm\" 2> /dev/null) || continue
+        state=$(grep -s '^State' \"$process/status\" | cut -f 2)
+        place=$(cat \"$process/wchan\" 2> /dev/null) || place=unknown
+        echo \"${process#/proc/} $name: $state at $place\"
+    done
+";
+
 /// Sends all that can be seen of the `number`th pod of a case.
 pub(super) async fn pod(
     sandbox: &Sandbox,
@@ -89,6 +100,7 @@ fn commands() -> impl Iterator<Item = (&'static str, Command)> {
         ("probe.json", Command::new([PROBE, "facts"])),
         ("ids.txt", Command::shell("look at ids", IDS, none)),
         ("mounts.txt", Command::new(["cat", "/proc/self/mountinfo"])),
+        ("processes.txt", Command::shell("look at processes", PROCESSES, none)),
         ("podman-info.json", Command::new(["podman", "info", "--format=json"])),
     ]
     .into_iter()
