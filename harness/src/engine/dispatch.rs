@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Dispatcher, Message, RunConfig,
     executor::Executor,
-    loss::Scene,
+    loss::LossSearch,
     millis,
     shutdown::{ShutdownGrace, latest_end},
 };
@@ -265,11 +265,11 @@ async fn provision(
         Ok(workload) => return Ok(workload),
         Err(failure) => failure,
     };
-    let scene = Scene { sandbox: &sandbox, health: &health, nodes: None };
+    let search = LossSearch { sandbox: &sandbox, health: &health, nodes: None };
     let others = if template.is_workspace() { Vec::new() } else { vec![template.name.to_owned()] };
     let is_late = matches!(failure, Failure::Timeout { .. });
     let suspects = Suspects { ready: Vec::new(), others, is_late };
-    Err(scene.find_loss(&failure, began, &suspects).await.map_or(failure, Failure::Lost))
+    Err(search.find_loss(&failure, began, &suspects).await.map_or(failure, Failure::Lost))
 }
 
 /// Reports that a pod is ready or why it is not, and watches its node.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Message,
     deadline::{Deadline, Pause},
-    loss::Scene,
+    loss::LossSearch,
     millis,
     shutdown::latest_end,
 };
@@ -135,8 +135,8 @@ impl Executor {
             };
             let found = self.classify(&failure, since).await;
             let found = found.map(|loss| self.disruption(loss, since));
-            let damage = || earlier.is_none().then(|| self.damage(&failure)).flatten();
-            let Some(mut disruption) = found.or_else(damage) else {
+            let corruption = || earlier.is_none().then(|| self.corruption(&failure)).flatten();
+            let Some(mut disruption) = found.or_else(corruption) else {
                 return after_loss(earlier.as_ref(), failure, self.is_fresh());
             };
             let may_retry = number < MOST_ATTEMPTS;
@@ -198,17 +198,18 @@ impl Executor {
     /// What was lost under the case since then, if anything was.
     async fn classify(&self, failure: &Failure, since: Instant) -> Option<Loss> {
         let nodes = self.nodes();
-        let scene = Scene { sandbox: &self.sandbox, health: &self.health, nodes: nodes.as_deref() };
+        let search =
+            LossSearch { sandbox: &self.sandbox, health: &self.health, nodes: nodes.as_deref() };
         let suspects = self.suspects(matches!(failure, Failure::Timeout { .. }));
         tokio::select! {
-            found = scene.find_loss(failure, since, &suspects) => found,
+            found = search.find_loss(failure, since, &suspects) => found,
             () = self.stop.cancelled() => None,
         }
     }
 
     /// What happened to the case's pods before it began, if that may be why it failed.
-    fn damage(&self, failure: &Failure) -> Option<Disruption> {
-        let outage = self.health.damage(self.nodes().as_deref())?.disruption;
+    fn corruption(&self, failure: &Failure) -> Option<Disruption> {
+        let outage = self.health.corruption(self.nodes().as_deref())?.disruption;
         let reason = format!(
             "{}, before this case began; what it saw then: {}",
             outage.reason,

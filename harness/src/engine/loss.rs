@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Where something failed.
-pub(super) struct Scene<'a> {
+pub(super) struct LossSearch<'a> {
     pub(super) sandbox: &'a Sandbox,
     /// What was lost in this run.
     pub(super) health: &'a Health,
@@ -22,7 +22,7 @@ pub(super) struct Scene<'a> {
     pub(super) nodes: Option<&'a [String]>,
 }
 
-impl Scene<'_> {
+impl LossSearch<'_> {
     /// What was lost since then, if anything was. It has to be asked for as soon as the failure was
     /// seen: what is lost later has nothing to do with it.
     pub(super) async fn find_loss(

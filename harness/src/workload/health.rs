@@ -38,7 +38,7 @@ pub(crate) struct Outage {
     pub(crate) is_final: bool,
     /// Whether it may have damaged what was in the pods then, as a full disk does: what fails there
     /// later says nothing about the product.
-    pub(super) does_damage: bool,
+    pub(super) may_corrupt: bool,
     /// The same for reports.
     pub(crate) disruption: Disruption,
 }
@@ -47,7 +47,7 @@ impl Outage {
     pub(super) fn new(since: Sign, lost: Lost, node: Option<String>, reason: String) -> Self {
         let since = (since.at, Some(since.time));
         let disruption = Disruption { lost: Some(lost), node, since: since.1, until: None, reason };
-        Self { began: since.0, ended: None, is_final: false, does_damage: false, disruption }
+        Self { began: since.0, ended: None, is_final: false, may_corrupt: false, disruption }
     }
 
     /// Whether pods on these nodes are out of reach then. None stands for nodes that nobody knows.
@@ -132,10 +132,10 @@ impl Health {
     }
 
     /// The last outage that may have damaged pods on these nodes that were there before it.
-    pub(crate) fn damage(&self, nodes: Option<&[String]>) -> Option<Outage> {
+    pub(crate) fn corruption(&self, nodes: Option<&[String]>) -> Option<Outage> {
         let outages = self.outages.borrow();
         let mut latest_first = outages.iter().rev();
-        latest_first.find(|outage| outage.does_damage && outage.concerns(nodes)).cloned()
+        latest_first.find(|outage| outage.may_corrupt && outage.concerns(nodes)).cloned()
     }
 
     /// How long pods on these nodes were out of reach since then.
@@ -351,18 +351,22 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_does_damage_that_outlasts_it() {
+    fn what_a_full_disk_may_have_corrupted_stays_so() {
         let health = Health::default();
         let [here, there] = ["here", "there"].map(|node| [node.to_owned()]);
         let mut full = outage(90, Lost::Node, Some("here"));
-        full.does_damage = true;
+        full.may_corrupt = true;
         health.begin(&full);
         health.end(&full, true);
         health.begin(&outage(20, Lost::Node, Some("there")));
         assert_eq!(health.during(Instant::now(), Some(&here)), None);
-        assert!(health.damage(Some(&here)).is_some());
-        assert_eq!(health.damage(Some(&there)), None, "a node that was silent has all that it had");
-        assert_eq!(health.damage(Some(&[])), None, "it has no pods");
+        assert!(health.corruption(Some(&here)).is_some());
+        assert_eq!(
+            health.corruption(Some(&there)),
+            None,
+            "a node that was silent has all that it had"
+        );
+        assert_eq!(health.corruption(Some(&[])), None, "it has no pods");
     }
 
     #[test]

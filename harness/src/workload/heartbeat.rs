@@ -170,7 +170,7 @@ impl Watch<'_> {
     fn outage(&self, lost: Lost, since: Sign, reason: &Reason) -> Outage {
         let node = self.workload.node().filter(|_| lost == Lost::Node).map(str::to_owned);
         let mut outage = Outage::new(since, lost, node, reason.as_str().to_owned());
-        outage.does_damage = matches!(reason, Reason::DiskFull(_));
+        outage.may_corrupt = matches!(reason, Reason::DiskFull(_));
         outage
     }
 
