@@ -37,8 +37,8 @@ pub fn html(report: &Report) -> String {
             body {
                 (header(report))
                 main {
+                    (cases::causes(report))
                     (cases::troubles(report))
-                    (cases::blocked(report))
                     (cases::suites(report))
                     (steps(report))
                 }

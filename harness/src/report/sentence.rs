@@ -31,7 +31,7 @@ pub struct BlockedGroup<'a> {
 pub fn blocked_groups(report: &Report) -> Vec<BlockedGroup<'_>> {
     let mut groups: Vec<BlockedGroup> = Vec::new();
     for case in &report.cases {
-        let Verdict::Blocked { reason, remedy } = &case.case.verdict else {
+        let Verdict::Blocked { reason, remedy, .. } = &case.case.verdict else {
             continue;
         };
         let same = |group: &&mut BlockedGroup| group.reason == reason && group.remedy == remedy;
@@ -118,11 +118,7 @@ pub fn reasons(report: &Report) -> Vec<String> {
     if let (None, Some(signal)) = (report.outcome, report.signal) {
         reasons.push(format!("{} was asked to end it", signal_name(signal)));
     }
-    for step in &report.steps {
-        if let Some(failure) = &step.failure {
-            reasons.push(format!("step {} failed: {}", step.step, line(failure, EXCERPT)));
-        }
-    }
+    reasons.extend(failed_steps(report));
     let mut of = |what: &str, wanted: fn(&Verdict) -> bool| {
         let ids = decisive(report, wanted);
         if !ids.is_empty() {
@@ -148,6 +144,25 @@ pub fn reasons(report: &Report) -> Vec<String> {
         reasons.push("no case passed that acts in the cluster".to_owned());
     }
     reasons
+}
+
+/// The steps that failed by reason: pods fail for one reason mostly.
+fn failed_steps(report: &Report) -> Vec<String> {
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for step in &report.steps {
+        let Some(failure) = &step.failure else { continue };
+        let name = step.step.to_string();
+        match groups.iter_mut().find(|(known, _)| known == failure) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((failure, vec![name])),
+        }
+    }
+    let groups = groups.into_iter().map(|(failure, steps)| {
+        let noun = if steps.len() == 1 { "step" } else { "steps" };
+        let steps = names(steps.iter().map(String::as_str), MOST_NAMES);
+        format!("{noun} {steps} failed: {}", line(failure, EXCERPT))
+    });
+    groups.collect()
 }
 
 /// What was lost meanwhile, when, and which cases it hit: one sentence each.

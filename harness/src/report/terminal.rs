@@ -3,11 +3,14 @@
 mod lines;
 mod progress;
 
-use std::{io::Write, mem};
+use std::{collections::HashSet, io::Write, mem};
 
 use self::{lines::Paint, progress::Progress};
 use super::{model::Summary, shown::shown};
-use crate::verdict::event::{Event, EventKind};
+use crate::verdict::{
+    Attribution, Verdict,
+    event::{Event, EventKind, StepFinished},
+};
 
 /// How the terminal reporter may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Terminal<W: Write> {
     paint: Paint,
     progress: Option<Progress>,
     summary: Summary,
+    /// The reasons that were reported already.
+    reported: HashSet<String>,
     is_finished: bool,
 }
 
@@ -41,6 +46,7 @@ impl<W: Write> Terminal<W> {
             paint: Paint::new(style.color),
             progress: style.progress.then(Progress::new),
             summary: Summary::default(),
+            reported: HashSet::new(),
             is_finished: false,
         }
     }
@@ -51,7 +57,8 @@ impl<W: Write> Terminal<W> {
         if let Some(progress) = &mut self.progress {
             progress.event(&shown);
         }
-        let lines = self.paint.event(&shown);
+        let is_reported = reason(&shown).is_some_and(|reason| !self.reported.insert(reason));
+        let lines = self.paint.event(&shown, is_reported);
         self.summary.add(event.at, shown);
         self.write(&lines);
         if matches!(*event.event, EventKind::RunFinished { .. }) {
@@ -59,7 +66,7 @@ impl<W: Write> Terminal<W> {
         }
     }
 
-    /// Tells what the run came to, if that was not told yet: for a run whose log just ends.
+    /// Tells what the run came to, if that was not reported yet: for a run whose log just ends.
     pub fn finish(&mut self) {
         if self.is_finished {
             return;
@@ -88,5 +95,23 @@ impl<W: Write> Terminal<W> {
             Some(progress) => progress.above(write),
             None => write(),
         }
+    }
+}
+
+/// Why something failed: what is wrong where that is known, or else the message. A reason that was
+/// reported once is not reported again.
+fn reason(event: &EventKind) -> Option<String> {
+    match event {
+        EventKind::StepFinished(StepFinished { failure, .. }) => failure.clone(),
+        EventKind::CaseFinished(case) => match (&case.verdict, case.verdict.cause()) {
+            (Verdict::Fail { .. }, Some(Attribution { signature: Some(id), wrong, .. })) => {
+                Some(format!("{id}: {wrong}"))
+            }
+            (Verdict::Fail { message, .. } | Verdict::Error { message }, _) => {
+                Some(message.clone())
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }

@@ -10,7 +10,7 @@ mod podman;
 use probe::Facts;
 
 use super::{Diagnosis, Symptom};
-use crate::verdict::SignatureId;
+use crate::verdict::{Place, SignatureId};
 
 /// Texts that give a failure away: any of them, each with all its parts.
 type Texts = &'static [&'static [&'static str]];
@@ -27,8 +27,14 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    const fn new(id: SignatureId, texts: Texts, cause: &'static str, fix: &'static str) -> Self {
-        Self { texts, predicate: None, diagnosis: Diagnosis { id, cause, fix } }
+    const fn new(
+        id: SignatureId,
+        place: Place,
+        texts: Texts,
+        cause: &'static str,
+        fix: &'static str,
+    ) -> Self {
+        Self { texts, predicate: None, diagnosis: Diagnosis { id, place, cause, fix } }
     }
 
     const fn given(self, predicate: fn(&Facts) -> bool) -> Self {
