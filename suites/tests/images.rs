@@ -117,10 +117,10 @@ fn is_found_lacking(cluster: &LocalCluster, lacking: &Lacking, image: &str) {
 /// Expects that an image which is nowhere is one cause, and that little is written about it.
 fn is_found_missing(cluster: &LocalCluster) {
     let (finished, report) = cluster.run(&["--image", "localhost/nowhere:1"]);
-    finished.exits(3);
+    finished.exits(4);
     let cause = report.causes().first().expect("a cause");
     assert_eq!((cause.id.as_str(), cause.place), ("F55", Place::Image));
-    finished.says(&["the node can't pull the image `localhost/nowhere:1`", "`--image`"]);
+    finished.says(&["CAUSE the node can't pull the image (F55, image)", "`--image`"]);
     let lines = finished.stderr.lines().count();
     assert!(lines <= 25, "{lines} lines: {finished}");
 }

@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
+use super::{Symptom, diagnose};
 use crate::{
     base::text::{bound, one_line},
     verdict::{Attribution, Cause, Level, Place, Verdict, event::CaseFinished},
@@ -98,7 +99,10 @@ fn attribution(verdict: &Verdict) -> Option<Attribution> {
         Verdict::KnownIssue { signature, message } => {
             Attribution { signature: Some(*signature), ..of(message, None) }
         }
-        Verdict::Error { message } => of(message, None),
+        Verdict::Error { message } => {
+            let known = diagnose(Symptom::Error(message), None);
+            known.map_or_else(|| of(message, None), Attribution::from)
+        }
         Verdict::Interrupted => of(CUT_SHORT, None),
     })
 }
@@ -260,6 +264,25 @@ mod tests {
 
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].cases.len(), found[0].core), (2, 1));
+    }
+
+    #[test]
+    fn an_image_that_is_missing_is_one_cause_however_the_kubelet_puts_it() {
+        let error = |reason: &str| Verdict::Error {
+            message: format!(
+                "the image `localhost/nowhere:1` can't be had ({reason}): no such host"
+            ),
+        };
+
+        let found = causes(&[
+            case("POD-01", Level::Core, error("ErrImagePull")),
+            case("POD-02", Level::Extended, error("ImagePullBackOff")),
+        ]);
+
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].id.as_str(), found[0].place), ("F55", Place::Image));
+        assert!(found[0].fix.as_ref().is_some_and(|fix| fix.contains("`--image`")), "{found:?}");
+        assert!(found[0].evidence.contains("localhost/nowhere:1"), "{found:?}");
     }
 
     fn verdict() -> impl Strategy<Value = Verdict> {

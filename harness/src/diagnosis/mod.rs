@@ -28,6 +28,8 @@ pub enum Symptom<'a> {
     Start(&'a str),
     /// What a command in the pod wrote before it failed.
     Output(&'a str),
+    /// Why a case has no verdict on the product.
+    Error(&'a str),
     /// A check that does not hold.
     Check {
         /// Which one.

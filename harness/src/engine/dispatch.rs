@@ -253,14 +253,6 @@ impl Start<'_> {
     }
 }
 
-/// Why a pod is not there. What is the same for all pods is told in the same words.
-fn in_words(verdict: &Verdict) -> String {
-    match (verdict, verdict.cause()) {
-        (Verdict::Blocked { .. }, Some(cause)) => cause.wrong.clone(),
-        _ => verdict.message().unwrap_or_default().to_owned(),
-    }
-}
-
 /// Reports that a pod is ready or why it is not, and watches its node.
 async fn follow_pod(
     sandbox: Arc<Sandbox>,
@@ -272,7 +264,8 @@ async fn follow_pod(
     let started = Instant::now();
     let made = shared.await;
     let failure = made.as_ref().err().cloned();
-    let failure = failure.map(|failure| in_words(&Verdict::from(failure)));
+    let failure =
+        failure.map(|failure| Verdict::from(failure).message().unwrap_or_default().to_owned());
     // A missing pod that is not needed is not an error; the cases report why.
     let (step, failure) = match failure {
         Some(_) if template.is_optional() => {

@@ -3,7 +3,7 @@
 use super::{model::Report, text::counted};
 use crate::{
     base::text::one_line,
-    verdict::{Cause, Place, Verdict},
+    verdict::{Cause, Place, SignatureId, Step, Verdict, event::StepFinished},
 };
 
 /// The cause in one line: what is wrong, its id, and where it is wrong.
@@ -54,4 +54,12 @@ pub(super) fn cases<'a>(
     cause: &'a Cause,
 ) -> impl Iterator<Item = &'a super::CaseReport> {
     report.cases.iter().filter(|case| cause.cases.contains(&case.case.id))
+}
+
+/// Whether the run never got a pod because its image is missing. Then little else is of interest.
+pub(super) fn lacks_image(report: &Report) -> bool {
+    let is_missing = |cause: &Cause| cause.signature == Some(SignatureId::F55);
+    let is_ready =
+        |step: &StepFinished| matches!(step.step, Step::Pod { .. }) && step.failure.is_none();
+    report.causes.first().is_some_and(is_missing) && !report.steps.iter().any(is_ready)
 }

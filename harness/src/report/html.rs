@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 use self::prose::{Prose, trusted};
 use super::{
     model::Report,
-    sentence::{disruptions, headline, outcome_name, reasons},
+    sentence::{disruptions, further_reasons, headline, outcome_name},
     text::{counted, seconds, spoken},
 };
 use crate::verdict::Outcome;
@@ -60,7 +60,7 @@ fn tone(outcome: Option<Outcome>) -> &'static str {
 
 fn header(report: &Report) -> Markup {
     let headline = headline(report);
-    let mut reasons = reasons(report);
+    let mut reasons = further_reasons(report);
     reasons.extend(disruptions(report));
     html! {
         header class=(tone(report.outcome)) {

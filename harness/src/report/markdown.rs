@@ -6,7 +6,7 @@ use super::{
     causes::{evidence, explains, origin},
     details::{details_below_causes, message},
     model::Report,
-    sentence::{disruptions, headline, reasons},
+    sentence::{disruptions, further_reasons, headline},
     text::{line, names, spoken},
 };
 use crate::verdict::Outcome;
@@ -39,7 +39,7 @@ pub fn markdown(report: &Report) -> String {
         );
     }
     page.push_str(&causes_of(report));
-    for reason in reasons(report).into_iter().chain(disruptions(report)) {
+    for reason in further_reasons(report).into_iter().chain(disruptions(report)) {
         let _ = writeln!(page, "- {}", escaped(&reason));
     }
     page.push_str(&counts(report));

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{
+    causes::lacks_image,
     disruptions::DisruptionReport,
     model::Report,
     text::{counted, line, names},
@@ -111,6 +112,15 @@ pub fn headline(report: &Report) -> Headline {
 /// Why the run came to its outcome, one reason each; none when it is conformant.
 #[must_use]
 pub fn reasons(report: &Report) -> Vec<String> {
+    all_reasons(report, true)
+}
+
+/// As [`reasons`], after a list of the causes: without what these say.
+pub(super) fn further_reasons(report: &Report) -> Vec<String> {
+    all_reasons(report, false)
+}
+
+fn all_reasons(report: &Report, says_causes: bool) -> Vec<String> {
     if report.outcome == Some(Outcome::Conformant) {
         return Vec::new();
     }
@@ -118,7 +128,11 @@ pub fn reasons(report: &Report) -> Vec<String> {
     if let (None, Some(signal)) = (report.outcome, report.signal) {
         reasons.push(format!("{} was asked to end it", signal_name(signal)));
     }
-    reasons.extend(failed_steps(report));
+    // The cause says it all.
+    let is_said = !says_causes && lacks_image(report);
+    if !is_said {
+        reasons.extend(failed_steps(report));
+    }
     let mut of = |what: &str, wanted: fn(&Verdict) -> bool| {
         let ids = decisive(report, wanted);
         if !ids.is_empty() {
@@ -127,9 +141,13 @@ pub fn reasons(report: &Report) -> Vec<String> {
         }
     };
     of("failed", |verdict| matches!(verdict, Verdict::Fail { .. }));
-    of("broke", |verdict| matches!(verdict, Verdict::Error { .. }));
+    if !is_said {
+        of("broke", |verdict| matches!(verdict, Verdict::Error { .. }));
+    }
     of("interrupted", |verdict| matches!(verdict, Verdict::Interrupted));
-    reasons.extend(blocked_core(report));
+    if says_causes {
+        reasons.extend(blocked_core(report));
+    }
     let known: Vec<&str> = core(report, |verdict| matches!(verdict, Verdict::KnownIssue { .. }));
     if !known.is_empty() {
         let count = counted(known.len(), "core case");

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, time::Duration};
 
-use super::{Attribution, Hint, SignatureId, Verdict};
+use super::{Attribution, Hint, Place, SignatureId, Verdict};
 use crate::cluster::exec_error::Lost;
 
 /// What a case returns: nothing where its assertion holds.
@@ -139,6 +139,20 @@ impl Failure {
     pub fn blocked_by(reason: impl Into<String>, cause: Attribution) -> Self {
         let hint = Hint::from(cause);
         Self::Blocked { reason: reason.into(), remedy: hint.text, cause: hint.cause }
+    }
+
+    /// Adds the place to a requirement that is unmet.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        if let Self::Blocked { reason, remedy, cause } = &mut self {
+            *cause = Some(Box::new(Attribution {
+                signature: None,
+                wrong: reason.clone(),
+                place,
+                fix: Some(remedy.clone()),
+            }));
+        }
+        self
     }
 
     /// The assertion has no meaning here, which only the pod could tell.

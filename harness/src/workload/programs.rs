@@ -119,8 +119,8 @@ pub(super) fn block(arguments: &[String], facts: &Facts) -> Option<Failure> {
     if only_reports || missing.is_empty() {
         return None;
     }
-    let reason = format!("the image lacks {}", list(&missing));
-    Some(Failure::blocked_by(reason, attribution(facts)))
+    let cause = attribution(facts);
+    Some(Failure::blocked_by(cause.wrong.clone(), cause))
 }
 
 /// Why a command failed that needs a program which the image lacks.
@@ -329,9 +329,9 @@ mod tests {
             panic!("it is blocked")
         };
 
-        assert_eq!(reason, "the image lacks `conmon`, `newuidmap` and `newgidmap`");
         let cause = cause.expect("a cause");
         assert_eq!(cause.wrong, "the image lacks `conmon`, `newuidmap`, `newgidmap` and `pasta`");
+        assert_eq!(reason, cause.wrong, "all cases are blocked in the same words");
         assert_eq!((cause.signature, cause.place), (Some(SignatureId::F43), Place::Image));
         assert!(remedy.contains("`dnf install conmon shadow-utils passt`"), "{remedy}");
         assert!(remedy.contains("`apt-get install conmon uidmap passt`"), "{remedy}");

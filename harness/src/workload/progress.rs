@@ -7,7 +7,7 @@ use crate::{
     base::text::one_line,
     cluster::exec_error::{is_end_lost, is_pull_lost, is_start_lost},
     diagnosis::{self, Symptom},
-    verdict::{Attribution, Failure, Place, SignatureId},
+    verdict::Failure,
 };
 
 /// What a change of a pod or an event about it means.
@@ -90,7 +90,10 @@ pub(super) fn evaluate_container(
         // Older kubelets do not say here why the pull failed, only at the next try.
         "ImagePullBackOff" if was_away => away(),
         "ErrImageNeverPull" | "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => {
-            Some(Progress::Never(missing_image(&container.image, reason, &message)))
+            Some(Progress::Never(Failure::harness(format!(
+                "the image `{}` can't be had ({reason}): {message}",
+                container.image
+            ))))
         }
         "CreateContainerConfigError"
         | "CreateContainerError"
@@ -107,19 +110,6 @@ pub(super) fn evaluate_container(
         }
         _ => None,
     }
-}
-
-/// An image that the node can't get. What the case asserts was not tried.
-fn missing_image(image: &str, reason: &str, message: &str) -> Failure {
-    let fix = "name an image that the nodes can pull with `--image`: check its name and tag, the \
-               nodes' way and login to the registry, and that it is made for the node's architecture";
-    let cause = Attribution {
-        signature: Some(SignatureId::F55),
-        wrong: format!("the node can't pull the image `{image}`"),
-        place: Place::Image,
-        fix: Some(fix.to_owned()),
-    };
-    Failure::blocked_by(format!("the image `{image}` can't be had ({reason}): {message}"), cause)
 }
 
 /// How the container was lost when it ended last.
@@ -267,7 +257,7 @@ mod tests {
                 panic!("{reason} never passes")
             };
             assert!(
-                matches!(failure, Failure::Blocked { reason, .. } if reason.contains("localhost/nope:1"))
+                matches!(failure, Failure::Harness { message } if message.contains("localhost/nope:1"))
             );
         }
     }

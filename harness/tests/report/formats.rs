@@ -85,6 +85,19 @@ fn the_causes_of_the_log_are_reported_unless_they_contradict_its_cases() {
 }
 
 #[test]
+fn a_run_without_its_image_says_little_else() {
+    let events = sample::without_image();
+
+    let lines = terminal(&events, Style::default());
+
+    insta::assert_snapshot!("terminal-without-image", lines);
+    assert!(lines.lines().count() <= 25, "{lines}");
+    assert_eq!(lines.matches("localhost/nowhere:1").count(), 2, "at once, and at the end");
+    let report = summarize(&events);
+    assert_eq!((report.causes.len(), report.causes[0].cases.len()), (2, 40));
+}
+
+#[test]
 fn a_cause_is_reported_once() {
     let report = sample::not_conformant();
     let fix = "rebuild the image with `setcap";

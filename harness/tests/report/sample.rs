@@ -332,6 +332,44 @@ pub fn partial() -> Vec<Event> {
     at_fixed_times(kinds)
 }
 
+/// A run whose image is nowhere.
+pub fn without_image() -> Vec<Event> {
+    let missing = |reason: &str| {
+        format!("the image `localhost/nowhere:1` can't be had ({reason}): no such host")
+    };
+    let reason =
+        |number: u32| if number.is_multiple_of(2) { "ErrImagePull" } else { "ImagePullBackOff" };
+    let broken = |number: u32| {
+        let id = format!("POD-{number:02}");
+        let verdict = Verdict::Error { message: missing(reason(number)) };
+        finished(&id, &format!("podman::works_{number}"), "It works", Level::Core, verdict, 0)
+    };
+    let mut kinds = vec![run_started(47)];
+    let pass = |number: u32| {
+        let name = format!("preflight::is_read_{number}");
+        finished(&format!("PRE-{number:02}"), &name, "Read", Level::Core, Verdict::Pass, 1)
+    };
+    kinds.extend((1..5).map(pass));
+    kinds.push(step("provision", 690, None));
+    for (number, pod) in (0..).zip(["workspace", "masked-proc", "host-users", "volumes"]) {
+        let failure = missing(reason(number));
+        kinds.push(step(&format!("pod {pod}"), 6777, Some(&failure)));
+    }
+    kinds.extend((1..41).map(broken));
+    kinds.push(finished(
+        "ADM-03",
+        "admission::is_new",
+        "It is new",
+        Level::Extended,
+        Verdict::blocked("Kubernetes v1.32.5 is older than 1.34", "use a newer cluster"),
+        0,
+    ));
+    kinds.extend((5..7).map(pass));
+    kinds.push(step("teardown", 6272, None));
+    kinds.push(run_finished(Outcome::Error, 24_922));
+    at_fixed_times(kinds)
+}
+
 /// A run whose process was killed while a case ran.
 pub fn died() -> Vec<Event> {
     let mut kinds = vec![run_started(5)];

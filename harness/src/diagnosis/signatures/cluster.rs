@@ -178,6 +178,22 @@ pub(super) const STARTS: &[Signature] = &[
     ),
 ];
 
+/// Why cases have no verdict on the product: the kubelet's words for a pod that gets no image
+/// (kubernetes, `pkg/kubelet/images/types.go`).
+pub(super) const ERRORS: &[Signature] = &[Signature::new(
+    SignatureId::F55,
+    Place::Image,
+    &[
+        &["(ErrImagePull)"],
+        &["(ImagePullBackOff)"],
+        &["(ErrImageNeverPull)"],
+        &["(InvalidImageName)"],
+    ],
+    "the node can't pull the image",
+    "name an image that the nodes can pull with `--image`: check its name and tag, the nodes' way \
+     and login to the registry, and that it is made for the node's architecture",
+)];
+
 /// What a check of the pod, or of its object, shows where it does not hold.
 pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
     match id {

@@ -54,6 +54,7 @@ pub(super) fn find(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<&'stat
         Symptom::Start(text) => (cluster::STARTS, text),
         Symptom::Check { id, observed } => (cluster::checks(id), observed),
         Symptom::Output(text) => (podman::OUTPUTS, text),
+        Symptom::Error(text) => (cluster::ERRORS, text),
     };
     table.iter().find(|signature| signature.fits(text, facts))
 }

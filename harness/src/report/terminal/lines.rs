@@ -6,10 +6,10 @@ use console::Style;
 
 use crate::{
     report::{
-        causes::{cases, evidence, explains, title},
+        causes::{cases, evidence, explains, lacks_image, title},
         details::{indented, message},
         model::{CaseReport, Report},
-        sentence::{disruptions, headline, reasons, signal_name},
+        sentence::{disruptions, further_reasons, headline, signal_name},
         text::{self, LINE_LIMIT, block, counted, names},
     },
     verdict::{
@@ -54,8 +54,8 @@ impl Paint {
         }
     }
 
-    /// The lines of one event; none for what is reported at the end or not at all. `is_reported` says whether
-    /// the reason was reported with an earlier event: then one line is enough.
+    /// The lines of one event; none for what is reported at the end or not at all. `is_reported` says
+    /// whether an earlier event had the same reason: then one line is enough.
     pub(super) fn event(&self, event: &EventKind, is_reported: bool) -> String {
         match event {
             EventKind::RunStarted(run) => self.run_started(run),
@@ -171,8 +171,17 @@ impl Paint {
     /// What the run came to: what a reader must look at, what was blocked, the numbers.
     pub(super) fn summary(&self, report: &Report) -> String {
         let mut text = format!("{}\n", "─".repeat(COLUMN));
-        for cause in &report.causes {
+        let (shown, rest) = match report.causes.split_first() {
+            Some((image, rest)) if lacks_image(report) => (std::slice::from_ref(image), rest),
+            _ => (report.causes.as_slice(), &[][..]),
+        };
+        for cause in shown {
             text.push_str(&self.cause(report, cause));
+        }
+        if !rest.is_empty() {
+            let cases = rest.iter().map(|cause| cause.cases.len()).sum();
+            let (rest, cases) = (counted(rest.len(), "other cause"), counted(cases, "case"));
+            text.push_str(&below(&format!("{rest} of {cases}: see the report directory")));
         }
         let _ = writeln!(
             text,
@@ -190,7 +199,7 @@ impl Paint {
             style.apply_to(headline.outcome),
             headline.meaning
         );
-        for reason in reasons(report).into_iter().chain(disruptions(report)) {
+        for reason in further_reasons(report).into_iter().chain(disruptions(report)) {
             text.push_str(&below(&reason));
         }
         text
@@ -203,7 +212,9 @@ impl Paint {
         let is_short = lined.len() <= MOST_LINES;
         let named = lined.iter().filter(|_| !is_short).chain(&rest);
         let ids: Vec<_> = named.map(|case: &&CaseReport| case.case.id.as_str()).collect();
-        let mut text = format!("{} {}\n", head(&self.bad, "CAUSE"), title(cause));
+        let is_trouble = lined.iter().any(|case| case.is_trouble());
+        let style = if is_trouble { &self.bad } else { &self.caution };
+        let mut text = format!("{} {}\n", head(style, "CAUSE"), title(cause));
         let mut explained = explains(report, cause);
         if !ids.is_empty() {
             let _ = write!(explained, ": {}", names(ids, MOST_NAMES));
@@ -218,7 +229,7 @@ impl Paint {
         for case in lined.iter().filter(|_| is_short) {
             text.push_str(&self.case_line(&case.case));
         }
-        text + "\n"
+        if lacks_image(report) { text } else { text + "\n" }
     }
 
     fn counts(&self, report: &Report) -> String {
