@@ -1,5 +1,7 @@
 //! A run from a connection to an outcome: what the command and `cargo test` have in common.
 
+use std::{fs, path::PathBuf};
+
 use futures::Stream;
 use harness::{
     Error, Result,
@@ -12,6 +14,57 @@ use harness::{
     sandbox::{self, Scc, rbac},
     verdict::{Outcome, event::Event},
 };
+
+/// Which SCC a run tests, where pods are admitted by them.
+#[derive(Clone, Debug)]
+pub enum SccSource {
+    /// The one of a file.
+    File(PathBuf),
+    /// One that the cluster has, by its name.
+    Cluster(String),
+}
+
+impl SccSource {
+    /// Understands a file's path, and `cluster:NAME`.
+    ///
+    /// # Errors
+    ///
+    /// No name after `cluster:`.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        match text.strip_prefix("cluster:") {
+            Some("") => Err("the name of an SCC is missing after `cluster:`".to_owned()),
+            Some(name) => Ok(Self::Cluster(name.to_owned())),
+            None => Ok(Self::File(text.into())),
+        }
+    }
+
+    /// Reads what can be read without a cluster.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, or has no SCC in it.
+    pub fn read(self) -> Result<ChosenScc> {
+        let file = match self {
+            Self::Cluster(name) => return Ok(ChosenScc::Cluster(name)),
+            Self::File(file) => file,
+        };
+        let name = file.display().to_string();
+        let text = fs::read_to_string(&file).map_err(|error| {
+            Error::usage(format!("failed to read `{name}`: {error}"))
+                .with_hint("give a readable file with `--scc FILE`")
+        })?;
+        Scc::parse(&name, &text).map(ChosenScc::Given)
+    }
+}
+
+/// An SCC that a run tests instead of its own.
+#[derive(Clone, Debug)]
+pub enum ChosenScc {
+    /// This one.
+    Given(Scc),
+    /// The one of this name in the cluster.
+    Cluster(String),
+}
 
 /// A plan that is ready to run against a cluster. Nothing was written yet.
 pub struct Session {
@@ -33,13 +86,14 @@ impl Session {
         cases: &[Case],
         selection: Selection,
         config: RunConfig,
+        scc: Option<ChosenScc>,
     ) -> Result<Self> {
         let mut config = config;
         let mut facts = facts::gather(&cluster).await?;
         if let Some(chosen) = config.devices.clone() {
             facts.device_route = chosen.fact(&facts.runtimes());
         }
-        config.sandbox.scc = scc_for(&facts, config.sandbox.scc)?;
+        config.sandbox.scc = scc_for(&facts, scc)?;
         let profile = selection.profile.unwrap_or_else(|| Profile::of_cluster(&facts));
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
@@ -75,8 +129,8 @@ impl Session {
 }
 
 /// The SCC of the run, where pods are admitted by one.
-fn scc_for(facts: &Facts, given: Option<Scc>) -> Result<Option<Scc>> {
-    match (facts.flavour.value(), given) {
+fn scc_for(facts: &Facts, chosen: Option<ChosenScc>) -> Result<Option<Scc>> {
+    match (facts.flavour.value(), chosen) {
         (Some(Flavour::OpenShift | Flavour::MicroShift), None) => {
             let crate::fixtures::SccText { file, text } = crate::fixtures::NESTED_PODMAN;
             Scc::parse(file, text).map(Some)
@@ -85,6 +139,22 @@ fn scc_for(facts: &Facts, given: Option<Scc>) -> Result<Option<Scc>> {
             Err(Error::usage("this cluster admits no pods by SCCs")
                 .with_hint("leave `--scc` out, or choose a cluster of OpenShift or MicroShift"))
         }
-        (_, given) => Ok(given),
+        (_, None) => Ok(None),
+        (_, Some(ChosenScc::Given(scc))) => Ok(Some(scc)),
+        (_, Some(ChosenScc::Cluster(name))) => scc_of_cluster(facts, &name).map(Some),
     }
+}
+
+/// What an SCC of the cluster says, whose copy the run applies.
+fn scc_of_cluster(facts: &Facts, name: &str) -> Result<Scc> {
+    let sccs = facts.sccs.value().ok_or_else(|| {
+        Error::infrastructure("the SCCs of this cluster could not be read")
+            .with_hint("see `nestcheck preflight`, or give a file with `--scc FILE`")
+    })?;
+    let object = sccs.get(name).cloned().ok_or_else(|| {
+        let known: Vec<_> = sccs.keys().map(String::as_str).collect();
+        Error::usage(format!("this cluster has no SCC `{name}`"))
+            .with_hint(format!("it has {}", known.join(", ")))
+    })?;
+    Scc::of_object(&format!("cluster:{name}"), object)
 }

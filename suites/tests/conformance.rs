@@ -139,5 +139,5 @@ async fn prepare(selected: &[Case]) -> Result<Session, Error> {
     let image = std::env::var("NESTCHECK_IMAGE");
     let image = image.unwrap_or_else(|_| "localhost/workspace:1".to_owned());
     let config = RunConfig::new(image, suites::fixtures::files());
-    Session::prepare(cluster, selected, selection, config).await
+    Session::prepare(cluster, selected, selection, config, None).await
 }

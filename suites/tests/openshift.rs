@@ -220,6 +220,26 @@ fn the_scc_as_it_is_turns_no_run_red() {
     dir.nestcheck(["run", "scc", "--scc", &file, "--kubeconfig", kubeconfig]).exits(0);
 }
 
+/// Dev Spaces makes its own SCC `container-run`: the cases are about what workspaces get by it.
+#[test]
+#[ignore = "needs a local cluster of OpenShift: ci/test makes it"]
+fn an_scc_that_the_cluster_has_is_tested_by_a_copy() {
+    let cluster = Live::take_openshift();
+    let container_run = suites::fixtures::NESTED_PODMAN.text;
+    let _created = cluster.create_scc_of("container-run", container_run);
+    let broken = container_run.replacen("RequirePodLevel", "AllowHostLevel", 1);
+    let _created_too = cluster.create_scc_of("container-run-of-all", &broken);
+    let test = |name: &str| {
+        let dir = TestDir::new();
+        let arguments = ["run", "scc", "--scc", name, "--kubeconfig", cluster.kubeconfig()];
+        dir.nestcheck(arguments)
+    };
+    test("cluster:container-run").exits(0);
+    test("cluster:container-run-of-all").exits(1).says(&["userNamespaceLevel"]);
+    test("cluster:none").refuses(2, &["this cluster has no SCC `none`"]).hints(&["container-run"]);
+    cluster.is_clean();
+}
+
 /// The address of this machine on the network that it shares with the API server.
 fn own_address(cluster: &Cluster) -> IpAddr {
     let server = cluster.server_address();
@@ -396,4 +416,6 @@ fn what_is_no_scc_is_refused_before_the_cluster_is_asked() {
     finished.refuses(2, &["is not an SCC", "`apiVersion`"]);
     let finished = dir.nestcheck(["run", "--scc", "none.yaml", "--kubeconfig", "none"]);
     finished.refuses(2, &["failed to read `none.yaml`"]).hints(&["--scc FILE"]);
+    let finished = dir.nestcheck(["run", "--scc", "cluster:", "--kubeconfig", "none"]);
+    finished.refuses(2, &["the name of an SCC is missing"]);
 }

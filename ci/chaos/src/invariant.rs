@@ -151,13 +151,20 @@ pub(crate) fn check_verdicts(expected: &Verdicts, events: &[Event]) -> Vec<Viola
     violations
 }
 
-/// The cases that made truth checks, all of which hold.
+/// The cases that made truth checks, all of which hold. Those of a try that was lost count for none.
 fn proven(events: &[Event]) -> BTreeSet<String> {
     let (mut made, mut broken) = (BTreeSet::new(), BTreeSet::new());
     for event in events {
-        if let EventKind::TruthChecked { id, check } = &*event.event {
-            let set = if check.holds { &mut made } else { &mut broken };
-            set.insert(id.clone());
+        match &*event.event {
+            EventKind::TruthChecked { id, check } => {
+                let set = if check.holds { &mut made } else { &mut broken };
+                set.insert(id.clone());
+            }
+            EventKind::CaseRetried(retried) => {
+                made.remove(&retried.id);
+                broken.remove(&retried.id);
+            }
+            _ => {}
         }
     }
     made.difference(&broken).cloned().collect()

@@ -22,7 +22,7 @@ use harness::{
         event::{Event, EventKind},
     },
 };
-use suites::session::Session;
+use suites::session::{ChosenScc, Session};
 
 use crate::{
     changes::ClusterChanges,
@@ -195,12 +195,12 @@ impl Runner {
                     ..Timeouts::default()
                 },
                 ledger: Ledger::at(self.folder.join(scenario.name).join("ledger.jsonl")),
-                scc: inputs.scc,
                 ..config.sandbox
             },
             ..config
         };
-        Session::prepare(cluster, &cases, selection, config).await
+        let scc = inputs.scc.map(ChosenScc::Given);
+        Session::prepare(cluster, &cases, selection, config, scc).await
     }
 }
 

@@ -51,6 +51,22 @@ pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The words of a message without those that `is_left_out` names.
+pub(crate) fn without_words(message: &str, is_left_out: impl Fn(&str) -> bool) -> String {
+    let words = message.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| !word.is_empty() && !is_left_out(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a word is the random id of a container, a sandbox or an image.
+pub(crate) fn is_random_id(word: &str) -> bool {
+    word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+/// The words of a message without random ids, to compare it with another one.
+pub(crate) fn without_random_ids(message: &str) -> String {
+    without_words(message, is_random_id)
+}
+
 /// A truth in words.
 #[must_use]
 pub fn yes_or_no(value: bool) -> &'static str {

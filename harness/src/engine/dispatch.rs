@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Dispatcher, Message, RunConfig,
     executor::Executor,
+    loss::Scene,
     millis,
     shutdown::{ShutdownGrace, latest_end},
 };
@@ -32,10 +33,10 @@ use crate::{
         pod_template::{Isolation, PodTemplate},
     },
     verdict::{
-        Step, Verdict,
+        Failure, Step, Verdict,
         event::{Event, EventKind, StepFinished},
     },
-    workload::{self, health::Health, heartbeat},
+    workload::{self, Workload, disruption::Suspects, health::Health, heartbeat},
 };
 
 /// How long what already has a verdict may still take once the run is cut short: the evidence of a
@@ -242,7 +243,7 @@ impl Start<'_> {
         let mut workloads = BTreeMap::new();
         for template in templates {
             let sandbox = Arc::clone(self.sandbox);
-            let provision = async move { Box::pin(workload::provision(&sandbox, template)).await };
+            let provision = provision(sandbox, template, self.health.clone());
             let shared = provision.boxed().shared();
             workloads.insert(template.name, shared.clone());
             // Driven by a task of its own, as no case is begun before its pods are there.
@@ -251,6 +252,24 @@ impl Start<'_> {
         }
         workloads
     }
+}
+
+/// Makes the pod of a template. One that was lost meanwhile says nothing about the product.
+async fn provision(
+    sandbox: Arc<Sandbox>,
+    template: &'static PodTemplate,
+    health: Health,
+) -> Result<Arc<Workload>, Failure> {
+    let began = Instant::now();
+    let failure = match Box::pin(workload::provision(&sandbox, template)).await {
+        Ok(workload) => return Ok(workload),
+        Err(failure) => failure,
+    };
+    let scene = Scene { sandbox: &sandbox, health: &health, nodes: None };
+    let others = if template.is_workspace() { Vec::new() } else { vec![template.name.to_owned()] };
+    let is_late = matches!(failure, Failure::Timeout { .. });
+    let suspects = Suspects { ready: Vec::new(), others, is_late };
+    Err(scene.find_loss(&failure, began, &suspects).await.map_or(failure, Failure::Lost))
 }
 
 /// Reports that a pod is ready or why it is not, and watches its node.

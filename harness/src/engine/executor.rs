@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem::discriminant,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,10 +19,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Message,
     deadline::{Deadline, Pause},
+    loss::Scene,
     millis,
     shutdown::latest_end,
 };
 use crate::{
+    base::text::without_random_ids,
     cluster::exec_error::Lost,
     engine::{
         Case, CaseKind, Context, SharedWorkload,
@@ -36,8 +39,8 @@ use crate::{
     },
     workload::{
         Workload,
-        disruption::{self, Suspects},
-        health::{AFTERMATH, Health, Outage},
+        disruption::Suspects,
+        health::{AFTERMATH, Health, LOOK_AGAIN, Outage},
     },
 };
 
@@ -84,9 +87,10 @@ impl Executor {
                 let collector = &self.diagnostics;
                 let evidence = collector.collect_once(self.case.id, template.name, sandbox, facts);
                 self.send_evidence(evidence.await);
-                let verdict = match self.classify(&failure, self.began).await {
-                    Some(loss) => self.undecided(None, self.disruption(loss, self.began)),
-                    None => failure.into(),
+                // Whoever made the pod knows whether something was lost meanwhile.
+                let verdict = match failure {
+                    Failure::Lost(loss) => self.undecided(None, self.disruption(loss, self.began)),
+                    failure => failure.into(),
                 };
                 return self.send_finished(verdict, Duration::ZERO);
             }
@@ -129,10 +133,12 @@ impl Executor {
                 None => began.checked_sub(AFTERMATH).unwrap_or(began),
                 Some(_) => began,
             };
-            let Some(loss) = self.classify(&failure, since).await else {
+            let found = self.classify(&failure, since).await;
+            let found = found.map(|loss| self.disruption(loss, since));
+            let damage = || earlier.is_none().then(|| self.damage(&failure)).flatten();
+            let Some(mut disruption) = found.or_else(damage) else {
                 return after_loss(earlier.as_ref(), failure, self.is_fresh());
             };
-            let mut disruption = self.disruption(loss, since);
             let may_retry = number < MOST_ATTEMPTS;
             if !may_retry || !self.is_back().await {
                 if self.stop.is_cancelled() {
@@ -189,43 +195,26 @@ impl Executor {
         Suspects { ready, others, is_late }
     }
 
-    /// What was lost under a case, if anything was: then what it saw says nothing about the product.
+    /// What was lost under the case since then, if anything was.
     async fn classify(&self, failure: &Failure, since: Instant) -> Option<Loss> {
-        if let Failure::Lost(loss) = failure {
-            return Some(loss.clone());
-        }
-        let seen = Instant::now();
         let nodes = self.nodes();
-        let outage = || {
-            let disruption = self.health.during(since, nodes.as_deref())?.disruption;
-            let who = disruption.lost.unwrap_or(Lost::Node);
-            Some(Loss { who, node: disruption.node, message: disruption.reason })
-        };
-        let find = async {
-            let is_confirmed = self.health.confirm(seen, nodes.as_deref()).await;
-            if let Some(loss) = outage() {
-                return Some(loss);
-            }
-            // A requirement that is not met, or an accepted failure, needs no more than that.
-            let is_sure = match failure {
-                Failure::Product { .. } | Failure::Timeout { .. } => false,
-                Failure::Harness { .. } => true,
-                _ => is_confirmed,
-            };
-            if is_sure {
-                return None;
-            }
-            let is_late = matches!(failure, Failure::Timeout { .. });
-            disruption::find(&self.sandbox, &self.suspects(is_late)).await.or_else(outage)
-        };
-        let found = tokio::select! {
-            found = find => found,
+        let scene = Scene { sandbox: &self.sandbox, health: &self.health, nodes: nodes.as_deref() };
+        let suspects = self.suspects(matches!(failure, Failure::Timeout { .. }));
+        tokio::select! {
+            found = scene.find_loss(failure, since, &suspects) => found,
             () = self.stop.cancelled() => None,
-        };
-        found.map(|loss| {
-            let message = format!("{}; until then: {}", loss.message, failure.message());
-            Loss { message, ..loss }
-        })
+        }
+    }
+
+    /// What happened to the case's pods before it began, if that may be why it failed.
+    fn damage(&self, failure: &Failure) -> Option<Disruption> {
+        let outage = self.health.damage(self.nodes().as_deref())?.disruption;
+        let reason = format!(
+            "{}, before this case began; what it saw then: {}",
+            outage.reason,
+            failure.message()
+        );
+        Some(Disruption { reason, ..outage })
     }
 
     /// A loss with its times. Who saw only a part of an outage has the times of all of it.
@@ -310,8 +299,10 @@ impl Executor {
                     if all <= lost {
                         break Followed::Late;
                     }
-                    deadline.extend(all.saturating_sub(lost));
-                    lost = all;
+                    let before = lost;
+                    // An outage that goes on has to be looked at again, and not at once.
+                    lost = all + LOOK_AGAIN;
+                    deadline.extend(lost.saturating_sub(before));
                 }
             }
         };
@@ -419,7 +410,7 @@ pub(super) struct LostTry {
 /// only fresh pods, or both saw the same: the first had nothing in its way.
 fn after_loss(earlier: Option<&LostTry>, failure: Failure, is_fresh: bool) -> Verdict {
     let Some(earlier) = earlier.filter(|_| !is_fresh) else { return failure.into() };
-    let is_same = failure == earlier.failure && !matches!(failure, Failure::Timeout { .. });
+    let is_same = is_same(&failure, &earlier.failure);
     match Verdict::from(failure) {
         Verdict::Fail { message, .. } if !is_same => Verdict::Error {
             message: format!(
@@ -430,6 +421,14 @@ fn after_loss(earlier: Option<&LostTry>, failure: Failure, is_fresh: bool) -> Ve
         },
         verdict => verdict,
     }
+}
+
+/// Whether two tries failed in the same way, whatever ids and times their messages have. A command
+/// that was late may still have been in the way of the second try's.
+fn is_same(failure: &Failure, earlier: &Failure) -> bool {
+    let is_late = matches!(failure, Failure::Timeout { .. });
+    let [now, before] = [failure, earlier].map(|failure| without_random_ids(failure.message()));
+    !is_late && discriminant(failure) == discriminant(earlier) && now == before
 }
 
 #[cfg(test)]
@@ -465,6 +464,10 @@ mod tests {
     fn what_both_tries_saw_is_the_products() {
         let fail = || Failure::product("uid 0");
         assert_eq!(after_loss(Some(&lost(fail())), fail(), false), fail().into());
+        let [first, second] = ["c0ffee00c0ffee00", "deadbeefdeadbeef"]
+            .map(|id| Failure::product(format!("crun: container `{id}` did not start")));
+        let verdict = after_loss(Some(&lost(first)), second.clone(), false);
+        assert_eq!(verdict, second.into(), "only an id differs");
         // The command of the first try may still have been in the way of the second's.
         let late = || Failure::timeout("`podman`", Duration::from_secs(60));
         let verdict = after_loss(Some(&lost(late())), late(), false);

@@ -10,6 +10,7 @@ pub(crate) mod deadline;
 mod dispatch;
 pub mod evidence;
 mod executor;
+mod loss;
 pub mod plan;
 mod profile;
 mod retry;

@@ -42,7 +42,15 @@ impl Scc {
     ///
     /// Text that is not YAML, or another kind of object.
     pub fn parse(file: &str, text: &str) -> Result<Self> {
-        let object: Value = manifest::parse(file, text)?;
+        Self::of_object(file, manifest::parse(file, text)?)
+    }
+
+    /// Reads an SCC from an object. `file` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// Another kind of object.
+    pub fn of_object(file: &str, object: Value) -> Result<Self> {
         let Value::Object(mut fields) = object else {
             return Err(not_a_scc(file, "it is not an object"));
         };

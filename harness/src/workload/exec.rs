@@ -14,6 +14,7 @@ use tokio::time::{Instant as TokioInstant, timeout_at};
 
 use super::{
     attempt::{Attempt, Begun, Trouble},
+    health::LOOK_AGAIN,
     node_of, out_of_memory,
     proof::Proven,
 };
@@ -387,7 +388,7 @@ async fn within<T>(
         if extended <= limit {
             return None;
         }
-        limit = extended;
+        limit = extended + LOOK_AGAIN;
     }
 }
 

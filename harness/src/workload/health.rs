@@ -20,6 +20,9 @@ const CONFIRM_DEADLINE: Duration = Duration::from_secs(12);
 /// How soon a stream that survived an outage goes on after that.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// When somebody who waits longer because of an outage looks again how long it has lasted.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// How long what is back may answer wrongly: an API server that has just started does not know all
 /// permissions, and controllers have to notice it.
 pub(crate) const AFTERMATH: Duration = Duration::from_secs(10);
@@ -33,6 +36,9 @@ pub(crate) struct Outage {
     ended: Option<Instant>,
     /// Whether nobody waits for it any more.
     pub(crate) is_final: bool,
+    /// Whether it may have damaged what was in the pods then, as a full disk does: what fails there
+    /// later says nothing about the product.
+    pub(super) does_damage: bool,
     /// The same for reports.
     pub(crate) disruption: Disruption,
 }
@@ -41,7 +47,7 @@ impl Outage {
     pub(super) fn new(since: Sign, lost: Lost, node: Option<String>, reason: String) -> Self {
         let since = (since.at, Some(since.time));
         let disruption = Disruption { lost: Some(lost), node, since: since.1, until: None, reason };
-        Self { began: since.0, ended: None, is_final: false, disruption }
+        Self { began: since.0, ended: None, is_final: false, does_damage: false, disruption }
     }
 
     /// Whether pods on these nodes are out of reach then. None stands for nodes that nobody knows.
@@ -50,6 +56,12 @@ impl Outage {
             (Some(node), Some(nodes)) => nodes.contains(node),
             _ => true,
         }
+    }
+
+    /// From when to when it lasted, of the time since then.
+    fn time_since(&self, since: Instant) -> (Instant, Instant) {
+        let began = self.began.max(since);
+        (began, self.ended.unwrap_or_else(Instant::now).max(began))
     }
 }
 
@@ -119,11 +131,27 @@ impl Health {
         concerned.filter(|outage| lost(outage) > Duration::ZERO).max_by_key(lost).cloned()
     }
 
+    /// The last outage that may have damaged pods on these nodes that were there before it.
+    pub(crate) fn damage(&self, nodes: Option<&[String]>) -> Option<Outage> {
+        let outages = self.outages.borrow();
+        let mut latest_first = outages.iter().rev();
+        latest_first.find(|outage| outage.does_damage && outage.concerns(nodes)).cloned()
+    }
+
     /// How long pods on these nodes were out of reach since then.
     pub(crate) fn lost_time(&self, since: Instant, nodes: Option<&[String]>) -> Duration {
         let outages = self.outages.borrow();
         let concerned = outages.iter().filter(|outage| outage.concerns(nodes));
-        concerned.map(|outage| lost_in(outage, since)).sum()
+        let mut times: Vec<_> = concerned.map(|outage| outage.time_since(since)).collect();
+        times.sort();
+        // A node and the API server may be away at the same time, which passes once.
+        let mut counted = since;
+        let mut sum = Duration::ZERO;
+        for (began, ended) in times {
+            sum += ended.saturating_duration_since(began.max(counted));
+            counted = counted.max(ended);
+        }
+        sum
     }
 
     /// Takes note of a sign of life of a node.
@@ -137,22 +165,22 @@ impl Health {
     }
 
     /// Waits until each of these nodes was heard of after this time, so that it, and the API server
-    /// before it, was there then. For a case without nodes, any node proves that of the API server.
+    /// before it, was there then. For a case without nodes, any node proves that of the API server;
+    /// where the nodes are not known, it takes all that are listened to.
     /// False if nobody listens to them, or an outage is why they are not heard of.
     pub(crate) async fn confirm(&self, since: Instant, nodes: Option<&[String]>) -> bool {
         let (mut signs, mut outages) = (self.signs.subscribe(), self.subscribe());
-        let nodes = nodes.unwrap_or_default();
         let confirmed = async {
             loop {
-                if self.current(Some(nodes)).is_some() {
+                if self.current(nodes).is_some() {
                     return false;
                 }
                 let known = signs.borrow_and_update().clone();
                 let is_new = |node: &String| known.get(node).map(|sign| *sign > since);
-                let news = if nodes.is_empty() {
-                    known.values().map(|sign| *sign > since).max()
-                } else {
-                    nodes.iter().map(is_new).min().flatten()
+                let news = match nodes {
+                    None => known.values().map(|sign| *sign > since).min(),
+                    Some([]) => known.values().map(|sign| *sign > since).max(),
+                    Some(nodes) => nodes.iter().map(is_new).min().flatten(),
                 };
                 match news {
                     Some(true) => return true,
@@ -238,8 +266,8 @@ impl Health {
 
 /// How long of the time since then it lasted.
 fn lost_in(outage: &Outage, since: Instant) -> Duration {
-    let ended = outage.ended.unwrap_or_else(Instant::now);
-    ended.saturating_duration_since(outage.began.max(since))
+    let (began, ended) = outage.time_since(since);
+    ended.saturating_duration_since(began)
 }
 
 #[cfg(test)]
@@ -320,6 +348,45 @@ mod tests {
         assert_eq!(health.current(None), None);
         assert!(health.during(ago(5), None).is_some());
         assert_eq!(health.during(Instant::now(), None), None);
+    }
+
+    #[test]
+    fn a_full_disk_does_damage_that_outlasts_it() {
+        let health = Health::default();
+        let [here, there] = ["here", "there"].map(|node| [node.to_owned()]);
+        let mut full = outage(90, Lost::Node, Some("here"));
+        full.does_damage = true;
+        health.begin(&full);
+        health.end(&full, true);
+        health.begin(&outage(20, Lost::Node, Some("there")));
+        assert_eq!(health.during(Instant::now(), Some(&here)), None);
+        assert!(health.damage(Some(&here)).is_some());
+        assert_eq!(health.damage(Some(&there)), None, "a node that was silent has all that it had");
+        assert_eq!(health.damage(Some(&[])), None, "it has no pods");
+    }
+
+    #[test]
+    fn time_in_which_two_were_away_counts_once() {
+        let health = Health::default();
+        health.begin(&outage(30, Lost::ApiServer, None));
+        let node = outage(20, Lost::Node, Some("here"));
+        health.begin(&node);
+        health.end(&node, true);
+        assert_eq!(health.lost_time(ago(60), None).as_secs(), 30);
+        assert_eq!(health.lost_time(ago(10), None).as_secs(), 10);
+    }
+
+    #[tokio::test]
+    async fn where_the_nodes_are_not_known_each_must_give_a_sign() {
+        let health = Health::default();
+        health.record_sign("here");
+        let since = Instant::now();
+        health.record_sign("there");
+        assert!(health.confirm(since, Some(&[])).await, "the API server was there");
+        let unknown = tokio::time::timeout(Duration::from_millis(50), health.confirm(since, None));
+        assert!(unknown.await.is_err(), "the pod may have been on the other one");
+        health.record_sign("here");
+        assert!(health.confirm(since, None).await);
     }
 
     #[test]

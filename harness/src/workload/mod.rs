@@ -53,6 +53,9 @@ const ENTRYPOINT_HINT: &str = "the entrypoint of an image must execute its argum
 /// The volume of templates that podman stores images and containers on.
 const STORAGE_VOLUME: &str = "storage";
 
+/// Where the files of nestcheck are in every pod, on a volume of the kubelet's.
+pub(crate) const FILES_DIRECTORY: &str = "/nestcheck";
+
 /// Where the probe is in every pod.
 pub const PROBE: &str = "/nestcheck/probe";
 

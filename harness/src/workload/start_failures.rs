@@ -8,7 +8,10 @@ use kube::{Api, ResourceExt, api::LogParams};
 
 use super::progress::{Progress, evaluate_container};
 use crate::{
-    base::{redact, text::one_line},
+    base::{
+        redact,
+        text::{is_random_id, one_line, without_words},
+    },
     diagnosis::{self, Symptom},
     verdict::{Attribution, Failure, Hint, Place, SignatureId},
 };
@@ -72,12 +75,7 @@ impl StartFailures {
 
 /// A message without what differs each time: ids of sandboxes, numbers.
 fn without_ids(message: &str) -> String {
-    let is_id = |word: &str| {
-        word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit())
-            || word.parse::<u64>().is_ok()
-    };
-    let words = message.split(|c: char| !c.is_ascii_alphanumeric());
-    words.filter(|word| !is_id(word)).collect::<Vec<_>>().join(" ")
+    without_words(message, |word| is_random_id(word) || word.parse::<u64>().is_ok())
 }
 
 /// An init container that failed.

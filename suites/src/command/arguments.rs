@@ -13,6 +13,8 @@ use harness::{
 };
 use oci_spec::distribution::{ParseError, Reference};
 
+use crate::session::SccSource;
+
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
 ///
 /// Exit codes: 0 conformant, 1 not conformant, 2 usage or bad input, 3 partial (a core case was
@@ -180,9 +182,10 @@ pub(super) struct RunArguments {
     /// Whether pods run the entrypoint of the image, as workspaces do: image or skip
     #[arg(long, value_name = "WHICH", default_value = "image", value_parser = str::parse::<EntryPoint>)]
     pub(super) entrypoint: EntryPoint,
-    /// Test this SCC (OpenShift, MicroShift): the run applies a copy with a unique name
-    #[arg(long, value_name = "FILE")]
-    pub(super) scc: Option<PathBuf>,
+    /// Test this SCC (OpenShift, MicroShift), of a file, or of the cluster with cluster:NAME: the run
+    /// applies a copy with a unique name
+    #[arg(long, value_name = "FILE", value_parser = SccSource::parse)]
+    pub(super) scc: Option<SccSource>,
     /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class:NAME,
     /// cdi:VENDOR/CLASS=NAME, resource:DOMAIN/NAME or none. Names after `cdi:` and `resource:` may be
     /// several, separated by commas [default: CRI-O's annotation on OpenShift, MicroShift and nodes

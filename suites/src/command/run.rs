@@ -1,21 +1,17 @@
 //! `nestcheck run`: the cases against a cluster.
 
-use std::{
-    fs,
-    io::{self, IsTerminal, Write},
-    path::Path,
-};
+use std::io::{self, IsTerminal, Write};
 
 use futures::StreamExt;
 use harness::{
-    Error, Result,
+    Result,
     cluster::Cluster,
     engine::{
         RunConfig,
         plan::{Filters, Selection},
     },
     report::{Style, Terminal, directory::ReportDir},
-    sandbox::{SandboxConfig, Scc, Timeouts},
+    sandbox::{SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
 };
 
@@ -23,7 +19,11 @@ use super::{
     arguments::{RunArguments, SelectionArguments},
     color, print_error,
 };
-use crate::{cases, session::Session, signals::signals};
+use crate::{
+    cases,
+    session::{SccSource, Session},
+    signals::signals,
+};
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     // What can be wrong without a cluster is found before one is asked.
@@ -31,7 +31,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let filters = Filters::parse(&arguments.selection.filters, &cases)?;
     let SelectionArguments { profile, shard, .. } = arguments.selection;
     let selection = Selection { profile, filters, shard };
-    let scc = arguments.scc.as_deref().map(read_scc).transpose()?;
+    let scc = arguments.scc.map(SccSource::read).transpose()?;
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
@@ -44,7 +44,6 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         node_access: arguments.node_access,
         diagnostics: directory.diagnostics(),
         sandbox: SandboxConfig {
-            scc,
             entry_point: arguments.entrypoint,
             run_timeout: arguments.timeout,
             ledger: directory.ledger(),
@@ -58,7 +57,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     };
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
-        session = Session::prepare(cluster, &cases, selection, config) => session,
+        session = Session::prepare(cluster, &cases, selection, config, scc) => session,
         Some(signal) = signals.next() => {
             directory.discard();
             return Ok(Outcome::Interrupted { signal }.exit_code());
@@ -95,15 +94,6 @@ fn open_to_others(path: &str) -> String {
         "warning: others can look into report directory `{path}`, though not into its files\n\
          hint: `chmod 700 {path}`, or give a directory with `--report-dir DIR` that is not there yet\n"
     )
-}
-
-fn read_scc(path: &Path) -> Result<Scc> {
-    let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| {
-        Error::usage(format!("failed to read `{file}`: {error}"))
-            .with_hint("give a readable file with `--scc FILE`")
-    })?;
-    Scc::parse(&file, &text)
 }
 
 /// What a run came to whose report is not whole: an error, unless it came to something worse.

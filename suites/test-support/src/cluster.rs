@@ -249,6 +249,17 @@ impl Cluster {
         self.create(&resource, &object)
     }
 
+    /// As [`Self::create_scc`], an SCC of this text.
+    pub fn create_scc_of(&self, name: &str, text: &str) -> Created<'_> {
+        let mut object: Value = manifest::parse(name, text).expect("it is an SCC");
+        object["metadata"] = serde_json::json!({"name": name});
+        let resource = scc_resource();
+        let path = format!("/apis/security.openshift.io/v1/{}/{name}", resource.plural);
+        // What a test that was cut off has left would be in the way.
+        self.delete(&path, Duration::ZERO);
+        self.create_scc(&object)
+    }
+
     fn create(&self, resource: &ApiResource, object: &Value) -> Created<'_> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
         let object: DynamicObject =

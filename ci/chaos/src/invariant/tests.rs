@@ -111,6 +111,21 @@ fn an_unchecked_pass_and_a_vanished_case_are_seen() {
 }
 
 #[test]
+fn checks_of_a_try_that_was_lost_prove_and_refute_nothing() {
+    let expected = Verdicts::from([("A-1".into(), "pass".into())]);
+    let disruption = Disruption { reason: "lost".into(), ..Disruption::default() };
+    let retried = CaseRetried { id: "A-1".into(), attempt: 1, disruption };
+    let retried = Event::now(EventKind::CaseRetried(retried));
+    let check = |before, after: &[Event]| {
+        let events = [&[started(), proof("A-1", before), retried.clone()], after].concat();
+        invariants(&check_verdicts(&expected, &events))
+    };
+    let pass = case("A-1", Verdict::Pass);
+    assert_eq!(check(false, &[proof("A-1", true), pass.clone()]), []);
+    assert_eq!(check(true, &[pass]), [Invariant::Misjudged]);
+}
+
+#[test]
 fn the_exit_code_is_the_outcome_s() {
     let expected = Verdicts::from([("A-1".into(), "pass".into())]);
     let check = |code, events: &[Event]| invariants(&check_ending(code, &expected, events));
