@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{Symptom, diagnose};
 use crate::{
-    base::text::{bound, one_line},
+    base::text::{bound, is_random_id, one_line},
     verdict::{Attribution, Cause, Level, Place, Verdict, event::CaseFinished},
 };
 
@@ -13,9 +13,6 @@ const EXCERPT: usize = 300;
 
 /// What is wrong where a run ended before a case did.
 const CUT_SHORT: &str = "the run ended before the case did";
-
-/// The fewest hexadecimal digits that are an id, and not a word.
-const SHORTEST_ID: usize = 8;
 
 /// The length of the names that Kubernetes generates, and their letters (apimachinery,
 /// `pkg/util/rand`).
@@ -142,12 +139,11 @@ fn normalised(message: &str) -> String {
 
 /// Whether a word of a message is another one each time.
 fn varies(word: &str, before: &str) -> bool {
-    let is_id = word.len() >= SHORTEST_ID && word.chars().all(|c| c.is_ascii_hexdigit());
     let is_generated = before.ends_with('-')
         && word.len() == GENERATED
         && word.chars().all(|c| LETTERS_OF_GENERATED.contains(c));
     let is_rest = PREFIXES_OF_GENERATED.iter().any(|prefix| before.ends_with(prefix));
-    is_id || is_generated || is_rest || word.chars().any(|c| c.is_ascii_digit())
+    is_random_id(word) || is_generated || is_rest || word.chars().any(|c| c.is_ascii_digit())
 }
 
 /// FNV-1a, which is the same in each version and on each machine.
