@@ -69,7 +69,7 @@ fn await_verdict(reported: &Receiver<Reported>, level: Level) -> Result<Completi
     };
     match verdict {
         Verdict::Pass => Ok(Completion::Completed),
-        Verdict::Blocked { reason, remedy } if level == Level::Core => {
+        Verdict::Blocked { reason, remedy, .. } if level == Level::Core => {
             Err(format!("blocked: {reason}\nhint: {remedy}").into())
         }
         Verdict::NotApplicable { reason } | Verdict::Blocked { reason, .. } => {
@@ -78,10 +78,12 @@ fn await_verdict(reported: &Receiver<Reported>, level: Level) -> Result<Completi
         Verdict::KnownIssue { signature, message } => {
             Ok(Completion::ignored_with(format!("known issue {signature}: {message}")))
         }
-        Verdict::Fail { message, hint: Some(hint) } => {
+        Verdict::Fail { message, hint: Some(hint), .. } => {
             Err(format!("{message}\nhint: {hint}").into())
         }
-        Verdict::Fail { message, hint: None } | Verdict::Error { message } => Err(message.into()),
+        Verdict::Fail { message, hint: None, .. } | Verdict::Error { message } => {
+            Err(message.into())
+        }
         Verdict::Interrupted => Err("interrupted".into()),
     }
 }

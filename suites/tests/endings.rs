@@ -104,7 +104,7 @@ fn whatever_a_case_does_it_ends_in_a_verdict_with_its_reason() {
     let message = |id| verdict(&events, id).message().unwrap_or_default();
     assert!(matches!(verdict(&events, "BAD-01"), Verdict::Error { .. }));
     assert!(message("BAD-01").contains("on purpose"), "{}", message("BAD-01"));
-    assert_eq!(message("BAD-02"), "`sleep infinity` did not end within 2 s");
+    assert_eq!(message("BAD-02"), "`sleep infinity` did not end within 2 s; it wrote nothing");
     assert_eq!(message("BAD-03"), "it did not end within 4 s");
     assert_eq!(*verdict(&events, "BAD-04"), Verdict::Pass);
     assert_eq!(outcome, Outcome::Error);

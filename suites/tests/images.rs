@@ -2,12 +2,14 @@
 //! `fixtures/images/broken`: exactly the cases that are about it are red, and say what is wrong. Against
 //! images that are right in another way (`fixtures/images/variants`) all of them are green. The images
 //! are made without a registry, on a cluster of the test's own.
+//!
+//! Images that lack programs (`fixtures/images/lacking`) have one cause, which lists all of them.
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use harness::verdict::Outcome;
+use harness::verdict::{Outcome, Place};
 use test_support::{LocalCluster, Report};
 
 /// What a broken image must be found out by.
@@ -62,6 +64,72 @@ const BROKEN: [Broken; 6] = [
 /// The cases about an image's ids.
 const CASES: [&str; 3] = ["ID-05", "ID-06", "ID-07"];
 
+/// What an image lacks, and what comes of it.
+struct Lacking {
+    /// The recipe's name.
+    recipe: &'static str,
+    /// The programs that the cause lists.
+    wrong: &'static str,
+    /// The cases that are blocked; the others pass, but for [`Lacking::fails`].
+    blocked: &'static [&'static str],
+    /// The cases that are about it.
+    fails: &'static [&'static str],
+}
+
+/// The cases that are run in images that lack programs.
+const NEEDING: [&str; 5] = ["CMP-02", "ID-05", "POD-01", "POD-03", "POD-NET-01A"];
+
+const LACKING: [Lacking; 3] = [
+    Lacking {
+        recipe: "no-runtime",
+        wrong: "the image lacks `conmon` and `crun` or `runc`",
+        blocked: &["CMP-02", "POD-03", "POD-NET-01A"],
+        fails: &["POD-01"],
+    },
+    Lacking {
+        recipe: "no-pasta",
+        wrong: "the image lacks `pasta`",
+        blocked: &["CMP-02", "POD-NET-01A"],
+        fails: &[],
+    },
+    Lacking {
+        recipe: "no-nft",
+        wrong: "the image lacks `nft` or `iptables`",
+        blocked: &["CMP-02"],
+        fails: &[],
+    },
+];
+
+/// Expects that an image's one cause is that it lacks programs.
+fn is_found_lacking(cluster: &LocalCluster, lacking: &Lacking, image: &str) {
+    let (finished, report) = cluster.run(&[&["--image", image], &NEEDING[..]].concat());
+    finished.exits(if lacking.fails.is_empty() { 3 } else { 1 });
+    assert_eq!(report.ids("blocked"), lacking.blocked, "{image}");
+    assert_eq!(report.ids("fail"), lacking.fails, "{image}");
+    assert_eq!(report.causes().len(), 1, "{image}: {:?}", report.causes());
+    let cause = report.causes().first().expect("a cause");
+    assert_eq!((cause.id.as_str(), cause.place), ("F43", Place::Image), "{image}");
+    assert_eq!(cause.wrong, lacking.wrong, "{image}");
+    assert!(cause.fix.as_ref().is_some_and(|fix| fix.contains("apt-get install")), "{cause:?}");
+    finished.says(&["CAUSE the image lacks", "(F43, image)"]);
+}
+
+/// Expects that an image which is nowhere is one cause, and that little is written about it.
+fn is_found_missing(cluster: &LocalCluster) {
+    let (finished, report) = cluster.run(&["--image", "localhost/nowhere:1"]);
+    finished.exits(4);
+    let cause = report.causes().first().expect("a cause");
+    assert_eq!((cause.id.as_str(), cause.place), ("F55", Place::Image));
+    finished.says(&["CAUSE the node can't pull the image (F55, image)", "`--image`"]);
+    let lines = finished.stderr.lines().count();
+    assert!(lines <= 25, "{lines} lines: {finished}");
+}
+
+fn recipes_of(directory: &str, names: &[&str]) -> Vec<PathBuf> {
+    let images = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/images");
+    names.iter().map(|name| PathBuf::from(format!("{images}/{directory}/{name}.sh"))).collect()
+}
+
 fn recipes() -> Vec<PathBuf> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/images/broken");
     let entries = fs::read_dir(directory).expect("there are recipes of broken images");
@@ -111,6 +179,13 @@ fn each_broken_image_is_reported_by_its_case_and_the_good_one_is_green() {
     }
     let report = run(&cluster, "localhost/workspace:1", 0);
     assert_eq!(report.ids("pass"), CASES);
+    assert_eq!(report.causes(), []);
+    let lacking = LACKING.each_ref().map(|lacking| lacking.recipe);
+    let images = cluster.derive(&recipes_of("lacking", &lacking));
+    for (lacking, image) in LACKING.iter().zip(&images) {
+        is_found_lacking(&cluster, lacking, image);
+    }
+    is_found_missing(&cluster);
     cluster.is_clean();
 }
 

@@ -33,7 +33,7 @@ fn is_partial(finished: &Finished, report: &Report, environment: &str, words: &[
     assert_eq!(report.outcome(), Outcome::Partial);
     report.is_as_expected(&expected(environment));
     for case in report.cases() {
-        if let Verdict::Blocked { reason, remedy } = &case.verdict {
+        if let Verdict::Blocked { reason, remedy, .. } = &case.verdict {
             assert!(reason.contains("gate") && reason.contains("read from"), "{reason}");
             assert!(remedy.contains("--feature-gates="), "{remedy}");
         }

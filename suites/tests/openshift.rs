@@ -195,7 +195,7 @@ fn complaint(cluster: &Cluster, mutant: &Mutant) -> Option<String> {
     let finished = dir.nestcheck(["run", "scc", "--scc", &file, "--kubeconfig", kubeconfig]);
     let report = dir.report();
     let names_field = |case: &&harness::verdict::event::CaseFinished| match &case.verdict {
-        Verdict::Fail { message, hint } => {
+        Verdict::Fail { message, hint, .. } => {
             message.contains(field) || hint.as_ref().is_some_and(|hint| hint.contains(field))
         }
         _ => false,
@@ -252,7 +252,9 @@ fn own_address(cluster: &Cluster) -> IpAddr {
 /// The failure of the case that is about admission of the workspace pod.
 fn failure(report: &Report, id: &str) -> String {
     match report.verdict(id) {
-        Verdict::Fail { message, hint } => format!("{message} {}", hint.as_deref().unwrap_or("")),
+        Verdict::Fail { message, hint, .. } => {
+            format!("{message} {}", hint.as_deref().unwrap_or(""))
+        }
         other => panic!("{id} is {other:?}"),
     }
 }

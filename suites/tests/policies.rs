@@ -15,7 +15,7 @@ fn failure(report: &Report, id: &str) -> String {
     let all = report.cases();
     let case = all.iter().find(|case| case.id == id).expect("the case ran");
     match &case.verdict {
-        Verdict::Fail { message, hint } => {
+        Verdict::Fail { message, hint, .. } => {
             format!("{message}; {}", hint.as_deref().unwrap_or_default())
         }
         other => panic!("{id} is {other:?}"),

@@ -82,8 +82,8 @@ fn the_names_are_those_of_verdicts() {
     let text = String::new;
     let verdicts = [
         Verdict::Pass,
-        Verdict::Fail { message: text(), hint: None },
-        Verdict::Blocked { reason: text(), remedy: text() },
+        Verdict::fail(text(), None),
+        Verdict::blocked(text(), text()),
         Verdict::KnownIssue { signature: harness::verdict::SignatureId::F28, message: text() },
         Verdict::NotApplicable { reason: text() },
     ];
@@ -122,7 +122,7 @@ fn each_difference_is_a_deviation() {
         &[("all", &format!("{START}cases:\n  POD-01: {{verdict: fail, reason: no}}\n"))],
     );
     let expectations = files.read("all").expect("a good file");
-    let failed = Verdict::Fail { message: "no storage".to_owned(), hint: None };
+    let failed = Verdict::fail("no storage", None);
     let mut observed: BTreeMap<&str, Verdict> =
         expectations.with("pass").into_iter().map(|id| (id, Verdict::Pass)).collect();
     observed.insert("POD-01", failed.clone());

@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn fail(message: &str) -> Verdict {
-        Verdict::Fail { message: message.to_owned(), hint: None }
+        Verdict::fail(message, None)
     }
 
     fn as_expected() -> Vec<Observed> {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn blocked(reason: &str) -> Verdict {
-        Verdict::Blocked { reason: reason.to_owned(), remedy: "none".to_owned() }
+        Verdict::blocked(reason, "none")
     }
 
     #[test]

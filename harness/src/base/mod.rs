@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod manifest;
+pub mod place;
 pub(crate) mod private;
 pub mod redact;
 pub mod schema;

@@ -12,7 +12,7 @@ use crate::{
         CDI_ANNOTATION, DEVICE_ANNOTATIONS, DEVICE_PATHS, DeviceRoute, Knows, devices_in,
         show_runtime,
     },
-    verdict::SignatureId,
+    verdict::{Place, SignatureId},
 };
 
 const ID: SignatureId = SignatureId::F37;
@@ -22,6 +22,7 @@ const IGNORED: &str = "the node's runtime silently drops the annotation for devi
 
 const OLD_NAME: Diagnosis = Diagnosis {
     id: ID,
+    place: Place::Node,
     cause: IGNORED,
     fix: "list `io.kubernetes.cri-o.Devices` in `allowed_annotations` of the pod's runtime handler \
           in crio.conf; not `devices.crio.io`, with which CRI-O 1.34 and older does not start",
@@ -29,6 +30,7 @@ const OLD_NAME: Diagnosis = Diagnosis {
 
 const BOTH_NAMES: Diagnosis = Diagnosis {
     id: ID,
+    place: Place::Node,
     cause: IGNORED,
     fix: "list `io.kubernetes.cri-o.Devices` and `devices.crio.io` in `allowed_annotations` of the \
           pod's runtime handler in crio.conf; CRI-O 1.35 and newer allow only `devices.crio.io` by \
@@ -37,6 +39,7 @@ const BOTH_NAMES: Diagnosis = Diagnosis {
 
 const SOME_NAME: Diagnosis = Diagnosis {
     id: ID,
+    place: Place::Node,
     cause: IGNORED,
     fix: "list `io.kubernetes.cri-o.Devices` in `allowed_annotations` of the pod's runtime handler \
           in crio.conf, and `devices.crio.io` beside it where CRI-O is 1.35 or newer: older ones \
@@ -45,6 +48,7 @@ const SOME_NAME: Diagnosis = Diagnosis {
 
 const ANOTHER_RUNTIME: Diagnosis = Diagnosis {
     id: ID,
+    place: Place::Node,
     cause: IGNORED,
     fix: "only CRI-O has `allowed_annotations`; let a plugin of this runtime honour the \
           annotation, or give the devices by a RuntimeClass and run with `--devices \
@@ -53,6 +57,7 @@ const ANOTHER_RUNTIME: Diagnosis = Diagnosis {
 
 const NO_DEVICES_BY_CDI: Diagnosis = Diagnosis {
     id: ID,
+    place: Place::Node,
     cause: "the node's runtime takes no notice of a pod's CDI annotation, or the devices are others",
     fix: "list both devices in the CDI spec on the node, and turn CDI on in the runtime; containerd \
           knows only the CDI devices that a device plugin names, so offer them as an extended \
@@ -61,6 +66,7 @@ const NO_DEVICES_BY_CDI: Diagnosis = Diagnosis {
 
 const NO_DEVICES_BY_RESOURCE: Diagnosis = Diagnosis {
     id: ID,
+    place: Place::Node,
     cause: "the device plugin of the extended resource gives other devices",
     fix: "let the plugin give /dev/fuse and /dev/net/tun, or name other resources with `--devices \
           resource:NAME,NAME`",
@@ -68,6 +74,7 @@ const NO_DEVICES_BY_RESOURCE: Diagnosis = Diagnosis {
 
 const NO_DEVICES_IN_CLASS: Diagnosis = Diagnosis {
     id: ID,
+    place: Place::Node,
     cause: "the handler of the RuntimeClass adds no devices",
     fix: "put both devices into the handler's base spec, and allow them in its cgroup rules; or \
           name another class with `--devices runtime-class:NAME`",

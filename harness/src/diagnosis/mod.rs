@@ -5,6 +5,7 @@
 //! capability is missing. What the probe found in the pod tells them apart.
 
 mod absence;
+mod causes;
 mod check;
 mod predicates;
 mod signatures;
@@ -12,10 +13,11 @@ mod signatures;
 use std::fmt;
 
 pub use absence::Absence;
+pub use causes::causes;
 pub use check::{CheckId, CheckName};
 use probe::Facts;
 
-use crate::verdict::{Hint, SignatureId};
+use crate::verdict::{Attribution, Hint, Place, SignatureId};
 
 /// What went wrong, and where it was seen: the same words mean another thing elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,8 @@ pub enum Symptom<'a> {
     Start(&'a str),
     /// What a command in the pod wrote before it failed.
     Output(&'a str),
+    /// Why a case has no verdict on the product.
+    Error(&'a str),
     /// A check that does not hold.
     Check {
         /// Which one.
@@ -40,6 +44,8 @@ pub enum Symptom<'a> {
 pub struct Diagnosis {
     /// The known failure.
     pub id: SignatureId,
+    /// Where it is wrong.
+    pub place: Place,
     /// What is wrong.
     pub cause: &'static str,
     /// What to do about it.
@@ -52,9 +58,16 @@ impl fmt::Display for Diagnosis {
     }
 }
 
+impl From<Diagnosis> for Attribution {
+    fn from(diagnosis: Diagnosis) -> Self {
+        let Diagnosis { id, place, cause, fix } = diagnosis;
+        Self { signature: Some(id), wrong: cause.to_owned(), place, fix: Some(fix.to_owned()) }
+    }
+}
+
 impl From<Diagnosis> for Hint {
     fn from(diagnosis: Diagnosis) -> Self {
-        Self { text: diagnosis.to_string(), signature: Some(diagnosis.id) }
+        Attribution::from(diagnosis).into()
     }
 }
 
@@ -73,3 +86,5 @@ pub fn explain(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<Hint> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::facts_of_tests;

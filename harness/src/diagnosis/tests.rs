@@ -66,6 +66,11 @@ pub(super) fn facts(pointer: &str, value: Value) -> Facts {
     serde_json::from_value(text).expect("the facts are as the probe writes them")
 }
 
+/// Facts of a pod with which nothing is wrong.
+pub(crate) fn facts_of_tests() -> Facts {
+    facts("/hostname", json!("workspace"))
+}
+
 fn id(symptom: Symptom<'_>) -> Option<SignatureId> {
     diagnose(symptom, None).map(|diagnosis| diagnosis.id)
 }
@@ -208,7 +213,7 @@ fn a_refusal_by_an_scc_names_the_field_that_decides() {
                    constraint: provider x: .containers[0].capabilities.add: Invalid value: \
                    \"SETGID\": capability may not be added";
     let reported = explain(Symptom::Refusal(refusal), None).expect("it is known");
-    assert_eq!(reported.signature, Some(SignatureId::F21));
+    assert_eq!(reported.signature(), Some(SignatureId::F21));
     let reported = reported.text;
     assert!(
         reported.contains("`allowedCapabilities`") && reported.ends_with("(F21)"),

@@ -141,10 +141,8 @@ impl CheckResult {
         let broken = checks.iter().find(|check| !check.holds).map(|check| {
             format!("{}: expected {}, observed {}", check.name, check.expected, check.observed)
         });
-        let verdict = broken.map_or(Verdict::Pass, |message| Verdict::Fail {
-            message,
-            hint: Some(hint.to_owned()),
-        });
+        let fail = |message: String| Verdict::fail(message, Some(hint));
+        let verdict = broken.map_or(Verdict::Pass, fail);
         Self { checks, verdict }
     }
 

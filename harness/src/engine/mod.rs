@@ -32,11 +32,12 @@ use tokio::time::Instant as TokioInstant;
 use crate::{
     Result,
     cluster::Cluster,
+    diagnosis,
     engine::plan::Plan,
     facts::Facts,
     sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
-        Circumstances, Level, Outcome, Step, Verdict, decide,
+        Circumstances, Outcome, Step, Verdict, decide,
         event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
     },
 };
@@ -67,7 +68,7 @@ pub async fn run(
     let mut dispatcher = Dispatcher {
         observe,
         signals,
-        verdicts: Vec::new(),
+        finished: Vec::new(),
         circumstances: Circumstances { only_evaluated: true, ..Circumstances::default() },
         signals_received: 0,
         grace_end: None,
@@ -95,9 +96,11 @@ pub async fn run(
         Box::pin(dispatcher.execute(cluster, facts, &plan, &config)).await;
     }
     dispatcher.drain();
-    let verdicts = dispatcher.verdicts.iter().map(|(level, verdict)| (*level, verdict));
+    let verdicts = dispatcher.finished.iter().map(|case| (case.level, &case.verdict));
     let outcome = decide(verdicts, dispatcher.circumstances);
-    dispatcher.emit(EventKind::RunFinished { outcome, duration_ms: millis(started.elapsed()) });
+    let causes = diagnosis::causes(&dispatcher.finished);
+    let duration_ms = millis(started.elapsed());
+    dispatcher.emit(EventKind::RunFinished { outcome, duration_ms, causes });
     outcome
 }
 
@@ -113,7 +116,8 @@ enum Message {
 struct Dispatcher<O, S> {
     observe: O,
     signals: S,
-    verdicts: Vec<(Level, Verdict)>,
+    /// The cases that have a verdict, as they are in the log.
+    finished: Vec<CaseFinished>,
     circumstances: Circumstances,
     /// How many signals asked for the end.
     signals_received: u32,
@@ -136,7 +140,11 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             EventKind::CaseRetried(retried) => drop(self.broken_truths.remove(&retried.id)),
             _ => {}
         }
-        (self.observe)(&Event::now(event));
+        let event = Event::now(event);
+        if let EventKind::CaseFinished(case) = &*event.event {
+            self.finished.push(case.clone());
+        }
+        (self.observe)(&event);
     }
 
     fn step(&mut self, step: Step, started: Instant, failure: Option<String>) {
@@ -155,7 +163,6 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         if verdict == Verdict::Pass && matches!(case.kind, CaseKind::Live(_)) {
             self.circumstances.only_evaluated = false;
         }
-        self.verdicts.push((case.level, verdict.clone()));
         self.emit(EventKind::CaseFinished(CaseFinished {
             id: case.id.to_owned(),
             name: case.path(),
@@ -173,10 +180,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Some(broken) if broken.is_empty() => Verdict::Pass,
             Some(broken) => {
                 let broken: Vec<_> = broken.iter().map(String::as_str).collect();
-                Verdict::Fail {
-                    message: format!("a truth check does not hold: {}", broken.join(", ")),
-                    hint: None,
-                }
+                let broken = broken.join(", ");
+                Verdict::fail(format!("a truth check does not hold: {broken}"), None)
             }
             None => Verdict::Error {
                 message: "the case passed without a truth check, which proves nothing".to_owned(),

@@ -11,7 +11,7 @@ use crate::{
     engine::{CheckResult, plan::Plan},
     sandbox::{self, Audit},
     verdict::{
-        Step, Verdict,
+        Place, Step, Verdict,
         event::{Event, EventKind},
     },
 };
@@ -102,7 +102,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             |verdict: &Verdict| matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. });
         keep == Keep::OnFailure
             && self.signals_received == 0
-            && self.verdicts.iter().any(|(_, verdict)| is_trouble(verdict))
+            && self.finished.iter().any(|case| is_trouble(&case.verdict))
     }
 
     /// Leaves everything as it is, pods with the power of the node's root aside; the run's record
@@ -121,8 +121,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let remedy = format!("look at the namespaces `nestcheck-{run}…`, then sweep run `{run}`");
         self.step(Step::Keep { run: run.to_owned() }, Instant::now(), None);
         for (case, _) in plan.post_run() {
-            let reason = "the run's objects are kept, as `--keep on-failure` asks".to_owned();
-            self.finish(case, Verdict::Blocked { reason, remedy: remedy.clone() }, 0);
+            let reason = "the run's objects are kept, as `--keep on-failure` asks";
+            let verdict = Verdict::blocked(reason, &remedy).at(Place::Nestcheck);
+            self.finish(case, verdict, 0);
         }
     }
 

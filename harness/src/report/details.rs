@@ -7,7 +7,7 @@ use super::{
     text::{seconds, shell},
 };
 use crate::verdict::{
-    Verdict,
+    Cause, Verdict,
     event::{CaseDisrupted, CaseRetried, CommandFinished, TruthCheck},
 };
 
@@ -40,8 +40,21 @@ pub(super) fn hint(verdict: &Verdict) -> Option<&str> {
 
 /// Message, hint, truth checks and commands.
 pub(super) fn details(case: &CaseReport) -> String {
+    details_with(case, hint(&case.case.verdict).map(|hint| format!("hint: {hint}")))
+}
+
+/// As [`details`], below a list of causes: the cause's id replaces a hint that the list has.
+pub(super) fn details_below_causes(case: &CaseReport, listed: Option<&Cause>) -> String {
+    let pointer = listed.map(|listed| format!("cause: {}", listed.id));
+    let hint = hint(&case.case.verdict).map(|hint| format!("hint: {hint}"));
+    let is_reported = listed.is_some_and(|listed| listed.fix.is_some());
+    let parts: Vec<_> = pointer.into_iter().chain(hint.filter(|_| !is_reported)).collect();
+    details_with(case, (!parts.is_empty()).then(|| parts.join("\n")))
+}
+
+fn details_with(case: &CaseReport, fix: Option<String>) -> String {
     let mut parts = vec![message(&case.case.verdict)];
-    parts.extend(hint(&case.case.verdict).map(|hint| format!("hint: {hint}")));
+    parts.extend(fix);
     parts.extend(case.retries.iter().map(retry));
     parts.extend(case.disruptions.iter().map(wait));
     parts.extend(evidence(case));

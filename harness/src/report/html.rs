@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 use self::prose::{Prose, trusted};
 use super::{
     model::Report,
-    sentence::{disruptions, headline, outcome_name, reasons},
+    sentence::{disruptions, further_reasons, headline, outcome_name},
     text::{counted, seconds, spoken},
 };
 use crate::verdict::Outcome;
@@ -37,8 +37,8 @@ pub fn html(report: &Report) -> String {
             body {
                 (header(report))
                 main {
+                    (cases::causes(report))
                     (cases::troubles(report))
-                    (cases::blocked(report))
                     (cases::suites(report))
                     (steps(report))
                 }
@@ -60,7 +60,7 @@ fn tone(outcome: Option<Outcome>) -> &'static str {
 
 fn header(report: &Report) -> Markup {
     let headline = headline(report);
-    let mut reasons = reasons(report);
+    let mut reasons = further_reasons(report);
     reasons.extend(disruptions(report));
     html! {
         header class=(tone(report.outcome)) {

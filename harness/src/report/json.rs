@@ -12,7 +12,7 @@ use super::{
 use crate::{
     base::{error::Error, schema::schema_of},
     verdict::{
-        self, Disruption, Effect, Level, Outcome, Verdict,
+        self, Cause, Disruption, Effect, Level, Outcome, Verdict,
         event::{CaseRetried, EvidenceFile, StepFinished, TruthCheck},
     },
 };
@@ -41,6 +41,8 @@ struct Document<'a> {
     headline: String,
     /// Why the outcome is not conformant, one reason each.
     reasons: Vec<String>,
+    /// Why cases did not pass, each cause once, the one that explains most first.
+    causes: &'a [Cause],
     /// When the run, or what is known of it, started.
     started: Option<Timestamp>,
     /// When the run, or what is known of it, finished.
@@ -157,6 +159,10 @@ struct Case<'a> {
     /// `remedy`, `signature`.
     #[serde(flatten)]
     verdict: &'a Verdict,
+    /// The id of the cause in `causes` that explains it; left out where it passed or is not
+    /// applicable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause_id: Option<&'a str>,
     /// When it began; null when it did not run.
     started: Option<Timestamp>,
     /// How long it ran, in milliseconds.
@@ -239,13 +245,14 @@ pub fn json(report: &Report) -> Result<String, Error> {
         },
         headline: headline(report).to_string(),
         reasons: reasons(report),
+        causes: &report.causes,
         started: report.started,
         finished: report.finished,
         duration_ms: report.duration_ms,
         run: run(report),
         counts: numbers(&report.counts, report.run.as_ref().map(|run| run.cases)),
         steps: report.steps.iter().map(step).collect(),
-        cases: report.cases.iter().map(case).collect(),
+        cases: report.cases.iter().map(|it| case(report, it)).collect(),
         disruptions: report.disruptions.iter().map(disruption).collect(),
     };
     serde_json::to_string_pretty(&document)
@@ -287,7 +294,7 @@ fn step(step: &StepFinished) -> Step<'_> {
     Step { name: &step.step, duration_ms: step.duration_ms, failure: step.failure.as_deref() }
 }
 
-fn case(report: &CaseReport) -> Case<'_> {
+fn case<'a>(run: &'a Report, report: &'a CaseReport) -> Case<'a> {
     let case = &report.case;
     let shows_output = case.verdict != Verdict::Pass;
     Case {
@@ -297,6 +304,7 @@ fn case(report: &CaseReport) -> Case<'_> {
         title: &case.title,
         level: case.level,
         verdict: &case.verdict,
+        cause_id: run.cause_of(&case.id).map(|cause| cause.id.as_str()),
         started: report.started,
         duration_ms: case.duration_ms,
         cut_off: report.cut_off,

@@ -110,7 +110,7 @@ pub fn junit(report: &Report, dialect: Dialect) -> Result<String, Error> {
     xml.set_time(Duration::from_millis(report.duration_ms));
     xml.add_test_suite(lifecycle(report, dialect, &mut names));
     for cases in report.cases.chunk_by(|a, b| a.case.suite == b.case.suite) {
-        xml.add_test_suite(suite(cases, dialect, &mut names));
+        xml.add_test_suite(suite(report, cases, dialect, &mut names));
     }
     xml.to_string().map_err(|error| Error::infrastructure(format!("can't write JUnit: {error}")))
 }
@@ -182,7 +182,12 @@ fn step_case(step: &StepFinished, dialect: Dialect, names: &mut HashSet<String>)
     case
 }
 
-fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) -> TestSuite {
+fn suite(
+    report: &Report,
+    cases: &[CaseReport],
+    dialect: Dialect,
+    names: &mut HashSet<String>,
+) -> TestSuite {
     // Jenkins takes what stands before the last dot for a package.
     let name = cases.first().map_or("", |case| case.case.suite.as_str()).replace('.', "-");
     let classname = format!("nestcheck.{name}");
@@ -199,6 +204,9 @@ fn suite(cases: &[CaseReport], dialect: Dialect, names: &mut HashSet<String>) ->
         xml.add_property(("id", case.case.id.as_str()));
         xml.add_property(("level", case.case.level.name()));
         xml.add_property(("verdict", case.case.verdict.name()));
+        if let Some(cause) = report.cause_of(&case.case.id) {
+            xml.add_property(("cause", cause.id.as_str()));
+        }
         if !case.retries.is_empty() {
             xml.add_property(("attempts", (case.retries.len() + 1).to_string().as_str()));
             xml.status.add_reruns(case.retries.iter().map(rerun));

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{
-    details::{details, message},
+    causes::{evidence, explains, origin},
+    details::{details_below_causes, message},
     model::Report,
-    sentence::{blocked_groups, disruptions, headline, reasons},
-    text::{counted, line, names, spoken},
+    sentence::{disruptions, further_reasons, headline},
+    text::{line, names, spoken},
 };
 use crate::verdict::Outcome;
 
@@ -16,10 +17,13 @@ const MOST_FAILURES: usize = 20;
 /// The most of a failure's message that its heading repeats.
 const EXCERPT: usize = 160;
 
-/// How many ids a group of blocked cases names.
+/// CI systems cut long summaries off, so only the first causes are in it.
+const MOST_CAUSES: usize = 20;
+
+/// How many ids a cause names.
 const MOST_NAMES: usize = 12;
 
-/// The run as Markdown: outcome, counts, failures, what blocked.
+/// The run as Markdown: outcome, causes, counts, failures.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let sign = if report.outcome == Some(Outcome::Conformant) { "✅" } else { "❌" };
@@ -34,13 +38,13 @@ pub fn markdown(report: &Report) -> String {
             spoken(report.duration_ms)
         );
     }
-    for reason in reasons(report).into_iter().chain(disruptions(report)) {
+    page.push_str(&causes_of(report));
+    for reason in further_reasons(report).into_iter().chain(disruptions(report)) {
         let _ = writeln!(page, "- {}", escaped(&reason));
     }
     page.push_str(&counts(report));
     page.push_str(&cluster(report));
     page.push_str(&failures(report));
-    page.push_str(&blocked(report));
     page
 }
 
@@ -76,7 +80,7 @@ fn failures(report: &Report) -> String {
     }
     for case in troubles.iter().take(MOST_FAILURES) {
         let verdict = &case.case.verdict;
-        let details = details(case);
+        let details = details_below_causes(case, report.cause_of(&case.case.id));
         // A fence that the text can't close.
         let fence = "`".repeat(longest_run(&details, '`').max(2) + 1);
         let _ = write!(
@@ -94,19 +98,31 @@ fn failures(report: &Report) -> String {
     text
 }
 
-fn blocked(report: &Report) -> String {
-    let groups = blocked_groups(report);
+/// Why cases did not pass, each cause once.
+fn causes_of(report: &Report) -> String {
     let mut text = String::new();
-    if !groups.is_empty() {
-        text.push_str("\n### Blocked\n\n");
-    }
-    for group in groups {
-        let count = counted(group.ids.len(), "case");
-        let ids = names(group.ids, MOST_NAMES);
-        let _ = writeln!(text, "- **{count}:** {} ({})", escaped(group.reason), escaped(&ids));
-        if !group.remedy.is_empty() {
-            let _ = writeln!(text, "  To unblock: {}", escaped(&line(group.remedy, usize::MAX)));
+    for (number, cause) in report.causes.iter().enumerate().take(MOST_CAUSES) {
+        if number == 0 {
+            text.push_str("### Causes\n\n");
         }
+        let (wrong, origin) = (escaped(&cause.wrong), escaped(&origin(cause)));
+        let explained = explains(report, cause);
+        let ids = names(cause.cases.iter().map(String::as_str), MOST_NAMES);
+        let _ = writeln!(text, "{}. **{wrong}** ({origin})<br>", number + 1);
+        let _ = write!(text, "   {explained}: {}", escaped(&ids));
+        if let Some(evidence) = evidence(cause) {
+            let _ = write!(text, "<br>\n   Seen: {}", escaped(evidence));
+        }
+        if let Some(fix) = &cause.fix {
+            let _ = write!(text, "<br>\n   **Fix:** {}", escaped(&line(fix, usize::MAX)));
+        }
+        text.push('\n');
+    }
+    if let Some(more @ 1..) = report.causes.len().checked_sub(MOST_CAUSES) {
+        let _ = writeln!(text, "\n… and {more} more in the full report");
+    }
+    if !text.is_empty() {
+        text.push('\n');
     }
     text
 }

@@ -4,6 +4,7 @@
 //! events into a [`Report`], in which every text is clean and bounded, and the formats print that.
 //! So a report can be made again from the log, after a crash, in another format.
 
+mod causes;
 mod details;
 pub mod directory;
 mod disruptions;

@@ -8,11 +8,14 @@ use super::{
     disruptions::{DisruptionReport, Disruptions},
     shown::shown,
 };
-use crate::verdict::{
-    Circumstances, Effect, Level, Outcome, Verdict, decide,
-    event::{
-        CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, Event, EventKind,
-        EvidenceCollected, RunStarted, StepFinished, TruthCheck,
+use crate::{
+    diagnosis,
+    verdict::{
+        Cause, Circumstances, Effect, Level, Outcome, Verdict, decide,
+        event::{
+            CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, Event, EventKind,
+            EvidenceCollected, RunStarted, StepFinished, TruthCheck,
+        },
     },
 };
 
@@ -45,6 +48,8 @@ pub struct Report {
     pub duration_ms: u64,
     /// The cases by verdict.
     pub counts: Counts,
+    /// Why cases did not pass: each cause once, the one that explains most first.
+    pub causes: Vec<Cause>,
 }
 
 /// A case, with what proves its verdict.
@@ -153,6 +158,12 @@ impl Report {
         self.outcome.is_some()
     }
 
+    /// The cause by which a case did not pass.
+    #[must_use]
+    pub fn cause_of(&self, id: &str) -> Option<&Cause> {
+        self.causes.iter().find(|cause| cause.cases.iter().any(|case| case == id))
+    }
+
     /// How many planned cases left no trace in the log.
     #[must_use]
     pub fn unseen(&self) -> usize {
@@ -214,8 +225,9 @@ impl Summary {
             }
             EventKind::CaseFinished(case) => self.trace(case.id.clone()).finish(case),
             EventKind::Interrupted { signal } => report.signal = Some(signal),
-            EventKind::RunFinished { outcome, duration_ms } => {
+            EventKind::RunFinished { outcome, duration_ms, causes } => {
                 report.outcome = Some(outcome);
+                report.causes = causes;
                 self.duration = Some(duration_ms);
             }
         }
@@ -233,6 +245,11 @@ impl Summary {
         report.cases = cases.into_iter().map(|(id, trace)| trace.into_case(id, last)).collect();
         report.cases.sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
         report.counts = Counts::of(report.cases.iter().map(|case| &case.case.verdict));
+        // An old log has no causes, one that just ends neither, and a damaged one has wrong ones.
+        let found = diagnosis::causes(report.cases.iter().map(|case| &case.case));
+        if explained(&report.causes) != explained(&found) {
+            report.causes = found;
+        }
         if report.outcome == Some(Outcome::Conformant) {
             let verdicts = report.cases.iter().map(|case| (case.case.level, &case.case.verdict));
             report.outcome = Some(decide(verdicts, Circumstances::default()));
@@ -288,6 +305,14 @@ impl Trace {
             evidence: self.evidence,
         }
     }
+}
+
+/// The ids that causes explain, in order, each as often as it is explained.
+fn explained(causes: &[Cause]) -> Vec<&str> {
+    let ids = causes.iter().flat_map(|cause| &cause.cases);
+    let mut ids: Vec<_> = ids.map(String::as_str).collect();
+    ids.sort_unstable();
+    ids
 }
 
 fn badness(verdict: &Verdict) -> u8 {

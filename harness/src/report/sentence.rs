@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{
+    causes::lacks_image,
     disruptions::DisruptionReport,
     model::Report,
     text::{counted, line, names},
@@ -31,7 +32,7 @@ pub struct BlockedGroup<'a> {
 pub fn blocked_groups(report: &Report) -> Vec<BlockedGroup<'_>> {
     let mut groups: Vec<BlockedGroup> = Vec::new();
     for case in &report.cases {
-        let Verdict::Blocked { reason, remedy } = &case.case.verdict else {
+        let Verdict::Blocked { reason, remedy, .. } = &case.case.verdict else {
             continue;
         };
         let same = |group: &&mut BlockedGroup| group.reason == reason && group.remedy == remedy;
@@ -111,6 +112,15 @@ pub fn headline(report: &Report) -> Headline {
 /// Why the run came to its outcome, one reason each; none when it is conformant.
 #[must_use]
 pub fn reasons(report: &Report) -> Vec<String> {
+    all_reasons(report, true)
+}
+
+/// As [`reasons`], after a list of the causes: without what these say.
+pub(super) fn further_reasons(report: &Report) -> Vec<String> {
+    all_reasons(report, false)
+}
+
+fn all_reasons(report: &Report, says_causes: bool) -> Vec<String> {
     if report.outcome == Some(Outcome::Conformant) {
         return Vec::new();
     }
@@ -118,10 +128,10 @@ pub fn reasons(report: &Report) -> Vec<String> {
     if let (None, Some(signal)) = (report.outcome, report.signal) {
         reasons.push(format!("{} was asked to end it", signal_name(signal)));
     }
-    for step in &report.steps {
-        if let Some(failure) = &step.failure {
-            reasons.push(format!("step {} failed: {}", step.step, line(failure, EXCERPT)));
-        }
+    // The cause says it all.
+    let is_said = !says_causes && lacks_image(report);
+    if !is_said {
+        reasons.extend(failed_steps(report));
     }
     let mut of = |what: &str, wanted: fn(&Verdict) -> bool| {
         let ids = decisive(report, wanted);
@@ -131,9 +141,13 @@ pub fn reasons(report: &Report) -> Vec<String> {
         }
     };
     of("failed", |verdict| matches!(verdict, Verdict::Fail { .. }));
-    of("broke", |verdict| matches!(verdict, Verdict::Error { .. }));
+    if !is_said {
+        of("broke", |verdict| matches!(verdict, Verdict::Error { .. }));
+    }
     of("interrupted", |verdict| matches!(verdict, Verdict::Interrupted));
-    reasons.extend(blocked_core(report));
+    if says_causes {
+        reasons.extend(blocked_core(report));
+    }
     let known: Vec<&str> = core(report, |verdict| matches!(verdict, Verdict::KnownIssue { .. }));
     if !known.is_empty() {
         let count = counted(known.len(), "core case");
@@ -148,6 +162,25 @@ pub fn reasons(report: &Report) -> Vec<String> {
         reasons.push("no case passed that acts in the cluster".to_owned());
     }
     reasons
+}
+
+/// The steps that failed by reason: pods fail for one reason mostly.
+fn failed_steps(report: &Report) -> Vec<String> {
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for step in &report.steps {
+        let Some(failure) = &step.failure else { continue };
+        let name = step.step.to_string();
+        match groups.iter_mut().find(|(known, _)| known == failure) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((failure, vec![name])),
+        }
+    }
+    let groups = groups.into_iter().map(|(failure, steps)| {
+        let noun = if steps.len() == 1 { "step" } else { "steps" };
+        let steps = names(steps.iter().map(String::as_str), MOST_NAMES);
+        format!("{noun} {steps} failed: {}", line(failure, EXCERPT))
+    });
+    groups.collect()
 }
 
 /// What was lost meanwhile, when, and which cases it hit: one sentence each.

@@ -3,11 +3,17 @@
 mod lines;
 mod progress;
 
-use std::{io::Write, mem};
+use std::{collections::HashSet, io::Write, mem};
 
 use self::{lines::Paint, progress::Progress};
-use super::{model::Summary, shown::shown};
-use crate::verdict::event::{Event, EventKind};
+use super::{causes::lacks_image, model::Summary, shown::shown};
+use crate::{
+    diagnosis::{self, Symptom},
+    verdict::{
+        Attribution, Step, Verdict,
+        event::{Event, EventKind, StepFinished},
+    },
+};
 
 /// How the terminal reporter may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +35,11 @@ pub struct Terminal<W: Write> {
     paint: Paint,
     progress: Option<Progress>,
     summary: Summary,
+    /// The reasons that were reported already.
+    reported: HashSet<String>,
+    /// What is not written before a pod is ready. A run that never gets a pod, because its image is
+    /// missing, must not hide that between what is well without one.
+    held: Option<String>,
     is_finished: bool,
 }
 
@@ -41,6 +52,8 @@ impl<W: Write> Terminal<W> {
             paint: Paint::new(style.color),
             progress: style.progress.then(Progress::new),
             summary: Summary::default(),
+            reported: HashSet::new(),
+            held: Some(String::new()),
             is_finished: false,
         }
     }
@@ -51,23 +64,43 @@ impl<W: Write> Terminal<W> {
         if let Some(progress) = &mut self.progress {
             progress.event(&shown);
         }
-        let lines = self.paint.event(&shown);
+        let is_reported = reason(&shown).is_some_and(|reason| !self.reported.insert(reason));
+        let lines = self.paint.event(&shown, is_reported);
+        let order = Hold::of(&shown, is_reported);
         self.summary.add(event.at, shown);
-        self.write(&lines);
+        match (&mut self.held, order) {
+            (Some(held), Hold::Back) => held.push_str(&lines),
+            (Some(_), Hold::Until) if !lines.is_empty() => {
+                self.release();
+                self.write(&lines);
+            }
+            _ => self.write(&lines),
+        }
         if matches!(*event.event, EventKind::RunFinished { .. }) {
             self.finish();
         }
     }
 
-    /// Tells what the run came to, if that was not told yet: for a run whose log just ends.
+    /// Tells what the run came to, if that was not reported yet: for a run whose log just ends.
     pub fn finish(&mut self) {
         if self.is_finished {
             return;
         }
         self.is_finished = true;
         self.progress = None;
-        let summary = self.paint.summary(&mem::take(&mut self.summary).finish());
+        let report = mem::take(&mut self.summary).finish();
+        if !(self.held.is_some() && lacks_image(&report)) {
+            self.release();
+        }
+        let summary = self.paint.summary(&report);
         self.write(&summary);
+    }
+
+    /// Writes what was held back, and holds nothing back any more.
+    fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.write(&held);
+        }
     }
 
     /// The writer, for who needs it back.
@@ -89,4 +122,57 @@ impl<W: Write> Terminal<W> {
             None => write(),
         }
     }
+}
+
+/// What becomes of an event's lines before a pod is ready.
+enum Hold {
+    /// They are written, and change nothing.
+    Not,
+    /// They are held back.
+    Back,
+    /// They are written after what was held back.
+    Until,
+}
+
+impl Hold {
+    fn of(event: &EventKind, is_reported: bool) -> Self {
+        match event {
+            EventKind::RunStarted(_) | EventKind::RunFinished { .. } => Self::Not,
+            EventKind::CaseFinished(case) => match case.verdict {
+                Verdict::Pass => Self::Back,
+                Verdict::Error { .. } if is_reported => Self::Back,
+                _ => Self::Until,
+            },
+            EventKind::StepFinished(step) => match (&step.step, &step.failure) {
+                (Step::Pod { .. }, None) => Self::Until,
+                (Step::Pod { .. }, Some(_)) if !is_reported => Self::Not,
+                (Step::Pod { .. }, Some(_)) | (_, None) => Self::Back,
+                (_, Some(_)) => Self::Until,
+            },
+            _ => Self::Until,
+        }
+    }
+}
+
+/// Why something failed: what is wrong where that is known, or else the message. A reason that was
+/// reported once is not reported again.
+fn reason(event: &EventKind) -> Option<String> {
+    match event {
+        EventKind::StepFinished(StepFinished { failure, .. }) => failure.as_deref().map(of_error),
+        EventKind::CaseFinished(case) => match (&case.verdict, case.verdict.cause()) {
+            (Verdict::Fail { .. }, Some(Attribution { signature: Some(id), wrong, .. })) => {
+                Some(format!("{id}: {wrong}"))
+            }
+            (Verdict::Fail { message, .. }, _) => Some(message.clone()),
+            (Verdict::Error { message }, _) => Some(of_error(message)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Why something broke: the known failure, or else the message.
+fn of_error(message: &str) -> String {
+    let known = diagnosis::diagnose(Symptom::Error(message), None);
+    known.map_or_else(|| message.to_owned(), |known| known.to_string())
 }

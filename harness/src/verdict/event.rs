@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{redact::Redacted, schema::schema_of},
-    verdict::{Disruption, Effect, Level, Outcome, Step, Verdict},
+    verdict::{Cause, Disruption, Effect, Level, Outcome, Step, Verdict},
 };
 
 /// The directory of all evidence, in the report directory.
@@ -91,6 +91,10 @@ pub enum EventKind {
         outcome: Outcome,
         /// How long it took, in milliseconds.
         duration_ms: u64,
+        /// Why cases did not pass, each cause once, the one that explains most first. Left out
+        /// where all passed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        causes: Vec<Cause>,
     },
 }
 
@@ -313,7 +317,7 @@ mod tests {
             suite: "podman".into(),
             title: "It runs".into(),
             level: Level::Core,
-            verdict: Verdict::Fail { message: "exit 1".into(), hint: None },
+            verdict: Verdict::fail("exit 1", None),
             duration_ms: 12,
         });
         let events = read_log(&line(kind.clone())).expect("the log is valid");

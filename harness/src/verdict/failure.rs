@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, time::Duration};
 
-use super::{Hint, SignatureId, Verdict};
+use super::{Attribution, Hint, Place, SignatureId, Verdict};
 use crate::cluster::exec_error::Lost;
 
 /// What a case returns: nothing where its assertion holds.
@@ -33,6 +33,8 @@ pub enum Failure {
         message: String,
         /// The cause and its cure, where they are known.
         hint: Option<Hint>,
+        /// What the program said that failed, in one line, where one did.
+        said: Option<String>,
     },
     /// Something did not end in time. The product's failure, unless what it ran on was lost.
     Timeout {
@@ -40,6 +42,8 @@ pub enum Failure {
         message: String,
         /// The cause and its fix, where they are known.
         hint: Option<Hint>,
+        /// What the program said that did not end, in one line.
+        said: Option<String>,
     },
     /// The harness, the node or the API broke; the product was not judged.
     Harness {
@@ -55,6 +59,8 @@ pub enum Failure {
         reason: String,
         /// What would meet it.
         remedy: String,
+        /// What is known of the cause.
+        cause: Option<Box<Attribution>>,
     },
     /// Only the pod could tell that the assertion has no meaning here.
     NotApplicable {
@@ -85,14 +91,14 @@ impl Failure {
     /// The product does not do what was asserted.
     #[must_use]
     pub fn product(message: impl Into<String>) -> Self {
-        Self::Product { message: message.into(), hint: None }
+        Self::Product { message: message.into(), hint: None, said: None }
     }
 
     /// This did not end within its limit.
     #[must_use]
     pub fn timeout(what: impl Display, limit: Duration) -> Self {
         let message = format!("{what} did not end within {} s", limit.as_secs());
-        Self::Timeout { message, hint: None }
+        Self::Timeout { message, hint: None, said: None }
     }
 
     /// Something other than the product broke.
@@ -125,7 +131,28 @@ impl Failure {
     /// A requirement is unmet, which only the pod could tell.
     #[must_use]
     pub fn blocked(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Blocked { reason: reason.into(), remedy: remedy.into() }
+        Self::Blocked { reason: reason.into(), remedy: remedy.into(), cause: None }
+    }
+
+    /// A requirement is unmet for this cause, which only the pod could tell.
+    #[must_use]
+    pub fn blocked_by(reason: impl Into<String>, cause: Attribution) -> Self {
+        let hint = Hint::from(cause);
+        Self::Blocked { reason: reason.into(), remedy: hint.text, cause: hint.cause }
+    }
+
+    /// Adds the place to a requirement that is unmet.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        if let Self::Blocked { reason, remedy, cause } = &mut self {
+            *cause = Some(Box::new(Attribution {
+                signature: None,
+                wrong: reason.clone(),
+                place,
+                fix: Some(remedy.clone()),
+            }));
+        }
+        self
     }
 
     /// The assertion has no meaning here, which only the pod could tell.
@@ -163,6 +190,16 @@ impl Failure {
         self
     }
 
+    /// Adds what the program said that failed. Failures that no signature knows, and in which
+    /// programs said the same, have one cause.
+    #[must_use]
+    pub fn having_said(mut self, text: impl Into<String>) -> Self {
+        if let Self::Product { said, .. } | Self::Timeout { said, .. } = &mut self {
+            *said = Some(text.into()).filter(|text| !text.is_empty());
+        }
+        self
+    }
+
     /// Adds the cause and its cure to a failure of the product.
     #[must_use]
     pub fn with_hint(mut self, new: Option<impl Into<Hint>>) -> Self {
@@ -187,13 +224,19 @@ impl From<crate::Error> for Failure {
 impl From<Failure> for Verdict {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Product { message, hint } | Failure::Timeout { message, hint } => {
-                Self::Fail { message, hint: hint.map(|hint| hint.text) }
+            Failure::Product { message, hint, said } | Failure::Timeout { message, hint, said } => {
+                let (hint, cause) = hint.map_or((None, None), |hint| (Some(hint.text), hint.cause));
+                let of_said = |wrong| {
+                    let fix = hint.clone();
+                    Box::new(Attribution { wrong, fix, ..Attribution::default() })
+                };
+                let cause = cause.or_else(|| said.map(of_said));
+                Self::Fail { message, hint, cause }
             }
             Failure::Harness { message } | Failure::Lost(Loss { message, .. }) => {
                 Self::Error { message }
             }
-            Failure::Blocked { reason, remedy } => Self::Blocked { reason, remedy },
+            Failure::Blocked { reason, remedy, cause } => Self::Blocked { reason, remedy, cause },
             Failure::NotApplicable { reason } => Self::NotApplicable { reason },
             Failure::KnownIssue { signature, message } => Self::KnownIssue { signature, message },
         }
@@ -234,10 +277,10 @@ mod tests {
         assert!(matches!(explained, Failure::Timeout { .. }), "{explained:?}");
         assert_eq!(
             Verdict::from(explained),
-            Verdict::Fail {
-                message: "`sleep 9` did not end within 2 s; on node `a`".into(),
-                hint: Some("see the node's load".into()),
-            }
+            Verdict::fail(
+                "`sleep 9` did not end within 2 s; on node `a`",
+                Some("see the node's load")
+            )
         );
     }
 }

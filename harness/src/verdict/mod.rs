@@ -1,5 +1,6 @@
 //! How a case and a run can end, and the events that say so.
 
+mod cause;
 mod disruption;
 pub mod event;
 mod failure;
@@ -8,8 +9,11 @@ mod signature;
 mod step;
 mod texts;
 
+pub use cause::{Attribution, Cause};
 pub use disruption::{Disruption, Effect};
 pub use failure::{CaseResult, Failure, Loss, ensure};
 pub use outcome::{Circumstances, Level, Outcome, Verdict, decide};
 pub use signature::{Hint, SignatureId};
 pub use step::Step;
+
+pub use crate::base::place::Place;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SignatureId;
+use super::{Attribution, Place, SignatureId};
 
 /// How much a case weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub enum Verdict {
         /// The cause and the fix, if the symptom is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
+        /// What is known of the cause; left out where nothing is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Box<Attribution>>,
     },
     /// A requirement is unmet, so the case did not run.
     Blocked {
@@ -49,6 +52,9 @@ pub enum Verdict {
         reason: String,
         /// What would meet it.
         remedy: String,
+        /// What is known of the cause; left out where nothing is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Box<Attribution>>,
     },
     /// The case is about another kind of cluster.
     NotApplicable {
@@ -73,6 +79,41 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The product does not do what the case asserts.
+    #[must_use]
+    pub fn fail(message: impl Into<String>, hint: Option<&str>) -> Self {
+        Self::Fail { message: message.into(), hint: hint.map(str::to_owned), cause: None }
+    }
+
+    /// A requirement is unmet.
+    #[must_use]
+    pub fn blocked(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Blocked { reason: reason.into(), remedy: remedy.into(), cause: None }
+    }
+
+    /// Adds the place to a requirement that is unmet.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        if let Self::Blocked { reason, remedy, cause } = &mut self {
+            *cause = Some(Box::new(Attribution {
+                signature: None,
+                wrong: reason.clone(),
+                place,
+                fix: Some(remedy.clone()),
+            }));
+        }
+        self
+    }
+
+    /// What is known of the cause.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Attribution> {
+        match self {
+            Self::Fail { cause, .. } | Self::Blocked { cause, .. } => cause.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The verdict's name, as the reports print it.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -206,11 +247,11 @@ mod tests {
     use super::*;
 
     fn fail() -> Verdict {
-        Verdict::Fail { message: "no".into(), hint: None }
+        Verdict::fail("no", None)
     }
 
     fn blocked() -> Verdict {
-        Verdict::Blocked { reason: "gate off".into(), remedy: "turn it on".into() }
+        Verdict::blocked("gate off", "turn it on")
     }
 
     fn of(verdicts: &[(Level, Verdict)]) -> Outcome {

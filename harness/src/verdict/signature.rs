@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The id of a known failure, as the fact sheet (`docs/fact-sheet.md`) lists it. F23, F24 and F43
-/// have no signature.
+use super::Attribution;
+
+/// The id of a known failure, as the fact sheet (`docs/fact-sheet.md`) lists it. F23 and F24 have
+/// no signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SignatureId {
     /// A range in /etc/subuid or /etc/subgid leaves the pod's ids.
@@ -88,6 +90,8 @@ pub enum SignatureId {
     F41,
     /// Somebody else's container in the pod fails.
     F42,
+    /// The image lacks programs that containers need.
+    F43,
     /// Podman's run-time state outlived its processes, or is of another boot.
     F44,
     /// The user's quota of kernel keys is used up.
@@ -110,6 +114,8 @@ pub enum SignatureId {
     F53,
     /// The runtime cannot make /dev/console in the image.
     F54,
+    /// The image can't be pulled.
+    F55,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,
@@ -127,13 +133,32 @@ impl fmt::Display for SignatureId {
 pub struct Hint {
     /// The cause and the fix, for people.
     pub text: String,
+    /// What it is about, where that is known.
+    pub cause: Option<Box<Attribution>>,
+}
+
+impl Hint {
     /// The known failure that was recognized.
-    pub signature: Option<SignatureId>,
+    #[must_use]
+    pub fn signature(&self) -> Option<SignatureId> {
+        self.cause.as_ref()?.signature
+    }
+}
+
+impl From<Attribution> for Hint {
+    fn from(cause: Attribution) -> Self {
+        let fix = cause.fix.as_deref().unwrap_or("no fix is known");
+        let text = match cause.signature {
+            Some(id) => format!("{}: {fix} ({id})", cause.wrong),
+            None => format!("{}: {fix}", cause.wrong),
+        };
+        Self { text, cause: Some(Box::new(cause)) }
+    }
 }
 
 impl From<String> for Hint {
     fn from(text: String) -> Self {
-        Self { text, signature: None }
+        Self { text, cause: None }
     }
 }
 

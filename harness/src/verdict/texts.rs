@@ -8,7 +8,7 @@ use crate::{
         Texts,
     },
     verdict::{
-        Disruption, Step, Verdict,
+        Attribution, Cause, Disruption, Step, Verdict,
         event::{
             CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, DisruptionEnded, EventKind,
             EvidenceCollected, EvidenceFile, RunStarted, StepFinished, TruthCheck,
@@ -52,7 +52,12 @@ impl Texts for EventKind {
             Self::CommandFinished(command) => command.each(change),
             Self::EvidenceCollected(evidence) => evidence.each(change),
             Self::CaseFinished(case) => case.each(change),
-            Self::Interrupted { signal: _ } | Self::RunFinished { outcome: _, duration_ms: _ } => {}
+            Self::RunFinished { outcome: _, duration_ms: _, causes } => {
+                for cause in causes {
+                    cause.each(change);
+                }
+            }
+            Self::Interrupted { signal: _ } => {}
         }
     }
 }
@@ -62,6 +67,24 @@ impl Texts for Disruption {
         let Self { lost: _, node, since: _, until: _, reason } = self;
         all(node, Name, change);
         change(Line, reason);
+    }
+}
+
+impl Texts for Attribution {
+    fn each(&mut self, change: Change<'_>) {
+        let Self { signature: _, wrong, place: _, fix } = self;
+        change(Line, wrong);
+        all(fix, Block, change);
+    }
+}
+
+impl Texts for Cause {
+    fn each(&mut self, change: Change<'_>) {
+        let Self { id, signature: _, wrong, place: _, evidence, fix, cases, core: _ } = self;
+        change(Name, id);
+        all([wrong, evidence], Line, change);
+        all(fix, Block, change);
+        all(cases, Name, change);
     }
 }
 
@@ -102,13 +125,19 @@ impl Texts for CaseFinished {
         change(Line, title);
         match verdict {
             Verdict::Pass | Verdict::Interrupted => {}
-            Verdict::Fail { message, hint } => {
+            Verdict::Fail { message, hint, cause } => {
                 change(Block, message);
                 all(hint, Block, change);
+                if let Some(cause) = cause {
+                    cause.each(change);
+                }
             }
-            Verdict::Blocked { reason, remedy } => {
+            Verdict::Blocked { reason, remedy, cause } => {
                 change(Line, reason);
                 change(Block, remedy);
+                if let Some(cause) = cause {
+                    cause.each(change);
+                }
             }
             Verdict::KnownIssue { signature: _, message } | Verdict::Error { message } => {
                 change(Block, message);
@@ -125,7 +154,7 @@ mod tests {
     use super::*;
     use crate::{
         cluster::exec_error::Lost,
-        verdict::{Effect, Level, Outcome, SignatureId, event::Event},
+        verdict::{Effect, Level, Outcome, Place, SignatureId, event::Event},
     };
 
     /// One of each kind, and of each verdict, with this in every text.
@@ -193,12 +222,30 @@ mod tests {
                 duration_ms: 1,
             }),
             EventKind::Interrupted { signal: 2 },
-            EventKind::RunFinished { outcome: Outcome::Conformant, duration_ms: 1 },
+            EventKind::RunFinished {
+                outcome: Outcome::Conformant,
+                duration_ms: 1,
+                causes: vec![Cause {
+                    id: text(),
+                    signature: None,
+                    wrong: text(),
+                    place: Place::Image,
+                    evidence: text(),
+                    fix: Some(text()),
+                    cases: vec![text()],
+                    core: 0,
+                }],
+            },
         ];
+        let attributed = || {
+            let signature = Some(SignatureId::F28);
+            let fix = Some(text());
+            Some(Box::new(Attribution { signature, wrong: text(), place: Place::Image, fix }))
+        };
         let verdicts = [
             Verdict::Pass,
-            Verdict::Fail { message: text(), hint: Some(text()) },
-            Verdict::Blocked { reason: text(), remedy: text() },
+            Verdict::Fail { message: text(), hint: Some(text()), cause: attributed() },
+            Verdict::Blocked { reason: text(), remedy: text(), cause: attributed() },
             Verdict::NotApplicable { reason: text() },
             Verdict::KnownIssue { signature: SignatureId::F28, message: text() },
             Verdict::Error { message: text() },
@@ -233,7 +280,8 @@ mod tests {
             Value::String(text) => found.push(text.clone()),
             Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
             Value::Object(fields) => {
-                let ours = ["kind", "level", "verdict", "outcome", "signature", "lost", "effect"];
+                let ours =
+                    ["kind", "level", "verdict", "outcome", "signature", "place", "lost", "effect"];
                 let fields = fields
                     .iter()
                     .filter(|(name, value)| !(ours.contains(&name.as_str()) && value.is_string()));

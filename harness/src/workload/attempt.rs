@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     PROBE,
     exec::Command,
-    proof::{Capture, NoProof, Proven, own_failure, prove},
+    proof::{Capture, NoProof, Proven, Written, own_failure, prove},
 };
 use crate::{
     base::{error::chain, redact, text::one_line},
@@ -32,8 +32,8 @@ const KILLED: [i32; 2] = [137, 143];
 
 /// A command that began.
 pub(super) enum Begun {
-    /// It runs, and this is its end.
-    Running(Pin<Box<dyn Future<Output = Result<Proven, Trouble>> + Send>>),
+    /// It runs: what it has written so far, and its end.
+    Running(Written, Pin<Box<dyn Future<Output = Result<Proven, Trouble>> + Send>>),
     /// It ended at once, or may have.
     Ended(Result<Proven, Trouble>),
 }
@@ -139,10 +139,11 @@ impl<'a> Attempt<'a> {
             connection: process,
         };
         let (begun, has_begun) = oneshot::channel();
-        let mut end = Box::pin(follow(streams, nonce, begun));
+        let written = Written::default();
+        let mut end = Box::pin(follow(streams, nonce, begun, written.clone()));
         tokio::select! {
             biased;
-            Ok(()) = has_begun => Ok(Begun::Running(end)),
+            Ok(()) = has_begun => Ok(Begun::Running(written, end)),
             ended = &mut end => match ended {
                 Err(trouble) if trouble.may_start_again() => Err(trouble),
                 ended => Ok(Begun::Ended(ended)),
@@ -174,6 +175,7 @@ async fn follow<I, O, S, C>(
     streams: Streams<I, O, S, C>,
     nonce: String,
     begun: oneshot::Sender<()>,
+    written: Written,
 ) -> Result<Proven, Trouble>
 where
     I: AsyncWrite + Unpin,
@@ -186,7 +188,8 @@ where
         result.map_err(|error| lost(format!("{name}: {error}")))
     };
     let mut begun = Some(begun);
-    let mut announce = |stderr: &Capture| {
+    let mut announce = |stderr: &Capture, bytes: &[u8]| {
+        written.push(bytes);
         if begun.is_some()
             && stderr.begin(&nonce).is_some()
             && let Some(begun) = begun.take()
@@ -208,7 +211,7 @@ where
             }
             Ok(())
         },
-        async { read("standard output", capture(stdout, |_| ()).await) },
+        async { read("standard output", capture(stdout, |_, bytes| written.push(bytes)).await) },
         async { read("standard error", capture(stderr, &mut announce).await) },
         async {
             let status = match status {
@@ -282,7 +285,7 @@ async fn feed(stdin: Option<(impl AsyncWrite + Unpin, Vec<u8>)>) {
 /// Reads a stream to its end.
 async fn capture(
     stream: Option<impl AsyncRead + Unpin>,
-    mut look: impl FnMut(&Capture),
+    mut look: impl FnMut(&Capture, &[u8]),
 ) -> std::io::Result<Capture> {
     let mut capture = Capture::default();
     let Some(mut stream) = stream else {
@@ -295,7 +298,7 @@ async fn capture(
             return Ok(capture);
         }
         capture.push(&buffer[..count]);
-        look(&capture);
+        look(&capture, &buffer[..count]);
     }
 }
 
@@ -342,7 +345,7 @@ mod tests {
             status: Some(ready(status)),
             connection: (),
         };
-        follow(streams, NONCE.to_owned(), oneshot::channel().0).await
+        follow(streams, NONCE.to_owned(), oneshot::channel().0, Written::default()).await
     }
 
     fn loss(ended: &Result<Proven, Trouble>) -> Option<ExecLoss> {
@@ -410,7 +413,8 @@ mod tests {
             status: Some(ready(Some(exited(1)))),
             connection: (),
         };
-        let ended = follow(streams, NONCE.to_owned(), oneshot::channel().0).await;
+        let ended =
+            follow(streams, NONCE.to_owned(), oneshot::channel().0, Written::default()).await;
         assert_eq!(ended.expect("a result").end, ProgramEnd::Exited(1));
     }
 

@@ -29,7 +29,7 @@ use crate::{
     },
     diagnosis::{self, Symptom},
     sandbox::GRANT_DEADLINE,
-    verdict::{Disruption, Failure},
+    verdict::{Attribution, Disruption, Failure, Hint, SignatureId},
 };
 
 /// How long a command may run unless it says otherwise.
@@ -172,6 +172,8 @@ pub struct Output {
     pub duration: Duration,
     /// What the probe found in the pod, which tells causes apart that look the same.
     pub(super) facts: Option<Arc<probe::Facts>>,
+    /// The programs that the command needs and the image lacks.
+    pub(super) blame: Option<Box<Attribution>>,
 }
 
 impl Output {
@@ -193,7 +195,12 @@ impl Output {
             last_lines(&written)
         );
         let hint = diagnosis::explain(Symptom::Output(&written), self.facts.as_deref());
-        Err(Failure::product(message).with_hint(hint))
+        let is_named = |hint: &Hint| hint.signature().is_some_and(|id| id != SignatureId::F43);
+        let hint = match (hint, self.blame) {
+            (hint, Some(blame)) if !hint.as_ref().is_some_and(is_named) => Some((*blame).into()),
+            (hint, _) => hint,
+        };
+        Err(Failure::product(message).with_hint(hint).having_said(last_line(&written)))
     }
 
     /// Standard output as text, without white space at its end.
@@ -226,6 +233,12 @@ fn last_lines(text: &str) -> String {
     let tail = lines.len().saturating_sub(4);
     let text = lines[tail..].join(" | ");
     if text.is_empty() { "it wrote nothing".to_owned() } else { text::bound(&text, 600) }
+}
+
+/// The last line of an output that says something: there most programs name the reason.
+fn last_line(text: &str) -> String {
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    text::bound(&one_line(last.unwrap_or_default()), 300)
 }
 
 /// What the caller of a command learns of it, and what it knows of its node.
@@ -302,10 +315,10 @@ pub(super) async fn run(
         Begun::Ended(ended) => ended,
         // Its deadline does not count until it has begun: that a node is away is not the product's
         // failure.
-        Begun::Running(end) => {
-            within(command.deadline, end, |since| observer.lost_time(since)).await.ok_or_else(
-                || Failure::timeout(format_args!("`{}`", command.display()), command.deadline),
-            )?
+        Begun::Running(written, end) => {
+            within(command.deadline, end, |since| observer.lost_time(since))
+                .await
+                .ok_or_else(|| late(command, &written.text(&nonce)))?
         }
     };
     let Proven { end, stdout, stderr } = match ended {
@@ -338,7 +351,23 @@ pub(super) async fn run(
         stderr,
         duration: started.elapsed(),
         facts: None,
+        blame: None,
     })
+}
+
+/// The failure of a command that did not end in time, with what it had written: that may tell why.
+fn late(command: &Command, written: &str) -> Failure {
+    let written = redact::clean(written.as_bytes(), redact::STREAM_LIMIT);
+    let failure = Failure::timeout(format_args!("`{}`", command.display()), command.deadline);
+    if written.trim().is_empty() {
+        return failure.adding("it wrote nothing");
+    }
+    let hint = diagnosis::explain(Symptom::Output(&written), None);
+    let said = last_line(&written);
+    failure
+        .adding(&format!("it had written: {}", last_lines(&written)))
+        .with_hint(hint)
+        .having_said(said)
 }
 
 /// Waits for an end, and longer by the time in which its node was away. None if it is late.
@@ -446,7 +475,6 @@ async fn begin(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::SignatureId;
 
     fn output(exit_code: i32, stdout: &str, stderr: &str) -> Output {
         Output {
@@ -456,6 +484,7 @@ mod tests {
             stderr: stderr.into(),
             duration: Duration::ZERO,
             facts: None,
+            blame: None,
         }
     }
 
@@ -464,9 +493,9 @@ mod tests {
         let failure = output(125, "", "line\nopen(\"/dev/net/tun\"): No such file or directory\n")
             .exits(0)
             .expect_err("125 is not 0");
-        let Failure::Product { message, hint } = failure else { panic!("the product's") };
+        let Failure::Product { message, hint, .. } = failure else { panic!("the product's") };
         assert!(message.contains("exited with 125, expected 0: line | open"), "{message}");
-        assert!(hint.is_some_and(|hint| hint.signature == Some(SignatureId::F13)));
+        assert!(hint.is_some_and(|hint| hint.signature() == Some(SignatureId::F13)));
     }
 
     #[tokio::test]
@@ -479,6 +508,24 @@ mod tests {
         assert!(within(limit, late(), lost(Duration::from_secs(60))).await.is_some());
         assert!(within(limit, never(), lost(limit)).await.is_none());
         assert!(within(limit, never(), lost(Duration::ZERO)).await.is_none());
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_reports_what_it_had_written_and_its_cause() {
+        let command = Command::new(["podman-compose", "up"]);
+        let written = "web\nError: netavark: nftables error: unable to execute nft: No such file\n";
+
+        let failure = late(&command, written);
+
+        let Failure::Timeout { message, hint, said } = failure else { panic!("{failure:?}") };
+        assert_eq!(
+            message,
+            "`podman-compose up` did not end within 60 s; it had written: web | Error: netavark: \
+             nftables error: unable to execute nft: No such file"
+        );
+        assert_eq!(hint.and_then(|hint| hint.signature()), Some(SignatureId::F33));
+        assert!(said.is_some_and(|said| said.starts_with("Error: netavark")));
+        assert!(late(&command, "\n").message().ends_with("60 s; it wrote nothing"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub mod mutation;
 mod out_of_memory;
+mod programs;
 mod progress;
 mod proof;
 mod ready;
@@ -100,16 +101,21 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// A command that did not begin, whose end is not known, or that does not end in time.
+    /// A command that did not begin, whose end is not known, or that does not end in time. A command
+    /// that needs a program which the image lacks is not run, and the case is blocked.
     pub async fn run(
         &self,
         command: &Command,
         observer: &impl Observer,
     ) -> Result<Output, Failure> {
+        if let Some(blocked) = programs::block(command.arguments(), &self.facts) {
+            return Err(blocked);
+        }
         let limit = self.disruption_timeout;
         let command = command.clone().or_in_container(self.container.as_deref());
         let output = exec::run(&self.api, &self.pod, &command, limit, observer).await?;
-        Ok(Output { facts: Some(Arc::clone(&self.facts)), ..output })
+        let blame = programs::blame(command.arguments(), &self.facts).map(Box::new);
+        Ok(Output { facts: Some(Arc::clone(&self.facts)), blame, ..output })
     }
 
     /// Deletes the pod.
@@ -411,13 +417,13 @@ mod tests {
 
         let failure = require(&TEMPLATE, &checks).expect_err("two checks are broken");
 
-        let Failure::Product { message, hint } = failure else { panic!("the product's") };
+        let Failure::Product { message, hint, .. } = failure else { panic!("the product's") };
         assert_eq!(
             message,
             "the pod `p` differs from its template: openshift.io/scc: expected nestcheck-abc, \
              observed absent; stored hostUsers: expected false, observed absent"
         );
-        assert_eq!(hint.and_then(|hint| hint.signature), Some(SignatureId::F25));
+        assert_eq!(hint.and_then(|hint| hint.signature()), Some(SignatureId::F25));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     cluster::call,
     facts::pod_admission::{Labels, Plugin, PodAdmission},
     sandbox::Sandbox,
-    verdict::{Failure, Hint, SignatureId},
+    verdict::{Attribution, Failure, Hint, Place, SignatureId},
 };
 
 /// How many changed fields a message tells.
@@ -160,13 +160,14 @@ impl Suspects {
                 changing => list(changing),
             },
         };
-        let text = format!(
-            "the pod is changed on its way into the cluster, by {who}: exempt pods with \
-             `hostUsers: false`, or namespaces with the label `app.kubernetes.io/managed-by: \
-             nestcheck` ({})",
-            SignatureId::F41
-        );
-        Some(Hint { text, signature: Some(SignatureId::F41) })
+        let fix = "exempt pods with `hostUsers: false`, or namespaces with the label \
+                   `app.kubernetes.io/managed-by: nestcheck`";
+        Some(Hint::from(Attribution {
+            signature: Some(SignatureId::F41),
+            wrong: format!("the pod is changed on its way into the cluster, by {who}"),
+            place: Place::Policy,
+            fix: Some(fix.to_owned()),
+        }))
     }
 }
 

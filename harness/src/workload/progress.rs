@@ -357,7 +357,7 @@ mod tests {
         let event = warning(
             "the feature gate \"UserNamespacesSupport\" is disabled: can't set spec.HostUsers",
         );
-        let Progress::Never(Failure::Product { message, hint }) = evaluate_event("w", &event)
+        let Progress::Never(Failure::Product { message, hint, .. }) = evaluate_event("w", &event)
         else {
             panic!("it never passes")
         };

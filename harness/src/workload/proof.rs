@@ -1,5 +1,7 @@
 //! Proof that a command ended: the report of `probe exec` at the end of its standard error.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use probe::{ExecReport, ProgramEnd};
 
 /// The most that is kept of one output stream; the rest is counted and dropped.
@@ -50,6 +52,30 @@ impl Capture {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(CAPTURE_LIMIT);
         self.kept.truncate(limit);
         self.kept
+    }
+}
+
+/// The end of what a command has written so far, to both streams, for whoever waits for its end in
+/// vain. A lock, because the reader of the streams and who waits for it both have it; held to copy.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    /// The most that is kept.
+    const LIMIT: usize = 8 * 1024;
+
+    /// Takes the next bytes of a stream.
+    pub(super) fn push(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(&bytes[bytes.len().saturating_sub(Self::LIMIT)..]);
+        let excess = kept.len().saturating_sub(Self::LIMIT);
+        kept.drain(..excess);
+    }
+
+    /// The text, without the mark that the command begins.
+    pub(super) fn text(&self, nonce: &str) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).replace(&ExecReport::begun(nonce), "")
     }
 }
 
@@ -213,6 +239,18 @@ mod tests {
         let framed = stderr_of(b"", b"err", ProgramEnd::Exited(1));
         let proven = prove(Capture::default(), capture([&b"warning\n"[..], &framed]), NONCE);
         assert_eq!(proven.expect("a report").stderr, b"warning\nerr");
+    }
+
+    #[test]
+    fn what_was_written_is_kept_from_its_end_without_the_mark() {
+        let written = Written::default();
+        written.push(ExecReport::begun(NONCE).as_bytes());
+        written.push(b"first\n");
+        assert_eq!(written.text(NONCE), "first\n");
+        written.push(&vec![b'x'; 2 * Written::LIMIT]);
+        written.push(b"last");
+        let text = written.text(NONCE);
+        assert!(text.ends_with("xlast") && text.len() == Written::LIMIT, "{}", text.len());
     }
 
     #[test]

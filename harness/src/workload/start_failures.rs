@@ -13,7 +13,7 @@ use crate::{
         text::{is_random_id, one_line, without_words},
     },
     diagnosis::{self, Symptom},
-    verdict::{Failure, Hint, SignatureId},
+    verdict::{Attribution, Failure, Hint, Place, SignatureId},
 };
 
 /// How often the kubelet must have failed in the same way before it is taken for its last word. It
@@ -99,13 +99,14 @@ pub(super) fn failed_init(pod: &str, own: &[String], object: &Pod) -> Option<Fai
         let hint = if own.contains(name) {
             diagnosis::explain(Symptom::Start(&what), None)
         } else {
-            let text = format!(
-                "the init container `{name}` was not in the pod that was sent: exempt namespaces \
-                 with the label `app.kubernetes.io/managed-by: nestcheck` from whatever adds it \
-                 ({})",
-                SignatureId::F42
-            );
-            Some(Hint { text, signature: Some(SignatureId::F42) })
+            let fix = "exempt namespaces with the label `app.kubernetes.io/managed-by: nestcheck` \
+                       from whatever adds it";
+            Some(Hint::from(Attribution {
+                signature: Some(SignatureId::F42),
+                wrong: format!("the init container `{name}` was not in the pod that was sent"),
+                place: Place::Policy,
+                fix: Some(fix.to_owned()),
+            }))
         };
         let failure = Failure::product(message).with_hint(hint);
         Some(FailedInit { pod: pod.to_owned(), container: name.clone(), failure })
@@ -176,7 +177,9 @@ mod tests {
             starts.add(&event(name, count, &unknown.replace("abc", name)));
             assert_eq!(starts.are_hopeless(), hopeless, "{name} {count}");
         }
-        let Failure::Product { message, hint } = starts.failure("w") else { panic!("product's") };
+        let Failure::Product { message, hint, .. } = starts.failure("w") else {
+            panic!("product's")
+        };
         assert!(message.contains("can't be started (FailedCreatePodSandBox)"), "{message}");
         assert!(hint.is_some_and(|hint| hint.text.contains("log on the pod's node")));
     }
@@ -203,9 +206,9 @@ mod tests {
         let own = ["setup".to_owned()];
         let failed = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
         let found = failed_init("w", &own, &init("istio-init", &failed)).expect("it failed");
-        let Failure::Product { message, hint } = found.failure else { panic!("the product's") };
+        let Failure::Product { message, hint, .. } = found.failure else { panic!("the product's") };
         assert!(message.contains("`istio-init` of pod `w` ended with exit code 1"), "{message}");
-        assert_eq!(hint.and_then(|hint| hint.signature), Some(SignatureId::F42));
+        assert_eq!(hint.and_then(|hint| hint.signature()), Some(SignatureId::F42));
         let ours = failed_init("w", &own, &init("setup", &failed)).expect("it failed");
         assert!(matches!(ours.failure, Failure::Product { hint: None, .. }));
         let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});

@@ -4,10 +4,7 @@ use std::collections::HashSet;
 
 use harness::{
     report::{Dialect, junit, summarize},
-    verdict::{
-        Level, Outcome, Verdict,
-        event::{Event, EventKind},
-    },
+    verdict::{Level, Outcome, Verdict, event::Event},
 };
 
 use crate::{
@@ -206,7 +203,7 @@ fn text_of_any_kind_and_length_is_bounded_and_well_formed() {
         sample::broken_check("X-1", &huge, &huge, &huge),
         sample::finished("X-1", "x::y", &huge, Level::Core, failure, 1),
         sample::step(nasty, 1, Some(&huge)),
-        EventKind::RunFinished { outcome: Outcome::NotConformant, duration_ms: 1 },
+        sample::run_finished(Outcome::NotConformant, 1),
     ]);
     for dialect in Dialect::ALL {
         let text = junit(&summarize(&events), dialect).expect("JUnit can be written");

@@ -2,7 +2,10 @@
 
 use harness::{
     report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize},
-    verdict::event::{Event, EventKind, RunStarted},
+    verdict::{
+        Cause, Outcome,
+        event::{Event, EventKind, RunStarted},
+    },
 };
 
 use crate::sample::{self, runs};
@@ -57,6 +60,51 @@ fn html_page() {
                 .expect("the directory is there");
         }
     }
+}
+
+#[test]
+fn the_causes_of_the_log_are_reported_unless_they_contradict_its_cases() {
+    let computed = summarize(&sample::not_conformant()).causes;
+    let ids: Vec<_> = computed.iter().map(|cause| cause.id.as_str()).collect();
+    assert_eq!(computed.len(), 3, "{ids:?}");
+    assert_eq!(computed[1].cases, ["POD-07", "POD-08"], "most core cases first: {ids:?}");
+    let with = |causes: Vec<Cause>| {
+        let mut events = sample::not_conformant();
+        let last = events.pop().expect("the run ends");
+        let finished =
+            EventKind::RunFinished { outcome: Outcome::NotConformant, duration_ms: 1, causes };
+        events.push(Event { event: finished.into(), ..last });
+        summarize(&events).causes
+    };
+    let mut recorded = computed.clone();
+    recorded[0].wrong = "what the run found".to_owned();
+
+    assert_eq!(with(recorded.clone()), recorded);
+    recorded[0].cases.pop();
+    assert_eq!(with(recorded), computed);
+}
+
+#[test]
+fn a_run_without_its_image_says_little_else() {
+    let events = sample::without_image();
+
+    let lines = terminal(&events, Style::default());
+
+    insta::assert_snapshot!("terminal-without-image", lines);
+    assert!(lines.lines().count() <= 25, "{lines}");
+    assert_eq!(lines.matches("localhost/nowhere:1").count(), 2, "at once, and at the end");
+    let report = summarize(&events);
+    assert_eq!((report.causes.len(), report.causes[0].cases.len()), (2, 40));
+}
+
+#[test]
+fn a_cause_is_reported_once() {
+    let report = sample::not_conformant();
+    let fix = "rebuild the image with `setcap";
+    assert_eq!(terminal(&report, Style::default()).matches(fix).count(), 1);
+    assert_eq!(markdown(&summarize(&report)).matches(fix).count(), 1);
+    let page = html(&summarize(&report));
+    assert_eq!(page.matches("rebuild the image with").count(), 1);
 }
 
 #[test]

@@ -51,8 +51,8 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         4 => Just(Verdict::Pass),
         1 => (text(), prop::option::of(text()))
-            .prop_map(|(message, hint)| Verdict::Fail { message, hint }),
-        1 => (text(), text()).prop_map(|(reason, remedy)| Verdict::Blocked { reason, remedy }),
+            .prop_map(|(message, hint)| Verdict::Fail { message, hint, cause: None }),
+        1 => (text(), text()).prop_map(|(reason, remedy)| Verdict::blocked(reason, remedy)),
         1 => text().prop_map(|reason| Verdict::NotApplicable { reason }),
         1 => text().prop_map(|message| {
             Verdict::KnownIssue { signature: SignatureId::F28, message }
@@ -110,7 +110,7 @@ fn event() -> impl Strategy<Value = EventKind> {
         4 => case(),
         1 => any::<u8>().prop_map(|signal| EventKind::Interrupted { signal }),
         1 => (outcome(), any::<u64>())
-            .prop_map(|(outcome, duration_ms)| EventKind::RunFinished { outcome, duration_ms }),
+            .prop_map(|(outcome, duration_ms)| sample::run_finished(outcome, duration_ms)),
     ]
 }
 

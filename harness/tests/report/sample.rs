@@ -3,7 +3,7 @@
 use harness::{
     cluster::exec_error::Lost,
     verdict::{
-        Disruption, Effect, Level, Outcome, SignatureId, Verdict,
+        Attribution, Disruption, Effect, Failure, Level, Outcome, Place, SignatureId, Verdict,
         event::{
             CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, DisruptionEnded, Event,
             EventKind, EvidenceCollected, EvidenceFile, RunStarted, SCHEMA, StepFinished,
@@ -44,6 +44,10 @@ pub fn run_started(cases: usize) -> EventKind {
             fact("identity", "dev (edit in the namespace, use on the SCC)"),
         ],
     })
+}
+
+pub fn run_finished(outcome: Outcome, duration_ms: u64) -> EventKind {
+    EventKind::RunFinished { outcome, duration_ms, causes: Vec::new() }
 }
 
 pub fn step(name: &str, duration_ms: u64, failure: Option<&str>) -> EventKind {
@@ -114,11 +118,22 @@ pub fn finished(
 }
 
 pub fn fail(message: &str, hint: Option<&str>) -> Verdict {
-    Verdict::Fail { message: message.into(), hint: hint.map(str::to_owned) }
+    Verdict::fail(message, hint)
+}
+
+/// A failure of a signature.
+fn lost_capabilities(message: &str) -> Verdict {
+    let cause = Attribution {
+        signature: Some(SignatureId::F02),
+        wrong: "newuidmap lost its file capabilities".into(),
+        place: Place::Image,
+        fix: Some("rebuild the image with `setcap cap_setuid+ep /usr/bin/newuidmap`".into()),
+    };
+    Failure::product(message).with_hint(Some(cause)).into()
 }
 
 fn blocked(id: &str, name: &str, title: &str, level: Level) -> EventKind {
-    let verdict = Verdict::Blocked { reason: GATE.into(), remedy: GATE_REMEDY.into() };
+    let verdict = Verdict::blocked(GATE, GATE_REMEDY);
     finished(id, name, title, level, verdict, 0)
 }
 
@@ -183,8 +198,6 @@ fn passing() -> Vec<EventKind> {
 }
 
 fn failing() -> Vec<EventKind> {
-    let hint = "newuidmap lost its file capabilities: rebuild the image with \
-                `setcap cap_setuid+ep /usr/bin/newuidmap`";
     vec![
         started("POD-07"),
         command("POD-07", &["id", "-u"], 0, "1000\n", ""),
@@ -214,8 +227,17 @@ fn failing() -> Vec<EventKind> {
             "podman::maps_a_range_of_uids",
             "Podman maps the whole range of uids that the image grants",
             Level::Core,
-            fail("`podman unshare` ended with exit code 125 instead of 0", Some(hint)),
+            lost_capabilities("`podman unshare` ended with exit code 125 instead of 0"),
             4021,
+        ),
+        started("POD-08"),
+        finished(
+            "POD-08",
+            "podman::runs_as_the_user",
+            "A container runs as the requested user",
+            Level::Extended,
+            lost_capabilities("`podman run` ended with exit code 125 instead of 0"),
+            1204,
         ),
         started("END-02"),
         finished(
@@ -267,7 +289,7 @@ fn other_verdicts() -> Vec<EventKind> {
 /// A run with every verdict, which could not remove what it made.
 pub fn every_verdict() -> Vec<Event> {
     let mut kinds =
-        vec![run_started(10), step("preflight", 310, None), step("provision", 2412, None)];
+        vec![run_started(11), step("preflight", 310, None), step("provision", 2412, None)];
     kinds.push(step("pod workspace", 8120, None));
     kinds.extend(passing());
     kinds.extend(failing());
@@ -277,7 +299,7 @@ pub fn every_verdict() -> Vec<Event> {
         60_000,
         Some("the namespace `nestcheck-k7f3q-0` still is there: finalizer `example.com/stuck`"),
     ));
-    kinds.push(EventKind::RunFinished { outcome: Outcome::Leaked, duration_ms: 113_512 });
+    kinds.push(run_finished(Outcome::Leaked, 113_512));
     at_fixed_times(kinds)
 }
 
@@ -286,18 +308,18 @@ pub fn conformant() -> Vec<Event> {
     let mut kinds = vec![run_started(2), step("provision", 2412, None)];
     kinds.extend(passing());
     kinds.push(step("teardown", 5120, None));
-    kinds.push(EventKind::RunFinished { outcome: Outcome::Conformant, duration_ms: 8248 });
+    kinds.push(run_finished(Outcome::Conformant, 8248));
     at_fixed_times(kinds)
 }
 
 /// A run in which two cases fail, others are blocked.
 pub fn not_conformant() -> Vec<Event> {
-    let mut kinds = vec![run_started(7), step("provision", 2412, None)];
+    let mut kinds = vec![run_started(8), step("provision", 2412, None)];
     kinds.extend(passing());
     kinds.extend(failing());
     kinds.extend(other_verdicts().into_iter().take(3));
     kinds.push(step("teardown", 5120, None));
-    kinds.push(EventKind::RunFinished { outcome: Outcome::NotConformant, duration_ms: 21_312 });
+    kinds.push(run_finished(Outcome::NotConformant, 21_312));
     at_fixed_times(kinds)
 }
 
@@ -306,7 +328,45 @@ pub fn partial() -> Vec<Event> {
     let mut kinds = vec![run_started(5)];
     kinds.extend(passing());
     kinds.extend(other_verdicts().into_iter().take(3));
-    kinds.push(EventKind::RunFinished { outcome: Outcome::Partial, duration_ms: 3312 });
+    kinds.push(run_finished(Outcome::Partial, 3312));
+    at_fixed_times(kinds)
+}
+
+/// A run whose image is nowhere.
+pub fn without_image() -> Vec<Event> {
+    let missing = |reason: &str| {
+        format!("the image `localhost/nowhere:1` can't be had ({reason}): no such host")
+    };
+    let reason =
+        |number: u32| if number.is_multiple_of(2) { "ErrImagePull" } else { "ImagePullBackOff" };
+    let broken = |number: u32| {
+        let id = format!("POD-{number:02}");
+        let verdict = Verdict::Error { message: missing(reason(number)) };
+        finished(&id, &format!("podman::works_{number}"), "It works", Level::Core, verdict, 0)
+    };
+    let mut kinds = vec![run_started(47)];
+    let pass = |number: u32| {
+        let name = format!("preflight::is_read_{number}");
+        finished(&format!("PRE-{number:02}"), &name, "Read", Level::Core, Verdict::Pass, 1)
+    };
+    kinds.extend((1..5).map(pass));
+    kinds.push(step("provision", 690, None));
+    for (number, pod) in (0..).zip(["workspace", "masked-proc", "host-users", "volumes"]) {
+        let failure = missing(reason(number));
+        kinds.push(step(&format!("pod {pod}"), 6777, Some(&failure)));
+    }
+    kinds.extend((1..41).map(broken));
+    kinds.push(finished(
+        "ADM-03",
+        "admission::is_new",
+        "It is new",
+        Level::Extended,
+        Verdict::blocked("Kubernetes v1.32.5 is older than 1.34", "use a newer cluster"),
+        0,
+    ));
+    kinds.extend((5..7).map(pass));
+    kinds.push(step("teardown", 6272, None));
+    kinds.push(run_finished(Outcome::Error, 24_922));
     at_fixed_times(kinds)
 }
 

@@ -57,8 +57,7 @@ pub(super) fn unread(reason: impl Into<String>) -> CheckResult {
 
 /// Nothing can be judged, for this reason.
 pub(super) fn blocked(reason: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
-    let verdict = Verdict::Blocked { reason: reason.into(), remedy: remedy.into() };
-    CheckResult::without_checks(verdict)
+    CheckResult::without_checks(Verdict::blocked(reason, remedy))
 }
 
 /// Blocked by what the cluster lacks.

@@ -25,11 +25,10 @@ fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
         return CheckResult::without_checks(Verdict::Error { message });
     }
     if let Some(failure) = &audit.failure {
-        let verdict = Verdict::Fail {
-            message: format!("the teardown failed: {}", failure.reason),
-            hint: Some("`nestcheck sweep` removes the leftovers once the cause is gone".to_owned()),
-        };
-        return CheckResult::without_checks(verdict);
+        return CheckResult::without_checks(Verdict::fail(
+            format!("the teardown failed: {}", failure.reason),
+            Some("`nestcheck sweep` removes the leftovers once the cause is gone"),
+        ));
     }
     let kinds: Vec<_> = audit.kinds.iter().map(String::as_str).collect();
     CheckResult::of(
@@ -80,7 +79,7 @@ fn ends_without_stuck_finalizers(audit: &Audit) -> CheckResult {
             let message = format!("whether the namespaces have ended is not known: {reason}");
             Verdict::Error { message }
         } else {
-            Verdict::Fail { message: reason.clone(), hint: Some(HINT.to_owned()) }
+            Verdict::fail(reason, Some(HINT))
         };
         return CheckResult::without_checks(verdict);
     }
@@ -123,10 +122,10 @@ fn leaves_no_volumes(audit: &Audit) -> CheckResult {
             reason: "the run has made no PersistentVolumeClaim".to_owned(),
         }),
         Some(ReclaimStatus::Unread(reason)) => error(reason.clone()),
-        Some(ReclaimStatus::Forbidden(reason)) => CheckResult::without_checks(Verdict::Blocked {
-            reason: reason.clone(),
-            remedy: "use a kubeconfig whose user may list and watch PersistentVolumes".to_owned(),
-        }),
+        Some(ReclaimStatus::Forbidden(reason)) => CheckResult::without_checks(Verdict::blocked(
+            reason,
+            "use a kubeconfig whose user may list and watch PersistentVolumes",
+        )),
         Some(ReclaimStatus::Left(left)) => CheckResult::of(
             vec![check("volumes of the run's PVCs", "none", list(left), left.is_empty())],
             "delete them by hand; where the policy is Retain nobody else does, where it is Delete \
@@ -161,11 +160,10 @@ fn changes_nothing_of_others(audit: &Audit) -> CheckResult {
         return error(comparison.unread.join("; "));
     }
     if !comparison.forbidden.is_empty() {
-        let verdict = Verdict::Blocked {
-            reason: comparison.forbidden.join("; "),
-            remedy: "use a kubeconfig whose user may list these objects".to_owned(),
-        };
-        return CheckResult::without_checks(verdict);
+        return CheckResult::without_checks(Verdict::blocked(
+            comparison.forbidden.join("; "),
+            "use a kubeconfig whose user may list these objects",
+        ));
     }
     let reported = |wanted: fn(&Change) -> bool| {
         let reported = comparison.changes.iter().filter(|change| wanted(change)).map(describe);

@@ -8,7 +8,7 @@ use std::{
 
 use expectations::Expectations;
 use harness::verdict::{
-    Disruption, Outcome, Verdict,
+    Cause, Disruption, Outcome, Verdict,
     event::{CaseFinished, Event, EventKind, RunStarted, StepFinished, read_log},
 };
 use jiff::Timestamp;
@@ -101,6 +101,15 @@ impl Report {
             _ => None,
         });
         outcome.expect("every log has an end")
+    }
+
+    /// Why cases did not pass, as the end of the log has it.
+    pub fn causes(&self) -> &[Cause] {
+        let causes = self.events().find_map(|event| match event {
+            EventKind::RunFinished { causes, .. } => Some(causes.as_slice()),
+            _ => None,
+        });
+        causes.expect("every log has an end")
     }
 
     /// The cases that ended.

@@ -21,8 +21,8 @@ fn an_annotation_that_the_runtime_drops_is_one_failure_and_blocks_the_rest() {
                  (runtime: containerd ";
     for case in report.cases() {
         let (message, hint) = match &case.verdict {
-            Verdict::Fail { message, hint: Some(hint) } => (message, hint),
-            Verdict::Blocked { reason, remedy } => (reason, remedy),
+            Verdict::Fail { message, hint: Some(hint), .. } => (message, hint),
+            Verdict::Blocked { reason, remedy, .. } => (reason, remedy),
             _ => continue,
         };
         assert!(message.contains(cause), "{}: {message}", case.id);

@@ -40,11 +40,11 @@ fn proof(id: &str, holds: bool) -> Event {
 }
 
 fn ended(outcome: Outcome) -> Event {
-    Event::now(EventKind::RunFinished { outcome, duration_ms: 1 })
+    Event::now(EventKind::RunFinished { outcome, duration_ms: 1, causes: Vec::new() })
 }
 
 fn fail() -> Verdict {
-    Verdict::Fail { message: "reset".into(), hint: None }
+    Verdict::fail("reset", None)
 }
 
 fn error() -> Verdict {
@@ -95,7 +95,7 @@ fn a_fault_may_be_reported_as_error_only() {
     assert_eq!(check(Verdict::Pass), []);
     assert_eq!(check(error()), []);
     assert_eq!(check(fail()), [Invariant::Misjudged]);
-    let blocked = Verdict::Blocked { reason: "503".into(), remedy: "wait".into() };
+    let blocked = Verdict::blocked("503", "wait");
     assert_eq!(check(blocked), [Invariant::Misjudged]);
 }
 

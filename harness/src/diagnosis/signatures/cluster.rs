@@ -2,7 +2,10 @@
 //! as it was asked for.
 
 use super::{ANYTHING, Signature, daily_use};
-use crate::{diagnosis::CheckId, verdict::SignatureId};
+use crate::{
+    diagnosis::CheckId,
+    verdict::{Place, SignatureId},
+};
 
 const REFUSED_BY_SCC: &str = "unable to validate against any security context";
 
@@ -11,12 +14,14 @@ pub(super) const REFUSALS: &[Signature] = &[
     // The wrapper of the API server; what is in it is the policy's own.
     Signature::new(
         SignatureId::F41,
+        Place::Policy,
         &[&["ValidatingAdmissionPolicy '", "denied request"]],
         "an admission policy of the cluster refuses the pod, the one that the message names",
         "exempt pods with `hostUsers: false` from it, or these namespaces in its binding",
     ),
     Signature::new(
         SignatureId::F41,
+        Place::Policy,
         &[&["admission webhook \"", "denied the request"]],
         "an admission webhook of the cluster refuses it, the one that the message names",
         "exempt pods with `hostUsers: false` from its policy, or these namespaces in its \
@@ -24,12 +29,14 @@ pub(super) const REFUSALS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F21,
+        Place::Policy,
         &[&[REFUSED_BY_SCC, "capability may not be added"]],
         "the SCC's field `allowedCapabilities` lacks a capability",
         "it must list SETUID and SETGID",
     ),
     Signature::new(
         SignatureId::F21,
+        Place::Policy,
         &[&[REFUSED_BY_SCC, "Host Users must be set"]],
         "the SCC requires a user namespace (`userNamespaceLevel`), and the pod reached \
          admission without one",
@@ -37,18 +44,21 @@ pub(super) const REFUSALS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F21,
+        Place::Policy,
         &[&[REFUSED_BY_SCC, "allowPrivilegeEscalation"]],
         "the SCC's field `allowPrivilegeEscalation` is not true",
         "set it, or newuidmap gains no capability",
     ),
     Signature::new(
         SignatureId::F21,
+        Place::Policy,
         &[&["not usable by user or serviceaccount"]],
         "neither the user nor the pod's service account may `use` the SCC",
         "bind a role that allows it",
     ),
     Signature::new(
         SignatureId::F30,
+        Place::Policy,
         &[&["violates PodSecurity"]],
         "the namespace enforces a Pod Security level that a nested pod exceeds",
         "label the namespace `pod-security.kubernetes.io/enforce: privileged`",
@@ -59,6 +69,7 @@ pub(super) const REFUSALS: &[Signature] = &[
 pub(super) const STARTS: &[Signature] = &[
     Signature::new(
         SignatureId::F08,
+        Place::Node,
         &[
             &["failed to start noop process", "no space left on device"],
             &["Failed to unshare namespaces", "No space left on device"],
@@ -69,6 +80,7 @@ pub(super) const STARTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F08,
+        Place::Node,
         &[
             &["failed to start noop process", "operation not permitted"],
             &["Failed to unshare namespaces", "Operation not permitted"],
@@ -79,6 +91,7 @@ pub(super) const STARTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F08,
+        Place::Node,
         &[
             &["failed to start noop process", "invalid argument"],
             &["Failed to unshare namespaces", "Invalid argument"],
@@ -89,6 +102,7 @@ pub(super) const STARTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F40,
+        Place::Policy,
         &[
             &["setresuid", "nvalid argument"],
             &["setresgid", "nvalid argument"],
@@ -103,24 +117,28 @@ pub(super) const STARTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F37,
+        Place::Node,
         &[&["unresolvable CDI devices"]],
         "the node's runtime has no CDI device of the name that the pod asks for",
         "put its CDI spec into /etc/cdi on the node, or name another with `--devices cdi:NAME`",
     ),
     Signature::new(
         SignatureId::F17,
+        Place::Node,
         &[&["does not support user namespaces"]],
         "the node's runtime can't make user namespaces",
         "use a runtime handler that can, of containerd 2.0 or CRI-O 1.25 or newer",
     ),
     Signature::new(
         SignatureId::F18,
+        Place::Node,
         &[&["UserNamespacesSupport", "is disabled", "HostUsers"]],
         "the feature gate UserNamespacesSupport is off on the node's kubelet",
         "turn it on there too, or finish the rollout of the machine config",
     ),
     Signature::new(
         SignatureId::F16,
+        Place::Node,
         &[
             &["MOUNT_ATTR_IDMAP"],
             &["support idmap mounts"],
@@ -132,18 +150,21 @@ pub(super) const STARTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F19,
+        Place::Node,
         &[&["sysfs", "operation not permitted"], &["mount-product-files.sh"]],
         "kind's node image can't start pods with user namespaces",
         "use kind 0.32 or newer",
     ),
     Signature::new(
         SignatureId::F20,
+        Place::Node,
         &[&["mkdirat", "permission denied"]],
         "the runtime can't make a directory in a volume that the image declares, such as /run",
         "use an image without that `VOLUME`, or a containerd with the fix of its issue 11852",
     ),
     Signature::new(
         SignatureId::F54,
+        Place::Image,
         &[&["/dev/console"]],
         "the runtime can't put /dev/console into the container: the image has no such file, and the \
          pod's root may not make one there",
@@ -151,17 +172,35 @@ pub(super) const STARTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F38,
+        Place::Node,
         &[&["is not in allowed_devices"]],
         "the node does not allow a device that the pod asks for by annotation",
         "list /dev/fuse and /dev/net/tun in `allowed_devices` of crio.conf, and ask for no others",
     ),
     Signature::new(
         SignatureId::F35,
+        Place::Image,
         &[&["executable file", "not found"], &["exec: \"", "no such file or directory"]],
         "the image lacks the program that the pod starts",
         "correct the pod's command, or the image",
     ),
 ];
+
+/// Why cases have no verdict on the product: the kubelet's words for a pod that gets no image
+/// (kubernetes, `pkg/kubelet/images/types.go`).
+pub(super) const ERRORS: &[Signature] = &[Signature::new(
+    SignatureId::F55,
+    Place::Image,
+    &[
+        &["(ErrImagePull)"],
+        &["(ImagePullBackOff)"],
+        &["(ErrImageNeverPull)"],
+        &["(InvalidImageName)"],
+    ],
+    "the node can't pull the image",
+    "name an image that the nodes can pull with `--image`: check its name and tag, the nodes' way \
+     and login to the registry, and that it is made for the node's architecture",
+)];
 
 /// What a check of the pod, or of its object, shows where it does not hold.
 pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
@@ -178,6 +217,7 @@ pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
 
 const STORAGE_DRIVER: &[Signature] = &[Signature::new(
     SignatureId::F34,
+    Place::Image,
     &[&["`vfs`"]],
     "podman stores images with the driver `vfs`, which copies every layer",
     "set `driver = \"overlay\"` in storage.conf and remove the old storage; the overlay needs an \
@@ -186,6 +226,7 @@ const STORAGE_DRIVER: &[Signature] = &[Signature::new(
 
 const STORED_SCC: &[Signature] = &[Signature::new(
     SignatureId::F25,
+    Place::Cluster,
     ANYTHING,
     "the API server dropped a field of the SCC, so it does not require what it says",
     "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
@@ -194,6 +235,7 @@ const STORED_SCC: &[Signature] = &[Signature::new(
 
 const STORED_HOST_USERS: &[Signature] = &[Signature::new(
     SignatureId::F25,
+    Place::Cluster,
     ANYTHING,
     "the API server dropped `hostUsers`",
     "turn the feature gate UserNamespacesSupport on there",
@@ -201,6 +243,7 @@ const STORED_HOST_USERS: &[Signature] = &[Signature::new(
 
 const STORED_PROC_MOUNT: &[Signature] = &[Signature::new(
     SignatureId::F25,
+    Place::Cluster,
     ANYTHING,
     "the API server dropped `procMount`",
     "turn the feature gate ProcMountType on there",
@@ -208,6 +251,7 @@ const STORED_PROC_MOUNT: &[Signature] = &[Signature::new(
 
 const UID_MAP: &[Signature] = &[Signature::new(
     SignatureId::F25,
+    Place::Node,
     ANYTHING,
     "the runtime ignored `hostUsers`",
     "check the runtime's version and the kubelet's gate",
@@ -215,6 +259,7 @@ const UID_MAP: &[Signature] = &[Signature::new(
 
 const ADMITTED_BY: &[Signature] = &[Signature::new(
     SignatureId::F22,
+    Place::Policy,
     ANYTHING,
     "another SCC than the one that was asked for admitted the pod",
     "ask for it by the annotation `openshift.io/required-scc`, and look for a webhook that \

@@ -3,7 +3,10 @@
 //! words that they quote.
 
 use super::{ANYTHING, Signature, Texts};
-use crate::{diagnosis::predicates, verdict::SignatureId};
+use crate::{
+    diagnosis::predicates,
+    verdict::{Place, SignatureId},
+};
 
 /// podman ends with the first up to 5.6, and with the second from 5.7 on (podman,
 /// `pkg/domain/infra/abi/system_linux.go`).
@@ -39,6 +42,7 @@ const NETNS_DENIED: Texts = &[
 pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
         SignatureId::F44,
+        Place::Image,
         STALE_PAUSE_PROCESS,
         "podman's run root outlived the processes that it describes: it lies on a volume that is \
          kept when a container restarts, or podman's processes were killed",
@@ -47,6 +51,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F44,
+        Place::Image,
         &[&["boot ID differs from cached boot ID"]],
         "podman's run root is of another boot or another node: it lies on a volume that outlives \
          the pod",
@@ -55,6 +60,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F45,
+        Place::Node,
         &[&["keyring", "isk quota exceeded"], &["session key", "isk quota exceeded"]],
         "the pod's user has used up its quota of kernel keys, of which each container takes one",
         "raise `kernel.keys.maxkeys` and `kernel.keys.maxbytes` on the node, or set `keyring = \
@@ -62,6 +68,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F46,
+        Place::Node,
         NO_PROCESS,
         "the pod may have no more processes: its containers share one limit",
         "raise `podPidsLimit` of the kubelet (OpenShift: a KubeletConfig), or the runtime's limit \
@@ -69,12 +76,14 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F33,
+        Place::Image,
         &[&["netavark", "iptables: No such file or directory"]],
         "the image lacks `iptables`, which this netavark uses",
         "install nftables and set `firewall_driver = \"nftables\"` in containers.conf",
     ),
     Signature::new(
         SignatureId::F47,
+        Place::Node,
         RULES_REFUSED,
         "the node's kernel lacks a module that netavark's rules need, and a pod can't load it",
         "load `nf_tables`, `nft_ct`, `nft_fib_inet`, `nft_masq` and `nft_chain_nat` on the node \
@@ -82,6 +91,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F49,
+        Place::Image,
         &[&["slirp4netns support has been removed"]],
         "podman 6 has no slirp4netns",
         "use `--network=pasta`, which is the default; `podman system migrate` converts the \
@@ -89,6 +99,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F49,
+        Place::Node,
         &[&["Cgroups v1 not supported"]],
         "podman 6 does not run on a node with cgroup v1, nor where /sys/fs/cgroup is not of cgroup \
          v2",
@@ -97,12 +108,14 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F50,
+        Place::Cluster,
         &[&["setxattr", "peration not supported"]],
         "the volume of podman's storage has no extended attributes for users",
         "use a volume of ext4 or xfs: tmpfs has them from Linux 6.6 on, NFS often not",
     ),
     Signature::new(
         SignatureId::F51,
+        Place::Image,
         &[&["exceeded num_locks"]],
         "podman's locks are used up: each container, pod and volume takes one, also those of \
          earlier sessions on a kept volume",
@@ -111,6 +124,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F52,
+        Place::Node,
         &[
             &["/dev/stdout", "ermission denied"],
             &["/dev/stderr", "ermission denied"],
@@ -126,6 +140,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F53,
+        Place::Cluster,
         &[&["alue too large for defined data type"]],
         "files on the volume belong to ids that the pod does not have, those of a pod without a \
          user namespace",
@@ -133,6 +148,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F15,
+        Place::Node,
         NETNS_DENIED,
         "SELinux keeps pasta from the network namespace's directory",
         "update passt's policy, or use `--network=host` or `none`",
@@ -140,6 +156,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     .given(predicates::selinux_enforces),
     Signature::new(
         SignatureId::F15,
+        Place::Node,
         NETNS_DENIED,
         "a security policy of the node keeps pasta from the network namespace: SELinux, or the \
          AppArmor profile `passt`, which applies in unconfined containers too",
@@ -151,6 +168,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
 /// podman's networks are on addresses of the cluster.
 pub(super) const OVERLAPPING_SUBNETS: &[Signature] = &[Signature::new(
     SignatureId::F48,
+    Place::Image,
     ANYTHING,
     "a network of podman's overlaps the cluster's pods, services or name servers, so its \
      containers can't reach them",

@@ -11,7 +11,7 @@ mod podman;
 use probe::Facts;
 
 use super::{Diagnosis, Symptom};
-use crate::verdict::SignatureId;
+use crate::verdict::{Place, SignatureId};
 
 /// Texts that give a failure away: any of them, each with all its parts.
 type Texts = &'static [&'static [&'static str]];
@@ -28,8 +28,14 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    const fn new(id: SignatureId, texts: Texts, cause: &'static str, fix: &'static str) -> Self {
-        Self { texts, predicate: None, diagnosis: Diagnosis { id, cause, fix } }
+    const fn new(
+        id: SignatureId,
+        place: Place,
+        texts: Texts,
+        cause: &'static str,
+        fix: &'static str,
+    ) -> Self {
+        Self { texts, predicate: None, diagnosis: Diagnosis { id, place, cause, fix } }
     }
 
     const fn given(self, predicate: fn(&Facts) -> bool) -> Self {
@@ -49,6 +55,7 @@ pub(super) fn find(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<&'stat
         Symptom::Start(text) => ([cluster::STARTS, &[]], text),
         Symptom::Check { id, observed } => ([cluster::checks(id), &[]], observed),
         Symptom::Output(text) => ([podman::OUTPUTS, daily_use::OUTPUTS], text),
+        Symptom::Error(text) => ([cluster::ERRORS, &[]], text),
     };
     tables.into_iter().flatten().find(|signature| signature.fits(text, facts))
 }

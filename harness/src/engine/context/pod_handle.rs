@@ -13,7 +13,7 @@ use crate::{
     diagnosis::Absence,
     engine::{deadline::Pause, millis},
     verdict::{
-        CaseResult, Failure,
+        Attribution, CaseResult, Failure,
         event::{CommandFinished, EventKind},
     },
     workload::{Command, Output, PROBE, Workload, health::Health},
@@ -69,7 +69,7 @@ impl PodHandle {
     pub fn has_devices(&self) -> CaseResult {
         match self.absence() {
             Some(Absence { reason, diagnosis }) => {
-                Err(Failure::blocked(reason, diagnosis.to_string()))
+                Err(Failure::blocked_by(reason, Attribution::from(*diagnosis)))
             }
             None => Ok(()),
         }

@@ -13,7 +13,7 @@ use crate::{
         support::Support,
     },
     sandbox::{Audit, pod_template::PodTemplate},
-    verdict::Verdict,
+    verdict::{Place, Verdict},
 };
 
 /// A case, and the verdict that it has before it runs, if any.
@@ -115,12 +115,10 @@ impl Plan {
         let needs =
             |entry: &&mut Entry| entry.settled.is_none() && entry.case.needs::<NodeAccess>();
         for entry in self.entries.iter_mut().filter(needs) {
-            entry.settled = Some(Verdict::Blocked {
-                reason: "it looks at the node by a privileged pod among the node's processes, \
-                         which was not allowed to this run"
-                    .to_owned(),
-                remedy: "allow it with `nestcheck run --node-access`".to_owned(),
-            });
+            let reason = "it looks at the node by a privileged pod among the node's processes, \
+                          which was not allowed to this run";
+            let remedy = "allow it with `nestcheck run --node-access`";
+            entry.settled = Some(Verdict::blocked(reason, remedy).at(Place::Nestcheck));
         }
         self
     }
@@ -179,11 +177,13 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
     ) = (case.kind, facts.flavour.value())
         && let Some((reason, remedy)) = Support::of(facts).block()
     {
-        return Some(Verdict::Blocked { reason, remedy });
+        return Some(Verdict::blocked(reason, remedy).at(Place::Cluster));
     }
     case.requires.iter().find_map(|requirement| match requirement.decide(facts) {
         Decision::Met => None,
-        Decision::Unmet { reason, remedy } => Some(Verdict::Blocked { reason, remedy }),
+        Decision::Unmet { reason, remedy } => {
+            Some(Verdict::blocked(reason, remedy).at(requirement.place()))
+        }
     })
 }
 
@@ -272,7 +272,7 @@ pub(super) mod tests {
             ..able()
         };
         let plan = Plan::new(vec![acts, evaluates], &facts, false);
-        let Some(Verdict::Blocked { reason, remedy }) = &plan.entries[0].settled else {
+        let Some(Verdict::Blocked { reason, remedy, .. }) = &plan.entries[0].settled else {
             panic!("{:?}", plan.entries[0])
         };
         assert!(reason.contains("4.18.20"), "{reason}");

@@ -1,6 +1,6 @@
 //! /dev/fuse and /dev/net/tun in pods.
 
-use super::{Decision, Requirement};
+use super::{Decision, Place, Requirement};
 use crate::facts::{Fact, Facts};
 
 /// Pods can ask for /dev/fuse and /dev/net/tun.
@@ -27,6 +27,10 @@ impl Requirement for DeviceRequests {
         }
     }
 
+    fn place(&self) -> Place {
+        Place::Node
+    }
+
     fn unknown(&self, facts: &Facts) -> Option<String> {
         facts.device_route.why_unknown().map(str::to_owned)
     }
@@ -50,6 +54,10 @@ impl Requirement for Devices {
 
     fn decide(&self, facts: &Facts) -> Decision {
         DeviceRequests.decide(facts)
+    }
+
+    fn place(&self) -> Place {
+        Place::Node
     }
 
     fn unknown(&self, facts: &Facts) -> Option<String> {

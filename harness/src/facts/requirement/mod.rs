@@ -25,7 +25,7 @@ pub use user_namespace_level::UserNamespaceLevel;
 pub use user_namespaces::UserNamespaces;
 pub use workspace_operator::{InstalledWorkspaceOperator, ReadyWorkspaceOperator};
 
-use crate::facts::Facts;
+use crate::{base::place::Place, facts::Facts};
 
 /// Something that a case needs from the cluster, and all that is said about it.
 pub trait Requirement: Any + Debug + Send + Sync {
@@ -49,6 +49,11 @@ pub trait Requirement: Any + Debug + Send + Sync {
     /// it. A statement about the cluster must say so; it is not a reason to doubt the cluster.
     fn to_be_tried(&self, _facts: &Facts) -> Option<String> {
         None
+    }
+
+    /// Where something is wrong if the requirement is not met.
+    fn place(&self) -> Place {
+        Place::Cluster
     }
 
     /// Whether the requirement says anything about this kind of cluster.

@@ -1,6 +1,6 @@
 //! The DevWorkspace Operator.
 
-use super::{Decision, Requirement};
+use super::{Decision, Place, Requirement};
 use crate::facts::{Fact, Facts};
 
 /// The first version of the DevWorkspace Operator that tells workspaces of their user namespace
@@ -12,6 +12,10 @@ const FIRST_WITH_HOST_USERS: (u32, u32) = (0, 40);
 pub struct InstalledWorkspaceOperator;
 
 impl Requirement for InstalledWorkspaceOperator {
+    fn place(&self) -> Place {
+        Place::Operator
+    }
+
     fn describe(&self) -> String {
         "the DevWorkspace Operator 0.40 or newer".to_owned()
     }
@@ -57,6 +61,10 @@ impl Requirement for InstalledWorkspaceOperator {
 pub struct ReadyWorkspaceOperator;
 
 impl Requirement for ReadyWorkspaceOperator {
+    fn place(&self) -> Place {
+        Place::Operator
+    }
+
     fn describe(&self) -> String {
         "a ready pod of the DevWorkspace Operator".to_owned()
     }

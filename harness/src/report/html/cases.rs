@@ -5,13 +5,13 @@ use maud::{Markup, html};
 use super::prose::{self, Prose};
 use crate::{
     report::{
+        causes::{cases as explained_cases, evidence, explains, origin},
         details::{hint, last_commands, message, retry, wait},
         model::{CaseReport, Report},
-        sentence::blocked_groups,
         text::{counted, seconds, shell},
     },
     verdict::{
-        Level, Verdict,
+        Cause, Level, Verdict,
         event::{CommandFinished, TruthCheck},
     },
 };
@@ -27,13 +27,15 @@ pub(super) fn troubles(report: &Report) -> Markup {
     html! {
         section {
             h2 { "To look at" }
-            @for case in troubles { (trouble(case)) }
+            @for case in troubles { (trouble(report, case)) }
         }
     }
 }
 
-fn trouble(report: &CaseReport) -> Markup {
+fn trouble(run: &Report, report: &CaseReport) -> Markup {
     let case = &report.case;
+    let listed = run.cause_of(&case.id);
+    let is_reported = listed.is_some_and(|listed| listed.fix.is_some());
     html! {
         article class=(class(&case.verdict)) id={ "case-" (case.id) } {
             h3 { span.id { (case.id) } " " (Prose(&case.title)) }
@@ -46,7 +48,12 @@ fn trouble(report: &CaseReport) -> Markup {
                 " " time { (seconds(case.duration_ms)) }
             }
             p.message { (Prose(&message(&case.verdict))) }
-            @if let Some(hint) = hint(&case.verdict) { p.fix { b { "To fix" } " " (Prose(hint)) } }
+            @if let Some(hint) = hint(&case.verdict).filter(|_| !is_reported) {
+                p.fix { b { "To fix" } " " (Prose(hint)) }
+            }
+            @if let Some(listed) = listed {
+                p.fix { b { "Cause" } " " a href={ "#cause-" (listed.id) } { (listed.id) } }
+            }
             (retries(report))
             @if !report.truth_checks.is_empty() { (truth_checks(&report.truth_checks)) }
             (commands(report))
@@ -76,27 +83,43 @@ fn files(report: &CaseReport) -> Markup {
     }
 }
 
-/// The blocked cases by reason, with the remedy once.
-pub(super) fn blocked(report: &Report) -> Markup {
-    let groups = blocked_groups(report);
-    if groups.is_empty() {
+/// Why cases did not pass, each cause once with its fix.
+pub(super) fn causes(report: &Report) -> Markup {
+    if report.causes.is_empty() {
         return Markup::default();
     }
     html! {
         section {
-            h2 { "Blocked" }
-            @for group in groups {
-                article.blocked {
-                    h3 { (prose::headline(group.reason)) }
-                    @if !group.remedy.is_empty() {
-                        p.fix { b { "To unblock" } " " (Prose(group.remedy)) }
+            h2 { "Causes" }
+            @for cause in &report.causes {
+                article class=(tone(report, cause)) id={ "cause-" (cause.id) } {
+                    h3 { (prose::headline(&cause.wrong)) }
+                    p.meta { span.id { (origin(cause)) } " " span { (explains(report, cause)) } }
+                    @if let Some(evidence) = evidence(cause) {
+                        p.message { b { "Seen" } " " (Prose(evidence)) }
                     }
-                    p.ids {
-                        (counted(group.ids.len(), "case")) ": "
-                        @for id in group.ids { span.id { (id) } " " }
-                    }
+                    @if let Some(fix) = &cause.fix { p.fix { b { "To fix" } " " (Prose(fix)) } }
+                    p.ids { @for id in &cause.cases { (case_id(report, id)) " " } }
                 }
             }
+        }
+    }
+}
+
+/// The style of a cause: that of a failure unless it only blocks.
+fn tone(report: &Report, cause: &Cause) -> &'static str {
+    let is_trouble = explained_cases(report, cause).any(CaseReport::is_trouble);
+    if is_trouble { "fail" } else { "blocked" }
+}
+
+/// A case's id, which leads to what is known of it where there is more.
+fn case_id(report: &Report, id: &str) -> Markup {
+    let is_trouble = report.cases.iter().any(|case| case.case.id == id && case.is_trouble());
+    html! {
+        @if is_trouble {
+            a.id href={ "#case-" (id) } { (id) }
+        } @else {
+            span.id { (id) }
         }
     }
 }

@@ -6,13 +6,14 @@ use console::Style;
 
 use crate::{
     report::{
-        details::{hint, indented, message},
+        causes::{cases, evidence, explains, lacks_image, title},
+        details::{indented, message},
         model::{CaseReport, Report},
-        sentence::{blocked_groups, disruptions, headline, reasons, signal_name},
+        sentence::{disruptions, further_reasons, headline, signal_name},
         text::{self, LINE_LIMIT, block, counted, names},
     },
     verdict::{
-        Disruption, Outcome, Verdict,
+        Cause, Disruption, Outcome, Verdict,
         event::{CaseFinished, CaseRetried, DisruptionEnded, EventKind, RunStarted, StepFinished},
     },
 };
@@ -25,6 +26,9 @@ const INDENT: usize = COLUMN + 1;
 
 /// How many ids of blocked cases are named.
 const MOST_NAMES: usize = 12;
+
+/// How many cases of a cause have a line of their own; of more, the ids are named.
+const MOST_LINES: usize = 5;
 
 /// Puts events into lines, in colour or not.
 pub(super) struct Paint {
@@ -50,15 +54,16 @@ impl Paint {
         }
     }
 
-    /// The lines of one event; none for what is told at the end or not at all.
-    pub(super) fn event(&self, event: &EventKind) -> String {
+    /// The lines of one event; none for what is reported at the end or not at all. `is_reported` says
+    /// whether an earlier event had the same reason: then one line is enough.
+    pub(super) fn event(&self, event: &EventKind, is_reported: bool) -> String {
         match event {
             EventKind::RunStarted(run) => self.run_started(run),
-            EventKind::StepFinished(step) => self.step(step),
+            EventKind::StepFinished(step) => self.step(step, is_reported),
             EventKind::CaseRetried(retried) => self.case_retried(retried),
             EventKind::DisruptionStarted(disruption) => self.disruption_started(disruption),
             EventKind::DisruptionEnded(ended) => self.disruption_ended(ended),
-            EventKind::CaseFinished(case) => self.case_finished(case),
+            EventKind::CaseFinished(case) => self.case_finished(case, is_reported),
             EventKind::Interrupted { signal } => {
                 format!(
                     "{} by {}, cleaning up\n",
@@ -96,23 +101,24 @@ impl Paint {
         text
     }
 
-    fn step(&self, step: &StepFinished) -> String {
+    fn step(&self, step: &StepFinished, is_reported: bool) -> String {
         let (style, word) = match step.failure {
             None => (&self.good, "DONE"),
             Some(_) => (&self.bad, "ERROR"),
         };
         let mut text = format!("{} {} {}\n", head(style, word), clock(step.duration_ms), step.step);
-        if let Some(failure) = &step.failure {
+        if let Some(failure) = step.failure.as_ref().filter(|_| !is_reported) {
             text.push_str(&below(failure));
         }
         text
     }
 
-    fn case_finished(&self, case: &CaseFinished) -> String {
+    fn case_finished(&self, case: &CaseFinished, is_reported: bool) -> String {
         match &case.verdict {
             // These did not run; the end tells them by reason instead of one by one.
             Verdict::Blocked { .. } | Verdict::NotApplicable { .. } => String::new(),
             Verdict::Pass => self.case_line(case),
+            _ if is_reported => self.case_line(case),
             verdict => self.case_line(case) + &below(&block(&message(verdict), LINE_LIMIT)),
         }
     }
@@ -165,10 +171,18 @@ impl Paint {
     /// What the run came to: what a reader must look at, what was blocked, the numbers.
     pub(super) fn summary(&self, report: &Report) -> String {
         let mut text = format!("{}\n", "─".repeat(COLUMN));
-        for case in report.cases.iter().filter(|case| case.is_trouble()) {
-            text.push_str(&self.trouble(case));
+        let (shown, rest) = match report.causes.split_first() {
+            Some((image, rest)) if lacks_image(report) => (std::slice::from_ref(image), rest),
+            _ => (report.causes.as_slice(), &[][..]),
+        };
+        for cause in shown {
+            text.push_str(&self.cause(report, cause));
         }
-        text.push_str(&self.blocked(report));
+        if !rest.is_empty() {
+            let cases = rest.iter().map(|cause| cause.cases.len()).sum();
+            let (rest, cases) = (counted(rest.len(), "other cause"), counted(cases, "case"));
+            text.push_str(&below(&format!("{rest} of {cases}: see the report directory")));
+        }
         let _ = writeln!(
             text,
             "{} {} {}",
@@ -185,36 +199,37 @@ impl Paint {
             style.apply_to(headline.outcome),
             headline.meaning
         );
-        for reason in reasons(report).into_iter().chain(disruptions(report)) {
+        for reason in further_reasons(report).into_iter().chain(disruptions(report)) {
             text.push_str(&below(&reason));
         }
         text
     }
 
-    fn trouble(&self, case: &CaseReport) -> String {
-        let verdict = &case.case.verdict;
-        let mut text = self.case_line(&case.case);
-        text.push_str(&below(&message(verdict)));
-        if let Some(hint) = hint(verdict) {
-            text.push_str(&below(&format!("{} {hint}", self.hint.apply_to("hint:"))));
+    /// A cause, and the cases that it explains.
+    fn cause(&self, report: &Report, cause: &Cause) -> String {
+        let (lined, rest): (Vec<_>, Vec<_>) =
+            cases(report, cause).partition(|case| has_line(&case.case.verdict));
+        let is_short = lined.len() <= MOST_LINES;
+        let named = lined.iter().filter(|_| !is_short).chain(&rest);
+        let ids: Vec<_> = named.map(|case: &&CaseReport| case.case.id.as_str()).collect();
+        let is_trouble = lined.iter().any(|case| case.is_trouble());
+        let style = if is_trouble { &self.bad } else { &self.caution };
+        let mut text = format!("{} {}\n", head(style, "CAUSE"), title(cause));
+        let mut explained = explains(report, cause);
+        if !ids.is_empty() {
+            let _ = write!(explained, ": {}", names(ids, MOST_NAMES));
         }
-        text + "\n"
-    }
-
-    fn blocked(&self, report: &Report) -> String {
-        let mut text = String::new();
-        for group in blocked_groups(report) {
-            let count = counted(group.ids.len(), "case");
-            let word = self.caution.apply_to("blocked");
-            let _ = writeln!(text, "{word} ({count}): {}", group.reason);
-            text.push_str(&indented(&names(group.ids, MOST_NAMES), 2));
-            text.push('\n');
-            if !group.remedy.is_empty() {
-                let _ = writeln!(text, "  {} {}", self.hint.apply_to("hint:"), group.remedy);
-            }
-            text.push('\n');
+        text.push_str(&below(&explained));
+        if let Some(evidence) = evidence(cause) {
+            text.push_str(&below(&format!("seen: {evidence}")));
         }
-        text
+        if let Some(fix) = &cause.fix {
+            text.push_str(&below(&format!("{} {fix}", self.hint.apply_to("hint:"))));
+        }
+        for case in lined.iter().filter(|_| is_short) {
+            text.push_str(&self.case_line(&case.case));
+        }
+        if lacks_image(report) { text } else { text + "\n" }
     }
 
     fn counts(&self, report: &Report) -> String {
@@ -249,6 +264,11 @@ impl Paint {
             _ => self.bad.clone(),
         }
     }
+}
+
+/// Whether a case of this verdict has a line of its own: it ran.
+fn has_line(verdict: &Verdict) -> bool {
+    !matches!(verdict, Verdict::Blocked { .. } | Verdict::NotApplicable { .. })
 }
 
 /// A word in the column of verdicts, padded before it is coloured: colours are characters too.

@@ -15,7 +15,7 @@ pub(crate) mod volumes;
 
 use harness::{
     engine::{Context, PodHandle},
-    verdict::{CaseResult, Failure},
+    verdict::{CaseResult, Failure, Place},
     workload::{Command, Output, PROBE},
 };
 
@@ -67,7 +67,8 @@ pub(crate) async fn need_program(
     let search = Command::shell("look for a program", "command -v \"$1\"", [program]);
     match workspace.run(&search).await?.exit_code {
         0 => Ok(()),
-        _ => Err(Failure::blocked(format!("the workspace image has no `{program}`"), remedy)),
+        _ => Err(Failure::blocked(format!("the workspace image has no `{program}`"), remedy)
+            .at(Place::Image)),
     }
 }
 

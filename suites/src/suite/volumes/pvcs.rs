@@ -199,7 +199,7 @@ async fn diagnoses_storage_whose_ids_can_not_be_mapped(cx: Context) -> CaseResul
     };
     match cx.provision_pod(&KEEPER, &pod).await {
         Err(Failure::Product { hint: Some(hint), .. })
-            if hint.signature == Some(SignatureId::F16) =>
+            if hint.signature() == Some(SignatureId::F16) =>
         {
             cx.check(&format!("diagnosis of a pod on {storage}"), "F16", hint.text, true)
         }

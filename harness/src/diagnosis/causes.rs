@@ -1,0 +1,337 @@
+//! What the cases of a run that did not pass have in common: each cause once. Pure.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::{Symptom, diagnose};
+use crate::{
+    base::text::{bound, is_random_id, one_line},
+    verdict::{Attribution, Cause, Level, Place, Verdict, event::CaseFinished},
+};
+
+/// The most of a message that a cause repeats.
+const EXCERPT: usize = 300;
+
+/// What is wrong where a run ended before a case did.
+const CUT_SHORT: &str = "the run ended before the case did";
+
+/// The length of the names that Kubernetes generates, and their letters (apimachinery,
+/// `pkg/util/rand`).
+const GENERATED: usize = 5;
+const LETTERS_OF_GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
+
+/// The prefixes of names whose rest is generated.
+const PREFIXES_OF_GENERATED: [&str; 2] = ["nestcheck-", "tmp."];
+
+/// Finds the causes for which cases did not pass, the one that explains most core cases first, then
+/// the one that explains most cases. Each of these cases has one cause; what passed or is not
+/// applicable has none.
+///
+/// Failures of the same signature have one cause if the same is wrong. Other failures have one cause
+/// if their messages differ only in numbers, ids, times, addresses and generated names.
+#[must_use]
+pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Cause> {
+    let mut cases: Vec<_> = cases.into_iter().collect();
+    cases.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut groups: BTreeMap<(String, String), Cause> = BTreeMap::new();
+    for case in cases {
+        let Some(Attribution { signature, wrong, place, fix }) = attribution(&case.verdict) else {
+            continue;
+        };
+        let name = signature.map_or_else(String::new, |id| id.to_string());
+        let cause = groups.entry((name, normalised(&wrong))).or_insert_with(|| Cause {
+            id: String::new(),
+            signature,
+            wrong: excerpt(&wrong),
+            place,
+            evidence: excerpt(case.verdict.message().unwrap_or(CUT_SHORT)),
+            fix: None,
+            cases: Vec::new(),
+            core: 0,
+        });
+        if cause.place == Place::Unknown {
+            cause.place = place;
+        }
+        cause.fix = cause.fix.take().or(fix.filter(|fix| !fix.is_empty()));
+        cause.core += usize::from(case.level == Level::Core);
+        cause.cases.push(case.id.clone());
+    }
+    let mut named: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, _) in groups.keys() {
+        *named.entry(name.clone()).or_default() += 1;
+    }
+    let mut found: Vec<_> = groups
+        .into_iter()
+        .map(|((name, wrong), cause)| {
+            let hash = hash(&wrong);
+            let id = match named.get(&name) {
+                _ if name.is_empty() => format!("C-{hash:08x}"),
+                Some(1) => name,
+                _ => format!("{name}-{hash:08x}"),
+            };
+            Cause { id, ..cause }
+        })
+        .collect();
+    found.sort_by(|a, b| order(a).cmp(&order(b)));
+    found
+}
+
+fn order(cause: &Cause) -> (Reverse<usize>, Reverse<usize>, &str) {
+    (Reverse(cause.core), Reverse(cause.cases.len()), &cause.id)
+}
+
+/// What is known of why a case did not pass; none where it did, or says nothing of this cluster.
+fn attribution(verdict: &Verdict) -> Option<Attribution> {
+    let of = |wrong: &str, fix: Option<&String>| Attribution {
+        wrong: wrong.to_owned(),
+        fix: fix.cloned(),
+        ..Attribution::default()
+    };
+    Some(match verdict {
+        Verdict::Pass | Verdict::NotApplicable { .. } => return None,
+        Verdict::Fail { cause: Some(cause), .. } | Verdict::Blocked { cause: Some(cause), .. } => {
+            Attribution::clone(cause)
+        }
+        Verdict::Fail { message, hint, cause: None } => of(message, hint.as_ref()),
+        Verdict::Blocked { reason, remedy, cause: None } => of(reason, Some(remedy)),
+        Verdict::KnownIssue { signature, message } => {
+            Attribution { signature: Some(*signature), ..of(message, None) }
+        }
+        Verdict::Error { message } => {
+            let known = diagnose(Symptom::Error(message), None);
+            known.map_or_else(|| of(message, None), Attribution::from)
+        }
+        Verdict::Interrupted => of(CUT_SHORT, None),
+    })
+}
+
+fn excerpt(text: &str) -> String {
+    bound(&one_line(text), EXCERPT)
+}
+
+/// A message without what differs each time: numbers, ids, uids, times, addresses, generated names.
+fn normalised(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(first) = rest.chars().next() {
+        let length = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+        if length == 0 {
+            text.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let (word, after) = rest.split_at(length);
+        if varies(word, &text) {
+            // Numbers with only signs between them are one: an address, a time, a range.
+            let signs = |c: char| matches!(c, '.' | ':' | ',' | '-' | '/' | '_');
+            let before = text.trim_end_matches(signs);
+            if before.ends_with('#') {
+                text.truncate(before.len());
+            } else {
+                text.push('#');
+            }
+        } else {
+            text.push_str(word);
+        }
+        rest = after;
+    }
+    one_line(&text)
+}
+
+/// Whether a word of a message is another one each time.
+fn varies(word: &str, before: &str) -> bool {
+    let is_generated = before.ends_with('-')
+        && word.len() == GENERATED
+        && word.chars().all(|c| LETTERS_OF_GENERATED.contains(c));
+    let is_rest = PREFIXES_OF_GENERATED.iter().any(|prefix| before.ends_with(prefix));
+    is_random_id(word) || is_generated || is_rest || word.chars().any(|c| c.is_ascii_digit())
+}
+
+/// FNV-1a, which is the same in each version and on each machine.
+fn hash(text: &str) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    text.bytes().fold(0x811c_9dc5, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::verdict::{Failure, SignatureId};
+
+    fn case(id: &str, level: Level, verdict: impl Into<Verdict>) -> CaseFinished {
+        CaseFinished {
+            id: id.to_owned(),
+            name: format!("podman::{id}"),
+            suite: "podman".to_owned(),
+            title: "It works".to_owned(),
+            level,
+            verdict: verdict.into(),
+            duration_ms: 1,
+        }
+    }
+
+    fn known(wrong: &str) -> Failure {
+        Failure::product("`podman run` exited with 125").with_hint(Some(Attribution {
+            signature: Some(SignatureId::F02),
+            wrong: wrong.to_owned(),
+            place: Place::Image,
+            fix: Some("rebuild the image".to_owned()),
+        }))
+    }
+
+    #[test]
+    fn a_failure_that_differs_only_in_what_differs_each_time_is_the_same() {
+        for (one, other) in [
+            ("`id` printed `0`, expected `1000`", "`id` printed `65534`, expected `1000`"),
+            ("sandbox \"0123456789abcdef\": no", "sandbox \"fedcba9876543210\": no"),
+            ("dial tcp 10.0.0.1:10250: refused", "dial tcp 10.128.12.7:443: refused"),
+            ("pod web-7f9c6bd4d5-xkqzv is gone", "pod web-5d4db6c9f7-bcdfg is gone"),
+            ("at 2026-11-24T09:30:14Z it broke", "at 2026-12-01T00:00:00.5Z it broke"),
+            ("nestcheck-kvxqmabc is stuck", "nestcheck-abcdefgh is stuck"),
+            ("open /tmp/tmp.AbCdEf: no", "open /tmp/tmp.XyZuVw: no"),
+            (
+                "uid 3f2b8c1a-9d4e-4f6a-8b7c-1d2e3f4a5b6c is not",
+                "uid 00000000-1111-4222-8333-444444444444 is not",
+            ),
+        ] {
+            assert_eq!(normalised(one), normalised(other));
+        }
+        for (one, other) in [
+            ("could not find pasta", "could not find conmon"),
+            ("expected refused, observed allowed", "expected allowed, observed refused"),
+            ("open /etc/subuid: no", "open /etc/subgid: no"),
+        ] {
+            assert_ne!(normalised(one), normalised(other));
+        }
+    }
+
+    #[test]
+    fn a_signature_is_one_cause_for_each_thing_that_is_wrong() {
+        let cases = [
+            case("POD-01", Level::Core, known("newuidmap has lost its capabilities")),
+            case("POD-02", Level::Extended, known("newuidmap has lost its capabilities")),
+            case("POD-03", Level::Extended, known("no_new_privs is on")),
+            case("POD-04", Level::Core, Verdict::Pass),
+        ];
+
+        let both = causes(&cases);
+        let one = causes(&cases[..2]);
+
+        assert_eq!(one.len(), 1);
+        assert_eq!((one[0].id.as_str(), one[0].core), ("F02", 1));
+        assert_eq!(one[0].cases, ["POD-01", "POD-02"]);
+        assert_eq!(one[0].place, Place::Image);
+        assert_eq!(one[0].fix.as_deref(), Some("rebuild the image"));
+        assert_eq!(one[0].evidence, "`podman run` exited with 125");
+        assert!(both.iter().all(|cause| cause.id.starts_with("F02-")), "{both:?}");
+        assert_eq!(both[0].cases, one[0].cases, "it explains a core case");
+    }
+
+    #[test]
+    fn what_a_program_said_is_the_cause_and_not_who_called_it() {
+        let failed = |command: &str| {
+            let message = format!("`{command}` exited with 127, expected 0: no conmon");
+            Failure::product(message).having_said("no conmon")
+        };
+
+        let found = causes(&[
+            case("CMP-01", Level::Extended, failed("podman-compose up")),
+            case("POD-01", Level::Core, failed("podman run")),
+        ]);
+
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].wrong, "no conmon");
+        assert_eq!(found[0].evidence, "`podman-compose up` exited with 127, expected 0: no conmon");
+    }
+
+    #[test]
+    fn what_blocks_and_what_fails_by_the_same_signature_is_one_cause() {
+        let Failure::Product { hint: Some(hint), .. } = known("a") else { panic!("a hint") };
+        let cause = *hint.cause.expect("an attribution");
+        let blocked = Failure::blocked_by("no devices", cause);
+
+        let found = causes(&[
+            case("ISO-04", Level::Extended, known("a")),
+            case("POD-01", Level::Core, blocked),
+        ]);
+
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].cases.len(), found[0].core), (2, 1));
+    }
+
+    #[test]
+    fn an_image_that_is_missing_is_one_cause_however_the_kubelet_puts_it() {
+        let error = |reason: &str| Verdict::Error {
+            message: format!(
+                "the image `localhost/nowhere:1` can't be had ({reason}): no such host"
+            ),
+        };
+
+        let found = causes(&[
+            case("POD-01", Level::Core, error("ErrImagePull")),
+            case("POD-02", Level::Extended, error("ImagePullBackOff")),
+        ]);
+
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].id.as_str(), found[0].place), ("F55", Place::Image));
+        assert!(found[0].fix.as_ref().is_some_and(|fix| fix.contains("`--image`")), "{found:?}");
+        assert!(found[0].evidence.contains("localhost/nowhere:1"), "{found:?}");
+    }
+
+    fn verdict() -> impl Strategy<Value = Verdict> {
+        let text = || prop::sample::select(vec!["no conmon", "no pasta", "pid 7", "pid 8", ""]);
+        prop_oneof![
+            Just(Verdict::Pass),
+            Just(Verdict::Interrupted),
+            text().prop_map(|text| Verdict::fail(text, None)),
+            text().prop_map(|text| known(text).into()),
+            text().prop_map(|text| Verdict::blocked(text, "install it")),
+            text().prop_map(|text| Verdict::NotApplicable { reason: text.to_owned() }),
+            text().prop_map(|text| Verdict::Error { message: text.to_owned() }),
+            text().prop_map(|text| Verdict::KnownIssue {
+                signature: SignatureId::F28,
+                message: text.to_owned()
+            }),
+        ]
+    }
+
+    fn cases() -> impl Strategy<Value = Vec<CaseFinished>> {
+        let level = prop_oneof![Just(Level::Core), Just(Level::Extended), Just(Level::Informing)];
+        prop::collection::vec((level, verdict()), 0..12).prop_map(|cases| {
+            let cases = cases.into_iter().enumerate();
+            cases.map(|(n, (level, verdict))| case(&format!("X-{n:02}"), level, verdict)).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn each_case_that_did_not_pass_has_one_cause(cases in cases()) {
+            let found = causes(&cases);
+
+            let mut explained: Vec<_> = found.iter().flat_map(|it| it.cases.clone()).collect();
+            explained.sort();
+            let is_explained = |case: &&CaseFinished| {
+                !matches!(case.verdict, Verdict::Pass | Verdict::NotApplicable { .. })
+            };
+            let expected = cases.iter().filter(is_explained).map(|case| case.id.clone());
+            prop_assert_eq!(explained, expected.collect::<Vec<_>>());
+            let core = cases.iter().filter(is_explained).filter(|it| it.level == Level::Core);
+            prop_assert_eq!(found.iter().map(|it| it.core).sum::<usize>(), core.count());
+            let ids: BTreeSet<_> = found.iter().map(|cause| &cause.id).collect();
+            prop_assert_eq!(ids.len(), found.len(), "an id is of one cause");
+        }
+
+        #[test]
+        fn the_order_in_which_cases_end_does_not_matter(cases in cases()) {
+            let found = causes(&cases);
+
+            prop_assert_eq!(&causes(cases.iter().rev()), &found);
+            prop_assert!(found.is_sorted_by_key(order));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the reports that people read say of a cause.
+
+use super::{model::Report, text::counted};
+use crate::{
+    base::text::one_line,
+    verdict::{Cause, Place, SignatureId, Step, Verdict, event::StepFinished},
+};
+
+/// The cause in one line: what is wrong, its id, and where it is wrong.
+pub(super) fn title(cause: &Cause) -> String {
+    format!("{} ({})", cause.wrong, origin(cause))
+}
+
+/// The cause's id, and where it is wrong, where that is known.
+pub(super) fn origin(cause: &Cause) -> String {
+    match cause.place {
+        Place::Unknown => cause.id.clone(),
+        place => format!("{}, {}", cause.id, place.name()),
+    }
+}
+
+/// What was seen of it, unless that is only what is wrong.
+pub(super) fn evidence(cause: &Cause) -> Option<&str> {
+    let evidence = cause.evidence.as_str();
+    (!evidence.is_empty() && evidence != one_line(&cause.wrong)).then_some(evidence)
+}
+
+/// How many cases it explains: `explains 47 failures, 31 of them core`.
+pub(super) fn explains(report: &Report, cause: &Cause) -> String {
+    let verdicts = || cases(report, cause).map(|case| &case.case.verdict);
+    let count = |wanted: fn(&Verdict) -> bool| verdicts().filter(|it| wanted(it)).count();
+    let parts = [
+        (count(|it| matches!(it, Verdict::Fail { .. })), "failure"),
+        (count(|it| matches!(it, Verdict::Error { .. })), "error"),
+        (count(|it| matches!(it, Verdict::Interrupted)), "interrupted case"),
+        (count(|it| matches!(it, Verdict::Blocked { .. })), "blocked case"),
+        (count(|it| matches!(it, Verdict::KnownIssue { .. })), "known issue"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<_> = parts.map(|(count, noun)| counted(count, noun)).collect();
+    let core = match (cause.cases.len(), cause.core) {
+        (_, 0) => "none of them core".to_owned(),
+        (1, _) => "a core case".to_owned(),
+        (all, core) if all == core => "all of them core".to_owned(),
+        (_, core) => format!("{core} of them core"),
+    };
+    let core = if cause.cases.len() == 1 && cause.core == 0 { "not core" } else { &core };
+    format!("explains {}, {core}", parts.join(" and "))
+}
+
+/// The cases that a cause explains.
+pub(super) fn cases<'a>(
+    report: &'a Report,
+    cause: &'a Cause,
+) -> impl Iterator<Item = &'a super::CaseReport> {
+    report.cases.iter().filter(|case| cause.cases.contains(&case.case.id))
+}
+
+/// Whether the run never got a pod because its image is missing. Then little else is of interest.
+pub(super) fn lacks_image(report: &Report) -> bool {
+    let is_missing = |cause: &Cause| cause.signature == Some(SignatureId::F55);
+    let is_ready =
+        |step: &StepFinished| matches!(step.step, Step::Pod { .. }) && step.failure.is_none();
+    report.causes.first().is_some_and(is_missing) && !report.steps.iter().any(is_ready)
+}
