@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     PROBE,
-    exec::Command,
+    command::Command,
     proof::{Capture, NoProof, Proven, Written, own_failure, prove},
 };
 use crate::{

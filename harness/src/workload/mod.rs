@@ -1,6 +1,7 @@
 //! Pods: creation as the ordinary user, readiness by watch, commands inside, proof of isolation.
 
 mod attempt;
+mod command;
 pub(crate) mod disruption;
 mod exec;
 pub(crate) mod health;
@@ -21,8 +22,9 @@ use std::{
     time::Duration,
 };
 
+pub use command::{COMMAND_DEADLINE, Command};
 use exec::NoObserver;
-pub use exec::{COMMAND_DEADLINE, Command, Observer, Output};
+pub use exec::{Observer, Output};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::{
     Api, Error as KubeError, ResourceExt,

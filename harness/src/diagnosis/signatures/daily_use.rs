@@ -141,7 +141,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
         SignatureId::F53,
         Place::Cluster,
-        &[&["alue too large for defined data type"]],
+        &[&["too large for defined data type"]],
         "files on the volume belong to ids that the pod does not have, those of a pod without a \
          user namespace",
         "give them to the pod's user once, with `chown` in a pod with `hostUsers: true`",
