@@ -159,7 +159,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::verdict::{Failure, SignatureId};
+    use crate::{
+        cluster::exec_error::Lost,
+        verdict::{Disruption, Failure, SignatureId},
+    };
 
     fn case(id: &str, level: Level, verdict: impl Into<Verdict>) -> CaseFinished {
         CaseFinished {
@@ -245,6 +248,34 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].wrong, "no conmon");
         assert_eq!(found[0].evidence, "`podman-compose up` exited with 127, expected 0: no conmon");
+    }
+
+    #[test]
+    fn what_disruptions_leave_undecided_is_one_cause() {
+        let at = |time: &str| Some(time.parse().expect("a time"));
+        let node = Disruption {
+            lost: Some(Lost::Node),
+            node: Some("worker-1".to_owned()),
+            since: at("2026-11-24T09:30:00Z"),
+            until: at("2026-11-24T09:30:12Z"),
+            reason: "no sign of life for 5 s".to_owned(),
+        };
+        let server = Disruption { lost: Some(Lost::ApiServer), node: None, ..node.clone() };
+        let gone = Disruption { until: None, ..node.clone() };
+        let again = format!("it was retried and lost again: first {node}: a; then {server}: b");
+        let messages = [format!("{node}: a"), format!("{server}: b"), format!("{gone}: c"), again];
+        let ids = ["POD-01", "POD-02", "POD-03", "POD-04"];
+        let cases: Vec<_> = ids
+            .into_iter()
+            .zip(messages)
+            .map(|(id, message)| case(id, Level::Core, Verdict::Error { message }))
+            .collect();
+
+        let found = causes(&cases);
+
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].id.as_str(), found[0].place), ("F56", Place::Cluster));
+        assert_eq!(found[0].cases, ids);
     }
 
     #[test]

@@ -153,7 +153,8 @@ impl Executor {
                 attempt: number,
                 disruption: disruption.clone(),
             }));
-            earlier = Some(LostTry { disruption, failure });
+            let may_be_corrupted = self.health.corruption(self.nodes().as_deref()).is_some();
+            earlier = Some(LostTry { disruption, failure, may_be_corrupted });
             let stop = self.stop.clone();
             tokio::select! {
                 fresh = self.make_fresh_pods() => self.fresh = fresh,
@@ -404,6 +405,8 @@ pub(super) struct LostTry {
     disruption: Disruption,
     /// What the case saw then.
     failure: Failure,
+    /// Whether a full disk may have spoilt what both tries used.
+    may_be_corrupted: bool,
 }
 
 /// The verdict of a case that may have been retried. The first try may have left something in the
@@ -411,7 +414,7 @@ pub(super) struct LostTry {
 /// only fresh pods, or both saw the same: the first had nothing in its way.
 fn after_loss(earlier: Option<&LostTry>, failure: Failure, is_fresh: bool) -> Verdict {
     let Some(earlier) = earlier.filter(|_| !is_fresh) else { return failure.into() };
-    let is_same = is_same(&failure, &earlier.failure);
+    let is_same = is_same(&failure, &earlier.failure) && !earlier.may_be_corrupted;
     match Verdict::from(failure) {
         Verdict::Fail { message, .. } if !is_same => Verdict::Error {
             message: format!(
@@ -438,7 +441,16 @@ mod tests {
 
     fn lost(failure: Failure) -> LostTry {
         let disruption = Disruption { reason: "the stream broke".into(), ..Disruption::default() };
-        LostTry { disruption, failure }
+        LostTry { disruption, failure, may_be_corrupted: false }
+    }
+
+    #[test]
+    fn what_both_tries_saw_in_corrupted_pods_is_not_the_products() {
+        let fail = || Failure::product("the layer is not known");
+        let earlier = LostTry { may_be_corrupted: true, ..lost(fail()) };
+        let verdict = after_loss(Some(&earlier), fail(), false);
+        assert!(matches!(verdict, Verdict::Error { .. }), "{verdict:?}");
+        assert_eq!(after_loss(Some(&earlier), fail(), true), fail().into(), "in fresh pods");
     }
 
     #[test]

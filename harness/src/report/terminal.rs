@@ -10,7 +10,7 @@ use super::{causes::lacks_image, model::Summary, shown::shown};
 use crate::{
     diagnosis::{self, Symptom},
     verdict::{
-        Attribution, Step, Verdict,
+        Attribution, SignatureId, Step, Verdict,
         event::{Event, EventKind, StepFinished},
     },
 };
@@ -141,6 +141,8 @@ impl Hold {
             EventKind::CaseFinished(case) => match case.verdict {
                 Verdict::Pass => Self::Back,
                 Verdict::Error { .. } if is_reported => Self::Back,
+                // A case that makes a pod of its own may be the first that misses the image.
+                Verdict::Error { ref message } if is_missing_image(message) => Self::Not,
                 _ => Self::Until,
             },
             EventKind::StepFinished(step) => match (&step.step, &step.failure) {
@@ -152,6 +154,12 @@ impl Hold {
             _ => Self::Until,
         }
     }
+}
+
+/// Whether something broke because the nodes can't pull the image.
+fn is_missing_image(message: &str) -> bool {
+    let known = diagnosis::diagnose(Symptom::Error(message), None);
+    known.is_some_and(|known| known.id == SignatureId::F55)
 }
 
 /// Why something failed: what is wrong where that is known, or else the message. A reason that was

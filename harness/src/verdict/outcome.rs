@@ -149,7 +149,8 @@ pub enum Outcome {
     Conformant,
     /// At least one case failed.
     NotConformant,
-    /// Nothing failed, but a core case could not run: never green.
+    /// Nothing failed, but a core case could not run, or a case because the image lacks a program:
+    /// never green.
     Partial,
     /// The harness or the infrastructure broke.
     Error,
@@ -224,6 +225,12 @@ pub fn decide<'a>(
             (Verdict::Blocked { .. } | Verdict::KnownIssue { .. }, Level::Core) => {
                 core_missing += 1;
             }
+            // An image without a program that podman needs is never green, whichever cases show it.
+            (Verdict::Blocked { cause: Some(cause), .. }, Level::Extended)
+                if cause.signature == Some(SignatureId::F43) =>
+            {
+                core_missing += 1;
+            }
             _ => {}
         }
     }
@@ -252,6 +259,15 @@ mod tests {
 
     fn blocked() -> Verdict {
         Verdict::blocked("gate off", "turn it on")
+    }
+
+    #[test]
+    fn an_image_that_lacks_a_program_is_never_green() {
+        let cause = Attribution { signature: Some(SignatureId::F43), ..Attribution::default() };
+        let lacks = Verdict::from(crate::verdict::Failure::blocked_by("no `nft`", cause));
+        let passed = (Level::Core, Verdict::Pass);
+        assert_eq!(of(&[passed.clone(), (Level::Extended, lacks)]), Outcome::Partial);
+        assert_eq!(of(&[passed, (Level::Extended, blocked())]), Outcome::Conformant);
     }
 
     fn of(verdicts: &[(Level, Verdict)]) -> Outcome {

@@ -116,6 +116,8 @@ pub enum SignatureId {
     F54,
     /// The image can't be pulled.
     F55,
+    /// What the case needs was lost while it ran.
+    F56,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,

@@ -95,7 +95,7 @@ pub(crate) async fn find(sandbox: &Sandbox, suspects: &Suspects) -> Option<Loss>
 /// nothing. None where it ends: one that ends badly is an answer too, for the pod may be out of
 /// processes by itself.
 async fn silence(api: &Api<Pod>, pod: &Pod, was_ready: bool) -> Option<Loss> {
-    let command = Command::new([PROBE, "facts"]).within(LOOK_DEADLINE);
+    let command = Command::new([PROBE, "id"]).within(LOOK_DEADLINE);
     let loss = match run_in(api, pod, &command).await {
         Err(Failure::Lost(loss)) if was_ready || loss.who != Lost::Pod => loss,
         Err(Failure::Timeout { message, .. }) => {

@@ -230,9 +230,11 @@ impl Health {
     }
 
     /// Takes note of the end of an outage, and returns it with that.
-    pub(super) fn end(&self, outage: &Outage, is_back: bool) -> Outage {
+    /// `was_full` says that a disk was full meanwhile, whatever it began with.
+    pub(super) fn end(&self, outage: &Outage, is_back: bool, was_full: bool) -> Outage {
         let now = Sign::now();
         let mut ended = outage.clone();
+        ended.may_corrupt |= was_full;
         ended.ended = Some(now.at);
         ended.is_final = !is_back;
         let mut seen = ended.clone();
@@ -332,7 +334,7 @@ mod tests {
         let lost = outage(10, Lost::Node, Some("here"));
         health.begin(&lost);
         assert!(waits(since).await, "it is away");
-        health.end(&lost, true);
+        health.end(&lost, true, false);
         assert!(!waits(since).await);
         assert!(waits(Instant::now()).await, "it began after that");
     }
@@ -344,7 +346,7 @@ mod tests {
         health.begin(&lost);
         let seconds = |since| health.lost_time(ago(since), None).as_secs();
         assert_eq!((seconds(60), seconds(10)), (30, 10));
-        health.end(&lost, true);
+        health.end(&lost, true, false);
         assert_eq!(health.current(None), None);
         assert!(health.during(ago(5), None).is_some());
         assert_eq!(health.during(Instant::now(), None), None);
@@ -357,7 +359,7 @@ mod tests {
         let mut full = outage(90, Lost::Node, Some("here"));
         full.may_corrupt = true;
         health.begin(&full);
-        health.end(&full, true);
+        health.end(&full, true, false);
         health.begin(&outage(20, Lost::Node, Some("there")));
         assert_eq!(health.during(Instant::now(), Some(&here)), None);
         assert!(health.corruption(Some(&here)).is_some());
@@ -367,6 +369,10 @@ mod tests {
             "a node that was silent has all that it had"
         );
         assert_eq!(health.corruption(Some(&[])), None, "it has no pods");
+        let silent = outage(10, Lost::Node, Some("there"));
+        health.begin(&silent);
+        health.end(&silent, true, true);
+        assert!(health.corruption(Some(&there)).is_some(), "it was full when it spoke again");
     }
 
     #[test]
@@ -375,7 +381,7 @@ mod tests {
         health.begin(&outage(30, Lost::ApiServer, None));
         let node = outage(20, Lost::Node, Some("here"));
         health.begin(&node);
-        health.end(&node, true);
+        health.end(&node, true, false);
         assert_eq!(health.lost_time(ago(60), None).as_secs(), 30);
         assert_eq!(health.lost_time(ago(10), None).as_secs(), 10);
     }
@@ -398,7 +404,7 @@ mod tests {
         let health = Health::default();
         let lost = outage(30, Lost::Node, Some("here"));
         health.begin(&lost);
-        let ended = health.end(&lost, false);
+        let ended = health.end(&lost, false, false);
         assert!(ended.disruption.until.is_some());
         let stays = health.current(None).expect("it stays");
         assert!(stays.is_final && stays.disruption.until.is_none(), "it did not come back");

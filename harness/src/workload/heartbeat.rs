@@ -4,7 +4,14 @@
 
 mod stream;
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use stream::{Beat, Ended, Reason, Stream, silent};
 use tokio::time::{sleep, timeout};
@@ -147,11 +154,12 @@ impl Watch<'_> {
             let returned = first_return(lost, &mut back, server, left).await;
             let is_back = !matches!(returned, Returned::Nothing);
             if is_new {
-                let disruption = health.end(&outage, is_back).disruption;
+                let was_full = matches!(returned, Returned::Node((_, true)));
+                let disruption = health.end(&outage, is_back, was_full).disruption;
                 report(EventKind::DisruptionEnded(DisruptionEnded { is_back, disruption }));
             }
             match returned {
-                Returned::Node(stream) => {
+                Returned::Node((stream, _)) => {
                     self.stream = stream;
                     self.record_sign(health);
                     return true;
@@ -230,13 +238,15 @@ async fn until_server_is_back(sandbox: &Sandbox) {
     }
 }
 
-/// Listens to the old stream, which a frozen node goes on with, and tries to open a new one.
-async fn until_back(workload: &Workload, mut old: Option<Stream>) -> Option<Stream> {
+/// Listens to the old stream, which a frozen node goes on with, and tries to open a new one. Returns
+/// the stream, and whether the node's disk was full meanwhile.
+async fn until_back(workload: &Workload, mut old: Option<Stream>) -> (Option<Stream>, bool) {
+    let was_full = AtomicBool::new(false);
     let listen = async {
         while let Some(stream) = &mut old {
             match stream.next().await {
                 Beat::Alive => return,
-                Beat::DiskFull(_) => {}
+                Beat::DiskFull(_) => was_full.store(true, Ordering::Relaxed),
                 Beat::End => break,
             }
         }
@@ -248,7 +258,10 @@ async fn until_back(workload: &Workload, mut old: Option<Stream>) -> Option<Stre
         || async {
             match timeout(LOOK_DEADLINE, Stream::open(workload)).await {
                 Ok(Ok((stream, Beat::Alive))) => Ok(Some(stream)),
-                Ok(Ok((_, _))) => Err(silent("the disk is still full")),
+                Ok(Ok((_, _))) => {
+                    was_full.store(true, Ordering::Relaxed);
+                    Err(silent("the disk is still full"))
+                }
                 // Whoever says that the pod is gone is back.
                 Ok(Err(Ended::PodGone)) => Ok(None),
                 Ok(Err(ended)) => Err(ended),
@@ -260,7 +273,7 @@ async fn until_back(workload: &Workload, mut old: Option<Stream>) -> Option<Stre
         () = listen => None,
         new = again => Some(new.ok().flatten()),
     };
-    new.unwrap_or(old)
+    (new.unwrap_or(old), was_full.into_inner())
 }
 
 #[cfg(test)]

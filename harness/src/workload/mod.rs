@@ -35,7 +35,7 @@ use tokio::sync::OnceCell;
 
 use self::{disruption::LOOK_DEADLINE, truth::PodCheck};
 use crate::{
-    cluster::{Refusal, ask, call, describe, exec_error::Lost, retry},
+    cluster::{Refusal, ask, call, call_within, describe, exec_error::Lost, retry},
     diagnosis,
     diagnosis::Symptom,
     sandbox::{
@@ -158,6 +158,13 @@ async fn delete(api: &Api<Pod>, name: &str) {
     if let Err(error) = call("delete a pod", || api.delete(name, &params)).await {
         tracing::debug!(%error, "a pod stays until its namespace is deleted");
     }
+}
+
+/// The node of a pod of the ordinary user's, if it is there and was scheduled.
+pub(crate) async fn node_of_named(sandbox: &Sandbox, name: &str) -> Option<String> {
+    let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let pod = call_within(LOOK_DEADLINE, "look at the pod", || api.get_opt(name)).await;
+    pod.ok().flatten().as_ref().and_then(node_of).map(str::to_owned)
 }
 
 /// The node that a pod runs on.

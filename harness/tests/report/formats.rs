@@ -3,7 +3,7 @@
 use harness::{
     report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize},
     verdict::{
-        Cause, Outcome,
+        Cause, Outcome, Verdict,
         event::{Event, EventKind, RunStarted},
     },
 };
@@ -95,6 +95,22 @@ fn a_run_without_its_image_says_little_else() {
     assert_eq!(lines.matches("localhost/nowhere:1").count(), 2, "at once, and at the end");
     let report = summarize(&events);
     assert_eq!((report.causes.len(), report.causes[0].cases.len()), (2, 40));
+}
+
+#[test]
+fn a_case_that_misses_the_image_before_the_shared_pods_do_says_little_else_too() {
+    let mut events = sample::without_image();
+    let is_broken = |event: &Event| {
+        matches!(&*event.event, EventKind::CaseFinished(case)
+            if matches!(case.verdict, Verdict::Error { .. }))
+    };
+    let broken = events.iter().position(is_broken).expect("a case without the image");
+    let broken = events.remove(broken);
+    events.insert(1, broken);
+
+    let lines = terminal(&events, Style::default());
+
+    assert!(lines.lines().count() <= 25, "{lines}");
 }
 
 #[test]

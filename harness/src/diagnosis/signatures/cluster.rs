@@ -165,7 +165,11 @@ pub(super) const STARTS: &[Signature] = &[
     Signature::new(
         SignatureId::F54,
         Place::Image,
-        &[&["/dev/console"]],
+        &[
+            &["/dev/console", "operation not permitted"],
+            &["/dev/console", "permission denied"],
+            &["/dev/console", "no such file or directory"],
+        ],
         "the runtime can't put /dev/console into the container: the image has no such file, and the \
          pod's root may not make one there",
         "add an empty file /dev/console to the image; on GKE, turn image streaming off",
@@ -188,19 +192,31 @@ pub(super) const STARTS: &[Signature] = &[
 
 /// Why cases have no verdict on the product: the kubelet's words for a pod that gets no image
 /// (kubernetes, `pkg/kubelet/images/types.go`).
-pub(super) const ERRORS: &[Signature] = &[Signature::new(
-    SignatureId::F55,
-    Place::Image,
-    &[
-        &["(ErrImagePull)"],
-        &["(ImagePullBackOff)"],
-        &["(ErrImageNeverPull)"],
-        &["(InvalidImageName)"],
-    ],
-    "the node can't pull the image",
-    "name an image that the nodes can pull with `--image`: check its name and tag, the nodes' way \
-     and login to the registry, and that it is made for the node's architecture",
-)];
+pub(super) const ERRORS: &[Signature] = &[
+    Signature::new(
+        SignatureId::F55,
+        Place::Image,
+        &[
+            &["(ErrImagePull)"],
+            &["(ImagePullBackOff)"],
+            &["(ErrImageNeverPull)"],
+            &["(InvalidImageName)"],
+        ],
+        "the node can't pull the image",
+        "name an image that the nodes can pull with `--image`: check its name and tag, the nodes' \
+         way and login to the registry, and that it is made for the node's architecture",
+    ),
+    // As a disruption shows itself (`crate::verdict::Disruption`).
+    Signature::new(
+        SignatureId::F56,
+        Place::Cluster,
+        &[&["was lost from ", " UTC ("], &["was lost at ", " UTC: "]],
+        "the API server, a node, a pod or a connection was lost while the case ran, and again in its \
+         retry or for too long",
+        "see when what was lost in the list of disruptions, and run these cases again once the \
+         cluster is stable",
+    ),
+];
 
 /// What a check of the pod, or of its object, shows where it does not hold.
 pub(super) const fn checks(id: CheckId) -> &'static [Signature] {

@@ -20,8 +20,11 @@ const STALE_PAUSE_PROCESS: Texts = &[
 const NO_PROCESS: Texts = &[
     &["pthread_create failed: Resource temporarily unavailable"],
     &["failed to create new OS thread", "errno=11"],
-    &["fork", "esource temporarily unavailable"],
-    &["clone", "esource temporarily unavailable"],
+    &["fork: ", "esource temporarily unavailable"],
+    &["fork failed", "esource temporarily unavailable"],
+    &["fork/exec", "esource temporarily unavailable"],
+    &["clone:", "esource temporarily unavailable"],
+    &["clone(", "esource temporarily unavailable"],
     &["Cannot fork"],
 ];
 
@@ -30,7 +33,6 @@ const NO_PROCESS: Texts = &[
 const RULES_REFUSED: Texts = &[
     &["Could not process rule: No such file or directory"],
     &["Could not process rule: Operation not supported"],
-    &["did not return successfully while applying ruleset"],
 ];
 
 const NETNS_DENIED: Texts = &[
@@ -109,7 +111,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
         SignatureId::F50,
         Place::Cluster,
-        &[&["setxattr", "peration not supported"]],
+        &[&["setxattr", "containers/storage", "peration not supported"]],
         "the volume of podman's storage has no extended attributes for users",
         "use a volume of ext4 or xfs: tmpfs has them from Linux 6.6 on, NFS often not",
     ),
@@ -124,7 +126,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     ),
     Signature::new(
         SignatureId::F52,
-        Place::Node,
+        Place::Unknown,
         &[
             &["/dev/stdout", "ermission denied"],
             &["/dev/stderr", "ermission denied"],
@@ -135,8 +137,9 @@ pub(super) const OUTPUTS: &[Signature] = &[
         ],
         "the container's output belongs to an id that is not mapped, so programs that open it by \
          name fail",
-        "update the container runtime (containerd 2.0 with runc 1.2 or crun, CRI-O with crun); in \
-         the pod, `tty: true` is a workaround",
+        "update what started the container: for the pod, containerd 2.0 with runc 1.2 or crun, or \
+         CRI-O with crun; for containers in it, crun and conmon of the image; `tty: true` is a \
+         workaround for the pod",
     ),
     Signature::new(
         SignatureId::F53,

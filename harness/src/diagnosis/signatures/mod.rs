@@ -43,7 +43,10 @@ impl Signature {
     }
 
     fn fits(&self, text: &str, facts: Option<&Facts>) -> bool {
-        self.texts.iter().any(|parts| parts.iter().all(|part| text.contains(part)))
+        // Parts of different lines are of different messages.
+        let has =
+            |parts: &[&str]| text.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        self.texts.iter().any(|parts| has(parts))
             && self.predicate.is_none_or(|predicate| facts.is_some_and(predicate))
     }
 }

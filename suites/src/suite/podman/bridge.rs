@@ -60,6 +60,14 @@ async fn is_outside_of_the_cluster(
     let format = "{{range .Subnets}}{{.Subnet}} {{end}}";
     let inspect = ["network", "inspect", "--format", format, network];
     let subnets = workspace.output(&podman(&inspect)).await?;
+    let is_subnet = |subnet: &str| {
+        let base = subnet.split_once('/').and_then(|(base, _)| base.parse().ok());
+        base.is_some_and(|base| has_address(subnet, base))
+    };
+    if subnets.trim().is_empty() || !subnets.split_whitespace().all(is_subnet) {
+        let what = format!("podman shows no subnets of the network `{network}`: `{subnets}`");
+        return Err(Failure::product(what));
+    }
     let script = "
         echo \"${KUBERNETES_SERVICE_HOST:-}\"
         while read -r key value; do

@@ -78,12 +78,24 @@ async fn continues(cx: &Context, workspace: &PodHandle, image: &str, name: &str)
 async fn restarted(cx: &Context, before: &PodHandle) -> Result<PodHandle, Failure> {
     // Only when the command has reported its own end: with process 1 all others end.
     let script = "
-        (while kill -0 \"$PPID\"; do sleep 0.1; done; sleep 0.3; kill -TERM 1) > /dev/null 2>&1 &
+        (
+            while kill -0 \"$PPID\"; do sleep 0.1; done
+            sleep 0.3
+            # Process 1 may be the entrypoint, which waits for this one.
+            for process in /proc/[0-9]*; do
+                if [ \"$(tr '\\0' ' ' < \"$process/cmdline\")\" = '/nestcheck/probe pause ' ]; then
+                    kill -TERM \"${process#/proc/}\"
+                fi
+            done
+            kill -TERM 1
+        ) > /dev/null 2>&1 &
     ";
     before.output(&Command::shell("end process 1 soon", script, [""; 0])).await?;
     let (sandbox, name) = (cx.sandbox(), before.name());
     let limit = sandbox.timeouts().pod;
     let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let earlier = first(before.object()).map_or(0, |status| status.restart_count);
+    let is_restarted = |status: &ContainerStatus| status.restart_count > earlier && status.ready;
     let is_back = |pod: Option<&Pod>| pod.is_some_and(|pod| first(pod).is_some_and(is_restarted));
     let wait = tokio::time::timeout(limit, await_condition(api, &name, is_back));
     match cx.outside_deadline(Box::pin(wait)).await {
@@ -104,10 +116,6 @@ fn first(pod: &Pod) -> Option<&ContainerStatus> {
     let container = &pod.spec.as_ref()?.containers.first()?.name;
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     statuses.iter().find(|status| status.name == *container)
-}
-
-fn is_restarted(status: &ContainerStatus) -> bool {
-    status.restart_count > 0 && status.ready
 }
 
 /// What a pod needs that keeps podman's storage.
