@@ -360,7 +360,8 @@ mod tests {
         full.may_corrupt = true;
         health.begin(&full);
         health.end(&full, true, false);
-        health.begin(&outage(20, Lost::Node, Some("there")));
+        let silent = outage(20, Lost::Node, Some("there"));
+        health.begin(&silent);
         assert_eq!(health.during(Instant::now(), Some(&here)), None);
         assert!(health.corruption(Some(&here)).is_some());
         assert_eq!(
@@ -369,8 +370,6 @@ mod tests {
             "a node that was silent has all that it had"
         );
         assert_eq!(health.corruption(Some(&[])), None, "it has no pods");
-        let silent = outage(10, Lost::Node, Some("there"));
-        health.begin(&silent);
         health.end(&silent, true, true);
         assert!(health.corruption(Some(&there)).is_some(), "it was full when it spoke again");
     }
