@@ -8,8 +8,11 @@ use crate::{
     verdict::{Attribution, Cause, Level, Place, Verdict, event::CaseFinished},
 };
 
-/// The most of a message that a cause repeats.
+/// The most of a message that a cause repeats as evidence.
 const EXCERPT: usize = 300;
+
+/// The most that a cause says of what is wrong: enough for several requirements that are not met.
+const WRONG: usize = 800;
 
 /// What is wrong where a run ended before a case did.
 const CUT_SHORT: &str = "the run ended before the case did";
@@ -41,9 +44,9 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
         let cause = groups.entry((name, normalised(&wrong))).or_insert_with(|| Cause {
             id: String::new(),
             signature,
-            wrong: excerpt(&wrong),
+            wrong: excerpt(&wrong, WRONG),
             place,
-            evidence: excerpt(case.verdict.message().unwrap_or(CUT_SHORT)),
+            evidence: excerpt(case.verdict.message().unwrap_or(CUT_SHORT), EXCERPT),
             fix: None,
             cases: Vec::new(),
             core: 0,
@@ -104,8 +107,8 @@ fn attribution(verdict: &Verdict) -> Option<Attribution> {
     })
 }
 
-fn excerpt(text: &str) -> String {
-    bound(&one_line(text), EXCERPT)
+fn excerpt(text: &str, limit: usize) -> String {
+    bound(&one_line(text), limit)
 }
 
 /// A message without what differs each time: numbers, ids, uids, times, addresses, generated names.
@@ -248,6 +251,16 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].wrong, "no conmon");
         assert_eq!(found[0].evidence, "`podman-compose up` exited with 127, expected 0: no conmon");
+    }
+
+    #[test]
+    fn several_requirements_that_are_not_met_are_all_said() {
+        let gates = ["UserNamespacesSupport", "ProcMountType"].map(|gate| {
+            format!("the feature gate {gate} is off on the API server (read from: dry-run create)")
+        });
+        let reason = format!("{}; {}; {}", gates[0], "x".repeat(300), gates[1]);
+        let blocked = Verdict::blocked(reason.clone(), "use OpenShift 4.20 or newer");
+        assert_eq!(causes(&[case("POD-01", Level::Core, blocked)])[0].wrong, reason);
     }
 
     #[test]
