@@ -111,7 +111,7 @@ fn devices_come_by_whichever_annotation_the_runtime_honours() {
     }
     let cluster = openshift("os-devices-none", "4.20", &["--device-annotations", "none"]);
     let (finished, report) = cluster.run(&cases);
-    finished.exits(1).says(&["pod started, device absent", "allowed_annotations", "(F37)"]);
+    finished.exits(1).says(&["pod started, device absent", "allowed_annotations", "(F37, node)"]);
     assert_eq!(report.ids("fail"), ["ISO-04"]);
     assert_eq!(report.ids("blocked"), ["ISO-05", "ISO-06", "POD-NET-01A"], "they need devices");
     cluster.is_clean();
