@@ -265,9 +265,8 @@ async fn provision(
         Ok(workload) => return Ok(workload),
         Err(failure) => failure,
     };
-    let node = workload::node_of_named(&sandbox, template.name).await.map(|node| [node]);
-    let nodes = node.as_ref().map(<[String; 1]>::as_slice);
-    let search = LossSearch { sandbox: &sandbox, health: &health, nodes };
+    let nodes = workload::node_of_named(&sandbox, template.name).await.map(|node| vec![node]);
+    let search = LossSearch { sandbox: &sandbox, health: &health, nodes: nodes.as_deref() };
     let others = if template.is_workspace() { Vec::new() } else { vec![template.name.to_owned()] };
     let is_late = matches!(failure, Failure::Timeout { .. });
     let suspects = Suspects { ready: Vec::new(), others, is_late };

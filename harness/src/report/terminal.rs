@@ -8,7 +8,7 @@ use std::{collections::HashSet, io::Write, mem};
 use self::{lines::Paint, progress::Progress};
 use super::{causes::lacks_image, model::Summary, shown::shown};
 use crate::{
-    diagnosis::{self, Symptom},
+    diagnosis::{self, Diagnosis, Symptom},
     verdict::{
         Attribution, SignatureId, Step, Verdict,
         event::{Event, EventKind, StepFinished},
@@ -158,8 +158,7 @@ impl Hold {
 
 /// Whether something broke because the nodes can't pull the image.
 fn is_missing_image(message: &str) -> bool {
-    let known = diagnosis::diagnose(Symptom::Error(message), None);
-    known.is_some_and(|known| known.id == SignatureId::F55)
+    known(message).is_some_and(|known| known.id == SignatureId::F55)
 }
 
 /// Why something failed: what is wrong where that is known, or else the message. A reason that was
@@ -181,6 +180,9 @@ fn reason(event: &EventKind) -> Option<String> {
 
 /// Why something broke: the known failure, or else the message.
 fn of_error(message: &str) -> String {
-    let known = diagnosis::diagnose(Symptom::Error(message), None);
-    known.map_or_else(|| message.to_owned(), |known| known.to_string())
+    known(message).map_or_else(|| message.to_owned(), |known| known.to_string())
+}
+
+fn known(message: &str) -> Option<Diagnosis> {
+    diagnosis::diagnose(Symptom::Error(message), None)
 }

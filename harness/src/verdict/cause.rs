@@ -23,6 +23,13 @@ pub struct Attribution {
     pub fix: Option<String>,
 }
 
+impl Attribution {
+    /// A requirement that is unmet at this place.
+    pub(super) fn unmet(wrong: &str, place: Place, fix: &str) -> Self {
+        Self { signature: None, wrong: wrong.to_owned(), place, fix: Some(fix.to_owned()) }
+    }
+}
+
 /// Why one or more cases did not pass, with its fix.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Cause {

@@ -145,12 +145,7 @@ impl Failure {
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
         if let Self::Blocked { reason, remedy, cause } = &mut self {
-            *cause = Some(Box::new(Attribution {
-                signature: None,
-                wrong: reason.clone(),
-                place,
-                fix: Some(remedy.clone()),
-            }));
+            *cause = Some(Box::new(Attribution::unmet(reason, place, remedy)));
         }
         self
     }

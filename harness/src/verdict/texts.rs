@@ -157,6 +157,25 @@ mod tests {
         verdict::{Effect, Level, Outcome, Place, SignatureId, event::Event},
     };
 
+    /// One of each verdict, with this in every text.
+    fn verdicts(text: &str) -> [Verdict; 7] {
+        let text = || text.to_owned();
+        let attributed = || {
+            let signature = Some(SignatureId::F28);
+            let fix = Some(text());
+            Some(Box::new(Attribution { signature, wrong: text(), place: Place::Image, fix }))
+        };
+        [
+            Verdict::Pass,
+            Verdict::Fail { message: text(), hint: Some(text()), cause: attributed() },
+            Verdict::Blocked { reason: text(), remedy: text(), cause: attributed() },
+            Verdict::NotApplicable { reason: text() },
+            Verdict::KnownIssue { signature: SignatureId::F28, message: text() },
+            Verdict::Error { message: text() },
+            Verdict::Interrupted,
+        ]
+    }
+
     /// One of each kind, and of each verdict, with this in every text.
     fn all(text: &str) -> Vec<EventKind> {
         let text = || text.to_owned();
@@ -237,21 +256,7 @@ mod tests {
                 }],
             },
         ];
-        let attributed = || {
-            let signature = Some(SignatureId::F28);
-            let fix = Some(text());
-            Some(Box::new(Attribution { signature, wrong: text(), place: Place::Image, fix }))
-        };
-        let verdicts = [
-            Verdict::Pass,
-            Verdict::Fail { message: text(), hint: Some(text()), cause: attributed() },
-            Verdict::Blocked { reason: text(), remedy: text(), cause: attributed() },
-            Verdict::NotApplicable { reason: text() },
-            Verdict::KnownIssue { signature: SignatureId::F28, message: text() },
-            Verdict::Error { message: text() },
-            Verdict::Interrupted,
-        ];
-        all.extend(verdicts.map(|verdict| EventKind::CaseFinished(case(verdict))));
+        all.extend(verdicts(&text()).map(|verdict| EventKind::CaseFinished(case(verdict))));
         all
     }
 

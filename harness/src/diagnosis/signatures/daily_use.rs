@@ -190,92 +190,91 @@ mod tests {
         diagnose(symptom, None).unwrap_or_else(|| panic!("{symptom:?} is not known"))
     }
 
-    #[test]
-    fn what_users_report_is_known_by_its_words() {
-        let outputs = [
-            // podman issue 20697, and pull request 27604.
-            (
-                "level=error msg=\"invalid internal status, try resetting the pause process with \
+    /// What users reported, and the cause of it.
+    const REPORTED: &[(&str, SignatureId)] = &[
+        // podman issue 20697, and pull request 27604.
+        (
+            "level=error msg=\"invalid internal status, try resetting the pause process with \
                  \\\"/usr/bin/podman system migrate\\\": could not find any running process: no such \
                  process\"",
-                SignatureId::F44,
-            ),
-            (
-                "Error: fatal error, invalid internal status, unable to create a new pause process: \
+            SignatureId::F44,
+        ),
+        (
+            "Error: fatal error, invalid internal status, unable to create a new pause process: \
                  cannot find a running process. Try running \"podman system migrate\" and if that \
                  doesn't work reboot to recover",
-                SignatureId::F44,
-            ),
-            (
-                "Error: current system boot ID differs from cached boot ID; an unhandled reboot has \
+            SignatureId::F44,
+        ),
+        (
+            "Error: current system boot ID differs from cached boot ID; an unhandled reboot has \
                  occurred. Please delete directories \"/tmp/storage-run-1000/containers\" and \
                  \"/tmp/storage-run-1000/libpod/tmp\" and re-run Podman",
-                SignatureId::F44,
-            ),
-            // podman issues 23784 and 13363.
-            (
-                "Error: crun: create keyring `1e42b038`: Disk quota exceeded: OCI runtime error",
-                SignatureId::F45,
-            ),
-            (
-                "container init caused: join session keyring: create session key: disk quota \
+            SignatureId::F44,
+        ),
+        // podman issues 23784 and 13363.
+        (
+            "Error: crun: create keyring `1e42b038`: Disk quota exceeded: OCI runtime error",
+            SignatureId::F45,
+        ),
+        (
+            "container init caused: join session keyring: create session key: disk quota \
                  exceeded: unknown",
-                SignatureId::F45,
-            ),
-            ("bash: fork: retry: Resource temporarily unavailable", SignatureId::F46),
-            ("sh: 6: Cannot fork", SignatureId::F46),
-            (
-                "runtime: failed to create new OS thread (have 8 already; errno=11)",
-                SignatureId::F46,
-            ),
-            (
-                "runtime/cgo: pthread_create failed: Resource temporarily unavailable\nSIGABRT: abort",
-                SignatureId::F46,
-            ),
-            // netavark issues 1057 and 1495.
-            (
-                "internal:0:0-0: Error: Could not process rule: No such file or directory\nError: \
+            SignatureId::F45,
+        ),
+        ("bash: fork: retry: Resource temporarily unavailable", SignatureId::F46),
+        ("sh: 6: Cannot fork", SignatureId::F46),
+        ("runtime: failed to create new OS thread (have 8 already; errno=11)", SignatureId::F46),
+        (
+            "runtime/cgo: pthread_create failed: Resource temporarily unavailable\nSIGABRT: abort",
+            SignatureId::F46,
+        ),
+        // netavark issues 1057 and 1495.
+        (
+            "internal:0:0-0: Error: Could not process rule: No such file or directory\nError: \
                  netavark: nftables error: \"nft\" did not return successfully while applying ruleset",
-                SignatureId::F47,
-            ),
-            ("Error: netavark: iptables: No such file or directory (os error 2)", SignatureId::F33),
-            ("Error: netavark: nftables error: unable to execute nft", SignatureId::F33),
-            // podman 6, `pkg/specgen/namespaces.go` and `libpod/networking_linux.go`.
-            (
-                "Error: slirp4netns support has been removed, use --network=pasta instead; for \
+            SignatureId::F47,
+        ),
+        ("Error: netavark: iptables: No such file or directory (os error 2)", SignatureId::F33),
+        ("Error: netavark: nftables error: unable to execute nft", SignatureId::F33),
+        // podman 6, `pkg/specgen/namespaces.go` and `libpod/networking_linux.go`.
+        (
+            "Error: slirp4netns support has been removed, use --network=pasta instead; for \
                  existing containers, run `podman system migrate`",
-                SignatureId::F49,
-            ),
-            ("level=fatal msg=\"Cgroups v1 not supported\"", SignatureId::F49),
-            (
-                "lsetxattr /home/user/.local/share/containers/storage/overlay/l/diff: operation not \
+            SignatureId::F49,
+        ),
+        ("level=fatal msg=\"Cgroups v1 not supported\"", SignatureId::F49),
+        (
+            "lsetxattr /home/user/.local/share/containers/storage/overlay/l/diff: operation not \
                  supported",
-                SignatureId::F50,
-            ),
-            (
-                "Error: allocating lock for new container: allocation failed; exceeded num_locks \
+            SignatureId::F50,
+        ),
+        (
+            "Error: allocating lock for new container: allocation failed; exceeded num_locks \
                  (2048)",
-                SignatureId::F51,
-            ),
-            // containerd issue 10598.
-            ("sh: can't create /dev/stderr: Permission denied", SignatureId::F52),
-            ("open() \"/dev/stdout\" failed (13: Permission denied)", SignatureId::F52),
-            ("touch: /kept/x: Value too large for defined data type", SignatureId::F53),
-            // podman issue 22681.
-            (
-                "Error: pasta failed with exit code 1:\nCouldn't open network namespace \
+            SignatureId::F51,
+        ),
+        // containerd issue 10598.
+        ("sh: can't create /dev/stderr: Permission denied", SignatureId::F52),
+        ("open() \"/dev/stdout\" failed (13: Permission denied)", SignatureId::F52),
+        ("touch: /kept/x: Value too large for defined data type", SignatureId::F53),
+        // podman issue 22681.
+        (
+            "Error: pasta failed with exit code 1:\nCouldn't open network namespace \
                  /run/user/1000/netns/netns-6d: Permission denied",
-                SignatureId::F15,
-            ),
-            // tektoncd/pipeline issue 890.
-            ("Error during unshare(CLONE_NEWUSER): Invalid argument", SignatureId::F08),
-            (
-                "User namespaces are not enabled in /proc/sys/user/max_user_namespaces.",
-                SignatureId::F08,
-            ),
-        ];
-        for (text, expected) in outputs {
-            assert_eq!(reported(Symptom::Output(text)).id, expected, "{text}");
+            SignatureId::F15,
+        ),
+        // tektoncd/pipeline issue 890.
+        ("Error during unshare(CLONE_NEWUSER): Invalid argument", SignatureId::F08),
+        (
+            "User namespaces are not enabled in /proc/sys/user/max_user_namespaces.",
+            SignatureId::F08,
+        ),
+    ];
+
+    #[test]
+    fn what_users_report_is_known_by_its_words() {
+        for (text, expected) in REPORTED {
+            assert_eq!(reported(Symptom::Output(text)).id, *expected, "{text}");
         }
         let console = "runc create failed: unable to start container process: error during \
                        container init: open /dev/console: operation not permitted";
