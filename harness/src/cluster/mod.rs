@@ -7,6 +7,7 @@ pub mod exec_error;
 pub mod permission;
 mod refusal;
 pub mod retry;
+mod watch;
 
 pub use api::{
     API_DEADLINE, FIRST_CONTACT_DEADLINE, ask, call, call_within, describe, is_forbidden, is_loss,
@@ -14,3 +15,4 @@ pub use api::{
 };
 pub use connect::{Cluster, ConnectOptions};
 pub use refusal::{Answer, Refusal};
+pub use watch::{NotSeen, watch_until};

@@ -157,7 +157,7 @@ impl Executor {
             earlier = Some(LostTry { disruption, failure, may_be_corrupted });
             let stop = self.stop.clone();
             tokio::select! {
-                fresh = self.make_fresh_pods() => self.fresh = fresh,
+                fresh = self.prepare_retry() => self.fresh = fresh,
                 () = stop.cancelled() => return Verdict::Interrupted,
             }
         }

@@ -18,6 +18,9 @@ use crate::{
 /// How long a pod for a retry may take: its image is on the node, but the node may be full.
 const FRESH_POD_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long a pod of the first attempt may take to end: its grace period, and its volumes are unmounted.
+const END_DEADLINE: Duration = Duration::from_secs(60);
+
 impl Executor {
     /// Waits for the return of the API server and of the case's nodes, and ends what still runs of
     /// the case in its pods. False if they do not return in time.
@@ -61,9 +64,25 @@ impl Executor {
         join_all(verify).await.iter().all(Result::is_ok)
     }
 
+    /// Ends the pods that the case made in its first attempt, whose names the retry uses again, and makes
+    /// fresh ones of its templates.
+    pub(super) async fn prepare_retry(&mut self) -> Vec<Arc<Workload>> {
+        let mut own = self.pods.names();
+        for (_, shared) in self.pods_of_templates() {
+            own.retain(|name| shared.as_ref().is_none_or(|shared| shared.name() != *name));
+        }
+        let sandbox = Arc::clone(&self.sandbox);
+        let end = own.iter().map(|name| workload::end_pod(&sandbox, name, END_DEADLINE));
+        let (ended, fresh) = tokio::join!(join_all(end), self.make_fresh_pods());
+        for (name, _) in own.iter().zip(ended).filter(|(_, is_gone)| !is_gone) {
+            tracing::debug!(pod = name, "a pod of the first attempt is still there");
+        }
+        fresh
+    }
+
     /// Makes pods for the retry alone. In those of the first attempt are names, processes and files
     /// that it left. One that can't be made is replaced by the shared one.
-    pub(super) async fn make_fresh_pods(&mut self) -> Vec<Arc<Workload>> {
+    async fn make_fresh_pods(&mut self) -> Vec<Arc<Workload>> {
         let templates =
             self.case.pods.iter().copied().filter(|template| self.is_replaceable(template));
         let pending =

@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DynamicObject, ListParams, ObjectMeta, PostParams},
-    runtime::wait::{Condition, await_condition},
+    runtime::wait::Condition,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cluster::{call, is_forbidden, retry, status_code},
+    cluster::{NotSeen, call, is_forbidden, status_code, watch_until},
     sandbox::pod_template::FILES_VOLUME,
 };
 
@@ -106,8 +106,8 @@ impl Creator {
         };
         let exists = |object: Option<&ServiceAccount>| object.is_some();
         let (object, _) = tokio::try_join!(
-            watch_until(&namespaces, namespace, allocated, "its `openshift.io/sa.scc` annotations"),
-            watch_until(&accounts, "default", exists, "its default service account"),
+            watch_new(&namespaces, namespace, allocated, "its `openshift.io/sa.scc` annotations"),
+            watch_new(&accounts, "default", exists, "its default service account"),
         )?;
         let level = object.and_then(|object| object.annotations().get(ALLOCATIONS[2]).cloned());
         Ok(level.unwrap_or_default())
@@ -309,35 +309,28 @@ fn is_in_namespace_of<K: Resource>(api: &Api<K>, run: Option<&String>) -> bool {
     is_of_run(namespace, run)
 }
 
-/// Watches an object until a condition holds.
-async fn watch_until<K>(
+/// Watches an object of a new namespace until a condition holds.
+async fn watch_new<K>(
     api: &Api<K>,
     name: &str,
-    holds: impl Condition<K> + Copy + Send + Sync,
+    holds: impl Condition<K> + Send + Sync,
     what: &str,
 ) -> Result<Option<K>>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    // `await_condition` ends with the first error of its watch; a broken connection is no verdict.
-    let watched = retry::with_backoff(
-        NAMESPACE_DEADLINE,
-        |_: &kube::runtime::wait::Error| Some(Duration::ZERO),
-        || await_condition(api.clone(), name, holds),
-    );
-    match tokio::time::timeout(NAMESPACE_DEADLINE, watched).await {
-        Ok(Ok(object)) => Ok(object),
-        Ok(Err(error)) => {
-            Err(Error::infrastructure(format!("failed to watch a new namespace: {error}")))
+    watch_until(api, name, holds, NAMESPACE_DEADLINE).await.map_err(|not_seen| match not_seen {
+        NotSeen::Broken(message) => {
+            Error::infrastructure(format!("failed to watch a new namespace: {message}"))
         }
-        Err(_elapsed) => Err(Error::infrastructure(format!(
+        NotSeen::Late => Error::infrastructure(format!(
             "a new namespace has not got {what} within {} s",
             NAMESPACE_DEADLINE.as_secs()
         ))
         .with_hint(
             "see the logs of the cluster-policy-controller and of the kube-controller-manager",
-        )),
-    }
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams, Preconditions},
-    runtime::wait::{await_condition, conditions},
+    runtime::wait::conditions,
 };
 use serde::de::DeserializeOwned;
 
 use super::{RUN_LABEL, Timeouts, ledger::Intents, scc, workspaces};
 use crate::{
     Error, Result,
-    cluster::{call, retry, status_code},
+    cluster::{NotSeen, call, status_code, watch_until},
     sandbox::pod_template::TEMPLATE_LABEL,
 };
 
@@ -180,18 +180,12 @@ async fn end_namespace(
         },
     );
     deleted?;
-    // `await_condition` ends with the first error of its watch; a broken connection is no leak.
-    let gone = retry::with_backoff(
-        limit,
-        |_: &kube::runtime::wait::Error| Some(Duration::ZERO),
-        || await_condition(api.clone(), name, conditions::is_deleted(&found.uid)),
-    );
-    match tokio::time::timeout(limit, gone).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Error::infrastructure(format!(
-            "failed to watch the end of namespace `{name}`: {error}"
+    match watch_until(&api, name, conditions::is_deleted(&found.uid), limit).await {
+        Ok(_) => Ok(()),
+        Err(NotSeen::Broken(message)) => Err(Error::infrastructure(format!(
+            "failed to watch the end of namespace `{name}`: {message}"
         ))),
-        Err(_elapsed) => {
+        Err(NotSeen::Late) => {
             let rest = call("read what keeps the namespace", || api.get_opt(name)).await?;
             // It went while its end was not seen: the watch was broken.
             let Some(namespace) = rest.filter(|rest| rest.uid().as_ref() == Some(&found.uid))

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod command;
+mod deletion;
 pub(crate) mod disruption;
 mod exec;
 pub(crate) mod health;
@@ -23,19 +24,20 @@ use std::{
 };
 
 pub use command::{COMMAND_DEADLINE, Command};
+pub(crate) use deletion::{delete_pod, end_pod};
 use exec::NoObserver;
 pub use exec::{Observer, Output};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::{
     Api, Error as KubeError, ResourceExt,
-    api::{DeleteParams, DynamicObject},
+    api::DynamicObject,
     core::{ApiResource, GroupVersionKind},
 };
 use tokio::sync::OnceCell;
 
 use self::{disruption::LOOK_DEADLINE, truth::PodCheck};
 use crate::{
-    cluster::{Refusal, ask, call, call_within, describe, exec_error::Lost, retry},
+    cluster::{Refusal, ask, call_within, describe, exec_error::Lost, retry},
     diagnosis,
     diagnosis::Symptom,
     sandbox::{
@@ -122,7 +124,7 @@ impl Workload {
 
     /// Deletes the pod.
     pub(crate) async fn delete(&self) {
-        delete(&self.api, &self.name()).await;
+        deletion::delete(&self.api, &self.name()).await;
     }
 
     /// Waits until the pod answers, and ends the commands of these nonces in it. A pod that is gone
@@ -144,19 +146,6 @@ impl Workload {
             Err(failure) if self::is_away(&failure) => Err(failure),
             _ => Ok(()),
         }
-    }
-}
-
-/// Deletes a pod of the ordinary user's that is not wanted any more.
-pub(crate) async fn delete_pod(sandbox: &Sandbox, name: &str) {
-    delete(&Api::namespaced(sandbox.user().clone(), sandbox.namespace()), name).await;
-}
-
-/// Deletes a pod. It ends with its namespace otherwise, so nobody waits for that.
-async fn delete(api: &Api<Pod>, name: &str) {
-    let params = DeleteParams::default();
-    if let Err(error) = call("delete a pod", || api.delete(name, &params)).await {
-        tracing::debug!(%error, "a pod stays until its namespace is deleted");
     }
 }
 

@@ -2,9 +2,10 @@
 //! a disruption.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::{Api, ResourceExt, runtime::wait::await_condition};
+use kube::{Api, ResourceExt};
 
 use super::disruption::LOOK_DEADLINE;
+use crate::cluster::watch_until;
 
 /// Whether the kubelet reports that a container, which has just been killed, used up its memory.
 /// `pod` is the pod when it was ready. The kubelet reports an end a moment after the command's
@@ -19,9 +20,8 @@ pub(super) async fn killed(api: &Api<Pod>, pod: &Pod, container: &str) -> bool {
     let ended =
         |pod: Option<&Pod>| pod.and_then(|pod| status(pod, container)).is_some_and(has_ended);
     // On the heap: it is a part of every command's future.
-    let watched = Box::pin(await_condition(api.clone(), &name, ended));
-    match tokio::time::timeout(LOOK_DEADLINE, watched).await {
-        Ok(Ok(Some(pod))) => {
+    match Box::pin(watch_until(api, &name, ended, LOOK_DEADLINE)).await {
+        Ok(Some(pod)) => {
             let status = status(&pod, container);
             status.and_then(last_end).is_some_and(|reason| reason == "OOMKilled")
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::{
+    cluster::{NotSeen, watch_until},
     engine::{Context, PodHandle},
     verdict::{CaseResult, Failure},
 };
@@ -10,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject},
-    runtime::wait::{await_condition, conditions},
+    runtime::wait::conditions,
 };
 use serde_json::json;
 
@@ -88,13 +89,12 @@ pub async fn delete_pod(cx: &Context, pod: &PodHandle) -> CaseResult {
     })
     .await?;
     let uid = pod.object().metadata.uid.clone().unwrap_or_default();
-    let gone = await_condition(api.clone(), &name, conditions::is_deleted(&uid));
-    match tokio::time::timeout(END, gone).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => {
-            Err(Failure::lost(format!("failed to watch the end of pod `{name}`: {error}")))
+    match Box::pin(watch_until(&api, &name, conditions::is_deleted(&uid), END)).await {
+        Ok(_) => Ok(()),
+        Err(NotSeen::Broken(message)) => {
+            Err(Failure::lost(format!("failed to watch the end of pod `{name}`: {message}")))
         }
-        Err(_elapsed) => Err(Failure::product(format!(
+        Err(NotSeen::Late) => Err(Failure::product(format!(
             "the pod `{name}` is still there {} s after it was deleted",
             END.as_secs()
         ))),

@@ -121,7 +121,9 @@ const NESTED_POD: Scenario = Scenario {
     ],
     // podman can't make a user namespace with these ids and helpers, the pod for ID-08 can't have
     // them twice, the token is a mount, and the litter is a namespace.
-    also_affected: &["END-02", "ID-07", "ID-08", "ISO-13", "POD-03", "ROOT-01", "ROOT-06"],
+    also_affected: &[
+        "END-02", "ID-07", "ID-08", "ISO-13", "ISO-14", "POD-03", "ROOT-01", "ROOT-06",
+    ],
     ..Scenario::NEW
 };
 
@@ -211,7 +213,7 @@ const CONTROLS: Scenario = Scenario {
         },
     ],
     // Without unshare(2) and mount(2) podman does nothing, and its failure has another signature.
-    also_affected: &["ID-07", "ID-08", "ISO-12", "ISO-13", "POD-03", "ROOT-01"],
+    also_affected: &["ID-07", "ID-08", "ISO-12", "ISO-13", "ISO-14", "POD-03", "ROOT-01"],
     ..Scenario::NEW
 };
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use harness::{
+    cluster::{NotSeen, watch_until},
     engine::{Case, CaseKind, Context, PodHandle},
     facts::requirement::{DefaultStorageClass, Requirement, UnmaskedProc, UserNamespaces},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaimVolumeSource, Pod};
-use kube::{Api, ResourceExt, runtime::wait::await_condition};
+use kube::{Api, ResourceExt};
 
 use super::remove;
 use crate::{
@@ -97,15 +98,16 @@ async fn restarted(cx: &Context, before: &PodHandle) -> Result<PodHandle, Failur
     let earlier = first(before.object()).map_or(0, |status| status.restart_count);
     let is_restarted = |status: &ContainerStatus| status.restart_count > earlier && status.ready;
     let is_back = |pod: Option<&Pod>| pod.is_some_and(|pod| first(pod).is_some_and(is_restarted));
-    let wait = tokio::time::timeout(limit, await_condition(api, &name, is_back));
-    match cx.outside_deadline(Box::pin(wait)).await {
-        Ok(Ok(Some(pod))) => {
+    match cx.outside_deadline(Box::pin(watch_until(&api, &name, is_back, limit))).await {
+        Ok(Some(pod)) => {
             cx.check("the pod", "the same", pod.name_any(), pod.uid() == before.object().uid())?;
             cx.verify_ready(&NESTED_POD, &pod).await
         }
-        Ok(Ok(None)) => Err(Failure::lost(format!("the pod `{name}` is gone"))),
-        Ok(Err(error)) => Err(Failure::lost(format!("failed to watch the pod `{name}`: {error}"))),
-        Err(_elapsed) => Err(Failure::product(format!(
+        Ok(None) => Err(Failure::lost(format!("the pod `{name}` is gone"))),
+        Err(NotSeen::Broken(message)) => {
+            Err(Failure::lost(format!("failed to watch the pod `{name}`: {message}")))
+        }
+        Err(NotSeen::Late) => Err(Failure::product(format!(
             "the kubelet did not restart the container of the pod `{name}` within {} s",
             limit.as_secs()
         ))),

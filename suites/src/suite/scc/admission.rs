@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::{
+    cluster::{NotSeen, watch_until},
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
     sandbox::{Grant, pod_template::ADMITTED_BY},
@@ -18,7 +19,6 @@ use k8s_openapi::{
 use kube::{
     Api, ResourceExt,
     api::{ListParams, ObjectMeta, PostParams},
-    runtime::wait::await_condition,
 };
 
 use super::{container, decided_by, scc, workspace};
@@ -282,16 +282,18 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
         sandbox.as_granted(|| deployments.create(&params, &deployment))
     })
     .await?;
-    let available = await_condition(deployments, name, is_available_or_failed);
     let limit = sandbox.timeouts().pod;
-    let available = Box::pin(tokio::time::timeout(limit, available));
-    // Where it takes too long, its pod tells why.
-    if let Ok(seen) = cx.outside_deadline(available).await {
-        let seen = seen.map_err(|error| {
-            Failure::harness(format!("failed to watch the Deployment: {error}"))
-        })?;
-        if let Some(refusal) = seen.as_ref().and_then(failure_of) {
-            return Err(Failure::product(format!("the Deployment gets no pod: {refusal}")));
+    let available = watch_until(&deployments, name, is_available_or_failed, limit);
+    match cx.outside_deadline(Box::pin(available)).await {
+        Ok(seen) => {
+            if let Some(refusal) = seen.as_ref().and_then(failure_of) {
+                return Err(Failure::product(format!("the Deployment gets no pod: {refusal}")));
+            }
+        }
+        // Its pod tells why.
+        Err(NotSeen::Late) => {}
+        Err(NotSeen::Broken(message)) => {
+            return Err(Failure::lost(format!("failed to watch the Deployment: {message}")));
         }
     }
     let pods: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
