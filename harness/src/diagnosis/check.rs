@@ -19,6 +19,22 @@ pub enum CheckId {
     AdmittedBy,
     /// No network of podman's has an address of the cluster.
     PodmanSubnets,
+    /// The user's ranges in /etc/subuid and /etc/subgid can be mapped.
+    SubordinateIds,
+    /// newuidmap and newgidmap may write maps.
+    IdHelpers,
+    /// The bounding set has exactly the capabilities that were asked for.
+    BoundingCapabilities,
+    /// Programs can gain capabilities.
+    NoNewPrivs,
+    /// /proc is not masked.
+    Proc,
+    /// A process of the pod can make a user namespace and mount in it.
+    InnerNamespace,
+    /// /dev/fuse can be used.
+    Fuse,
+    /// /dev/net/tun can be used.
+    Tun,
 }
 
 impl CheckId {
@@ -34,7 +50,21 @@ impl CheckId {
             Self::UidMap => "/proc/self/uid_map",
             Self::AdmittedBy => ADMITTED_BY,
             Self::PodmanSubnets => "podman's networks and the cluster's addresses",
+            Self::SubordinateIds => "/etc/subuid and /etc/subgid",
+            Self::IdHelpers => "newuidmap and newgidmap",
+            Self::BoundingCapabilities => "bounding capabilities",
+            Self::NoNewPrivs => "no_new_privs",
+            Self::Proc => "mounts at /proc",
+            Self::InnerNamespace => "mount in a new user namespace",
+            Self::Fuse => "/dev/fuse",
+            Self::Tun => "/dev/net/tun",
         }
+    }
+
+    /// The check of this id with another name, where one case has several.
+    #[must_use]
+    pub const fn named(self, text: &str) -> CheckName<'_> {
+        CheckName { text, id: Some(self) }
     }
 }
 

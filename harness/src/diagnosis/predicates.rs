@@ -157,6 +157,28 @@ fn cgroup_shuts_out(facts: &Facts, path: &str) -> bool {
     refused && is_present(facts, path, |mode| mode & OTHERS == OTHERS)
 }
 
+/// The device is not there.
+fn is_absent(facts: &Facts, path: &str) -> bool {
+    let state = facts.device(path).and_then(|device| device.state.known());
+    matches!(state, Some(DeviceState::Absent))
+}
+
+/// Parts of /proc are hidden or can't be written.
+pub(super) fn proc_is_masked(facts: &Facts) -> bool {
+    facts.mounts.known().is_some_and(|mounts| {
+        let at_proc: Vec<_> = mounts.iter().filter(|it| it.is_at_or_below("/proc")).collect();
+        at_proc.len() > 1 || at_proc.iter().any(|mount| mount.is_read_only())
+    })
+}
+
+pub(super) fn fuse_is_absent(facts: &Facts) -> bool {
+    is_absent(facts, "/dev/fuse")
+}
+
+pub(super) fn tun_is_absent(facts: &Facts) -> bool {
+    is_absent(facts, "/dev/net/tun")
+}
+
 pub(super) fn fuse_mode_shuts_out(facts: &Facts) -> bool {
     mode_shuts_out(facts, "/dev/fuse")
 }

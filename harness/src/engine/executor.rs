@@ -337,8 +337,8 @@ impl Executor {
     /// The nodes of the case's pods, as far as they are known; none if nothing is known of them.
     pub(super) fn nodes(&self) -> Option<Vec<String>> {
         let ready = self.pods_of_templates().filter_map(|(_, workload)| workload);
-        let nodes: Vec<_> = ready.filter_map(|pod| pod.node().map(str::to_owned)).collect();
-        (!nodes.is_empty() || self.case.pods.is_empty()).then_some(nodes)
+        let shared = ready.filter_map(|pod| pod.node().map(str::to_owned)).collect();
+        nodes_of(shared, !self.case.pods.is_empty(), self.pods.nodes())
     }
 
     /// Whether something that the case needs is away now.
@@ -409,6 +409,18 @@ pub(super) struct LostTry {
     may_be_corrupted: bool,
 }
 
+/// The nodes of a case: those of the pods that it shares with others, and those of the pods that it made
+/// for itself. None if one of them, or that of all shared ones, is not known.
+fn nodes_of(
+    shared: Vec<String>,
+    has_shared: bool,
+    own: Option<Vec<String>>,
+) -> Option<Vec<String>> {
+    let own = own?;
+    let is_known = !shared.is_empty() || !own.is_empty() || !has_shared;
+    is_known.then(|| [shared, own].concat())
+}
+
 /// The verdict of a case that may have been retried. The first try may have left something in the
 /// way of the second, so a failure after a loss says nothing about the product, unless the second had
 /// only fresh pods, or both saw the same: the first had nothing in its way.
@@ -451,6 +463,16 @@ mod tests {
         let verdict = after_loss(Some(&earlier), fail(), false);
         assert!(matches!(verdict, Verdict::Error { .. }), "{verdict:?}");
         assert_eq!(after_loss(Some(&earlier), fail(), true), fail().into(), "in fresh pods");
+    }
+
+    #[test]
+    fn the_node_of_a_pod_that_the_case_made_for_itself_is_one_of_its_nodes() {
+        let here = || vec!["here".to_owned()];
+        assert_eq!(nodes_of(Vec::new(), false, Some(here())), Some(here()));
+        assert_eq!(nodes_of(Vec::new(), false, None), None, "the pod may be anywhere");
+        assert_eq!(nodes_of(here(), true, Some(Vec::new())), Some(here()));
+        assert_eq!(nodes_of(Vec::new(), true, Some(Vec::new())), None, "they are being made");
+        assert_eq!(nodes_of(Vec::new(), false, Some(Vec::new())), Some(Vec::new()), "none");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Failures of the cluster: what the API server refuses, why a pod does not start, and what is not
 //! as it was asked for.
 
-use super::{ANYTHING, Signature, daily_use};
+use super::{ANYTHING, Signature, daily_use, pod};
 use crate::{
     diagnosis::CheckId,
     verdict::{Place, SignatureId},
@@ -228,6 +228,14 @@ pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
         CheckId::UidMap => UID_MAP,
         CheckId::AdmittedBy => ADMITTED_BY,
         CheckId::PodmanSubnets => daily_use::OVERLAPPING_SUBNETS,
+        CheckId::SubordinateIds => pod::SUBORDINATE_IDS,
+        CheckId::IdHelpers => pod::ID_HELPERS,
+        CheckId::BoundingCapabilities => pod::BOUNDING_CAPABILITIES,
+        CheckId::NoNewPrivs => pod::PRIVILEGE_ESCALATION,
+        CheckId::Proc => pod::PROC,
+        CheckId::InnerNamespace => pod::INNER_NAMESPACE,
+        CheckId::Fuse => pod::FUSE,
+        CheckId::Tun => pod::TUN,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod daily_use;
+mod pod;
 mod podman;
 
 use probe::Facts;
@@ -35,7 +36,11 @@ impl Signature {
         cause: &'static str,
         fix: &'static str,
     ) -> Self {
-        Self { texts, predicate: None, diagnosis: Diagnosis { id, place, cause, fix } }
+        Self::of(Diagnosis { id, place, cause, fix }, texts)
+    }
+
+    const fn of(diagnosis: Diagnosis, texts: Texts) -> Self {
+        Self { texts, predicate: None, diagnosis }
     }
 
     const fn given(self, predicate: fn(&Facts) -> bool) -> Self {

@@ -1,6 +1,6 @@
 //! Failures of podman, by what it and its helpers write.
 
-use super::{Signature, Texts};
+use super::{Signature, Texts, pod};
 use crate::{
     diagnosis::predicates,
     verdict::{Place, SignatureId},
@@ -48,29 +48,18 @@ const FUSE: Texts = &[
     &["fuse-overlayfs: cannot mount"],
 ];
 
+const READ_ONLY_SETTINGS: Texts =
+    &[&["ping_group_range", "Read-only file system"], &["accept_dad", "ead-only file system"]];
+
 const TUN_REFUSED: Texts =
     &[&["/dev/net/tun", "Permission denied"], &["/dev/net/tun", "Operation not permitted"]];
 
 /// What a command in the pod wrote.
 pub(super) const OUTPUTS: &[Signature] = &[
-    Signature::new(
-        SignatureId::F08,
-        Place::Node,
-        NAMESPACE_REFUSED,
-        "a kernel setting forbids user namespaces (`user.max_user_namespaces`, \
-         `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`)",
-        "change it on the node",
-    )
-    .given(predicates::sysctl_forbids_namespaces),
-    Signature::new(
-        SignatureId::F08,
-        Place::Cluster,
-        NAMESPACE_REFUSED,
-        "the pod's seccomp profile forbids inner user namespaces",
-        "set `seccompProfile: {type: Unconfined}`: containerd's default profile forbids clone(2) \
-         and unshare(2)",
-    )
-    .given(predicates::has_seccomp_filter),
+    Signature::of(pod::SYSCTL_FORBIDS_NAMESPACES, NAMESPACE_REFUSED)
+        .given(predicates::sysctl_forbids_namespaces),
+    Signature::of(pod::SECCOMP_FORBIDS_NAMESPACES, NAMESPACE_REFUSED)
+        .given(predicates::has_seccomp_filter),
     Signature::new(
         SignatureId::F08,
         Place::Node,
@@ -92,14 +81,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "a range in /etc/subuid or /etc/subgid holds the user's own id",
         "leave ranges that share no id with each other and the user, such as `user:1001:64535`",
     ),
-    Signature::new(
-        SignatureId::F04,
-        Place::Image,
-        MAP_INVALID,
-        "ranges in /etc/subuid or /etc/subgid overlap, or hold the user's own id",
-        "leave ranges that share no id with each other and the user, such as `user:1001:64535`",
-    )
-    .given(predicates::ranges_overlap),
+    Signature::of(pod::RANGES_OVERLAP, MAP_INVALID).given(predicates::ranges_overlap),
     Signature::new(
         SignatureId::F04,
         Place::Image,
@@ -107,71 +89,20 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "the kernel does not take the map that /etc/subuid and /etc/subgid make",
         "leave ranges that share no id with each other and the user, such as `user:1001:64535`",
     ),
-    Signature::new(
-        SignatureId::F01,
-        Place::Image,
+    Signature::of(
+        pod::RANGE_LEAVES_MAP,
         &[&["newuidmap", "10000 65536", "Operation not permitted"]],
-        "the range in /etc/subuid leaves the pod's 65536 ids",
-        "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid",
     ),
-    Signature::new(
-        SignatureId::F01,
-        Place::Image,
-        MAP_REFUSED,
-        "a range in /etc/subuid or /etc/subgid leaves the pod's ids",
-        "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid",
-    )
-    .given(predicates::range_leaves_map),
-    Signature::new(
-        SignatureId::F02,
-        Place::Policy,
-        MAP_REFUSED,
-        "the pod runs with no_new_privs, so newuidmap gains no capability",
-        "set `allowPrivilegeEscalation: true`",
-    )
-    .given(predicates::has_no_new_privs),
-    Signature::new(
-        SignatureId::F02,
-        Place::Policy,
-        MAP_REFUSED,
-        "the pod lacks the capabilities SETUID and SETGID",
-        "add them to the container's `capabilities`",
-    )
-    .given(predicates::lacks_setid),
-    Signature::new(
-        SignatureId::F02,
-        Place::Image,
+    Signature::of(pod::RANGE_LEAVES_MAP, MAP_REFUSED).given(predicates::range_leaves_map),
+    Signature::of(pod::NO_NEW_PRIVS, MAP_REFUSED).given(predicates::has_no_new_privs),
+    Signature::of(pod::NO_SETID, MAP_REFUSED).given(predicates::lacks_setid),
+    Signature::of(
+        pod::SETUID_HELPER,
         &[&["newuidmap: open of uid_map failed"], &["newgidmap: open of gid_map failed"]],
-        "newuidmap is setuid, so it runs as the pod's root, which may not do more than set ids",
-        "take the bit away and give file capabilities: `chmod u-s` and `setcap cap_setuid+ep`, \
-         cap_setgid for newgidmap",
     ),
-    Signature::new(
-        SignatureId::F02,
-        Place::Image,
-        MAP_REFUSED,
-        "newuidmap or newgidmap has lost its file capabilities",
-        "in the image, `setcap cap_setuid+ep /usr/bin/newuidmap` and `setcap cap_setgid+ep \
-         /usr/bin/newgidmap`",
-    )
-    .given(predicates::helper_is_powerless),
-    Signature::new(
-        SignatureId::F02,
-        Place::Image,
-        &[&["should have setuid or have filecaps"]],
-        "newuidmap or newgidmap has lost its file capabilities",
-        "in the image, `setcap cap_setuid+ep /usr/bin/newuidmap` and `setcap cap_setgid+ep \
-         /usr/bin/newgidmap`",
-    ),
-    Signature::new(
-        SignatureId::F02,
-        Place::Image,
-        MAP_REFUSED,
-        "newuidmap is setuid, so it runs as the pod's root, which may not do more than set ids",
-        "take the bit away and give file capabilities: `chmod u-s` and `setcap cap_setuid+ep`, \
-         cap_setgid for newgidmap",
-    )
-    .given(predicates::helper_is_setuid),
+    Signature::of(pod::POWERLESS_HELPER, MAP_REFUSED).given(predicates::helper_is_powerless),
+    Signature::of(pod::POWERLESS_HELPER, &[&["should have setuid or have filecaps"]]),
+    Signature::of(pod::SETUID_HELPER, MAP_REFUSED).given(predicates::helper_is_setuid),
     Signature::new(
         SignatureId::F02,
         Place::Unknown,
@@ -276,53 +207,12 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "set `fsGroup` to the user's group; where the volume's driver ignores it, give the volume \
          away before",
     ),
-    Signature::new(
-        SignatureId::F12,
-        Place::Node,
-        FUSE,
-        "/dev/fuse is not for everybody on the node, and the pod gets it with that mode",
-        "chmod it to 0666 on the node",
-    )
-    .given(predicates::fuse_mode_shuts_out),
-    Signature::new(
-        SignatureId::F12,
-        Place::Node,
-        FUSE,
-        "the pod's cgroup does not allow /dev/fuse",
-        "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
-    )
-    .given(predicates::fuse_cgroup_shuts_out),
-    Signature::new(
-        SignatureId::F12,
-        Place::Node,
-        FUSE,
-        "the pod has no /dev/fuse that it may use, and podman's storage needs it here",
-        "give the pod the device by RuntimeClass, CDI or CRI-O's annotation, or mount an emptyDir \
-         on ~/.local/share/containers and set no `mount_program`",
-    ),
-    Signature::new(
-        SignatureId::F13,
-        Place::Node,
-        &[&["/dev/net/tun", "No such file or directory"]],
-        "the pod has no /dev/net/tun",
-        "give the pod the device by RuntimeClass, CDI or CRI-O's annotation (1.31 or newer)",
-    ),
-    Signature::new(
-        SignatureId::F14,
-        Place::Node,
-        TUN_REFUSED,
-        "/dev/net/tun is not for everybody on the node, and the pod gets it with that mode",
-        "chmod it to 0666 on the node",
-    )
-    .given(predicates::tun_mode_shuts_out),
-    Signature::new(
-        SignatureId::F14,
-        Place::Node,
-        TUN_REFUSED,
-        "the pod's cgroup does not allow /dev/net/tun",
-        "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
-    )
-    .given(predicates::tun_cgroup_shuts_out),
+    Signature::of(pod::FUSE_IS_PRIVATE, FUSE).given(predicates::fuse_mode_shuts_out),
+    Signature::of(pod::FUSE_IS_NOT_ALLOWED, FUSE).given(predicates::fuse_cgroup_shuts_out),
+    Signature::of(pod::NO_FUSE, FUSE),
+    Signature::of(pod::NO_TUN, &[&["/dev/net/tun", "No such file or directory"]]),
+    Signature::of(pod::TUN_IS_PRIVATE, TUN_REFUSED).given(predicates::tun_mode_shuts_out),
+    Signature::of(pod::TUN_IS_NOT_ALLOWED, TUN_REFUSED).given(predicates::tun_cgroup_shuts_out),
     Signature::new(
         SignatureId::F14,
         Place::Node,
@@ -331,21 +221,19 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "use the type container_engine_t of container-selinux 2.246 or newer, and mode 0666 on \
          the node",
     ),
-    Signature::new(
-        SignatureId::F09,
-        Place::Cluster,
+    Signature::of(
+        pod::PROC_IS_MASKED,
         &[
             &["mount `proc` to `proc`", "Operation not permitted"],
             &["mount proc to proc: Operation not permitted"],
             &["error mounting \"proc\"", "operation not permitted"],
         ],
-        "/proc is masked",
-        "the pod needs `procMount: Unmasked`, and the cluster the feature gate ProcMountType",
     ),
+    Signature::of(pod::PROC_IS_MASKED, READ_ONLY_SETTINGS).given(predicates::proc_is_masked),
     Signature::new(
         SignatureId::F10,
         Place::Cluster,
-        &[&["ping_group_range", "Read-only file system"], &["accept_dad", "ead-only file system"]],
+        READ_ONLY_SETTINGS,
         "/proc is masked, so its settings are read-only",
         "the pod needs `procMount: Unmasked`, and the cluster the feature gate ProcMountType",
     ),
@@ -356,46 +244,11 @@ pub(super) const OUTPUTS: &[Signature] = &[
         "the setting `net.ipv4.ping_group_range` names groups that are not mapped",
         "set `default_sysctls = []` in containers.conf, or a range within the map",
     ),
-    Signature::new(
-        SignatureId::F07,
-        Place::Image,
-        NO_RANGE,
-        "the pod's user has no line in /etc/passwd, so its ranges are not found",
-        "let the image's entry point write one, and make /etc/passwd writable for it",
-    )
-    .given(predicates::user_is_nameless),
-    Signature::new(
-        SignatureId::F07,
-        Place::Image,
-        NO_RANGE,
-        "the lines in /etc/subuid are of another user",
-        "the image must have `user:1001:64535` in /etc/subuid and /etc/subgid, with the name of \
-         the pod's user in /etc/passwd",
-    )
-    .given(predicates::ranges_are_others),
-    Signature::new(
-        SignatureId::F07,
-        Place::Image,
-        NO_RANGE,
-        "/etc/subuid or /etc/subgid has no line for the pod's user",
-        "the image must have `user:1001:64535` in both",
-    ),
-    Signature::new(
-        SignatureId::F07,
-        Place::Image,
-        UNMAPPED_ID,
-        "/etc/subuid or /etc/subgid has no line for the pod's user, so only its own id is mapped",
-        "the image must have `user:1001:64535` in both",
-    )
-    .given(predicates::has_no_range),
-    Signature::new(
-        SignatureId::F06,
-        Place::Image,
-        UNMAPPED_ID,
-        "the user's range in /etc/subuid or /etc/subgid has too few ids for ordinary images",
-        "widen it to `user:1001:64535`",
-    )
-    .given(predicates::has_few_ids),
+    Signature::of(pod::NAMELESS_USER, NO_RANGE).given(predicates::user_is_nameless),
+    Signature::of(pod::RANGES_OF_OTHERS, NO_RANGE).given(predicates::ranges_are_others),
+    Signature::of(pod::NO_RANGE, NO_RANGE),
+    Signature::of(pod::NO_RANGE, UNMAPPED_ID).given(predicates::has_no_range),
+    Signature::of(pod::FEW_IDS, UNMAPPED_ID).given(predicates::has_few_ids),
     Signature::new(
         SignatureId::F06,
         Place::Image,

@@ -94,7 +94,24 @@ impl Context {
         observed: impl Into<String>,
         holds: bool,
     ) -> CaseResult {
-        self.recorder.check(name.into(), expected, observed, holds)
+        self.recorder.check(name.into(), expected, observed, holds, None)
+    }
+
+    /// As [`Context::check`], of what a pod with these facts is or does: they tell the causes of a
+    /// failure apart.
+    ///
+    /// # Errors
+    ///
+    /// The check does not hold.
+    pub fn check_in_pod<'a>(
+        &self,
+        facts: &probe::Facts,
+        name: impl Into<CheckName<'a>>,
+        expected: &str,
+        observed: impl Into<String>,
+        holds: bool,
+    ) -> CaseResult {
+        self.recorder.check(name.into(), expected, observed, holds, Some(facts))
     }
 
     /// Checks that a value is the expected one.

@@ -19,20 +19,44 @@ use crate::{
 /// A pod that is being made; every case that waits for it gets the same one.
 pub type SharedWorkload = Shared<BoxFuture<'static, Result<Arc<Workload>, Failure>>>;
 
-/// The names of the pods that a case made for itself, for whoever looks at them when it fails. A
-/// lock, because the case and its executor both have it; held to add or take a name.
+/// The pods that a case made for itself, for whoever looks at them when it fails. A lock, because the
+/// case and its executor both have it; held to add or take a pod.
 #[derive(Clone, Default)]
-pub(crate) struct PodsOfCase(Arc<Mutex<Vec<String>>>);
+pub(crate) struct PodsOfCase(Arc<Mutex<Vec<OwnPod>>>);
+
+/// A pod that a case made for itself.
+struct OwnPod {
+    name: String,
+    /// Its node, once it was ready.
+    node: Option<String>,
+}
 
 impl PodsOfCase {
     fn add(&self, pod: &Pod) {
+        let Some(name) = pod.metadata.name.clone() else { return };
         let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = pod.metadata.name.clone().filter(|name| !pods.contains(name));
-        pods.extend(new);
+        // A pod that takes the place of another one may be on another node.
+        pods.retain(|known| known.name != name);
+        pods.push(OwnPod { name, node: None });
+    }
+
+    fn is_ready(&self, workload: &Workload) {
+        let name = workload.name();
+        let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for pod in pods.iter_mut().filter(|pod| pod.name == name) {
+            pod.node = workload.node().map(str::to_owned);
+        }
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.iter().map(|pod| pod.name.clone()).collect()
+    }
+
+    /// The nodes of these pods; none where the node of one is not known.
+    pub(crate) fn nodes(&self) -> Option<Vec<String>> {
+        let pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.iter().map(|pod| pod.node.clone()).collect()
     }
 }
 
@@ -68,6 +92,7 @@ impl Context {
         let template = self.listed(template);
         let provision = Box::pin(workload::provision_pod(&self.sandbox, template, pod));
         let workload = self.outside_deadline(provision).await?;
+        self.pods.is_ready(&workload);
         self.hand_out(Arc::new(workload))
     }
 
@@ -95,6 +120,7 @@ impl Context {
         self.pods.add(pod);
         let verify_ready = Box::pin(workload::verify_ready(&self.sandbox, template, pod));
         let workload = self.outside_deadline(verify_ready).await?;
+        self.pods.is_ready(&workload);
         self.hand_out(Arc::new(workload))
     }
 

@@ -29,7 +29,8 @@ impl Recorder {
         self.id
     }
 
-    /// Makes and records a truth check, and fails the case where it does not hold.
+    /// Makes and records a truth check, and fails the case where it does not hold. The facts of the
+    /// pod that it is about tell the causes of a failure apart.
     ///
     /// # Errors
     ///
@@ -40,6 +41,7 @@ impl Recorder {
         expected: &str,
         observed: impl Into<String>,
         holds: bool,
+        facts: Option<&probe::Facts>,
     ) -> CaseResult {
         let observed = redact::clean(observed.into().as_bytes(), 1024);
         let CheckName { text: name, id } = name;
@@ -47,7 +49,7 @@ impl Recorder {
         let failure = (!holds).then(|| {
             let observed = &check.observed;
             let message = format!("{name}: expected {expected}, observed {observed}");
-            let hint = id.and_then(|id| diagnosis::explain(Symptom::Check { id, observed }, None));
+            let hint = id.and_then(|id| diagnosis::explain(Symptom::Check { id, observed }, facts));
             Failure::product(message).with_hint(hint)
         });
         self.record(check);

@@ -5,7 +5,7 @@ mod node;
 use std::time::Duration;
 
 use harness::{
-    diagnosis::{Symptom, diagnose},
+    diagnosis::{CheckId, Symptom, diagnose, explain},
     engine::{Case, CaseKind, Context, Profile, parse_probe},
     verdict::{CaseResult, Failure, Level, SignatureId},
     workload::{
@@ -189,7 +189,10 @@ async fn has_subordinate_ids_inside_the_pod_range(cx: Context) -> CaseResult {
 /// Checks the files that give the user its ids; `of` says whose they are.
 pub(super) fn check_subordinate_ids(cx: &Context, facts: &probe::Facts, of: &str) -> CaseResult {
     let user = known(&facts.user_name)?.clone().ok_or_else(|| {
-        Failure::product(format!("/etc/passwd has no name for user {}", facts.effective_uid))
+        let observed = format!("/etc/passwd has no name for user {}", facts.effective_uid);
+        let symptom = Symptom::Check { id: CheckId::SubordinateIds, observed: &observed };
+        let hint = explain(symptom, Some(facts));
+        Failure::product(observed).with_hint(hint)
     })?;
     for (file, ranges, map) in [
         ("/etc/subuid", &facts.subordinate_uids, &facts.uid_map),
@@ -207,7 +210,9 @@ pub(super) fn check_subordinate_ids(cx: &Context, facts: &probe::Facts, of: &str
             Some(problem) => format!("{} ({problem})", lines.join(", ")),
         };
         let expected = "ranges of the user's, inside the pod's map, without its own id";
-        cx.check(&format!("{file}{of}"), expected, observed, problem.is_none())?;
+        let name = format!("{file}{of}");
+        let name = CheckId::SubordinateIds.named(&name);
+        cx.check_in_pod(facts, name, expected, observed, problem.is_none())?;
     }
     Ok(())
 }
@@ -255,7 +260,7 @@ async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
             "{}=ep, or setuid root with which podman works",
             CapabilitySet::from(capability).names().join(",")
         );
-        cx.check(name, &expected, observed, holds)?;
+        cx.check_in_pod(facts, CheckId::IdHelpers.named(name), &expected, observed, holds)?;
     }
     Ok(())
 }

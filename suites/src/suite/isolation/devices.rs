@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::{
+    diagnosis::CheckId,
     engine::{Case, CaseKind, Context, PodHandle},
     sandbox::pod_template::ask_for_devices,
     verdict::{CaseResult, Failure},
@@ -58,7 +59,10 @@ async fn opens_fuse_and_tun(cx: Context) -> CaseResult {
         let opens = device.is_some_and(|device| device.open_read_write == OpenOutcome::Opened);
         let observed = device.map_or("not looked at".to_owned(), describe_device);
         let expected = format!("character device {major}:{minor}, opened for reading and writing");
-        cx.check(path, &expected, observed, is_right && opens).map_err(describe_cause)?;
+        let id = if path == "/dev/fuse" { CheckId::Fuse } else { CheckId::Tun };
+        let facts = workspace.facts();
+        cx.check_in_pod(facts, id, &expected, observed, is_right && opens)
+            .map_err(describe_cause)?;
     }
     Ok(())
 }

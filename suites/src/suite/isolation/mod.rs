@@ -5,6 +5,7 @@ mod devices;
 use std::time::Duration;
 
 use harness::{
+    diagnosis::CheckId,
     engine::{Case, CaseKind, Context, Profile},
     facts::Flavour,
     verdict::{CaseResult, Failure, Level},
@@ -53,7 +54,7 @@ async fn sees_proc_unmasked(cx: Context) -> CaseResult {
         .map(|mount| format!("{} {}", mount.mount_point, mount.options.join(",")))
         .collect();
     let holds = matches!(proc_mounts(mounts)[..], [only] if !only.is_read_only());
-    cx.check("mounts at /proc", "one, rw", paths.join("; "), holds)
+    cx.check_in_pod(&facts, CheckId::Proc, "one, rw", paths.join("; "), holds)
 }
 
 inventory::submit!(Case {
@@ -155,7 +156,8 @@ async fn makes_namespaces_and_mounts(cx: Context) -> CaseResult {
         0 => "mounted".to_owned(),
         code => format!("exit code {code}: {}", String::from_utf8_lossy(&output.stderr).trim_end()),
     };
-    cx.check("mount in a new user namespace", "mounted", observed, output.exit_code == 0)
+    let (is_mounted, name) = (output.exit_code == 0, CheckId::InnerNamespace);
+    cx.check_in_pod(workspace.facts(), name, "mounted", observed, is_mounted)
 }
 
 // Not every node has AppArmor, and only a pod can tell.
@@ -313,10 +315,18 @@ async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
     let names = |set: CapabilitySet| {
         if set.is_empty() { "none".to_owned() } else { set.names().join(",") }
     };
-    cx.check_equal("bounding capabilities", &names(declared), &names(sets.bounding))?;
+    let (expected, observed) = (names(declared), names(sets.bounding));
+    cx.check_in_pod(
+        &facts,
+        CheckId::BoundingCapabilities,
+        &format!("`{expected}`"),
+        format!("`{observed}`"),
+        expected == observed,
+    )?;
     cx.check_equal("effective capabilities", "none", &names(sets.effective))?;
-    cx.check(
-        "no_new_privs",
+    cx.check_in_pod(
+        &facts,
+        CheckId::NoNewPrivs,
         "false, so that newuidmap gets its file capabilities",
         show_reading(&facts.no_new_privs, ToString::to_string),
         facts.no_new_privs == Reading::Known(false),
@@ -343,7 +353,8 @@ async fn mounts_fresh_proc_in_inner_namespaces(cx: Context) -> CaseResult {
     let (workspace, control) = futures::try_join!(cx.pod(&NESTED_POD), cx.pod(&MASKED_PROC))?;
     let answer: FreshProc = workspace.probe(&["mount-proc"]).await?;
     let mounted = matches!(answer.outcome, FreshProcOutcome::Allowed { process_id: 1 });
-    cx.check("fresh /proc", "mounted, shows process 1", describe(&answer.outcome), mounted)?;
+    let (name, observed) = (CheckId::Proc.named("fresh /proc"), describe(&answer.outcome));
+    cx.check_in_pod(workspace.facts(), name, "mounted, shows process 1", observed, mounted)?;
     // Refused where /proc is masked: only so the pass above is the work of `procMount`.
     let answer: FreshProc = control.probe(&["mount-proc"]).await?;
     let refused = matches!(
