@@ -116,6 +116,78 @@ fn the_same_refusal_has_another_cause_with_other_facts() {
 }
 
 #[test]
+fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
+    let ranges = |value: Value| facts("/subordinate_uids", value);
+    let range = |owner: &str, start: u32, count: u32| {
+        ranges(json!({"known": {
+            "ranges": [{"owner": owner, "start": start, "count": count}],
+            "unparsable": [],
+        }}))
+    };
+    let invalid = "newuidmap: write to uid_map failed: Invalid argument";
+    let unmapped = "potentially insufficient UIDs or GIDs available in user namespace";
+    let no_range = "no subuid ranges found for user \"user\" in /etc/subuid";
+    let clone = "cannot clone: Operation not permitted";
+    let settings = "write ping_group_range: Read-only file system";
+    let tun = "Failed to open() /dev/net/tun: Permission denied";
+    let mount = |point: &str, option: &str| {
+        json!({"mount_point": point, "root": "/", "fs_type": "proc", "source": "proc",
+            "options": [option], "super_options": []})
+    };
+    let masked = json!({"known": [mount("/proc", "rw"), mount("/proc/sys", "ro")]});
+    let absent = || json!({"known": "absent"});
+    for (check, output, facts) in [
+        (CheckId::SubordinateIds, REFUSED, range("user", 2000, 65_000)),
+        (CheckId::SubordinateIds, invalid, range("user", 999, 3000)),
+        (CheckId::SubordinateIds, no_range, range("other", 1001, 64_535)),
+        (CheckId::SubordinateIds, no_range, facts("/user_name", json!({"known": null}))),
+        (CheckId::SubordinateIds, unmapped, range("user", 1001, 10)),
+        (
+            CheckId::SubordinateIds,
+            no_range,
+            ranges(json!({"known": {"ranges": [], "unparsable": []}})),
+        ),
+        (CheckId::NoNewPrivs, REFUSED, facts("/no_new_privs", json!({"known": true}))),
+        (
+            CheckId::BoundingCapabilities,
+            REFUSED,
+            facts("/capabilities/known/bounding", json!("0000000000000080")),
+        ),
+        (
+            CheckId::IdHelpers,
+            REFUSED,
+            facts("/newuidmap/known/file_capabilities", json!({"known": null})),
+        ),
+        (CheckId::IdHelpers, REFUSED, facts("/newuidmap/known/mode", json!("4755"))),
+        (CheckId::InnerNamespace, clone, facts("/seccomp", json!({"known": "filter"}))),
+        (
+            CheckId::InnerNamespace,
+            clone,
+            facts("/sysctls/max_user_namespaces", json!({"known": 0})),
+        ),
+        (CheckId::Proc, settings, facts("/mounts", masked)),
+        (CheckId::Fuse, "fuse: device not found", facts("/devices/0/state", absent())),
+        (
+            CheckId::Fuse,
+            "fuse: failed to open /dev/fuse",
+            facts("/devices/0/state/known/present/mode", json!("0600")),
+        ),
+        (CheckId::Tun, tun, facts("/devices/1/state/known/present/mode", json!("0600"))),
+        (
+            CheckId::Tun,
+            "open /dev/net/tun: No such file or directory",
+            facts("/devices/1/state", absent()),
+        ),
+    ] {
+        let read = diagnose(Symptom::Check { id: check, observed: "" }, Some(&facts));
+        assert!(read.is_some(), "{check:?}");
+        assert_eq!(read, diagnose(Symptom::Output(output), Some(&facts)), "{check:?}");
+        let good = facts_of_tests();
+        assert_eq!(diagnose(Symptom::Check { id: check, observed: "" }, Some(&good)), None);
+    }
+}
+
+#[test]
 fn a_fact_that_could_not_be_read_speaks_for_no_cause() {
     for pointer in ["/subordinate_uids", "/no_new_privs", "/capabilities", "/newuidmap"] {
         let facts = facts(pointer, json!({"unknown": "EACCES"}));

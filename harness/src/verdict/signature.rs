@@ -118,6 +118,10 @@ pub enum SignatureId {
     F55,
     /// What the case needs was lost while it ran.
     F56,
+    /// A configuration file of podman's is invalid.
+    F57,
+    /// A directory that podman needs is not there, or can't be written.
+    F58,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,

@@ -1,16 +1,20 @@
 //! The ways in which a workspace pod is broken.
 
 use harness::sandbox::File;
-use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container, EmptyDirVolumeSource, HostPathVolumeSource, KeyToPath, Pod,
-    PodSpec, SeccompProfile, SecurityContext, Volume, VolumeMount,
+use k8s_openapi::{
+    api::core::v1::{
+        ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, HostPathVolumeSource,
+        KeyToPath, Pod, PodSpec, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
+        VolumeMount,
+    },
+    apimachinery::pkg::api::resource::Quantity,
 };
 
 /// A RuntimeClass of a handler that containerd lists without user namespaces.
 pub const CLASS_WITHOUT_USER_NAMESPACES: &str = "nestcheck-test-no-user-namespaces";
 
 /// The texts that replace a file of the image, by name.
-const TEXTS: [(&str, &str); 13] = [
+const TEXTS: &[(&str, &str)] = &[
     ("usual-range", "user:10000:65536\n"),
     ("far-range", "user:20000:65536\n"),
     ("overlapping-ranges", "user:1001:2000\nuser:2000:2000\n"),
@@ -28,7 +32,32 @@ const TEXTS: [(&str, &str); 13] = [
          \"/usr/bin/fuse-overlayfs\"\n",
     ),
     ("nothing", "\n"),
+    ("two-ranges", "user:1001:30000\nuser:40000:25000\n"),
+    ("few-locks", "[engine]\nnum_locks = 4\n"),
+    ("invalid-toml", "[engine\nthis is not TOML\n"),
+    ("other-runtime", "[engine]\nruntime = \"nonesuch\"\n"),
+    (
+        "journal",
+        "[engine]\nevents_logger = \"journald\"\n[containers]\nlog_driver = \"journald\"\n",
+    ),
+    ("systemd", "[engine]\ncgroup_manager = \"systemd\"\n"),
+    ("slirp4netns", "[network]\ndefault_rootless_network_cmd = \"slirp4netns\"\n"),
+    (
+        "unwritable-storage",
+        "[storage]\ndriver = \"overlay\"\ngraphroot = \"/var/lib/containers/storage\"\n\
+         rootless_storage_path = \"/var/lib/containers/storage\"\n",
+    ),
+    (
+        "failing-nft",
+        "#!/bin/sh
+         echo 'internal:0:0-0: Error: Could not process rule: No such file or directory' >&2
+         exit 1
+        ",
+    ),
 ];
+
+/// The image of every container: of an init container the template's is not replaced.
+const IMAGE: &str = "localhost/workspace:1";
 
 const STORAGE_CONF: &str = "/home/user/.config/containers/storage.conf";
 
@@ -111,6 +140,12 @@ ranges! {
     range_of_another "range-of-another",
     tiny_range "tiny-range",
     short_range "short-range",
+    two_ranges "two-ranges",
+}
+
+/// Only the groups are wrong.
+pub fn usual_range_of_groups(pod: &mut Pod) {
+    replace(pod, "/etc/subgid", "usual-range");
 }
 
 macro_rules! hides {
@@ -125,9 +160,161 @@ hides! {
     no_newuidmap "/usr/bin/newuidmap",
     no_nft "/usr/sbin/nft",
     no_aardvark "/usr/lib/podman/aardvark-dns",
+    no_newgidmap "/usr/bin/newgidmap",
+    no_pasta "/usr/bin/pasta",
+    no_conmon "/usr/bin/conmon",
+    no_runtime "/usr/bin/crun",
+    no_netavark "/usr/lib/podman/netavark",
 }
 
-pub fn nothing(_pod: &mut Pod) {}
+/// Puts a program over one of the image.
+fn replace_program(pod: &mut Pod, path: &str, text: &str) {
+    mount(pod, "nestcheck", path, Some(&format!("broken/{text}")));
+}
+
+pub fn failing_nft(pod: &mut Pod) {
+    replace_program(pod, "/usr/sbin/nft", "failing-nft");
+}
+
+const CONTAINERS_CONF: &str = "/home/user/.config/containers/containers.conf";
+
+macro_rules! containers_conf {
+    ($($function:ident $text:literal,)*) => {
+        $(pub fn $function(pod: &mut Pod) {
+            replace(pod, CONTAINERS_CONF, $text);
+        })*
+    };
+}
+
+containers_conf! {
+    invalid_containers_conf "invalid-toml",
+    other_runtime "other-runtime",
+    journal_without_systemd "journal",
+    cgroups_by_systemd "systemd",
+    slirp4netns "slirp4netns",
+}
+
+pub fn invalid_storage_conf(pod: &mut Pod) {
+    replace(pod, STORAGE_CONF, "invalid-toml");
+}
+
+pub fn unwritable_storage(pod: &mut Pod) {
+    replace(pod, STORAGE_CONF, "unwritable-storage");
+}
+
+pub fn invalid_policy(pod: &mut Pod) {
+    replace(pod, "/etc/containers/policy.json", "nothing");
+}
+
+pub fn invalid_registries_conf(pod: &mut Pod) {
+    replace(pod, "/etc/containers/registries.conf", "invalid-toml");
+}
+
+pub fn read_only_root(pod: &mut Pod) {
+    context(pod).read_only_root_filesystem = Some(true);
+}
+
+fn set_variable(pod: &mut Pod, name: &str, value: &str) {
+    container(pod).env.get_or_insert_default().push(EnvVar {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        ..EnvVar::default()
+    });
+}
+
+pub fn absent_home(pod: &mut Pod) {
+    set_variable(pod, "HOME", "/nonexistent");
+}
+
+pub fn absent_runtime_directory(pod: &mut Pod) {
+    set_variable(pod, "XDG_RUNTIME_DIR", "/run/user/1000");
+}
+
+pub fn read_only_tmp(pod: &mut Pod) {
+    let volume = Volume {
+        name: "tmp".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    };
+    add_volume(pod, volume);
+    mount(pod, "tmp", "/tmp", None);
+    if let Some(mount) = container(pod).volume_mounts.iter_mut().flatten().last() {
+        mount.read_only = Some(true);
+    }
+}
+
+pub fn little_memory(pod: &mut Pod) {
+    let limits = [("memory".to_owned(), Quantity("24Mi".to_owned()))];
+    container(pod).resources = Some(ResourceRequirements {
+        limits: Some(limits.into()),
+        ..ResourceRequirements::default()
+    });
+}
+
+pub fn few_locks(pod: &mut Pod) {
+    replace(pod, CONTAINERS_CONF, "few-locks");
+}
+
+pub fn one_capability(pod: &mut Pod) {
+    let capabilities = context(pod).capabilities.get_or_insert_default();
+    capabilities.add = Some(vec!["SETUID".to_owned()]);
+}
+
+pub fn user_without_name(pod: &mut Pod) {
+    context(pod).run_as_user = Some(2000);
+}
+
+pub fn user_outside_of_the_map(pod: &mut Pod) {
+    context(pod).run_as_user = Some(1_000_740_000);
+}
+
+pub fn group_outside_of_the_map(pod: &mut Pod) {
+    let context = spec(pod).security_context.get_or_insert_default();
+    context.fs_group = Some(1_000_740_000);
+}
+
+pub fn absent_cdi_device(pod: &mut Pod) {
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert("cdi.k8s.io/test".to_owned(), "example.com/fuse=none".to_owned());
+}
+
+/// Another container before the one for commands, and an init container, as injectors add them.
+pub fn sidecars(pod: &mut Pod) {
+    let other = |name: &str, command: &[&str]| Container {
+        name: name.to_owned(),
+        image: Some(IMAGE.to_owned()),
+        command: Some(command.iter().map(|word| (*word).to_owned()).collect()),
+        ..Container::default()
+    };
+    let spec = spec(pod);
+    spec.init_containers = Some(vec![other("first", &["true"])]);
+    spec.containers.push(other("proxy", &["sleep", "3600"]));
+}
+
+/// Limits with room, as a LimitRange or a quota brings them.
+pub fn limits_with_room(pod: &mut Pod) {
+    let limits = [("cpu", "2"), ("memory", "2Gi")];
+    let limits = limits.map(|(name, value)| (name.to_owned(), Quantity(value.to_owned())));
+    container(pod).resources = Some(ResourceRequirements {
+        limits: Some(limits.into()),
+        ..ResourceRequirements::default()
+    });
+}
+
+pub fn storage_in_memory(pod: &mut Pod) {
+    for volume in spec(pod).volumes.iter_mut().flatten().filter(|it| it.name == "storage") {
+        let medium = Some("Memory".to_owned());
+        volume.empty_dir = Some(EmptyDirVolumeSource { medium, ..EmptyDirVolumeSource::default() });
+    }
+}
+
+pub fn other_environment(pod: &mut Pod) {
+    set_variable(pod, "LANG", "de_DE.UTF-8");
+    set_variable(pod, "container", "oci");
+    spec(pod).hostname = Some("another".to_owned());
+}
+
+pub fn unchanged(_pod: &mut Pod) {}
 
 pub fn no_capabilities(pod: &mut Pod) {
     context(pod).capabilities.get_or_insert_default().add = None;
@@ -145,7 +332,7 @@ fn copy_helper(pod: &mut Pod, user: i64, script: &str) {
     mount(pod, &name, "/usr/bin/newuidmap", Some("newuidmap"));
     let copier = Container {
         name: "copy".to_owned(),
-        image: container(pod).image.clone(),
+        image: Some(IMAGE.to_owned()),
         command: Some(["sh", "-euc", script].map(str::to_owned).to_vec()),
         security_context: Some(SecurityContext {
             run_as_user: Some(user),

@@ -5,16 +5,33 @@ use std::{fs, path::Path};
 use harness::verdict::event::{Event, EventKind, EvidenceCollected};
 use test_support::mode_of;
 
-use crate::table::Fixture;
+use crate::table::{Act, Breakage};
 
 /// The most that the files of a case may hold.
 const CASE_LIMIT: usize = 512 * 1024;
 
+/// What can be seen of a pod that runs.
+const RUNNING: &[&str] = &[
+    "nodes.json",
+    "pod-1.events.txt",
+    "pod-1.ids.txt",
+    "pod-1.mounts.txt",
+    "pod-1.object.json",
+    "pod-1.podman-info.json",
+    "pod-1.probe.json",
+    "pod-1.processes.txt",
+];
+
+/// What can be seen of a pod that does not start.
+const NOT_STARTED: &[&str] = &["nodes.json", "pod-1.events.txt", "pod-1.object.json"];
+
+/// What can be seen where there is no pod.
+const NO_POD: &[&str] = &["nodes.json"];
+
 /// Expects that the files that the log names are there, private and as long as it says, and that
 /// they show what the case was about.
 #[track_caller]
-pub fn is_there(report: &Path, events: &[Event], fixture: &Fixture) {
-    let id = fixture.case.id;
+pub fn is_there(report: &Path, events: &[Event], id: &str, breakage: &Breakage) {
     let evidence = of(events, id);
     let directory = report.join("diagnostics").join(id);
     assert_eq!(evidence.directory, format!("diagnostics/{id}"));
@@ -30,8 +47,13 @@ pub fn is_there(report: &Path, events: &[Event], fixture: &Fixture) {
     let in_directory = fs::read_dir(&directory).expect("it can be listed").count();
     assert_eq!(in_directory, evidence.files.len(), "{id}: the log names every file");
     let names: Vec<_> = evidence.files.iter().map(|file| file.name.as_str()).collect();
-    for name in fixture.shows {
-        assert!(names.contains(name), "{id} {}: {name} is not in {evidence:?}", fixture.case.name);
+    let shows = match breakage.act {
+        Some(Act::Starts) => NOT_STARTED,
+        Some(Act::IsRefused) => NO_POD,
+        Some(Act::Script(_)) | None => RUNNING,
+    };
+    for name in shows {
+        assert!(names.contains(name), "{id} {}: {name} is not in {evidence:?}", breakage.pod.name);
     }
 }
 
@@ -47,8 +69,8 @@ fn of<'a>(events: &'a [Event], id: &str) -> &'a EvidenceCollected {
 
 /// Expects that every report says where a case's files are.
 #[track_caller]
-pub fn is_reported(report: &Path, fixture: &Fixture) {
-    let directory = format!("diagnostics/{}", fixture.case.id);
+pub fn is_reported(report: &Path, id: &str) {
+    let directory = format!("diagnostics/{id}");
     for name in ["junit.xml", "report.json", "index.html"] {
         let text = fs::read_to_string(report.join(name)).expect("the report is there");
         assert!(text.contains(&directory), "{name} does not mention {directory}");

@@ -1,77 +1,82 @@
-//! What is broken, what then goes wrong, and the diagnosis that must be told.
+//! What is broken, the cause that must be told, and the cases that are red because of it. And pods that
+//! differ without being broken: with them every case passes.
 
 use harness::{
-    diagnosis::CheckId,
-    engine::{Case, CaseKind, Context},
-    sandbox::{
-        PodSecurity,
-        pod_template::{Isolation, PodTemplate},
-    },
-    verdict::{CaseResult, Failure, SignatureId},
-    workload::Command,
+    engine::CaseKind,
+    sandbox::pod_template::Isolation,
+    verdict::{Place, SignatureId},
 };
 use k8s_openapi::api::core::v1::Pod;
-use suites::{
-    fixtures::NESTED_POD,
-    steps::{expect_kept, podman},
-};
 
-use crate::breakage as broken;
+use crate::{breakage as broken, cases};
 
-/// A workspace that is broken in one way.
-pub struct Fixture {
-    /// The case that fails.
-    pub case: Case,
-    /// The known failure.
-    pub diagnosis: SignatureId,
-    /// Words of the cause that only this one has.
-    pub cause: &'static str,
-    /// Files that must be among the evidence.
-    pub shows: &'static [&'static str],
+/// The cases that run in every pod of the table.
+pub const SAMPLE: &[&str] =
+    &["ID-05", "ID-06", "ID-07", "ISO-01", "ISO-04", "ISO-09", "ISO-10", "POD-01", "POD-03"];
+
+/// A pod that differs from the one that cases use.
+#[derive(Clone, Copy)]
+pub struct PodVariant {
+    /// Its id, for the ids of its cases.
+    pub id: &'static str,
+    /// What it has in common with no other one.
+    pub name: &'static str,
+    /// The change.
+    pub change: fn(&mut Pod),
+    /// How it is kept apart.
+    pub isolation: Isolation,
+    /// Whether it gets devices.
+    pub devices: bool,
 }
 
-/// What can be seen of a pod that runs.
-const RUNNING: &[&str] = &[
-    "nodes.json",
-    "pod-1.events.txt",
-    "pod-1.ids.txt",
-    "pod-1.mounts.txt",
-    "pod-1.object.json",
-    "pod-1.podman-info.json",
-    "pod-1.probe.json",
-    "pod-1.processes.txt",
-];
-
-/// What can be seen of a pod that does not start.
-const NOT_STARTED: &[&str] = &["nodes.json", "pod-1.events.txt", "pod-1.object.json"];
-
-/// What can be seen where there is no pod.
-const NO_POD: &[&str] = &["nodes.json"];
+/// A workspace that is broken in one way.
+pub struct Breakage {
+    /// The pod.
+    pub pod: PodVariant,
+    /// What is done in it besides the cases, where they do not show what is broken.
+    pub act: Option<Act>,
+    /// The case that does it.
+    pub kind: CaseKind,
+    /// The signature of the cause.
+    pub signature: SignatureId,
+    /// Where the cause is.
+    pub place: Place,
+    /// Words of the cause that only this one has.
+    pub words: &'static str,
+    /// The cases that do not pass because of it: those of [`SAMPLE`], and others. The others of
+    /// [`SAMPLE`] pass.
+    pub red: &'static [&'static str],
+    /// The cases that do not pass for another cause, which comes with the breakage.
+    pub other_causes: &'static [(&'static str, SignatureId)],
+}
 
 /// What is done in the pod until something fails.
-enum Act {
+#[derive(Clone, Copy)]
+pub enum Act {
     /// A shell script, with [`IMAGE`] before it.
     Script(&'static str),
-    /// Nothing: it does not even start.
+    /// Nothing: it does not even start. The cases are not tried then.
     Starts,
-    /// The storage driver is compared with the one that is expected.
-    ComparesDriver,
     /// It is asked for in a namespace with a stricter Pod Security level.
     IsRefused,
 }
 
 /// An image `t` of the probe, built in the pod.
-const IMAGE: &str = "
+pub const IMAGE: &str = "
     context=$(mktemp -d)
     cp -L /nestcheck/images/scratch/Containerfile /nestcheck/probe \"$context\"
     podman build --quiet --tag t \"$context\"
 ";
 
-const NO_NETWORK: &str = "podman run --rm --network=none t /probe exit 0";
-
 const OWNERS: &str = "
     printf 'FROM scratch\\nCOPY --chown=60000:60000 probe /probe\\n' > \"$context/owners\"
     podman build --quiet --tag t2 --file \"$context/owners\" \"$context\"
+";
+
+const HOST_NETWORK: &str = "podman run --rm --network=host t /probe exit 0";
+
+const PING_RANGE: &str = "
+    podman run --rm --network=none '--sysctl=net.ipv4.ping_group_range=0 2000000' t /probe exit 0
 ";
 
 const PASTA: &str = "podman run --rm --network=pasta t /probe exit 0";
@@ -120,102 +125,135 @@ const NO_INNER_NAMESPACE: &str = "
 /// The output of podman's namespace belongs to its root, and the program is of another user.
 const OUTPUT_OF_ANOTHER: &str = "podman unshare setpriv --reuid=5 sh -c 'echo x > /dev/stderr'";
 
-/// Breaks the workspace and does what then fails.
-async fn produce(cx: Context, isolation: Isolation, breaks: fn(&mut Pod), act: Act) -> CaseResult {
-    let template = PodTemplate { isolation, ..NESTED_POD };
-    let mut pod = cx.manifest(&template)?;
-    breaks(&mut pod);
-    if matches!(act, Act::IsRefused) {
-        pod.metadata.namespace =
-            Some(cx.sandbox().namespaces().enforcing(PodSecurity::Restricted).await?);
-        return expect_kept(&cx, &template, &pod).await;
-    }
-    let workspace = cx.provision_pod(&template, &pod).await?;
-    match act {
-        Act::Script(script) => {
-            let script = format!("{IMAGE}{script}");
-            let none: [&str; 0] = [];
-            workspace.output(&Command::shell("use podman", &script, none)).await?;
-        }
-        Act::ComparesDriver => {
-            let format = "--format={{.Store.GraphDriverName}}";
-            let driver = workspace.output(&podman(&["info", format])).await?;
-            cx.check_equal(CheckId::StorageDriver, "overlay", &driver)?;
-        }
-        Act::Starts | Act::IsRefused => {}
-    }
-    let reported = cx.check("workspace", "works", "works", true);
-    reported.and(Err(Failure::harness("nothing failed")))
-}
+const LOCKS: &str = "
+    for number in 1 2 3 4 5; do podman create --network=none t /probe exit 0; done
+";
 
-const fn case(id: &'static str, name: &'static str, kind: CaseKind) -> Case {
-    Case { id, suite: "broken", name, title: "A broken workspace fails", kind, ..Case::DEFAULT }
-}
+/// Uses up the keys of the user, whom no other pod has: add_key(2) to the session's keyring.
+const KEYS: &str = "
+    python3 -c '
+import ctypes, platform
+add_key = {\"x86_64\": 248, \"aarch64\": 217}[platform.machine()]
+call = ctypes.CDLL(None, use_errno=True).syscall
+number = 0
+while call(add_key, b\"user\", b\"key-%d\" % number, b\"x\", 1, -3) > 0:
+    number += 1
+'
+    podman run --rm --network=none t /probe exit 0
+";
 
-macro_rules! fixtures {
-    ($($id:literal $breaks:ident $isolation:ident $act:expr => $diagnosis:ident $cause:literal,)*) => {
-        &[$(Fixture {
-            case: case($id, stringify!($breaks), CaseKind::Live(|cx| {
-                Box::pin(produce(cx, Isolation::$isolation, broken::$breaks, $act))
-            })),
-            diagnosis: SignatureId::$diagnosis,
-            cause: $cause,
-            shows: match $act {
-                Act::Script(_) | Act::ComparesDriver => RUNNING,
-                Act::Starts => NOT_STARTED,
-                Act::IsRefused => NO_POD,
+macro_rules! breakages {
+    ($($id:literal $change:ident $isolation:ident $devices:literal $act:expr
+        => $signature:ident $place:ident $words:literal [$($red:literal)*]
+        $(besides $($case:literal $cause:ident)*)?,)*) => {
+        &[$(Breakage {
+            pod: PodVariant {
+                id: $id,
+                name: stringify!($change),
+                change: broken::$change,
+                isolation: Isolation::$isolation,
+                devices: $devices,
             },
+            act: $act,
+            kind: CaseKind::Live(|cx| cases::act(cx, $id)),
+            signature: SignatureId::$signature,
+            place: Place::$place,
+            words: $words,
+            red: &[$($red),*],
+            other_causes: &[$($(($case, SignatureId::$cause)),*)?],
         },)*]
     };
 }
 
-/// Every fixture.
-pub const FIXTURES: &[Fixture] = fixtures! {
+/// Every breakage.
+pub const BREAKAGES: &[Breakage] = breakages! {
     // Ids.
-    "X-01" usual_range Nested Act::Script(NO_NETWORK) => F01 "leaves the pod's 65536 ids",
-    "X-02" far_range Nested Act::Script(NO_NETWORK) => F01 "leaves the pod's ids",
-    "X-03" overlapping_ranges Nested Act::Script(NO_NETWORK) => F04 "overlap",
-    "X-04" duplicate_ranges Nested Act::Script(NO_NETWORK) => F04 "overlap",
-    "X-05" own_id Nested Act::Script(NO_NETWORK) => F04 "the user's own id",
-    "X-06" no_range Nested Act::Script(OWNERS) => F07 "no line for the pod's user",
-    "X-07" range_of_another Nested Act::Script(OWNERS) => F07 "of another user",
-    "X-08" nameless_user Nested Act::Script(OWNERS) => F07 "no line in /etc/passwd",
-    "X-09" tiny_range Nested Act::Script(OWNERS) => F06 "too few ids",
-    "X-10" short_range Nested Act::Script(OWNERS) => F06 "ids beyond the range",
+    "X-01" usual_range Nested true None => F01 Image "leaves the pod's ids" ["ID-05" "ID-07" "POD-01" "POD-03"],
+    "X-02" far_range Nested true None => F01 Image "leaves the pod's ids" ["ID-05" "ID-07" "POD-01" "POD-03"],
+    "X-03" overlapping_ranges Nested true None => F04 Image "overlap" ["ID-05" "ID-07" "POD-01" "POD-03"],
+    "X-04" duplicate_ranges Nested true None => F04 Image "overlap" ["ID-05" "ID-07" "POD-01" "POD-03"],
+    "X-05" own_id Nested true None => F04 Image "the user's own id" ["ID-05" "ID-07" "POD-01" "POD-03"],
+    "X-06" no_range Nested true Some(Act::Script(OWNERS)) => F07 Image "no line for the pod's user" ["ID-05"],
+    "X-07" range_of_another Nested true Some(Act::Script(OWNERS)) => F07 Image "of another user" ["ID-05"],
+    "X-08" nameless_user Nested true Some(Act::Script(OWNERS)) => F07 Image "no line in /etc/passwd" ["ID-05"],
+    "X-09" tiny_range Nested true Some(Act::Script(OWNERS)) => F06 Image "too few ids" ["ID-05"],
+    "X-10" short_range Nested true Some(Act::Script(OWNERS)) => F06 Image "ids beyond the range" [],
+    "X-43" usual_range_of_groups Nested true None => F01 Image "leaves the pod's ids" ["ID-05" "ID-07" "POD-01" "POD-03"],
+    "X-44" user_without_name Nested true None => F07 Image "no line in /etc/passwd" ["ID-05"],
     // Privileges.
-    "X-11" no_capabilities Nested Act::Script(NO_NETWORK) => F02 "lacks the capabilities",
-    "X-12" no_new_privileges Nested Act::Script(NO_NETWORK) => F02 "no_new_privs",
-    "X-13" helper_without_capabilities Nested Act::Script(NO_NETWORK) => F02 "lost its file capabilities",
-    "X-14" setuid_helper Nested Act::Script(NO_NETWORK) => F02 "is setuid",
-    "X-15" no_newuidmap Nested Act::Script(NO_NETWORK) => F43 "lacks `newuidmap`",
-    "X-16" default_seccomp Nested Act::Script(NO_NETWORK) => F08 "seccomp profile forbids",
-    "X-17" masked_proc UserNamespace Act::Script("podman run --rm --network=host t /probe exit 0") => F09 "/proc is masked",
-    "X-18" masked_proc UserNamespace Act::Script(NO_NETWORK) => F10 "settings are read-only",
-    "X-19" nothing Nested Act::Script("podman run --rm --network=none '--sysctl=net.ipv4.ping_group_range=0 2000000' t /probe exit 0") => F11 "groups that are not mapped",
-    "X-20" nothing Nested Act::Script(PAUSE) => F28 "no cgroup of its own",
+    "X-11" no_capabilities Nested true None => F02 Policy "lacks the capabilities" ["ID-07" "ISO-09" "POD-01" "POD-03"],
+    "X-12" no_new_privileges Nested true None => F02 Policy "no_new_privs" ["ID-07" "ISO-09" "POD-01" "POD-03"],
+    "X-13" helper_without_capabilities Nested true None => F02 Image "lost its file capabilities" ["ID-06" "ID-07" "POD-01" "POD-03"],
+    "X-14" setuid_helper Nested true None => F02 Image "is setuid" ["ID-06" "ID-07" "POD-01" "POD-03"],
+    "X-15" no_newuidmap Nested true None => F43 Image "lacks `newuidmap`" ["ID-06" "ID-07" "POD-01" "POD-03"],
+    "X-45" no_newgidmap Nested true None => F43 Image "lacks `newgidmap`" ["ID-06" "ID-07" "POD-01" "POD-03"],
+    "X-46" one_capability Nested true None => F02 Policy "lacks the capabilities" ["ID-07" "ISO-09" "POD-01" "POD-03"],
+    "X-16" default_seccomp Nested true None => F08 Cluster "seccomp profile forbids" ["ID-07" "ISO-10" "POD-01" "POD-03"],
+    "X-17" masked_proc UserNamespace true Some(Act::Script(HOST_NETWORK)) => F09 Cluster "/proc is masked" ["ISO-01" "POD-03"],
+    "X-19" unchanged Nested true Some(Act::Script(PING_RANGE)) => F11 Image "groups that are not mapped" [],
+    "X-20" unchanged Nested true Some(Act::Script(PAUSE)) => F28 Node "no cgroup of its own" [],
     // Devices and networks.
-    "X-21" no_fuse Nested Act::Script(NO_NETWORK) => F12 "has no /dev/fuse",
-    "X-22" private_fuse Nested Act::Script(NO_NETWORK) => F12 "not for everybody",
-    "X-23" forbidden_fuse Nested Act::Script(NO_NETWORK) => F12 "cgroup does not allow",
-    "X-24" no_devices Nested Act::Script(PASTA) => F13 "has no /dev/net/tun",
-    "X-25" private_tun Nested Act::Script(PASTA) => F14 "not for everybody",
-    "X-27" no_nft Nested Act::Script(BRIDGE) => F43 "lacks `nft`",
-    "X-28" no_aardvark Nested Act::Script(NAMES) => F43 "lacks `aardvark-dns`",
+    "X-21" no_fuse Nested false None => F12 Node "has no /dev/fuse" ["ISO-04" "POD-01" "POD-03"],
+    "X-22" private_fuse Nested false None => F12 Node "not for everybody" ["ISO-04" "POD-01" "POD-03"],
+    "X-23" forbidden_fuse Nested false None => F12 Node "cgroup does not allow" ["ISO-04" "POD-01" "POD-03"],
+    "X-24" no_devices Nested false Some(Act::Script(PASTA)) => F13 Node "has no /dev/net/tun" [] besides "ISO-04" F12,
+    "X-25" private_tun Nested false Some(Act::Script(PASTA)) => F14 Node "not for everybody" [] besides "ISO-04" F12,
+    "X-27" no_nft Nested true Some(Act::Script(BRIDGE)) => F43 Image "lacks `nft`" [],
+    "X-28" no_aardvark Nested true Some(Act::Script(NAMES)) => F43 Image "lacks `aardvark-dns`" [],
+    "X-47" no_pasta Nested true Some(Act::Script(PASTA)) => F43 Image "lacks `pasta`" [],
+    "X-48" no_conmon Nested true None => F43 Image "lacks `conmon`" ["POD-01" "POD-03"],
+    "X-49" no_runtime Nested true None => F43 Image "`crun`" ["POD-01" "POD-03"],
+    "X-50" no_netavark Nested true Some(Act::Script(BRIDGE)) => F43 Image "lacks `netavark`" [],
+    "X-51" failing_nft Nested true Some(Act::Script(BRIDGE)) => F47 Node "kernel lacks a module" [],
     // Storage.
-    "X-29" vfs Nested Act::ComparesDriver => F34 "`vfs`",
-    "X-30" read_only_storage Nested Act::Script("") => F36 "read-only",
-    "X-31" storage_of_another Nested Act::Script("") => F27 "does not belong to the pod's user",
-    "X-32" storage_on_overlay Nested Act::Script("") => F31 "on an overlay",
-    "X-33" config_of_another Nested Act::Script("") => F26 "belongs to somebody else",
+    "X-29" vfs Nested true None => F34 Image "`vfs`" ["POD-01"],
+    "X-30" read_only_storage Nested true None => F36 Cluster "read-only" ["POD-01" "POD-03"],
+    "X-31" storage_of_another Nested true None => F27 Cluster "does not belong to the pod's user" ["POD-01" "POD-03"],
+    "X-32" storage_on_overlay Nested true None => F31 Cluster "on an overlay" ["POD-01" "POD-03"],
+    "X-33" config_of_another Nested true None => F26 Cluster "belongs to somebody else" ["POD-03"],
     // Daily use.
-    "X-38" nothing Nested Act::Script(RESTART) => F44 "when a container restarts",
-    "X-39" nothing Nested Act::Script(REBOOT) => F44 "another boot",
-    "X-40" nothing Nested Act::Script(NO_PROCESSES) => F46 "no more processes",
-    "X-41" nothing Nested Act::Script(OUTPUT_OF_ANOTHER) => F52 "an id that is not mapped",
-    "X-42" nothing Nested Act::Script(NO_INNER_NAMESPACE) => F08 "inner user namespaces",
+    "X-38" unchanged Nested true Some(Act::Script(RESTART)) => F44 Image "when a container restarts" [],
+    "X-39" unchanged Nested true Some(Act::Script(REBOOT)) => F44 Image "another boot" [],
+    "X-40" unchanged Nested true Some(Act::Script(NO_PROCESSES)) => F46 Node "no more processes" [],
+    "X-41" unchanged Nested true Some(Act::Script(OUTPUT_OF_ANOTHER)) => F52 Unknown "an id that is not mapped" [],
+    "X-42" unchanged Nested true Some(Act::Script(NO_INNER_NAMESPACE)) => F08 Node "inner user namespaces" [],
+    "X-52" few_locks Nested true Some(Act::Script(LOCKS)) => F51 Image "locks are used up" [],
+    "X-53" unchanged Nested true Some(Act::Script(KEYS)) => F45 Node "quota of kernel keys" [],
+    // Configuration.
+    "X-60" invalid_containers_conf Nested true None => F57 Image "TOML" ["ID-07" "POD-01" "POD-03"],
+    "X-61" invalid_storage_conf Nested true None => F57 Image "TOML" ["ID-07" "POD-01" "POD-03"],
+    "X-62" invalid_policy Nested true None => F57 Image "policy.json" ["POD-04"],
+    "X-63" invalid_registries_conf Nested true None => F57 Image "TOML" ["POD-01" "POD-03" "POD-04"],
+    "X-64" other_runtime Nested true None => F43 Image "OCI runtime" ["POD-01" "POD-03"],
+    "X-67" slirp4netns Nested true Some(Act::Script(PASTA)) => F43 Image "slirp4netns" [],
+    "X-68" unwritable_storage Nested true None => F27 Cluster "podman's storage" ["ID-07" "POD-01" "POD-03"],
+    "X-69" read_only_root Nested true None => F58 Image "/tmp" ["ID-07" "POD-01" "POD-03"],
+    "X-70" absent_home Nested true None => F58 Image "HOME" ["ID-07" "POD-01" "POD-03"],
+    "X-71" absent_runtime_directory Nested true None => F58 Image "XDG_RUNTIME_DIR" ["ID-07" "POD-01" "POD-03"],
+    "X-72" read_only_tmp Nested true None => F58 Image "/tmp" ["ID-07" "POD-01" "POD-03"],
+    "X-73" little_memory Nested true None => F57 Cluster "memory" ["POD-03"],
     // Pods that do not start.
-    "X-34" volume_without_idmap Nested Act::Starts => F16 "can't map the ids",
-    "X-35" runtime_without_user_namespaces Nested Act::Starts => F17 "can't make user namespaces",
-    "X-36" no_such_program Nested Act::Starts => F35 "lacks the program",
-    "X-37" nothing Nested Act::IsRefused => F30 "Pod Security level",
+    "X-34" volume_without_idmap Nested true Some(Act::Starts) => F16 Node "can't map the ids" [],
+    "X-35" runtime_without_user_namespaces Nested false Some(Act::Starts) => F17 Node "can't make user namespaces" [],
+    "X-36" no_such_program Nested true Some(Act::Starts) => F35 Image "lacks the program" [],
+    "X-37" unchanged Nested true Some(Act::IsRefused) => F30 Policy "Pod Security level" [],
+    "X-54" user_outside_of_the_map Nested true Some(Act::Starts) => F40 Policy "outside of its user namespace" [],
+    "X-55" group_outside_of_the_map Nested true Some(Act::Starts) => F40 Policy "outside of its user namespace" [],
+    "X-56" absent_cdi_device Nested true Some(Act::Starts) => F37 Node "no CDI device of the name" [],
 };
+
+const fn healthy(id: &'static str, name: &'static str, change: fn(&mut Pod)) -> PodVariant {
+    PodVariant { id, name, change, isolation: Isolation::Nested, devices: true }
+}
+
+/// Pods that differ and are not broken.
+pub const HEALTHY: &[PodVariant] = &[
+    healthy("Y-01", "unchanged", broken::unchanged),
+    healthy("Y-02", "two_ranges", broken::two_ranges),
+    healthy("Y-03", "sidecars", broken::sidecars),
+    healthy("Y-04", "limits_with_room", broken::limits_with_room),
+    healthy("Y-05", "storage_in_memory", broken::storage_in_memory),
+    healthy("Y-06", "other_environment", broken::other_environment),
+    healthy("Y-07", "journal_without_systemd", broken::journal_without_systemd),
+    healthy("Y-08", "cgroups_by_systemd", broken::cgroups_by_systemd),
+];

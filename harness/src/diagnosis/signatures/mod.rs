@@ -8,6 +8,7 @@ mod cluster;
 mod daily_use;
 mod pod;
 mod podman;
+mod setup;
 
 use probe::Facts;
 
@@ -59,11 +60,11 @@ impl Signature {
 /// The first signature that fits.
 pub(super) fn find(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<&'static Signature> {
     let (tables, text) = match symptom {
-        Symptom::Refusal(text) => ([cluster::REFUSALS, &[]], text),
-        Symptom::Start(text) => ([cluster::STARTS, &[]], text),
-        Symptom::Check { id, observed } => ([cluster::checks(id), &[]], observed),
-        Symptom::Output(text) => ([podman::OUTPUTS, daily_use::OUTPUTS], text),
-        Symptom::Error(text) => ([cluster::ERRORS, &[]], text),
+        Symptom::Refusal(text) => ([cluster::REFUSALS, &[], &[]], text),
+        Symptom::Start(text) => ([cluster::STARTS, &[], &[]], text),
+        Symptom::Check { id, observed } => ([cluster::checks(id), &[], &[]], observed),
+        Symptom::Output(text) => ([podman::OUTPUTS, daily_use::OUTPUTS, setup::OUTPUTS], text),
+        Symptom::Error(text) => ([cluster::ERRORS, &[], &[]], text),
     };
     tables.into_iter().flatten().find(|signature| signature.fits(text, facts))
 }
