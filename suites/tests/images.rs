@@ -25,7 +25,7 @@ struct Broken {
 /// podman refuses to make a user namespace of ids that it may not map.
 const NO_NAMESPACE: &[&str] = &["ID-07"];
 
-const BROKEN: [Broken; 6] = [
+const BROKEN: [Broken; 7] = [
     Broken {
         recipe: "another-name",
         reported: ("ID-05", "no range of user `user`"),
@@ -35,6 +35,11 @@ const BROKEN: [Broken; 6] = [
         recipe: "no-capabilities",
         reported: ("ID-06", "no file capabilities"),
         also_affected: NO_NAMESPACE,
+    },
+    Broken {
+        recipe: "no-files",
+        reported: ("ID-05", "no range of user `user`"),
+        also_affected: &[],
     },
     Broken {
         recipe: "no-ranges",

@@ -118,10 +118,12 @@ pub enum SignatureId {
     F55,
     /// What the case needs was lost while it ran.
     F56,
-    /// A configuration file of podman's is invalid.
+    /// Podman's configuration is invalid, or names what does not work.
     F57,
     /// A directory that podman needs is not there, or can't be written.
     F58,
+    /// Podman's storage is full.
+    F59,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,

@@ -34,6 +34,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("nothing", "\n"),
     ("two-ranges", "user:1001:30000\nuser:40000:25000\n"),
     ("few-locks", "[engine]\nnum_locks = 4\n"),
+    ("btrfs", "[storage]\ndriver = \"btrfs\"\n"),
     ("invalid-toml", "[engine\nthis is not TOML\n"),
     ("other-runtime", "[engine]\nruntime = \"nonesuch\"\n"),
     (
@@ -230,16 +231,50 @@ pub fn absent_runtime_directory(pod: &mut Pod) {
     set_variable(pod, "XDG_RUNTIME_DIR", "/run/user/1000");
 }
 
-pub fn read_only_tmp(pod: &mut Pod) {
+/// Puts an empty directory that can't be written there.
+fn read_only(pod: &mut Pod, path: &str) {
     let volume = Volume {
-        name: "tmp".to_owned(),
+        name: "read-only".to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     };
     add_volume(pod, volume);
-    mount(pod, "tmp", "/tmp", None);
+    mount(pod, "read-only", path, None);
     if let Some(mount) = container(pod).volume_mounts.iter_mut().flatten().last() {
         mount.read_only = Some(true);
+    }
+}
+
+macro_rules! read_only {
+    ($($function:ident $path:literal,)*) => {
+        $(pub fn $function(pod: &mut Pod) {
+            read_only(pod, $path);
+        })*
+    };
+}
+
+read_only! {
+    read_only_tmp "/tmp",
+    read_only_var_tmp "/var/tmp",
+    read_only_shm "/dev/shm",
+}
+
+pub fn btrfs(pod: &mut Pod) {
+    replace(pod, STORAGE_CONF, "btrfs");
+}
+
+pub fn home_at_the_root(pod: &mut Pod) {
+    set_variable(pod, "HOME", "/");
+}
+
+/// A volume that is full from the beginning.
+pub fn full_storage(pod: &mut Pod) {
+    for volume in spec(pod).volumes.iter_mut().flatten().filter(|it| it.name == "storage") {
+        volume.empty_dir = Some(EmptyDirVolumeSource {
+            medium: Some("Memory".to_owned()),
+            size_limit: Some(Quantity("64Ki".to_owned())),
+            ..EmptyDirVolumeSource::default()
+        });
     }
 }
 

@@ -231,6 +231,11 @@ pub const BREAKAGES: &[Breakage] = breakages! {
     "X-70" absent_home Nested true None => F58 Image "HOME" ["ID-07" "POD-01" "POD-03"],
     "X-71" absent_runtime_directory Nested true None => F58 Image "XDG_RUNTIME_DIR" ["ID-07" "POD-01" "POD-03"],
     "X-72" read_only_tmp Nested true None => F58 Image "/tmp" ["ID-07" "POD-01" "POD-03"],
+    "X-74" read_only_var_tmp Nested true None => F58 Image "/var/tmp" ["POD-03"],
+    "X-75" read_only_shm Nested true None => F58 Cluster "/dev/shm" ["ID-07" "POD-01" "POD-03"],
+    "X-76" btrfs Nested true None => F57 Image "storage driver" ["ID-07" "POD-01" "POD-03"],
+    "X-77" home_at_the_root Nested true None => F58 Image "home directory" ["ID-07" "POD-01" "POD-03"],
+    "X-78" full_storage Nested true None => F59 Cluster "full" ["ID-07" "POD-01" "POD-03"],
     "X-73" little_memory Nested true None => F57 Cluster "memory" ["POD-03"],
     // Pods that do not start.
     "X-34" volume_without_idmap Nested true Some(Act::Starts) => F16 Node "can't map the ids" [],

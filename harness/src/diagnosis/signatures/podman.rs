@@ -40,7 +40,12 @@ const UNMAPPED_ID: Texts = &[
     &["cannot setresuid to", "Invalid argument"],
 ];
 
-const NO_RANGE: Texts = &[&["no subuid ranges found for user"], &["no subgid ranges found for"]];
+const NO_RANGE: Texts = &[
+    &["no subuid ranges found for user"],
+    &["no subgid ranges found for"],
+    // There is no such file.
+    &["cannot read subids"],
+];
 
 const FUSE: Texts = &[
     &["fuse: device not found"],
