@@ -7,7 +7,14 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{
     StreamExt,
@@ -17,10 +24,16 @@ use harness::{
     engine::{Case, CaseFuture, CaseKind, Context},
     report::directory::ReportDir,
     sandbox::pod_template::PodTemplate,
-    verdict::{CaseResult, Failure, Outcome, Verdict, event::Event},
+    verdict::{
+        CaseResult, Failure, Outcome, Verdict,
+        event::{Event, EventKind},
+    },
     workload::Command,
 };
-use suites::fixtures::NESTED_POD;
+use suites::{
+    fixtures::{KEEPER, NESTED_POD},
+    steps::{keep_on, pvc},
+};
 use test_support::{InProcessRun, Live, TestDir, finished};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -54,6 +67,11 @@ const ENDLESS: Case = case("BAD-03", "never_ends", &[], |_| Box::pin(std::future
 const GOOD: Case = case("BAD-04", "is_good", &[], |cx| Box::pin(async move { is_good(&cx) }));
 /// Begins with the pod, so that it goes on while the other's evidence is collected.
 const WAITS: Case = case("BAD-06", "waits", WITH_POD, |_| Box::pin(std::future::pending()));
+/// Its pods take longer than a case that has none.
+const LOSES: Case = Case {
+    deadline: Duration::from_secs(60),
+    ..case("BAD-07", "loses_its_pod_once", &[&KEEPER], |cx| Box::pin(loses_its_pod_once(cx)))
+};
 const FAILS: Case = case("BAD-05", "fails", WITH_POD, |cx| Box::pin(fails(cx)));
 
 async fn has_an_endless_command(cx: Context) -> CaseResult {
@@ -78,6 +96,23 @@ async fn fails(cx: Context) -> CaseResult {
         SIGNALS.get().map(|signals| signals.send(2))
     });
     Err(Failure::product(format!("the pod `{}` is not good", pod.name())))
+}
+
+/// Whether the case was tried before.
+static WAS_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Keeps a file on a volume, and loses its pod in the first attempt.
+async fn loses_its_pod_once(cx: Context) -> CaseResult {
+    pvc(&cx, "bad-07", "ReadWriteOnce", None).await?;
+    let mut pod = keep_on(cx.manifest(&KEEPER)?, "bad-07");
+    pod.metadata.name = Some("bad-07".to_owned());
+    let pod = cx.provision_pod(&KEEPER, &pod).await?;
+    let script = "ls /kept /tmp | grep by-the-first; touch /kept/by-the-first /tmp/by-the-first";
+    let seen = pod.run(&Command::shell("look for earlier files", script, [""; 0])).await?;
+    if !WAS_LOST.swap(true, Ordering::Relaxed) {
+        return Err(Failure::lost("the test says so"));
+    }
+    cx.check_equal("files of the first attempt", "", &seen.text())
 }
 
 /// Runs cases, and returns the outcome and what each came to.
@@ -108,6 +143,16 @@ fn whatever_a_case_does_it_ends_in_a_verdict_with_its_reason() {
     assert_eq!(message("BAD-03"), "it did not end within 4 s");
     assert_eq!(*verdict(&events, "BAD-04"), Verdict::Pass);
     assert_eq!(outcome, Outcome::Error);
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_case_that_is_retried_finds_nothing_of_its_first_attempt() {
+    let (outcome, events) = run(vec![LOSES], stream::pending().boxed());
+    let retried = |event: &Event| matches!(*event.event, EventKind::CaseRetried(_));
+    assert!(events.iter().any(retried), "{events:?}");
+    assert_eq!(*verdict(&events, "BAD-07"), Verdict::Pass);
+    assert_eq!(outcome, Outcome::Conformant);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     engine::{
         Case, SharedWorkload,
-        context::{CommandsOfCase, PodsOfCase},
+        context::{CommandsOfCase, ObjectsOfCase, PodsOfCase},
         plan::Plan,
     },
     facts::Facts,
@@ -66,6 +66,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             facts: Arc::clone(&facts),
             diagnostics: config.diagnostics.clone(),
             pods: PodsOfCase::default(),
+            objects: ObjectsOfCase::default(),
             commands: CommandsOfCase::default(),
             fresh: Vec::new(),
             health: health.clone(),

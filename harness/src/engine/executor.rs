@@ -28,7 +28,7 @@ use crate::{
     cluster::exec_error::Lost,
     engine::{
         Case, CaseKind, Context, SharedWorkload,
-        context::{CommandsOfCase, PodsOfCase, Recorder},
+        context::{CommandsOfCase, ObjectsOfCase, PodsOfCase, Recorder},
         evidence::Collector,
     },
     facts::Facts,
@@ -58,6 +58,8 @@ pub(super) struct Executor {
     pub(super) diagnostics: Collector,
     /// The pods that the case makes for itself.
     pub(super) pods: PodsOfCase,
+    /// The other objects that the case made for itself.
+    pub(super) objects: ObjectsOfCase,
     /// The commands of the case that may still run.
     pub(super) commands: CommandsOfCase,
     /// The pods that were made for a retry alone.
@@ -249,6 +251,7 @@ impl Executor {
             recorder: Recorder::new(self.case.id, events),
             pauses,
             pods: self.pods.clone(),
+            objects: self.objects.clone(),
             commands: self.commands.clone(),
             health: self.health.clone(),
         };

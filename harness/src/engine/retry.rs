@@ -64,18 +64,26 @@ impl Executor {
         join_all(verify).await.iter().all(Result::is_ok)
     }
 
-    /// Ends the pods that the case made in its first attempt, whose names the retry uses again, and makes
-    /// fresh ones of its templates.
+    /// Ends what the case made in its first attempt, whose names the retry uses again: pods, then the
+    /// volumes that they keep files on. And makes fresh pods of its templates.
     pub(super) async fn prepare_retry(&mut self) -> Vec<Arc<Workload>> {
         let mut own = self.pods.names();
         for (_, shared) in self.pods_of_templates() {
             own.retain(|name| shared.as_ref().is_none_or(|shared| shared.name() != *name));
         }
         let sandbox = Arc::clone(&self.sandbox);
-        let end = own.iter().map(|name| workload::end_pod(&sandbox, name, END_DEADLINE));
-        let (ended, fresh) = tokio::join!(join_all(end), self.make_fresh_pods());
-        for (name, _) in own.iter().zip(ended).filter(|(_, is_gone)| !is_gone) {
-            tracing::debug!(pod = name, "a pod of the first attempt is still there");
+        let objects = self.objects.take();
+        let end = async {
+            let pods = own.iter().map(|name| workload::end_pod(&sandbox, name, END_DEADLINE));
+            let pods = join_all(pods).await;
+            let objects = objects.iter().map(|(resource, name)| {
+                workload::end_object(&sandbox, resource, name, END_DEADLINE)
+            });
+            pods.into_iter().chain(join_all(objects).await).all(|is_gone| is_gone)
+        };
+        let (is_gone, fresh) = tokio::join!(end, self.make_fresh_pods());
+        if !is_gone {
+            tracing::debug!(case = self.case.id, "what the first attempt made is still there");
         }
         fresh
     }

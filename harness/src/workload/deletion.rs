@@ -1,9 +1,15 @@
-//! The deletion of single pods, before the end of the run.
+//! The deletion of single objects, before the end of the run.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, ResourceExt, api::DeleteParams, runtime::wait::conditions};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, DynamicObject},
+    core::ApiResource,
+    runtime::wait::conditions,
+};
+use serde::de::DeserializeOwned;
 
 use crate::{
     cluster::{call, watch_until},
@@ -12,19 +18,34 @@ use crate::{
 
 /// Deletes a pod of the ordinary user's that is not wanted any more.
 pub(crate) async fn delete_pod(sandbox: &Sandbox, name: &str) {
-    delete(&Api::namespaced(sandbox.user().clone(), sandbox.namespace()), name).await;
+    let api = Api::<Pod>::namespaced(sandbox.user().clone(), sandbox.namespace());
+    delete(&api, name).await;
 }
 
 /// Deletes a pod of the ordinary user's and waits until it is gone, so that another one can have its
 /// name. A pod that a controller would replace stays. False if it is still there after the limit.
 pub(crate) async fn end_pod(sandbox: &Sandbox, name: &str, limit: Duration) -> bool {
     let api = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
-    end(&api, name, limit).await
+    end::<Pod>(&api, name, limit).await
 }
 
-async fn end(api: &Api<Pod>, name: &str, limit: Duration) -> bool {
-    let found = match call("look at a pod of the first attempt", || api.get_opt(name)).await {
-        Ok(Some(pod)) if !has_controller(&pod) => pod,
+/// As [`end_pod`], of another object in the run's namespace.
+pub(crate) async fn end_object(
+    sandbox: &Sandbox,
+    resource: &ApiResource,
+    name: &str,
+    limit: Duration,
+) -> bool {
+    let (user, namespace) = (sandbox.user().clone(), sandbox.namespace());
+    end::<DynamicObject>(&Api::namespaced_with(user, namespace, resource), name, limit).await
+}
+
+async fn end<K>(api: &Api<K>, name: &str, limit: Duration) -> bool
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let found = match call("look at an object of the first attempt", || api.get_opt(name)).await {
+        Ok(Some(object)) if !has_controller(&object) => object,
         Ok(_) => return true,
         Err(_) => return false,
     };
@@ -33,15 +54,18 @@ async fn end(api: &Api<Pod>, name: &str, limit: Duration) -> bool {
     Box::pin(watch_until(api, name, conditions::is_deleted(&uid), limit)).await.is_ok()
 }
 
-fn has_controller(pod: &Pod) -> bool {
-    pod.owner_references().iter().any(|owner| owner.controller == Some(true))
+fn has_controller(object: &impl Resource) -> bool {
+    object.owner_references().iter().any(|owner| owner.controller == Some(true))
 }
 
-/// Deletes a pod. It ends with its namespace otherwise, so nobody waits for that.
-pub(super) async fn delete(api: &Api<Pod>, name: &str) {
+/// Deletes an object. It ends with its namespace otherwise, so nobody waits for that.
+pub(super) async fn delete<K>(api: &Api<K>, name: &str)
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
     let params = DeleteParams::default();
-    if let Err(error) = call("delete a pod", || api.delete(name, &params)).await {
-        tracing::debug!(%error, "a pod stays until its namespace is deleted");
+    if let Err(error) = call("delete an object", || api.delete(name, &params)).await {
+        tracing::debug!(%error, name, "stays until its namespace is deleted");
     }
 }
 
@@ -77,7 +101,7 @@ mod tests {
             std::future::ready(answer)
         });
         let api = Api::namespaced(Client::new(service, "n"), "n");
-        let is_gone = end(&api, "web", Duration::from_secs(10)).await;
+        let is_gone = end::<Pod>(&api, "web", Duration::from_secs(10)).await;
         let left = pod.lock().expect("nobody panics").take();
         (is_gone, left)
     }

@@ -89,7 +89,9 @@ impl Output {
             last_lines(&written)
         );
         let hint = diagnosis::explain(Symptom::Output(&written), self.facts.as_deref());
-        let is_named = |hint: &Hint| hint.signature().is_some_and(|id| id != SignatureId::F43);
+        // F05 are podman's words for one of these programs.
+        let of_programs = [SignatureId::F05, SignatureId::F43];
+        let is_named = |hint: &Hint| hint.signature().is_some_and(|id| !of_programs.contains(&id));
         let hint = match (hint, self.blame) {
             (hint, Some(blame)) if !hint.as_ref().is_some_and(is_named) => Some((*blame).into()),
             (hint, _) => hint,

@@ -9,7 +9,7 @@ pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub mod mutation;
 mod out_of_memory;
-mod programs;
+pub(crate) mod programs;
 mod progress;
 mod proof;
 mod ready;
@@ -24,7 +24,7 @@ use std::{
 };
 
 pub use command::{COMMAND_DEADLINE, Command};
-pub(crate) use deletion::{delete_pod, end_pod};
+pub(crate) use deletion::{delete_pod, end_object, end_pod};
 use exec::NoObserver;
 pub use exec::{Observer, Output};
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -300,17 +300,26 @@ pub(crate) async fn create_supporting_object(
     sandbox: &Sandbox,
     object: &DynamicObject,
 ) -> Result<(), Failure> {
+    let resource = resource_of(object)?;
+    let (user, namespace) = (sandbox.user(), sandbox.namespace());
+    let api: Api<DynamicObject> = Api::namespaced_with(user.clone(), namespace, &resource);
+    sandbox.ledger().intend(&resource.kind, Some(namespace), &object.name_any()).await?;
+    let what = format!("create {} `{}`", resource.kind, object.name_any());
+    let answer = ask(&what, || sandbox.as_granted(|| create_or_find(&api, object)));
+    answer.await?.map(drop).map_err(|error| describe(&what, &error).into())
+}
+
+/// The kind of an object, as the API serves it.
+///
+/// # Errors
+///
+/// A text that names no kind.
+pub(crate) fn resource_of(object: &DynamicObject) -> Result<ApiResource, Failure> {
     let types = object.types.clone().unwrap_or_default();
     let kind = GroupVersionKind::try_from(&types).map_err(|error| {
         Failure::harness(format!("`{}` is not an object: {error}", object.name_any()))
     })?;
-    let resource = ApiResource::from_gvk(&kind);
-    let (user, namespace) = (sandbox.user(), sandbox.namespace());
-    let api: Api<DynamicObject> = Api::namespaced_with(user.clone(), namespace, &resource);
-    sandbox.ledger().intend(&kind.kind, Some(namespace), &object.name_any()).await?;
-    let what = format!("create {} `{}`", kind.kind, object.name_any());
-    let answer = ask(&what, || sandbox.as_granted(|| create_or_find(&api, object)));
-    answer.await?.map(drop).map_err(|error| describe(&what, &error).into())
+    Ok(ApiResource::from_gvk(&kind))
 }
 
 async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Failure> {

@@ -128,6 +128,12 @@ pub(super) fn blame(arguments: &[String], facts: &Facts) -> Option<Attribution> 
     (!lacked(needs(arguments).programs, facts).is_empty()).then(|| attribution(facts))
 }
 
+/// The cause, where the image lacks the program of this name and all that do the same.
+pub(crate) fn lacking(name: &str, facts: &Facts) -> Option<Attribution> {
+    let program = ALL.into_iter().find(|program| program.names.contains(&name))?;
+    (!lacked(vec![program], facts).is_empty()).then(|| attribution(facts))
+}
+
 /// The cause, which is one for all commands: it has every program that the image lacks.
 fn attribution(facts: &Facts) -> Attribution {
     let missing = lacked(ALL.to_vec(), facts);
@@ -202,9 +208,8 @@ fn needs_of_podman(words: &[&str]) -> Needs {
     let command = words.iter().find(is_command).copied().unwrap_or_default();
     let mut programs = BASE.to_vec();
     let only_reports = matches!(command, "" | "info" | "version" | "unshare" | "system");
-    if !only_reports {
-        programs.extend([&UID_MAPPER, &GID_MAPPER]);
-    }
+    // Without them the first command in a pod fails, whichever it is.
+    programs.extend([&UID_MAPPER, &GID_MAPPER]);
     let network = words.iter().find_map(|word| word.strip_prefix("--network="));
     // Options of a variable, or of the pod, may choose the network.
     let may_differ = words
@@ -293,6 +298,17 @@ mod tests {
         ] {
             assert_eq!(blocked(line, absent), expected, "`{line}` without {absent:?}");
         }
+    }
+
+    #[test]
+    fn a_command_that_only_reports_runs_and_its_failure_is_the_missing_programs() {
+        for (line, absent) in [("podman info", "newuidmap"), ("podman unshare true", "newgidmap")] {
+            let blamed = blame(&words(line), &without(&[absent])).expect("a cause");
+            assert_eq!(blamed.wrong, format!("the image lacks `{absent}`"));
+            assert_eq!(lacking(absent, &without(&[absent])), Some(blamed));
+        }
+        assert_eq!(lacking("crun", &without(&["crun"])), None, "there is runc");
+        assert_eq!(lacking("nonesuch", &without(&[])), None);
     }
 
     #[test]

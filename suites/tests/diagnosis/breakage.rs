@@ -203,10 +203,6 @@ pub fn unwritable_storage(pod: &mut Pod) {
     replace(pod, STORAGE_CONF, "unwritable-storage");
 }
 
-pub fn invalid_policy(pod: &mut Pod) {
-    replace(pod, "/etc/containers/policy.json", "nothing");
-}
-
 pub fn invalid_registries_conf(pod: &mut Pod) {
     replace(pod, "/etc/containers/registries.conf", "invalid-toml");
 }
@@ -278,14 +274,6 @@ pub fn full_storage(pod: &mut Pod) {
     }
 }
 
-pub fn little_memory(pod: &mut Pod) {
-    let limits = [("memory".to_owned(), Quantity("24Mi".to_owned()))];
-    container(pod).resources = Some(ResourceRequirements {
-        limits: Some(limits.into()),
-        ..ResourceRequirements::default()
-    });
-}
-
 pub fn few_locks(pod: &mut Pod) {
     replace(pod, CONTAINERS_CONF, "few-locks");
 }
@@ -306,24 +294,6 @@ pub fn user_outside_of_the_map(pod: &mut Pod) {
 pub fn group_outside_of_the_map(pod: &mut Pod) {
     let context = spec(pod).security_context.get_or_insert_default();
     context.fs_group = Some(1_000_740_000);
-}
-
-pub fn absent_cdi_device(pod: &mut Pod) {
-    let annotations = pod.metadata.annotations.get_or_insert_default();
-    annotations.insert("cdi.k8s.io/test".to_owned(), "example.com/fuse=none".to_owned());
-}
-
-/// Another container before the one for commands, and an init container, as injectors add them.
-pub fn sidecars(pod: &mut Pod) {
-    let other = |name: &str, command: &[&str]| Container {
-        name: name.to_owned(),
-        image: Some(IMAGE.to_owned()),
-        command: Some(command.iter().map(|word| (*word).to_owned()).collect()),
-        ..Container::default()
-    };
-    let spec = spec(pod);
-    spec.init_containers = Some(vec![other("first", &["true"])]);
-    spec.containers.push(other("proxy", &["sleep", "3600"]));
 }
 
 /// Limits with room, as a LimitRange or a quota brings them.

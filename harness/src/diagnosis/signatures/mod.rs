@@ -63,7 +63,7 @@ pub(super) fn find(symptom: Symptom<'_>, facts: Option<&Facts>) -> Option<&'stat
         Symptom::Refusal(text) => ([cluster::REFUSALS, &[], &[]], text),
         Symptom::Start(text) => ([cluster::STARTS, &[], &[]], text),
         Symptom::Check { id, observed } => ([cluster::checks(id), &[], &[]], observed),
-        Symptom::Output(text) => ([podman::OUTPUTS, daily_use::OUTPUTS, setup::OUTPUTS], text),
+        Symptom::Output(text) => ([setup::OUTPUTS, podman::OUTPUTS, daily_use::OUTPUTS], text),
         Symptom::Error(text) => ([cluster::ERRORS, &[], &[]], text),
     };
     tables.into_iter().flatten().find(|signature| signature.fits(text, facts))

@@ -158,6 +158,14 @@ pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
         SignatureId::F43,
         Place::Image,
+        &[&["could not find slirp4netns"]],
+        "the image lacks `slirp4netns`, which containers.conf or an option names",
+        "use pasta, which is podman's default: remove `default_rootless_network_cmd` from \
+         containers.conf",
+    ),
+    Signature::new(
+        SignatureId::F43,
+        Place::Image,
         &[&["could not find a working conmon binary"]],
         "the image lacks `conmon`",
         "install conmon",

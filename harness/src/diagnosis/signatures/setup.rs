@@ -54,6 +54,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
         &[
             &["exists and it is not writeable only by the current user"],
             &["Failed to obtain podman configuration: mkdir", "permission denied"],
+            &["mktemp: failed to create", "/tmp/", "Read-only file system"],
         ],
         "podman can't make its runtime directory: /tmp, or the directory of XDG_RUNTIME_DIR, is \
          read-only or of another user",
@@ -70,11 +71,7 @@ pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
         SignatureId::F58,
         Place::Cluster,
-        &[
-            &["failed to open", "locks in", "permission denied"],
-            &["failed to open", "locks in", "read-only file system"],
-            &["failed to open", "locks in", "no space left on device"],
-        ],
+        &[&["failed to open", " locks in "], &["failed to create", " locks in "]],
         "podman can't make its locks in /dev/shm, which is full, read-only or of another user",
         "mount an emptyDir with `medium: Memory` on /dev/shm, or set `lock_type = \"file\"` in \
          containers.conf",

@@ -9,7 +9,7 @@ mod recorder;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kube::api::DynamicObject;
+use kube::{ResourceExt, api::DynamicObject};
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use self::{
@@ -17,7 +17,11 @@ pub use self::{
     pod_handle::{PodHandle, parse_probe},
     pods::SharedWorkload,
 };
-pub(crate) use self::{observer::CommandsOfCase, pods::PodsOfCase, recorder::Recorder};
+pub(crate) use self::{
+    observer::CommandsOfCase,
+    pods::{ObjectsOfCase, PodsOfCase},
+    recorder::Recorder,
+};
 use crate::{
     diagnosis::CheckName,
     engine::{Case, deadline::Pause},
@@ -38,6 +42,7 @@ pub struct Context {
     pub(crate) facts: Arc<Facts>,
     pub(crate) pauses: UnboundedSender<Pause>,
     pub(crate) pods: PodsOfCase,
+    pub(crate) objects: ObjectsOfCase,
     pub(crate) commands: CommandsOfCase,
     pub(crate) health: Health,
 }
@@ -64,6 +69,7 @@ impl Context {
         let mut object = object;
         object.metadata.namespace = Some(self.sandbox.namespace().to_owned());
         object.metadata.labels = Some(sandbox::labels(self.sandbox.run()));
+        self.objects.add(workload::resource_of(&object)?, object.name_any());
         workload::create_supporting_object(&self.sandbox, &object).await
     }
 

@@ -13,10 +13,10 @@ use crate::{
     diagnosis::Absence,
     engine::{deadline::Pause, millis},
     verdict::{
-        Attribution, CaseResult, Failure,
+        Attribution, CaseResult, Failure, Hint,
         event::{CommandFinished, EventKind},
     },
-    workload::{Command, Output, PROBE, Workload, health::Health},
+    workload::{self, Command, Output, PROBE, Workload, health::Health},
 };
 
 /// A pod in the hands of a case.
@@ -59,6 +59,12 @@ impl PodHandle {
     #[must_use]
     pub fn absence(&self) -> Option<&Absence> {
         self.absence.as_ref()
+    }
+
+    /// The cause of a failure, where the image lacks the program of this name and all that do the same.
+    #[must_use]
+    pub fn lacks(&self, program: &str) -> Option<Hint> {
+        workload::programs::lacking(program, self.facts()).map(Hint::from)
     }
 
     /// Blocks the case where the pod lacks devices that it asked for.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::Pod;
+use kube::core::ApiResource;
 
 use super::{Context, PodHandle};
 use crate::{
@@ -29,6 +30,22 @@ struct OwnPod {
     name: String,
     /// Its node, once it was ready.
     node: Option<String>,
+}
+
+/// The other objects that a case made in the run's namespace, by kind and name. A lock, as
+/// [`PodsOfCase`] has.
+#[derive(Clone, Default)]
+pub(crate) struct ObjectsOfCase(Arc<Mutex<Vec<(ApiResource, String)>>>);
+
+impl ObjectsOfCase {
+    pub(super) fn add(&self, resource: ApiResource, name: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((resource, name));
+    }
+
+    /// Hands all of them over.
+    pub(crate) fn take(&self) -> Vec<(ApiResource, String)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl PodsOfCase {

@@ -260,7 +260,12 @@ async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
             "{}=ep, or setuid root with which podman works",
             CapabilitySet::from(capability).names().join(",")
         );
-        cx.check_in_pod(facts, CheckId::IdHelpers.named(name), &expected, observed, holds)?;
+        let checked =
+            cx.check_in_pod(facts, CheckId::IdHelpers.named(name), &expected, observed, holds);
+        checked.map_err(|failure| match workspace.lacks(name) {
+            Some(cause) => failure.with_hint(Some(cause)),
+            None => failure,
+        })?;
     }
     Ok(())
 }
