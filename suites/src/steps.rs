@@ -14,7 +14,7 @@ use harness::{
     },
     verdict::{CaseResult, Failure},
     workload::{
-        Command, PROBE,
+        Command, PROBE, restricted,
         truth::{self, show_map, show_reading},
     },
 };
@@ -187,6 +187,11 @@ pub fn evaluate_refusal(
     code: u16,
     words: &[&str],
 ) -> CaseResult {
+    if let Err(refusal) = &answer
+        && let Some(blocked) = restricted::refusal("the pod", &refusal.message)
+    {
+        return Err(blocked);
+    }
     let (observed, holds) = match answer {
         Ok(_) => ("accepted".to_owned(), false),
         Err(refusal) => {
@@ -218,11 +223,18 @@ where
 ///
 /// It refuses the pod, or drops a field that its isolation needs.
 pub async fn expect_kept(cx: &Context, template: &PodTemplate, pod: &Pod) -> CaseResult {
-    let stored = cx.admission().dry_run(pod).await?.map_err(|refusal| {
-        let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);
-        Failure::product(format!("the pod `{}` is refused: {}", template.name, refusal.message))
-            .with_hint(hint)
-    })?;
+    let stored = match cx.admission().dry_run(pod).await? {
+        Ok(stored) => stored,
+        Err(refusal) => {
+            if let Some(blocked) = cx.admission().explain_restriction(pod, &refusal).await {
+                return Err(blocked);
+            }
+            let message = &refusal.message;
+            let hint = diagnosis::explain(Symptom::Refusal(message), None);
+            let message = format!("the pod `{}` is refused: {message}", template.name);
+            return Err(Failure::product(message).with_hint(hint));
+        }
+    };
     for check in truth::of_object(template, &stored) {
         cx.check(check.name, &check.expected, check.observed, check.holds)?;
     }

@@ -34,13 +34,16 @@ use crate::{
     cluster::Cluster,
     diagnosis,
     engine::plan::Plan,
-    facts::Facts,
+    facts::{Facts, restriction::Restrictions},
     sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
         Circumstances, Outcome, Step, Verdict, decide,
         event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
     },
 };
+
+/// How long the objects of others in the run's namespace may take to be read: no verdict needs them.
+const RESTRICTIONS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// When what a run created stays in the cluster for a look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +76,7 @@ pub async fn run(
         signals_received: 0,
         grace_end: None,
         broken_truths: BTreeMap::new(),
+        namespace: Vec::new(),
     };
     dispatcher.emit(EventKind::RunStarted(RunStarted {
         run: config.sandbox.run.clone(),
@@ -100,7 +104,8 @@ pub async fn run(
     let outcome = decide(verdicts, dispatcher.circumstances);
     let causes = diagnosis::causes(&dispatcher.finished);
     let duration_ms = millis(started.elapsed());
-    dispatcher.emit(EventKind::RunFinished { outcome, duration_ms, causes });
+    let namespace = std::mem::take(&mut dispatcher.namespace);
+    dispatcher.emit(EventKind::RunFinished { outcome, duration_ms, causes, namespace });
     outcome
 }
 
@@ -125,6 +130,8 @@ struct Dispatcher<O, S> {
     grace_end: Option<TokioInstant>,
     /// The truth checks that do not hold, by case; a case without an entry made none at all.
     broken_truths: BTreeMap<String, BTreeSet<String>>,
+    /// What somebody else put into the run's namespace.
+    namespace: Vec<(String, String)>,
 }
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
@@ -204,7 +211,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         match self.provision(cluster, &facts, config).await {
             Some(Ok(sandbox)) => {
                 self.step(Step::Provision, started, None);
-                self.run_cases(Arc::new(sandbox), Arc::new(facts), plan, config).await;
+                let sandbox = Arc::new(sandbox);
+                self.run_cases(Arc::clone(&sandbox), Arc::new(facts), plan, config).await;
+                self.read_namespace(&sandbox).await;
             }
             Some(Err(error)) => {
                 let message = error.to_string();
@@ -233,6 +242,19 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             audit.comparison = after.map(|after| before.compare(&after));
         }
         self.audit(plan, &audit);
+    }
+
+    /// Reads what somebody else put into the run's namespace. Only now: whoever does so may take a
+    /// moment after the namespace is there.
+    async fn read_namespace(&mut self, sandbox: &Sandbox) {
+        if self.signals_received > 0 {
+            return;
+        }
+        let read = Restrictions::read(sandbox.user(), sandbox.namespace());
+        let limited = tokio::time::timeout(RESTRICTIONS_DEADLINE, read);
+        if let Some(Ok(found)) = self.unless_signalled(Box::pin(limited)).await {
+            self.namespace = found.summary();
+        }
     }
 
     /// What an audit compares; nothing is read that nobody asked for. None where a signal came first.

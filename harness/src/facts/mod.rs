@@ -13,6 +13,7 @@ mod node;
 pub mod pod_admission;
 mod release;
 pub mod requirement;
+pub mod restriction;
 mod rollout;
 mod scc;
 mod storage;

@@ -239,7 +239,7 @@ fn parse<T: DeserializeOwned>(object: &Value, pointer: &str) -> Option<T> {
 }
 
 /// Whether a selector selects labels (Kubernetes, "Labels and Selectors").
-fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
+pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     let equal = selector.match_labels.iter().flatten();
     let mut expressions = selector.match_expressions.iter().flatten();
     equal.into_iter().all(|(key, value)| labels.get(key) == Some(value))

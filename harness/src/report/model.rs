@@ -191,6 +191,7 @@ pub(super) struct Summary {
     report: Report,
     cases: BTreeMap<String, Trace>,
     disruptions: Disruptions,
+    namespace: Vec<(String, String)>,
     duration: Option<u64>,
 }
 
@@ -225,7 +226,8 @@ impl Summary {
             }
             EventKind::CaseFinished(case) => self.trace(case.id.clone()).finish(case),
             EventKind::Interrupted { signal } => report.signal = Some(signal),
-            EventKind::RunFinished { outcome, duration_ms, causes } => {
+            EventKind::RunFinished { outcome, duration_ms, causes, namespace } => {
+                self.namespace = namespace;
                 report.outcome = Some(outcome);
                 report.causes = causes;
                 self.duration = Some(duration_ms);
@@ -238,7 +240,10 @@ impl Summary {
     }
 
     pub(super) fn finish(self) -> Report {
-        let Self { mut report, cases, disruptions, duration } = self;
+        let Self { mut report, cases, disruptions, namespace, duration } = self;
+        if let Some(run) = &mut report.run {
+            run.cluster.extend(namespace);
+        }
         report.disruptions = disruptions.finish();
         report.duration_ms = duration.unwrap_or_else(|| elapsed(report.started, report.finished));
         let last = report.finished;

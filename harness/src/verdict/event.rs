@@ -95,6 +95,11 @@ pub enum EventKind {
         /// where all passed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         causes: Vec<Cause>,
+        /// What somebody else put into the run's namespace: quotas, limits and network policies, as
+        /// facts a reader wants at the top of a report, name and value. Left out where there is
+        /// nothing.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        namespace: Vec<(String, String)>,
     },
 }
 

@@ -124,6 +124,12 @@ pub enum SignatureId {
     F58,
     /// Podman's storage is full.
     F59,
+    /// A ResourceQuota of the namespace refuses the pod.
+    F60,
+    /// A LimitRange of the namespace refuses the pod, or limits its containers.
+    F61,
+    /// A NetworkPolicy of somebody else shuts the pod off.
+    F62,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,

@@ -52,10 +52,11 @@ impl Texts for EventKind {
             Self::CommandFinished(command) => command.each(change),
             Self::EvidenceCollected(evidence) => evidence.each(change),
             Self::CaseFinished(case) => case.each(change),
-            Self::RunFinished { outcome: _, duration_ms: _, causes } => {
+            Self::RunFinished { outcome: _, duration_ms: _, causes, namespace } => {
                 for cause in causes {
                     cause.each(change);
                 }
+                each_fact(namespace, change);
             }
             Self::Interrupted { signal: _ } => {}
         }
@@ -93,10 +94,14 @@ impl Texts for RunStarted {
         let Self { run, version, profile, image, cases: _, is_part: _, cluster } = self;
         all([run, version, profile], Name, change);
         change(Line, image);
-        for (name, value) in cluster {
-            change(Name, name);
-            change(Line, value);
-        }
+        each_fact(cluster, change);
+    }
+}
+
+fn each_fact(facts: &mut [(String, String)], change: Change<'_>) {
+    for (name, value) in facts {
+        change(Name, name);
+        change(Line, value);
     }
 }
 
@@ -254,6 +259,7 @@ mod tests {
                     cases: vec![text()],
                     core: 0,
                 }],
+                namespace: vec![(text(), text())],
             },
         ];
         all.extend(verdicts(&text()).map(|verdict| EventKind::CaseFinished(case(verdict))));

@@ -18,6 +18,7 @@ use super::{
     health::LOOK_AGAIN,
     node_of, out_of_memory,
     proof::Proven,
+    restricted,
 };
 use crate::{
     base::{
@@ -214,21 +215,22 @@ pub(super) async fn run(
         Begun::Running(written, end) => {
             within(command.deadline, end, |since| observer.lost_time(since))
                 .await
-                .ok_or_else(|| late(command, &written.text(&nonce)))?
+                .ok_or_else(|| late(command, pod, &written.text(&nonce)))?
         }
     };
     let Proven { end, stdout, stderr } = match ended {
         Ok(proven) => proven,
         Err(trouble) => {
-            let container = command.container_in(pod);
-            let is_killed = trouble.is_lost_pod()
-                && out_of_memory::killed(api, pod, container.unwrap_or_default()).await;
+            let container = command.container_in(pod).unwrap_or_default();
+            let is_killed =
+                trouble.is_lost_pod() && out_of_memory::killed(api, pod, container).await;
             return Err(if is_killed {
                 Failure::product(format!(
                     "`{}` ended because its container in pod `{}` used up its memory (OOMKilled)",
                     command.display(),
                     pod.name_any()
                 ))
+                .with_hint(restricted::lack_of_memory(pod, container))
             } else {
                 failed(trouble)
             });
@@ -252,9 +254,14 @@ pub(super) async fn run(
 }
 
 /// The failure of a command that did not end in time, with what it had written: that may tell why.
-fn late(command: &Command, written: &str) -> Failure {
+fn late(command: &Command, pod: &Pod, written: &str) -> Failure {
     let written = redact::clean(written.as_bytes(), redact::STREAM_LIMIT);
     let failure = Failure::timeout(format_args!("`{}`", command.display()), command.deadline);
+    let container = command.container_in(pod).unwrap_or_default();
+    let failure = match restricted::slow_container(pod, container) {
+        Some(words) => failure.adding(&words),
+        None => failure,
+    };
     if written.trim().is_empty() {
         return failure.adding("it wrote nothing");
     }
@@ -411,7 +418,7 @@ mod tests {
         let command = Command::new(["podman-compose", "up"]);
         let written = "web\nError: netavark: nftables error: unable to execute nft: No such file\n";
 
-        let failure = late(&command, written);
+        let failure = late(&command, &Pod::default(), written);
 
         let Failure::Timeout { message, hint, said } = failure else { panic!("{failure:?}") };
         assert_eq!(
@@ -421,7 +428,9 @@ mod tests {
         );
         assert_eq!(hint.and_then(|hint| hint.signature()), Some(SignatureId::F33));
         assert!(said.is_some_and(|said| said.starts_with("Error: netavark")));
-        assert!(late(&command, "\n").message().ends_with("60 s; it wrote nothing"));
+        assert!(
+            late(&command, &Pod::default(), "\n").message().ends_with("60 s; it wrote nothing")
+        );
     }
 
     #[test]

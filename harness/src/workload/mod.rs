@@ -13,6 +13,7 @@ pub(crate) mod programs;
 mod progress;
 mod proof;
 mod ready;
+pub mod restricted;
 mod start_failures;
 pub mod truth;
 pub mod workspace;
@@ -118,7 +119,10 @@ impl Workload {
         let limit = self.disruption_timeout;
         let command = command.clone().or_in_container(self.container.as_deref());
         let output = exec::run(&self.api, &self.pod, &command, limit, observer).await?;
-        let blame = programs::blame(command.arguments(), &self.facts).map(Box::new);
+        let own = command.container_in(&self.pod).unwrap_or_default();
+        let blame = programs::blame(command.arguments(), &self.facts)
+            .or_else(|| restricted::killed_process(&self.pod, own, &output))
+            .map(Box::new);
         Ok(Output { facts: Some(Arc::clone(&self.facts)), blame, ..output })
     }
 
@@ -253,7 +257,9 @@ pub async fn verify_ready(
     let api = api_of(sandbox, template);
     let mut truth = stored_truth(sandbox, template, created)?;
     let own = template.own_containers();
-    let ready = ready::await_ready(user, namespace, created, &own, sandbox.timeouts().pod).await?;
+    let limit = sandbox.timeouts().pod;
+    let ready = ready::await_ready(user, namespace, created, &own, limit).await;
+    let ready = ready.map_err(|failure| restricted::explain_start(created, failure))?;
     let disruption_timeout = sandbox.timeouts().disruption;
     let container = template.container_of(&ready);
     let facts = probe_facts(&api, &ready, container, disruption_timeout).await?;
@@ -306,7 +312,15 @@ pub(crate) async fn create_supporting_object(
     sandbox.ledger().intend(&resource.kind, Some(namespace), &object.name_any()).await?;
     let what = format!("create {} `{}`", resource.kind, object.name_any());
     let answer = ask(&what, || sandbox.as_granted(|| create_or_find(&api, object)));
-    answer.await?.map(drop).map_err(|error| describe(&what, &error).into())
+    let Err(error) = answer.await? else { return Ok(()) };
+    let restricted = match Refusal::from_error(&error) {
+        Some(Refusal { message, .. }) => {
+            let object = format!("the {} `{}`", resource.kind, object.name_any());
+            restricted::explain_refusal(user, namespace, &object, &message).await
+        }
+        None => None,
+    };
+    Err(restricted.unwrap_or_else(|| describe(&what, &error).into()))
 }
 
 /// The kind of an object, as the API serves it.
@@ -327,18 +341,28 @@ async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Fai
     sandbox.ledger().intend("Pod", api.namespace(), &name).await?;
     let what = format!("create pod `{name}`");
     let answer = ask(&what, || sandbox.as_granted(|| create_or_find(api, pod)));
-    answer.await?.map_err(|error| refused(&name, &error))
+    match answer.await? {
+        Ok(created) => Ok(created),
+        Err(error) => {
+            let namespace = api.namespace().unwrap_or_default();
+            Err(refused(sandbox, namespace, &name, &error).await)
+        }
+    }
 }
 
-/// A refusal of the pod's content is the product's; anything else is not.
-fn refused(name: &str, error: &KubeError) -> Failure {
-    match Refusal::from_error(error) {
-        Some(Refusal { message, .. }) => {
-            let hint = diagnosis::explain(Symptom::Refusal(&message), None);
-            Failure::product(format!("the pod `{name}` is refused: {message}")).with_hint(hint)
-        }
-        None => Failure::from(describe(&format!("create pod `{name}`"), error)),
+/// A refusal of the pod's content is the product's, unless it is what the namespace has room for;
+/// anything else is not.
+async fn refused(sandbox: &Sandbox, namespace: &str, name: &str, error: &KubeError) -> Failure {
+    let Some(Refusal { message, .. }) = Refusal::from_error(error) else {
+        return Failure::from(describe(&format!("create pod `{name}`"), error));
+    };
+    let pod = format!("the pod `{name}`");
+    let restricted = restricted::explain_refusal(sandbox.user(), namespace, &pod, &message);
+    if let Some(blocked) = restricted.await {
+        return blocked;
     }
+    let hint = diagnosis::explain(Symptom::Refusal(&message), None);
+    Failure::product(format!("{pod} is refused: {message}")).with_hint(hint)
 }
 
 async fn probe_facts(

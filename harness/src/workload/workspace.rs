@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Workload, ready::watch, verify_ready};
+use super::{Workload, ready::watch, restricted, verify_ready};
 use crate::{
     base::text::one_line,
     cluster::{Answer, Refusal, ask, call, describe, exec_error::is_start_lost},
@@ -202,6 +202,9 @@ pub async fn running_pod(sandbox: &Sandbox, settled: &Settled) -> Result<Pod, Fa
         let reported = settled.describe();
         let hint = diagnosis::explain(Symptom::Start(&reported), None);
         let message = format!("the workspace `{name}` does not run: {reported}");
+        if let Some(blocked) = restricted::not_created(&message) {
+            return Err(blocked);
+        }
         return Err(Failure::product(message).with_hint(hint));
     }
     let pods: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());

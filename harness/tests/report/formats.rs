@@ -71,8 +71,7 @@ fn the_causes_of_the_log_are_reported_unless_they_contradict_its_cases() {
     let with = |causes: Vec<Cause>| {
         let mut events = sample::not_conformant();
         let last = events.pop().expect("the run ends");
-        let finished =
-            EventKind::RunFinished { outcome: Outcome::NotConformant, duration_ms: 1, causes };
+        let finished = sample::run_finished_by(Outcome::NotConformant, 1, causes);
         events.push(Event { event: finished.into(), ..last });
         summarize(&events).causes
     };
@@ -200,6 +199,28 @@ fn prow_finds_the_file() {
     let name = Dialect::OpenShift.file_name(&report);
     assert_eq!(name, "junit_nestcheck_20261124-093000.xml");
     assert_eq!(Dialect::Jenkins.file_name(&report), "junit.xml");
+}
+
+#[test]
+fn what_somebody_else_put_into_the_namespace_is_shown_with_the_cluster() {
+    let mut events = sample::conformant();
+    let last = events.last_mut().expect("an event");
+    let EventKind::RunFinished { outcome, duration_ms, .. } = *last.event else {
+        panic!("the run has an end")
+    };
+    let fact = ("quota".to_owned(), "ResourceQuota `compute`: pods 3 of 10".to_owned());
+    let (causes, namespace) = (Vec::new(), vec![fact]);
+    last.event = EventKind::RunFinished { outcome, duration_ms, causes, namespace }.into();
+
+    let report = summarize(&events);
+
+    let junit = junit(&report, Dialect::Jenkins).expect("JUnit can be written");
+    let json = json(&report).expect("JSON can be written");
+    for text in [html(&report), markdown(&report), terminal(&events, Style::default()), junit, json]
+    {
+        assert!(text.contains("pods 3 of 10"), "{text}");
+    }
+    assert_eq!(report.outcome, Some(Outcome::Conformant), "a quota with room changes nothing");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use harness::{
     cluster::exec_error::Lost,
     verdict::{
-        Attribution, Disruption, Effect, Failure, Level, Outcome, Place, SignatureId, Verdict,
+        Attribution, Cause, Disruption, Effect, Failure, Level, Outcome, Place, SignatureId,
+        Verdict,
         event::{
             CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, DisruptionEnded, Event,
             EventKind, EvidenceCollected, EvidenceFile, RunStarted, SCHEMA, StepFinished,
@@ -47,7 +48,11 @@ pub fn run_started(cases: usize) -> EventKind {
 }
 
 pub fn run_finished(outcome: Outcome, duration_ms: u64) -> EventKind {
-    EventKind::RunFinished { outcome, duration_ms, causes: Vec::new() }
+    run_finished_by(outcome, duration_ms, Vec::new())
+}
+
+pub fn run_finished_by(outcome: Outcome, duration_ms: u64, causes: Vec<Cause>) -> EventKind {
+    EventKind::RunFinished { outcome, duration_ms, causes, namespace: Vec::new() }
 }
 
 pub fn step(name: &str, duration_ms: u64, failure: Option<&str>) -> EventKind {

@@ -13,6 +13,7 @@ mod breakage;
 mod cases;
 mod evidence;
 mod node;
+mod restrictions;
 mod table;
 
 use std::{collections::BTreeSet, path::Path, time::Duration};

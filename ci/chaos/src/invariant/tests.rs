@@ -40,7 +40,12 @@ fn proof(id: &str, holds: bool) -> Event {
 }
 
 fn ended(outcome: Outcome) -> Event {
-    Event::now(EventKind::RunFinished { outcome, duration_ms: 1, causes: Vec::new() })
+    Event::now(EventKind::RunFinished {
+        outcome,
+        duration_ms: 1,
+        causes: Vec::new(),
+        namespace: Vec::new(),
+    })
 }
 
 fn fail() -> Verdict {

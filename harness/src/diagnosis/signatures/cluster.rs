@@ -9,6 +9,36 @@ use crate::{
 
 const REFUSED_BY_SCC: &str = "unable to validate against any security context";
 
+/// What a ResourceQuota refuses (apiserver, `pkg/admission/plugin/resourcequota/controller.go`).
+const BY_QUOTA: Signature = Signature::new(
+    SignatureId::F60,
+    Place::Policy,
+    &[
+        &["is forbidden: exceeded quota: "],
+        &["is forbidden: failed quota: "],
+        &["is forbidden: status unknown for quota: "],
+    ],
+    "a ResourceQuota of the run's namespace refuses what nestcheck creates, the one that the message \
+     names",
+    "raise the quota, or let whatever creates it leave out namespaces with the label \
+     `app.kubernetes.io/managed-by: nestcheck`",
+);
+
+/// What a LimitRange refuses (kubernetes, `plugin/pkg/admission/limitranger`).
+const BY_LIMIT_RANGE: Signature = Signature::new(
+    SignatureId::F61,
+    Place::Policy,
+    &[
+        &["is forbidden", " usage per Container is "],
+        &["is forbidden", " usage per Pod is "],
+        &["is forbidden", " usage per PersistentVolumeClaim is "],
+        &["is forbidden", " limit to request ratio per "],
+    ],
+    "a LimitRange of the run's namespace refuses what nestcheck creates",
+    "change the LimitRange, or let whatever creates it leave out namespaces with the label \
+     `app.kubernetes.io/managed-by: nestcheck`",
+);
+
 /// What the API server refuses.
 pub(super) const REFUSALS: &[Signature] = &[
     // The wrapper of the API server; what is in it is the policy's own.
@@ -27,6 +57,8 @@ pub(super) const REFUSALS: &[Signature] = &[
         "exempt pods with `hostUsers: false` from its policy, or these namespaces in its \
          configuration",
     ),
+    BY_QUOTA,
+    BY_LIMIT_RANGE,
     Signature::new(
         SignatureId::F21,
         Place::Policy,
@@ -67,6 +99,9 @@ pub(super) const REFUSALS: &[Signature] = &[
 
 /// Why a pod does not start.
 pub(super) const STARTS: &[Signature] = &[
+    // Of a controller that can't create the pod.
+    BY_QUOTA,
+    BY_LIMIT_RANGE,
     Signature::new(
         SignatureId::F08,
         Place::Node,
@@ -193,6 +228,8 @@ pub(super) const STARTS: &[Signature] = &[
 /// Why cases have no verdict on the product: the kubelet's words for a pod that gets no image
 /// (kubernetes, `pkg/kubelet/images/types.go`).
 pub(super) const ERRORS: &[Signature] = &[
+    BY_QUOTA,
+    BY_LIMIT_RANGE,
     Signature::new(
         SignatureId::F55,
         Place::Image,

@@ -27,7 +27,7 @@ use crate::{
     engine::{Case, deadline::Pause},
     facts::Facts,
     sandbox::{self, Grant, Sandbox},
-    verdict::{CaseResult, Failure},
+    verdict::{Attribution, CaseResult, Failure},
     workload,
     workload::health::Health,
 };
@@ -86,6 +86,17 @@ impl Context {
     #[must_use]
     pub fn admission(&self) -> Admission<'_> {
         Admission::of(&self.sandbox)
+    }
+
+    /// What NetworkPolicies of somebody else have to do with traffic that fails, from a pod to another
+    /// one or from a pod alone: those that select them and restrict it. None where there are none.
+    pub async fn policies_between(
+        &self,
+        from: &PodHandle,
+        to: Option<&PodHandle>,
+    ) -> Option<Attribution> {
+        let to = to.map(PodHandle::object);
+        workload::restricted::policies_between(&self.sandbox, from.object(), to).await
     }
 
     /// Makes and records a truth check, and fails the case where it does not hold.

@@ -75,8 +75,8 @@ impl Paint {
             | EventKind::TruthChecked { .. }
             | EventKind::CaseDisrupted(_)
             | EventKind::CommandFinished(_)
-            | EventKind::EvidenceCollected(_)
-            | EventKind::RunFinished { .. } => String::new(),
+            | EventKind::EvidenceCollected(_) => String::new(),
+            EventKind::RunFinished { namespace, .. } => self.facts("Namespace", namespace),
         }
     }
 
@@ -89,14 +89,21 @@ impl Paint {
             run.run,
             run.version,
         );
-        let mut word = "Cluster";
-        for (fact, value) in &run.cluster {
-            let head = head(&self.good, std::mem::take(&mut word));
-            let _ = writeln!(text, "{head} {fact}: {value}");
-        }
+        text.push_str(&self.facts("Cluster", &run.cluster));
         if !run.image.is_empty() {
             let head = head(&self.good, "Image");
             let _ = writeln!(text, "{head} {}", run.image);
+        }
+        text
+    }
+
+    /// Facts, a line each, the first with a word before it.
+    fn facts(&self, word: &str, facts: &[(String, String)]) -> String {
+        let mut text = String::new();
+        let mut word = word;
+        for (fact, value) in facts {
+            let head = head(&self.good, std::mem::take(&mut word));
+            let _ = writeln!(text, "{head} {fact}: {value}");
         }
         text
     }

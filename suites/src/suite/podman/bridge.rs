@@ -9,7 +9,10 @@ use harness::{
     workload::Command,
 };
 
-use super::{address, network::server_in};
+use super::{
+    address,
+    network::{between_pods, server_in, shut_off},
+};
 use crate::{
     fixtures::{NEIGHBOUR, NESTED_POD},
     steps::{podman, probe_command, scratch_image},
@@ -45,8 +48,11 @@ async fn reaches_another_pod_from_a_bridge(cx: Context) -> CaseResult {
     is_outside_of_the_cluster(&cx, &workspace, &neighbour, network).await?;
     let option = format!("--network={network}");
     let get = podman(&["run", "--rm", &option, &image, "/probe", "get", &url]);
-    let by_pod = workspace.output(&probe_command(&["get", &url])).await?;
-    cx.check_equal("answer of another pod", &by_pod, &workspace.output(&get).await?)?;
+    let act = async {
+        let by_pod = workspace.output(&probe_command(&["get", &url])).await?;
+        cx.check_equal("answer of another pod", &by_pod, &workspace.output(&get).await?)
+    };
+    between_pods(&cx, &workspace, &neighbour, act).await?;
     workspace.output(&podman(&["network", "rm", network])).await.map(drop)
 }
 
@@ -163,7 +169,7 @@ async fn reaches_services_from_a_bridge(cx: Context) -> CaseResult {
     if by_pod.exit_code != 0 {
         let reported = String::from_utf8_lossy(&by_pod.stderr);
         let reason = format!("the pod itself finds no service by name: {}", reported.trim_end());
-        return Err(Failure::blocked(reason, remedy));
+        return Err(shut_off(&cx, &workspace, reason, remedy).await);
     }
     let image = scratch_image(&workspace).await?;
     let network = "pod-net-08b";
@@ -181,11 +187,10 @@ async fn reaches_services_from_a_bridge(cx: Context) -> CaseResult {
     let by_pod = workspace.run(&probe_command(&get)).await?;
     let by_pod = String::from_utf8_lossy(&by_pod.stderr);
     let Some((_, expected)) = by_pod.trim_end().split_once(ANSWER) else {
-        return Err(Failure::blocked(
-            format!("the pod itself reaches no service: {}", by_pod.trim_end()),
-            "see whether the node has kube-proxy or its replacement, and whether a NetworkPolicy \
-             forbids it",
-        ));
+        let reason = format!("the pod itself reaches no service: {}", by_pod.trim_end());
+        let remedy = "see whether the node has kube-proxy or its replacement, and whether a \
+                      NetworkPolicy forbids it";
+        return Err(shut_off(&cx, &workspace, reason, remedy).await);
     };
     let by_container = workspace.run(&inside(&get)).await?;
     let by_container = String::from_utf8_lossy(&by_container.stderr);

@@ -26,6 +26,46 @@ pub(super) async fn server_in(neighbour: &PodHandle) -> Result<String, Failure> 
     Ok(format!("http://{}:18000/", address(neighbour)?))
 }
 
+/// Does what needs a connection from one pod to another. Where that fails, and a NetworkPolicy of
+/// somebody else selects one of them, and the pods themselves do not reach each other either, the
+/// policy is the reason and podman's network is not.
+pub(super) async fn between_pods(
+    cx: &Context,
+    from: &PodHandle,
+    to: &PodHandle,
+    act: impl Future<Output = CaseResult>,
+) -> CaseResult {
+    let Err(failure) = act.await else { return Ok(()) };
+    if !matches!(failure, Failure::Product { .. } | Failure::Timeout { .. }) {
+        return Err(failure);
+    }
+    let Some(cause) = cx.policies_between(from, Some(to)).await else { return Err(failure) };
+    let Ok(url) = server_in(to).await else { return Err(failure) };
+    let get = ["get", url.as_str(), "--deadline", "3"];
+    match from.run(&probe_command(&get)).await {
+        Ok(by_pod) if by_pod.exit_code != 0 => {
+            let (from, to) = (from.name(), to.name());
+            let reason = format!("the pod `{from}` itself does not reach the pod `{to}`");
+            Err(Failure::blocked_by(format!("{reason}; {}", cause.wrong), cause))
+        }
+        _ => Err(failure),
+    }
+}
+
+/// A case that is blocked because the pod itself does not reach something of the cluster: by a
+/// NetworkPolicy of somebody else where there is one that selects the pod.
+pub(super) async fn shut_off(
+    cx: &Context,
+    pod: &PodHandle,
+    reason: String,
+    remedy: &str,
+) -> Failure {
+    match cx.policies_between(pod, None).await {
+        Some(cause) => Failure::blocked_by(format!("{reason}; {}", cause.wrong), cause),
+        None => Failure::blocked(reason, remedy),
+    }
+}
+
 inventory::submit!(Case {
     id: "POD-NET-01A",
     suite: "podman",
@@ -49,8 +89,11 @@ async fn reaches_another_pod(cx: Context) -> CaseResult {
     let image = scratch_image(&workspace).await?;
     let url = server_in(&neighbour).await?;
     let get = podman(&["run", "--rm", "--name=pod-net-01a", &image, "/probe", "get", &url]);
-    let answer = workspace.output(&get).await?;
-    cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)
+    let act = async {
+        let answer = workspace.output(&get).await?;
+        cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)
+    };
+    between_pods(&cx, &workspace, &neighbour, act).await
 }
 
 inventory::submit!(Case {
@@ -80,8 +123,11 @@ async fn asks_a_name_server_in_another_pod(cx: Context) -> CaseResult {
     let name = "pod-net-01b.test.";
     let resolve =
         podman(&["run", "--rm", "--name=pod-net-01b", &dns, &image, "/probe", "resolve", name]);
-    let addresses = workspace.output(&resolve).await?;
-    cx.check_equal("address that the other pod's name server gives", "192.0.2.53", &addresses)
+    let act = async {
+        let addresses = workspace.output(&resolve).await?;
+        cx.check_equal("address that the other pod's name server gives", "192.0.2.53", &addresses)
+    };
+    between_pods(&cx, &workspace, &neighbour, act).await
 }
 
 inventory::submit!(Case {
@@ -110,10 +156,9 @@ async fn knows_the_names_of_the_cluster(cx: Context) -> CaseResult {
     let by_pod = workspace.run(&probe_command(&resolve)).await?;
     if by_pod.exit_code != 0 {
         let reported = String::from_utf8_lossy(&by_pod.stderr);
-        return Err(Failure::blocked(
-            format!("the pod itself finds no service by name: {}", reported.trim_end()),
-            "see whether the cluster's DNS runs, and whether the pod may reach it",
-        ));
+        let reason = format!("the pod itself finds no service by name: {}", reported.trim_end());
+        let remedy = "see whether the cluster's DNS runs, and whether the pod may reach it";
+        return Err(shut_off(&cx, &workspace, reason, remedy).await);
     }
     let image = scratch_image(&workspace).await?;
     let run = ["run", "--rm", "--name=pod-net-01c", &image, "/probe"];
@@ -148,8 +193,11 @@ async fn publishes_a_port(cx: Context) -> CaseResult {
     let answer = workspace.output(&probe_command(&["get", "http://127.0.0.1:18102/"])).await?;
     cx.check_equal("answer at the pod's loopback", text, &answer)?;
     let url = format!("http://{}:18102/", address(&workspace)?);
-    let answer = neighbour.output(&probe_command(&["get", &url])).await?;
-    cx.check_equal("answer to another pod at the pod's address", text, &answer)?;
+    let act = async {
+        let answer = neighbour.output(&probe_command(&["get", &url])).await?;
+        cx.check_equal("answer to another pod at the pod's address", text, &answer)
+    };
+    between_pods(&cx, &neighbour, &workspace, act).await?;
     let port = workspace.output(&podman(&["port", name])).await?;
     cx.check_equal("published port", "8080/tcp -> 0.0.0.0:18102", &port)?;
     remove(&workspace, &[name]).await
@@ -314,8 +362,11 @@ async fn falls_back_to_slirp(cx: Context) -> CaseResult {
     let answer = workspace.output(&probe_command(&["get", "http://127.0.0.1:18105/"])).await?;
     cx.check_equal("answer at the published port", "by slirp", &answer)?;
     let url = server_in(&neighbour).await?;
-    let answer = workspace.output(&podman(&["exec", name, "/probe", "get", &url])).await?;
-    cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)?;
+    let act = async {
+        let answer = workspace.output(&podman(&["exec", name, "/probe", "get", &url])).await?;
+        cx.check_equal("answer of another pod", NEIGHBOURS_TEXT, &answer)
+    };
+    between_pods(&cx, &workspace, &neighbour, act).await?;
     remove(&workspace, &[name]).await
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use harness::{
     cluster::{ask, describe, status_code},
     engine::{Case, CaseKind, Context, PodHandle},
+    sandbox::labels,
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -17,7 +18,7 @@ use kube::{
     api::{DeleteParams, ObjectMeta, PostParams},
 };
 
-use super::{address, expect_error, start_server};
+use super::{address, expect_error, network::between_pods, start_server};
 use crate::{
     fixtures::{NEIGHBOUR, NESTED_POD},
     steps::{podman, probe_command, request, scratch_image, still_works},
@@ -64,12 +65,15 @@ async fn keeps_to_network_policies(cx: Context) -> CaseResult {
     labels.insert(LABEL.to_owned(), NAME.to_owned());
     open(&cx).await?;
     let target = cx.provision_pod(&NEIGHBOUR, &pod).await?;
-    start_server(&target, &["serve", "--port", "18000", "--text", "reached"]).await?;
-    let url = format!("http://{}:18000/", address(&target)?);
+    start_server(&target, &["serve", "--port", "18007", "--text", "reached"]).await?;
+    let url = format!("http://{}:18007/", address(&target)?);
     let get = ["get", url.as_str(), "--deadline", "2"];
     let inside = podman(&[&["run", "--rm", "--name", NAME, &image, "/probe"], &get[..]].concat());
-    let before = workspace.output(&inside).await?;
-    cx.check_equal("answer to the container before the policy", "reached", &before)?;
+    let before = async {
+        let before = workspace.output(&inside).await?;
+        cx.check_equal("answer to the container before the policy", "reached", &before)
+    };
+    between_pods(&cx, &workspace, &target, before).await?;
 
     shut(&cx).await?;
     // Plugins take a moment; the pod itself tells when the policy is in force, if it ever is.
@@ -139,7 +143,11 @@ async fn shut(cx: &Context) -> CaseResult {
     let sandbox = cx.sandbox();
     let selected = [(LABEL.to_owned(), NAME.to_owned())];
     let policy = NetworkPolicy {
-        metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(NAME.to_owned()),
+            labels: Some(labels(sandbox.run())),
+            ..ObjectMeta::default()
+        },
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(LabelSelector {
                 match_labels: Some(selected.into()),
