@@ -119,6 +119,18 @@ fn is_found_lacking(cluster: &LocalCluster, lacking: &Lacking, image: &str) {
     finished.says(&["CAUSE the image lacks", "(F43, image)"]);
 }
 
+/// Expects of an image without fuse-overlayfs that a pod without a volume for podman's storage has that
+/// one cause.
+fn needs_fuse_overlayfs(cluster: &LocalCluster) {
+    let image = cluster.derive(&recipes_of("lacking", &["no-fuse-overlayfs"])).remove(0);
+    let (finished, report) = cluster.run(&["--image", &image, "POD-01A", "POD-19"]);
+    finished.exits(1);
+    assert_eq!((report.ids("pass"), report.ids("fail")), (vec!["POD-01A"], vec!["POD-19"]));
+    let cause = report.causes().first().expect("a cause");
+    assert_eq!(cause.id, "F31", "{cause:?}");
+    assert!(cause.fix.as_ref().is_some_and(|fix| fix.contains("fuse-overlayfs")), "{cause:?}");
+}
+
 /// Expects that an image which is nowhere is one cause, and that little is written about it.
 fn is_found_missing(cluster: &LocalCluster) {
     let (finished, report) = cluster.run(&["--image", "localhost/nowhere:1"]);
@@ -190,6 +202,7 @@ fn each_broken_image_is_reported_by_its_case_and_the_good_one_is_green() {
     for (lacking, image) in LACKING.iter().zip(&images) {
         is_found_lacking(&cluster, lacking, image);
     }
+    needs_fuse_overlayfs(&cluster);
     is_found_missing(&cluster);
     cluster.is_clean();
 }

@@ -5,6 +5,7 @@ pub(crate) mod containers;
 pub(crate) mod images;
 pub(crate) mod limits;
 pub(crate) mod network;
+pub(crate) mod own_root;
 pub(crate) mod pods;
 pub(crate) mod policy;
 pub(crate) mod repetition;
