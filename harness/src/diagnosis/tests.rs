@@ -136,7 +136,7 @@ fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
     };
     let masked = json!({"known": [mount("/proc", "rw"), mount("/proc/sys", "ro")]});
     let absent = || json!({"known": "absent"});
-    for (check, output, facts) in [
+    let causes = vec![
         (CheckId::SubordinateIds, REFUSED, range("user", 2000, 65_000)),
         (CheckId::SubordinateIds, invalid, range("user", 999, 3000)),
         (CheckId::SubordinateIds, no_range, range("other", 1001, 64_535)),
@@ -178,7 +178,8 @@ fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
             "open /dev/net/tun: No such file or directory",
             facts("/devices/1/state", absent()),
         ),
-    ] {
+    ];
+    for (check, output, facts) in causes {
         let read = diagnose(Symptom::Check { id: check, observed: "" }, Some(&facts));
         assert!(read.is_some(), "{check:?}");
         assert_eq!(read, diagnose(Symptom::Output(output), Some(&facts)), "{check:?}");
@@ -228,6 +229,11 @@ fn what_no_local_cluster_shows_is_known_by_its_words() {
             SignatureId::F05,
         ),
         ("netns dir open: Permission denied, exiting", SignatureId::F15),
+        (
+            "could not find slirp4netns, the network namespace can't be configured: exec: \
+             \"slirp4netns\": executable file not found in $PATH",
+            SignatureId::F43,
+        ),
         ("write /proc/self/oom_score_adj: Permission denied", SignatureId::F29),
         (
             "newuidmap 12 0 1000 1 1 10000 65536: write to uid_map failed: Operation not permitted",

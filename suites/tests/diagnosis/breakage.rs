@@ -42,7 +42,6 @@ const TEXTS: &[(&str, &str)] = &[
         "[engine]\nevents_logger = \"journald\"\n[containers]\nlog_driver = \"journald\"\n",
     ),
     ("systemd", "[engine]\ncgroup_manager = \"systemd\"\n"),
-    ("slirp4netns", "[network]\ndefault_rootless_network_cmd = \"slirp4netns\"\n"),
     (
         "unwritable-storage",
         "[storage]\ndriver = \"overlay\"\ngraphroot = \"/var/lib/containers/storage\"\n\
@@ -192,7 +191,6 @@ containers_conf! {
     other_runtime "other-runtime",
     journal_without_systemd "journal",
     cgroups_by_systemd "systemd",
-    slirp4netns "slirp4netns",
 }
 
 pub fn invalid_storage_conf(pod: &mut Pod) {
@@ -296,7 +294,7 @@ pub fn group_outside_of_the_map(pod: &mut Pod) {
     context.fs_group = Some(1_000_740_000);
 }
 
-/// Limits with room, as a LimitRange or a quota brings them.
+/// Limits with room, as a `LimitRange` or a quota brings them.
 pub fn limits_with_room(pod: &mut Pod) {
     let limits = [("cpu", "2"), ("memory", "2Gi")];
     let limits = limits.map(|(name, value)| (name.to_owned(), Quantity(value.to_owned())));

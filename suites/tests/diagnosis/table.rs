@@ -81,8 +81,6 @@ const PING_RANGE: &str = "
     podman run --rm --network=none '--sysctl=net.ipv4.ping_group_range=0 2000000' t /probe exit 0
 ";
 
-const DEFAULT_NETWORK: &str = "podman run --rm t /probe exit 0";
-
 const PASTA: &str = "podman run --rm --network=pasta t /probe exit 0";
 
 const BRIDGE: &str = "
@@ -195,12 +193,11 @@ pub const BREAKAGES: &[Breakage] = breakages! {
         besides "ISO-04" F12,
     "X-27" no_nft Nested true Some(Act::Script(BRIDGE)) => F43 Image "lacks `nft`" [],
     "X-28" no_aardvark Nested true Some(Act::Script(NAMES)) => F43 Image "lacks `aardvark-dns`" [],
-    "X-47" no_pasta Nested true None => F43 Image "lacks `pasta`" ["POD-NET-01A"],
+    "X-47" no_pasta Nested true Some(Act::Script(PASTA)) => F43 Image "lacks `pasta`" [],
     "X-48" no_conmon Nested true None => F43 Image "lacks `conmon`" ["POD-01" "POD-03"],
     "X-49" no_runtime Nested true None => F43 Image "`crun`" ["POD-01" "POD-03"],
     "X-50" no_netavark Nested true None => F43 Image "lacks `netavark`" ["POD-01" "POD-03"],
     "X-51" failing_nft Nested true Some(Act::Script(BRIDGE)) => F47 Node "kernel lacks a module" [],
-    "X-67" slirp4netns Nested true Some(Act::Script(DEFAULT_NETWORK)) => F43 Image "slirp4netns" [],
     // Storage.
     "X-29" vfs Nested true None => F34 Image "`vfs`" ["POD-01"],
     "X-30" read_only_storage Nested true None => F36 Cluster "read-only" ["POD-01" "POD-03"],
