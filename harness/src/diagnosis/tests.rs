@@ -181,7 +181,7 @@ fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
     ];
     for (check, output, facts) in causes {
         let read = diagnose(Symptom::Check { id: check, observed: "" }, Some(&facts));
-        assert!(read.is_some(), "{check:?}");
+        assert!(read.is_some(), "{check:?}, {output}");
         assert_eq!(read, diagnose(Symptom::Output(output), Some(&facts)), "{check:?}");
         let good = facts_of_tests();
         assert_eq!(diagnose(Symptom::Check { id: check, observed: "" }, Some(&good)), None);

@@ -50,8 +50,11 @@ impl Signature {
 
     fn fits(&self, text: &str, facts: Option<&Facts>) -> bool {
         // Parts of different lines are of different messages.
-        let has =
-            |parts: &[&str]| text.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        let has = |parts: &[&str]| {
+            let fits = |line: &str| parts.iter().all(|part| line.contains(part));
+            // No text has no lines, and nothing to be looked for is in it.
+            parts.is_empty() || text.lines().any(fits)
+        };
         self.texts.iter().any(|parts| has(parts))
             && self.predicate.is_none_or(|predicate| facts.is_some_and(predicate))
     }
