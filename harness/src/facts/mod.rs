@@ -32,7 +32,7 @@ pub use devspaces::{
     WorkspaceConfig, WorkspaceOperator,
 };
 pub use evidence::Evidence;
-pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
+pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT, FIRST_WITH_FREE_GATES};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
 pub(crate) use gather::{PERMISSIONS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT};
