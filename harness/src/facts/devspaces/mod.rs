@@ -73,11 +73,19 @@ pub struct CheCluster {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// The version that its operator made it, of Che or of OpenShift Dev Spaces; none before it has
+    /// made one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Whether workspaces may run containers.
     pub run: Switch,
     /// Whether workspaces may build images, the older ability without a user namespace; none where
     /// the operator decides.
     pub build: Option<bool>,
+    /// Whether its operator isolates the namespaces of users with `NetworkPolicies`; none where it
+    /// says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policies: Option<bool>,
 }
 
 /// The setting that lets workspaces run containers.
@@ -183,8 +191,12 @@ impl CheCluster {
         Self {
             namespace: text(object, "/metadata/namespace").unwrap_or_default().to_owned(),
             name: text(object, "/metadata/name").unwrap_or_default().to_owned(),
+            version: text(object, "/status/cheVersion").map(str::to_owned),
             run,
             build: disabled("disableContainerBuildCapabilities").map(|disabled| !disabled),
+            network_policies: object
+                .pointer("/spec/networking/networkPolicy/enabled")
+                .and_then(Value::as_bool),
         }
     }
 

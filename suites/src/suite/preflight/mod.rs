@@ -125,8 +125,10 @@ mod tests {
             vec![harness::facts::CheCluster {
                 namespace: "che".into(),
                 name: "che".into(),
+                version: None,
                 run: harness::facts::Switch::On(harness::facts::RunConfiguration::default()),
                 build: None,
+                network_policies: None,
             }],
             "test",
         );
