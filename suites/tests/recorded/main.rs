@@ -236,6 +236,21 @@ fn a_person_may_choose_how_pods_ask_for_devices() {
 }
 
 #[test]
+fn a_run_as_configured_needs_settings_of_the_cluster() {
+    for name in ["openshift-4.20", "kind-1.34"] {
+        let all = recorded();
+        let cluster = all.iter().find(|cluster| cluster.name == name).expect("it is recorded");
+        let (address, _) = serve(cluster.clone(), ServerBehaviour::default());
+        let dir = TestDir::new();
+        let path = dir.kubeconfig(&Kubeconfig::to(&address));
+        let finished = dir.nestcheck(["run", "--as-configured", "--kubeconfig", &path]);
+        finished.exits(2);
+        let words = "this cluster has no settings for workspaces";
+        assert!(finished.stderr.contains(words), "{name}: {finished}");
+    }
+}
+
+#[test]
 fn every_preflight_has_the_form_of_the_schema() {
     let schema = committed_schema("preflight", &suites::command::preflight_schema());
     for cluster in recorded() {

@@ -126,6 +126,7 @@ mod tests {
                 namespace: "che".into(),
                 name: "che".into(),
                 version: None,
+                image: None,
                 run: harness::facts::Switch::On(harness::facts::RunConfiguration::default()),
                 build: None,
                 network_policies: None,
