@@ -17,8 +17,16 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "needs nodes that enforce SELinux and a pod with a weaker type than `container_engine_t`, which \
          the run's SCC does not admit; ISO-07 proves the type and that SELinux enforces it",
     ),
-    ("SCC-02", "Che owns its SCC; PRE-08 reports where the SCC contradicts the cluster"),
-    ("WS-01", "a run does not test Che itself; PRE-08 reports its settings"),
+    (
+        "SCC-02",
+        "Che owns its SCC; PRE-08 reports where the SCC contradicts the cluster, and a run with \
+         `--as-configured` tests a copy of it",
+    ),
+    (
+        "WS-01",
+        "a run does not test Che itself; PRE-08 reports its settings, and a run with \
+         `--as-configured` takes them",
+    ),
     ("WS-03", "Che owns these roles; WS-10 proves that a grant is required"),
     (
         "WS-11",

@@ -93,15 +93,23 @@ impl Session {
         if let Some(chosen) = config.devices.clone() {
             facts.device_route = chosen.fact(&facts.runtimes());
         }
-        config.sandbox.scc = scc_for(&facts, scc)?;
         let profile = selection.profile.unwrap_or_else(|| Profile::of_cluster(&facts));
+        let is_as_configured = profile == Profile::AsConfigured;
+        let scc = if is_as_configured {
+            take_cluster_settings(&mut facts, &mut config, scc)?
+        } else {
+            scc
+        };
+        config.sandbox.scc = scc_for(&facts, scc)?;
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
-        let whole = crate::cases().iter().filter(|case| profile.has(case)).count();
-        let is_part = picked.len() < whole;
+        let whole: Vec<_> = crate::cases().into_iter().filter(|case| profile.has(case)).collect();
+        let is_part = picked.len() < whole.len();
         let plan = Plan::new(picked, &facts, config.tries_blocked);
         let plan = plan.of_profile(profile.name(), is_part);
         let plan = if config.node_access { plan } else { plan.without_node_access() };
+        let plan =
+            if is_as_configured { plan.without_what_must_fail(&whole, &facts) } else { plan };
         if plan.runnable().next().is_some() {
             let makes_workspaces = plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
             let flavour = facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
@@ -126,6 +134,29 @@ impl Session {
         let Self { cluster, facts, plan, config } = self;
         engine::run(&cluster, facts, plan, config, signals, observe).await
     }
+}
+
+/// Lets a run take the settings of the cluster's own workspaces, and returns the SCC to test: the one
+/// that a person chose, or else the one that the settings name. One that does not exist is for a case
+/// to report.
+fn take_cluster_settings(
+    facts: &mut Facts,
+    config: &mut RunConfig,
+    chosen: Option<ChosenScc>,
+) -> Result<Option<ChosenScc>> {
+    let mut settings = facts.devspaces.find_cluster_settings()?;
+    let scc = if chosen.is_some() {
+        (settings.is_of_che, settings.scc) = (false, None);
+        chosen
+    } else {
+        let is_missing = |name: &str| facts.sccs.value().is_some_and(|it| !it.contains_key(name));
+        settings.scc.clone().filter(|name| !is_missing(name)).map(ChosenScc::Cluster)
+    };
+    if let (true, Some(image)) = (config.takes_image_of_cluster, &settings.image) {
+        config.sandbox.image.clone_from(image);
+    }
+    facts.devspaces.cluster_settings = Some(settings);
+    Ok(scc)
 }
 
 /// The SCC of the run, where pods are admitted by one.

@@ -9,7 +9,9 @@ use std::{
 
 use harness::verdict::{Outcome, Verdict};
 use serde_json::{Value, json};
-use test_support::{Cluster, Finished, LocalCluster, Report, TestDir, expected};
+use test_support::{
+    Cluster, Finished, LocalCluster, Operators, Report, TestDir, default_settings, expected,
+};
 
 const OPERATOR: &str =
     "/apis/apps/v1/namespaces/devworkspace-controller/deployments/devworkspace-controller-manager";
@@ -44,6 +46,70 @@ fn end_operator(cluster: &Cluster) {
     }
 }
 
+/// A change of the settings that Che's operator writes, and the case that must name it.
+type Wrong = (&'static str, fn(&mut Value));
+
+/// Each of these is the one thing that is wrong.
+const WRONG: [Wrong; 6] = [
+    ("WS-20B", |it| it["hostUsers"] = Value::Null),
+    ("WS-20C", |it| it["containerSecurityContext"]["procMount"] = "Default".into()),
+    ("WS-20D", |it| it["containerSecurityContext"]["allowPrivilegeEscalation"] = false.into()),
+    ("WS-20E", |it| it["containerSecurityContext"]["capabilities"]["add"] = json!(["SETUID"])),
+    ("WS-20F", |it| it["podAnnotations"] = json!({"devices.crio.io": "/dev/fuse,/dev/net/tun"})),
+    ("WS-20G", |it| it["containerSecurityContext"]["privileged"] = true.into()),
+];
+
+/// Che's own settings make workspaces in which podman works, and one that is wrong is named by one
+/// case, before anything is written.
+fn the_clusters_own_settings_are_tested(cluster: &Cluster) {
+    let operators = Operators::make_che(cluster);
+    let che = |scc: &str| {
+        let run = json!({"openShiftSecurityContextConstraint": scc});
+        operators.che(&json!({
+            "disableContainerRunCapabilities": false, "containerRunConfiguration": run,
+        }));
+    };
+    let mut settings = default_settings();
+    settings["imagePullPolicy"] = "IfNotPresent".into();
+    operators.config(&settings);
+    che("container-run");
+    let is_wrong = |id: &str| {
+        let start = cluster.now();
+        let (finished, report) = run(cluster, &["--as-configured"]);
+        finished.exits(1).says(&[id]);
+        assert_eq!(report.ids("fail"), [id], "{finished}");
+        assert_eq!(report.ids("error"), [""; 0], "{finished}");
+        let (dependent, words) = (report.verdict("WS-07-POD-03"), format!("{id} fails: "));
+        let is_blocked =
+            matches!(dependent, Verdict::Blocked { reason, .. } if reason.starts_with(&words));
+        assert!(is_blocked, "{dependent:?}");
+        let requests = cluster.requests_since(start);
+        let changes: Vec<_> = requests.iter().filter(|request| request.changes()).collect();
+        assert!(changes.is_empty(), "{changes:?}");
+    };
+    is_wrong("WS-20A");
+
+    // As Che's operator makes it (`pkg/deploy/container-capabilities/container_run.go`).
+    let text = suites::fixtures::NESTED_PODMAN.text;
+    let text = text.replace("[SETUID, SETGID]", "[SETUID, SETGID, CHOWN]");
+    let _scc = cluster.create_scc_of("container-run", &text);
+    let (finished, whole) = run(cluster, &["--as-configured"]);
+    finished.exits(0).says(&["Conformant"]);
+    assert_eq!(whole.outcome(), Outcome::Conformant);
+    whole.is_as_expected(&expected("openshift-4.19-as-configured"));
+    let mut facts = whole.started().cluster.iter();
+    let taken = facts.find(|(name, _)| name == "workspaces by").map(|(_, value)| value.as_str());
+    assert!(taken.is_some_and(|it| it.contains("`default/devworkspace-config`")), "{taken:?}");
+
+    for (id, change) in WRONG {
+        let mut wrong = settings.clone();
+        change(&mut wrong);
+        operators.config(&wrong);
+        is_wrong(id);
+    }
+    cluster.is_clean();
+}
+
 #[test]
 #[ignore = "makes a cluster of OpenShift with an operator: ci/test runs it"]
 fn workspaces_are_conformant_and_a_missing_operator_is_reported() {
@@ -66,6 +132,8 @@ fn workspaces_are_conformant_and_a_missing_operator_is_reported() {
     }
     cluster.is_clean();
     assert_eq!(cluster.shared_objects(), before, "what the cluster had is as it was");
+
+    the_clusters_own_settings_are_tested(&cluster);
 
     end_operator(&cluster);
     let (finished, without) = run(&cluster, &[&["workspace"][..], &OTHERS].concat());

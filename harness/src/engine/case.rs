@@ -63,6 +63,8 @@ pub struct Case {
     pub level: Level,
     /// The kinds of cluster that it applies to.
     pub flavours: &'static [Flavour],
+    /// Whether it belongs to the profiles of its flavours.
+    pub by_flavour: bool,
     /// The profiles that it belongs to besides those of its flavours.
     pub profiles: &'static [Profile],
     /// What it needs of the cluster.
@@ -171,6 +173,7 @@ impl Case {
         fix: "",
         level: Level::Core,
         flavours: &[Flavour::OpenShift, Flavour::MicroShift, Flavour::Kubernetes],
+        by_flavour: true,
         profiles: &[],
         requires: &[],
         pods: &[],

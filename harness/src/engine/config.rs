@@ -23,6 +23,8 @@ pub struct RunConfig {
     pub keep: Keep,
     /// Whether cases whose requirements are unmet run all the same.
     pub tries_blocked: bool,
+    /// Whether a run with the cluster's settings takes the image that they name, too.
+    pub takes_image_of_cluster: bool,
     /// How pods ask for devices, where a person chose it; otherwise as was read.
     pub devices: Option<ChosenRoute>,
     /// Whether the node may be looked at from outside of pods.
@@ -42,6 +44,7 @@ impl RunConfig {
             jobs: JOBS,
             keep: Keep::Never,
             tries_blocked: false,
+            takes_image_of_cluster: false,
             devices: None,
             node_access: false,
             diagnostics: Collector::nowhere(),

@@ -17,11 +17,14 @@ pub enum Profile {
     Kubernetes,
     /// The shortest run that shows nested containers at work.
     Smoke,
+    /// Workspaces with the settings that the cluster itself has, in place of the run's (OpenShift).
+    AsConfigured,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 4] = [Self::OpenShift, Self::MicroShift, Self::Kubernetes, Self::Smoke];
+    pub const ALL: [Self; 5] =
+        [Self::OpenShift, Self::MicroShift, Self::Kubernetes, Self::Smoke, Self::AsConfigured];
 
     /// The profile's name on the command line.
     #[must_use]
@@ -31,6 +34,7 @@ impl Profile {
             Self::MicroShift => "microshift",
             Self::Kubernetes => "kubernetes",
             Self::Smoke => "smoke",
+            Self::AsConfigured => "as-configured",
         }
     }
 
@@ -71,9 +75,9 @@ impl Profile {
             Self::OpenShift => case.flavours.contains(&Flavour::OpenShift),
             Self::MicroShift => case.flavours.contains(&Flavour::MicroShift),
             Self::Kubernetes => case.flavours.contains(&Flavour::Kubernetes),
-            Self::Smoke => false,
+            Self::Smoke | Self::AsConfigured => false,
         };
-        by_flavour || case.profiles.contains(&self)
+        (case.by_flavour && by_flavour) || case.profiles.contains(&self)
     }
 }
 

@@ -12,7 +12,12 @@ pub(crate) const FIRST_DEFAULT: (u32, u32) = (4, 20);
 /// The first minor version of Kubernetes whose gates are locked on (KEP-127, KEP-4265).
 const LOCKED_SINCE: u32 = 36;
 
-/// The Kubernetes version of OpenShift 4.N is 1.(N + 13).
+/// The first release of MicroShift whose administrator may turn `ProcMountType` off, with
+/// `apiServer.featureGates`; the other two gates stay on (microshift, `pkg/config/apiserver.go`).
+pub(crate) const FIRST_WITH_FREE_GATES: (u32, u32) = (4, 21);
+
+/// The Kubernetes version of OpenShift 4.N is 1.(N + 13). OpenShift 5.0 has that of 4.23, so this
+/// says nothing of a release after 4.23.
 const MINORS_APART: u32 = 13;
 
 /// Something that was read, and speaks for a gate being on or off.
@@ -95,9 +100,10 @@ impl Facts {
             }
             Flavour::MicroShift => {
                 let release = self.installed()?;
-                let (major, minor) = FIRST_DEFAULT;
+                let is_since = |(major, minor)| release.at_least(major, minor);
+                let is_free = gate == Gate::ProcMountType && is_since(FIRST_WITH_FREE_GATES);
                 let what = || format!("MicroShift {}.{}", release.major, release.minor);
-                release.at_least(major, minor).then(|| table(true, what()))
+                (is_since(FIRST_DEFAULT) && !is_free).then(|| table(true, what()))
             }
             Flavour::OpenShift => {
                 let (release, set) = (self.installed()?, self.feature_set.value()?);
@@ -211,6 +217,24 @@ mod tests {
         assert_eq!(table("4.20.0", FeatureSet::Default), Some(true));
         assert_eq!(table("4.20.0", FeatureSet::CustomNoUpgrade), None);
         assert_eq!(table("4.22.0", FeatureSet::Okd), Some(true));
+    }
+
+    #[test]
+    fn microshift_leaves_one_gate_to_its_administrator_from_4_21_on() {
+        let by_release = |version, gate| {
+            let facts = Facts {
+                flavour: Fact::known(Flavour::MicroShift, "test"),
+                release: Fact::known(Release::parse(version), "test"),
+                ..able()
+            };
+            facts.by_release(gate).map(|evidence| evidence.on)
+        };
+        for version in ["4.20.3", "4.21.0", "5.0.0"] {
+            assert_eq!(by_release(version, Gate::UserNamespacesSupport), Some(true), "{version}");
+        }
+        assert_eq!(by_release("4.19.7", Gate::UserNamespacesSupport), None);
+        assert_eq!(by_release("4.20.3", Gate::ProcMountType), Some(true));
+        assert_eq!(by_release("4.21.0", Gate::ProcMountType), None);
     }
 
     #[test]

@@ -29,11 +29,11 @@ pub use device::{
 };
 pub(crate) use devspaces::OF_OPERATOR as PERMISSIONS_OF_OPERATOR;
 pub use devspaces::{
-    CheCluster, DevSpaces, Finding, PodSettings, RunConfiguration, Severity, State, Switch,
-    WorkspaceConfig, WorkspaceOperator,
+    CheCluster, ClusterSettings, ConfigName, DevSpaces, Finding, PodSettings, RunConfiguration,
+    Severity, State, Switch, WorkspaceConfig, WorkspaceOperator,
 };
 pub use evidence::Evidence;
-pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT};
+pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT, FIRST_WITH_FREE_GATES};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
 pub(crate) use gather::{PERMISSIONS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT};

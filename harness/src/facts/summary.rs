@@ -57,6 +57,9 @@ impl Facts {
             State::Absent => {}
             state => summary.add("toggle", state.to_string()),
         }
+        if let Some(settings) = &self.devspaces.cluster_settings {
+            summary.add("workspaces by", settings.to_string());
+        }
         match &self.nodes {
             Fact::Known { value: nodes, .. } => {
                 for node in nodes {

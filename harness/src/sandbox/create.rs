@@ -77,13 +77,7 @@ impl Creator {
     pub(super) fn namespace_object(&self, name: &str, level: PodSecurity) -> Namespace {
         let mut metadata = self.metadata(name);
         let labels = metadata.labels.get_or_insert_default();
-        for mode in ["enforce", "audit", "warn"] {
-            labels.insert(format!("pod-security.kubernetes.io/{mode}"), level.to_string());
-            // Otherwise the version would be the one of the cluster's own configuration, and what a
-            // level asks for depends on it.
-            let version = format!("pod-security.kubernetes.io/{mode}-version");
-            labels.insert(version, "latest".to_owned());
-        }
+        labels.extend(labels_of_level(level));
         labels.insert(LABEL_SYNC.to_owned(), "false".to_owned());
         Namespace { metadata, ..Namespace::default() }
     }
@@ -333,9 +327,33 @@ where
     })
 }
 
+/// The labels by which a namespace enforces a level of Pod Security, in the version of the API
+/// server. Without the version it would be the one of the cluster's own configuration, and what a
+/// level asks for depends on it.
+fn labels_of_level(level: PodSecurity) -> impl Iterator<Item = (String, String)> {
+    ["enforce", "audit", "warn"].into_iter().flat_map(move |mode| {
+        let label = format!("pod-security.kubernetes.io/{mode}");
+        let version = (format!("{label}-version"), "latest".to_owned());
+        [(label, level.to_string()), version]
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    #[test]
+    fn a_level_is_that_of_the_api_servers_version_whatever_the_cluster_pins() {
+        let labels: BTreeMap<_, _> = labels_of_level(PodSecurity::Baseline).collect();
+
+        for mode in ["enforce", "audit", "warn"] {
+            let label = format!("pod-security.kubernetes.io/{mode}");
+            assert_eq!(labels[&label], "baseline");
+            assert_eq!(labels[&format!("{label}-version")], "latest");
+        }
+    }
 
     #[test]
     fn a_users_token_outlives_the_run() {

@@ -108,12 +108,11 @@ impl Sandbox {
         )?;
         let keys = config.files.iter().map(|file| (file.key(), file.path.clone())).collect();
         let (scc, selinux_level) = constrained.unzip();
-        let operator = facts.devspaces.operator.value().cloned();
         let scc_name = scc.as_ref().map(|scc: &AppliedScc| scc.name.clone());
         Ok(Self {
             identities,
             namespaces: Namespaces::new(creator.clone(), scc.is_some()),
-            workspaces: DevWorkspaces::new(creator, operator, scc_name),
+            workspaces: DevWorkspaces::new(creator, &facts.devspaces, scc_name),
             scc,
             selinux_level,
             device_route: facts.device_route.value().cloned().flatten(),

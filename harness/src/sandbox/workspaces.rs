@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Error, Result,
     base::manifest,
-    facts::{WorkspaceOperator, devices_value},
+    facts::{ConfigName, DevSpaces, WorkspaceOperator, devices_value},
     sandbox::pod_template::{PodTemplate, ask_for_devices},
 };
 
@@ -99,36 +99,44 @@ pub struct DevWorkspaces {
     namespace: String,
     operator: Option<WorkspaceOperator>,
     scc: Option<String>,
+    /// The cluster's own configuration, where the run takes it in place of [`NESTED_CONFIG`].
+    cluster_config: Option<ConfigName>,
     prepared: OnceCell<()>,
 }
 
 impl DevWorkspaces {
-    pub(super) fn new(
-        creator: Creator,
-        operator: Option<WorkspaceOperator>,
-        scc: Option<String>,
-    ) -> Self {
-        let namespace = creator.name();
-        Self { creator, namespace, operator, scc, prepared: OnceCell::new() }
+    pub(super) fn new(creator: Creator, devspaces: &DevSpaces, scc: Option<String>) -> Self {
+        let settings = devspaces.cluster_settings.as_ref();
+        Self {
+            namespace: creator.name(),
+            creator,
+            operator: devspaces.operator.value().cloned(),
+            scc,
+            cluster_config: settings.map(|settings| settings.config.clone()),
+            prepared: OnceCell::new(),
+        }
     }
 
     /// Makes the run's namespace ready for workspaces, once: the operator may let its service
-    /// accounts use the run's SCC, the configuration [`NESTED_CONFIG`] is there, and the files of
-    /// every pod come into workspaces too.
+    /// accounts use the run's SCC, the configuration [`NESTED_CONFIG`] is there unless the cluster's
+    /// own is taken, and the files of every pod come into workspaces too.
     ///
     /// # Errors
     ///
     /// What the server refuses, or that the operator is not known.
     pub async fn prepare(&self) -> Result<()> {
         let prepare = || async {
-            tokio::try_join!(
-                self.let_operator_use_scc(),
-                async { self.config(NESTED_CONFIG, nested_settings()).await.map(drop) },
-                self.mount_files(),
-            )
-            .map(drop)
+            tokio::try_join!(self.let_operator_use_scc(), self.make_config(), self.mount_files(),)
+                .map(drop)
         };
         self.prepared.get_or_try_init(|| Box::pin(prepare())).await.map(drop)
+    }
+
+    async fn make_config(&self) -> Result<()> {
+        if self.cluster_config.is_some() {
+            return Ok(());
+        }
+        self.config(NESTED_CONFIG, nested_settings()).await.map(drop)
     }
 
     /// Creates a configuration of the operator in the run's namespace, as the administrator.
@@ -165,7 +173,8 @@ impl DevWorkspaces {
         Api::namespaced_with(client.clone(), &self.namespace, &workspace_resource())
     }
 
-    /// The workspace of a devfile, with the run's image and SCC and a configuration of this name.
+    /// The workspace of a devfile, with the run's image and SCC and a configuration of this name; with
+    /// the cluster's own in place of [`NESTED_CONFIG`], where the run takes it.
     ///
     /// # Errors
     ///
@@ -184,7 +193,12 @@ impl DevWorkspaces {
         fields.remove("schemaVersion");
         fields.remove("metadata");
         let attributes = &mut spec["attributes"];
-        attributes[CONFIG_ATTRIBUTE] = json!({"name": config, "namespace": self.namespace});
+        attributes[CONFIG_ATTRIBUTE] = match &self.cluster_config {
+            Some(of_cluster) if config == NESTED_CONFIG => {
+                json!({"name": of_cluster.name, "namespace": of_cluster.namespace})
+            }
+            _ => json!({"name": config, "namespace": self.namespace}),
+        };
         if let Some(scc) = &self.scc {
             attributes[SCC_ATTRIBUTE] = template.scc(scc).into();
         }

@@ -15,6 +15,9 @@ use oci_spec::distribution::{ParseError, Reference};
 
 use crate::session::SccSource;
 
+/// The workspace image of a local cluster.
+pub(super) const DEFAULT_IMAGE: &str = "localhost/workspace:1";
+
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
 ///
 /// Exit codes: 0 conformant, 1 not conformant, 2 usage or bad input, 3 partial (a core case was
@@ -70,7 +73,8 @@ impl From<ClusterArguments> for ConnectOptions {
 /// Which cases.
 #[derive(Debug, Args)]
 pub(super) struct SelectionArguments {
-    /// The set of cases: openshift, microshift, kubernetes or smoke [default: the cluster's own]
+    /// The set of cases: openshift, microshift, kubernetes, smoke or as-configured [default: the
+    /// cluster's own]
     #[arg(long, value_name = "NAME", value_parser = profile)]
     pub(super) profile: Option<Profile>,
     /// Select one part of the cases, such as 1/3
@@ -177,7 +181,7 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
     /// The workspace image, with podman, podman-compose and subordinate ids that fit a pod
-    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", default_value = "localhost/workspace:1", value_parser = image)]
+    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", default_value = DEFAULT_IMAGE, value_parser = image)]
     pub(super) image: String,
     /// Whether pods run the entrypoint of the image, as workspaces do: image or skip
     #[arg(long, value_name = "WHICH", default_value = "image", value_parser = str::parse::<EntryPoint>)]
@@ -186,6 +190,11 @@ pub(super) struct RunArguments {
     /// applies a copy with a unique name
     #[arg(long, value_name = "FILE", value_parser = SccSource::parse)]
     pub(super) scc: Option<SccSource>,
+    /// Test workspaces with the settings of the cluster in place of the run's (OpenShift): those of the
+    /// DevWorkspace Operator, the SCC and, without `--image`, the image that Che names. The same as
+    /// `--profile as-configured`
+    #[arg(long, conflicts_with = "profile")]
+    pub(super) as_configured: bool,
     /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class:NAME,
     /// cdi:VENDOR/CLASS=NAME, resource:DOMAIN/NAME or none. Names after `cdi:` and `resource:` may be
     /// several, separated by commas [default: CRI-O's annotation on OpenShift, MicroShift and nodes

@@ -116,7 +116,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
 /// What kind of cluster the rights are for: the profile's, or else what the cluster is.
 async fn flavour_of(profile: Option<Profile>, cluster: ClusterArguments) -> Result<Flavour> {
     match profile {
-        Some(Profile::OpenShift) => Ok(Flavour::OpenShift),
+        Some(Profile::OpenShift | Profile::AsConfigured) => Ok(Flavour::OpenShift),
         Some(Profile::MicroShift) => Ok(Flavour::MicroShift),
         Some(Profile::Kubernetes) => Ok(Flavour::Kubernetes),
         Some(Profile::Smoke) | None => {

@@ -7,7 +7,7 @@ use harness::{
     Result,
     cluster::Cluster,
     engine::{
-        RunConfig,
+        Profile, RunConfig,
         plan::{Filters, Selection},
     },
     report::{Style, Terminal, directory::ReportDir},
@@ -16,7 +16,7 @@ use harness::{
 };
 
 use super::{
-    arguments::{RunArguments, SelectionArguments},
+    arguments::{DEFAULT_IMAGE, RunArguments, SelectionArguments},
     color, print_error,
 };
 use crate::{
@@ -30,16 +30,19 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let cases = cases();
     let filters = Filters::parse(&arguments.selection.filters, &cases)?;
     let SelectionArguments { profile, shard, .. } = arguments.selection;
+    let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { profile };
     let selection = Selection { profile, filters, shard };
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
+    let takes_image_of_cluster = arguments.image == DEFAULT_IMAGE;
     let config = RunConfig::new(arguments.image, crate::fixtures::files());
     let config = RunConfig {
         jobs: usize::from(arguments.jobs),
         keep: arguments.keep.into(),
         tries_blocked: arguments.no_preflight,
+        takes_image_of_cluster,
         devices: arguments.devices,
         node_access: arguments.node_access,
         diagnostics: directory.diagnostics(),

@@ -2,7 +2,10 @@
 
 use harness::{
     engine::{Case, CaseKind, Context},
-    facts::requirement::{KubernetesMinor, Requirement, UnmaskedProc, UserNamespaces},
+    facts::{
+        Facts,
+        requirement::{KubernetesMinor, Requirement, UnmaskedProc, UserNamespaces},
+    },
     sandbox::PodSecurity,
     verdict::{CaseResult, Level},
 };
@@ -68,12 +71,7 @@ inventory::submit!(Case {
 });
 
 async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult {
-    let may_share_network = cx.facts().server_host_network_gate.value() == Some(&true);
-    for field in ["hostNetwork", "hostPID", "hostIPC"] {
-        if field == "hostNetwork" && may_share_network {
-            // Somebody turned it on, so the server must not refuse it.
-            continue;
-        }
+    for &field in host_namespaces_to_refuse(cx.facts()) {
         let mut pod = cx.manifest(&NESTED_POD)?;
         let spec = pod.spec.get_or_insert_default();
         spec.host_network = Some(field == "hostNetwork");
@@ -84,6 +82,15 @@ async fn refuses_host_namespaces_with_user_namespace(cx: Context) -> CaseResult 
         expect_refusal_by_server(&cx, &name, &pod, 422, &["ostUsers` is false"]).await?;
     }
     Ok(())
+}
+
+/// The fields for the node's own namespaces that the server must refuse. Where somebody turned on the
+/// gate that permits the node's network, it must not refuse that one.
+fn host_namespaces_to_refuse(facts: &Facts) -> &'static [&'static str] {
+    match facts.server_host_network_gate.value() {
+        Some(true) => &["hostPID", "hostIPC"],
+        _ => &["hostNetwork", "hostPID", "hostIPC"],
+    }
 }
 
 inventory::submit!(Case {
@@ -223,4 +230,23 @@ async fn keeps_isolation_of_running_pods(cx: Context) -> CaseResult {
     pod.spec.get_or_insert_default().host_users = Some(false);
     let answer = cx.admission().dry_run_replace(&pod).await?;
     evaluate_refusal(&cx, "answer to another hostUsers", answer, 422, &words)
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::facts::Fact;
+
+    use super::*;
+    use crate::suite::static_checks::tests::kubernetes;
+
+    #[test]
+    fn the_nodes_network_is_not_looked_at_only_where_its_gate_is_on() {
+        let with = |server_host_network_gate| {
+            let facts = Facts { server_host_network_gate, ..kubernetes() };
+            host_namespaces_to_refuse(&facts).contains(&"hostNetwork")
+        };
+        assert!(!with(Fact::known(true, "metrics")));
+        assert!(with(Fact::known(false, "metrics")));
+        assert!(with(Fact::unknown("403")));
+    }
 }

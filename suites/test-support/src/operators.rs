@@ -21,12 +21,26 @@ const SERVED: Duration = Duration::from_secs(60);
 /// The operators' APIs on a cluster, for as long as this lives.
 pub struct Operators<'a> {
     cluster: &'a Cluster,
+    /// The definitions that were made.
+    names: &'static [&'static str],
 }
+
+const CHE_NAME: &str = "checlusters.org.eclipse.che";
+const CONFIG_NAME: &str = "devworkspaceoperatorconfigs.controller.devfile.io";
 
 impl<'a> Operators<'a> {
     /// Makes them from the whole definitions that `NESTCHECK_TEST_OPERATOR_DEFINITIONS` names, a
     /// list as PATH is one, or from the parts of them that nestcheck reads.
     pub fn make(cluster: &'a Cluster) -> Self {
+        Self::make_some(cluster, &[CHE_NAME, CONFIG_NAME])
+    }
+
+    /// Makes Che's API alone, where the DevWorkspace Operator has brought its own.
+    pub fn make_che(cluster: &'a Cluster) -> Self {
+        Self::make_some(cluster, &[CHE_NAME])
+    }
+
+    fn make_some(cluster: &'a Cluster, names: &'static [&'static str]) -> Self {
         let whole = std::env::var_os("NESTCHECK_TEST_OPERATOR_DEFINITIONS");
         let texts: Vec<String> = match whole.filter(|list| !list.is_empty()) {
             Some(list) => {
@@ -36,13 +50,11 @@ impl<'a> Operators<'a> {
             None => vec![include_str!("operator-definitions.yaml").to_owned()],
         };
         // The guard comes first: what was made half is removed too.
-        let operators = Self { cluster };
+        let operators = Self { cluster, names };
         let documents = texts.iter().flat_map(|text| text.split("\n---\n"));
         let ours = |document: &&str| {
             document.contains("\nkind: CustomResourceDefinition\n")
-                && Self::names()
-                    .iter()
-                    .any(|name| document.contains(&format!("\n  name: {name}\n")))
+                && names.iter().any(|name| document.contains(&format!("\n  name: {name}\n")))
         };
         let mut installed = 0;
         for document in documents.filter(ours) {
@@ -51,7 +63,7 @@ impl<'a> Operators<'a> {
             cluster.post(DEFINITIONS, &definition);
             installed += 1;
         }
-        assert_eq!(installed, 2, "one definition of each operator");
+        assert_eq!(installed, names.len(), "one definition of each operator");
         for path in [CHE, CONFIG] {
             let started = Instant::now();
             while !cluster.has(path) {
@@ -60,10 +72,6 @@ impl<'a> Operators<'a> {
             }
         }
         operators
-    }
-
-    fn names() -> [&'static str; 2] {
-        ["checlusters.org.eclipse.che", "devworkspaceoperatorconfigs.controller.devfile.io"]
     }
 
     /// Creates a CheCluster with these `spec.devEnvironments`, or changes it to them.
@@ -89,15 +97,15 @@ impl<'a> Operators<'a> {
 
 impl Drop for Operators<'_> {
     fn drop(&mut self) {
-        for name in Self::names() {
+        self.cluster.delete(&format!("{CONFIG}/devworkspace-config"), SERVED);
+        for name in self.names {
             self.cluster.delete(&format!("{DEFINITIONS}/{name}"), SERVED);
         }
         // The groups of the API go a moment later, and a panic in here would hide another.
         let started = Instant::now();
         let is_served = |group: &str| self.cluster.has(&format!("/apis/{group}"));
-        while ["org.eclipse.che", "controller.devfile.io"].into_iter().any(is_served)
-            && started.elapsed() < SERVED
-        {
+        let groups = self.names.iter().filter_map(|name| Some(name.split_once('.')?.1));
+        while groups.clone().any(is_served) && started.elapsed() < SERVED {
             std::thread::sleep(Duration::from_millis(50));
         }
     }

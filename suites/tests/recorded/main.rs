@@ -113,6 +113,21 @@ fn every_recorded_cluster_has_its_facts_and_its_verdict() {
 }
 
 #[test]
+fn a_gate_that_is_locked_on_is_still_in_the_metrics() {
+    let names = ["kind-1.36", "kind-1.37", "microshift-5.0", "openshift-4.23", "openshift-5.0"];
+    for cluster in recorded().iter().filter(|cluster| names.contains(&cluster.name.as_str())) {
+        let facts = read(cluster);
+        for gate in [Gate::UserNamespacesSupport, Gate::ProcMountType] {
+            assert_eq!(facts.server_gate(gate).value(), Some(&true), "{}", cluster.name);
+            assert!(facts.is_locked(gate), "{}", cluster.name);
+        }
+        let node = &facts.nodes.value().expect("nodes")[0];
+        assert_eq!(node.kubelet_gate.value(), Some(&true), "{}", cluster.name);
+        assert_eq!(facts.server_host_network_gate.value(), Some(&false), "{}", cluster.name);
+    }
+}
+
+#[test]
 fn every_recorded_answer_is_asked_for_and_no_verdict_needs_a_missing_one() {
     for cluster in recorded() {
         let (facts, log) = gather(&cluster, ServerBehaviour::default());
@@ -217,6 +232,21 @@ fn a_person_may_choose_how_pods_ask_for_devices() {
         let finished = dir.nestcheck(arguments);
         finished.exits(if route == "none" { 3 } else { 0 });
         assert!(finished.stdout.contains(words), "{name} {route}: {finished}");
+    }
+}
+
+#[test]
+fn a_run_as_configured_needs_settings_of_the_cluster() {
+    for name in ["openshift-4.20", "kind-1.34"] {
+        let all = recorded();
+        let cluster = all.iter().find(|cluster| cluster.name == name).expect("it is recorded");
+        let (address, _) = serve(cluster.clone(), ServerBehaviour::default());
+        let dir = TestDir::new();
+        let path = dir.kubeconfig(&Kubeconfig::to(&address));
+        let finished = dir.nestcheck(["run", "--as-configured", "--kubeconfig", &path]);
+        finished.exits(2);
+        let words = "this cluster has no settings for workspaces";
+        assert!(finished.stderr.contains(words), "{name}: {finished}");
     }
 }
 

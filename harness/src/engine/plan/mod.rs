@@ -123,6 +123,28 @@ impl Plan {
         self
     }
 
+    /// Blocks what acts in the cluster where a static case fails, of the plan or not: what acts would
+    /// fail for the same reason, or pass although the reason is there.
+    #[must_use]
+    pub fn without_what_must_fail(mut self, cases: &[Case], facts: &Facts) -> Self {
+        let evaluate = |case: &Case| Entry::new(*case, facts, false).evaluate(facts);
+        let failure = cases.iter().find_map(|case| match evaluate(case)?.verdict {
+            Verdict::Fail { message, .. } => Some((case.id, message)),
+            _ => None,
+        });
+        let Some((id, message)) = failure else { return self };
+        let acts = |entry: &&mut Entry| {
+            entry.settled.is_none() && matches!(entry.case.kind, CaseKind::Live(_))
+        };
+        for entry in self.entries.iter_mut().filter(acts) {
+            let remedy = format!("see `nestcheck explain {id}`, which says how to fix it");
+            let reason = format!("{id} fails: {message}");
+            entry.settled = Some(Verdict::blocked(reason, remedy).at(Place::Operator));
+        }
+        self.settle_audits();
+        self
+    }
+
     /// The cases that run: they act, or audit what is left. Static cases need no run.
     pub fn runnable(&self) -> impl Iterator<Item = &Case> {
         let runs = |entry: &&Entry| {

@@ -160,7 +160,12 @@ impl Findings {
             ),
             Switch::Missing => self.add(
                 Severity::Note,
-                format!("{che} has no toggle: its operator does not know it"),
+                match &che.version {
+                    Some(version) => {
+                        format!("{che} of version {version} has no toggle: its operator does not know it")
+                    }
+                    None => format!("{che} has no toggle: its operator does not know it"),
+                },
                 "update Che to 7.111 or newer, or OpenShift Dev Spaces to 3.25 or newer",
             ),
             Switch::Off => {}
@@ -170,6 +175,17 @@ impl Findings {
                 Severity::Note,
                 format!("{che} lets workspaces build images, not run containers"),
                 "nothing, if this is intended: builds work without a user namespace",
+            );
+        }
+        if che.network_policies == Some(true) {
+            self.add(
+                Severity::Note,
+                format!(
+                    "{che} isolates the namespaces of users with NetworkPolicies: pods of other \
+                     namespaces do not reach the ports that workspaces publish"
+                ),
+                "nothing, if this is intended; otherwise add a NetworkPolicy that admits them, or set \
+                 `spec.networking.networkPolicy.enabled: false`",
             );
         }
     }
@@ -357,6 +373,29 @@ pub(super) mod tests {
         config["metadata"]["namespace"] = json!("other");
         let found = on_able(&[che_on(), second], &[config_on(), config]);
         is_one(&found, "Warning", &["there are 2 CheClusters"]);
+    }
+
+    #[test]
+    fn an_old_version_of_che_is_named_with_its_missing_switch() {
+        let mut old = che_on();
+        old["spec"]["devEnvironments"] = json!({});
+        old["status"] = json!({"cheVersion": "7.110.0"});
+        let found = found_with(&of(&[old], &[]), &unable(), &Fact::unknown("test"));
+        is_one(&found, "Note", &["`eclipse-che/eclipse-che` of version 7.110.0 has no toggle"]);
+    }
+
+    #[test]
+    fn policies_that_isolate_workspaces_are_a_note_with_the_setting_on_or_off() {
+        let mut isolated = che_on();
+        isolated["spec"]["networking"] = json!({"networkPolicy": {"enabled": true}});
+        is_one(&on_able(&[isolated.clone()], &[config_on()]), "Note", &["NetworkPolicies"]);
+        isolated["spec"]["devEnvironments"]["disableContainerRunCapabilities"] = json!(true);
+        let found = found_with(&of(&[isolated], &[]), &unable(), &Fact::unknown("test"));
+        is_one(&found, "Note", &["do not reach the ports that workspaces publish"]);
+
+        let mut open = che_on();
+        open["spec"]["networking"] = json!({"networkPolicy": {"enabled": false}});
+        assert_eq!(on_able(&[open], &[config_on()]), [""; 0]);
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //! (`pkg/deploy/devworkspace/dev_workspace_config.go`). That operator alone, without Che, is told
 //! directly.
 
+mod cluster_settings;
 mod finding;
 mod operator;
 mod settings;
 
 use std::{collections::BTreeMap, fmt};
 
+pub use cluster_settings::{ClusterSettings, ConfigName};
 pub use finding::{Finding, Severity};
 use kube::Client;
 pub(crate) use operator::PERMISSIONS as OF_OPERATOR;
@@ -64,6 +66,9 @@ pub struct DevSpaces {
     pub configs: Fact<Vec<WorkspaceConfig>>,
     /// The DevWorkspace Operator itself. Not applicable where its API is not served.
     pub operator: Fact<WorkspaceOperator>,
+    /// The settings of the cluster's own workspaces, where the run takes them in place of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_settings: Option<ClusterSettings>,
 }
 
 /// An object of the kind `CheCluster`.
@@ -73,11 +78,22 @@ pub struct CheCluster {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// The version that its operator made it, of Che or of OpenShift Dev Spaces; none before it has
+    /// made one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The image of the default component of its workspaces; none where its operator chooses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// Whether workspaces may run containers.
     pub run: Switch,
     /// Whether workspaces may build images, the older ability without a user namespace; none where
     /// the operator decides.
     pub build: Option<bool>,
+    /// Whether its operator isolates the namespaces of users with `NetworkPolicies`; none where it
+    /// says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policies: Option<bool>,
 }
 
 /// The setting that lets workspaces run containers.
@@ -129,6 +145,15 @@ pub struct PodSettings {
     pub capabilities: Vec<String>,
     /// The capabilities that are taken from them.
     pub dropped_capabilities: Vec<String>,
+    /// What they get as `privileged`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privileged: Option<bool>,
+    /// What they get as `readOnlyRootFilesystem`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_only_root_filesystem: Option<bool>,
+    /// What they get as `runAsUser`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_as_user: Option<i64>,
 }
 
 /// What the toggle comes to.
@@ -183,8 +208,15 @@ impl CheCluster {
         Self {
             namespace: text(object, "/metadata/namespace").unwrap_or_default().to_owned(),
             name: text(object, "/metadata/name").unwrap_or_default().to_owned(),
+            version: text(object, "/status/cheVersion").map(str::to_owned),
+            image: items(object, "/spec/devEnvironments/defaultComponents")
+                .find_map(|component| text(component, "/container/image"))
+                .map(str::to_owned),
             run,
             build: disabled("disableContainerBuildCapabilities").map(|disabled| !disabled),
+            network_policies: object
+                .pointer("/spec/networking/networkPolicy/enabled")
+                .and_then(Value::as_bool),
         }
     }
 
@@ -243,6 +275,9 @@ impl PodSettings {
                 .and_then(Value::as_bool),
             capabilities: capabilities("add"),
             dropped_capabilities: capabilities("drop"),
+            privileged: container("privileged").and_then(Value::as_bool),
+            read_only_root_filesystem: container("readOnlyRootFilesystem").and_then(Value::as_bool),
+            run_as_user: container("runAsUser").and_then(Value::as_i64),
         }
     }
 }
@@ -332,6 +367,7 @@ fn devspaces(
             Fact::known(configs.collect(), "DevWorkspaceOperatorConfigs")
         }),
         operator: operator::operator(deployments),
+        cluster_settings: None,
     }
 }
 

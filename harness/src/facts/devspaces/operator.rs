@@ -30,7 +30,7 @@ pub struct WorkspaceOperator {
     pub account: String,
     /// Its image.
     pub image: String,
-    /// Major and minor version, where the image's tag tells.
+    /// Major and minor version, where the image's tag tells, or the bundle that OLM installed.
     pub version: Option<(u32, u32)>,
     /// Whether a pod of it is ready.
     pub is_available: bool,
@@ -45,16 +45,30 @@ impl WorkspaceOperator {
             namespace: text(object, "/metadata/namespace").unwrap_or_default().to_owned(),
             account: of_pod("serviceAccountName").unwrap_or("default").to_owned(),
             image: image.to_owned(),
-            version: version(image),
+            version: version(image).or_else(|| bundle(text(object, OWNER)?)),
             is_available: available.is_some_and(|pods| pods > 0),
         }
     }
 }
 
+/// The label by which OLM says of a Deployment which bundle it belongs to. Bundles name their images
+/// by digests, so that their tags tell nothing (devworkspace-operator, `olm-catalog/release-digest`;
+/// operator-lifecycle-manager, `pkg/lib/ownerutil`).
+const OWNER: &str = "/metadata/labels/olm.owner";
+
 /// The version in an image's tag, such as `v0.42.0`.
 fn version(image: &str) -> Option<(u32, u32)> {
     let (_, tag) = image.split('@').next()?.rsplit('/').next()?.split_once(':')?;
-    let mut numbers = tag.trim_start_matches('v').split('.').map(str::parse);
+    numbers(tag.trim_start_matches('v'))
+}
+
+/// The version in the name of a bundle, such as `devworkspace-operator.v0.41.0`.
+fn bundle(name: &str) -> Option<(u32, u32)> {
+    name.split_once(".v").and_then(|(_, version)| numbers(version))
+}
+
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
@@ -81,6 +95,24 @@ mod tests {
         assert_eq!(version("localhost:5000/controller:1.2.3"), Some((1, 2)));
         assert_eq!(version("registry.example/devfile/devworkspace-controller@sha256:0042"), None);
         assert_eq!(version("registry.example/devfile/devworkspace-controller:next"), None);
+    }
+
+    #[test]
+    fn the_bundle_has_the_version_of_an_image_that_is_named_by_digest() {
+        let of = |image: &str, owner: &str| {
+            let object = json!({
+                "metadata": {"labels": {"olm.owner": owner}},
+                "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+            });
+            WorkspaceOperator::parse(&object).version
+        };
+        let digest = "registry.example/devworkspace/controller@sha256:0042";
+        assert_eq!(of(digest, "devworkspace-operator.v0.41.0"), Some((0, 41)));
+        assert_eq!(of(digest, "devworkspace-operator.v0.38.0-0.1758000000.p"), Some((0, 38)));
+        assert_eq!(of(digest, "devworkspace-operator"), None);
+        let tagged = "registry.example/devworkspace/controller:v0.42.0";
+        assert_eq!(of(tagged, "devworkspace-operator.v0.41.0"), Some((0, 42)));
+        assert_eq!(of("controller:next", "devworkspace-operator.v0.41.0"), Some((0, 41)));
     }
 
     #[test]

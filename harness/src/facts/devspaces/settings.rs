@@ -118,11 +118,7 @@ impl Findings {
         runtimes: &[String],
     ) {
         let value = devices_value();
-        for name in device::needed_names(flavour, runtimes) {
-            let without = pods.not_asked_for(name);
-            if without.is_empty() {
-                continue;
-            }
+        for (name, without) in pods.lacking_devices(flavour, runtimes) {
             let other = DEVICE_ANNOTATIONS
                 .into_iter()
                 .find(|other| *other != name && pods.not_asked_for(other).is_empty())
@@ -148,6 +144,19 @@ impl Findings {
 }
 
 impl PodSettings {
+    /// The annotations that the nodes honour, with the devices that podman needs and the annotation
+    /// does not ask for; only those that lack one.
+    #[must_use]
+    pub fn lacking_devices(
+        &self,
+        flavour: Option<Flavour>,
+        runtimes: &[String],
+    ) -> Vec<(&'static str, Vec<&'static str>)> {
+        let needed = device::needed_names(flavour, runtimes).into_iter();
+        let lacking = needed.map(|name| (name, self.not_asked_for(name)));
+        lacking.filter(|(_, without)| !without.is_empty()).collect()
+    }
+
     /// The devices that podman needs and that an annotation does not ask for.
     fn not_asked_for(&self, annotation: &str) -> Vec<&'static str> {
         let value = self.annotations.get(annotation).map_or("", String::as_str);

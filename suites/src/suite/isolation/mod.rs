@@ -7,7 +7,7 @@ use std::time::Duration;
 use harness::{
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context, Profile},
-    facts::Flavour,
+    facts::{Facts, Flavour},
     verdict::{CaseResult, Failure, Level},
     workload::{
         Command,
@@ -311,7 +311,7 @@ inventory::submit!(Case {
 async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
     let facts = cx.pod(&NESTED_POD).await?.facts().clone();
     let sets = *known(&facts.capabilities)?;
-    let declared = CapabilitySet::from(Capability::SETUID | Capability::SETGID);
+    let declared = CapabilitySet::from(declared(cx.facts()));
     let names = |set: CapabilitySet| {
         if set.is_empty() { "none".to_owned() } else { set.names().join(",") }
     };
@@ -331,6 +331,14 @@ async fn holds_exactly_the_declared_capabilities(cx: Context) -> CaseResult {
         show_reading(&facts.no_new_privs, ToString::to_string),
         facts.no_new_privs == Reading::Known(false),
     )
+}
+
+/// The capabilities that the pod was given: a workspace with the cluster's settings has those.
+fn declared(facts: &Facts) -> Capability {
+    let settings = facts.devspaces.cluster_settings.iter();
+    let added = settings.flat_map(|settings| &settings.pods.capabilities);
+    let added: Capability = added.filter_map(|name| Capability::from_name(name)).collect();
+    added | Capability::SETUID | Capability::SETGID
 }
 
 inventory::submit!(Case {
@@ -411,5 +419,26 @@ fn describe(outcome: &FreshProcOutcome) -> String {
         FreshProcOutcome::Allowed { process_id } => format!("mounted, shows process {process_id}"),
         FreshProcOutcome::Refused { step, errno } => format!("refused at {step:?} with {errno}"),
         FreshProcOutcome::Unavailable { reason } => format!("not attempted: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::facts::{ClusterSettings, PodSettings};
+
+    use super::*;
+    use crate::suite::static_checks::tests::kubernetes;
+
+    #[test]
+    fn the_settings_of_the_cluster_decide_about_the_bounding_set() {
+        let two = Capability::SETUID | Capability::SETGID;
+        let mut facts = kubernetes();
+        assert_eq!(declared(&facts), two);
+
+        let capabilities = ["SETGID", "SETUID", "CHOWN"].map(str::to_owned).to_vec();
+        let pods = PodSettings { capabilities, ..PodSettings::default() };
+        let settings = ClusterSettings { pods, ..ClusterSettings::default() };
+        facts.devspaces.cluster_settings = Some(settings);
+        assert_eq!(declared(&facts), two | Capability::CHOWN);
     }
 }

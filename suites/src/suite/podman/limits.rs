@@ -64,9 +64,11 @@ inventory::submit!(Case {
           that it ignores them. That is a known issue if control groups have version 1 or are \
           mounted read-only. It is a failure if podman silently drops a limit, or refuses it \
           although the pod may write.",
-    fix: "Use control groups version 2 and let the pod write to its own (CRI-O: annotation \
-          `io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw`). Until then, set limits on the pod \
-          itself.",
+    fix: "Use control groups version 2 and let the pod write to its own. With CRI-O that is the \
+          annotation `io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw`, from 1.35 on \
+          `cgroup2-mount-hierarchy-rw.crio.io`, where the node's handler allows it. With containerd \
+          2.1 or newer it is `cgroup_writable = true` of the runtime. Until then, set limits on the \
+          pod itself.",
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],

@@ -125,8 +125,11 @@ mod tests {
             vec![harness::facts::CheCluster {
                 namespace: "che".into(),
                 name: "che".into(),
+                version: None,
+                image: None,
                 run: harness::facts::Switch::On(harness::facts::RunConfiguration::default()),
                 build: None,
+                network_policies: None,
             }],
             "test",
         );

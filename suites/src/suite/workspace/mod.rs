@@ -1,6 +1,7 @@
 //! WS: workspaces of a real DevWorkspace Operator. What needs Che itself is not here: WS-01, WS-03,
 //! WS-13, WS-14, WS-18, WS-19 and Che's part of WS-17.
 
+mod configured;
 mod create;
 mod nested;
 mod operator;

@@ -10,7 +10,7 @@ use harness::{
     verdict::Level,
 };
 
-use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES};
+use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES, configured::AS_CONFIGURED};
 use crate::fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
 
 /// The ids of the fact sheet whose cases run inside a workspace; a case of one of these may have a
@@ -88,7 +88,7 @@ fn moved(case: &Case) -> Case {
         requires: if needs_devices { WITH_DEVICES } else { NESTED },
         pods: pods(case).unwrap_or_default(),
         stand_ins: STAND_INS,
-        profiles: &[],
+        profiles: AS_CONFIGURED,
         ..*case
     }
 }

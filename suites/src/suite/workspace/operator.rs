@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{INSTALLED, NESTED, at};
+use super::{INSTALLED, NESTED, at, configured::AS_CONFIGURED};
 use crate::{steps::request, suite::OPENSHIFT};
 
 // Not blocked where the operator is not at work: that is what it is about.
@@ -31,6 +31,7 @@ inventory::submit!(Case {
           `controller.devfile.io` and of the CRD `devworkspaces.workspace.devfile.io` with the \
           serving certificates.",
     flavours: OPENSHIFT,
+    profiles: AS_CONFIGURED,
     requires: INSTALLED,
     kind: CaseKind::Live(|cx| Box::pin(operator_answers(cx))),
     ..Case::DEFAULT

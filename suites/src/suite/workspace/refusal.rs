@@ -16,7 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::NESTED;
+use super::{NESTED, configured::AS_CONFIGURED};
 use crate::{
     fixtures::DEVWORKSPACE,
     steps::{probe_command, still_works},
@@ -75,6 +75,7 @@ inventory::submit!(Case {
     fix: "Update the DevWorkspace Operator. Check whether its webhook configuration covers UPDATE \
           of `devworkspaces`.",
     flavours: OPENSHIFT,
+    profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
     kind: CaseKind::Live(|cx| Box::pin(refuses_another_scc(cx))),

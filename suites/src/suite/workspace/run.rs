@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, ResourceExt, api::DynamicObject};
 
-use super::{NESTED, at};
+use super::{NESTED, at, configured::AS_CONFIGURED};
 use crate::{fixtures::DEVWORKSPACE, steps::request, suite::OPENSHIFT};
 
 inventory::submit!(Case {
@@ -29,6 +29,7 @@ inventory::submit!(Case {
           service account may not `use` the SCC, or the SCC does not admit what the \
           configuration requests.",
     flavours: OPENSHIFT,
+    profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
     kind: CaseKind::Live(|cx| Box::pin(runs_for_an_ordinary_user(cx))),
@@ -63,6 +64,7 @@ inventory::submit!(Case {
           feature gates of the API server (`GATE-01`, `GATE-02`) and at other admission \
           webhooks.",
     flavours: OPENSHIFT,
+    profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
     kind: CaseKind::Live(|cx| Box::pin(has_user_namespace_and_capabilities(cx))),
@@ -70,6 +72,12 @@ inventory::submit!(Case {
 });
 
 async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
+    let mut asked = match &cx.facts().devspaces.cluster_settings {
+        Some(settings) => settings.pods.capabilities.clone(),
+        None => vec!["SETGID".to_owned(), "SETUID".to_owned()],
+    };
+    asked.sort();
+    let asked = asked.join(", ");
     for (place, template) in templates(&cx).await? {
         let spec = template.spec.clone().unwrap_or_default();
         let host_users = spec.host_users.map_or_else(|| "absent".to_owned(), |it| it.to_string());
@@ -86,7 +94,7 @@ async fn has_user_namespace_and_capabilities(cx: Context) -> CaseResult {
             let mut added = context.capabilities.and_then(|it| it.add).unwrap_or_default();
             added.sort();
             let added = added.join(", ");
-            cx.check_equal(&format!("capabilities added to {name}"), "SETGID, SETUID", &added)?;
+            cx.check_equal(&format!("capabilities added to {name}"), &asked, &added)?;
         }
     }
     Ok(())
@@ -101,10 +109,11 @@ inventory::submit!(Case {
           then uses a slow driver, and inner containers have no network. The annotation has two \
           names, and the node decides which one it honours: OpenShift's nodes honour the old \
           one, CRI-O 1.35 and newer by default only the new one. nestcheck's configuration \
-          contains both.",
+          contains both; with `--as-configured`, the cluster's own decides.",
     fix: "Set `io.kubernetes.cri-o.Devices` and `devices.crio.io` to `/dev/fuse,/dev/net/tun` in \
           `config.workspace.podAnnotations`. This needs operator 0.29 or newer.",
     flavours: OPENSHIFT,
+    profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
     kind: CaseKind::Live(|cx| Box::pin(asks_for_devices(cx))),
@@ -112,12 +121,18 @@ inventory::submit!(Case {
 });
 
 async fn asks_for_devices(cx: Context) -> CaseResult {
+    let settings = cx.facts().devspaces.cluster_settings.clone();
     for (place, template) in templates(&cx).await? {
         let annotations = template.metadata.unwrap_or_default().annotations.unwrap_or_default();
         for annotation in DEVICE_ANNOTATIONS {
+            let asked = match &settings {
+                Some(settings) => settings.pods.annotations.get(annotation).cloned(),
+                None => Some(devices_value()),
+            };
+            let asked = asked.unwrap_or_else(|| "absent".to_owned());
             let devices = annotations.get(annotation).map_or("absent", String::as_str);
             let name = format!("annotation `{annotation}` of the {place}");
-            cx.check_equal(&name, &devices_value(), devices)?;
+            cx.check_equal(&name, &asked, devices)?;
         }
     }
     Ok(())
@@ -135,6 +150,7 @@ inventory::submit!(Case {
           role `devworkspace-use-<scc>` for the workspace's account and needs `use` on the SCC \
           itself. No SCC of higher priority may fit.",
     flavours: OPENSHIFT,
+    profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
     kind: CaseKind::Live(|cx| Box::pin(is_admitted_by_its_scc(cx))),
@@ -167,6 +183,7 @@ inventory::submit!(Case {
     fix: "Update the DevWorkspace Operator to 0.40 or newer, and set `hostUsers: false` in its \
           configuration, not with `pod-overrides`.",
     flavours: OPENSHIFT,
+    profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
     kind: CaseKind::Live(|cx| Box::pin(reports_containers_of_their_user_namespace(cx))),
