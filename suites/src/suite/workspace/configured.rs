@@ -396,7 +396,7 @@ mod tests {
             ("WS-20B", "hostUsers", |it, _| it.host_users = Some(true)),
             ("WS-20B", "nothing written", |it, _| (it.is_written, it.host_users) = (false, None)),
             ("WS-20E", "refused", |_, scc| {
-                scc["allowedCapabilities"] = json!(["SETUID", "SETGID"])
+                scc["allowedCapabilities"] = json!(["SETUID", "SETGID"]);
             }),
         ];
         assert_eq!(failing(|_, _| {}), [""; 0]);
