@@ -180,12 +180,23 @@ fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
         ),
     ];
     for (check, output, facts) in causes {
-        let read = diagnose(Symptom::Check { id: check, observed: "" }, Some(&facts));
+        let observed = match check {
+            CheckId::InnerNamespace => {
+                "exit code 1: unshare: unshare failed: Operation not permitted"
+            }
+            _ => "",
+        };
+        let symptom = Symptom::Check { id: check, observed };
+        let read = diagnose(symptom, Some(&facts));
         assert!(read.is_some(), "{check:?}, {output}");
         assert_eq!(read, diagnose(Symptom::Output(output), Some(&facts)), "{check:?}");
         let good = facts_of_tests();
-        assert_eq!(diagnose(Symptom::Check { id: check, observed: "" }, Some(&good)), None);
+        assert_eq!(diagnose(symptom, Some(&good)), None);
     }
+    let filtered = facts("/seccomp", json!({"known": "filter"}));
+    let mount = "exit code 32: mount: /tmp: permission denied.";
+    let symptom = Symptom::Check { id: CheckId::InnerNamespace, observed: mount };
+    assert_eq!(diagnose(symptom, Some(&filtered)), None, "the namespace was made");
 }
 
 #[test]

@@ -155,7 +155,8 @@ impl Executor {
                 attempt: number,
                 disruption: disruption.clone(),
             }));
-            let may_be_corrupted = self.health.corruption(self.nodes().as_deref()).is_some();
+            let may_be_corrupted =
+                self.health.corruption(self.nodes_of_files().as_deref()).is_some();
             earlier = Some(LostTry { disruption, failure, may_be_corrupted });
             let stop = self.stop.clone();
             tokio::select! {
@@ -210,9 +211,14 @@ impl Executor {
         }
     }
 
+    /// As [`Self::nodes`], without pods that never got ready: on their nodes the case has done nothing.
+    fn nodes_of_files(&self) -> Option<Vec<String>> {
+        self.nodes().or_else(|| Some(self.known_nodes()).filter(|known| !known.is_empty()))
+    }
+
     /// What happened to the case's pods before it began, if that may be why it failed.
     fn corruption(&self, failure: &Failure) -> Option<Disruption> {
-        let outage = self.health.corruption(self.nodes().as_deref())?.disruption;
+        let outage = self.health.corruption(self.nodes_of_files().as_deref())?.disruption;
         let reason = format!(
             "{}, before this case began; what it saw then: {}",
             outage.reason,
@@ -344,6 +350,13 @@ impl Executor {
         nodes_of(shared, !self.case.pods.is_empty(), self.pods.nodes())
     }
 
+    /// The nodes of the case's pods that are known, whatever others there are.
+    fn known_nodes(&self) -> Vec<String> {
+        let ready = self.pods_of_templates().filter_map(|(_, workload)| workload);
+        let shared = ready.filter_map(|pod| pod.node().map(str::to_owned));
+        shared.chain(self.pods.known_nodes()).collect()
+    }
+
     /// Whether something that the case needs is away now.
     pub(super) fn is_held(&self) -> bool {
         self.health.ongoing(self.nodes().as_deref()) || self.final_outage().is_some()
@@ -352,7 +365,7 @@ impl Executor {
     /// The outage whose end nobody waits for any more, if the case needs what is away. A case whose
     /// node is not known yet may get another one, if there is another one.
     pub(super) fn final_outage(&self) -> Option<Outage> {
-        let nodes = self.nodes().unwrap_or_else(|| {
+        let nodes = self.nodes_of_files().unwrap_or_else(|| {
             let all = self.facts.nodes.value().map(Vec::as_slice).unwrap_or_default();
             if let [only] = all { vec![only.name.clone()] } else { Vec::new() }
         });

@@ -49,7 +49,8 @@ where
         Ok(_) => return true,
         Err(_) => return false,
     };
-    delete(api, name).await;
+    // What a controller made of it has to go first: its successor would find it.
+    delete_with(api, name, &DeleteParams::foreground()).await;
     let uid = found.uid().unwrap_or_default();
     Box::pin(watch_until(api, name, conditions::is_deleted(&uid), limit)).await.is_ok()
 }
@@ -63,8 +64,14 @@ pub(super) async fn delete<K>(api: &Api<K>, name: &str)
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let params = DeleteParams::default();
-    if let Err(error) = call("delete an object", || api.delete(name, &params)).await {
+    delete_with(api, name, &DeleteParams::default()).await;
+}
+
+async fn delete_with<K>(api: &Api<K>, name: &str, params: &DeleteParams)
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    if let Err(error) = call("delete an object", || api.delete(name, params)).await {
         tracing::debug!(%error, name, "stays until its namespace is deleted");
     }
 }

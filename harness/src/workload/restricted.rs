@@ -88,12 +88,14 @@ pub(super) fn lack_of_memory(pod: &Pod, container: &str) -> Option<Hint> {
 
 /// Adds the cause to the failure of a pod of which a container has too little memory to begin with.
 pub(super) fn explain_start(pod: &Pod, failure: Failure) -> Failure {
-    let is_killed = matches!(&failure, Failure::Product { message, hint: None, .. }
-        if message.contains("OOMKilled"));
+    let Failure::Product { message, hint: None, .. } = &failure else { return failure };
+    let is_named = |name: &str| message.contains(&format!("`{name}`"));
     let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    match containers.find_map(|container| lack_of_memory(pod, &container.name)) {
-        Some(hint) if is_killed => failure.with_hint(Some(hint)),
-        _ => failure,
+    let killed = containers.find(|container| is_named(&container.name));
+    let killed = killed.filter(|_| message.contains("OOMKilled"));
+    match killed.and_then(|container| lack_of_memory(pod, &container.name)) {
+        Some(hint) => failure.with_hint(Some(hint)),
+        None => failure,
     }
 }
 
@@ -102,7 +104,11 @@ pub(super) fn killed_process(pod: &Pod, container: &str, output: &Output) -> Opt
     const KILLED: i32 = 137;
     let written = String::from_utf8_lossy(&output.stderr);
     let says_so = ["signal: killed", "exit status 137"].iter().any(|it| written.contains(it));
-    if output.exit_code != KILLED && !says_so {
+    // Their exit code is the container's, which something else may have killed.
+    let of_container = ["run", "exec", "start", "wait", "stop", "kill", "rm"];
+    let mut words = output.command.split_whitespace().skip_while(|word| *word != "podman").skip(1);
+    let is_of_container = words.next().is_some_and(|word| of_container.contains(&word));
+    if !says_so && (output.exit_code != KILLED || is_of_container) {
         return None;
     }
     lack_of_memory(pod, container).and_then(|hint| hint.cause.map(|cause| *cause))
@@ -191,6 +197,8 @@ mod tests {
         assert!(named(&limited(), &output(137, "")));
         assert!(named(&limited(), &output(1, "error building: exit status 137")));
         assert!(!named(&limited(), &output(1, "no such file")));
+        let stopped = Output { command: "podman wait web".to_owned(), ..output(137, "") };
+        assert!(!named(&limited(), &stopped), "it is the container's own exit code");
         assert!(!named(&Pod::default(), &output(137, "")));
         let killed = killed_process(&limited(), "tools", &output(137, "")).expect("a cause");
         assert_eq!((killed.signature, killed.place), (Some(SignatureId::F61), Place::Policy));

@@ -181,8 +181,10 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
     /// The workspace image, with podman, podman-compose and subordinate ids that fit a pod
-    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", default_value = DEFAULT_IMAGE, value_parser = image)]
-    pub(super) image: String,
+    ///
+    /// [default: localhost/workspace:1]
+    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", value_parser = image)]
+    pub(super) image: Option<String>,
     /// Whether pods run the entrypoint of the image, as workspaces do: image or skip
     #[arg(long, value_name = "WHICH", default_value = "image", value_parser = str::parse::<EntryPoint>)]
     pub(super) entrypoint: EntryPoint,

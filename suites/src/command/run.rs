@@ -36,8 +36,9 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
-    let takes_image_of_cluster = arguments.image == DEFAULT_IMAGE;
-    let config = RunConfig::new(arguments.image, crate::fixtures::files());
+    let takes_image_of_cluster = arguments.image.is_none();
+    let image = arguments.image.unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
+    let config = RunConfig::new(image, crate::fixtures::files());
     let config = RunConfig {
         jobs: usize::from(arguments.jobs),
         keep: arguments.keep.into(),

@@ -14,7 +14,7 @@ use harness::{
 use k8s_openapi::api::core::v1::Pod;
 use suites::{fixtures::NESTED_POD, steps::expect_kept};
 
-use crate::table::{Act, BREAKAGES, Breakage, HEALTHY, IMAGE, PodVariant, SAMPLE, WITNESSES};
+use crate::table::{ALWAYS, Act, BREAKAGES, Breakage, HEALTHY, IMAGE, PodVariant, SAMPLE};
 
 /// All cases of the table.
 pub fn all() -> Vec<Case> {
@@ -30,8 +30,8 @@ fn ids(breakage: &Breakage) -> Vec<&'static str> {
     if is_usual || matches!(breakage.act, Some(Act::Starts | Act::IsRefused)) {
         return Vec::new();
     }
-    let others = breakage.red.iter().filter(|id| !WITNESSES.contains(id));
-    WITNESSES.iter().chain(others).copied().collect()
+    let others = breakage.red.iter().filter(|id| !ALWAYS.contains(id));
+    ALWAYS.iter().chain(others).copied().collect()
 }
 
 /// The ids of the cases that must not pass because of a breakage.

@@ -81,9 +81,9 @@ fn deviations(events: &[Event], breakage: &Breakage) -> Vec<String> {
                     && cause.wrong.contains(words)
             }
         });
-        let is_judged = matches!(case.verdict, Verdict::Fail { .. } | Verdict::Blocked { .. });
+        let is_decided = matches!(case.verdict, Verdict::Fail { .. } | Verdict::Blocked { .. });
         let is_expected = expected.contains(&case.id);
-        if !is_it || !is_judged || !is_expected {
+        if !is_it || !is_decided || !is_expected {
             let cause =
                 cause.map(|cause| format!("{} ({:?}): {}", cause.id, cause.place, cause.wrong));
             let (id, verdict) = (&case.id, &case.verdict);

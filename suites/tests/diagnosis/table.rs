@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::{breakage as broken, cases};
 
 /// The cases that run in every broken pod, and pass where they are not about what is broken.
-pub const WITNESSES: &[&str] = &["ID-05", "ID-06", "ISO-01", "ISO-04", "ISO-09"];
+pub const ALWAYS: &[&str] = &["ID-05", "ID-06", "ISO-01", "ISO-04", "ISO-09"];
 
 /// The cases that run in every healthy pod.
 pub const SAMPLE: &[&str] =
@@ -46,7 +46,7 @@ pub struct Breakage {
     pub place: Place,
     /// Words of the cause that only this one has.
     pub words: &'static str,
-    /// The cases that do not pass because of it. Those of [`WITNESSES`] that are not among them pass.
+    /// The cases that do not pass because of it. Those of [`ALWAYS`] that are not among them pass.
     pub red: &'static [&'static str],
     /// The cases that do not pass for another cause, which comes with the breakage.
     pub other_causes: &'static [(&'static str, SignatureId)],

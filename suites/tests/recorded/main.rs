@@ -115,7 +115,10 @@ fn every_recorded_cluster_has_its_facts_and_its_verdict() {
 #[test]
 fn a_gate_that_is_locked_on_is_still_in_the_metrics() {
     let names = ["kind-1.36", "kind-1.37", "microshift-5.0", "openshift-4.23", "openshift-5.0"];
-    for cluster in recorded().iter().filter(|cluster| names.contains(&cluster.name.as_str())) {
+    let clusters = recorded();
+    let clusters = clusters.iter().filter(|cluster| names.contains(&cluster.name.as_str()));
+    assert_eq!(clusters.clone().count(), names.len());
+    for cluster in clusters {
         let facts = read(cluster);
         for gate in [Gate::UserNamespacesSupport, Gate::ProcMountType] {
             assert_eq!(facts.server_gate(gate).value(), Some(&true), "{}", cluster.name);

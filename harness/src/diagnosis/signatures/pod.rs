@@ -1,7 +1,7 @@
 //! What is wrong with a pod or its image, each once. What podman writes is one sign of it, and what a
 //! case reads in the pod is another; both have the same cause.
 
-use super::{ANYTHING, Signature};
+use super::{ANYTHING, Signature, Texts};
 use crate::{
     diagnosis::{Diagnosis, predicates},
     verdict::{Place, SignatureId},
@@ -177,10 +177,19 @@ pub(super) const PRIVILEGE_ESCALATION: &[Signature] =
 /// /proc is not as it was asked for.
 pub(super) const PROC: &[Signature] = &[shown_by(PROC_IS_MASKED, predicates::proc_is_masked)];
 
+/// What unshare(1) writes where the kernel makes no user namespace. A mount that is refused in one has
+/// other words and other reasons.
+const UNSHARE_REFUSED: Texts = &[
+    &["unshare failed", "Operation not permitted"],
+    &["unshare failed", "No space left on device"],
+];
+
 /// A user namespace can't be made in the pod.
 pub(super) const INNER_NAMESPACE: &[Signature] = &[
-    shown_by(SYSCTL_FORBIDS_NAMESPACES, predicates::sysctl_forbids_namespaces),
-    shown_by(SECCOMP_FORBIDS_NAMESPACES, predicates::has_seccomp_filter),
+    Signature::of(SYSCTL_FORBIDS_NAMESPACES, UNSHARE_REFUSED)
+        .given(predicates::sysctl_forbids_namespaces),
+    Signature::of(SECCOMP_FORBIDS_NAMESPACES, UNSHARE_REFUSED)
+        .given(predicates::has_seccomp_filter),
 ];
 
 /// /dev/fuse can't be used.

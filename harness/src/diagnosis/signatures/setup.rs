@@ -21,7 +21,6 @@ pub(super) const OUTPUTS: &[Signature] = &[
         Place::Image,
         &[
             &["configure storage", "prerequisites for driver not satisfied"],
-            &["configure storage", "driver not supported"],
             &["unsupported network backend"],
         ],
         "podman's configuration names a storage driver or a network backend that does not work here",
@@ -71,7 +70,12 @@ pub(super) const OUTPUTS: &[Signature] = &[
     Signature::new(
         SignatureId::F58,
         Place::Cluster,
-        &[&["failed to open", " locks in "], &["failed to create", " locks in "]],
+        &[
+            &["failed to open", " locks in ", "ermission denied"],
+            &["failed to create", " locks in ", "ermission denied"],
+            &["failed to create", " locks in ", "ead-only file system"],
+            &["failed to create", " locks in ", "o space left"],
+        ],
         "podman can't make its locks in /dev/shm, which is full, read-only or of another user",
         "mount an emptyDir with `medium: Memory` on /dev/shm, or set `lock_type = \"file\"` in \
          containers.conf",

@@ -85,6 +85,15 @@ impl DevSpaces {
         }
         let che = self.che.value().map(Vec::as_slice).unwrap_or_default();
         let configs = self.configs.value().map(Vec::as_slice).unwrap_or_default();
+        // Which one is the operator's own, its namespace says.
+        let may_be_global = configs.iter().any(|config| config.name == GLOBAL_CONFIG);
+        if let Some(reason) = self.operator.why_unknown().filter(|_| may_be_global) {
+            return Err(Error::infrastructure(format!(
+                "the DevWorkspace Operator, whose namespace has settings of all workspaces, could not \
+                 be read: {reason}"
+            ))
+            .with_hint("see `nestcheck preflight --print-rbac`"));
+        }
         let global = configs.iter().find(|config| self.is_global(config));
         let on = che.iter().find_map(|che| match &che.run {
             Switch::On(run) => Some((che, run)),

@@ -41,6 +41,11 @@ pub(super) async fn between_pods(
     }
     let Some(cause) = cx.policies_between(from, Some(to)).await else { return Err(failure) };
     let Ok(url) = server_in(to).await else { return Err(failure) };
+    // A server that is gone is no traffic that is shut off.
+    let own = ["get", "http://127.0.0.1:18000/", "--deadline", "3"];
+    if !matches!(to.run(&probe_command(&own)).await, Ok(own) if own.exit_code == 0) {
+        return Err(failure);
+    }
     let get = ["get", url.as_str(), "--deadline", "3"];
     match from.run(&probe_command(&get)).await {
         Ok(by_pod) if by_pod.exit_code != 0 => {

@@ -8,6 +8,7 @@ use harness::{
     engine::{Case, CaseKind, Context},
     sandbox::{Grant, pod_template::ADMITTED_BY},
     verdict::{CaseResult, Failure, Level, SignatureId},
+    workload::restricted,
 };
 use k8s_openapi::{
     api::{
@@ -18,7 +19,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, ObjectMeta, PostParams},
+    api::{ListParams, ObjectMeta},
 };
 
 use super::{container, decided_by, scc, workspace};
@@ -276,18 +277,19 @@ async fn admits_pods_of_service_account(cx: Context) -> CaseResult {
         ..Deployment::default()
     };
     let deployments: Api<Deployment> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
-    let params = PostParams::default();
-    sandbox.ledger().intend("Deployment", Some(sandbox.namespace()), name).await?;
-    request("create a Deployment", || {
-        sandbox.as_granted(|| deployments.create(&params, &deployment))
-    })
-    .await?;
+    let object = serde_json::to_value(&deployment).and_then(serde_json::from_value);
+    let object = object
+        .map_err(|error| Failure::harness(format!("the Deployment cannot be created: {error}")))?;
+    cx.create_in_namespace(object).await?;
     let limit = sandbox.timeouts().pod;
     let available = watch_until(&deployments, name, is_available_or_failed, limit);
     match cx.outside_deadline(Box::pin(available)).await {
         Ok(seen) => {
             if let Some(refusal) = seen.as_ref().and_then(failure_of) {
-                return Err(Failure::product(format!("the Deployment gets no pod: {refusal}")));
+                let what = "the Deployment's pod";
+                return Err(restricted::refusal(what, refusal).unwrap_or_else(|| {
+                    Failure::product(format!("the Deployment gets no pod: {refusal}"))
+                }));
             }
         }
         // Its pod tells why.
