@@ -51,3 +51,9 @@ need_musl_target() {
     rustup --quiet target add "$target" >&2 ||
         fail "rustup can not install $target" "see what rustup says above, or run \`rustup target add $target\`"
 }
+
+# Builds programs, unless `ci/test` has built all of them: with the tests they have other features, so
+# that cargo would build most of the workspace a second time.
+build_programs() {
+    [ -n "${NESTCHECK_IS_BUILT:-}" ] || cargo build --quiet --locked "$@"
+}
