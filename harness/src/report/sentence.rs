@@ -94,6 +94,15 @@ pub fn headline(report: &Report) -> Headline {
                 Headline::new("Partial", format!("nothing failed, but {missing} proved nothing"))
             }
         },
+        Some(Outcome::Error) if report.counts.pass > 0 && report.counts.error > 0 => {
+            let (cases, verb) = match report.counts.error {
+                1 => ("1 case".to_owned(), "is"),
+                several => (counted(several, "case"), "are"),
+            };
+            let meaning =
+                format!("{cases} {verb} undecided, because the harness or the cluster broke");
+            Headline::new("Error", meaning)
+        }
         Some(Outcome::Error) => Headline::new(
             "Error",
             "the harness or the cluster broke, so nothing is known of the product",
