@@ -30,6 +30,7 @@ use crate::{
         Case, CaseKind, Context, SharedWorkload,
         context::{CommandsOfCase, ObjectsOfCase, PodsOfCase, Recorder},
         evidence::Collector,
+        nodes::NodesOfCase,
     },
     facts::Facts,
     sandbox::Sandbox,
@@ -155,8 +156,7 @@ impl Executor {
                 attempt: number,
                 disruption: disruption.clone(),
             }));
-            let may_be_corrupted =
-                self.health.corruption(self.nodes_of_files().as_deref()).is_some();
+            let may_be_corrupted = self.health.corruption(self.used_nodes().as_deref()).is_some();
             earlier = Some(LostTry { disruption, failure, may_be_corrupted });
             let stop = self.stop.clone();
             tokio::select! {
@@ -211,14 +211,9 @@ impl Executor {
         }
     }
 
-    /// As [`Self::nodes`], without pods that never got ready: on their nodes the case has done nothing.
-    fn nodes_of_files(&self) -> Option<Vec<String>> {
-        self.nodes().or_else(|| Some(self.known_nodes()).filter(|known| !known.is_empty()))
-    }
-
     /// What happened to the case's pods before it began, if that may be why it failed.
     fn corruption(&self, failure: &Failure) -> Option<Disruption> {
-        let outage = self.health.corruption(self.nodes_of_files().as_deref())?.disruption;
+        let outage = self.health.corruption(self.used_nodes().as_deref())?.disruption;
         let reason = format!(
             "{}, before this case began; what it saw then: {}",
             outage.reason,
@@ -343,18 +338,20 @@ impl Executor {
         })
     }
 
-    /// The nodes of the case's pods, as far as they are known; none if nothing is known of them.
-    pub(super) fn nodes(&self) -> Option<Vec<String>> {
-        let ready = self.pods_of_templates().filter_map(|(_, workload)| workload);
-        let shared = ready.filter_map(|pod| pod.node().map(str::to_owned)).collect();
-        nodes_of(shared, !self.case.pods.is_empty(), self.pods.nodes())
-    }
-
-    /// The nodes of the case's pods that are known, whatever others there are.
-    fn known_nodes(&self) -> Vec<String> {
+    fn nodes_of_case(&self) -> NodesOfCase {
         let ready = self.pods_of_templates().filter_map(|(_, workload)| workload);
         let shared = ready.filter_map(|pod| pod.node().map(str::to_owned));
-        shared.chain(self.pods.known_nodes()).collect()
+        NodesOfCase::new(shared, !self.case.pods.is_empty(), self.pods.nodes())
+    }
+
+    /// All nodes of the case's pods; see [`NodesOfCase::all`].
+    pub(super) fn nodes(&self) -> Option<Vec<String>> {
+        self.nodes_of_case().all()
+    }
+
+    /// The nodes on which the case can have done something; see [`NodesOfCase::used`].
+    fn used_nodes(&self) -> Option<Vec<String>> {
+        self.nodes_of_case().used()
     }
 
     /// Whether something that the case needs is away now.
@@ -365,7 +362,7 @@ impl Executor {
     /// The outage whose end nobody waits for any more, if the case needs what is away. A case whose
     /// node is not known yet may get another one, if there is another one.
     pub(super) fn final_outage(&self) -> Option<Outage> {
-        let nodes = self.nodes_of_files().unwrap_or_else(|| {
+        let nodes = self.used_nodes().unwrap_or_else(|| {
             let all = self.facts.nodes.value().map(Vec::as_slice).unwrap_or_default();
             if let [only] = all { vec![only.name.clone()] } else { Vec::new() }
         });
@@ -425,18 +422,6 @@ pub(super) struct LostTry {
     may_be_corrupted: bool,
 }
 
-/// The nodes of a case: those of the pods that it shares with others, and those of the pods that it made
-/// for itself. None if one of them, or that of all shared ones, is not known.
-fn nodes_of(
-    shared: Vec<String>,
-    has_shared: bool,
-    own: Option<Vec<String>>,
-) -> Option<Vec<String>> {
-    let own = own?;
-    let is_known = !shared.is_empty() || !own.is_empty() || !has_shared;
-    is_known.then(|| [shared, own].concat())
-}
-
 /// The verdict of a case that may have been retried. The first try may have left something in the
 /// way of the second, so a failure after a loss says nothing about the product, unless the second had
 /// only fresh pods, or both saw the same: the first had nothing in its way.
@@ -479,16 +464,6 @@ mod tests {
         let verdict = after_loss(Some(&earlier), fail(), false);
         assert!(matches!(verdict, Verdict::Error { .. }), "{verdict:?}");
         assert_eq!(after_loss(Some(&earlier), fail(), true), fail().into(), "in fresh pods");
-    }
-
-    #[test]
-    fn the_node_of_a_pod_that_the_case_made_for_itself_is_one_of_its_nodes() {
-        let here = || vec!["here".to_owned()];
-        assert_eq!(nodes_of(Vec::new(), false, Some(here())), Some(here()));
-        assert_eq!(nodes_of(Vec::new(), false, None), None, "the pod may be anywhere");
-        assert_eq!(nodes_of(here(), true, Some(Vec::new())), Some(here()));
-        assert_eq!(nodes_of(Vec::new(), true, Some(Vec::new())), None, "they are being made");
-        assert_eq!(nodes_of(Vec::new(), false, Some(Vec::new())), Some(Vec::new()), "none");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod dispatch;
 pub mod evidence;
 mod executor;
 mod loss;
+mod nodes;
 pub mod plan;
 mod profile;
 mod retry;

@@ -70,14 +70,8 @@ impl PodsOfCase {
         pods.iter().map(|pod| pod.name.clone()).collect()
     }
 
-    /// The nodes that are known of these pods.
-    pub(crate) fn known_nodes(&self) -> Vec<String> {
-        let pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pods.iter().filter_map(|pod| pod.node.clone()).collect()
-    }
-
-    /// The nodes of these pods; none where the node of one is not known.
-    pub(crate) fn nodes(&self) -> Option<Vec<String>> {
+    /// The node of each of these pods; none where it is not known.
+    pub(crate) fn nodes(&self) -> Vec<Option<String>> {
         let pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pods.iter().map(|pod| pod.node.clone()).collect()
     }
