@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use harness::{
     cluster::{Answer, call},
-    diagnosis::{self, Symptom},
     engine::{Context, PodHandle},
     sandbox::{
         Identity,
@@ -225,15 +224,7 @@ where
 pub async fn expect_kept(cx: &Context, template: &PodTemplate, pod: &Pod) -> CaseResult {
     let stored = match cx.admission().dry_run(pod).await? {
         Ok(stored) => stored,
-        Err(refusal) => {
-            if let Some(blocked) = cx.admission().explain_restriction(pod, &refusal).await {
-                return Err(blocked);
-            }
-            let message = &refusal.message;
-            let hint = diagnosis::explain(Symptom::Refusal(message), None);
-            let message = format!("the pod `{}` is refused: {message}", template.name);
-            return Err(Failure::product(message).with_hint(hint));
-        }
+        Err(refusal) => return Err(cx.admission().refused(pod, template.name, &refusal).await),
     };
     for check in truth::of_object(template, &stored) {
         cx.check(check.name, &check.expected, check.observed, check.holds)?;

@@ -195,6 +195,15 @@ impl Failure {
         self
     }
 
+    /// As [`Self::with_hint`], where there is one; otherwise it keeps its own.
+    #[must_use]
+    pub fn or_with_hint(self, new: Option<impl Into<Hint>>) -> Self {
+        match new {
+            Some(hint) => self.with_hint(Some(hint)),
+            None => self,
+        }
+    }
+
     /// Adds the cause and its cure to a failure of the product.
     #[must_use]
     pub fn with_hint(mut self, new: Option<impl Into<Hint>>) -> Self {

@@ -30,7 +30,7 @@ use exec::NoObserver;
 pub use exec::{Observer, Output};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::{
-    Api, Error as KubeError, ResourceExt,
+    Api, ResourceExt,
     api::DynamicObject,
     core::{ApiResource, GroupVersionKind},
 };
@@ -341,27 +341,33 @@ async fn create(sandbox: &Sandbox, api: &Api<Pod>, pod: &Pod) -> Result<Pod, Fai
     sandbox.ledger().intend("Pod", api.namespace(), &name).await?;
     let what = format!("create pod `{name}`");
     let answer = ask(&what, || sandbox.as_granted(|| create_or_find(api, pod)));
-    match answer.await? {
-        Ok(created) => Ok(created),
-        Err(error) => {
-            let namespace = api.namespace().unwrap_or_default();
-            Err(refused(sandbox, namespace, &name, &error).await)
+    let error = match answer.await? {
+        Ok(created) => return Ok(created),
+        Err(error) => error,
+    };
+    // A refusal of the pod's content is the product's; anything else is not.
+    Err(match Refusal::from_error(&error) {
+        Some(Refusal { message, .. }) => {
+            refused_pod(sandbox, api.namespace().unwrap_or_default(), &name, &message).await
         }
-    }
+        None => Failure::from(describe(&what, &error)),
+    })
 }
 
-/// A refusal of the pod's content is the product's, unless it is what the namespace has room for;
-/// anything else is not.
-async fn refused(sandbox: &Sandbox, namespace: &str, name: &str, error: &KubeError) -> Failure {
-    let Some(Refusal { message, .. }) = Refusal::from_error(error) else {
-        return Failure::from(describe(&format!("create pod `{name}`"), error));
-    };
+/// The failure of a pod that is refused, which the message calls by this name: the product's, or that of
+/// a quota or LimitRange of the namespace.
+pub(crate) async fn refused_pod(
+    sandbox: &Sandbox,
+    namespace: &str,
+    name: &str,
+    message: &str,
+) -> Failure {
     let pod = format!("the pod `{name}`");
-    let restricted = restricted::explain_refusal(sandbox.user(), namespace, &pod, &message);
+    let restricted = restricted::explain_refusal(sandbox.user(), namespace, &pod, message);
     if let Some(blocked) = restricted.await {
         return blocked;
     }
-    let hint = diagnosis::explain(Symptom::Refusal(&message), None);
+    let hint = diagnosis::explain(Symptom::Refusal(message), None);
     Failure::product(format!("{pod} is refused: {message}")).with_hint(hint)
 }
 

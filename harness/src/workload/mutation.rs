@@ -31,11 +31,7 @@ impl Explanation {
     /// Adds it to a failure of the product. The cause replaces one that blames the API server.
     #[must_use]
     pub fn added_to(self, failure: Failure) -> Failure {
-        let failure = failure.adding(&self.text);
-        match self.hint {
-            Some(hint) => failure.with_hint(Some(hint)),
-            None => failure,
-        }
+        failure.adding(&self.text).or_with_hint(self.hint)
     }
 }
 

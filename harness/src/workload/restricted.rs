@@ -93,10 +93,8 @@ pub(super) fn explain_start(pod: &Pod, failure: Failure) -> Failure {
     let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let killed = containers.find(|container| is_named(&container.name));
     let killed = killed.filter(|_| message.contains("OOMKilled"));
-    match killed.and_then(|container| lack_of_memory(pod, &container.name)) {
-        Some(hint) => failure.with_hint(Some(hint)),
-        None => failure,
-    }
+    let hint = killed.and_then(|container| lack_of_memory(pod, &container.name));
+    failure.or_with_hint(hint)
 }
 
 /// As [`lack_of_memory`], for a command of which a process was killed while the container goes on.

@@ -5,10 +5,9 @@ use kube::{Api, Client, Error as KubeError, api::PostParams};
 
 use crate::{
     cluster::{Answer, Refusal, ask},
-    diagnosis::{self, Symptom},
     sandbox::{Identity, Sandbox},
     verdict::Failure,
-    workload::{self, mutation, restricted},
+    workload::{self, mutation},
 };
 
 /// Sends pods to the API server as dry runs: nothing is stored.
@@ -74,27 +73,22 @@ impl<'a> Admission<'a> {
 
     /// A failure for a refused pod, with who may have changed or refused it.
     pub async fn explain_refusal(self, sent: &Pod, refusal: &Refusal) -> Failure {
-        let message = &refusal.message;
-        if let Some(blocked) = self.explain_restriction(sent, refusal).await {
-            return blocked;
-        }
         let name = sent.metadata.name.as_deref().unwrap_or_default();
-        let hint = diagnosis::explain(Symptom::Refusal(message), None);
-        let failure =
-            Failure::product(format!("the pod `{name}` is refused: {message}")).with_hint(hint);
-        match mutation::explain_refusal(self.sandbox, sent, message).await {
+        let failure = self.refused(sent, name, refusal).await;
+        if !matches!(failure, Failure::Product { .. }) {
+            return failure;
+        }
+        match mutation::explain_refusal(self.sandbox, sent, &refusal.message).await {
             Some(explanation) => explanation.added_to(failure),
             None => failure,
         }
     }
 
-    /// A failure for a pod that a ResourceQuota or LimitRange of its namespace refuses, with its name.
-    /// None where the refusal is about something else.
-    pub async fn explain_restriction(self, sent: &Pod, refusal: &Refusal) -> Option<Failure> {
-        let name = sent.metadata.name.as_deref().unwrap_or_default();
+    /// A failure for a refused pod, which its message calls by this name: blocked where a ResourceQuota or
+    /// LimitRange of the pod's namespace refuses it.
+    pub async fn refused(self, sent: &Pod, name: &str, refusal: &Refusal) -> Failure {
         let namespace = sent.metadata.namespace.as_deref().unwrap_or(self.sandbox.namespace());
-        let pod = format!("the pod `{name}`");
-        restricted::explain_refusal(self.sandbox.user(), namespace, &pod, &refusal.message).await
+        workload::refused_pod(self.sandbox, namespace, name, &refusal.message).await
     }
 
     fn pods_as(self, client: &Client, pod: &Pod) -> Api<Pod> {

@@ -262,10 +262,7 @@ async fn has_map_helpers_with_the_right_to_map(cx: Context) -> CaseResult {
         );
         let checked =
             cx.check_in_pod(facts, CheckId::IdHelpers.named(name), &expected, observed, holds);
-        checked.map_err(|failure| match workspace.lacks(name) {
-            Some(cause) => failure.with_hint(Some(cause)),
-            None => failure,
-        })?;
+        checked.map_err(|failure| failure.or_with_hint(workspace.lacks(name)))?;
     }
     Ok(())
 }

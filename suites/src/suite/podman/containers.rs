@@ -51,10 +51,7 @@ async fn knows_that_it_is_rootless(cx: Context) -> CaseResult {
     // podman names the runtime only where it has both.
     let cause = ["crun", "conmon"].into_iter().find_map(|program| workspace.lacks(program));
     let runtime = cx.check_equal("OCI runtime", "crun", &value("/host/ociRuntime/name"));
-    runtime.map_err(|failure| match cause {
-        Some(cause) => failure.with_hint(Some(cause)),
-        None => failure,
-    })?;
+    runtime.map_err(|failure| failure.or_with_hint(cause))?;
     cx.check_equal("network backend", "netavark", &value("/host/networkBackend"))?;
     cx.check_equal("cgroup manager", "cgroupfs", &value("/host/cgroupManager"))
 }
