@@ -20,15 +20,6 @@ pub enum NotSeen {
     Broken(String),
 }
 
-impl fmt::Display for NotSeen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Late => f.write_str("it did not happen in time"),
-            Self::Broken(message) => f.write_str(message),
-        }
-    }
-}
-
 /// Watches an object until a condition holds, and returns the object. A watch that breaks begins again.
 ///
 /// # Errors

@@ -19,11 +19,14 @@ use crate::{
 /// What the server in the neighbour says.
 const NEIGHBOURS_TEXT: &str = "from the neighbour";
 
+/// The port of the server that all cases share.
+const PORT: &str = "18000";
+
 /// A server in the neighbour, for all cases that ask for one.
 pub(super) async fn server_in(neighbour: &PodHandle) -> Result<String, Failure> {
-    let serve = ["serve", "--port", "18000", "--text", NEIGHBOURS_TEXT];
+    let serve = ["serve", "--port", PORT, "--text", NEIGHBOURS_TEXT];
     neighbour.once("server", || start_server(neighbour, &serve)).await?;
-    Ok(format!("http://{}:18000/", address(neighbour)?))
+    Ok(format!("http://{}:{PORT}/", address(neighbour)?))
 }
 
 /// Does what needs a connection from one pod to another. Where that fails, and a NetworkPolicy of
@@ -41,8 +44,9 @@ pub(super) async fn between_pods(
     }
     let Some(cause) = cx.policies_between(from, Some(to)).await else { return Err(failure) };
     let Ok(url) = server_in(to).await else { return Err(failure) };
-    // A server that is gone is no traffic that is shut off.
-    let own = ["get", "http://127.0.0.1:18000/", "--deadline", "3"];
+    // No policy can have stopped a server that its own pod does not reach.
+    let own = format!("http://127.0.0.1:{PORT}/");
+    let own = ["get", own.as_str(), "--deadline", "3"];
     if !matches!(to.run(&probe_command(&own)).await, Ok(own) if own.exit_code == 0) {
         return Err(failure);
     }

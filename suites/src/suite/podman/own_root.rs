@@ -90,22 +90,12 @@ fn remove_volume(pod: &mut Pod) {
 
 #[cfg(test)]
 mod tests {
-    use harness::sandbox::pod_template::{EntryPoint, RenderContext};
-
     use super::*;
+    use crate::fixtures::RENDER;
 
     #[test]
     fn the_pod_has_no_volume_for_podmans_storage_and_all_else() {
-        let render = RenderContext {
-            namespace: "nestcheck-test",
-            run: "test",
-            image: "localhost/workspace:1",
-            device_route: None,
-            files: &[],
-            scc: None,
-            entry_point: EntryPoint::Image,
-        };
-        let whole = NESTED_POD.pod(&render).expect("a pod");
+        let whole = NESTED_POD.pod(&RENDER).expect("a pod");
         let mut pod = whole.clone();
         remove_volume(&mut pod);
 
