@@ -115,8 +115,8 @@ fn the_same_refusal_has_another_cause_with_other_facts() {
     );
 }
 
-#[test]
-fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
+/// Checks with what podman writes where they do not hold, and the facts of such a pod.
+fn signs_of_one_cause() -> Vec<(CheckId, &'static str, Facts)> {
     let ranges = |value: Value| facts("/subordinate_uids", value);
     let range = |owner: &str, start: u32, count: u32| {
         ranges(json!({"known": {
@@ -136,7 +136,7 @@ fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
     };
     let masked = json!({"known": [mount("/proc", "rw"), mount("/proc/sys", "ro")]});
     let absent = || json!({"known": "absent"});
-    let causes = vec![
+    vec![
         (CheckId::SubordinateIds, REFUSED, range("user", 2000, 65_000)),
         (CheckId::SubordinateIds, invalid, range("user", 999, 3000)),
         (CheckId::SubordinateIds, no_range, range("other", 1001, 64_535)),
@@ -178,8 +178,12 @@ fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
             "open /dev/net/tun: No such file or directory",
             facts("/devices/1/state", absent()),
         ),
-    ];
-    for (check, output, facts) in causes {
+    ]
+}
+
+#[test]
+fn what_a_case_reads_in_a_pod_and_what_podman_writes_there_have_one_cause() {
+    for (check, output, facts) in signs_of_one_cause() {
         let observed = match check {
             CheckId::InnerNamespace => {
                 "exit code 1: unshare: unshare failed: Operation not permitted"

@@ -181,6 +181,20 @@ mod tests {
         ]
     }
 
+    fn cause(text: &str) -> Cause {
+        let text = || text.to_owned();
+        Cause {
+            id: text(),
+            signature: None,
+            wrong: text(),
+            place: Place::Image,
+            evidence: text(),
+            fix: Some(text()),
+            cases: vec![text()],
+            core: 0,
+        }
+    }
+
     /// One of each kind, and of each verdict, with this in every text.
     fn all(text: &str) -> Vec<EventKind> {
         let text = || text.to_owned();
@@ -249,16 +263,7 @@ mod tests {
             EventKind::RunFinished {
                 outcome: Outcome::Conformant,
                 duration_ms: 1,
-                causes: vec![Cause {
-                    id: text(),
-                    signature: None,
-                    wrong: text(),
-                    place: Place::Image,
-                    evidence: text(),
-                    fix: Some(text()),
-                    cases: vec![text()],
-                    core: 0,
-                }],
+                causes: vec![cause(&text())],
                 namespace: vec![(text(), text())],
             },
         ];

@@ -1,13 +1,8 @@
 //! How pods ask for devices, where a person chose it.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use harness::verdict::Verdict;
 use serde_json::json;
-use test_support::{Cluster, Live, Report, TestDir};
+use test_support::{Cluster, Live, NodePod, Report, TestDir};
 
 /// This cluster's containerd knows neither name of CRI-O's annotation: it does what a CRI-O does that
 /// drops it.
@@ -59,53 +54,30 @@ fn are_absent(report: &Report, how: &str, fix: &str) {
     assert_eq!(report.ids("blocked"), ["POD-NET-01A"]);
 }
 
-/// A CDI spec of both devices on the node, for as long as the guard lives.
-struct CdiSpec<'a>(&'a Cluster);
-
-impl<'a> CdiSpec<'a> {
-    const POD: &'static str = "/api/v1/namespaces/default/pods/nestcheck-test-cdi";
-    /// How long the pod may take to start, and to clean up.
-    const GRACE: Duration = Duration::from_secs(60);
-
-    fn put(cluster: &'a Cluster) -> Self {
-        cluster.delete(Self::POD, Self::GRACE);
-        let spec = Self(cluster);
-        let devices = json!([{"path": "/dev/fuse"}, {"path": "/dev/net/tun"}]);
-        let all = json!({"name": "all", "containerEdits": {"deviceNodes": devices}});
-        let text = json!({"cdiVersion": "0.6.0", "kind": "example.com/nested", "devices": [all]});
-        let script = "
-            trap 'rm -f /cdi/nestcheck-test.json; exit' TERM
-            echo \"$1\" > /cdi/nestcheck-test.json
-            touch /tmp/ready
-            sleep infinity & wait
-        ";
-        let container = json!({
-            "name": "keep", "image": "localhost/workspace:1",
-            "command": ["sh", "-euc", script, "sh", text.to_string()],
-            "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
-            "securityContext": {"privileged": true, "runAsUser": 0},
-            "volumeMounts": [{"name": "cdi", "mountPath": "/cdi"}],
-        });
-        let directory = json!({"path": "/etc/cdi", "type": "DirectoryOrCreate"});
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "nestcheck-test-cdi"},
-            "spec": {"restartPolicy": "Never", "automountServiceAccountToken": false,
-                "containers": [container], "volumes": [{"name": "cdi", "hostPath": directory}]},
-        });
-        cluster.post("/api/v1/namespaces/default/pods", &pod);
-        let started = Instant::now();
-        while cluster.get(Self::POD)["status"]["containerStatuses"][0]["ready"] != true {
-            assert!(started.elapsed() < Self::GRACE, "{}", cluster.get(Self::POD)["status"]);
-            thread::sleep(Duration::from_millis(100));
-        }
-        spec
-    }
-}
-
-impl Drop for CdiSpec<'_> {
-    fn drop(&mut self) {
-        self.0.delete(Self::POD, Self::GRACE);
-    }
+/// Puts a CDI spec of both devices on the node. The pod that does it takes it away again when it ends.
+fn put_cdi_spec(cluster: &Cluster) -> NodePod<'_> {
+    let devices = json!([{"path": "/dev/fuse"}, {"path": "/dev/net/tun"}]);
+    let all = json!({"name": "all", "containerEdits": {"deviceNodes": devices}});
+    let text = json!({"cdiVersion": "0.6.0", "kind": "example.com/nested", "devices": [all]});
+    let script = "
+        trap 'rm -f /cdi/nestcheck-test.json; exit' TERM
+        echo \"$1\" > /cdi/nestcheck-test.json
+        touch /tmp/ready
+        sleep infinity & wait
+    ";
+    let container = json!({
+        "name": "keep", "image": "localhost/workspace:1",
+        "command": ["sh", "-euc", script, "sh", text.to_string()],
+        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
+        "securityContext": {"privileged": true, "runAsUser": 0},
+        "volumeMounts": [{"name": "cdi", "mountPath": "/cdi"}],
+    });
+    let directory = json!({"path": "/etc/cdi", "type": "DirectoryOrCreate"});
+    let spec = json!({
+        "restartPolicy": "Never", "automountServiceAccountToken": false,
+        "containers": [container], "volumes": [{"name": "cdi", "hostPath": directory}],
+    });
+    NodePod::start(cluster, "nestcheck-test-cdi", &spec)
 }
 
 /// The kubelet gives the annotations of a pod to its sandbox only, and those of device plugins to its
@@ -115,7 +87,7 @@ impl Drop for CdiSpec<'_> {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_pods_cdi_annotation_does_nothing_on_containerd_although_the_node_has_the_spec() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let spec = CdiSpec::put(&cluster);
+    let spec = put_cdi_spec(&cluster);
     let options = ["run", "--devices", "cdi:example.com/nested=all", "ISO-04", "POD-NET-01A"];
     let finished = dir.nestcheck(options.iter().chain(&["--kubeconfig", cluster.kubeconfig()]));
     drop(spec);

@@ -59,8 +59,6 @@ const TEXTS: &[(&str, &str)] = &[
 /// The image of every container: of an init container the template's is not replaced.
 const IMAGE: &str = "localhost/workspace:1";
 
-const STORAGE_CONF: &str = "/home/user/.config/containers/storage.conf";
-
 /// The files that the fixtures need besides those of every pod.
 pub fn files() -> Vec<File> {
     let file = |(name, text): &(&str, &str)| File {
@@ -90,12 +88,20 @@ fn add_volume(pod: &mut Pod, volume: Volume) {
 }
 
 fn mount(pod: &mut Pod, volume: &str, path: &str, sub_path: Option<&str>) {
-    container(pod).volume_mounts.get_or_insert_default().push(VolumeMount {
+    add_mount(pod, mount_of(volume, path, sub_path));
+}
+
+fn add_mount(pod: &mut Pod, mount: VolumeMount) {
+    container(pod).volume_mounts.get_or_insert_default().push(mount);
+}
+
+fn mount_of(volume: &str, path: &str, sub_path: Option<&str>) -> VolumeMount {
+    VolumeMount {
         name: volume.to_owned(),
         mount_path: path.to_owned(),
         sub_path: sub_path.map(str::to_owned),
         ..VolumeMount::default()
-    });
+    }
 }
 
 /// Puts one of the texts over a file of the image. It can be read but not executed, so a program
@@ -117,20 +123,21 @@ fn replace(pod: &mut Pod, path: &str, text: &str) {
     mount(pod, "broken", path, Some(text));
 }
 
+/// Functions that do the same to a pod, each with its text or path.
+macro_rules! changes {
+    ($change:ident: $($function:ident $argument:literal,)*) => {
+        $(pub fn $function(pod: &mut Pod) {
+            $change(pod, $argument);
+        })*
+    };
+}
+
 fn ranges(pod: &mut Pod, text: &str) {
     replace(pod, "/etc/subuid", text);
     replace(pod, "/etc/subgid", text);
 }
 
-macro_rules! ranges {
-    ($($function:ident $text:literal,)*) => {
-        $(pub fn $function(pod: &mut Pod) {
-            ranges(pod, $text);
-        })*
-    };
-}
-
-ranges! {
+changes! { ranges:
     usual_range "usual-range",
     far_range "far-range",
     overlapping_ranges "overlapping-ranges",
@@ -148,15 +155,11 @@ pub fn usual_range_of_groups(pod: &mut Pod) {
     replace(pod, "/etc/subgid", "usual-range");
 }
 
-macro_rules! hides {
-    ($($function:ident $path:literal,)*) => {
-        $(pub fn $function(pod: &mut Pod) {
-            replace(pod, $path, "nothing");
-        })*
-    };
+fn hide(pod: &mut Pod, path: &str) {
+    replace(pod, path, "nothing");
 }
 
-hides! {
+changes! { hide:
     no_newuidmap "/usr/bin/newuidmap",
     no_nft "/usr/sbin/nft",
     no_aardvark "/usr/lib/podman/aardvark-dns",
@@ -176,29 +179,27 @@ pub fn failing_nft(pod: &mut Pod) {
     replace_program(pod, "/usr/sbin/nft", "failing-nft");
 }
 
-const CONTAINERS_CONF: &str = "/home/user/.config/containers/containers.conf";
-
-macro_rules! containers_conf {
-    ($($function:ident $text:literal,)*) => {
-        $(pub fn $function(pod: &mut Pod) {
-            replace(pod, CONTAINERS_CONF, $text);
-        })*
-    };
+fn containers_conf(pod: &mut Pod, text: &str) {
+    replace(pod, "/home/user/.config/containers/containers.conf", text);
 }
 
-containers_conf! {
+changes! { containers_conf:
     invalid_containers_conf "invalid-toml",
     other_runtime "other-runtime",
     journal_without_systemd "journal",
     cgroups_by_systemd "systemd",
+    few_locks "few-locks",
 }
 
-pub fn invalid_storage_conf(pod: &mut Pod) {
-    replace(pod, STORAGE_CONF, "invalid-toml");
+fn storage_conf(pod: &mut Pod, text: &str) {
+    replace(pod, "/home/user/.config/containers/storage.conf", text);
 }
 
-pub fn unwritable_storage(pod: &mut Pod) {
-    replace(pod, STORAGE_CONF, "unwritable-storage");
+changes! { storage_conf:
+    vfs "vfs",
+    btrfs "btrfs",
+    invalid_storage_conf "invalid-toml",
+    unwritable_storage "unwritable-storage",
 }
 
 pub fn invalid_registries_conf(pod: &mut Pod) {
@@ -233,28 +234,14 @@ fn read_only(pod: &mut Pod, path: &str) {
         ..Volume::default()
     };
     add_volume(pod, volume);
-    mount(pod, "read-only", path, None);
-    if let Some(mount) = container(pod).volume_mounts.iter_mut().flatten().last() {
-        mount.read_only = Some(true);
-    }
+    let mount = mount_of("read-only", path, None);
+    add_mount(pod, VolumeMount { read_only: Some(true), ..mount });
 }
 
-macro_rules! read_only {
-    ($($function:ident $path:literal,)*) => {
-        $(pub fn $function(pod: &mut Pod) {
-            read_only(pod, $path);
-        })*
-    };
-}
-
-read_only! {
+changes! { read_only:
     read_only_tmp "/tmp",
     read_only_var_tmp "/var/tmp",
     read_only_shm "/dev/shm",
-}
-
-pub fn btrfs(pod: &mut Pod) {
-    replace(pod, STORAGE_CONF, "btrfs");
 }
 
 pub fn home_at_the_root(pod: &mut Pod) {
@@ -270,10 +257,6 @@ pub fn full_storage(pod: &mut Pod) {
             ..EmptyDirVolumeSource::default()
         });
     }
-}
-
-pub fn few_locks(pod: &mut Pod) {
-    replace(pod, CONTAINERS_CONF, "few-locks");
 }
 
 pub fn one_capability(pod: &mut Pod) {
@@ -378,7 +361,7 @@ pub fn no_devices(pod: &mut Pod) {
 }
 
 fn needs_fuse(pod: &mut Pod) {
-    replace(pod, STORAGE_CONF, "mount-program");
+    storage_conf(pod, "mount-program");
 }
 
 pub fn no_fuse(pod: &mut Pod) {
@@ -420,10 +403,6 @@ pub fn private_tun(pod: &mut Pod) {
 fn storage(pod: &mut Pod) -> &mut VolumeMount {
     let mounts = container(pod).volume_mounts.get_or_insert_default();
     mounts.iter_mut().find(|mount| mount.name == "storage").expect("the workspace has storage")
-}
-
-pub fn vfs(pod: &mut Pod) {
-    replace(pod, STORAGE_CONF, "vfs");
 }
 
 pub fn read_only_storage(pod: &mut Pod) {

@@ -25,7 +25,6 @@ use harness::{
         event::{CaseFinished, Event, EventKind},
     },
 };
-use node::NodeDevices;
 use table::{BREAKAGES, Breakage, HEALTHY};
 use test_support::{InProcessRun, Live, finished};
 
@@ -97,7 +96,7 @@ fn deviations(events: &[Event], breakage: &Breakage) -> Vec<String> {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn every_broken_workspace_has_one_cause_and_no_healthy_one_has_any() {
     let cluster = Live::take();
-    let devices = NodeDevices::make(&cluster);
+    let devices = node::make_devices(&cluster);
     let class = cluster.create_runtime_class(breakage::CLASS_WITHOUT_USER_NAMESPACES, "runc");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
