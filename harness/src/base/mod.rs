@@ -1,5 +1,6 @@
 //! What every room uses: errors for people, text that is safe to show, private files, manifests.
 
+pub mod build;
 pub mod error;
 pub mod manifest;
 pub mod place;

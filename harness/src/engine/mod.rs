@@ -32,6 +32,7 @@ use tokio::time::Instant as TokioInstant;
 
 use crate::{
     Result,
+    base::build,
     cluster::Cluster,
     diagnosis,
     engine::plan::Plan,
@@ -81,7 +82,7 @@ pub async fn run(
     };
     dispatcher.emit(EventKind::RunStarted(RunStarted {
         run: config.sandbox.run.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: build::version().to_owned(),
         profile: plan.profile.clone(),
         image: config.sandbox.image.clone(),
         cases: plan.entries.len(),

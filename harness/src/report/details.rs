@@ -38,8 +38,9 @@ pub(super) fn hint(verdict: &Verdict) -> Option<&str> {
     .filter(|hint| !hint.is_empty())
 }
 
-/// Message, hint, truth checks and commands.
-pub(super) fn details(case: &CaseReport) -> String {
+/// A case's message, hint, truth checks and commands, as plain text.
+#[must_use]
+pub fn details(case: &CaseReport) -> String {
     details_with(case, hint(&case.case.verdict).map(|hint| format!("hint: {hint}")))
 }
 

@@ -18,6 +18,7 @@ mod shown;
 mod terminal;
 mod text;
 
+pub use details::details as case_details;
 pub use disruptions::DisruptionReport;
 pub use html::html;
 pub use json::{json, json_schema};

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{
     Error,
+    base::build,
     cluster::ConnectOptions,
     engine::{Keep, Profile, plan::Shard},
     facts::ChosenRoute,
@@ -24,7 +25,7 @@ pub(super) const DEFAULT_IMAGE: &str = "localhost/workspace:1";
 /// blocked, or the cluster is unsupported), 4 error (the cluster can't be reached, the
 /// infrastructure broke), 5 leaked, 129, 130 and 143 interrupted by SIGHUP, SIGINT or SIGTERM.
 #[derive(Debug, Parser)]
-#[command(name = "nestcheck", version, arg_required_else_help = true)]
+#[command(name = "nestcheck", version = build::version(), arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -301,7 +302,7 @@ fn dialect(name: &str) -> Result<Dialect, String> {
     name.parse().map_err(|error: Error| error.with_hint_line())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<jiff::SignedDuration, _> = text.parse();
     parsed
         .ok()
@@ -312,7 +313,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Refuses a text that is not an image reference before nestcheck creates anything. Only the node can
 /// tell whether the image exists.
-fn image(text: &str) -> Result<String, String> {
+pub(super) fn image(text: &str) -> Result<String, String> {
     // As it was written: the parser adds a registry and a tag.
     text.parse::<Reference>().map(|_| text.to_owned()).map_err(|error| {
         let reason = match error {

@@ -4,6 +4,7 @@
 mod arguments;
 mod explain;
 mod list;
+mod ote;
 mod preflight;
 mod report;
 mod run;
@@ -29,11 +30,15 @@ const LOG_ENTRY_LIMIT: usize = 64 * 1024;
 /// Runs the command and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    redact_panics();
+    if let Some(image) = ote::is_asked(std::env::args_os().nth(1).as_ref()) {
+        start_logging();
+        return ote::main(image, std::env::args_os().skip(2));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return print_usage_error(&error),
     };
-    redact_panics();
     start_logging();
     match execute(arguments.command) {
         Ok(code) => ExitCode::from(code),

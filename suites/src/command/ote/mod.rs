@@ -1,0 +1,138 @@
+//! nestcheck as an extension of openshift-tests (contract v1.1), behind the first argument `--ote`.
+//!
+//! openshift-tests extracts a gzipped binary from an image, and calls `info`, `list`, `run-test` and
+//! `images`. `run-suite` and `update` are for people. `list` gets no kubeconfig. Source of the
+//! contract: openshift-eng/openshift-tests-extension, `pkg/cmd` and `pkg/extension`, and
+//! openshift/origin, `pkg/test/extensions/binary.go`.
+
+mod arguments;
+mod info;
+mod names;
+mod result;
+mod run;
+mod spec;
+
+use std::{ffi::OsString, fs, process::ExitCode};
+
+use arguments::{ListWhat, OteArguments, OteCommand, OutputFormat};
+use clap::Parser;
+use harness::{Error, Result};
+use serde::Serialize;
+use spec::{Environment, Spec};
+
+use super::{print, print_error, print_usage_error};
+
+/// The argument that selects these verbs instead of the command's own. The annotation of an
+/// ImageStreamTag, `testextension.redhat.io/binary: PATH.gz [--argument=value]`, can hold it.
+const SWITCH: &str = "--ote";
+
+/// The image under test that follows [`SWITCH`], if the first argument is that switch.
+pub(super) fn is_asked(first: Option<&OsString>) -> Option<Option<String>> {
+    let first = first?.to_str()?;
+    let rest = first.strip_prefix(SWITCH)?;
+    match rest.strip_prefix('=') {
+        Some(image) => Some(Some(image.to_owned()).filter(|image| !image.is_empty())),
+        None => rest.is_empty().then_some(None),
+    }
+}
+
+/// Runs a verb of the contract and returns its exit code.
+pub(super) fn main(
+    image: Option<String>,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    let program = OsString::from("nestcheck --ote");
+    let arguments = match OteArguments::try_parse_from(std::iter::once(program).chain(arguments)) {
+        Ok(arguments) => arguments,
+        Err(error) => return print_usage_error(&error),
+    };
+    let image = arguments.image.or(image);
+    match execute(arguments.command, image) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn execute(command: OteCommand, image: Option<String>) -> Result<u8> {
+    match command {
+        OteCommand::Info { .. } => print(&pretty(&info::info(image.as_deref()))?),
+        OteCommand::Images { .. } => print(&pretty(&info::images(image.as_deref()))?),
+        OteCommand::List { what, output, environment, .. } => match what {
+            ListWhat::Tests => list(&spec::specs(&environment), output),
+            ListWhat::Suites => print(&pretty(&info::suites())?),
+            ListWhat::Components => print(&pretty(&[info::component()])?),
+        },
+        OteCommand::RunTest(arguments) => run::run_test(arguments, image),
+        OteCommand::RunSuite(arguments) => run::run_suite(arguments, image),
+        OteCommand::Update { file } => update(&file),
+    }
+}
+
+fn list(specs: &[Spec], output: OutputFormat) -> Result<u8> {
+    let mut data = match output {
+        OutputFormat::Json => return print(&pretty(specs)?),
+        OutputFormat::Jsonl => lines(specs)?,
+        OutputFormat::Names => specs.iter().fold(Vec::new(), |mut names, spec| {
+            names.extend_from_slice(spec.name.as_bytes());
+            names.push(b'\n');
+            names
+        }),
+    };
+    data.shrink_to_fit();
+    print(&data)
+}
+
+/// Writes the names of today into the file that keeps the first name of each test.
+fn update(file: &std::path::Path) -> Result<u8> {
+    let cannot = |error: std::io::Error| {
+        Error::usage(format!("failed to update `{}`: {error}", file.display()))
+            .with_hint("run it at the top of nestcheck's source, or name the file")
+    };
+    let frozen = names::Frozen::parse(&fs::read_to_string(file).map_err(cannot)?)
+        .map_err(|error| cannot(error.into()))?;
+    let updated = frozen.updated(&crate::cases())?;
+    fs::write(file, updated.text()).map_err(cannot)?;
+    Ok(0)
+}
+
+fn pretty<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| not_json(&error))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// One object a line: readers drop lines that do not begin with `{`.
+fn lines<T: Serialize>(values: &[T]) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut text, value).map_err(|error| not_json(&error))?;
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+fn not_json(error: &serde_json::Error) -> Error {
+    Error::infrastructure(format!("failed to write JSON: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(first: &str) -> Option<Option<String>> {
+        is_asked(Some(&OsString::from(first)))
+    }
+
+    #[test]
+    fn only_the_first_argument_selects_the_contract() {
+        assert_eq!(asked("--ote"), Some(None));
+        assert_eq!(asked("--ote=host/a:1"), Some(Some("host/a:1".to_owned())));
+        assert_eq!(asked("--ote="), Some(None));
+        assert_eq!(asked("--oter"), None);
+        assert_eq!(asked("list"), None);
+        assert_eq!(is_asked(None), None);
+    }
+}
