@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_act_as_another_is_told_of_the_verb() {
+    fn a_refusal_to_act_as_another_hints_at_the_verb() {
         let message = "users \"alice\" is forbidden: User \"dev\" cannot impersonate resource";
         let status = Status { code: 403, message: message.to_owned(), ..Status::default() };
         let described = describe("list nodes", &KubeError::Api(Box::new(status)));

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_is_told_what_it_needs_and_its_token_is_read() {
+    async fn a_plugin_gets_what_it_needs_and_its_token_is_read() {
         let script = r#"
             case $KUBERNETES_EXEC_INFO in
                 *'"interactive":false'*) ;;
