@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use futures::StreamExt;
 use harness::{
     Result,
-    cluster::Cluster,
+    cluster::{Cluster, ConnectOptions},
     engine::{
         Profile, RunConfig,
         plan::{Filters, Selection},
@@ -43,7 +43,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let selection = Selection { profile, filters, shard };
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let mut signals = signals()?;
-    let options = arguments.cluster.into();
+    let options: ConnectOptions = arguments.cluster.into();
     // A plugin of the kubeconfig may take its time.
     let cluster = tokio::select! {
         cluster = Cluster::connect(&options) => cluster?,
