@@ -141,9 +141,9 @@ impl Fault {
                  `{other}://{place}:{}`",
                 proxy.port
             ),
+            // Behind a scheme it would be taken for a password.
             Self::NeedsCredentials | Self::RefusesCredentials => format!(
-                "write them into {origin}: `{scheme}://USER:PASSWORD@{place}:{}`, special characters \
-                 as `%XX`",
+                "write `USER:PASSWORD@` before `{place}:{}` in {origin}, special characters as `%XX`",
                 proxy.port
             ),
             Self::Refuses(_) => format!(
@@ -396,7 +396,7 @@ mod tests {
         for (fault, message, hint) in [
             (Fault::Silent, "proxy `http://proxy:3128` (`HTTPS_PROXY`) opened no", "NO_PROXY"),
             (Fault::NotAProxy, "does not answer as a proxy", "`socks5://proxy:3128`"),
-            (Fault::NeedsCredentials, "requires a user", "`http://USER:PASSWORD@proxy:3128`"),
+            (Fault::NeedsCredentials, "requires a user", "`USER:PASSWORD@` before `proxy:3128`"),
             (Fault::Refuses("403".into()), "refuses", "api.example.com:6443"),
             (Fault::ServerUnreached("502".into()), "cannot reach the server", "`server`"),
         ] {

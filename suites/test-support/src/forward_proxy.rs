@@ -129,10 +129,12 @@ async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
+    fn note(&self, asked: String) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(asked);
+    }
+
     async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.insert(format!("{host}:{port}"));
-        drop(asked);
+        self.note(format!("{host}:{port}"));
         match &self.known {
             Some((known, address)) if known == host => TcpStream::connect(address).await,
             _ => TcpStream::connect((host, port)).await,
