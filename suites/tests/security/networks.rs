@@ -30,7 +30,7 @@ fn with_variables(command: &str, server: &str, variables: &[(&str, &str)]) -> Fi
     nestcheck.envs(variables.iter().copied());
     let finished = Running::start(nestcheck).finish();
     assert_eq!(dir.content(), ["kubeconfig"], "{finished}");
-    assert!(!finished.to_string().contains("canary-wrong"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("canary-wrong"), "{finished}");
     finished
 }
 
