@@ -82,8 +82,9 @@ fn tree(dir: &TestDir) -> PathBuf {
     root
 }
 
-/// The Job with other arguments, as a user of its own: the image names none.
-fn job_with(name: &str, arguments: &[&str]) -> Value {
+/// The Job with other arguments, as a user of its own: the image names none. The local cluster has no
+/// services, so the pod is told the address of the API server itself.
+fn job_with(cluster: &Live, name: &str, arguments: &[&str]) -> Value {
     let mut job = job();
     job["metadata"]["name"] = json!(name);
     let pod = &mut job["spec"]["template"];
@@ -92,6 +93,12 @@ fn job_with(name: &str, arguments: &[&str]) -> Value {
     pod["spec"]["securityContext"]["runAsUser"] = json!(1000);
     let container = &mut pod["spec"]["containers"][0];
     container["image"] = json!("localhost/nestcheck:0.1.0");
+    let server = cluster.own_kubeconfig().value("/clusters/0/cluster/server");
+    let address = server.trim_start_matches("https://").trim_end_matches('/');
+    let (host, port) = address.split_once(':').expect("the server has a port");
+    let variables = container["env"].as_array_mut().expect("a list");
+    variables.push(json!({"name": "KUBERNETES_SERVICE_HOST", "value": host}));
+    variables.push(json!({"name": "KUBERNETES_SERVICE_PORT", "value": port}));
     let fixed = container["args"].as_array().expect("a list").clone();
     let more = arguments.iter().map(|argument| json!(argument));
     container["args"] = fixed.into_iter().chain(more).collect();
@@ -110,7 +117,7 @@ impl<'a> Made<'a> {
         let pods = format!("{PODS}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}");
         let made = Self { cluster, job: format!("{JOBS}/{name}"), pods };
         made.delete();
-        cluster.post(JOBS, &job_with(name, arguments));
+        cluster.post(JOBS, &job_with(cluster, name, arguments));
         made
     }
 
