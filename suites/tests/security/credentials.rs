@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, t
 use harness::sandbox::rbac;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use test_support::{Kubeconfig, Live, Request, Running, TestDir};
+use test_support::{Kubeconfig, Live, Request, Running, TestDir, mode_of};
 
 /// How long the plugin's tokens are said to be good: less than a run takes.
 const LIFE: &str = "3 seconds";
@@ -164,7 +164,13 @@ fn a_run_acts_as_another_user_where_it_may() {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let start = cluster.now();
     let run = ["run", "ID-02", "END-01", "--as", "alice", "--as-group", "system:masters"];
-    dir.nestcheck(run.iter().chain(&["--kubeconfig", cluster.kubeconfig()])).exits(0);
+    let archive = ["--report-archive", "report.tar.gz", "--kubeconfig", cluster.kubeconfig()];
+    dir.nestcheck(run.iter().chain(&archive)).exits(0);
+    assert_eq!(mode_of(&dir.path("report.tar.gz")), 0o600);
+    let mut tar = std::process::Command::new("tar");
+    let listed = tar.arg("-tzf").arg(dir.path("report.tar.gz")).output().expect("tar is installed");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("nestcheck-report/report.json"), "{listed}");
     let requests = cluster.requests_since(start);
     let (users, others): (Vec<_>, Vec<_>) = requests
         .iter()

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use test_support::{Applied, Live, Report, Running, TestDir, documents};
+use test_support::{Applied, Kubeconfig, Live, Report, Running, TestDir, documents};
 
 /// How long a Job may take to come so far.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -61,6 +61,18 @@ fn without_a_kubeconfig_and_a_pod_both_ways_are_named() {
     // Who names a kubeconfig does not mean the pod.
     dir.nestcheck(["preflight", "--context", "x"]).refuses(2, &["kubeconfig"]);
     assert_eq!(dir.content(), [""; 0]);
+}
+
+#[test]
+fn an_archive_that_cannot_be_written_is_reported_before_the_run() {
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&Kubeconfig::to("https://192.0.2.1:6443"));
+    for archive in ["/no/such/report.tar.gz", ""] {
+        dir.nestcheck(["run", "--kubeconfig", &path, "--report-archive", archive])
+            .refuses(2, &["archive"])
+            .hints(&["give a file"]);
+    }
+    assert_eq!(dir.content(), ["kubeconfig"]);
 }
 
 /// The program with what it is linked to, as the root file system of an image.
