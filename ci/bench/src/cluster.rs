@@ -117,7 +117,10 @@ impl Cluster {
 
     /// The cluster by nestcheck's own connection, so that the two differ only in what they ask.
     pub(crate) async fn connect(&self) -> Result<harness::cluster::Cluster> {
-        let options = ConnectOptions { kubeconfig: Some(self.kubeconfig.clone()), context: None };
+        let options = ConnectOptions {
+            kubeconfig: Some(self.kubeconfig.clone()),
+            ..ConnectOptions::default()
+        };
         Ok(harness::cluster::Cluster::connect(&options).await?)
     }
 }

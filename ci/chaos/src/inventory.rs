@@ -36,7 +36,8 @@ impl Inventory {
     /// Finds out which kinds the server can list: all of them are looked through, as what nestcheck
     /// should not have made is found nowhere else.
     pub(crate) async fn new(kubeconfig: &Path) -> Result<Self> {
-        let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
+        let options =
+            ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), ..ConnectOptions::default() };
         let client = Cluster::connect(&options).await?.admin().clone();
         let discovery =
             tokio::time::timeout(TIMEOUT, Discovery::new(client.clone()).run()).await??;

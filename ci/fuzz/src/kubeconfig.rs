@@ -26,7 +26,8 @@ pub fn kubeconfig(data: &[u8]) {
         written => written.expect("a temporary file"),
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let options = ConnectOptions { kubeconfig: Some(file.path().to_owned()), context: None };
+    let options =
+        ConnectOptions { kubeconfig: Some(file.path().to_owned()), ..ConnectOptions::default() };
     let connected = runtime.expect("a runtime").block_on(Cluster::connect(&options));
     let shown = match connected {
         Ok(cluster) => cluster.server(),

@@ -206,7 +206,7 @@ impl Runner {
 
 async fn connect(kubeconfig: &Path) -> Result<Cluster> {
     let kubeconfig = Some(kubeconfig.to_owned());
-    Cluster::connect(&ConnectOptions { kubeconfig, context: None }).await
+    Cluster::connect(&ConnectOptions { kubeconfig, ..ConnectOptions::default() }).await
 }
 
 fn filters(scenario: &Scenario, cases: &[Case]) -> Result<Filters> {

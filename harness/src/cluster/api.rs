@@ -115,15 +115,26 @@ fn delay_of_known_server(error: &KubeError) -> Option<Duration> {
     delay_asked_for(error).or(passes.then_some(Duration::ZERO))
 }
 
-/// Whether nobody listened at the server's address: nothing of the request has arrived.
+/// Whether nobody listened at the server's address, or there was no way to it: nothing of the request
+/// has arrived.
 #[must_use]
 pub fn is_unreached(error: &KubeError) -> bool {
-    let first: &(dyn std::error::Error + 'static) = error;
-    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
-    causes.any(|cause| {
+    causes(error).any(|cause| {
         let cause = cause.downcast_ref::<std::io::Error>();
         cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
-    })
+    }) || before_request(error).is_some()
+}
+
+/// An error with its causes.
+fn causes(error: &KubeError) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |cause| cause.source())
+}
+
+/// Why a request was not sent, if it was not: our own connections and tokens are what ends with an
+/// error of ours.
+fn before_request(error: &KubeError) -> Option<&Error> {
+    causes(error).find_map(|cause| cause.downcast_ref::<Error>())
 }
 
 /// Whether a server or a connection to it was lost, rather than something refused.
@@ -173,8 +184,12 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
             let described = reported(message);
             match status.code {
                 401 => described.with_hint(
-                    "the kubeconfig's token or certificate is not accepted: log in again, or \
-                     choose another user with `--context`",
+                    "the token or certificate is expired or not accepted: log in again, or choose \
+                     another user with `--context`; in a pod, check its service account",
+                ),
+                403 if status.message.contains("cannot impersonate") => described.with_hint(
+                    "let an administrator grant the kubeconfig's user the verb `impersonate` for \
+                     this user and these groups, or leave `--as` out",
                 ),
                 403 => described.with_hint(
                     "use a kubeconfig whose user may do this; `nestcheck preflight --print-rbac` \
@@ -189,6 +204,13 @@ pub fn describe(what: &str, error: &KubeError) -> Error {
             }
         }
         other => {
+            if let Some(ours) = before_request(other) {
+                let described = reported(format!("failed to {what}: {ours}"));
+                return match ours.hint() {
+                    Some(hint) => described.with_hint(hint),
+                    None => described,
+                };
+            }
             let text = chain(other);
             let hint = if text.contains("certificate") || text.contains("tls") {
                 "the server's certificate does not fit the kubeconfig's \
@@ -242,6 +264,27 @@ mod tests {
         assert!(is_unreached(&io(std::io::ErrorKind::ConnectionRefused)));
         assert!(!is_unreached(&io(std::io::ErrorKind::ConnectionReset)));
         assert!(!is_unreached(&answer(503)));
+    }
+
+    #[test]
+    fn what_kept_a_request_from_being_sent_is_reported_with_its_own_hint() {
+        let ours = Error::loss("proxy `http://p:1` cannot be reached").with_hint("start it");
+        let wrapped = std::io::Error::other(ours);
+        let error = KubeError::Service(Box::new(wrapped));
+        let described = describe("list nodes", &error);
+        assert_eq!(
+            described.with_hint_line(),
+            "failed to list nodes: proxy `http://p:1` cannot be reached\nhint: start it"
+        );
+        assert!(described.is_loss() && is_unreached(&error));
+    }
+
+    #[test]
+    fn a_refusal_to_act_as_another_hints_at_the_verb() {
+        let message = "users \"alice\" is forbidden: User \"dev\" cannot impersonate resource";
+        let status = Status { code: 403, message: message.to_owned(), ..Status::default() };
+        let described = describe("list nodes", &KubeError::Api(Box::new(status)));
+        assert!(described.hint().is_some_and(|hint| hint.contains("verb `impersonate`")));
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! From a kubeconfig to clients.
+//! From a kubeconfig, or from the pod around this process, to clients.
 
 use std::{
-    fs,
+    env, fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use data_encoding::BASE64;
 use http::{HeaderValue, header::USER_AGENT};
 use kube::{
     Client, Config,
@@ -12,7 +15,13 @@ use kube::{
 };
 use secrecy::ExposeSecret;
 
-use super::client;
+use super::{
+    client,
+    exec_plugin::{Credential, Plugin},
+    in_cluster,
+    proxy::{self, Proxy},
+    tokens::{Source, Tokens},
+};
 use crate::{
     Error, Result,
     base::{
@@ -24,46 +33,75 @@ use crate::{
 /// Which cluster to talk to, and as whom.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
-    /// The kubeconfig; without it `KUBECONFIG` or `~/.kube/config`.
+    /// The kubeconfig; without it `KUBECONFIG` or `~/.kube/config`, and where there is none the
+    /// service account of the pod.
     pub kubeconfig: Option<PathBuf>,
     /// The context in it; without it the current one.
     pub context: Option<String>,
+    /// The user to act as, if it is not the user of the kubeconfig.
+    pub impersonate: Option<String>,
+    /// The groups of that user.
+    pub impersonate_groups: Vec<String>,
 }
 
 /// A cluster and the administrator's client for it.
 #[derive(Clone)]
 pub struct Cluster {
     config: Config,
+    proxy: Option<Arc<Proxy>>,
     admin: Client,
 }
 
 impl Cluster {
-    /// Reads the kubeconfig and makes a client. No request is made yet.
+    /// Finds out where the cluster is and who asks it, and makes a client. No request is made yet,
+    /// but a plugin of the kubeconfig may make its own.
     ///
     /// # Errors
     ///
-    /// A kubeconfig that can't be read or used, or a context that it does not have.
+    /// A kubeconfig that can't be read or used, or a context that it does not have; a plugin without
+    /// a credential; a proxy that cannot be used.
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
-        let kubeconfig = read_kubeconfig(options.kubeconfig.as_deref())?;
-        keep_secrets(&kubeconfig);
-        let known = known_contexts(&kubeconfig);
         let place = place(options.kubeconfig.as_deref());
-        let selected = KubeConfigOptions { context: options.context.clone(), ..Default::default() };
-        let config = Config::from_custom_kubeconfig(kubeconfig, &selected)
-            .await
-            .map_err(|error| explain_config(&error, &place, &known))?;
-        Self::from_config(config).map_err(|error| {
-            Error::usage(format!("failed to use kubeconfig {place}: {error}"))
+        let found = find_kubeconfig(options)?;
+        let is_in_file = found.is_some();
+        let (mut config, proxy_url) = match found {
+            Some(kubeconfig) => read_context(kubeconfig, options, &place).await?,
+            None => (in_cluster::config(&place)?, None),
+        };
+        let variable = |name: &str| env::var(name).ok();
+        let proxy = proxy::decide(&config.cluster_url, proxy_url.as_deref(), variable)?;
+        if options.impersonate.is_some() {
+            let user = &mut config.auth_info;
+            user.impersonate.clone_from(&options.impersonate);
+            user.impersonate_groups = Some(options.impersonate_groups.clone());
+            (user.impersonate_uid, user.impersonate_user_extra) = (None, None);
+        }
+        let tokens = take_tokens(&mut config.auth_info).await?;
+        Self::new(config, proxy.map(Arc::new), tokens.map(Arc::new)).map_err(|error| {
+            let what = if is_in_file {
+                format!("kubeconfig {place}")
+            } else {
+                "the service account of this pod".to_owned()
+            };
+            Error::usage(format!("failed to use {what}: {error}"))
                 .with_hint("check its certificates and keys")
         })
     }
 
-    /// Makes the clients of a ready configuration.
+    /// Makes the clients of a ready configuration, without a proxy.
     ///
     /// # Errors
     ///
     /// Certificates or keys that can't be used.
-    pub fn from_config(mut config: Config) -> Result<Self> {
+    pub fn from_config(config: Config) -> Result<Self> {
+        Self::new(config, None, None)
+    }
+
+    fn new(
+        mut config: Config,
+        proxy: Option<Arc<Proxy>>,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Result<Self> {
         // A text without a certificate in it is read as a list of none, and no server fits that.
         if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::usage("its certificate authority has no certificate in it"));
@@ -73,8 +111,8 @@ impl Cluster {
         config.default_retry = false;
         let agent = concat!("nestcheck/", env!("CARGO_PKG_VERSION"));
         config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
-        let admin = client_of(config.clone())?;
-        Ok(Self { config, admin })
+        let admin = client_of(config.clone(), proxy.clone(), tokens)?;
+        Ok(Self { config, proxy, admin })
     }
 
     /// The administrator's client: it provisions, and never runs a case.
@@ -99,8 +137,81 @@ impl Cluster {
         keep_secret(&token);
         let mut config = self.config.clone();
         config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
-        client_of(config)
+        client_of(config, self.proxy.clone(), None)
     }
+}
+
+/// Reads the context of a kubeconfig, and returns the proxy that its cluster names.
+async fn read_context(
+    mut kubeconfig: Kubeconfig,
+    options: &ConnectOptions,
+    place: &str,
+) -> Result<(Config, Option<String>)> {
+    /// What kube takes for the proxy of a cluster without one, instead of the environment's.
+    const NONE: &str = "http://proxy.invalid";
+
+    keep_secrets(&kubeconfig);
+    let known = known_contexts(&kubeconfig);
+    let proxy_url = take_proxy_url(&mut kubeconfig, options.context.as_deref(), NONE);
+    let selected = KubeConfigOptions { context: options.context.clone(), ..Default::default() };
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &selected)
+        .await
+        .map_err(|error| explain_config(&error, place, &known))?;
+    let plugin = config.auth_info.exec.as_mut();
+    if let Some(cluster) = plugin.and_then(|plugin| plugin.cluster.as_mut()) {
+        cluster.proxy_url.clone_from(&proxy_url);
+    }
+    Ok((config, proxy_url))
+}
+
+/// Takes the proxy of a context's cluster out of a kubeconfig and puts another in the place of each:
+/// kube would read the environment where there is none, and refuse what is not used in the end.
+fn take_proxy_url(
+    kubeconfig: &mut Kubeconfig,
+    context: Option<&str>,
+    instead: &str,
+) -> Option<String> {
+    let context = context.or(kubeconfig.current_context.as_deref());
+    let context = kubeconfig.contexts.iter().find(|known| Some(known.name.as_str()) == context);
+    let name = context.and_then(|known| known.context.as_ref()).map(|known| known.cluster.clone());
+    let mut found = None;
+    for cluster in &mut kubeconfig.clusters {
+        let Some(known) = &mut cluster.cluster else { continue };
+        let url = known.proxy_url.replace(instead.to_owned());
+        if found.is_none() && name.as_ref() == Some(&cluster.name) {
+            found = Some(url);
+        }
+    }
+    found.flatten()
+}
+
+/// Takes out of a user what would have to be renewed during a run, and renews it from now on.
+async fn take_tokens(user: &mut AuthInfo) -> Result<Option<Tokens>> {
+    let provider = user.auth_provider.as_ref();
+    if let Some(provider) = provider.filter(|provider| provider.name != "oidc") {
+        let message =
+            format!("the kubeconfig's `auth-provider` `{}` is not supported", provider.name);
+        return Err(Error::usage(message)
+            .with_hint("use a plugin (`exec`) instead, as `kubectl` does since 1.26"));
+    }
+    let (file, plugin) = (user.token_file.take(), user.exec.take());
+    let has_password = user.username.is_some() && user.password.is_some();
+    if provider.is_some() || has_password || user.token.is_some() {
+        return Ok(None);
+    }
+    if let Some(file) = file {
+        let source = Source::File(file.into());
+        let first = source.token().await?;
+        return Tokens::new(source, &first).map(Some);
+    }
+    let Some(plugin) = plugin.map(Plugin::new) else { return Ok(None) };
+    let Credential { token, certificate } = plugin.credential().await?;
+    if let Some((certificate, key)) = certificate {
+        user.client_certificate_data = Some(BASE64.encode(certificate.as_bytes()));
+        user.client_key_data = Some(BASE64.encode(key.as_bytes()).into());
+    }
+    let source = Source::Plugin(Box::new(plugin));
+    token.map(|token| Tokens::new(source, &token)).transpose()
 }
 
 /// Has the secrets of a kubeconfig shown nowhere, those of users and clusters that are not used too:
@@ -133,9 +244,7 @@ fn keep_secrets_of_user(user: &AuthInfo) {
 /// As [`keep_secrets`], of what a kubeconfig and the environment came to.
 fn keep_secrets_of(config: &Config) {
     keep_secrets_of_user(&config.auth_info);
-    for address in [Some(&config.cluster_url), config.proxy_url.as_ref()].into_iter().flatten() {
-        keep_password(&address.to_string());
-    }
+    keep_password(&config.cluster_url.to_string());
 }
 
 /// Has the password of an address, as in `https://user:password@host`, shown nowhere.
@@ -148,16 +257,37 @@ fn keep_password(address: &str) {
     }
 }
 
-fn client_of(config: Config) -> Result<Client> {
-    client::client_of(config).map_err(|error| Error::usage(chain(&error)))
+fn client_of(
+    config: Config,
+    proxy: Option<Arc<Proxy>>,
+    tokens: Option<Arc<Tokens>>,
+) -> Result<Client> {
+    client::client_of(config, proxy, tokens).map_err(|error| Error::usage(chain(&error)))
 }
 
-fn read_kubeconfig(path: Option<&Path>) -> Result<Kubeconfig> {
+/// Reads the kubeconfig. None where nobody named one and there is none in its usual place.
+fn find_kubeconfig(options: &ConnectOptions) -> Result<Option<Kubeconfig>> {
+    let path = options.kubeconfig.as_deref();
     let read = match path {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     };
-    read.map_err(|error| explain_file(&error, &place(path)))
+    let is_named = path.is_some()
+        || options.context.is_some()
+        || env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty());
+    match read {
+        Ok(kubeconfig) => Ok(Some(kubeconfig)),
+        Err(error) if !is_named && is_missing(&error) => Ok(None),
+        Err(error) => Err(explain_file(&error, &place(path))),
+    }
+}
+
+fn is_missing(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::FindPath => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == ErrorKind::NotFound,
+        _ => false,
+    }
 }
 
 /// Where the kubeconfig comes from, for messages.
@@ -235,6 +365,27 @@ fn explain_config(error: &KubeconfigError, place: &str, known: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_proxy_of_the_context_is_taken_and_no_cluster_is_left_without_one() {
+        let text = "
+            clusters:
+            - {name: a, cluster: {server: 'https://a', proxy-url: 'socks5://p'}}
+            - {name: b, cluster: {server: 'https://b'}}
+            contexts:
+            - {name: one, context: {cluster: a}}
+            - {name: two, context: {cluster: b}}
+            current-context: two
+        ";
+        for (context, expected) in [(Some("one"), Some("socks5://p")), (None, None)] {
+            let mut kubeconfig = Kubeconfig::from_yaml(text).expect("it is a kubeconfig");
+            let taken = take_proxy_url(&mut kubeconfig, context, "none");
+            assert_eq!(taken.as_deref(), expected);
+            let clusters = kubeconfig.clusters.iter().filter_map(|known| known.cluster.as_ref());
+            assert!(clusters.clone().all(|known| known.proxy_url.as_deref() == Some("none")));
+            assert_eq!(clusters.count(), 2);
+        }
+    }
 
     #[test]
     fn a_parser_that_quotes_the_file_is_not_quoted() {

@@ -4,9 +4,15 @@ mod api;
 mod client;
 mod connect;
 pub mod exec_error;
+mod exec_plugin;
+mod in_cluster;
+mod no_proxy;
 pub mod permission;
+mod proxy;
 mod refusal;
 pub mod retry;
+mod tokens;
+mod tunnel;
 mod watch;
 
 pub use api::{
@@ -14,5 +20,6 @@ pub use api::{
     is_unreached, status_code,
 };
 pub use connect::{Cluster, ConnectOptions};
+pub use in_cluster::is_in_pod;
 pub use refusal::{Answer, Refusal};
 pub use watch::{NotSeen, watch_until};

@@ -4,6 +4,7 @@
 //! events into a [`Report`], in which every text is clean and bounded, and the formats print that.
 //! So a report can be made again from the log, after a crash, in another format.
 
+mod archive;
 mod causes;
 mod details;
 pub mod directory;
@@ -18,6 +19,7 @@ mod shown;
 mod terminal;
 mod text;
 
+pub use archive::write_archive;
 pub use details::details as case_details;
 pub use disruptions::DisruptionReport;
 pub use html::html;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use harness::{
     Error,
     base::build,
@@ -14,6 +14,7 @@ use harness::{
 };
 use oci_spec::distribution::{ParseError, Reference};
 
+use super::delivery::ReportArchive;
 use crate::session::SccSource;
 
 /// The workspace image of a local cluster.
@@ -57,17 +58,30 @@ pub(super) enum Command {
 /// Which cluster.
 #[derive(Debug, Args)]
 pub(super) struct ClusterArguments {
-    /// The kubeconfig [default: `$KUBECONFIG` or `~/.kube/config`]
+    /// The kubeconfig [default: `$KUBECONFIG` or `~/.kube/config`, and in a pod without them its
+    /// service account]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The context in the kubeconfig [default: the current one]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+    /// Act as this user, such as `alice` or `system:serviceaccount:NAMESPACE:NAME`
+    #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+    impersonate: Option<String>,
+    /// A group of the user of `--as`; may be given several times
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate",
+        value_parser = NonEmptyStringValueParser::new())]
+    impersonate_groups: Vec<String>,
 }
 
 impl From<ClusterArguments> for ConnectOptions {
     fn from(arguments: ClusterArguments) -> Self {
-        Self { kubeconfig: arguments.kubeconfig, context: arguments.context }
+        Self {
+            kubeconfig: arguments.kubeconfig,
+            context: arguments.context,
+            impersonate: arguments.impersonate,
+            impersonate_groups: arguments.impersonate_groups,
+        }
     }
 }
 
@@ -127,7 +141,7 @@ pub(super) struct PreflightArguments {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = ACCOUNT,
-        value_parser = clap::builder::NonEmptyStringValueParser::new(),
+        value_parser = NonEmptyStringValueParser::new(),
         conflicts_with = "output"
     )]
     pub(super) print_rbac: Option<String>,
@@ -226,6 +240,10 @@ pub(super) struct RunArguments {
     /// The directory of the report; files of an earlier report in it are replaced
     #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
     pub(super) report_dir: PathBuf,
+    /// Write the report as an archive (tar.gz) too: to a file, to standard output with `-`, or, with
+    /// `log`, as lines of text for the log of a pod
+    #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
+    pub(super) report_archive: Option<ReportArchive>,
     /// Run cases with unmet requirements too; only the results in the pods decide
     #[arg(long)]
     pub(super) no_preflight: bool,

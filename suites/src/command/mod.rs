@@ -2,6 +2,7 @@
 //! to standard error.
 
 mod arguments;
+mod delivery;
 mod explain;
 mod list;
 mod ote;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use futures::StreamExt;
 use harness::{
     Result,
-    cluster::Cluster,
+    cluster::{Cluster, ConnectOptions},
     engine::{
         Profile, RunConfig,
         plan::{Filters, Selection},
@@ -17,7 +17,9 @@ use harness::{
 
 use super::{
     arguments::{DEFAULT_IMAGE, RunArguments, SelectionArguments},
-    color, print_error,
+    color,
+    delivery::{ReportArchive, report_end_of_pod},
+    print_error,
 };
 use crate::{
     cases,
@@ -26,6 +28,13 @@ use crate::{
 };
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
+    let report = arguments.report_dir.clone();
+    let ended = run(arguments).await;
+    report_end_of_pod(&ended, &report);
+    ended
+}
+
+async fn run(arguments: RunArguments) -> Result<u8> {
     // What can be wrong without a cluster is found before one is asked.
     let cases = cases();
     let filters = Filters::parse(&arguments.selection.filters, &cases)?;
@@ -34,7 +43,13 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let selection = Selection { profile, filters, shard };
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let mut signals = signals()?;
-    let cluster = Cluster::connect(&arguments.cluster.into()).await?;
+    let options: ConnectOptions = arguments.cluster.into();
+    // A plugin of the kubeconfig may take its time.
+    let cluster = tokio::select! {
+        cluster = Cluster::connect(&options) => cluster?,
+        Some(signal) = signals.next() => return Ok(Outcome::Interrupted { signal }.exit_code()),
+    };
+    let archive = arguments.report_archive.as_ref().map(ReportArchive::open).transpose()?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
     let takes_image_of_cluster = arguments.image.is_none();
     let image = arguments.image.unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
@@ -82,13 +97,18 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     };
     let outcome = session.run(signals, observe).await;
     terminal.finish();
-    let path = directory.path().display().to_string();
+    let report = directory.path().to_owned();
+    let path = report.display().to_string();
     let warning = if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };
     if let Err(error) = directory.finish() {
         print_error(&error);
         return Ok(worse(outcome).exit_code());
     }
     let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
+    if let Some(Err(error)) = archive.map(|archive| archive.write(&report)) {
+        print_error(&error);
+        return Ok(worse(outcome).exit_code());
+    }
     Ok(outcome.exit_code())
 }
 

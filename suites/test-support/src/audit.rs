@@ -30,6 +30,9 @@ pub struct Request {
     #[serde(default, rename = "userAgent")]
     pub agent: String,
     user: User,
+    /// Whom it acts as; nobody in most.
+    #[serde(default, rename = "impersonatedUser")]
+    impersonated: User,
     /// The object that it is about; an empty one where it is about none.
     #[serde(default, rename = "objectRef")]
     pub object: ObjectRef,
@@ -50,6 +53,7 @@ pub struct Request {
 #[serde(default)]
 struct User {
     username: String,
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -86,6 +90,17 @@ impl Request {
     /// Who asked.
     pub fn user(&self) -> &str {
         &self.user.username
+    }
+
+    /// Whom it acts as; empty if it acts as its user.
+    pub fn acts_as(&self) -> &str {
+        &self.impersonated.username
+    }
+
+    /// The id of the token that it carried (KEP-4193); none without a token.
+    pub fn credential(&self) -> Option<&str> {
+        let ids = self.user.extra.get("authentication.kubernetes.io/credential-id")?;
+        ids.first().map(String::as_str)
     }
 
     /// The answer's HTTP status.

@@ -303,6 +303,13 @@ impl Cluster {
         self.request(http::Method::GET, path, None).expect("it can be read")
     }
 
+    /// The text at a path of the API, such as the log of a pod.
+    pub fn text(&self, path: &str) -> String {
+        let request = http::Request::get(path).body(Vec::new());
+        let answer = self.client.request_text(request.expect("the request is good"));
+        self.runtime.block_on(answer).expect("it can be read")
+    }
+
     /// Creates an object at a path of the API.
     pub fn post(&self, path: &str, object: &Value) {
         self.request(http::Method::POST, path, Some(object)).expect("it can be made");

@@ -66,7 +66,8 @@ impl InProcessRun {
         report: &mut ReportDir,
         mut observe: impl FnMut(&Event),
     ) -> (Outcome, Vec<Event>) {
-        let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), context: None };
+        let options =
+            ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), ..ConnectOptions::default() };
         let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
         let facts = facts::gather(&cluster).await.expect("the cluster answers");
         let plan = Plan::new(self.cases, &facts, false).of_profile(self.name, true);

@@ -32,6 +32,20 @@ impl Live {
         Self::take_from(KUBECONFIG, "NESTCHECK_TEST_OPENSHIFT_AUDIT_LOG")
     }
 
+    /// Makes a directory an image of the node; `local-cluster load` names it.
+    #[track_caller]
+    pub fn load(&self, tree: &Path, tag: &str) {
+        let name = std::env::var("NESTCHECK_TEST_NAME");
+        let name = name.expect("`NESTCHECK_TEST_NAME` names the cluster; `ci/test` sets it");
+        let output = Command::new(local_cluster_program())
+            .args(["load", "--name", &name, "--tag", tag])
+            .arg(tree)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the command can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     #[track_caller]
     fn take_from(kubeconfig: &str, audit_log: &str) -> Self {
         let kubeconfig = needed(kubeconfig);

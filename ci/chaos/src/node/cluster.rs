@@ -48,7 +48,8 @@ impl LocalCluster {
     pub(crate) async fn find(program: &Path, name: &str) -> Result<Self> {
         let kubeconfig = output(program, name, &["kubeconfig".to_owned()]).await?;
         let kubeconfig = PathBuf::from(kubeconfig.trim());
-        let options = ConnectOptions { kubeconfig: Some(kubeconfig.clone()), context: None };
+        let options =
+            ConnectOptions { kubeconfig: Some(kubeconfig.clone()), ..ConnectOptions::default() };
         let client = Cluster::connect(&options).await?.admin().clone();
         let program = program.to_owned();
         let mut cluster =

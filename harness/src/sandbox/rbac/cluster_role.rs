@@ -268,11 +268,15 @@ mod tests {
     #[test]
     fn the_published_roles_are_what_a_run_needs() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for (file, flavour) in [
-            ("ci/kind/rbac.yaml", Flavour::Kubernetes),
-            ("ci/openshift/rbac.yaml", Flavour::OpenShift),
+        // That of `deploy/namespace.yaml`.
+        let in_cluster = "system:serviceaccount:nestcheck:nestcheck";
+        for (file, flavour, account) in [
+            ("ci/kind/rbac.yaml", Flavour::Kubernetes, ACCOUNT),
+            ("ci/openshift/rbac.yaml", Flavour::OpenShift, ACCOUNT),
+            ("deploy/rbac.yaml", Flavour::Kubernetes, in_cluster),
+            ("deploy/rbac-openshift.yaml", Flavour::OpenShift, in_cluster),
         ] {
-            let role = objects(flavour, ACCOUNT).expect("it is written");
+            let role = objects(flavour, account).expect("it is written");
             if env::var_os("NESTCHECK_WRITE_ROLES").is_some() {
                 fs::create_dir_all(root.join(file).parent().expect("it is in a directory"))
                     .and_then(|()| fs::write(root.join(file), &role))
