@@ -36,7 +36,9 @@ pub use evidence::Evidence;
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT, FIRST_WITH_FREE_GATES};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
-pub(crate) use gather::{PERMISSIONS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT};
+pub(crate) use gather::{
+    PERMISSIONS, PERMISSIONS_OF_KUBELETS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT,
+};
 use lookup::{Lookup, items, text};
 pub use node::Node;
 pub use release::Release;

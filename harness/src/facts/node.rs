@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::{
     DeviceRoute, Fact, Flavour, Gate, device,
-    lookup::{Lookup, metrics_page},
+    lookup::{Lookup, get_request},
     metrics,
 };
 use crate::cluster::{
-    call,
+    call, is_forbidden,
     permission::{Need, Rule, Rules, Scope, cluster, resource},
 };
 
@@ -23,16 +23,25 @@ pub(super) const PERMISSIONS: Rules = &[
     Rule {
         need: Need::Read,
         why: WHY,
-        verbs: &["get"],
-        targets: &[resource(Scope::Cluster, "", "nodes", Some("proxy"))],
-    },
-    Rule {
-        need: Need::Read,
-        why: WHY,
         verbs: &["list"],
         targets: &[cluster("node.k8s.io", "runtimeclasses")],
     },
 ];
+
+/// To read the kubelets' metrics. Roles have it only on demand: the API of a kubelet takes commands
+/// for pods by the same right (kubernetes/website#54191).
+pub(super) const PERMISSIONS_OF_METRICS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads the feature gates of the kubelets from their metrics. The permission is not \
+          read-only: the kubelet's API behind it also runs commands in any pod of the node, and \
+          neither admission nor the audit log for `pods/exec` sees them.",
+    verbs: &["get"],
+    targets: &[resource(Scope::Cluster, "", "nodes", Some("proxy"))],
+}];
+
+/// Why the gates of the kubelets are not known to most users.
+const METRICS_NOT_PERMITTED: &str =
+    "the user may not read the kubelet's metrics (`get nodes/proxy`), and does not have to";
 
 /// The name of the RuntimeClass that gives pods the devices, unless another one says so by
 /// [`DEVICES_ANNOTATION`].
@@ -97,16 +106,45 @@ pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
     let candidate = device::candidate(flavour, Some(&runtimes));
     let offered: Vec<_> = objects.iter().map(resources_of).collect();
     let by_plugin = device::resource_route(&offered);
-    let read = stream::iter(objects).map(|object| async move {
-        let path = format!("/api/v1/nodes/{}/proxy/metrics", object.name_any());
-        let page = metrics_page(client, &path).await;
-        parse_node(&object, &page)
-    });
     let (nodes, device_route) = tokio::join!(
-        read.buffered(KUBELETS_AT_ONCE).collect::<Vec<_>>(),
+        with_metrics(client, objects).boxed(),
         route_or_ask(client, candidate, by_plugin)
     );
     Nodes { nodes: Fact::known(nodes, "nodes"), device_route }
+}
+
+/// Asks every kubelet for its metrics; none but the first where the user may not.
+async fn with_metrics(client: &Client, objects: Vec<NodeObject>) -> Vec<Node> {
+    let mut others = objects.into_iter();
+    let Some(first) = others.next() else { return Vec::new() };
+    let page = kubelet_metrics(client, first.name_any()).await;
+    let is_refused = page == Lookup::Failed(METRICS_NOT_PERMITTED.to_owned());
+    let mut nodes = vec![parse_node(&first, &page)];
+    if is_refused {
+        nodes.extend(others.map(|object| parse_node(&object, &page)));
+        return nodes;
+    }
+    let read = stream::iter(others).map(|object| async move {
+        let page = kubelet_metrics(client, object.name_any()).await;
+        parse_node(&object, &page)
+    });
+    nodes.extend(read.buffered(KUBELETS_AT_ONCE).collect::<Vec<_>>().await);
+    nodes
+}
+
+async fn kubelet_metrics(client: &Client, node: String) -> Lookup<String> {
+    let path = format!("/api/v1/nodes/{node}/proxy/metrics");
+    let page = call("read the kubelet's metrics", || async {
+        match client.request_text(get_request(&path)?).await {
+            Err(error) if is_forbidden(&error) => Ok(None),
+            answer => answer.map(Some),
+        }
+    });
+    match page.boxed().await {
+        Ok(Some(page)) => Lookup::Found(page),
+        Ok(None) => Lookup::Failed(METRICS_NOT_PERMITTED.to_owned()),
+        Err(error) => Lookup::Failed(error.to_string()),
+    }
 }
 
 fn is_schedulable(node: &NodeObject) -> bool {

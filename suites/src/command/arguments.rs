@@ -9,7 +9,10 @@ use harness::{
     engine::{Keep, Profile, plan::Shard},
     facts::ChosenRoute,
     report::Dialect,
-    sandbox::{pod_template::EntryPoint, rbac::ACCOUNT},
+    sandbox::{
+        pod_template::EntryPoint,
+        rbac::{ACCOUNT, Addition},
+    },
 };
 use oci_spec::distribution::{ParseError, Reference};
 
@@ -134,6 +137,17 @@ pub(super) struct PreflightArguments {
     /// cluster
     #[arg(long, value_name = "NAME", value_parser = profile, requires = "print_rbac")]
     pub(super) profile: Option<Profile>,
+    /// Print this too: guard (an admission policy that confines the user to the namespaces of runs) or
+    /// kubelet-metrics (the permission to read the gates of the kubelets, which also permits commands
+    /// in every pod)
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_delimiter = ',',
+        value_parser = str::parse::<Addition>,
+        requires = "print_rbac"
+    )]
+    pub(super) with: Vec<Addition>,
     /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class:NAME,
     /// cdi:VENDOR/CLASS=NAME, resource:DOMAIN/NAME or none. Names after `cdi:` and `resource:` may be
     /// several, separated by commas [default: CRI-O's annotation on OpenShift, MicroShift and nodes
