@@ -40,7 +40,7 @@ pub(crate) use gather::{
     PERMISSIONS, PERMISSIONS_OF_KUBELETS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT,
 };
 use lookup::{Lookup, items, text};
-pub use node::Node;
+pub use node::{Node, Taint};
 pub use release::Release;
 pub use rollout::Rollout;
 pub(crate) use scc::PERMISSIONS as PERMISSIONS_OF_SCCS;

@@ -1,5 +1,7 @@
 //! The nodes that pods may be scheduled on, and how a pod gets devices there.
 
+use std::{collections::BTreeMap, fmt};
+
 use futures::{FutureExt as _, StreamExt as _, stream};
 use k8s_openapi::api::{core::v1::Node as NodeObject, node::v1::RuntimeClass};
 use kube::{Api, Client, ResourceExt, api::ListParams};
@@ -54,8 +56,47 @@ const DEVICES_ANNOTATION: &str = "nestcheck/devices";
 /// and some hundred kilobytes.
 const KUBELETS_AT_ONCE: usize = 8;
 
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value, which may be empty.
+    pub value: String,
+    /// Its effect, such as `NoSchedule`.
+    pub effect: String,
+}
+
+impl Taint {
+    /// Whether pods that do not tolerate it do not come to the node.
+    #[must_use]
+    pub fn keeps_pods_off(&self) -> bool {
+        matches!(&*self.effect, "NoSchedule" | "NoExecute")
+    }
+
+    /// Whether somebody reserved the node with it. Those of the cluster itself, such as
+    /// `node.kubernetes.io/not-ready`, come and go with the state of the node.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        let own = ["node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"];
+        !own.iter().any(|prefix| self.key.starts_with(prefix))
+    }
+}
+
+/// As `kubectl taint` and `--toleration` take it.
+impl fmt::Display for Taint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, value, effect } = self;
+        if value.is_empty() {
+            write!(f, "{key}:{effect}")
+        } else {
+            write!(f, "{key}={value}:{effect}")
+        }
+    }
+}
+
 /// A node that pods may be scheduled on.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Node {
     /// The node's name.
     pub name: String,
@@ -69,8 +110,14 @@ pub struct Node {
     pub operating_system: String,
     /// Who made the machine, as `spec.providerID`, such as `kind://docker/kind/kind-worker`.
     pub provider_id: Option<String>,
-    /// Whether it takes pods that tolerate nothing: it has no taint `NoSchedule` or `NoExecute`.
+    /// Whether it takes the pods of the run: they tolerate its taints `NoSchedule` and `NoExecute`.
     pub takes_pods: bool,
+    /// Its labels.
+    #[serde(skip)]
+    pub labels: BTreeMap<String, String>,
+    /// Its taints.
+    #[serde(skip)]
+    pub taints: Vec<Taint>,
     /// Whether its default runtime handler can make user namespaces.
     pub user_namespaces: Fact<bool>,
     /// Whether its kubelet has the gate `UserNamespacesSupport` on. The other gates do nothing in
@@ -153,9 +200,14 @@ fn is_schedulable(node: &NodeObject) -> bool {
     !unschedulable && !windows
 }
 
-fn takes_pods(node: &NodeObject) -> bool {
+fn taints_of(node: &NodeObject) -> Vec<Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    !taints.into_iter().any(|taint| matches!(&*taint.effect, "NoSchedule" | "NoExecute"))
+    let taints = taints.map(|taint| Taint {
+        key: taint.key.clone(),
+        value: taint.value.clone().unwrap_or_default(),
+        effect: taint.effect.clone(),
+    });
+    taints.collect()
 }
 
 fn runtime_of(node: &NodeObject) -> String {
@@ -173,6 +225,7 @@ fn parse_node(node: &NodeObject, kubelet_metrics: &Lookup<String>) -> Node {
         Some(able) => Fact::known(able, "node status `runtimeHandlers`"),
         None => Fact::unknown("the node's status lists no features of its runtime handlers"),
     };
+    let taints = taints_of(node);
     Node {
         name: node.name_any(),
         kubelet: info.kubelet_version,
@@ -180,7 +233,9 @@ fn parse_node(node: &NodeObject, kubelet_metrics: &Lookup<String>) -> Node {
         kernel: info.kernel_version,
         operating_system: info.os_image,
         provider_id: node.spec.as_ref().and_then(|spec| spec.provider_id.clone()),
-        takes_pods: takes_pods(node),
+        takes_pods: !taints.iter().any(Taint::keeps_pods_off),
+        labels: node.labels().clone(),
+        taints,
         user_namespaces,
         kubelet_gate: metrics::fact(kubelet_metrics, Gate::UserNamespacesSupport, "kubelet"),
     }
@@ -233,7 +288,7 @@ fn route_by_class(runtime_classes: &Lookup<Vec<RuntimeClass>>) -> Fact<Option<De
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, NodeSystemInfo, Taint};
+    use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, NodeSystemInfo, Taint as TaintObject};
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -288,7 +343,8 @@ mod tests {
         }
     }
 
-    fn taint(effect: &str) -> Taint {
-        Taint { key: "example.com/reserved".into(), effect: effect.into(), ..Taint::default() }
+    fn taint(effect: &str) -> TaintObject {
+        let key = "example.com/reserved".into();
+        TaintObject { key, effect: effect.into(), ..TaintObject::default() }
     }
 }

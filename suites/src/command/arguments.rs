@@ -16,6 +16,7 @@ use harness::{
 };
 use oci_spec::distribution::{ParseError, Reference};
 
+use super::placement::PlacementArguments;
 use crate::session::SccSource;
 
 /// The workspace image of a local cluster.
@@ -217,6 +218,8 @@ pub(super) struct RunArguments {
     /// with CRI-O, elsewhere a RuntimeClass, or the resources of a device plugin]
     #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
     pub(super) devices: Option<ChosenRoute>,
+    #[command(flatten)]
+    pub(super) placement: PlacementArguments,
     /// The number of cases that run at once
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: u8,

@@ -4,6 +4,7 @@
 mod arguments;
 mod explain;
 mod list;
+mod placement;
 mod preflight;
 mod report;
 mod run;

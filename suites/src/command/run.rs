@@ -33,6 +33,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { profile };
     let selection = Selection { profile, filters, shard };
     let scc = arguments.scc.map(SccSource::read).transpose()?;
+    let (placement, pull_secret) = arguments.placement.read()?;
     let mut signals = signals()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
@@ -46,9 +47,11 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
         takes_image_of_cluster,
         devices: arguments.devices,
         node_access: arguments.node_access,
+        pull_secret,
         diagnostics: directory.diagnostics(),
         sandbox: SandboxConfig {
             entry_point: arguments.entrypoint,
+            placement,
             run_timeout: arguments.timeout,
             ledger: directory.ledger(),
             timeouts: Timeouts {

@@ -12,4 +12,5 @@ mod hostile;
 mod node;
 mod outputs;
 mod permissions;
+mod placement;
 mod secrets;

@@ -6,7 +6,8 @@ use serde_json::Value;
 use test_support::{Applied, Live, Report, Request, TestDir, documents};
 
 /// The rights that no request of a run on this cluster uses, and why they are there.
-const WITHOUT_REQUEST: [(&str, &str); 5] = [
+const WITHOUT_REQUEST: [(&str, &str); 6] = [
+    ("get priorityclasses.scheduling.k8s.io", "only asked with `--priority-class`"),
     ("get namespaces", "only asked when the answer to the creation of one got lost"),
     ("bind clusterroles.rbac.authorization.k8s.io", "asked by the server when a role is bound"),
     ("watch persistentvolumes", "only asked where a volume outlives its namespace"),
