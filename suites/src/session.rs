@@ -11,7 +11,7 @@ use harness::{
         plan::{Plan, Selection},
     },
     facts::{self, Facts, Flavour, requirement::ReadyWorkspaceOperator},
-    sandbox::{self, Scc, rbac},
+    sandbox::{self, PullSecret, Scc, rbac},
     verdict::{Outcome, event::Event},
 };
 
@@ -93,6 +93,7 @@ impl Session {
         if let Some(chosen) = config.devices.clone() {
             facts.device_route = chosen.fact(&facts.runtimes());
         }
+        check_placement(&cluster, &mut facts, &mut config).await?;
         let profile = selection.profile.unwrap_or_else(|| Profile::of_cluster(&facts));
         let is_as_configured = profile == Profile::AsConfigured;
         let scc = if is_as_configured {
@@ -134,6 +135,22 @@ impl Session {
         let Self { cluster, facts, plan, config } = self;
         engine::run(&cluster, facts, plan, config, signals, observe).await
     }
+}
+
+/// Checks what a person decided about the pods while nothing is written, and fetches the pull secret.
+/// From then on the facts are about the nodes to which the pods can go.
+async fn check_placement(
+    cluster: &Cluster,
+    facts: &mut Facts,
+    config: &mut RunConfig,
+) -> Result<()> {
+    let placement = &mut config.sandbox.placement;
+    placement.choose_nodes(facts)?;
+    placement.check_priority_class(cluster.admin()).await?;
+    if let Some(name) = &config.pull_secret {
+        placement.pull_secret = Some(PullSecret::read(cluster.admin(), name).await?);
+    }
+    Ok(())
 }
 
 /// Lets a run take the settings of the cluster's own workspaces, and returns the SCC to test: the one

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use harness::{
     facts::DeviceRoute,
     sandbox::{
-        USER,
+        Placement, USER,
         pod_template::{EntryPoint, FILES_VOLUME, PodTemplate, RenderContext},
     },
 };
@@ -68,6 +68,7 @@ pub(crate) fn pod(template: &PodTemplate) -> Result<Pod> {
         files: &keys,
         scc: None,
         entry_point: EntryPoint::Skip,
+        placement: &Placement::NONE,
     })?;
     pod.metadata.namespace = None;
     Ok(pod)

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::{Keep, evidence::Collector};
 use crate::{
     facts::ChosenRoute,
-    sandbox::{File, Ledger, SandboxConfig, Timeouts, pod_template::EntryPoint},
+    sandbox::{
+        File, Ledger, Placement, SandboxConfig, SecretName, Timeouts, pod_template::EntryPoint,
+    },
 };
 
 /// How long a run may take unless its caller says otherwise.
@@ -27,6 +29,9 @@ pub struct RunConfig {
     pub takes_image_of_cluster: bool,
     /// How pods ask for devices, where a person chose it; otherwise as was read.
     pub devices: Option<ChosenRoute>,
+    /// The secret of the cluster with which the image is pulled; one of a file is in the sandbox's
+    /// placement already.
+    pub pull_secret: Option<SecretName>,
     /// Whether the node may be looked at from outside of pods.
     pub node_access: bool,
     /// What collects the evidence of cases that fail.
@@ -46,12 +51,14 @@ impl RunConfig {
             tries_blocked: false,
             takes_image_of_cluster: false,
             devices: None,
+            pull_secret: None,
             node_access: false,
             diagnostics: Collector::nowhere(),
             sandbox: SandboxConfig {
                 run: new_run_id(),
                 image: image.into(),
                 entry_point: EntryPoint::default(),
+                placement: Placement::NONE,
                 files,
                 scc: None,
                 run_timeout: RUN_TIMEOUT,

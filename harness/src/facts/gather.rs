@@ -33,6 +33,9 @@ pub(crate) const PERMISSIONS: &[Rules] = &[
     devspaces::PERMISSIONS,
 ];
 
+/// To read the feature gates of the kubelets, which is more power than it seems.
+pub(crate) const PERMISSIONS_OF_KUBELETS: Rules = node::PERMISSIONS_OF_METRICS;
+
 /// To read what else OpenShift has.
 pub(crate) const PERMISSIONS_ON_OPENSHIFT: &[Rules] =
     &[release::ON_OPENSHIFT, feature_gate::PERMISSIONS, rollout::PERMISSIONS];

@@ -36,9 +36,11 @@ pub use evidence::Evidence;
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT, FIRST_WITH_FREE_GATES};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
 pub use gather::gather;
-pub(crate) use gather::{PERMISSIONS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT};
+pub(crate) use gather::{
+    PERMISSIONS, PERMISSIONS_OF_KUBELETS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT,
+};
 use lookup::{Lookup, items, text};
-pub use node::Node;
+pub use node::{Node, Taint};
 pub use release::Release;
 pub use rollout::Rollout;
 pub(crate) use scc::PERMISSIONS as PERMISSIONS_OF_SCCS;

@@ -1,5 +1,7 @@
 //! The nodes that pods may be scheduled on, and how a pod gets devices there.
 
+use std::{collections::BTreeMap, fmt};
+
 use futures::{FutureExt as _, StreamExt as _, stream};
 use k8s_openapi::api::{core::v1::Node as NodeObject, node::v1::RuntimeClass};
 use kube::{Api, Client, ResourceExt, api::ListParams};
@@ -8,11 +10,11 @@ use serde::Serialize;
 
 use super::{
     DeviceRoute, Fact, Flavour, Gate, device,
-    lookup::{Lookup, metrics_page},
+    lookup::{Lookup, get_request},
     metrics,
 };
 use crate::cluster::{
-    call,
+    call, is_forbidden,
     permission::{Need, Rule, Rules, Scope, cluster, resource},
 };
 
@@ -23,16 +25,25 @@ pub(super) const PERMISSIONS: Rules = &[
     Rule {
         need: Need::Read,
         why: WHY,
-        verbs: &["get"],
-        targets: &[resource(Scope::Cluster, "", "nodes", Some("proxy"))],
-    },
-    Rule {
-        need: Need::Read,
-        why: WHY,
         verbs: &["list"],
         targets: &[cluster("node.k8s.io", "runtimeclasses")],
     },
 ];
+
+/// To read the kubelets' metrics. Roles have it only on demand: the API of a kubelet takes commands
+/// for pods by the same right (kubernetes/website#54191).
+pub(super) const PERMISSIONS_OF_METRICS: Rules = &[Rule {
+    need: Need::Read,
+    why: "Reads the feature gates of the kubelets from their metrics. The permission is not \
+          read-only: the kubelet's API behind it also runs commands in any pod of the node, and \
+          neither admission nor the audit log for `pods/exec` sees them.",
+    verbs: &["get"],
+    targets: &[resource(Scope::Cluster, "", "nodes", Some("proxy"))],
+}];
+
+/// Why the gates of the kubelets are not known to most users.
+const METRICS_NOT_PERMITTED: &str =
+    "the user may not read the kubelet's metrics (`get nodes/proxy`), and does not have to";
 
 /// The name of the RuntimeClass that gives pods the devices, unless another one says so by
 /// [`DEVICES_ANNOTATION`].
@@ -45,8 +56,47 @@ const DEVICES_ANNOTATION: &str = "nestcheck/devices";
 /// and some hundred kilobytes.
 const KUBELETS_AT_ONCE: usize = 8;
 
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value, which may be empty.
+    pub value: String,
+    /// Its effect, such as `NoSchedule`.
+    pub effect: String,
+}
+
+impl Taint {
+    /// Whether pods that do not tolerate it do not come to the node.
+    #[must_use]
+    pub fn keeps_pods_off(&self) -> bool {
+        matches!(&*self.effect, "NoSchedule" | "NoExecute")
+    }
+
+    /// Whether somebody reserved the node with it. Those of the cluster itself, such as
+    /// `node.kubernetes.io/not-ready`, come and go with the state of the node.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        let own = ["node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"];
+        !own.iter().any(|prefix| self.key.starts_with(prefix))
+    }
+}
+
+/// As `kubectl taint` and `--toleration` take it.
+impl fmt::Display for Taint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, value, effect } = self;
+        if value.is_empty() {
+            write!(f, "{key}:{effect}")
+        } else {
+            write!(f, "{key}={value}:{effect}")
+        }
+    }
+}
+
 /// A node that pods may be scheduled on.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Node {
     /// The node's name.
     pub name: String,
@@ -60,8 +110,14 @@ pub struct Node {
     pub operating_system: String,
     /// Who made the machine, as `spec.providerID`, such as `kind://docker/kind/kind-worker`.
     pub provider_id: Option<String>,
-    /// Whether it takes pods that tolerate nothing: it has no taint `NoSchedule` or `NoExecute`.
+    /// Whether it takes the pods of the run: they tolerate its taints `NoSchedule` and `NoExecute`.
     pub takes_pods: bool,
+    /// Its labels.
+    #[serde(skip)]
+    pub labels: BTreeMap<String, String>,
+    /// Its taints.
+    #[serde(skip)]
+    pub taints: Vec<Taint>,
     /// Whether its default runtime handler can make user namespaces.
     pub user_namespaces: Fact<bool>,
     /// Whether its kubelet has the gate `UserNamespacesSupport` on. The other gates do nothing in
@@ -97,16 +153,45 @@ pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
     let candidate = device::candidate(flavour, Some(&runtimes));
     let offered: Vec<_> = objects.iter().map(resources_of).collect();
     let by_plugin = device::resource_route(&offered);
-    let read = stream::iter(objects).map(|object| async move {
-        let path = format!("/api/v1/nodes/{}/proxy/metrics", object.name_any());
-        let page = metrics_page(client, &path).await;
-        parse_node(&object, &page)
-    });
     let (nodes, device_route) = tokio::join!(
-        read.buffered(KUBELETS_AT_ONCE).collect::<Vec<_>>(),
+        with_metrics(client, objects).boxed(),
         route_or_ask(client, candidate, by_plugin)
     );
     Nodes { nodes: Fact::known(nodes, "nodes"), device_route }
+}
+
+/// Asks every kubelet for its metrics; none but the first where the user may not.
+async fn with_metrics(client: &Client, objects: Vec<NodeObject>) -> Vec<Node> {
+    let mut others = objects.into_iter();
+    let Some(first) = others.next() else { return Vec::new() };
+    let page = kubelet_metrics(client, first.name_any()).await;
+    let is_refused = page == Lookup::Failed(METRICS_NOT_PERMITTED.to_owned());
+    let mut nodes = vec![parse_node(&first, &page)];
+    if is_refused {
+        nodes.extend(others.map(|object| parse_node(&object, &page)));
+        return nodes;
+    }
+    let read = stream::iter(others).map(|object| async move {
+        let page = kubelet_metrics(client, object.name_any()).await;
+        parse_node(&object, &page)
+    });
+    nodes.extend(read.buffered(KUBELETS_AT_ONCE).collect::<Vec<_>>().await);
+    nodes
+}
+
+async fn kubelet_metrics(client: &Client, node: String) -> Lookup<String> {
+    let path = format!("/api/v1/nodes/{node}/proxy/metrics");
+    let page = call("read the kubelet's metrics", || async {
+        match client.request_text(get_request(&path)?).await {
+            Err(error) if is_forbidden(&error) => Ok(None),
+            answer => answer.map(Some),
+        }
+    });
+    match page.boxed().await {
+        Ok(Some(page)) => Lookup::Found(page),
+        Ok(None) => Lookup::Failed(METRICS_NOT_PERMITTED.to_owned()),
+        Err(error) => Lookup::Failed(error.to_string()),
+    }
 }
 
 fn is_schedulable(node: &NodeObject) -> bool {
@@ -115,9 +200,14 @@ fn is_schedulable(node: &NodeObject) -> bool {
     !unschedulable && !windows
 }
 
-fn takes_pods(node: &NodeObject) -> bool {
+fn taints_of(node: &NodeObject) -> Vec<Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    !taints.into_iter().any(|taint| matches!(&*taint.effect, "NoSchedule" | "NoExecute"))
+    let taints = taints.map(|taint| Taint {
+        key: taint.key.clone(),
+        value: taint.value.clone().unwrap_or_default(),
+        effect: taint.effect.clone(),
+    });
+    taints.collect()
 }
 
 fn runtime_of(node: &NodeObject) -> String {
@@ -135,6 +225,7 @@ fn parse_node(node: &NodeObject, kubelet_metrics: &Lookup<String>) -> Node {
         Some(able) => Fact::known(able, "node status `runtimeHandlers`"),
         None => Fact::unknown("the node's status lists no features of its runtime handlers"),
     };
+    let taints = taints_of(node);
     Node {
         name: node.name_any(),
         kubelet: info.kubelet_version,
@@ -142,7 +233,9 @@ fn parse_node(node: &NodeObject, kubelet_metrics: &Lookup<String>) -> Node {
         kernel: info.kernel_version,
         operating_system: info.os_image,
         provider_id: node.spec.as_ref().and_then(|spec| spec.provider_id.clone()),
-        takes_pods: takes_pods(node),
+        takes_pods: !taints.iter().any(Taint::keeps_pods_off),
+        labels: node.labels().clone(),
+        taints,
         user_namespaces,
         kubelet_gate: metrics::fact(kubelet_metrics, Gate::UserNamespacesSupport, "kubelet"),
     }
@@ -195,7 +288,7 @@ fn route_by_class(runtime_classes: &Lookup<Vec<RuntimeClass>>) -> Fact<Option<De
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, NodeSystemInfo, Taint};
+    use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, NodeSystemInfo, Taint as TaintObject};
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -250,7 +343,8 @@ mod tests {
         }
     }
 
-    fn taint(effect: &str) -> Taint {
-        Taint { key: "example.com/reserved".into(), effect: effect.into(), ..Taint::default() }
+    fn taint(effect: &str) -> TaintObject {
+        let key = "example.com/reserved".into();
+        TaintObject { key, effect: effect.into(), ..TaintObject::default() }
     }
 }

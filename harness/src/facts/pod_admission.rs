@@ -21,6 +21,9 @@ const API: &str = "/apis/admissionregistration.k8s.io";
 /// The versions in which policies were served, the newest first.
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha1"];
 
+/// The label of the policy that confines the user of nestcheck. The pods of other users pass it.
+pub const GUARD_LABEL: &str = "nestcheck/guard";
+
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
@@ -182,7 +185,10 @@ impl PodAdmission {
         const BOUND: &str = "/spec/matchResources";
         let bindings = self.items(bindings);
         for policy in self.items(policies) {
-            if !is_about_pods(policy, &format!("{MATCH}/resourceRules")) {
+            let is_guard = policy.pointer("/metadata/labels").is_some_and(|labels| {
+                labels.get(GUARD_LABEL).is_some() && kind == PluginKind::ValidatingPolicy
+            });
+            if is_guard || !is_about_pods(policy, &format!("{MATCH}/resourceRules")) {
                 continue;
             }
             let name = name_of(policy, "/metadata/name");
@@ -308,6 +314,16 @@ mod tests {
         assert_eq!(found(kind, services, json!([binding("a", json!({}))])), []);
         let unbound = json!([policy(&json!(["pods"]))]);
         assert_eq!(found(kind, unbound, json!([])), [], "a policy without a binding does nothing");
+    }
+
+    #[test]
+    fn the_guard_of_a_run_is_not_about_the_pods_of_users() {
+        let kind = PluginKind::ValidatingPolicy;
+        let mut guard = policy(&json!(["*/*"]));
+        let bindings = || json!([binding("a", json!({"validationActions": ["Deny"]}))]);
+        assert_eq!(found(kind, json!([guard.clone()]), bindings()).len(), 1);
+        guard["metadata"]["labels"] = json!({GUARD_LABEL: "true"});
+        assert_eq!(found(kind, json!([guard]), bindings()), []);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Intents, Ledger, Scc, pod_template::EntryPoint};
+use super::{Intents, Ledger, Placement, Scc, pod_template::EntryPoint};
 
 /// A file that every pod of a run can read.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct SandboxConfig {
     pub image: String,
     /// Whether pods run the entrypoint of the image.
     pub entry_point: EntryPoint,
+    /// Where the pods go, and what they ask for.
+    pub placement: Placement,
     /// The files of every pod, the probe among them.
     pub files: Vec<File>,
     /// The SCC that pods are admitted by, where the cluster admits pods so.

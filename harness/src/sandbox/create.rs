@@ -18,12 +18,13 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    File, PodSecurity, RUN_LABEL, SandboxConfig, is_of_run, labels, lease, namespace_of,
+    File, GRANT_DEADLINE, PULL_SECRET, PodSecurity, RUN_LABEL, SandboxConfig, is_of_run, labels,
+    lease, namespace_of, not_granted_yet,
     scc::{self, AppliedScc, Scc},
 };
 use crate::{
     Error, Result,
-    cluster::{NotSeen, call, is_forbidden, status_code, watch_until},
+    cluster::{NotSeen, call, is_forbidden, retry, status_code, watch_until},
     sandbox::pod_template::FILES_VOLUME,
 };
 
@@ -176,6 +177,21 @@ impl Creator {
         };
         let api = Api::namespaced(self.admin.clone(), namespace);
         self.create(&api, &binding, what).await.map(drop)
+    }
+
+    /// Copies the pull secret into a namespace of the run, as its user: ClusterRole `edit` allows it, so
+    /// that the administrator needs no permission about Secrets.
+    pub(super) async fn pull_secret(&self, user: &Client, namespace: &str) -> Result<()> {
+        let Some(secret) = &self.config.placement.pull_secret else { return Ok(()) };
+        let secret = secret.object(self.metadata(PULL_SECRET));
+        self.config.ledger.intend("Secret", Some(namespace), PULL_SECRET).await?;
+        let api = Api::namespaced(user.clone(), namespace);
+        call("create the pull secret", || {
+            let not_yet = |error: &kube::Error| not_granted_yet(error, None);
+            retry::with_backoff(GRANT_DEADLINE, not_yet, || create_or_find(&api, &secret))
+        })
+        .await
+        .map(drop)
     }
 
     pub(super) async fn files(&self, namespace: &str, files: &[File]) -> Result<()> {

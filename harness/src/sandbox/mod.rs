@@ -8,7 +8,9 @@ mod identities;
 mod lease;
 mod ledger;
 mod namespaces;
+mod placement;
 pub mod pod_template;
+mod pull_secret;
 pub mod rbac;
 mod scc;
 mod snapshot;
@@ -31,6 +33,8 @@ use kube::{Client, api::DynamicObject};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
 pub use namespaces::{Grant, Namespaces, PodSecurity};
+pub use placement::Placement;
+pub use pull_secret::{PULL_SECRET, PullSecret, SecretName};
 pub use scc::{AppliedScc, Scc, api_resource as scc_resource};
 pub use snapshot::Snapshot;
 pub use sweep::{Sweep, SweepResult, sweep};
@@ -106,12 +110,13 @@ impl Sandbox {
             creator.files(&namespace, &config.files),
             constrain(&creator, &namespace, config.scc.as_ref()),
         )?;
+        creator.pull_secret(identities.user(), &namespace).await?;
         let keys = config.files.iter().map(|file| (file.key(), file.path.clone())).collect();
         let (scc, selinux_level) = constrained.unzip();
         let scc_name = scc.as_ref().map(|scc: &AppliedScc| scc.name.clone());
         Ok(Self {
+            namespaces: Namespaces::new(creator.clone(), identities.user().clone(), scc.is_some()),
             identities,
-            namespaces: Namespaces::new(creator.clone(), scc.is_some()),
             workspaces: DevWorkspaces::new(creator, &facts.devspaces, scc_name),
             scc,
             selinux_level,
@@ -258,6 +263,7 @@ impl Sandbox {
             files: &self.keys,
             scc: self.scc.as_ref().map(|scc| scc.name.as_str()),
             entry_point: self.config.entry_point,
+            placement: &self.config.placement,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use futures::{FutureExt, future::BoxFuture};
+use kube::Client;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -45,6 +46,7 @@ pub enum Grant {
 /// asks for them.
 pub struct Namespaces {
     creator: Creator,
+    user: Client,
     main: String,
     has_scc: bool,
     baseline: OnceCell<String>,
@@ -52,9 +54,10 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    pub(super) fn new(creator: Creator, has_scc: bool) -> Self {
+    pub(super) fn new(creator: Creator, user: Client, has_scc: bool) -> Self {
         let main = creator.name();
-        Self { creator, main, has_scc, baseline: OnceCell::new(), restricted: OnceCell::new() }
+        let (baseline, restricted) = (OnceCell::new(), OnceCell::new());
+        Self { creator, user, main, has_scc, baseline, restricted }
     }
 
     /// The namespace of the pods.
@@ -116,6 +119,7 @@ impl Namespaces {
                 }
             },
         )?;
+        self.creator.pull_secret(&self.user, &namespace).await?;
         Ok(namespace)
     }
 }

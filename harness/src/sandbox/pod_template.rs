@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     base::manifest,
     facts::{CDI_ANNOTATION, DEVICE_ANNOTATIONS, DeviceRoute, devices_value},
-    sandbox,
+    sandbox::{self, Placement},
 };
 
 /// How a pod is kept apart from its node. It decides which truth checks the pod must pass.
@@ -105,6 +105,8 @@ pub struct RenderContext<'a> {
     pub scc: Option<&'a str>,
     /// Whether containers run the entrypoint of the image.
     pub entry_point: EntryPoint,
+    /// Where the pod goes, and what it asks for.
+    pub placement: &'a Placement,
 }
 
 /// The volume, ConfigMap and mount that bring the probe and the fixtures into a pod.
@@ -232,6 +234,7 @@ impl PodTemplate {
                 container.args = container.command.take();
             }
         }
+        render.placement.apply(spec);
         for volume in spec.volumes.iter_mut().flatten() {
             if volume.name == FILES_VOLUME {
                 volume.config_map = Some(files_volume(render.files));
@@ -345,6 +348,7 @@ mod tests {
         files: &[],
         scc: None,
         entry_point: EntryPoint::Image,
+        placement: &Placement::NONE,
     };
 
     fn pod(route: Option<&DeviceRoute>) -> Pod {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::{
-    File,
+    File, Placement,
     create::{Creator, create},
     labels,
 };
@@ -202,6 +202,7 @@ impl DevWorkspaces {
         if let Some(scc) = &self.scc {
             attributes[SCC_ATTRIBUTE] = template.scc(scc).into();
         }
+        place(&mut spec, &self.creator.config.placement);
         for component in spec["components"].as_array_mut().into_iter().flatten() {
             if let Some(container) = component.get_mut("container") {
                 container["image"] = self.creator.config.image.clone().into();
@@ -284,6 +285,21 @@ pub fn maps_of_workspaces(files: &[File]) -> Vec<ConfigMap> {
     by_directory(files).into_iter().enumerate().map(map).collect()
 }
 
+/// Asks the operator to place the pod of a workspace. What the devfile decides itself stays.
+fn place(template: &mut Value, placement: &Placement) {
+    if let Some(overrides) = placement.pod_overrides() {
+        template["attributes"]["pod-overrides"] = overrides;
+    }
+    for component in template["components"].as_array_mut().into_iter().flatten() {
+        let Some(container) = component.get_mut("container").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for (field, quantity) in placement.container_fields() {
+            container.entry(field).or_insert_with(|| quantity.into());
+        }
+    }
+}
+
 fn pairs(of: &[(&str, &str)]) -> BTreeMap<String, String> {
     of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
@@ -304,7 +320,36 @@ fn by_directory(files: &[File]) -> BTreeMap<String, BTreeMap<String, ByteString>
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
     use super::*;
+
+    #[test]
+    fn a_workspace_is_placed_by_what_the_operator_takes() {
+        let mut template = json!({
+            "attributes": {"own": "stays"},
+            "components": [{"name": "home", "volume": {}},
+                           {"name": "ide", "container": {"memoryLimit": "2Gi"}}],
+        });
+        let quantity = |text: &str| Quantity(text.to_owned());
+        let placement = Placement {
+            node_selector: pairs(&[("pool", "workspaces")]),
+            limits: [("memory", "1Gi"), ("cpu", "2")]
+                .map(|(name, text)| (name.to_owned(), quantity(text)))
+                .into(),
+            ..Placement::NONE
+        };
+
+        place(&mut template, &placement);
+
+        let overrides = json!({"spec": {"nodeSelector": {"pool": "workspaces"}}});
+        assert_eq!(template["attributes"], json!({"own": "stays", "pod-overrides": overrides}));
+        let container = json!({"memoryLimit": "2Gi", "cpuLimit": "2"});
+        assert_eq!(template["components"][1]["container"], container);
+        let before = template.clone();
+        place(&mut template, &Placement::NONE);
+        assert_eq!(template, before);
+    }
 
     #[test]
     fn files_are_kept_apart_by_their_directories() {

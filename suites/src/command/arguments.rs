@@ -10,11 +10,15 @@ use harness::{
     engine::{Keep, Profile, plan::Shard},
     facts::ChosenRoute,
     report::Dialect,
-    sandbox::{pod_template::EntryPoint, rbac::ACCOUNT},
+    sandbox::{
+        pod_template::EntryPoint,
+        rbac::{ACCOUNT, Addition},
+    },
 };
 use oci_spec::distribution::{ParseError, Reference};
 
 use super::delivery::ReportArchive;
+use super::placement::PlacementArguments;
 use crate::session::SccSource;
 
 /// The workspace image of a local cluster.
@@ -149,6 +153,17 @@ pub(super) struct PreflightArguments {
     /// cluster
     #[arg(long, value_name = "NAME", value_parser = profile, requires = "print_rbac")]
     pub(super) profile: Option<Profile>,
+    /// Print this too: guard (an admission policy that confines the user to the namespaces of runs) or
+    /// kubelet-metrics (the permission to read the gates of the kubelets, which also permits commands
+    /// in every pod)
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_delimiter = ',',
+        value_parser = str::parse::<Addition>,
+        requires = "print_rbac"
+    )]
+    pub(super) with: Vec<Addition>,
     /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class:NAME,
     /// cdi:VENDOR/CLASS=NAME, resource:DOMAIN/NAME or none. Names after `cdi:` and `resource:` may be
     /// several, separated by commas [default: CRI-O's annotation on OpenShift, MicroShift and nodes
@@ -218,6 +233,8 @@ pub(super) struct RunArguments {
     /// with CRI-O, elsewhere a RuntimeClass, or the resources of a device plugin]
     #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
     pub(super) devices: Option<ChosenRoute>,
+    #[command(flatten)]
+    pub(super) placement: PlacementArguments,
     /// The number of cases that run at once
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: u8,

@@ -6,6 +6,7 @@ mod delivery;
 mod explain;
 mod list;
 mod ote;
+mod placement;
 mod preflight;
 mod report;
 mod run;

@@ -84,7 +84,7 @@ pub fn json_schema() -> Schema {
 pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     if let Some(user) = arguments.print_rbac {
         let flavour = flavour_of(arguments.profile, arguments.cluster).await?;
-        return print_text(&rbac::objects(flavour, &user)?);
+        return print_text(&rbac::objects(flavour, &user, &arguments.with)?);
     }
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let mut facts = facts::gather(&cluster).await?;

@@ -42,6 +42,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { profile };
     let selection = Selection { profile, filters, shard };
     let scc = arguments.scc.map(SccSource::read).transpose()?;
+    let (placement, pull_secret) = arguments.placement.read()?;
     let mut signals = signals()?;
     let options: ConnectOptions = arguments.cluster.into();
     // A plugin of the kubeconfig may take its time.
@@ -61,9 +62,11 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         takes_image_of_cluster,
         devices: arguments.devices,
         node_access: arguments.node_access,
+        pull_secret,
         diagnostics: directory.diagnostics(),
         sandbox: SandboxConfig {
             entry_point: arguments.entrypoint,
+            placement,
             run_timeout: arguments.timeout,
             ledger: directory.ledger(),
             timeouts: Timeouts {

@@ -154,10 +154,10 @@ pub(super) mod tests {
             runtime: "cri-o://1.33.2".into(),
             kernel: "5.14.0-570.12.1.el9_6.x86_64".into(),
             operating_system: "Red Hat Enterprise Linux CoreOS".into(),
-            provider_id: None,
             takes_pods: true,
             user_namespaces: Fact::known(true, "test"),
             kubelet_gate: Fact::known(true, "test"),
+            ..Node::default()
         }
     }
 

@@ -51,7 +51,11 @@ fn paths(object: &Value) -> (String, String) {
     let namespace = text("/metadata/namespace")
         .map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
     let kind = text("/kind").expect("an object has a kind").to_lowercase();
-    let collection = format!("{root}/{version}{namespace}/{kind}s");
+    let plural = match kind.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{kind}s"),
+    };
+    let collection = format!("{root}/{version}{namespace}/{plural}");
     let name = text("/metadata/name").expect("an object has a name");
     (collection.clone(), format!("{collection}/{name}"))
 }

@@ -349,6 +349,38 @@ impl Cluster {
         self.runtime.block_on(self.client.request(request.expect("the request is good")))
     }
 
+    /// What the API server answers to somebody with a token: a body, or the status and message of a
+    /// refusal.
+    ///
+    /// # Errors
+    ///
+    /// The refusal.
+    pub fn answer_to(
+        &self,
+        token: &str,
+        (method, path): (&str, &str),
+        body: &Value,
+    ) -> Result<String, (u16, String)> {
+        let kubeconfig = self.own_kubeconfig().with_token(token).text();
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .expect("the request is good");
+        let answer = self.runtime.block_on(async {
+            let read = kube::config::Kubeconfig::from_yaml(&kubeconfig).expect("a kubeconfig");
+            let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+            let client = Client::try_from(config.expect("the kubeconfig is good"));
+            client.expect("it can be used").request_text(request).await
+        });
+        answer.map_err(|error| match error {
+            kube::Error::Api(status) => (status.code, status.message),
+            other => panic!("{path}: {other}"),
+        })
+    }
+
     /// The rules of a ClusterRole of the cluster.
     pub fn rules_of(&self, role: &str) -> Vec<PolicyRule> {
         let roles: Api<ClusterRole> = Api::all(self.client.clone());

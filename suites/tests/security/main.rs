@@ -8,10 +8,12 @@
 )]
 
 mod credentials;
+mod guard;
 mod hostile;
 mod in_cluster;
 mod networks;
 mod node;
 mod outputs;
 mod permissions;
+mod placement;
 mod secrets;

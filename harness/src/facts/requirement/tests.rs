@@ -32,10 +32,10 @@ pub(crate) fn able() -> Facts {
                 runtime: "containerd://2.4.2".into(),
                 kernel: "6.18".into(),
                 operating_system: "Debian".into(),
-                provider_id: None,
                 takes_pods: true,
                 user_namespaces: yes(),
                 kubelet_gate: yes(),
+                ..Node::default()
             }],
             "test",
         ),

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Write as _,
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
@@ -12,18 +11,18 @@ use k8s_openapi::api::{
 };
 use kube::api::ObjectMeta;
 
-use super::permissions;
+use super::{
+    Addition, guard, permissions,
+    preamble::{comment, preamble},
+};
 use crate::{
     Result,
     base::manifest,
-    cluster::permission::{Permission, Resource, Scope, Target},
-    facts::Flavour,
+    cluster::permission::{Permission, Resource, Rule, Scope, Target},
+    facts::{Flavour, PERMISSIONS_OF_KUBELETS},
 };
 
 const GROUP: &str = "rbac.authorization.k8s.io";
-
-/// The width of the comments.
-const WIDTH: usize = 98;
 
 /// A service account for those who have no user for a run yet: it is made with its rights.
 pub const ACCOUNT: &str = "system:serviceaccount:default:nestcheck";
@@ -33,19 +32,25 @@ const NAME: &str = "nestcheck";
 
 /// All that gives a user the least privileges for `nestcheck run` and `nestcheck preflight` on a
 /// flavour, for `kubectl apply`: each right with its reason, those in a namespace that is known
-/// before only there. `ci/*/rbac.yaml` are its output.
+/// before only there, and what somebody asked for besides. `ci/*/rbac.yaml` are its output.
 ///
 /// # Errors
 ///
 /// None in practice: the objects are written as YAML.
-pub fn objects(flavour: Flavour, user: &str) -> Result<String> {
-    let permissions = permissions(flavour);
+pub fn objects(flavour: Flavour, user: &str, additions: &[Addition]) -> Result<String> {
+    let mut permissions = permissions(flavour);
+    if additions.contains(&Addition::KubeletMetrics) {
+        permissions.extend(PERMISSIONS_OF_KUBELETS.iter().flat_map(Rule::permissions));
+    }
     let namespace_of = |permission: &Permission| match permission.target {
         Target::Resource(Resource { scope: Scope::Namespace(namespace), .. }) => Some(namespace),
         _ => None,
     };
     let namespaces: BTreeSet<_> = permissions.iter().filter_map(namespace_of).collect();
-    let mut parts = vec![preamble(flavour, user)?];
+    let mut parts = vec![preamble(flavour, user, additions)];
+    if user == ACCOUNT {
+        parts[0].push_str(&account()?);
+    }
     for place in std::iter::once(None).chain(namespaces.into_iter().map(Some)) {
         let here: Vec<_> = permissions
             .iter()
@@ -55,27 +60,16 @@ pub fn objects(flavour: Flavour, user: &str) -> Result<String> {
         parts.push(role_in(place, &here)?);
         parts.push(binding_in(place, user)?);
     }
+    if additions.contains(&Addition::Guard) {
+        parts.push(guard::objects(NAME, user, &permissions)?);
+    }
     Ok(parts.join("---\n"))
 }
 
-/// What a reader should know before the objects, and the account if there is none yet.
-fn preamble(flavour: Flavour, user: &str) -> Result<String> {
-    let mut text = comment(&format!(
-        "The permissions that `nestcheck run` and `nestcheck preflight` need on {}, printed with \
-         `nestcheck preflight --print-rbac`. Apply them with `kubectl apply -f FILE`. The cases \
-         themselves act as a service account that the run creates, without these permissions.",
-        place_of(flavour)
-    ));
-    if user == ACCOUNT {
-        text.push_str(&comment(
-            "They are granted to a new service account. `kubectl create token nestcheck -n default \
-             --duration 1h` prints a token for its kubeconfig. For another user: \
-             `--print-rbac=USER`.",
-        ));
-        let metadata = ObjectMeta { namespace: Some("default".to_owned()), ..named(NAME) };
-        text.push_str(&manifest::print(&ServiceAccount { metadata, ..ServiceAccount::default() })?);
-    }
-    Ok(text)
+/// The service account [`ACCOUNT`].
+fn account() -> Result<String> {
+    let metadata = ObjectMeta { namespace: Some("default".to_owned()), ..named(NAME) };
+    manifest::print(&ServiceAccount { metadata, ..ServiceAccount::default() })
 }
 
 fn role_in(namespace: Option<&str>, permissions: &[Permission]) -> Result<String> {
@@ -101,13 +95,6 @@ fn binding_in(namespace: Option<&str>, user: &str) -> Result<String> {
             manifest::print(&ClusterRoleBinding { metadata, role_ref, subjects })
         }
         Some(_) => manifest::print(&RoleBinding { metadata, role_ref: role_ref("Role"), subjects }),
-    }
-}
-
-fn place_of(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::Kubernetes => "any Kubernetes",
-        Flavour::MicroShift | Flavour::OpenShift => flavour.product(),
     }
 }
 
@@ -240,22 +227,6 @@ fn join(list: &mut Option<Vec<String>>, more: Option<Vec<String>>) {
     }
 }
 
-/// A text as lines of a comment.
-fn comment(text: &str) -> String {
-    let (mut comment, mut width) = (String::from("#"), 1);
-    for word in text.split_whitespace() {
-        if width + 1 + word.len() > WIDTH {
-            comment.push_str("\n#");
-            width = 1;
-        }
-        // Writing to a string can't fail.
-        let _ = write!(comment, " {word}");
-        width += 1 + word.len();
-    }
-    comment.push('\n');
-    comment
-}
-
 #[cfg(test)]
 mod tests {
     use std::{env, fs, path::Path};
@@ -263,6 +234,7 @@ mod tests {
     use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 
     use super::*;
+    use crate::sandbox::rbac::preamble::WIDTH;
 
     /// `NESTCHECK_WRITE_ROLES=1` writes the files instead.
     #[test]
@@ -276,7 +248,7 @@ mod tests {
             ("deploy/rbac.yaml", Flavour::Kubernetes, in_cluster),
             ("deploy/rbac-openshift.yaml", Flavour::OpenShift, in_cluster),
         ] {
-            let role = objects(flavour, account).expect("it is written");
+            let role = objects(flavour, account, &[]).expect("it is written");
             if env::var_os("NESTCHECK_WRITE_ROLES").is_some() {
                 fs::create_dir_all(root.join(file).parent().expect("it is in a directory"))
                     .and_then(|()| fs::write(root.join(file), &role))
@@ -289,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_is_in_a_known_namespace_is_granted_only_there() {
-        let text = objects(Flavour::Kubernetes, "alice").expect("it is written");
+        let text = objects(Flavour::Kubernetes, "alice", &[]).expect("it is written");
         let parts: Vec<_> = text.split("---\n").collect();
         assert!(!text.contains("ServiceAccount"), "{text}");
         let everywhere: ClusterRole = manifest::parse("r", parts[1]).expect("it is a ClusterRole");
@@ -365,12 +337,5 @@ mod tests {
         assert!(other.contains("kind: User\n  name: alice\n"), "{other}");
         let name = binding.role_ref.name;
         assert!(!other.contains(&name), "another grant may not replace this one: {other}");
-    }
-
-    #[test]
-    fn a_long_comment_is_wrapped() {
-        let text = comment(&"word ".repeat(40));
-        assert!(text.lines().all(|line| line.starts_with("# ") && line.len() <= WIDTH), "{text}");
-        assert_eq!(text.matches("word").count(), 40);
     }
 }

@@ -2,10 +2,14 @@
 //!
 //! The cases use none of these rights: they act as a service account that the run makes.
 
+mod addition;
 mod cluster_role;
+mod guard;
 mod permissions;
+mod preamble;
 mod review;
 
+pub use addition::Addition;
 pub use cluster_role::{ACCOUNT, objects, role};
 pub use permissions::{of_run_with, permissions};
 pub use review::{missing, review};

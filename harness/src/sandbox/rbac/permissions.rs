@@ -4,6 +4,7 @@
 use crate::{
     cluster::permission::{Need, Permission, Rule, Rules, Scope, cluster, named, of_run, resource},
     facts::{self, Flavour},
+    sandbox::placement,
 };
 
 /// The API group of SCCs.
@@ -169,7 +170,7 @@ pub fn of_run_with(flavour: Flavour, workspaces: bool) -> Vec<Permission> {
         Flavour::OpenShift if workspaces => &[facts::PERMISSIONS_OF_OPERATOR, WITH_WORKSPACES],
         _ => &[],
     };
-    [facts::PERMISSIONS, &[EVERYWHERE], facts, sccs, workspaces]
+    [facts::PERMISSIONS, &[placement::PERMISSIONS, EVERYWHERE], facts, sccs, workspaces]
         .into_iter()
         .flatten()
         .flat_map(|rules| rules.iter())

@@ -375,7 +375,7 @@ mod tests {
         }
         assert!(!message.contains("nodes"), "what only can't be read is in {message}");
         let hint = error.hint().unwrap_or_default();
-        assert!(hint.contains("kubectl apply") && hint.contains("nodes/proxy"), "{hint}");
+        assert!(hint.contains("kubectl apply") && hint.contains("runtimeclasses"), "{hint}");
         assert!(hint.contains("name: alice"), "{hint}");
 
         let error = refusal(None, &permissions).expect("it is written");

@@ -10,7 +10,7 @@ use harness::{
 
 use crate::suite::{
     OPENSHIFT,
-    static_checks::{always, at_rest, known, nodes, unread, version},
+    static_checks::{always, at_rest, blocked, known, nodes, unread, version},
 };
 
 /// The first minor version of Kubernetes whose kubelets can't have the gate off (KEP-127).
@@ -161,6 +161,11 @@ inventory::submit!(Case {
     ..Case::DEFAULT
 });
 
+/// What to do where the kubelets' gates are unknown, which is usual.
+const OF_KUBELETS: &str = "nothing: the pods of the other cases show whether it is on. The gates of the \
+     kubelets need the permission of `nestcheck preflight --print-rbac --with kubelet-metrics`, which \
+     also permits commands in every pod";
+
 /// A kubelet that has it off is blocked as a requirement that is unmet.
 fn is_on_in_every_kubelet(facts: &Facts) -> CheckResult {
     at_rest(facts, || {
@@ -175,7 +180,7 @@ fn is_on_in_every_kubelet(facts: &Facts) -> CheckResult {
                 }
                 None => {
                     let reason = node.kubelet_gate.why_unknown().unwrap_or("not known");
-                    return Err(unread(format!("node `{}`: {reason}", node.name)));
+                    return Err(blocked(format!("node `{}`: {reason}", node.name), OF_KUBELETS));
                 }
             };
             checks.push(check(&name, "on", observed, holds));
