@@ -140,7 +140,7 @@ async fn run_all(
     let mut results = Results::default();
     for scenario in scenarios {
         let started = std::time::Instant::now();
-        let observed = match runner.run(scenario, &mut signals).await? {
+        let observed = match Box::pin(runner.run(scenario, &mut signals)).await? {
             ControlFlow::Continue(observed) => observed,
             ControlFlow::Break(signal) => return Ok(ControlFlow::Break(signal)),
         };

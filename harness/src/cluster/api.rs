@@ -269,8 +269,7 @@ mod tests {
     #[test]
     fn what_kept_a_request_from_being_sent_is_reported_with_its_own_hint() {
         let ours = Error::loss("proxy `http://p:1` cannot be reached").with_hint("start it");
-        let wrapped = std::io::Error::other(ours);
-        let error = KubeError::Service(Box::new(wrapped));
+        let error = KubeError::Service(Box::new(ours));
         let described = describe("list nodes", &error);
         assert_eq!(
             described.with_hint_line(),

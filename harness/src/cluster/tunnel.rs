@@ -180,7 +180,9 @@ where
     if let Some(credentials) = &proxy.credentials {
         let pair = format!("{}:{}", credentials.user, credentials.password);
         let pair = BASE64.encode(pair.as_bytes());
-        request.push_str(&format!("Proxy-Authorization: Basic {pair}\r\n"));
+        request += "Proxy-Authorization: Basic ";
+        request += &pair;
+        request += "\r\n";
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes()).await?;

@@ -23,7 +23,7 @@ use crate::{
     facts::{Fact, Facts, Node, Taint},
 };
 
-/// To see whether a PriorityClass exists before pods are refused for it.
+/// To see whether a `PriorityClass` exists before pods are refused for it.
 pub(super) const PERMISSIONS: Rules = &[Rule {
     need: Need::Read,
     why: "Reads the PriorityClass that somebody chose with `--priority-class`.",
@@ -38,7 +38,7 @@ pub struct Placement {
     pub node_selector: BTreeMap<String, String>,
     /// The taints that they tolerate.
     pub tolerations: Vec<Toleration>,
-    /// Their PriorityClass.
+    /// Their `PriorityClass`.
     pub priority_class: Option<String>,
     /// What each container asks for, such as `cpu`.
     pub requests: BTreeMap<String, Quantity>,
@@ -168,7 +168,7 @@ impl Placement {
         taint.keeps_pods_off() && !self.tolerations.iter().any(|it| tolerates(it, taint))
     }
 
-    /// Asks whether the chosen PriorityClass exists. Whoever may not read it goes on.
+    /// Asks whether the chosen `PriorityClass` exists. Whoever may not read it goes on.
     ///
     /// # Errors
     ///

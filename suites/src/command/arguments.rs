@@ -45,7 +45,7 @@ pub(super) enum Command {
     /// Explain what a case asserts, why it matters, and how to fix a failure; needs no cluster
     Explain(ExplainArguments),
     /// Run the cases and write a report
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Remove leftovers of runs that did not clean up after themselves
     Sweep(SweepArguments),
     /// Generate a report again from the event log of a run

@@ -33,9 +33,9 @@ const LOG_ENTRY_LIMIT: usize = 64 * 1024;
 #[must_use]
 pub fn main() -> ExitCode {
     redact_panics();
-    if let Some(image) = ote::is_asked(std::env::args_os().nth(1).as_ref()) {
+    if let Some(switch) = ote::Switch::read(std::env::args_os().nth(1).as_ref()) {
         start_logging();
-        return ote::main(image, std::env::args_os().skip(2));
+        return ote::main(switch, std::env::args_os().skip(2));
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -56,7 +56,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Preflight(arguments) => block_on(preflight::execute(arguments)),
         Command::List(arguments) => list::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
-        Command::Run(arguments) => block_on(run::execute(arguments)),
+        Command::Run(arguments) => block_on(run::execute(*arguments)),
         Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
         Command::Completions { shell } => {

@@ -20,7 +20,7 @@ pub(super) struct PlacementArguments {
     /// times
     #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = toleration)]
     toleration: Vec<Toleration>,
-    /// The PriorityClass of the pods
+    /// The `PriorityClass` of the pods
     #[arg(long, value_name = "NAME", value_parser = name)]
     priority_class: Option<String>,
     /// What each container requests, such as cpu=100m,memory=256Mi

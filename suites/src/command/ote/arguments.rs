@@ -36,7 +36,7 @@ pub(super) enum OteCommand {
         #[arg(long, short, value_enum, default_value = "json")]
         output: OutputFormat,
         #[command(flatten)]
-        environment: Environment,
+        environment: Box<Environment>,
     },
     /// Run tests by name
     RunTest(RunTestArguments),

@@ -23,30 +23,33 @@ use spec::{Environment, Spec};
 use super::{print, print_error, print_usage_error};
 
 /// The argument that selects these verbs instead of the command's own. The annotation of an
-/// ImageStreamTag, `testextension.redhat.io/binary: PATH.gz [--argument=value]`, can hold it.
+/// `ImageStreamTag`, `testextension.redhat.io/binary: PATH.gz [--argument=value]`, can hold it.
 const SWITCH: &str = "--ote";
 
-/// The image under test that follows [`SWITCH`], if the first argument is that switch.
-pub(super) fn is_asked(first: Option<&OsString>) -> Option<Option<String>> {
-    let first = first?.to_str()?;
-    let rest = first.strip_prefix(SWITCH)?;
-    match rest.strip_prefix('=') {
-        Some(image) => Some(Some(image.to_owned()).filter(|image| !image.is_empty())),
-        None => rest.is_empty().then_some(None),
+/// That argument, with the image under test if it names one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Switch {
+    image: Option<String>,
+}
+
+impl Switch {
+    /// Reads the first argument; none if it is another one.
+    pub(super) fn read(first: Option<&OsString>) -> Option<Self> {
+        let rest = first?.to_str()?.strip_prefix(SWITCH)?;
+        let image = rest.strip_prefix('=');
+        (rest.is_empty() || image.is_some())
+            .then(|| Self { image: image.filter(|image| !image.is_empty()).map(str::to_owned) })
     }
 }
 
 /// Runs a verb of the contract and returns its exit code.
-pub(super) fn main(
-    image: Option<String>,
-    arguments: impl IntoIterator<Item = OsString>,
-) -> ExitCode {
+pub(super) fn main(switch: Switch, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let program = OsString::from("nestcheck --ote");
     let arguments = match OteArguments::try_parse_from(std::iter::once(program).chain(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => return print_usage_error(&error),
     };
-    let image = arguments.image.or(image);
+    let image = arguments.image.or(switch.image);
     match execute(arguments.command, image) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -66,7 +69,7 @@ fn execute(command: OteCommand, image: Option<String>) -> Result<u8> {
             ListWhat::Components => print(&pretty(&[info::component()])?),
         },
         OteCommand::RunTest(arguments) => run::run_test(arguments, image),
-        OteCommand::RunSuite(arguments) => run::run_suite(arguments, image),
+        OteCommand::RunSuite(arguments) => run::run_suite(&arguments, image),
         OteCommand::Update { file } => update(&file),
     }
 }
@@ -122,17 +125,18 @@ fn not_json(error: &serde_json::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn asked(first: &str) -> Option<Option<String>> {
-        is_asked(Some(&OsString::from(first)))
+    fn read(first: &str) -> Option<Switch> {
+        Switch::read(Some(&OsString::from(first)))
     }
 
     #[test]
     fn only_the_first_argument_selects_the_contract() {
-        assert_eq!(asked("--ote"), Some(None));
-        assert_eq!(asked("--ote=host/a:1"), Some(Some("host/a:1".to_owned())));
-        assert_eq!(asked("--ote="), Some(None));
-        assert_eq!(asked("--oter"), None);
-        assert_eq!(asked("list"), None);
-        assert_eq!(is_asked(None), None);
+        let image = Some("host/a:1".to_owned());
+        assert_eq!(read("--ote"), Some(Switch { image: None }));
+        assert_eq!(read("--ote=host/a:1"), Some(Switch { image }));
+        assert_eq!(read("--ote="), Some(Switch { image: None }));
+        assert_eq!(read("--oter"), None);
+        assert_eq!(read("list"), None);
+        assert_eq!(Switch::read(None), None);
     }
 }

@@ -134,7 +134,7 @@ fn ended(verdict: &Verdict, level: Level, outcome: Option<Outcome>) -> (Ended, O
         (Verdict::Blocked { .. }, Level::Core) => {
             (Ended::Failed, Some(format!("blocked: {}", message())))
         }
-        (Verdict::Blocked { .. }, _) | (Verdict::NotApplicable { .. }, _) => (Ended::Skipped, None),
+        (Verdict::Blocked { .. } | Verdict::NotApplicable { .. }, _) => (Ended::Skipped, None),
         (Verdict::KnownIssue { .. }, _) => {
             (Ended::Failed, Some(format!("known issue: {}", message())))
         }

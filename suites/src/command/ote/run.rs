@@ -25,7 +25,7 @@ use super::{
     spec::{self, Lifecycle},
 };
 use crate::command::{
-    arguments::{Arguments, Command},
+    arguments::{Arguments, Command, RunArguments},
     block_on, print, print_error, run,
 };
 
@@ -68,7 +68,7 @@ pub(super) fn run_test(arguments: RunTestArguments, image: Option<String>) -> Re
 }
 
 /// Runs the tests of a suite.
-pub(super) fn run_suite(arguments: RunSuiteArguments, image: Option<String>) -> Result<u8> {
+pub(super) fn run_suite(arguments: &RunSuiteArguments, image: Option<String>) -> Result<u8> {
     let mut cases = spec::cases();
     match arguments.suite.as_str() {
         ALL => {}
@@ -141,7 +141,7 @@ fn run_arguments(
     how: &HowToRun,
     image: Option<String>,
     directory: &Path,
-) -> Result<crate::command::arguments::RunArguments> {
+) -> Result<RunArguments> {
     let directory = directory.display().to_string();
     let mut words = vec!["nestcheck".to_owned(), "run".to_owned()];
     words.extend([format!("--report-dir={directory}"), format!("--jobs={}", how.max_concurrency)]);
@@ -149,7 +149,7 @@ fn run_arguments(
     words.extend(image.map(|image| format!("--image={image}")));
     words.extend(cases.iter().map(|case| case.id.to_owned()));
     match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
-        Ok(Command::Run(arguments)) => Ok(arguments),
+        Ok(Command::Run(arguments)) => Ok(*arguments),
         Ok(_) => Err(Error::usage("not a run")),
         Err(error) => {
             let text = error.render().to_string();

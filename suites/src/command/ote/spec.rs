@@ -9,6 +9,7 @@ use harness::{
     verdict::Level,
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::names::{Frozen, name};
 
@@ -101,7 +102,7 @@ pub(super) struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     original_name: Option<String>,
     /// A set, which Go writes as an object.
-    labels: BTreeMap<String, Empty>,
+    labels: Map<String, Value>,
     tags: BTreeMap<&'static str, String>,
     resources: Resources,
     source: &'static str,
@@ -166,7 +167,7 @@ fn spec(case: &Case, frozen: &Frozen) -> Spec {
     Spec {
         name: name(case),
         original_name: frozen.original_name(case).map(str::to_owned),
-        labels: labels.map(|label| (label.to_owned(), Empty {})).collect(),
+        labels: labels.map(|label| (label.to_owned(), Value::Object(Map::new()))).collect(),
         tags: BTreeMap::from([("id", case.id.to_owned()), ("title", case.title.to_owned())]),
         resources: Resources {
             isolation: Empty {},
