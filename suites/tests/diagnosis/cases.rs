@@ -3,6 +3,7 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use harness::{
+    base::manifest,
     engine::{Case, Context, StandIn},
     sandbox::{
         PodSecurity,
@@ -79,9 +80,9 @@ fn of_act(breakage: &Breakage) -> Case {
 
 /// The template of the usual pod, changed.
 fn template(variant: &PodVariant) -> PodTemplate {
-    let mut pod: Pod = serde_yaml::from_str(NESTED_POD.manifest).expect("the manifest is a pod");
+    let mut pod: Pod = manifest::parse(NESTED_POD.file, NESTED_POD.manifest).expect("it is a pod");
     (variant.change)(&mut pod);
-    let manifest = serde_yaml::to_string(&pod).expect("a pod is YAML");
+    let manifest = manifest::print(&pod).expect("a pod is YAML");
     PodTemplate {
         name: variant.id.to_ascii_lowercase().leak(),
         file: NESTED_POD.file,
