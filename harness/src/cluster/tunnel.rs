@@ -201,7 +201,7 @@ where
         200..=299 => Ok(()),
         407 if proxy.credentials.is_some() => Err(Fault::RefusesCredentials),
         407 => Err(Fault::NeedsCredentials),
-        // A server that is no proxy does not know the method.
+        // A server that is not a proxy does not know the method.
         400 | 404 | 405 | 501 => Err(Fault::NotAProxy),
         500.. => Err(Fault::ServerUnreached(answer)),
         _ => Err(Fault::Refuses(answer)),

@@ -17,8 +17,7 @@ use harness::{
 };
 use oci_spec::distribution::{ParseError, Reference};
 
-use super::delivery::ReportArchive;
-use super::placement::PlacementArguments;
+use super::{delivery::ReportArchive, placement::PlacementArguments};
 use crate::session::SccSource;
 
 /// The workspace image of a local cluster.

@@ -144,7 +144,7 @@ fn quantity(text: &str) -> Result<(String, Quantity), String> {
     }
 }
 
-/// How much a quantity of Kubernetes is; none where it is no quantity above zero. Exact enough to
+/// How much a quantity of Kubernetes is; none where it is not a quantity above zero. Exact enough to
 /// compare two of them.
 fn amount(quantity: &str) -> Option<f64> {
     let end = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());

@@ -171,7 +171,7 @@ fn what_is_refused_is_unknown_and_makes_no_cluster_unsupported() {
                 }
             };
             let reported = serde_json::to_string(&facts).expect("facts are JSON");
-            // Most users may not ask kubelets, which is no mistake.
+            // Most users may not ask kubelets, which is not a mistake.
             let reason = if request.ends_with("/proxy/metrics") {
                 "the user may not read the kubelet's metrics".to_owned()
             } else {

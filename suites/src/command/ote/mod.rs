@@ -75,8 +75,8 @@ fn execute(command: OteCommand, image: Option<String>) -> Result<u8> {
 }
 
 fn list(specs: &[Spec], output: OutputFormat) -> Result<u8> {
-    let mut data = match output {
-        OutputFormat::Json => return print(&pretty(specs)?),
+    let data = match output {
+        OutputFormat::Json => pretty(specs)?,
         OutputFormat::Jsonl => lines(specs)?,
         OutputFormat::Names => specs.iter().fold(Vec::new(), |mut names, spec| {
             names.extend_from_slice(spec.name.as_bytes());
@@ -84,7 +84,6 @@ fn list(specs: &[Spec], output: OutputFormat) -> Result<u8> {
             names
         }),
     };
-    data.shrink_to_fit();
     print(&data)
 }
 
