@@ -22,7 +22,7 @@ use probe::{IdRange, Reading, SubordinateRanges};
 pub use pvcs::{delete_pod, is_nfs, keep_on, on_node, on_node_of, pvc};
 
 /// How long a build of an image may take.
-pub(crate) const BUILD_DEADLINE: Duration = Duration::from_secs(90);
+pub(crate) const BUILD_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A podman command.
 ///

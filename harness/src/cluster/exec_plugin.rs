@@ -23,7 +23,10 @@ use tokio::{
 };
 
 use super::tokens::Token;
-use crate::{Error, Result, base::redact::keep_secret};
+use crate::{
+    Error, Result,
+    base::{redact::keep_secret, text::bound},
+};
 
 /// How long a plugin may take that asks nobody: longer than a cloud's program needs, shorter than a
 /// request may take.
@@ -81,7 +84,7 @@ impl Plugin {
         if !output.status.success() {
             let written = String::from_utf8_lossy(&output.stderr);
             let last = written.lines().map(str::trim).rfind(|line| !line.is_empty());
-            let said = last.map_or_else(String::new, |line| format!(": {}", shortened(line)));
+            let said = last.map_or_else(String::new, |line| format!(": {}", bound(line, SHOWN)));
             return Err(Error::infrastructure(format!("{self} failed ({}){said}", output.status))
                 .with_hint(format!("log in again, and check what `{}` prints", self.command())));
         }
@@ -174,12 +177,6 @@ impl Drop for Group {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
-}
-
-/// The beginning of a line.
-fn shortened(line: &str) -> &str {
-    let end = line.char_indices().map(|(at, _)| at).take_while(|at| *at <= SHOWN).last();
-    if line.len() <= SHOWN { line } else { &line[..end.unwrap_or_default()] }
 }
 
 #[derive(Deserialize)]
@@ -279,12 +276,5 @@ mod tests {
         ] {
             assert_eq!(parse(printed.as_bytes()).expect_err(printed), expected);
         }
-    }
-
-    #[test]
-    fn a_long_line_is_shortened_between_characters() {
-        assert_eq!(shortened("short"), "short");
-        let long = "é".repeat(SHOWN);
-        assert_eq!(shortened(&long).len(), SHOWN);
     }
 }

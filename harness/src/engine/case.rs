@@ -179,7 +179,7 @@ impl Case {
         pods: &[],
         stand_ins: &[],
         expected: Duration::from_secs(1),
-        deadline: Duration::from_secs(120),
+        deadline: Duration::from_secs(240),
         kind: CaseKind::Static(|_| {
             CheckResult::without_checks(Verdict::Error {
                 message: "the case declares no assertion".to_owned(),

@@ -10,6 +10,7 @@ use std::{
 use data_encoding::BASE64;
 use harness::{
     Error, Result,
+    base::text::bound,
     cluster::is_in_pod,
     report::{directory, headline, summarize, write_archive},
 };
@@ -91,7 +92,10 @@ impl OpenArchive {
             (ReportArchive::File(path), Some((part, file))) => write_archive(directory, file)
                 .and_then(|mut file| file.flush())
                 .and_then(|()| std::fs::rename(&part, path))
-                .map_err(|error| cannot_write(path, &error)),
+                .map_err(|error| {
+                    remove(&part);
+                    cannot_write(path, &error)
+                }),
             (ReportArchive::Log, _) => write_archive(directory, Vec::new())
                 .and_then(|archive| write_lines(&archive, &mut io::stdout().lock()))
                 .map_err(|error| cannot_print(&error)),
@@ -105,10 +109,15 @@ impl OpenArchive {
 impl Drop for OpenArchive {
     fn drop(&mut self) {
         if let Some((part, _)) = &self.file {
-            // Nothing ran. What cannot be removed is empty.
-            let _ = std::fs::remove_file(part);
+            // Nothing ran.
+            remove(part);
         }
     }
+}
+
+/// Removes a file that did not become an archive. The error that led here is what matters.
+fn remove(part: &Path) {
+    let _ = std::fs::remove_file(part);
 }
 
 /// The file beside an archive in which it grows.
@@ -165,8 +174,7 @@ fn message(ended: &Result<u8>, report: &Path) -> String {
             Err(_) => format!("exit code {code}"),
         },
     };
-    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at < TERMINATION_LIMIT).last();
-    if text.len() < TERMINATION_LIMIT { text } else { text[..end.unwrap_or_default()].to_owned() }
+    bound(&text, TERMINATION_LIMIT)
 }
 
 #[cfg(test)]
@@ -219,6 +227,19 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_that_cannot_be_written_leaves_no_part_of_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let target = ReportArchive::File(directory.path().join("a.tar.gz"));
+        let missing = directory.path().join("report");
+
+        let written = target.open().and_then(|open| open.write(&missing));
+
+        assert!(written.is_err());
+        let left = std::fs::read_dir(directory.path()).expect("it is there").count();
+        assert_eq!(left, 0, "the file with the part of the archive is removed");
+    }
+
+    #[test]
     fn a_pod_says_its_outcome_in_one_short_line() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut report = ReportDir::create(directory.path()).expect("a report");
@@ -226,6 +247,7 @@ mod tests {
         let text = message(&Ok(143), directory.path());
         assert!(text.ends_with("(exit code 143)") && text.lines().count() == 1, "{text}");
         let refused = message(&Err(Error::usage("x".repeat(5000))), directory.path());
-        assert!(refused.len() < TERMINATION_LIMIT, "{}", refused.len());
+        assert!(refused.len() <= TERMINATION_LIMIT, "{}", refused.len());
+        assert!(refused.ends_with("(exit code 2)"), "{refused}");
     }
 }
