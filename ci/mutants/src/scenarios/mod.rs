@@ -142,6 +142,23 @@ mod tests {
         assert!(!affected.contains(&"PRE-01"), "it passes");
     }
 
+    /// Whether the mutants do kill them is seen on clusters; this is known at once.
+    #[test]
+    fn every_core_case_has_a_mutant() {
+        for place in [Place::Kubernetes, Place::Openshift] {
+            let scenarios = of(place).expect("valid expectations");
+            let mutants = scenarios.iter().flat_map(|scenario| scenario.mutants);
+            let killed: BTreeSet<_> =
+                mutants.flat_map(|mutant| mutant.kills).map(|kill| kill.0).collect();
+            let core = |case: &&harness::engine::Case| {
+                case.level == harness::verdict::Level::Core && place.has(case)
+            };
+            for case in suites::cases().iter().filter(core) {
+                assert!(killed.contains(case.id), "{place:?}: no mutant kills {}", case.id);
+            }
+        }
+    }
+
     #[test]
     fn every_case_that_is_named_exists() {
         let cases: BTreeSet<_> = suites::cases().iter().map(|case| case.id).collect();
