@@ -1,7 +1,7 @@
 //! containerd with crun: its configuration, its command line, and the two ways to `/dev/fuse` and
 //! `/dev/net/tun`: the runtime handler `nested`, or an annotation as of CRI-O.
 
-use std::path::Path;
+use std::{iter, path::Path};
 
 use serde_json::json;
 
@@ -14,6 +14,9 @@ use crate::{components::CONFIG, image};
 const PROGRAMS: &str = "/opt/local-cluster/containerd";
 const CONFIG_FILE: &str = "containerd.toml";
 const ROOT: &str = "/var/lib/containerd";
+
+/// The configuration of a kind cluster.
+const KIND_CLUSTER: &str = include_str!("../../../kind/cluster.yaml");
 
 /// The name of the runtime handler, and of the `RuntimeClass` that leads to it.
 pub const NESTED_HANDLER: &str = "nested";
@@ -103,17 +106,18 @@ BinaryName = "/usr/bin/crun"
     )
 }
 
+/// The handler `nested`: the patch that a kind cluster has, so that the tests run what people copy.
+/// Here the configuration has version 3, containerd's files are elsewhere, and crun runs without
+/// systemd.
 fn nested_handler() -> String {
-    format!(
-        r#"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}]
-runtime_type = "io.containerd.runc.v2"
-base_runtime_spec = "{PROGRAMS}/nested.json"
-
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{NESTED_HANDLER}.options]
-BinaryName = "/usr/bin/crun"
-"#
-    )
+    let lines = KIND_CLUSTER.lines().skip_while(|line| *line != "- |").skip(1);
+    let patch = lines.take_while(|line| line.is_empty() || line.starts_with(' '));
+    let patch = patch.flat_map(|line| [line.trim_start(), "\n"]);
+    let patch: String = iter::once("\n").chain(patch).collect();
+    patch
+        .replace("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime")
+        .replace("/etc/containerd", PROGRAMS)
+        .replace("SystemdCgroup = true", "BinaryName = \"/usr/bin/crun\"")
 }
 
 /// The runtime specification that containers of the handler `nested` start from: containerd's own
@@ -157,6 +161,33 @@ mod tests {
         let rules = spec["linux"]["resources"]["devices"].as_array().unwrap();
         assert_eq!(rules.len(), 3);
         assert_eq!(rules[0]["allow"], false, "the rule that denies comes first");
+    }
+
+    #[test]
+    fn the_handler_of_kind_is_the_handler_here() {
+        let expected = r#"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.nested]
+runtime_type = "io.containerd.runc.v2"
+base_runtime_spec = "/opt/local-cluster/containerd/nested.json"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.nested.options]
+BinaryName = "/usr/bin/crun"
+"#;
+        assert_eq!(nested_handler(), expected);
+        assert_eq!(NESTED_HANDLER, "nested");
+    }
+
+    #[test]
+    fn nested_spec_of_kind_has_the_devices_of_the_one_here() {
+        let kind = include_str!("../../../kind/nested.json");
+        let kind: serde_json::Value = serde_json::from_str(kind).unwrap();
+        let here = nested_spec(json!({}))["linux"].take();
+        assert_eq!(kind["linux"]["devices"], here["devices"]);
+        let rules = kind["linux"]["resources"]["devices"].as_array().unwrap();
+        assert_eq!(rules[0]["allow"], false, "the rule that denies comes first");
+        assert_eq!(json!(rules[1..]), here["resources"]["devices"]);
+        // The hook of kind's own base spec fails in a user namespace on some node images.
+        assert!(kind["hooks"].is_null());
     }
 
     #[test]
