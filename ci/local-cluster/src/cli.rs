@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{build, derive, disturb, down, inspect, load, restart, up},
+    commands::{build, derive, disturb, down, export_image, inspect, load, restart, up},
     console,
     disturbance::{Disturbance, LONGEST_DISTURBANCE, Link},
     error::Error,
@@ -131,6 +131,15 @@ enum Command {
         #[command(flatten)]
         name: Name,
     },
+    /// Write the workspace image as an OCI archive, for other clusters: `kind load image-archive`,
+    /// `podman load`, or a registry. Prints its name.
+    ExportImage {
+        /// The archive.
+        file: PathBuf,
+        /// The image's name [default: localhost/workspace:1].
+        #[arg(long)]
+        tag: Option<String>,
+    },
     /// Build what clusters are made of, without starting one.
     Build {
         #[command(flatten)]
@@ -239,6 +248,7 @@ fn execute(command: Command) -> Result<(), Error> {
         }
         Command::Load { tree, name, tag } => load::run(&name.name, &tree, tag.as_deref()),
         Command::Derive { recipes, name } => derive::run(&name.name, &recipes),
+        Command::ExportImage { file, tag } => export_image::run(&file, tag.as_deref()),
         Command::Build { selection } => build::run(&selection.sources()?),
         Command::Supervise { .. } => supervisor::run(),
         Command::NodeInit { .. } => init::run(),

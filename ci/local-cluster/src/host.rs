@@ -40,16 +40,8 @@ const TO_BUILD: &[Need] = &[
 /// Checks that this is root on Linux with what a cluster needs at run time, and with what building
 /// needs too if `building`.
 pub fn check(cache: &Cache, building: bool) -> Result<(), Error> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Error::other("not root, which is needed for namespaces, mounts and cgroups")
-            .with_hint("run it with `sudo`"));
-    }
-    let needs = TO_RUN.iter().chain(if building { TO_BUILD } else { &[] });
-    let packages = missing(needs, exists);
-    if !packages.is_empty() {
-        return Err(Error::other(format!("missing Debian packages: {}", packages.join(", ")))
-            .with_hint(format!("run `apt-get install --yes {}`", packages.join(" "))));
-    }
+    let to_build = if building { TO_BUILD } else { &[] };
+    check_packages(TO_RUN.iter().chain(to_build))?;
     if building && !exists("go") {
         return Err(Error::other(
             "no `go` command in `PATH`, which builds Kubernetes and containerd",
@@ -61,6 +53,24 @@ pub fn check(cache: &Cache, building: bool) -> Result<(), Error> {
             .with_hint("run `modprobe overlay`"));
     }
     check_file_system(cache)
+}
+
+/// Checks that this is root with what builds and packs an image.
+pub fn check_for_images() -> Result<(), Error> {
+    check_packages(TO_RUN.iter().filter(|need| need.package == "tar").chain(TO_BUILD))
+}
+
+fn check_packages(needs: impl Iterator<Item = &'static Need>) -> Result<(), Error> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::other("not root, which is needed for namespaces, mounts and cgroups")
+            .with_hint("run it with `sudo`"));
+    }
+    let packages = missing(needs, exists);
+    if !packages.is_empty() {
+        return Err(Error::other(format!("missing Debian packages: {}", packages.join(", ")))
+            .with_hint(format!("run `apt-get install --yes {}`", packages.join(" "))));
+    }
+    Ok(())
 }
 
 /// Overlayfs takes no layer that can be written to from another overlayfs, which is what the root

@@ -232,6 +232,26 @@ mod tests {
     }
 
     #[test]
+    fn the_containerfiles_start_as_the_workspace_does() {
+        let start = Start::workspace().unwrap();
+        for text in [
+            include_str!("../../../fixtures/images/workspace/Containerfile"),
+            include_str!("../../../fixtures/images/workspace/Containerfile.fedora"),
+        ] {
+            let has = |line: String| assert!(text.lines().any(|it| it == line), "{line}");
+            has(format!("USER {}", start.user));
+            has(format!("WORKDIR {}", start.folder));
+            let environment = start.environment.iter().filter(|it| !it.starts_with("PATH="));
+            environment.for_each(|variable| has(format!("ENV {variable}")));
+            has(format!("CMD [\"{}\"]", start.command.join("\", \"")));
+            assert!(
+                text.contains("/customize.sh /"),
+                "the user and its ids are made by one script"
+            );
+        }
+    }
+
+    #[test]
     fn the_workspace_starts_as_an_ordinary_user_at_home() {
         let config = config(&Start::workspace().unwrap(), &[]).unwrap();
         let config = config.config().as_ref().unwrap();

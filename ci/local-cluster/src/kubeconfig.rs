@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use serde_json::json;
 
-use crate::pki::Identity;
+use crate::{image, pki::Identity};
 
 /// A kubeconfig with one context, called as the cluster.
 pub fn render(
@@ -21,6 +21,8 @@ pub fn render(
         "clusters": [{"name": cluster, "cluster": {
             "server": server,
             "certificate-authority-data": data(authority),
+            // nestcheck takes the image of a cluster from here, if nobody names one.
+            "extensions": [{"name": "nestcheck", "extension": {"image": image::WORKSPACE}}],
         }}],
         "users": [{"name": user, "user": {
             "client-certificate-data": data(&identity.certificate),
@@ -44,5 +46,7 @@ mod tests {
         assert_eq!(config["users"][0]["user"]["client-certificate-data"], "Zm9vYmFy");
         assert_eq!(config["users"][0]["user"]["client-key-data"], "Zm8=");
         assert_eq!(config["current-context"], "lab");
+        let extension = &config["clusters"][0]["cluster"]["extensions"][0];
+        assert_eq!(extension["extension"]["image"], "localhost/workspace:1");
     }
 }

@@ -4,6 +4,7 @@ pub mod build;
 pub mod derive;
 pub mod disturb;
 pub mod down;
+pub mod export_image;
 pub mod inspect;
 pub mod load;
 mod lock;
