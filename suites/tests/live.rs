@@ -68,6 +68,8 @@ fn a_whole_run_is_conformant_and_leaves_nothing() {
     assert!(passed >= 30, "{passed} cases in the JUnit file");
     assert_eq!((failed, skipped), (0, cases().len() - expectations.with("pass").len()));
     assert_eq!(report.json("/outcome"), "conformant");
+    let facts = report.json("/run/cluster").to_string();
+    assert!(facts.contains("\"image id\"") && facts.contains("sha256:"), "{facts}");
     assert_eq!(*leftovers, [""; 0]);
 }
 
@@ -163,6 +165,24 @@ fn one_case_makes_only_the_pod_that_it_needs() {
     });
     assert_eq!(pods.count(), 1, "{requests:?}");
     cluster.is_clean();
+}
+
+/// Only the kubeconfig of a local cluster names an image: another cluster has none of that name.
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_cluster_that_is_not_a_local_one_has_no_image_by_default() {
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let named = "/clusters/0/cluster/extensions";
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with(named, Value::Null));
+    let start = cluster.now();
+    let refused = dir.nestcheck(["run", "POD-03", "--kubeconfig", &path]);
+    refused.refuses(2, &["workspace image"]).hints(&["--image REF", "fixtures/images/workspace"]);
+    assert!(!cluster.requests_since(start).iter().any(Request::changes));
+    assert_eq!(dir.content(), ["kubeconfig"], "nothing ran, so there is no report");
+    // What only compares facts needs no image.
+    dir.nestcheck(["run", "PRE-01", "--kubeconfig", &path]).exits(3);
+    let image = ["--image", "localhost/workspace:1", "ID-01", "--kubeconfig", &path];
+    dir.nestcheck(["run"].into_iter().chain(image)).exits(0);
 }
 
 #[test]

@@ -44,12 +44,18 @@ pub struct ConnectOptions {
     pub impersonate_groups: Vec<String>,
 }
 
+/// The extension of a cluster in a kubeconfig, such as
+/// `{"name": "nestcheck", "extension": {"image": "localhost/workspace:1"}}`: whoever makes a cluster
+/// for tests says there which workspace image it has.
+const EXTENSION: &str = "nestcheck";
+
 /// A cluster and the administrator's client for it.
 #[derive(Clone)]
 pub struct Cluster {
     config: Config,
     proxy: Option<Arc<Proxy>>,
     admin: Client,
+    image: Option<String>,
 }
 
 impl Cluster {
@@ -64,6 +70,7 @@ impl Cluster {
         let place = place(options.kubeconfig.as_deref());
         let found = find_kubeconfig(options)?;
         let is_in_file = found.is_some();
+        let image = found.as_ref().and_then(|it| image_of(it, options.context.as_deref()));
         let (mut config, proxy_url) = match found {
             Some(kubeconfig) => read_context(kubeconfig, options, &place).await?,
             None => (in_cluster::config(&place)?, None),
@@ -77,7 +84,8 @@ impl Cluster {
             (user.impersonate_uid, user.impersonate_user_extra) = (None, None);
         }
         let tokens = take_tokens(&mut config.auth_info).await?;
-        Self::new(config, proxy.map(Arc::new), tokens.map(Arc::new)).map_err(|error| {
+        let made = Self::new(config, proxy.map(Arc::new), tokens.map(Arc::new));
+        made.map(|cluster| Self { image, ..cluster }).map_err(|error| {
             let what = if is_in_file {
                 format!("kubeconfig {place}")
             } else {
@@ -112,7 +120,7 @@ impl Cluster {
         let agent = concat!("nestcheck/", env!("CARGO_PKG_VERSION"));
         config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
         let admin = client_of(config.clone(), proxy.clone(), tokens)?;
-        Ok(Self { config, proxy, admin })
+        Ok(Self { config, proxy, admin, image: None })
     }
 
     /// The administrator's client: it provisions, and never runs a case.
@@ -125,6 +133,12 @@ impl Cluster {
     #[must_use]
     pub fn server(&self) -> String {
         clean_text(self.config.cluster_url.to_string().trim_end_matches('/'))
+    }
+
+    /// The workspace image that the kubeconfig names for this cluster.
+    #[must_use]
+    pub fn image(&self) -> Option<&str> {
+        self.image.as_deref()
     }
 
     /// A client for the same server that presents a bearer token and nothing of the
@@ -171,9 +185,7 @@ fn take_proxy_url(
     context: Option<&str>,
     instead: &str,
 ) -> Option<String> {
-    let context = context.or(kubeconfig.current_context.as_deref());
-    let context = kubeconfig.contexts.iter().find(|known| Some(known.name.as_str()) == context);
-    let name = context.and_then(|known| known.context.as_ref()).map(|known| known.cluster.clone());
+    let name = cluster_of(kubeconfig, context).map(str::to_owned);
     let mut found = None;
     for cluster in &mut kubeconfig.clusters {
         let Some(known) = &mut cluster.cluster else { continue };
@@ -183,6 +195,22 @@ fn take_proxy_url(
         }
     }
     found.flatten()
+}
+
+/// The name of a context's cluster; without a context, of the current one.
+fn cluster_of<'a>(kubeconfig: &'a Kubeconfig, context: Option<&str>) -> Option<&'a str> {
+    let context = context.or(kubeconfig.current_context.as_deref());
+    let context = kubeconfig.contexts.iter().find(|known| Some(known.name.as_str()) == context);
+    context.and_then(|known| known.context.as_ref()).map(|known| known.cluster.as_str())
+}
+
+/// The workspace image that the [`EXTENSION`] of a context's cluster names.
+fn image_of(kubeconfig: &Kubeconfig, context: Option<&str>) -> Option<String> {
+    let name = cluster_of(kubeconfig, context)?;
+    let known = kubeconfig.clusters.iter().find(|known| known.name == name)?;
+    let extensions = known.cluster.as_ref()?.extensions.as_ref()?;
+    let extension = extensions.iter().find(|known| known.name == EXTENSION)?;
+    extension.extension.get("image")?.as_str().map(str::to_owned)
 }
 
 /// Takes out of a user what would have to be renewed during a run, and renews it from now on.
@@ -385,6 +413,26 @@ mod tests {
             assert!(clusters.clone().all(|known| known.proxy_url.as_deref() == Some("none")));
             assert_eq!(clusters.count(), 2);
         }
+    }
+
+    #[test]
+    fn a_kubeconfig_may_name_the_workspace_image_of_its_cluster() {
+        let text = "
+            clusters:
+            - name: local
+              cluster:
+                server: 'https://a'
+                extensions: [{name: nestcheck, extension: {image: 'localhost/workspace:1'}}]
+            - {name: another, cluster: {server: 'https://b'}}
+            contexts:
+            - {name: one, context: {cluster: local}}
+            - {name: two, context: {cluster: another}}
+            current-context: one
+        ";
+        let kubeconfig = Kubeconfig::from_yaml(text).expect("it is a kubeconfig");
+        assert_eq!(image_of(&kubeconfig, None).as_deref(), Some("localhost/workspace:1"));
+        assert_eq!(image_of(&kubeconfig, Some("two")), None);
+        assert_eq!(image_of(&kubeconfig, Some("three")), None);
     }
 
     #[test]

@@ -25,8 +25,9 @@ pub struct RunConfig {
     pub keep: Keep,
     /// Whether cases whose requirements are unmet run all the same.
     pub tries_blocked: bool,
-    /// Whether a run with the cluster's settings takes the image that they name, too.
-    pub takes_image_of_cluster: bool,
+    /// The workspace image, where a person chose it. Otherwise it is the one of the cluster's own
+    /// workspaces, in a run with the cluster's settings, or the one that the kubeconfig names.
+    pub image: Option<String>,
     /// How pods ask for devices, where a person chose it; otherwise as was read.
     pub devices: Option<ChosenRoute>,
     /// The secret of the cluster with which the image is pulled; one of a file is in the sandbox's
@@ -44,19 +45,20 @@ impl RunConfig {
     /// The defaults: four cases at once, 30 minutes, nothing is kept, no ledger and no evidence on
     /// disk. The run gets a new id.
     #[must_use]
-    pub fn new(image: impl Into<String>, files: Vec<File>) -> Self {
+    pub fn new(image: Option<String>, files: Vec<File>) -> Self {
+        let of_pods = image.clone().unwrap_or_default();
         Self {
             jobs: JOBS,
             keep: Keep::Never,
             tries_blocked: false,
-            takes_image_of_cluster: false,
+            image,
             devices: None,
             pull_secret: None,
             node_access: false,
             diagnostics: Collector::nowhere(),
             sandbox: SandboxConfig {
                 run: new_run_id(),
-                image: image.into(),
+                image: of_pods,
                 entry_point: EntryPoint::default(),
                 placement: Placement::NONE,
                 files,
@@ -81,7 +83,7 @@ mod tests {
 
     #[test]
     fn each_run_has_an_id_of_its_own_that_a_name_can_carry() {
-        let ids = [(); 2].map(|()| RunConfig::new("image", Vec::new()).sandbox.run);
+        let ids = [(); 2].map(|()| RunConfig::new(None, Vec::new()).sandbox.run);
         assert_ne!(ids[0], ids[1]);
         assert!(
             ids.iter().all(|id| id.len() == 8 && id.bytes().all(|b| b.is_ascii_alphanumeric()))

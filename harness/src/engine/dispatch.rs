@@ -299,6 +299,7 @@ async fn follow_pod(
         step,
         duration_ms: millis(started.elapsed()),
         failure,
+        image_id: made.as_ref().ok().and_then(|made| template.image_id_of(&made.pod)),
     }));
     // In others the user may not run commands.
     if let Ok(pod) = made

@@ -161,6 +161,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             step,
             duration_ms: millis(started.elapsed()),
             failure,
+            image_id: None,
         }));
     }
 

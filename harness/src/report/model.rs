@@ -242,6 +242,9 @@ impl Summary {
     pub(super) fn finish(self) -> Report {
         let Self { mut report, cases, disruptions, namespace, duration } = self;
         if let Some(run) = &mut report.run {
+            // All pods of a run have one image.
+            let image = report.steps.iter().find_map(|step| step.image_id.clone());
+            run.cluster.extend(image.map(|id| ("image id".to_owned(), id)));
             run.cluster.extend(namespace);
         }
         report.disruptions = disruptions.finish();

@@ -188,6 +188,15 @@ impl PodTemplate {
         ours.or_else(|| containers.first())
     }
 
+    /// The image that the node runs in that container, as the container runtime names it.
+    #[must_use]
+    pub fn image_id_of(&self, pod: &Pod) -> Option<String> {
+        let own = &self.container_of(pod)?.name;
+        let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+        let status = statuses.iter().find(|status| status.name == *own)?;
+        Some(status.image_id.clone()).filter(|id| !id.is_empty())
+    }
+
     /// The SCC that a pod of this template asks for, where there are any. `nested` is the one that
     /// requires a user namespace, so the controls without one need others.
     #[must_use]

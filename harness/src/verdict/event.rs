@@ -135,6 +135,10 @@ pub struct StepFinished {
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// The image that the node runs, if the step made a pod: its digest, as the container runtime
+    /// names it (`imageID` in the pod's status). A tag may mean another image tomorrow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
 }
 
 /// A proof that a pass is real, made by reading back or by looking from inside the pod.

@@ -120,7 +120,7 @@ mod tests {
         let events = read_log(&format!("{line}\n")).expect("the log is valid");
 
         let step = Step::Pod { name: "workspace".to_owned() };
-        let expected = StepFinished { step, duration_ms: 8120, failure: None };
+        let expected = StepFinished { step, duration_ms: 8120, failure: None, image_id: None };
         assert_eq!(*events[0].event, EventKind::StepFinished(expected));
         assert_eq!(serde_json::to_string(&events[0]).expect("events serialise"), line);
     }

@@ -28,11 +28,12 @@ impl Texts for EventKind {
     fn each(&mut self, change: Change<'_>) {
         match self {
             Self::RunStarted(run) => run.each(change),
-            Self::StepFinished(StepFinished { step, duration_ms: _, failure }) => {
+            Self::StepFinished(StepFinished { step, duration_ms: _, failure, image_id }) => {
                 let mut name = step.to_string();
                 change(Name, &mut name);
                 *step = Step::from(name);
                 all(failure, Block, change);
+                all(image_id, Line, change);
             }
             Self::CaseStarted { id } => change(Name, id),
             Self::TruthChecked { id, check } => {
@@ -228,6 +229,7 @@ mod tests {
                 step: Step::from(text()),
                 duration_ms: 1,
                 failure: Some(text()),
+                image_id: Some(text()),
             }),
             EventKind::CaseStarted { id: text() },
             EventKind::TruthChecked { id: text(), check },

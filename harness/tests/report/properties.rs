@@ -76,7 +76,9 @@ fn event() -> impl Strategy<Value = EventKind> {
         1 => (0..50_usize).prop_map(sample::run_started),
         1 => (text(), any::<u64>(), prop::option::of(text())).prop_map(
             |(step, duration_ms, failure)| {
-                EventKind::StepFinished(StepFinished { step: step.into(), duration_ms, failure })
+                EventKind::StepFinished(StepFinished {
+                    step: step.into(), duration_ms, image_id: failure.clone(), failure,
+                })
             }
         ),
         2 => id().prop_map(|id| EventKind::CaseStarted { id }),

@@ -57,7 +57,14 @@ pub fn run_finished_by(outcome: Outcome, duration_ms: u64, causes: Vec<Cause>) -
 
 pub fn step(name: &str, duration_ms: u64, failure: Option<&str>) -> EventKind {
     let failure = failure.map(str::to_owned);
-    EventKind::StepFinished(StepFinished { step: name.to_owned().into(), duration_ms, failure })
+    let is_pod = name == "pod workspace" && failure.is_none();
+    let image_id = is_pod.then(|| format!("registry.example/workspace@sha256:{:0>64}", "abc"));
+    EventKind::StepFinished(StepFinished {
+        step: name.to_owned().into(),
+        duration_ms,
+        failure,
+        image_id,
+    })
 }
 
 pub fn check(id: &str, name: &str, expected: &str, observed: &str) -> EventKind {

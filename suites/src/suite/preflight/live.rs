@@ -135,13 +135,9 @@ inventory::submit!(Case {
 
 async fn has_an_image_for_the_node(cx: Context) -> CaseResult {
     let workspace = cx.pod(&NESTED_POD).await?;
-    let status = workspace.object().status.clone().unwrap_or_default();
-    let images = status.container_statuses.unwrap_or_default();
-    let own = NESTED_POD.container_of(workspace.object()).map(|it| it.name.as_str());
-    let image = images.iter().find(|status| Some(status.name.as_str()) == own);
-    let image = image.map(|status| status.image_id.clone()).unwrap_or_default();
-    let observed = if image.is_empty() { "none" } else { image.as_str() };
-    cx.check("image of the pod", "one that the node has", observed, !image.is_empty())?;
+    let image = NESTED_POD.image_id_of(workspace.object());
+    let observed = image.as_deref().unwrap_or("none");
+    cx.check("image of the pod", "one that the node has", observed, image.is_some())?;
     // Where foreign programs are emulated they run too, but neither podman nor its containers
     // work. The probe runs natively, so it tells what the node's programs look like.
     let probe = machine_of(&workspace.output(&head(PROBE)).await?);
