@@ -14,6 +14,7 @@ use harness::{
     sandbox::{self, PullSecret, Scc, rbac},
     verdict::{Outcome, event::Event},
 };
+use oci_spec::distribution::Reference;
 
 /// Which SCC a run tests, where pods are admitted by them.
 #[derive(Clone, Debug)]
@@ -96,11 +97,7 @@ impl Session {
         check_placement(&cluster, &mut facts, &mut config).await?;
         let profile = selection.profile.unwrap_or_else(|| Profile::of_cluster(&facts));
         let is_as_configured = profile == Profile::AsConfigured;
-        let scc = if is_as_configured {
-            take_cluster_settings(&mut facts, &mut config, scc)?
-        } else {
-            scc
-        };
+        let scc = if is_as_configured { take_cluster_settings(&mut facts, scc)? } else { scc };
         config.sandbox.scc = scc_for(&facts, scc)?;
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
@@ -111,6 +108,7 @@ impl Session {
         let plan = if config.node_access { plan } else { plan.without_node_access() };
         let plan =
             if is_as_configured { plan.without_what_must_fail(&whole, &facts) } else { plan };
+        choose_image(&cluster, &facts, &plan, &mut config)?;
         if plan.runnable().next().is_some() {
             let makes_workspaces = plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
             let flavour = facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
@@ -158,7 +156,6 @@ async fn check_placement(
 /// to report.
 fn take_cluster_settings(
     facts: &mut Facts,
-    config: &mut RunConfig,
     chosen: Option<ChosenScc>,
 ) -> Result<Option<ChosenScc>> {
     let mut settings = facts.devspaces.find_cluster_settings()?;
@@ -169,11 +166,38 @@ fn take_cluster_settings(
         let is_missing = |name: &str| facts.sccs.value().is_some_and(|it| !it.contains_key(name));
         settings.scc.clone().filter(|name| !is_missing(name)).map(ChosenScc::Cluster)
     };
-    if let (true, Some(image)) = (config.takes_image_of_cluster, &settings.image) {
-        config.sandbox.image.clone_from(image);
-    }
     facts.devspaces.cluster_settings = Some(settings);
     Ok(scc)
+}
+
+/// Decides which image the pods of a run have: the one that a person chose, or that of the cluster's
+/// own workspaces, or that which the kubeconfig names. A run that creates nothing needs none.
+fn choose_image(
+    cluster: &Cluster,
+    facts: &Facts,
+    plan: &Plan,
+    config: &mut RunConfig,
+) -> Result<()> {
+    let settings = facts.devspaces.cluster_settings.as_ref();
+    let of_workspaces = settings.and_then(|settings| settings.image.as_deref());
+    let (image, origin) = match (&config.image, of_workspaces, cluster.image()) {
+        (Some(image), ..) => (image.clone(), "`--image`"),
+        (None, Some(image), _) => (image.to_owned(), "the cluster's workspaces"),
+        (None, None, Some(image)) => (image.to_owned(), "the kubeconfig"),
+        (None, None, None) if plan.live().next().is_none() => return Ok(()),
+        (None, None, None) => {
+            return Err(Error::usage("no workspace image is named").with_hint(
+                "name the image that your workspaces use with `--image REF`, or build one from \
+                 `fixtures/images/workspace` of nestcheck's source",
+            ));
+        }
+    };
+    if let Err(error) = image.parse::<Reference>() {
+        let message = format!("the image `{image}` of {origin} is not an image reference: {error}");
+        return Err(Error::usage(message).with_hint("name another one with `--image REF`"));
+    }
+    config.sandbox.image = image;
+    Ok(())
 }
 
 /// The SCC of the run, where pods are admitted by one.

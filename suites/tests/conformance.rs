@@ -136,8 +136,6 @@ fn print_line(text: &str) {
 async fn prepare(selected: &[Case]) -> Result<Session, Error> {
     let cluster = Cluster::connect(&ConnectOptions::default()).await?;
     let selection = Selection { profile: None, filters: Filters::default(), shard: None };
-    let image = std::env::var("NESTCHECK_IMAGE");
-    let image = image.unwrap_or_else(|_| "localhost/workspace:1".to_owned());
-    let config = RunConfig::new(image, suites::fixtures::files());
+    let config = RunConfig::new(std::env::var("NESTCHECK_IMAGE").ok(), suites::fixtures::files());
     Session::prepare(cluster, selected, selection, config, None).await
 }

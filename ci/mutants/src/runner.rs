@@ -184,7 +184,7 @@ impl Runner {
         let cases = inputs.cases();
         let selection =
             Selection { profile: None, filters: filters(scenario, &cases)?, shard: None };
-        let config = RunConfig::new(&self.image, inputs.files);
+        let config = RunConfig::new(Some(self.image.clone()), inputs.files);
         let config = RunConfig {
             tries_blocked: matches!(scenario.target, Target::OtherCluster(_)),
             sandbox: SandboxConfig {

@@ -20,9 +20,6 @@ use oci_spec::distribution::{ParseError, Reference};
 use super::{delivery::ReportArchive, placement::PlacementArguments};
 use crate::session::SccSource;
 
-/// The workspace image of a local cluster.
-pub(super) const DEFAULT_IMAGE: &str = "localhost/workspace:1";
-
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
 ///
 /// Exit codes: 0 conformant, 1 not conformant, 2 usage or bad input, 3 partial (a core case was
@@ -45,6 +42,8 @@ pub(super) enum Command {
     Explain(ExplainArguments),
     /// Run the cases and write a report
     Run(Box<RunArguments>),
+    /// List the images that the nodes pull, or how they find them in a mirror; needs no cluster
+    Images(ImagesArguments),
     /// Remove leftovers of runs that did not clean up after themselves
     Sweep(SweepArguments),
     /// Generate a report again from the event log of a run
@@ -203,20 +202,25 @@ pub(super) struct ListArguments {
     pub(super) output: OutputFormat,
 }
 
+/// What the nodes pull.
+#[derive(Debug, Args)]
+pub(super) struct ImagesArguments {
+    /// The workspace image. It is the only one: the cases build all others in its pods
+    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", value_parser = image)]
+    pub(super) image: String,
+    /// Print the `ImageDigestMirrorSet` of OpenShift that finds it here instead
+    #[arg(long, value_name = "HOST/NAME", value_parser = image)]
+    pub(super) mirror: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) cluster: ClusterArguments,
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
-    /// The workspace image, with podman, podman-compose and subordinate ids that fit a pod
-    ///
-    /// [default: localhost/workspace:1]
-    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", value_parser = image)]
-    pub(super) image: Option<String>,
-    /// Whether pods run the entrypoint of the image, as workspaces do: image or skip
-    #[arg(long, value_name = "WHICH", default_value = "image", value_parser = str::parse::<EntryPoint>)]
-    pub(super) entrypoint: EntryPoint,
+    #[command(flatten)]
+    pub(super) settings: RunSettings,
     /// Test this SCC (OpenShift, MicroShift), of a file, or of the cluster with cluster:NAME: the run
     /// applies a copy with a unique name
     #[arg(long, value_name = "FILE", value_parser = SccSource::parse)]
@@ -226,14 +230,33 @@ pub(super) struct RunArguments {
     /// `--profile as-configured`
     #[arg(long, conflicts_with = "profile")]
     pub(super) as_configured: bool,
+    #[command(flatten)]
+    pub(super) placement: PlacementArguments,
+    /// The directory of the report; files of an earlier report in it are replaced
+    #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
+    pub(super) report_dir: PathBuf,
+    /// Write the report as an archive (tar.gz) too: to a file, to standard output with `-`, or, with
+    /// `log`, as lines of text for the log of a pod
+    #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
+    pub(super) report_archive: Option<ReportArchive>,
+}
+
+/// How a run goes about it.
+#[derive(Debug, Args)]
+pub(super) struct RunSettings {
+    /// The workspace image, with podman, podman-compose and subordinate ids that fit a pod [default:
+    /// with `--as-configured` that of the cluster's workspaces, on a cluster of `local-cluster` its own]
+    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", value_parser = image)]
+    pub(super) image: Option<String>,
+    /// Whether pods run the entrypoint of the image, as workspaces do: image or skip
+    #[arg(long, value_name = "WHICH", default_value = "image", value_parser = str::parse::<EntryPoint>)]
+    pub(super) entrypoint: EntryPoint,
     /// How pods request /dev/fuse and /dev/net/tun: annotation, runtime-class:NAME,
     /// cdi:VENDOR/CLASS=NAME, resource:DOMAIN/NAME or none. Names after `cdi:` and `resource:` may be
     /// several, separated by commas [default: CRI-O's annotation on OpenShift, MicroShift and nodes
     /// with CRI-O, elsewhere a RuntimeClass, or the resources of a device plugin]
     #[arg(long, value_name = "ROUTE", value_parser = str::parse::<ChosenRoute>)]
     pub(super) devices: Option<ChosenRoute>,
-    #[command(flatten)]
-    pub(super) placement: PlacementArguments,
     /// The number of cases that run at once
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) jobs: u8,
@@ -253,13 +276,6 @@ pub(super) struct RunArguments {
     /// removes them, or the next run once they have expired
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(super) keep: KeepWhen,
-    /// The directory of the report; files of an earlier report in it are replaced
-    #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
-    pub(super) report_dir: PathBuf,
-    /// Write the report as an archive (tar.gz) too: to a file, to standard output with `-`, or, with
-    /// `log`, as lines of text for the log of a pod
-    #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
-    pub(super) report_archive: Option<ReportArchive>,
     /// Run cases with unmet requirements too; only the results in the pods decide
     #[arg(long)]
     pub(super) no_preflight: bool,

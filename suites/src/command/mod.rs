@@ -4,6 +4,7 @@
 mod arguments;
 mod delivery;
 mod explain;
+mod images;
 mod list;
 mod ote;
 mod placement;
@@ -56,6 +57,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Preflight(arguments) => block_on(preflight::execute(arguments)),
         Command::List(arguments) => list::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
+        Command::Images(arguments) => images::execute(&arguments),
         Command::Run(arguments) => block_on(run::execute(*arguments)),
         Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
@@ -155,7 +157,7 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print_error(&Error::usage("no command given").with_hint(
-                "the commands are `preflight`, `list`, `explain`, `run`, `sweep`, `report`, \
+                "the commands are `preflight`, `list`, `explain`, `run`, `images`, `sweep`, `report`, \
                  `completions` and `man`; `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)

@@ -16,9 +16,9 @@ use harness::{
 };
 
 use super::{
-    arguments::{DEFAULT_IMAGE, RunArguments, SelectionArguments},
+    arguments::{RunArguments, RunSettings, SelectionArguments},
     color,
-    delivery::{ReportArchive, report_end_of_pod},
+    delivery::{OpenArchive, ReportArchive, report_end_of_pod},
     print_error,
 };
 use crate::{
@@ -52,31 +52,8 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     let archive = arguments.report_archive.as_ref().map(ReportArchive::open).transpose()?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
-    let takes_image_of_cluster = arguments.image.is_none();
-    let image = arguments.image.unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
-    let config = RunConfig::new(image, crate::fixtures::files());
-    let config = RunConfig {
-        jobs: usize::from(arguments.jobs),
-        keep: arguments.keep.into(),
-        tries_blocked: arguments.no_preflight,
-        takes_image_of_cluster,
-        devices: arguments.devices,
-        node_access: arguments.node_access,
-        pull_secret,
-        diagnostics: directory.diagnostics(),
-        sandbox: SandboxConfig {
-            entry_point: arguments.entrypoint,
-            placement,
-            run_timeout: arguments.timeout,
-            ledger: directory.ledger(),
-            timeouts: Timeouts {
-                pod: arguments.pod_timeout,
-                teardown: arguments.teardown_timeout,
-                disruption: arguments.disruption_timeout,
-            },
-            ..config.sandbox
-        },
-    };
+    let mut config = config(arguments.settings, &directory);
+    (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, config, scc) => session,
@@ -100,19 +77,50 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     let outcome = session.run(signals, observe).await;
     terminal.finish();
+    Ok(deliver(directory, archive, outcome).exit_code())
+}
+
+/// What the harness is told of a run's settings.
+fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
+    let config = RunConfig::new(settings.image, crate::fixtures::files());
+    RunConfig {
+        jobs: usize::from(settings.jobs),
+        keep: settings.keep.into(),
+        tries_blocked: settings.no_preflight,
+        devices: settings.devices,
+        node_access: settings.node_access,
+        diagnostics: directory.diagnostics(),
+        sandbox: SandboxConfig {
+            entry_point: settings.entrypoint,
+            run_timeout: settings.timeout,
+            ledger: directory.ledger(),
+            timeouts: Timeouts {
+                pod: settings.pod_timeout,
+                teardown: settings.teardown_timeout,
+                disruption: settings.disruption_timeout,
+            },
+            ..config.sandbox
+        },
+        ..config
+    }
+}
+
+/// Writes what is made of the log, and returns what the run came to. A run whose report is not whole
+/// is an error, unless it came to something worse.
+fn deliver(directory: ReportDir, archive: Option<OpenArchive>, outcome: Outcome) -> Outcome {
     let report = directory.path().to_owned();
     let path = report.display().to_string();
     let warning = if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };
     if let Err(error) = directory.finish() {
         print_error(&error);
-        return Ok(worse(outcome).exit_code());
+        return worse(outcome);
     }
     let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
     if let Some(Err(error)) = archive.map(|archive| archive.write(&report)) {
         print_error(&error);
-        return Ok(worse(outcome).exit_code());
+        return worse(outcome);
     }
-    Ok(outcome.exit_code())
+    outcome
 }
 
 /// What the owner of a directory should know that was there before.

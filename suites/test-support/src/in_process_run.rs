@@ -71,7 +71,7 @@ impl InProcessRun {
         let cluster = Cluster::connect(&options).await.expect("the kubeconfig is good");
         let facts = facts::gather(&cluster).await.expect("the cluster answers");
         let plan = Plan::new(self.cases, &facts, false).of_profile(self.name, true);
-        let config = RunConfig::new("localhost/workspace:1", self.files);
+        let config = RunConfig::new(Some("localhost/workspace:1".to_owned()), self.files);
         let config = RunConfig {
             jobs: self.jobs,
             diagnostics: report.diagnostics(),

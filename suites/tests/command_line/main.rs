@@ -1,6 +1,7 @@
 //! The command without a cluster: every mistake is one line with a hint and the exit code of the
 //! help, and what needs no cluster works without one.
 
+mod documentation;
 mod reports;
 mod without_cluster;
 

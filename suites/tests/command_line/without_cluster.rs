@@ -30,6 +30,21 @@ fn list_shows_every_case_with_id_name_and_sentence() {
 }
 
 #[test]
+fn images_are_listed_for_a_mirror() {
+    let image = format!("registry.example/dev/workspace@sha256:{:0>64}", "abc");
+    let text = nestcheck(&["images", "--image", &image]);
+    text.exits(0);
+    assert_eq!(text.stdout, format!("{image}\n"), "every other image is built in pods");
+    let mirrors =
+        nestcheck(&["images", "--image", &image, "--mirror", "mirror.example/dev/workspace"]);
+    mirrors.exits(0);
+    assert!(mirrors.stdout.starts_with("apiVersion: config.openshift.io/v1\n"), "{mirrors}");
+    let tag = ["images", "--image", "registry.example/a:1", "--mirror", "mirror.example/a"];
+    nestcheck(&tag).refuses(2, &["is not named by its digest"]).hints(&["@sha256:"]);
+    nestcheck(&["images"]).refuses(2, &["--image"]);
+}
+
+#[test]
 fn list_in_json_has_the_same_cases() {
     let finished = nestcheck(&["list", "-o", "json"]);
     finished.exits(0);
