@@ -1,6 +1,6 @@
 //! What is looked at.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
@@ -23,6 +23,10 @@ use crate::{
 
 /// The most events about a pod that are listed.
 const MOST_EVENTS: u32 = 100;
+
+/// How long one command of the evidence may take: `podman info` in one of forty pods on two busy
+/// processors takes more than 5 s.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What the user and its helpers may do: the maps, the ranges and the capabilities that decide
 /// whether podman can make a user namespace.
@@ -108,7 +112,7 @@ fn commands() -> impl Iterator<Item = (&'static str, Command)> {
 
 /// What a command wrote; that it failed is evidence too.
 async fn output(api: &Api<Pod>, pod: &Pod, command: Command) -> Result<String, String> {
-    let output = workload::run_in(api, pod, &command.within(LOOK_DEADLINE)).await;
+    let output = workload::run_in(api, pod, &command.within(COMMAND_DEADLINE)).await;
     let output = output.map_err(|failure| failure.message().to_owned())?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.exit_code != 0 {
