@@ -179,6 +179,11 @@ fn a_cluster_that_is_not_a_local_one_has_no_image_by_default() {
     refused.refuses(2, &["workspace image"]).hints(&["--image REF", "fixtures/images/workspace"]);
     assert!(!cluster.requests_since(start).iter().any(Request::changes));
     assert_eq!(dir.content(), ["kubeconfig"], "nothing ran, so there is no report");
+    let no_name = json!([{"name": "nestcheck", "extension": {"image": "no name"}}]);
+    let wrong = dir.kubeconfig(&cluster.own_kubeconfig().with(named, no_name));
+    dir.nestcheck(["run", "POD-03", "--kubeconfig", &wrong])
+        .refuses(2, &["the image `no name` of the kubeconfig is not an image reference"]);
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with(named, Value::Null));
     // What only compares facts needs no image.
     dir.nestcheck(["run", "PRE-01", "--kubeconfig", &path]).exits(3);
     let image = ["--image", "localhost/workspace:1", "ID-01", "--kubeconfig", &path];
