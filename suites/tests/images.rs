@@ -213,12 +213,20 @@ fn each_broken_image_is_reported_by_its_case_and_the_good_one_is_green() {
 
 #[test]
 #[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
+fn every_case_passes_in_an_image_that_its_entrypoint_sets_up() {
+    let cluster = LocalCluster::up("whole-entrypoint", &[]);
+    let image = cluster.derive(&recipes_of("variants", &["udi-like"])).remove(0);
+    let report = run_with(&cluster, &image, &[], 0);
+    assert_eq!(report.outcome(), Outcome::Conformant);
+    assert!(report.ids("pass").contains(&"POD-02"), "the entrypoint is there");
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
 fn an_image_that_its_entrypoint_sets_up_is_conformant() {
     let cluster = LocalCluster::up("entrypoint", &[]);
-    let variants = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/images/variants");
-    let recipes = ["udi-like", "udi-before-host-users"];
-    let recipes = recipes.map(|name| PathBuf::from(format!("{variants}/{name}.sh")));
-    let images = cluster.derive(&recipes);
+    let images = cluster.derive(&recipes_of("variants", &["udi-like", "udi-before-host-users"]));
     let [image, before] = &images[..] else { panic!("{images:?}") };
     let report = run_with(&cluster, image, &SET_UP, 0);
     assert_eq!(report.outcome(), Outcome::Conformant);
