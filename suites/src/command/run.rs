@@ -80,7 +80,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     Ok(deliver(directory, archive, outcome).exit_code())
 }
 
-/// What the harness is told of a run's settings.
+/// The configuration of a run with these settings.
 fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
     let config = RunConfig::new(settings.image, crate::fixtures::files());
     RunConfig {

@@ -199,14 +199,20 @@ fn variables(
     defaults.chain(given).collect()
 }
 
+/// The values of a recipe's inputs, by the expressions that stand for them in the recipe.
+fn values(
+    defaults: impl Iterator<Item = (String, String)>,
+    inputs: &Inputs,
+    expression: impl Fn(&str) -> String,
+) -> BTreeMap<String, String> {
+    let given = inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    defaults.chain(given).map(|(name, value)| (expression(&name), value)).collect()
+}
+
 fn github(dir: &TestDir, inputs: &Inputs) -> Recipe {
     let action = yaml(GITHUB.file);
-    let given = inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let values: BTreeMap<_, _> = entries(&action["inputs"]).map(default).chain(given).collect();
-    let values: BTreeMap<_, _> = values
-        .into_iter()
-        .map(|(name, value)| (format!("${{{{ inputs.{name} }}}}"), value))
-        .collect();
+    let defaults = entries(&action["inputs"]).map(default);
+    let values = values(defaults, inputs, |name| format!("${{{{ inputs.{name} }}}}"));
     let step = &action["runs"]["steps"][0];
     let files = [("GITHUB_OUTPUT", "github-output"), ("GITHUB_STEP_SUMMARY", GITHUB.summary)]
         .map(|(name, file)| (name.to_owned(), dir.path(file).display().to_string()));
@@ -254,10 +260,8 @@ fn jenkins(_: &TestDir, inputs: &Inputs) -> Recipe {
 fn tekton(dir: &TestDir, inputs: &Inputs) -> Recipe {
     let file = yaml(TEKTON.file);
     let spec = &file["spec"];
-    let given = inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let parameters: BTreeMap<_, _> = named(&spec["params"]).map(default).chain(given).collect();
-    let parameters =
-        parameters.into_iter().map(|(name, value)| (format!("$(params.{name})"), value));
+    let defaults = named(&spec["params"]).map(default);
+    let parameters = values(defaults, inputs, |name| format!("$(params.{name})"));
     let results = named(&spec["results"]).map(|(name, _)| {
         let file = dir.path(&format!("tekton-{name}")).display().to_string();
         (format!("$(results.{name}.path)"), file)
@@ -266,7 +270,7 @@ fn tekton(dir: &TestDir, inputs: &Inputs) -> Recipe {
     let secret = Some(dir.path("secret")).filter(|path| path.is_dir()).unwrap_or_default();
     let workspaces = [("report", dir.path(".")), ("kubeconfig", secret)]
         .map(|(name, path)| (format!("$(workspaces.{name}.path)"), path.display().to_string()));
-    let values: BTreeMap<_, _> = parameters.chain(results).chain(workspaces).collect();
+    let values: BTreeMap<_, _> = parameters.into_iter().chain(results).chain(workspaces).collect();
     let step = &spec["steps"][0];
     let variables = named(&step["env"]).map(|(name, item)| (name, fill(&item["value"], &values)));
     Recipe { script: string(&step["script"]), variables: variables.collect() }
