@@ -110,6 +110,36 @@ fn the_clusters_own_settings_are_tested(cluster: &Cluster) {
     cluster.is_clean();
 }
 
+/// The cases for Kubernetes: the operator, its workspace, and a few cases inside.
+const ON_KUBERNETES: [&str; 14] = [
+    "PRE-08",
+    "WS-02",
+    "WS-04",
+    "WS-05",
+    "WS-06A",
+    "WS-06B",
+    "WS-06D",
+    "WS-07-ID-01",
+    "WS-07-ID-05",
+    "WS-07-ISO-04",
+    "WS-07-POD-03",
+    "WS-10D",
+    "WS-10E",
+    "WS-15",
+];
+
+#[test]
+#[ignore = "makes a cluster of Kubernetes with an operator: ci/test runs it"]
+fn workspaces_work_on_kubernetes_too() {
+    let cluster = LocalCluster::up("workspace-k8s", &["--with", "devworkspace-operator"]);
+
+    let (finished, report) = run(&cluster, &ON_KUBERNETES);
+
+    finished.exits(0).says(&["Conformant"]);
+    assert_eq!(report.ids("pass"), ON_KUBERNETES, "{finished}");
+    cluster.is_clean();
+}
+
 #[test]
 #[ignore = "makes a cluster of OpenShift with an operator: ci/test runs it"]
 fn workspaces_are_conformant_and_a_missing_operator_is_reported() {

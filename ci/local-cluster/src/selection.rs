@@ -57,7 +57,7 @@ impl Selection {
     /// What a distribution is built from.
     pub fn source(&self, distribution: Distribution, with: Additions) -> Result<Source, Error> {
         match distribution {
-            Distribution::Kubernetes { kubernetes } => Ok(Source::kubernetes(kubernetes)),
+            Distribution::Kubernetes { kubernetes } => Ok(Source::kubernetes(kubernetes, with)),
             Distribution::Openshift { release, .. } => {
                 let components = Components::locate(self.components.as_deref())?;
                 Ok(Source::openshift(release, components, with))
@@ -71,17 +71,16 @@ impl Selection {
             self.check(flavour, None, None)?;
         }
         let mut sources = Vec::new();
+        // The operator's definitions cost nothing, and a later `up` may want them.
+        let with = Additions { devworkspace_operator: true, ..Additions::default() };
         if self.flavour != Some(Flavour::Openshift) {
-            sources.push(Source::kubernetes(self.kubernetes.unwrap_or_default()));
+            sources.push(Source::kubernetes(self.kubernetes.unwrap_or_default(), with));
         }
         if self.flavour != Some(Flavour::Kubernetes) {
             let components = Components::locate(self.components.as_deref())?;
             let releases = self.release.map_or(Release::ALL.to_vec(), |release| vec![release]);
-            sources.extend(releases.into_iter().map(|release| {
-                // The operator's definitions cost nothing, and a later `up` may want them.
-                let with = Additions { devworkspace_operator: true, ..Additions::default() };
-                Source::openshift(release, components.clone(), with)
-            }));
+            let of = |release| Source::openshift(release, components.clone(), with);
+            sources.extend(releases.into_iter().map(of));
         }
         Ok(sources)
     }

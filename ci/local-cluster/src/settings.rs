@@ -316,18 +316,17 @@ impl Settings {
     /// The parts of the cluster that stand in for a real component, each with the name of that
     /// component.
     pub fn stand_ins(self) -> Vec<&'static str> {
-        if self.distribution.flavour() != Flavour::Openshift {
-            return Vec::new();
-        }
         let mut all = Vec::new();
         let mut add = |program, what| {
             if !self.real.has(program) {
                 all.push(what);
             }
         };
-        add(RealProgram::Apiserver, "SCC admission of OpenShift's API server");
-        add(RealProgram::PolicyController, "cluster-policy-controller");
-        add(RealProgram::Crio, "devices by annotation of CRI-O");
+        if self.distribution.flavour() == Flavour::Openshift {
+            add(RealProgram::Apiserver, "SCC admission of OpenShift's API server");
+            add(RealProgram::PolicyController, "cluster-policy-controller");
+            add(RealProgram::Crio, "devices by annotation of CRI-O");
+        }
         if self.with.devworkspace_operator {
             add(RealProgram::Operator, "DevWorkspace Operator 0.42.0 (a test double)");
         }
@@ -336,14 +335,6 @@ impl Settings {
 
     /// The same with additions.
     pub fn with(self, with: Additions) -> Result<Self, Error> {
-        if with.devworkspace_operator && self.distribution.flavour() != Flavour::Openshift {
-            return Err(Error::usage(
-                "`--with devworkspace-operator` is for flavour `openshift` only",
-            )
-            .with_hint(
-                "add `--flavour openshift`: what the operator did was recorded on OpenShift",
-            ));
-        }
         if with.kernel_log && self.distribution.flavour() != Flavour::Openshift {
             return Err(Error::usage("`--with kernel-log` is for flavour `openshift` only")
                 .with_hint("add `--flavour openshift`: Kubernetes gives no device by annotation"));
@@ -480,5 +471,8 @@ mod tests {
         assert_eq!(settings.stand_ins(), ["SCC admission of OpenShift's API server"]);
         assert_eq!(settings.runtime().name, "crio");
         assert_eq!(Settings::default().stand_ins(), [""; 0]);
+        let with = Additions { devworkspace_operator: true, ..Additions::default() };
+        let with_operator = Settings::default().with(with).unwrap();
+        assert_eq!(with_operator.stand_ins(), ["DevWorkspace Operator 0.42.0 (a test double)"]);
     }
 }

@@ -37,7 +37,7 @@ use evaluate::{Evaluation, evaluate};
 use harness::{
     Error, Result,
     engine::Case,
-    facts::Flavour,
+    facts::{Flavour, requirement::InstalledWorkspaceOperator},
     verdict::{Level, Outcome},
 };
 use runner::Runner;
@@ -87,9 +87,11 @@ pub enum Place {
 }
 
 impl Place {
-    /// Whether the case must be killed here. What a Kubernetes cluster shows is not shown again.
+    /// Whether the case must be killed here. What a Kubernetes cluster shows is not shown again. The
+    /// one of the mutants has no DevWorkspace Operator.
     fn has(self, case: &Case) -> bool {
-        let is_everywhere = case.flavours.contains(&Flavour::Kubernetes);
+        let is_everywhere = case.flavours.contains(&Flavour::Kubernetes)
+            && !case.needs::<InstalledWorkspaceOperator>();
         match self {
             Self::Kubernetes => is_everywhere,
             Self::Openshift => !is_everywhere && case.flavours.contains(&Flavour::OpenShift),

@@ -117,7 +117,7 @@ impl Sandbox {
         Ok(Self {
             namespaces: Namespaces::new(creator.clone(), identities.user().clone(), scc.is_some()),
             identities,
-            workspaces: DevWorkspaces::new(creator, &facts.devspaces, scc_name),
+            workspaces: DevWorkspaces::new(creator, facts, scc_name),
             scc,
             selinux_level,
             device_route: facts.device_route.value().cloned().flatten(),

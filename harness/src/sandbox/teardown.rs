@@ -111,7 +111,7 @@ pub async fn teardown(
         }
     }
     let ends: Vec<Result<()>> = stream::iter(found.into_iter().filter(|found| found.is_recorded))
-        .map(|found| end(admin, run, intents, found, timeouts.teardown))
+        .map(|found| end(admin, run, found, timeouts.teardown))
         .buffer_unordered(NAMESPACES_AT_ONCE)
         .collect()
         .await;
@@ -121,13 +121,12 @@ pub async fn teardown(
 fn end<'a>(
     admin: &'a Client,
     run: &'a str,
-    intents: &'a Intents,
     found: OwnedObject,
     limit: Duration,
 ) -> BoxFuture<'a, Result<()>> {
     let api_of_sccs = || Api::<DynamicObject>::all_with(admin.clone(), &scc::api_resource());
     match found.kind {
-        "Namespace" => Box::pin(end_namespace(admin, run, intents, found, limit)),
+        "Namespace" => Box::pin(end_namespace(admin, run, found, limit)),
         "ClusterRole" => {
             Box::pin(async move { delete(&Api::<ClusterRole>::all(admin.clone()), &found).await })
         }
@@ -157,7 +156,6 @@ where
 async fn end_namespace(
     admin: &Client,
     run: &str,
-    intents: &Intents,
     found: OwnedObject,
     limit: Duration,
 ) -> Result<()> {
@@ -172,12 +170,8 @@ async fn end_namespace(
         delete(&api, &found),
         empty(Api::<Pod>::namespaced(admin.clone(), name), "pods"),
         empty(Api::<PersistentVolumeClaim>::namespaced(admin.clone(), name), "PVCs"),
-        async {
-            // Only OpenShift has them, and there too the kind may not be served.
-            if intents.has(scc::KIND) {
-                empty(workspaces, "workspaces").await;
-            }
-        },
+        // The kind is served only where the DevWorkspace Operator is installed.
+        empty(workspaces, "workspaces"),
     );
     deleted?;
     match watch_until(&api, name, conditions::is_deleted(&found.uid), limit).await {

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Error, Result,
     base::manifest,
-    facts::{ConfigName, DevSpaces, WorkspaceOperator, devices_value},
+    facts::{CDI_ANNOTATION, ConfigName, DeviceRoute, Facts, WorkspaceOperator, devices_value},
     sandbox::pod_template::{PodTemplate, ask_for_devices},
 };
 
@@ -72,19 +72,46 @@ fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource
 
 /// What makes the operator's pods nested ones: what the feature request asks for, as Che's operator
 /// sets it but for CHOWN, which the run's SCC does not allow.
+///
+/// Where no SCC decides about pods, the configuration does. The operator's own defaults there are user
+/// 1234 and group 0 (devworkspace-operator, `pkg/config/defaults.go`). newuidmap refuses a process whose
+/// group is not that of its user in /etc/passwd. A runtime's default profiles forbid unshare(2) and
+/// mount(2).
 #[must_use]
-pub fn nested_settings() -> Value {
-    json!({
+pub fn nested_settings(route: Option<&DeviceRoute>, with_scc: bool) -> Value {
+    let pod_context = if with_scc {
+        json!({"fsGroup": 1000})
+    } else {
+        json!({
+            "fsGroup": 1000,
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "seccompProfile": {"type": "Unconfined"},
+            "appArmorProfile": {"type": "Unconfined"},
+        })
+    };
+    let mut settings = json!({
         "hostUsers": false,
         "imagePullPolicy": "IfNotPresent",
-        "podAnnotations": asking_for_devices(&devices_value()),
-        "podSecurityContext": {"fsGroup": 1000},
+        "podSecurityContext": pod_context,
         "containerSecurityContext": {
             "procMount": "Unmasked",
             "allowPrivilegeEscalation": true,
             "capabilities": {"add": ["SETUID", "SETGID"]},
         },
-    })
+    });
+    match route {
+        Some(DeviceRoute::Annotation) => {
+            settings["podAnnotations"] = asking_for_devices(&devices_value());
+        }
+        Some(DeviceRoute::Cdi(names)) => {
+            settings["podAnnotations"] = json!({ CDI_ANNOTATION: names });
+        }
+        Some(DeviceRoute::RuntimeClass(name)) => settings["runtimeClassName"] = json!(name),
+        // Its containers ask, by overrides of the devfile.
+        Some(DeviceRoute::Resource(_)) | None => {}
+    }
+    settings
 }
 
 /// The field `podAnnotations` by which workspaces ask for devices.
@@ -99,19 +126,21 @@ pub struct DevWorkspaces {
     namespace: String,
     operator: Option<WorkspaceOperator>,
     scc: Option<String>,
+    route: Option<DeviceRoute>,
     /// The cluster's own configuration, where the run takes it in place of [`NESTED_CONFIG`].
     cluster_config: Option<ConfigName>,
     prepared: OnceCell<()>,
 }
 
 impl DevWorkspaces {
-    pub(super) fn new(creator: Creator, devspaces: &DevSpaces, scc: Option<String>) -> Self {
-        let settings = devspaces.cluster_settings.as_ref();
+    pub(super) fn new(creator: Creator, facts: &Facts, scc: Option<String>) -> Self {
+        let settings = facts.devspaces.cluster_settings.as_ref();
         Self {
             namespace: creator.name(),
             creator,
-            operator: devspaces.operator.value().cloned(),
+            operator: facts.devspaces.operator.value().cloned(),
             scc,
+            route: facts.device_route.value().cloned().flatten(),
             cluster_config: settings.map(|settings| settings.config.clone()),
             prepared: OnceCell::new(),
         }
@@ -132,11 +161,17 @@ impl DevWorkspaces {
         self.prepared.get_or_try_init(|| Box::pin(prepare())).await.map(drop)
     }
 
+    /// What makes the operator's pods nested ones in this run; see [`nested_settings`].
+    #[must_use]
+    pub fn nested_settings(&self) -> Value {
+        nested_settings(self.route.as_ref(), self.scc.is_some())
+    }
+
     async fn make_config(&self) -> Result<()> {
         if self.cluster_config.is_some() {
             return Ok(());
         }
-        self.config(NESTED_CONFIG, nested_settings()).await.map(drop)
+        self.config(NESTED_CONFIG, self.nested_settings()).await.map(drop)
     }
 
     /// Creates a configuration of the operator in the run's namespace, as the administrator.
@@ -206,6 +241,7 @@ impl DevWorkspaces {
         for component in spec["components"].as_array_mut().into_iter().flatten() {
             if let Some(container) = component.get_mut("container") {
                 container["image"] = self.creator.config.image.clone().into();
+                self.override_resources(component);
             }
         }
         let mut workspace = DynamicObject::new(name, &workspace_resource()).within(&self.namespace);
@@ -215,6 +251,16 @@ impl DevWorkspaces {
             Some(pairs(&[("controller.devfile.io/restricted-access", "true")]));
         workspace.data = json!({"spec": {"started": true, "template": spec}});
         Ok(workspace)
+    }
+
+    /// Lets a container ask for devices where they are extended resources: the operator's
+    /// configuration has no field for these.
+    fn override_resources(&self, component: &mut Value) {
+        let Some(DeviceRoute::Resource(names)) = &self.route else { return };
+        let limits = &mut component["attributes"]["container-overrides"]["resources"]["limits"];
+        for name in names.split(',') {
+            limits[name] = "1".into();
+        }
     }
 
     /// The operator gives each workspace's service account a role to use the SCC, and nobody can
@@ -349,6 +395,33 @@ mod tests {
         let before = template.clone();
         place(&mut template, &Placement::NONE);
         assert_eq!(template, before);
+    }
+
+    #[test]
+    fn a_configuration_asks_for_devices_by_the_runs_route() {
+        let asked = |route: Option<DeviceRoute>| {
+            let settings = nested_settings(route.as_ref(), false);
+            let annotations = settings["podAnnotations"].as_object().cloned().unwrap_or_default();
+            let names: Vec<_> = annotations.keys().cloned().collect();
+            (names.join(","), settings["runtimeClassName"].as_str().map(str::to_owned))
+        };
+        let of_crio = "devices.crio.io,io.kubernetes.cri-o.Devices".to_owned();
+        assert_eq!(asked(Some(DeviceRoute::Annotation)), (of_crio, None));
+        let cdi = DeviceRoute::Cdi("example.com/nested=all".to_owned());
+        assert_eq!(asked(Some(cdi)), (CDI_ANNOTATION.to_owned(), None));
+        let class = DeviceRoute::RuntimeClass("nested".to_owned());
+        assert_eq!(asked(Some(class)), (String::new(), Some("nested".to_owned())));
+        let resource = DeviceRoute::Resource("example.com/fuse".to_owned());
+        assert_eq!(asked(Some(resource)), (String::new(), None));
+        assert_eq!(asked(None), (String::new(), None));
+    }
+
+    #[test]
+    fn a_configuration_names_the_user_only_where_no_scc_does() {
+        let user =
+            |with_scc| nested_settings(None, with_scc)["podSecurityContext"]["runAsUser"].as_i64();
+        assert_eq!(user(false), Some(1000));
+        assert_eq!(user(true), None, "an SCC may refuse a pod that asks for a user");
     }
 
     #[test]

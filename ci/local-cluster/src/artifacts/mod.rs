@@ -58,9 +58,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// Upstream Kubernetes.
-    pub fn kubernetes(kubernetes: KubernetesVersion) -> Self {
-        Self { kubernetes, release: None, components: None, with: Additions::default() }
+    /// Upstream Kubernetes, and what it gets beyond that.
+    pub fn kubernetes(kubernetes: KubernetesVersion, with: Additions) -> Self {
+        Self { kubernetes, release: None, components: None, with }
     }
 
     /// A release of OpenShift, with the real programs that somebody has, and what it gets beyond

@@ -1,6 +1,7 @@
 //! The test double of the DevWorkspace Operator, for our own tests: a component of the cluster that
 //! plays back what version 0.42.0 did (`recipes/kubernetes/openshift/devworkspace`), and the
-//! objects that let programs recognise the operator.
+//! objects that let programs recognise the operator. What it did was recorded on OpenShift; the
+//! double is told where it does otherwise on Kubernetes.
 
 use std::{path::Path, time::Duration};
 
@@ -17,6 +18,7 @@ use crate::{
     error::Error,
     network::Subnet,
     node::protocol::Program,
+    settings::Flavour,
 };
 
 /// The component's name.
@@ -28,12 +30,15 @@ pub const READY: Duration = Duration::from_secs(60);
 /// Where the API server calls it.
 const PORT: u16 = 9443;
 
+/// The role that only OpenShift's other API server makes.
+const IMAGE_PULLER: &str = "system:image-puller";
+
 /// The definitions that no module has, and the operator's objects.
 const DEFINITIONS: &str = include_str!("../../data/devworkspace/definitions.yaml");
 const OBJECTS: &str = include_str!("../../data/devworkspace/objects.yaml");
 
 /// The double's command line. Its certificate is the node's, on whose address it is.
-pub fn program(subnet: Subnet) -> Program {
+pub fn program(subnet: Subnet, flavour: Flavour) -> Program {
     let pki = format!("{CONFIG}/pki");
     Program {
         name: NAME.to_owned(),
@@ -41,6 +46,7 @@ pub fn program(subnet: Subnet) -> Program {
             format!("{KUBERNETES}/{NAME}"),
             format!("--kubeconfig={CONFIG}/{}", control_plane::KUBECONFIG),
             format!("--bind-address={}:{PORT}", subnet.node()),
+            format!("--platform={}", platform(flavour)),
             format!("--tls-cert-file={pki}/node.crt"),
             format!("--tls-private-key-file={pki}/node.key"),
             format!("--tls-ca-file={pki}/ca.crt"),
@@ -49,10 +55,27 @@ pub fn program(subnet: Subnet) -> Program {
     }
 }
 
+/// What the operator finds a cluster of this flavour to be.
+fn platform(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Kubernetes => "kubernetes",
+        Flavour::Openshift => "openshift",
+    }
+}
+
+/// Whether a cluster of this flavour has an object: what belongs to OpenShift is on no other.
+fn has(flavour: Flavour, object: &Value) -> bool {
+    let group = object["spec"]["group"].as_str().unwrap_or_default();
+    let is_of_openshift =
+        group.ends_with("openshift.io") || object["metadata"]["name"] == IMAGE_PULLER;
+    flavour == Flavour::Openshift || !is_of_openshift
+}
+
 /// Makes the objects and waits until the Deployments are available. The caller bounds the wait.
 pub async fn install(
     admin: &Admin,
     artifact: &Path,
+    flavour: Flavour,
     last: &watch::Sender<String>,
 ) -> Result<(), Error> {
     let mut definitions = match read_json(&objects(artifact))?["definitions"].take() {
@@ -60,8 +83,10 @@ pub async fn install(
         _ => Vec::new(),
     };
     definitions.extend(parse(DEFINITIONS)?);
+    definitions.retain(|definition| has(flavour, definition));
     admin.define_all(&definitions).await?;
-    let objects = parse(OBJECTS)?;
+    let mut objects = parse(OBJECTS)?;
+    objects.retain(|object| has(flavour, object));
     for object in &objects {
         admin.create(object).await?;
     }
@@ -102,7 +127,7 @@ mod tests {
         for object in objects {
             // These two are what the operator would find and read.
             let name = object["metadata"]["name"].as_str().unwrap();
-            let is_real = ["devworkspace-operator-config", "system:image-puller"].contains(&name);
+            let is_real = ["devworkspace-operator-config", IMAGE_PULLER].contains(&name);
             let label = &object["metadata"]["labels"]["nestcheck/test-double"];
             assert!(is_real || label == "devworkspace-operator", "{object}");
         }
@@ -115,9 +140,23 @@ mod tests {
 
     #[test]
     fn the_double_serves_on_the_nodes_address_with_its_certificate() {
-        let program = program(Subnet::UNUSED);
+        let program = program(Subnet::UNUSED, Flavour::Openshift);
         let address = format!("--bind-address={}:9443", Subnet::UNUSED.node());
         assert!(program.command.contains(&address));
         assert!(program.command.iter().any(|word| word.ends_with("pki/node.crt")));
+    }
+
+    #[test]
+    fn kubernetes_gets_nothing_by_which_it_would_be_taken_for_openshift() {
+        let route = serde_json::json!({
+            "kind": "CustomResourceDefinition", "spec": {"group": "route.openshift.io"},
+        });
+        assert!(has(Flavour::Openshift, &route) && !has(Flavour::Kubernetes, &route));
+        let objects = [parse(DEFINITIONS).unwrap(), parse(OBJECTS).unwrap()].concat();
+        let missing = objects.iter().filter(|object| !has(Flavour::Kubernetes, object));
+        let names: Vec<_> = missing.map(|object| &object["metadata"]["name"]).collect();
+        assert_eq!(names, [IMAGE_PULLER]);
+        let program = program(Subnet::UNUSED, Flavour::Kubernetes);
+        assert!(program.command.contains(&"--platform=kubernetes".to_owned()));
     }
 }

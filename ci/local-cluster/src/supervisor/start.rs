@@ -105,14 +105,15 @@ impl Supervisor {
         let artifact = artifacts.operator.as_deref();
         let artifact =
             artifact.ok_or_else(|| Error::other("the artifacts have no DevWorkspace Operator"))?;
+        let flavour = self.state.settings.distribution.flavour();
         if kind == Operator::Double {
-            session.start(double::program(subnet))?;
+            session.start(double::program(subnet, flavour))?;
         }
         let pki = self.folder.pki();
         let (printed, last) = watch::channel(String::new());
         let ready = Box::pin(async {
             match kind {
-                Operator::Double => double::install(admin, artifact, &printed).await,
+                Operator::Double => double::install(admin, artifact, flavour, &printed).await,
                 Operator::Real => real::install(admin, artifact, &pki, &printed).await,
             }
         });

@@ -33,12 +33,3 @@ fn the_operator_answers_when_the_cluster_is_ready_and_ends_with_it() {
 
     cluster.down_cleanly(&machine);
 }
-
-#[test]
-#[ignore = "needs root and a built cache"]
-fn kubernetes_refuses_the_operator() {
-    let cluster = Cluster::new("test-operator-refused");
-    let refused = cluster.up(&["--with", "devworkspace-operator"]).unwrap_err();
-    assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("for flavour `openshift` only"), "{}", refused.stderr);
-}

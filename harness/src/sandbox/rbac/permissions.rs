@@ -167,7 +167,9 @@ pub fn of_run_with(flavour: Flavour, workspaces: bool) -> Vec<Permission> {
         Flavour::MicroShift | Flavour::OpenShift => &[facts::PERMISSIONS_OF_SCCS, WITH_SCC],
     };
     let workspaces: &[Rules] = match flavour {
-        Flavour::OpenShift if workspaces => &[facts::PERMISSIONS_OF_OPERATOR, WITH_WORKSPACES],
+        Flavour::OpenShift | Flavour::Kubernetes if workspaces => {
+            &[facts::PERMISSIONS_OF_OPERATOR, WITH_WORKSPACES]
+        }
         _ => &[],
     };
     [facts::PERMISSIONS, &[placement::PERMISSIONS, EVERYWHERE], facts, sccs, workspaces]

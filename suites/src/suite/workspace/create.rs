@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{
     engine::{Case, CaseKind, Context, PodHandle, parse_probe},
-    sandbox::{asking_for_devices, nested_settings},
+    sandbox::asking_for_devices,
     verdict::{CaseResult, Failure, Level},
     workload::{
         Command, PROBE,
@@ -13,7 +13,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use super::{NESTED, WITH_DEVICES, run::host_users};
+use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES, run::host_users};
 use crate::{
     fixtures::{DEVWORKSPACE, STORAGE},
     suite::{
@@ -34,7 +34,7 @@ inventory::submit!(Case {
           devfile with a parent, or containers with different images.",
     fix: "Update the DevWorkspace Operator to 0.40 or newer. Remove `env` from \
           `container-overrides`, where it is not allowed. For ids see `ID-05` and `ID-07`.",
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     requires: NESTED,
     expected: Duration::from_secs(9),
     kind: CaseKind::Live(|cx| Box::pin(reports_every_container_whatever_the_devfile_overrides(cx))),
@@ -42,11 +42,11 @@ inventory::submit!(Case {
 });
 
 async fn reports_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
-    let settled = made(&cx, "ws-08", nested_settings(), |template| {
+    let settled = made(&cx, "ws-08", cx.sandbox().workspaces().nested_settings(), |template| {
         let mut second = template["components"][0].clone();
         second["name"] = "second".into();
-        let overrides = json!({"resources": {"limits": {"memory": "1Gi"}}});
-        second["attributes"] = json!({"container-overrides": overrides});
+        let overrides = &mut second["attributes"]["container-overrides"];
+        overrides["resources"]["limits"]["memory"] = "1Gi".into();
         // Storage of its own: two podmans can't share one from two PID namespaces.
         second["container"]["volumeMounts"] = json!([
             {"name": "second-storage", "path": STORAGE},
@@ -114,7 +114,7 @@ inventory::submit!(Case {
 async fn failure_is_reported(cx: Context) -> CaseResult {
     // Where no device comes at all, none is refused.
     cx.pod(&DEVWORKSPACE).await?;
-    let mut settings = nested_settings();
+    let mut settings = cx.sandbox().workspaces().nested_settings();
     settings["podAnnotations"] = asking_for_devices("/dev/kmsg");
     let settled = made(&cx, "ws-16", settings, |_| {}).await?;
     cx.check_equal("phase of a workspace with a forbidden device", "Failed", &settled.phase)?;
@@ -153,7 +153,7 @@ inventory::submit!(Case {
 });
 
 async fn setting_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
-    let mut settings = nested_settings();
+    let mut settings = cx.sandbox().workspaces().nested_settings();
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("hostUsers");
         fields.remove("containerSecurityContext");
@@ -177,7 +177,7 @@ inventory::submit!(Case {
           case records that this version does so.",
     fix: "Nothing is broken. Use the operator's configuration for workspaces that run containers.",
     level: Level::Informing,
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     requires: NESTED,
     expected: Duration::from_secs(7),
     kind: CaseKind::Live(|cx| Box::pin(records_a_user_namespace_by_overrides(cx))),
@@ -185,7 +185,7 @@ inventory::submit!(Case {
 });
 
 async fn records_a_user_namespace_by_overrides(cx: Context) -> CaseResult {
-    let mut settings = nested_settings();
+    let mut settings = cx.sandbox().workspaces().nested_settings();
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("hostUsers");
     }

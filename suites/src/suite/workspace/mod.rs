@@ -18,8 +18,8 @@ use harness::facts::{
 };
 pub(crate) use nested::cases as nested;
 
-/// The kinds of cluster on which workspaces ask for an SCC.
-const WITH_WORKSPACES: &[Flavour] = &[Flavour::OpenShift];
+/// The kinds of cluster on which the operator works. What only an SCC can show is OpenShift's alone.
+const WITH_WORKSPACES: &[Flavour] = &[Flavour::OpenShift, Flavour::Kubernetes];
 
 /// What the operator itself needs.
 const INSTALLED: &[&dyn Requirement] = &[&InstalledWorkspaceOperator];

@@ -5,13 +5,16 @@ use std::sync::OnceLock;
 
 use harness::{
     engine::{Case, StandIn},
-    facts::requirement::Devices,
+    facts::{Flavour, requirement::Devices},
     sandbox::pod_template::PodTemplate,
     verdict::Level,
 };
 
 use super::{NESTED, WITH_DEVICES, WITH_WORKSPACES, configured::AS_CONFIGURED};
-use crate::fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD};
+use crate::{
+    fixtures::{DEVWORKSPACE, NEIGHBOUR, NESTED_POD},
+    suite::OPENSHIFT,
+};
 
 /// The ids of the fact sheet whose cases run inside a workspace; a case of one of these may have a
 /// letter more.
@@ -84,7 +87,11 @@ fn moved(case: &Case) -> Case {
         title: Box::leak(format!("Inside a workspace: {}", case.title).into_boxed_str()),
         why: WHY,
         fix: FIX,
-        flavours: WITH_WORKSPACES,
+        flavours: if case.flavours.contains(&Flavour::Kubernetes) {
+            WITH_WORKSPACES
+        } else {
+            OPENSHIFT
+        },
         requires: if needs_devices { WITH_DEVICES } else { NESTED },
         pods: pods(case).unwrap_or_default(),
         stand_ins: STAND_INS,

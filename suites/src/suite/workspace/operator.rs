@@ -4,7 +4,7 @@ use harness::{
     base::text::one_line,
     cluster::ask,
     engine::{Case, CaseKind, Context},
-    sandbox::{NESTED_CONFIG, labels, nested_settings, old_workspace_resource, workspace_resource},
+    sandbox::{NESTED_CONFIG, labels, old_workspace_resource, workspace_resource},
     verdict::{CaseResult, Failure},
 };
 use kube::{
@@ -13,8 +13,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{INSTALLED, NESTED, at, configured::AS_CONFIGURED};
-use crate::{steps::request, suite::OPENSHIFT};
+use super::{INSTALLED, NESTED, WITH_WORKSPACES, at, configured::AS_CONFIGURED};
+use crate::steps::request;
 
 // Not blocked where the operator is not at work: that is what it is about.
 inventory::submit!(Case {
@@ -30,7 +30,7 @@ inventory::submit!(Case {
           If they are, compare the CA bundles of the webhook configurations \
           `controller.devfile.io` and of the CRD `devworkspaces.workspace.devfile.io` with the \
           serving certificates.",
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     profiles: AS_CONFIGURED,
     requires: INSTALLED,
     kind: CaseKind::Live(|cx| Box::pin(operator_answers(cx))),
@@ -126,25 +126,37 @@ inventory::submit!(Case {
     title: "The API server stores every field of the operator's configuration for nested \
         containers",
     why: "One place configures nested containers in workspaces: a DevWorkspaceOperatorConfig with \
-          `hostUsers`, `podAnnotations`, `podSecurityContext` and `containerSecurityContext`. If \
+          `hostUsers`, `podSecurityContext`, `containerSecurityContext`, and `podAnnotations` or \
+          `runtimeClassName` for devices. If \
           the operator's CRD lacks one of these fields, the API server drops it silently, and \
           every workspace then lacks it.",
     fix: "Update the DevWorkspace Operator to 0.37 or newer, and its CRDs too: `hostUsers` is \
           missing before. Check whether an admission policy changes \
           `devworkspaceoperatorconfigs.controller.devfile.io`.",
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(configuration_is_kept(cx))),
     ..Case::DEFAULT
 });
+
+/// The fields of the configuration that make workspaces nested. A run's way to devices decides which of
+/// those about them it needs.
+const FIELDS: [&str; 5] = [
+    "hostUsers",
+    "podAnnotations",
+    "runtimeClassName",
+    "podSecurityContext",
+    "containerSecurityContext",
+];
 
 async fn configuration_is_kept(cx: Context) -> CaseResult {
     cx.sandbox().workspaces().prepare().await?;
     let configs = cx.sandbox().workspaces().configs_of(cx.sandbox().user());
     let stored = request("read the operator's configuration", || configs.get(NESTED_CONFIG));
     let stored = stored.await?;
-    let asked = nested_settings();
-    for field in ["hostUsers", "podAnnotations", "podSecurityContext", "containerSecurityContext"] {
+    let asked = cx.sandbox().workspaces().nested_settings();
+    let is_asked = |field: &&str| asked.get(*field).is_some();
+    for field in FIELDS.into_iter().filter(is_asked) {
         let asked = at(&asked, &format!("/{field}"));
         let kept = at(&stored.data, &format!("/config/workspace/{field}"));
         cx.check_equal(&format!("stored {field}"), &asked, &kept)?;

@@ -16,7 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{NESTED, configured::AS_CONFIGURED};
+use super::{NESTED, WITH_WORKSPACES, configured::AS_CONFIGURED};
 use crate::{
     fixtures::DEVWORKSPACE,
     steps::{probe_command, still_works},
@@ -134,7 +134,7 @@ inventory::submit!(Case {
           the operator's environment nor its security context.",
     fix: "Update the DevWorkspace Operator. It must refuse the override with `cannot use \
           pod-overrides to override pod containers`.",
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_containers_in_overrides_of_the_pod(cx))),
     ..Case::DEFAULT
@@ -158,7 +158,7 @@ inventory::submit!(Case {
           reviewers read the devfile.",
     fix: "Update the DevWorkspace Operator. It must refuse the override with `cannot use \
           container-overrides to override container image`.",
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     requires: NESTED,
     kind: CaseKind::Live(|cx| Box::pin(refuses_an_image_in_overrides_of_the_container(cx))),
     ..Case::DEFAULT
@@ -166,8 +166,7 @@ inventory::submit!(Case {
 
 async fn refuses_an_image_in_overrides_of_the_container(cx: Context) -> CaseResult {
     let settled = overridden(&cx, "ws-10e", |template| {
-        let overrides = json!({"container-overrides": {"image": "unused"}});
-        template["components"][0]["attributes"] = overrides;
+        template["components"][0]["attributes"]["container-overrides"]["image"] = "unused".into();
     });
     let words = "cannot use container-overrides to override container image";
     fails_with(&cx, "an image in container-overrides", &settled.await?, words)
@@ -219,7 +218,7 @@ inventory::submit!(Case {
     fix: "The webhooks `validate-exec` and `mutate` of the configuration `controller.devfile.io` \
           must exist and answer (`WS-04`).",
     level: Level::Extended,
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
     kind: CaseKind::Live(|cx| Box::pin(keeps_others_out(cx))),

@@ -8,7 +8,6 @@ use harness::{
         DefaultStorageClass, Devices, InstalledWorkspaceOperator, ReadyWorkspaceOperator,
         Requirement, UnmaskedProc, UserNamespaces,
     },
-    sandbox::nested_settings,
     verdict::{CaseResult, Failure, Level},
     workload::{
         Command,
@@ -18,11 +17,10 @@ use harness::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::create::made;
+use super::{WITH_WORKSPACES, create::made};
 use crate::{
     fixtures::DEVWORKSPACE,
     steps::{differ, known, podman, podman_run, shell_image},
-    suite::OPENSHIFT,
 };
 
 /// What a nested workspace needs that keeps something.
@@ -54,7 +52,7 @@ inventory::submit!(Case {
           `fsGroupChangePolicy: OnRootMismatch` in `podSecurityContext` of the operator's \
           configuration, and check whether the storage driver honours it.",
     level: Level::Extended,
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     requires: WITH_STORAGE,
     expected: Duration::from_secs(20),
     kind: CaseKind::Live(|cx| Box::pin(keeps_images_over_a_stop(cx))),
@@ -62,7 +60,7 @@ inventory::submit!(Case {
 });
 
 async fn keeps_images_over_a_stop(cx: Context) -> CaseResult {
-    let mut settings = nested_settings();
+    let mut settings = cx.sandbox().workspaces().nested_settings();
     // By default the kubelet gives every file of a volume to the `fsGroup` each time that a pod
     // starts, those in podman's layers among them (kubernetes, `pkg/volume/volume_linux.go`).
     settings["podSecurityContext"]["fsGroupChangePolicy"] = "OnRootMismatch".into();

@@ -3,7 +3,7 @@
 use harness::{
     diagnosis::CheckId,
     engine::{Case, CaseKind, Context},
-    facts::{DEVICE_ANNOTATIONS, devices_value},
+    facts::{CDI_ANNOTATION, ClusterSettings, DEVICE_ANNOTATIONS, DeviceRoute, devices_value},
     sandbox::{USER, WORKSPACE_ID_LABEL, pod_template::ADMITTED_BY},
     verdict::{CaseResult, Failure},
 };
@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, ResourceExt, api::DynamicObject};
 
-use super::{NESTED, at, configured::AS_CONFIGURED};
+use super::{NESTED, WITH_WORKSPACES, at, configured::AS_CONFIGURED};
 use crate::{fixtures::DEVWORKSPACE, steps::request, suite::OPENSHIFT};
 
 inventory::submit!(Case {
@@ -28,7 +28,7 @@ inventory::submit!(Case {
           workspace's pod, which the operator itself may not see. Usual causes: the operator's \
           service account may not `use` the SCC, or the SCC does not admit what the \
           configuration requests.",
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
@@ -63,7 +63,7 @@ inventory::submit!(Case {
           with the Deployment `<workspace id>`. If only the pod lacks a field, look at the \
           feature gates of the API server (`GATE-01`, `GATE-02`) and at other admission \
           webhooks.",
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
@@ -104,15 +104,18 @@ inventory::submit!(Case {
     id: "WS-06B",
     suite: "workspace",
     name: "asks_for_devices",
-    title: "The workspace's Deployment and pod carry both annotations for devices",
-    why: "Without the annotation CRI-O gives a pod neither /dev/fuse nor /dev/net/tun. Storage \
-          then uses a slow driver, and inner containers have no network. The annotation has two \
-          names, and the node decides which one it honours: OpenShift's nodes honour the old \
-          one, CRI-O 1.35 and newer by default only the new one. nestcheck's configuration \
-          contains both; with `--as-configured`, the cluster's own decides.",
-    fix: "Set `io.kubernetes.cri-o.Devices` and `devices.crio.io` to `/dev/fuse,/dev/net/tun` in \
-          `config.workspace.podAnnotations`. This needs operator 0.29 or newer.",
-    flavours: OPENSHIFT,
+    title: "The workspace's Deployment and pod ask for devices, in the way in which the cluster's \
+         pods get them",
+    why: "A pod that does not ask gets neither /dev/fuse nor /dev/net/tun. Storage then uses a \
+          slow driver, and inner containers have no network. CRI-O's annotation has two names, and \
+          the node decides which one it honours: OpenShift's nodes honour the old one, CRI-O 1.35 \
+          and newer by default only the new one. nestcheck's configuration contains both. On other \
+          Kubernetes it contains a RuntimeClass or a CDI annotation, or the devfile asks for \
+          extended resources. With `--as-configured`, the cluster's own configuration decides.",
+    fix: "With CRI-O, set `io.kubernetes.cri-o.Devices` and `devices.crio.io` to \
+          `/dev/fuse,/dev/net/tun` in `config.workspace.podAnnotations`. This needs operator 0.29 \
+          or newer. Elsewhere set `config.workspace.runtimeClassName`.",
+    flavours: WITH_WORKSPACES,
     profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
@@ -121,21 +124,74 @@ inventory::submit!(Case {
 });
 
 async fn asks_for_devices(cx: Context) -> CaseResult {
-    let settings = cx.facts().devspaces.cluster_settings.clone();
+    let settings = cx.facts().devspaces.cluster_settings.as_ref();
+    let route = cx.sandbox().device_route();
     for (place, template) in templates(&cx).await? {
-        let annotations = template.metadata.unwrap_or_default().annotations.unwrap_or_default();
-        for annotation in DEVICE_ANNOTATIONS {
-            let asked = match &settings {
-                Some(settings) => settings.pods.annotations.get(annotation).cloned(),
-                None => Some(devices_value()),
-            };
-            let asked = asked.unwrap_or_else(|| "absent".to_owned());
-            let devices = annotations.get(annotation).map_or("absent", String::as_str);
-            let name = format!("annotation `{annotation}` of the {place}");
-            cx.check_equal(&name, &asked, devices)?;
+        for asked in device_requests(settings, route, &template) {
+            let name = format!("{} of the {place}", asked.what);
+            cx.check_equal(&name, &asked.expected, &asked.observed)?;
         }
     }
     Ok(())
+}
+
+/// One part of how a pod asks for devices.
+#[derive(Debug, PartialEq, Eq)]
+struct DeviceRequest {
+    what: String,
+    expected: String,
+    observed: String,
+}
+
+/// How a workspace's pod asks for devices, and how it should: by the annotations of the cluster's own
+/// settings, or else in the way that the run has found.
+fn device_requests(
+    settings: Option<&ClusterSettings>,
+    route: Option<&DeviceRoute>,
+    template: &PodTemplateSpec,
+) -> Vec<DeviceRequest> {
+    let absent = || "absent".to_owned();
+    let request = |what: String, expected: Option<String>, observed: Option<String>| {
+        let (expected, observed) =
+            (expected.unwrap_or_else(absent), observed.unwrap_or_else(absent));
+        DeviceRequest { what, expected, observed }
+    };
+    let annotations = template.metadata.as_ref().and_then(|it| it.annotations.as_ref());
+    let annotation = |name: &str, expected: Option<String>| {
+        let observed = annotations.and_then(|it| it.get(name)).cloned();
+        request(format!("annotation `{name}`"), expected, observed)
+    };
+    let of_settings = |settings: &ClusterSettings, name: &str| {
+        annotation(name, settings.pods.annotations.get(name).cloned())
+    };
+    let spec = template.spec.as_ref();
+    match (settings, route) {
+        (Some(settings), _) => {
+            DEVICE_ANNOTATIONS.into_iter().map(|name| of_settings(settings, name)).collect()
+        }
+        (None, Some(DeviceRoute::RuntimeClass(class))) => {
+            let observed = spec.and_then(|spec| spec.runtime_class_name.clone());
+            vec![request("runtimeClassName".to_owned(), Some(class.clone()), observed)]
+        }
+        (None, Some(DeviceRoute::Cdi(names))) => {
+            vec![annotation(CDI_ANNOTATION, Some(names.clone()))]
+        }
+        (None, Some(DeviceRoute::Resource(names))) => {
+            let own = DEVWORKSPACE.own_containers();
+            let container =
+                spec.and_then(|it| it.containers.iter().find(|it| own.contains(&it.name)));
+            let limits = container.and_then(|it| it.resources.as_ref()?.limits.as_ref());
+            let limit = |name: &str| {
+                let observed = limits.and_then(|it| it.get(name)).map(|it| it.0.clone());
+                request(format!("limit `{name}`"), Some("1".to_owned()), observed)
+            };
+            names.split(',').map(limit).collect()
+        }
+        (None, Some(DeviceRoute::Annotation) | None) => DEVICE_ANNOTATIONS
+            .into_iter()
+            .map(|name| annotation(name, Some(devices_value())))
+            .collect(),
+    }
 }
 
 inventory::submit!(Case {
@@ -182,7 +238,7 @@ inventory::submit!(Case {
           permitted`.",
     fix: "Update the DevWorkspace Operator to 0.40 or newer, and set `hostUsers: false` in its \
           configuration, not with `pod-overrides`.",
-    flavours: OPENSHIFT,
+    flavours: WITH_WORKSPACES,
     profiles: AS_CONFIGURED,
     requires: NESTED,
     pods: &[&DEVWORKSPACE],
@@ -230,4 +286,51 @@ async fn templates(cx: &Context) -> Result<[(&'static str, PodTemplateSpec); 2],
     let template = deployment.spec.template;
     let stored = PodTemplateSpec { metadata: Some(pod.metadata), spec: pod.spec };
     Ok([("Deployment", template), ("pod", stored)])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn requests(route: &DeviceRoute, template: serde_json::Value) -> Vec<(String, String, String)> {
+        let template = serde_json::from_value(template).expect("a pod template");
+        let requests = device_requests(None, Some(route), &template);
+        requests.into_iter().map(|it| (it.what, it.expected, it.observed)).collect()
+    }
+
+    fn request(what: &str, expected: &str, observed: &str) -> (String, String, String) {
+        (what.to_owned(), expected.to_owned(), observed.to_owned())
+    }
+
+    #[test]
+    fn each_way_to_devices_has_its_place_in_the_pod() {
+        let class = DeviceRoute::RuntimeClass("nested".to_owned());
+        let asked =
+            requests(&class, json!({"spec": {"runtimeClassName": "other", "containers": []}}));
+        assert_eq!(asked, [request("runtimeClassName", "nested", "other")]);
+
+        let cdi = DeviceRoute::Cdi("example.com/nested=all".to_owned());
+        let asked = requests(&cdi, json!({"metadata": {"annotations": {CDI_ANNOTATION: "x"}}}));
+        let what = format!("annotation `{CDI_ANNOTATION}`");
+        assert_eq!(asked, [request(&what, "example.com/nested=all", "x")]);
+
+        let resource = DeviceRoute::Resource("example.com/fuse,example.com/tun".to_owned());
+        let limits = json!({"limits": {"example.com/fuse": "1"}});
+        let containers = json!([{"name": "injected"}, {"name": "tools", "resources": limits}]);
+        let asked = requests(&resource, json!({"spec": {"containers": containers}}));
+        let fuse = request("limit `example.com/fuse`", "1", "1");
+        assert_eq!(asked, [fuse, request("limit `example.com/tun`", "1", "absent")]);
+    }
+
+    #[test]
+    fn cri_o_is_asked_by_both_names() {
+        let asked = requests(&DeviceRoute::Annotation, json!({}));
+        assert_eq!(asked.len(), DEVICE_ANNOTATIONS.len());
+        let are_absent = |(_, expected, observed): &(String, String, String)| {
+            *expected == devices_value() && observed == "absent"
+        };
+        assert!(asked.iter().all(are_absent), "{asked:?}");
+    }
 }

@@ -14,7 +14,10 @@ import (
 // cluster is what the double reads and writes, as the operator's service account.
 // It reads what is stored, never a cache: a decision must not be older than the
 // event that asked for it.
-type cluster struct{ client dynamic.Interface }
+type cluster struct {
+	client dynamic.Interface
+	on     platform
+}
 
 func (c cluster) of(resource schema.GroupVersionResource, namespace string) dynamic.ResourceInterface {
 	return c.client.Resource(resource).Namespace(namespace)

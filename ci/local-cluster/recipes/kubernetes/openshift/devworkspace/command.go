@@ -23,7 +23,7 @@ import (
 
 // options are the command line.
 type options struct {
-	kubeconfig, address, certificate, key, authority string
+	kubeconfig, address, certificate, key, authority, platform string
 }
 
 // NewCommand makes the command `devworkspace-controller`, the test double of the
@@ -55,6 +55,8 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	flags.StringVar(&options.key, "tls-private-key-file", "", "key of the certificate")
 	flags.StringVar(&options.authority, "tls-ca-file", "",
 		"certificate of the authority that signed it, for the API server")
+	flags.StringVar(&options.platform, "platform", "openshift",
+		"what the operator finds its cluster to be: openshift or kubernetes")
 	for _, name := range []string{
 		"kubeconfig", "bind-address", "tls-cert-file", "tls-private-key-file", "tls-ca-file",
 	} {
@@ -68,6 +70,10 @@ func NewCommand(ctx context.Context) *cobra.Command {
 func run(ctx context.Context, options options) error {
 	klog.InfoS("This is a test double of the DevWorkspace Operator 0.42.0: it plays back a recording, " +
 		"and refuses what was not recorded")
+	on, err := platformOf(options.platform)
+	if err != nil {
+		return err
+	}
 	admin, err := clientcmd.BuildConfigFromFlags("", options.kubeconfig)
 	if err != nil {
 		return fmt.Errorf("--kubeconfig: %w", err)
@@ -92,12 +98,14 @@ func run(ctx context.Context, options options) error {
 	// Closed too where the server does not come to serve.
 	defer listener.Close()
 	endpoint := endpoint{base: "https://" + options.address, authority: authority}
-	return serve(ctx, admin, listener, endpoint)
+	return serve(ctx, admin, on, listener, endpoint)
 }
 
 // serve becomes the operator's service account, answers the API server, and plays
 // until the context ends.
-func serve(ctx context.Context, admin *rest.Config, listener net.Listener, endpoint endpoint) error {
+func serve(
+	ctx context.Context, admin *rest.Config, on platform, listener net.Listener, endpoint endpoint,
+) error {
 	operator, err := becomeOperator(ctx, admin)
 	if err != nil || operator == nil {
 		return err
@@ -110,7 +118,8 @@ func serve(ctx context.Context, admin *rest.Config, listener net.Listener, endpo
 	if err != nil {
 		return err
 	}
-	server := &server{cluster: cluster{client}, kube: kube}
+	cluster := cluster{client: client, on: on}
+	server := &server{cluster: cluster, kube: kube}
 	web := &http.Server{Handler: server.handler(), ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(listener) }()
@@ -129,7 +138,7 @@ func serve(ctx context.Context, admin *rest.Config, listener net.Listener, endpo
 	}) {
 		return nil
 	}
-	player := newPlayer(client)
+	player := newPlayer(cluster)
 	if !player.start(ctx) {
 		return nil
 	}

@@ -61,7 +61,7 @@ func TestTheGlobalConfigurationIsTheRecordedOne(t *testing.T) {
 		for _, difference := range differences("config", object.Object["config"], recorded.Object["config"]) {
 			t.Error(difference)
 		}
-		if _, unknown := resolve(object); len(unknown) > 0 {
+		if _, unknown := resolve(onOpenShift, object); len(unknown) > 0 {
 			t.Error(unknown)
 		}
 	}

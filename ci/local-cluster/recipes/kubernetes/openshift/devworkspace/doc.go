@@ -12,4 +12,7 @@
 // operator's public sources (devfile/devworkspace-operator). Decisions are pure
 // functions; reconcile.go, command.go, install.go and server.go do what talks to
 // a cluster.
+//
+// The recording is of OpenShift. platform.go has what the sources do otherwise on
+// Kubernetes.
 package devworkspace

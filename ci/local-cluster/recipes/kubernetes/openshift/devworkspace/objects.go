@@ -116,15 +116,18 @@ func (in input) metadataMap() (*unstructured.Unstructured, error) {
 
 // account is the service account of a workspace's pod. Its pull secret is that
 // which a controller of OpenShift names in every service account; the operator
-// waits for one, but it need not exist where nothing is pulled.
+// waits for one there, but it need not exist where nothing is pulled.
 func (in input) account() *unstructured.Unstructured {
 	name := accountName(in.id())
-	return object(corev1.ServiceAccount{
+	account := corev1.ServiceAccount{
 		TypeMeta:                     metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
 		ObjectMeta:                   in.meta(name),
 		AutomountServiceAccountToken: ptr.To(true),
-		ImagePullSecrets:             []corev1.LocalObjectReference{{Name: name + "-dockercfg"}},
-	})
+	}
+	if in.platform.hasRegistry() {
+		account.ImagePullSecrets = []corev1.LocalObjectReference{{Name: name + "-dockercfg"}}
+	}
+	return object(account)
 }
 
 // pullSecretsOf are those that a service account names.
@@ -200,7 +203,10 @@ func (in input) bindings() []rbacv1.RoleBinding {
 		role := constraintRole(constraint)
 		made = append(made, bind(role, "Role", role))
 	}
-	return append(made, bind(pullerBinding(namespace), "ClusterRole", "system:image-puller"))
+	if in.platform.hasRegistry() {
+		made = append(made, bind(pullerBinding(namespace), "ClusterRole", "system:image-puller"))
+	}
+	return made
 }
 
 func subjectOf(id, namespace string) rbacv1.Subject {

@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
@@ -27,10 +26,10 @@ type player struct {
 	isStopped atomic.Bool
 }
 
-func newPlayer(client dynamic.Interface) *player {
+func newPlayer(of cluster) *player {
 	limiter := workqueue.DefaultTypedControllerRateLimiter[types.NamespacedName]()
 	player := &player{
-		cluster: cluster{client},
+		cluster: of,
 		queue:   workqueue.NewTypedRateLimitingQueue(limiter),
 	}
 	player.isStopped.Store(true)

@@ -25,7 +25,7 @@ func TestTheDoubleWorksAsLongAsTheOperatorsDeploymentAsksForPods(t *testing.T) {
 	stage := onStage(t, operatorDeploymentWith(0), workspace, namespaceOf(workspace))
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	player := newPlayer(stage.client)
+	player := newPlayer(cluster{client: stage.client})
 	if !player.start(ctx) {
 		t.Fatal("it does not start")
 	}

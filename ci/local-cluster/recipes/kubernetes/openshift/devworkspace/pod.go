@@ -23,6 +23,7 @@ type input struct {
 	workspace *unstructured.Unstructured
 	template  template
 	settings  settings
+	platform  platform
 	// maps are the ConfigMaps that every workspace of the namespace mounts.
 	maps []corev1.ConfigMap
 	// pullSecrets are those of the workspace's service account.

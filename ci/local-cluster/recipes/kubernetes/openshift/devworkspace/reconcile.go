@@ -56,7 +56,7 @@ func (c cluster) reconcile(
 func (c cluster) start(
 	ctx context.Context, workspace *unstructured.Unstructured, now func() time.Time,
 ) (time.Duration, error) {
-	attempt := &attempt{cluster: c, input: input{workspace: workspace}}
+	attempt := &attempt{cluster: c, input: input{workspace: workspace, platform: c.on}}
 	for range rounds {
 		found, result, failure := attempt.perform(ctx)
 		if late := overdue(attempt.workspace, found, now()); failure == nil && late != "" {
@@ -249,7 +249,9 @@ func (c cluster) takeRights(ctx context.Context, workspace *unstructured.Unstruc
 	if name := constraintRole(constraint); constraint != "" {
 		all = append(all, shared{name, name, sameConstraint == 0})
 	}
-	all = append(all, shared{"", pullerBinding(namespace), others == 0})
+	if c.on.hasRegistry() {
+		all = append(all, shared{"", pullerBinding(namespace), others == 0})
+	}
 	for _, one := range all {
 		if !one.isLast {
 			id := statusText(workspace, "devworkspaceId")

@@ -172,7 +172,7 @@ func (stage *stage) settle(namespace, name string) error {
 	stage.t.Helper()
 	for range 20 {
 		before := len(stage.writes())
-		_, err := cluster{stage.client}.reconcile(context.Background(), namespace, name,
+		_, err := cluster{client: stage.client}.reconcile(context.Background(), namespace, name,
 			func() time.Time { return stage.clock })
 		if err != nil {
 			return err
@@ -211,7 +211,7 @@ func (stage *stage) creations() []*unstructured.Unstructured {
 
 func (stage *stage) get(resource schema.GroupVersionResource, namespace, name string) *unstructured.Unstructured {
 	stage.t.Helper()
-	found, err := cluster{stage.client}.find(context.Background(), resource, namespace, name)
+	found, err := cluster{client: stage.client}.find(context.Background(), resource, namespace, name)
 	if err != nil {
 		stage.t.Fatal(err)
 	}

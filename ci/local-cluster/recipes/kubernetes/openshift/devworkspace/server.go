@@ -139,6 +139,9 @@ func (server *server) mutate(
 func (server *server) mayUse(
 	ctx context.Context, request *admissionv1.AdmissionRequest, constraint string,
 ) string {
+	if refusal := server.on.refuseConstraint(); refusal != "" {
+		return refusal
+	}
 	review := &authorizationv1.LocalSubjectAccessReview{
 		ObjectMeta: metav1.ObjectMeta{Namespace: request.Namespace},
 		Spec: authorizationv1.SubjectAccessReviewSpec{

@@ -31,7 +31,7 @@ func served(t *testing.T, objects ...runtime.Object) (*server, func(path string,
 			review.Status.Allowed = review.Spec.UID == owner
 			return true, review, nil
 		})
-	server := &server{cluster: cluster{onStage(t, objects...).client}, kube: kube}
+	server := &server{cluster: cluster{client: onStage(t, objects...).client}, kube: kube}
 	web := httptest.NewServer(server.handler())
 	t.Cleanup(web.Close)
 	return server, func(path string, body, into any) int {

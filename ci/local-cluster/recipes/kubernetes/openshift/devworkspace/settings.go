@@ -19,16 +19,7 @@ type settings struct {
 	ContainerContext *corev1.SecurityContext
 }
 
-// What the operator takes where no configuration says anything, on OpenShift
-// (devfile/devworkspace-operator, pkg/config/defaults.go).
 const (
-	defaultPodContext       = `{}`
-	defaultContainerContext = `{
-		"allowPrivilegeEscalation": false,
-		"capabilities": {"drop": ["ALL"]},
-		"readOnlyRootFilesystem": false,
-		"runAsNonRoot": true
-	}`
 	idleTimeout     = "15m"
 	progressTimeout = "5m"
 )
@@ -44,12 +35,12 @@ type workspacePart struct {
 	ContainerContext json.RawMessage   `json:"containerSecurityContext"`
 }
 
-// resolve merges configurations, each over those before it: the global one, and
-// the one that the workspace names. It returns what the recording does not have
+// resolve merges configurations, each over those before it: the platform's
+// defaults, the global one, and the one that the workspace names. It returns what the recording does not have
 // of them. A configuration that is nil says nothing.
-func resolve(configurations ...*unstructured.Unstructured) (settings, []string) {
+func resolve(on platform, configurations ...*unstructured.Unstructured) (settings, []string) {
 	merged := settings{PullPolicy: corev1.PullAlways, PodAnnotations: map[string]string{}}
-	podContext, containerContext := []byte(defaultPodContext), []byte(defaultContainerContext)
+	podContext, containerContext := on.contexts()
 	var found []string
 	for _, configuration := range configurations {
 		if configuration == nil {

@@ -167,7 +167,7 @@ func (of *attempt) readSurroundings(ctx context.Context) ([]string, error) {
 		}
 	}
 	var unknown []string
-	of.settings, unknown = resolve(global, own)
+	of.settings, unknown = resolve(of.on, global, own)
 	found = append(found, unknown...)
 	home, err := of.find(ctx, namespaces, "", namespace)
 	if err != nil {
