@@ -111,7 +111,7 @@ fn the_clusters_own_settings_are_tested(cluster: &Cluster) {
 }
 
 /// The cases for Kubernetes: the operator, its workspace, and a few cases inside.
-const ON_KUBERNETES: [&str; 14] = [
+const ON_KUBERNETES: [&str; 15] = [
     "PRE-08",
     "WS-02",
     "WS-04",
@@ -126,7 +126,29 @@ const ON_KUBERNETES: [&str; 14] = [
     "WS-10D",
     "WS-10E",
     "WS-15",
+    "WS-21",
 ];
+
+/// The operator's own configuration, which is under that of each workspace.
+const GLOBAL_CONFIG: &str = "/apis/controller.devfile.io/v1alpha1/namespaces/\
+    devworkspace-controller/devworkspaceoperatorconfigs/devworkspace-operator-config";
+
+/// Where the kubelet leaves the files of a volume to whom they belong, the operator's cleanup job may
+/// not delete those of other users: the workspace stays, and the cause names the job.
+fn a_workspace_that_stays_names_the_cleanup_job(cluster: &Cluster) {
+    let of_pods = json!({"fsGroupChangePolicy": "OnRootMismatch"});
+    let workspace = json!({"podSecurityContext": of_pods});
+    cluster.merge(GLOBAL_CONFIG, &json!({"config": {"workspace": workspace}}));
+
+    let (finished, report) = run(cluster, &["WS-21"]);
+
+    finished.exits(1).says(&["F63", "without a user namespace", "Permission denied"]);
+    let Verdict::Fail { message, .. } = report.verdict("WS-21") else {
+        panic!("{:?}", report.verdict("WS-21"))
+    };
+    assert!(message.contains("job `cleanup-workspace"), "{message}");
+    cluster.is_clean();
+}
 
 #[test]
 #[ignore = "makes a cluster of Kubernetes with an operator: ci/test runs it"]
@@ -138,6 +160,7 @@ fn workspaces_work_on_kubernetes_too() {
     finished.exits(0).says(&["Conformant"]);
     assert_eq!(report.ids("pass"), ON_KUBERNETES, "{finished}");
     cluster.is_clean();
+    a_workspace_that_stays_names_the_cleanup_job(&cluster);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub enum CheckId {
     Fuse,
     /// /dev/net/tun can be used.
     Tun,
+    /// A deleted workspace is gone.
+    WorkspaceDeletion,
 }
 
 impl CheckId {
@@ -58,6 +60,7 @@ impl CheckId {
             Self::InnerNamespace => "mount in a new user namespace",
             Self::Fuse => "/dev/fuse",
             Self::Tun => "/dev/net/tun",
+            Self::WorkspaceDeletion => "a deleted workspace",
         }
     }
 

@@ -130,6 +130,8 @@ pub enum SignatureId {
     F61,
     /// A NetworkPolicy of somebody else shuts the pod off.
     F62,
+    /// The operator can't delete the files of a workspace.
+    F63,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,

@@ -1,6 +1,7 @@
 //! Pods: creation as the ordinary user, readiness by watch, commands inside, proof of isolation.
 
 mod attempt;
+pub mod cleanup;
 mod command;
 mod deletion;
 pub(crate) mod disruption;

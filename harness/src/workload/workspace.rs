@@ -225,7 +225,7 @@ fn is_lost(settled: &Settled) -> bool {
         && is_start_lost(&reported)
 }
 
-fn settled(object: DynamicObject) -> Settled {
+pub(super) fn settled(object: DynamicObject) -> Settled {
     let text = |pointer: &str| {
         let text = object.data.pointer(pointer).and_then(serde_json::Value::as_str);
         one_line(text.unwrap_or_default())

@@ -1,7 +1,7 @@
 //! Failures of the cluster: what the API server refuses, why a pod does not start, and what is not
 //! as it was asked for.
 
-use super::{ANYTHING, Signature, daily_use, pod};
+use super::{ANYTHING, Signature, daily_use, operator, pod};
 use crate::{
     diagnosis::CheckId,
     verdict::{Place, SignatureId},
@@ -273,6 +273,7 @@ pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
         CheckId::InnerNamespace => pod::INNER_NAMESPACE,
         CheckId::Fuse => pod::FUSE,
         CheckId::Tun => pod::TUN,
+        CheckId::WorkspaceDeletion => operator::CLEANUP,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod daily_use;
+mod operator;
 mod pod;
 mod podman;
 mod setup;

@@ -3,6 +3,7 @@
 
 mod configured;
 mod create;
+mod delete;
 mod nested;
 mod operator;
 mod refusal;

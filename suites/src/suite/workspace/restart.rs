@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What a nested workspace needs that keeps something.
-const WITH_STORAGE: &[&dyn Requirement] = &[
+pub(super) const WITH_STORAGE: &[&dyn Requirement] = &[
     &InstalledWorkspaceOperator,
     &ReadyWorkspaceOperator,
     &UserNamespaces,
@@ -64,7 +64,8 @@ async fn keeps_images_over_a_stop(cx: Context) -> CaseResult {
     // By default the kubelet gives every file of a volume to the `fsGroup` each time that a pod
     // starts, those in podman's layers among them (kubernetes, `pkg/volume/volume_linux.go`).
     settings["podSecurityContext"]["fsGroupChangePolicy"] = "OnRootMismatch".into();
-    let settled = made(&cx, NAME, settings, keep_storage).await?;
+    let settled =
+        made(&cx, NAME, settings, |template| keep_storage(template, "per-workspace")).await?;
     let pod = running_pod(cx.sandbox(), &settled).await?;
     let before = cx.verify_ready(&DEVWORKSPACE, &pod).await?;
     let image = image_of_two_owners(&before).await?;
@@ -116,9 +117,9 @@ async fn image_of_two_owners(workspace: &PodHandle) -> Result<String, Failure> {
     Ok(image.to_owned())
 }
 
-/// Lets the workspace keep podman's storage on a claim of its own.
-fn keep_storage(template: &mut Value) {
-    template["attributes"]["controller.devfile.io/storage-type"] = "per-workspace".into();
+/// Lets the workspace keep podman's storage on a PVC of this storage type.
+pub(super) fn keep_storage(template: &mut Value, storage_type: &str) {
+    template["attributes"]["controller.devfile.io/storage-type"] = storage_type.into();
     let components = template["components"].as_array_mut();
     for component in components.into_iter().flatten() {
         if component["name"] == "storage" {

@@ -42,6 +42,7 @@ const (
 	finalizerStorage = "storage." + webhooksName
 
 	perWorkspace = "per-workspace"
+	perUser      = "per-user"
 	ephemeral    = "ephemeral"
 
 	defaultRole    = "devworkspace-default-role"
@@ -65,6 +66,7 @@ var (
 	accounts    = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 	roles       = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}
 	bindings    = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"}
+	jobs        = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
 	definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 )
 
@@ -78,6 +80,7 @@ func accountName(id string) string     { return id + "-sa" }
 func routingName(id string) string     { return "routing-" + id }
 func metadataMapName(id string) string { return id + "-metadata" }
 func claimName(id string) string       { return "storage-" + id }
+func cleanupName(id string) string     { return "cleanup-" + id }
 
 func constraintRole(constraint string) string { return "devworkspace-use-" + constraint }
 

@@ -57,6 +57,9 @@ func askpass(namespace string) *unstructured.Unstructured {
 
 // claim is where a workspace's volumes are kept that outlive its pod.
 func (in input) claim() *unstructured.Unstructured {
+	if in.template.isShared() {
+		return sharedClaimIn(in.workspace.GetNamespace())
+	}
 	meta := in.meta(claimName(in.id()))
 	meta.Labels = map[string]string{labelID: in.id(), labelVolumeType: perWorkspace}
 	return object(corev1.PersistentVolumeClaim{

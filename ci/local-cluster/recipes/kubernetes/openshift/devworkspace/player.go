@@ -36,6 +36,7 @@ func newPlayer(of cluster) *player {
 	player.workspaces = player.watch(workspaces, "", "", "", player.add)
 	player.watch(deployments, "", labelID, "", player.addOwner)
 	player.watch(pods, "", labelID, "", player.addOwner)
+	player.watch(jobs, "", labelID, "", player.addOwner)
 	player.watch(claims, "", labelID, "", func(claim *unstructured.Unstructured, isGone bool) {
 		if claim.GetDeletionTimestamp() != nil {
 			player.addOwner(claim, isGone)

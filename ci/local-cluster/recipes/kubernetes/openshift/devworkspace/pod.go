@@ -96,8 +96,8 @@ func (in input) environment(component component) []corev1.EnvVar {
 	}...)
 }
 
-// mounts are those of a workspace's own volumes: folders of one claim, or
-// volumes of their own.
+// mounts are those of a workspace's own volumes: folders of one claim, which may
+// be that of all workspaces, or volumes of their own.
 func (in input) mounts(of []mount) []corev1.VolumeMount {
 	claimed := map[string]bool{}
 	for _, component := range in.template.Components {
@@ -109,7 +109,7 @@ func (in input) mounts(of []mount) []corev1.VolumeMount {
 	for _, mount := range of {
 		one := corev1.VolumeMount{Name: mount.Name, MountPath: mount.Path}
 		if claimed[mount.Name] {
-			one.Name, one.SubPath = claimName(in.id()), mount.Name
+			one.Name, one.SubPath = in.claimName(), in.folder(mount.Name)
 		}
 		made = append(made, one)
 	}
@@ -160,7 +160,7 @@ func (in input) volumes(ofMaps []corev1.Volume) []corev1.Volume {
 			made = append(made, corev1.Volume{Name: component.Name, VolumeSource: empty})
 		}
 	}
-	if claim := claimName(in.id()); in.needsClaim() {
+	if claim := in.claimName(); in.needsClaim() {
 		made = append(made, corev1.Volume{Name: claim, VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
 		}})

@@ -191,45 +191,65 @@ func (c cluster) haltRouting(ctx context.Context, id, namespace string) error {
 	return c.tellRouting(ctx, found, "Stopped", "DevWorkspace is not started")
 }
 
-// finalize takes away what outlives a workspace: its place in the bindings that
-// it shares, and with the last workspace of a namespace also roles and bindings.
-// What it owns goes with it. A namespace that ends takes all of it along, as in
-// the recording; otherwise the rules are those of the operator's sources
-// (pkg/provision/workspace/rbac/finalize.go).
+// finalize takes away what outlives a workspace, by the first finalizer that it
+// still has. A namespace that ends takes all of it along, as in the recording;
+// otherwise the rules are those of the operator's sources
+// (controllers/workspace/finalize.go).
 func (c cluster) finalize(
 	ctx context.Context, workspace *unstructured.Unstructured, at time.Time,
 ) error {
-	finalizers := workspace.GetFinalizers()
-	if slices.Contains(finalizers, finalizerStorage) {
-		// No recorded workspace has it.
-		place := []string{"metadata.finalizers." + finalizerStorage}
-		found := observed{phase: "Error"}
-		found.set(conditionFailed, "True", "NotRecorded", notRecorded(place))
-		_, err := c.tell(ctx, workspace, found, at)
-		return err
+	for _, finalizer := range workspace.GetFinalizers() {
+		switch finalizer {
+		case finalizerStorage:
+			return c.finalizeStorage(ctx, workspace, at)
+		case finalizerRBAC:
+			return c.finalizeRights(ctx, workspace, at)
+		}
 	}
-	if !slices.Contains(finalizers, finalizerRBAC) {
-		return nil
-	}
-	namespace, err := c.find(ctx, namespaces, "", workspace.GetNamespace())
+	return nil
+}
+
+// finalizeRights takes a workspace's place in the bindings that it shares, and
+// with the last workspace of a namespace also roles and bindings. What it owns
+// goes with it (pkg/provision/workspace/rbac/finalize.go).
+func (c cluster) finalizeRights(
+	ctx context.Context, workspace *unstructured.Unstructured, at time.Time,
+) error {
+	isEnding, err := c.isEnding(ctx, workspace.GetNamespace())
 	if err != nil {
 		return err
 	}
-	isEnding := namespace == nil || namespace.GetDeletionTimestamp() != nil
 	if !isEnding {
-		found := observed{phase: terminating}
-		found.is(conditionStarted, "Cleaning up resources for deletion")
-		if workspace, err = c.tell(ctx, workspace, found, at); err != nil {
+		if workspace, err = c.tell(ctx, workspace, cleaningUp(), at); err != nil {
 			return err
 		}
 		if err := c.takeRights(ctx, workspace); err != nil {
 			return err
 		}
 	}
+	return c.release(ctx, workspace, finalizerRBAC)
+}
+
+// cleaningUp is what is told of a workspace that is being deleted.
+func cleaningUp() observed {
+	found := observed{phase: terminating}
+	found.is(conditionStarted, "Cleaning up resources for deletion")
+	return found
+}
+
+func (c cluster) isEnding(ctx context.Context, name string) (bool, error) {
+	namespace, err := c.find(ctx, namespaces, "", name)
+	return namespace == nil || namespace.GetDeletionTimestamp() != nil, err
+}
+
+// release takes a finalizer from a workspace.
+func (c cluster) release(
+	ctx context.Context, workspace *unstructured.Unstructured, finalizer string,
+) error {
 	changed := workspace.DeepCopy()
-	changed.SetFinalizers(slices.DeleteFunc(slices.Clone(finalizers),
-		func(one string) bool { return one == finalizerRBAC }))
-	_, err = c.update(ctx, workspaces, changed)
+	changed.SetFinalizers(slices.DeleteFunc(changed.GetFinalizers(),
+		func(one string) bool { return one == finalizer }))
+	_, err := c.update(ctx, workspaces, changed)
 	return err
 }
 

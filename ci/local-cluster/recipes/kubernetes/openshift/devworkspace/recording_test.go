@@ -151,7 +151,7 @@ func onStage(t *testing.T, objects ...runtime.Object) *stage {
 		configs: "DevWorkspaceOperatorConfigList", deployments: "DeploymentList", pods: "PodList",
 		namespaces: "NamespaceList", claims: "PersistentVolumeClaimList",
 		configMaps: "ConfigMapList", secrets: "SecretList", accounts: "ServiceAccountList",
-		roles: "RoleList", bindings: "RoleBindingList",
+		roles: "RoleList", bindings: "RoleBindingList", jobs: "JobList",
 	}
 	client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists, objects...)
 	stage := &stage{t: t, client: client, clock: time.Unix(1795912089, 0), statuses: map[string][]string{}}

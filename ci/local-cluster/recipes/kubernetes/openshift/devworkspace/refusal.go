@@ -3,6 +3,7 @@ package devworkspace
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -26,8 +27,12 @@ func unknown(workspace *unstructured.Unstructured) []string {
 			found = append(found, "metadata.annotations."+name)
 		}
 	}
+	known := []string{finalizerRBAC}
+	if templateOf(workspace).isShared() {
+		known = append(known, finalizerStorage)
+	}
 	for _, finalizer := range workspace.GetFinalizers() {
-		if strings.HasSuffix(finalizer, "."+webhooksName) && finalizer != finalizerRBAC {
+		if strings.HasSuffix(finalizer, "."+webhooksName) && !slices.Contains(known, finalizer) {
 			found = append(found, "metadata.finalizers."+finalizer)
 		}
 	}
@@ -54,7 +59,7 @@ func incoherent(template template) []string {
 			continue
 		}
 		volumes[component.Name] = true
-		isClaimed := template.Attributes.StorageType == perWorkspace
+		isClaimed := template.Attributes.StorageType == perWorkspace || template.isShared()
 		switch {
 		case volume.Ephemeral && volume.Size != "":
 			found = append(found, place+".volume.size (of an ephemeral volume)")

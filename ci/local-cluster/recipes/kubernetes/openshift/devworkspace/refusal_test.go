@@ -59,7 +59,7 @@ func TestWhatWasNotRecordedIsRefusedByName(t *testing.T) {
 			spec("attributes", "controller.devfile.io/runtime-class")},
 		{"spec.template.attributes.controller.devfile.io/project-clone (absent)", "",
 			spec("attributes", attributeProjectClone)},
-		{"spec.template.attributes.controller.devfile.io/storage-type=per-user", `"per-user"`,
+		{"spec.template.attributes.controller.devfile.io/storage-type=async", `"async"`,
 			spec("attributes", attributeStorageType)},
 		{"spec.template.attributes.controller.devfile.io/storage-type (absent)", "",
 			spec("attributes", attributeStorageType)},

@@ -93,7 +93,7 @@ var (
 				attributeConfig:             fields(map[string]shape{"name!": text, "namespace!": text}),
 				attributeConstraint:         text,
 				attributeProjectClone + "!": oneOf("disable"),
-				attributeStorageType + "!":  oneOf(ephemeral, perWorkspace),
+				attributeStorageType + "!":  oneOf(ephemeral, perWorkspace, perUser),
 				// Containers are known to be refused, see overrides.go.
 				attributePod: fields(map[string]shape{"spec!": fields(map[string]shape{
 					"hostUsers": anything, "containers": anything,

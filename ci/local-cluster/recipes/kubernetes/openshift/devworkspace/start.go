@@ -249,6 +249,9 @@ func (of *attempt) syncStorage(ctx context.Context) (outcome, string, error) {
 	if !of.needsClaim() {
 		return done, "", nil
 	}
+	if err := of.keepUntilCleaned(ctx); err != nil {
+		return waits, "", err
+	}
 	wanted := of.claim()
 	found, err := of.find(ctx, claims, wanted.GetNamespace(), wanted.GetName())
 	switch {

@@ -17,6 +17,7 @@ const (
 	failing     = "Failing"
 	failed      = "Failed"
 	terminating = "Terminating"
+	erroneous   = "Error"
 )
 
 // Types of conditions, in the order in which a workspace starts.
@@ -29,12 +30,13 @@ const (
 	conditionSecrets    = "PullSecretsReady"
 	conditionDeployment = "DeploymentReady"
 	conditionReady      = "Ready"
-	// Before all others, where a workspace has failed.
+	// Before all others, where a workspace has failed or can't be deleted.
 	conditionFailed = "FailedStart"
+	conditionError  = "Error"
 )
 
 var conditionOrder = []string{
-	conditionFailed, conditionStarted, conditionResolved, conditionStorage, conditionRouting,
+	conditionError, conditionFailed, conditionStarted, conditionResolved, conditionStorage, conditionRouting,
 	conditionAccount, conditionSecrets, conditionDeployment, conditionReady,
 }
 
@@ -72,8 +74,10 @@ func find(list []condition, kind string) *condition {
 // message is what a workspace says of itself: why it has failed, what it waits
 // for, or the last step that it has done.
 func (now *observed) message() string {
-	if one := now.find(conditionFailed); one != nil {
-		return one.message
+	for _, kind := range []string{conditionError, conditionFailed} {
+		if one := now.find(kind); one != nil {
+			return one.message
+		}
 	}
 	switch now.phase {
 	case running:

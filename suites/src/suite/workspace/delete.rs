@@ -1,0 +1,137 @@
+//! A workspace that is deleted, with its files on the PVC that all workspaces of a namespace share.
+
+use std::time::Duration;
+
+use harness::{
+    diagnosis::CheckId,
+    engine::{Case, CaseKind, Context, PodHandle},
+    sandbox::NESTED_CONFIG,
+    verdict::{CaseResult, Failure, Level},
+    workload::{
+        Command, cleanup,
+        workspace::{Settled, create, running_pod, settle},
+    },
+};
+use kube::api::DynamicObject;
+
+use super::{
+    WITH_WORKSPACES,
+    configured::AS_CONFIGURED,
+    restart::{WITH_STORAGE, keep_storage},
+};
+use crate::{
+    fixtures::{DEVWORKSPACE, KEEPER, STORAGE},
+    steps::keep_on,
+};
+
+const NAME: &str = "ws-21";
+
+/// The shared PVC, as the operator names it by default (devworkspace-operator,
+/// `pkg/config/defaults.go`).
+const PVC: &str = "claim-devworkspace";
+
+inventory::submit!(Case {
+    id: "WS-21",
+    suite: "workspace",
+    name: "is_deleted_with_its_files",
+    title: "A workspace on the per-user PVC is deleted with all its files, and its finalizer goes in \
+         time",
+    why: "Storage type `per-user`, the default of Che, keeps all workspaces of a user on one PVC. \
+          When one is deleted, a job of the operator runs `rm -rf` on its directory. The job's pod \
+          gets the configured `podSecurityContext`, but not the workspace's user namespace, SCC or \
+          service account. Containers leave directories of other users, which only these may enter. \
+          If the job may not delete them, the workspace stays in phase Error, its namespace can't be \
+          deleted and the PVC fills up. By default the kubelet gives such files to the `fsGroup` of \
+          the job. `fsGroupChangePolicy: OnRootMismatch`, which images on a PVC need (WS-12), can \
+          take them away from it.",
+    fix: "Run `podman system reset --force` in a workspace before you delete it, or use storage type \
+          `per-workspace`, whose PVC is deleted as a whole. For a workspace that is already stuck, \
+          delete its directory as root in a pod on the PVC, then delete the job \
+          `cleanup-<workspace id>`: the operator makes another one.",
+    level: Level::Extended,
+    flavours: WITH_WORKSPACES,
+    profiles: AS_CONFIGURED,
+    requires: WITH_STORAGE,
+    pods: &[&KEEPER],
+    expected: Duration::from_secs(15),
+    kind: CaseKind::Live(|cx| Box::pin(is_deleted_with_its_files(cx))),
+    ..Case::DEFAULT
+});
+
+async fn is_deleted_with_its_files(cx: Context) -> CaseResult {
+    let sandbox = cx.sandbox();
+    sandbox.workspaces().prepare().await?;
+    let config = config(&cx).await?;
+    // With the last workspace the PVC would go as a whole, and no job would delete any file.
+    let mut other = on_shared_pvc(&cx, "ws-21-other", config)?;
+    other.data["spec"]["started"] = false.into();
+    created(&cx, &other).await?;
+    let workspace = created(&cx, &on_shared_pvc(&cx, NAME, config)?).await?;
+    let limit = sandbox.timeouts().pod;
+    let settled = cx.outside_deadline(Box::pin(settle(sandbox, &workspace, limit))).await?;
+    let pod = running_pod(sandbox, &settled).await?;
+    leave_files(&cx, &cx.verify_ready(&DEVWORKSPACE, &pod).await?).await?;
+
+    let deletion = Box::pin(cleanup::delete(sandbox, &settled, limit));
+    let why_it_stays = cx.outside_deadline(deletion).await?;
+    let expected = format!("gone within {} s", limit.as_secs());
+    let is_gone = why_it_stays.is_none();
+    let observed = why_it_stays.unwrap_or_else(|| "gone".to_owned());
+    cx.check(CheckId::WorkspaceDeletion, &expected, observed, is_gone)?;
+    has_no_directory(&cx, &settled).await
+}
+
+/// The configuration of both workspaces. An SCC gives a pod its group: a group of the configuration's
+/// would have the job's pod refused, which no SCC of the run's admits.
+async fn config(cx: &Context) -> Result<&'static str, Failure> {
+    let is_of_cluster = cx.facts().devspaces.cluster_settings.is_some();
+    if is_of_cluster || cx.sandbox().scc().is_none() {
+        return Ok(NESTED_CONFIG);
+    }
+    let mut settings = cx.sandbox().workspaces().nested_settings();
+    if let Some(fields) = settings.as_object_mut() {
+        fields.remove("podSecurityContext");
+    }
+    cx.sandbox().workspaces().config(NAME, settings).await?;
+    Ok(NAME)
+}
+
+fn on_shared_pvc(cx: &Context, name: &str, config: &str) -> Result<DynamicObject, Failure> {
+    let mut workspace = cx.sandbox().workspaces().manifest(&DEVWORKSPACE, name, config)?;
+    keep_storage(&mut workspace.data["spec"]["template"], "per-user");
+    Ok(workspace)
+}
+
+async fn created(cx: &Context, workspace: &DynamicObject) -> Result<DynamicObject, Failure> {
+    create(cx.sandbox(), workspace).await?.map_err(|refusal| {
+        Failure::product(format!("a workspace on the PVC is refused: {}", refusal.message))
+    })
+}
+
+/// Leaves on the PVC what an inner container does: a directory that another user alone may enter.
+async fn leave_files(cx: &Context, workspace: &PodHandle) -> CaseResult {
+    let script = "
+        podman unshare sh -c '
+            mkdir -m 700 \"$1\"
+            echo kept > \"$1/file\"
+            chown -R 1234:4321 \"$1\"
+            stat -c %u:%g \"$1\"
+        ' sh \"$1\"
+    ";
+    let directory = format!("{STORAGE}/{NAME}");
+    let leave = Command::shell("leave files of another user on the PVC", script, [&directory]);
+    let left = workspace.output(&leave).await?;
+    cx.check_equal("owner of a directory on the PVC", "1234:4321", &left)
+}
+
+/// Looks at the PVC in another pod.
+async fn has_no_directory(cx: &Context, settled: &Settled) -> CaseResult {
+    let mut pod = keep_on(cx.manifest(&KEEPER)?, PVC);
+    pod.metadata.name = Some(format!("{NAME}-looks"));
+    let looker = cx.provision_pod(&KEEPER, &pod).await?;
+    let look = Command::shell("look for the workspace's files", "ls -A /kept", [""; 0]);
+    let left = looker.output(&look).await?;
+    let is_gone = !left.lines().any(|name| name == settled.id());
+    let observed = if left.is_empty() { "nothing".to_owned() } else { left };
+    cx.check("files on the PVC", "none of the deleted workspace", observed, is_gone)
+}
