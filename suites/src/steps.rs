@@ -19,7 +19,7 @@ use harness::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use probe::{IdRange, Reading, SubordinateRanges};
-pub use pvcs::{delete_pod, is_nfs, keep_on, on_node, on_node_of, pvc};
+pub use pvcs::{delete_pod, is_nfs, keep_on, on_node, on_node_of, pvc, wait_for_end};
 
 /// How long a build of an image may take.
 pub(crate) const BUILD_DEADLINE: Duration = Duration::from_secs(180);

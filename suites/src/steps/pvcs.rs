@@ -88,6 +88,17 @@ pub async fn delete_pod(cx: &Context, pod: &PodHandle) -> CaseResult {
         }
     })
     .await?;
+    wait_for_end(cx, pod).await
+}
+
+/// Waits until a pod that is being deleted is gone. The kubelet has unmounted its volumes then.
+///
+/// # Errors
+///
+/// The pod stays, or the API server does not answer.
+pub async fn wait_for_end(cx: &Context, pod: &PodHandle) -> CaseResult {
+    let (sandbox, name) = (cx.sandbox(), pod.name());
+    let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let uid = pod.object().metadata.uid.clone().unwrap_or_default();
     match Box::pin(watch_until(&api, &name, conditions::is_deleted(&uid), END)).await {
         Ok(_) => Ok(()),

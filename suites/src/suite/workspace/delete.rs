@@ -9,7 +9,7 @@ use harness::{
     verdict::{CaseResult, Failure, Level},
     workload::{
         Command, cleanup,
-        workspace::{Settled, create, running_pod, settle},
+        workspace::{Settled, create, running_pod, settle, stop},
     },
 };
 use kube::api::DynamicObject;
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     fixtures::{DEVWORKSPACE, KEEPER, STORAGE},
-    steps::keep_on,
+    steps::{keep_on, wait_for_end},
 };
 
 const NAME: &str = "ws-21";
@@ -70,7 +70,13 @@ async fn is_deleted_with_its_files(cx: Context) -> CaseResult {
     let limit = sandbox.timeouts().pod;
     let settled = cx.outside_deadline(Box::pin(settle(sandbox, &workspace, limit))).await?;
     let pod = running_pod(sandbox, &settled).await?;
-    leave_files(&cx, &cx.verify_ready(&DEVWORKSPACE, &pod).await?).await?;
+    let pod = cx.verify_ready(&DEVWORKSPACE, &pod).await?;
+    leave_files(&cx, &pod).await?;
+    // The kubelet gives a local volume to the job's `fsGroup` only while no other pod has it mounted
+    // (kubernetes, `pkg/volume/local/local.go`).
+    let stopped = cx.outside_deadline(Box::pin(stop(sandbox, NAME, limit))).await?;
+    cx.check("phase", "Stopped", stopped.describe(), stopped.phase == "Stopped")?;
+    wait_for_end(&cx, &pod).await?;
 
     let deletion = Box::pin(cleanup::delete(sandbox, &settled, limit));
     let why_it_stays = cx.outside_deadline(deletion).await?;
