@@ -150,6 +150,25 @@ fn a_workspace_that_stays_names_the_cleanup_job(cluster: &Cluster) {
     cluster.is_clean();
 }
 
+/// The Universal Developer Image sets up its user and ids in its entrypoint.
+fn a_workspace_runs_the_entrypoint_of_its_image(cluster: &LocalCluster) {
+    let recipe =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/images/variants/udi-like.sh").into();
+    let image = cluster.derive(&[recipe]).remove(0);
+    let cases = ["WS-07-ID-05", "WS-07-POD-03"];
+    let with_image =
+        |more: &[&str]| run(cluster, &[&["--image", image.as_str()][..], &cases, more].concat());
+
+    let (finished, report) = with_image(&[]);
+    finished.exits(0);
+    assert_eq!(report.ids("pass"), cases);
+
+    let (finished, report) = with_image(&["--entrypoint", "skip"]);
+    finished.exits(1);
+    assert!(report.ids("fail").contains(&"WS-07-ID-05"), "{finished}");
+    cluster.is_clean();
+}
+
 #[test]
 #[ignore = "makes a cluster of Kubernetes with an operator: ci/test runs it"]
 fn workspaces_work_on_kubernetes_too() {
@@ -187,6 +206,7 @@ fn workspaces_are_conformant_and_a_missing_operator_is_reported() {
     assert_eq!(cluster.shared_objects(), before, "what the cluster had is as it was");
 
     the_clusters_own_settings_are_tested(&cluster);
+    a_workspace_runs_the_entrypoint_of_its_image(&cluster);
 
     end_operator(&cluster);
     let (finished, without) = run(&cluster, &[&["workspace"][..], &OTHERS].concat());

@@ -26,7 +26,7 @@ use crate::{
     Error, Result,
     base::manifest,
     facts::{CDI_ANNOTATION, ConfigName, DeviceRoute, Facts, WorkspaceOperator, devices_value},
-    sandbox::pod_template::{PodTemplate, ask_for_devices},
+    sandbox::pod_template::{EntryPoint, PodTemplate, ask_for_devices},
 };
 
 /// The name of the configuration that makes workspaces nested.
@@ -241,6 +241,9 @@ impl DevWorkspaces {
         for component in spec["components"].as_array_mut().into_iter().flatten() {
             if let Some(container) = component.get_mut("container") {
                 container["image"] = self.creator.config.image.clone().into();
+                if self.creator.config.entry_point == EntryPoint::Image {
+                    keep_entry_point(container);
+                }
                 self.override_resources(component);
             }
         }
@@ -306,6 +309,14 @@ impl DevWorkspaces {
             create(&api, &map, "create a ConfigMap that workspaces mount").await?;
         }
         Ok(())
+    }
+}
+
+/// Lets a devfile's container run the image's entrypoint, which gets the command as its arguments.
+fn keep_entry_point(container: &mut Value) {
+    let command = container.as_object_mut().and_then(|container| container.remove("command"));
+    if let Some(command) = command {
+        container["args"] = command;
     }
 }
 
@@ -395,6 +406,16 @@ mod tests {
         let before = template.clone();
         place(&mut template, &Placement::NONE);
         assert_eq!(template, before);
+    }
+
+    #[test]
+    fn the_entrypoint_of_the_image_gets_the_command_of_the_devfile() {
+        let mut container = json!({"image": "i", "command": ["/probe", "pause"]});
+        keep_entry_point(&mut container);
+        assert_eq!(container, json!({"image": "i", "args": ["/probe", "pause"]}));
+        let mut container = json!({"image": "i"});
+        keep_entry_point(&mut container);
+        assert_eq!(container, json!({"image": "i"}));
     }
 
     #[test]

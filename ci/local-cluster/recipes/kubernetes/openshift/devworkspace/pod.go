@@ -60,6 +60,7 @@ func (in input) container(component component) corev1.Container {
 		Image:           of.Image,
 		ImagePullPolicy: in.settings.PullPolicy,
 		Command:         of.Command,
+		Args:            of.Args,
 		Env:             in.environment(component),
 		Resources: corev1.ResourceRequirements{
 			Limits: memory(of.MemoryLimit), Requests: memory(of.MemoryRequest),

@@ -72,7 +72,6 @@ func TestWhatWasNotRecordedIsRefusedByName(t *testing.T) {
 		{"spec.template.components[0].plugin", `{"id": "x"}`, spec("components", 0, "plugin")},
 		{"spec.template.components[0].attributes.container-overrides.args", `{"args": []}`,
 			spec("components", 0, "attributes", attributeContainer)},
-		{"spec.template.components[0].container.args", `["x"]`, tools("args")},
 		{"spec.template.components[0].container.endpoints", `[]`, tools("endpoints")},
 		{"spec.template.components[0].container.cpuLimit", `"1"`, tools("cpuLimit")},
 		{"spec.template.components[0].container.dedicatedPod", `true`, tools("dedicatedPod")},
@@ -227,6 +226,7 @@ func TestRecordedFieldsMayHaveOtherValues(t *testing.T) {
 	put(t, workspace.Object, `"elsewhere/image:2"`, append(container, "image")...)
 	put(t, workspace.Object, `[{"name": "PATH", "value": "/bin"}]`, append(container, "env")...)
 	put(t, workspace.Object, `"3Gi"`, append(container, "memoryLimit")...)
+	put(t, workspace.Object, `["/probe", "pause"]`, append(container, "args")...)
 	config := first(t, events, "DevWorkspaceOperatorConfig", "nested")
 	put(t, config.Object, `"crun"`, "config", "workspace", "runtimeClassName")
 	put(t, config.Object, `{"capabilities": {"add": ["CHOWN"]}}`,
@@ -238,7 +238,7 @@ func TestRecordedFieldsMayHaveOtherValues(t *testing.T) {
 		t.Fatal(stage.statuses[workspace.GetName()])
 	}
 	written, _ := json.Marshal(deployment.Object["spec"])
-	for _, wanted := range []string{`"image":"elsewhere/image:2"`, `{"name":"PATH","value":"/bin"}`,
+	for _, wanted := range []string{`"args":["/probe","pause"]`, `"image":"elsewhere/image:2"`, `{"name":"PATH","value":"/bin"}`,
 		`"limits":{"memory":"3Gi"}`, `"runtimeClassName":"crun"`,
 		`"capabilities":{"add":["CHOWN"],"drop":["ALL"]}`, `"allowPrivilegeEscalation":false`} {
 		if !strings.Contains(string(written), wanted) {

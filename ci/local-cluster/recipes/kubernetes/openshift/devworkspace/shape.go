@@ -109,8 +109,11 @@ var (
 		"attributes": fields(map[string]shape{attributeContainer: overridesShape}),
 	})
 	containerShape = fields(map[string]shape{
-		"image!":         text,
-		"command!":       items(text),
+		"image!": text,
+		// Only commands were recorded. The operator copies both to the pod
+		// (devworkspace-operator, pkg/library/container/conversion.go).
+		"command":        items(text),
+		"args":           items(text),
 		"env":            items(fields(map[string]shape{"name!": text, "value!": anything})),
 		"memoryLimit!":   quantity,
 		"memoryRequest!": quantity,

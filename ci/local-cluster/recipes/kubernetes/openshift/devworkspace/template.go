@@ -39,6 +39,7 @@ type overridesPart struct {
 type container struct {
 	Image         string     `json:"image"`
 	Command       []string   `json:"command"`
+	Args          []string   `json:"args"`
 	Env           []variable `json:"env"`
 	MemoryLimit   string     `json:"memoryLimit"`
 	MemoryRequest string     `json:"memoryRequest"`
