@@ -169,10 +169,39 @@ fn a_workspace_runs_the_entrypoint_of_its_image(cluster: &LocalCluster) {
     cluster.is_clean();
 }
 
+/// The extended resource of the cluster's device plugin.
+const RESOURCE: &str = "nestcheck.example/fuse-tun";
+
+/// The route that the run has found or was given.
+fn route(report: &Report) -> Option<&str> {
+    let facts = report.started().cluster.iter();
+    facts.into_iter().find(|(name, _)| name == "devices by").map(|(_, value)| value.as_str())
+}
+
+/// Where the nodes have a device plugin, an extended resource brings the devices: the run finds it where
+/// there is no RuntimeClass for them, and takes it where a person names it.
+fn devices_come_as_an_extended_resource(cluster: &Cluster) {
+    let resource = format!("resource:{RESOURCE}");
+    let cases = ["ISO-04", "ISO-05", "POD-NET-01A", "WS-06B", "WS-07-ISO-04"];
+
+    let (finished, report) = run(cluster, &[&["--devices", &resource][..], &cases].concat());
+    finished.exits(0);
+    assert_eq!(report.ids("pass"), cases, "{finished}");
+
+    cluster.delete("/apis/node.k8s.io/v1/runtimeclasses/nested", ENDS);
+    let (finished, report) = run(cluster, &cases);
+    finished.exits(0);
+    assert_eq!(report.ids("pass"), cases, "{finished}");
+    let found = route(&report).unwrap_or_default();
+    assert!(found.contains(RESOURCE), "{found}");
+    cluster.is_clean();
+}
+
 #[test]
 #[ignore = "makes a cluster of Kubernetes with an operator: ci/test runs it"]
 fn workspaces_work_on_kubernetes_too() {
-    let cluster = LocalCluster::up("workspace-k8s", &["--with", "devworkspace-operator"]);
+    let with = ["--with", "devworkspace-operator", "--with", "device-plugin"];
+    let cluster = LocalCluster::up("workspace-k8s", &with);
 
     let (finished, report) = run(&cluster, &ON_KUBERNETES);
 
@@ -180,6 +209,7 @@ fn workspaces_work_on_kubernetes_too() {
     assert_eq!(report.ids("pass"), ON_KUBERNETES, "{finished}");
     cluster.is_clean();
     a_workspace_that_stays_names_the_cleanup_job(&cluster);
+    devices_come_as_an_extended_resource(&cluster);
 }
 
 #[test]

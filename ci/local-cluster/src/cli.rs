@@ -49,8 +49,8 @@ enum Command {
         /// Kubernetes 1.36 on they are locked.
         #[arg(long, value_enum)]
         gates: Option<Gates>,
-        /// What the cluster gets beyond its distribution; can be given several times. All but
-        /// `own-disk` are for flavour `openshift`.
+        /// What the cluster gets beyond its distribution; can be given several times. `kernel-log` is for
+        /// flavour `openshift`.
         #[arg(long, value_enum, value_name = "ADDITION")]
         with: Vec<Addition>,
         /// By which annotations pods get devices, for flavour `openshift` [default: v1]:

@@ -161,6 +161,9 @@ pub enum Addition {
     DevworkspaceOperator,
     /// Pods that ask for the kernel's log get it, as on no good node: for tests.
     KernelLog,
+    /// A device plugin that gives /dev/fuse and /dev/net/tun as the extended resource
+    /// `nestcheck.example/fuse-tun`.
+    DevicePlugin,
     /// A small disk for the kubelet's data, so that `disturb --fill-disk` can fill it.
     OwnDisk,
 }
@@ -211,6 +214,9 @@ pub struct Additions {
     /// The kernel's log for pods that ask for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kernel_log: bool,
+    /// A device plugin for /dev/fuse and /dev/net/tun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device_plugin: bool,
     /// A disk for the kubelet's data.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_disk: bool,
@@ -222,6 +228,7 @@ impl Additions {
         Self {
             devworkspace_operator: asked.contains(&Addition::DevworkspaceOperator),
             kernel_log: asked.contains(&Addition::KernelLog),
+            device_plugin: asked.contains(&Addition::DevicePlugin),
             own_disk: asked.contains(&Addition::OwnDisk),
         }
     }
@@ -364,6 +371,9 @@ impl fmt::Display for Settings {
         }
         if self.with.kernel_log {
             formatter.write_str(", with kernel-log")?;
+        }
+        if self.with.device_plugin {
+            formatter.write_str(", with device-plugin")?;
         }
         if self.with.own_disk {
             formatter.write_str(", with own-disk")?;

@@ -18,6 +18,7 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	"local/kubernetes/deviceplugin"
 	"local/kubernetes/openshift/devworkspace"
 	"local/kubernetes/openshift/policy"
 )
@@ -39,6 +40,8 @@ func main() {
 		command = policy.NewCommand(context.Background())
 	case "devworkspace-controller":
 		command = devworkspace.NewCommand(context.Background())
+	case "device-plugin":
+		command = deviceplugin.NewCommand(context.Background())
 	default:
 		fmt.Fprintf(os.Stderr, "error: no component is called %q\n", name)
 		os.Exit(2)

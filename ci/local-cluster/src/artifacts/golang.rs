@@ -15,9 +15,9 @@ use crate::{
     settings::KubernetesVersion,
 };
 
-/// The names of the one program of Kubernetes. The last two are stand-ins for OpenShift's
-/// components.
-const COMPONENTS: [&str; 7] = [
+/// The names of the one program of Kubernetes. The last three are our own: two stand-ins for OpenShift's
+/// components, and a device plugin.
+const COMPONENTS: [&str; 8] = [
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
@@ -25,6 +25,7 @@ const COMPONENTS: [&str; 7] = [
     "kubectl",
     "cluster-policy-controller",
     "devworkspace-controller",
+    "device-plugin",
 ];
 
 const CONTAINERD_VERSION: &str = "2.4.2";

@@ -1,6 +1,7 @@
 //! The components of a cluster: command lines and configuration texts, made by pure functions.
 
 pub mod control_plane;
+pub mod device_plugin;
 pub mod kubelet;
 pub mod openshift;
 

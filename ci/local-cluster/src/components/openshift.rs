@@ -186,8 +186,12 @@ mod tests {
     use super::*;
     use crate::settings::Gates;
 
-    const WITH_OPERATOR: Additions =
-        Additions { devworkspace_operator: true, kernel_log: false, own_disk: false };
+    const WITH_OPERATOR: Additions = Additions {
+        devworkspace_operator: true,
+        kernel_log: false,
+        device_plugin: false,
+        own_disk: false,
+    };
 
     fn command(release: Release, with: Additions) -> Vec<String> {
         apiserver(Subnet::UNUSED, Gates::All.apiserver(), release, with).command

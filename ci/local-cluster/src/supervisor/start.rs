@@ -12,7 +12,7 @@ use crate::{
     artifacts::{Artifacts, bootstrap_cache},
     cgroup,
     client::{Admin, Server},
-    components::{CONFIG, control_plane, kubelet, openshift},
+    components::{CONFIG, control_plane, device_plugin, kubelet, openshift},
     error::Error,
     network::{self, Claim, Subnet},
     node::{protocol::Program, session::Session},
@@ -87,6 +87,10 @@ impl Supervisor {
         let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
         session.during("node not ready", NODE, ready).await?;
         storage::provision(&admin, self.folder.data(VOLUMES_DATA));
+        if settings.with.device_plugin {
+            session.start(device_plugin::program())?;
+            session.until_ready(device_plugin::NAME, COMPONENT).await?;
+        }
         self.start_operator(session, &admin, subnet, artifacts).await
     }
 

@@ -44,6 +44,21 @@ func fields(of map[string]shape) shape {
 	}
 }
 
+// limits are quantities of memory, which were recorded, and of extended resources,
+// which have a domain. The operator merges all of them into the container
+// (devworkspace-operator, pkg/library/overrides).
+func limits(place string, value any) []string {
+	known := map[string]shape{"memory": quantity}
+	if object, ok := value.(map[string]any); ok {
+		for name := range object {
+			if strings.Contains(name, "/") {
+				known[name] = quantity
+			}
+		}
+	}
+	return fields(known)(place, value)
+}
+
 // items is a list of such values.
 func items(of shape) shape {
 	return func(place string, value any) []string {
@@ -125,7 +140,7 @@ var (
 		// An image is known to be refused, see overrides.go.
 		"image": anything,
 		"resources": fields(map[string]shape{
-			"limits": fields(map[string]shape{"memory": quantity}),
+			"limits": limits,
 		}),
 	})
 	configShape = fields(map[string]shape{
