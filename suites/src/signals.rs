@@ -1,6 +1,9 @@
-//! The signals that ask a run to end.
+//! The signals that ask a run to end, or to tell what it does.
 
-use futures::{Stream, StreamExt, stream};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use harness::{Error, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -11,16 +14,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 ///
 /// A signal that can't be heard.
 pub fn signals() -> Result<impl Stream<Item = u8> + Unpin> {
-    let receive = |kind: SignalKind, number: u8| -> Result<_> {
-        let signal = signal(kind)
-            .map_err(|error| Error::infrastructure(format!("failed to hear signals: {error}")))?;
-        Ok(each(signal, number).boxed())
-    };
     Ok(stream::select_all([
         receive(SignalKind::hangup(), 1)?,
         receive(SignalKind::interrupt(), 2)?,
         receive(SignalKind::terminate(), 15)?,
     ]))
+}
+
+/// Each SIGUSR1, which asks what runs now. It no longer ends the process.
+///
+/// # Errors
+///
+/// A signal that can't be heard.
+pub fn questions() -> Result<impl Stream<Item = u8> + Unpin> {
+    receive(SignalKind::user_defined1(), 10)
+}
+
+fn receive(kind: SignalKind, number: u8) -> Result<BoxStream<'static, u8>> {
+    let signal = signal(kind)
+        .map_err(|error| Error::infrastructure(format!("failed to hear signals: {error}")))?;
+    Ok(each(signal, number).boxed())
 }
 
 fn each(signal: Signal, number: u8) -> impl Stream<Item = u8> {

@@ -441,6 +441,9 @@ fn a_signal_in_the_middle_ends_the_run_with_a_whole_report_and_leaves_nothing() 
         // The pod is there, and cases have begun to run commands in it: each builds an image,
         // which takes seconds.
         running.wait_for("pod workspace");
+        // Who asks what runs learns it, and the run goes on.
+        running.signal(Signal::SIGUSR1);
+        running.wait_for("; running ");
         running.signal(signal);
         running.finish().exits(code).says(&["Interrupted"]).within(Duration::from_secs(40));
         let report = dir.report();

@@ -2,10 +2,13 @@
 
 mod lines;
 mod progress;
+mod running;
 
 use std::{collections::HashSet, io::Write, mem};
 
-use self::{lines::Paint, progress::Progress};
+use jiff::Timestamp;
+
+use self::{lines::Paint, progress::Progress, running::Running};
 use super::{causes::lacks_image, model::Summary, shown::shown};
 use crate::{
     diagnosis::{self, Diagnosis, Symptom},
@@ -34,6 +37,7 @@ pub struct Terminal<W: Write> {
     out: W,
     paint: Paint,
     progress: Option<Progress>,
+    running: Running,
     summary: Summary,
     /// The reasons that were reported already.
     reported: HashSet<String>,
@@ -51,6 +55,7 @@ impl<W: Write> Terminal<W> {
             out,
             paint: Paint::new(style.color),
             progress: style.progress.then(Progress::new),
+            running: Running::default(),
             summary: Summary::default(),
             reported: HashSet::new(),
             held: Some(String::new()),
@@ -64,6 +69,7 @@ impl<W: Write> Terminal<W> {
         if let Some(progress) = &mut self.progress {
             progress.event(&shown);
         }
+        self.running.event(event.at, &shown);
         let is_reported = reason(&shown).is_some_and(|reason| !self.reported.insert(reason));
         let lines = self.paint.event(&shown, is_reported);
         let order = Hold::of(&shown, is_reported);
@@ -79,6 +85,27 @@ impl<W: Write> Terminal<W> {
         if matches!(*event.event, EventKind::RunFinished { .. }) {
             self.finish();
         }
+    }
+
+    /// Tells how far the run is, in one line, where no lines of progress show it: a slow run differs
+    /// from one that hangs.
+    pub fn heartbeat(&mut self, now: Timestamp) {
+        if self.progress.is_none() && !self.is_finished {
+            let line = self.paint.running(&self.running.line(now));
+            self.write(&line);
+        }
+    }
+
+    /// Tells how far the run is, and what runs now with its last command.
+    pub fn list_running(&mut self, now: Timestamp) {
+        if self.is_finished {
+            return;
+        }
+        let mut text = self.paint.running(&self.running.line(now));
+        for line in self.running.lines(now) {
+            text.push_str(&self.paint.running(&line));
+        }
+        self.write(&text);
     }
 
     /// Tells what the run came to, if that was not reported yet: for a run whose log just ends.

@@ -20,6 +20,23 @@ fn terminal(events: &[Event], style: Style) -> String {
 }
 
 #[test]
+fn a_heartbeat_is_one_line_until_the_end() {
+    let events = sample::every_verdict();
+    let mut terminal = Terminal::new(Vec::new(), Style::default());
+    let (last, others) = events.split_last().expect("events");
+    for event in others {
+        terminal.event(event);
+    }
+    terminal.heartbeat(last.at);
+    terminal.event(last);
+    terminal.heartbeat(last.at);
+    let text = String::from_utf8(terminal.into_inner()).expect("text");
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("Running ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].contains(" cases"), "{lines:?}");
+}
+
+#[test]
 fn junit_dialects() {
     for dialect in Dialect::ALL {
         let report = summarize(&sample::every_verdict());

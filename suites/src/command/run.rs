@@ -1,8 +1,13 @@
 //! `nestcheck run`: the cases against a cluster.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    cell::RefCell,
+    io::{self, IsTerminal, Write},
+    pin::pin,
+    time::Duration,
+};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use harness::{
     Result,
     cluster::{Cluster, ConnectOptions},
@@ -14,6 +19,8 @@ use harness::{
     sandbox::{SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
 };
+use jiff::Timestamp;
+use tokio::time::{Instant, interval_at};
 
 use super::{
     arguments::{RunArguments, RunSettings, SelectionArguments},
@@ -24,8 +31,11 @@ use super::{
 use crate::{
     cases,
     session::{SccSource, Session},
-    signals::signals,
+    signals::{questions, signals},
 };
+
+/// How often a run without a terminal tells how far it is.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let report = arguments.report_dir.clone();
@@ -43,7 +53,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let selection = Selection { profile, filters, shard };
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let (placement, pull_secret) = arguments.placement.read()?;
-    let mut signals = signals()?;
+    let (mut signals, questions) = (signals()?, questions()?);
     let options: ConnectOptions = arguments.cluster.into();
     // A plugin of the kubeconfig may take its time.
     let cluster = tokio::select! {
@@ -70,14 +80,32 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         }
     };
     let style = Style { color: color(), progress: io::stderr().is_terminal() };
-    let mut terminal = Terminal::new(io::stderr(), style);
+    let terminal = RefCell::new(Terminal::new(io::stderr(), style));
     let observe = |event: &Event| {
         directory.append(event);
-        terminal.event(event);
+        terminal.borrow_mut().event(event);
     };
-    let outcome = session.run(signals, observe).await;
-    terminal.finish();
+    let outcome = tell_meanwhile(session.run(signals, observe), &terminal, questions).await;
+    terminal.borrow_mut().finish();
     Ok(deliver(directory, archive, outcome).exit_code())
+}
+
+/// Awaits a run. Meanwhile tells how far it is: regularly where no terminal shows it, and whenever it
+/// is asked.
+async fn tell_meanwhile<T>(
+    run: impl Future<Output = T>,
+    terminal: &RefCell<Terminal<io::Stderr>>,
+    mut questions: impl Stream<Item = u8> + Unpin,
+) -> T {
+    let mut run = pin!(run);
+    let mut beats = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    loop {
+        tokio::select! {
+            ended = &mut run => return ended,
+            Some(_) = questions.next() => terminal.borrow_mut().list_running(Timestamp::now()),
+            _ = beats.tick() => terminal.borrow_mut().heartbeat(Timestamp::now()),
+        }
+    }
 }
 
 /// The configuration of a run with these settings.

@@ -80,6 +80,11 @@ impl Paint {
         }
     }
 
+    /// A line about what runs now.
+    pub(super) fn running(&self, line: &str) -> String {
+        format!("{} {line}\n", head(&self.faint, "Running"))
+    }
+
     fn run_started(&self, run: &RunStarted) -> String {
         let mut text = format!(
             "{} {} of profile {} (run {}, nestcheck {})\n",
