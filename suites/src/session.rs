@@ -97,6 +97,9 @@ impl Session {
         check_placement(&cluster, &mut facts, &mut config).await?;
         let profile = selection.profile.unwrap_or_else(|| Profile::of_cluster(&facts));
         let is_as_configured = profile == Profile::AsConfigured;
+        if is_as_configured {
+            has_sccs(&facts)?;
+        }
         let scc = if is_as_configured { take_cluster_settings(&mut facts, scc)? } else { scc };
         config.sandbox.scc = scc_for(&facts, scc)?;
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
@@ -168,6 +171,17 @@ fn take_cluster_settings(
     };
     facts.devspaces.cluster_settings = Some(settings);
     Ok(scc)
+}
+
+/// Refuses a run with the cluster's own settings where there are no SCCs, which are half of them.
+fn has_sccs(facts: &Facts) -> Result<()> {
+    match facts.flavour.value() {
+        Some(Flavour::OpenShift) | None => Ok(()),
+        Some(flavour) => {
+            Err(Error::usage(format!("`--as-configured` is for OpenShift, and this is {flavour}"))
+                .with_hint("run without it: the run configures workspaces itself"))
+        }
+    }
 }
 
 /// Decides which image the pods of a run have: the one that a person chose, or that of the cluster's

@@ -41,8 +41,8 @@ pub use sweep::{Sweep, SweepResult, sweep};
 pub use teardown::{OwnedObject, end_pods, find, teardown};
 pub use volumes::ReclaimStatus;
 pub use workspaces::{
-    CONFIG_ATTRIBUTE, DevWorkspaces, NESTED_CONFIG, SCC_ATTRIBUTE, WORKSPACE_ID_LABEL,
-    asking_for_devices, config_resource, maps_of_workspaces, nested_settings,
+    CONFIG_ATTRIBUTE, DevWorkspaces, NESTED_CONFIG, PodAuthority, SCC_ATTRIBUTE,
+    WORKSPACE_ID_LABEL, asking_for_devices, config_resource, maps_of_workspaces, nested_settings,
     old_workspace_resource, workspace_resource,
 };
 

@@ -70,25 +70,40 @@ fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource
     }
 }
 
+/// What decides about the user of a workspace's pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodAuthority {
+    /// An SCC.
+    Scc,
+    /// The operator's configuration, with the group that the image gives its user.
+    Configuration {
+        /// The group's id.
+        group: u32,
+    },
+}
+
 /// What makes the operator's pods nested ones: what the feature request asks for, as Che's operator
 /// sets it but for CHOWN, which the run's SCC does not allow.
 ///
-/// Where no SCC decides about pods, the configuration does. The operator's own defaults there are user
-/// 1234 and group 0 (devworkspace-operator, `pkg/config/defaults.go`). newuidmap refuses a process whose
-/// group is not that of its user in /etc/passwd. A runtime's default profiles forbid unshare(2) and
-/// mount(2).
+/// Where no SCC decides about pods, the configuration does, with the group that the image gives its
+/// user. The operator's own defaults there are user 1234, group 0 and all capabilities of the runtime
+/// (devworkspace-operator, `pkg/config/defaults.go`). newuidmap refuses a process whose group is not
+/// that of its user in /etc/passwd, and some entrypoints need group 0. A runtime's default profiles
+/// forbid unshare(2) and mount(2).
 #[must_use]
-pub fn nested_settings(route: Option<&DeviceRoute>, with_scc: bool) -> Value {
-    let pod_context = if with_scc {
-        json!({"fsGroup": 1000})
-    } else {
-        json!({
-            "fsGroup": 1000,
-            "runAsUser": 1000,
-            "runAsGroup": 1000,
-            "seccompProfile": {"type": "Unconfined"},
-            "appArmorProfile": {"type": "Unconfined"},
-        })
+pub fn nested_settings(route: Option<&DeviceRoute>, authority: PodAuthority) -> Value {
+    let (pod_context, capabilities) = match authority {
+        PodAuthority::Scc => (json!({"fsGroup": 1000}), json!({"add": ["SETUID", "SETGID"]})),
+        PodAuthority::Configuration { group } => (
+            json!({
+                "fsGroup": 1000,
+                "runAsUser": 1000,
+                "runAsGroup": group,
+                "seccompProfile": {"type": "Unconfined"},
+                "appArmorProfile": {"type": "Unconfined"},
+            }),
+            json!({"add": ["SETUID", "SETGID"], "drop": ["ALL"]}),
+        ),
     };
     let mut settings = json!({
         "hostUsers": false,
@@ -97,7 +112,7 @@ pub fn nested_settings(route: Option<&DeviceRoute>, with_scc: bool) -> Value {
         "containerSecurityContext": {
             "procMount": "Unmasked",
             "allowPrivilegeEscalation": true,
-            "capabilities": {"add": ["SETUID", "SETGID"]},
+            "capabilities": capabilities,
         },
     });
     match route {
@@ -129,6 +144,8 @@ pub struct DevWorkspaces {
     route: Option<DeviceRoute>,
     /// The cluster's own configuration, where the run takes it in place of [`NESTED_CONFIG`].
     cluster_config: Option<ConfigName>,
+    /// The group that the image gives its user, where no SCC decides.
+    group: OnceCell<u32>,
     prepared: OnceCell<()>,
 }
 
@@ -142,29 +159,43 @@ impl DevWorkspaces {
             scc,
             route: facts.device_route.value().cloned().flatten(),
             cluster_config: settings.map(|settings| settings.config.clone()),
+            group: OnceCell::new(),
             prepared: OnceCell::new(),
         }
     }
 
     /// Makes the run's namespace ready for workspaces, once: the operator may let its service
     /// accounts use the run's SCC, the configuration [`NESTED_CONFIG`] is there unless the cluster's
-    /// own is taken, and the files of every pod come into workspaces too.
+    /// own is taken, and the files of every pod come into workspaces too. `read_group` reads the group
+    /// that the image gives its user, once, where no SCC decides.
     ///
     /// # Errors
     ///
-    /// What the server refuses, or that the operator is not known.
-    pub async fn prepare(&self) -> Result<()> {
+    /// What the server refuses, that the operator is not known, or what `read_group` does.
+    pub(crate) async fn prepare<E: From<Error>>(
+        &self,
+        read_group: impl Future<Output = std::result::Result<u32, E>>,
+    ) -> std::result::Result<(), E> {
+        if self.scc.is_none() && self.cluster_config.is_none() {
+            self.group.get_or_try_init(|| read_group).await?;
+        }
         let prepare = || async {
             tokio::try_join!(self.let_operator_use_scc(), self.make_config(), self.mount_files(),)
                 .map(drop)
         };
-        self.prepared.get_or_try_init(|| Box::pin(prepare())).await.map(drop)
+        self.prepared.get_or_try_init(|| Box::pin(prepare())).await?;
+        Ok(())
     }
 
-    /// What makes the operator's pods nested ones in this run; see [`nested_settings`].
+    /// What makes the operator's pods nested ones in this run, once it is prepared; see
+    /// [`nested_settings`].
     #[must_use]
     pub fn nested_settings(&self) -> Value {
-        nested_settings(self.route.as_ref(), self.scc.is_some())
+        let authority = match self.group.get() {
+            Some(group) if self.scc.is_none() => PodAuthority::Configuration { group: *group },
+            _ => PodAuthority::Scc,
+        };
+        nested_settings(self.route.as_ref(), authority)
     }
 
     async fn make_config(&self) -> Result<()> {
@@ -259,7 +290,12 @@ impl DevWorkspaces {
     /// Lets a container ask for devices where they are extended resources: the operator's
     /// configuration has no field for these.
     fn override_resources(&self, component: &mut Value) {
-        let Some(DeviceRoute::Resource(names)) = &self.route else { return };
+        // The cluster's own configuration asks for devices itself.
+        let Some(DeviceRoute::Resource(names)) =
+            self.route.as_ref().filter(|_| self.cluster_config.is_none())
+        else {
+            return;
+        };
         let limits = &mut component["attributes"]["container-overrides"]["resources"]["limits"];
         for name in names.split(',') {
             limits[name] = "1".into();
@@ -421,7 +457,7 @@ mod tests {
     #[test]
     fn a_configuration_asks_for_devices_by_the_runs_route() {
         let asked = |route: Option<DeviceRoute>| {
-            let settings = nested_settings(route.as_ref(), false);
+            let settings = nested_settings(route.as_ref(), ON_KUBERNETES);
             let annotations = settings["podAnnotations"].as_object().cloned().unwrap_or_default();
             let names: Vec<_> = annotations.keys().cloned().collect();
             (names.join(","), settings["runtimeClassName"].as_str().map(str::to_owned))
@@ -437,12 +473,23 @@ mod tests {
         assert_eq!(asked(None), (String::new(), None));
     }
 
+    const ON_KUBERNETES: PodAuthority = PodAuthority::Configuration { group: 0 };
+
     #[test]
     fn a_configuration_names_the_user_only_where_no_scc_does() {
-        let user =
-            |with_scc| nested_settings(None, with_scc)["podSecurityContext"]["runAsUser"].as_i64();
-        assert_eq!(user(false), Some(1000));
-        assert_eq!(user(true), None, "an SCC may refuse a pod that asks for a user");
+        let on_kubernetes = nested_settings(None, ON_KUBERNETES);
+        let with_scc = nested_settings(None, PodAuthority::Scc);
+        let user = |settings: &Value| settings["podSecurityContext"]["runAsUser"].as_i64();
+        assert_eq!(user(&on_kubernetes), Some(1000));
+        assert_eq!(on_kubernetes["podSecurityContext"]["runAsGroup"], 0);
+        assert_eq!(user(&with_scc), None, "an SCC may refuse a pod that asks for a user");
+    }
+
+    #[test]
+    fn a_configuration_drops_what_no_scc_does() {
+        let settings = nested_settings(None, ON_KUBERNETES);
+        let capabilities = &settings["containerSecurityContext"]["capabilities"];
+        assert_eq!(*capabilities, json!({"add": ["SETUID", "SETGID"], "drop": ["ALL"]}));
     }
 
     #[test]

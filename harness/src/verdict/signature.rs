@@ -132,6 +132,8 @@ pub enum SignatureId {
     F62,
     /// The operator can't delete the files of a workspace.
     F63,
+    /// The DevWorkspace Operator lacks a setting that it requires on Kubernetes.
+    F64,
     /// A failure that only a newer nestcheck knows, in its event log.
     #[serde(other)]
     Unknown,

@@ -44,10 +44,10 @@ pub async fn delete(
     let (what, params) = (format!("delete DevWorkspace `{name}`"), DeleteParams::default());
     call(&what, || async { api.delete(&name, &params).await.map(drop) }).await?;
     let cleanup = Cleanup::of(sandbox, workspace.id());
-    let is_decided = |found: Option<&DynamicObject>| {
-        found.is_none_or(|it| it.uid() != uid || phase(it) == Some("Error"))
-    };
-    let mut end = pin!(watch_until(&api, &name, is_decided, limit));
+    // Phase Error alone decides nothing: the operator reports it of a pod that waits for its image or a
+    // node as well, and goes on (devworkspace-operator, `pkg/library/status/check.go`).
+    let is_gone = |found: Option<&DynamicObject>| found.is_none_or(|it| it.uid() != uid);
+    let mut end = pin!(watch_until(&api, &name, is_gone, limit));
     let has_failed = |job: Option<&Job>| job.is_some_and(has_failed_pod);
     let ended = tokio::select! {
         end = &mut end => Some(end),
@@ -65,10 +65,6 @@ pub async fn delete(
     let Some(now) = now.filter(|it| it.uid() == uid) else { return Ok(None) };
     let reported = settled(now).describe();
     Ok(Some(format!("{reported}; {}", cleanup.describe().await?)))
-}
-
-fn phase(workspace: &DynamicObject) -> Option<&str> {
-    workspace.data.pointer("/status/phase")?.as_str()
 }
 
 fn has_failed_pod(job: &Job) -> bool {
@@ -109,8 +105,7 @@ impl Cleanup {
     async fn describe(&self) -> Result<String, Failure> {
         let job = &self.name;
         let pods = self.pods().await?;
-        let is_over = |pod: &&Pod| exit_code(pod).is_some();
-        let Some(pod) = pods.iter().find(is_over).or(pods.first()) else {
+        let Some(pod) = telling(&pods) else {
             return self.why_without_pods().await;
         };
         let who = describe_user(pod);
@@ -143,6 +138,13 @@ impl Cleanup {
         );
         Ok(format!("job `{job}` has no pod: {warning}"))
     }
+}
+
+/// The pod of a job that tells most: one that was refused something, or else one that ended.
+fn telling(pods: &[Pod]) -> Option<&Pod> {
+    let ended_with = |code: i32| pods.iter().find(|pod| exit_code(pod) == Some(code));
+    let ended = || pods.iter().find(|pod| exit_code(pod).is_some());
+    ended_with(REFUSED).or_else(ended).or(pods.first())
 }
 
 /// What the first container of a pod ended with.
@@ -197,6 +199,17 @@ mod tests {
         let ended = json!({"terminated": {"exitCode": 1}});
         assert_eq!(exit_code(&pod(&spec, &ended)), Some(1));
         assert_eq!(exit_code(&pod(&spec, &json!({"running": {}}))), None);
+    }
+
+    #[test]
+    fn the_pod_that_was_refused_something_tells_most() {
+        let spec = json!({"containers": [{"name": "rm"}]});
+        let ended = |code: i32| pod(&spec, &json!({"terminated": {"exitCode": code}}));
+        let code = |pods: &[Pod]| telling(pods).and_then(exit_code);
+        let runs = pod(&spec, &json!({"running": {}}));
+        assert_eq!(code(&[runs.clone(), ended(137), ended(1)]), Some(1));
+        assert_eq!(code(&[runs.clone(), ended(137)]), Some(137));
+        assert_eq!(code(&[runs]), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod disruption;
 mod exec;
 pub(crate) mod health;
 pub(crate) mod heartbeat;
+mod image_group;
 pub mod mutation;
 mod out_of_memory;
 pub(crate) mod programs;

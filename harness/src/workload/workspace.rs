@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Workload, ready::watch, restricted, verify_ready};
+use super::{Workload, image_group, ready::watch, restricted, verify_ready};
 use crate::{
     base::text::one_line,
     cluster::{Answer, Refusal, ask, call, describe, exec_error::is_start_lost},
@@ -50,12 +50,21 @@ impl Settled {
     }
 }
 
+/// Makes the run's namespace ready for workspaces, once.
+///
+/// # Errors
+///
+/// What the server refuses, or a pod that shows the image's group and does not start.
+pub async fn prepare(sandbox: &Sandbox) -> Result<(), Failure> {
+    sandbox.workspaces().prepare(Box::pin(image_group::read(sandbox))).await
+}
+
 /// Makes the workspace of a template and proves that its pod is what the template promises.
 pub(super) async fn provision(
     sandbox: &Sandbox,
     template: &PodTemplate,
 ) -> Result<Workload, Failure> {
-    sandbox.workspaces().prepare().await?;
+    prepare(sandbox).await?;
     let workspace = sandbox.workspaces().manifest(template, template.name, NESTED_CONFIG)?;
     let created = create(sandbox, &workspace).await?.map_err(|refusal| {
         let hint = diagnosis::explain(Symptom::Refusal(&refusal.message), None);

@@ -88,26 +88,27 @@ pub async fn delete_pod(cx: &Context, pod: &PodHandle) -> CaseResult {
         }
     })
     .await?;
-    wait_for_end(cx, pod).await
+    wait_for_end(cx, pod, END).await
 }
 
-/// Waits until a pod that is being deleted is gone. The kubelet has unmounted its volumes then.
+/// Waits until a pod that is being deleted is gone, and no longer than `limit`. The kubelet has unmounted
+/// its volumes then.
 ///
 /// # Errors
 ///
 /// The pod stays, or the API server does not answer.
-pub async fn wait_for_end(cx: &Context, pod: &PodHandle) -> CaseResult {
+pub async fn wait_for_end(cx: &Context, pod: &PodHandle, limit: Duration) -> CaseResult {
     let (sandbox, name) = (cx.sandbox(), pod.name());
     let api: Api<Pod> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
     let uid = pod.object().metadata.uid.clone().unwrap_or_default();
-    match Box::pin(watch_until(&api, &name, conditions::is_deleted(&uid), END)).await {
+    match Box::pin(watch_until(&api, &name, conditions::is_deleted(&uid), limit)).await {
         Ok(_) => Ok(()),
         Err(NotSeen::Broken(message)) => {
             Err(Failure::lost(format!("failed to watch the end of pod `{name}`: {message}")))
         }
         Err(NotSeen::Late) => Err(Failure::product(format!(
             "the pod `{name}` is still there {} s after it was deleted",
-            END.as_secs()
+            limit.as_secs()
         ))),
     }
 }

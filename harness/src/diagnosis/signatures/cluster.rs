@@ -10,7 +10,7 @@ use crate::{
 const REFUSED_BY_SCC: &str = "unable to validate against any security context";
 
 /// What a ResourceQuota refuses (apiserver, `pkg/admission/plugin/resourcequota/controller.go`).
-const BY_QUOTA: Signature = Signature::new(
+pub(super) const BY_QUOTA: Signature = Signature::new(
     SignatureId::F60,
     Place::Policy,
     &[
@@ -25,7 +25,7 @@ const BY_QUOTA: Signature = Signature::new(
 );
 
 /// What a LimitRange refuses (kubernetes, `plugin/pkg/admission/limitranger`).
-const BY_LIMIT_RANGE: Signature = Signature::new(
+pub(super) const BY_LIMIT_RANGE: Signature = Signature::new(
     SignatureId::F61,
     Place::Policy,
     &[
@@ -99,6 +99,7 @@ pub(super) const REFUSALS: &[Signature] = &[
 
 /// Why a pod does not start.
 pub(super) const STARTS: &[Signature] = &[
+    operator::NO_HOST_SUFFIX,
     // Of a controller that can't create the pod.
     BY_QUOTA,
     BY_LIMIT_RANGE,

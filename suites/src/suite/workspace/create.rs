@@ -8,7 +8,7 @@ use harness::{
     verdict::{CaseResult, Failure, Level},
     workload::{
         Command, PROBE,
-        workspace::{Settled, create, running_pod, settle},
+        workspace::{Settled, create, prepare, running_pod, settle},
     },
 };
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ inventory::submit!(Case {
 });
 
 async fn reports_every_container_whatever_the_devfile_overrides(cx: Context) -> CaseResult {
-    let settled = made(&cx, "ws-08", cx.sandbox().workspaces().nested_settings(), |template| {
+    let settled = made(&cx, "ws-08", nested_settings(&cx).await?, |template| {
         let mut second = template["components"][0].clone();
         second["name"] = "second".into();
         let overrides = &mut second["attributes"]["container-overrides"];
@@ -114,7 +114,7 @@ inventory::submit!(Case {
 async fn failure_is_reported(cx: Context) -> CaseResult {
     // Where no device comes at all, none is refused.
     cx.pod(&DEVWORKSPACE).await?;
-    let mut settings = cx.sandbox().workspaces().nested_settings();
+    let mut settings = nested_settings(&cx).await?;
     settings["podAnnotations"] = asking_for_devices("/dev/kmsg");
     let settled = made(&cx, "ws-16", settings, |_| {}).await?;
     cx.check_equal("phase of a workspace with a forbidden device", "Failed", &settled.phase)?;
@@ -153,7 +153,7 @@ inventory::submit!(Case {
 });
 
 async fn setting_off_makes_no_nested_workspace(cx: Context) -> CaseResult {
-    let mut settings = cx.sandbox().workspaces().nested_settings();
+    let mut settings = nested_settings(&cx).await?;
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("hostUsers");
         fields.remove("containerSecurityContext");
@@ -185,7 +185,7 @@ inventory::submit!(Case {
 });
 
 async fn records_a_user_namespace_by_overrides(cx: Context) -> CaseResult {
-    let mut settings = cx.sandbox().workspaces().nested_settings();
+    let mut settings = nested_settings(&cx).await?;
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("hostUsers");
     }
@@ -201,6 +201,12 @@ async fn records_a_user_namespace_by_overrides(cx: Context) -> CaseResult {
     Ok(())
 }
 
+/// What makes the operator's pods nested ones in this run.
+pub(super) async fn nested_settings(cx: &Context) -> Result<Value, Failure> {
+    prepare(cx.sandbox()).await?;
+    Ok(cx.sandbox().workspaces().nested_settings())
+}
+
 /// Makes a workspace of this name with a configuration of its own, and waits what becomes of it.
 pub(super) async fn made(
     cx: &Context,
@@ -209,7 +215,7 @@ pub(super) async fn made(
     change: impl FnOnce(&mut Value) + Send,
 ) -> Result<Settled, Failure> {
     let sandbox = cx.sandbox();
-    sandbox.workspaces().prepare().await?;
+    prepare(sandbox).await?;
     sandbox.workspaces().config(name, settings).await?;
     let mut workspace = sandbox.workspaces().manifest(&DEVWORKSPACE, name, name)?;
     change(&mut workspace.data["spec"]["template"]);

@@ -9,14 +9,16 @@ use harness::{
     verdict::{CaseResult, Failure, Level},
     workload::{
         Command, cleanup,
-        workspace::{Settled, create, running_pod, settle, stop},
+        workspace::{Settled, create, prepare, running_pod, settle, stop},
     },
 };
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
 
 use super::{
     WITH_WORKSPACES,
     configured::AS_CONFIGURED,
+    create::nested_settings,
     restart::{WITH_STORAGE, keep_storage},
 };
 use crate::{
@@ -25,10 +27,6 @@ use crate::{
 };
 
 const NAME: &str = "ws-21";
-
-/// The shared PVC, as the operator names it by default (devworkspace-operator,
-/// `pkg/config/defaults.go`).
-const PVC: &str = "claim-devworkspace";
 
 inventory::submit!(Case {
     id: "WS-21",
@@ -47,7 +45,8 @@ inventory::submit!(Case {
     fix: "Run `podman system reset --force` in a workspace before you delete it, or use storage type \
           `per-workspace`, whose PVC is deleted as a whole. For a workspace that is already stuck, \
           delete its directory as root in a pod on the PVC, then delete the job \
-          `cleanup-<workspace id>`: the operator makes another one.",
+          `cleanup-<workspace id>`: the operator makes another one. Storage without `fsGroup`, such as \
+          the `hostPath` volumes of kind's default StorageClass, always leaves such workspaces behind.",
     level: Level::Extended,
     flavours: WITH_WORKSPACES,
     profiles: AS_CONFIGURED,
@@ -60,7 +59,7 @@ inventory::submit!(Case {
 
 async fn is_deleted_with_its_files(cx: Context) -> CaseResult {
     let sandbox = cx.sandbox();
-    sandbox.workspaces().prepare().await?;
+    prepare(sandbox).await?;
     let config = config(&cx).await?;
     // With the last workspace the PVC would go as a whole, and no job would delete any file.
     let mut other = on_shared_pvc(&cx, "ws-21-other", config)?;
@@ -70,13 +69,14 @@ async fn is_deleted_with_its_files(cx: Context) -> CaseResult {
     let limit = sandbox.timeouts().pod;
     let settled = cx.outside_deadline(Box::pin(settle(sandbox, &workspace, limit))).await?;
     let pod = running_pod(sandbox, &settled).await?;
+    let pvc = shared_pvc(&pod)?;
     let pod = cx.verify_ready(&DEVWORKSPACE, &pod).await?;
     leave_files(&cx, &pod).await?;
     // The kubelet gives a local volume to the job's `fsGroup` only while no other pod has it mounted
     // (kubernetes, `pkg/volume/local/local.go`).
     let stopped = cx.outside_deadline(Box::pin(stop(sandbox, NAME, limit))).await?;
     cx.check("phase", "Stopped", stopped.describe(), stopped.phase == "Stopped")?;
-    wait_for_end(&cx, &pod).await?;
+    cx.outside_deadline(Box::pin(wait_for_end(&cx, &pod, limit))).await?;
 
     let deletion = Box::pin(cleanup::delete(sandbox, &settled, limit));
     let why_it_stays = cx.outside_deadline(deletion).await?;
@@ -84,17 +84,27 @@ async fn is_deleted_with_its_files(cx: Context) -> CaseResult {
     let is_gone = why_it_stays.is_none();
     let observed = why_it_stays.unwrap_or_else(|| "gone".to_owned());
     cx.check(CheckId::WorkspaceDeletion, &expected, observed, is_gone)?;
-    has_no_directory(&cx, &settled).await
+    has_no_directory(&cx, &pvc, &settled).await
 }
 
-/// The configuration of both workspaces. An SCC gives a pod its group: a group of the configuration's
-/// would have the job's pod refused, which no SCC of the run's admits.
+/// The PVC that podman's storage is on. The operator's configuration may give it another name than the
+/// default (devworkspace-operator, `pkg/provision/storage/commonStorage.go`).
+fn shared_pvc(pod: &Pod) -> Result<String, Failure> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let mut pvcs = volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    pvcs.next().map(|pvc| pvc.claim_name.clone()).ok_or_else(|| {
+        Failure::product("the pod of a workspace with storage type `per-user` has no PVC")
+    })
+}
+
+/// The configuration of both workspaces. No SCC admits the job's pod with a group that the configuration
+/// names, so the SCC chooses the group.
 async fn config(cx: &Context) -> Result<&'static str, Failure> {
     let is_of_cluster = cx.facts().devspaces.cluster_settings.is_some();
     if is_of_cluster || cx.sandbox().scc().is_none() {
         return Ok(NESTED_CONFIG);
     }
-    let mut settings = cx.sandbox().workspaces().nested_settings();
+    let mut settings = nested_settings(cx).await?;
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("podSecurityContext");
     }
@@ -116,9 +126,14 @@ async fn created(cx: &Context, workspace: &DynamicObject) -> Result<DynamicObjec
 
 /// Leaves on the PVC what an inner container does: a directory that another user alone may enter.
 async fn leave_files(cx: &Context, workspace: &PodHandle) -> CaseResult {
+    // The volume gives the directory its own group, which podman may not have: then nobody could give it
+    // away.
     let script = "
-        podman unshare sh -c '
-            mkdir -m 700 \"$1\"
+        mkdir \"$1\"
+        chgrp \"$(id -g)\" \"$1\"
+        chmod 700 \"$1\"
+        chmod g-s \"$1\"
+        podman unshare sh -ec '
             echo kept > \"$1/file\"
             chown -R 1234:4321 \"$1\"
             stat -c %u:%g \"$1\"
@@ -131,8 +146,8 @@ async fn leave_files(cx: &Context, workspace: &PodHandle) -> CaseResult {
 }
 
 /// Looks at the PVC in another pod.
-async fn has_no_directory(cx: &Context, settled: &Settled) -> CaseResult {
-    let mut pod = keep_on(cx.manifest(&KEEPER)?, PVC);
+async fn has_no_directory(cx: &Context, pvc: &str, settled: &Settled) -> CaseResult {
+    let mut pod = keep_on(cx.manifest(&KEEPER)?, pvc);
     pod.metadata.name = Some(format!("{NAME}-looks"));
     let looker = cx.provision_pod(&KEEPER, &pod).await?;
     let look = Command::shell("look for the workspace's files", "ls -A /kept", [""; 0]);

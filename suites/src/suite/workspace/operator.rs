@@ -6,6 +6,7 @@ use harness::{
     engine::{Case, CaseKind, Context},
     sandbox::{NESTED_CONFIG, labels, old_workspace_resource, workspace_resource},
     verdict::{CaseResult, Failure},
+    workload::workspace::prepare,
 };
 use kube::{
     Api, Error as KubeError, ResourceExt,
@@ -150,7 +151,7 @@ const FIELDS: [&str; 5] = [
 ];
 
 async fn configuration_is_kept(cx: Context) -> CaseResult {
-    cx.sandbox().workspaces().prepare().await?;
+    prepare(cx.sandbox()).await?;
     let configs = cx.sandbox().workspaces().configs_of(cx.sandbox().user());
     let stored = request("read the operator's configuration", || configs.get(NESTED_CONFIG));
     let stored = stored.await?;

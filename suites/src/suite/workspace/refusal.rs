@@ -7,7 +7,7 @@ use harness::{
     engine::{Case, CaseKind, Context, PodHandle},
     sandbox::{Identity, NESTED_CONFIG, SCC_ATTRIBUTE},
     verdict::{CaseResult, Failure, Level},
-    workload::workspace::{Settled, answered, create, settle},
+    workload::workspace::{Settled, answered, create, prepare, settle},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -179,7 +179,7 @@ async fn overridden(
     change: impl FnOnce(&mut Value) + Send,
 ) -> Result<Result<Settled, String>, Failure> {
     let sandbox = cx.sandbox();
-    sandbox.workspaces().prepare().await?;
+    prepare(sandbox).await?;
     let mut workspace = sandbox.workspaces().manifest(&DEVWORKSPACE, name, NESTED_CONFIG)?;
     change(&mut workspace.data["spec"]["template"]);
     match create(sandbox, &workspace).await? {

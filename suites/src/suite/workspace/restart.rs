@@ -17,7 +17,10 @@ use harness::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{WITH_WORKSPACES, create::made};
+use super::{
+    WITH_WORKSPACES,
+    create::{made, nested_settings},
+};
 use crate::{
     fixtures::DEVWORKSPACE,
     steps::{differ, known, podman, podman_run, shell_image},
@@ -60,7 +63,7 @@ inventory::submit!(Case {
 });
 
 async fn keeps_images_over_a_stop(cx: Context) -> CaseResult {
-    let mut settings = cx.sandbox().workspaces().nested_settings();
+    let mut settings = nested_settings(&cx).await?;
     // By default the kubelet gives every file of a volume to the `fsGroup` each time that a pod
     // starts, those in podman's layers among them (kubernetes, `pkg/volume/volume_linux.go`).
     settings["podSecurityContext"]["fsGroupChangePolicy"] = "OnRootMismatch".into();

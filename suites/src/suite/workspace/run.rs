@@ -126,6 +126,12 @@ inventory::submit!(Case {
 async fn asks_for_devices(cx: Context) -> CaseResult {
     let settings = cx.facts().devspaces.cluster_settings.as_ref();
     let route = cx.sandbox().device_route();
+    if settings.is_none() && route.is_none() {
+        return Err(Failure::blocked(
+            "it is not known how pods get devices here",
+            "name the way with `--devices`",
+        ));
+    }
     for (place, template) in templates(&cx).await? {
         for asked in device_requests(settings, route, &template) {
             let name = format!("{} of the {place}", asked.what);
@@ -187,7 +193,8 @@ fn device_requests(
             };
             names.split(',').map(limit).collect()
         }
-        (None, Some(DeviceRoute::Annotation) | None) => DEVICE_ANNOTATIONS
+        (None, None) => Vec::new(),
+        (None, Some(DeviceRoute::Annotation)) => DEVICE_ANNOTATIONS
             .into_iter()
             .map(|name| annotation(name, Some(devices_value())))
             .collect(),

@@ -60,6 +60,11 @@ func NewCommand(ctx context.Context) *cobra.Command {
 
 // run serves and registers, again each time that the kubelet removes the socket.
 func (of *plugin) run(ctx context.Context, directory string) error {
+	// A plugin that was killed left its socket. Nobody watches yet, so that its end is not taken for the
+	// kubelet's doing.
+	if err := os.Remove(filepath.Join(directory, socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return err
@@ -79,13 +84,12 @@ func (of *plugin) run(ctx context.Context, directory string) error {
 // serve answers the kubelet until the socket is removed or the context ends.
 func (of *plugin) serve(ctx context.Context, directory string, watcher *fsnotify.Watcher) error {
 	path := filepath.Join(directory, socket)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	listener, err := net.Listen("unix", path)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return err
 	}
+	// Its end would be an event, and the socket that follows has the same name.
+	listener.SetUnlinkOnClose(false)
 	server := grpc.NewServer()
 	api.RegisterDevicePluginServer(server, of)
 	go func() {

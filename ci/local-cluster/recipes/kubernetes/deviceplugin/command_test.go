@@ -42,6 +42,10 @@ func TestThePluginGivesItsDevicesAndRegistersAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What a plugin that was killed left.
+	if err := os.WriteFile(filepath.Join(directory, socket), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	kubelet := &kubelet{registered: make(chan string, 1)}
 	server := grpc.NewServer()
 	api.RegisterRegistrationServer(server, kubelet)
@@ -87,6 +91,11 @@ func TestThePluginGivesItsDevicesAndRegistersAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	kubelet.await(t)
+	select {
+	case <-kubelet.registered:
+		t.Error("the plugin registers again without a reason")
+	case <-time.After(100 * time.Millisecond):
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -33,6 +33,13 @@ func (template template) isShared() bool {
 	return template.Attributes.StorageType == perUser
 }
 
+// usesSharedClaim tells whether the workspace has a volume on the claim of all.
+func (in input) usesSharedClaim() bool {
+	return in.template.isShared() && slices.ContainsFunc(in.template.Components, func(one component) bool {
+		return one.Volume != nil && !one.Volume.Ephemeral
+	})
+}
+
 // claimName is the name of the claim with the workspace's volumes.
 func (in input) claimName() string {
 	if in.template.isShared() {

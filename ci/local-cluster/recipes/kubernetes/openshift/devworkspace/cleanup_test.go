@@ -73,6 +73,10 @@ func TestWorkspacesOfAUserShareAClaim(t *testing.T) {
 	if !strings.Contains(string(text), `"subPath":"`+id+`/storage"`) {
 		t.Errorf("its volume is no folder of its own: %s", text)
 	}
+	if !strings.Contains(string(text), `"volumeMounts":[{"mountPath":"/tmp/workspace-storage",`+
+		`"name":"claim-devworkspace","subPath":"`+id+`"}`) {
+		t.Errorf("its own folder is not the first mount: %s", text)
+	}
 }
 
 func TestAWorkspaceEndsAfterItsFiles(t *testing.T) {

@@ -46,6 +46,15 @@ func (in input) containers() ([]corev1.Container, error) {
 		}
 		made = append(made, container)
 	}
+	if len(made) > 0 && in.usesSharedClaim() {
+		// The kubelet opens only the last directory of a subPath to the pod's group,
+		// and the workspace's own must be (devworkspace-operator,
+		// pkg/provision/workspace/deployment.go).
+		first := corev1.VolumeMount{
+			Name: sharedClaim, MountPath: "/tmp/workspace-storage", SubPath: in.id(),
+		}
+		made[0].VolumeMounts = append([]corev1.VolumeMount{first}, made[0].VolumeMounts...)
+	}
 	return made, nil
 }
 
