@@ -6,10 +6,10 @@ use super::{
     causes::{evidence, explains, origin},
     details::{details_below_causes, message},
     model::Report,
-    sentence::{disruptions, further_reasons, headline},
+    sentence::{disruptions, expectations, further_reasons, headline},
     text::{line, names, spoken},
 };
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Verdict};
 
 /// CI systems cut long summaries off, so this one stays short.
 const MOST_FAILURES: usize = 20;
@@ -39,8 +39,9 @@ pub fn markdown(report: &Report) -> String {
         );
     }
     page.push_str(&causes_of(report));
-    for reason in further_reasons(report).into_iter().chain(disruptions(report)) {
-        let _ = writeln!(page, "- {}", escaped(&reason));
+    let texts = further_reasons(report).into_iter().chain(disruptions(report));
+    for text in texts.chain(expectations(report)).chain(accepted(report)) {
+        let _ = writeln!(page, "- {}", escaped(&text));
     }
     page.push_str(&counts(report));
     page.push_str(&cluster(report));
@@ -96,6 +97,16 @@ fn failures(report: &Report) -> String {
         let _ = writeln!(text, "\n… and {more} more in the full report");
     }
     text
+}
+
+/// The cases whose failure a person expects, with the reason.
+fn accepted(report: &Report) -> impl Iterator<Item = String> {
+    report.cases.iter().filter_map(|case| match &case.case.verdict {
+        Verdict::KnownIssue { expectation: Some(it), .. } => {
+            Some(format!("{} is expected: {}", case.case.id, line(&it.reason, EXCERPT)))
+        }
+        _ => None,
+    })
 }
 
 /// Why cases did not pass, each cause once.

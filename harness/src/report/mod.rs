@@ -9,6 +9,7 @@ mod causes;
 mod details;
 pub mod directory;
 mod disruptions;
+mod expect;
 mod html;
 mod json;
 mod junit;
@@ -22,10 +23,13 @@ mod text;
 pub use archive::write_archive;
 pub use details::details as case_details;
 pub use disruptions::DisruptionReport;
+pub use expect::{DraftBy, draft_expectations};
 pub use html::html;
 pub use json::{json, json_schema};
 pub use junit::{Dialect, junit};
 pub use markdown::markdown;
 pub use model::{CaseReport, Counts, Report, summarize};
-pub use sentence::{BlockedGroup, Headline, blocked_groups, disruptions, headline, reasons};
+pub use sentence::{
+    BlockedGroup, Headline, blocked_groups, disruptions, expectations, headline, reasons,
+};
 pub use terminal::{Style, Terminal};

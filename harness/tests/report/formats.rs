@@ -3,7 +3,7 @@
 use harness::{
     report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize},
     verdict::{
-        Cause, Outcome, Verdict,
+        Cause, ExpectationReport, Outcome, Verdict,
         event::{Event, EventKind, RunStarted},
     },
 };
@@ -210,7 +210,9 @@ fn what_somebody_else_put_into_the_namespace_is_shown_with_the_cluster() {
     };
     let fact = ("quota".to_owned(), "ResourceQuota `compute`: pods 3 of 10".to_owned());
     let (causes, namespace) = (Vec::new(), vec![fact]);
-    last.event = EventKind::RunFinished { outcome, duration_ms, causes, namespace }.into();
+    let expectations = ExpectationReport::default();
+    last.event =
+        EventKind::RunFinished { outcome, duration_ms, causes, namespace, expectations }.into();
 
     let report = summarize(&events);
 

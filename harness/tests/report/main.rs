@@ -4,6 +4,7 @@
 
 mod committed_schema;
 mod consumers;
+mod expectations;
 mod formats;
 mod properties;
 mod sample;

@@ -17,7 +17,11 @@ use harness::{
 };
 use oci_spec::distribution::{ParseError, Reference};
 
-use super::{delivery::ReportArchive, placement::PlacementArguments};
+use super::{
+    delivery::ReportArchive,
+    expect::{ExpectArguments, ExpectationArguments},
+    placement::PlacementArguments,
+};
 use crate::session::SccSource;
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
@@ -48,6 +52,9 @@ pub(super) enum Command {
     Sweep(SweepArguments),
     /// Generate a report again from the event log of a run
     Report(ReportArguments),
+    /// Write a file of expectations from the failures of a run, to be completed and used with `run
+    /// --expect`
+    Expect(ExpectArguments),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -232,6 +239,8 @@ pub(super) struct RunArguments {
     pub(super) as_configured: bool,
     #[command(flatten)]
     pub(super) placement: PlacementArguments,
+    #[command(flatten)]
+    pub(super) expectations: ExpectationArguments,
     /// The directory of the report; files of an earlier report in it are replaced
     #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
     pub(super) report_dir: PathBuf,

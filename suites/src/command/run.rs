@@ -41,6 +41,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let SelectionArguments { profile, shard, .. } = arguments.selection;
     let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { profile };
     let selection = Selection { profile, filters, shard };
+    let expectations = arguments.expectations.read(&cases)?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let (placement, pull_secret) = arguments.placement.read()?;
     let mut signals = signals()?;
@@ -54,6 +55,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let mut directory = ReportDir::create(&arguments.report_dir)?;
     let mut config = config(arguments.settings, &directory);
     (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
+    config.expectations = expectations;
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, config, scc) => session,
