@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use super::{
     causes::{evidence, explains, origin},
     details::{details_below_causes, message},
-    model::Report,
+    model::{CaseReport, Report},
     sentence::{disruptions, expectations, further_reasons, headline},
-    text::{line, names, spoken},
+    text::{counted, line, names, spoken},
 };
 use crate::verdict::{Outcome, Verdict};
 
@@ -79,24 +79,58 @@ fn failures(report: &Report) -> String {
     if !troubles.is_empty() {
         text.push_str("\n### To look at\n");
     }
-    for case in troubles.iter().take(MOST_FAILURES) {
+    let groups = without_equal_errors(report, &troubles);
+    for (case, others) in groups.iter().take(MOST_FAILURES) {
         let verdict = &case.case.verdict;
         let details = details_below_causes(case, report.cause_of(&case.case.id));
         // A fence that the text can't close.
         let fence = "`".repeat(longest_run(&details, '`').max(2) + 1);
+        let others = match others.as_slice() {
+            [] => String::new(),
+            ids => {
+                let count = counted(ids.len(), "case");
+                format!(
+                    " and {count} with the same error ({})",
+                    names(ids.iter().copied(), MOST_NAMES)
+                )
+            }
+        };
         let _ = write!(
             text,
-            "\n<details>\n<summary><b>{} {}</b> {}: {}</summary>\n\n{fence}text\n{details}\n{fence}\n\n</details>\n",
+            "\n<details>\n<summary><b>{} {}</b> {}{}: {}</summary>\n\n{fence}text\n{details}\n{fence}\n\n</details>\n",
             verdict.name(),
             entities(&case.case.id),
             entities(&case.case.name),
+            entities(&others),
             entities(&line(&message(verdict), EXCERPT)),
         );
     }
-    if let Some(more @ 1..) = troubles.len().checked_sub(MOST_FAILURES) {
+    if let Some(more @ 1..) = groups.len().checked_sub(MOST_FAILURES) {
         let _ = writeln!(text, "\n… and {more} more in the full report");
     }
     text
+}
+
+/// The cases to look at. Errors of one cause are one of them, with the ids of the others.
+fn without_equal_errors<'a>(
+    report: &'a Report,
+    troubles: &[&'a CaseReport],
+) -> Vec<(&'a CaseReport, Vec<&'a str>)> {
+    let cause = |case: &CaseReport| match case.case.verdict {
+        Verdict::Error { .. } => report.cause_of(&case.case.id).map(|cause| cause.id.as_str()),
+        _ => None,
+    };
+    let mut groups: Vec<(&CaseReport, Vec<&str>)> = Vec::new();
+    for case in troubles {
+        let of_case = cause(case);
+        let same =
+            groups.iter_mut().find(|(first, _)| of_case.is_some() && cause(first) == of_case);
+        match same {
+            Some((_, others)) => others.push(&case.case.id),
+            None => groups.push((case, Vec::new())),
+        }
+    }
+    groups
 }
 
 /// The cases whose failure a person expects, with the reason.

@@ -97,6 +97,15 @@ fn a_run_without_its_image_says_little_else() {
 }
 
 #[test]
+fn equal_errors_are_one_entry_in_markdown() {
+    let page = markdown(&summarize(&sample::without_image()));
+    assert_eq!(page.matches("<details>").count(), 1, "{page}");
+    assert!(page.contains(" and 39 cases with the same error (POD-02, POD-03, "), "{page}");
+    let page = markdown(&summarize(&sample::not_conformant()));
+    assert_eq!(page.matches("<details>").count(), 3, "failures are not errors: {page}");
+}
+
+#[test]
 fn a_case_that_misses_the_image_before_the_shared_pods_do_says_little_else_too() {
     let mut events = sample::without_image();
     let is_broken = |event: &Event| {
