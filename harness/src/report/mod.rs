@@ -11,10 +11,12 @@ pub mod directory;
 mod disruptions;
 mod expect;
 mod html;
+mod in_toto;
 mod json;
 mod junit;
 mod markdown;
 mod model;
+mod prometheus;
 mod sentence;
 mod shown;
 mod terminal;
@@ -25,10 +27,12 @@ pub use details::details as case_details;
 pub use disruptions::DisruptionReport;
 pub use expect::{DraftBy, draft_expectations};
 pub use html::html;
+pub use in_toto::in_toto;
 pub use json::{json, json_schema};
 pub use junit::{Dialect, junit};
 pub use markdown::markdown;
 pub use model::{CaseReport, Counts, Report, summarize};
+pub use prometheus::prometheus;
 pub use sentence::{
     BlockedGroup, Headline, blocked_groups, disruptions, expectations, headline, reasons,
 };

@@ -8,6 +8,7 @@ mod explain;
 mod images;
 mod list;
 mod ote;
+mod outputs;
 mod placement;
 mod preflight;
 mod report;

@@ -10,7 +10,7 @@ use harness::{
         Profile, RunConfig,
         plan::{Filters, Selection},
     },
-    report::{Style, Terminal, directory::ReportDir},
+    report::{Dialect, Style, Terminal, directory::ReportDir},
     sandbox::{SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
 };
@@ -19,6 +19,7 @@ use super::{
     arguments::{RunArguments, RunSettings, SelectionArguments},
     color,
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
+    outputs::OpenOutputs,
     print_error,
 };
 use crate::{
@@ -52,6 +53,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         Some(signal) = signals.next() => return Ok(Outcome::Interrupted { signal }.exit_code()),
     };
     let archive = arguments.report_archive.as_ref().map(ReportArchive::open).transpose()?;
+    let outputs = arguments.outputs.open(arguments.report_archive.as_ref())?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
     let mut config = config(arguments.settings, &directory);
     (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
@@ -79,7 +81,8 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     let outcome = session.run(signals, observe).await;
     terminal.finish();
-    Ok(deliver(directory, archive, outcome).exit_code())
+    let delivery = Delivery { archive, outputs, dialect: arguments.outputs.dialect() };
+    Ok(delivery.deliver(directory, outcome).exit_code())
 }
 
 /// The configuration of a run with these settings.
@@ -107,22 +110,37 @@ fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
     }
 }
 
-/// Writes what is made of the log, and returns what the run came to. A run whose report is not whole
-/// is an error, unless it came to something worse.
-fn deliver(directory: ReportDir, archive: Option<OpenArchive>, outcome: Outcome) -> Outcome {
-    let report = directory.path().to_owned();
-    let path = report.display().to_string();
-    let warning = if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };
-    if let Err(error) = directory.finish() {
-        print_error(&error);
-        return worse(outcome);
+/// Where the reports of a run go.
+struct Delivery {
+    archive: Option<OpenArchive>,
+    outputs: OpenOutputs,
+    /// The dialect of `junit.xml` in the report directory.
+    dialect: Dialect,
+}
+
+impl Delivery {
+    /// Writes what is made of the log, and returns what the run came to. A run whose report is not
+    /// whole is an error, unless it came to something worse.
+    fn deliver(self, directory: ReportDir, outcome: Outcome) -> Outcome {
+        let report = directory.path().to_owned();
+        let path = report.display().to_string();
+        let warning =
+            if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };
+        if let Err(error) = directory.finish(self.dialect) {
+            print_error(&error);
+            return worse(outcome);
+        }
+        let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
+        let archived = self.archive.map_or(Ok(()), |archive| archive.write(&report));
+        let written = self.outputs.write(&report).map(|warnings| warnings.concat());
+        let _ = io::stderr().write_all(written.as_ref().map_or(&[], |text| text.as_bytes()));
+        let mut end = outcome;
+        for error in [archived.err(), written.err()].into_iter().flatten() {
+            print_error(&error);
+            end = worse(outcome);
+        }
+        end
     }
-    let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
-    if let Some(Err(error)) = archive.map(|archive| archive.write(&report)) {
-        print_error(&error);
-        return worse(outcome);
-    }
-    outcome
 }
 
 /// What the owner of a directory should know that was there before.

@@ -1,6 +1,7 @@
-//! Whole runs of static cases on recorded clusters: what expectations make of them.
+//! Whole runs of static cases on recorded clusters: what expectations make of them, and where their
+//! reports go.
 
-use std::ffi::OsStr;
+use std::{ffi::OsStr, fs};
 
 use harness::verdict::{ExpectationReport, ExpectationState, Outcome, event::EventKind};
 use test_support::{Finished, Kubeconfig, Report, Running, TestDir};
@@ -119,4 +120,37 @@ fn a_file_that_a_run_wrote_accepts_its_failures() {
         finished.exits(3);
         assert_eq!(report.ids("known-issue"), ["SCC-01"], "{text}");
     }
+}
+
+#[test]
+fn reports_go_where_a_person_and_the_ci_system_want_them() {
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("artifacts")).expect("it can be made");
+    let artifacts = dir.path("artifacts");
+    let summary = dir.path("summary.md");
+    let env =
+        [("GITHUB_STEP_SUMMARY", summary.as_os_str()), ("ARTIFACT_DIR", artifacts.as_os_str())];
+    let reports = ["--report", "json=a.json", "--report", "prometheus=-", "--dialect", "gitlab"];
+    let arguments: Vec<_> = ["PRE-01"].iter().chain(&reports).copied().collect();
+
+    let finished = run(&dir, FAILS, &arguments, &env);
+
+    finished.exits(3);
+    assert!(finished.stdout.starts_with("# HELP nestcheck_run_info"), "{finished}");
+    let text = |name: &str| fs::read_to_string(dir.path(name)).expect("it can be read");
+    assert_eq!(text("a.json"), text("nestcheck-report/report.json"));
+    assert!(text("summary.md").starts_with("## "), "{}", text("summary.md"));
+    assert_eq!(text("artifacts/nestcheck.html"), text("nestcheck-report/index.html"));
+    assert_eq!(fs::read_dir(&artifacts).expect("a directory").count(), 2);
+
+    let silent = TestDir::new();
+    let arguments = ["PRE-01", "--no-ci"];
+    let summary = silent.path("summary.md");
+    run(&silent, FAILS, &arguments, &[("GITHUB_STEP_SUMMARY", summary.as_os_str())]).exits(3);
+    assert!(!summary.exists());
+
+    let missing = TestDir::new();
+    let nowhere = OsStr::new("/no/such/folder");
+    let finished = run(&missing, FAILS, &["PRE-01"], &[("ARTIFACT_DIR", nowhere)]);
+    finished.exits(3).says(&["warning: failed to write to `/no/such/folder` of `$ARTIFACT_DIR`"]);
 }
