@@ -238,10 +238,6 @@ pub(super) struct RunArguments {
     /// `--profile as-configured`
     #[arg(long, conflicts_with = "profile")]
     pub(super) as_configured: bool,
-    #[command(flatten)]
-    pub(super) placement: PlacementArguments,
-    #[command(flatten)]
-    pub(super) expectations: ExpectationArguments,
     /// The directory of the report; files of an earlier report in it are replaced
     #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
     pub(super) report_dir: PathBuf,
@@ -249,6 +245,10 @@ pub(super) struct RunArguments {
     /// `log`, as lines of text for the log of a pod
     #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
     pub(super) report_archive: Option<ReportArchive>,
+    #[command(flatten)]
+    pub(super) placement: PlacementArguments,
+    #[command(flatten)]
+    pub(super) expectations: ExpectationArguments,
     #[command(flatten)]
     pub(super) outputs: OutputArguments,
 }
