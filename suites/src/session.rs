@@ -105,7 +105,8 @@ impl Session {
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole: Vec<_> = crate::cases().into_iter().filter(|case| profile.has(case)).collect();
-        let is_part = picked.len() < whole.len();
+        // The profile `smoke` is a sample: it is never the whole.
+        let is_part = picked.len() < whole.len() || profile == Profile::Smoke;
         let plan = Plan::new(picked, &facts, config.tries_blocked);
         let plan = plan.of_profile(profile.name(), is_part);
         let plan = if config.node_access { plan } else { plan.without_node_access() };

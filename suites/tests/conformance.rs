@@ -75,7 +75,7 @@ fn await_verdict(reported: &Receiver<Reported>, level: Level) -> Result<Completi
         Verdict::NotApplicable { reason } | Verdict::Blocked { reason, .. } => {
             Ok(Completion::ignored_with(reason))
         }
-        Verdict::KnownIssue { signature, message } => {
+        Verdict::KnownIssue { signature, message, .. } => {
             Ok(Completion::ignored_with(format!("known issue {signature}: {message}")))
         }
         Verdict::Fail { message, hint: Some(hint), .. } => {

@@ -131,6 +131,18 @@ fn a_report_can_be_made_again_from_the_log_and_has_no_secret_in_it() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
+fn a_stale_expectation_fails_a_strict_run() {
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let file = dir.write("known.yaml", "- {case: ID-01, reason: fixed since}\n");
+    let run = ["run", "ID-01", "--kubeconfig", cluster.kubeconfig(), "--expect", &file];
+    let finished = dir.nestcheck(run.iter().chain(&["--strict"]));
+    finished.exits(1).says(&["expectation `ID-01` of line 1, stale: ID-01 passes"]);
+    assert_eq!(dir.report().ids("pass"), ["ID-01"]);
+    cluster.is_clean();
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
 fn preflight_writes_nothing() {
     let (cluster, dir) = (Live::take(), TestDir::new());
     let start = cluster.now();

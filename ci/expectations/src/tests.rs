@@ -84,7 +84,7 @@ fn the_names_are_those_of_verdicts() {
         Verdict::Pass,
         Verdict::fail(text(), None),
         Verdict::blocked(text(), text()),
-        Verdict::KnownIssue { signature: harness::verdict::SignatureId::F28, message: text() },
+        Verdict::known_issue(harness::verdict::SignatureId::F28, text()),
         Verdict::NotApplicable { reason: text() },
     ];
     assert_eq!(verdicts.map(|verdict| verdict.name()), NAMES);

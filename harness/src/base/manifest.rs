@@ -56,6 +56,16 @@ pub fn parse_rest<T: Serialize + DeserializeOwned>(file: &str, text: &str) -> Re
     documents(file, text, 1..usize::MAX)
 }
 
+/// Reads a type of our own from YAML. Unlike the types of Kubernetes, it refuses fields that it does
+/// not know by itself.
+///
+/// # Errors
+///
+/// Text that is not YAML, or not of the type: what is wrong, with its line.
+pub fn parse_own<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_yaml::from_str(text).map_err(|error| error.to_string())
+}
+
 fn documents<T: Serialize + DeserializeOwned>(
     file: &str,
     text: &str,

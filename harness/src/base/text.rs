@@ -67,6 +67,30 @@ pub(crate) fn without_random_ids(message: &str) -> String {
     without_words(message, is_random_id)
 }
 
+/// The known word that a misspelt one is nearest to; none where it is far from all.
+#[must_use]
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let most = (word.chars().count() / 3).max(1);
+    let distances = known.into_iter().map(|known| (distance(word, known), known));
+    distances.filter(|(distance, _)| *distance <= most).min().map(|(_, known)| known)
+}
+
+/// How many letters have to be changed, put in or left out to get from one word to another.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<_> = other.to_ascii_lowercase().chars().collect();
+    let mut costs: Vec<usize> = (0..=other.len()).collect();
+    for (row, letter) in one.to_ascii_lowercase().chars().enumerate() {
+        let mut diagonal = costs[0];
+        costs[0] = row + 1;
+        for (column, known) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(*known != letter);
+            diagonal = costs[column + 1];
+            costs[column + 1] = replaced.min(diagonal + 1).min(costs[column] + 1);
+        }
+    }
+    costs[other.len()]
+}
+
 /// A truth in words.
 #[must_use]
 pub fn yes_or_no(value: bool) -> &'static str {
@@ -89,6 +113,14 @@ mod tests {
             "\u{1b}[31mred\u{1b}[0m\r\nbell\u{7}nul\0 \u{202e}olleh\u{fffe}\u{9b}2J\ttab\ra";
         assert_eq!(harmless(nasty), "red\nbellnul olleh\ttab\na");
         assert_eq!(harmless("\u{1b}]0;title\u{7}a"), "a");
+    }
+
+    #[test]
+    fn the_nearest_word_is_found_unless_all_are_far() {
+        let known = ["POD-03", "POD-30", "ISO-04", "CMP-02"];
+        let found = ["POD-3", "pod03", "ISO04", "CMP-2", "VOL-77", ""].map(|it| nearest(it, known));
+        let expected = [Some("POD-03"), Some("POD-03"), Some("ISO-04"), Some("CMP-02"), None, None];
+        assert_eq!(found, expected);
     }
 
     #[test]

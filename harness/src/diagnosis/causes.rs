@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{Symptom, diagnose};
 use crate::{
     base::text::{bound, is_random_id, one_line},
-    verdict::{Attribution, Cause, Level, Place, Verdict, event::CaseFinished},
+    verdict::{Attribution, Cause, Level, Place, SignatureId, Verdict, event::CaseFinished},
 };
 
 /// The most of a message that a cause repeats as evidence.
@@ -82,8 +82,39 @@ fn order(cause: &Cause) -> (Reverse<usize>, Reverse<usize>, &str) {
     (Reverse(cause.core), Reverse(cause.cases.len()), &cause.id)
 }
 
+/// A cause by its id: a signature, the hash of what is wrong, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CauseKey {
+    signature: Option<SignatureId>,
+    /// None for each cause of the signature.
+    hash: Option<u32>,
+}
+
+impl CauseKey {
+    /// Understands the id of a cause as reports print it; none where no cause can have it.
+    pub(super) fn parse(id: &str) -> Option<Self> {
+        let (name, hash) = match id.split_once('-') {
+            None => (id, None),
+            Some((name, hash)) => {
+                let is_hash = hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+                (name, Some(u32::from_str_radix(hash, 16).ok().filter(|_| is_hash)?))
+            }
+        };
+        match (name, hash) {
+            ("C", Some(_)) => Some(Self { signature: None, hash }),
+            _ => Some(Self { signature: Some(SignatureId::parse(name)?), hash }),
+        }
+    }
+
+    /// Whether this is the cause, or one of the causes of the signature.
+    pub(super) fn includes(self, cause: &Attribution) -> bool {
+        self.signature == cause.signature
+            && self.hash.is_none_or(|expected| expected == hash(&normalised(&cause.wrong)))
+    }
+}
+
 /// What is known of why a case did not pass; none where it did, or says nothing of this cluster.
-fn attribution(verdict: &Verdict) -> Option<Attribution> {
+pub(super) fn attribution(verdict: &Verdict) -> Option<Attribution> {
     let of = |wrong: &str, fix: Option<&String>| Attribution {
         wrong: wrong.to_owned(),
         fix: fix.cloned(),
@@ -91,12 +122,12 @@ fn attribution(verdict: &Verdict) -> Option<Attribution> {
     };
     Some(match verdict {
         Verdict::Pass | Verdict::NotApplicable { .. } => return None,
-        Verdict::Fail { cause: Some(cause), .. } | Verdict::Blocked { cause: Some(cause), .. } => {
-            Attribution::clone(cause)
-        }
+        Verdict::Fail { cause: Some(cause), .. }
+        | Verdict::Blocked { cause: Some(cause), .. }
+        | Verdict::KnownIssue { cause: Some(cause), .. } => Attribution::clone(cause),
         Verdict::Fail { message, hint, cause: None } => of(message, hint.as_ref()),
         Verdict::Blocked { reason, remedy, cause: None } => of(reason, Some(remedy)),
-        Verdict::KnownIssue { signature, message } => {
+        Verdict::KnownIssue { signature, message, cause: None, .. } => {
             Attribution { signature: Some(*signature), ..of(message, None) }
         }
         Verdict::Error { message } => {
@@ -164,7 +195,7 @@ mod tests {
     use super::*;
     use crate::{
         cluster::exec_error::Lost,
-        verdict::{Disruption, Failure, SignatureId},
+        verdict::{Disruption, Failure},
     };
 
     fn case(id: &str, level: Level, verdict: impl Into<Verdict>) -> CaseFinished {
@@ -335,10 +366,7 @@ mod tests {
             text().prop_map(|text| Verdict::blocked(text, "install it")),
             text().prop_map(|text| Verdict::NotApplicable { reason: text.to_owned() }),
             text().prop_map(|text| Verdict::Error { message: text.to_owned() }),
-            text().prop_map(|text| Verdict::KnownIssue {
-                signature: SignatureId::F28,
-                message: text.to_owned()
-            }),
+            text().prop_map(|text| Verdict::known_issue(SignatureId::F28, text)),
         ]
     }
 

@@ -7,6 +7,7 @@
 mod absence;
 mod causes;
 mod check;
+mod expectation;
 mod predicates;
 mod signatures;
 
@@ -15,6 +16,7 @@ use std::fmt;
 pub use absence::Absence;
 pub use causes::causes;
 pub use check::{CheckId, CheckName};
+pub use expectation::{Expectations, PLACEHOLDER, Situation};
 use probe::Facts;
 
 use crate::verdict::{Attribution, Hint, Place, SignatureId};

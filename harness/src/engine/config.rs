@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Keep, evidence::Collector};
 use crate::{
+    diagnosis::Expectations,
     facts::ChosenRoute,
     sandbox::{
         File, Ledger, Placement, SandboxConfig, SecretName, Timeouts, pod_template::EntryPoint,
@@ -35,6 +36,8 @@ pub struct RunConfig {
     pub pull_secret: Option<SecretName>,
     /// Whether the node may be looked at from outside of pods.
     pub node_access: bool,
+    /// The failures that a person expects.
+    pub expectations: Expectations,
     /// What collects the evidence of cases that fail.
     pub diagnostics: Collector,
     /// The namespaces and what is in them.
@@ -55,6 +58,7 @@ impl RunConfig {
             devices: None,
             pull_secret: None,
             node_access: false,
+            expectations: Expectations::default(),
             diagnostics: Collector::nowhere(),
             sandbox: SandboxConfig {
                 run: new_run_id(),

@@ -27,14 +27,15 @@ pub use case::{Case, CaseFuture, CaseKind, CheckResult, StandIn, registered};
 pub use config::{JOBS, RUN_TIMEOUT, RunConfig};
 pub use context::{Admission, Context, PodHandle, SharedWorkload, parse_probe};
 use futures::{Stream, StreamExt};
+use jiff::Timestamp;
 pub use profile::Profile;
 use tokio::time::Instant as TokioInstant;
 
 use crate::{
     Result,
-    base::build,
+    base::{build, redact::Redacted},
     cluster::Cluster,
-    diagnosis,
+    diagnosis::{self, Expectations, Situation},
     engine::plan::Plan,
     facts::{Facts, restriction::Restrictions},
     sandbox::{self, Sandbox, Snapshot, Sweep},
@@ -79,7 +80,11 @@ pub async fn run(
         grace_end: None,
         broken_truths: BTreeMap::new(),
         namespace: Vec::new(),
+        expectations: config.expectations.clone(),
+        situation: Situation::new(&facts, Timestamp::now()),
     };
+    // A run of a part, or of another profile, says little of causes that no case has.
+    let is_own = plan.profile == Profile::of_cluster(&facts).name() && !plan.is_part;
     dispatcher.emit(EventKind::RunStarted(RunStarted {
         run: config.sandbox.run.clone(),
         version: build::version().to_owned(),
@@ -102,12 +107,22 @@ pub async fn run(
         Box::pin(dispatcher.execute(cluster, facts, &plan, &config)).await;
     }
     dispatcher.drain();
+    let is_whole = is_own && !dispatcher.circumstances.only_evaluated;
+    let (situation, finished) = (&dispatcher.situation, dispatcher.finished.as_slice());
+    let expectations = dispatcher.expectations.report(situation, finished, is_whole);
+    dispatcher.circumstances.expectations_fail = expectations.fails_run();
     let verdicts = dispatcher.finished.iter().map(|case| (case.level, &case.verdict));
     let outcome = decide(verdicts, dispatcher.circumstances);
     let causes = diagnosis::causes(&dispatcher.finished);
     let duration_ms = millis(started.elapsed());
     let namespace = std::mem::take(&mut dispatcher.namespace);
-    dispatcher.emit(EventKind::RunFinished { outcome, duration_ms, causes, namespace });
+    dispatcher.emit(EventKind::RunFinished {
+        outcome,
+        duration_ms,
+        causes,
+        namespace,
+        expectations,
+    });
     outcome
 }
 
@@ -134,6 +149,10 @@ struct Dispatcher<O, S> {
     broken_truths: BTreeMap<String, BTreeSet<String>>,
     /// What somebody else put into the run's namespace.
     namespace: Vec<(String, String)>,
+    /// The failures that a person expects.
+    expectations: Expectations,
+    /// The cluster and the day, which decide the expectations that apply.
+    situation: Situation,
 }
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
@@ -173,7 +192,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         if verdict == Verdict::Pass && matches!(case.kind, CaseKind::Live(_)) {
             self.circumstances.only_evaluated = false;
         }
-        self.emit(EventKind::CaseFinished(CaseFinished {
+        // Expectations see what the log has: they are written by people who read reports.
+        let mut finished = Redacted::from(CaseFinished {
             id: case.id.to_owned(),
             name: case.path(),
             suite: case.suite.to_owned(),
@@ -181,7 +201,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             level: case.level,
             verdict,
             duration_ms,
-        }));
+        })
+        .into_inner();
+        finished.verdict = self.expectations.decide(&self.situation, &finished);
+        self.emit(EventKind::CaseFinished(finished));
     }
 
     /// A pass counts only with truth checks behind it that all hold.

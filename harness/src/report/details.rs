@@ -7,7 +7,7 @@ use super::{
     text::{seconds, shell},
 };
 use crate::verdict::{
-    Cause, Verdict,
+    Cause, ExpectedVerdict, Verdict,
     event::{CaseDisrupted, CaseRetried, CommandFinished, TruthCheck},
 };
 
@@ -21,7 +21,14 @@ pub(super) fn message(verdict: &Verdict) -> String {
         Verdict::Fail { message, .. } | Verdict::Error { message } => message.clone(),
         Verdict::Blocked { reason, .. } => format!("blocked: {reason}"),
         Verdict::NotApplicable { reason } => format!("not applicable: {reason}"),
-        Verdict::KnownIssue { signature, message } => {
+        Verdict::KnownIssue { message, expectation: Some(expectation), .. } => {
+            let what = match expectation.verdict {
+                ExpectedVerdict::Fail => "known issue",
+                ExpectedVerdict::Blocked => "known issue, blocked",
+            };
+            format!("{what}: {message} (expected: {})", expectation.reason)
+        }
+        Verdict::KnownIssue { signature, message, expectation: None, .. } => {
             format!("known issue {signature}: {message}")
         }
         Verdict::Interrupted => "the run ended before the case did".to_owned(),

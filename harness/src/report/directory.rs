@@ -112,12 +112,12 @@ impl ReportDir {
         }
     }
 
-    /// Makes the reports from the log.
+    /// Makes the reports from the log, JUnit in this dialect.
     ///
     /// # Errors
     ///
     /// A log or a report that could not be written whole.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self, dialect: Dialect) -> Result<()> {
         if let Some(error) = self.broken {
             return Err(Error::infrastructure(format!(
                 "failed to write the event log in `{}`: {error}",
@@ -126,7 +126,7 @@ impl ReportDir {
         }
         self.log.sync_all().map_err(|error| cannot_write(&self.path.join(LOG), &error))?;
         let report = report::summarize(&load(&self.path)?);
-        let junit = report::junit(&report, Dialect::default())?;
+        let junit = report::junit(&report, dialect)?;
         let texts = [junit, report::json(&report)?, report::html(&report)];
         for (name, text) in REPORTS.into_iter().zip(texts) {
             let path = self.path.join(name);
@@ -197,7 +197,7 @@ mod tests {
         let path = directory.path().join("new/report");
         let mut report = ReportDir::create(&path).expect("the directory can be made");
         report.append(&Event::now(EventKind::Interrupted { signal: 15 }));
-        report.finish().expect("the reports can be written");
+        report.finish(Dialect::default()).expect("the reports can be written");
         assert_eq!(load(&path).expect("the log is there").len(), 1);
         for name in [LOG, "junit.xml", "report.json", "index.html"] {
             let mode = fs::metadata(path.join(name)).expect(name).permissions().mode();
@@ -219,7 +219,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, path.join("index.html")).expect("a link can be made");
         let report = ReportDir::create(&path).expect("the directory can be used");
         assert!(report.is_open_to_others(), "its permissions are as they were");
-        report.finish().expect("the reports can be written");
+        report.finish(Dialect::GitLab).expect("the reports can be written");
         for name in [LOG, LEDGER, "junit.xml", "report.json", "index.html"] {
             let file = fs::symlink_metadata(path.join(name)).expect(name);
             assert!(file.is_file() && file.permissions().mode() & 0o777 == 0o600, "{name}");

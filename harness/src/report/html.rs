@@ -5,6 +5,7 @@
 //! text of a pod can't become markup.
 
 mod cases;
+mod expectations;
 mod prose;
 
 use maud::{DOCTYPE, Markup, html};
@@ -12,7 +13,7 @@ use maud::{DOCTYPE, Markup, html};
 use self::prose::{Prose, trusted};
 use super::{
     model::Report,
-    sentence::{disruptions, further_reasons, headline, outcome_name},
+    sentence::{self, disruptions, further_reasons, headline, outcome_name},
     text::{counted, seconds, spoken},
 };
 use crate::verdict::Outcome;
@@ -40,6 +41,7 @@ pub fn html(report: &Report) -> String {
                     (cases::causes(report))
                     (cases::troubles(report))
                     (cases::suites(report))
+                    (expectations::table(report))
                     (steps(report))
                 }
                 (footer(report))
@@ -62,6 +64,7 @@ fn header(report: &Report) -> Markup {
     let headline = headline(report);
     let mut reasons = further_reasons(report);
     reasons.extend(disruptions(report));
+    reasons.extend(sentence::expectations(report));
     html! {
         header class=(tone(report.outcome)) {
             p.brand {

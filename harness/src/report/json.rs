@@ -12,7 +12,7 @@ use super::{
 use crate::{
     base::{error::Error, schema::schema_of},
     verdict::{
-        self, Cause, Disruption, Effect, Level, Outcome, Verdict,
+        self, Cause, Disruption, Effect, ExpectationReport, Level, Outcome, Verdict,
         event::{CaseRetried, EvidenceFile, StepFinished, TruthCheck},
     },
 };
@@ -60,6 +60,10 @@ struct Document<'a> {
     /// What was lost meanwhile, the first first; left out if nothing was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     disruptions: Vec<DisruptionEntry<'a>>,
+    /// What became of the failures that a person expects; left out where the run had no file of
+    /// expectations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expectations: Option<&'a ExpectationReport>,
 }
 
 /// What was lost, when, and which cases it hit.
@@ -254,6 +258,7 @@ pub fn json(report: &Report) -> Result<String, Error> {
         steps: report.steps.iter().map(step).collect(),
         cases: report.cases.iter().map(|it| case(report, it)).collect(),
         disruptions: report.disruptions.iter().map(disruption).collect(),
+        expectations: Some(&report.expectations).filter(|it| !it.is_empty()),
     };
     serde_json::to_string_pretty(&document)
         .map(|text| text + "\n")

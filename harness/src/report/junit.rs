@@ -18,7 +18,7 @@ use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun,
 use super::{
     details::{details, evidence, hint, message, proofs, wait},
     model::{CaseReport, Report},
-    sentence::{disruptions, headline, outcome_name, reasons},
+    sentence::{disruptions, expectations, headline, outcome_name, reasons},
     text::line,
 };
 use crate::{
@@ -141,6 +141,11 @@ fn lifecycle(report: &Report, dialect: Dialect, names: &mut HashSet<String>) -> 
             .iter()
             .map(|text| Property::new("disruption", line(text, ATTRIBUTE_LIMIT))),
     );
+    suite.add_properties(
+        expectations(report)
+            .iter()
+            .map(|text| Property::new("expectation", line(text, ATTRIBUTE_LIMIT))),
+    );
     // The outcome claims its name first, but stands where a reader looks for it: at the end.
     let outcome_name = unique(names, "outcome");
     for step in &report.steps {
@@ -148,8 +153,8 @@ fn lifecycle(report: &Report, dialect: Dialect, names: &mut HashSet<String>) -> 
     }
     let mut case = TestCase::new(outcome_name, outcome_status(report));
     case.set_classname("nestcheck.lifecycle").set_time(Duration::ZERO);
-    let lines: Vec<_> =
-        std::iter::once(headline(report).to_string()).chain(disruptions(report)).collect();
+    let lines = std::iter::once(headline(report).to_string()).chain(disruptions(report));
+    let lines: Vec<_> = lines.chain(expectations(report)).collect();
     case.set_system_out(lines.join("\n"));
     weigh(&mut case, Level::Core, dialect);
     suite.add_test_case(case);
@@ -206,6 +211,9 @@ fn suite(
         xml.add_property(("verdict", case.case.verdict.name()));
         if let Some(cause) = report.cause_of(&case.case.id) {
             xml.add_property(("cause", cause.id.as_str()));
+        }
+        if let Verdict::KnownIssue { expectation: Some(it), .. } = &case.case.verdict {
+            xml.add_property(("expectation", line(&it.reason, ATTRIBUTE_LIMIT).as_str()));
         }
         if !case.retries.is_empty() {
             xml.add_property(("attempts", (case.retries.len() + 1).to_string().as_str()));

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use super::{
     causes::{evidence, explains, origin},
     details::{details_below_causes, message},
-    model::Report,
-    sentence::{disruptions, further_reasons, headline},
-    text::{line, names, spoken},
+    model::{CaseReport, Report},
+    sentence::{disruptions, expectations, further_reasons, headline},
+    text::{counted, line, names, spoken},
 };
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Verdict};
 
 /// CI systems cut long summaries off, so this one stays short.
 const MOST_FAILURES: usize = 20;
@@ -39,8 +39,9 @@ pub fn markdown(report: &Report) -> String {
         );
     }
     page.push_str(&causes_of(report));
-    for reason in further_reasons(report).into_iter().chain(disruptions(report)) {
-        let _ = writeln!(page, "- {}", escaped(&reason));
+    let texts = further_reasons(report).into_iter().chain(disruptions(report));
+    for text in texts.chain(expectations(report)).chain(accepted(report)) {
+        let _ = writeln!(page, "- {}", escaped(&text));
     }
     page.push_str(&counts(report));
     page.push_str(&cluster(report));
@@ -78,24 +79,68 @@ fn failures(report: &Report) -> String {
     if !troubles.is_empty() {
         text.push_str("\n### To look at\n");
     }
-    for case in troubles.iter().take(MOST_FAILURES) {
+    let groups = without_equal_errors(report, &troubles);
+    for (case, others) in groups.iter().take(MOST_FAILURES) {
         let verdict = &case.case.verdict;
         let details = details_below_causes(case, report.cause_of(&case.case.id));
         // A fence that the text can't close.
         let fence = "`".repeat(longest_run(&details, '`').max(2) + 1);
+        let others = match others.as_slice() {
+            [] => String::new(),
+            ids => {
+                let count = counted(ids.len(), "case");
+                format!(
+                    " and {count} with the same error ({})",
+                    names(ids.iter().copied(), MOST_NAMES)
+                )
+            }
+        };
         let _ = write!(
             text,
-            "\n<details>\n<summary><b>{} {}</b> {}: {}</summary>\n\n{fence}text\n{details}\n{fence}\n\n</details>\n",
+            "\n<details>\n<summary><b>{} {}</b> {}{}: {}</summary>\n\n{fence}text\n{details}\n{fence}\n\n</details>\n",
             verdict.name(),
             entities(&case.case.id),
             entities(&case.case.name),
+            entities(&others),
             entities(&line(&message(verdict), EXCERPT)),
         );
     }
-    if let Some(more @ 1..) = troubles.len().checked_sub(MOST_FAILURES) {
+    if let Some(more @ 1..) = groups.len().checked_sub(MOST_FAILURES) {
         let _ = writeln!(text, "\n… and {more} more in the full report");
     }
     text
+}
+
+/// The cases to look at. Errors of one cause are one of them, with the ids of the others.
+fn without_equal_errors<'a>(
+    report: &'a Report,
+    troubles: &[&'a CaseReport],
+) -> Vec<(&'a CaseReport, Vec<&'a str>)> {
+    let cause = |case: &CaseReport| match case.case.verdict {
+        Verdict::Error { .. } => report.cause_of(&case.case.id).map(|cause| cause.id.as_str()),
+        _ => None,
+    };
+    let mut groups: Vec<(&CaseReport, Vec<&str>)> = Vec::new();
+    for case in troubles {
+        let of_case = cause(case);
+        let same =
+            groups.iter_mut().find(|(first, _)| of_case.is_some() && cause(first) == of_case);
+        match same {
+            Some((_, others)) => others.push(&case.case.id),
+            None => groups.push((case, Vec::new())),
+        }
+    }
+    groups
+}
+
+/// The cases whose failure a person expects, with the reason.
+fn accepted(report: &Report) -> impl Iterator<Item = String> {
+    report.cases.iter().filter_map(|case| match &case.case.verdict {
+        Verdict::KnownIssue { expectation: Some(it), .. } => {
+            Some(format!("{} is expected: {}", case.case.id, line(&it.reason, EXCERPT)))
+        }
+        _ => None,
+    })
 }
 
 /// Why cases did not pass, each cause once.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     diagnosis,
     verdict::{
-        Cause, Circumstances, Effect, Level, Outcome, Verdict, decide,
+        Cause, Circumstances, Effect, ExpectationReport, Level, Outcome, Verdict, decide,
         event::{
             CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, Event, EventKind,
             EvidenceCollected, RunStarted, StepFinished, TruthCheck,
@@ -50,6 +50,8 @@ pub struct Report {
     pub counts: Counts,
     /// Why cases did not pass: each cause once, the one that explains most first.
     pub causes: Vec<Cause>,
+    /// What became of the failures that a person expects.
+    pub expectations: ExpectationReport,
 }
 
 /// A case, with what proves its verdict.
@@ -226,8 +228,9 @@ impl Summary {
             }
             EventKind::CaseFinished(case) => self.trace(case.id.clone()).finish(case),
             EventKind::Interrupted { signal } => report.signal = Some(signal),
-            EventKind::RunFinished { outcome, duration_ms, causes, namespace } => {
+            EventKind::RunFinished { outcome, duration_ms, causes, namespace, expectations } => {
                 self.namespace = namespace;
+                report.expectations = expectations;
                 report.outcome = Some(outcome);
                 report.causes = causes;
                 self.duration = Some(duration_ms);
@@ -260,7 +263,9 @@ impl Summary {
         }
         if report.outcome == Some(Outcome::Conformant) {
             let verdicts = report.cases.iter().map(|case| (case.case.level, &case.case.verdict));
-            report.outcome = Some(decide(verdicts, Circumstances::default()));
+            let expectations_fail = report.expectations.fails_run();
+            let circumstances = Circumstances { expectations_fail, ..Circumstances::default() };
+            report.outcome = Some(decide(verdicts, circumstances));
         }
         report
     }

@@ -8,7 +8,11 @@ use super::{
     model::Report,
     text::{counted, line, names},
 };
-use crate::verdict::{Effect, Level, Outcome, Verdict};
+use crate::verdict::{
+    Effect,
+    ExpectationState::{Expired, NoMatch, NotChecked, Stale, Used},
+    Level, Outcome, Verdict,
+};
 
 /// How many ids a sentence names.
 const MOST_NAMES: usize = 5;
@@ -81,7 +85,11 @@ pub fn headline(report: &Report) -> Headline {
         Some(Outcome::NotConformant) => {
             let failed = decisive(report, |verdict| matches!(verdict, Verdict::Fail { .. })).len();
             let verb = if failed == 1 { "fails" } else { "fail" };
-            let meaning = format!("{failed} of {} {verb}", counted(total, "case"));
+            let meaning = if failed == 0 && report.expectations.fails_run() {
+                "no case fails, but the expectations must change (`--strict`)".to_owned()
+            } else {
+                format!("{failed} of {} {verb}", counted(total, "case"))
+            };
             Headline::new("Not conformant", meaning)
         }
         Some(Outcome::Partial) => match core_missing(report).len() {
@@ -162,6 +170,12 @@ fn all_reasons(report: &Report, says_causes: bool) -> Vec<String> {
         let count = counted(known.len(), "core case");
         reasons.push(format!("{count} with a known issue: {}", names(known, MOST_NAMES)));
     }
+    if report.expectations.fails_run() {
+        let changes = report.expectations.to_change().map(|it| it.entry.subject());
+        let changes: Vec<_> = changes.collect();
+        let count = counted(changes.len(), "expectation");
+        reasons.push(format!("{count} to change: {}", names(changes, MOST_NAMES)));
+    }
     if report.unseen() > 0 {
         reasons.push(format!("{} never began", counted(report.unseen(), "planned case")));
     }
@@ -190,6 +204,29 @@ fn failed_steps(report: &Report) -> Vec<String> {
         format!("{noun} {steps} failed: {}", line(failure, EXCERPT))
     });
     groups.collect()
+}
+
+/// What became of the failures that a person expects: how many entries there are of each state, and
+/// one sentence for each entry that somebody has to change.
+#[must_use]
+pub fn expectations(report: &Report) -> Vec<String> {
+    let entries = &report.expectations.entries;
+    if entries.is_empty() {
+        return Vec::new();
+    }
+    let states = [Used, Stale, NoMatch, Expired, NotChecked].into_iter().filter_map(|state| {
+        let count = entries.iter().filter(|entry| entry.state == state).count();
+        (count > 0).then(|| format!("{count} {}", state.name()))
+    });
+    let states = states.collect::<Vec<_>>().join(", ");
+    let mut texts = vec![format!("{}: {states}", counted(entries.len(), "expectation"))];
+    texts.extend(report.expectations.to_change().map(|entry| {
+        let detail = entry.detail.as_deref().unwrap_or("no detail is in the log");
+        let detail = line(detail, EXCERPT);
+        let (subject, state) = (entry.entry.subject(), entry.state.name());
+        format!("expectation `{subject}` of line {}, {state}: {detail}", entry.line)
+    }));
+    texts
 }
 
 /// What was lost meanwhile, when, and which cases it hit: one sentence each.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{redact::Redacted, schema::schema_of},
-    verdict::{Cause, Disruption, Effect, Level, Outcome, Step, Verdict},
+    verdict::{Cause, Disruption, Effect, ExpectationReport, Level, Outcome, Step, Verdict},
 };
 
 /// The directory of all evidence, in the report directory.
@@ -100,6 +100,10 @@ pub enum EventKind {
         /// nothing.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         namespace: Vec<(String, String)>,
+        /// What became of the failures that a person expects. Left out where the run had no file of
+        /// expectations.
+        #[serde(default, skip_serializing_if = "ExpectationReport::is_empty")]
+        expectations: ExpectationReport,
     },
 }
 
@@ -116,7 +120,7 @@ pub struct RunStarted {
     pub image: String,
     /// How many cases the plan has, blocked ones included.
     pub cases: usize,
-    /// Whether filters or a shard picked only some of the profile's cases: then even the best
+    /// Whether filters, a shard or the profile `smoke` picked only some cases: then even the best
     /// outcome speaks of those alone.
     #[serde(default)]
     pub is_part: bool,

@@ -242,7 +242,7 @@ impl From<Failure> for Verdict {
             }
             Failure::Blocked { reason, remedy, cause } => Self::Blocked { reason, remedy, cause },
             Failure::NotApplicable { reason } => Self::NotApplicable { reason },
-            Failure::KnownIssue { signature, message } => Self::KnownIssue { signature, message },
+            Failure::KnownIssue { signature, message } => Self::known_issue(signature, message),
         }
     }
 }

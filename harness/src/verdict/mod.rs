@@ -3,6 +3,7 @@
 mod cause;
 mod disruption;
 pub mod event;
+mod expectation;
 mod failure;
 mod outcome;
 mod signature;
@@ -11,6 +12,10 @@ mod texts;
 
 pub use cause::{Attribution, Cause};
 pub use disruption::{Disruption, Effect};
+pub use expectation::{
+    Acceptance, ExpectationEntry, ExpectationReport, ExpectationResult, ExpectationState,
+    ExpectedVerdict,
+};
 pub use failure::{CaseResult, Failure, Loss, ensure};
 pub use outcome::{Circumstances, Level, Outcome, Verdict, decide};
 pub use signature::{Hint, SignatureId};

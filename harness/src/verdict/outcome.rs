@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Attribution, Place, SignatureId};
+use super::{Acceptance, Attribution, Place, SignatureId};
 
 /// How much a case weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -61,13 +61,19 @@ pub enum Verdict {
         /// Why.
         reason: String,
     },
-    /// An expected failure, recognised by its signature.
+    /// An expected failure: nestcheck recognises it by its signature, or a person expects it.
     KnownIssue {
-        /// The known failure.
+        /// The known failure; `Unknown` where a person expects one that has no signature.
         #[schemars(with = "String")]
         signature: SignatureId,
         /// What was seen.
         message: String,
+        /// What is known of the cause; left out where nestcheck itself knows the issue.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Box<Attribution>>,
+        /// Who expects it and why; left out where nestcheck itself knows the issue.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expectation: Option<Box<Acceptance>>,
     },
     /// The harness or the infrastructure broke; the product was not judged.
     Error {
@@ -91,6 +97,27 @@ impl Verdict {
         Self::Blocked { reason: reason.into(), remedy: remedy.into(), cause: None }
     }
 
+    /// An issue that nestcheck itself knows.
+    #[must_use]
+    pub fn known_issue(signature: SignatureId, message: impl Into<String>) -> Self {
+        Self::KnownIssue { signature, message: message.into(), cause: None, expectation: None }
+    }
+
+    /// A failure, or a requirement that is unmet, that a person expects.
+    #[must_use]
+    pub fn expected(
+        message: impl Into<String>,
+        cause: Attribution,
+        expectation: Acceptance,
+    ) -> Self {
+        Self::KnownIssue {
+            signature: cause.signature.unwrap_or(SignatureId::Unknown),
+            message: message.into(),
+            cause: Some(Box::new(cause)),
+            expectation: Some(Box::new(expectation)),
+        }
+    }
+
     /// Adds the place to a requirement that is unmet.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
@@ -104,7 +131,9 @@ impl Verdict {
     #[must_use]
     pub fn cause(&self) -> Option<&Attribution> {
         match self {
-            Self::Fail { cause, .. } | Self::Blocked { cause, .. } => cause.as_deref(),
+            Self::Fail { cause, .. }
+            | Self::Blocked { cause, .. }
+            | Self::KnownIssue { cause, .. } => cause.as_deref(),
             _ => None,
         }
     }
@@ -187,6 +216,7 @@ impl Outcome {
 }
 
 /// What happened around the cases.
+#[expect(clippy::struct_excessive_bools, reason = "each happens on its own")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Circumstances {
     /// The number of the signal that ended the run.
@@ -197,6 +227,9 @@ pub struct Circumstances {
     pub broken: bool,
     /// No case passed that acted in the cluster, only such as judge what was read.
     pub only_evaluated: bool,
+    /// Somebody has to change an entry of the file of expectations, and asked that this fails the
+    /// run.
+    pub expectations_fail: bool,
 }
 
 /// Decides a run's outcome: the worst that applies, in the order interrupted, leaked, error, not
@@ -217,7 +250,9 @@ pub fn decide<'a>(
             (Verdict::Error { .. } | Verdict::Interrupted, Level::Core | Level::Extended) => {
                 errors += 1;
             }
-            (Verdict::Blocked { .. } | Verdict::KnownIssue { .. }, Level::Core) => {
+            // The image of the next arm does not get green where somebody expects it.
+            (Verdict::Blocked { .. } | Verdict::KnownIssue { .. }, Level::Core)
+            | (Verdict::KnownIssue { signature: SignatureId::F43, .. }, Level::Extended) => {
                 core_missing += 1;
             }
             // An image without a program that podman needs is never green, whichever cases show it.
@@ -235,7 +270,7 @@ pub fn decide<'a>(
         Outcome::Leaked
     } else if circumstances.broken || errors > 0 {
         Outcome::Error
-    } else if failed > 0 {
+    } else if failed > 0 || circumstances.expectations_fail {
         Outcome::NotConformant
     } else if core_missing > 0 || passed == 0 || circumstances.only_evaluated {
         Outcome::Partial
@@ -263,6 +298,27 @@ mod tests {
         let passed = (Level::Core, Verdict::Pass);
         assert_eq!(of(&[passed.clone(), (Level::Extended, lacks)]), Outcome::Partial);
         assert_eq!(of(&[passed, (Level::Extended, blocked())]), Outcome::Conformant);
+    }
+
+    #[test]
+    fn an_image_that_lacks_a_program_is_never_green_even_if_somebody_expects_it() {
+        let cause = Attribution { signature: Some(SignatureId::F43), ..Attribution::default() };
+        let reason = "the next image has it".to_owned();
+        let verdict = crate::verdict::ExpectedVerdict::Blocked;
+        let expected =
+            Verdict::expected("no `nft`", cause, Acceptance { verdict, reason, line: 1 });
+        let cases = [(Level::Core, Verdict::Pass), (Level::Extended, expected)];
+        assert_eq!(of(&cases), Outcome::Partial);
+    }
+
+    #[test]
+    fn strict_expectations_fail_a_run_unless_it_is_worse() {
+        let strict = Circumstances { expectations_fail: true, ..Circumstances::default() };
+        let of = |verdict: Verdict, circumstances| decide([(Level::Core, &verdict)], circumstances);
+        assert_eq!(of(Verdict::Pass, strict), Outcome::NotConformant);
+        assert_eq!(of(blocked(), strict), Outcome::NotConformant);
+        assert_eq!(of(Verdict::Error { message: "lost".into() }, strict), Outcome::Error);
+        assert_eq!(of(Verdict::Pass, Circumstances { leaked: true, ..strict }), Outcome::Leaked);
     }
 
     fn of(verdicts: &[(Level, Verdict)]) -> Outcome {

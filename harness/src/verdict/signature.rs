@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::value::{self, StrDeserializer},
+};
 
 use super::Attribution;
 
@@ -139,6 +142,20 @@ pub enum SignatureId {
     Unknown,
 }
 
+impl SignatureId {
+    /// Understands an id, such as `F43`; none where no known failure has it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let reader = StrDeserializer::<value::Error>::new(text);
+        Self::deserialize(reader).ok().filter(|id| *id != Self::Unknown)
+    }
+
+    /// Every known failure.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..100).filter_map(|number| Self::parse(&format!("F{number:02}")))
+    }
+}
+
 impl fmt::Display for SignatureId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The name of the variant is the id.
@@ -200,6 +217,15 @@ mod tests {
         let Verdict::KnownIssue { signature, .. } = &read else { panic!("{read:?}") };
         assert_eq!((*signature, signature.to_string()), (SignatureId::F28, "F28".to_owned()));
         assert_eq!(serde_json::to_string(&read).expect("it is JSON"), text);
+    }
+
+    #[test]
+    fn an_id_is_known_by_its_name() {
+        assert_eq!(SignatureId::parse("F43"), Some(SignatureId::F43));
+        for unknown in ["F23", "F99", "f43", "F4", "", "Unknown"] {
+            assert_eq!(SignatureId::parse(unknown), None, "{unknown}");
+        }
+        assert_eq!(SignatureId::all().count(), 60);
     }
 
     #[test]

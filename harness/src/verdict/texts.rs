@@ -8,7 +8,8 @@ use crate::{
         Texts,
     },
     verdict::{
-        Attribution, Cause, Disruption, Step, Verdict,
+        Acceptance, Attribution, Cause, Disruption, ExpectationEntry, ExpectationReport,
+        ExpectationResult, Step, Verdict,
         event::{
             CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, DisruptionEnded, EventKind,
             EvidenceCollected, EvidenceFile, RunStarted, StepFinished, TruthCheck,
@@ -53,7 +54,11 @@ impl Texts for EventKind {
             Self::CommandFinished(command) => command.each(change),
             Self::EvidenceCollected(evidence) => evidence.each(change),
             Self::CaseFinished(case) => case.each(change),
-            Self::RunFinished { outcome: _, duration_ms: _, causes, namespace } => {
+            Self::RunFinished { outcome: _, duration_ms: _, causes, namespace, expectations } => {
+                let ExpectationReport { strict: _, entries } = expectations;
+                for entry in entries {
+                    entry.each(change);
+                }
                 for cause in causes {
                     cause.each(change);
                 }
@@ -87,6 +92,21 @@ impl Texts for Cause {
         all([wrong, evidence], Line, change);
         all(fix, Block, change);
         all(cases, Name, change);
+    }
+}
+
+impl Texts for ExpectationResult {
+    fn each(&mut self, change: Change<'_>) {
+        let Self { line: _, entry, state: _, cases, detail } = self;
+        let ExpectationEntry { case, cause, verdict: _, message, reason, flavour, versions, until } =
+            entry;
+        for name in [case, cause, flavour, versions, until] {
+            all(name, Name, change);
+        }
+        all(cases, Name, change);
+        all(message, Line, change);
+        change(Line, reason);
+        all(detail, Line, change);
     }
 }
 
@@ -145,9 +165,17 @@ impl Texts for CaseFinished {
                     cause.each(change);
                 }
             }
-            Verdict::KnownIssue { signature: _, message } | Verdict::Error { message } => {
+            Verdict::KnownIssue { signature: _, message, cause, expectation } => {
                 change(Block, message);
+                if let Some(cause) = cause {
+                    cause.each(change);
+                }
+                if let Some(expectation) = expectation {
+                    let Acceptance { verdict: _, reason, line: _ } = &mut **expectation;
+                    change(Line, reason);
+                }
             }
+            Verdict::Error { message } => change(Block, message),
             Verdict::NotApplicable { reason } => change(Line, reason),
         }
     }
@@ -160,7 +188,10 @@ mod tests {
     use super::*;
     use crate::{
         cluster::exec_error::Lost,
-        verdict::{Effect, Level, Outcome, Place, SignatureId, event::Event},
+        verdict::{
+            Effect, ExpectationState, ExpectedVerdict, Level, Outcome, Place, SignatureId,
+            event::Event,
+        },
     };
 
     /// One of each verdict, with this in every text.
@@ -176,7 +207,16 @@ mod tests {
             Verdict::Fail { message: text(), hint: Some(text()), cause: attributed() },
             Verdict::Blocked { reason: text(), remedy: text(), cause: attributed() },
             Verdict::NotApplicable { reason: text() },
-            Verdict::KnownIssue { signature: SignatureId::F28, message: text() },
+            Verdict::KnownIssue {
+                signature: SignatureId::F28,
+                message: text(),
+                cause: attributed(),
+                expectation: Some(Box::new(Acceptance {
+                    verdict: ExpectedVerdict::Fail,
+                    reason: text(),
+                    line: 1,
+                })),
+            },
             Verdict::Error { message: text() },
             Verdict::Interrupted,
         ]
@@ -193,6 +233,26 @@ mod tests {
             fix: Some(text()),
             cases: vec![text()],
             core: 0,
+        }
+    }
+
+    fn expectation(text: impl Fn() -> String) -> ExpectationResult {
+        let some = || Some(text());
+        ExpectationResult {
+            line: 1,
+            entry: ExpectationEntry {
+                case: some(),
+                cause: some(),
+                verdict: ExpectedVerdict::Blocked,
+                message: some(),
+                reason: text(),
+                flavour: some(),
+                versions: some(),
+                until: some(),
+            },
+            state: ExpectationState::Used,
+            cases: vec![text()],
+            detail: some(),
         }
     }
 
@@ -267,6 +327,7 @@ mod tests {
                 duration_ms: 1,
                 causes: vec![cause(&text())],
                 namespace: vec![(text(), text())],
+                expectations: ExpectationReport { strict: true, entries: vec![expectation(text)] },
             },
         ];
         all.extend(verdicts(&text()).map(|verdict| EventKind::CaseFinished(case(verdict))));
@@ -298,8 +359,17 @@ mod tests {
             Value::String(text) => found.push(text.clone()),
             Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
             Value::Object(fields) => {
-                let ours =
-                    ["kind", "level", "verdict", "outcome", "signature", "place", "lost", "effect"];
+                let ours = [
+                    "kind",
+                    "level",
+                    "verdict",
+                    "outcome",
+                    "signature",
+                    "place",
+                    "lost",
+                    "effect",
+                    "state",
+                ];
                 let fields = fields
                     .iter()
                     .filter(|(name, value)| !(ours.contains(&name.as_str()) && value.is_string()));

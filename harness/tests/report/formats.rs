@@ -3,7 +3,7 @@
 use harness::{
     report::{Dialect, Style, Terminal, headline, html, json, junit, markdown, summarize},
     verdict::{
-        Cause, Outcome, Verdict,
+        Cause, ExpectationReport, Outcome, Verdict,
         event::{Event, EventKind, RunStarted},
     },
 };
@@ -111,6 +111,15 @@ fn a_run_without_its_image_says_little_else() {
     assert_eq!(lines.matches("localhost/nowhere:1").count(), 2, "at once, and at the end");
     let report = summarize(&events);
     assert_eq!((report.causes.len(), report.causes[0].cases.len()), (2, 40));
+}
+
+#[test]
+fn equal_errors_are_one_entry_in_markdown() {
+    let page = markdown(&summarize(&sample::without_image()));
+    assert_eq!(page.matches("<details>").count(), 1, "{page}");
+    assert!(page.contains(" and 39 cases with the same error (POD-02, POD-03, "), "{page}");
+    let page = markdown(&summarize(&sample::not_conformant()));
+    assert_eq!(page.matches("<details>").count(), 3, "failures are not errors: {page}");
 }
 
 #[test]
@@ -227,7 +236,9 @@ fn what_somebody_else_put_into_the_namespace_is_shown_with_the_cluster() {
     };
     let fact = ("quota".to_owned(), "ResourceQuota `compute`: pods 3 of 10".to_owned());
     let (causes, namespace) = (Vec::new(), vec![fact]);
-    last.event = EventKind::RunFinished { outcome, duration_ms, causes, namespace }.into();
+    let expectations = ExpectationReport::default();
+    last.event =
+        EventKind::RunFinished { outcome, duration_ms, causes, namespace, expectations }.into();
 
     let report = summarize(&events);
 

@@ -1,10 +1,12 @@
 //! The reports: what people and other programs get to read of a run.
 
-#![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 mod committed_schema;
 mod consumers;
+mod expectations;
 mod formats;
+mod metrics;
 mod properties;
 mod sample;
 mod schemas;

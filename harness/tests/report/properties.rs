@@ -3,7 +3,7 @@
 use harness::{
     report::{Dialect, Report, Style, Terminal, headline, html, json, junit, markdown, summarize},
     verdict::{
-        Level, Outcome, SignatureId, Verdict,
+        Acceptance, Attribution, ExpectedVerdict, Level, Outcome, SignatureId, Verdict,
         event::{
             CommandFinished, Event, EventKind, EvidenceCollected, EvidenceFile, StepFinished,
             TruthCheck,
@@ -55,7 +55,12 @@ fn verdict() -> impl Strategy<Value = Verdict> {
         1 => (text(), text()).prop_map(|(reason, remedy)| Verdict::blocked(reason, remedy)),
         1 => text().prop_map(|reason| Verdict::NotApplicable { reason }),
         1 => text().prop_map(|message| {
-            Verdict::KnownIssue { signature: SignatureId::F28, message }
+            Verdict::known_issue(SignatureId::F28, message)
+        }),
+        1 => (text(), text(), text()).prop_map(|(message, wrong, reason)| {
+            let cause = Attribution { wrong, ..Attribution::default() };
+            let verdict = ExpectedVerdict::Fail;
+            Verdict::expected(message, cause, Acceptance { verdict, reason, line: 1 })
         }),
         1 => text().prop_map(|message| Verdict::Error { message }),
         1 => Just(Verdict::Interrupted),

@@ -3,8 +3,8 @@
 use harness::{
     cluster::exec_error::Lost,
     verdict::{
-        Attribution, Cause, Disruption, Effect, Failure, Level, Outcome, Place, SignatureId,
-        Verdict,
+        Attribution, Cause, Disruption, Effect, ExpectationReport, Failure, Level, Outcome, Place,
+        SignatureId, Verdict,
         event::{
             CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, DisruptionEnded, Event,
             EventKind, EvidenceCollected, EvidenceFile, RunStarted, SCHEMA, StepFinished,
@@ -52,7 +52,13 @@ pub fn run_finished(outcome: Outcome, duration_ms: u64) -> EventKind {
 }
 
 pub fn run_finished_by(outcome: Outcome, duration_ms: u64, causes: Vec<Cause>) -> EventKind {
-    EventKind::RunFinished { outcome, duration_ms, causes, namespace: Vec::new() }
+    EventKind::RunFinished {
+        outcome,
+        duration_ms,
+        causes,
+        namespace: Vec::new(),
+        expectations: ExpectationReport::default(),
+    }
 }
 
 pub fn step(name: &str, duration_ms: u64, failure: Option<&str>) -> EventKind {
@@ -264,10 +270,8 @@ fn failing() -> Vec<EventKind> {
 }
 
 fn other_verdicts() -> Vec<EventKind> {
-    let known = Verdict::KnownIssue {
-        signature: SignatureId::F14,
-        message: "`pasta` is denied by SELinux before container-selinux 2.246".into(),
-    };
+    let message = "`pasta` is denied by SELinux before container-selinux 2.246";
+    let known = Verdict::known_issue(SignatureId::F14, message);
     let broken = Verdict::Error { message: "the node `worker-1` went away".into() };
     let elsewhere = Verdict::NotApplicable { reason: "only MicroShift has this file".into() };
     vec![

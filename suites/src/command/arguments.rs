@@ -17,7 +17,12 @@ use harness::{
 };
 use oci_spec::distribution::{ParseError, Reference};
 
-use super::{delivery::ReportArchive, placement::PlacementArguments};
+use super::{
+    delivery::ReportArchive,
+    expect::{ExpectArguments, ExpectationArguments},
+    outputs::OutputArguments,
+    placement::PlacementArguments,
+};
 use crate::session::SccSource;
 
 /// Proves on a live cluster that rootless containers work inside a pod, for an ordinary user
@@ -46,8 +51,11 @@ pub(super) enum Command {
     Images(ImagesArguments),
     /// Remove leftovers of runs that did not clean up after themselves
     Sweep(SweepArguments),
-    /// Generate a report again from the event log of a run
+    /// Generate a report again from the event log of a run; the exit code is that of the run
     Report(ReportArguments),
+    /// Write a file of expectations from the failures of a run, to be completed and used with `run
+    /// --expect`
+    Expect(ExpectArguments),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -230,8 +238,6 @@ pub(super) struct RunArguments {
     /// `--profile as-configured`
     #[arg(long, conflicts_with = "profile")]
     pub(super) as_configured: bool,
-    #[command(flatten)]
-    pub(super) placement: PlacementArguments,
     /// The directory of the report; files of an earlier report in it are replaced
     #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
     pub(super) report_dir: PathBuf,
@@ -239,6 +245,12 @@ pub(super) struct RunArguments {
     /// `log`, as lines of text for the log of a pod
     #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
     pub(super) report_archive: Option<ReportArchive>,
+    #[command(flatten)]
+    pub(super) placement: PlacementArguments,
+    #[command(flatten)]
+    pub(super) expectations: ExpectationArguments,
+    #[command(flatten)]
+    pub(super) outputs: OutputArguments,
 }
 
 /// How a run goes about it.
@@ -325,6 +337,10 @@ pub(super) enum ReportFormat {
     Html,
     /// Markdown, for a job's summary
     Markdown,
+    /// Metrics in the text format of Prometheus
+    Prometheus,
+    /// A statement of in-toto about the image, with the predicate of test results
+    InToto,
 }
 
 #[derive(Debug, Args)]
@@ -338,6 +354,9 @@ pub(super) struct ReportArguments {
     /// The dialect of JUnit: jenkins, gitlab or openshift
     #[arg(long, value_name = "NAME", default_value = "jenkins", value_parser = dialect)]
     pub(super) dialect: Dialect,
+    /// End with exit code 0 where a report was printed, whatever the outcome of the run
+    #[arg(long)]
+    pub(super) exit_zero: bool,
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
@@ -348,7 +367,7 @@ fn shard(text: &str) -> Result<Shard, String> {
     Shard::parse(text).map_err(|error| error.with_hint_line())
 }
 
-fn dialect(name: &str) -> Result<Dialect, String> {
+pub(super) fn dialect(name: &str) -> Result<Dialect, String> {
     name.parse().map_err(|error: Error| error.with_hint_line())
 }
 

@@ -120,8 +120,8 @@ fn remove(part: &Path) {
     let _ = std::fs::remove_file(part);
 }
 
-/// The file beside an archive in which it grows.
-fn partial(path: &Path) -> PathBuf {
+/// The file beside an archive or a report in which it grows.
+pub(super) fn partial(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     path.with_file_name(name)
@@ -180,7 +180,7 @@ fn message(ended: &Result<u8>, report: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use harness::{
-        report::directory::ReportDir,
+        report::{Dialect, directory::ReportDir},
         verdict::event::{Event, EventKind},
     };
 
@@ -212,7 +212,8 @@ mod tests {
     fn a_file_is_replaced_only_by_a_whole_archive() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (report, file) = (directory.path().join("report"), directory.path().join("a.tar.gz"));
-        ReportDir::create(&report).and_then(ReportDir::finish).expect("a report");
+        let dir = ReportDir::create(&report).expect("a report");
+        dir.finish(Dialect::default()).expect("a report");
         std::fs::write(&file, "earlier").expect("it can be written");
         let target = ReportArchive::File(file.clone());
 

@@ -3,10 +3,12 @@
 
 mod arguments;
 mod delivery;
+mod expect;
 mod explain;
 mod images;
 mod list;
 mod ote;
+mod outputs;
 mod placement;
 mod preflight;
 mod report;
@@ -61,6 +63,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Run(arguments) => block_on(run::execute(*arguments)),
         Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
+        Command::Expect(arguments) => expect::execute(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "nestcheck", &mut script);
@@ -158,7 +161,7 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print_error(&Error::usage("no command given").with_hint(
                 "the commands are `preflight`, `list`, `explain`, `run`, `images`, `sweep`, `report`, \
-                 `completions` and `man`; `nestcheck --help` shows more",
+                 `expect`, `completions` and `man`; `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)
         }

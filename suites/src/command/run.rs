@@ -15,7 +15,7 @@ use harness::{
         Profile, RunConfig,
         plan::{Filters, Selection},
     },
-    report::{Style, Terminal, directory::ReportDir},
+    report::{Dialect, Style, Terminal, directory::ReportDir},
     sandbox::{SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
 };
@@ -26,6 +26,7 @@ use super::{
     arguments::{RunArguments, RunSettings, SelectionArguments},
     color,
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
+    outputs::OpenOutputs,
     print_error,
 };
 use crate::{
@@ -51,6 +52,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let SelectionArguments { profile, shard, .. } = arguments.selection;
     let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { profile };
     let selection = Selection { profile, filters, shard };
+    let expectations = arguments.expectations.read(&cases)?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let (placement, pull_secret) = arguments.placement.read()?;
     let (mut signals, questions) = (signals()?, questions()?);
@@ -61,9 +63,11 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         Some(signal) = signals.next() => return Ok(Outcome::Interrupted { signal }.exit_code()),
     };
     let archive = arguments.report_archive.as_ref().map(ReportArchive::open).transpose()?;
+    let outputs = arguments.outputs.open(arguments.report_archive.as_ref())?;
     let mut directory = ReportDir::create(&arguments.report_dir)?;
     let mut config = config(arguments.settings, &directory);
     (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
+    config.expectations = expectations;
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, config, scc) => session,
@@ -79,6 +83,18 @@ async fn run(arguments: RunArguments) -> Result<u8> {
             return Err(error);
         }
     };
+    let outcome = run_and_tell(session, &mut directory, signals, questions).await;
+    let delivery = Delivery { archive, outputs, dialect: arguments.outputs.dialect() };
+    Ok(delivery.deliver(directory, outcome).exit_code())
+}
+
+/// Runs the cases, and writes what happens to the log and to standard error.
+async fn run_and_tell(
+    session: Session,
+    directory: &mut ReportDir,
+    signals: impl Stream<Item = u8> + Unpin,
+    questions: impl Stream<Item = u8> + Unpin,
+) -> Outcome {
     let style = Style { color: color(), progress: io::stderr().is_terminal() };
     let terminal = RefCell::new(Terminal::new(io::stderr(), style));
     let observe = |event: &Event| {
@@ -87,7 +103,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     let outcome = tell_meanwhile(session.run(signals, observe), &terminal, questions).await;
     terminal.borrow_mut().finish();
-    Ok(deliver(directory, archive, outcome).exit_code())
+    outcome
 }
 
 /// Awaits a run. Meanwhile tells how far it is: regularly where no terminal shows it, and whenever it
@@ -133,22 +149,37 @@ fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
     }
 }
 
-/// Writes what is made of the log, and returns what the run came to. A run whose report is not whole
-/// is an error, unless it came to something worse.
-fn deliver(directory: ReportDir, archive: Option<OpenArchive>, outcome: Outcome) -> Outcome {
-    let report = directory.path().to_owned();
-    let path = report.display().to_string();
-    let warning = if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };
-    if let Err(error) = directory.finish() {
-        print_error(&error);
-        return worse(outcome);
+/// Where the reports of a run go.
+struct Delivery {
+    archive: Option<OpenArchive>,
+    outputs: OpenOutputs,
+    /// The dialect of `junit.xml` in the report directory.
+    dialect: Dialect,
+}
+
+impl Delivery {
+    /// Writes what is made of the log, and returns what the run came to. A run whose report is not
+    /// whole is an error, unless it came to something worse.
+    fn deliver(self, directory: ReportDir, outcome: Outcome) -> Outcome {
+        let report = directory.path().to_owned();
+        let path = report.display().to_string();
+        let warning =
+            if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };
+        if let Err(error) = directory.finish(self.dialect) {
+            print_error(&error);
+            return worse(outcome);
+        }
+        let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
+        let archived = self.archive.map_or(Ok(()), |archive| archive.write(&report));
+        let written = self.outputs.write(&report).map(|warnings| warnings.concat());
+        let _ = io::stderr().write_all(written.as_ref().map_or(&[], |text| text.as_bytes()));
+        let mut end = outcome;
+        for error in [archived.err(), written.err()].into_iter().flatten() {
+            print_error(&error);
+            end = worse(outcome);
+        }
+        end
     }
-    let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
-    if let Some(Err(error)) = archive.map(|archive| archive.write(&report)) {
-        print_error(&error);
-        return worse(outcome);
-    }
-    outcome
 }
 
 /// What the owner of a directory should know that was there before.

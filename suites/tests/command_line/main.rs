@@ -2,6 +2,7 @@
 //! help, and what needs no cluster works without one.
 
 mod documentation;
+mod expectations;
 mod reports;
 mod without_cluster;
 

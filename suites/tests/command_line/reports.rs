@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use test_support::TestDir;
+use test_support::{Kubeconfig, TestDir};
 
 use super::nestcheck;
 
@@ -53,11 +53,16 @@ fn a_log_without_its_end_gives_a_report_in_every_format() {
     for text in ["", &text] {
         let dir = TestDir::new();
         let directory = log(&dir, text);
-        for (format, beginning) in
-            [("junit", "<?xml"), ("json", "{"), ("html", "<!DOCTYPE html>"), ("markdown", "#")]
-        {
+        for (format, beginning) in [
+            ("junit", "<?xml"),
+            ("json", "{"),
+            ("html", "<!DOCTYPE html>"),
+            ("markdown", "#"),
+            ("prometheus", "# HELP nestcheck_"),
+        ] {
             let finished = dir.nestcheck(["report", &directory, "--format", format]);
-            finished.exits(0);
+            // It died, so it proves nothing.
+            finished.exits(4);
             assert!(finished.stdout.starts_with(beginning), "{finished}");
             assert_eq!(finished.stderr, "", "{finished}");
         }
@@ -72,11 +77,68 @@ fn every_dialect_is_known_and_others_are_refused() {
     let dir = TestDir::new();
     let directory = log(&dir, &line(1, &json!({"kind": "interrupted", "signal": 2})));
     for dialect in ["jenkins", "gitlab", "openshift"] {
-        dir.nestcheck(["report", &directory, "--dialect", dialect]).exits(0);
+        dir.nestcheck(["report", &directory, "--dialect", dialect, "--exit-zero"]).exits(0);
     }
     dir.nestcheck(["report", &directory, "--dialect", "maven"])
         .refuses(2, &["--dialect", "maven"])
         .hints(&["`jenkins`"]);
     dir.nestcheck(["report", &directory, "--format", "pdf"])
-        .refuses(2, &["--format", "pdf", "junit, json, html, markdown"]);
+        .refuses(2, &["--format", "pdf", "junit, json, html, markdown, prometheus, in-toto"]);
+}
+
+#[test]
+fn a_report_ends_with_the_exit_code_of_its_run() {
+    for (outcome, code) in [
+        (json!("conformant"), 3),
+        (json!("not-conformant"), 1),
+        (json!("partial"), 3),
+        (json!("error"), 4),
+        (json!("leaked"), 5),
+        (json!({"interrupted": {"signal": 15}}), 143),
+    ] {
+        let end = json!({"kind": "run-finished", "outcome": outcome, "duration_ms": 1});
+        let dir = TestDir::new();
+        let directory = log(&dir, &line(1, &end));
+        for format in ["junit", "json", "html", "markdown", "prometheus"] {
+            let arguments = ["report", &directory, "--format", format];
+            // A log without a case that passed is never green, whatever it says.
+            dir.nestcheck(arguments).exits(code);
+            let finished = dir.nestcheck(arguments.iter().chain(&["--exit-zero"]));
+            finished.exits(0);
+            assert_eq!(finished.stderr, "", "{finished}");
+        }
+    }
+    nestcheck(&["report", "/no/such/folder", "--exit-zero"]).refuses(2, &["events.jsonl"]);
+}
+
+#[test]
+fn a_statement_needs_the_digest_of_the_image() {
+    let dir = TestDir::new();
+    let directory = log(&dir, &line(1, &json!({"kind": "interrupted", "signal": 2})));
+    dir.nestcheck(["report", &directory, "--format", "in-toto"])
+        .refuses(2, &["does not say which image ran"])
+        .hints(&["POD-03"]);
+}
+
+#[test]
+fn reports_that_cannot_be_written_are_refused_before_the_cluster_is_asked() {
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&Kubeconfig::to("https://127.0.0.1:1"));
+    for (report, words) in [
+        ("pdf=a", "unknown format `pdf`"),
+        ("junit", "not a format and a file"),
+        ("junit=", "not a format and a file"),
+        ("junit=/no/such/folder/a", "failed to write report `/no/such/folder/a`"),
+    ] {
+        dir.nestcheck(["run", "--kubeconfig", &path, "--report", report]).refuses(2, &[words]);
+    }
+    let twice = ["run", "--kubeconfig", &path, "--report", "json=-", "--report", "html=-"];
+    dir.nestcheck(twice).refuses(2, &["only one report"]).hints(&["junit=FILE"]);
+    dir.nestcheck(["run", "--kubeconfig", &path, "--dialect", "maven"]).refuses(2, &["maven"]);
+    // Nothing ran, so nothing is left, and nothing is replaced.
+    let file = dir.write("a.json", "earlier");
+    let report = format!("json={file}");
+    dir.nestcheck(["run", "--kubeconfig", &path, "--report", &report]).refuses(4, &[]);
+    assert_eq!(fs::read_to_string(&file).expect("it is there"), "earlier");
+    assert_eq!(dir.content(), ["a.json", "kubeconfig"]);
 }

@@ -138,13 +138,13 @@ fn the_man_page_and_the_help_name_every_command_and_the_exit_codes() {
     let help = nestcheck(&["--help"]);
     help.exits(0);
     for page in [&man.stdout, &help.stdout] {
-        let commands = ["preflight", "list", "run", "report", "completions"];
+        let commands = ["preflight", "list", "run", "report", "expect", "completions"];
         for word in commands.into_iter().chain(["0 conformant", "5 leaked", "129", "130", "143"]) {
             // roff breaks lines at will and escapes dashes.
             assert!(page.replace('\n', " ").contains(word), "`{word}` is not in {page}");
         }
     }
-    for command in ["preflight", "list", "run", "report", "completions", "man"] {
+    for command in ["preflight", "list", "run", "report", "expect", "completions", "man"] {
         let help = nestcheck(&[command, "--help"]);
         help.exits(0);
         assert!(help.stdout.contains("Usage: nestcheck"), "{help}");

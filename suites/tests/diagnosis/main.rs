@@ -19,7 +19,7 @@ mod table;
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use harness::{
-    report::directory::ReportDir,
+    report::{Dialect, directory::ReportDir},
     verdict::{
         Cause, Verdict,
         event::{CaseFinished, Event, EventKind},
@@ -102,7 +102,7 @@ fn every_broken_workspace_has_one_cause_and_no_healthy_one_has_any() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let mut report = ReportDir::create(directory.path()).expect("the directory can be written to");
     let events = runtime.block_on(run(Path::new(cluster.kubeconfig()), &mut report));
-    report.finish().expect("the reports can be made");
+    report.finish(Dialect::default()).expect("the reports can be made");
     drop((class, devices));
 
     let mut wrong = Vec::new();

@@ -4,6 +4,7 @@
 
 #[path = "../../../harness/tests/report/committed_schema.rs"]
 mod committed_schema;
+mod expectations;
 mod server;
 
 use std::fmt::Write as _;

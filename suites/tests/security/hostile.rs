@@ -9,7 +9,7 @@ use std::{
 
 use harness::{
     engine::{Case, CaseKind, Context},
-    report::{Style, Terminal, directory::ReportDir},
+    report::{Dialect, Style, Terminal, directory::ReportDir},
     verdict::{CaseResult, Failure, Verdict, event::Event},
     workload::Command,
 };
@@ -165,7 +165,7 @@ async fn run(kubeconfig: &Path, directory: &Path) -> (Vec<Event>, String) {
     let mut terminal = Terminal::new(Vec::new(), Style::default());
     let run = InProcessRun::of("hostile", vec![SAYS, FLOODS]).within(DEADLINE).jobs(2);
     let (_, events) = run.make(kubeconfig, &mut report, |event| terminal.event(event)).await;
-    report.finish().expect("the reports can be made");
+    report.finish(Dialect::default()).expect("the reports can be made");
     terminal.finish();
     (events, String::from_utf8(terminal.into_inner()).expect("it is text"))
 }

@@ -8,13 +8,14 @@ use std::{
 use test_support::{Finished, TestDir};
 
 /// What `nestcheck report` can make of a directory.
-const REPORTS: [&[&str]; 6] = [
+const REPORTS: [&[&str]; 7] = [
     &["--format", "junit", "--dialect", "jenkins"],
     &["--format", "junit", "--dialect", "gitlab"],
     &["--format", "junit", "--dialect", "openshift"],
     &["--format", "json"],
     &["--format", "html"],
     &["--format", "markdown"],
+    &["--format", "prometheus"],
 ];
 
 /// Every file below a directory.
@@ -49,7 +50,7 @@ pub fn outputs(dir: &TestDir, directory: &Path) -> Vec<(String, String)> {
     let mut all: Vec<_> = files(directory).into_iter().map(text).collect();
     for arguments in REPORTS {
         let path = directory.display().to_string();
-        let written = dir.nestcheck(["report", &path].iter().chain(arguments));
+        let written = dir.nestcheck(["report", &path, "--exit-zero"].iter().chain(arguments));
         written.exits(0);
         all.push((format!("report {arguments:?}"), written.stdout.clone()));
         all.push((format!("standard error of report {arguments:?}"), written.stderr.clone()));

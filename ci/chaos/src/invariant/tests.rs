@@ -1,7 +1,7 @@
 use harness::{
     report::{Dialect, junit, summarize},
     verdict::{
-        Disruption, Level, Outcome, Verdict,
+        Disruption, ExpectationReport, Level, Outcome, Verdict,
         event::{CaseRetried, RunStarted, TruthCheck},
     },
 };
@@ -45,6 +45,7 @@ fn ended(outcome: Outcome) -> Event {
         duration_ms: 1,
         causes: Vec::new(),
         namespace: Vec::new(),
+        expectations: ExpectationReport::default(),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::{
         causes::{cases, evidence, explains, lacks_image, title},
         details::{indented, message},
         model::{CaseReport, Report},
-        sentence::{disruptions, further_reasons, headline, signal_name},
+        sentence::{disruptions, expectations, further_reasons, headline, signal_name},
         text::{self, LINE_LIMIT, block, counted, names},
     },
     verdict::{
@@ -211,8 +211,9 @@ impl Paint {
             style.apply_to(headline.outcome),
             headline.meaning
         );
-        for reason in further_reasons(report).into_iter().chain(disruptions(report)) {
-            text.push_str(&below(&reason));
+        let texts = further_reasons(report).into_iter().chain(disruptions(report));
+        for text_below in texts.chain(expectations(report)) {
+            text.push_str(&below(&text_below));
         }
         text
     }

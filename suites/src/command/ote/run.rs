@@ -144,6 +144,8 @@ fn run_arguments(
 ) -> Result<RunArguments> {
     let directory = directory.display().to_string();
     let mut words = vec!["nestcheck".to_owned(), "run".to_owned()];
+    // Artifacts are those of the whole suite: see `ReportPlace`.
+    words.push("--no-ci".to_owned());
     words.extend([format!("--report-dir={directory}"), format!("--jobs={}", how.max_concurrency)]);
     words.extend(how.timeout.map(|timeout| format!("--timeout={}ms", timeout.as_millis())));
     words.extend(image.map(|image| format!("--image={image}")));

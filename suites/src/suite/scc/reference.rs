@@ -119,10 +119,7 @@ fn compare(shipped: &[Shipped], early: EarlyForm, sccs: &Sccs) -> Evaluated {
     let message = format!("{}: {EARLY}", names.join(" and "));
     let observed = "absent";
     checks.push(check(&format!("ids of {}", names.join(" and ")), "in the SCC", observed, false));
-    Ok(CheckResult {
-        checks,
-        verdict: Verdict::KnownIssue { signature: SignatureId::F39, message },
-    })
+    Ok(CheckResult { checks, verdict: Verdict::known_issue(SignatureId::F39, message) })
 }
 
 const AS_SHIPPED: &str = "as shipped";

@@ -1,0 +1,86 @@
+//! `nestcheck expect`, and the file of expectations of `nestcheck run`.
+
+use std::{fs, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use harness::{
+    Error, Result,
+    diagnosis::Expectations,
+    engine::Case,
+    report::{DraftBy, directory, draft_expectations, summarize},
+};
+
+use super::print_text;
+
+/// The largest file that is read.
+const LIMIT: u64 = 1024 * 1024;
+
+/// Which failures a person expects.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Expectations")]
+pub(super) struct ExpectationArguments {
+    /// The failures that you expect, a YAML file: they are known issues. Core cases among them leave
+    /// the run partial. `nestcheck expect` writes such a file
+    #[arg(long = "expect", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Fail the run (not conformant) if an entry of this file is stale, has expired or matches nothing
+    #[arg(long, requires = "file")]
+    strict: bool,
+}
+
+impl ExpectationArguments {
+    /// Reads the file, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, is too large or cannot be understood.
+    pub(super) fn read(self, cases: &[Case]) -> Result<Expectations> {
+        let Some(file) = self.file else { return Ok(Expectations::default()) };
+        let name = file.display().to_string();
+        let cannot = |problem: String| {
+            Error::usage(format!("failed to read expectations `{name}`: {problem}"))
+                .with_hint("give a readable YAML file with `--expect FILE`")
+        };
+        let size = fs::metadata(&file).map_err(|error| cannot(error.to_string()))?.len();
+        if size > LIMIT {
+            return Err(cannot(format!("it has {size} bytes, more than {LIMIT}")));
+        }
+        let text = fs::read_to_string(&file).map_err(|error| cannot(error.to_string()))?;
+        let ids: Vec<_> = cases.iter().map(|case| case.id).collect();
+        let mut expectations = Expectations::parse(&name, &text, &ids)?;
+        expectations.strict = self.strict;
+        Ok(expectations)
+    }
+}
+
+/// What one entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum By {
+    /// One entry for each case that failed, with its message
+    Case,
+    /// One entry for each cause
+    Cause,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExpectArguments {
+    /// The directory that `nestcheck run` wrote
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// What one entry is about
+    #[arg(long, value_enum, default_value = "case")]
+    by: By,
+    /// Expect the blocked cases too
+    #[arg(long)]
+    blocked: bool,
+}
+
+/// Prints a file that expects what failed in a run.
+pub(super) fn execute(arguments: &ExpectArguments) -> Result<u8> {
+    let report = summarize(&directory::load(&arguments.directory)?);
+    let by = match arguments.by {
+        By::Case => DraftBy::Case,
+        By::Cause => DraftBy::Cause,
+    };
+    print_text(&draft_expectations(&report, by, arguments.blocked)?)
+}
