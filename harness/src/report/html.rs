@@ -9,7 +9,10 @@ mod prose;
 
 use maud::{DOCTYPE, Markup, html};
 
-use self::prose::{Prose, trusted};
+pub(super) use self::{
+    cases::verdict,
+    prose::{Prose, trusted},
+};
 use super::{
     model::Report,
     sentence::{disruptions, further_reasons, headline, outcome_name},
@@ -18,7 +21,7 @@ use super::{
 use crate::verdict::Outcome;
 
 /// Should an escape ever be missed, a pod's text still runs and fetches nothing.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The run as `index.html`.
 #[must_use]
@@ -50,7 +53,7 @@ pub fn html(report: &Report) -> String {
 }
 
 /// The style of an outcome, by how much it should worry.
-fn tone(outcome: Option<Outcome>) -> &'static str {
+pub(super) fn tone(outcome: Option<Outcome>) -> &'static str {
     match outcome {
         Some(Outcome::Conformant) => "good",
         Some(Outcome::Partial | Outcome::Interrupted { .. }) => "doubt",

@@ -6,10 +6,12 @@
 
 mod archive;
 mod causes;
+pub mod compare;
 mod details;
 pub mod directory;
 mod disruptions;
 mod html;
+pub mod input;
 mod json;
 mod junit;
 mod markdown;
@@ -19,7 +21,7 @@ mod shown;
 mod terminal;
 mod text;
 
-pub use archive::write_archive;
+pub use archive::{ARCHIVE_LINE, write_archive};
 pub use details::details as case_details;
 pub use disruptions::DisruptionReport;
 pub use html::html;

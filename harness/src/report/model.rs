@@ -323,7 +323,8 @@ fn explained(causes: &[Cause]) -> Vec<&str> {
     ids
 }
 
-fn badness(verdict: &Verdict) -> u8 {
+/// How far a verdict is from a pass.
+pub(super) fn badness(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Pass => 0,
         Verdict::NotApplicable { .. } => 1,

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
 
 mod committed_schema;
+mod compare;
 mod consumers;
 mod formats;
 mod properties;

@@ -48,6 +48,9 @@ pub(super) enum Command {
     Sweep(SweepArguments),
     /// Generate a report again from the event log of a run
     Report(ReportArguments),
+    /// Compare runs of any clusters and days: what got worse, what got better, what else changed. Exit
+    /// code 0: nothing got worse; 1: something did; 2: bad input
+    Compare(CompareArguments),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -338,6 +341,33 @@ pub(super) struct ReportArguments {
     /// The dialect of JUnit: jenkins, gitlab or openshift
     #[arg(long, value_name = "NAME", default_value = "jenkins", value_parser = dialect)]
     pub(super) dialect: Dialect,
+}
+
+/// The format of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompareFormat {
+    /// Text for a terminal
+    Text,
+    /// Markdown, for a job's summary
+    Markdown,
+    /// One HTML page
+    Html,
+    /// JSON
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArguments {
+    /// The reports: directories that `nestcheck run` wrote, their `events.jsonl`, or archives of
+    /// `--report-archive`. The others are compared with the first
+    #[arg(value_name = "REPORT", required = true, num_args = 2..)]
+    pub(super) reports: Vec<PathBuf>,
+    /// The format
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: CompareFormat,
+    /// Show every case, cause and fact, not only those that differ
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 fn profile(name: &str) -> Result<Profile, String> {

@@ -2,6 +2,7 @@
 //! to standard error.
 
 mod arguments;
+mod compare;
 mod delivery;
 mod explain;
 mod images;
@@ -61,6 +62,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Run(arguments) => block_on(run::execute(*arguments)),
         Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
+        Command::Compare(arguments) => compare::execute(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "nestcheck", &mut script);
@@ -158,7 +160,7 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print_error(&Error::usage("no command given").with_hint(
                 "the commands are `preflight`, `list`, `explain`, `run`, `images`, `sweep`, `report`, \
-                 `completions` and `man`; `nestcheck --help` shows more",
+                 `compare`, `completions` and `man`; `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)
         }
@@ -182,7 +184,9 @@ fn take_apart(text: &str) -> (String, &str) {
         }
     }
     let message = message.join(" ");
-    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    // What may be given several times: `<DIR>...`.
+    let message = message.strip_suffix("...").unwrap_or(message).to_owned();
     let tip = || text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
     (message, hint.or_else(tip).unwrap_or(HINT))
 }

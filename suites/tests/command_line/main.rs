@@ -1,6 +1,7 @@
 //! The command without a cluster: every mistake is one line with a hint and the exit code of the
 //! help, and what needs no cluster works without one.
 
+mod compare;
 mod documentation;
 mod reports;
 mod without_cluster;
@@ -325,6 +326,7 @@ fn unknown_words_are_refused_with_a_way_on() {
     nestcheck(&["completions", "cmd"]).refuses(2, &["cmd", "bash"]);
     nestcheck(&["report"]).refuses(2, &["<DIR>"]);
     nestcheck(&["report", "a", "b"]).refuses(2, &["'b'"]);
+    nestcheck(&["compare", "a"]).refuses(2, &["<REPORT>"]);
 }
 
 #[test]
@@ -336,7 +338,8 @@ fn a_value_with_the_words_of_a_hint_is_shown_as_it_is() {
 
 /// Words that mean something to the command, and words that don't.
 fn argument() -> impl Strategy<Value = Vec<u8>> {
-    const WORDS: [&str; 46] = [
+    const WORDS: [&str; 47] = [
+        "compare",
         "run",
         "list",
         "preflight",

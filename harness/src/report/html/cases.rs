@@ -205,7 +205,7 @@ fn ran(report: &CaseReport) -> bool {
     report.started.is_some() || report.case.duration_ms > 0
 }
 
-fn verdict(verdict: &Verdict) -> Markup {
+pub(in crate::report) fn verdict(verdict: &Verdict) -> Markup {
     let name = match verdict {
         Verdict::NotApplicable { .. } => "not applicable",
         Verdict::KnownIssue { .. } => "known issue",
