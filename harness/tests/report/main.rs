@@ -6,6 +6,7 @@ mod committed_schema;
 mod compare;
 mod consumers;
 mod formats;
+mod join;
 mod properties;
 mod sample;
 mod schemas;

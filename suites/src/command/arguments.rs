@@ -46,7 +46,7 @@ pub(super) enum Command {
     Images(ImagesArguments),
     /// Remove leftovers of runs that did not clean up after themselves
     Sweep(SweepArguments),
-    /// Generate a report again from the event log of a run
+    /// Generate a report again from the event log of a run, or one of several runs
     Report(ReportArguments),
     /// Compare runs of any clusters and days: what got worse, what got better, what else changed. Exit
     /// code 0: nothing got worse; 1: something did; 2: bad input
@@ -332,9 +332,10 @@ pub(super) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
-    /// The directory that `nestcheck run` wrote
-    #[arg(value_name = "DIR")]
-    pub(super) directory: PathBuf,
+    /// The directory that `nestcheck run` wrote. Several, such as those of shards and reruns of one
+    /// cluster, are joined: the worst result of each case stands
+    #[arg(value_name = "DIR", required = true)]
+    pub(super) directories: Vec<PathBuf>,
     /// The format
     #[arg(long, value_enum, default_value = "junit")]
     pub(super) format: ReportFormat,

@@ -1,4 +1,4 @@
-//! Reports beside each other.
+//! Reports beside each other and joined.
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
@@ -80,6 +80,7 @@ fn directories_logs_and_archives_are_the_same() {
     let log = format!("{directory}/events.jsonl");
     for other in [&log, &archive] {
         dir.nestcheck(["compare", &directory, other]).exits(0);
+        dir.nestcheck(["report", other]).exits(0);
     }
 }
 
@@ -109,6 +110,32 @@ fn what_is_not_a_report_is_refused_by_name() {
         (&nothing, "events.jsonl"),
         (&"/no/such".to_owned(), "No such file"),
     ] {
-        dir.nestcheck(["compare", &good, bad]).refuses(2, &[bad.trim_end_matches('.'), reason]);
+        for command in ["compare", "report"] {
+            dir.nestcheck([command, &good, bad]).refuses(2, &[bad.trim_end_matches('.'), reason]);
+        }
     }
+}
+
+#[test]
+fn reports_of_one_cluster_are_joined_and_others_are_refused() {
+    let dir = TestDir::new();
+    let first = report(&dir, "first", &events("a", "POD-03", "fail"));
+    let again = report(&dir, "again", &events("b", "POD-03", "pass"));
+    for format in ["junit", "json", "html", "markdown"] {
+        let joined = dir.nestcheck(["report", &first, &again, "--format", format]);
+        joined.exits(0);
+        assert!(joined.stdout.contains("did not hold every time") || format == "json", "{joined}");
+    }
+    let json = dir.nestcheck(["report", &first, &again, "--format", "json"]).stdout;
+    let json: Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(json["outcome"], "not-conformant");
+    assert_eq!(json["cases"][0]["other_results"][0]["verdict"], "pass");
+    dir.nestcheck(["report", &first, &first])
+        .refuses(2, &["same run"])
+        .hints(&["give each report once"]);
+    let elsewhere = events("c", "POD-03", "pass").replace("10.0.0.1", "10.0.0.2");
+    let elsewhere = report(&dir, "elsewhere", &elsewhere);
+    dir.nestcheck(["report", &first, &elsewhere])
+        .refuses(2, &["another cluster", "https://10.0.0.2:6443", &elsewhere])
+        .hints(&["nestcheck compare"]);
 }

@@ -325,7 +325,7 @@ fn unknown_words_are_refused_with_a_way_on() {
     nestcheck(&["list", "-o", "yaml"]).refuses(2, &["yaml", "text, json"]);
     nestcheck(&["completions", "cmd"]).refuses(2, &["cmd", "bash"]);
     nestcheck(&["report"]).refuses(2, &["<DIR>"]);
-    nestcheck(&["report", "a", "b"]).refuses(2, &["'b'"]);
+    nestcheck(&["report", "a", "b"]).refuses(2, &["`a`"]);
     nestcheck(&["compare", "a"]).refuses(2, &["<REPORT>"]);
 }
 

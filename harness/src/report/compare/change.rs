@@ -102,7 +102,7 @@ pub(super) fn problem_of(report: &Report) -> Option<Problem> {
 }
 
 /// How much a case weighs that runs may rate differently: the most, of those that know.
-pub(super) fn weight_of(cases: &[&CaseReport]) -> Level {
+pub(in crate::report) fn weight_of(cases: &[&CaseReport]) -> Level {
     let level = |is_cut_off: bool| {
         let cases = cases.iter().filter(|case| case.cut_off == is_cut_off);
         cases.map(|case| case.case.level).min_by_key(|level| match level {
@@ -203,6 +203,7 @@ mod tests {
             truth_checks: Vec::new(),
             commands: Vec::new(),
             evidence: None,
+            other_results: Vec::new(),
         }
     }
 

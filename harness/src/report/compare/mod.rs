@@ -17,8 +17,9 @@ pub use json::{json, json_schema};
 pub use markdown::markdown;
 pub use text::text;
 
+pub(super) use self::change::weight_of;
 use self::{
-    change::{change_of_case, is_same_cause, pace_of, problem_of, weight_of},
+    change::{change_of_case, is_same_cause, pace_of, problem_of},
     matrix::facts_of,
 };
 use super::{
