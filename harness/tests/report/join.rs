@@ -2,8 +2,8 @@
 
 use harness::{
     report::{
-        Dialect, JoinError, Part, Report, headline, html, join, json, junit, markdown, reasons,
-        summarize,
+        Dialect, JoinError, Part, Report, cases_to_rerun, headline, html, join, json, junit,
+        markdown, reasons, summarize,
     },
     verdict::{
         Circumstances, Level, Outcome, Verdict, decide,
@@ -167,6 +167,7 @@ fn a_case_that_a_log_cut_off_keeps_its_name() {
 
     assert_eq!(report.outcome, None, "a run that died is never more than that");
     assert_eq!(report.cases.iter().map(|case| &*case.case.suite).collect::<Vec<_>>(), ["suite"; 2]);
+    assert_eq!(cases_to_rerun(&died.report).into_iter().collect::<Vec<_>>(), ["A-2"]);
 }
 
 #[test]
@@ -225,6 +226,15 @@ fn facts_that_differ_are_shown_with_their_runs() {
     assert_eq!(run.cluster[1].1, "4.20.3 (Kubernetes 1.33.5)");
     let reports = &run.cluster.last().expect("a fact").1;
     assert!(reports.contains("`reports/first` (run first, conformant)"), "{reports}");
+}
+
+#[test]
+fn what_passed_or_is_expected_is_not_run_again() {
+    let report = summarize(&sample::every_verdict());
+    let ids: Vec<_> = cases_to_rerun(&report).into_iter().collect();
+    let open = ["CMP-02", "CMP-05", "END-02", "ISO-04", "POD-07", "POD-08", "POD-11", "VOL-01"];
+    assert_eq!(ids, open);
+    assert!(cases_to_rerun(&summarize(&sample::conformant())).is_empty());
 }
 
 fn any_verdict() -> impl Strategy<Value = Verdict> {

@@ -222,6 +222,10 @@ pub(super) struct RunArguments {
     pub(super) cluster: ClusterArguments,
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
+    /// Run only cases that did not pass in this report: those that failed, broke, were interrupted,
+    /// blocked or never began, without known issues. Its profile is the default of `--profile`
+    #[arg(long, value_name = "DIR")]
+    pub(super) rerun: Option<PathBuf>,
     #[command(flatten)]
     pub(super) settings: RunSettings,
     /// Test this SCC (OpenShift, MicroShift), of a file, or of the cluster with cluster:NAME: the run

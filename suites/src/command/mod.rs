@@ -11,6 +11,7 @@ mod ote;
 mod placement;
 mod preflight;
 mod report;
+mod rerun;
 mod run;
 mod sweep;
 

@@ -7,7 +7,7 @@ use harness::{
     Result,
     cluster::{Cluster, ConnectOptions},
     engine::{
-        Profile, RunConfig,
+        Case, Profile, RunConfig,
         plan::{Filters, Selection},
     },
     report::{Style, Terminal, directory::ReportDir},
@@ -20,6 +20,7 @@ use super::{
     color,
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
     print_error,
+    rerun::Rerun,
 };
 use crate::{
     cases,
@@ -36,11 +37,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
 
 async fn run(arguments: RunArguments) -> Result<u8> {
     // What can be wrong without a cluster is found before one is asked.
-    let cases = cases();
-    let filters = Filters::parse(&arguments.selection.filters, &cases)?;
-    let SelectionArguments { profile, shard, .. } = arguments.selection;
-    let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { profile };
-    let selection = Selection { profile, filters, shard };
+    let (cases, selection) = select(&arguments)?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let (placement, pull_secret) = arguments.placement.read()?;
     let mut signals = signals()?;
@@ -78,6 +75,20 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let outcome = session.run(signals, observe).await;
     terminal.finish();
     Ok(deliver(directory, archive, outcome).exit_code())
+}
+
+/// The cases to choose from, and which of them are asked for.
+fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection)> {
+    let cases = cases();
+    let SelectionArguments { profile, shard, filters } = &arguments.selection;
+    let filters = Filters::parse(filters, &cases)?;
+    let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { *profile };
+    let rerun = arguments.rerun.as_ref().map(|path| Rerun::read(path, &arguments.report_dir));
+    let Some(rerun) = rerun.transpose()? else {
+        return Ok((cases, Selection { profile, filters, shard: *shard }));
+    };
+    let selection = Selection { profile: profile.or(rerun.profile), filters, shard: *shard };
+    Ok((rerun.pick(cases, &selection)?, selection))
 }
 
 /// The configuration of a run with these settings.

@@ -1,4 +1,4 @@
-//! Reports beside each other and joined.
+//! Reports beside each other and joined, and runs of what did not pass.
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
@@ -6,7 +6,9 @@ use std::{fs, path::Path};
 
 use harness::report::write_archive;
 use serde_json::{Value, json};
-use test_support::TestDir;
+use test_support::{Kubeconfig, TestDir};
+
+use super::nestcheck;
 
 const OUTCOMES: [(&str, &str); 2] = [("pass", "conformant"), ("fail", "not-conformant")];
 
@@ -114,6 +116,9 @@ fn what_is_not_a_report_is_refused_by_name() {
             dir.nestcheck([command, &good, bad]).refuses(2, &[bad.trim_end_matches('.'), reason]);
         }
     }
+    for bad in [&empty, &nothing] {
+        dir.nestcheck(["run", "--rerun", bad]).refuses(2, &["events.jsonl"]);
+    }
 }
 
 #[test]
@@ -138,4 +143,24 @@ fn reports_of_one_cluster_are_joined_and_others_are_refused() {
     dir.nestcheck(["report", &first, &elsewhere])
         .refuses(2, &["another cluster", "https://10.0.0.2:6443", &elsewhere])
         .hints(&["nestcheck compare"]);
+}
+
+#[test]
+fn a_rerun_needs_a_report_with_something_to_run() {
+    let dir = TestDir::new();
+    let good = report(&dir, "good", &events("a", "POD-03", "pass"));
+    let bad = report(&dir, "bad", &events("b", "POD-03", "fail"));
+    dir.nestcheck(["run", "--rerun", &good])
+        .refuses(2, &[&good, "no case"])
+        .hints(&["without `--rerun`"]);
+    dir.nestcheck(["run", "--rerun", &bad, "identity"])
+        .refuses(2, &["POD-03", &bad])
+        .hints(&["filters"]);
+    dir.nestcheck(["run", "--rerun", &bad, "--report-dir", &bad])
+        .refuses(2, &["would replace", &bad])
+        .hints(&["--report-dir DIR"]);
+    let kubeconfig = dir.kubeconfig(&Kubeconfig::to("https://127.0.0.1:1"));
+    dir.nestcheck(["run", "--rerun", &bad, "--kubeconfig", &kubeconfig])
+        .refuses(4, &["https://127.0.0.1:1"]);
+    nestcheck(&["run", "--rerun"]).refuses(2, &["--rerun"]);
 }

@@ -338,8 +338,9 @@ fn a_value_with_the_words_of_a_hint_is_shown_as_it_is() {
 
 /// Words that mean something to the command, and words that don't.
 fn argument() -> impl Strategy<Value = Vec<u8>> {
-    const WORDS: [&str; 47] = [
+    const WORDS: [&str; 48] = [
         "compare",
+        "--rerun",
         "run",
         "list",
         "preflight",
