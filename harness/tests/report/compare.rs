@@ -176,6 +176,10 @@ fn a_case_that_one_run_alone_has_is_never_worse() {
     let new = compared(&[("a", one()), ("b", both())]);
     assert!(!new.is_worse());
     assert_eq!(new.count(Change::NewFailure), 1, "it is reported by itself");
+    let interrupted = ("POD-02", Level::Core, Verdict::Interrupted, 10);
+    let interrupted = run(&[pass("POD-01"), interrupted], Outcome::Error);
+    let interrupted = compared(&[("a", one()), ("b", interrupted)]);
+    assert_eq!(interrupted.count(Change::NewFailure), 0);
     let gone = compared(&[("a", both()), ("b", one())]);
     assert!(!gone.is_worse());
     assert_eq!((gone.count(Change::Missing), gone.count(Change::Better)), (1, 0));

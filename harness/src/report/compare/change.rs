@@ -21,7 +21,7 @@ const LONGER_MS: u64 = 5000;
 pub enum Change {
     /// It held, or was nearer to it, and does not any more.
     Worse,
-    /// It fails, breaks or is interrupted, and the first run did not have it.
+    /// It fails or breaks, and the first run did not have it.
     NewFailure,
     /// It passes and did not before.
     Better,

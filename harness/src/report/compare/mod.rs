@@ -289,6 +289,11 @@ fn case_rows(inputs: &[Input], causes: &[CauseRow]) -> Vec<CaseRow> {
     found.values().filter_map(|runs| case_row(runs, causes)).collect()
 }
 
+/// Whether a case fails or breaks; an interrupted one does neither.
+fn fails(case: &CaseReport) -> bool {
+    matches!(case.case.verdict, Verdict::Fail { .. } | Verdict::Error { .. })
+}
+
 fn case_row(runs: &[Option<&CaseReport>], causes: &[CauseRow]) -> Option<CaseRow> {
     let results: Vec<_> = runs.iter().copied().flatten().collect();
     // What a log cut off only guesses what the case is.
@@ -302,7 +307,7 @@ fn case_row(runs: &[Option<&CaseReport>], causes: &[CauseRow]) -> Option<CaseRow
         let change = match first {
             _ if index == 0 => Change::Same,
             Some(first) => change_of_case(level, first, run, explained_by(0) == cause),
-            None if level != Level::Informing && run.is_trouble() => Change::NewFailure,
+            None if level != Level::Informing && fails(run) => Change::NewFailure,
             None => Change::Missing,
         };
         Some(Cell {
