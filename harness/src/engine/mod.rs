@@ -92,6 +92,9 @@ pub async fn run(
         image: config.sandbox.image.clone(),
         cases: plan.entries.len(),
         is_part: plan.is_part,
+        profile_cases: plan.profile_cases,
+        planned: plan.entries.iter().map(|entry| entry.case.id.to_owned()).collect(),
+        cluster_id: facts.cluster_id.value().cloned(),
         cluster: facts.summary(),
     }));
     for entry in &plan.entries {

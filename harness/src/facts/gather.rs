@@ -7,7 +7,7 @@ use kube::Client;
 use serde_json::Value;
 
 use super::{
-    Fact, Facts, Flavour, Gate, KubernetesVersion, Release,
+    Fact, Facts, Flavour, Gate, KubernetesVersion, Release, cluster_id,
     devspaces::{self, read_devspaces},
     dry_run, feature_gate,
     lookup::{Lookup, get_request, metrics_page, read},
@@ -71,8 +71,9 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
     let groups: APIGroupList = call_within(FIRST_CONTACT_DEADLINE, &contact, ask).boxed().await?;
     let groups = Groups(groups);
     let flavour = groups.flavour();
-    let (version, server_metrics, dry_run, nodes, openshift, sccs, classes, devspaces) = tokio::join!(
+    let (version, namespace, server_metrics, dry_run, nodes, openshift, sccs, classes, devspaces) = tokio::join!(
         read_version(client).boxed(),
+        read(client, cluster_id::WHAT, cluster_id::PATH),
         metrics_page(client, "/metrics"),
         dry_run::ask(client),
         node::read_nodes(client, flavour).boxed(),
@@ -86,6 +87,7 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
     let release = openshift.release();
     let facts = Facts {
         server,
+        cluster_id: cluster_id::cluster_id(&namespace),
         flavour: Fact::known(openshift.flavour, "API groups"),
         keeps_host_users: dry_run::keeps_host_users(&dry_run, version.minor),
         keeps_proc_mount: dry_run::keeps_proc_mount(&dry_run),

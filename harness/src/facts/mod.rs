@@ -1,6 +1,7 @@
 //! What a cluster is and can do, found by reading. Every fact says where it was read, and a fact
 //! that could not be read is unknown with the reason, never false.
 
+mod cluster_id;
 mod device;
 mod devspaces;
 mod dry_run;
@@ -224,6 +225,8 @@ pub struct KubernetesVersion {
 pub struct Facts {
     /// The API server's address.
     pub server: String,
+    /// The uid of the namespace `kube-system`, which identifies the cluster whatever its address is.
+    pub cluster_id: Fact<String>,
     /// What kind of cluster it is.
     pub flavour: Fact<Flavour>,
     /// The API server's version.

@@ -10,6 +10,9 @@ impl Facts {
     pub fn summary(&self) -> Vec<(String, String)> {
         let mut summary = Summary::default();
         summary.add("server", &self.server);
+        if let Some(id) = self.cluster_id.value() {
+            summary.add("cluster id", id);
+        }
         summary.add("flavour", self.describe_flavour());
         if !matches!(self.release, Fact::Known { value: None, .. }) {
             summary.fact("release", &self.release, |release| {

@@ -12,6 +12,10 @@ use tar::{Builder, EntryType, Header};
 /// The directory in the archive, whatever its name was outside.
 const NAME: &str = "nestcheck-report";
 
+/// What every line of an archive in a log begins with. A pod's log mixes standard output with the
+/// lines of standard error, whose order is not certain.
+pub const ARCHIVE_LINE: &str = "report.tar.gz ";
+
 /// Writes a report directory as a tar archive, compressed with gzip. All is in one directory,
 /// `nestcheck-report`, in the order of the names, and only its owner can read it.
 ///

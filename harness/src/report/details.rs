@@ -63,12 +63,22 @@ pub(super) fn details_below_causes(case: &CaseReport, listed: Option<&Cause>) ->
 fn details_with(case: &CaseReport, fix: Option<String>) -> String {
     let mut parts = vec![message(&case.case.verdict)];
     parts.extend(fix);
+    parts.extend(others(case));
     parts.extend(case.retries.iter().map(retry));
     parts.extend(case.disruptions.iter().map(wait));
     parts.extend(evidence(case));
     parts.extend(files(case));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
+}
+
+/// What other reports say of the case, where reports were joined and do not agree.
+pub(super) fn others(case: &CaseReport) -> Option<String> {
+    let others = case.other_results.iter();
+    let others: Vec<_> =
+        others.map(|other| format!("{} in `{}`", other.verdict, other.report)).collect();
+    let start = if case.is_flaky() { "it did not hold every time" } else { "other reports differ" };
+    (!others.is_empty()).then(|| format!("{start}: {}", others.join(", ")))
 }
 
 /// An attempt that a disruption ended.

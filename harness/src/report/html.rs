@@ -10,7 +10,10 @@ mod prose;
 
 use maud::{DOCTYPE, Markup, html};
 
-use self::prose::{Prose, trusted};
+pub(super) use self::{
+    cases::verdict,
+    prose::{Prose, trusted},
+};
 use super::{
     model::Report,
     sentence::{self, disruptions, further_reasons, headline, outcome_name},
@@ -19,7 +22,7 @@ use super::{
 use crate::verdict::Outcome;
 
 /// Should an escape ever be missed, a pod's text still runs and fetches nothing.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The run as `index.html`.
 #[must_use]
@@ -52,7 +55,7 @@ pub fn html(report: &Report) -> String {
 }
 
 /// The style of an outcome, by how much it should worry.
-fn tone(outcome: Option<Outcome>) -> &'static str {
+pub(super) fn tone(outcome: Option<Outcome>) -> &'static str {
     match outcome {
         Some(Outcome::Conformant) => "good",
         Some(Outcome::Partial | Outcome::Interrupted { .. }) => "doubt",

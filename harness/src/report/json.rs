@@ -181,9 +181,21 @@ struct Case<'a> {
     truth_checks: &'a [TruthCheck],
     /// The commands that ran in pods.
     commands: Vec<Command<'a>>,
+    /// What other reports say of it; left out unless reports were joined and do not agree.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_results: Vec<OtherResult<'a>>,
     /// The files about it, in the report directory; left out where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<Evidence<'a>>,
+}
+
+/// What another of the joined reports says of a case.
+#[derive(JsonSchema, Serialize)]
+struct OtherResult<'a> {
+    /// The path of the report, as it was given.
+    report: &'a str,
+    /// The verdict's name.
+    verdict: &'a str,
 }
 
 /// An attempt that a disruption ended.
@@ -333,6 +345,11 @@ fn case<'a>(run: &'a Report, report: &'a CaseReport) -> Case<'a> {
                 stdout: shows_output.then_some(command.stdout.as_str()),
                 stderr: shows_output.then_some(command.stderr.as_str()),
             })
+            .collect(),
+        other_results: report
+            .other_results
+            .iter()
+            .map(|other| OtherResult { report: &other.report, verdict: other.verdict })
             .collect(),
         evidence: report.evidence.as_ref().map(|evidence| Evidence {
             directory: &evidence.directory,

@@ -174,7 +174,7 @@ fn causes_of(report: &Report) -> String {
 
 /// Text that Markdown shows as it is, but for code in single backticks, which nestcheck's own
 /// messages use.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     // Runs of several backticks nest in ways that a one-pass reader gets wrong, so they are text.
     let has_code = text.matches('`').count().is_multiple_of(2) && longest_run(text, '`') == 1;
     let mut in_code = false;
@@ -204,7 +204,7 @@ fn entities(text: &str) -> String {
 }
 
 /// Text as code on a line, in a table too.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let fence = "`".repeat(longest_run(text, '`') + 1);
     let space = if text.contains('`') { " " } else { "" };
     format!("{fence}{space}{}{space}{fence}", text.replace('|', "\\|"))

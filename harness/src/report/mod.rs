@@ -6,33 +6,39 @@
 
 mod archive;
 mod causes;
+pub mod compare;
 mod details;
 pub mod directory;
 mod disruptions;
 mod expect;
 mod html;
 mod in_toto;
+pub mod input;
+mod join;
 mod json;
 mod junit;
 mod markdown;
 mod model;
 mod prometheus;
+mod rerun;
 mod sentence;
 mod shown;
 mod terminal;
 mod text;
 
-pub use archive::write_archive;
+pub use archive::{ARCHIVE_LINE, write_archive};
 pub use details::details as case_details;
 pub use disruptions::DisruptionReport;
 pub use expect::{DraftBy, draft_expectations};
 pub use html::html;
 pub use in_toto::in_toto;
+pub use join::{JoinError, Part, join};
 pub use json::{json, json_schema};
 pub use junit::{Dialect, junit};
 pub use markdown::markdown;
-pub use model::{CaseReport, Counts, Report, summarize};
+pub use model::{CaseReport, Counts, OtherResult, Report, summarize};
 pub use prometheus::prometheus;
+pub use rerun::cases_to_rerun;
 pub use sentence::{
     BlockedGroup, Headline, blocked_groups, disruptions, expectations, headline, reasons,
 };

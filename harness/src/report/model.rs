@@ -73,6 +73,17 @@ pub struct CaseReport {
     pub commands: Vec<CommandFinished>,
     /// The files about it beside the log, if it failed and there are any.
     pub evidence: Option<EvidenceCollected>,
+    /// What other reports say of it, where reports were joined and do not agree.
+    pub other_results: Vec<OtherResult>,
+}
+
+/// What another report says of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherResult {
+    /// The name of the report.
+    pub report: String,
+    /// The verdict's name.
+    pub verdict: &'static str,
 }
 
 /// How many cases came to which verdict.
@@ -116,7 +127,7 @@ impl Counts {
         ]
     }
 
-    fn of<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Self {
+    pub(super) fn of<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Self {
         let mut counts = Self::default();
         for verdict in verdicts {
             *match verdict {
@@ -141,6 +152,13 @@ impl CaseReport {
         name.strip_prefix(self.case.suite.as_str())
             .and_then(|rest| rest.strip_prefix("::"))
             .unwrap_or(name)
+    }
+
+    /// Whether it failed, and passed in another of the reports that were joined.
+    #[must_use]
+    pub fn is_flaky(&self) -> bool {
+        let passed = |other: &OtherResult| other.verdict == Verdict::Pass.name();
+        matches!(self.case.verdict, Verdict::Fail { .. }) && self.other_results.iter().any(passed)
     }
 
     /// Whether a reader must look at it: it failed, broke or was interrupted.
@@ -316,6 +334,7 @@ impl Trace {
             truth_checks: self.truth_checks,
             commands: self.commands,
             evidence: self.evidence,
+            other_results: Vec::new(),
         }
     }
 }
@@ -328,7 +347,8 @@ fn explained(causes: &[Cause]) -> Vec<&str> {
     ids
 }
 
-fn badness(verdict: &Verdict) -> u8 {
+/// How far a verdict is from a pass.
+pub(super) fn badness(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Pass => 0,
         Verdict::NotApplicable { .. } => 1,

@@ -165,6 +165,12 @@ fn all_reasons(report: &Report, says_causes: bool) -> Vec<String> {
     if says_causes {
         reasons.extend(blocked_core(report));
     }
+    let flaky = report.cases.iter().filter(|case| case.is_flaky());
+    let flaky: Vec<&str> = flaky.map(|case| case.case.id.as_str()).collect();
+    if !flaky.is_empty() {
+        let count = counted(flaky.len(), "case");
+        reasons.push(format!("{count} did not hold every time: {}", names(flaky, MOST_NAMES)));
+    }
     let known: Vec<&str> = core(report, |verdict| matches!(verdict, Verdict::KnownIssue { .. }));
     if !known.is_empty() {
         let count = counted(known.len(), "core case");

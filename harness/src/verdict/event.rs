@@ -108,7 +108,7 @@ pub enum EventKind {
 }
 
 /// What is run, and against what.
-#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct RunStarted {
     /// The run's id; every object of the run carries it as a label.
     pub run: String,
@@ -124,6 +124,16 @@ pub struct RunStarted {
     /// outcome speaks of those alone.
     #[serde(default)]
     pub is_part: bool,
+    /// How many cases the profile has; left out in the log of an older nestcheck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile_cases: Option<usize>,
+    /// The ids of the cases of the plan; left out in the log of an older nestcheck.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<String>,
+    /// The uid of the namespace `kube-system`, which identifies the cluster; left out where it could
+    /// not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// The cluster, as facts a reader wants at the top of a report: name and value.
     pub cluster: Vec<(String, String)>,
 }

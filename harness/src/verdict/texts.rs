@@ -112,8 +112,21 @@ impl Texts for ExpectationResult {
 
 impl Texts for RunStarted {
     fn each(&mut self, change: Change<'_>) {
-        let Self { run, version, profile, image, cases: _, is_part: _, cluster } = self;
+        let Self {
+            run,
+            version,
+            profile,
+            image,
+            cases: _,
+            is_part: _,
+            profile_cases: _,
+            planned,
+            cluster_id,
+            cluster,
+        } = self;
         all([run, version, profile], Name, change);
+        all(planned, Name, change);
+        all(cluster_id, Name, change);
         change(Line, image);
         each_fact(cluster, change);
     }
@@ -283,6 +296,9 @@ mod tests {
                 image: text(),
                 cases: 1,
                 is_part: false,
+                profile_cases: Some(1),
+                planned: vec![text()],
+                cluster_id: Some(text()),
                 cluster: vec![(text(), text())],
             }),
             EventKind::StepFinished(StepFinished {

@@ -3,9 +3,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 mod committed_schema;
+mod compare;
 mod consumers;
 mod expectations;
 mod formats;
+mod join;
 mod metrics;
 mod properties;
 mod sample;

@@ -37,6 +37,9 @@ pub fn run_started(cases: usize) -> EventKind {
         image: "registry.example/devfile/universal-developer-image:ubi9-latest".into(),
         cases,
         is_part: false,
+        profile_cases: Some(cases),
+        planned: Vec::new(),
+        cluster_id: Some("4f0c4e5e-0b8e-4a39-9d55-3b1b5f0f6f0e".into()),
         cluster: vec![
             fact("flavour", "openshift"),
             fact("version", "4.20.3 (Kubernetes 1.33.5)"),

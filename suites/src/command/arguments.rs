@@ -51,11 +51,15 @@ pub(super) enum Command {
     Images(ImagesArguments),
     /// Remove leftovers of runs that did not clean up after themselves
     Sweep(SweepArguments),
-    /// Generate a report again from the event log of a run; the exit code is that of the run
+    /// Generate a report again from the event log of a run, or one of several runs; the exit code is
+    /// that of the run, or of all runs together
     Report(ReportArguments),
     /// Write a file of expectations from the failures of a run, to be completed and used with `run
     /// --expect`
     Expect(ExpectArguments),
+    /// Compare runs of any clusters and days: what got worse, what got better, what else changed. Exit
+    /// code 0: nothing got worse; 1: something did; 2: bad input
+    Compare(CompareArguments),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -227,6 +231,10 @@ pub(super) struct RunArguments {
     pub(super) cluster: ClusterArguments,
     #[command(flatten)]
     pub(super) selection: SelectionArguments,
+    /// Run only cases that did not pass in this report: those that failed, broke, were interrupted,
+    /// blocked or never began, without known issues. Its profile is the default of `--profile`
+    #[arg(long, value_name = "DIR")]
+    pub(super) rerun: Option<PathBuf>,
     #[command(flatten)]
     pub(super) settings: RunSettings,
     /// Test this SCC (OpenShift, MicroShift), of a file, or of the cluster with cluster:NAME: the run
@@ -345,9 +353,10 @@ pub(super) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
-    /// The directory that `nestcheck run` wrote
-    #[arg(value_name = "DIR")]
-    pub(super) directory: PathBuf,
+    /// The directory that `nestcheck run` wrote. Several, such as those of shards and reruns of one
+    /// cluster, are joined: the worst result of each case stands
+    #[arg(value_name = "DIR", required = true)]
+    pub(super) directories: Vec<PathBuf>,
     /// The format
     #[arg(long, value_enum, default_value = "junit")]
     pub(super) format: ReportFormat,
@@ -357,6 +366,33 @@ pub(super) struct ReportArguments {
     /// End with exit code 0 where a report was printed, whatever the outcome of the run
     #[arg(long)]
     pub(super) exit_zero: bool,
+}
+
+/// The format of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompareFormat {
+    /// Text for a terminal
+    Text,
+    /// Markdown, for a job's summary
+    Markdown,
+    /// One HTML page
+    Html,
+    /// JSON
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArguments {
+    /// The reports: directories that `nestcheck run` wrote, their `events.jsonl`, or archives of
+    /// `--report-archive`. The others are compared with the first
+    #[arg(value_name = "REPORT", required = true, num_args = 2..)]
+    pub(super) reports: Vec<PathBuf>,
+    /// The format
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: CompareFormat,
+    /// Show every case, cause and fact, not only those that differ
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 fn profile(name: &str) -> Result<Profile, String> {

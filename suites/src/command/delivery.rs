@@ -12,12 +12,8 @@ use harness::{
     Error, Result,
     base::text::bound,
     cluster::is_in_pod,
-    report::{directory, headline, summarize, write_archive},
+    report::{ARCHIVE_LINE as LINE, directory, headline, summarize, write_archive},
 };
-
-/// What every line of an archive in a log begins with. A pod's log mixes standard output with the
-/// lines of standard error, whose order is not certain.
-const LINE: &str = "report.tar.gz ";
 
 /// How many bytes of an archive are in one line of a log: CRI-O and containerd split lines of more
 /// than 16 KiB.

@@ -2,6 +2,7 @@
 //! to standard error.
 
 mod arguments;
+mod compare;
 mod delivery;
 mod expect;
 mod explain;
@@ -12,6 +13,7 @@ mod outputs;
 mod placement;
 mod preflight;
 mod report;
+mod rerun;
 mod run;
 mod sweep;
 
@@ -64,6 +66,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
         Command::Expect(arguments) => expect::execute(&arguments),
+        Command::Compare(arguments) => compare::execute(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "nestcheck", &mut script);
@@ -161,7 +164,7 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print_error(&Error::usage("no command given").with_hint(
                 "the commands are `preflight`, `list`, `explain`, `run`, `images`, `sweep`, `report`, \
-                 `expect`, `completions` and `man`; `nestcheck --help` shows more",
+                 `compare`, `expect`, `completions` and `man`; `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)
         }
@@ -185,7 +188,9 @@ fn take_apart(text: &str) -> (String, &str) {
         }
     }
     let message = message.join(" ");
-    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    // What may be given several times: `<DIR>...`.
+    let message = message.strip_suffix("...").unwrap_or(message).to_owned();
     let tip = || text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
     (message, hint.or_else(tip).unwrap_or(HINT))
 }

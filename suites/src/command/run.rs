@@ -12,7 +12,7 @@ use harness::{
     Result,
     cluster::{Cluster, ConnectOptions},
     engine::{
-        Profile, RunConfig,
+        Case, Profile, RunConfig,
         plan::{Filters, Selection},
     },
     report::{Dialect, Style, Terminal, directory::ReportDir},
@@ -28,6 +28,7 @@ use super::{
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
     outputs::OpenOutputs,
     print_error,
+    rerun::Rerun,
 };
 use crate::{
     cases,
@@ -47,12 +48,8 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
 
 async fn run(arguments: RunArguments) -> Result<u8> {
     // What can be wrong without a cluster is found before one is asked.
-    let cases = cases();
-    let filters = Filters::parse(&arguments.selection.filters, &cases)?;
-    let SelectionArguments { profile, shard, .. } = arguments.selection;
-    let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { profile };
-    let selection = Selection { profile, filters, shard };
-    let expectations = arguments.expectations.read(&cases)?;
+    let (cases, selection) = select(&arguments)?;
+    let expectations = arguments.expectations.read(&crate::cases())?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let (placement, pull_secret) = arguments.placement.read()?;
     let (mut signals, questions) = (signals()?, questions()?);
@@ -122,6 +119,20 @@ async fn tell_meanwhile<T>(
             _ = beats.tick() => terminal.borrow_mut().heartbeat(Timestamp::now()),
         }
     }
+}
+
+/// The cases to choose from, and which of them are asked for.
+fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection)> {
+    let cases = cases();
+    let SelectionArguments { profile, shard, filters } = &arguments.selection;
+    let filters = Filters::parse(filters, &cases)?;
+    let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { *profile };
+    let rerun = arguments.rerun.as_ref().map(|path| Rerun::read(path, &arguments.report_dir));
+    let Some(rerun) = rerun.transpose()? else {
+        return Ok((cases, Selection { profile, filters, shard: *shard }));
+    };
+    let selection = Selection { profile: profile.or(rerun.profile), filters, shard: *shard };
+    Ok((rerun.pick(cases, &selection)?, selection))
 }
 
 /// The configuration of a run with these settings.

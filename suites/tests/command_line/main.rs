@@ -1,6 +1,7 @@
 //! The command without a cluster: every mistake is one line with a hint and the exit code of the
 //! help, and what needs no cluster works without one.
 
+mod compare;
 mod documentation;
 mod expectations;
 mod reports;
@@ -325,7 +326,8 @@ fn unknown_words_are_refused_with_a_way_on() {
     nestcheck(&["list", "-o", "yaml"]).refuses(2, &["yaml", "text, json"]);
     nestcheck(&["completions", "cmd"]).refuses(2, &["cmd", "bash"]);
     nestcheck(&["report"]).refuses(2, &["<DIR>"]);
-    nestcheck(&["report", "a", "b"]).refuses(2, &["'b'"]);
+    nestcheck(&["report", "a", "b"]).refuses(2, &["`a`"]);
+    nestcheck(&["compare", "a"]).refuses(2, &["<REPORT>"]);
 }
 
 #[test]
@@ -337,7 +339,9 @@ fn a_value_with_the_words_of_a_hint_is_shown_as_it_is() {
 
 /// Words that mean something to the command, and words that don't.
 fn argument() -> impl Strategy<Value = Vec<u8>> {
-    const WORDS: [&str; 46] = [
+    const WORDS: [&str; 48] = [
+        "compare",
+        "--rerun",
         "run",
         "list",
         "preflight",

@@ -22,7 +22,7 @@ use suites::fixtures::clusters::RecordedCluster;
 use test_support::{Kubeconfig, TestDir};
 
 /// How many requests the facts of an OpenShift cluster with one node may cost, Che aside.
-const REQUESTS: usize = 12;
+const REQUESTS: usize = 13;
 
 /// How many of them may wait for each other.
 const ROUND_TRIPS: usize = 3;

@@ -15,8 +15,7 @@ fn started() -> Event {
         profile: "smoke".into(),
         image: "image".into(),
         cases: 1,
-        is_part: false,
-        cluster: Vec::new(),
+        ..RunStarted::default()
     }))
 }
 

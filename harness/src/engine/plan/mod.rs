@@ -64,6 +64,8 @@ pub struct Plan {
     pub profile: String,
     /// Whether the plan has only some of the profile's cases, for the report.
     pub is_part: bool,
+    /// How many cases the profile has, for the report; none where nobody said.
+    pub profile_cases: Option<usize>,
     /// The cases, in order.
     pub entries: Vec<Entry>,
 }
@@ -77,6 +79,7 @@ impl Plan {
         let mut plan = Self {
             profile: Profile::of_cluster(facts).name().to_owned(),
             is_part: false,
+            profile_cases: None,
             entries: cases.into_iter().map(entry).collect(),
         };
         plan.settle_audits();
@@ -106,6 +109,12 @@ impl Plan {
             matches!(entry.case.kind, CaseKind::PostRun(_)) && entry.settled.is_none()
         });
         post_run.for_each(|entry| entry.settled = Some(block.clone()));
+    }
+
+    /// Says how many cases the profile has: shards that are joined have all of them or do not.
+    #[must_use]
+    pub fn of_cases(self, profile_cases: usize) -> Self {
+        Self { profile_cases: Some(profile_cases), ..self }
     }
 
     /// Blocks what needs to look at the node from outside of pods, whatever else is tried: that is

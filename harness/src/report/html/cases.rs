@@ -6,7 +6,7 @@ use super::prose::{self, Prose};
 use crate::{
     report::{
         causes::{cases as explained_cases, evidence, explains, origin},
-        details::{hint, last_commands, message, retry, wait},
+        details::{hint, last_commands, message, others, retry, wait},
         model::{CaseReport, Report},
         text::{counted, seconds, shell},
     },
@@ -64,6 +64,7 @@ fn trouble(run: &Report, report: &CaseReport) -> Markup {
 
 fn retries(report: &CaseReport) -> Markup {
     html! {
+        @if let Some(others) = others(report) { p.why { (Prose(&others)) } }
         @for retried in &report.retries { p.why { (Prose(&retry(retried))) } }
         @for hit in &report.disruptions { p.why { (Prose(&wait(hit))) } }
     }
@@ -205,7 +206,7 @@ fn ran(report: &CaseReport) -> bool {
     report.started.is_some() || report.case.duration_ms > 0
 }
 
-fn verdict(verdict: &Verdict) -> Markup {
+pub(in crate::report) fn verdict(verdict: &Verdict) -> Markup {
     let name = match verdict {
         Verdict::NotApplicable { .. } => "not applicable",
         Verdict::KnownIssue { .. } => "known issue",

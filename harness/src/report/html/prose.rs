@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, Render, html};
 const LONG_WORD: usize = 20;
 
 /// A message, in which backticks surround code.
-pub(super) struct Prose<'a>(pub(super) &'a str);
+pub(in crate::report) struct Prose<'a>(pub(in crate::report) &'a str);
 
 impl Render for Prose<'_> {
     fn render(&self) -> Markup {
@@ -65,7 +65,7 @@ pub(super) fn headline(text: &str) -> Markup {
 }
 
 /// Text that only this program wrote, as markup.
-pub(super) fn trusted(markup: &'static str) -> PreEscaped<&'static str> {
+pub(in crate::report) fn trusted(markup: &'static str) -> PreEscaped<&'static str> {
     PreEscaped(markup)
 }
 

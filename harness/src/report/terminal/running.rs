@@ -120,6 +120,9 @@ mod tests {
             image: "image".to_owned(),
             cases: 3,
             is_part: false,
+            profile_cases: None,
+            planned: Vec::new(),
+            cluster_id: None,
             cluster: Vec::new(),
         };
         running.event(at(0), &EventKind::RunStarted(run));

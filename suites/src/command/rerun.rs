@@ -1,0 +1,99 @@
+//! Which cases `nestcheck run --rerun` runs.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use harness::{
+    Error, Result,
+    engine::{Case, Profile, plan::Selection},
+    report::{cases_to_rerun, input, summarize},
+};
+
+/// What did not pass in an earlier run.
+#[derive(Debug)]
+pub(super) struct Rerun {
+    report: String,
+    /// The profile of that run, where this nestcheck has it.
+    pub(super) profile: Option<Profile>,
+    ids: BTreeSet<String>,
+}
+
+impl Rerun {
+    /// Reads a report, which the new run must not replace: both are needed for a joined one.
+    ///
+    /// # Errors
+    ///
+    /// What is not a report, one in which nothing is left to run, and the new run's own directory.
+    pub(super) fn read(path: &Path, report_dir: &Path) -> Result<Self> {
+        let report = path.display().to_string();
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        if real(path).is_some_and(|path| real(report_dir) == Some(path)) {
+            return Err(Error::usage(format!("the new report would replace `{report}`"))
+                .with_hint("give the new report another directory with `--report-dir DIR`"));
+        }
+        let earlier = summarize(&input::read(path)?);
+        let profile = earlier.run.as_ref().and_then(|run| Profile::parse(&run.profile).ok());
+        let ids: BTreeSet<_> = cases_to_rerun(&earlier).into_iter().map(str::to_owned).collect();
+        if ids.is_empty() {
+            let message =
+                format!("no case of `{report}` failed, broke, was interrupted or was blocked");
+            return Err(Error::usage(message).with_hint("run all cases without `--rerun`"));
+        }
+        Ok(Self { report, profile, ids })
+    }
+
+    /// Picks the cases to run, of those that profile, filters and shard select.
+    ///
+    /// # Errors
+    ///
+    /// A selection without any of them.
+    pub(super) fn pick(&self, cases: Vec<Case>, selection: &Selection) -> Result<Vec<Case>> {
+        let cases: Vec<_> = cases.into_iter().filter(|case| self.ids.contains(case.id)).collect();
+        if !selection.pick(&cases).is_empty() {
+            return Ok(cases);
+        }
+        let ids: Vec<_> = self.ids.iter().map(String::as_str).collect();
+        let message = format!(
+            "none of the cases that did not pass in `{}` is selected: {}",
+            self.report,
+            ids.join(", ")
+        );
+        Err(Error::usage(message)
+            .with_hint("leave out filters, `--shard` and `--profile`, or choose others"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::engine::plan::Filters;
+
+    use super::*;
+
+    fn rerun(ids: &[&str]) -> Rerun {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        Rerun { report: "report".to_owned(), profile: None, ids }
+    }
+
+    fn selection(filters: &[&str]) -> Selection {
+        let filters: Vec<_> = filters.iter().map(|filter| (*filter).to_owned()).collect();
+        let filters = Filters::parse(&filters, &crate::cases()).expect("the filters fit");
+        Selection { profile: None, filters, shard: None }
+    }
+
+    #[test]
+    fn only_what_did_not_pass_is_run_and_filters_narrow_it() {
+        let rerun = rerun(&["POD-03", "CMP-02", "OLD-01"]);
+        let pick = |filters: &[&str]| {
+            let selection = selection(filters);
+            let cases = rerun.pick(crate::cases(), &selection).expect("there are some");
+            let mut ids: Vec<_> = selection.pick(&cases).iter().map(|case| case.id).collect();
+            ids.sort_unstable();
+            ids
+        };
+
+        assert_eq!(pick(&[]), ["CMP-02", "POD-03"]);
+        assert_eq!(pick(&["podman"]), ["POD-03"]);
+        let error = rerun.pick(crate::cases(), &selection(&["identity"])).expect_err("none");
+        assert_eq!(error.kind().exit_code(), 2);
+        assert!(error.to_string().contains("POD-03"), "{error}");
+    }
+}
