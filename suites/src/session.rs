@@ -108,7 +108,8 @@ impl Session {
         // The profile `smoke` is a sample: it is never the whole.
         let is_part = picked.len() < whole.len() || profile == Profile::Smoke;
         let plan = Plan::new(picked, &facts, config.tries_blocked);
-        let plan = plan.of_profile(profile.name(), is_part).of_cases(whole.len());
+        let plan = plan.of_profile(profile.name(), is_part);
+        let plan = if profile == Profile::Smoke { plan } else { plan.of_cases(whole.len()) };
         let plan = if config.node_access { plan } else { plan.without_node_access() };
         let plan =
             if is_as_configured { plan.without_what_must_fail(&whole, &facts) } else { plan };

@@ -6,7 +6,12 @@ mod devices;
 mod operators;
 mod runners;
 
-use std::{collections::BTreeMap, fs, sync::OnceLock, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use harness::{
     engine::{Case, Profile},
@@ -131,13 +136,29 @@ fn a_report_can_be_made_again_from_the_log_and_has_no_secret_in_it() {
 
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
-fn a_stale_expectation_fails_a_strict_run() {
+fn three_shards_at_once_are_joined_into_one_verdict() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    let file = dir.write("known.yaml", "- {case: ID-01, reason: fixed since}\n");
-    let run = ["run", "ID-01", "--kubeconfig", cluster.kubeconfig(), "--expect", &file];
-    let finished = dir.nestcheck(run.iter().chain(&["--strict"]));
-    finished.exits(1).says(&["expectation `ID-01` of line 1, stale: ID-01 passes"]);
-    assert_eq!(dir.report().ids("pass"), ["ID-01"]);
+    let shards = ["1/3", "2/3", "3/3"].map(|shard| {
+        let run = ["run", "identity", "--kubeconfig", cluster.kubeconfig(), "--shard", shard];
+        dir.start(run.iter().chain(&["--report-dir", &shard.replace('/', "-of-")]))
+    });
+    for shard in shards {
+        shard.finish().exits(0);
+    }
+    let joined = ["report", "1-of-3", "2-of-3", "3-of-3", "--format", "json"];
+    let printed = dir.nestcheck(joined);
+    printed.exits(0);
+    let report: Value = serde_json::from_str(&printed.stdout).expect("JSON");
+    let cases = report["cases"].as_array().expect("cases");
+    let ids: BTreeSet<_> = cases.iter().filter_map(|case| case["id"].as_str()).collect();
+    assert_eq!(ids.len(), cases.len(), "each case once");
+    assert!(ids.contains("ID-05") && ids.len() >= 6, "{ids:?}");
+    assert_eq!(report["counts"]["pass"], ids.len(), "{printed}");
+    assert_eq!(report["run"]["is_part"], true, "the profile has more cases");
+    // One alone is a report of other cases: nothing got worse, and nothing better.
+    let compared = dir.nestcheck(["compare", "1-of-3", "2-of-3"]);
+    compared.exits(0);
+    dir.nestcheck(["report", "1-of-3", "1-of-3"]).exits(2).says(&["reports of the same run"]);
     cluster.is_clean();
 }
 

@@ -197,22 +197,40 @@ fn workspaces_work_on_kubernetes_too() {
     devices_come_as_an_extended_resource(&cluster);
 }
 
+/// The environment of the cluster of [`openshift`].
+const WITH_WORKSPACES: &str = "openshift-4.19-with-workspaces";
+
+fn openshift(name: &str) -> LocalCluster {
+    let options = ["--flavour", "openshift", "--release", "4.19", "--feature-set"];
+    let more = ["TechPreviewNoUpgrade", "--with", "devworkspace-operator"];
+    LocalCluster::up(name, &[&options[..], &more].concat())
+}
+
+#[test]
+#[ignore = "makes a cluster of OpenShift with an operator: ci/test --all runs it"]
+fn the_whole_profile_with_workspaces_is_conformant() {
+    let cluster = openshift("workspace-whole");
+    let (finished, whole) = run(&cluster, &[]);
+    finished.exits(0).says(&["Conformant"]);
+    whole.is_as_expected(&expected(WITH_WORKSPACES));
+    cluster.is_clean();
+}
+
 #[test]
 #[ignore = "makes a cluster of OpenShift with an operator: ci/test runs it"]
 fn workspaces_are_conformant_and_a_missing_operator_is_reported() {
-    let options = ["--flavour", "openshift", "--release", "4.19", "--feature-set"];
-    let more = ["TechPreviewNoUpgrade", "--with", "devworkspace-operator"];
-    let cluster = LocalCluster::up("workspace", &[&options[..], &more].concat());
+    let cluster = openshift("workspace");
     let before = cluster.shared_objects();
 
-    let (finished, whole) = run(&cluster, &[]);
+    let suites = ["workspace", "preflight", "scc", "teardown"];
+    let (finished, whole) = run(&cluster, &[&suites[..], &OTHERS].concat());
     finished.exits(0).says(&["Conformant"]);
     assert_eq!(whole.outcome(), Outcome::Conformant);
     let checks = whole.truth_checks();
     let of_workspaces: Vec<_> =
         whole.cases().into_iter().filter(|case| case.id.starts_with("WS-")).collect();
     assert!(of_workspaces.len() >= 25, "{} cases", of_workspaces.len());
-    whole.is_as_expected(&expected("openshift-4.19-with-workspaces"));
+    whole.is_part_of_expected(&expected(WITH_WORKSPACES));
     for case in of_workspaces.into_iter().filter(|case| case.verdict == Verdict::Pass) {
         let id = case.id.as_str();
         assert!(checks.get(id).is_some_and(|count| *count > 0), "{id} proves nothing");

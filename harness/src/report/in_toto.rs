@@ -60,7 +60,18 @@ struct Configuration<'a> {
 ///
 /// A log that does not say which image ran: a statement needs its digest.
 pub fn in_toto(report: &Report) -> Result<String> {
-    let image_id = report.steps.iter().find_map(|step| step.image_id.as_deref());
+    let mut image_ids: Vec<_> =
+        report.steps.iter().filter_map(|step| step.image_id.as_deref()).collect();
+    image_ids.sort_unstable();
+    image_ids.dedup();
+    if image_ids.len() > 1 {
+        let message = format!(
+            "more than one image ran, and a statement is about one: {}",
+            image_ids.join(", ")
+        );
+        return Err(Error::usage(message).with_hint("name the image by its digest with `--image`"));
+    }
+    let image_id = image_ids.first().copied();
     let (name, sha256) = image_id.and_then(digest).ok_or_else(|| {
         Error::usage("the log does not say which image ran, and a statement needs its digest")
             .with_hint("run cases with pods, such as POD-03, against an image of a registry")

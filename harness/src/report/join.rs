@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Counts,
     compare::weight_of,
-    model::{CaseReport, OtherResult, Report, badness},
+    model::{CaseReport, OtherResult, Report, badness, rank},
     sentence::outcome_name,
     text::{NAME_LIMIT, line},
 };
@@ -132,8 +132,11 @@ impl<'a> Named<'a> {
         }
     }
 
-    fn image_id(&self) -> Option<&str> {
-        self.report.steps.iter().find_map(|step| step.image_id.as_deref())
+    /// The digests of what ran: usually one.
+    fn image_ids(&self) -> Option<String> {
+        let ids: BTreeSet<_> =
+            self.report.steps.iter().filter_map(|step| step.image_id.as_deref()).collect();
+        (!ids.is_empty()).then(|| ids.into_iter().collect::<Vec<_>>().join(", "))
     }
 
     fn fact(&self, name: &str) -> Option<&str> {
@@ -166,13 +169,14 @@ fn check_pair(first: &Named<'_>, second: &Named<'_>) -> Result<(), JoinError> {
         _ => (first.fact(SERVER).or(Some("unknown")), second.fact(SERVER).or(Some("unknown"))),
     };
     let known = |of: fn(&RunStarted) -> &str| (Some(of(first.run)), Some(of(second.run)));
+    let (our_images, their_images) = (first.image_ids(), second.image_ids());
     for (what, (ours, theirs)) in [
         ("cluster", cluster),
         ("profile", known(|run| &run.profile)),
         ("version of nestcheck", known(|run| &run.version)),
         ("image", known(|run| &run.image)),
         // A run in which no pod became ready does not know what its image was.
-        ("image digest", (first.image_id(), second.image_id())),
+        ("image digest", (our_images.as_deref(), their_images.as_deref())),
     ] {
         if let (Some(ours), Some(theirs)) = (ours, theirs)
             && ours != theirs
@@ -201,7 +205,9 @@ fn joined_run(first: &RunStarted, parts: &[Named<'_>]) -> RunStarted {
             unknown += part.report.unseen();
         }
     }
-    let profile_cases = runs().filter_map(|run| run.profile_cases).max();
+    // A sample, such as the profile `smoke`, has no such number: it is never the whole.
+    let profile_cases: Option<Vec<_>> = runs().map(|run| run.profile_cases).collect();
+    let profile_cases = profile_cases.and_then(|cases| cases.into_iter().max());
     let is_whole = profile_cases.is_some_and(|cases| cases <= known.len());
     let names: Vec<_> = runs().map(|run| run.run.as_str()).collect();
     RunStarted {
@@ -379,16 +385,4 @@ fn lacks_only_a_pass(report: &Report) -> bool {
     let with_a_pass = weighed(&report.cases).chain([(Level::Core, &Verdict::Pass)]);
     report.outcome == Some(Outcome::Partial)
         && decide(with_a_pass, Circumstances::default()) == Outcome::Conformant
-}
-
-/// How bad an outcome is, in the order of the exit codes that win.
-fn rank(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Conformant => 0,
-        Outcome::Partial => 1,
-        Outcome::NotConformant => 2,
-        Outcome::Error => 3,
-        Outcome::Leaked => 4,
-        Outcome::Interrupted { .. } => 5,
-    }
 }

@@ -279,11 +279,16 @@ impl Summary {
         if explained(&report.causes) != explained(&found) {
             report.causes = found;
         }
-        if report.outcome == Some(Outcome::Conformant) {
+        if let Some(logged @ (Outcome::Conformant | Outcome::Partial)) = report.outcome {
             let verdicts = report.cases.iter().map(|case| (case.case.level, &case.case.verdict));
-            let expectations_fail = report.expectations.fails_run();
-            let circumstances = Circumstances { expectations_fail, ..Circumstances::default() };
-            report.outcome = Some(decide(verdicts, circumstances));
+            let circumstances = Circumstances {
+                expectations_fail: report.expectations.fails_run(),
+                // Nothing is known of a case that left no trace.
+                broken: report.unseen() > 0,
+                ..Circumstances::default()
+            };
+            let decided = decide(verdicts, circumstances);
+            report.outcome = [logged, decided].into_iter().max_by_key(|outcome| rank(*outcome));
         }
         report
     }
@@ -348,6 +353,18 @@ fn explained(causes: &[Cause]) -> Vec<&str> {
 }
 
 /// How far a verdict is from a pass.
+/// How bad an outcome is, in the order of the exit codes that win.
+pub(super) fn rank(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Conformant => 0,
+        Outcome::Partial => 1,
+        Outcome::NotConformant => 2,
+        Outcome::Error => 3,
+        Outcome::Leaked => 4,
+        Outcome::Interrupted { .. } => 5,
+    }
+}
+
 pub(super) fn badness(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Pass => 0,

@@ -6,8 +6,9 @@ use harness::{
         markdown, reasons, summarize,
     },
     verdict::{
-        Circumstances, ExpectationEntry, ExpectationReport, ExpectationResult, ExpectationState,
-        Level, Outcome, Verdict, decide,
+        Acceptance, Attribution, Circumstances, ExpectationEntry, ExpectationReport,
+        ExpectationResult, ExpectationState, ExpectedVerdict, Level, Outcome, SignatureId, Verdict,
+        decide,
         event::{Event, EventKind, RunStarted},
     },
 };
@@ -118,6 +119,26 @@ fn an_expectation_that_one_shard_used_is_of_use() {
     assert_eq!(states, [(2, Stale), (3, Used)]);
     assert_eq!(whole.expectations.entries[1].cases, ["A-3"]);
     assert_eq!(whole.outcome, Some(Outcome::NotConformant), "a stale entry fails a strict run");
+}
+
+#[test]
+fn a_sample_is_never_the_whole() {
+    let sample = |id: &str| {
+        let run = passing(id, &IDS);
+        let started = RunStarted { is_part: true, profile_cases: None, ..run.started() };
+        run.part_with(started)
+    };
+    let whole = join(&[sample("s1"), sample("s2")]).expect("they fit together");
+    assert!(whole.run.is_some_and(|run| run.is_part));
+}
+
+#[test]
+fn a_case_without_a_trace_makes_no_run_green() {
+    let run = passing("s1", &IDS[..2]);
+    let started = RunStarted { cases: 3, ..run.started() };
+    let report = summarize(&run.events_with(started));
+    assert_eq!(report.outcome, Some(Outcome::Error));
+    assert!(reasons(&report).iter().any(|reason| reason.contains("never began")));
 }
 
 #[test]
@@ -270,6 +291,23 @@ fn what_passed_or_is_expected_is_not_run_again() {
     assert!(cases_to_rerun(&summarize(&sample::conformant())).is_empty());
 }
 
+fn missing_program() -> Attribution {
+    Attribution { signature: Some(SignatureId::F43), ..Attribution::default() }
+}
+
+fn lacks_program() -> Verdict {
+    let Verdict::Blocked { reason, remedy, .. } = Verdict::blocked("no `nft`", "install it") else {
+        unreachable!("it is blocked")
+    };
+    Verdict::Blocked { reason, remedy, cause: Some(Box::new(missing_program())) }
+}
+
+fn lacks_program_as_expected() -> Verdict {
+    let acceptance =
+        Acceptance { verdict: ExpectedVerdict::Blocked, reason: "known".to_owned(), line: 1 };
+    Verdict::expected("no `nft`", missing_program(), acceptance)
+}
+
 fn any_verdict() -> impl Strategy<Value = Verdict> {
     select(vec![
         Verdict::Pass,
@@ -280,6 +318,9 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
         Verdict::blocked("x", "y"),
         Verdict::NotApplicable { reason: "x".into() },
         Verdict::Interrupted,
+        Verdict::known_issue(SignatureId::F28, "x"),
+        lacks_program(),
+        lacks_program_as_expected(),
     ])
 }
 

@@ -158,6 +158,21 @@ fn only_a_whole_conformant_run_has_passed() {
 }
 
 #[test]
+fn a_run_of_two_images_gives_no_statement() {
+    let mut kinds: Vec<_> =
+        sample::conformant().into_iter().map(|event| event.event.into_inner()).collect();
+    kinds.insert(1, sample::step("pod workspace", 1, None));
+    let EventKind::StepFinished(mut other) = sample::step("pod workspace", 1, None) else {
+        unreachable!("it is a step")
+    };
+    other.image_id = Some(format!("registry.example/workspace@sha256:{:0>64}", "def"));
+    kinds.insert(2, EventKind::StepFinished(other));
+    let report = summarize(&sample::at_fixed_times(kinds));
+    let error = in_toto(&report).expect_err("which of them?").to_string();
+    assert!(error.contains("abc") && error.contains("def"), "{error}");
+}
+
+#[test]
 fn a_run_whose_image_is_unknown_gives_no_statement() {
     assert_eq!(summarize(&sample::conformant()).outcome, Some(Outcome::Conformant));
     let error = in_toto(&summarize(&sample::conformant())).expect_err("no pod was started");

@@ -26,7 +26,12 @@ impl Rerun {
     pub(super) fn read(path: &Path, report_dir: &Path) -> Result<Self> {
         let report = path.display().to_string();
         let real = |path: &Path| fs::canonicalize(path).ok();
-        if real(path).is_some_and(|path| real(report_dir) == Some(path)) {
+        // The log of a directory stands for it.
+        let directory = path.parent().filter(|_| path.is_file()).map(|parent| match parent {
+            parent if parent.as_os_str().is_empty() => Path::new("."),
+            parent => parent,
+        });
+        if real(directory.unwrap_or(path)).is_some_and(|path| real(report_dir) == Some(path)) {
             return Err(Error::usage(format!("the new report would replace `{report}`"))
                 .with_hint("give the new report another directory with `--report-dir DIR`"));
         }

@@ -143,6 +143,16 @@ impl Report {
         assert_eq!(expectations.deviations(observed), [""; 0]);
     }
 
+    /// Expects of a part of a profile that each case has the verdict of the environment's file.
+    #[track_caller]
+    pub fn is_part_of_expected(&self, expectations: &Expectations) {
+        for case in self.cases() {
+            let (id, name) = (case.id.as_str(), case.verdict.name());
+            let expected = expectations.of(id).is_some_and(|verdicts| verdicts.has(name));
+            assert!(expected, "{id}: {name}: {}", case.verdict.message().unwrap_or_default());
+        }
+    }
+
     /// The steps around the cases.
     pub fn steps(&self) -> Vec<&StepFinished> {
         let finished = self.events().filter_map(|event| match event {

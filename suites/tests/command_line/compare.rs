@@ -128,7 +128,7 @@ fn reports_of_one_cluster_are_joined_and_others_are_refused() {
     let again = report(&dir, "again", &events("b", "POD-03", "pass"));
     for format in ["junit", "json", "html", "markdown"] {
         let joined = dir.nestcheck(["report", &first, &again, "--format", format]);
-        joined.exits(0);
+        joined.exits(1);
         assert!(joined.stdout.contains("did not hold every time") || format == "json", "{joined}");
     }
     let json = dir.nestcheck(["report", &first, &again, "--format", "json"]).stdout;
@@ -159,6 +159,10 @@ fn a_rerun_needs_a_report_with_something_to_run() {
     dir.nestcheck(["run", "--rerun", &bad, "--report-dir", &bad])
         .refuses(2, &["would replace", &bad])
         .hints(&["--report-dir DIR"]);
+    // The log in the directory stands for it.
+    let log = format!("{bad}/events.jsonl");
+    dir.nestcheck(["run", "--rerun", &log, "--report-dir", &bad])
+        .refuses(2, &["would replace", &log]);
     let kubeconfig = dir.kubeconfig(&Kubeconfig::to("https://127.0.0.1:1"));
     dir.nestcheck(["run", "--rerun", &bad, "--kubeconfig", &kubeconfig])
         .refuses(4, &["https://127.0.0.1:1"]);

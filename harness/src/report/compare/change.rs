@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::CauseRow;
 use crate::{
     report::model::{CaseReport, Report, badness},
-    verdict::{Cause, Level, Outcome, SignatureId, Verdict},
+    verdict::{Cause, Level, Outcome, SignatureId, Step, Verdict},
 };
 
 /// How many times as long a case must take before that is said.
@@ -46,6 +46,10 @@ impl Change {
             Self::Same => "same",
         }
     }
+}
+
+fn lacks_program(verdict: &Verdict) -> bool {
+    verdict.cause().is_some_and(|cause| cause.signature == Some(SignatureId::F43))
 }
 
 /// Whether a case takes longer than before, or not as long, beyond noise.
@@ -96,9 +100,16 @@ pub(super) fn problem_of(report: &Report) -> Option<Problem> {
         Some(Outcome::Interrupted { .. }) => Some(Problem::Interrupted),
         Some(Outcome::Leaked) => Some(Problem::Leaked),
         // Otherwise its cases say so.
-        Some(Outcome::Error) if !report.cases.iter().any(broke) => Some(Problem::Broken),
+        Some(Outcome::Error) if lacks_sandbox(report) || !report.cases.iter().any(broke) => {
+            Some(Problem::Broken)
+        }
         Some(_) => None,
     }
+}
+
+/// Whether the run could not make what its cases act in: their errors are its own.
+fn lacks_sandbox(report: &Report) -> bool {
+    report.steps.iter().any(|step| step.step == Step::Provision && step.failure.is_some())
 }
 
 /// How much a case weighs that runs may rate differently: the most, of those that know.
@@ -126,6 +137,14 @@ pub(super) fn change_of_case(
     has_same_cause: bool,
 ) -> Change {
     let (old, new) = (&before.case.verdict, &after.case.verdict);
+    // It makes a run partial, whatever it was blocked by before.
+    if level == Level::Extended
+        && lacks_program(new)
+        && !lacks_program(old)
+        && badness(old) <= badness(new)
+    {
+        return Change::Worse;
+    }
     if badness(old) == badness(new) {
         return if has_same_cause { Change::Same } else { Change::Other };
     }
@@ -141,9 +160,7 @@ fn has_weight(level: Level, old: &Verdict, new: &Verdict) -> bool {
     match (level, new) {
         (Level::Informing, _) | (Level::Extended, Verdict::NotApplicable { .. }) => false,
         // An image without a program makes a run partial, whichever case shows it.
-        (Level::Extended, Verdict::Blocked { .. }) => {
-            new.cause().is_some_and(|cause| cause.signature == Some(SignatureId::F43))
-        }
+        (Level::Extended, Verdict::Blocked { .. }) => lacks_program(new),
         (Level::Extended, Verdict::KnownIssue { .. }) => *old == Verdict::Pass,
         _ => true,
     }
@@ -183,7 +200,10 @@ mod tests {
     use proptest::{prelude::*, sample::select};
 
     use super::*;
-    use crate::verdict::{Attribution, event::CaseFinished};
+    use crate::verdict::{
+        Attribution,
+        event::{CaseFinished, StepFinished},
+    };
 
     fn case(level: Level, verdict: Verdict) -> CaseReport {
         CaseReport {
@@ -226,6 +246,25 @@ mod tests {
     }
 
     #[test]
+    fn a_run_without_a_sandbox_broke_whatever_its_cases_say() {
+        let error = Verdict::Error { message: "the sandbox could not be made".to_owned() };
+        let step = |failure: Option<&str>| StepFinished {
+            step: Step::Provision,
+            duration_ms: 1,
+            failure: failure.map(str::to_owned),
+            image_id: None,
+        };
+        let report = |failure| Report {
+            outcome: Some(Outcome::Error),
+            cases: vec![case(Level::Core, error.clone())],
+            steps: vec![step(failure)],
+            ..Report::default()
+        };
+        assert_eq!(problem_of(&report(Some("refused"))), Some(Problem::Broken));
+        assert_eq!(problem_of(&report(None)), None, "the cases say so");
+    }
+
+    #[test]
     fn a_core_case_that_does_not_pass_any_more_is_worse_whatever_it_is_now() {
         for after in &verdicts()[1..] {
             assert_eq!(change(Level::Core, &Verdict::Pass, after), Change::Worse, "{after:?}");
@@ -252,6 +291,9 @@ mod tests {
         let cause = Attribution { signature: Some(SignatureId::F43), ..Attribution::default() };
         let lacks = Verdict::from(crate::verdict::Failure::blocked_by("no `nft`", cause));
         assert_eq!(change(Level::Extended, &pass, &lacks), Change::Worse);
+        assert_eq!(change(Level::Extended, &blocked, &lacks), Change::Worse, "now it is partial");
+        assert_eq!(change(Level::Extended, &lacks, &lacks), Change::Same);
+        assert_eq!(change(Level::Extended, &fail, &lacks), Change::Other);
     }
 
     #[test]
