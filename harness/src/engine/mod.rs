@@ -10,6 +10,7 @@ pub(crate) mod deadline;
 mod dispatch;
 pub mod evidence;
 mod executor;
+pub mod inside;
 mod loss;
 mod nodes;
 pub mod plan;
@@ -23,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use case::{Case, CaseFuture, CaseKind, CheckResult, StandIn, registered};
+pub use case::{Case, CaseFuture, CaseKind, CheckResult, Inside, StandIn, registered};
 pub use config::{JOBS, RUN_TIMEOUT, RunConfig};
 pub use context::{Admission, Context, PodHandle, SharedWorkload, parse_probe};
 use futures::{Stream, StreamExt};
@@ -35,7 +36,10 @@ use crate::{
     base::build,
     cluster::Cluster,
     diagnosis,
-    engine::plan::Plan,
+    engine::{
+        dispatch::{Pods, Stage},
+        plan::Plan,
+    },
     facts::{Facts, restriction::Restrictions},
     sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
@@ -69,46 +73,14 @@ pub async fn run(
     signals: impl Stream<Item = u8> + Unpin,
     observe: impl FnMut(&Event),
 ) -> Outcome {
-    let started = Instant::now();
-    let mut dispatcher = Dispatcher {
-        observe,
-        signals,
-        finished: Vec::new(),
-        circumstances: Circumstances { only_evaluated: true, ..Circumstances::default() },
-        signals_received: 0,
-        grace_end: None,
-        broken_truths: BTreeMap::new(),
-        namespace: Vec::new(),
-    };
-    dispatcher.emit(EventKind::RunStarted(RunStarted {
-        run: config.sandbox.run.clone(),
-        version: build::version().to_owned(),
-        profile: plan.profile.clone(),
-        image: config.sandbox.image.clone(),
-        cases: plan.entries.len(),
-        is_part: plan.is_part,
-        cluster: facts.summary(),
-    }));
-    for entry in &plan.entries {
-        if let Some(CheckResult { checks, verdict }) = entry.evaluate(&facts) {
-            for check in checks {
-                dispatcher.emit(EventKind::TruthChecked { id: entry.case.id.to_owned(), check });
-            }
-            dispatcher.finish(&entry.case, verdict, 0);
-        }
-    }
+    let mut dispatcher = Dispatcher::new(observe, signals);
+    dispatcher.begin(&plan, &config, facts.summary());
+    dispatcher.evaluate(&plan, &facts);
     // A plan in which nothing can run writes nothing to the cluster.
     if plan.runnable().next().is_some() {
         Box::pin(dispatcher.execute(cluster, facts, &plan, &config)).await;
     }
-    dispatcher.drain();
-    let verdicts = dispatcher.finished.iter().map(|case| (case.level, &case.verdict));
-    let outcome = decide(verdicts, dispatcher.circumstances);
-    let causes = diagnosis::causes(&dispatcher.finished);
-    let duration_ms = millis(started.elapsed());
-    let namespace = std::mem::take(&mut dispatcher.namespace);
-    dispatcher.emit(EventKind::RunFinished { outcome, duration_ms, causes, namespace });
-    outcome
+    dispatcher.conclude()
 }
 
 /// What the tasks tell the dispatcher.
@@ -121,6 +93,7 @@ enum Message {
 
 /// Owns the run's state and writes its log.
 struct Dispatcher<O, S> {
+    started: Instant,
     observe: O,
     signals: S,
     /// The cases that have a verdict, as they are in the log.
@@ -137,6 +110,57 @@ struct Dispatcher<O, S> {
 }
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
+    fn new(observe: O, signals: S) -> Self {
+        Self {
+            started: Instant::now(),
+            observe,
+            signals,
+            finished: Vec::new(),
+            circumstances: Circumstances { only_evaluated: true, ..Circumstances::default() },
+            signals_received: 0,
+            grace_end: None,
+            broken_truths: BTreeMap::new(),
+            namespace: Vec::new(),
+        }
+    }
+
+    /// Logs what is run, and against what.
+    fn begin(&mut self, plan: &Plan, config: &RunConfig, summary: Vec<(String, String)>) {
+        self.emit(EventKind::RunStarted(RunStarted {
+            run: config.sandbox.run.clone(),
+            version: build::version().to_owned(),
+            profile: plan.profile.clone(),
+            image: config.sandbox.image.clone(),
+            cases: plan.entries.len(),
+            is_part: plan.is_part,
+            cluster: summary,
+        }));
+    }
+
+    /// Finishes the cases that need no run.
+    fn evaluate(&mut self, plan: &Plan, facts: &Facts) {
+        for entry in &plan.entries {
+            if let Some(CheckResult { checks, verdict }) = entry.evaluate(facts) {
+                for check in checks {
+                    self.emit(EventKind::TruthChecked { id: entry.case.id.to_owned(), check });
+                }
+                self.finish(&entry.case, verdict, 0);
+            }
+        }
+    }
+
+    /// Decides what the run came to, and logs it.
+    fn conclude(mut self) -> Outcome {
+        self.drain();
+        let verdicts = self.finished.iter().map(|case| (case.level, &case.verdict));
+        let outcome = decide(verdicts, self.circumstances);
+        let causes = diagnosis::causes(&self.finished);
+        let duration_ms = millis(self.started.elapsed());
+        let namespace = std::mem::take(&mut self.namespace);
+        self.emit(EventKind::RunFinished { outcome, duration_ms, causes, namespace });
+        outcome
+    }
+
     fn emit(&mut self, event: EventKind) {
         match &event {
             EventKind::TruthChecked { id, check } => {
@@ -215,7 +239,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Some(Ok(sandbox)) => {
                 self.step(Step::Provision, started, None);
                 let sandbox = Arc::new(sandbox);
-                self.run_cases(Arc::clone(&sandbox), Arc::new(facts), plan, config).await;
+                let stage = Stage { sandbox: Arc::clone(&sandbox), facts: Arc::new(facts) };
+                self.run_cases(stage, Pods::Made, plan, config).await;
                 self.read_namespace(&sandbox).await;
             }
             Some(Err(error)) => {
