@@ -5,6 +5,7 @@ mod arguments;
 mod delivery;
 mod explain;
 mod images;
+mod inside;
 mod list;
 mod ote;
 mod placement;
@@ -59,6 +60,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Images(arguments) => images::execute(&arguments),
         Command::Run(arguments) => block_on(run::execute(*arguments)),
+        Command::Inside(arguments) => block_on(inside::execute(arguments)),
         Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
         Command::Completions { shell } => {
@@ -157,8 +159,8 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print_error(&Error::usage("no command given").with_hint(
-                "the commands are `preflight`, `list`, `explain`, `run`, `images`, `sweep`, `report`, \
-                 `completions` and `man`; `nestcheck --help` shows more",
+                "the commands are `preflight`, `list`, `explain`, `run`, `inside`, `images`, `sweep`, \
+                 `report`, `completions` and `man`; `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)
         }

@@ -107,7 +107,11 @@ fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
 
 /// Writes what is made of the log, and returns what the run came to. A run whose report is not whole
 /// is an error, unless it came to something worse.
-fn deliver(directory: ReportDir, archive: Option<OpenArchive>, outcome: Outcome) -> Outcome {
+pub(super) fn deliver(
+    directory: ReportDir,
+    archive: Option<OpenArchive>,
+    outcome: Outcome,
+) -> Outcome {
     let report = directory.path().to_owned();
     let path = report.display().to_string();
     let warning = if directory.is_open_to_others() { open_to_others(&path) } else { String::new() };

@@ -2,6 +2,7 @@
 //! help, and what needs no cluster works without one.
 
 mod documentation;
+mod inside;
 mod reports;
 mod without_cluster;
 
