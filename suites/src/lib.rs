@@ -24,7 +24,13 @@ pub fn cases() -> Vec<Case> {
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
+    use harness::{
+        engine::{CaseKind, Inside},
+        facts::requirement::{DefaultStorageClass, NodeAccess},
+    };
+
     use super::*;
+    use crate::fixtures::NESTED_POD;
 
     #[test]
     fn ids_and_names_are_unique() {
@@ -52,6 +58,21 @@ mod tests {
             }
         }
         assert_eq!(harness::engine::registered().len(), declared);
+    }
+
+    #[test]
+    fn a_case_that_runs_inside_looks_at_the_nested_pod_alone() {
+        let inside: Vec<_> = cases().into_iter().filter(|it| it.inside != Inside::Never).collect();
+        assert!(inside.len() >= 50, "{inside:?}");
+        for case in inside {
+            let pods: Vec<_> = case.pods.iter().map(|template| template.name).collect();
+            assert_eq!((pods, case.stand_ins), (vec![NESTED_POD.name], &[][..]), "{case:?}");
+            assert!(matches!(case.kind, CaseKind::Live(_)), "{case:?}");
+            assert!(
+                !case.needs::<DefaultStorageClass>() && !case.needs::<NodeAccess>(),
+                "{case:?}"
+            );
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! and looks at it afterwards: nothing may be left.
 
 mod devices;
+mod inside;
 mod operators;
 mod runners;
 

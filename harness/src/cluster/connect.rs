@@ -52,10 +52,10 @@ const EXTENSION: &str = "nestcheck";
 /// A cluster and the administrator's client for it.
 #[derive(Clone)]
 pub struct Cluster {
-    config: Config,
-    proxy: Option<Arc<Proxy>>,
-    admin: Client,
-    image: Option<String>,
+    pub(super) config: Config,
+    pub(super) proxy: Option<Arc<Proxy>>,
+    pub(super) admin: Client,
+    pub(super) image: Option<String>,
 }
 
 impl Cluster {

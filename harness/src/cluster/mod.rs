@@ -7,6 +7,7 @@ pub mod exec_error;
 mod exec_plugin;
 mod in_cluster;
 mod no_proxy;
+mod nowhere;
 pub mod permission;
 mod proxy;
 mod refusal;

@@ -74,12 +74,28 @@ pub struct Case {
     /// Pods that its function asks for and gets others instead of: so a case about the run's own pod
     /// becomes a case about a workspace.
     pub stand_ins: &'static [StandIn],
+    /// Whether and where `nestcheck inside` runs it.
+    pub inside: Inside,
     /// How long it takes on a small cluster, to the second. Longer cases start earlier.
     pub expected: Duration,
     /// How long it may run, once its pods are ready.
     pub deadline: Duration,
     /// The assertion.
     pub kind: CaseKind,
+}
+
+/// Where a case can run that has no API server: on the machine of nestcheck itself. A case that says
+/// more than [`Inside::Never`] looks at the run's own nested pod only, and asks the API for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// Nowhere: it needs the API of a cluster.
+    Never,
+    /// In a pod with a user namespace of its own: its assertion is about that pod, or holds only there.
+    Pod,
+    /// Wherever /proc is unmasked: it checks the image by its containers.
+    Unmasked,
+    /// Everywhere: it checks the image by its files and programs.
+    Anywhere,
 }
 
 /// A pod that a case gets instead of the one that its function asks for.
@@ -178,6 +194,7 @@ impl Case {
         requires: &[],
         pods: &[],
         stand_ins: &[],
+        inside: Inside::Never,
         expected: Duration::from_secs(1),
         deadline: Duration::from_secs(240),
         kind: CaseKind::Static(|_| {

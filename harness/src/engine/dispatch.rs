@@ -44,19 +44,24 @@ use crate::{
 const DRAIN_GRACE: Duration = Duration::from_secs(20);
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
+    /// Runs the cases of a plan that act, in pods that are there or that are made now.
     pub(super) async fn run_cases(
         &mut self,
-        sandbox: Arc<Sandbox>,
-        facts: Arc<Facts>,
+        stage: Stage,
+        pods: Pods,
         plan: &Plan,
         config: &RunConfig,
     ) {
+        let Stage { sandbox, facts } = stage;
         let (events, messages) = unbounded_channel();
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
         let health = Health::default();
         let start = Start { sandbox: &sandbox, health: &health, messages: &events };
-        let workloads = Arc::new(start.workloads(plan.templates(), &mut tasks));
+        let workloads = Arc::new(match pods {
+            Pods::Made => start.workloads(plan.templates(), &mut tasks),
+            Pods::Given(workloads) => workloads,
+        });
         let began = Instant::now();
         let executors = plan.live().map(|case| Executor {
             case: *case,
@@ -142,6 +147,20 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
         }
     }
+}
+
+/// Where cases run.
+pub(super) struct Stage {
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) facts: Arc<Facts>,
+}
+
+/// Where the pods come from that cases share.
+pub(super) enum Pods {
+    /// They are made in the sandbox, from the templates of the plan.
+    Made,
+    /// They are there, by the names of their templates.
+    Given(BTreeMap<&'static str, SharedWorkload>),
 }
 
 /// The cases that have no verdict yet.

@@ -29,7 +29,7 @@ use crate::{
     engine::{
         Case, CaseKind, Context, SharedWorkload,
         context::{CommandsOfCase, ObjectsOfCase, PodsOfCase, Recorder},
-        evidence::Collector,
+        evidence::{Collector, Subject},
         nodes::NodesOfCase,
     },
     facts::Facts,
@@ -104,8 +104,9 @@ impl Executor {
         let duration = started.elapsed();
         // While the pods are there, and before anything else happens in them.
         if matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. }) {
-            let shared = self.pods_of_templates().map(|(name, _)| name);
-            let pods: Vec<_> = shared.chain(self.pods.names()).collect();
+            let shared = self.pods_of_templates().map(|(name, pod)| Subject::of(name, pod));
+            let own = self.pods.names().into_iter().map(Subject::Pod);
+            let pods: Vec<_> = shared.chain(own).collect();
             let collector = &self.diagnostics;
             let evidence = collector.collect(self.case.id, &pods, &self.sandbox, &self.facts);
             self.send_evidence(evidence.await);
@@ -142,7 +143,7 @@ impl Executor {
             let Some(mut disruption) = found.or_else(corruption) else {
                 return after_loss(earlier.as_ref(), failure, self.is_fresh());
             };
-            let may_retry = number < MOST_ATTEMPTS;
+            let may_retry = number < MOST_ATTEMPTS && !self.sandbox.is_nowhere();
             if !may_retry || !self.is_back().await {
                 if self.stop.is_cancelled() {
                     return Verdict::Interrupted;

@@ -34,6 +34,10 @@ impl LossSearch<'_> {
         if let Failure::Lost(loss) = failure {
             return Some(loss.clone());
         }
+        if self.sandbox.is_nowhere() {
+            // There is neither a node nor an API server that could have been lost.
+            return None;
+        }
         let is_confirmed = self.health.confirm(Instant::now(), self.nodes).await;
         // A requirement that is not met, or an accepted failure, needs no more than a sign of life.
         let is_sure = match failure {

@@ -10,6 +10,7 @@ pub(crate) mod deadline;
 mod dispatch;
 pub mod evidence;
 mod executor;
+pub mod inside;
 mod loss;
 mod nodes;
 pub mod plan;
@@ -23,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use case::{Case, CaseFuture, CaseKind, CheckResult, StandIn, registered};
+pub use case::{Case, CaseFuture, CaseKind, CheckResult, Inside, StandIn, registered};
 pub use config::{JOBS, RUN_TIMEOUT, RunConfig};
 pub use context::{Admission, Context, PodHandle, SharedWorkload, parse_probe};
 use futures::{Stream, StreamExt};
@@ -36,7 +37,10 @@ use crate::{
     base::{build, redact::Redacted},
     cluster::Cluster,
     diagnosis::{self, Expectations, Situation},
-    engine::plan::Plan,
+    engine::{
+        dispatch::{Pods, Stage},
+        plan::Plan,
+    },
     facts::{Facts, restriction::Restrictions},
     sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
@@ -70,63 +74,17 @@ pub async fn run(
     signals: impl Stream<Item = u8> + Unpin,
     observe: impl FnMut(&Event),
 ) -> Outcome {
-    let started = Instant::now();
-    let mut dispatcher = Dispatcher {
-        observe,
-        signals,
-        finished: Vec::new(),
-        circumstances: Circumstances { only_evaluated: true, ..Circumstances::default() },
-        signals_received: 0,
-        grace_end: None,
-        broken_truths: BTreeMap::new(),
-        namespace: Vec::new(),
-        expectations: config.expectations.clone(),
-        situation: Situation::new(&facts, Timestamp::now()),
-    };
+    let situation = Situation::new(&facts, Timestamp::now());
     // A run of a part, or of another profile, says little of causes that no case has.
     let is_own = plan.profile == Profile::of_cluster(&facts).name() && !plan.is_part;
-    dispatcher.emit(EventKind::RunStarted(RunStarted {
-        run: config.sandbox.run.clone(),
-        version: build::version().to_owned(),
-        profile: plan.profile.clone(),
-        image: config.sandbox.image.clone(),
-        cases: plan.entries.len(),
-        is_part: plan.is_part,
-        profile_cases: plan.profile_cases,
-        planned: plan.entries.iter().map(|entry| entry.case.id.to_owned()).collect(),
-        cluster_id: facts.cluster_id.value().cloned(),
-        cluster: facts.summary(),
-    }));
-    for entry in &plan.entries {
-        if let Some(CheckResult { checks, verdict }) = entry.evaluate(&facts) {
-            for check in checks {
-                dispatcher.emit(EventKind::TruthChecked { id: entry.case.id.to_owned(), check });
-            }
-            dispatcher.finish(&entry.case, verdict, 0);
-        }
-    }
+    let mut dispatcher = Dispatcher::new(observe, signals, config.expectations.clone(), situation);
+    dispatcher.begin(&plan, &config, facts.cluster_id.value().cloned(), facts.summary());
+    dispatcher.evaluate(&plan, &facts);
     // A plan in which nothing can run writes nothing to the cluster.
     if plan.runnable().next().is_some() {
         Box::pin(dispatcher.execute(cluster, facts, &plan, &config)).await;
     }
-    dispatcher.drain();
-    let is_whole = is_own && !dispatcher.circumstances.only_evaluated;
-    let (situation, finished) = (&dispatcher.situation, dispatcher.finished.as_slice());
-    let expectations = dispatcher.expectations.report(situation, finished, is_whole);
-    dispatcher.circumstances.expectations_fail = expectations.fails_run();
-    let verdicts = dispatcher.finished.iter().map(|case| (case.level, &case.verdict));
-    let outcome = decide(verdicts, dispatcher.circumstances);
-    let causes = diagnosis::causes(&dispatcher.finished);
-    let duration_ms = millis(started.elapsed());
-    let namespace = std::mem::take(&mut dispatcher.namespace);
-    dispatcher.emit(EventKind::RunFinished {
-        outcome,
-        duration_ms,
-        causes,
-        namespace,
-        expectations,
-    });
-    outcome
+    dispatcher.conclude(is_own)
 }
 
 /// What the tasks tell the dispatcher.
@@ -139,6 +97,7 @@ enum Message {
 
 /// Owns the run's state and writes its log.
 struct Dispatcher<O, S> {
+    started: Instant,
     observe: O,
     signals: S,
     /// The cases that have a verdict, as they are in the log.
@@ -159,6 +118,72 @@ struct Dispatcher<O, S> {
 }
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
+    fn new(observe: O, signals: S, expectations: Expectations, situation: Situation) -> Self {
+        Self {
+            started: Instant::now(),
+            observe,
+            signals,
+            finished: Vec::new(),
+            circumstances: Circumstances { only_evaluated: true, ..Circumstances::default() },
+            signals_received: 0,
+            grace_end: None,
+            broken_truths: BTreeMap::new(),
+            namespace: Vec::new(),
+            expectations,
+            situation,
+        }
+    }
+
+    /// Logs what is run, and against what.
+    fn begin(
+        &mut self,
+        plan: &Plan,
+        config: &RunConfig,
+        cluster_id: Option<String>,
+        summary: Vec<(String, String)>,
+    ) {
+        self.emit(EventKind::RunStarted(RunStarted {
+            run: config.sandbox.run.clone(),
+            version: build::version().to_owned(),
+            profile: plan.profile.clone(),
+            image: config.sandbox.image.clone(),
+            cases: plan.entries.len(),
+            is_part: plan.is_part,
+            profile_cases: plan.profile_cases,
+            planned: plan.entries.iter().map(|entry| entry.case.id.to_owned()).collect(),
+            cluster_id,
+            cluster: summary,
+        }));
+    }
+
+    /// Finishes the cases that need no run.
+    fn evaluate(&mut self, plan: &Plan, facts: &Facts) {
+        for entry in &plan.entries {
+            if let Some(CheckResult { checks, verdict }) = entry.evaluate(facts) {
+                for check in checks {
+                    self.emit(EventKind::TruthChecked { id: entry.case.id.to_owned(), check });
+                }
+                self.finish(&entry.case, verdict, 0);
+            }
+        }
+    }
+
+    /// Decides what the run came to, and logs it. `is_own` says whether the plan was the whole profile of
+    /// the cluster.
+    fn conclude(mut self, is_own: bool) -> Outcome {
+        self.drain();
+        let is_whole = is_own && !self.circumstances.only_evaluated;
+        let expectations = self.expectations.report(&self.situation, &self.finished, is_whole);
+        self.circumstances.expectations_fail = expectations.fails_run();
+        let verdicts = self.finished.iter().map(|case| (case.level, &case.verdict));
+        let outcome = decide(verdicts, self.circumstances);
+        let causes = diagnosis::causes(&self.finished);
+        let duration_ms = millis(self.started.elapsed());
+        let namespace = std::mem::take(&mut self.namespace);
+        self.emit(EventKind::RunFinished { outcome, duration_ms, causes, namespace, expectations });
+        outcome
+    }
+
     fn emit(&mut self, event: EventKind) {
         match &event {
             EventKind::TruthChecked { id, check } => {
@@ -241,7 +266,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Some(Ok(sandbox)) => {
                 self.step(Step::Provision, started, None);
                 let sandbox = Arc::new(sandbox);
-                self.run_cases(Arc::clone(&sandbox), Arc::new(facts), plan, config).await;
+                let stage = Stage { sandbox: Arc::clone(&sandbox), facts: Arc::new(facts) };
+                self.run_cases(stage, Pods::Made, plan, config).await;
                 self.read_namespace(&sandbox).await;
             }
             Some(Err(error)) => {

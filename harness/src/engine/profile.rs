@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    engine::Case,
+    engine::{Case, Inside},
     facts::{Facts, Flavour},
 };
 
@@ -19,12 +19,20 @@ pub enum Profile {
     Smoke,
     /// Workspaces with the settings that the cluster itself has, in place of the run's (OpenShift).
     AsConfigured,
+    /// The cases that need no API: `nestcheck inside` runs them where it is itself.
+    Inside,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 5] =
-        [Self::OpenShift, Self::MicroShift, Self::Kubernetes, Self::Smoke, Self::AsConfigured];
+    pub const ALL: [Self; 6] = [
+        Self::OpenShift,
+        Self::MicroShift,
+        Self::Kubernetes,
+        Self::Smoke,
+        Self::AsConfigured,
+        Self::Inside,
+    ];
 
     /// The profile's name on the command line.
     #[must_use]
@@ -35,6 +43,7 @@ impl Profile {
             Self::Kubernetes => "kubernetes",
             Self::Smoke => "smoke",
             Self::AsConfigured => "as-configured",
+            Self::Inside => "inside",
         }
     }
 
@@ -76,6 +85,7 @@ impl Profile {
             Self::MicroShift => case.flavours.contains(&Flavour::MicroShift),
             Self::Kubernetes => case.flavours.contains(&Flavour::Kubernetes),
             Self::Smoke | Self::AsConfigured => false,
+            Self::Inside => return case.inside != Inside::Never,
         };
         (case.by_flavour && by_flavour) || case.profiles.contains(&self)
     }

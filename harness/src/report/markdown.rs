@@ -7,7 +7,7 @@ use super::{
     details::{details_below_causes, message},
     model::{CaseReport, Report},
     sentence::{disruptions, expectations, further_reasons, headline},
-    text::{counted, line, names, spoken},
+    text::{counted, is_inside, line, names, spoken},
 };
 use crate::verdict::{Outcome, Verdict};
 
@@ -64,9 +64,11 @@ fn counts(report: &Report) -> String {
 
 fn cluster(report: &Report) -> String {
     let mut text = String::new();
-    for (name, value) in report.run.iter().flat_map(|run| &run.cluster) {
+    let Some(run) = &report.run else { return text };
+    let head = if is_inside(run) { "machine" } else { "cluster" };
+    for (name, value) in &run.cluster {
         if text.is_empty() {
-            text.push_str("\n| cluster | |\n| --- | --- |\n");
+            let _ = write!(text, "\n| {head} | |\n| --- | --- |\n");
         }
         let _ = writeln!(text, "| {} | {} |", escaped(name), code(value));
     }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::base::text::{bound, one_line};
+use crate::{
+    base::text::{bound, one_line},
+    engine::Profile,
+    verdict::event::RunStarted,
+};
 
 /// The most a report shows of one command's output, both streams together.
 pub(super) const OUTPUT_LIMIT: usize = 8 * 1024;
@@ -15,6 +19,12 @@ pub(super) const LINE_LIMIT: usize = 1024;
 
 /// The most a report shows of a name.
 pub(super) const NAME_LIMIT: usize = 256;
+
+/// Whether the facts at the top of a report are about the machine of nestcheck itself, and not about a
+/// cluster.
+pub(super) fn is_inside(run: &RunStarted) -> bool {
+    run.profile == Profile::Inside.name()
+}
 
 /// Bounds a text that may span lines.
 pub(super) fn block(text: &str, limit: usize) -> String {

@@ -36,8 +36,12 @@ impl Identities {
     /// Creates the ordinary user.
     pub(super) async fn create(cluster: &Cluster, creator: &Creator) -> Result<Self> {
         let user = create_user(cluster, creator, USER).await?;
-        let (cluster, creator) = (cluster.clone(), creator.clone());
-        Ok(Self { cluster, creator, user, ungranted_user: OnceCell::new() })
+        Ok(Self::of(cluster.clone(), creator.clone(), user))
+    }
+
+    /// With the ordinary user's client.
+    pub(super) fn of(cluster: Cluster, creator: Creator, user: Client) -> Self {
+        Self { cluster, creator, user, ungranted_user: OnceCell::new() }
     }
 
     pub(super) fn user(&self) -> &Client {

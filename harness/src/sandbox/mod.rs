@@ -8,6 +8,7 @@ mod identities;
 mod lease;
 mod ledger;
 mod namespaces;
+mod nowhere;
 mod placement;
 pub mod pod_template;
 mod pull_secret;
@@ -89,6 +90,7 @@ pub struct Sandbox {
     device_route: Option<DeviceRoute>,
     keeps_isolation: bool,
     keys: Vec<(String, String)>,
+    is_nowhere: bool,
 }
 
 impl Sandbox {
@@ -123,6 +125,7 @@ impl Sandbox {
             device_route: facts.device_route.value().cloned().flatten(),
             keeps_isolation: facts.keeps_isolation(),
             keys,
+            is_nowhere: false,
             config,
         })
     }

@@ -274,7 +274,7 @@ fn conclude(
 }
 
 /// Gives a command its standard input. A command need not read it, so an error says nothing.
-async fn feed(stdin: Option<(impl AsyncWrite + Unpin, Vec<u8>)>) {
+pub(super) async fn feed(stdin: Option<(impl AsyncWrite + Unpin, Vec<u8>)>) {
     if let Some((mut stream, bytes)) = stdin
         && stream.write_all(&bytes).await.is_ok()
     {
@@ -283,7 +283,7 @@ async fn feed(stdin: Option<(impl AsyncWrite + Unpin, Vec<u8>)>) {
 }
 
 /// Reads a stream to its end.
-async fn capture(
+pub(super) async fn capture(
     stream: Option<impl AsyncRead + Unpin>,
     mut look: impl FnMut(&Capture, &[u8]),
 ) -> std::io::Result<Capture> {

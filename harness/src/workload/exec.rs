@@ -254,7 +254,7 @@ pub(super) async fn run(
 }
 
 /// The failure of a command that did not end in time, with what it had written: that may tell why.
-fn late(command: &Command, pod: &Pod, written: &str) -> Failure {
+pub(super) fn late(command: &Command, pod: &Pod, written: &str) -> Failure {
     let written = redact::clean(written.as_bytes(), redact::STREAM_LIMIT);
     let failure = Failure::timeout(format_args!("`{}`", command.display()), command.deadline);
     let container = command.container_in(pod).unwrap_or_default();

@@ -9,6 +9,7 @@ mod exec;
 pub(crate) mod health;
 pub(crate) mod heartbeat;
 mod image_group;
+pub mod machine;
 pub mod mutation;
 mod out_of_memory;
 pub(crate) mod programs;
@@ -38,7 +39,7 @@ use kube::{
 };
 use tokio::sync::OnceCell;
 
-use self::{disruption::LOOK_DEADLINE, truth::PodCheck};
+use self::{disruption::LOOK_DEADLINE, machine::Machine, truth::PodCheck};
 use crate::{
     cluster::{Refusal, ask, call_within, describe, exec_error::Lost, retry},
     diagnosis,
@@ -75,7 +76,7 @@ pub struct Workload {
     pub facts: Arc<probe::Facts>,
     /// The proofs that the pod is what was asked for.
     pub truth: Vec<TruthCheck>,
-    api: Api<Pod>,
+    backend: Backend,
     /// The container in which commands run that name none.
     container: Option<String>,
     /// How long a command may wait for a node or a server that is away.
@@ -83,6 +84,15 @@ pub struct Workload {
     /// What cases prepared in the pod for all of them. A lock, because the cases of a pod find
     /// out only while they run which of them comes first; held for a look-up, never for the work.
     preparations: Mutex<BTreeMap<&'static str, Arc<OnceCell<String>>>>,
+}
+
+/// What runs the commands of a pod.
+#[derive(Debug)]
+enum Backend {
+    /// The API, in a pod of the cluster.
+    Pod(Api<Pod>),
+    /// The machine of nestcheck itself, which stands in for the pod.
+    Machine(Machine),
 }
 
 impl Workload {
@@ -120,7 +130,10 @@ impl Workload {
         }
         let limit = self.disruption_timeout;
         let command = command.clone().or_in_container(self.container.as_deref());
-        let output = exec::run(&self.api, &self.pod, &command, limit, observer).await?;
+        let output = match &self.backend {
+            Backend::Pod(api) => exec::run(api, &self.pod, &command, limit, observer).await?,
+            Backend::Machine(machine) => machine.run(&command, &self.pod).await?,
+        };
         let own = command.container_in(&self.pod).unwrap_or_default();
         let blame = programs::blame(command.arguments(), &self.facts)
             .or_else(|| restricted::killed_process(&self.pod, own, &output))
@@ -130,7 +143,9 @@ impl Workload {
 
     /// Deletes the pod.
     pub(crate) async fn delete(&self) {
-        deletion::delete(&self.api, &self.name()).await;
+        if let Backend::Pod(api) = &self.backend {
+            deletion::delete(api, &self.name()).await;
+        }
     }
 
     /// Waits until the pod answers, and ends the commands of these nonces in it. A pod that is gone
@@ -140,6 +155,7 @@ impl Workload {
     ///
     /// It does not answer within `--disruption-timeout`.
     pub(crate) async fn verify(&self, nonces: &[String]) -> Result<(), Failure> {
+        let Backend::Pod(api) = &self.backend else { return Ok(()) };
         let end: Vec<&str> = nonces.iter().map(String::as_str).collect();
         let arguments =
             if end.is_empty() { vec!["id"] } else { [&["end-exec"], &end[..]].concat() };
@@ -147,7 +163,7 @@ impl Workload {
             .within(LOOK_DEADLINE)
             .or_in_container(self.container.as_deref());
         let is_away = |failure: &Failure| is_away(failure).then_some(Duration::ZERO);
-        let ask = || run_in(&self.api, &self.pod, &command);
+        let ask = || run_in(api, &self.pod, &command);
         match retry::with_backoff(self.disruption_timeout, is_away, ask).await {
             Err(failure) if self::is_away(&failure) => Err(failure),
             _ => Ok(()),
@@ -273,7 +289,7 @@ pub async fn verify_ready(
         pod: ready,
         facts: Arc::new(facts),
         truth,
-        api,
+        backend: Backend::Pod(api),
         container,
         disruption_timeout,
         preparations: Mutex::default(),

@@ -48,7 +48,8 @@ impl Capture {
         head
     }
 
-    fn into_bounded(mut self, limit: u64) -> Vec<u8> {
+    /// The first bytes, at most so many.
+    pub(super) fn into_bounded(mut self, limit: u64) -> Vec<u8> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(CAPTURE_LIMIT);
         self.kept.truncate(limit);
         self.kept

@@ -47,6 +47,8 @@ pub(super) enum Command {
     Explain(ExplainArguments),
     /// Run the cases and write a report
     Run(Box<RunArguments>),
+    /// Run the cases that need no API here: in a workspace's terminal, or in a container of an image
+    Inside(InsideArguments),
     /// List the images that the nodes pull, or how they find them in a mirror; needs no cluster
     Images(ImagesArguments),
     /// Remove leftovers of runs that did not clean up after themselves
@@ -102,8 +104,8 @@ impl From<ClusterArguments> for ConnectOptions {
 /// Which cases.
 #[derive(Debug, Args)]
 pub(super) struct SelectionArguments {
-    /// The set of cases: openshift, microshift, kubernetes, smoke or as-configured [default: the
-    /// cluster's own]
+    /// The set of cases: openshift, microshift, kubernetes, smoke, as-configured or inside [default:
+    /// the cluster's own]
     #[arg(long, value_name = "NAME", value_parser = profile)]
     pub(super) profile: Option<Profile>,
     /// Select one part of the cases, such as 1/3
@@ -259,6 +261,23 @@ pub(super) struct RunArguments {
     pub(super) expectations: ExpectationArguments,
     #[command(flatten)]
     pub(super) outputs: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InsideArguments {
+    /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
+    /// `!` excludes
+    #[arg(value_name = "FILTER")]
+    pub(super) filters: Vec<String>,
+    /// The directory of the report; files of an earlier report in it are replaced
+    #[arg(long, value_name = "DIR", default_value = "nestcheck-report")]
+    pub(super) report_dir: PathBuf,
+    /// The number of cases that run at once
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) jobs: u8,
+    /// The time limit of the run, such as 10m; unfinished cases are errors
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
+    pub(super) timeout: Duration,
 }
 
 /// How a run goes about it.

@@ -7,6 +7,7 @@ mod delivery;
 mod expect;
 mod explain;
 mod images;
+mod inside;
 mod list;
 mod ote;
 mod outputs;
@@ -63,6 +64,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Images(arguments) => images::execute(&arguments),
         Command::Run(arguments) => block_on(run::execute(*arguments)),
+        Command::Inside(arguments) => block_on(inside::execute(arguments)),
         Command::Sweep(arguments) => block_on(sweep::execute(arguments)),
         Command::Report(arguments) => report::execute(&arguments),
         Command::Expect(arguments) => expect::execute(&arguments),
@@ -163,8 +165,8 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print_error(&Error::usage("no command given").with_hint(
-                "the commands are `preflight`, `list`, `explain`, `run`, `images`, `sweep`, `report`, \
-                 `compare`, `expect`, `completions` and `man`; `nestcheck --help` shows more",
+                "the commands are `preflight`, `list`, `explain`, `run`, `inside`, `images`, `sweep`, \
+                 `report`, `compare`, `expect`, `completions` and `man`; `nestcheck --help` shows more",
             ));
             ExitCode::from(USAGE)
         }

@@ -181,6 +181,7 @@ impl Drop for OpenOutput {
 }
 
 /// The reports that can be written.
+#[derive(Default)]
 pub(super) struct OpenOutputs {
     opened: Vec<OpenOutput>,
     dialect: Option<Dialect>,

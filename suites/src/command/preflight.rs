@@ -119,7 +119,7 @@ async fn flavour_of(profile: Option<Profile>, cluster: ClusterArguments) -> Resu
         Some(Profile::OpenShift | Profile::AsConfigured) => Ok(Flavour::OpenShift),
         Some(Profile::MicroShift) => Ok(Flavour::MicroShift),
         Some(Profile::Kubernetes) => Ok(Flavour::Kubernetes),
-        Some(Profile::Smoke) | None => {
+        Some(Profile::Smoke | Profile::Inside) | None => {
             let facts = facts::gather(&Cluster::connect(&cluster.into()).await?).await?;
             facts.flavour.value().copied().ok_or_else(|| {
                 Error::infrastructure("failed to find out what kind of cluster it is")

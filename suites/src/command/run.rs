@@ -161,7 +161,7 @@ fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
 }
 
 /// Where the reports of a run go.
-struct Delivery {
+pub(super) struct Delivery {
     archive: Option<OpenArchive>,
     outputs: OpenOutputs,
     /// The dialect of `junit.xml` in the report directory.
@@ -169,9 +169,14 @@ struct Delivery {
 }
 
 impl Delivery {
+    /// Into the report directory alone.
+    pub(super) fn to_directory() -> Self {
+        Self { archive: None, outputs: OpenOutputs::default(), dialect: Dialect::Jenkins }
+    }
+
     /// Writes what is made of the log, and returns what the run came to. A run whose report is not
     /// whole is an error, unless it came to something worse.
-    fn deliver(self, directory: ReportDir, outcome: Outcome) -> Outcome {
+    pub(super) fn deliver(self, directory: ReportDir, outcome: Outcome) -> Outcome {
         let report = directory.path().to_owned();
         let path = report.display().to_string();
         let warning =

@@ -4,6 +4,7 @@
 mod compare;
 mod documentation;
 mod expectations;
+mod inside;
 mod reports;
 mod without_cluster;
 

@@ -248,10 +248,9 @@ fn a_person_may_choose_how_pods_ask_for_devices() {
 #[test]
 fn a_run_as_configured_needs_settings_of_the_cluster() {
     let others = "`--as-configured` is for OpenShift, and this is kubernetes";
-    for (name, words) in [
-        ("openshift-4.20", "this cluster has no settings for workspaces"),
-        ("kind-1.34", others),
-    ] {
+    for (name, words) in
+        [("openshift-4.20", "this cluster has no settings for workspaces"), ("kind-1.34", others)]
+    {
         let all = recorded();
         let cluster = all.iter().find(|cluster| cluster.name == name).expect("it is recorded");
         let (address, _) = serve(cluster.clone(), ServerBehaviour::default());

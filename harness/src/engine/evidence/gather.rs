@@ -18,7 +18,8 @@ use crate::{
     cluster::call_within,
     facts::Facts,
     sandbox::Sandbox,
-    workload::{self, Command, PROBE, disruption::LOOK_DEADLINE},
+    verdict::Failure,
+    workload::{self, Command, Output, PROBE, Workload, disruption::LOOK_DEADLINE},
 };
 
 /// The most events about a pod that are listed.
@@ -93,6 +94,16 @@ pub(super) async fn pod(
     tokio::join!(inside, async { send("events.txt", events(sandbox, name).await) });
 }
 
+/// Sends all that can be seen of the machine of nestcheck itself, which is the `number`th pod of a case.
+pub(super) async fn machine(machine: &Workload, number: usize, pieces: &UnboundedSender<Piece>) {
+    let looks = commands().map(|(part, command)| async move {
+        let text = text_of(machine.look(&command.within(COMMAND_DEADLINE)).await);
+        // Whoever waits for it has given up where the channel is closed.
+        let _ = pieces.send(Piece { name: format!("pod-{number}.{part}"), text });
+    });
+    join_all(looks).await;
+}
+
 /// The nodes, as they were read when the run began.
 pub(super) fn nodes(facts: &Facts) -> Piece {
     Piece { name: "nodes.json".to_owned(), text: pretty(&facts.nodes) }
@@ -112,7 +123,10 @@ fn commands() -> impl Iterator<Item = (&'static str, Command)> {
 
 /// What a command wrote; that it failed is evidence too.
 async fn output(api: &Api<Pod>, pod: &Pod, command: Command) -> Result<String, String> {
-    let output = workload::run_in(api, pod, &command.within(COMMAND_DEADLINE)).await;
+    text_of(workload::run_in(api, pod, &command.within(COMMAND_DEADLINE)).await)
+}
+
+fn text_of(output: Result<Output, Failure>) -> Result<String, String> {
     let output = output.map_err(|failure| failure.message().to_owned())?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.exit_code != 0 {

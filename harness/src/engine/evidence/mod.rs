@@ -20,7 +20,10 @@ use std::{
 
 use futures::future::join_all;
 pub(crate) use store::remove;
-use tokio::sync::{OnceCell, mpsc::unbounded_channel};
+use tokio::sync::{
+    OnceCell,
+    mpsc::{UnboundedSender, unbounded_channel},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,6 +31,7 @@ use crate::{
     facts::Facts,
     sandbox::Sandbox,
     verdict::event::{EVIDENCE_DIRECTORY, EvidenceCollected, EvidenceFile},
+    workload::Workload,
 };
 
 /// How long the evidence of one case may take: a command in a pod that hangs must not hold the
@@ -47,6 +51,29 @@ const RUN_LIMIT: usize = 64 * 1024 * 1024;
 struct Piece {
     name: String,
     text: Result<String, String>,
+}
+
+/// What is looked at.
+pub(crate) enum Subject {
+    /// The pod of this name.
+    Pod(String),
+    /// The machine of nestcheck itself.
+    Machine(Arc<Workload>),
+}
+
+impl Subject {
+    /// A pod of this name, which is ready or not; the machine may stand in for one.
+    pub(crate) fn of(name: String, pod: Option<Arc<Workload>>) -> Self {
+        pod.filter(|pod| pod.is_machine()).map_or(Self::Pod(name), Self::Machine)
+    }
+
+    /// Sends all that can be seen of it, the `number`th of its case.
+    async fn look(&self, sandbox: &Sandbox, number: usize, pieces: &UnboundedSender<Piece>) {
+        match self {
+            Self::Pod(name) => gather::pod(sandbox, name, number, pieces).await,
+            Self::Machine(machine) => gather::machine(machine, number, pieces).await,
+        }
+    }
 }
 
 /// What was collected of a pod that never got ready, for all cases that wanted it.
@@ -93,7 +120,7 @@ impl Collector {
     pub(crate) async fn collect(
         &self,
         case: &'static str,
-        pods: &[String],
+        pods: &[Subject],
         sandbox: &Sandbox,
         facts: &Facts,
     ) -> Option<EvidenceCollected> {
@@ -103,9 +130,8 @@ impl Collector {
         }
         let started = Instant::now();
         let (pieces, mut received) = unbounded_channel();
-        let all = join_all(
-            pods.iter().zip(1..).map(|(pod, number)| gather::pod(sandbox, pod, number, &pieces)),
-        );
+        let all =
+            join_all(pods.iter().zip(1..).map(|(pod, number)| pod.look(sandbox, number, &pieces)));
         let mut missing = Vec::new();
         tokio::select! {
             _ = all => {}
@@ -114,7 +140,8 @@ impl Collector {
             }
             () = self.skip.cancelled() => missing.push("the rest, for lack of time".to_owned()),
         }
-        let mut found = vec![gather::nodes(facts)];
+        let nodes = (!sandbox.is_nowhere()).then(|| gather::nodes(facts));
+        let mut found: Vec<_> = nodes.into_iter().collect();
         while let Ok(piece) = received.try_recv() {
             found.push(piece);
         }
@@ -142,7 +169,7 @@ impl Collector {
             let mut all = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(template).or_default())
         };
-        let pods = [template.to_owned()];
+        let pods = [Subject::Pod(template.to_owned())];
         let collected = shared.get_or_init(|| self.collect(case, &pods, sandbox, facts)).await;
         let collected = collected.clone()?;
         Some(EvidenceCollected { id: case.to_owned(), ..collected })

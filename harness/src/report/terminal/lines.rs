@@ -10,7 +10,7 @@ use crate::{
         details::{indented, message},
         model::{CaseReport, Report},
         sentence::{disruptions, expectations, further_reasons, headline, signal_name},
-        text::{self, LINE_LIMIT, block, counted, names},
+        text::{self, LINE_LIMIT, block, counted, is_inside, names},
     },
     verdict::{
         Cause, Disruption, Outcome, Verdict,
@@ -94,7 +94,8 @@ impl Paint {
             run.run,
             run.version,
         );
-        text.push_str(&self.facts("Cluster", &run.cluster));
+        let word = if is_inside(run) { "Machine" } else { "Cluster" };
+        text.push_str(&self.facts(word, &run.cluster));
         if !run.image.is_empty() {
             let head = head(&self.good, "Image");
             let _ = writeln!(text, "{head} {}", run.image);

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::{
     base::{redact, text::one_line},
     cluster::exec_error::{ExecStatus, Lost, of_status},
-    workload::{FILES_DIRECTORY, PROBE, Workload, attempt::trouble_of},
+    workload::{Backend, FILES_DIRECTORY, PROBE, Workload, attempt::trouble_of},
 };
 
 /// Why a stream is not followed any more.
@@ -58,11 +58,14 @@ pub(super) struct Stream {
 impl Stream {
     /// Opens a stream that has given its first sign.
     pub(super) async fn open(workload: &Workload) -> Result<(Self, Beat), Ended> {
+        let Backend::Pod(api) = &workload.backend else {
+            return Err(Ended::PodGone);
+        };
         let mut parameters = AttachParams::default().stdin(false).stdout(true).stderr(false);
         parameters.container.clone_from(&workload.container);
         // The container's own disk, and the kubelet's with the volumes.
         let command = [PROBE, "heartbeat", "/", FILES_DIRECTORY];
-        let opened = workload.api.exec(&workload.name(), command, &parameters).await;
+        let opened = api.exec(&workload.name(), command, &parameters).await;
         let mut connection = opened.map_err(|error| {
             let trouble = trouble_of(error);
             match trouble.loss() {

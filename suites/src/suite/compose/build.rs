@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -38,6 +38,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(9),
     kind: CaseKind::Live(|cx| Box::pin(builds_an_image(cx))),
     ..Case::DEFAULT
@@ -81,6 +82,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(routes_only_some_verbs_to_kubedock(cx))),
     ..Case::DEFAULT
 });

@@ -6,7 +6,7 @@ mod socket;
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context, PodHandle, Profile},
+    engine::{Case, CaseKind, Context, Inside, PodHandle, Profile},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -62,6 +62,7 @@ inventory::submit!(Case {
           of PATH.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(is_there(cx))),
     ..Case::DEFAULT
 });
@@ -91,6 +92,7 @@ inventory::submit!(Case {
     profiles: &[Profile::Smoke],
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(23),
     kind: CaseKind::Live(|cx| Box::pin(connects_two_services(cx))),
     ..Case::DEFAULT
@@ -138,6 +140,7 @@ inventory::submit!(Case {
           network ls` and `podman volume ls`.",
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(16),
     kind: CaseKind::Live(|cx| Box::pin(removes_what_it_made(cx))),
     ..Case::DEFAULT
@@ -180,6 +183,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(16),
     kind: CaseKind::Live(|cx| Box::pin(restarts_one_service(cx))),
     ..Case::DEFAULT

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -46,6 +46,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(3),
     kind: CaseKind::Live(|cx| Box::pin(answers_on_its_socket(cx))),
     ..Case::DEFAULT
@@ -82,6 +83,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(9),
     kind: CaseKind::Live(|cx| Box::pin(serves_docker_compose(cx))),
     ..Case::DEFAULT

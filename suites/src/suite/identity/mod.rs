@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harness::{
     diagnosis::{CheckId, Symptom, diagnose, explain},
-    engine::{Case, CaseKind, Context, Profile, parse_probe},
+    engine::{Case, CaseKind, Context, Inside, Profile, parse_probe},
     verdict::{CaseResult, Failure, Level, SignatureId},
     workload::{
         Command, PROBE,
@@ -39,6 +39,7 @@ inventory::submit!(Case {
     profiles: &[Profile::Smoke],
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(maps_ids_to_a_range_of_its_own(cx))),
     ..Case::DEFAULT
 });
@@ -177,6 +178,7 @@ inventory::submit!(Case {
           DevWorkspace Operator 0.40 and newer set it.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Anywhere,
     kind: CaseKind::Live(|cx| Box::pin(has_subordinate_ids_inside_the_pod_range(cx))),
     ..Case::DEFAULT
 });
@@ -232,6 +234,7 @@ inventory::submit!(Case {
           that keeps extended attributes.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Anywhere,
     kind: CaseKind::Live(|cx| Box::pin(has_map_helpers_with_the_right_to_map(cx))),
     ..Case::DEFAULT
 });
@@ -298,6 +301,7 @@ inventory::submit!(Case {
           migrate` makes podman discard an older map.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Anywhere,
     kind: CaseKind::Live(|cx| Box::pin(maps_inner_ids_as_the_subordinate_ranges_say(cx))),
     ..Case::DEFAULT
 });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{
     diagnosis::CheckId,
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     sandbox::pod_template::ask_for_devices,
     verdict::{CaseResult, Failure},
     workload::{Command, truth::show_reading},
@@ -39,6 +39,7 @@ inventory::submit!(Case {
           and SELinux needs `container_engine_t`.",
     requires: ASKING_FOR_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(opens_fuse_and_tun(cx))),
     ..Case::DEFAULT
 });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harness::{
     diagnosis::CheckId,
-    engine::{Case, CaseKind, Context, Profile},
+    engine::{Case, CaseKind, Context, Inside, Profile},
     facts::{Facts, Flavour},
     verdict::{CaseResult, Failure, Level},
     workload::{
@@ -41,6 +41,7 @@ inventory::submit!(Case {
     profiles: &[Profile::Smoke],
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(sees_proc_unmasked(cx))),
     ..Case::DEFAULT
 });
@@ -103,6 +104,7 @@ inventory::submit!(Case {
           for a webhook that adds `privileged: true`, and see ISO-09.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(sees_sys_read_only(cx))),
     ..Case::DEFAULT
 });
@@ -141,6 +143,7 @@ inventory::submit!(Case {
           `kernel.apparmor_restrict_unprivileged_userns=0` on the node; see PRE-13.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(makes_namespaces_and_mounts(cx))),
     ..Case::DEFAULT
 });
@@ -175,6 +178,7 @@ inventory::submit!(Case {
     flavours: &[Flavour::Kubernetes],
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(is_not_confined_by_apparmor(cx))),
     ..Case::DEFAULT
 });
@@ -210,6 +214,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(connects_by_pasta(cx))),
     ..Case::DEFAULT
 });
@@ -304,6 +309,7 @@ inventory::submit!(Case {
           (`defaultAddCapabilities`).",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(holds_exactly_the_declared_capabilities(cx))),
     ..Case::DEFAULT
 });
@@ -388,6 +394,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(3),
     kind: CaseKind::Live(|cx| Box::pin(opens_its_own_output(cx))),
     ..Case::DEFAULT

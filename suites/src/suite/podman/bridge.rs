@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use harness::{
     diagnosis::CheckId,
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -141,6 +141,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(4),
     kind: CaseKind::Live(|cx| Box::pin(reaches_services_from_a_bridge(cx))),
     ..Case::DEFAULT

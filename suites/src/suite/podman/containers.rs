@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use harness::{
     diagnosis::CheckId,
-    engine::{Case, CaseKind, Context, PodHandle, Profile, parse_probe},
+    engine::{Case, CaseKind, Context, Inside, PodHandle, Profile, parse_probe},
     verdict::{CaseResult, Failure, Level},
     workload::{
         Command,
@@ -32,6 +32,7 @@ inventory::submit!(Case {
           `cgroup_manager = \"cgroupfs\"` in containers.conf.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Anywhere,
     kind: CaseKind::Live(|cx| Box::pin(knows_that_it_is_rootless(cx))),
     ..Case::DEFAULT
 });
@@ -68,6 +69,7 @@ inventory::submit!(Case {
     profiles: &[Profile::Smoke],
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Unmasked,
     expected: Duration::from_secs(6),
     kind: CaseKind::Live(|cx| Box::pin(builds_and_runs_a_scratch_image(cx))),
     ..Case::DEFAULT
@@ -107,6 +109,7 @@ inventory::submit!(Case {
           system that can be id-mapped, not on NFS.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(23),
     kind: CaseKind::Live(|cx| Box::pin(builds_in_layers_as_several_users(cx))),
     ..Case::DEFAULT
@@ -154,6 +157,7 @@ inventory::submit!(Case {
     fix: "See ID-05 and ID-07. `chown` fails if the subordinate range is too short or not mapped.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(2),
     kind: CaseKind::Live(|cx| Box::pin(gives_root_inside(cx))),
     ..Case::DEFAULT
@@ -186,6 +190,7 @@ inventory::submit!(Case {
     fix: "See ID-05: the requested user has to be within the subordinate range.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(3),
     kind: CaseKind::Live(|cx| Box::pin(runs_as_another_user(cx))),
     ..Case::DEFAULT
@@ -219,6 +224,7 @@ inventory::submit!(Case {
           signal needs a handler for it.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(9),
     kind: CaseKind::Live(|cx| Box::pin(runs_container_through_its_life(cx))),
     ..Case::DEFAULT
@@ -279,6 +285,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(5),
     kind: CaseKind::Live(|cx| Box::pin(runs_ten_at_once(cx))),
     ..Case::DEFAULT

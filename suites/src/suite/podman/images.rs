@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{
     diagnosis::{self, Symptom},
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure, Level, SignatureId},
     workload::Command,
 };
@@ -38,6 +38,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(2),
     kind: CaseKind::Live(|cx| Box::pin(unpacks_files_of_high_ids(cx))),
     ..Case::DEFAULT
@@ -77,6 +78,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(refuses_files_beyond_the_range(cx))),
     ..Case::DEFAULT
 });
@@ -106,6 +108,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(5),
     kind: CaseKind::Live(|cx| Box::pin(builds_with_buildah(cx))),
     ..Case::DEFAULT
@@ -149,6 +152,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(6),
     kind: CaseKind::Live(|cx| Box::pin(saves_and_loads_an_image(cx))),
     ..Case::DEFAULT
@@ -205,6 +209,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(6),
     kind: CaseKind::Live(|cx| Box::pin(commits_what_a_container_changed(cx))),
     ..Case::DEFAULT
@@ -247,6 +252,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(4),
     kind: CaseKind::Live(|cx| Box::pin(exports_and_imports_a_container(cx))),
     ..Case::DEFAULT
@@ -277,6 +283,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(2),
     kind: CaseKind::Live(|cx| Box::pin(copies_with_skopeo(cx))),
     ..Case::DEFAULT

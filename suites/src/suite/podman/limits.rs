@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure, Level, SignatureId},
     workload::{Command, Output},
 };
@@ -72,6 +72,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(limits_memory_and_processors(cx))),
     ..Case::DEFAULT
 });
@@ -114,6 +115,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(2),
     kind: CaseKind::Live(|cx| Box::pin(pauses_a_container(cx))),
     ..Case::DEFAULT
@@ -161,6 +163,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(4),
     kind: CaseKind::Live(|cx| Box::pin(checks_health_when_asked(cx))),
     ..Case::DEFAULT
@@ -193,6 +196,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(4),
     kind: CaseKind::Live(|cx| Box::pin(checks_health_by_itself(cx))),
     ..Case::DEFAULT
@@ -242,6 +246,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     kind: CaseKind::Live(|cx| Box::pin(lets_systemd_manage_control_groups(cx))),
     ..Case::DEFAULT
 });

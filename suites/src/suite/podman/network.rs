@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure, Level},
     workload::{Command, PROBE},
 };
@@ -154,6 +154,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(3),
     kind: CaseKind::Live(|cx| Box::pin(knows_the_names_of_the_cluster(cx))),
     ..Case::DEFAULT
@@ -236,6 +237,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(5),
     kind: CaseKind::Live(|cx| Box::pin(has_no_network_or_the_pods(cx))),
     ..Case::DEFAULT
@@ -271,6 +273,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(8),
     kind: CaseKind::Live(|cx| Box::pin(finds_containers_by_name(cx))),
     ..Case::DEFAULT

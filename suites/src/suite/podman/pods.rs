@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context},
+    engine::{Case, CaseKind, Context, Inside},
     verdict::{CaseResult, Level},
 };
 
@@ -27,6 +27,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(6),
     kind: CaseKind::Live(|cx| Box::pin(shares_a_network_in_a_pod(cx))),
     ..Case::DEFAULT
@@ -89,6 +90,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(5),
     kind: CaseKind::Live(|cx| Box::pin(plays_a_kubernetes_manifest(cx))),
     ..Case::DEFAULT

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context},
+    engine::{Case, CaseKind, Context, Inside},
     verdict::{CaseResult, Level},
     workload::Command,
 };
@@ -67,6 +67,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(8),
     kind: CaseKind::Live(|cx| Box::pin(runs_250_one_after_the_other(cx))),
     ..Case::DEFAULT

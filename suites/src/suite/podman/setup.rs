@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure, Level},
     workload::{Command, PROBE},
 };
@@ -105,6 +105,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(5),
     kind: CaseKind::Live(|cx| Box::pin(pulls_from_a_registry(cx))),
     ..Case::DEFAULT

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{
     diagnosis::CheckId,
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -150,6 +150,7 @@ inventory::submit!(Case {
           (`~/.local/share/containers`).",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(7),
     kind: CaseKind::Live(|cx| Box::pin(stores_on_native_overlay(cx))),
     ..Case::DEFAULT
@@ -189,6 +190,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(6),
     kind: CaseKind::Live(|cx| Box::pin(stores_on_fuse_overlayfs(cx))),
     ..Case::DEFAULT
@@ -216,6 +218,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(7),
     kind: CaseKind::Live(|cx| Box::pin(stores_without_overlay(cx))),
     ..Case::DEFAULT
@@ -267,6 +270,7 @@ inventory::submit!(Case {
     level: Level::Extended,
     requires: WITH_DEVICES,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(6),
     kind: CaseKind::Live(|cx| Box::pin(leaves_an_empty_store(cx))),
     ..Case::DEFAULT

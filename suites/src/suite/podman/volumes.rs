@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{
-    engine::{Case, CaseKind, Context, PodHandle},
+    engine::{Case, CaseKind, Context, Inside, PodHandle},
     verdict::{CaseResult, Failure},
     workload::Command,
 };
@@ -43,6 +43,7 @@ inventory::submit!(Case {
           user inside the pod's map.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(4),
     kind: CaseKind::Live(|cx| Box::pin(keeps_files_in_a_named_volume(cx))),
     ..Case::DEFAULT
@@ -73,7 +74,7 @@ async fn keeps_files_in_a_named_volume(cx: Context) -> CaseResult {
 /// Makes an empty directory in the workspace, with one file of the user's, and returns its path.
 async fn directory(workspace: &PodHandle, name: &str) -> Result<String, Failure> {
     let script = "
-        directory=/tmp/nestcheck-$1
+        directory=${TMPDIR:-/tmp}/nestcheck-$1
         podman unshare rm -rf \"$directory\"
         mkdir \"$directory\"
         echo outside > \"$directory/file\"
@@ -96,6 +97,7 @@ inventory::submit!(Case {
           map 0 to the user's own id.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(2),
     kind: CaseKind::Live(|cx| Box::pin(shares_a_directory_with_the_workspace(cx))),
     ..Case::DEFAULT
@@ -138,6 +140,7 @@ inventory::submit!(Case {
           level. The volume's file system must support labels.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(3),
     kind: CaseKind::Live(|cx| Box::pin(relabels_a_shared_directory(cx))),
     ..Case::DEFAULT
@@ -170,6 +173,7 @@ inventory::submit!(Case {
           `container_engine_t` on SELinux hosts.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(2),
     kind: CaseKind::Live(|cx| Box::pin(holds_files_in_memory(cx))),
     ..Case::DEFAULT
@@ -211,6 +215,7 @@ inventory::submit!(Case {
           report it to podman with the storage driver that `podman info` names.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(4),
     kind: CaseKind::Live(|cx| Box::pin(keeps_what_is_read_only(cx))),
     ..Case::DEFAULT

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use escape_attempts::{EVERYWHERE, refuses};
 use harness::{
-    engine::{Case, CaseKind, Context, parse_probe},
+    engine::{Case, CaseKind, Context, Inside, parse_probe},
     verdict::CaseResult,
     workload::{
         Command,
@@ -36,6 +36,7 @@ inventory::submit!(Case {
     fix: "See ID-01. If the result is below 65536, the pod has ids of the node itself.",
     requires: NESTED,
     pods: &[&NESTED_POD],
+    inside: Inside::Pod,
     expected: Duration::from_secs(2),
     kind: CaseKind::Live(|cx| Box::pin(is_nobody_on_the_node(cx))),
     ..Case::DEFAULT

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use harness::{
-    engine::{Case, StandIn},
+    engine::{Case, Inside, StandIn},
     facts::{Flavour, requirement::Devices},
     sandbox::pod_template::PodTemplate,
     verdict::Level,
@@ -95,6 +95,7 @@ fn moved(case: &Case) -> Case {
         requires: if needs_devices { WITH_DEVICES } else { NESTED },
         pods: pods(case).unwrap_or_default(),
         stand_ins: STAND_INS,
+        inside: Inside::Never,
         profiles: AS_CONFIGURED,
         ..*case
     }
