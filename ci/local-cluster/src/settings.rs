@@ -207,6 +207,7 @@ impl fmt::Display for DeviceAnnotations {
 /// What a cluster gets beyond its distribution.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not, whatever the others are")]
 pub struct Additions {
     /// The DevWorkspace Operator.
     #[serde(default)]
