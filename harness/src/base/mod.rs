@@ -4,7 +4,7 @@ pub mod build;
 pub mod error;
 pub mod manifest;
 pub mod place;
-pub(crate) mod private;
+pub mod private;
 pub mod redact;
 pub mod schema;
 pub mod subset_diff;

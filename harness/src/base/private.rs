@@ -7,8 +7,12 @@ use std::{
     path::Path,
 };
 
-/// Opens an empty file that only its owner can read, whatever the umask.
-pub(crate) fn private_file(path: &Path) -> io::Result<File> {
+/// Opens an empty file that only its owner can read, whatever the umask. What is there is removed first.
+///
+/// # Errors
+///
+/// A directory that is missing or cannot be written to, or something there that is not a file.
+pub fn private_file(path: &Path) -> io::Result<File> {
     remove(path)?;
     // `create_new` follows no link that somebody else may have put in the way.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)

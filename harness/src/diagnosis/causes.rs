@@ -113,6 +113,15 @@ impl CauseKey {
     }
 }
 
+/// The id that only the cause of this verdict has, such as `F02-0123abcd`. Reports print `F02` where a
+/// run has only one cause of the signature, which in a file of expectations stands for all of them.
+#[must_use]
+pub fn exact_cause(verdict: &Verdict) -> Option<String> {
+    let Attribution { signature, wrong, .. } = attribution(verdict)?;
+    let name = signature.map_or_else(|| "C".to_owned(), |id| id.to_string());
+    Some(format!("{name}-{:08x}", hash(&normalised(&wrong))))
+}
+
 /// What is known of why a case did not pass; none where it did, or says nothing of this cluster.
 pub(super) fn attribution(verdict: &Verdict) -> Option<Attribution> {
     let of = |wrong: &str, fix: Option<&String>| Attribution {
@@ -265,6 +274,25 @@ mod tests {
         assert_eq!(one[0].evidence, "`podman run` exited with 125");
         assert!(both.iter().all(|cause| cause.id.starts_with("F02-")), "{both:?}");
         assert_eq!(both[0].cases, one[0].cases, "it explains a core case");
+    }
+
+    #[test]
+    fn the_exact_id_of_a_cause_is_of_no_other() {
+        let [one, other, of_run]: [Verdict; 3] = [
+            known("newuidmap has lost its capabilities of pid 7").into(),
+            known("no_new_privs is on").into(),
+            known("newuidmap has lost its capabilities of pid 8").into(),
+        ];
+        let id = exact_cause(&one).expect("a cause");
+        let key = CauseKey::parse(&id).expect("an id");
+        let includes = |verdict| key.includes(&attribution(verdict).expect("a cause"));
+        assert!(includes(&one) && includes(&of_run) && !includes(&other), "{id}");
+        let alone = causes(&[case("POD-01", Level::Core, one)]);
+        assert_eq!(alone[0].id, "F02", "as reports print it");
+        let unknown = Verdict::fail("denied", None);
+        let alone = causes(&[case("POD-01", Level::Core, unknown.clone())]);
+        assert_eq!(exact_cause(&unknown).as_ref(), Some(&alone[0].id));
+        assert_eq!(exact_cause(&Verdict::Pass), None);
     }
 
     #[test]

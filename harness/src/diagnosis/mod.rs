@@ -14,9 +14,9 @@ mod signatures;
 use std::fmt;
 
 pub use absence::Absence;
-pub use causes::causes;
+pub use causes::{causes, exact_cause};
 pub use check::{CheckId, CheckName};
-pub use expectation::{Expectations, PLACEHOLDER, Situation};
+pub use expectation::{EXPRESSION_LIMIT, Expectations, PLACEHOLDER, Situation};
 use probe::Facts;
 
 use crate::verdict::{Attribution, Hint, Place, SignatureId};

@@ -1,5 +1,7 @@
 //! What the reports that people read say of a cause.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{model::Report, text::counted};
 use crate::{
     base::text::one_line,
@@ -48,12 +50,33 @@ pub(super) fn explains(report: &Report, cause: &Cause) -> String {
     format!("explains {}, {core}", parts.join(" and "))
 }
 
+/// The causes by the cases that they explain, for who asks for many of them.
+pub(super) struct CausesOfCases<'a>(HashMap<&'a str, &'a Cause>);
+
+impl<'a> CausesOfCases<'a> {
+    pub(super) fn of(report: &'a Report) -> Self {
+        let mut of_id = HashMap::new();
+        for cause in &report.causes {
+            for id in &cause.cases {
+                of_id.entry(id.as_str()).or_insert(cause);
+            }
+        }
+        Self(of_id)
+    }
+
+    /// As [`Report::cause_of`].
+    pub(super) fn cause_of(&self, id: &str) -> Option<&'a Cause> {
+        self.0.get(id).copied()
+    }
+}
+
 /// The cases that a cause explains.
 pub(super) fn cases<'a>(
     report: &'a Report,
     cause: &'a Cause,
 ) -> impl Iterator<Item = &'a super::CaseReport> {
-    report.cases.iter().filter(|case| cause.cases.contains(&case.case.id))
+    let ids: HashSet<_> = cause.cases.iter().collect();
+    report.cases.iter().filter(move |case| ids.contains(&case.case.id))
 }
 
 /// Whether the run never got a pod because its image is missing. Then little else is of interest.

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::{
+    causes::CausesOfCases,
     disruptions::DisruptionReport,
     model::{CaseReport, Counts, Report},
     sentence::{headline, outcome_name, reasons},
@@ -251,6 +252,7 @@ pub fn json_schema() -> Schema {
 ///
 /// The document can't be serialised; no report is known for which that happens.
 pub fn json(report: &Report) -> Result<String, Error> {
+    let causes = CausesOfCases::of(report);
     let document = Document {
         schema: SCHEMA,
         outcome: outcome_name(report.outcome).replace(' ', "-"),
@@ -268,7 +270,7 @@ pub fn json(report: &Report) -> Result<String, Error> {
         run: run(report),
         counts: numbers(&report.counts, report.run.as_ref().map(|run| run.cases)),
         steps: report.steps.iter().map(step).collect(),
-        cases: report.cases.iter().map(|it| case(report, it)).collect(),
+        cases: report.cases.iter().map(|it| case(&causes, it)).collect(),
         disruptions: report.disruptions.iter().map(disruption).collect(),
         expectations: Some(&report.expectations).filter(|it| !it.is_empty()),
     };
@@ -311,7 +313,7 @@ fn step(step: &StepFinished) -> Step<'_> {
     Step { name: &step.step, duration_ms: step.duration_ms, failure: step.failure.as_deref() }
 }
 
-fn case<'a>(run: &'a Report, report: &'a CaseReport) -> Case<'a> {
+fn case<'a>(causes: &CausesOfCases<'a>, report: &'a CaseReport) -> Case<'a> {
     let case = &report.case;
     let shows_output = case.verdict != Verdict::Pass;
     Case {
@@ -321,7 +323,7 @@ fn case<'a>(run: &'a Report, report: &'a CaseReport) -> Case<'a> {
         title: &case.title,
         level: case.level,
         verdict: &case.verdict,
-        cause_id: run.cause_of(&case.id).map(|cause| cause.id.as_str()),
+        cause_id: causes.cause_of(&case.id).map(|cause| cause.id.as_str()),
         started: report.started,
         duration_ms: case.duration_ms,
         cut_off: report.cut_off,

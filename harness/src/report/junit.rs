@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::{
+    causes::CausesOfCases,
     details::{details, evidence, hint, message, proofs, wait},
     model::{CaseReport, Report},
     sentence::{disruptions, expectations, headline, outcome_name, reasons},
@@ -109,8 +110,9 @@ pub fn junit(report: &Report, dialect: Dialect) -> Result<String, Error> {
     xml.timestamp = report.started.and_then(timestamp);
     xml.set_time(Duration::from_millis(report.duration_ms));
     xml.add_test_suite(lifecycle(report, dialect, &mut names));
+    let listed = CausesOfCases::of(report);
     for cases in report.cases.chunk_by(|a, b| a.case.suite == b.case.suite) {
-        xml.add_test_suite(suite(report, cases, dialect, &mut names));
+        xml.add_test_suite(suite(&listed, cases, dialect, &mut names));
     }
     xml.to_string().map_err(|error| Error::infrastructure(format!("can't write JUnit: {error}")))
 }
@@ -188,7 +190,7 @@ fn step_case(step: &StepFinished, dialect: Dialect, names: &mut HashSet<String>)
 }
 
 fn suite(
-    report: &Report,
+    listed: &CausesOfCases<'_>,
     cases: &[CaseReport],
     dialect: Dialect,
     names: &mut HashSet<String>,
@@ -209,7 +211,7 @@ fn suite(
         xml.add_property(("id", case.case.id.as_str()));
         xml.add_property(("level", case.case.level.name()));
         xml.add_property(("verdict", case.case.verdict.name()));
-        if let Some(cause) = report.cause_of(&case.case.id) {
+        if let Some(cause) = listed.cause_of(&case.case.id) {
             xml.add_property(("cause", cause.id.as_str()));
         }
         if let Verdict::KnownIssue { expectation: Some(it), .. } = &case.case.verdict {

@@ -1,9 +1,9 @@
 //! The run as a short summary in Markdown, for the page of a CI job.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use super::{
-    causes::{evidence, explains, origin},
+    causes::{CausesOfCases, evidence, explains, origin},
     details::{details_below_causes, message},
     model::{CaseReport, Report},
     sentence::{disruptions, expectations, further_reasons, headline},
@@ -70,7 +70,7 @@ fn cluster(report: &Report) -> String {
         if text.is_empty() {
             let _ = write!(text, "\n| {head} | |\n| --- | --- |\n");
         }
-        let _ = writeln!(text, "| {} | {} |", escaped(name), code(value));
+        let _ = writeln!(text, "| {} | {} |", escaped_in_table(name), code(value));
     }
     text
 }
@@ -81,10 +81,11 @@ fn failures(report: &Report) -> String {
     if !troubles.is_empty() {
         text.push_str("\n### To look at\n");
     }
-    let groups = without_equal_errors(report, &troubles);
+    let causes = CausesOfCases::of(report);
+    let groups = without_equal_errors(&causes, &troubles);
     for (case, others) in groups.iter().take(MOST_FAILURES) {
         let verdict = &case.case.verdict;
-        let details = details_below_causes(case, report.cause_of(&case.case.id));
+        let details = details_below_causes(case, causes.cause_of(&case.case.id));
         // A fence that the text can't close.
         let fence = "`".repeat(longest_run(&details, '`').max(2) + 1);
         let others = match others.as_slice() {
@@ -115,19 +116,18 @@ fn failures(report: &Report) -> String {
 
 /// The cases to look at. Errors of one cause are one of them, with the ids of the others.
 fn without_equal_errors<'a>(
-    report: &'a Report,
+    causes: &CausesOfCases<'a>,
     troubles: &[&'a CaseReport],
 ) -> Vec<(&'a CaseReport, Vec<&'a str>)> {
     let cause = |case: &CaseReport| match case.case.verdict {
-        Verdict::Error { .. } => report.cause_of(&case.case.id).map(|cause| cause.id.as_str()),
+        Verdict::Error { .. } => causes.cause_of(&case.case.id).map(|cause| cause.id.as_str()),
         _ => None,
     };
     let mut groups: Vec<(&CaseReport, Vec<&str>)> = Vec::new();
+    let mut of_cause = HashMap::new();
     for case in troubles {
-        let of_case = cause(case);
-        let same =
-            groups.iter_mut().find(|(first, _)| of_case.is_some() && cause(first) == of_case);
-        match same {
+        let known = cause(case).map(|id| *of_cause.entry(id).or_insert(groups.len()));
+        match known.and_then(|group| groups.get_mut(group)) {
             Some((_, others)) => others.push(&case.case.id),
             None => groups.push((case, Vec::new())),
         }
@@ -177,6 +177,16 @@ fn causes_of(report: &Report) -> String {
 /// Text that Markdown shows as it is, but for code in single backticks, which nestcheck's own
 /// messages use.
 pub(super) fn escaped(text: &str) -> String {
+    escape(text, "|")
+}
+
+/// As [`escaped`], for a cell of a table: there `|` ends even code.
+pub(super) fn escaped_in_table(text: &str) -> String {
+    escape(text, r"\|")
+}
+
+/// `pipe` stands for `|` in code.
+fn escape(text: &str, pipe: &str) -> String {
     // Runs of several backticks nest in ways that a one-pass reader gets wrong, so they are text.
     let has_code = text.matches('`').count().is_multiple_of(2) && longest_run(text, '`') == 1;
     let mut in_code = false;
@@ -187,6 +197,7 @@ pub(super) fn escaped(text: &str) -> String {
                 in_code = !in_code;
                 result.push('`');
             }
+            '|' if in_code => result.push_str(pipe),
             other if in_code => result.push(other),
             '<' => result.push_str("&lt;"),
             '&' => result.push_str("&amp;"),

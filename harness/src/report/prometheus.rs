@@ -28,6 +28,11 @@ pub fn prometheus(report: &Report) -> String {
         ];
         page.sample(&labels, 1);
     }
+    page.head(
+        "nestcheck_run_is_part",
+        "1 if the run had only some cases of its profile, or was a sample.",
+    );
+    page.sample(&[], u8::from(report.run.as_ref().is_none_or(|run| run.is_part)));
     page.head("nestcheck_run_outcome", "1 for the outcome of the run, 0 for the others.");
     let outcome = outcome_name(report.outcome);
     for name in OUTCOMES {

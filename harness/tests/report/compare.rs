@@ -94,6 +94,52 @@ fn two() -> Vec<(&'static str, Vec<Event>)> {
     vec![("before", before), ("after", on(after, &facts))]
 }
 
+#[test]
+fn a_table_of_markdown_has_as_many_cells_in_each_row() {
+    let fail = || Verdict::fail("`echo a | b` exited with 1, expected 0: a \\| b", None);
+    let before = run(&[pass("POD-01")], Outcome::Conformant);
+    let after = run(&[("POD-01", Level::Core, fail(), 10)], Outcome::NotConformant);
+    let page = markdown(&compared(&[("before", before), ("after", after)]), Rows::All);
+    assert!(page.contains(r"`echo a \| b` exited"), "{page}");
+    let mut cells = None;
+    for line in page.lines() {
+        if !line.starts_with('|') {
+            cells = None;
+            continue;
+        }
+        // A pipe that is not escaped begins a cell, in code too.
+        let count = line.replace(r"\\", "").replace(r"\|", "").matches('|').count();
+        assert_eq!(*cells.get_or_insert(count), count, "{line}");
+    }
+}
+
+#[test]
+fn many_cases_with_a_cause_each_are_compared_in_time() {
+    let cases: Vec<_> = (0..20_000)
+        .map(|number| {
+            // Words without a digit: numbers are not a difference.
+            let letter = |at: u32| {
+                char::from(b'g' + u8::try_from(number / 20_u32.pow(at) % 20).expect("a letter"))
+            };
+            let word: String = (0..4).map(letter).collect();
+            sample::finished(
+                &format!("X-{number}"),
+                "a::b",
+                "It works",
+                Level::Core,
+                Verdict::fail(word, None),
+                1,
+            )
+        })
+        .collect();
+    let events = sample::at_fixed_times(cases);
+    let started = std::time::Instant::now();
+    let comparison = compared(&[("a", events.clone()), ("b", events)]);
+    assert_eq!(comparison.causes.len(), 20_000);
+    assert!(comparison.cases.iter().all(|row| row.change == Change::Same));
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
 /// Three clusters.
 fn three() -> Vec<(&'static str, Vec<Event>)> {
     let elsewhere = || Verdict::NotApplicable { reason: "only OpenShift has it".into() };

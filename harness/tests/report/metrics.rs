@@ -98,9 +98,26 @@ fn metrics_say_the_outcome_and_each_core_case() {
     assert_eq!(value(&page, "nestcheck_core_case_passed", "POD-03"), Some(1.0));
     assert_eq!(value(&page, "nestcheck_core_case_passed", "POD-07"), Some(0.0));
     assert_eq!(value(&page, "nestcheck_core_case_passed", "POD-08"), None, "it is not core");
+    assert_eq!(value(&page, "nestcheck_run_is_part", ""), Some(0.0));
     let died = prometheus(&summarize(&sample::died()));
     assert_eq!(value(&died, "nestcheck_run_outcome", "died"), Some(1.0));
     assert_eq!(value(&died, "nestcheck_run_exit_code", ""), None);
+}
+
+#[test]
+fn metrics_distinguish_a_part_of_a_profile_from_all_of_it() {
+    let mut kinds: Vec<_> =
+        sample::conformant().into_iter().map(|event| event.event.into_inner()).collect();
+    for kind in &mut kinds {
+        if let EventKind::RunStarted(run) = kind {
+            *run = RunStarted { is_part: true, ..run.clone() };
+        }
+    }
+    let page = prometheus(&summarize(&sample::at_fixed_times(kinds)));
+    assert_eq!(value(&page, "nestcheck_run_outcome", "conformant"), Some(1.0));
+    assert_eq!(value(&page, "nestcheck_run_is_part", ""), Some(1.0));
+    let nothing = prometheus(&summarize(&[]));
+    assert_eq!(value(&nothing, "nestcheck_run_is_part", ""), Some(1.0), "nothing is known");
 }
 
 #[test]

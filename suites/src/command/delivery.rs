@@ -3,14 +3,13 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use data_encoding::BASE64;
 use harness::{
     Error, Result,
-    base::text::bound,
+    base::{private::private_file, text::bound},
     cluster::is_in_pod,
     report::{ARCHIVE_LINE as LINE, directory, headline, summarize, write_archive},
 };
@@ -63,9 +62,7 @@ impl ReportArchive {
         };
         // What is there is only replaced by something whole.
         let part = partial(path);
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&part);
-        let file = file.map_err(|error| cannot_write(path, &error))?;
+        let file = private_file(&part).map_err(|error| cannot_write(path, &error))?;
         Ok(OpenArchive { to: self.clone(), file: Some((part, file)) })
     }
 }
@@ -221,6 +218,20 @@ mod tests {
         assert!(!partial(&file).exists());
         let error = ReportArchive::File(directory.path().join("no/a")).open().expect_err("no such");
         assert_eq!(error.kind().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_not_written_through() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("theirs"), "earlier").expect("it can be written");
+        std::os::unix::fs::symlink(at("theirs"), at("a.tar.gz.part")).expect("a link");
+
+        let open = ReportArchive::File(at("a.tar.gz")).open().expect("it can be made");
+
+        assert_eq!(std::fs::read(at("theirs")).expect("it is there"), b"earlier");
+        assert!(at("a.tar.gz.part").symlink_metadata().expect("a file").is_file());
+        drop(open);
     }
 
     #[test]

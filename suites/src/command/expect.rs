@@ -1,16 +1,16 @@
 //! `nestcheck expect`, and the file of expectations of `nestcheck run`.
 
-use std::{fs, path::PathBuf};
+use std::{fs::File, io::Read, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use harness::{
     Error, Result,
     diagnosis::Expectations,
     engine::Case,
-    report::{DraftBy, directory, draft_expectations, summarize},
+    report::{DraftBy, draft_expectations},
 };
 
-use super::print_text;
+use super::{print_text, report::read_events};
 
 /// The largest file that is read.
 const LIMIT: u64 = 1024 * 1024;
@@ -41,11 +41,14 @@ impl ExpectationArguments {
             Error::usage(format!("failed to read expectations `{name}`: {problem}"))
                 .with_hint("give a readable YAML file with `--expect FILE`")
         };
-        let size = fs::metadata(&file).map_err(|error| cannot(error.to_string()))?.len();
-        if size > LIMIT {
-            return Err(cannot(format!("it has {size} bytes, more than {LIMIT}")));
+        let mut text = String::new();
+        // The size of a pipe or a device is not known before.
+        File::open(&file)
+            .and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text))
+            .map_err(|error| cannot(error.to_string()))?;
+        if text.len() as u64 > LIMIT {
+            return Err(cannot(format!("it has more than {LIMIT} bytes")));
         }
-        let text = fs::read_to_string(&file).map_err(|error| cannot(error.to_string()))?;
         let ids: Vec<_> = cases.iter().map(|case| case.id).collect();
         let mut expectations = Expectations::parse(&name, &text, &ids)?;
         expectations.strict = self.strict;
@@ -64,9 +67,9 @@ pub(super) enum By {
 
 #[derive(Debug, Args)]
 pub(super) struct ExpectArguments {
-    /// The directory that `nestcheck run` wrote
+    /// The directory that `nestcheck run` wrote, its `events.jsonl`, or an archive of it
     #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    report: PathBuf,
     /// What one entry is about
     #[arg(long, value_enum, default_value = "case")]
     by: By,
@@ -77,10 +80,10 @@ pub(super) struct ExpectArguments {
 
 /// Prints a file that expects what failed in a run.
 pub(super) fn execute(arguments: &ExpectArguments) -> Result<u8> {
-    let report = summarize(&directory::load(&arguments.directory)?);
+    let events = read_events(&arguments.report)?;
     let by = match arguments.by {
         By::Case => DraftBy::Case,
         By::Cause => DraftBy::Cause,
     };
-    print_text(&draft_expectations(&report, by, arguments.blocked)?)
+    print_text(&draft_expectations(&events, by, arguments.blocked)?)
 }

@@ -2,15 +2,16 @@
 
 use std::{
     env,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf, absolute},
 };
 
 use clap::{Args, ValueEnum};
 use harness::{
     Error, Result,
+    base::private::private_file,
     report::{
         Dialect, Report, directory, html, in_toto, json, junit, markdown, prometheus, summarize,
     },
@@ -23,6 +24,13 @@ use super::{
 
 /// The file to which a job of GitHub appends its summary.
 const GITHUB_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+
+/// The most that GitHub takes of a step's summary, in bytes; it drops a longer one
+/// (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>).
+const GITHUB_LIMIT: usize = 1024 * 1024;
+
+/// The end of a summary that is too long.
+const AND_MORE: &str = "\n\n… and more in the full report: GitHub takes at most 1 MiB\n";
 
 /// The directory whose files Prow keeps.
 const PROW_ARTIFACTS: &str = "ARTIFACT_DIR";
@@ -110,14 +118,21 @@ impl OutputArguments {
             return Err(Error::usage("only one report can go to standard output")
                 .with_hint("give files to the others, such as `--report junit=FILE`"));
         }
+        let mut taken = match archive {
+            Some(ReportArchive::File(path)) => names_of(path).to_vec(),
+            _ => Vec::new(),
+        };
         let mut opened = Vec::new();
-        for (index, output) in self.report.iter().enumerate() {
-            let is_repeated = |other: &ReportOutput| other.file == output.file;
-            if let Some(path) = &output.file
-                && self.report[..index].iter().any(is_repeated)
-            {
-                return Err(Error::usage(format!("two reports go to `{}`", path.display()))
-                    .with_hint("give each `--report` a file of its own"));
+        for output in &self.report {
+            if let Some(path) = &output.file {
+                let names = names_of(path);
+                if taken.iter().any(|name| names.contains(name)) {
+                    return Err(Error::usage(format!("two reports go to `{}`", path.display()))
+                        .with_hint(
+                            "give each `--report` and `--report-archive` a file of its own",
+                        ));
+                }
+                taken.extend(names);
             }
             opened.push(OpenOutput::open(output)?);
         }
@@ -145,9 +160,7 @@ impl OpenOutput {
     fn open(output: &ReportOutput) -> Result<Self> {
         let open = |path: &PathBuf| {
             let part = partial(path);
-            let mut options = OpenOptions::new();
-            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&part);
-            let file = file.map_err(|error| cannot_write(path, &error))?;
+            let file = private_file(&part).map_err(|error| cannot_write(path, &error))?;
             if path.is_dir() {
                 let _ = fs::remove_file(&part);
                 return Err(cannot_write(path, &io::Error::from(io::ErrorKind::IsADirectory)));
@@ -162,6 +175,7 @@ impl OpenOutput {
             None => super::print(text.as_bytes()).map(drop),
             Some((path, part, mut file)) => file
                 .write_all(text.as_bytes())
+                .and_then(|()| keep_mode(&path, &file))
                 .and_then(|()| fs::rename(&part, &path))
                 .map_err(|error| {
                     let _ = fs::remove_file(&part);
@@ -180,6 +194,51 @@ impl Drop for OpenOutput {
     }
 }
 
+/// What can be written to where a file of this name is made: itself, and the file in which it grows.
+/// Each has one spelling, however the path is written.
+fn names_of(path: &Path) -> [PathBuf; 2] {
+    let whole = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let directory = whole.parent().and_then(|parent| fs::canonicalize(parent).ok());
+    let whole = match (directory, whole.file_name()) {
+        (Some(directory), Some(name)) => directory.join(name),
+        _ => whole,
+    };
+    [partial(&whole), whole]
+}
+
+/// Gives a new file the mode of that which it replaces, if that is one of ours: whoever reads it, such
+/// as the node exporter, still can.
+fn keep_mode(replaced: &Path, file: &File) -> io::Result<()> {
+    match fs::symlink_metadata(replaced) {
+        Ok(before) if before.is_file() && before.uid() == file.metadata()?.uid() => {
+            file.set_permissions(Permissions::from_mode(before.mode() & 0o777))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The beginning of a page, up to a failure where possible, with a line that says so; the page where it
+/// fits.
+fn bounded(page: String, limit: usize) -> String {
+    if page.len() <= limit {
+        return page;
+    }
+    let room = page.floor_char_boundary(limit.saturating_sub(AND_MORE.len()));
+    let beginning = &page[..room];
+    let end = beginning.rfind("\n<details>\n").or_else(|| beginning.rfind('\n'));
+    format!("{}{AND_MORE}", &beginning[..end.unwrap_or(0)])
+}
+
+/// What became of the reports.
+#[derive(Default)]
+pub(super) struct Written {
+    /// What could not be written to files that nobody named: the CI system did, and a run does not fail
+    /// by them.
+    pub warnings: Vec<String>,
+    /// What could not be read, made, or written where a person wants it.
+    pub errors: Vec<Error>,
+}
+
 /// The reports that can be written.
 #[derive(Default)]
 pub(super) struct OpenOutputs {
@@ -190,46 +249,54 @@ pub(super) struct OpenOutputs {
 }
 
 impl OpenOutputs {
-    /// Writes the reports of a report directory. Returns warnings about files that nobody named: the CI
-    /// system did, and a run does not fail by them.
-    ///
-    /// # Errors
-    ///
-    /// A log that cannot be read, or a report that cannot be written where a person wants it.
-    pub(super) fn write(mut self, directory: &Path) -> Result<Vec<String>> {
+    /// Writes the reports of a report directory. One that fails takes no other with it.
+    pub(super) fn write(mut self, directory: &Path) -> Written {
+        let mut written = Written::default();
         if self.opened.is_empty() && self.github.is_none() && self.prow.is_none() {
-            return Ok(Vec::new());
+            return written;
         }
-        let report = summarize(&directory::load(directory)?);
+        let report = match directory::load(directory) {
+            Ok(events) => summarize(&events),
+            Err(error) => {
+                written.errors.push(error);
+                return written;
+            }
+        };
         for output in &mut self.opened {
-            output.write(&text(&report, output.format, self.dialect.unwrap_or_default())?)?;
+            let text = text(&report, output.format, self.dialect.unwrap_or_default());
+            written.errors.extend(text.and_then(|text| output.write(&text)).err());
         }
-        let mut warnings = Vec::new();
         let mut warn = |name: &str, path: &Path, error: &io::Error| {
             let path = path.display();
-            warnings.push(format!("warning: failed to write to `{path}` of `${name}`: {error}\n"));
+            let warning = format!("warning: failed to write to `{path}` of `${name}`: {error}\n");
+            written.warnings.push(warning);
         };
         if let Some(path) = &self.github {
-            let append = || {
-                let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-                file.write_all(markdown(&report).as_bytes())
-            };
-            append().unwrap_or_else(|error| warn(GITHUB_SUMMARY, path, &error));
+            append_summary(path, &report)
+                .unwrap_or_else(|error| warn(GITHUB_SUMMARY, path, &error));
         }
         if let Some(path) = &self.prow {
             let dialect = self.dialect.unwrap_or(Dialect::OpenShift);
-            let junit = junit(&report, dialect)?;
-            // The name by which Prow and Sippy find the file, whatever its dialect.
-            let files = [
-                (Dialect::OpenShift.file_name(&report), junit),
-                ("nestcheck.html".to_owned(), html(&report)),
-            ];
-            let copy =
-                || files.iter().try_for_each(|(name, text)| fs::write(path.join(name), text));
-            copy().unwrap_or_else(|error| warn(PROW_ARTIFACTS, path, &error));
+            copy_artifacts(path, &report, dialect)
+                .unwrap_or_else(|error| warn(PROW_ARTIFACTS, path, &error));
         }
-        Ok(warnings)
+        written
     }
+}
+
+/// Appends to the summary of a step of GitHub, to which earlier commands may have written.
+fn append_summary(path: &Path, report: &Report) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    let used = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let page = bounded(markdown(report), GITHUB_LIMIT.saturating_sub(used));
+    file.write_all(page.as_bytes())
+}
+
+fn copy_artifacts(directory: &Path, report: &Report, dialect: Dialect) -> io::Result<()> {
+    let junit = junit(report, dialect).map_err(io::Error::other)?;
+    // The name by which Prow and Sippy find the file, whatever its dialect.
+    fs::write(directory.join(Dialect::OpenShift.file_name(report)), junit)?;
+    fs::write(directory.join("nestcheck.html"), html(report))
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Error {
@@ -249,6 +316,13 @@ mod tests {
     fn arguments(report: &[String]) -> OutputArguments {
         let parse = |text: &String| ReportOutput::parse(text).expect("a report");
         OutputArguments { report: report.iter().map(parse).collect(), dialect: None, no_ci: true }
+    }
+
+    /// Writes the reports, each of which can be.
+    fn write(open: OpenOutputs, report: &Path) -> Vec<String> {
+        let Written { warnings, errors } = open.write(report);
+        assert!(errors.is_empty(), "{errors:?}");
+        warnings
     }
 
     /// A report directory of a run that was interrupted.
@@ -282,28 +356,93 @@ mod tests {
 
         drop(arguments.open(None).expect("they can be made"));
         assert_eq!(fs::read(at("a.json")).expect("it is there"), b"earlier");
-        let warnings = arguments.open(None).and_then(|open| open.write(&at("report")));
+        let warnings = write(arguments.open(None).expect("they can be made"), &at("report"));
 
-        assert_eq!(warnings.expect("they can be written"), [""; 0]);
+        assert_eq!(warnings, [""; 0]);
         assert!(fs::read_to_string(at("a.json")).expect("a report").contains("\"schema\": 1"));
         assert!(fs::read_to_string(at("a.prom")).expect("a report").starts_with("# HELP"));
         assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 3, "no parts");
     }
 
     #[test]
+    fn a_report_that_cannot_be_made_takes_no_other_with_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| directory.path().join(name);
+        interrupted(&at("report"));
+        // No pod became ready, so nobody knows the image.
+        let named = |format: &str, name: &str| format!("{format}={}", at(name).display());
+        let arguments = arguments(&[named("in-toto", "a.intoto"), named("json", "a.json")]);
+        let mut open = arguments.open(None).expect("they can be made");
+        open.github = Some(at("summary"));
+
+        let Written { warnings, errors } = open.write(&at("report"));
+
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].to_string().contains("which image ran"), "{errors:?}");
+        assert!(at("a.json").is_file() && at("summary").is_file());
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 3, "no parts");
+    }
+
+    #[test]
+    fn a_replaced_report_keeps_its_mode_and_nothing_in_the_way_is_written_through() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| directory.path().join(name);
+        interrupted(&at("report"));
+        fs::write(at("theirs"), "earlier").expect("it can be written");
+        std::os::unix::fs::symlink(at("theirs"), at("new.prom.part")).expect("a link");
+        for (name, mode) in [("old.prom", 0o644), ("new.json.part", 0o666)] {
+            fs::write(at(name), "earlier").expect("it can be written");
+            fs::set_permissions(at(name), Permissions::from_mode(mode)).expect("a mode");
+        }
+        let named = |format: &str, name: &str| format!("{format}={}", at(name).display());
+        let reports = [
+            named("prometheus", "old.prom"),
+            named("prometheus", "new.prom"),
+            named("json", "new.json"),
+        ];
+
+        write(arguments(&reports).open(None).expect("they can be made"), &at("report"));
+
+        let mode = |name: &str| fs::symlink_metadata(at(name)).expect(name).mode() & 0o777;
+        assert_eq!([mode("old.prom"), mode("new.prom"), mode("new.json")], [0o644, 0o600, 0o600]);
+        assert_eq!(fs::read(at("theirs")).expect("it is there"), b"earlier");
+    }
+
+    #[test]
+    fn a_long_summary_ends_before_a_failure_and_says_so() {
+        let failure = "\n<details>\nä\n</details>\n";
+        let page = format!("## ❌\n{}", failure.repeat(50));
+        assert_eq!(bounded(page.clone(), page.len()), page);
+        for limit in [0, 1, 200, 500, page.len() - 1] {
+            let short = bounded(page.clone(), limit);
+            assert!(short.len() <= limit.max(AND_MORE.len()), "{limit}: {short}");
+            assert!(short.ends_with(AND_MORE), "{short}");
+            let count = |tag: &str| short.matches(tag).count();
+            assert_eq!(count("<details>"), count("</details>"), "{short}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_written_is_refused_before_anything_runs() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let here = directory.path().display();
+        let name = directory.path().file_name().and_then(|name| name.to_str()).expect("a name");
         for (reports, words) in [
             (vec![format!("json={here}/no/a")], "failed to write report"),
             (vec![format!("json={here}")], "failed to write report"),
             (vec![format!("json={here}/a"), format!("html={here}/a")], "two reports go to"),
+            (vec![format!("json={here}/a"), format!("html={here}/./a")], "two reports go to"),
+            (vec![format!("json={here}/a.part"), format!("html={here}/a")], "two reports go to"),
             (vec!["json=-".to_owned(), "html=-".to_owned()], "only one report"),
         ] {
             let error = arguments(&reports).open(None).err().expect("an error");
             assert!(error.to_string().contains(words), "{error}");
             assert_eq!(error.kind().exit_code(), 2);
         }
+        let archive = ReportArchive::File(directory.path().join("a"));
+        let error = arguments(&[format!("json={here}/../{name}/a")]).open(Some(&archive)).err();
+        assert!(error.expect("the archive goes there").to_string().contains("two reports go to"));
         let error = arguments(&["json=-".to_owned()]).open(Some(&ReportArchive::Log)).err();
         assert!(error.is_some(), "the archive goes there");
         assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
@@ -323,9 +462,9 @@ mod tests {
             prow: Some(prow),
         };
 
-        let warnings = open(at("summary"), at("artifacts")).write(&at("report"));
+        let warnings = write(open(at("summary"), at("artifacts")), &at("report"));
 
-        assert_eq!(warnings.expect("they can be written"), [""; 0]);
+        assert_eq!(warnings, [""; 0]);
         let summary = fs::read_to_string(at("summary")).expect("a summary");
         assert!(summary.starts_with("earlier\n## "), "{summary}");
         let names = fs::read_dir(at("artifacts")).expect("a directory");
@@ -338,7 +477,12 @@ mod tests {
         let junit = fs::read_to_string(at("artifacts").join(junit)).expect("a report");
         assert!(junit.contains("lp-ocp-compat--"), "{junit}");
 
-        let warnings = open(at("no/summary"), at("no/artifacts")).write(&at("report"));
-        assert_eq!(warnings.expect("the run counts").len(), 2);
+        let warnings = write(open(at("no/summary"), at("no/artifacts")), &at("report"));
+        assert_eq!(warnings.len(), 2, "the run counts");
+
+        fs::write(at("summary"), "x".repeat(GITHUB_LIMIT - AND_MORE.len() - 10)).expect("a file");
+        write(open(at("summary"), at("artifacts")), &at("report"));
+        let summary = fs::read_to_string(at("summary")).expect("a summary");
+        assert!(summary.len() <= GITHUB_LIMIT && summary.ends_with(AND_MORE), "{}", summary.len());
     }
 }

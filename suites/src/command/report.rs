@@ -1,11 +1,11 @@
 //! `nestcheck report`: a report again from the event log, or one of several.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use harness::{
     Result,
     report::{Part, Report, directory, input, join, summarize},
-    verdict::Outcome,
+    verdict::{Outcome, event::Event},
 };
 
 use super::{arguments::ReportArguments, outputs::text, print};
@@ -21,13 +21,20 @@ pub(super) fn execute(arguments: &ReportArguments) -> Result<u8> {
     Ok(report.outcome.unwrap_or(Outcome::Error).exit_code())
 }
 
-/// Reads the report of a directory, or joins those of several. A single log may lack the start of its
-/// run: a report is all that is known of a run that died.
+/// Reads the events of a directory, an event log or an archive. The log of a directory may lack the
+/// start of its run: a report is all that is known of a run that died.
+///
+/// # Errors
+///
+/// Anything else, and a log that cannot be read.
+pub(super) fn read_events(path: &Path) -> Result<Vec<Event>> {
+    if path.is_file() { input::read(path) } else { directory::load(path) }
+}
+
+/// Reads the report of a directory, or joins those of several.
 fn read(directories: &[PathBuf]) -> Result<Report> {
     if let [directory] = directories {
-        let is_file = directory.is_file();
-        let events = if is_file { input::read(directory) } else { directory::load(directory) };
-        return Ok(summarize(&events?));
+        return Ok(summarize(&read_events(directory)?));
     }
     let part = |path: &PathBuf| {
         let report = summarize(&input::read(path)?);

@@ -26,7 +26,7 @@ use super::{
     arguments::{RunArguments, RunSettings, SelectionArguments},
     color,
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
-    outputs::OpenOutputs,
+    outputs::{OpenOutputs, OutputArguments, Written},
     print_error,
     rerun::Rerun,
 };
@@ -59,9 +59,15 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         cluster = Cluster::connect(&options) => cluster?,
         Some(signal) = signals.next() => return Ok(Outcome::Interrupted { signal }.exit_code()),
     };
-    let archive = arguments.report_archive.as_ref().map(ReportArchive::open).transpose()?;
-    let outputs = arguments.outputs.open(arguments.report_archive.as_ref())?;
+    // The other reports may go into the directory.
     let mut directory = ReportDir::create(&arguments.report_dir)?;
+    let delivery = match Delivery::open(arguments.report_archive.as_ref(), &arguments.outputs) {
+        Ok(delivery) => delivery,
+        Err(error) => {
+            directory.discard();
+            return Err(error);
+        }
+    };
     let mut config = config(arguments.settings, &directory);
     (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
     config.expectations = expectations;
@@ -69,24 +75,24 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, config, scc) => session,
         Some(signal) = signals.next() => {
-            directory.discard();
+            delivery.discard(directory);
             return Ok(Outcome::Interrupted { signal }.exit_code());
         }
     };
     let session = match prepared {
         Ok(session) => session,
         Err(error) => {
-            directory.discard();
+            delivery.discard(directory);
             return Err(error);
         }
     };
-    let outcome = run_and_tell(session, &mut directory, signals, questions).await;
-    let delivery = Delivery { archive, outputs, dialect: arguments.outputs.dialect() };
+    // It holds all that a run holds.
+    let outcome = Box::pin(run_and_report(session, &mut directory, signals, questions)).await;
     Ok(delivery.deliver(directory, outcome).exit_code())
 }
 
 /// Runs the cases, and writes what happens to the log and to standard error.
-async fn run_and_tell(
+async fn run_and_report(
     session: Session,
     directory: &mut ReportDir,
     signals: impl Stream<Item = u8> + Unpin,
@@ -98,14 +104,14 @@ async fn run_and_tell(
         directory.append(event);
         terminal.borrow_mut().event(event);
     };
-    let outcome = tell_meanwhile(session.run(signals, observe), &terminal, questions).await;
+    let outcome = report_progress(session.run(signals, observe), &terminal, questions).await;
     terminal.borrow_mut().finish();
     outcome
 }
 
 /// Awaits a run. Meanwhile tells how far it is: regularly where no terminal shows it, and whenever it
 /// is asked.
-async fn tell_meanwhile<T>(
+async fn report_progress<T>(
     run: impl Future<Output = T>,
     terminal: &RefCell<Terminal<io::Stderr>>,
     mut questions: impl Stream<Item = u8> + Unpin,
@@ -174,6 +180,21 @@ impl Delivery {
         Self { archive: None, outputs: OpenOutputs::default(), dialect: Dialect::Jenkins }
     }
 
+    /// Makes sure that the reports can be written.
+    fn open(archive: Option<&ReportArchive>, outputs: &OutputArguments) -> Result<Self> {
+        Ok(Self {
+            archive: archive.map(ReportArchive::open).transpose()?,
+            outputs: outputs.open(archive)?,
+            dialect: outputs.dialect(),
+        })
+    }
+
+    /// Leaves nothing: nothing ran. The files may be in the directory.
+    fn discard(self, directory: ReportDir) {
+        drop(self);
+        directory.discard();
+    }
+
     /// Writes what is made of the log, and returns what the run came to. A run whose report is not
     /// whole is an error, unless it came to something worse.
     pub(super) fn deliver(self, directory: ReportDir, outcome: Outcome) -> Outcome {
@@ -187,10 +208,10 @@ impl Delivery {
         }
         let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
         let archived = self.archive.map_or(Ok(()), |archive| archive.write(&report));
-        let written = self.outputs.write(&report).map(|warnings| warnings.concat());
-        let _ = io::stderr().write_all(written.as_ref().map_or(&[], |text| text.as_bytes()));
+        let Written { warnings, errors } = self.outputs.write(&report);
+        let _ = io::stderr().write_all(warnings.concat().as_bytes());
         let mut end = outcome;
-        for error in [archived.err(), written.err()].into_iter().flatten() {
+        for error in archived.err().into_iter().chain(errors) {
             print_error(&error);
             end = worse(outcome);
         }

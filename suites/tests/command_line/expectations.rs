@@ -1,7 +1,8 @@
 //! Files of expectations: bad ones are refused before a cluster is asked, and good ones are written.
 
-use std::fs;
+use std::{fs, path::Path};
 
+use harness::report::write_archive;
 use serde_json::{Value, json};
 use test_support::{Kubeconfig, TestDir};
 
@@ -66,8 +67,33 @@ fn a_file_that_cannot_be_read_is_named() {
     dir.nestcheck(["run", "--expect", "."]).refuses(2, &["expectations `.`"]);
     fs::write(dir.path("known.yaml"), "#".repeat(2 << 20)).expect("it can be written");
     dir.nestcheck(["run", "--expect", "known.yaml"])
-        .refuses(2, &["known.yaml", "bytes, more than"]);
+        .refuses(2, &["known.yaml", "more than 1048576 bytes"]);
+    dir.nestcheck(["run", "--expect", "/dev/zero"]).refuses(2, &["more than 1048576 bytes"]);
     nestcheck(&["run", "--strict"]).refuses(2, &["--expect"]);
+}
+
+#[test]
+fn a_file_is_written_from_an_archive_too() {
+    let dir = TestDir::new();
+    let started = json!({"kind": "run-started", "run": "a", "version": "0.1.0", "profile": "smoke",
+        "image": "localhost/workspace:1", "cases": 1, "cluster": []});
+    let failed = json!({"kind": "case-finished", "id": "POD-03", "name": "podman::runs",
+        "suite": "podman", "title": "It runs", "level": "core", "duration_ms": 1,
+        "verdict": {"verdict": "fail", "message": "\nexpected `1`\nobserved `2`"}});
+    let line = |event| json!({"schema": 1, "at": "2026-01-02T03:04:05Z", "event": event});
+    let log = format!("{}\n{}\n", line(started), line(failed));
+    let log = dir.write("report/events.jsonl", &log);
+    let directory = log.trim_end_matches("/events.jsonl").to_owned();
+    let archive = write_archive(Path::new(&directory), Vec::new()).expect("it can be written");
+    fs::write(dir.path("report.tar.gz"), archive).expect("it can be written");
+
+    let written = dir.nestcheck(["expect", "report.tar.gz"]);
+
+    written.exits(0);
+    assert!(written.stdout.contains("observed `2`"), "{written}");
+    for same in [directory, log] {
+        assert_eq!(dir.nestcheck(["expect", &same]).stdout, written.stdout);
+    }
 }
 
 #[test]

@@ -135,6 +135,15 @@ fn reports_that_cannot_be_written_are_refused_before_the_cluster_is_asked() {
     let twice = ["run", "--kubeconfig", &path, "--report", "json=-", "--report", "html=-"];
     dir.nestcheck(twice).refuses(2, &["only one report"]).hints(&["junit=FILE"]);
     dir.nestcheck(["run", "--kubeconfig", &path, "--dialect", "maven"]).refuses(2, &["maven"]);
+    // The report directory is there before its files are.
+    for report in ["markdown=nestcheck-report/summary.md", "json=nestcheck-report/no/a"] {
+        let code = if report.contains("/no/") { 2 } else { 4 };
+        dir.nestcheck(["run", "--kubeconfig", &path, "--report", report]).refuses(code, &[]);
+        assert_eq!(dir.content(), ["kubeconfig"], "{report}");
+    }
+    let same = ["--report", "json=a.gz", "--report-archive", "./a.gz"];
+    dir.nestcheck(["run", "--kubeconfig", &path].iter().chain(&same))
+        .refuses(2, &["two reports go to `a.gz`"]);
     // Nothing ran, so nothing is left, and nothing is replaced.
     let file = dir.write("a.json", "earlier");
     let report = format!("json={file}");

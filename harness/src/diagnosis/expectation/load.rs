@@ -21,6 +21,9 @@ use crate::{
 /// What stands for a reason that nobody has written yet.
 pub const PLACEHOLDER: &str = "TODO";
 
+/// The longest regular expression of an entry, in bytes: the event log keeps it whole.
+pub const EXPRESSION_LIMIT: usize = 4096;
+
 /// The hint of errors that no better one is known for.
 const HINT: &str = "an entry has `case` or `cause`, and `reason`; it may have `verdict`, `message`, \
                     `flavour`, `versions` and `until`";
@@ -70,6 +73,12 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Err("an empty regular expression matches every message".to_owned());
+        }
+        if text.len() > EXPRESSION_LIMIT {
+            let length = text.len();
+            return Err(format!(
+                "a regular expression has {length} bytes, more than {EXPRESSION_LIMIT}"
+            ));
         }
         Regex::new(text).map(Self).map_err(|error| {
             // The last line says what is wrong; those before it show where.

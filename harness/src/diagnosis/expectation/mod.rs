@@ -9,7 +9,7 @@ mod versions;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use regex::Regex;
 
-pub use self::load::PLACEHOLDER;
+pub use self::load::{EXPRESSION_LIMIT, PLACEHOLDER};
 use self::versions::Versions;
 use super::causes::{CauseKey, attribution};
 use crate::{

@@ -310,6 +310,15 @@ fn what_cannot_be_understood_is_refused_with_its_line_and_what_is_known() {
 }
 
 #[test]
+fn an_expression_that_the_log_would_cut_is_refused() {
+    let entry =
+        |length| format!("- case: POD-03\n  reason: x\n  message: {}\n", "a".repeat(length));
+    assert_eq!(parse(&entry(EXPRESSION_LIMIT)).entries.len(), 1);
+    let error = refused(&entry(EXPRESSION_LIMIT + 1)).to_string();
+    assert!(error.contains("has 4097 bytes, more than 4096 at line 3"), "{error}");
+}
+
+#[test]
 fn entries_know_their_lines() {
     let text = "---\n# known\n- case: POD-01\n  reason: |\n    - not an entry\n    - either\n\n-\n  case: \
                 POD-02\n  reason: 'a\n    - b'\n- {cause: F14, reason: x}\n";

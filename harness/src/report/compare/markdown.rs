@@ -8,7 +8,7 @@ use super::{
 };
 use crate::report::{
     details::message,
-    markdown::{code, escaped},
+    markdown::{code, escaped, escaped_in_table},
     text::{line, spoken},
 };
 
@@ -73,7 +73,7 @@ fn cells(row: &CaseRow) -> (String, Vec<String>) {
         match cell.as_ref().map(|cell| cell.change) {
             Some(change @ (Change::Worse | Change::NewFailure)) => {
                 let why = cell.as_ref().map(|cell| message(&cell.verdict)).unwrap_or_default();
-                let why = escaped(&line(&why, EXCERPT));
+                let why = escaped_in_table(&line(&why, EXCERPT));
                 let why = if why.is_empty() { why } else { format!("<br>{why}") };
                 format!("**{name}** ({}){why}", change.name())
             }
@@ -83,7 +83,7 @@ fn cells(row: &CaseRow) -> (String, Vec<String>) {
             _ => name.to_owned(),
         }
     };
-    let title = format!("{} {}", code(&row.id), escaped(&line(&row.title, EXCERPT)));
+    let title = format!("{} {}", code(&row.id), escaped_in_table(&line(&row.title, EXCERPT)));
     (title, row.cells.iter().map(shown).collect())
 }
 
@@ -119,7 +119,7 @@ fn list(heading: &str, lines: Vec<String>) -> String {
 fn causes(comparison: &Comparison, rows: Rows) -> String {
     let shown = comparison.causes.iter().filter(|row| rows == Rows::All || !row.is_same());
     let cells = shown.map(|row| {
-        let title = format!("{} {}", code(&row.id), escaped(&line(&row.wrong, EXCERPT)));
+        let title = format!("{} {}", code(&row.id), escaped_in_table(&line(&row.wrong, EXCERPT)));
         (title, row.cases.iter().map(|cases| cases.len().to_string()).collect())
     });
     section("Causes, with the number of their cases", table("cause", comparison, cells.collect()))
@@ -131,7 +131,7 @@ fn facts(comparison: &Comparison, rows: Rows) -> String {
         let value = |value: &Option<String>| {
             value.as_deref().map_or_else(|| "–".to_owned(), |value| code(&line(value, EXCERPT)))
         };
-        (escaped(&row.name), row.values.iter().map(value).collect())
+        (escaped_in_table(&row.name), row.values.iter().map(value).collect())
     });
     section("Facts", table("fact", comparison, cells.collect()))
 }

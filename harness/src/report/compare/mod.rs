@@ -8,7 +8,7 @@ mod markdown;
 mod matrix;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub use change::{Change, Pace, Problem};
 pub use html::html;
@@ -245,13 +245,21 @@ fn label(index: usize) -> String {
 
 fn cause_rows(inputs: &[Input]) -> Vec<CauseRow> {
     let mut rows: Vec<CauseRow> = Vec::new();
+    let (mut of_id, mut of_signature) = (HashMap::new(), HashMap::new());
     for (index, input) in inputs.iter().enumerate() {
         for cause in &input.report.causes {
-            let known = rows.iter().position(|row| is_same_cause(row, cause));
-            let position = known.unwrap_or_else(|| {
+            // A row whose id is only a signature is the first of its signature: all others join it.
+            let similar = || of_signature.get(&cause.signature?).copied();
+            let is_same = |row: &usize| is_same_cause(&rows[*row], cause);
+            let known = of_id.get(&cause.id).copied().or_else(|| similar().filter(is_same));
+            let position = known.unwrap_or(rows.len());
+            if known.is_none() {
                 rows.push(CauseRow::new(cause, inputs.len()));
-                rows.len() - 1
-            });
+                of_id.insert(&cause.id, position);
+                if let Some(signature) = cause.signature {
+                    of_signature.entry(signature).or_insert(position);
+                }
+            }
             if let Some(cases) = rows.get_mut(position).and_then(|row| row.cases.get_mut(index)) {
                 cases.extend(cause.cases.iter().cloned());
                 cases.sort_unstable();
@@ -272,10 +280,21 @@ impl CauseRow {
             cases: vec![Vec::new(); runs],
         }
     }
+}
 
-    fn explains(&self, run: usize, id: &str) -> bool {
-        self.cases.get(run).is_some_and(|cases| cases.iter().any(|case| case == id))
+/// The row of the cause of each case, a map a run.
+type Explained<'a> = Vec<HashMap<&'a str, usize>>;
+
+fn explained(causes: &[CauseRow], runs: usize) -> Explained<'_> {
+    let mut explained = vec![HashMap::new(); runs];
+    for (row, cause) in causes.iter().enumerate() {
+        for (of_run, ids) in explained.iter_mut().zip(&cause.cases) {
+            for id in ids {
+                of_run.entry(id.as_str()).or_insert(row);
+            }
+        }
     }
+    explained
 }
 
 fn case_rows(inputs: &[Input], causes: &[CauseRow]) -> Vec<CaseRow> {
@@ -286,7 +305,8 @@ fn case_rows(inputs: &[Input], causes: &[CauseRow]) -> Vec<CaseRow> {
             runs[index] = Some(case);
         }
     }
-    found.values().filter_map(|runs| case_row(runs, causes)).collect()
+    let explained = explained(causes, inputs.len());
+    found.values().filter_map(|runs| case_row(runs, &explained)).collect()
 }
 
 /// Whether a case fails or breaks; an interrupted one does neither.
@@ -294,12 +314,13 @@ fn fails(case: &CaseReport) -> bool {
     matches!(case.case.verdict, Verdict::Fail { .. } | Verdict::Error { .. })
 }
 
-fn case_row(runs: &[Option<&CaseReport>], causes: &[CauseRow]) -> Option<CaseRow> {
+fn case_row(runs: &[Option<&CaseReport>], explained: &Explained<'_>) -> Option<CaseRow> {
     let results: Vec<_> = runs.iter().copied().flatten().collect();
     // What a log cut off only guesses what the case is.
     let known = results.iter().find(|result| !result.cut_off).or(results.first())?;
     let level = weight_of(&results);
-    let explained_by = |run: usize| causes.iter().position(|row| row.explains(run, &known.case.id));
+    let id = known.case.id.as_str();
+    let explained_by = |run: usize| explained.get(run).and_then(|run| run.get(id)).copied();
     let first = runs.first().copied().flatten();
     let cell = |(index, run): (usize, Option<&CaseReport>)| {
         let run = run?;

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::prose::{self, Prose};
 use crate::{
     report::{
-        causes::{cases as explained_cases, evidence, explains, origin},
+        causes::{CausesOfCases, cases as explained_cases, evidence, explains, origin},
         details::{hint, last_commands, message, others, retry, wait},
         model::{CaseReport, Report},
         text::{counted, seconds, shell},
@@ -24,17 +24,18 @@ pub(super) fn troubles(report: &Report) -> Markup {
     }
     let is_fail = |case: &CaseReport| matches!(case.case.verdict, Verdict::Fail { .. });
     troubles.sort_by_key(|case| (case.case.level == Level::Informing, !is_fail(case)));
+    let listed = CausesOfCases::of(report);
     html! {
         section {
             h2 { "To look at" }
-            @for case in troubles { (trouble(report, case)) }
+            @for case in troubles { (trouble(&listed, case)) }
         }
     }
 }
 
-fn trouble(run: &Report, report: &CaseReport) -> Markup {
+fn trouble(causes: &CausesOfCases<'_>, report: &CaseReport) -> Markup {
     let case = &report.case;
-    let listed = run.cause_of(&case.id);
+    let listed = causes.cause_of(&case.id);
     let is_reported = listed.is_some_and(|listed| listed.fix.is_some());
     html! {
         article class=(class(&case.verdict)) id={ "case-" (case.id) } {
