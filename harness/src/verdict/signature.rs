@@ -225,7 +225,7 @@ mod tests {
         for unknown in ["F23", "F99", "f43", "F4", "", "Unknown"] {
             assert_eq!(SignatureId::parse(unknown), None, "{unknown}");
         }
-        assert_eq!(SignatureId::all().count(), 60);
+        assert_eq!(SignatureId::all().count(), 62);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Cleanup {
     async fn describe(&self) -> Result<String, Failure> {
         let job = &self.name;
         let pods = self.pods().await?;
-        let Some(pod) = telling(&pods) else {
+        let Some(pod) = most_helpful(&pods) else {
             return self.why_without_pods().await;
         };
         let who = describe_user(pod);
@@ -140,8 +140,8 @@ impl Cleanup {
     }
 }
 
-/// The pod of a job that tells most: one that was refused something, or else one that ended.
-fn telling(pods: &[Pod]) -> Option<&Pod> {
+/// The pod of a job that says most: one that was refused something, or else one that ended.
+fn most_helpful(pods: &[Pod]) -> Option<&Pod> {
     let ended_with = |code: i32| pods.iter().find(|pod| exit_code(pod) == Some(code));
     let ended = || pods.iter().find(|pod| exit_code(pod).is_some());
     ended_with(REFUSED).or_else(ended).or(pods.first())
@@ -202,10 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_that_was_refused_something_tells_most() {
+    fn a_pod_that_was_refused_something_counts_first() {
         let spec = json!({"containers": [{"name": "rm"}]});
         let ended = |code: i32| pod(&spec, &json!({"terminated": {"exitCode": code}}));
-        let code = |pods: &[Pod]| telling(pods).and_then(exit_code);
+        let code = |pods: &[Pod]| most_helpful(pods).and_then(exit_code);
         let runs = pod(&spec, &json!({"running": {}}));
         assert_eq!(code(&[runs.clone(), ended(137), ended(1)]), Some(1));
         assert_eq!(code(&[runs.clone(), ended(137)]), Some(137));
