@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
-use std::{fs, process::Command as Process, time::Duration};
+use std::{collections::BTreeMap, fs, process::Command as Process, time::Duration};
 
 use harness::{
     engine::{Case, CaseKind, Context},
@@ -13,7 +13,6 @@ use harness::{
     },
     workload::Command,
 };
-use serde_json::Value;
 use suites::fixtures::NESTED_POD;
 use test_support::{InProcessRun, Live, TestDir, finished};
 
@@ -60,7 +59,9 @@ async fn runs_inside(cx: Context) -> CaseResult {
     let run = pod.run(&Command::new(arguments).within(Duration::from_secs(300))).await?.exits(0)?;
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     cx.check("outcome inside", "conformant", &said, said.contains("Conformant as far as asked"))?;
-    pod.output(&Command::new(["cat", "/tmp/report/report.json"])).await?;
+    // The log of commands is bounded, so only the verdicts.
+    let pick = "\"id\": \"[A-Z0-9-]*\"\\|\"verdict\": \"[a-z-]*\"";
+    pod.output(&Command::new(["grep", "-o", pick, "/tmp/report/report.json"])).await?;
     let script = "
         podman volume ls --format '{{.Name}}'
         podman images --quiet
@@ -71,13 +72,25 @@ async fn runs_inside(cx: Context) -> CaseResult {
     cx.check_equal("what is there", "mine", &left)
 }
 
-/// The report that the command in the pod wrote.
-fn report_of(events: &[Event]) -> Value {
+/// The verdicts by case in the report that the command in the pod wrote.
+fn verdicts_of(events: &[Event]) -> BTreeMap<String, String> {
     let printed = events.iter().find_map(|event| match &*event.event {
-        EventKind::CommandFinished(it) if it.command.first()? == "cat" => Some(&it.stdout),
+        EventKind::CommandFinished(it) if it.command.first()? == "grep" => Some(&it.stdout),
         _ => None,
     });
-    serde_json::from_str(printed.expect("a report")).expect("it is JSON")
+    let lines = printed.expect("a report").lines();
+    let values = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(key, value)| (key.trim_matches('"').to_owned(), value.trim_matches('"').to_owned()));
+    let (mut verdicts, mut last) = (BTreeMap::new(), String::new());
+    for (key, value) in values {
+        if key == "id" {
+            last = value;
+        } else {
+            verdicts.insert(std::mem::take(&mut last), value);
+        }
+    }
+    verdicts
 }
 
 #[test]
@@ -97,14 +110,12 @@ fn what_passes_in_a_run_passes_inside_and_nothing_is_left() {
 
     let verdict = &finished(&events, "TEST-01").verdict;
     assert_eq!((outcome, verdict.name()), (Outcome::Conformant, "pass"), "{verdict:?}");
-    let inside = report_of(&events);
-    let cases = inside["cases"].as_array().expect("a list");
-    let of = |id: &str| cases.iter().find(|case| case["id"] == id).expect("it has a verdict");
+    let inside = verdicts_of(&events);
     for id in CASES {
         let expected = match id {
             "SCC-01" => "not-applicable",
             _ => of_run.verdict(id).name(),
         };
-        assert_eq!(of(id)["verdict"], expected, "{id}");
+        assert_eq!(inside.get(id).map(String::as_str), Some(expected), "{id}: {inside:?}");
     }
 }

@@ -58,6 +58,15 @@ pub struct Machine {
     storage: Option<Storage>,
     /// Whether podman says that it uses the store of the run.
     has_own_store: bool,
+    /// How `podman info` failed: then nothing proves which store podman would use.
+    unproven: Option<Output>,
+}
+
+impl Drop for Machine {
+    /// Ends processes that nothing has ended: a signal came before the cases.
+    fn drop(&mut self) {
+        leftovers::end_processes(MARK, &self.run);
+    }
 }
 
 impl Machine {
@@ -89,6 +98,7 @@ impl Machine {
             environment,
             storage: None,
             has_own_store: false,
+            unproven: None,
         };
         machine.add_storage(storage).await?;
         Ok(machine)
@@ -101,12 +111,16 @@ impl Machine {
         let info = match self.run_as_user(&info).await {
             // There is no podman, so there is nothing to give a store to.
             Ok(output) if output.exit_code == 127 => return Ok(()),
-            info => info.map(|output| output.stdout).unwrap_or_default(),
+            Ok(output) => output,
+            Err(failure) => return Err(silent(&failure)),
         };
-        let storage = match Storage::make(&info, &self.run, self.directory.path()) {
+        let said = if info.exit_code == 0 { info.stdout.as_slice() } else { &[] };
+        let storage = match Storage::make(said, &self.run, self.directory.path()) {
             Ok(storage) => storage,
-            // What does not work touches nothing of the user's either.
-            Err(_) if info.is_empty() => return Ok(()),
+            Err(_) if info.exit_code != 0 => {
+                self.unproven = Some(info);
+                return Ok(());
+            }
             Err(error) => {
                 let message = format!("podman gets no store of its own: {error}");
                 let hint = "let the user write where podman keeps its images, see `podman info`";
@@ -123,14 +137,24 @@ impl Machine {
     }
 
     /// Verifies that podman uses the store of the run and not the user's: versions of podman differ in
-    /// what they read of the configuration.
+    /// what they read of the configuration. Without that proof no case may call podman.
     async fn verify_store(&mut self, root: &Path) -> Result<()> {
-        let used = self.first_line(&["podman", "info", "--format={{.Store.GraphRoot}}"]).await;
-        self.has_own_store = used.as_ref().is_some_and(|used| Path::new(used) == root);
-        let Some(used) = used.filter(|_| !self.has_own_store) else { return Ok(()) };
-        let _ = self.clean_up().await;
-        let message = format!("podman insists on its store `{used}`, where your images are");
-        let hint = "unset the variables and options that name it, see `podman info`";
+        let ask = ["podman", "info", "--format={{.Store.GraphRoot}} {{.Store.VolumePath}}"];
+        let answer = self.run(&Command::new(ask), &Pod::default()).await;
+        let answer = answer.map_err(|failure| silent(&failure))?;
+        if answer.exit_code != 0 {
+            self.unproven = Some(answer);
+            return Ok(());
+        }
+        let used = answer.text();
+        let is_own = |path: &str| Path::new(path).starts_with(root);
+        self.has_own_store = used.split(' ').all(is_own) && !used.is_empty();
+        if self.has_own_store {
+            return Ok(());
+        }
+        let message =
+            format!("podman insists on its own places, where your images and volumes are: {used}");
+        let hint = "unset the variables and options that name them, see `podman info`";
         Err(Error::usage(message).with_hint(hint))
     }
 
@@ -172,6 +196,11 @@ impl Machine {
             let message = format!("there is no container `{name}` where nestcheck itself runs");
             return Err(Failure::harness(message));
         }
+        if let Some(info) = &self.unproven
+            && calls_podman(command)
+        {
+            return info.clone().exits(0);
+        }
         let replace = |argument: &String| paths::replace(argument, &self.replacements);
         let arguments: Vec<String> = command.arguments().iter().map(replace).collect();
         let ended = process::run(command, &arguments, &self.environment).await;
@@ -197,18 +226,30 @@ impl Machine {
     ///
     /// What is still there.
     pub async fn clean_up(&self) -> Result<()> {
-        if self.has_own_store {
-            let remove = Command::new(["podman", "rm", "--all", "--force", "--time=0"]);
-            let remove = remove.within(CLEAN_UP_DEADLINE);
-            if let Err(failure) = self.run(&remove, &Pod::default()).await {
-                tracing::debug!("containers were not removed: {}", failure.message());
+        let mut left = None;
+        if let Some(storage) = self.storage.as_ref().filter(|_| self.has_own_store) {
+            let options = storage.options(self.directory.path());
+            let options = options.iter().map(String::as_str);
+            let remove = ["podman"].into_iter().chain(options);
+            let remove = Command::new(remove.chain(["rm", "--all", "--force", "--time=0"]));
+            let removed = self.run(&remove.within(CLEAN_UP_DEADLINE), &Pod::default()).await;
+            if let Err(failure) = removed.and_then(|output| output.exits(0)) {
+                left = Some(format!("containers were not removed: {}", failure.message()));
             }
         }
-        leftovers::end_processes(MARK, &self.run).await;
+        let processes = leftovers::end_processes(MARK, &self.run);
+        if processes > 0 {
+            left = Some(format!("{processes} processes of the run do not end"));
+        }
         let private = self.directory.path();
         let own = [private.join("tmp"), storage::runtime_directory(private)];
         let store = self.storage.as_ref().map(|storage| storage.directory().to_owned());
-        self.remove(&own.into_iter().chain(store).collect::<Vec<_>>()).await
+        self.remove(&own.into_iter().chain(store).collect::<Vec<_>>()).await?;
+        left.map_or(Ok(()), |left| {
+            let hint =
+                format!("look for processes with `{MARK}={}` in their environment", self.run);
+            Err(Error::infrastructure(left).with_hint(hint))
+        })
     }
 
     /// Removes directories, whoever owns the files in them.
@@ -286,6 +327,20 @@ impl Workload {
             Backend::Pod(_) => Ok(()),
         }
     }
+}
+
+/// podman that says nothing in time.
+fn silent(failure: &Failure) -> Error {
+    Error::infrastructure(format!("podman does not answer: {}", failure.message()))
+        .with_hint("try `podman info`")
+}
+
+/// Whether a command can change a store: its words name podman or another program of its kind. The
+/// version alone changes nothing.
+fn calls_podman(command: &Command) -> bool {
+    let programs = ["podman", "buildah", "skopeo"];
+    let has_program = |word: &String| programs.iter().any(|program| word.contains(program));
+    command.arguments().iter().any(has_program) && command.arguments() != ["podman", "--version"]
 }
 
 /// Makes a directory that only its owner may open.

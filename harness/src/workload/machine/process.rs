@@ -26,26 +26,34 @@ pub(super) enum Ended {
     Late(String),
 }
 
-/// The processes of a command that began, killed when this is dropped: the case or the run is over
-/// before the command is.
-struct Group(Option<Pid>);
+/// Variables that lead podman elsewhere than to this machine (podman(1)).
+const ELSEWHERE: [&str; 3] = ["CONTAINER_HOST", "CONTAINER_CONNECTION", "DOCKER_HOST"];
+
+/// Keeps the wrapper of images that bring kubedock from handing commands to the cluster
+/// (devfile/developer-images, `base/ubi9/podman-wrapper.sh`).
+const WITHOUT_KUBEDOCK: (&str, &str) = ("KUBEDOCK_SUPPORTED_COMMANDS", "none");
+
+/// A command that began. Its processes are killed when this is dropped before it is released: the case
+/// or the run is over before the command is.
+struct Group {
+    child: Child,
+    is_released: bool,
+}
 
 impl Group {
-    fn of(child: &Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.and_then(Pid::from_raw))
-    }
-
     /// Lets go of what still runs: a server that a command has started is to outlive it.
     fn release(&mut self) {
-        self.0 = None;
+        self.is_released = true;
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // One that has ended has left nothing to kill.
+        // A leader that was waited for has no number any more: it may be that of somebody else's
+        // group. Its leftovers are found by their environment.
+        let id = self.child.id().filter(|_| !self.is_released);
+        let group = id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -74,16 +82,17 @@ pub(super) async fn run(
             blame: None,
         })
     };
-    let mut child = match spawn(command, arguments, environment) {
+    let child = match spawn(command, arguments, environment) {
         Ok(child) => child,
         Err(error) => {
             let code = of_program(&error).ok_or(error)?;
             return Ok(done(code.exit_code(), Vec::new(), Vec::new()));
         }
     };
-    let mut group = Group::of(&child);
+    let mut group = Group { child, is_released: false };
     let written = Written::default();
-    let ended = tokio::time::timeout(command.deadline, follow(&mut child, command, &written)).await;
+    let ended =
+        tokio::time::timeout(command.deadline, follow(&mut group.child, command, &written)).await;
     let Ok(ended) = ended else { return Ok(Ended::Late(written.text(""))) };
     let (status, stdout, stderr) = ended?;
     group.release();
@@ -99,8 +108,13 @@ fn spawn(
     let (program, arguments) =
         arguments.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
     let stdin = if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-    tokio::process::Command::new(program)
+    let mut process = tokio::process::Command::new(program);
+    for name in ELSEWHERE {
+        process.env_remove(name);
+    }
+    process
         .args(arguments)
+        .env(WITHOUT_KUBEDOCK.0, WITHOUT_KUBEDOCK.1)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir("/")
         .stdin(stdin)

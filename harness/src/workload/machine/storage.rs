@@ -17,6 +17,9 @@ const OF_SYSTEM: [&str; 2] = ["/etc/containers/storage.conf", "/usr/share/contai
 /// The keys that say where the store is: podman without root reads the last one, skopeo the others.
 const PLACES: [&str; 3] = ["graphroot", "runroot", "rootless_storage_path"];
 
+/// The key of a second place for images, which would be the user's own.
+const IMAGE_STORE: &str = "imagestore";
+
 /// What `podman info` says of the user's own store.
 #[derive(Debug, Default, Deserialize)]
 struct Info {
@@ -79,6 +82,12 @@ impl Storage {
         &self.configuration
     }
 
+    /// Where the commands of podman that clean up look: no other setting can lead them elsewhere.
+    pub(super) fn options(&self, private: &Path) -> [String; 2] {
+        let run_root = runtime_directory(private).join("containers");
+        [format!("--root={}", self.root().display()), format!("--runroot={}", run_root.display())]
+    }
+
     /// Where podman's images and containers are.
     pub(super) fn root(&self) -> PathBuf {
         self.directory.join("storage")
@@ -126,7 +135,9 @@ fn own_text(named: &Path) -> String {
 /// A configuration with another place for the store, and the driver that is in use where it names none.
 fn with_places(text: &str, driver: &str, root: &Path, run_root: &Path) -> String {
     let key = |line: &str| line.split_once('=').map(|(key, _)| key.trim().to_owned());
-    let is_place = |line: &str| key(line).is_some_and(|key| PLACES.contains(&key.as_str()));
+    let is_place = |line: &str| {
+        key(line).is_some_and(|key| key == IMAGE_STORE || PLACES.contains(&key.as_str()))
+    };
     let kept: Vec<&str> = text.lines().filter(|line| !is_place(line)).collect();
     let values = [root, run_root, root];
     let places = PLACES.iter().zip(values);
@@ -137,7 +148,11 @@ fn with_places(text: &str, driver: &str, root: &Path, run_root: &Path) -> String
         places.push(format!("driver = \"{driver}\""));
     }
     // A key belongs to the table whose head is above it.
-    let head = kept.iter().position(|line| line.trim() == "[storage]");
+    let name = |line: &str| {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        line.strip_prefix('[')?.strip_suffix(']').map(|name| name.trim().to_owned())
+    };
+    let head = kept.iter().position(|line| name(line).as_deref() == Some("storage"));
     let (before, after) = kept.split_at(head.unwrap_or(kept.len()));
     let after = after.iter().skip(1);
     let lines = before.iter().copied().chain(["[storage]"]);
@@ -172,6 +187,18 @@ mod tests {
         assert_eq!(placed("", ""), alone);
         let options = "[storage.options]\nsize = \"\"";
         assert_eq!(placed(options, ""), format!("{options}\n{alone}"));
+    }
+
+    #[test]
+    fn a_second_place_for_images_is_not_taken_over() {
+        let own = "[ storage ] # mine\nimagestore = \"/h/images\"\ndriver = \"overlay\"\n";
+        let text = placed(own, "");
+        assert!(!text.contains("/h/images"), "{text}");
+        assert_eq!(
+            text.matches("storage]").count() + text.matches("storage ]").count(),
+            1,
+            "{text}"
+        );
     }
 
     #[test]

@@ -16,7 +16,15 @@ fn machine() -> Machine {
         (MARK.to_owned(), PathBuf::from(&run)),
         ("TMPDIR".to_owned(), directory.path().join("tmp")),
     ];
-    Machine { directory, run, replacements, environment, storage: None, has_own_store: false }
+    Machine {
+        directory,
+        run,
+        replacements,
+        environment,
+        storage: None,
+        has_own_store: false,
+        unproven: None,
+    }
 }
 
 async fn ran(machine: &Machine, command: &Command) -> Output {
@@ -43,6 +51,36 @@ async fn a_program_that_is_missing_or_may_not_run_has_the_exit_code_of_a_shell()
     assert_eq!(ran(&machine, &Command::new(["/no/such/program"])).await.exit_code, 127);
     assert_eq!(ran(&machine, &Command::new(["nestcheck-no-such-program"])).await.exit_code, 127);
     assert_eq!(ran(&machine, &Command::new(["/etc/passwd"])).await.exit_code, 126);
+}
+
+#[tokio::test]
+async fn no_case_calls_podman_before_its_store_is_proven() {
+    let mut machine = machine();
+    let failed = ran(&machine, &shell("echo 'cannot set up namespace' >&2; exit 125")).await;
+    machine.unproven = Some(failed);
+    for command in [Command::new(["podman", "ps"]), shell("true; buildah images")] {
+        let refused = machine.run(&command, &Pod::default()).await.expect_err("it is not run");
+        assert!(refused.message().contains("cannot set up namespace"), "{refused:?}");
+    }
+    assert_eq!(ran(&machine, &shell("exit 3")).await.exit_code, 3);
+}
+
+#[tokio::test]
+async fn a_container_of_the_run_ends_with_it() {
+    let machine = machine();
+    // As conmon does: its child has the environment of the image.
+    let script = "
+        setsid sh -c 'env -i sleep 60 & echo $!; wait' > \"$TMPDIR/id\" 2> /dev/null &
+        until [ -s \"$TMPDIR/id\" ]; do sleep 0.01; done
+        cat \"$TMPDIR/id\"
+    ";
+    let started = ran(&machine, &shell(script)).await;
+    let id = started.text();
+    assert!(Path::new("/proc").join(&id).exists(), "{id}: {started:?}");
+    assert_eq!(leftovers::end_processes(MARK, &machine.run), 0);
+    let state = fs::read_to_string(Path::new("/proc").join(&id).join("stat")).unwrap_or_default();
+    // Nobody may have waited for it yet.
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
 }
 
 #[tokio::test]
