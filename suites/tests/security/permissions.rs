@@ -6,7 +6,7 @@ use serde_json::Value;
 use test_support::{Applied, Live, Request, TestDir, documents, expected};
 
 /// The rights that no request of a run on this cluster uses, and why they are there.
-const WITHOUT_REQUEST: [(&str, &str); 9] = [
+const WITHOUT_REQUEST: [(&str, &str); 8] = [
     ("get priorityclasses.scheduling.k8s.io", "only asked with `--priority-class`"),
     ("get namespaces", "only asked when the answer to the creation of one got lost"),
     ("bind clusterroles.rbac.authorization.k8s.io", "asked by the server when a role is bound"),
@@ -19,10 +19,6 @@ const WITHOUT_REQUEST: [(&str, &str); 9] = [
     ("list deployments.apps", "only asked where the operator of DevWorkspaces is"),
     (
         "create devworkspaceoperatorconfigs.controller.devfile.io",
-        "only asked where the operator of DevWorkspaces is",
-    ),
-    (
-        "deletecollection devworkspaces.workspace.devfile.io",
         "only asked where the operator of DevWorkspaces is",
     ),
 ];

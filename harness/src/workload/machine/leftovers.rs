@@ -52,7 +52,7 @@ fn with_descendants(found: Vec<Pid>) -> HashSet<Pid> {
     }
 }
 
-/// The parent in `/proc/PID/stat` (proc_pid_stat(5)): the second field after the name, which may hold
+/// The parent in `/proc/PID/stat` (`proc_pid_stat(5)`): the second field after the name, which may hold
 /// anything.
 fn parent(stat: &str) -> Option<Pid> {
     let (_, rest) = stat.rsplit_once(')')?;
