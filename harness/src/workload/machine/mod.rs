@@ -59,7 +59,7 @@ pub struct Machine {
     /// Whether podman says that it uses the store of the run.
     has_own_store: bool,
     /// How `podman info` failed: then nothing proves which store podman would use.
-    unproven: Option<Output>,
+    failed_info: Option<Output>,
 }
 
 impl Drop for Machine {
@@ -98,7 +98,7 @@ impl Machine {
             environment,
             storage: None,
             has_own_store: false,
-            unproven: None,
+            failed_info: None,
         };
         machine.add_storage(storage).await?;
         Ok(machine)
@@ -118,7 +118,7 @@ impl Machine {
         let storage = match Storage::make(said, &self.run, self.directory.path()) {
             Ok(storage) => storage,
             Err(_) if info.exit_code != 0 => {
-                self.unproven = Some(info);
+                self.failed_info = Some(info);
                 return Ok(());
             }
             Err(error) => {
@@ -143,7 +143,7 @@ impl Machine {
         let answer = self.run(&Command::new(ask), &Pod::default()).await;
         let answer = answer.map_err(|failure| silent(&failure))?;
         if answer.exit_code != 0 {
-            self.unproven = Some(answer);
+            self.failed_info = Some(answer);
             return Ok(());
         }
         let used = answer.text();
@@ -196,7 +196,7 @@ impl Machine {
             let message = format!("there is no container `{name}` where nestcheck itself runs");
             return Err(Failure::harness(message));
         }
-        if let Some(info) = &self.unproven
+        if let Some(info) = &self.failed_info
             && calls_podman(command)
         {
             return info.clone().exits(0);

@@ -23,7 +23,7 @@ fn machine() -> Machine {
         environment,
         storage: None,
         has_own_store: false,
-        unproven: None,
+        failed_info: None,
     }
 }
 
@@ -57,7 +57,7 @@ async fn a_program_that_is_missing_or_may_not_run_has_the_exit_code_of_a_shell()
 async fn no_case_calls_podman_before_its_store_is_proven() {
     let mut machine = machine();
     let failed = ran(&machine, &shell("echo 'cannot set up namespace' >&2; exit 125")).await;
-    machine.unproven = Some(failed);
+    machine.failed_info = Some(failed);
     for command in [Command::new(["podman", "ps"]), shell("true; buildah images")] {
         let refused = machine.run(&command, &Pod::default()).await.expect_err("it is not run");
         assert!(refused.message().contains("cannot set up namespace"), "{refused:?}");
