@@ -4,17 +4,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream};
 use jiff::Timestamp;
 use probe::{DeviceState, Facts as Found};
 use rustix::process::geteuid;
-use tokio::time::sleep_until;
 
 use super::{
     Case, Dispatcher, Inside, Profile, RunConfig, SharedWorkload,
     dispatch::{Pods, Stage},
     plan::{Entry, Plan},
-    shutdown::{ShutdownGrace, latest_end},
 };
 use crate::{
     Error, Result,
@@ -156,22 +154,12 @@ fn ready(workload: &Arc<Workload>) -> SharedWorkload {
 }
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
-    /// Removes what the cases left here. A second signal leaves it 10 s more, a third none.
+    /// Removes what the cases left here.
     async fn clean_up(&mut self, workload: &Workload) {
         let started = Instant::now();
-        let mut cleaning = Box::pin(workload.clean_up());
-        let cut_off = || Some("it was cut off: processes and files may be left".to_owned());
-        let failure = loop {
-            if ShutdownGrace::after(self.signals_received) == ShutdownGrace::None {
-                break cut_off();
-            }
-            tokio::select! {
-                cleaned = &mut cleaning => {
-                    break cleaned.err().map(|error| error.with_hint_line().replace('\n', "; "));
-                }
-                Some(signal) = self.signals.next() => self.record_signal(signal),
-                () = sleep_until(self.grace_end.unwrap_or_else(latest_end)) => break cut_off(),
-            }
+        let failure = match self.until_cut_off(workload.clean_up()).await {
+            Some(cleaned) => cleaned.err().map(|error| error.with_hint_line().replace('\n', "; ")),
+            None => Some("it was cut off: processes and files may be left".to_owned()),
         };
         self.circumstances.leaked |= failure.is_some();
         self.step(Step::Teardown, started, failure);

@@ -60,22 +60,12 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     /// what is left then stays in the ledger.
     pub(super) async fn close(&mut self, cluster: &Cluster, config: &RunConfig) -> Audit {
         let started = Instant::now();
-        let mut closing = Box::pin(sandbox::close(cluster.admin(), &config.sandbox));
-        let closed = loop {
-            if ShutdownGrace::after(self.signals_received) == ShutdownGrace::None {
-                break Err((cut_off(&config.sandbox.run), true));
-            }
-            tokio::select! {
-                closed = &mut closing => {
-                    break closed.map_err(|error| (error.to_string(), error.is_loss()));
-                }
-                Some(signal) = self.signals.next() => self.record_signal(signal),
-                () = sleep_until(self.grace_end.unwrap_or_else(latest_end)) => {
-                    break Err((cut_off(&config.sandbox.run), true));
-                }
-            }
+        let closing = sandbox::close(cluster.admin(), &config.sandbox);
+        let audit = match self.until_cut_off(closing).await {
+            Some(Ok(audit)) => audit,
+            Some(Err(error)) => Audit::failed(error.to_string(), error.is_loss()),
+            None => Audit::failed(cut_off(&config.sandbox.run), true),
         };
-        let audit = closed.unwrap_or_else(|(reason, is_loss)| Audit::failed(reason, is_loss));
         let failure = match audit.failure.as_ref().map(|failed| failed.reason.clone()) {
             None if !audit.left.is_empty() => {
                 let left: Vec<_> = audit.left.iter().map(ToString::to_string).collect();
@@ -86,6 +76,22 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         self.circumstances.leaked |= failure.is_some();
         self.step(Step::Teardown, started, failure);
         audit
+    }
+
+    /// What the clean-up comes to; none where it was cut off. A second signal leaves it 10 s more, a
+    /// third none.
+    pub(super) async fn until_cut_off<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = Box::pin(work);
+        loop {
+            if ShutdownGrace::after(self.signals_received) == ShutdownGrace::None {
+                return None;
+            }
+            tokio::select! {
+                done = &mut work => return Some(done),
+                Some(signal) = self.signals.next() => self.record_signal(signal),
+                () = sleep_until(self.grace_end.unwrap_or_else(latest_end)) => return None,
+            }
+        }
     }
 
     /// Hears a signal that came at the very end: it had nothing left to stop, but is not to be told

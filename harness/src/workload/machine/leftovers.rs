@@ -33,13 +33,11 @@ pub(super) fn end_processes(name: &str, value: &str) -> usize {
 
 /// These processes and those that they started, as one look at /proc shows them.
 fn with_descendants(found: Vec<Pid>) -> HashSet<Pid> {
-    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let parents: Vec<(Pid, Pid)> = names
-        .filter_map(|directory| {
-            let process = Pid::from_raw(directory.file_name().to_str()?.parse().ok()?)?;
-            Some((process, parent(&fs::read_to_string(directory.path().join("stat")).ok()?)?))
-        })
-        .collect();
+    let with_parent = |process: Pid| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).ok()?;
+        Some((process, parent(&stat)?))
+    };
+    let parents: Vec<(Pid, Pid)> = shown().filter_map(with_parent).collect();
     let mut all: HashSet<Pid> = found.into_iter().collect();
     loop {
         let is_new =
@@ -61,16 +59,15 @@ fn parent(stat: &str) -> Option<Pid> {
 
 /// The processes with this entry in their environment. That of another user cannot be read.
 fn processes(entry: &[u8]) -> Vec<Pid> {
-    let has_entry = |name: &str| {
-        let environment = fs::read(format!("/proc/{name}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|it| it == entry)
+    let has_entry = |process: &Pid| {
+        let path = format!("/proc/{}/environ", process.as_raw_nonzero());
+        fs::read(path).unwrap_or_default().split(|byte| *byte == 0).any(|it| it == entry)
     };
-    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-    names
-        .filter_map(|directory| {
-            let name = directory.file_name().into_string().ok()?;
-            let process = Pid::from_raw(name.parse().ok()?)?;
-            has_entry(&name).then_some(process)
-        })
-        .collect()
+    shown().filter(has_entry).collect()
+}
+
+/// The processes that /proc shows.
+fn shown() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
 }
