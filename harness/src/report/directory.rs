@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The event log's name in the directory.
-const LOG: &str = "events.jsonl";
+pub(super) const LOG: &str = "events.jsonl";
 
 /// The ledger's name in the directory.
 const LEDGER: &str = "ledger.jsonl";

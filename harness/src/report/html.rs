@@ -22,11 +22,13 @@ use super::{
 use crate::verdict::Outcome;
 
 /// Should an escape ever be missed, a pod's text still runs and fetches nothing.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// The run as `index.html`.
-#[must_use]
-pub fn html(report: &Report) -> String {
+/// The style of every page.
+pub(super) const STYLE: &str = include_str!("html/style.css");
+
+/// A page with this title, style and body, which fetches nothing.
+pub(super) fn page(title: &str, styles: &[&'static str], body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -35,23 +37,30 @@ pub fn html(report: &Report) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (outcome_name(report.outcome)) " · nestcheck" }
-                style { (trusted(include_str!("html/style.css"))) }
+                title { (title) " · nestcheck" }
+                style { @for style in styles { (trusted(style)) } }
             }
-            body {
-                (header(report))
-                main {
-                    (cases::causes(report))
-                    (cases::troubles(report))
-                    (cases::suites(report))
-                    (expectations::table(report))
-                    (steps(report))
-                }
-                (footer(report))
-            }
+            body { (body) }
         }
     };
     page.into_string()
+}
+
+/// The run as `index.html`.
+#[must_use]
+pub fn html(report: &Report) -> String {
+    let body = html! {
+        (header(report))
+        main {
+            (cases::causes(report))
+            (cases::troubles(report))
+            (cases::suites(report))
+            (expectations::table(report))
+            (steps(report))
+        }
+        (footer(report))
+    };
+    page(outcome_name(report.outcome), &[STYLE], &body)
 }
 
 /// The style of an outcome, by how much it should worry.

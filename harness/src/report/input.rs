@@ -11,14 +11,11 @@ use data_encoding::BASE64;
 use flate2::read::GzDecoder;
 use tar::{Archive, Entry, EntryType};
 
-use super::archive::ARCHIVE_LINE;
+use super::{archive::ARCHIVE_LINE, directory::LOG};
 use crate::{
     Error, Result,
     verdict::event::{Event, EventKind, LogError, read_log},
 };
-
-/// The event log's name in a report.
-const LOG: &str = "events.jsonl";
 
 /// The most that is read of an event log, of an archive, and of what an archive unpacks to. A report
 /// has some megabytes.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Counts,
     compare::weight_of,
-    model::{CaseReport, OtherResult, Report, badness, rank},
+    model::{CaseReport, NamedReport, OtherResult, Report, badness, rank},
     sentence::outcome_name,
     text::{NAME_LIMIT, line},
 };
@@ -29,15 +29,6 @@ const SERVER: &str = "server";
 
 /// The fact that lists the joined reports.
 const REPORTS: &str = "joined reports";
-
-/// A report that is joined with others, with the name that its reader knows it by.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The name, such as the path of its directory.
-    pub name: String,
-    /// The report.
-    pub report: Report,
-}
 
 /// Why reports cannot be joined.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +84,7 @@ impl From<JoinError> for Error {
 /// # Errors
 ///
 /// Reports of different clusters, images, profiles or versions of nestcheck, or two of the same run.
-pub fn join(parts: &[Part]) -> Result<Report, JoinError> {
+pub fn join(parts: &[NamedReport]) -> Result<Report, JoinError> {
     let mut parts = parts.iter().map(Named::new).collect::<Result<Vec<_>, _>>()?;
     check(&parts)?;
     parts.sort_by_key(|part| part.report.started);
@@ -124,7 +115,7 @@ struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    fn new(part: &'a Part) -> Result<Self, JoinError> {
+    fn new(part: &'a NamedReport) -> Result<Self, JoinError> {
         let name = line(&redact::clean_text(&part.name), NAME_LIMIT);
         match &part.report.run {
             Some(run) => Ok(Self { name, report: &part.report, run }),

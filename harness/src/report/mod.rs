@@ -32,11 +32,11 @@ pub use disruptions::DisruptionReport;
 pub use expect::{DraftBy, draft_expectations};
 pub use html::html;
 pub use in_toto::in_toto;
-pub use join::{JoinError, Part, join};
+pub use join::{JoinError, join};
 pub use json::{json, json_schema};
 pub use junit::{Dialect, junit};
 pub use markdown::markdown;
-pub use model::{CaseReport, Counts, OtherResult, Report, summarize};
+pub use model::{CaseReport, Counts, NamedReport, OtherResult, Report, summarize};
 pub use prometheus::prometheus;
 pub use rerun::cases_to_rerun;
 pub use sentence::{

@@ -54,6 +54,15 @@ pub struct Report {
     pub expectations: ExpectationReport,
 }
 
+/// A report that is read beside others, with the name that its reader knows it by.
+#[derive(Clone, Debug)]
+pub struct NamedReport {
+    /// The name, such as the path of its directory.
+    pub name: String,
+    /// The report.
+    pub report: Report,
+}
+
 /// A case, with what proves its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseReport {

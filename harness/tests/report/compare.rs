@@ -2,9 +2,10 @@
 
 use harness::{
     report::{
+        NamedReport,
         compare::{
-            CaseRow, Change, Comparison, FactRow, Input, Rows, compare, html, json, json_schema,
-            markdown, text,
+            CaseRow, Change, Comparison, FactRow, Rows, compare, html, json, json_schema, markdown,
+            text,
         },
         summarize,
     },
@@ -21,8 +22,8 @@ use crate::{
 };
 
 /// Inputs with these events.
-fn inputs(runs: &[(&str, Vec<Event>)]) -> Vec<Input> {
-    let input = |(name, events): &(&str, Vec<Event>)| Input {
+fn inputs(runs: &[(&str, Vec<Event>)]) -> Vec<NamedReport> {
+    let input = |(name, events): &(&str, Vec<Event>)| NamedReport {
         name: format!("reports/{name}"),
         report: summarize(events),
     };
@@ -270,8 +271,8 @@ fn text_of_pods_and_paths_stays_text() {
     let nasty = "<script>alert(1)</script> | ![x](y) \u{1b}[31m";
     let case = |verdict| run(&[("POD-01", Level::Core, verdict, 1)], Outcome::NotConformant);
     let comparison = compare(&[
-        Input { name: nasty.to_owned(), report: summarize(&case(Verdict::Pass)) },
-        Input { name: "b".to_owned(), report: summarize(&case(Verdict::fail(nasty, None))) },
+        NamedReport { name: nasty.to_owned(), report: summarize(&case(Verdict::Pass)) },
+        NamedReport { name: "b".to_owned(), report: summarize(&case(Verdict::fail(nasty, None))) },
     ]);
     let page = html(&comparison, Rows::All);
     assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));

@@ -2,7 +2,7 @@
 
 use harness::{
     report::{
-        Dialect, JoinError, Part, Report, cases_to_rerun, headline, html, join, json, junit,
+        Dialect, JoinError, NamedReport, Report, cases_to_rerun, headline, html, join, json, junit,
         markdown, reasons, summarize,
     },
     verdict::{
@@ -62,13 +62,13 @@ impl Run {
         sample::at_fixed_times(kinds)
     }
 
-    fn part(&self) -> Part {
+    fn part(&self) -> NamedReport {
         self.part_with(self.started())
     }
 
-    fn part_with(&self, started: RunStarted) -> Part {
+    fn part_with(&self, started: RunStarted) -> NamedReport {
         let report = summarize(&self.events_with(started));
-        Part { name: format!("reports/{}", self.id), report }
+        NamedReport { name: format!("reports/{}", self.id), report }
     }
 }
 
@@ -214,7 +214,7 @@ fn a_case_that_a_log_cut_off_keeps_its_name() {
     first.outcome = None;
     let mut events = first.events_with(first.started());
     events.push(sample::at_fixed_times([sample::started("A-2")]).remove(0));
-    let died = Part { name: "died".into(), report: summarize(&events) };
+    let died = NamedReport { name: "died".into(), report: summarize(&events) };
     let again = Run::of("again", &[("A-2", fail())]).part();
 
     let report = join(&[died.clone(), again]).expect("they fit together");
@@ -247,7 +247,7 @@ fn reports_that_do_not_fit_together_are_refused_by_name() {
     let server = vec![(text("server"), text("https://elsewhere:6443"))];
     let unread = RunStarted { cluster_id: None, cluster: server, ..started() };
     assert!(refused(unread).contains("https://elsewhere:6443"));
-    let nothing = Part { name: text("nothing"), report: summarize(&[]) };
+    let nothing = NamedReport { name: text("nothing"), report: summarize(&[]) };
     let error = join(&[first.part(), nothing]).expect_err("it has no start");
     assert_eq!(error, JoinError::NoStart { name: text("nothing") });
 }

@@ -2,26 +2,20 @@
 
 use harness::{
     Result,
-    report::{
-        compare::{Input, Rows, compare, html, json, markdown, text},
-        input, summarize,
-    },
+    report::compare::{Rows, compare, html, json, markdown, text},
 };
 
 use super::{
     arguments::{CompareArguments, CompareFormat},
     print,
+    report::read_all,
 };
 
 /// The exit code where something is worse than in the first run.
 const WORSE: u8 = 1;
 
 pub(super) fn execute(arguments: &CompareArguments) -> Result<u8> {
-    let read = |path: &std::path::PathBuf| {
-        let report = summarize(&input::read(path)?);
-        Ok(Input { name: path.display().to_string(), report })
-    };
-    let inputs = arguments.reports.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let inputs = read_all(&arguments.reports)?;
     let comparison = compare(&inputs);
     let rows = if arguments.all { Rows::All } else { Rows::Different };
     let text = match arguments.format {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use harness::{
     Result,
-    report::{Part, Report, directory, input, join, summarize},
+    report::{NamedReport, Report, directory, input, join, summarize},
     verdict::{Outcome, event::Event},
 };
 
@@ -36,10 +36,19 @@ fn read(directories: &[PathBuf]) -> Result<Report> {
     if let [directory] = directories {
         return Ok(summarize(&read_events(directory)?));
     }
-    let part = |path: &PathBuf| {
-        let report = summarize(&input::read(path)?);
-        Ok(Part { name: path.display().to_string(), report })
-    };
-    let parts = directories.iter().map(part).collect::<Result<Vec<_>>>()?;
+    let parts = read_all(directories)?;
     Ok(join(&parts)?)
+}
+
+/// Reads reports that are looked at together, each with its path as its name.
+///
+/// # Errors
+///
+/// As [`input::read`].
+pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<NamedReport>> {
+    let read = |path: &PathBuf| {
+        let report = summarize(&input::read(path)?);
+        Ok(NamedReport { name: path.display().to_string(), report })
+    };
+    paths.iter().map(read).collect()
 }

@@ -1,6 +1,6 @@
 //! The comparison as one self-contained page: a matrix of cases and runs, without scripts.
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 use super::{
     CaseRow, CauseRow, Cell, Change, ComparedRun, Comparison, FactRow, Rows,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     report::{
         details::message,
-        html::{POLICY, Prose, tone, trusted, verdict},
+        html::{Prose, STYLE, page, tone, verdict},
         text::{line, spoken},
     },
     verdict::Verdict,
@@ -21,30 +21,17 @@ const EXCERPT: usize = 200;
 /// The comparison as a page.
 #[must_use]
 pub fn html(comparison: &Comparison, rows: Rows) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (headline(comparison)) " · nestcheck" }
-                style { (trusted(include_str!("../html/style.css"))) (trusted(include_str!("style.css"))) }
-            }
-            body {
-                (header(comparison))
-                main {
-                    (cases(comparison, rows))
-                    (pace(comparison))
-                    (causes(comparison))
-                    (facts(comparison, rows))
-                }
-                footer { p { "Made from the event logs of the runs. Runs are compared with run A." } }
-            }
+    let body = html! {
+        (header(comparison))
+        main {
+            (cases(comparison, rows))
+            (pace(comparison))
+            (causes(comparison))
+            (facts(comparison, rows))
         }
+        footer { p { "Made from the event logs of the runs. Runs are compared with run A." } }
     };
-    page.into_string()
+    page(&headline(comparison), &[STYLE, include_str!("style.css")], &body)
 }
 
 fn header(comparison: &Comparison) -> Markup {

@@ -1,9 +1,9 @@
 //! What all formats of a comparison show: facts beside each other, and the words about runs.
 
-use super::{Cell, Change, ComparedRun, Comparison, FactRow, Input, Rows};
+use super::{Cell, Change, ComparedRun, Comparison, FactRow, Rows};
 use crate::{
     report::{
-        model::Report,
+        model::{NamedReport, Report},
         sentence::outcome_name,
         text::{counted, names},
     },
@@ -39,7 +39,7 @@ pub(super) fn note(change: Change) -> Option<&'static str> {
 
 /// The facts of all runs: those about the cluster, then what was run. A fact that a run has several
 /// times is one.
-pub(super) fn facts_of(inputs: &[Input]) -> Vec<FactRow> {
+pub(super) fn facts_of(inputs: &[NamedReport]) -> Vec<FactRow> {
     let mut rows: Vec<FactRow> = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
         for (name, value) in input.report.run.iter().flat_map(facts_of_run) {

@@ -23,22 +23,13 @@ use self::{
     matrix::facts_of,
 };
 use super::{
-    model::{CaseReport, Counts, Report},
+    model::{CaseReport, Counts, NamedReport},
     text::{NAME_LIMIT, line},
 };
 use crate::{
     base::redact,
     verdict::{Cause, Level, Outcome, Place, SignatureId, Verdict},
 };
-
-/// A report with the name that its reader knows it by, such as the path of its directory.
-#[derive(Clone, Debug)]
-pub struct Input {
-    /// The name.
-    pub name: String,
-    /// The report.
-    pub report: Report,
-}
 
 /// Which rows a comparison shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,16 +193,16 @@ impl Comparison {
 
 /// Compares runs with the first of them.
 #[must_use]
-pub fn compare(inputs: &[Input]) -> Comparison {
+pub fn compare(inputs: &[NamedReport]) -> Comparison {
     let explained = cause_rows(inputs);
     let mut cases = case_rows(inputs, &explained);
     cases.sort_by(|a, b| (a.change, &a.suite, &a.id).cmp(&(b.change, &b.suite, &b.id)));
     Comparison { runs: runs(inputs), cases, causes: explained, facts: facts_of(inputs) }
 }
 
-fn runs(inputs: &[Input]) -> Vec<ComparedRun> {
+fn runs(inputs: &[NamedReport]) -> Vec<ComparedRun> {
     let first = inputs.first().and_then(|input| problem_of(&input.report));
-    let run = |(index, input): (usize, &Input)| {
+    let run = |(index, input): (usize, &NamedReport)| {
         let report = &input.report;
         let problem = problem_of(report);
         ComparedRun {
@@ -243,7 +234,7 @@ fn label(index: usize) -> String {
     }
 }
 
-fn cause_rows(inputs: &[Input]) -> Vec<CauseRow> {
+fn cause_rows(inputs: &[NamedReport]) -> Vec<CauseRow> {
     let mut rows: Vec<CauseRow> = Vec::new();
     let (mut of_id, mut of_signature) = (HashMap::new(), HashMap::new());
     for (index, input) in inputs.iter().enumerate() {
@@ -297,7 +288,7 @@ fn explained(causes: &[CauseRow], runs: usize) -> Explained<'_> {
     explained
 }
 
-fn case_rows(inputs: &[Input], causes: &[CauseRow]) -> Vec<CaseRow> {
+fn case_rows(inputs: &[NamedReport], causes: &[CauseRow]) -> Vec<CaseRow> {
     let mut found: BTreeMap<&str, Vec<Option<&CaseReport>>> = BTreeMap::new();
     for (index, input) in inputs.iter().enumerate() {
         for case in &input.report.cases {
