@@ -1,7 +1,7 @@
 //! How a report leaves the machine or the pod in which the run was.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -9,10 +9,12 @@ use std::{
 use data_encoding::BASE64;
 use harness::{
     Error, Result,
-    base::{private::private_file, text::bound},
+    base::text::bound,
     cluster::is_in_pod,
     report::{ARCHIVE_LINE as LINE, directory, headline, summarize, write_archive},
 };
+
+use super::new_file::NewFile;
 
 /// How many bytes of an archive are in one line of a log: CRI-O and containerd split lines of more
 /// than 16 KiB.
@@ -60,10 +62,8 @@ impl ReportArchive {
         let Self::File(path) = self else {
             return Ok(OpenArchive { to: self.clone(), file: None });
         };
-        // What is there is only replaced by something whole.
-        let part = partial(path);
-        let file = private_file(&part).map_err(|error| cannot_write(path, &error))?;
-        Ok(OpenArchive { to: self.clone(), file: Some((part, file)) })
+        let file = NewFile::create(path).map_err(|error| cannot_write(path, &error))?;
+        Ok(OpenArchive { to: self.clone(), file: Some(file) })
     }
 }
 
@@ -71,7 +71,7 @@ impl ReportArchive {
 #[derive(Debug)]
 pub(super) struct OpenArchive {
     to: ReportArchive,
-    file: Option<(PathBuf, File)>,
+    file: Option<NewFile>,
 }
 
 impl OpenArchive {
@@ -80,44 +80,19 @@ impl OpenArchive {
     /// # Errors
     ///
     /// A report that cannot be read, or a target that cannot be written to.
-    pub(super) fn write(mut self, directory: &Path) -> Result<()> {
-        match (&self.to, self.file.take()) {
-            (ReportArchive::File(path), Some((part, file))) => write_archive(directory, file)
-                .and_then(|mut file| file.flush())
-                .and_then(|()| std::fs::rename(&part, path))
-                .map_err(|error| {
-                    remove(&part);
-                    cannot_write(path, &error)
-                }),
-            (ReportArchive::Log, _) => write_archive(directory, Vec::new())
+    pub(super) fn write(self, directory: &Path) -> Result<()> {
+        match (&self.to, self.file) {
+            (_, Some(mut file)) => file
+                .write(|file| write_archive(directory, file).map(drop))
+                .map_err(|error| cannot_write(file.target(), &error)),
+            (ReportArchive::Log, None) => write_archive(directory, Vec::new())
                 .and_then(|archive| write_lines(&archive, &mut io::stdout().lock()))
                 .map_err(|error| cannot_print(&error)),
-            _ => write_archive(directory, io::stdout().lock())
+            (_, None) => write_archive(directory, io::stdout().lock())
                 .and_then(|mut stdout| stdout.flush())
                 .map_err(|error| cannot_print(&error)),
         }
     }
-}
-
-impl Drop for OpenArchive {
-    fn drop(&mut self) {
-        if let Some((part, _)) = &self.file {
-            // Nothing ran.
-            remove(part);
-        }
-    }
-}
-
-/// Removes a file that did not become an archive. The error that led here is what matters.
-fn remove(part: &Path) {
-    let _ = std::fs::remove_file(part);
-}
-
-/// The file beside an archive or a report in which it grows.
-pub(super) fn partial(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    path.with_file_name(name)
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Error {
@@ -178,6 +153,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::command::new_file::partial;
 
     #[test]
     fn the_target_is_standard_output_a_log_or_a_file() {

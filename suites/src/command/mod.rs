@@ -9,6 +9,7 @@ mod explain;
 mod images;
 mod inside;
 mod list;
+mod new_file;
 mod ote;
 mod outputs;
 mod placement;

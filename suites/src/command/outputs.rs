@@ -11,7 +11,6 @@ use std::{
 use clap::{Args, ValueEnum};
 use harness::{
     Error, Result,
-    base::private::private_file,
     report::{
         Dialect, Report, directory, html, in_toto, json, junit, markdown, prometheus, summarize,
     },
@@ -19,7 +18,8 @@ use harness::{
 
 use super::{
     arguments::{ReportFormat, dialect},
-    delivery::{ReportArchive, partial},
+    delivery::ReportArchive,
+    new_file::{NewFile, partial},
 };
 
 /// The file to which a job of GitHub appends its summary.
@@ -152,45 +152,28 @@ impl OutputArguments {
 /// A report that can be written.
 struct OpenOutput {
     format: ReportFormat,
-    /// The file, the one beside it in which the report grows, and its handle.
-    file: Option<(PathBuf, PathBuf, File)>,
+    /// None for standard output.
+    file: Option<NewFile>,
 }
 
 impl OpenOutput {
     fn open(output: &ReportOutput) -> Result<Self> {
         let open = |path: &PathBuf| {
-            let part = partial(path);
-            let file = private_file(&part).map_err(|error| cannot_write(path, &error))?;
+            let file = NewFile::create(path).map_err(|error| cannot_write(path, &error))?;
             if path.is_dir() {
-                let _ = fs::remove_file(&part);
                 return Err(cannot_write(path, &io::Error::from(io::ErrorKind::IsADirectory)));
             }
-            Ok((path.clone(), part, file))
+            Ok(file)
         };
         Ok(Self { format: output.format, file: output.file.as_ref().map(open).transpose()? })
     }
 
     fn write(&mut self, text: &str) -> Result<()> {
-        match self.file.take() {
-            None => super::print(text.as_bytes()).map(drop),
-            Some((path, part, mut file)) => file
-                .write_all(text.as_bytes())
-                .and_then(|()| keep_mode(&path, &file))
-                .and_then(|()| fs::rename(&part, &path))
-                .map_err(|error| {
-                    let _ = fs::remove_file(&part);
-                    cannot_write(&path, &error)
-                }),
-        }
-    }
-}
-
-impl Drop for OpenOutput {
-    fn drop(&mut self) {
-        if let Some((_, part, _)) = &self.file {
-            // Nothing ran, or the report could not be made.
-            let _ = fs::remove_file(part);
-        }
+        let Some(file) = &mut self.file else { return super::print(text.as_bytes()).map(drop) };
+        let path = file.target().to_owned();
+        let put =
+            |file: &mut File| file.write_all(text.as_bytes()).and_then(|()| keep_mode(&path, file));
+        file.write(put).map_err(|error| cannot_write(&path, &error))
     }
 }
 
