@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/klog/v2"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+	"local/kubernetes/notify"
 )
 
 const (
@@ -103,7 +104,7 @@ func (of *plugin) serve(ctx context.Context, directory string, watcher *fsnotify
 	} else if err != nil {
 		return err
 	}
-	notifyReady()
+	notify.Ready()
 	klog.InfoS("The kubelet has registered the plugin", "resource", of.resource)
 	for {
 		select {
@@ -141,22 +142,6 @@ func (of *plugin) register(ctx context.Context, directory string) error {
 		return fmt.Errorf("the kubelet does not register the plugin: %w", err)
 	}
 	return nil
-}
-
-// notifyReady tells the socket that NOTIFY_SOCKET names (systemd, sd_notify).
-func notifyReady() {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	if socket == "" {
-		return
-	}
-	connection, err := net.Dial("unixgram", socket)
-	if err == nil {
-		defer connection.Close()
-		_, err = connection.Write([]byte("READY=1"))
-	}
-	if err != nil {
-		klog.ErrorS(err, "Nobody can be told that the plugin is ready")
-	}
 }
 
 // plugin gives each container that asks for one of the resource all devices.

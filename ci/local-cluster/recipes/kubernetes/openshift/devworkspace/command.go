@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
+	"local/kubernetes/notify"
 )
 
 // options are the command line.
@@ -143,7 +144,7 @@ func serve(
 		return nil
 	}
 	server.isReady.Store(true)
-	notifyReady()
+	notify.Ready()
 	klog.InfoS("The test double answers", "address", endpoint.base)
 	go player.work(ctx)
 	select {
@@ -188,21 +189,4 @@ func until(ctx context.Context, what string, try func() error) bool {
 		return err == nil, nil
 	})
 	return err == nil
-}
-
-// notifyReady tells the socket that NOTIFY_SOCKET names (systemd, sd_notify).
-func notifyReady() {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	if socket == "" {
-		return
-	}
-	connection, err := net.Dial("unixgram", socket)
-	if err != nil {
-		klog.ErrorS(err, "Nobody can be told that the double is ready")
-		return
-	}
-	defer connection.Close()
-	if _, err := connection.Write([]byte("READY=1")); err != nil {
-		klog.ErrorS(err, "Nobody can be told that the double is ready")
-	}
 }
