@@ -204,20 +204,9 @@ mod tests {
     use super::*;
     use crate::{
         cluster::exec_error::Lost,
+        diagnosis::tests::case,
         verdict::{Disruption, Failure},
     };
-
-    fn case(id: &str, level: Level, verdict: impl Into<Verdict>) -> CaseFinished {
-        CaseFinished {
-            id: id.to_owned(),
-            name: format!("podman::{id}"),
-            suite: "podman".to_owned(),
-            title: "It works".to_owned(),
-            level,
-            verdict: verdict.into(),
-            duration_ms: 1,
-        }
-    }
 
     fn known(wrong: &str) -> Failure {
         Failure::product("`podman run` exited with 125").with_hint(Some(Attribution {

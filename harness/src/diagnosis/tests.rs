@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::verdict::{Level, Verdict, event::CaseFinished};
 
 /// The facts of a good workspace, with one of them changed.
 pub(super) fn facts(pointer: &str, value: Value) -> Facts {
@@ -69,6 +70,19 @@ pub(super) fn facts(pointer: &str, value: Value) -> Facts {
 /// Facts of a pod with which nothing is wrong.
 pub(crate) fn facts_of_tests() -> Facts {
     facts("/hostname", json!("workspace"))
+}
+
+/// A case of suite `podman` that ended so.
+pub(super) fn case(id: &str, level: Level, verdict: impl Into<Verdict>) -> CaseFinished {
+    CaseFinished {
+        id: id.to_owned(),
+        name: format!("podman::{id}"),
+        suite: "podman".to_owned(),
+        title: "It works".to_owned(),
+        level,
+        verdict: verdict.into(),
+        duration_ms: 1,
+    }
 }
 
 fn id(symptom: Symptom<'_>) -> Option<SignatureId> {

@@ -18,6 +18,7 @@ mod snapshot;
 mod sweep;
 mod teardown;
 mod volumes;
+mod workspace_settings;
 mod workspaces;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -41,10 +42,10 @@ pub use snapshot::Snapshot;
 pub use sweep::{Sweep, SweepResult, sweep};
 pub use teardown::{OwnedObject, end_pods, find, teardown};
 pub use volumes::ReclaimStatus;
+pub use workspace_settings::{PodAuthority, asking_for_devices, nested_settings};
 pub use workspaces::{
-    CONFIG_ATTRIBUTE, DevWorkspaces, NESTED_CONFIG, PodAuthority, SCC_ATTRIBUTE,
-    WORKSPACE_ID_LABEL, asking_for_devices, config_resource, maps_of_workspaces, nested_settings,
-    old_workspace_resource, workspace_resource,
+    CONFIG_ATTRIBUTE, DevWorkspaces, NESTED_CONFIG, SCC_ATTRIBUTE, WORKSPACE_ID_LABEL,
+    config_resource, maps_of_workspaces, old_workspace_resource, workspace_resource,
 };
 
 use crate::{

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    diagnosis::causes,
+    diagnosis::{causes, tests::case},
     facts::{Fact, Release},
     verdict::{Circumstances, Level, Outcome, Place, SignatureId, decide},
 };
@@ -22,18 +22,6 @@ fn openshift() -> Situation {
         flavour: Some(Flavour::OpenShift),
         version: Some("4.20.3".to_owned()),
         today: "2026-11-30".parse().expect("a date"),
-    }
-}
-
-fn case(id: &str, level: Level, verdict: Verdict) -> CaseFinished {
-    CaseFinished {
-        id: id.to_owned(),
-        name: format!("podman::{id}"),
-        suite: "podman".to_owned(),
-        title: "It works".to_owned(),
-        level,
-        verdict,
-        duration_ms: 1,
     }
 }
 
