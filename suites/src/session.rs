@@ -5,10 +5,11 @@ use std::{fs, path::PathBuf};
 use futures::Stream;
 use harness::{
     Error, Result,
-    cluster::Cluster,
+    cluster::{Cluster, permission::Permission},
     engine::{
         self, Case, Profile, RunConfig,
         plan::{Plan, Selection},
+        preview::Preview,
     },
     facts::{self, Facts, Flavour, requirement::ReadyWorkspaceOperator},
     sandbox::{self, PullSecret, Scc, rbac},
@@ -89,6 +90,26 @@ impl Session {
         config: RunConfig,
         scc: Option<ChosenScc>,
     ) -> Result<Self> {
+        let session = Box::pin(Self::plan(cluster, cases, selection, config, scc)).await?;
+        if session.acts() {
+            let namespace = sandbox::namespace_of(&session.config.sandbox.run);
+            rbac::review(&session.cluster, &session.needed(), &namespace).await?;
+        }
+        Ok(session)
+    }
+
+    /// As [`Self::prepare`], without asking what the caller may do.
+    ///
+    /// # Errors
+    ///
+    /// A cluster that can't be reached, or does not let the caller in.
+    pub async fn plan(
+        cluster: Cluster,
+        cases: &[Case],
+        selection: Selection,
+        config: RunConfig,
+        scc: Option<ChosenScc>,
+    ) -> Result<Self> {
         let mut config = config;
         let mut facts = facts::gather(&cluster).await?;
         if let Some(chosen) = config.devices.clone() {
@@ -114,13 +135,35 @@ impl Session {
         let plan =
             if is_as_configured { plan.without_what_must_fail(&whole, &facts) } else { plan };
         choose_image(&cluster, &facts, &plan, &mut config)?;
-        if plan.runnable().next().is_some() {
-            let makes_workspaces = plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
-            let flavour = facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
-            let needed = rbac::of_run_with(flavour, makes_workspaces);
-            rbac::review(&cluster, &needed, &sandbox::namespace_of(&config.sandbox.run)).await?;
-        }
         Ok(Self { cluster, facts, plan, config })
+    }
+
+    /// Whether a case runs: only then something is written to the cluster.
+    fn acts(&self) -> bool {
+        self.plan.runnable().next().is_some()
+    }
+
+    /// The permissions that the run uses.
+    fn needed(&self) -> Vec<Permission> {
+        let makes_workspaces = self.plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
+        let flavour = self.facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
+        rbac::of_run_with(flavour, makes_workspaces)
+    }
+
+    /// What the run would do. It asks which permissions the caller lacks, and writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A server that does not answer.
+    pub async fn preview(&self) -> Result<Preview> {
+        let needed = if self.acts() { self.needed() } else { Vec::new() };
+        let namespace = sandbox::namespace_of(&self.config.sandbox.run);
+        let lacking = if needed.is_empty() {
+            Vec::new()
+        } else {
+            rbac::lacking(&self.cluster, &needed, &namespace).await?
+        };
+        Preview::new(&self.facts, &self.plan, &self.config, &needed, &lacking)
     }
 
     /// Whether a case is in the plan: of those that were given, the profile takes its own.

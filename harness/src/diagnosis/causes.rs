@@ -26,7 +26,7 @@ const LETTERS_OF_GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
 const PREFIXES_OF_GENERATED: [&str; 2] = ["nestcheck-", "tmp."];
 
 /// Finds the causes for which cases did not pass, the one that explains most core cases first, then
-/// the one that explains most cases. Each of these cases has one cause; what passed or is not
+/// the one that explains most cases, and last what the options of the run are the reason for. Each of these cases has one cause; what passed or is not
 /// applicable has none.
 ///
 /// Failures of the same signature have one cause if the same is wrong. Other failures have one cause
@@ -78,8 +78,10 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
     found
 }
 
-fn order(cause: &Cause) -> (Reverse<usize>, Reverse<usize>, &str) {
-    (Reverse(cause.core), Reverse(cause.cases.len()), &cause.id)
+/// What is a choice of whoever runs nestcheck, such as `--fail-fast`, explains nothing about the cluster.
+fn order(cause: &Cause) -> (bool, Reverse<usize>, Reverse<usize>, &str) {
+    let is_choice = cause.place == Place::Nestcheck;
+    (is_choice, Reverse(cause.core), Reverse(cause.cases.len()), &cause.id)
 }
 
 /// A cause by its id: a signature, the hash of what is wrong, or both.

@@ -22,6 +22,10 @@ pub const JOBS: usize = 4;
 pub struct RunConfig {
     /// How many cases run at once.
     pub jobs: usize,
+    /// Whether no case begins any more once one has failed.
+    pub fail_fast: bool,
+    /// How often the cases run, at least once.
+    pub repeat: u32,
     /// Whether what the run created stays for a look.
     pub keep: Keep,
     /// Whether cases whose requirements are unmet run all the same.
@@ -52,6 +56,8 @@ impl RunConfig {
         let of_pods = image.clone().unwrap_or_default();
         Self {
             jobs: JOBS,
+            fail_fast: false,
+            repeat: 1,
             keep: Keep::Never,
             tries_blocked: false,
             image,

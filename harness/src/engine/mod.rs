@@ -14,9 +14,11 @@ pub mod inside;
 mod loss;
 mod nodes;
 pub mod plan;
+pub mod preview;
 mod profile;
 mod retry;
 mod shutdown;
+mod stop;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,7 +84,7 @@ pub async fn run(
     dispatcher.evaluate(&plan, &facts);
     // A plan in which nothing can run writes nothing to the cluster.
     if plan.runnable().next().is_some() {
-        Box::pin(dispatcher.execute(cluster, facts, &plan, &config)).await;
+        Box::pin(dispatcher.execute_all(cluster, &facts, &plan, &config)).await;
     }
     dispatcher.conclude(is_own)
 }
@@ -100,8 +102,19 @@ struct Dispatcher<O, S> {
     started: Instant,
     observe: O,
     signals: S,
-    /// The cases that have a verdict, as they are in the log.
+    /// The cases that have a verdict, as they are in the log; of a case that ran several times, the
+    /// worst.
     finished: Vec<CaseFinished>,
+    /// The first case that failed, of those that decide.
+    failed: Option<String>,
+    /// The cases that were not run because of another one, or because an iteration did not begin.
+    not_run: BTreeSet<&'static str>,
+    /// Which iteration goes on, from 1, where cases run several times.
+    iteration: Option<u32>,
+    /// When the time of the run is over; none before its first case.
+    ends: Option<TokioInstant>,
+    /// Whether the objects of the run are kept.
+    is_kept: bool,
     circumstances: Circumstances,
     /// How many signals asked for the end.
     signals_received: u32,
@@ -124,6 +137,11 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             observe,
             signals,
             finished: Vec::new(),
+            failed: None,
+            not_run: BTreeSet::new(),
+            iteration: None,
+            ends: None,
+            is_kept: false,
             circumstances: Circumstances { only_evaluated: true, ..Circumstances::default() },
             signals_received: 0,
             grace_end: None,
@@ -152,6 +170,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             profile_cases: plan.profile_cases,
             planned: plan.entries.iter().map(|entry| entry.case.id.to_owned()).collect(),
             cluster_id,
+            repeat: (config.repeat > 1).then_some(config.repeat),
             cluster: summary,
         }));
     }
@@ -173,7 +192,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     fn conclude(mut self, is_own: bool) -> Outcome {
         self.drain();
         let is_whole = is_own && !self.circumstances.only_evaluated;
-        let expectations = self.expectations.report(&self.situation, &self.finished, is_whole);
+        let expectations =
+            self.expectations.report(&self.situation, &self.seen_by_expectations(), is_whole);
         self.circumstances.expectations_fail = expectations.fails_run();
         let verdicts = self.finished.iter().map(|case| (case.level, &case.verdict));
         let outcome = decide(verdicts, self.circumstances);
@@ -196,11 +216,23 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             EventKind::CaseRetried(retried) => drop(self.broken_truths.remove(&retried.id)),
             _ => {}
         }
-        let event = Event::now(event);
+        let event = Event { iteration: self.iteration, ..Event::now(event) };
         if let EventKind::CaseFinished(case) = &*event.event {
-            self.finished.push(case.clone());
+            self.keep_worst(case.clone());
         }
         (self.observe)(&event);
+    }
+
+    /// Keeps the worst verdict of each case, and which case failed first.
+    fn keep_worst(&mut self, case: CaseFinished) {
+        if self.failed.is_none() && stop::is_failure(&case) {
+            self.failed = Some(case.id.clone());
+        }
+        match self.finished.iter_mut().find(|known| known.id == case.id) {
+            Some(known) if case.verdict.badness() >= known.verdict.badness() => *known = case,
+            Some(_) => {}
+            None => self.finished.push(case),
+        }
     }
 
     fn step(&mut self, step: Step, started: Instant, failure: Option<String>) {
@@ -214,40 +246,16 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     fn finish(&mut self, case: &Case, verdict: Verdict, duration_ms: u64) {
         let verdict = match verdict {
-            Verdict::Pass => self.prove(case),
+            Verdict::Pass => prove(self.broken_truths.get(case.id)),
             other => other,
         };
         if verdict == Verdict::Pass && matches!(case.kind, CaseKind::Live(_)) {
             self.circumstances.only_evaluated = false;
         }
         // Expectations see what the log has: they are written by people who read reports.
-        let mut finished = Redacted::from(CaseFinished {
-            id: case.id.to_owned(),
-            name: case.path(),
-            suite: case.suite.to_owned(),
-            title: case.title.to_owned(),
-            level: case.level,
-            verdict,
-            duration_ms,
-        })
-        .into_inner();
+        let mut finished = finished(case, verdict, duration_ms);
         finished.verdict = self.expectations.decide(&self.situation, &finished);
         self.emit(EventKind::CaseFinished(finished));
-    }
-
-    /// A pass counts only with truth checks behind it that all hold.
-    fn prove(&self, case: &Case) -> Verdict {
-        match self.broken_truths.get(case.id) {
-            Some(broken) if broken.is_empty() => Verdict::Pass,
-            Some(broken) => {
-                let broken: Vec<_> = broken.iter().map(String::as_str).collect();
-                let broken = broken.join(", ");
-                Verdict::fail(format!("a truth check does not hold: {broken}"), None)
-            }
-            None => Verdict::Error {
-                message: "the case passed without a truth check, which proves nothing".to_owned(),
-            },
-        }
     }
 
     /// Creates the sandbox, runs the cases, and removes everything again.
@@ -286,6 +294,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
         }
         if self.keeps(config.keep) {
+            self.is_kept = true;
             return self.leave(cluster, plan, &config.sandbox.run).await;
         }
         let mut audit = self.close(cluster, config).await;
@@ -362,6 +371,36 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Some(Err(error)) => self.step(Step::Sweep, started, Some(error.to_string())),
             None => {}
         }
+    }
+}
+
+/// The end of a case, cleaned as the log has it.
+fn finished(case: &Case, verdict: Verdict, duration_ms: u64) -> CaseFinished {
+    Redacted::from(CaseFinished {
+        id: case.id.to_owned(),
+        name: case.path(),
+        suite: case.suite.to_owned(),
+        title: case.title.to_owned(),
+        level: case.level,
+        verdict,
+        duration_ms,
+    })
+    .into_inner()
+}
+
+/// A pass counts only with truth checks behind it that all hold. `broken` has those that do not; none
+/// where no check was made.
+fn prove(broken: Option<&BTreeSet<String>>) -> Verdict {
+    match broken {
+        Some(broken) if broken.is_empty() => Verdict::Pass,
+        Some(broken) => {
+            let broken: Vec<_> = broken.iter().map(String::as_str).collect();
+            let broken = broken.join(", ");
+            Verdict::fail(format!("a truth check does not hold: {broken}"), None)
+        }
+        None => Verdict::Error {
+            message: "the case passed without a truth check, which proves nothing".to_owned(),
+        },
     }
 }
 

@@ -134,7 +134,7 @@ impl Creator {
     /// Lets users of the run's main namespace act in a namespace.
     pub(super) async fn edit(&self, namespace: &str, accounts: &[&str]) -> Result<()> {
         let what = "bind the user to ClusterRole `edit`";
-        self.binding(namespace, "workspace-user-edit", "edit", accounts, what).await
+        self.binding(namespace, super::EDIT, "edit", accounts, what).await
     }
 
     /// Lets users of the run's main namespace use the run's SCC in a namespace.

@@ -10,6 +10,7 @@ mod ledger;
 mod namespaces;
 mod nowhere;
 mod placement;
+mod planned;
 pub mod pod_template;
 mod pull_secret;
 pub mod rbac;
@@ -36,6 +37,7 @@ pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
 pub use namespaces::{Grant, Namespaces, PodSecurity};
 pub use placement::Placement;
+pub use planned::{Creator as ObjectCreator, PlannedObject, planned_objects};
 pub use pull_secret::{PULL_SECRET, PullSecret, SecretName};
 pub use scc::{AppliedScc, Scc, api_resource as scc_resource};
 pub use snapshot::Snapshot;
@@ -57,6 +59,9 @@ use crate::{
 
 /// The name of the RoleBinding that grants the use of the run's SCC.
 pub const GRANT: &str = "workspace-user-scc";
+
+/// The name of the RoleBinding that gives a user the ClusterRole `edit`.
+const EDIT: &str = "workspace-user-edit";
 
 /// The label that carries the run's id.
 pub const RUN_LABEL: &str = "nestcheck/run";

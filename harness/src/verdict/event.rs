@@ -26,6 +26,10 @@ pub struct Event {
     pub schema: u32,
     /// When it happened, by the clock of the machine that runs nestcheck.
     pub at: Timestamp,
+    /// The iteration to which it belongs, from 1, where cases run several times (`--repeat`). Such a case
+    /// finishes once in each iteration, and the worst verdict stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iteration: Option<u32>,
     /// What happened.
     #[schemars(with = "EventKind")]
     pub event: Redacted<EventKind>,
@@ -35,7 +39,7 @@ impl Event {
     /// An event that happens now.
     #[must_use]
     pub fn now(event: EventKind) -> Self {
-        Self { schema: SCHEMA, at: Timestamp::now(), event: event.into() }
+        Self { schema: SCHEMA, at: Timestamp::now(), iteration: None, event: event.into() }
     }
 }
 
@@ -134,6 +138,9 @@ pub struct RunStarted {
     /// not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+    /// How often the cases run; left out where they run once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<u32>,
     /// The cluster, as facts a reader wants at the top of a report: name and value.
     pub cluster: Vec<(String, String)>,
 }

@@ -122,6 +122,7 @@ impl Texts for RunStarted {
             profile_cases: _,
             planned,
             cluster_id,
+            repeat: _,
             cluster,
         } = self;
         all([run, version, profile], Name, change);
@@ -299,6 +300,7 @@ mod tests {
                 profile_cases: Some(1),
                 planned: vec![text()],
                 cluster_id: Some(text()),
+                repeat: None,
                 cluster: vec![(text(), text())],
             }),
             EventKind::StepFinished(StepFinished {

@@ -19,9 +19,11 @@ use oci_spec::distribution::{ParseError, Reference};
 
 use super::{
     delivery::ReportArchive,
+    execution::ExecutionArguments,
     expect::{ExpectArguments, ExpectationArguments},
     outputs::OutputArguments,
     placement::PlacementArguments,
+    selection::SelectionArguments,
 };
 use crate::session::SccSource;
 
@@ -99,22 +101,6 @@ impl From<ClusterArguments> for ConnectOptions {
             impersonate_groups: arguments.impersonate_groups,
         }
     }
-}
-
-/// Which cases.
-#[derive(Debug, Args)]
-pub(super) struct SelectionArguments {
-    /// The set of cases: openshift, microshift, kubernetes, smoke, as-configured or inside [default:
-    /// the cluster's own]
-    #[arg(long, value_name = "NAME", value_parser = profile)]
-    pub(super) profile: Option<Profile>,
-    /// Select one part of the cases, such as 1/3
-    #[arg(long, value_name = "I/N", value_parser = shard)]
-    pub(super) shard: Option<Shard>,
-    /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
-    /// `!` excludes
-    #[arg(value_name = "FILTER")]
-    pub(super) filters: Vec<String>,
 }
 
 /// The format of printed data.
@@ -220,7 +206,7 @@ pub(super) struct ListArguments {
 #[derive(Debug, Args)]
 pub(super) struct ImagesArguments {
     /// The workspace image. It is the only one: the cases build all others in its pods
-    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", value_parser = image)]
+    #[arg(long, value_name = "REF", value_parser = image)]
     pub(super) image: String,
     /// Print the `ImageDigestMirrorSet` of OpenShift that finds it here instead
     #[arg(long, value_name = "HOST/NAME", value_parser = image)]
@@ -256,6 +242,8 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
     pub(super) report_archive: Option<ReportArchive>,
     #[command(flatten)]
+    pub(super) execution: ExecutionArguments,
+    #[command(flatten)]
     pub(super) placement: PlacementArguments,
     #[command(flatten)]
     pub(super) expectations: ExpectationArguments,
@@ -285,7 +273,7 @@ pub(super) struct InsideArguments {
 pub(super) struct RunSettings {
     /// The workspace image, with podman, podman-compose and subordinate ids that fit a pod [default:
     /// with `--as-configured` that of the cluster's workspaces, on a cluster of `local-cluster` its own]
-    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", value_parser = image)]
+    #[arg(long, value_name = "REF", value_parser = image)]
     pub(super) image: Option<String>,
     /// Whether pods run the entrypoint of the image, as workspaces do: image or skip
     #[arg(long, value_name = "WHICH", default_value = "image", value_parser = str::parse::<EntryPoint>)]
@@ -414,11 +402,11 @@ pub(super) struct CompareArguments {
     pub(super) all: bool,
 }
 
-fn profile(name: &str) -> Result<Profile, String> {
+pub(super) fn profile(name: &str) -> Result<Profile, String> {
     Profile::parse(name).map_err(|error| error.with_hint_line())
 }
 
-fn shard(text: &str) -> Result<Shard, String> {
+pub(super) fn shard(text: &str) -> Result<Shard, String> {
     Shard::parse(text).map_err(|error| error.with_hint_line())
 }
 

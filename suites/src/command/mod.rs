@@ -4,6 +4,9 @@
 mod arguments;
 mod compare;
 mod delivery;
+mod dry_run;
+mod environment;
+mod execution;
 mod expect;
 mod explain;
 mod images;
@@ -17,6 +20,7 @@ mod preflight;
 mod report;
 mod rerun;
 mod run;
+mod selection;
 mod sweep;
 
 use std::{
@@ -25,7 +29,7 @@ use std::{
 };
 
 use arguments::{Arguments, Command};
-use clap::{CommandFactory, Parser, error::ErrorKind as ClapErrorKind};
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind as ClapErrorKind};
 use harness::{Error, Result, base::redact};
 pub use preflight::json_schema as preflight_schema;
 use tracing_subscriber::EnvFilter;
@@ -44,7 +48,8 @@ pub fn main() -> ExitCode {
         start_logging();
         return ote::main(switch, std::env::args_os().skip(2));
     }
-    let arguments = match Arguments::try_parse() {
+    let parsed = command_line().try_get_matches();
+    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => return print_usage_error(&error),
     };
@@ -56,6 +61,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+/// The command line with the variables of the environment.
+fn command_line() -> clap::Command {
+    environment::with_environment(Arguments::command())
 }
 
 fn execute(command: Command) -> Result<u8> {
@@ -72,12 +82,12 @@ fn execute(command: Command) -> Result<u8> {
         Command::Compare(arguments) => compare::execute(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "nestcheck", &mut script);
+            clap_complete::generate(shell, &mut command_line(), "nestcheck", &mut script);
             print(&script)
         }
         Command::Man => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Arguments::command())
+            clap_mangen::Man::new(command_line())
                 .render(&mut page)
                 .map_err(|error| Error::infrastructure(format!("failed to render: {error}")))?;
             print(&page)
@@ -173,6 +183,10 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let (message, hint) = take_apart(&text);
+            let message = match environment::variable_of(error, &command_line()) {
+                Some(variable) => format!("`{variable}` of the environment: {message}"),
+                None => message,
+            };
             print_error(&Error::usage(message).with_hint(hint));
             ExitCode::from(USAGE)
         }

@@ -81,7 +81,7 @@ mod tests {
     fn selection(filters: &[&str]) -> Selection {
         let filters: Vec<_> = filters.iter().map(|filter| (*filter).to_owned()).collect();
         let filters = Filters::parse(&filters, &crate::cases()).expect("the filters fit");
-        Selection { profile: None, filters, shard: None }
+        Selection { filters, ..Selection::default() }
     }
 
     #[test]

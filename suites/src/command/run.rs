@@ -11,10 +11,7 @@ use futures::{Stream, StreamExt};
 use harness::{
     Result,
     cluster::{Cluster, ConnectOptions},
-    engine::{
-        Case, Profile, RunConfig,
-        plan::{Filters, Selection},
-    },
+    engine::{Case, Profile, RunConfig, plan::Selection},
     report::{Dialect, Style, Terminal, directory::ReportDir},
     sandbox::{SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
@@ -23,9 +20,11 @@ use jiff::Timestamp;
 use tokio::time::{Instant, interval_at};
 
 use super::{
-    arguments::{RunArguments, RunSettings, SelectionArguments},
+    arguments::{OutputFormat, RunArguments, RunSettings},
     color,
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
+    dry_run::print_preview,
+    execution::ExecutionArguments,
     outputs::{OpenOutputs, OutputArguments, Written},
     print_error,
     rerun::Rerun,
@@ -40,9 +39,11 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
-    let report = arguments.report_dir.clone();
+    let report = (!arguments.execution.dry_run).then(|| arguments.report_dir.clone());
     let ended = run(arguments).await;
-    report_end_of_pod(&ended, &report);
+    if let Some(report) = report {
+        report_end_of_pod(&ended, &report);
+    }
     ended
 }
 
@@ -59,6 +60,17 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         cluster = Cluster::connect(&options) => cluster?,
         Some(signal) = signals.next() => return Ok(Outcome::Interrupted { signal }.exit_code()),
     };
+    let mut config = config(arguments.settings, &arguments.execution);
+    (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
+    config.expectations = expectations;
+    if arguments.execution.dry_run {
+        let session = Session::plan(cluster, &cases, selection, config, scc);
+        let format = arguments.execution.output.unwrap_or(OutputFormat::Text);
+        return tokio::select! {
+            code = Box::pin(async { print_preview(&session.await?, format).await }) => code,
+            Some(signal) = signals.next() => Ok(Outcome::Interrupted { signal }.exit_code()),
+        };
+    }
     // The other reports may go into the directory.
     let mut directory = ReportDir::create(&arguments.report_dir)?;
     let delivery = match Delivery::open(arguments.report_archive.as_ref(), &arguments.outputs) {
@@ -68,9 +80,8 @@ async fn run(arguments: RunArguments) -> Result<u8> {
             return Err(error);
         }
     };
-    let mut config = config(arguments.settings, &directory);
-    (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
-    config.expectations = expectations;
+    config.diagnostics = directory.diagnostics();
+    config.sandbox.ledger = directory.ledger();
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, config, scc) => session,
@@ -130,31 +141,30 @@ async fn report_progress<T>(
 /// The cases to choose from, and which of them are asked for.
 fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection)> {
     let cases = cases();
-    let SelectionArguments { profile, shard, filters } = &arguments.selection;
-    let filters = Filters::parse(filters, &cases)?;
-    let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { *profile };
+    let selection = arguments.selection.read(&cases)?;
+    let profile = arguments.as_configured.then_some(Profile::AsConfigured).or(selection.profile);
     let rerun = arguments.rerun.as_ref().map(|path| Rerun::read(path, &arguments.report_dir));
     let Some(rerun) = rerun.transpose()? else {
-        return Ok((cases, Selection { profile, filters, shard: *shard }));
+        return Ok((cases, Selection { profile, ..selection }));
     };
-    let selection = Selection { profile: profile.or(rerun.profile), filters, shard: *shard };
+    let selection = Selection { profile: profile.or(rerun.profile), ..selection };
     Ok((rerun.pick(cases, &selection)?, selection))
 }
 
 /// The configuration of a run with these settings.
-fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
+fn config(settings: RunSettings, execution: &ExecutionArguments) -> RunConfig {
     let config = RunConfig::new(settings.image, crate::fixtures::files());
     RunConfig {
         jobs: usize::from(settings.jobs),
+        fail_fast: execution.fail_fast,
+        repeat: execution.repeat,
         keep: settings.keep.into(),
         tries_blocked: settings.no_preflight,
         devices: settings.devices,
         node_access: settings.node_access,
-        diagnostics: directory.diagnostics(),
         sandbox: SandboxConfig {
             entry_point: settings.entrypoint,
             run_timeout: settings.timeout,
-            ledger: directory.ledger(),
             timeouts: Timeouts {
                 pod: settings.pod_timeout,
                 teardown: settings.teardown_timeout,

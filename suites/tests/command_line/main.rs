@@ -5,6 +5,7 @@ mod compare;
 mod documentation;
 mod expectations;
 mod inside;
+mod options;
 mod reports;
 mod without_cluster;
 

@@ -4,6 +4,7 @@
 
 #[path = "../../../harness/tests/report/committed_schema.rs"]
 mod committed_schema;
+mod dry_run;
 mod expectations;
 mod server;
 

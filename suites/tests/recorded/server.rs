@@ -24,6 +24,45 @@ pub struct ServerBehaviour {
     pub refuses: Option<String>,
     /// Whether it counts round trips; takes time.
     pub counts_round_trips: bool,
+    /// What it answers to who asks which permissions it has; none for a refusal, as it was not asked
+    /// when the cluster was recorded.
+    pub permissions: Option<Permissions>,
+}
+
+/// What the caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permissions {
+    /// Everything.
+    All,
+    /// Nothing.
+    None,
+}
+
+impl Permissions {
+    /// The answer to a review of the caller's permissions; none to other requests.
+    fn answer(self, method: &str, path: &str) -> Option<String> {
+        let resource = path.strip_prefix("/apis/authorization.k8s.io/v1/")?;
+        let any = serde_json::json!(["*"]);
+        let status = match (resource, self) {
+            ("selfsubjectaccessreviews", _) => {
+                serde_json::json!({"allowed": self == Self::All})
+            }
+            ("selfsubjectrulesreviews", Self::All) => serde_json::json!({
+                "incomplete": false,
+                "resourceRules": [{"verbs": any, "apiGroups": any, "resources": any}],
+                "nonResourceRules": [{"verbs": any, "nonResourceURLs": any}],
+            }),
+            ("selfsubjectrulesreviews", Self::None) => serde_json::json!({
+                "incomplete": false, "resourceRules": [], "nonResourceRules": [],
+            }),
+            _ => return None,
+        };
+        let answer = serde_json::json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "Review", "metadata": {},
+            "spec": {"namespace": ""}, "status": status,
+        });
+        (method == "POST").then(|| answer.to_string())
+    }
 }
 
 /// What the server was asked: the request, and the number of its round trip.
@@ -34,6 +73,9 @@ pub type Log = Arc<Mutex<Rounds>>;
 pub struct Rounds {
     /// Every request, with the round trip in which it came.
     pub requests: Vec<(String, usize)>,
+    /// Those that a real server would have stored something for: neither reads, nor dry runs, nor
+    /// reviews, which no API server stores.
+    pub writes: Vec<String>,
     latest: Instant,
     round: usize,
     is_open: bool,
@@ -63,7 +105,13 @@ impl Rounds {
 pub fn serve(cluster: RecordedCluster, behaviour: ServerBehaviour) -> (String, Log) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
     let address = listener.local_addr().expect("it has an address");
-    let rounds = Rounds { requests: Vec::new(), latest: Instant::now(), round: 0, is_open: false };
+    let rounds = Rounds {
+        requests: Vec::new(),
+        writes: Vec::new(),
+        latest: Instant::now(),
+        round: 0,
+        is_open: false,
+    };
     let log = Arc::new(Mutex::new(rounds));
     let server = Arc::new(Server { cluster, behaviour, log: Arc::clone(&log) });
     thread::spawn(move || {
@@ -87,6 +135,9 @@ impl Server {
         let mut reader = BufReader::new(connection);
         let mut writer = connection;
         while let Some(request) = HttpRequest::read(&mut reader)? {
+            if writes(&request) {
+                self.log.lock().writes.push(format!("{} {}", request.method, request.path));
+            }
             let (status, body) = self.answer(&request.method, &request.path);
             let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
             write!(
@@ -109,6 +160,10 @@ impl Server {
         if self.behaviour.refuses.as_ref() == Some(&request) {
             return failure(403, &format!("{request} is forbidden"));
         }
+        let permissions = self.behaviour.permissions;
+        if let Some(body) = permissions.and_then(|it| it.answer(method, path)) {
+            return (201, body);
+        }
         match self.cluster.answer(method, path) {
             Answer::Recorded(body) => {
                 let status: Option<Value> = serde_json::from_str(body).ok();
@@ -122,6 +177,12 @@ impl Server {
             }
         }
     }
+}
+
+fn writes(request: &HttpRequest) -> bool {
+    let is_review = request.path.rsplit('/').next().is_some_and(|it| it.starts_with("selfsubject"));
+    let is_dry_run = request.query.split('&').any(|field| field == "dryRun=All");
+    request.method != "GET" && !is_review && !is_dry_run
 }
 
 fn failure(code: u64, message: &str) -> (u64, String) {

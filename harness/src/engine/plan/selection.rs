@@ -3,6 +3,7 @@
 use crate::{
     Error, Result,
     engine::{Case, Profile},
+    verdict::Level,
 };
 
 /// One part of the run's cases, for several machines: part `index` of `count`, from 1.
@@ -89,24 +90,44 @@ fn fits(filter: &str, case: &Case) -> bool {
             || (filter.contains("::") && case.path().starts_with(filter)))
 }
 
-/// Which cases are asked for.
-#[derive(Clone, Debug)]
+/// Which cases are asked for. The default is all of them.
+#[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// The profile; none for the cases of every profile.
     pub profile: Option<Profile>,
     /// The filters.
     pub filters: Filters,
+    /// The levels; none of them for every level.
+    pub levels: Vec<Level>,
     /// The part of them, if they are split.
     pub shard: Option<Shard>,
 }
 
 impl Selection {
+    /// Makes sure that the levels leave something of what the filters pick. The cluster may still have
+    /// another profile, and a shard may be empty.
+    ///
+    /// # Errors
+    ///
+    /// No case that the filters pick has one of the levels.
+    pub fn check_levels(&self, cases: &[Case]) -> Result<()> {
+        let picked = Self { profile: self.profile, shard: None, ..self.clone() }.pick(cases);
+        if !picked.is_empty() || self.levels.is_empty() {
+            return Ok(());
+        }
+        let levels: Vec<_> = self.levels.iter().map(|level| level.name()).collect();
+        let message = format!("no selected case has the level {}", levels.join(" or "));
+        Err(Error::usage(message)
+            .with_hint("`nestcheck list -o json` shows the level of each case"))
+    }
+
     /// The selected cases, in the order of the registry.
     #[must_use]
     pub fn pick(&self, cases: &[Case]) -> Vec<Case> {
         let fits = |case: &&Case| {
             self.profile.is_none_or(|profile| profile.has(case))
                 && self.filters.has(case)
+                && (self.levels.is_empty() || self.levels.contains(&case.level))
                 && self.shard.is_none_or(|shard| shard.has(case))
         };
         cases.iter().filter(fits).copied().collect()
@@ -122,7 +143,7 @@ mod tests {
         let selection = Selection {
             profile: Some(Profile::Kubernetes),
             filters: Filters::parse(&filters, &CASES).expect("the filters fit"),
-            shard: None,
+            ..Selection::default()
         };
         selection.pick(&CASES).iter().map(|case| case.id).collect()
     }
@@ -146,12 +167,35 @@ mod tests {
     }
 
     #[test]
+    fn levels_are_a_partition_and_an_empty_choice_is_refused() {
+        let cases = [
+            CASES[0],
+            Case { level: Level::Extended, ..CASES[1] },
+            Case { level: Level::Informing, ..CASES[2] },
+        ];
+        let of = |levels: &[Level]| Selection { levels: levels.to_vec(), ..Selection::default() };
+        let ids = |levels: &[Level]| -> Vec<&str> {
+            of(levels).pick(&cases).iter().map(|case| case.id).collect()
+        };
+        assert_eq!(ids(&[]), ["POD-03", "POD-06", "CMP-02"]);
+        assert_eq!(ids(&[Level::Core]), ["POD-03"]);
+        assert_eq!(ids(&[Level::Informing, Level::Extended]), ["POD-06", "CMP-02"]);
+
+        let all = of(&[Level::Extended]);
+        assert!(all.check_levels(&cases).is_ok() && of(&[]).check_levels(&[]).is_ok());
+        let error = all.check_levels(&cases[..1]).expect_err("there is only a core case");
+        assert_eq!(error.to_string(), "no selected case has the level extended");
+        let wrong = "Core".parse::<Level>().expect_err("names are in lower case");
+        assert!(wrong.hint().is_some_and(|hint| hint.contains("informing")), "{wrong:?}");
+    }
+
+    #[test]
     fn shards_are_a_partition() {
         let ids = |text: &str| -> Vec<&str> {
             let selection = Selection {
                 profile: Some(Profile::Kubernetes),
-                filters: Filters::default(),
                 shard: Some(Shard::parse(text).expect("a shard")),
+                ..Selection::default()
             };
             selection.pick(&CASES).iter().map(|case| case.id).collect()
         };

@@ -12,4 +12,4 @@ mod review;
 pub use addition::Addition;
 pub use cluster_role::{ACCOUNT, objects, role};
 pub use permissions::{of_run_with, permissions};
-pub use review::{missing, review};
+pub use review::{lacking, missing, review};

@@ -55,6 +55,22 @@ pub async fn review(cluster: &Cluster, needed: &[Permission], namespace: &str) -
     Err(refusal(caller(client).await.as_deref(), &denied)?)
 }
 
+/// Those of the `needed` permissions that the caller lacks. As [`review`] it asks the server, but for
+/// each of them: all reviews are requests that store nothing.
+///
+/// # Errors
+///
+/// A server that does not answer.
+pub async fn lacking(
+    cluster: &Cluster,
+    needed: &[Permission],
+    namespace: &str,
+) -> Result<Vec<Permission>> {
+    let client = cluster.admin();
+    let rules = rules(client, namespace).await?;
+    denied(client, namespace, missing(needed, &rules)).await
+}
+
 fn is_in_the_way(permissions: &[Permission]) -> bool {
     permissions.iter().any(|permission| permission.need == Need::Run)
 }
