@@ -119,8 +119,9 @@ fn permissions(preview: &Preview) -> String {
         };
         let _ = writeln!(text, "{mark:4} {}", permission.permission);
         if !permission.granted {
-            let without = if permission.required { "the run cannot begin" } else { "it goes on" };
-            let _ = writeln!(text, "     {} Without it {without}.", permission.why);
+            let without =
+                if permission.required { "the run cannot begin" } else { "a fact stays unknown" };
+            let _ = writeln!(text, "     {} Without it, {without}.", permission.why);
         }
     }
     if all.iter().any(|permission| !permission.granted) {

@@ -31,6 +31,10 @@ const OWN_NAMES: [(&str, &str); 4] = [
 /// Options without a variable, which print and end.
 pub(super) const WITHOUT_VARIABLE: [&str; 2] = ["help", "version"];
 
+/// The words that switch a flag off, those of clap's `BoolishValueParser`. clap would take a flag that is
+/// off for one that is given, and refuse it beside those that it excludes.
+const OFF: [&str; 6] = ["n", "no", "f", "false", "off", "0"];
+
 /// Adds to every option of every command its variable. A variable that is empty is as good as unset: CI
 /// systems define variables that nobody gave a value.
 pub(super) fn with_environment(command: Command) -> Command {
@@ -49,17 +53,15 @@ fn options(command: Option<&Command>) -> BTreeSet<String> {
 
 fn with_variable(arg: Arg, command: &str, of_run: &BTreeSet<String>) -> Arg {
     let Some(variable) = variable(&arg, command, of_run) else { return arg };
+    let value = env::var_os(&variable).map(|value| value.to_string_lossy().to_ascii_lowercase());
     // A flag is a word in the environment.
-    let arg = if matches!(arg.get_action(), ArgAction::SetTrue) {
-        arg.value_parser(BoolishValueParser::new())
-    } else {
-        arg
-    };
-    let arg = arg.hide_env_values(true);
-    if env::var_os(&variable).is_some_and(|value| value.is_empty()) {
+    let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+    let is_off = |value: &str| value.is_empty() || is_flag && OFF.contains(&value);
+    let arg = if is_flag { arg.value_parser(BoolishValueParser::new()) } else { arg };
+    if value.as_deref().is_some_and(is_off) {
         return arg;
     }
-    arg.env(variable)
+    arg.env(variable).hide_env_values(true)
 }
 
 /// The name of an option's variable.
@@ -146,12 +148,12 @@ mod tests {
                 let values: Vec<_> = arg.get_possible_values();
                 let names: Vec<_> =
                     values.iter().map(clap::builder::PossibleValue::get_name).collect();
-                let shape = format!("{:?} {:?} {names:?}", arg.get_action(), arg.get_value_names());
+                let form = format!("{:?} {:?} {names:?}", arg.get_action(), arg.get_value_names());
                 let name = subcommand.get_name().to_owned();
                 let first = known
                     .entry(variable.to_owned())
-                    .or_insert_with(|| (name.clone(), shape.clone()));
-                assert_eq!(first.1, shape, "{variable} of `{}` and `{name}`", first.0);
+                    .or_insert_with(|| (name.clone(), form.clone()));
+                assert_eq!(first.1, form, "{variable} of `{}` and `{name}`", first.0);
             }
         }
     }

@@ -43,22 +43,26 @@ impl Permissions {
     fn answer(self, method: &str, path: &str) -> Option<String> {
         let resource = path.strip_prefix("/apis/authorization.k8s.io/v1/")?;
         let any = serde_json::json!(["*"]);
-        let status = match (resource, self) {
-            ("selfsubjectaccessreviews", _) => {
+        let kind = match resource {
+            "selfsubjectaccessreviews" => "SelfSubjectAccessReview",
+            "selfsubjectrulesreviews" => "SelfSubjectRulesReview",
+            _ => return None,
+        };
+        let status = match (kind, self) {
+            ("SelfSubjectAccessReview", _) => {
                 serde_json::json!({"allowed": self == Self::All})
             }
-            ("selfsubjectrulesreviews", Self::All) => serde_json::json!({
+            (_, Self::All) => serde_json::json!({
                 "incomplete": false,
                 "resourceRules": [{"verbs": any, "apiGroups": any, "resources": any}],
                 "nonResourceRules": [{"verbs": any, "nonResourceURLs": any}],
             }),
-            ("selfsubjectrulesreviews", Self::None) => serde_json::json!({
+            (_, Self::None) => serde_json::json!({
                 "incomplete": false, "resourceRules": [], "nonResourceRules": [],
             }),
-            _ => return None,
         };
         let answer = serde_json::json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "Review", "metadata": {},
+            "apiVersion": "authorization.k8s.io/v1", "kind": kind, "metadata": {},
             "spec": {"namespace": ""}, "status": status,
         });
         (method == "POST").then(|| answer.to_string())

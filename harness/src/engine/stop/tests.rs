@@ -206,3 +206,38 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn an_iteration_after_one_that_broke_does_not_begin() {
+    let fact = Case {
+        kind: CaseKind::Static(|_| {
+            crate::engine::CheckResult::without_checks(Verdict::fail("no", None))
+        }),
+        ..case("A-01", passes)
+    };
+    let (facts, mut events) = (able(), Vec::new());
+    let plan = Plan::new(vec![fact, case("A-02", passes)], &facts, false);
+    let mut config = RunConfig::new(None, Vec::new());
+    config.repeat = 3;
+    let observe = |event: &Event| events.push(event.clone());
+    let situation = Situation::new(&facts, Timestamp::now());
+    let signals = stream::pending::<u8>();
+    let mut dispatcher = Dispatcher::new(observe, signals, Expectations::default(), situation);
+
+    dispatcher.begin(&plan, &config, None, Vec::new());
+    dispatcher.evaluate(&plan, &facts);
+    dispatcher.execute_all(&Cluster::nowhere(), &facts, &plan, &config).await;
+    let outcome = dispatcher.conclude(true);
+
+    let finished = events.iter().filter_map(|event| match &*event.event {
+        EventKind::CaseFinished(case) => {
+            Some((case.id.as_str(), event.iteration, case.verdict.name()))
+        }
+        _ => None,
+    });
+    assert_eq!(
+        finished.collect::<Vec<_>>(),
+        [("A-01", None, "fail"), ("A-02", Some(1), "error"), ("A-02", Some(2), "blocked")]
+    );
+    assert_eq!(outcome, Outcome::Leaked, "nobody knows what was created");
+}
