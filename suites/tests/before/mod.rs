@@ -78,7 +78,7 @@ fn a_dry_run_writes_nothing_and_lists_what_the_run_then_does() {
     let run = ["run", "--kubeconfig", cluster.kubeconfig()];
     dir.nestcheck([&run[..], &filters].concat()).exits(0);
     assert_eq!(texts(&preview, "cases", "id"), dir.report().started().planned);
-    assert_eq!(preview["outcome"], dir.report().json("/outcome"));
+    assert_eq!(&preview["outcome"], dir.report().json("/outcome"));
     assert_listed(&preview, &dir);
     cluster.is_clean();
 }

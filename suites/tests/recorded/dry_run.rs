@@ -37,7 +37,7 @@ fn json(finished: &Finished) -> Value {
 
 #[test]
 fn a_dry_run_shows_what_would_run_be_created_and_be_permitted() {
-    let filters = ["POD-03", "ID-09", "GATE-01", "WS-01", "END-01"];
+    let filters = ["POD-03", "ID-09", "GATE-01", "WS-04", "END-01"];
     let finished = dry_run("kind-1.36", Permissions::All, &filters);
     finished.exits(0);
     assert_eq!(finished.stderr, "");
