@@ -177,7 +177,7 @@ fn a_failure_that_facts_show_ends_a_run_with_fail_fast_before_it_begins() {
 
 #[test]
 fn a_failure_that_a_person_expects_is_a_known_issue_of_the_dry_run_too() {
-    let text = "expectations:\n- case: FACT-02\n  verdict: fail\n  reason: known\n";
+    let text = "- case: FACT-02\n  verdict: fail\n  reason: known\n";
     let expectations = Expectations::parse("file", text, &["FACT-02"]).expect("an entry");
     let config = RunConfig { expectations, fail_fast: true, ..config() };
     let (facts, plan) = (able(), Plan::new(vec![CASES[5], CASES[0]], &able(), false));

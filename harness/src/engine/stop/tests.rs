@@ -100,7 +100,7 @@ impl Run {
 }
 
 fn expecting(case: &str, verdict: &str) -> Expectations {
-    let text = format!("expectations:\n- case: {case}\n  verdict: {verdict}\n  reason: known\n");
+    let text = format!("- case: {case}\n  verdict: {verdict}\n  reason: known\n");
     Expectations::parse("file", &text, &["A-01", "A-02", "A-03"]).expect("an entry")
 }
 
