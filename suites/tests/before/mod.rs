@@ -1,5 +1,7 @@
 //! Before and during a run: what a dry run says and leaves, and a run that repeats its cases.
 
+#![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
+
 use std::fs;
 
 use harness::sandbox::Entry;
