@@ -8,8 +8,6 @@ use harness::sandbox::Entry;
 use serde_json::Value;
 use test_support::{Finished, Live, Request, TestDir};
 
-use super::whole_run;
-
 /// What a dry run of these cases says.
 fn dry_run(cluster: &Live, filters: &[&str]) -> (Finished, Value) {
     let dir = TestDir::new();
@@ -83,16 +81,6 @@ fn a_dry_run_writes_nothing_and_lists_what_the_run_then_does() {
     assert_eq!(&preview["outcome"], dir.report().json("/outcome"));
     assert_listed(&preview, &dir);
     cluster.is_clean();
-}
-
-#[test]
-#[ignore = "needs a local cluster: ci/test makes it"]
-fn a_dry_run_lists_all_that_a_whole_run_creates() {
-    let whole = whole_run();
-    let (finished, preview) = dry_run(&Live::take(), &[]);
-    finished.exits(0);
-    assert_eq!(texts(&preview, "cases", "id"), whole.report.started().planned);
-    assert_listed(&preview, &whole.dir);
 }
 
 #[test]
