@@ -7,8 +7,8 @@ use harness::{
     Error, Result,
     cluster::Cluster,
     engine::{
-        self, Case, Profile, RunConfig,
-        plan::{Plan, Selection},
+        self, Case, OfNode, Profile, RunConfig,
+        plan::{Entry, Plan, Selection},
     },
     facts::{self, Facts, Flavour, requirement::ReadyWorkspaceOperator},
     sandbox::{self, PullSecret, Scc, rbac},
@@ -102,14 +102,17 @@ impl Session {
         }
         let scc = if is_as_configured { take_cluster_settings(&mut facts, scc)? } else { scc };
         config.sandbox.scc = scc_for(&facts, scc)?;
+        let (proofs, of_nodes) = proofs_of_nodes(&config, &facts, &selection)?;
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole: Vec<_> = crate::cases().into_iter().filter(|case| profile.has(case)).collect();
         // The profile `smoke` is a sample: it is never the whole.
-        let is_part = picked.len() < whole.len() || profile == Profile::Smoke;
-        let plan = Plan::new(picked, &facts, config.tries_blocked);
-        let plan = plan.of_profile(profile.name(), is_part);
-        let plan = if profile == Profile::Smoke { plan } else { plan.of_cases(whole.len()) };
+        let count = whole.len() + of_nodes;
+        let is_part = picked.len() + proofs.len() < count || profile == Profile::Smoke;
+        let mut entries = Entry::all(picked, &facts, config.tries_blocked);
+        entries.extend(proofs);
+        let plan = Plan::of_entries(entries, &facts).of_profile(profile.name(), is_part);
+        let plan = if profile == Profile::Smoke { plan } else { plan.of_cases(count) };
         let plan = if config.node_access { plan } else { plan.without_node_access() };
         let plan =
             if is_as_configured { plan.without_what_must_fail(&whole, &facts) } else { plan };
@@ -138,6 +141,29 @@ impl Session {
         let Self { cluster, facts, plan, config } = self;
         engine::run(&cluster, facts, plan, config, signals, observe).await
     }
+}
+
+/// The proofs of nodes that are asked for, and how many there are in all.
+fn proofs_of_nodes(
+    config: &RunConfig,
+    facts: &Facts,
+    selection: &Selection,
+) -> Result<(Vec<Entry>, usize)> {
+    let Some(every_node) = &config.every_node else { return Ok((Vec::new(), 0)) };
+    let cases = crate::cases();
+    let of_nodes = cases.iter().filter(|case| case.of_node == OfNode::Each);
+    let entries = |case: &Case| every_node.entries(case, facts, config.tries_blocked);
+    let all: Vec<_> = of_nodes.flat_map(entries).collect();
+    let is_rerun = |case: &Case| every_node.only.as_ref().is_none_or(|only| only.contains(case.id));
+    let count = all.len();
+    let picked = all.into_iter().filter(|it| selection.has(&it.case) && is_rerun(&it.case));
+    let picked: Vec<_> = picked.collect();
+    // A shard may have none of them.
+    if picked.is_empty() && selection.shard.is_none() {
+        return Err(Error::usage("`--every-node` proves the nodes, and no proof is selected")
+            .with_hint("leave the filters out, or add `nodes` to them"));
+    }
+    Ok((picked, count))
 }
 
 /// Checks what a person decided about the pods while nothing is written, and fetches the pull secret.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Keep, evidence::Collector};
+use super::{Keep, evidence::Collector, plan::EveryNode};
 use crate::{
     diagnosis::Expectations,
     facts::ChosenRoute,
@@ -36,6 +36,8 @@ pub struct RunConfig {
     pub pull_secret: Option<SecretName>,
     /// Whether the node may be looked at from outside of pods.
     pub node_access: bool,
+    /// The nodes that are proven one by one, if any are.
+    pub every_node: Option<EveryNode>,
     /// The failures that a person expects.
     pub expectations: Expectations,
     /// What collects the evidence of cases that fail.
@@ -58,6 +60,7 @@ impl RunConfig {
             devices: None,
             pull_secret: None,
             node_access: false,
+            every_node: None,
             expectations: Expectations::default(),
             diagnostics: Collector::nowhere(),
             sandbox: SandboxConfig {

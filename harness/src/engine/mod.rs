@@ -24,7 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use case::{Case, CaseFuture, CaseKind, CheckResult, Inside, StandIn, registered};
+pub use case::{
+    Case, CaseFuture, CaseKind, CheckResult, Inside, OfNode, ProvenNode, StandIn, base_id,
+    registered,
+};
 pub use config::{JOBS, RUN_TIMEOUT, RunConfig};
 pub use context::{Admission, Context, PodHandle, SharedWorkload, parse_probe};
 use futures::{Stream, StreamExt};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     Fact, Facts, Flavour, Gate, KubernetesVersion, Release, cluster_id,
     devspaces::{self, read_devspaces},
-    dry_run, feature_gate,
+    dry_run, feature_gate, kubelets,
     lookup::{Lookup, get_request, metrics_page, read},
     metrics, node,
     pod_admission::{Labels, Plugin, PodAdmission},
@@ -34,7 +34,7 @@ pub(crate) const PERMISSIONS: &[Rules] = &[
 ];
 
 /// To read the feature gates of the kubelets, which is more power than it seems.
-pub(crate) const PERMISSIONS_OF_KUBELETS: Rules = node::PERMISSIONS_OF_METRICS;
+pub(crate) const PERMISSIONS_OF_KUBELETS: Rules = kubelets::PERMISSIONS;
 
 /// To read what else OpenShift has.
 pub(crate) const PERMISSIONS_ON_OPENSHIFT: &[Rules] =
@@ -107,7 +107,8 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
             HOST_NETWORK_GATE,
             "API server",
         ),
-        nodes: nodes.nodes,
+        nodes: nodes.schedulable,
+        unschedulable_nodes: nodes.unschedulable,
         device_route: nodes.device_route,
         default_storage: storage::default_class(&classes),
         devspaces,

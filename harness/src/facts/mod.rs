@@ -8,9 +8,11 @@ mod dry_run;
 mod evidence;
 mod feature_gate;
 mod gather;
+mod kubelets;
 mod lookup;
 mod metrics;
 mod node;
+mod node_kind;
 pub mod pod_admission;
 mod release;
 pub mod requirement;
@@ -41,7 +43,8 @@ pub(crate) use gather::{
     PERMISSIONS, PERMISSIONS_OF_KUBELETS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT,
 };
 use lookup::{Lookup, items, text};
-pub use node::{Node, Taint};
+pub use node::{Node, Taint, UnschedulableNode};
+pub use node_kind::{NodeGroup, NodeKind};
 pub use release::Release;
 pub use rollout::Rollout;
 pub(crate) use scc::PERMISSIONS as PERMISSIONS_OF_SCCS;
@@ -264,6 +267,8 @@ pub struct Facts {
     pub server_host_network_gate: Fact<bool>,
     /// The nodes that pods may be scheduled on.
     pub nodes: Fact<Vec<Node>>,
+    /// The other nodes, as far as the nodes are known.
+    pub unschedulable_nodes: Vec<UnschedulableNode>,
     /// How a pod is to ask for its devices; none where the cluster offers no way. An annotation is
     /// only a candidate, see [`Facts::devices_to_try`].
     pub device_route: Fact<Option<DeviceRoute>>,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use clap::Args;
 use harness::{
     Error, Result,
+    engine::plan::NodeScope,
     sandbox::{Placement, PullSecret, SecretName},
 };
 use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Quantity};
@@ -20,6 +21,17 @@ pub(super) struct PlacementArguments {
     /// times
     #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = toleration)]
     toleration: Vec<Toleration>,
+    /// Prove each node too: on each that takes pods, a nested pod starts, is isolated, and builds and
+    /// runs an image (NODE-01). `kinds` proves one node of each kind. Every report has a row for each
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all",
+        value_parser = str::parse::<NodeScope>
+    )]
+    pub(super) every_node: Option<NodeScope>,
     /// The `PriorityClass` of the pods
     #[arg(long, value_name = "NAME", value_parser = name)]
     priority_class: Option<String>,

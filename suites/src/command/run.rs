@@ -13,7 +13,7 @@ use harness::{
     cluster::{Cluster, ConnectOptions},
     engine::{
         Case, Profile, RunConfig,
-        plan::{Filters, Selection},
+        plan::{EveryNode, Filters, NodeScope, Selection},
     },
     report::{Dialect, Style, Terminal, directory::ReportDir},
     sandbox::{SandboxConfig, Timeouts},
@@ -48,7 +48,7 @@ pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
 
 async fn run(arguments: RunArguments) -> Result<u8> {
     // What can be wrong without a cluster is found before one is asked.
-    let (cases, selection) = select(&arguments)?;
+    let (cases, selection, every_node) = select(&arguments)?;
     let expectations = arguments.expectations.read(&crate::cases())?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let (placement, pull_secret) = arguments.placement.read()?;
@@ -70,7 +70,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     let mut config = config(arguments.settings, &directory);
     (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
-    config.expectations = expectations;
+    (config.expectations, config.every_node) = (expectations, every_node);
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, config, scc) => session,
@@ -127,18 +127,23 @@ async fn report_progress<T>(
     }
 }
 
-/// The cases to choose from, and which of them are asked for.
-fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection)> {
+/// The cases to choose from, which of them are asked for, and which nodes are proven.
+fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection, Option<EveryNode>)> {
     let cases = cases();
     let SelectionArguments { profile, shard, filters } = &arguments.selection;
     let filters = Filters::parse(filters, &cases)?;
     let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { *profile };
     let rerun = arguments.rerun.as_ref().map(|path| Rerun::read(path, &arguments.report_dir));
+    let scope = arguments.placement.every_node;
     let Some(rerun) = rerun.transpose()? else {
-        return Ok((cases, Selection { profile, filters, shard: *shard }));
+        let every_node = scope.map(|scope| EveryNode { scope, only: None });
+        return Ok((cases, Selection { profile, filters, shard: *shard }, every_node));
     };
     let selection = Selection { profile: profile.or(rerun.profile), filters, shard: *shard };
-    Ok((rerun.pick(cases, &selection)?, selection))
+    let of_nodes = Some(rerun.of_nodes()).filter(|ids| !ids.is_empty());
+    let every_node =
+        of_nodes.map(|ids| EveryNode { scope: scope.unwrap_or(NodeScope::All), only: Some(ids) });
+    Ok((rerun.pick(cases, &selection)?, selection, every_node))
 }
 
 /// The configuration of a run with these settings.

@@ -6,6 +6,7 @@ mod gate;
 mod identity;
 mod isolation;
 mod node_runtimes;
+mod nodes;
 mod podman;
 mod preflight;
 mod root;
@@ -24,7 +25,7 @@ use harness::facts::{
 };
 
 /// The suites in the order of the catalogue, with what their cases have in common.
-pub(crate) const SUITES: [(&str, &str); 14] = [
+pub(crate) const SUITES: [(&str, &str); 15] = [
     (
         "preflight",
         "What the cluster is. nestcheck reads it before it writes anything. These cases explain \
@@ -89,6 +90,12 @@ pub(crate) const SUITES: [(&str, &str); 14] = [
         "Workspaces of a real DevWorkspace Operator, created as the ordinary user from a devfile. \
          Without the operator these cases are not applicable. They do not test what Che itself \
          creates.",
+    ),
+    (
+        "nodes",
+        "Each node by itself. Without `--every-node` this suite does not run: the other cases use one \
+         node or two. With it, each node that takes pods has a case, whose id ends with the name of the \
+         node, and `--every-node=kinds` proves one node of each kind.",
     ),
     ("teardown", "What a run leaves behind, and which existing objects it changes: none."),
     (

@@ -108,6 +108,12 @@ impl LocalCluster {
         (finished, dir.report())
     }
 
+    /// Makes a directory an image of each node.
+    #[track_caller]
+    pub fn load(&self, tree: &Path, tag: &str) {
+        self.local_cluster("load", &["--tag", tag, &tree.display().to_string()]);
+    }
+
     /// Kills components and starts them again, one after the other.
     #[track_caller]
     pub fn restart(&self, components: &[&str]) {

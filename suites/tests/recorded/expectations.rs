@@ -4,12 +4,9 @@
 use std::{ffi::OsStr, fs};
 
 use harness::verdict::{ExpectationReport, ExpectationState, Outcome, event::EventKind};
-use test_support::{Finished, Kubeconfig, Report, Running, TestDir};
+use test_support::{Finished, Kubeconfig, Report, Running, ServerBehaviour, TestDir, serve};
 
-use super::{
-    recorded,
-    server::{ServerBehaviour, serve},
-};
+use super::recorded;
 
 /// A cluster on which SCC-01, an extended case, fails and PRE-01 passes.
 const FAILS: &str = "microshift-4.21-gate-off";

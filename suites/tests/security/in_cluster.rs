@@ -4,13 +4,13 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use test_support::{Applied, Kubeconfig, Live, Report, Running, TestDir, documents};
+use test_support::{Applied, Kubeconfig, Live, Report, Running, TestDir, documents, program_tree};
 
 /// How long a Job may take to come so far.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -73,25 +73,6 @@ fn an_archive_that_cannot_be_written_is_reported_before_the_run() {
             .hints(&["give a file"]);
     }
     assert_eq!(dir.content(), ["kubeconfig"]);
-}
-
-/// The program with what it is linked to, as the root file system of an image.
-fn tree(dir: &TestDir) -> PathBuf {
-    let root = dir.path("tree");
-    let program = env!("CARGO_BIN_EXE_nestcheck");
-    let put = |from: &str, to: &str| {
-        let to = root.join(to.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().expect("it is in a directory")).expect("it can be made");
-        fs::copy(from, to).expect("it can be copied");
-    };
-    put(program, "/bin/nestcheck");
-    let stripped = Command::new("strip").arg(root.join("bin/nestcheck")).status();
-    assert!(stripped.expect("binutils are installed").success());
-    let linked = Command::new("ldd").arg(program).output().expect("ldd is installed");
-    let linked = String::from_utf8(linked.stdout).expect("it prints text");
-    let paths = linked.split_whitespace().filter(|word| word.starts_with('/'));
-    paths.for_each(|path| put(path, path));
-    root
 }
 
 /// The Job with other arguments, as a user of its own: the image names none. The local cluster has no
@@ -196,7 +177,7 @@ fn report_of(log: &str, dir: &TestDir) -> Report {
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    cluster.load(&tree(&dir), "localhost/nestcheck:0.1.0");
+    cluster.load(&program_tree(&dir, env!("CARGO_BIN_EXE_nestcheck")), "localhost/nestcheck:0.1.0");
     let _namespace = Applied::create(&cluster, &manifest("namespace.yaml"));
     let _rbac = Applied::create(&cluster, &manifest("rbac.yaml"));
     let start = cluster.now();

@@ -24,7 +24,7 @@ pub(crate) use self::{
 };
 use crate::{
     diagnosis::CheckName,
-    engine::{Case, deadline::Pause},
+    engine::{Case, OfNode, deadline::Pause},
     facts::Facts,
     sandbox::{self, Grant, Sandbox},
     verdict::{Attribution, CaseResult, Failure},
@@ -52,6 +52,20 @@ impl Context {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The name of the node that the case is about.
+    ///
+    /// # Errors
+    ///
+    /// The case is not about a node.
+    pub fn node(&self) -> Result<&'static str, Failure> {
+        match self.case.of_node {
+            OfNode::This(node) => Ok(&node.name),
+            OfNode::No | OfNode::Each => {
+                Err(Failure::harness(format!("{} is not about a node", self.case.id)))
+            }
+        }
     }
 
     /// The run's sandbox, for a case that acts with more than pods.

@@ -187,7 +187,7 @@ impl Context {
     /// A manifest that is not a pod.
     pub fn manifest(&self, template: &PodTemplate) -> Result<Pod, Failure> {
         let mut pod = self.sandbox.pod(self.listed(template))?;
-        let id = self.case.id.to_ascii_lowercase();
+        let id = self.case.object_name();
         pod.metadata.name = Some(format!("dry-run-{id}"));
         let labels = pod.metadata.labels.get_or_insert_default();
         labels.insert(TEMPLATE_LABEL.to_owned(), format!("{}-of-{id}", template.name));

@@ -1,9 +1,13 @@
 //! What is run: profile, filters and shard pick the cases, facts decide which of them can run.
 //! All of it before anything is written to the cluster.
 
+mod every_node;
 mod selection;
 
+pub use every_node::{EveryNode, NodeScope};
 pub use selection::{Filters, Selection, Shard};
+
+use std::cmp::Reverse;
 
 use crate::{
     engine::{Case, CaseKind, CheckResult, Profile},
@@ -26,6 +30,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The entries of these cases, decided by the facts; see [`Plan::new`].
+    #[must_use]
+    pub fn all(cases: Vec<Case>, facts: &Facts, tries_blocked: bool) -> Vec<Self> {
+        cases.into_iter().map(|case| Self::new(case, facts, tries_blocked)).collect()
+    }
+
     /// `tries_blocked` lets a case act although a requirement is unmet; a static case is blocked in
     /// any case.
     fn new(case: Case, facts: &Facts, tries_blocked: bool) -> Self {
@@ -75,12 +85,20 @@ impl Plan {
     /// only the truth checks in the pods decide.
     #[must_use]
     pub fn new(cases: Vec<Case>, facts: &Facts, tries_blocked: bool) -> Self {
-        let entry = |case| Entry::new(case, facts, tries_blocked);
+        Self::of_entries(Entry::all(cases, facts, tries_blocked), facts)
+    }
+
+    /// Makes the plan of entries, the longest cases first.
+    #[must_use]
+    pub fn of_entries(entries: Vec<Entry>, facts: &Facts) -> Self {
+        let mut entries = entries;
+        // Stable: the registry has the same order.
+        entries.sort_by_key(|entry| Reverse(entry.case.expected));
         let mut plan = Self {
             profile: Profile::of_cluster(facts).name().to_owned(),
             is_part: false,
             profile_cases: None,
-            entries: cases.into_iter().map(entry).collect(),
+            entries,
         };
         plan.settle_audits();
         plan

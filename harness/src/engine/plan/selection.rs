@@ -2,8 +2,12 @@
 
 use crate::{
     Error, Result,
-    engine::{Case, Profile},
+    engine::{Case, OfNode, Profile, base_id},
 };
+
+/// The variable by which a pod of an Indexed Job knows its index, from 0 (kubernetes.io, "Jobs",
+/// "Completion mode").
+const INDEX_OF_POD: &str = "JOB_COMPLETION_INDEX";
 
 /// One part of the run's cases, for several machines: part `index` of `count`, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,14 +17,29 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Reads `I/N`.
+    /// Reads `I/N`, or `job/N` in a pod of an Indexed Job: there the part is that of the pod.
     ///
     /// # Errors
     ///
-    /// Anything but two numbers with 1 ≤ I ≤ N.
+    /// Anything but two numbers with 1 ≤ I ≤ N; `job` elsewhere.
     pub fn parse(text: &str) -> Result<Self> {
+        Self::parse_in_job(text, std::env::var(INDEX_OF_POD).ok().as_deref())
+    }
+
+    /// As [`Self::parse`], in a pod with this index, from 0.
+    fn parse_in_job(text: &str, index_of_pod: Option<&str>) -> Result<Self> {
+        if text.starts_with("job/") && index_of_pod.is_none() {
+            return Err(Error::usage(format!(
+                "`{text}` has a meaning only in a pod of an Indexed Job"
+            ))
+            .with_hint(format!("run it where `{INDEX_OF_POD}` is set, or write `I/N`")));
+        }
         let parsed = text.split_once('/').and_then(|(index, count)| {
-            Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
+            let index: u32 = match index {
+                "job" => index_of_pod?.parse::<u32>().ok()?.checked_add(1)?,
+                index => index.parse().ok()?,
+            };
+            Some(Self { index, count: count.parse().ok()? })
         });
         parsed.filter(|shard| (1..=shard.count).contains(&shard.index)).ok_or_else(|| {
             Error::usage(format!("`{text}` is not a shard"))
@@ -83,8 +102,16 @@ impl Filters {
 }
 
 fn fits(filter: &str, case: &Case) -> bool {
+    let has_id = match case.of_node {
+        OfNode::No => case.id.eq_ignore_ascii_case(filter),
+        // The nodes are not known yet.
+        OfNode::Each => case.id.eq_ignore_ascii_case(base_id(filter)),
+        OfNode::This(_) => {
+            [case.id, base_id(case.id)].iter().any(|id| id.eq_ignore_ascii_case(filter))
+        }
+    };
     !filter.is_empty()
-        && (case.id.eq_ignore_ascii_case(filter)
+        && (has_id
             || case.suite == filter
             || (filter.contains("::") && case.path().starts_with(filter)))
 }
@@ -104,18 +131,22 @@ impl Selection {
     /// The selected cases, in the order of the registry.
     #[must_use]
     pub fn pick(&self, cases: &[Case]) -> Vec<Case> {
-        let fits = |case: &&Case| {
-            self.profile.is_none_or(|profile| profile.has(case))
-                && self.filters.has(case)
-                && self.shard.is_none_or(|shard| shard.has(case))
-        };
+        let fits =
+            |case: &&Case| self.profile.is_none_or(|profile| profile.has(case)) && self.has(case);
         cases.iter().filter(fits).copied().collect()
+    }
+
+    /// Whether a case is selected, whatever its profiles are.
+    #[must_use]
+    pub fn has(&self, case: &Case) -> bool {
+        self.filters.has(case) && self.shard.is_none_or(|shard| shard.has(case))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::tests::CASES, *};
+    use crate::engine::ProvenNode;
 
     fn picked(filters: &[&str]) -> Vec<&'static str> {
         let filters: Vec<_> = filters.iter().map(|filter| (*filter).to_owned()).collect();
@@ -158,6 +189,46 @@ mod tests {
         let mut all = [ids("1/2"), ids("2/2")].concat();
         all.sort_unstable();
         assert_eq!(all, ["CMP-02", "POD-03", "POD-06"]);
+    }
+
+    #[test]
+    fn a_pod_of_an_indexed_job_takes_its_own_shard() {
+        let parse = |text: &str, index| Shard::parse_in_job(text, index).ok();
+        assert_eq!(parse("job/4", Some("0")), Some(Shard { index: 1, count: 4 }));
+        assert_eq!(parse("job/4", Some("3")), Some(Shard { index: 4, count: 4 }));
+        assert_eq!(parse("2/4", Some("3")), Some(Shard { index: 2, count: 4 }), "as asked for");
+        for (text, index) in [
+            ("job/4", Some("4")),
+            ("job/4", Some("-1")),
+            ("job/4", Some("4294967295")),
+            ("job/x", Some("0")),
+            ("job/4", None),
+        ] {
+            assert_eq!(parse(text, index), None, "{text} {index:?}");
+        }
+        let error = Shard::parse_in_job("job/4", None).expect_err("no job");
+        assert!(error.to_string().contains("Indexed Job"), "{error}");
+    }
+
+    #[test]
+    fn a_filter_may_name_a_node() {
+        let each = Case { id: "NODE-01", suite: "nodes", of_node: OfNode::Each, ..CASES[0] };
+        let node = ProvenNode { name: "worker-3".to_owned(), number: 0 };
+        let of_node = OfNode::This(Box::leak(Box::new(node)));
+        let one = Case { id: "NODE-01.worker-3", of_node, ..each };
+        let cases = [CASES[0], each];
+        for (filter, expected) in [
+            ("NODE-01", true),
+            ("nodes", true),
+            ("NODE-01.worker-3", true),
+            ("NODE-01.worker-4", false),
+            ("!nodes", false),
+            ("POD-03", false),
+        ] {
+            let filters = Filters::parse(&[filter.to_owned()], &cases).expect(filter);
+            assert_eq!(filters.has(&one), expected, "{filter}");
+        }
+        assert!(Filters::parse(&["POD-03.worker-3".to_owned()], &cases).is_err());
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use suites::fixtures::clusters::{Answer, RecordedCluster, request};
-use test_support::HttpRequest;
+
+use crate::HttpRequest;
 
 /// How long no further request comes before those that wait are answered together: what is asked
 /// at the same time arrives within it.
@@ -24,6 +25,8 @@ pub struct ServerBehaviour {
     pub refuses: Option<String>,
     /// Whether it counts round trips; takes time.
     pub counts_round_trips: bool,
+    /// The cluster's nodes in place of the recorded ones.
+    pub nodes: Vec<Value>,
 }
 
 /// What the server was asked: the request, and the number of its round trip.
@@ -61,7 +64,7 @@ impl Rounds {
 
 /// Starts a server on this machine; returns its address and its log. It ends with the test.
 pub fn serve(cluster: RecordedCluster, behaviour: ServerBehaviour) -> (String, Log) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it has an address");
     let rounds = Rounds { requests: Vec::new(), latest: Instant::now(), round: 0, is_open: false };
     let log = Arc::new(Mutex::new(rounds));
@@ -87,7 +90,7 @@ impl Server {
         let mut reader = BufReader::new(connection);
         let mut writer = connection;
         while let Some(request) = HttpRequest::read(&mut reader)? {
-            let (status, body) = self.answer(&request.method, &request.path);
+            let (status, body) = self.answer(&request);
             let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
             write!(
                 writer,
@@ -99,7 +102,8 @@ impl Server {
         Ok(())
     }
 
-    fn answer(&self, method: &str, path: &str) -> (u64, String) {
+    fn answer(&self, asked: &HttpRequest) -> (u64, String) {
+        let (method, path) = (asked.method.as_str(), asked.path.as_str());
         let request = request(method, path);
         let lock = || self.log.lock();
         let round = lock().enter(request.clone());
@@ -108,6 +112,9 @@ impl Server {
         }
         if self.behaviour.refuses.as_ref() == Some(&request) {
             return failure(403, &format!("{request} is forbidden"));
+        }
+        if request == "GET /api/v1/nodes" && !self.behaviour.nodes.is_empty() {
+            return (200, chunk(&self.behaviour.nodes, &asked.query));
         }
         match self.cluster.answer(method, path) {
             Answer::Recorded(body) => {
@@ -124,8 +131,51 @@ impl Server {
     }
 }
 
+/// One part of a list of nodes, as an API server answers to `limit` and `continue`.
+fn chunk(nodes: &[Value], query: &str) -> String {
+    let number = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(known, _)| *known == name).and_then(|(_, value)| value.parse::<usize>().ok())
+    };
+    let start = number("continue").unwrap_or_default().min(nodes.len());
+    let limit = number("limit").filter(|limit| *limit > 0).unwrap_or(nodes.len());
+    let end = (start + limit).min(nodes.len());
+    let next = if end < nodes.len() { end.to_string() } else { String::new() };
+    json!({
+        "kind": "NodeList", "apiVersion": "v1",
+        "metadata": {"continue": next, "resourceVersion": "1"}, "items": nodes[start..end],
+    })
+    .to_string()
+}
+
+/// Makes nodes of the first recorded one of a cluster, with the images, labels and annotations that
+/// an object has in a real cluster.
+pub fn many_nodes(cluster: &RecordedCluster, count: usize) -> Vec<Value> {
+    let Answer::Recorded(list) = cluster.answer("GET", "/api/v1/nodes") else {
+        panic!("`{}` has no recorded nodes", cluster.name)
+    };
+    let list: Value = serde_json::from_str(list).expect("the recorded nodes are JSON");
+    // A kubelet reports 50 images by default (`nodeStatusMaxImages`).
+    let image = |number: usize| {
+        let name = format!("registry.example/team/product-{number}@sha256:{number:064x}");
+        json!({"names": [name], "sizeBytes": 100_000_000 + number})
+    };
+    let images: Vec<_> = (0..50).map(image).collect();
+    let labels: serde_json::Map<_, _> = (0..20)
+        .map(|number| (format!("example.com/label-{number}"), format!("value-{number}").into()))
+        .chain([("kubernetes.io/os".to_owned(), "linux".into())])
+        .collect();
+    let node = |number: usize| {
+        let mut node = list["items"][0].clone();
+        node["metadata"] = json!({"name": format!("node-{number}"), "labels": labels});
+        node["status"]["images"] = json!(images);
+        node
+    };
+    (0..count).map(node).collect()
+}
+
 fn failure(code: u64, message: &str) -> (u64, String) {
-    let status = serde_json::json!({
+    let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
         "message": message, "reason": if code == 403 { "Forbidden" } else { "NotFound" },
     });
