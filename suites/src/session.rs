@@ -11,7 +11,7 @@ use harness::{
         plan::{Plan, Selection},
     },
     facts::{self, Facts, Flavour, requirement::ReadyWorkspaceOperator},
-    sandbox::{self, PullSecret, Scc, rbac},
+    sandbox::{self, Home, PullSecret, Scc, rbac},
     verdict::{Outcome, event::Event},
 };
 use oci_spec::distribution::Reference;
@@ -90,7 +90,8 @@ impl Session {
         scc: Option<ChosenScc>,
     ) -> Result<Self> {
         let mut config = config;
-        let mut facts = facts::gather(&cluster).await?;
+        let given = config.sandbox.home.given().map(str::to_owned);
+        let mut facts = facts::gather_in(&cluster, given.as_deref()).await?;
         if let Some(chosen) = config.devices.clone() {
             facts.device_route = chosen.fact(&facts.runtimes());
         }
@@ -100,8 +101,15 @@ impl Session {
         if is_as_configured {
             has_sccs(&facts)?;
         }
+        let scc = match &given {
+            Some(namespace) => {
+                enter_namespace(&cluster, namespace, &facts, profile, scc, &mut config).await?;
+                None
+            }
+            None => scc,
+        };
         let scc = if is_as_configured { take_cluster_settings(&mut facts, scc)? } else { scc };
-        config.sandbox.scc = scc_for(&facts, scc)?;
+        config.sandbox.scc = if given.is_some() { None } else { scc_for(&facts, scc)? };
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole: Vec<_> = crate::cases().into_iter().filter(|case| profile.has(case)).collect();
@@ -113,8 +121,13 @@ impl Session {
         let plan = if config.node_access { plan } else { plan.without_node_access() };
         let plan =
             if is_as_configured { plan.without_what_must_fail(&whole, &facts) } else { plan };
+        let plan = match &given {
+            Some(namespace) => plan.in_given_namespace(namespace),
+            None => plan,
+        };
+        config.sandbox.secrets = plan.secrets()?;
         choose_image(&cluster, &facts, &plan, &mut config)?;
-        if plan.runnable().next().is_some() {
+        if given.is_none() && plan.runnable().next().is_some() {
             let makes_workspaces = plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
             let flavour = facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
             let needed = rbac::of_run_with(flavour, makes_workspaces);
@@ -153,6 +166,41 @@ async fn check_placement(
     if let Some(name) = &config.pull_secret {
         placement.pull_secret = Some(PullSecret::read(cluster.admin(), name).await?);
     }
+    Ok(())
+}
+
+/// Makes sure that a run can be in a namespace that somebody gave it, and chooses the SCC of the cluster
+/// that its pods ask for.
+async fn enter_namespace(
+    cluster: &Cluster,
+    namespace: &str,
+    facts: &Facts,
+    profile: Profile,
+    chosen: Option<ChosenScc>,
+    config: &mut RunConfig,
+) -> Result<()> {
+    if profile == Profile::AsConfigured {
+        let message = "a run with the cluster's own settings needs an administrator";
+        return Err(Error::usage(message).with_hint("leave `--namespace` or the profile out"));
+    }
+    let scc = match (facts.flavour.value(), chosen) {
+        (Some(Flavour::Kubernetes) | None, chosen) => {
+            scc_for(facts, chosen)?;
+            None
+        }
+        (_, Some(ChosenScc::Cluster(name))) => Some(name),
+        (Some(Flavour::OpenShift), None) => Some(rbac::SHIPPED_SCC.to_owned()),
+        (_, None) => {
+            return Err(Error::usage("this cluster ships no SCC for nested containers")
+                .with_hint("name one that the user may use with `--scc cluster:NAME`"));
+        }
+        (_, Some(ChosenScc::Given(_))) => {
+            return Err(Error::usage("a run in a given namespace creates no SCC")
+                .with_hint("name one of the cluster with `--scc cluster:NAME`"));
+        }
+    };
+    rbac::review_namespace(cluster, namespace, scc.as_deref()).await?;
+    config.sandbox.home = Home::Given { namespace: namespace.to_owned(), scc };
     Ok(())
 }
 

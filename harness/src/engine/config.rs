@@ -7,7 +7,8 @@ use crate::{
     diagnosis::Expectations,
     facts::ChosenRoute,
     sandbox::{
-        File, Ledger, Placement, SandboxConfig, SecretName, Timeouts, pod_template::EntryPoint,
+        File, Home, Ledger, Placement, SandboxConfig, SecretName, Timeouts,
+        pod_template::EntryPoint,
     },
 };
 
@@ -62,6 +63,8 @@ impl RunConfig {
             diagnostics: Collector::nowhere(),
             sandbox: SandboxConfig {
                 run: new_run_id(),
+                home: Home::default(),
+                secrets: Vec::new(),
                 image: of_pods,
                 entry_point: EntryPoint::default(),
                 placement: Placement::NONE,

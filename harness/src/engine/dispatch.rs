@@ -285,9 +285,10 @@ async fn provision(
         Ok(workload) => return Ok(workload),
         Err(failure) => failure,
     };
-    let nodes = workload::node_of_named(&sandbox, template.name).await.map(|node| vec![node]);
+    let name = sandbox.name_of(template.name);
+    let nodes = workload::node_of_named(&sandbox, &name).await.map(|node| vec![node]);
     let search = LossSearch { sandbox: &sandbox, health: &health, nodes: nodes.as_deref() };
-    let others = if template.is_workspace() { Vec::new() } else { vec![template.name.to_owned()] };
+    let others = if template.is_workspace() { Vec::new() } else { vec![name] };
     let is_late = matches!(failure, Failure::Timeout { .. });
     let suspects = Suspects { ready: Vec::new(), others, is_late };
     Err(search.find_loss(&failure, began, &suspects).await.map_or(failure, Failure::Lost))

@@ -3,6 +3,7 @@
 //! After nextest, one dispatcher owns all state. Tasks that make pods and run cases share nothing
 //! with it and tell it what happens by messages; it alone writes the event log.
 
+pub(crate) mod administrator;
 mod case;
 mod config;
 mod context;
@@ -252,7 +253,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// Creates the sandbox, runs the cases, and removes everything again.
     async fn execute(&mut self, cluster: &Cluster, facts: Facts, plan: &Plan, config: &RunConfig) {
-        self.sweep_own_expired(cluster).await;
+        self.sweep_own_expired(cluster, config).await;
         let before = self.snapshot(cluster, plan, config).await;
         if self.signals_received > 0 {
             // Nothing was created.
@@ -286,7 +287,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
         }
         if self.keeps(config.keep) {
-            return self.leave(cluster, plan, &config.sandbox.run).await;
+            return self.leave(cluster, plan, config).await;
         }
         let mut audit = self.close(cluster, config).await;
         // Whoever is in a hurry does not wait for a comparison.
@@ -348,10 +349,11 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// Removes what earlier runs of the same owner have left that are over by now. That it can't is
     /// told, and is no reason not to run.
-    async fn sweep_own_expired(&mut self, cluster: &Cluster) {
+    async fn sweep_own_expired(&mut self, cluster: &Cluster, config: &RunConfig) {
         let started = Instant::now();
+        let place = config.sandbox.home.lease_namespace();
         let which = Sweep::ExpiredOf(sandbox::owner());
-        let sweep = Box::pin(sandbox::sweep(cluster.admin(), &which, &[], false));
+        let sweep = Box::pin(sandbox::sweep(cluster.admin(), place, &which, &[], false));
         match self.unless_signalled(sweep).await {
             Some(Ok(swept)) if swept.is_empty() => {}
             Some(Ok(swept)) => {

@@ -36,10 +36,10 @@ pub use devspaces::{
 pub use evidence::Evidence;
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT, FIRST_WITH_FREE_GATES};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
-pub use gather::gather;
 pub(crate) use gather::{
     PERMISSIONS, PERMISSIONS_OF_KUBELETS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT,
 };
+pub use gather::{gather, gather_in};
 use lookup::{Lookup, items, text};
 pub use node::{Node, Taint};
 pub use release::Release;

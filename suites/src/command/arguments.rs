@@ -21,7 +21,8 @@ use super::{
     delivery::ReportArchive,
     expect::{ExpectArguments, ExpectationArguments},
     outputs::OutputArguments,
-    placement::PlacementArguments,
+    placement::{self, PlacementArguments},
+    sweep::SweepArguments,
 };
 use crate::session::SccSource;
 
@@ -165,6 +166,11 @@ pub(super) struct PreflightArguments {
     /// cluster
     #[arg(long, value_name = "NAME", value_parser = profile, requires = "print_rbac")]
     pub(super) profile: Option<Profile>,
+    /// The namespace of `nestcheck run --namespace`: the dry run is there, and `--print-rbac` prints what
+    /// such a run needs
+    #[arg(long, short, value_name = "NAME", value_parser = placement::namespace,
+        conflicts_with = "with")]
+    pub(super) namespace: Option<String>,
     /// Print this too: guard (an admission policy that confines the user to the namespaces of runs) or
     /// kubelet-metrics (the permission to read the gates of the kubelets, which also permits commands
     /// in every pod)
@@ -322,35 +328,6 @@ pub(super) struct RunSettings {
     /// need it are blocked
     #[arg(long)]
     pub(super) node_access: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct SweepArguments {
-    #[command(flatten)]
-    pub(super) cluster: ClusterArguments,
-    #[command(flatten)]
-    pub(super) which: WhichRuns,
-    /// Only print what would be removed
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// The directory of a report, whose ledger may know of runs that the cluster has no record of
-    #[arg(long, value_name = "DIR")]
-    pub(super) report_dir: Option<PathBuf>,
-}
-
-/// Which runs are swept.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct WhichRuns {
-    /// The run with this id
-    #[arg(long, value_name = "ID")]
-    pub(super) run: Option<String>,
-    /// Runs whose lease has expired
-    #[arg(long)]
-    pub(super) expired: bool,
-    /// Every run, also those that still continue
-    #[arg(long)]
-    pub(super) all: bool,
 }
 
 /// The format of a report.

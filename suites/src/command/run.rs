@@ -16,7 +16,7 @@ use harness::{
         plan::{Filters, Selection},
     },
     report::{Dialect, Style, Terminal, directory::ReportDir},
-    sandbox::{SandboxConfig, Timeouts},
+    sandbox::{Home, SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
 };
 use jiff::Timestamp;
@@ -51,6 +51,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let (cases, selection) = select(&arguments)?;
     let expectations = arguments.expectations.read(&crate::cases())?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
+    let namespace = arguments.placement.namespace.clone();
     let (placement, pull_secret) = arguments.placement.read()?;
     let (mut signals, questions) = (signals()?, questions()?);
     let options: ConnectOptions = arguments.cluster.into();
@@ -71,6 +72,9 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let mut config = config(arguments.settings, &directory);
     (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
     config.expectations = expectations;
+    if let Some(namespace) = namespace {
+        config.sandbox.home = Home::Given { namespace, scc: None };
+    }
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster, &cases, selection, config, scc) => session,

@@ -20,7 +20,9 @@ pub(crate) mod workspace;
 
 use harness::facts::{
     Flavour,
-    requirement::{DeviceRequests, Devices, Requirement, UnmaskedProc, UserNamespaces},
+    requirement::{
+        Administrator, DeviceRequests, Devices, Requirement, UnmaskedProc, UserNamespaces,
+    },
 };
 
 /// The suites in the order of the catalogue, with what their cases have in common.
@@ -101,6 +103,10 @@ pub(crate) const SUITES: [(&str, &str); 14] = [
 /// What a nested pod needs. Controls need it too: without the real thing to compare with, a
 /// control proves nothing.
 const NESTED: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc];
+
+/// What a nested pod needs in a second namespace.
+const NESTED_ELSEWHERE: &[&dyn Requirement] =
+    &[&UserNamespaces, &UnmaskedProc, &Administrator("another namespace of the run's own")];
 
 /// What a nested pod needs that asks for /dev/fuse and /dev/net/tun, whether or not it gets them.
 const ASKING_FOR_DEVICES: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc, &DeviceRequests];

@@ -283,7 +283,12 @@ impl Cluster {
 
     /// A token of a service account in namespace `default`.
     pub fn token_of(&self, account: &str) -> String {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
+        self.token_in("default", account)
+    }
+
+    /// A token of a service account in a namespace.
+    pub fn token_in(&self, namespace: &str, account: &str) -> String {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let spec = TokenRequestSpec { expiration_seconds: Some(600), ..Default::default() };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let params = PostParams::default();

@@ -8,6 +8,7 @@
 )]
 
 mod credentials;
+mod given_namespace;
 mod guard;
 mod hostile;
 mod in_cluster;

@@ -69,6 +69,7 @@ impl Context {
         let mut object = object;
         object.metadata.namespace = Some(self.sandbox.namespace().to_owned());
         object.metadata.labels = Some(sandbox::labels(self.sandbox.run()));
+        object.metadata.name = Some(self.sandbox.name_of(&object.name_any()));
         self.objects.add(workload::resource_of(&object)?, object.name_any());
         workload::create_supporting_object(&self.sandbox, &object).await
     }

@@ -6,7 +6,8 @@ mod selection;
 pub use selection::{Filters, Selection, Shard};
 
 use crate::{
-    engine::{Case, CaseKind, CheckResult, Profile},
+    Result,
+    engine::{Case, CaseKind, CheckResult, Profile, administrator},
     facts::{
         Fact, Facts, Flavour,
         requirement::{Decision, InstalledWorkspaceOperator, NodeAccess},
@@ -132,6 +133,17 @@ impl Plan {
         self
     }
 
+    /// Blocks what a plain user of this namespace can't do, whatever else is tried: the run is given no
+    /// other place and no other user.
+    #[must_use]
+    pub fn in_given_namespace(mut self, namespace: &str) -> Self {
+        for entry in self.entries.iter_mut().filter(|entry| entry.settled.is_none()) {
+            entry.settled = administrator::settle(&entry.case, namespace);
+        }
+        self.settle_audits();
+        self
+    }
+
     /// Blocks what acts in the cluster where a static case fails, of the plan or not: what acts would
     /// fail for the same reason, or pass although the reason is there.
     #[must_use]
@@ -173,6 +185,21 @@ impl Plan {
             CaseKind::PostRun(evaluate) => Some((case, evaluate)),
             CaseKind::Live(_) | CaseKind::Static(_) => None,
         })
+    }
+
+    /// The names of the Secrets that the pods of the cases need.
+    ///
+    /// # Errors
+    ///
+    /// A manifest of a pod that is not an object.
+    pub fn secrets(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for template in self.live().flat_map(|case| case.pods) {
+            names.extend(template.secrets()?);
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     /// The pods that the cases need, each once.
@@ -223,7 +250,7 @@ pub(super) mod tests {
     use super::*;
     use crate::facts::{
         Fact, Release,
-        requirement::{UserNamespaces, tests::able},
+        requirement::{Administrator, ReadyWorkspaceOperator, UserNamespaces, tests::able},
     };
 
     const fn case(id: &'static str, suite: &'static str, name: &'static str) -> Case {
@@ -282,6 +309,28 @@ pub(super) mod tests {
             panic!("{:?}", plan.entries[0])
         };
         assert!(remedy.contains("--node-access"), "{remedy}");
+    }
+
+    #[test]
+    fn in_a_given_namespace_what_needs_more_is_blocked_and_never_green() {
+        let more = Case { requires: &[&Administrator("a second namespace")], ..CASES[0] };
+        let operators = Case { requires: &[&ReadyWorkspaceOperator], ..CASES[0] };
+        let plan = Plan::new(vec![more, operators, CASES[1]], &able(), true);
+        let plan = plan.in_given_namespace("team-a");
+        let ids: Vec<_> = plan.runnable().map(|case| case.id).collect();
+        assert_eq!(ids, [CASES[1].id]);
+        let Some(Verdict::Blocked { reason, remedy, .. }) = &plan.entries[0].settled else {
+            panic!("{:?}", plan.entries[0])
+        };
+        let expected =
+            "it needs a second namespace, and this run is confined to namespace `team-a`";
+        assert_eq!(reason, expected);
+        assert!(remedy.contains("`--namespace`"), "{remedy}");
+        let verdicts =
+            [(more.level, plan.entries[0].settled.clone()), (more.level, Some(Verdict::Pass))];
+        let verdicts = verdicts.iter().filter_map(|(level, it)| Some((*level, it.as_ref()?)));
+        let outcome = crate::verdict::decide(verdicts, crate::verdict::Circumstances::default());
+        assert_eq!(outcome, crate::verdict::Outcome::Partial);
     }
 
     #[test]

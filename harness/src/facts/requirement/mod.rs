@@ -2,6 +2,7 @@
 //!
 //! A case lists what it needs: `requires: &[&UserNamespaces, &KubernetesMinor(34)]`.
 
+mod administrator;
 mod default_storage_class;
 mod devices;
 mod gate;
@@ -15,6 +16,7 @@ mod workspace_operator;
 
 use std::{any::Any, fmt::Debug};
 
+pub use administrator::Administrator;
 pub use default_storage_class::DefaultStorageClass;
 pub use devices::{DeviceRequests, Devices};
 pub use kubernetes_minor::KubernetesMinor;
