@@ -373,6 +373,38 @@ mod tests {
         assert!(found[0].evidence.contains("localhost/nowhere:1"), "{found:?}");
     }
 
+    /// The words of CRI-O for a registry that lets nobody in (openshift/image-registry issue 416,
+    /// rhdemo/2019-demo4-optaplanner issue 19), for an image of the internal registry.
+    #[test]
+    fn an_image_of_another_project_has_the_command_that_grants_it() {
+        let image = "image-registry.openshift-image-registry.svc:5000/team-b/workspace";
+        for words in [
+            "authentication required",
+            "unauthorized: authentication required",
+            "errors: denied: requested access to the resource is denied unauthorized: \
+             authentication required",
+        ] {
+            let message = format!(
+                "the image `{image}:1` can't be had (ErrImagePull): rpc error: code = Unknown desc = \
+                 Error reading manifest 1 in {image}: {words}"
+            );
+            let found = causes(&[case("POD-01", Level::Core, Verdict::Error { message })]);
+            assert_eq!(
+                (found[0].signature, found[0].place),
+                (Some(SignatureId::F55), Place::Policy)
+            );
+            assert!(found[0].wrong.contains("internal registry"), "{found:?}");
+            let fix = found[0].fix.clone().unwrap_or_default();
+            let command = "`oc policy add-role-to-group system:image-puller system:serviceaccounts -n \
+                           PROJECT`";
+            assert!(fix.contains(command), "{fix}");
+        }
+        let elsewhere = "the image `quay.io/a/b:1` can't be had (ErrImagePull): unauthorized";
+        let message = elsewhere.to_owned();
+        let found = causes(&[case("POD-01", Level::Core, Verdict::Error { message })]);
+        assert_eq!(found[0].place, Place::Image);
+    }
+
     fn verdict() -> impl Strategy<Value = Verdict> {
         let text = || prop::sample::select(vec!["no conmon", "no pasta", "pid 7", "pid 8", ""]);
         prop_oneof![

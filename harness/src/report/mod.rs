@@ -26,7 +26,7 @@ mod shown;
 mod terminal;
 mod text;
 
-pub use archive::{ARCHIVE_LINE, write_archive};
+pub use archive::{ARCHIVE_LINE, write_archive, write_archive_without};
 pub use details::details as case_details;
 pub use disruptions::DisruptionReport;
 pub use expect::{DraftBy, draft_expectations};

@@ -83,6 +83,15 @@ pub fn labels(run: &str) -> BTreeMap<String, String> {
     ])
 }
 
+/// The labels of a report in the cluster, which outlives its run: no sweep finds it.
+#[must_use]
+pub fn report_labels() -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (MANAGED_BY.to_owned(), MANAGER.to_owned()),
+        ("nestcheck/report".to_owned(), "true".to_owned()),
+    ])
+}
+
 /// What a run has in the cluster: its namespaces, its identities, its SCC and its workspaces.
 pub struct Sandbox {
     config: Arc<SandboxConfig>,

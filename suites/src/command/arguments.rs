@@ -22,6 +22,7 @@ use super::{
     expect::{ExpectArguments, ExpectationArguments},
     outputs::OutputArguments,
     placement::{self, PlacementArguments},
+    report_configmap,
     sweep::SweepArguments,
 };
 use crate::session::SccSource;
@@ -261,6 +262,10 @@ pub(super) struct RunArguments {
     /// `log`, as lines of text for the log of a pod
     #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
     pub(super) report_archive: Option<ReportArchive>,
+    /// Write the report to this ConfigMap too, as far as it fits (1 MiB): in the namespace of
+    /// `--namespace`, or in that of the pod in which nestcheck runs
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = report_configmap::Target::parse)]
+    pub(super) report_configmap: Option<report_configmap::Target>,
     #[command(flatten)]
     pub(super) placement: PlacementArguments,
     #[command(flatten)]

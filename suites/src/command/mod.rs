@@ -15,6 +15,7 @@ mod outputs;
 mod placement;
 mod preflight;
 mod report;
+mod report_configmap;
 mod rerun;
 mod run;
 mod sweep;

@@ -140,7 +140,7 @@ pub(super) fn namespace(text: &str) -> Result<String, String> {
         .to_owned())
 }
 
-fn name(text: &str) -> Result<String, String> {
+pub(super) fn name(text: &str) -> Result<String, String> {
     if is_name(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     io::{self, IsTerminal, Write},
+    path::Path,
     pin::pin,
     time::Duration,
 };
@@ -27,7 +28,7 @@ use super::{
     color,
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
     outputs::{OpenOutputs, OutputArguments, Written},
-    print_error,
+    print_error, report_configmap,
     rerun::Rerun,
 };
 use crate::{
@@ -53,6 +54,8 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let namespace = arguments.placement.namespace.clone();
     let (placement, pull_secret) = arguments.placement.read()?;
+    let configmap = arguments.report_configmap.map(|it| it.locate(namespace.as_deref()));
+    let configmap = configmap.transpose()?;
     let (mut signals, questions) = (signals()?, questions()?);
     let options: ConnectOptions = arguments.cluster.into();
     // A plugin of the kubeconfig may take its time.
@@ -60,6 +63,9 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         cluster = Cluster::connect(&options) => cluster?,
         Some(signal) = signals.next() => return Ok(Outcome::Interrupted { signal }.exit_code()),
     };
+    if let Some(configmap) = &configmap {
+        configmap.check(&cluster).await?;
+    }
     // The other reports may go into the directory.
     let mut directory = ReportDir::create(&arguments.report_dir)?;
     let delivery = match Delivery::open(arguments.report_archive.as_ref(), &arguments.outputs) {
@@ -77,7 +83,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     }
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
-        session = Session::prepare(cluster, &cases, selection, config, scc) => session,
+        session = Session::prepare(cluster.clone(), &cases, selection, config, scc) => session,
         Some(signal) = signals.next() => {
             delivery.discard(directory);
             return Ok(Outcome::Interrupted { signal }.exit_code());
@@ -92,7 +98,29 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     // It holds all that a run holds.
     let outcome = Box::pin(run_and_report(session, &mut directory, signals, questions)).await;
-    Ok(delivery.deliver(directory, outcome).exit_code())
+    let outcome = delivery.deliver(directory, outcome);
+    let Some(configmap) = configmap else { return Ok(outcome.exit_code()) };
+    Ok(deliver_to_cluster(&configmap, &cluster, &arguments.report_dir, outcome).await.exit_code())
+}
+
+/// Writes the report to the cluster, and returns what the run came to: an error where it can't be
+/// written, unless it came to something worse.
+async fn deliver_to_cluster(
+    configmap: &report_configmap::Place,
+    cluster: &Cluster,
+    report: &Path,
+    outcome: Outcome,
+) -> Outcome {
+    match configmap.write(cluster, report, outcome.exit_code()).await {
+        Ok(said) => {
+            let _ = io::stderr().write_all(said.as_bytes());
+            outcome
+        }
+        Err(error) => {
+            print_error(&error);
+            worse(outcome)
+        }
+    }
 }
 
 /// Runs the cases, and writes what happens to the log and to standard error.

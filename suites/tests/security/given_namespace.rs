@@ -116,7 +116,7 @@ fn a_plain_user_judges_what_can_be_judged_and_touches_nothing_else() {
     for verdict in ["fail", "error", "interrupted"] {
         assert_eq!(report.ids(verdict), [""; 0], "{verdict}: {finished}");
     }
-    for id in ["POD-03", "CMP-02", "ID-01", "ISO-01", "ADM-01", "VOL-04", "POD-NET-07", "END-01"] {
+    for id in ["POD-03", "CMP-02", "ID-01", "ISO-01", "ADM-01", "VOL-03B", "VOL-04", "END-01"] {
         assert_eq!(report.verdict(id).name(), "pass", "{id}: {:?}", report.verdict(id));
     }
     for id in ["GATE-07", "ADM-04", "PRE-09", "END-02"] {
@@ -138,7 +138,8 @@ fn a_plain_user_judges_what_can_be_judged_and_touches_nothing_else() {
     stays_inside(&own);
     let in_team = |right: &&Right| right.1.as_deref() == Some(TEAM);
     let used: BTreeSet<Right> = own.iter().map(|request| used(request)).collect();
-    let used: BTreeSet<&str> = used.iter().filter(in_team).map(|(right, _)| right.as_str()).collect();
+    let used: BTreeSet<&str> =
+        used.iter().filter(in_team).map(|(right, _)| right.as_str()).collect();
     let granted = granted(&printed);
     let refused = own.iter().filter(|it| it.code() == 403 && it.object.namespace == TEAM);
     assert_eq!(refused.count(), 0, "the role is enough");
@@ -167,10 +168,14 @@ fn a_killed_run_in_a_namespace_is_swept_there_and_nothing_else_is() {
     running.finish();
     assert!(objects(&cluster).len() > before.len(), "the killed run leaves its objects");
     let elsewhere = dir.nestcheck(["sweep", "--all", "--kubeconfig", cluster.kubeconfig()]);
-    elsewhere.exits(0).says(&["nothing to sweep"]);
+    elsewhere.exits(0);
+    assert_eq!(elsewhere.stdout, "nothing to sweep\n", "{elsewhere}");
     let would = dir.nestcheck(["sweep", "--all", "--dry-run"].iter().chain(&fixed));
-    would.exits(0).says(&["would remove Pod `team-a/nestcheck-"]);
-    dir.nestcheck(["sweep", "--all"].iter().chain(&fixed)).exits(0).says(&["removed ConfigMap"]);
+    would.exits(0);
+    assert!(would.stdout.contains("would remove Pod `team-a/nestcheck-"), "{would}");
+    let swept = dir.nestcheck(["sweep", "--all"].iter().chain(&fixed));
+    swept.exits(0);
+    assert!(swept.stdout.contains("removed ConfigMap `team-a/nestcheck-"), "{swept}");
 
     assert_eq!(objects(&cluster), before);
 }
@@ -201,9 +206,12 @@ fn a_namespace_that_a_run_can_not_be_in_is_reported_before_anything_is_created()
     let _namespace = cluster.create_namespace(&namespace(TEAM));
     let token = cluster.token_without_permissions();
     let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
-    dir.nestcheck(["run", "POD-03", "--kubeconfig", &path, "--namespace", TEAM])
-        .refuses(4, &["lacks rights that a run needs in namespace `team-a`: `create pods`"])
-        .hints(&["namespace: team-a", "kind: Role"]);
+    let refused = dir.nestcheck(["run", "POD-03", "--kubeconfig", &path, "--namespace", TEAM]);
+    refused.exits(4).says(&[
+        "lacks rights that a run needs in namespace `team-a`: `create pods`",
+        "hint: an administrator grants what is missing with `kubectl apply -f FILE`",
+        "  namespace: team-a",
+    ]);
 
     let requests = cluster.requests_since(start);
     let of_nestcheck = requests.iter().filter(|request| request.agent.starts_with("nestcheck"));
@@ -239,7 +247,10 @@ fn the_role_of_a_namespace_is_printed_without_a_cluster() {
     let dir = TestDir::new();
     let options = ["preflight", "--print-rbac=alice", "--profile", "openshift", "-n", TEAM];
     let of_openshift = dir.nestcheck(options);
-    of_openshift.exits(0).says(&["nested-container", "name: alice"]);
+    of_openshift.exits(0);
+    for word in ["- nested-container\n", "name: alice\n"] {
+        assert!(of_openshift.stdout.contains(word), "{of_openshift}");
+    }
     dir.nestcheck(["run", "--namespace", "a/b"])
         .refuses(2, &["not the name of a namespace"])
         .hints(&["kubectl get namespaces"]);

@@ -20,6 +20,7 @@ const EXTRACT: &str = "sed -n 's/^report.tar.gz //p' | base64 -d | tar -xz";
 
 const JOBS: &str = "/apis/batch/v1/namespaces/nestcheck/jobs";
 const PODS: &str = "/api/v1/namespaces/nestcheck/pods";
+const CONFIGMAP: &str = "/api/v1/namespaces/nestcheck/configmaps/nestcheck-report";
 
 fn manifest(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name);
@@ -192,6 +193,65 @@ fn report_of(log: &str, dir: &TestDir) -> Report {
     dir.report()
 }
 
+/// Expects the report in the ConfigMap too, whole, by the command of docs/how-to/in-the-cluster.md.
+#[track_caller]
+fn is_in_configmap(cluster: &Live, report: &Report, outcome: &str) {
+    let found = cluster.get(CONFIGMAP);
+    let text = |key: &str| found["data"][key].as_str().unwrap_or_default().to_owned();
+    assert!(text("outcome").starts_with(outcome), "{found:#}");
+    for (key, word) in
+        [("junit.xml", "<testsuites"), ("summary.md", "POD-03"), ("report.json", "{")]
+    {
+        assert!(text(key).contains(word), "{key}");
+    }
+    assert_eq!(found["data"]["left-out"], Value::Null, "{}", text("left-out"));
+    assert_eq!(found["metadata"]["labels"]["nestcheck/run"], Value::Null, "no sweep takes it");
+    let archive = found["binaryData"]["report.tar.gz"].as_str().unwrap_or_default();
+    let again = TestDir::new();
+    fs::write(again.path("archive"), archive).expect("it can be written");
+    let extract = Command::new("sh")
+        .args(["-c", "base64 -d < archive | tar -xz"])
+        .current_dir(again.path(""))
+        .status();
+    assert!(extract.expect("sh is installed").success());
+    assert_eq!(again.report().run(), report.run());
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_report_goes_to_no_configmap_of_others_and_to_none_without_a_permission() {
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let theirs = "/api/v1/namespaces/default/configmaps/theirs";
+    cluster.delete(theirs, Duration::ZERO);
+    let object = json!({"metadata": {"name": "theirs"}, "data": {"word": "kept"}});
+    cluster.post("/api/v1/namespaces/default/configmaps", &object);
+    let run = ["run", "PRE-01", "--report-configmap", "default/theirs", "--kubeconfig"];
+
+    dir.nestcheck(run.iter().chain(&[cluster.kubeconfig()]))
+        .refuses(2, &["ConfigMap `default/theirs` is not a report of nestcheck"])
+        .hints(&["give another name"]);
+    assert_eq!(cluster.get(theirs)["data"]["word"], "kept");
+    cluster.delete(theirs, Duration::ZERO);
+
+    let token = cluster.token_without_permissions();
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    dir.nestcheck(run.iter().chain(&[path.as_str()]))
+        .refuses(4, &["failed to write the report to ConfigMap `default/theirs`: forbidden"])
+        .hints(&["deploy/report-configmap.yaml"]);
+    assert_eq!(dir.content(), ["kubeconfig"], "nothing ran");
+}
+
+#[test]
+fn a_configmap_needs_a_namespace_that_is_known() {
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&Kubeconfig::to("https://192.0.2.1:6443"));
+    let run = ["run", "--kubeconfig", path.as_str(), "--report-configmap"];
+    dir.nestcheck(run.iter().chain(&["report"]))
+        .refuses(2, &["the namespace of ConfigMap `report` is not known"])
+        .hints(&["--report-configmap NAMESPACE/NAME"]);
+    dir.nestcheck(run.iter().chain(&["a/b/c"])).refuses(2, &["not the name of an object"]);
+}
+
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
@@ -199,9 +259,12 @@ fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     cluster.load(&tree(&dir), "localhost/nestcheck:0.1.0");
     let _namespace = Applied::create(&cluster, &manifest("namespace.yaml"));
     let _rbac = Applied::create(&cluster, &manifest("rbac.yaml"));
+    let _report = Applied::create(&cluster, &manifest("report-configmap.yaml"));
     let start = cluster.now();
+    let to_configmap = ["--report-configmap", "nestcheck-report"];
 
-    let whole = Made::new(&cluster, "whole", &["--profile", "smoke"]);
+    let smoke = ["--profile", "smoke"];
+    let whole = Made::new(&cluster, "whole", &[&smoke[..], &to_configmap].concat());
 
     let ended = whole.ended();
     let log = whole.log();
@@ -211,12 +274,14 @@ fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     let report = report_of(&log, &dir);
     assert_eq!(report.outcome().exit_code(), 0);
     assert_eq!(report.started().profile, "smoke");
+    is_in_configmap(&cluster, &report, "Conformant");
     let account = "system:serviceaccount:nestcheck:nestcheck";
     let requests = cluster.requests_since(start);
     assert!(requests.iter().any(|request| request.user() == account));
     cluster.is_clean();
 
-    let deleted = Made::new(&cluster, "deleted", &["podman", "END-01"]);
+    let podman = ["podman", "END-01"];
+    let deleted = Made::new(&cluster, "deleted", &[&podman[..], &to_configmap].concat());
     deleted.wait("its pod", |pod| pod["status"]["phase"] == "Running");
     let started = Instant::now();
     while !deleted.log().contains("pod workspace") {
@@ -228,5 +293,8 @@ fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     assert_eq!(ended["exitCode"], 143, "{}", deleted.log());
     let message = ended["message"].as_str().unwrap_or_default();
     assert!(message.starts_with("Interrupted by SIGTERM"), "{message}");
+    let outcome = cluster.get(CONFIGMAP)["data"]["outcome"].clone();
+    let outcome = outcome.as_str().unwrap_or_default();
+    assert!(outcome.ends_with("(exit code 143)\n"), "replaced by the later run: {outcome}");
     cluster.is_clean();
 }

@@ -231,6 +231,7 @@ pub(super) const STARTS: &[Signature] = &[
 pub(super) const ERRORS: &[Signature] = &[
     BY_QUOTA,
     BY_LIMIT_RANGE,
+    OTHER_PROJECT,
     Signature::new(
         SignatureId::F55,
         Place::Image,
@@ -255,6 +256,29 @@ pub(super) const ERRORS: &[Signature] = &[
          cluster is stable",
     ),
 ];
+
+/// OpenShift's own registry gives the images of a project to its service accounts alone, by RoleBindings
+/// to `system:image-puller` (openshift/image-registry, `pkg/dockerregistry/server/auth.go`; "Allowing pods to
+/// reference images across projects" in the documentation of `OpenShift`). The words are those of
+/// containers/image (`docker/errors.go`) and of the registry, which hides whether the image exists.
+const OTHER_PROJECT: Signature = Signature::new(
+    SignatureId::F55,
+    Place::Policy,
+    &[
+        &["image-registry.openshift-image-registry.svc:5000/", "authentication required"],
+        &["image-registry.openshift-image-registry.svc:5000/", "unauthorized"],
+        &[
+            "image-registry.openshift-image-registry.svc:5000/",
+            "requested access to the resource is denied",
+        ],
+    ],
+    "the image is in OpenShift's internal registry, in a project from which the pods of the run may not \
+     pull",
+    "let its project give it to the run with `oc policy add-role-to-group system:image-puller \
+     system:serviceaccounts -n PROJECT`, PROJECT being the first part of the image's name after the host; \
+     for a run with `--namespace NS` the group `system:serviceaccounts:NS` is enough; or give a pull \
+     secret with `--pull-secret FILE`",
+);
 
 /// What a check of the pod, or of its object, shows where it does not hold.
 pub(super) const fn checks(id: CheckId) -> &'static [Signature] {

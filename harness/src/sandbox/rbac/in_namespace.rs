@@ -34,8 +34,8 @@ pub const SHIPPED_SCC: &str = "nested-container";
 const PODS: &str = "Creates the pods of the cases, waits until they are ready, and deletes them. The cases \
      replace a pod in dry runs only.";
 const COMMANDS: &str = "Runs the commands of the cases in these pods.";
-const FILES: &str = "Gives the pods the probe, and a Secret and a volume where a case is about them. No \
-     permission reads Secrets.";
+const FILES: &str = "Gives the pods the probe, and a Secret and a volume where a case is about them. The run \
+     reads no Secret.";
 const RECORD: &str =
     "Records each run, so that `nestcheck sweep --namespace` finds the leftovers of killed runs.";
 const POLICIES: &str = "Isolates one pod of a case from another one.";
