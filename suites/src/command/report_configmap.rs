@@ -163,7 +163,7 @@ impl Place {
                 "ConfigMap `{}/{}` is not a report of nestcheck",
                 self.namespace, self.name
             ))
-            .with_hint("give another name with `--report-configmap NAME`: it is left as it is")),
+            .with_hint("give another name with `--report-configmap NAME`: it stays as it is")),
         }
     }
 }

@@ -42,7 +42,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
     let report = arguments.report_dir.clone();
-    let ended = run(arguments).await;
+    // It holds all that a run holds.
+    let ended = Box::pin(run(arguments)).await;
     report_end_of_pod(&ended, &report);
     ended
 }
@@ -64,7 +65,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         Some(signal) = signals.next() => return Ok(Outcome::Interrupted { signal }.exit_code()),
     };
     if let Some(configmap) = &configmap {
-        configmap.check(&cluster).await?;
+        Box::pin(configmap.check(&cluster)).await?;
     }
     // The other reports may go into the directory.
     let mut directory = ReportDir::create(&arguments.report_dir)?;
@@ -96,7 +97,6 @@ async fn run(arguments: RunArguments) -> Result<u8> {
             return Err(error);
         }
     };
-    // It holds all that a run holds.
     let outcome = Box::pin(run_and_report(session, &mut directory, signals, questions)).await;
     let outcome = delivery.deliver(directory, outcome);
     let Some(configmap) = configmap else { return Ok(outcome.exit_code()) };

@@ -170,7 +170,7 @@ fn preamble(flavour: Flavour, namespace: &str) -> String {
         ),
         "What a user with these permissions can do: create pods in this namespace, and so act as \
          its service accounts and mount its Secrets, as everybody who may create pods there; run \
-         commands in every pod of the namespace; delete its pods, claims, ConfigMaps, Secrets and \
+         commands in every pod of the namespace; delete its pods, PVCs, ConfigMaps, Secrets and \
          NetworkPolicies. Nothing outside of the namespace. The ClusterRole `edit`, bound in the \
          namespace, has as much."
             .to_owned(),
