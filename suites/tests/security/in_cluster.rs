@@ -200,7 +200,7 @@ fn is_in_configmap(cluster: &Live, report: &Report, outcome: &str) {
     let text = |key: &str| found["data"][key].as_str().unwrap_or_default().to_owned();
     assert!(text("outcome").starts_with(outcome), "{found:#}");
     for (key, word) in
-        [("junit.xml", "<testsuites"), ("summary.md", "POD-03"), ("report.json", "{")]
+        [("junit.xml", "<testsuites"), ("summary.md", "onformant"), ("report.json", "{")]
     {
         assert!(text(key).contains(word), "{key}");
     }
