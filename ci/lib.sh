@@ -57,3 +57,14 @@ need_musl_target() {
 build_programs() {
     [ -n "${NESTCHECK_IS_BUILT:-}" ] || cargo build --quiet --locked "$@"
 }
+
+# Installs a tool of cargo's where the next checkout finds it, and other projects do not see it. A
+# debug build takes half the time of a release build, and these tools run for seconds; nobody debugs
+# them.
+install_tool() {
+    local name=$1 version=$2 root
+    root=${XDG_CACHE_HOME:-$HOME/.cache}/nestcheck/$name-$version
+    PATH=$root/bin:$PATH
+    [ -x "$root/bin/$name" ] ||
+        CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --locked --debug --root "$root" "$name@$version"
+}

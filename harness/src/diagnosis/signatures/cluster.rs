@@ -242,7 +242,8 @@ pub(super) const ERRORS: &[Signature] = &[
         ],
         "the node can't pull the image",
         "name an image that the nodes can pull with `--image`: check its name and tag, the nodes' \
-         way and login to the registry, and that it is made for the node's architecture",
+         way to the registry, and that it is made for the node's architecture. If the registry wants \
+         a password, give it with `--pull-secret`",
     ),
     // As a disruption shows itself (`crate::verdict::Disruption`).
     Signature::new(
