@@ -6,6 +6,7 @@ mod documentation;
 mod expectations;
 mod inside;
 mod reports;
+mod site;
 mod without_cluster;
 
 use std::{fs, os::unix::ffi::OsStringExt, time::Duration};
