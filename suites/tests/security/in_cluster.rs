@@ -4,13 +4,18 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use test_support::{Applied, Kubeconfig, Live, Report, Running, TestDir, documents};
+use test_support::{
+    Applied, ForwardProxy, Kubeconfig, Live, ProxyProtocol, Report, Running, TestDir, documents,
+};
+
+use crate::networks::ONLY_BY_PROXY;
 
 /// How long a Job may take to come so far.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -94,23 +99,33 @@ fn tree(dir: &TestDir) -> PathBuf {
     root
 }
 
-/// The Job with other arguments, as a user of its own: the image names none. The local cluster has no
+/// The address of the API server.
+fn server(cluster: &Live) -> SocketAddr {
+    let server = cluster.own_kubeconfig().value("/clusters/0/cluster/server");
+    let address = server.trim_start_matches("https://").trim_end_matches('/');
+    address.parse().expect("the server is an address with a port")
+}
+
+/// The Job with other arguments and, on the network of its node, more variables, as a user of its own: the image names none. The local cluster has no
 /// services, so the pod is told the address of the API server itself.
-fn job_with(cluster: &Live, name: &str, arguments: &[&str]) -> Value {
+fn job_with(cluster: &Live, name: &str, arguments: &[&str], more: &[(&str, &str)]) -> Value {
     let mut job = job();
     job["metadata"]["name"] = json!(name);
     let pod = &mut job["spec"]["template"];
     // So that the pod can be looked at when its Job is gone.
     pod["metadata"]["finalizers"] = json!(["nestcheck.invalid/test"]);
     pod["spec"]["securityContext"]["runAsUser"] = json!(1000);
+    pod["spec"]["hostNetwork"] = json!(!more.is_empty());
     let container = &mut pod["spec"]["containers"][0];
     container["image"] = json!("localhost/nestcheck:0.1.0");
-    let server = cluster.own_kubeconfig().value("/clusters/0/cluster/server");
-    let address = server.trim_start_matches("https://").trim_end_matches('/');
-    let (host, port) = address.split_once(':').expect("the server has a port");
+    let server = server(cluster);
+    let (host, port) = (server.ip().to_string(), server.port().to_string());
     let variables = container["env"].as_array_mut().expect("a list");
-    variables.push(json!({"name": "KUBERNETES_SERVICE_HOST", "value": host}));
-    variables.push(json!({"name": "KUBERNETES_SERVICE_PORT", "value": port}));
+    // Of two with one name the last one counts.
+    let own = [("KUBERNETES_SERVICE_HOST", &*host), ("KUBERNETES_SERVICE_PORT", &*port)];
+    for (name, value) in own.iter().chain(more) {
+        variables.push(json!({"name": name, "value": value}));
+    }
     let fixed = container["args"].as_array().expect("a list").clone();
     let more = arguments.iter().map(|argument| json!(argument));
     container["args"] = fixed.into_iter().chain(more).collect();
@@ -125,11 +140,11 @@ struct Made<'a> {
 }
 
 impl<'a> Made<'a> {
-    fn new(cluster: &'a Live, name: &str, arguments: &[&str]) -> Self {
+    fn new(cluster: &'a Live, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let pods = format!("{PODS}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}");
         let made = Self { cluster, job: format!("{JOBS}/{name}"), pods };
         made.delete();
-        cluster.post(JOBS, &job_with(cluster, name, arguments));
+        cluster.post(JOBS, &job_with(cluster, name, arguments, variables));
         made
     }
 
@@ -192,6 +207,35 @@ fn report_of(log: &str, dir: &TestDir) -> Report {
     dir.report()
 }
 
+/// Expects that a Job reaches the API server through the proxy of its variables, and in no other way: only
+/// the proxy knows the name of the server. The proxy is beside the cluster, which pods of the local cluster
+/// reach from the network of the node alone, for which the namespace has to permit it.
+fn runs_through_a_proxy(cluster: &Live) {
+    const USER: (&str, &str) = ("who", "canary-of-proxy");
+    let known = (ONLY_BY_PROXY, server(cluster));
+    let proxy = ForwardProxy::start_at(cluster.own_address(), ProxyProtocol::Http, USER, known);
+    let url = proxy.url();
+    let variables = [
+        ("KUBERNETES_SERVICE_HOST", ONLY_BY_PROXY),
+        ("HTTPS_PROXY", url.as_str()),
+        ("NO_PROXY", "localhost,.example.com,192.0.2.0/24"),
+    ];
+
+    let labels = json!({"pod-security.kubernetes.io/enforce": "privileged"});
+    cluster.merge("/api/v1/namespaces/nestcheck", &json!({"metadata": {"labels": labels}}));
+    let job = Made::new(cluster, "by-proxy", &["ID-01", "POD-03"], &variables);
+
+    let ended = job.ended();
+    let log = job.log();
+    assert_eq!(ended["exitCode"], 0, "{log}");
+    assert!(!log.contains(USER.1), "{log}");
+    let dir = TestDir::new();
+    assert_eq!(report_of(&log, &dir).ids("pass"), ["ID-01", "POD-03"]);
+    let asked = proxy.asked();
+    assert!(asked.len() == 1 && asked.iter().all(|asked| asked.starts_with(ONLY_BY_PROXY)));
+    cluster.is_clean();
+}
+
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
@@ -201,7 +245,7 @@ fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     let _rbac = Applied::create(&cluster, &manifest("rbac.yaml"));
     let start = cluster.now();
 
-    let whole = Made::new(&cluster, "whole", &["--profile", "smoke"]);
+    let whole = Made::new(&cluster, "whole", &["--profile", "smoke"], &[]);
 
     let ended = whole.ended();
     let log = whole.log();
@@ -216,7 +260,7 @@ fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     assert!(requests.iter().any(|request| request.user() == account));
     cluster.is_clean();
 
-    let deleted = Made::new(&cluster, "deleted", &["podman", "END-01"]);
+    let deleted = Made::new(&cluster, "deleted", &["podman", "END-01"], &[]);
     deleted.wait("its pod", |pod| pod["status"]["phase"] == "Running");
     let started = Instant::now();
     while !deleted.log().contains("pod workspace") {
@@ -229,4 +273,6 @@ fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     let message = ended["message"].as_str().unwrap_or_default();
     assert!(message.starts_with("Interrupted by SIGTERM"), "{message}");
     cluster.is_clean();
+
+    runs_through_a_proxy(&cluster);
 }
