@@ -21,6 +21,7 @@ mod node_pod;
 mod operators;
 mod report;
 mod server;
+mod tools;
 mod webhook;
 
 pub use applied::{Applied, documents};
@@ -36,6 +37,7 @@ pub use node_pod::NodePod;
 pub use operators::{Operators, default_settings, reports};
 pub use report::Report;
 pub use server::{HttpRequest, answering_server, closed_address, listener, silent_server};
+pub use tools::{go_program, npm_program, test_go_module};
 pub use webhook::Webhook;
 
 /// The expected verdicts of an environment: `suites/tests/expectations/ENVIRONMENT.yaml`.

@@ -46,6 +46,15 @@ impl Live {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Writes the workspace image of local clusters as an OCI archive.
+    #[track_caller]
+    pub fn export_image(&self, archive: &Path) {
+        let mut command = Command::new(local_cluster_program());
+        let output = command.arg("export-image").arg(archive).stdin(Stdio::null()).output();
+        let output = output.expect("the command can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     #[track_caller]
     fn take_from(kubeconfig: &str, audit_log: &str) -> Self {
         let kubeconfig = needed(kubeconfig);

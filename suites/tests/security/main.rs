@@ -16,4 +16,5 @@ mod node;
 mod outputs;
 mod permissions;
 mod placement;
+mod registry;
 mod secrets;
