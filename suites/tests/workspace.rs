@@ -2,6 +2,9 @@
 //! test: workspaces are judged as pods are, and an operator that is not at work is told as such and
 //! disturbs nothing else.
 
+#[path = "remedies/settings.rs"]
+mod remedies;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -238,6 +241,7 @@ fn workspaces_are_conformant_and_a_missing_operator_is_reported() {
     assert_eq!(cluster.shared_objects(), before, "what the cluster had is as it was");
 
     the_clusters_own_settings_are_tested(&cluster);
+    remedies::settings_are_repaired(&cluster);
     a_workspace_runs_the_entrypoint_of_its_image(&cluster);
 
     end_operator(&cluster);

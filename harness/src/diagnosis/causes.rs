@@ -37,7 +37,9 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
     cases.sort_by(|a, b| a.id.cmp(&b.id));
     let mut groups: BTreeMap<(String, String), Cause> = BTreeMap::new();
     for case in cases {
-        let Some(Attribution { signature, wrong, place, fix }) = attribution(&case.verdict) else {
+        let Some(Attribution { signature, wrong, place, fix, repairs }) =
+            attribution(&case.verdict)
+        else {
             continue;
         };
         let name = signature.map_or_else(String::new, |id| id.to_string());
@@ -48,6 +50,7 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
             place,
             evidence: excerpt(case.verdict.message().unwrap_or(CUT_SHORT), EXCERPT),
             fix: None,
+            repairs: Vec::new(),
             cases: Vec::new(),
             core: 0,
         });
@@ -55,6 +58,11 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
             cause.place = place;
         }
         cause.fix = cause.fix.take().or(fix.filter(|fix| !fix.is_empty()));
+        for repair in repairs {
+            if !cause.repairs.contains(&repair) {
+                cause.repairs.push(repair);
+            }
+        }
         cause.core += usize::from(case.level == Level::Core);
         cause.cases.push(case.id.clone());
     }
@@ -214,6 +222,7 @@ mod tests {
             wrong: wrong.to_owned(),
             place: Place::Image,
             fix: Some("rebuild the image".to_owned()),
+            ..Attribution::default()
         }))
     }
 

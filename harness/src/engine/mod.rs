@@ -41,7 +41,7 @@ use crate::{
         dispatch::{Pods, Stage},
         plan::Plan,
     },
-    facts::{Facts, restriction::Restrictions},
+    facts::{Facts, Platform, restriction::Restrictions},
     sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
         Circumstances, Outcome, Step, Verdict, decide,
@@ -78,7 +78,7 @@ pub async fn run(
     // A run of a part, or of another profile, says little of causes that no case has.
     let is_own = plan.profile == Profile::of_cluster(&facts).name() && !plan.is_part;
     let mut dispatcher = Dispatcher::new(observe, signals, config.expectations.clone(), situation);
-    dispatcher.begin(&plan, &config, facts.cluster_id.value().cloned(), facts.summary());
+    dispatcher.begin(&plan, &config, Some(&facts), facts.summary());
     dispatcher.evaluate(&plan, &facts);
     // A plan in which nothing can run writes nothing to the cluster.
     if plan.runnable().next().is_some() {
@@ -139,7 +139,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         &mut self,
         plan: &Plan,
         config: &RunConfig,
-        cluster_id: Option<String>,
+        facts: Option<&Facts>,
         summary: Vec<(String, String)>,
     ) {
         self.emit(EventKind::RunStarted(RunStarted {
@@ -151,7 +151,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             is_part: plan.is_part,
             profile_cases: plan.profile_cases,
             planned: plan.entries.iter().map(|entry| entry.case.id.to_owned()).collect(),
-            cluster_id,
+            cluster_id: facts.and_then(|facts| facts.cluster_id.value().cloned()),
+            platform: facts.map(Platform::of),
             cluster: summary,
         }));
     }

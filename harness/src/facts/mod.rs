@@ -11,6 +11,7 @@ mod gather;
 mod lookup;
 mod metrics;
 mod node;
+mod platform;
 pub mod pod_admission;
 mod release;
 pub mod requirement;
@@ -28,11 +29,11 @@ pub use device::{
     CDI_ANNOTATION, ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2,
     DeviceRoute, Knows, devices_in, devices_value, show_runtime,
 };
-pub(crate) use devspaces::OF_OPERATOR as PERMISSIONS_OF_OPERATOR;
 pub use devspaces::{
-    CheCluster, ClusterSettings, ConfigName, DevSpaces, Finding, PodSettings, RunConfiguration,
-    Severity, State, Switch, WorkspaceConfig, WorkspaceOperator,
+    CheCluster, ClusterSettings, ConfigName, DevSpaces, FaultyObject, Finding, PodSettings,
+    RunConfiguration, Severity, State, Switch, WorkspaceConfig, WorkspaceOperator,
 };
+pub(crate) use devspaces::{GLOBAL_CONFIG, OF_OPERATOR as PERMISSIONS_OF_OPERATOR};
 pub use evidence::Evidence;
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT, FIRST_WITH_FREE_GATES};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
@@ -42,6 +43,7 @@ pub(crate) use gather::{
 };
 use lookup::{Lookup, items, text};
 pub use node::{Node, Taint};
+pub use platform::Platform;
 pub use release::Release;
 pub use rollout::Rollout;
 pub(crate) use scc::PERMISSIONS as PERMISSIONS_OF_SCCS;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{redact::Redacted, schema::schema_of},
+    facts::Platform,
     verdict::{Cause, Disruption, Effect, ExpectationReport, Level, Outcome, Step, Verdict},
 };
 
@@ -134,6 +135,10 @@ pub struct RunStarted {
     /// not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+    /// What kind of cluster it is, for `nestcheck remedy`; left out in the log of an older nestcheck,
+    /// and where nothing was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// The cluster, as facts a reader wants at the top of a report: name and value.
     pub cluster: Vec<(String, String)>,
 }

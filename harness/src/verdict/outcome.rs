@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Acceptance, Attribution, Place, SignatureId};
+use super::{Acceptance, Attribution, Place, Repair, SignatureId};
 
 /// How much a case weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -123,6 +123,15 @@ impl Verdict {
     pub fn at(mut self, place: Place) -> Self {
         if let Self::Blocked { reason, remedy, cause } = &mut self {
             *cause = Some(Box::new(Attribution::unmet(reason, place, remedy)));
+        }
+        self
+    }
+
+    /// Adds what has to change to a requirement that is unmet at a known place.
+    #[must_use]
+    pub fn repaired_by(mut self, repairs: Vec<Repair>) -> Self {
+        if let Self::Blocked { cause: Some(cause), .. } = &mut self {
+            cause.repairs = repairs;
         }
         self
     }

@@ -83,6 +83,7 @@ pub(super) fn lack_of_memory(pod: &Pod, container: &str) -> Option<Hint> {
         ),
         place: Place::Policy,
         fix: Some(format!("raise the default limit of memory in the LimitRange, or {EXEMPT}")),
+        ..Attribution::default()
     }))
 }
 
@@ -149,6 +150,7 @@ pub(crate) async fn policies_between(
             "allow traffic between the pods of the namespace and to the cluster's DNS and services, \
              or {EXEMPT}"
         )),
+        ..Attribution::default()
     })
 }
 

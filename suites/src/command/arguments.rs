@@ -18,10 +18,13 @@ use harness::{
 use oci_spec::distribution::{ParseError, Reference};
 
 use super::{
+    compare::CompareArguments,
     delivery::ReportArchive,
     expect::{ExpectArguments, ExpectationArguments},
+    last_report::LastReportArguments,
     outputs::OutputArguments,
     placement::PlacementArguments,
+    remedy::RemedyArguments,
 };
 use crate::session::SccSource;
 
@@ -41,6 +44,9 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Show what the cluster can do; writes nothing to it
     Preflight(PreflightArguments),
+    /// Print what would fix what is unmet on the cluster, or failed in a run: manifests, lines for the
+    /// Containerfile, files and commands, each with its cost. Applies nothing
+    Remedy(RemedyArguments),
     /// List the cases; needs no cluster
     List(ListArguments),
     /// Explain what a case asserts, why it matters, and how to fix a failure; needs no cluster
@@ -77,10 +83,10 @@ pub(super) struct ClusterArguments {
     /// The kubeconfig [default: `$KUBECONFIG` or `~/.kube/config`, and in a pod without them its
     /// service account]
     #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
     /// The context in the kubeconfig [default: the current one]
     #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    pub(super) context: Option<String>,
     /// Act as this user, such as `alice` or `system:serviceaccount:NAMESPACE:NAME`
     #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
     impersonate: Option<String>,
@@ -256,6 +262,8 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
     pub(super) report_archive: Option<ReportArchive>,
     #[command(flatten)]
+    pub(super) last_report: LastReportArguments,
+    #[command(flatten)]
     pub(super) placement: PlacementArguments,
     #[command(flatten)]
     pub(super) expectations: ExpectationArguments,
@@ -385,33 +393,6 @@ pub(super) struct ReportArguments {
     /// End with exit code 0 where a report was printed, whatever the outcome of the run
     #[arg(long)]
     pub(super) exit_zero: bool,
-}
-
-/// The format of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum CompareFormat {
-    /// Text for a terminal
-    Text,
-    /// Markdown, for a job's summary
-    Markdown,
-    /// One HTML page
-    Html,
-    /// JSON
-    Json,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct CompareArguments {
-    /// The reports: directories that `nestcheck run` wrote, their `events.jsonl`, or archives of
-    /// `--report-archive`. The others are compared with the first
-    #[arg(value_name = "REPORT", required = true, num_args = 2..)]
-    pub(super) reports: Vec<PathBuf>,
-    /// The format
-    #[arg(long, value_enum, default_value = "text")]
-    pub(super) format: CompareFormat,
-    /// Show every case, cause and fact, not only those that differ
-    #[arg(long)]
-    pub(super) all: bool,
 }
 
 fn profile(name: &str) -> Result<Profile, String> {

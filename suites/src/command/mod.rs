@@ -8,12 +8,14 @@ mod expect;
 mod explain;
 mod images;
 mod inside;
+mod last_report;
 mod list;
 mod new_file;
 mod ote;
 mod outputs;
 mod placement;
 mod preflight;
+mod remedy;
 mod report;
 mod rerun;
 mod run;
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
 fn execute(command: Command) -> Result<u8> {
     match command {
         Command::Preflight(arguments) => block_on(preflight::execute(arguments)),
+        Command::Remedy(arguments) => block_on(remedy::execute(arguments)),
         Command::List(arguments) => list::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Images(arguments) => images::execute(&arguments),
@@ -166,8 +169,9 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print_error(&Error::usage("no command given").with_hint(
-                "the commands are `preflight`, `list`, `explain`, `run`, `inside`, `images`, `sweep`, \
-                 `report`, `compare`, `expect`, `completions` and `man`; `nestcheck --help` shows more",
+                "the commands are `preflight`, `remedy`, `list`, `explain`, `run`, `inside`, `images`, \
+                 `sweep`, `report`, `compare`, `expect`, `completions` and `man`; `nestcheck --help` \
+                 shows more",
             ));
             ExitCode::from(USAGE)
         }

@@ -184,7 +184,7 @@ fn text(preflight: &Preflight<'_>) -> String {
              does counts most here"
         );
     }
-    for Finding { severity, finding, remedy } in &preflight.container_run.findings {
+    for Finding { severity, finding, remedy, .. } in &preflight.container_run.findings {
         let mark = if *severity == Severity::Note { "" } else { "!" };
         let _ = writeln!(text, "{mark:4} {severity}: {finding}\n     hint: {remedy}");
     }

@@ -26,6 +26,7 @@ use super::{
     arguments::{RunArguments, RunSettings, SelectionArguments},
     color,
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
+    last_report::{LastReport, LastReportArguments},
     outputs::{OpenOutputs, OutputArguments, Written},
     print_error,
     rerun::Rerun,
@@ -61,7 +62,8 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     // The other reports may go into the directory.
     let mut directory = ReportDir::create(&arguments.report_dir)?;
-    let delivery = match Delivery::open(arguments.report_archive.as_ref(), &arguments.outputs) {
+    let (archive, outputs) = (arguments.report_archive.as_ref(), &arguments.outputs);
+    let delivery = match Delivery::open(archive, &arguments.last_report, outputs) {
         Ok(delivery) => delivery,
         Err(error) => {
             directory.discard();
@@ -169,6 +171,7 @@ fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
 /// Where the reports of a run go.
 pub(super) struct Delivery {
     archive: Option<OpenArchive>,
+    last: Option<LastReport>,
     outputs: OpenOutputs,
     /// The dialect of `junit.xml` in the report directory.
     dialect: Dialect,
@@ -177,13 +180,19 @@ pub(super) struct Delivery {
 impl Delivery {
     /// Into the report directory alone.
     pub(super) fn to_directory() -> Self {
-        Self { archive: None, outputs: OpenOutputs::default(), dialect: Dialect::Jenkins }
+        let outputs = OpenOutputs::default();
+        Self { archive: None, last: None, outputs, dialect: Dialect::Jenkins }
     }
 
     /// Makes sure that the reports can be written.
-    fn open(archive: Option<&ReportArchive>, outputs: &OutputArguments) -> Result<Self> {
+    fn open(
+        archive: Option<&ReportArchive>,
+        last: &LastReportArguments,
+        outputs: &OutputArguments,
+    ) -> Result<Self> {
         Ok(Self {
             archive: archive.map(ReportArchive::open).transpose()?,
+            last: last.open()?,
             outputs: outputs.open(archive)?,
             dialect: outputs.dialect(),
         })
@@ -208,10 +217,11 @@ impl Delivery {
         }
         let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
         let archived = self.archive.map_or(Ok(()), |archive| archive.write(&report));
+        let replaced = self.last.map_or(Ok(()), |last| last.replace(&report));
         let Written { warnings, errors } = self.outputs.write(&report);
         let _ = io::stderr().write_all(warnings.concat().as_bytes());
         let mut end = outcome;
-        for error in archived.err().into_iter().chain(errors) {
+        for error in archived.err().into_iter().chain(replaced.err()).chain(errors) {
             print_error(&error);
             end = worse(outcome);
         }

@@ -5,6 +5,8 @@ mod compare;
 mod documentation;
 mod expectations;
 mod inside;
+mod prometheus;
+mod remedy;
 mod reports;
 mod without_cluster;
 

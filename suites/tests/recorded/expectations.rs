@@ -15,7 +15,12 @@ use super::{
 const FAILS: &str = "microshift-4.21-gate-off";
 
 /// Runs cases on a recorded cluster with this environment.
-fn run(dir: &TestDir, cluster: &str, arguments: &[&str], env: &[(&str, &OsStr)]) -> Finished {
+pub(super) fn run(
+    dir: &TestDir,
+    cluster: &str,
+    arguments: &[&str],
+    env: &[(&str, &OsStr)],
+) -> Finished {
     let all = recorded();
     let cluster = all.iter().find(|it| it.name == cluster).expect("it is recorded");
     let (address, _) = serve(cluster.clone(), ServerBehaviour::default());

@@ -5,6 +5,8 @@
 #[path = "../../../harness/tests/report/committed_schema.rs"]
 mod committed_schema;
 mod expectations;
+mod last_report;
+mod remedies;
 mod server;
 
 use std::fmt::Write as _;

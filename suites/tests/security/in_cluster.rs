@@ -30,10 +30,26 @@ fn job() -> Value {
     documents(&manifest("job.yaml")).remove(0)
 }
 
+/// What the job of each night has besides that of one run.
+const OF_NIGHTS: [&str; 4] =
+    ["--report", "prometheus=/history/nestcheck.prom", "--compare-last", "/history/last.tar.gz"];
+
 #[test]
-fn the_job_of_each_night_is_the_job() {
-    let nightly = documents(&manifest("cronjob.yaml")).remove(0);
-    assert_eq!(nightly["spec"]["jobTemplate"]["spec"], job()["spec"]);
+fn the_job_of_each_night_is_the_job_with_metrics_and_a_memory() {
+    let objects = documents(&manifest("cronjob.yaml"));
+    let [nightly, pvc] = &objects[..] else { panic!("{objects:?}") };
+    let mut nightly = nightly["spec"]["jobTemplate"]["spec"].clone();
+    let pod = &mut nightly["template"]["spec"];
+    let mut take = |list: &str, count: usize| {
+        let list = pod.pointer_mut(list).and_then(Value::as_array_mut).expect("a list");
+        list.split_off(list.len() - count)
+    };
+    assert_eq!(json!(take("/containers/0/args", OF_NIGHTS.len())), json!(OF_NIGHTS));
+    let mounts = take("/containers/0/volumeMounts", 1);
+    assert_eq!(mounts, [json!({"name": "history", "mountPath": "/history"})]);
+    let claim = &take("/volumes", 1)[0]["persistentVolumeClaim"]["claimName"];
+    assert_eq!((claim, &pvc["kind"]), (&pvc["metadata"]["name"], &json!("PersistentVolumeClaim")));
+    assert_eq!(nightly, job()["spec"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::{ANYTHING, Signature, daily_use, operator, pod};
 use crate::{
-    diagnosis::CheckId,
+    diagnosis::{CheckId, Diagnosis},
     verdict::{Place, SignatureId},
 };
 
@@ -97,22 +97,26 @@ pub(super) const REFUSALS: &[Signature] = &[
     ),
 ];
 
+pub(in crate::diagnosis) const NO_FURTHER_NAMESPACE: Diagnosis = Diagnosis {
+    id: SignatureId::F08,
+    place: Place::Node,
+    cause: "the node allows no further user namespace: `user.max_user_namespaces` is 0 or used up",
+    fix: "set `user.max_user_namespaces` on the node to 65536 or more (Talos: `machine.sysctls`; \
+          Bottlerocket: `settings.kernel.sysctl`)",
+};
+
 /// Why a pod does not start.
 pub(super) const STARTS: &[Signature] = &[
     operator::NO_HOST_SUFFIX,
     // Of a controller that can't create the pod.
     BY_QUOTA,
     BY_LIMIT_RANGE,
-    Signature::new(
-        SignatureId::F08,
-        Place::Node,
+    Signature::of(
+        NO_FURTHER_NAMESPACE,
         &[
             &["failed to start noop process", "no space left on device"],
             &["Failed to unshare namespaces", "No space left on device"],
         ],
-        "the node allows no further user namespace: `user.max_user_namespaces` is 0 or used up",
-        "set `user.max_user_namespaces` on the node to 65536 or more (Talos: `machine.sysctls`; \
-         Bottlerocket: `settings.kernel.sysctl`)",
     ),
     Signature::new(
         SignatureId::F08,
@@ -287,30 +291,33 @@ const STORAGE_DRIVER: &[Signature] = &[Signature::new(
      emptyDir on ~/.local/share/containers, or /dev/fuse",
 )];
 
-const STORED_SCC: &[Signature] = &[Signature::new(
-    SignatureId::F25,
-    Place::Cluster,
-    ANYTHING,
-    "the API server dropped a field of the SCC, so it does not require what it says",
-    "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
-     than Default",
-)];
+const STORED_SCC: &[Signature] = &[Signature::of(DROPPED_SCC_FIELD, ANYTHING)];
 
-const STORED_HOST_USERS: &[Signature] = &[Signature::new(
-    SignatureId::F25,
-    Place::Cluster,
-    ANYTHING,
-    "the API server dropped `hostUsers`",
-    "turn the feature gate UserNamespacesSupport on there",
-)];
+pub(in crate::diagnosis) const DROPPED_SCC_FIELD: Diagnosis = Diagnosis {
+    id: SignatureId::F25,
+    place: Place::Cluster,
+    cause: "the API server dropped a field of the SCC, so it does not require what it says",
+    fix: "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
+          than Default",
+};
 
-const STORED_PROC_MOUNT: &[Signature] = &[Signature::new(
-    SignatureId::F25,
-    Place::Cluster,
-    ANYTHING,
-    "the API server dropped `procMount`",
-    "turn the feature gate ProcMountType on there",
-)];
+const STORED_HOST_USERS: &[Signature] = &[Signature::of(DROPPED_HOST_USERS, ANYTHING)];
+
+pub(in crate::diagnosis) const DROPPED_HOST_USERS: Diagnosis = Diagnosis {
+    id: SignatureId::F25,
+    place: Place::Cluster,
+    cause: "the API server dropped `hostUsers`",
+    fix: "turn the feature gate UserNamespacesSupport on there",
+};
+
+const STORED_PROC_MOUNT: &[Signature] = &[Signature::of(DROPPED_PROC_MOUNT, ANYTHING)];
+
+pub(in crate::diagnosis) const DROPPED_PROC_MOUNT: Diagnosis = Diagnosis {
+    id: SignatureId::F25,
+    place: Place::Cluster,
+    cause: "the API server dropped `procMount`",
+    fix: "turn the feature gate ProcMountType on there",
+};
 
 const UID_MAP: &[Signature] = &[Signature::new(
     SignatureId::F25,

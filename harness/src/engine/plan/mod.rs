@@ -9,8 +9,8 @@ use crate::{
     engine::{Case, CaseKind, CheckResult, Profile},
     facts::{
         Fact, Facts, Flavour,
-        requirement::{Decision, InstalledWorkspaceOperator, NodeAccess},
-        support::Support,
+        requirement::{Decision, InstalledWorkspaceOperator, NodeAccess, repairs},
+        support::{REQUIREMENTS, Support},
     },
     sandbox::{Audit, pod_template::PodTemplate},
     verdict::{Place, Verdict},
@@ -208,12 +208,15 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
     ) = (case.kind, facts.flavour.value())
         && let Some((reason, remedy)) = Support::of(facts).block()
     {
-        return Some(Verdict::blocked(reason, remedy).at(Place::Cluster));
+        let requirements = REQUIREMENTS.iter().map(|(_, requirement)| *requirement);
+        let repairs = repairs(requirements, facts);
+        return Some(Verdict::blocked(reason, remedy).at(Place::Cluster).repaired_by(repairs));
     }
     case.requires.iter().find_map(|requirement| match requirement.decide(facts) {
         Decision::Met => None,
         Decision::Unmet { reason, remedy } => {
-            Some(Verdict::blocked(reason, remedy).at(requirement.place()))
+            let repairs = requirement.repairs(facts);
+            Some(Verdict::blocked(reason, remedy).at(requirement.place()).repaired_by(repairs))
         }
     })
 }

@@ -123,6 +123,7 @@ mod tests {
             profile_cases: None,
             planned: Vec::new(),
             cluster_id: None,
+            platform: None,
             cluster: Vec::new(),
         };
         running.event(at(0), &EventKind::RunStarted(run));

@@ -151,7 +151,7 @@ fn named(name: &str) -> ObjectMeta {
 }
 
 /// The subject of a user. Service accounts are users too, whose names say where they are.
-fn subject(user: &str) -> Subject {
+pub(crate) fn subject(user: &str) -> Subject {
     let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
     match account {
         Some((namespace, name)) => Subject {

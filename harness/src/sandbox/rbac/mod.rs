@@ -10,6 +10,7 @@ mod preamble;
 mod review;
 
 pub use addition::Addition;
+pub(crate) use cluster_role::subject;
 pub use cluster_role::{ACCOUNT, objects, role};
 pub use permissions::{of_run_with, permissions};
 pub use review::{missing, review};
