@@ -32,6 +32,16 @@ install_packages() {
         "${missing[@]}" >&2
 }
 
+# Puts Prometheus' `promtool` into PATH, unpacked in this directory: its package would start a server.
+need_promtool() {
+    command -v promtool >/dev/null && return
+    (
+        cd "$1" && apt-get update --quiet=2 &&
+            apt-get download --quiet=2 prometheus && dpkg -x prometheus_*.deb .
+    ) >&2 || return
+    export PATH=$PATH:$1/usr/bin
+}
+
 # Stops with a clear message where a tool is missing that no Debian package here brings.
 need_toolchains() {
     [ "$(id -u)" = 0 ] || fail 'not root' 'namespaces, mounts and cgroups need root: run it with `sudo`'

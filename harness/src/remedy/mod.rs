@@ -99,8 +99,7 @@ impl fmt::Display for Cost {
                 "it can't be undone, and the cluster can't be updated to another minor release any more"
             }
             Self::NodeReboot => {
-                "the Machine Config Operator drains and restarts each node of the pool `worker`, one \
-                 after the other; on a cluster without workers, name the pool `master`"
+                "the Machine Config Operator drains and restarts the nodes, one after the other"
             }
             Self::KubeletRestart => "the kubelet of each node restarts; containers continue",
             Self::RuntimeRestart => "the container runtime of each node restarts; containers continue",
@@ -292,18 +291,15 @@ impl Remedies {
     fn add(&mut self, change: Change, rank: u8, problem: &Problem) {
         let Change { title, place, costs, note, steps } = change;
         let known = self.remedies.iter_mut().find(|it| it.title == title && it.steps == steps);
-        match known {
-            Some(remedy) => {
-                remedy.rank = remedy.rank.min(rank);
-                if !remedy.fixes.contains(problem) {
-                    remedy.fixes.push(problem.clone());
-                }
+        if let Some(remedy) = known {
+            remedy.rank = remedy.rank.min(rank);
+            if !remedy.fixes.contains(problem) {
+                remedy.fixes.push(problem.clone());
             }
-            None => {
-                let fixes = vec![problem.clone()];
-                self.remedies.push(Remedy { title, place, fixes, costs, note, steps, rank });
-            }
+            return;
         }
+        let fixes = vec![problem.clone()];
+        self.remedies.push(Remedy { title, place, fixes, costs, note, steps, rank });
     }
 
     /// Whether nothing is unmet and nothing failed.

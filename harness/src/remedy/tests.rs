@@ -229,7 +229,7 @@ fn a_che_cluster_keeps_what_it_has_and_its_name_is_checked() {
 }
 
 #[test]
-fn facts_tell_what_is_unmet_and_a_rollout_comes_alone() {
+fn facts_show_what_is_unmet_and_a_rollout_comes_alone() {
     assert_eq!(of_facts(&able(), false), []);
     let nothing = remedies(Vec::new(), &circumstances(openshift(20), &declarations()));
     assert_eq!(text(&nothing).expect("text"), "nothing is unmet, and nothing failed\n");
@@ -266,9 +266,9 @@ fn finished(id: &str, verdict: Verdict) -> CaseFinished {
 #[test]
 fn a_known_issue_needs_no_remedy() {
     let known = Verdict::known_issue(crate::verdict::SignatureId::F28, "no cgroup");
-    let cases = [finished("POD-14", known), finished("POD-03", Verdict::fail("it broke", None))];
-    let causes = crate::diagnosis::causes(&cases);
-    let problems = of_causes("report", &causes, &cases);
+    let all = [finished("POD-14", known), finished("POD-03", Verdict::fail("it broke", None))];
+    let causes = crate::diagnosis::causes(&all);
+    let problems = of_causes("report", &causes, &all);
     let ids: Vec<_> = problems.iter().flat_map(|problem| &problem.cases).collect();
     assert_eq!(ids, ["POD-03"]);
 }
@@ -288,8 +288,8 @@ proptest! {
             cases: vec!["POD-03".to_owned()],
             core: 1,
         };
-        let cases = [finished("POD-03", Verdict::fail(wrong.as_str(), None))];
-        let problems = of_causes(&wrong, &[cause], &cases);
+        let all = [finished("POD-03", Verdict::fail(wrong.as_str(), None))];
+        let problems = of_causes(&wrong, &[cause], &all);
         let declarations = declarations();
         let found = remedies(problems, &circumstances(openshift(20), &declarations));
         let clean = of(&[Repair::SubordinateIds, Repair::Scc], openshift(20));
@@ -299,7 +299,7 @@ proptest! {
         };
         let printed = manifests(&found).expect("YAML");
         prop_assert_eq!(objects(&printed), objects(&manifests(&clean).expect("YAML")));
-        let bare = text(&found).expect("text").replace(|c: char| c == '\n', "");
+        let bare = text(&found).expect("text").replace('\n', "");
         prop_assert!(!bare.chars().any(char::is_control), "{bare:?}");
     }
 }

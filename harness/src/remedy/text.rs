@@ -94,8 +94,11 @@ fn step_text(step: &Step) -> Result<String> {
 }
 
 fn image_lines<'a>(parts: impl IntoIterator<Item = &'a Vec<String>>) -> String {
-    let lines: String = parts.into_iter().flatten().map(|line| format!("{line}\n")).collect();
-    if lines.is_empty() { lines } else { format!("USER root\n{lines}USER {USER}\n") }
+    let lines: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("USER root\n{}\nUSER {USER}\n", lines.join("\n"))
 }
 
 /// All manifests, for `kubectl apply -f -`, each with what it fixes and what it costs. What is not a
