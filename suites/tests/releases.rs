@@ -1,6 +1,8 @@
 //! The command against releases of OpenShift, good ones and such that can't run nested containers,
 //! each made by the test that needs it: what can't work is said with its reason, and left alone.
 
+#![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
+
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{

@@ -210,6 +210,12 @@ fn openshift(name: &str) -> LocalCluster {
 
 #[test]
 #[ignore = "makes a cluster of OpenShift with an operator: ci/test --all runs it"]
+fn settings_are_repaired_by_what_is_printed() {
+    remedies::settings_are_repaired(&openshift("workspace-repaired"));
+}
+
+#[test]
+#[ignore = "makes a cluster of OpenShift with an operator: ci/test --all runs it"]
 fn the_whole_profile_with_workspaces_is_conformant() {
     let cluster = openshift("workspace-whole");
     let (finished, whole) = run(&cluster, &[]);
@@ -241,7 +247,6 @@ fn workspaces_are_conformant_and_a_missing_operator_is_reported() {
     assert_eq!(cluster.shared_objects(), before, "what the cluster had is as it was");
 
     the_clusters_own_settings_are_tested(&cluster);
-    remedies::settings_are_repaired(&cluster);
     a_workspace_runs_the_entrypoint_of_its_image(&cluster);
 
     end_operator(&cluster);
