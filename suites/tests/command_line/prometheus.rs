@@ -2,6 +2,7 @@
 //! `promtool` checks both. Without it these tests say so and check nothing; `ci/test` installs it.
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
+#![expect(clippy::print_stderr, reason = "who reads the test learns what was not checked")]
 
 use std::{
     io::Write as _,

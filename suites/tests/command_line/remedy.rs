@@ -1,7 +1,5 @@
 //! `nestcheck remedy` on reports, whoever wrote them.
 
-#![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
-
 use serde_json::{Value, json};
 use test_support::TestDir;
 
@@ -9,7 +7,7 @@ use super::nestcheck;
 
 /// A report with one case that did not pass for this cause.
 fn report(dir: &TestDir, cause: &Value, platform: &Value) -> String {
-    let case = json!({
+    let finished = json!({
         "kind": "case-finished", "id": "ID-05", "name": "identity::ids", "suite": "identity",
         "title": "It has ids", "level": "core", "duration_ms": 1,
         "verdict": {"verdict": "fail", "message": "no range", "cause": cause},
@@ -21,7 +19,7 @@ fn report(dir: &TestDir, cause: &Value, platform: &Value) -> String {
     let line = |event: &Value| {
         json!({"schema": 1, "at": "2026-01-02T03:04:05Z", "event": event}).to_string() + "\n"
     };
-    let log = dir.write("run/events.jsonl", &(line(&start) + &line(&case)));
+    let log = dir.write("run/events.jsonl", &(line(&start) + &line(&finished)));
     log.trim_end_matches("/events.jsonl").to_owned()
 }
 

@@ -29,24 +29,24 @@ fn remedy(cluster: &RecordedCluster, options: &[&str]) -> Finished {
 #[test]
 fn every_recorded_cluster_has_its_remedies() {
     let schema = committed_schema("remedy", &harness::remedy::json_schema());
-    let mut table = String::new();
+    let mut table: Vec<String> = Vec::new();
     for cluster in recorded() {
         let printed = remedy(&cluster, &["-o", "json"]).stdout;
         let document: Value = serde_json::from_str(&printed).expect("JSON");
         assert_valid(&schema, &document);
         let list = |name: &str| document[name].as_array().expect("a list").clone();
-        table.push_str(&format!("{}\n", cluster.name));
+        table.push(cluster.name.clone());
         for remedy in list("remedies") {
             let costs = remedy["costs"].as_array().expect("a list");
             let costs: Vec<_> = costs.iter().filter_map(Value::as_str).collect();
             let title = remedy["title"].as_str().expect("a title");
-            table.push_str(&format!("  {title}: {}\n", costs.join(", ")));
+            table.push(format!("  {title}: {}", costs.join(", ")));
         }
         for problem in list("without_remedy") {
-            table.push_str(&format!("  no remedy: {}\n", problem["wrong"].as_str().expect("text")));
+            table.push(format!("  no remedy: {}", problem["wrong"].as_str().expect("text")));
         }
     }
-    insta::assert_snapshot!("remedies", table);
+    insta::assert_snapshot!("remedies", table.join("\n"));
 }
 
 #[test]

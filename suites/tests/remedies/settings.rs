@@ -95,8 +95,10 @@ fn settings_of_workspaces_are_repaired(cluster: &LocalCluster) {
 
 /// Breaks settings of a cluster of OpenShift with the DevWorkspace Operator, and repairs them.
 pub fn settings_are_repaired(cluster: &LocalCluster) {
-    an_scc_and_its_role_are_repaired(cluster);
     settings_of_workspaces_are_repaired(cluster);
+    // It was among what was printed.
     cluster.delete(&format!("{SCCS}/{SCC}"), GONE);
+    // The last, because it switches container run on in the operator's own configuration too.
+    an_scc_and_its_role_are_repaired(cluster);
     cluster.is_clean();
 }
