@@ -32,6 +32,16 @@ install_packages() {
         "${missing[@]}" >&2
 }
 
+# Puts Prometheus' `promtool` into PATH, unpacked in this directory: its package would start a server.
+need_promtool() {
+    command -v promtool >/dev/null && return
+    (
+        cd "$1" && apt-get update --quiet=2 &&
+            apt-get download --quiet=2 prometheus && dpkg -x prometheus_*.deb .
+    ) >&2 || return
+    export PATH=$PATH:$1/usr/bin
+}
+
 # Stops with a clear message where a tool is missing that no Debian package here brings.
 need_toolchains() {
     [ "$(id -u)" = 0 ] || fail 'not root' 'namespaces, mounts and cgroups need root: run it with `sudo`'
@@ -56,4 +66,15 @@ need_musl_target() {
 # that cargo would build most of the workspace a second time.
 build_programs() {
     [ -n "${NESTCHECK_IS_BUILT:-}" ] || cargo build --quiet --locked "$@"
+}
+
+# Installs a tool of cargo's where the next checkout finds it, and other projects do not see it. A
+# debug build takes half the time of a release build, and these tools run for seconds; nobody debugs
+# them.
+install_tool() {
+    local name=$1 version=$2 root
+    root=${XDG_CACHE_HOME:-$HOME/.cache}/nestcheck/$name-$version
+    PATH=$root/bin:$PATH
+    [ -x "$root/bin/$name" ] ||
+        CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --locked --debug --root "$root" "$name@$version"
 }

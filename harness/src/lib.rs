@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod diagnosis;
 pub mod engine;
 pub mod facts;
+pub mod remedy;
 pub mod report;
 pub mod sandbox;
 pub mod verdict;

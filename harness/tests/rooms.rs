@@ -13,8 +13,18 @@ use syn::{
 };
 
 /// The rooms from the bottom up: each may use those before it.
-const ROOMS: [&str; 9] =
-    ["base", "cluster", "facts", "verdict", "sandbox", "diagnosis", "workload", "engine", "report"];
+const ROOMS: [&str; 10] = [
+    "base",
+    "cluster",
+    "facts",
+    "verdict",
+    "sandbox",
+    "diagnosis",
+    "workload",
+    "remedy",
+    "engine",
+    "report",
+];
 
 /// The rooms that each room uses, with one file that does.
 type Uses = BTreeMap<(String, String), PathBuf>;

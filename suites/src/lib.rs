@@ -83,6 +83,7 @@ mod tests {
             ("gate", "GATE-"),
             ("identity", "ID-"),
             ("isolation", "ISO-"),
+            ("nodes", "NODE-"),
             ("podman", "POD-"),
             ("preflight", "PRE-"),
             ("root", "ROOT-"),

@@ -5,13 +5,14 @@ use std::{fs, path::PathBuf};
 use futures::Stream;
 use harness::{
     Error, Result,
-    cluster::Cluster,
+    cluster::{Cluster, permission::Permission},
     engine::{
-        self, Case, Profile, RunConfig,
-        plan::{Plan, Selection},
+        self, Case, OfNode, Profile, RunConfig,
+        plan::{Entry, Plan, Selection},
+        preview::Preview,
     },
     facts::{self, Facts, Flavour, requirement::ReadyWorkspaceOperator},
-    sandbox::{self, PullSecret, Scc, rbac},
+    sandbox::{self, Home, PullSecret, Scc, rbac},
     verdict::{Outcome, event::Event},
 };
 use oci_spec::distribution::Reference;
@@ -89,8 +90,30 @@ impl Session {
         config: RunConfig,
         scc: Option<ChosenScc>,
     ) -> Result<Self> {
+        let session = Box::pin(Self::plan(cluster, cases, selection, config, scc)).await?;
+        // What a given namespace permits is known since the plan.
+        if session.acts() && session.config.sandbox.home.given().is_none() {
+            let namespace = sandbox::namespace_of(&session.config.sandbox.run);
+            rbac::review(&session.cluster, &session.needed(), &namespace).await?;
+        }
+        Ok(session)
+    }
+
+    /// As [`Self::prepare`], without asking what the caller may do.
+    ///
+    /// # Errors
+    ///
+    /// A cluster that can't be reached, or does not let the caller in.
+    pub async fn plan(
+        cluster: Cluster,
+        cases: &[Case],
+        selection: Selection,
+        config: RunConfig,
+        scc: Option<ChosenScc>,
+    ) -> Result<Self> {
         let mut config = config;
-        let mut facts = facts::gather(&cluster).await?;
+        let given = config.sandbox.home.given().map(str::to_owned);
+        let mut facts = facts::gather_in(&cluster, given.as_deref()).await?;
         if let Some(chosen) = config.devices.clone() {
             facts.device_route = chosen.fact(&facts.runtimes());
         }
@@ -100,27 +123,64 @@ impl Session {
         if is_as_configured {
             has_sccs(&facts)?;
         }
+        let scc = match &given {
+            Some(namespace) => {
+                enter_namespace(&cluster, namespace, &facts, profile, scc, &mut config).await?;
+                None
+            }
+            None => scc,
+        };
         let scc = if is_as_configured { take_cluster_settings(&mut facts, scc)? } else { scc };
-        config.sandbox.scc = scc_for(&facts, scc)?;
+        config.sandbox.scc = if given.is_some() { None } else { scc_for(&facts, scc)? };
+        let (proofs, of_nodes) = proofs_of_nodes(&config, &facts, &selection)?;
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole: Vec<_> = crate::cases().into_iter().filter(|case| profile.has(case)).collect();
         // The profile `smoke` is a sample: it is never the whole.
-        let is_part = picked.len() < whole.len() || profile == Profile::Smoke;
-        let plan = Plan::new(picked, &facts, config.tries_blocked);
-        let plan = plan.of_profile(profile.name(), is_part);
-        let plan = if profile == Profile::Smoke { plan } else { plan.of_cases(whole.len()) };
+        let count = whole.len() + of_nodes;
+        let is_part = picked.len() + proofs.len() < count || profile == Profile::Smoke;
+        let mut entries = Entry::all(picked, &facts, config.tries_blocked);
+        entries.extend(proofs);
+        let plan = Plan::of_entries(entries, &facts).of_profile(profile.name(), is_part);
+        let plan = if profile == Profile::Smoke { plan } else { plan.of_cases(count) };
         let plan = if config.node_access { plan } else { plan.without_node_access() };
         let plan =
             if is_as_configured { plan.without_what_must_fail(&whole, &facts) } else { plan };
+        let plan = match &given {
+            Some(namespace) => plan.in_given_namespace(namespace),
+            None => plan,
+        };
+        config.sandbox.secrets = plan.secrets()?;
         choose_image(&cluster, &facts, &plan, &mut config)?;
-        if plan.runnable().next().is_some() {
-            let makes_workspaces = plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
-            let flavour = facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
-            let needed = rbac::of_run_with(flavour, makes_workspaces);
-            rbac::review(&cluster, &needed, &sandbox::namespace_of(&config.sandbox.run)).await?;
-        }
         Ok(Self { cluster, facts, plan, config })
+    }
+
+    /// Whether a case runs: only then something is written to the cluster.
+    fn acts(&self) -> bool {
+        self.plan.runnable().next().is_some()
+    }
+
+    /// The permissions that the run uses.
+    fn needed(&self) -> Vec<Permission> {
+        let makes_workspaces = self.plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
+        let flavour = self.facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
+        rbac::of_run_with(flavour, makes_workspaces)
+    }
+
+    /// What the run would do. It asks which permissions the caller lacks, and writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A server that does not answer.
+    pub async fn preview(&self) -> Result<Preview> {
+        let needed = if self.acts() { self.needed() } else { Vec::new() };
+        let namespace = sandbox::namespace_of(&self.config.sandbox.run);
+        let lacking = if needed.is_empty() {
+            Vec::new()
+        } else {
+            rbac::lacking(&self.cluster, &needed, &namespace).await?
+        };
+        Preview::new(&self.facts, &self.plan, &self.config, &needed, &lacking)
     }
 
     /// Whether a case is in the plan: of those that were given, the profile takes its own.
@@ -140,6 +200,29 @@ impl Session {
     }
 }
 
+/// The proofs of nodes that are asked for, and how many there are in all.
+fn proofs_of_nodes(
+    config: &RunConfig,
+    facts: &Facts,
+    selection: &Selection,
+) -> Result<(Vec<Entry>, usize)> {
+    let Some(every_node) = &config.every_node else { return Ok((Vec::new(), 0)) };
+    let cases = crate::cases();
+    let of_nodes = cases.iter().filter(|case| case.of_node == OfNode::Each);
+    let entries = |case: &Case| every_node.entries(case, facts, config.tries_blocked);
+    let all: Vec<_> = of_nodes.flat_map(entries).collect();
+    let is_rerun = |case: &Case| every_node.only.as_ref().is_none_or(|only| only.contains(case.id));
+    let count = all.len();
+    let picked = all.into_iter().filter(|it| selection.has(&it.case) && is_rerun(&it.case));
+    let picked: Vec<_> = picked.collect();
+    // A shard may have none of them.
+    if picked.is_empty() && selection.shard.is_none() {
+        return Err(Error::usage("`--every-node` proves the nodes, and no proof is selected")
+            .with_hint("leave the filters out, or add `nodes` to them"));
+    }
+    Ok((picked, count))
+}
+
 /// Checks what a person decided about the pods while nothing is written, and fetches the pull secret.
 /// From then on the facts are about the nodes to which the pods can go.
 async fn check_placement(
@@ -153,6 +236,41 @@ async fn check_placement(
     if let Some(name) = &config.pull_secret {
         placement.pull_secret = Some(PullSecret::read(cluster.admin(), name).await?);
     }
+    Ok(())
+}
+
+/// Makes sure that a run can be in a namespace that somebody gave it, and chooses the SCC of the cluster
+/// that its pods ask for.
+async fn enter_namespace(
+    cluster: &Cluster,
+    namespace: &str,
+    facts: &Facts,
+    profile: Profile,
+    chosen: Option<ChosenScc>,
+    config: &mut RunConfig,
+) -> Result<()> {
+    if profile == Profile::AsConfigured {
+        let message = "a run with the cluster's own settings needs an administrator";
+        return Err(Error::usage(message).with_hint("leave `--namespace` or the profile out"));
+    }
+    let scc = match (facts.flavour.value(), chosen) {
+        (Some(Flavour::Kubernetes) | None, chosen) => {
+            scc_for(facts, chosen)?;
+            None
+        }
+        (_, Some(ChosenScc::Cluster(name))) => Some(name),
+        (Some(Flavour::OpenShift), None) => Some(rbac::SHIPPED_SCC.to_owned()),
+        (_, None) => {
+            return Err(Error::usage("this cluster ships no SCC for nested containers")
+                .with_hint("name one that the user may use with `--scc cluster:NAME`"));
+        }
+        (_, Some(ChosenScc::Given(_))) => {
+            return Err(Error::usage("a run in a given namespace creates no SCC")
+                .with_hint("name one of the cluster with `--scc cluster:NAME`"));
+        }
+    };
+    rbac::review_namespace(cluster, namespace, scc.as_deref()).await?;
+    config.sandbox.home = Home::Given { namespace: namespace.to_owned(), scc };
     Ok(())
 }
 

@@ -5,7 +5,7 @@ mod pvcs;
 use std::time::Duration;
 
 use harness::{
-    cluster::{Answer, call},
+    cluster::{Answer, ask, call, describe, is_forbidden},
     engine::{Context, PodHandle},
     sandbox::{
         Identity,
@@ -172,6 +172,27 @@ pub async fn dry_run_past_scc(cx: &Context, pod: &Pod) -> Result<Answer<Pod>, Fa
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.insert(REQUIRED_SCC.to_owned(), "privileged".to_owned());
     cx.admission().dry_run_as(Identity::Administrator, &pod).await
+}
+
+/// Reads what a run can do without: who may not read it is blocked.
+///
+/// # Errors
+///
+/// It can't be read.
+pub async fn readable<T, F, Fut>(what: &str, operation: F) -> Result<T, Failure>
+where
+    F: FnMut() -> Fut + Send,
+    Fut: Future<Output = Result<T, kube::Error>> + Send,
+{
+    ask(what, operation).await?.map_err(|error| {
+        let described = describe(what, &error);
+        if is_forbidden(&error) {
+            let remedy = "use a kubeconfig whose user may read it";
+            Failure::blocked(described.to_string(), remedy)
+        } else {
+            described.into()
+        }
+    })
 }
 
 /// Expects that an answer is a refusal with this status and all these words.

@@ -16,10 +16,7 @@ use std::{
 use harness::{
     Error,
     cluster::{Cluster, ConnectOptions},
-    engine::{
-        Case, RunConfig,
-        plan::{Filters, Selection},
-    },
+    engine::{Case, RunConfig, plan::Selection},
     verdict::{Level, Outcome, Verdict, event::EventKind},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -135,7 +132,7 @@ fn print_line(text: &str) {
 
 async fn prepare(selected: &[Case]) -> Result<Session, Error> {
     let cluster = Cluster::connect(&ConnectOptions::default()).await?;
-    let selection = Selection { profile: None, filters: Filters::default(), shard: None };
+    let selection = Selection::default();
     let config = RunConfig::new(std::env::var("NESTCHECK_IMAGE").ok(), suites::fixtures::files());
     Session::prepare(cluster, selected, selection, config, None).await
 }

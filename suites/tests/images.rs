@@ -7,6 +7,9 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
+#[path = "remedies/images.rs"]
+mod remedies;
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use harness::verdict::{Outcome, Place};
@@ -241,6 +244,8 @@ fn each_broken_image_is_reported_by_its_case_and_the_good_one_is_green() {
         is_found_lacking(&cluster, lacking, image);
     }
     needs_fuse_overlayfs(&cluster);
+    remedies::an_image_of_each_kind_is_repaired(&cluster);
+    remedies::a_missing_runtime_class_is_repaired(&cluster);
     is_found_missing(&cluster);
     cluster.is_clean();
 }

@@ -2,6 +2,7 @@
 //! `NESTCHECK_TEST_AUDIT_LOG` name it, `ci/test` makes it. Each test has the cluster for itself
 //! and looks at it afterwards: nothing may be left.
 
+mod before;
 mod devices;
 mod inside;
 mod operators;

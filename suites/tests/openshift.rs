@@ -11,7 +11,7 @@
 
 mod permissions;
 
-use std::{net::IpAddr, thread};
+use std::thread;
 
 use harness::verdict::{Outcome, Step, Verdict};
 use parking_lot::Mutex;
@@ -240,15 +240,6 @@ fn an_scc_that_the_cluster_has_is_tested_by_a_copy() {
     cluster.is_clean();
 }
 
-/// The address of this machine on the network that it shares with the API server.
-fn own_address(cluster: &Cluster) -> IpAddr {
-    let server = cluster.server_address();
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket can be had");
-    // Nothing is sent: the system only chooses its own end.
-    socket.connect((server, 9)).expect("there is a route");
-    socket.local_addr().expect("it has an address").ip()
-}
-
 /// The failure of the case that is about admission of the workspace pod.
 fn failure(report: &Report, id: &str) -> String {
     match report.verdict(id) {
@@ -267,7 +258,7 @@ fn a_webhook_that_gives_the_pod_the_nodes_user_namespace_is_named() {
         {"op": "replace", "path": "/spec/hostUsers", "value": true},
         {"op": "replace", "path": "/spec/containers/0/securityContext/procMount", "value": "Default"},
     ]);
-    let webhook = Webhook::serve(own_address(&cluster), &patch);
+    let webhook = Webhook::serve(cluster.own_address(), &patch);
     let _configured = cluster.create_webhook(&webhook.configuration("flip-host-users"));
     let (finished, report) = run(&cluster, &["SCC-P01", "ID-01"]);
     finished.exits(1);
@@ -285,7 +276,7 @@ fn without_their_control_attacks_are_evaluated_all_the_same() {
     let cluster = Live::take_openshift();
     let privileged = "/spec/containers/0/securityContext/privileged";
     let patch = json!([{"op": "replace", "path": privileged, "value": false}]);
-    let webhook = Webhook::serve(own_address(&cluster), &patch);
+    let webhook = Webhook::serve(cluster.own_address(), &patch);
     let mut configuration = webhook.configuration("take-privilege");
     let selector = "/webhooks/0/objectSelector/matchLabels";
     let labels = configuration.pointer_mut(selector).expect("it selects by labels");
@@ -309,7 +300,7 @@ fn a_refused_control_takes_no_attack_that_works_for_a_loss() {
     let refused = json!([
         {"op": "replace", "path": "/spec/containers/0/name", "value": "Not a name"},
     ]);
-    let control = Webhook::serve(own_address(&cluster), &refused);
+    let control = Webhook::serve(cluster.own_address(), &refused);
     let mut configuration = control.configuration("refuse-the-control");
     configuration["webhooks"][0]["objectSelector"]["matchLabels"] =
         json!({"nestcheck/template": "privileged"});
@@ -322,7 +313,7 @@ fn a_refused_control_takes_no_attack_that_works_for_a_loss() {
         {"op": "add", "path": "/spec/containers/0/volumeMounts/-",
          "value": {"name": "token", "mountPath": mount}},
     ]);
-    let webhook = Webhook::serve(own_address(&cluster), &patch);
+    let webhook = Webhook::serve(cluster.own_address(), &patch);
     let _token = cluster.create_webhook(&webhook.configuration("give-a-token"));
     let (finished, report) = run(&cluster, &["ROOT-10"]);
     finished.exits(1);
@@ -344,7 +335,7 @@ fn an_scc_that_wins_over_the_required_one_is_named() {
         {"op": "replace", "path": "/metadata/annotations/openshift.io~1scc",
          "value": "nestcheck-test-wins"},
     ]);
-    let webhook = Webhook::serve(own_address(&cluster), &patch);
+    let webhook = Webhook::serve(cluster.own_address(), &patch);
     let _configured = cluster.create_webhook(&webhook.configuration("choose-another-scc"));
     let (finished, report) = run(&cluster, &["SCC-P01"]);
     finished.exits(1);

@@ -1,13 +1,15 @@
 //! The command against releases of OpenShift, good ones and such that can't run nested containers,
 //! each made by the test that needs it: what can't work is said with its reason, and left alone.
 
+#![expect(clippy::expect_used, reason = "a test ends where something is not as it must be")]
+
 use std::{collections::BTreeSet, time::Duration};
 
 use harness::{
     engine::CaseKind,
     verdict::{Level, Outcome, Verdict},
 };
-use test_support::{Finished, LocalCluster, Report, Request, TestDir, expected};
+use test_support::{Finished, LocalCluster, Report, Request, TestDir, documents, expected};
 
 /// Far below the 180 s that a pod may take: what can't be is known at once.
 const SOON: Duration = Duration::from_secs(60);
@@ -79,6 +81,27 @@ fn no_suite_is_green_without_preflight(cluster: &LocalCluster) {
     cluster.is_clean();
 }
 
+/// No operator of the local cluster takes up a changed feature set, so one is made with what
+/// `nestcheck remedy` prints.
+fn the_printed_feature_set_makes_it_conformant(cluster: LocalCluster) {
+    let dir = TestDir::new();
+    let printed = dir.nestcheck(["remedy", "--kubeconfig", cluster.kubeconfig(), "-o", "yaml"]);
+    printed.exits(0);
+    let objects = documents(&printed.stdout);
+    let gate = objects.iter().find(|object| object["kind"] == "FeatureGate").expect("one");
+    cluster.apply(&printed.stdout);
+    let stored = cluster.get("/apis/config.openshift.io/v1/featuregates/cluster");
+    assert_eq!(stored["spec"]["featureSet"], gate["spec"]["featureSet"], "it can be applied");
+    drop(cluster);
+
+    let set = gate["spec"]["featureSet"].as_str().expect("a name");
+    let cluster = openshift("os-419-repaired", "4.19", &["--feature-set", set]);
+    let (finished, report) = cluster.run(&["--profile", "smoke"]);
+    finished.exits(0);
+    assert_eq!(report.outcome(), Outcome::Conformant);
+    cluster.is_clean();
+}
+
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn openshift_4_20_is_conformant_by_default() {
@@ -140,6 +163,7 @@ fn openshift_4_19_by_default_is_reported_and_left_alone() {
     changed_nothing(&cluster, start);
     is_reported_by_preflight(&cluster, &words);
     no_suite_is_green_without_preflight(&cluster);
+    the_printed_feature_set_makes_it_conformant(cluster);
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //! test: workspaces are judged as pods are, and an operator that is not at work is told as such and
 //! disturbs nothing else.
 
+#[path = "remedies/settings.rs"]
+mod remedies;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -203,6 +206,12 @@ fn openshift(name: &str) -> LocalCluster {
     let options = ["--flavour", "openshift", "--release", "4.19", "--feature-set"];
     let more = ["TechPreviewNoUpgrade", "--with", "devworkspace-operator"];
     LocalCluster::up(name, &[&options[..], &more].concat())
+}
+
+#[test]
+#[ignore = "makes a cluster of OpenShift with an operator: ci/test --all runs it"]
+fn settings_are_repaired_by_what_is_printed() {
+    remedies::settings_are_repaired(&openshift("workspace-repaired"));
 }
 
 #[test]

@@ -157,8 +157,10 @@ mod tests {
     }
 
     fn ledger() -> String {
-        let run =
-            |run: &str| Entry::Run { run: run.to_owned(), server: "s".to_owned(), with_scc: false };
+        let run = |run: &str| {
+            let (run, server) = (run.to_owned(), "s".to_owned());
+            Entry::Run { run, server, with_scc: false, namespace: None }
+        };
         let pod = Intent {
             kind: "Pod".to_owned(),
             namespace: Some("nestcheck-b".to_owned()),

@@ -9,6 +9,7 @@ mod cluster;
 mod detection;
 mod figures;
 mod ledger;
+mod many_nodes;
 mod measure;
 mod objects;
 mod pairs;
@@ -18,7 +19,11 @@ mod stats;
 mod sweep;
 mod timeline;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -37,6 +42,15 @@ pub struct Arguments {
 enum Command {
     /// Measure everything and print the table.
     Measure(Setup),
+    /// Measure `nestcheck preflight` of a recorded cluster of many nodes; needs no cluster.
+    ManyNodes {
+        /// The nestcheck program.
+        #[arg(long)]
+        nestcheck: PathBuf,
+        /// The directory of its log.
+        #[arg(long, default_value = "target/bench")]
+        output: PathBuf,
+    },
     /// Run one program and record its time and memory; for the bench itself.
     #[command(hide = true)]
     Child {
@@ -91,9 +105,20 @@ pub fn main(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Child { usage, program } => child::measure(&usage, &program),
         Command::Measure(setup) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(measure::everything(&setup))?;
+            runtime()?.block_on(measure::everything(&setup))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::ManyNodes { nestcheck, output } => {
+            std::fs::create_dir_all(&output)?;
+            let mut figures = figures::Figures::default();
+            let log = output.join("many-nodes.log");
+            runtime()?.block_on(many_nodes::measure(&nestcheck, &log, &mut figures))?;
+            write!(io::stdout(), "{figures}")?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

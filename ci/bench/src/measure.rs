@@ -17,7 +17,7 @@ use crate::{
     cluster::{self, Cluster, Flavour},
     detection,
     figures::Figures,
-    objects, peers,
+    many_nodes, objects, peers,
     raw::{Raw, Route},
     stats::Series,
 };
@@ -38,6 +38,9 @@ pub(crate) async fn everything(setup: &Setup) -> Result<()> {
     let cluster = bench.starts().await?;
     bench.keep("cluster", &cluster.describe())?;
     bench.preflights(&cluster).await?;
+    Bench::say("`nestcheck preflight` of many nodes");
+    let log = bench.log("many-nodes");
+    many_nodes::measure(&setup.nestcheck, &log, &mut bench.figures).await?;
     Box::pin(bench.pairs(&cluster)).await?;
     Box::pin(bench.sweeps(&cluster)).await?;
     if setup.kind.flavour == Flavour::Kubernetes {

@@ -12,13 +12,13 @@ use crate::{
     node::init,
     selection::Selection,
     settings::{
-        Addition, Additions, ClusterName, DeviceAnnotations, Gates, Settings, User,
+        Addition, Additions, ClusterName, DeviceAnnotations, Gates, MOST_NODES, Settings, User,
         openshift::{FeatureSet, ZStream},
     },
     supervisor,
 };
 
-/// A real one-node cluster of Kubernetes or OpenShift on this machine, in Linux namespaces and
+/// A real cluster of Kubernetes or OpenShift, of one node or a few, on this machine, in Linux namespaces and
 /// without a container engine.
 #[derive(Debug, Parser)]
 #[command(name = "local-cluster", version, about, disable_help_subcommand = true)]
@@ -57,6 +57,15 @@ enum Command {
         /// `io.kubernetes.cri-o.Devices` (v1), `devices.crio.io` (v2), both or none.
         #[arg(long, value_enum, value_name = "ANNOTATIONS")]
         device_annotations: Option<DeviceAnnotations>,
+        /// How many nodes the cluster has. Each has a container runtime, a kubelet and a network of its
+        /// own; the first has the control plane too.
+        #[arg(long, value_name = "N", default_value = "1",
+            value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
+        nodes: u8,
+        /// Which feature gates of user namespaces are on in the kubelets of the other nodes [default:
+        /// as on the first]: so nodes differ.
+        #[arg(long, value_enum, value_name = "GATES")]
+        other_node_gates: Option<Gates>,
     },
     /// End a cluster and leave nothing of it.
     Down {
@@ -228,11 +237,22 @@ pub fn run() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Error> {
     match command {
-        Command::Up { name, selection, feature_set, z_stream, gates, with, device_annotations } => {
+        Command::Up {
+            name,
+            selection,
+            feature_set,
+            z_stream,
+            gates,
+            with,
+            device_annotations,
+            nodes,
+            other_node_gates,
+        } => {
             let distribution = selection.distribution(feature_set, z_stream)?;
             let mut settings = Settings::new(distribution, gates)?
                 .with(Additions::of(&with))?
-                .with_device_annotations(device_annotations)?;
+                .with_device_annotations(device_annotations)?
+                .with_nodes(nodes, other_node_gates)?;
             let source = selection.source(distribution, settings.with)?;
             settings.real = source.real();
             up::run(&name.name, settings, &source)
@@ -289,6 +309,8 @@ mod tests {
             &["local-cluster", "up", "--kubernetes", "1.34.4"],
             &["local-cluster", "up", "--z-stream", "old"],
             &["local-cluster", "up", "--with", "che"],
+            &["local-cluster", "up", "--nodes", "0"],
+            &["local-cluster", "up", "--nodes", "9"],
             &["local-cluster", "kubeconfig", "--user", "root"],
             &["local-cluster", "restart"],
             &["local-cluster", "disturb", "--for", "5"],

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use crate::{
-    components::{CONTROLLER_MANAGER_PORT, NODE_NAME, SCHEDULER_PORT, kubelet},
+    components::{CONTROLLER_MANAGER_PORT, SCHEDULER_PORT, kubelet},
     error::Error,
     network::Subnet,
     runtime::NESTED_HANDLER,
@@ -110,10 +110,10 @@ impl Admin {
         Ok(())
     }
 
-    /// Waits until the node is ready. The caller bounds the wait.
-    pub async fn node_ready(&self) -> Result<(), Error> {
+    /// Waits until a node is ready. The caller bounds the wait.
+    pub async fn node_ready(&self, name: &str) -> Result<(), Error> {
         let api = Api::all(self.client.clone());
-        until(api, NODE_NAME, |node: Option<&Node>| node.is_some_and(is_ready)).await
+        until(api, name, |node: Option<&Node>| node.is_some_and(is_ready)).await
     }
 
     /// Waits until the namespace `default` has its service account, without which it admits no pod.

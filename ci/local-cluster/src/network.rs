@@ -15,9 +15,10 @@ use crate::{
     command,
     components::{API_PORT, API_SERVICE},
     error::Error,
+    node::place::Place,
 };
 
-/// The addresses of one cluster: `10.99.N.0/24`, the host is `.1`, the node `.2`.
+/// The addresses of one cluster: `10.99.N.0/24`, the host is `.1`, the first node `.2`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Subnet(u8);
 
@@ -28,12 +29,17 @@ impl Subnet {
 
     /// The host's address.
     pub fn host(self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 99, self.0, 1)
+        self.address(1)
     }
 
-    /// The node's address, on which the API server listens.
+    /// The first node's address, on which the API server listens.
     pub fn node(self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 99, self.0, 2)
+        self.address(2)
+    }
+
+    /// The address with this last part.
+    pub fn address(self, last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 99, self.0, last)
     }
 }
 
@@ -88,15 +94,46 @@ pub fn connect(interface: &str, subnet: Subnet, node: i32) -> Result<(), Error> 
     ip(&["link", "set", interface, "up"])
 }
 
-/// What `ip -batch` is to do inside the node.
-pub fn node_batch(subnet: Subnet) -> String {
+/// Makes the link of another node with the first one: a veth pair, `eth0` in the other. Both ends
+/// are in network namespaces of nodes, so the link ends with them and the host has none of it.
+pub fn connect_nodes(other: Place, first_node: i32, other_node: i32) -> Result<(), Error> {
+    let (first_node, other_node) = (first_node.to_string(), other_node.to_string());
+    let link = other.link();
+    let end = ["link", "add", &link, "netns", &first_node, "type", "veth"];
+    ip(&[&end[..], &["peer", "name", "eth0", "netns", &other_node]].concat())
+}
+
+/// What `ip -batch` is to do inside a node. The others of the cluster have links with the first.
+pub fn node_batch(place: Place, subnet: Subnet) -> String {
+    let (own, first) = (place.address(subnet), subnet.node());
+    if !place.is_first() {
+        return format!(
+            "link set lo up\n\
+             address add {own}/32 dev eth0\n\
+             link set eth0 up\n\
+             route add {first}/32 dev eth0\n\
+             route add default via {first}\n"
+        );
+    }
     format!(
         "link set lo up\n\
-         address add {node}/24 dev eth0\n\
+         address add {own}/24 dev eth0\n\
          link set eth0 up\n\
          route add default via {host}\n",
-        node = subnet.node(),
         host = subnet.host()
+    )
+}
+
+/// What `ip -batch` is to do inside the first node about another one: that one and its pods are
+/// behind the link.
+pub fn link_batch(other: Place, subnet: Subnet) -> String {
+    let (link, address) = (other.link(), other.address(subnet));
+    format!(
+        "link set {link} up\n\
+         route add {address}/32 dev {link} src {first}\n\
+         route add {pods} via {address} dev {link}\n",
+        first = subnet.node(),
+        pods = other.pods()
     )
 }
 
@@ -184,8 +221,20 @@ mod tests {
 
     #[test]
     fn the_node_routes_through_the_host() {
-        let batch = node_batch(Subnet(7));
+        let batch = node_batch(Place::FIRST, Subnet(7));
         assert!(batch.contains("address add 10.99.7.2/24 dev eth0"));
         assert!(batch.contains("route add default via 10.99.7.1"));
+    }
+
+    #[test]
+    fn another_node_and_its_pods_are_behind_its_link() {
+        let settings = crate::settings::Settings::default().with_nodes(2, None).unwrap();
+        let other = Place::others(settings).next().unwrap();
+        let batch = node_batch(other, Subnet(7));
+        assert!(batch.contains("address add 10.99.7.3/32 dev eth0"), "{batch}");
+        assert!(batch.contains("route add default via 10.99.7.2"), "{batch}");
+        let link = link_batch(other, Subnet(7));
+        assert!(link.contains("route add 10.99.7.3/32 dev eth1 src 10.99.7.2"), "{link}");
+        assert!(link.contains("route add 10.86.0.0/16 via 10.99.7.3 dev eth1"), "{link}");
     }
 }

@@ -156,6 +156,11 @@ impl StateFolder {
         self.0.join("disk.ext4")
     }
 
+    /// What only one of the nodes beyond the first has.
+    pub fn other_node(&self, name: &str) -> Self {
+        Self(self.0.join("nodes").join(name))
+    }
+
     /// The node's root file system: `upper`, `work` and the mount point `root`.
     pub fn node(&self, part: &str) -> PathBuf {
         self.0.join("node").join(part)

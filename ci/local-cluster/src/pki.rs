@@ -3,7 +3,7 @@
 //! They are as kubeadm makes them ("PKI certificates and requirements" in the Kubernetes
 //! documentation), with P-256 keys because those are made at once.
 
-use std::{fs, os::unix::fs::DirBuilderExt, path::Path};
+use std::{fs, net::Ipv4Addr, os::unix::fs::DirBuilderExt, path::Path};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -32,8 +32,8 @@ pub struct Pki {
     pub apiserver: Identity,
     /// The API server, towards the kubelet.
     pub kubelet_client: Identity,
-    /// The kubelet, in both directions.
-    pub node: Identity,
+    /// The kubelet of each node, in both directions.
+    pub nodes: Vec<Identity>,
     /// The API server, towards aggregated API servers. The name is the one that OpenShift's
     /// configuration allows; upstream's has none.
     pub aggregator: Identity,
@@ -50,8 +50,12 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Makes new ones.
-    pub fn generate(node_name: &str, subnet: Subnet, services: &[&str]) -> Result<Self, Error> {
+    /// Makes new ones, also for nodes with these names and addresses.
+    pub fn generate(
+        nodes: &[(String, Ipv4Addr)],
+        subnet: Subnet,
+        services: &[&str],
+    ) -> Result<Self, Error> {
         let address = subnet.node().to_string();
         let apiserver_names = [
             "kubernetes",
@@ -85,12 +89,10 @@ impl Pki {
                     "kube-apiserver-kubelet-client",
                     &[],
                 )?,
-                node: issue(
-                    &issuer,
-                    Some("system:nodes"),
-                    &format!("system:node:{node_name}"),
-                    &[node_name, &address],
-                )?,
+                nodes: nodes
+                    .iter()
+                    .map(|(name, address)| issue_for_node(&issuer, name, *address))
+                    .collect::<Result<_, _>>()?,
                 aggregator: issue(&issuer, None, "system:openshift-aggregator", &[])?,
                 admin: issue(&issuer, Some("system:masters"), "admin", &[])?,
                 developer: issue(&issuer, None, User::Dev.as_str(), &[])?,
@@ -108,26 +110,49 @@ impl Pki {
     /// Writes what the components read into a folder: `NAME.crt` and `NAME.key`. Users' identities
     /// are only in kubeconfigs.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|source| Error::path("make", folder, source))?;
         let identities = [
             ("ca", &self.authority),
             ("apiserver", &self.apiserver),
             ("kubelet-client", &self.kubelet_client),
-            ("node", &self.node),
             ("proxy-client", &self.aggregator),
         ];
         let services = self.services.iter().map(|(name, identity)| (name.as_str(), identity));
+        make_private(folder)?;
         for (name, identity) in identities.into_iter().chain(services) {
-            replace(&folder.join(format!("{name}.crt")), identity.certificate.as_bytes(), 0o644)?;
-            replace(&folder.join(format!("{name}.key")), identity.key.as_bytes(), 0o600)?;
+            write_identity(folder, name, identity)?;
         }
         replace(&folder.join("sa.key"), self.service_account_key.as_bytes(), 0o600)?;
         replace(&folder.join("sa.pub"), self.service_account_public_key.as_bytes(), 0o644)
     }
+}
+
+/// Writes what a kubelet reads, and the authority, into a folder of its node.
+pub fn write_node(authority: &Identity, node: &Identity, folder: &Path) -> Result<(), Error> {
+    make_private(folder)?;
+    write_identity(folder, "node", node)?;
+    replace(&folder.join("ca.crt"), authority.certificate.as_bytes(), 0o644)
+}
+
+fn make_private(folder: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| Error::path("make", folder, source))
+}
+
+fn write_identity(folder: &Path, name: &str, identity: &Identity) -> Result<(), Error> {
+    replace(&folder.join(format!("{name}.crt")), identity.certificate.as_bytes(), 0o644)?;
+    replace(&folder.join(format!("{name}.key")), identity.key.as_bytes(), 0o600)
+}
+
+fn issue_for_node(
+    issuer: &Issuer<'_, KeyPair>,
+    name: &str,
+    address: Ipv4Addr,
+) -> Result<Identity, rcgen::Error> {
+    let user = format!("system:node:{name}");
+    issue(issuer, Some("system:nodes"), &user, &[name, &address.to_string()])
 }
 
 fn issue(
@@ -185,7 +210,11 @@ mod tests {
     #[test]
     fn private_keys_are_readable_by_root_only() {
         let folder = std::env::temp_dir().join(format!("local-cluster-pki-{}", std::process::id()));
-        Pki::generate("node", Subnet::UNUSED, &["a.b"]).unwrap().write(&folder).unwrap();
+        let nodes = [("node".to_owned(), Ipv4Addr::LOCALHOST)];
+        let pki = Pki::generate(&nodes, Subnet::UNUSED, &["a.b"]).unwrap();
+        pki.write(&folder).unwrap();
+        write_node(&pki.authority, &pki.nodes[0], &folder).unwrap();
+        assert!(folder.join("node.key").is_file());
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
@@ -198,7 +227,7 @@ mod tests {
 
     #[test]
     fn keys_are_in_forms_that_kubernetes_reads() {
-        let pki = Pki::generate("node", Subnet::UNUSED, &[]).unwrap();
+        let pki = Pki::generate(&[], Subnet::UNUSED, &[]).unwrap();
         assert!(pki.service_account_key.starts_with("-----BEGIN PRIVATE KEY-----"));
         assert!(pki.service_account_public_key.starts_with("-----BEGIN PUBLIC KEY-----"));
     }

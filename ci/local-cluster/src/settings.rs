@@ -2,6 +2,7 @@
 
 mod gates;
 mod name;
+mod nodes;
 pub mod openshift;
 mod programs;
 
@@ -10,6 +11,7 @@ use std::fmt;
 use clap::ValueEnum;
 pub use gates::{GateValues, Gates};
 pub use name::ClusterName;
+pub use nodes::{MOST_NODES, OtherNodes};
 use openshift::{FeatureSet, Release, ZStream};
 pub use programs::{RealProgram, RealPrograms};
 use serde::{Deserialize, Serialize};
@@ -251,6 +253,9 @@ pub struct Settings {
     /// What it gets beyond its distribution.
     #[serde(default, skip_serializing_if = "Additions::are_none")]
     pub with: Additions,
+    /// The nodes beyond the first.
+    #[serde(default, skip_serializing_if = "OtherNodes::are_none")]
+    pub others: OtherNodes,
     /// By which annotations pods get devices, for flavour `openshift`.
     #[serde(default, skip_serializing_if = "DeviceAnnotations::are_usual")]
     pub device_annotations: DeviceAnnotations,
@@ -284,6 +289,7 @@ impl Settings {
             distribution,
             gates,
             with: Additions::default(),
+            others: OtherNodes::default(),
             device_annotations: DeviceAnnotations::default(),
             real: RealPrograms::default(),
         })
@@ -358,6 +364,7 @@ impl Default for Settings {
             distribution,
             gates: distribution.gates(),
             with: Additions::default(),
+            others: OtherNodes::default(),
             device_annotations: DeviceAnnotations::default(),
             real: RealPrograms::default(),
         }
@@ -385,7 +392,7 @@ impl fmt::Display for Settings {
         if !self.real.are_none() {
             write!(formatter, ", with the real {}", self.real)?;
         }
-        Ok(())
+        write!(formatter, "{}", self.others)
     }
 }
 

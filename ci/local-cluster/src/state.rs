@@ -73,6 +73,9 @@ pub struct State {
     pub supervisor: Option<ProcessIdentity>,
     /// The init of the node's process namespace.
     pub node: Option<ProcessIdentity>,
+    /// The inits of the other nodes, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_nodes: Vec<ProcessIdentity>,
     /// The host's end of the veth pair.
     pub interface: Option<String>,
     /// The addresses.
@@ -100,6 +103,7 @@ impl State {
             failure: None,
             supervisor: None,
             node: None,
+            other_nodes: Vec::new(),
             interface: None,
             subnet: None,
             cgroup: None,

@@ -54,6 +54,9 @@ const PROVISIONER: &str = "local-cluster/folders";
 /// `pkg/controller/volume/persistentvolume/util`, `AnnStorageProvisioner`).
 const WANTED_OF: &str = "volume.kubernetes.io/storage-provisioner";
 
+/// How the scheduler tells the provisioner for which node it is (the same, `AnnSelectedNode`).
+const CHOSEN_NODE: &str = "volume.kubernetes.io/selected-node";
+
 /// How a volume names its provisioner (the same, `AnnDynamicallyProvisioned`). The controller
 /// manager leaves the deletion of such a volume to it.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
@@ -222,8 +225,9 @@ fn volume_of(claim: &PersistentVolumeClaim) -> Result<Option<PersistentVolume>, 
         && spec.volume_name.is_none();
     let Some(uid) = claim.uid().filter(|_| is_wanted) else { return Ok(None) };
     let name = format!("pvc-{uid}");
-    let hostname =
-        json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE_NAME]});
+    // All nodes see the folders of volumes; the scheduler has chosen one of them for the pod.
+    let node = value(claim.meta().annotations.as_ref(), CHOSEN_NODE).unwrap_or(NODE_NAME);
+    let hostname = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
     let volume = json!({
         "metadata": {"name": name, "annotations": {PROVISIONED_BY: PROVISIONER}},
         "spec": {
@@ -360,6 +364,21 @@ mod tests {
         assert_eq!(volume["spec"]["claimRef"]["uid"], "u-1");
         assert_eq!(volume["spec"]["capacity"]["storage"], "1Gi");
         assert_eq!(volume["spec"]["accessModes"], json!(["ReadWriteOnce"]));
+    }
+
+    #[test]
+    fn a_volume_is_on_the_node_that_the_scheduler_chose() {
+        let mut claim = claim(PROVISIONER, &Value::Null);
+        let node = |claim: &PersistentVolumeClaim| {
+            let volume = serde_json::to_value(volume_of(claim).unwrap().unwrap()).unwrap();
+            volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"]
+                [0]["values"][0]
+                .clone()
+        };
+        assert_eq!(node(&claim), NODE_NAME);
+        let annotations = claim.metadata.annotations.get_or_insert_default();
+        annotations.insert(CHOSEN_NODE.to_owned(), "node-2".to_owned());
+        assert_eq!(node(&claim), "node-2");
     }
 
     #[test]

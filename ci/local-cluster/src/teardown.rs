@@ -2,14 +2,7 @@
 
 use std::{fs, io::ErrorKind, time::Duration};
 
-use crate::{
-    cgroup,
-    error::Error,
-    network,
-    paths::StateFolder,
-    process::{ProcessIdentity, boot_id},
-    state::State,
-};
+use crate::{cgroup, error::Error, network, paths::StateFolder, process::boot_id, state::State};
 
 /// How long the node's processes may take to die after SIGKILL, and its control groups to become
 /// free.
@@ -18,7 +11,7 @@ const DEATH: Duration = Duration::from_secs(20);
 /// How long a supervisor may take to end its cluster.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// Ends the node and gives back its interface and control groups. What does not exist (any more) is
+/// Ends the nodes and gives back its interface and control groups. What does not exist (any more) is
 /// skipped, so this can be repeated.
 ///
 /// Mounts need nothing: they are all in the node's mount namespace and vanish with its last
@@ -28,7 +21,8 @@ pub fn release(state: &State) -> Result<(), Error> {
     if state.boot != boot_id() {
         return Ok(());
     }
-    if let Some(node) = state.node.and_then(ProcessIdentity::running) {
+    let nodes = state.node.iter().chain(&state.other_nodes);
+    for node in nodes.filter_map(|node| node.running()) {
         node.kill();
         if !node.wait(DEATH)? {
             return Err(Error::deadline("the node's processes did not end", DEATH));

@@ -182,8 +182,7 @@ impl Runner {
         inputs: RunInputs,
     ) -> Result<Session> {
         let cases = inputs.cases();
-        let selection =
-            Selection { profile: None, filters: filters(scenario, &cases)?, shard: None };
+        let selection = Selection { filters: filters(scenario, &cases)?, ..Selection::default() };
         let config = RunConfig::new(Some(self.image.clone()), inputs.files);
         let config = RunConfig {
             tries_blocked: matches!(scenario.target, Target::OtherCluster(_)),
@@ -221,7 +220,8 @@ fn filters(scenario: &Scenario, cases: &[Case]) -> Result<Filters> {
 fn settled(facts: &Facts, scenario: &Scenario) -> Result<Vec<(Case, Observed)>> {
     let cases = suites::cases();
     let profile = facts.flavour.value().copied().map(Profile::of);
-    let selection = Selection { profile, filters: filters(scenario, &cases)?, shard: None };
+    let selection =
+        Selection { profile, filters: filters(scenario, &cases)?, ..Selection::default() };
     let plan = Plan::new(selection.pick(&cases), facts, false).without_node_access();
     let settled = plan.entries.into_iter().filter_map(|entry| {
         let id = entry.case.id.to_owned();

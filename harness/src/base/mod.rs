@@ -6,6 +6,7 @@ pub mod manifest;
 pub mod place;
 pub mod private;
 pub mod redact;
+pub mod repair;
 pub mod schema;
 pub mod subset_diff;
 pub mod text;

@@ -9,6 +9,9 @@ use crate::{Error, base::error::chain};
 /// Where a pod has the token of its service account.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
+/// Where it has the name of its namespace.
+const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
 /// The variables with which a kubelet says where the API server is.
 const VARIABLES: [&str; 2] = ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"];
 
@@ -16,6 +19,15 @@ const VARIABLES: [&str; 2] = ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_POR
 #[must_use]
 pub fn is_in_pod() -> bool {
     std::env::var_os(VARIABLES[0]).is_some_and(|host| !host.is_empty())
+}
+
+/// The namespace of the pod in which this process runs; none where it is in no pod, or the pod mounts no
+/// token.
+#[must_use]
+pub fn namespace_of_pod() -> Option<String> {
+    let read = |()| std::fs::read_to_string(NAMESPACE).ok();
+    let text = is_in_pod().then_some(()).and_then(read)?;
+    Some(text.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// Reads how a pod reaches its API server and who it is there.

@@ -21,6 +21,6 @@ pub use api::{
     is_unreached, status_code,
 };
 pub use connect::{Cluster, ConnectOptions};
-pub use in_cluster::is_in_pod;
+pub use in_cluster::{is_in_pod, namespace_of_pod};
 pub use refusal::{Answer, Refusal};
 pub use watch::{NotSeen, watch_until};

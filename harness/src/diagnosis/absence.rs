@@ -20,7 +20,7 @@ const ID: SignatureId = SignatureId::F37;
 /// What is wrong where the annotation did nothing.
 const IGNORED: &str = "the node's runtime silently drops the annotation for devices";
 
-const OLD_NAME: Diagnosis = Diagnosis {
+pub(super) const OLD_NAME: Diagnosis = Diagnosis {
     id: ID,
     place: Place::Node,
     cause: IGNORED,
@@ -28,7 +28,7 @@ const OLD_NAME: Diagnosis = Diagnosis {
           in crio.conf; not `devices.crio.io`, with which CRI-O 1.34 and older does not start",
 };
 
-const BOTH_NAMES: Diagnosis = Diagnosis {
+pub(super) const BOTH_NAMES: Diagnosis = Diagnosis {
     id: ID,
     place: Place::Node,
     cause: IGNORED,
@@ -37,7 +37,7 @@ const BOTH_NAMES: Diagnosis = Diagnosis {
           default, and a drop-in that sets the list replaces the default",
 };
 
-const SOME_NAME: Diagnosis = Diagnosis {
+pub(super) const SOME_NAME: Diagnosis = Diagnosis {
     id: ID,
     place: Place::Node,
     cause: IGNORED,
@@ -72,7 +72,7 @@ const NO_DEVICES_BY_RESOURCE: Diagnosis = Diagnosis {
           resource:NAME,NAME`",
 };
 
-const NO_DEVICES_IN_CLASS: Diagnosis = Diagnosis {
+pub(super) const NO_DEVICES_IN_CLASS: Diagnosis = Diagnosis {
     id: ID,
     place: Place::Node,
     cause: "the handler of the RuntimeClass adds no devices",

@@ -26,7 +26,7 @@ const LETTERS_OF_GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
 const PREFIXES_OF_GENERATED: [&str; 2] = ["nestcheck-", "tmp."];
 
 /// Finds the causes for which cases did not pass, the one that explains most core cases first, then
-/// the one that explains most cases. Each of these cases has one cause; what passed or is not
+/// the one that explains most cases, and last what the options of the run are the reason for. Each of these cases has one cause; what passed or is not
 /// applicable has none.
 ///
 /// Failures of the same signature have one cause if the same is wrong. Other failures have one cause
@@ -37,7 +37,9 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
     cases.sort_by(|a, b| a.id.cmp(&b.id));
     let mut groups: BTreeMap<(String, String), Cause> = BTreeMap::new();
     for case in cases {
-        let Some(Attribution { signature, wrong, place, fix }) = attribution(&case.verdict) else {
+        let Some(Attribution { signature, wrong, place, fix, repairs }) =
+            attribution(&case.verdict)
+        else {
             continue;
         };
         let name = signature.map_or_else(String::new, |id| id.to_string());
@@ -48,6 +50,7 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
             place,
             evidence: excerpt(case.verdict.message().unwrap_or(CUT_SHORT), EXCERPT),
             fix: None,
+            repairs: Vec::new(),
             cases: Vec::new(),
             core: 0,
         });
@@ -55,6 +58,11 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
             cause.place = place;
         }
         cause.fix = cause.fix.take().or(fix.filter(|fix| !fix.is_empty()));
+        for repair in repairs {
+            if !cause.repairs.contains(&repair) {
+                cause.repairs.push(repair);
+            }
+        }
         cause.core += usize::from(case.level == Level::Core);
         cause.cases.push(case.id.clone());
     }
@@ -78,8 +86,10 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
     found
 }
 
-fn order(cause: &Cause) -> (Reverse<usize>, Reverse<usize>, &str) {
-    (Reverse(cause.core), Reverse(cause.cases.len()), &cause.id)
+/// What is a choice of whoever runs nestcheck, such as `--fail-fast`, explains nothing about the cluster.
+fn order(cause: &Cause) -> (bool, Reverse<usize>, Reverse<usize>, &str) {
+    let is_choice = cause.place == Place::Nestcheck;
+    (is_choice, Reverse(cause.core), Reverse(cause.cases.len()), &cause.id)
 }
 
 /// A cause by its id: a signature, the hash of what is wrong, or both.
@@ -214,6 +224,7 @@ mod tests {
             wrong: wrong.to_owned(),
             place: Place::Image,
             fix: Some("rebuild the image".to_owned()),
+            ..Attribution::default()
         }))
     }
 
@@ -371,6 +382,38 @@ mod tests {
         assert_eq!((found[0].id.as_str(), found[0].place), ("F55", Place::Image));
         assert!(found[0].fix.as_ref().is_some_and(|fix| fix.contains("`--image`")), "{found:?}");
         assert!(found[0].evidence.contains("localhost/nowhere:1"), "{found:?}");
+    }
+
+    /// The words of CRI-O for a registry that lets nobody in (openshift/image-registry issue 416,
+    /// rhdemo/2019-demo4-optaplanner issue 19), for an image of the internal registry.
+    #[test]
+    fn an_image_of_another_project_has_the_command_that_grants_it() {
+        let image = "image-registry.openshift-image-registry.svc:5000/team-b/workspace";
+        for words in [
+            "authentication required",
+            "unauthorized: authentication required",
+            "errors: denied: requested access to the resource is denied unauthorized: \
+             authentication required",
+        ] {
+            let message = format!(
+                "the image `{image}:1` can't be had (ErrImagePull): rpc error: code = Unknown desc = \
+                 Error reading manifest 1 in {image}: {words}"
+            );
+            let found = causes(&[case("POD-01", Level::Core, Verdict::Error { message })]);
+            assert_eq!(
+                (found[0].signature, found[0].place),
+                (Some(SignatureId::F55), Place::Policy)
+            );
+            assert!(found[0].wrong.contains("internal registry"), "{found:?}");
+            let fix = found[0].fix.clone().unwrap_or_default();
+            let command = "`oc policy add-role-to-group system:image-puller system:serviceaccounts -n \
+                           PROJECT`";
+            assert!(fix.contains(command), "{fix}");
+        }
+        let elsewhere = "the image `quay.io/a/b:1` can't be had (ErrImagePull): unauthorized";
+        let message = elsewhere.to_owned();
+        let found = causes(&[case("POD-01", Level::Core, Verdict::Error { message })]);
+        assert_eq!(found[0].place, Place::Image);
     }
 
     fn verdict() -> impl Strategy<Value = Verdict> {

@@ -9,6 +9,7 @@ mod causes;
 mod check;
 mod expectation;
 mod predicates;
+mod repairs;
 mod signatures;
 
 use std::fmt;
@@ -63,7 +64,13 @@ impl fmt::Display for Diagnosis {
 impl From<Diagnosis> for Attribution {
     fn from(diagnosis: Diagnosis) -> Self {
         let Diagnosis { id, place, cause, fix } = diagnosis;
-        Self { signature: Some(id), wrong: cause.to_owned(), place, fix: Some(fix.to_owned()) }
+        Self {
+            signature: Some(id),
+            wrong: cause.to_owned(),
+            place,
+            fix: Some(fix.to_owned()),
+            repairs: repairs::repairs(&diagnosis).to_vec(),
+        }
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Case {
     pub stand_ins: &'static [StandIn],
     /// Whether and where `nestcheck inside` runs it.
     pub inside: Inside,
+    /// Whether it is about a node.
+    pub of_node: OfNode,
     /// How long it takes on a small cluster, to the second. Longer cases start earlier.
     pub expected: Duration,
     /// How long it may run, once its pods are ready.
@@ -96,6 +98,33 @@ pub enum Inside {
     Unmasked,
     /// Everywhere: it checks the image by its files and programs.
     Anywhere,
+}
+
+/// Whether a case is about a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfNode {
+    /// It is about the cluster.
+    No,
+    /// With `--every-node`, each node has a case of its own like this one, which itself never runs.
+    Each,
+    /// It is about this node.
+    This(&'static ProvenNode),
+}
+
+/// The node that a case is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvenNode {
+    /// The node's name.
+    pub name: String,
+    /// Its number among those of the run.
+    pub number: usize,
+}
+
+/// The id of the case that every node has one like: `NODE-01` of `NODE-01.worker-3`. No other id has
+/// a period.
+#[must_use]
+pub fn base_id(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(base, _)| base)
 }
 
 /// A pod that a case gets instead of the one that its function asks for.
@@ -195,6 +224,7 @@ impl Case {
         pods: &[],
         stand_ins: &[],
         inside: Inside::Never,
+        of_node: OfNode::No,
         expected: Duration::from_secs(1),
         deadline: Duration::from_secs(240),
         kind: CaseKind::Static(|_| {
@@ -208,6 +238,16 @@ impl Case {
     #[must_use]
     pub fn needs<R: Requirement>(&self) -> bool {
         requirement::includes::<R>(self.requires)
+    }
+
+    /// Its id for the names of objects. The name of a node may be longer than they can be.
+    #[must_use]
+    pub fn object_name(&self) -> String {
+        let base = base_id(self.id).to_ascii_lowercase();
+        match self.of_node {
+            OfNode::This(node) => format!("{base}-{}", node.number),
+            OfNode::No | OfNode::Each => base,
+        }
     }
 
     /// The name path, `suite::name`.

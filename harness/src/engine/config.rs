@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Keep, evidence::Collector};
+use super::{Keep, evidence::Collector, plan::EveryNode};
 use crate::{
     diagnosis::Expectations,
     facts::ChosenRoute,
     sandbox::{
-        File, Ledger, Placement, SandboxConfig, SecretName, Timeouts, pod_template::EntryPoint,
+        File, Home, Ledger, Placement, SandboxConfig, SecretName, Timeouts,
+        pod_template::EntryPoint,
     },
 };
 
@@ -22,6 +23,10 @@ pub const JOBS: usize = 4;
 pub struct RunConfig {
     /// How many cases run at once.
     pub jobs: usize,
+    /// Whether no case begins any more once one has failed.
+    pub fail_fast: bool,
+    /// How often the cases run, at least once.
+    pub repeat: u32,
     /// Whether what the run created stays for a look.
     pub keep: Keep,
     /// Whether cases whose requirements are unmet run all the same.
@@ -36,6 +41,8 @@ pub struct RunConfig {
     pub pull_secret: Option<SecretName>,
     /// Whether the node may be looked at from outside of pods.
     pub node_access: bool,
+    /// The nodes that are proven one by one, if any are.
+    pub every_node: Option<EveryNode>,
     /// The failures that a person expects.
     pub expectations: Expectations,
     /// What collects the evidence of cases that fail.
@@ -52,16 +59,21 @@ impl RunConfig {
         let of_pods = image.clone().unwrap_or_default();
         Self {
             jobs: JOBS,
+            fail_fast: false,
+            repeat: 1,
             keep: Keep::Never,
             tries_blocked: false,
             image,
             devices: None,
             pull_secret: None,
             node_access: false,
+            every_node: None,
             expectations: Expectations::default(),
             diagnostics: Collector::nowhere(),
             sandbox: SandboxConfig {
                 run: new_run_id(),
+                home: Home::default(),
+                secrets: Vec::new(),
                 image: of_pods,
                 entry_point: EntryPoint::default(),
                 placement: Placement::NONE,

@@ -85,7 +85,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             stop,
             pending: plan.live().map(|case| case.id).collect(),
             cut_off: None,
-            ends: TokioInstant::now() + config.sandbox.run_timeout,
+            ends: *self
+                .ends
+                .get_or_insert_with(|| TokioInstant::now() + config.sandbox.run_timeout),
         };
         self.dispatch(messages, &mut cases, &mut tasks, config).await;
         // Aborts what still runs; nothing of it may act on the sandbox any more.
@@ -112,6 +114,10 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             for (case, verdict) in cases.queue.give_up() {
                 cases.pending.remove(case.id);
                 self.finish(&case, verdict, 0);
+            }
+            self.skip_waiting(cases, config);
+            if cases.queue.running == 0 && cases.queue.waiting.is_empty() {
+                return;
             }
             cases.queue.begin(tasks);
             tokio::select! {
@@ -164,7 +170,7 @@ pub(super) enum Pods {
 }
 
 /// The cases that have no verdict yet.
-struct Cases {
+pub(super) struct Cases {
     queue: Queue,
     stop: CancellationToken,
     pending: BTreeSet<&'static str>,
@@ -175,6 +181,16 @@ struct Cases {
 }
 
 impl Cases {
+    /// Hands over the cases that did not begin.
+    pub(super) fn take_waiting(&mut self) -> Vec<Case> {
+        let waiting = self.queue.waiting.drain(..);
+        let cases: Vec<_> = waiting.map(|executor| executor.case).collect();
+        for case in &cases {
+            self.pending.remove(case.id);
+        }
+        cases
+    }
+
     /// Begins no more cases and interrupts those that run. What already has a verdict keeps it.
     fn cut_short(&mut self, verdict: Verdict) {
         if self.cut_off.is_some() {
@@ -285,9 +301,10 @@ async fn provision(
         Ok(workload) => return Ok(workload),
         Err(failure) => failure,
     };
-    let nodes = workload::node_of_named(&sandbox, template.name).await.map(|node| vec![node]);
+    let name = sandbox.name_of(template.name);
+    let nodes = workload::node_of_named(&sandbox, &name).await.map(|node| vec![node]);
     let search = LossSearch { sandbox: &sandbox, health: &health, nodes: nodes.as_deref() };
-    let others = if template.is_workspace() { Vec::new() } else { vec![template.name.to_owned()] };
+    let others = if template.is_workspace() { Vec::new() } else { vec![name] };
     let is_late = matches!(failure, Failure::Timeout { .. });
     let suspects = Suspects { ready: Vec::new(), others, is_late };
     Err(search.find_loss(&failure, began, &suspects).await.map_or(failure, Failure::Lost))

@@ -334,7 +334,7 @@ impl Executor {
                     Some((workload.name(), is_needed.then(|| Arc::clone(workload))))
                 }
                 _ if template.is_workspace() || !template.shared => None,
-                _ => Some((template.name.to_owned(), None)),
+                _ => Some((self.sandbox.name_of(template.name), None)),
             }
         })
     }

@@ -3,6 +3,7 @@
 //! After nextest, one dispatcher owns all state. Tasks that make pods and run cases share nothing
 //! with it and tell it what happens by messages; it alone writes the event log.
 
+pub(crate) mod administrator;
 mod case;
 mod config;
 mod context;
@@ -14,9 +15,11 @@ pub mod inside;
 mod loss;
 mod nodes;
 pub mod plan;
+pub mod preview;
 mod profile;
 mod retry;
 mod shutdown;
+mod stop;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +27,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use case::{Case, CaseFuture, CaseKind, CheckResult, Inside, StandIn, registered};
+pub use case::{
+    Case, CaseFuture, CaseKind, CheckResult, Inside, OfNode, ProvenNode, StandIn, base_id,
+    registered,
+};
 pub use config::{JOBS, RUN_TIMEOUT, RunConfig};
 pub use context::{Admission, Context, PodHandle, SharedWorkload, parse_probe};
 use futures::{Stream, StreamExt};
@@ -41,7 +47,7 @@ use crate::{
         dispatch::{Pods, Stage},
         plan::Plan,
     },
-    facts::{Facts, restriction::Restrictions},
+    facts::{Facts, Platform, restriction::Restrictions},
     sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
         Circumstances, Outcome, Step, Verdict, decide,
@@ -78,11 +84,11 @@ pub async fn run(
     // A run of a part, or of another profile, says little of causes that no case has.
     let is_own = plan.profile == Profile::of_cluster(&facts).name() && !plan.is_part;
     let mut dispatcher = Dispatcher::new(observe, signals, config.expectations.clone(), situation);
-    dispatcher.begin(&plan, &config, facts.cluster_id.value().cloned(), facts.summary());
+    dispatcher.begin(&plan, &config, Some(&facts), facts.summary());
     dispatcher.evaluate(&plan, &facts);
     // A plan in which nothing can run writes nothing to the cluster.
     if plan.runnable().next().is_some() {
-        Box::pin(dispatcher.execute(cluster, facts, &plan, &config)).await;
+        Box::pin(dispatcher.execute_all(cluster, &facts, &plan, &config)).await;
     }
     dispatcher.conclude(is_own)
 }
@@ -100,8 +106,19 @@ struct Dispatcher<O, S> {
     started: Instant,
     observe: O,
     signals: S,
-    /// The cases that have a verdict, as they are in the log.
+    /// The cases that have a verdict, as they are in the log; of a case that ran several times, the
+    /// worst.
     finished: Vec<CaseFinished>,
+    /// The first case that failed, of those that decide.
+    failed: Option<String>,
+    /// The cases that were not run because of another one, or because an iteration did not begin.
+    not_run: BTreeSet<&'static str>,
+    /// Which iteration goes on, from 1, where cases run several times.
+    iteration: Option<u32>,
+    /// When the time of the run is over; none before its first case.
+    ends: Option<TokioInstant>,
+    /// Whether the objects of the run are kept.
+    is_kept: bool,
     circumstances: Circumstances,
     /// How many signals asked for the end.
     signals_received: u32,
@@ -124,6 +141,11 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             observe,
             signals,
             finished: Vec::new(),
+            failed: None,
+            not_run: BTreeSet::new(),
+            iteration: None,
+            ends: None,
+            is_kept: false,
             circumstances: Circumstances { only_evaluated: true, ..Circumstances::default() },
             signals_received: 0,
             grace_end: None,
@@ -139,7 +161,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         &mut self,
         plan: &Plan,
         config: &RunConfig,
-        cluster_id: Option<String>,
+        facts: Option<&Facts>,
         summary: Vec<(String, String)>,
     ) {
         self.emit(EventKind::RunStarted(RunStarted {
@@ -151,7 +173,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             is_part: plan.is_part,
             profile_cases: plan.profile_cases,
             planned: plan.entries.iter().map(|entry| entry.case.id.to_owned()).collect(),
-            cluster_id,
+            cluster_id: facts.and_then(|facts| facts.cluster_id.value().cloned()),
+            repeat: (config.repeat > 1).then_some(config.repeat),
+            platform: facts.map(Platform::of),
             cluster: summary,
         }));
     }
@@ -173,7 +197,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     fn conclude(mut self, is_own: bool) -> Outcome {
         self.drain();
         let is_whole = is_own && !self.circumstances.only_evaluated;
-        let expectations = self.expectations.report(&self.situation, &self.finished, is_whole);
+        let expectations =
+            self.expectations.report(&self.situation, &self.seen_by_expectations(), is_whole);
         self.circumstances.expectations_fail = expectations.fails_run();
         let verdicts = self.finished.iter().map(|case| (case.level, &case.verdict));
         let outcome = decide(verdicts, self.circumstances);
@@ -196,11 +221,23 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             EventKind::CaseRetried(retried) => drop(self.broken_truths.remove(&retried.id)),
             _ => {}
         }
-        let event = Event::now(event);
+        let event = Event { iteration: self.iteration, ..Event::now(event) };
         if let EventKind::CaseFinished(case) = &*event.event {
-            self.finished.push(case.clone());
+            self.keep_worst(case.clone());
         }
         (self.observe)(&event);
+    }
+
+    /// Keeps the worst verdict of each case, and which case failed first.
+    fn keep_worst(&mut self, case: CaseFinished) {
+        if self.failed.is_none() && stop::is_failure(&case) {
+            self.failed = Some(case.id.clone());
+        }
+        match self.finished.iter_mut().find(|known| known.id == case.id) {
+            Some(known) if case.verdict.badness() >= known.verdict.badness() => *known = case,
+            Some(_) => {}
+            None => self.finished.push(case),
+        }
     }
 
     fn step(&mut self, step: Step, started: Instant, failure: Option<String>) {
@@ -214,45 +251,21 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     fn finish(&mut self, case: &Case, verdict: Verdict, duration_ms: u64) {
         let verdict = match verdict {
-            Verdict::Pass => self.prove(case),
+            Verdict::Pass => prove(self.broken_truths.get(case.id)),
             other => other,
         };
         if verdict == Verdict::Pass && matches!(case.kind, CaseKind::Live(_)) {
             self.circumstances.only_evaluated = false;
         }
         // Expectations see what the log has: they are written by people who read reports.
-        let mut finished = Redacted::from(CaseFinished {
-            id: case.id.to_owned(),
-            name: case.path(),
-            suite: case.suite.to_owned(),
-            title: case.title.to_owned(),
-            level: case.level,
-            verdict,
-            duration_ms,
-        })
-        .into_inner();
+        let mut finished = finished(case, verdict, duration_ms);
         finished.verdict = self.expectations.decide(&self.situation, &finished);
         self.emit(EventKind::CaseFinished(finished));
     }
 
-    /// A pass counts only with truth checks behind it that all hold.
-    fn prove(&self, case: &Case) -> Verdict {
-        match self.broken_truths.get(case.id) {
-            Some(broken) if broken.is_empty() => Verdict::Pass,
-            Some(broken) => {
-                let broken: Vec<_> = broken.iter().map(String::as_str).collect();
-                let broken = broken.join(", ");
-                Verdict::fail(format!("a truth check does not hold: {broken}"), None)
-            }
-            None => Verdict::Error {
-                message: "the case passed without a truth check, which proves nothing".to_owned(),
-            },
-        }
-    }
-
     /// Creates the sandbox, runs the cases, and removes everything again.
     async fn execute(&mut self, cluster: &Cluster, facts: Facts, plan: &Plan, config: &RunConfig) {
-        self.sweep_own_expired(cluster).await;
+        self.sweep_own_expired(cluster, config).await;
         let before = self.snapshot(cluster, plan, config).await;
         if self.signals_received > 0 {
             // Nothing was created.
@@ -286,7 +299,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
         }
         if self.keeps(config.keep) {
-            return self.leave(cluster, plan, &config.sandbox.run).await;
+            self.is_kept = true;
+            return self.leave(cluster, plan, config).await;
         }
         let mut audit = self.close(cluster, config).await;
         // Whoever is in a hurry does not wait for a comparison.
@@ -348,10 +362,11 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// Removes what earlier runs of the same owner have left that are over by now. That it can't is
     /// told, and is no reason not to run.
-    async fn sweep_own_expired(&mut self, cluster: &Cluster) {
+    async fn sweep_own_expired(&mut self, cluster: &Cluster, config: &RunConfig) {
         let started = Instant::now();
+        let place = config.sandbox.home.lease_namespace();
         let which = Sweep::ExpiredOf(sandbox::owner());
-        let sweep = Box::pin(sandbox::sweep(cluster.admin(), &which, &[], false));
+        let sweep = Box::pin(sandbox::sweep(cluster.admin(), place, &which, &[], false));
         match self.unless_signalled(sweep).await {
             Some(Ok(swept)) if swept.is_empty() => {}
             Some(Ok(swept)) => {
@@ -362,6 +377,36 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             Some(Err(error)) => self.step(Step::Sweep, started, Some(error.to_string())),
             None => {}
         }
+    }
+}
+
+/// The end of a case, cleaned as the log has it.
+fn finished(case: &Case, verdict: Verdict, duration_ms: u64) -> CaseFinished {
+    Redacted::from(CaseFinished {
+        id: case.id.to_owned(),
+        name: case.path(),
+        suite: case.suite.to_owned(),
+        title: case.title.to_owned(),
+        level: case.level,
+        verdict,
+        duration_ms,
+    })
+    .into_inner()
+}
+
+/// A pass counts only with truth checks behind it that all hold. `broken` has those that do not; none
+/// where no check was made.
+fn prove(broken: Option<&BTreeSet<String>>) -> Verdict {
+    match broken {
+        Some(broken) if broken.is_empty() => Verdict::Pass,
+        Some(broken) => {
+            let broken: Vec<_> = broken.iter().map(String::as_str).collect();
+            let broken = broken.join(", ");
+            Verdict::fail(format!("a truth check does not hold: {broken}"), None)
+        }
+        None => Verdict::Error {
+            message: "the case passed without a truth check, which proves nothing".to_owned(),
+        },
     }
 }
 

@@ -134,7 +134,7 @@ impl Executor {
     async fn fresh_pod(&self, template: &'static PodTemplate) -> Option<Arc<Workload>> {
         let mut pod = self.sandbox.pod(template).ok()?;
         let id = self.case.id.to_ascii_lowercase();
-        let name = format!("{}-retry-of-{id}", template.name);
+        let name = self.sandbox.name_of(&format!("{}-retry-of-{id}", template.name));
         pod.metadata.name = Some(name.clone());
         // On the node that was verified, and that the other pods of the case are on.
         let replaced = self.workloads.get(template.name).and_then(|workload| workload.peek());

@@ -9,7 +9,7 @@ use super::{Dispatcher, Keep, RunConfig};
 use crate::{
     cluster::Cluster,
     engine::{CheckResult, plan::Plan},
-    sandbox::{self, Audit},
+    sandbox::{self, Audit, SandboxConfig},
     verdict::{
         Place, Step, Verdict,
         event::{Event, EventKind},
@@ -64,7 +64,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let audit = match self.until_cut_off(closing).await {
             Some(Ok(audit)) => audit,
             Some(Err(error)) => Audit::failed(error.to_string(), error.is_loss()),
-            None => Audit::failed(cut_off(&config.sandbox.run), true),
+            None => Audit::failed(cut_off(&config.sandbox), true),
         };
         let failure = match audit.failure.as_ref().map(|failed| failed.reason.clone()) {
             None if !audit.left.is_empty() => {
@@ -113,19 +113,26 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// Leaves everything as it is, pods with the power of the node's root aside; the run's record
     /// stays too, so that it can be swept.
-    pub(super) async fn leave(&mut self, cluster: &Cluster, plan: &Plan, run: &str) {
+    pub(super) async fn leave(&mut self, cluster: &Cluster, plan: &Plan, config: &RunConfig) {
+        let (run, home) = (&config.sandbox.run, &config.sandbox.home);
         let templates = plan.templates().into_iter().filter(|template| template.is_optional());
         let powerful: Vec<_> = templates.map(|template| template.name).collect();
         if !powerful.is_empty() {
             let started = Instant::now();
-            let namespace = sandbox::namespace_of(run);
-            let ended = sandbox::end_pods(cluster.admin(), &namespace, &powerful).await;
+            let namespace = home.namespace(run);
+            let ended = sandbox::end_pods(cluster.admin(), &namespace, run, &powerful).await;
             let failure = ended.err().map(|error| error.to_string());
             self.circumstances.leaked |= failure.is_some();
             self.step(Step::EndPrivilegedPods, started, failure);
         }
-        let remedy = format!("look at the namespaces `nestcheck-{run}…`, then sweep run `{run}`");
-        self.step(Step::Keep { run: run.to_owned() }, Instant::now(), None);
+        let remedy = match home.given() {
+            Some(namespace) => format!(
+                "look at the objects in `{namespace}` with the label `nestcheck/run={run}`, then \
+                 sweep run `{run}` with `--namespace {namespace}`"
+            ),
+            None => format!("look at the namespaces `nestcheck-{run}…`, then sweep run `{run}`"),
+        };
+        self.step(Step::Keep { run: sweep_arguments(&config.sandbox) }, Instant::now(), None);
         for (case, _) in plan.post_run() {
             let reason = "the run's objects are kept, as `--keep on-failure` asks";
             let verdict = Verdict::blocked(reason, &remedy).at(Place::Nestcheck);
@@ -155,8 +162,16 @@ pub(super) fn latest_end() -> TokioInstant {
     TokioInstant::now() + Duration::from_secs(24 * 60 * 60)
 }
 
-fn cut_off(run: &str) -> String {
+fn cut_off(config: &SandboxConfig) -> String {
+    let run = sweep_arguments(config);
     format!("a signal cut it off; `nestcheck sweep --run {run}` does the rest")
+}
+
+/// What `nestcheck sweep --run` needs: the run's id, and the namespace that it was given.
+fn sweep_arguments(config: &SandboxConfig) -> String {
+    let run = &config.run;
+    let place = config.home.given().map(|it| format!(" --namespace {it}"));
+    format!("{run}{}", place.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) const PERMISSIONS: Rules = &[Rule {
     targets: &[resource(Scope::Namespace(NAMESPACE), "", "pods", None)],
 }];
 
-/// The namespace of the dry run; nothing is stored in it.
+/// The namespace of the dry run, where no other is given; nothing is stored in it.
 pub(super) const NAMESPACE: &str = "default";
 
 /// The name of the pod's container.
@@ -49,9 +49,9 @@ const SOURCE: &str = "dry-run create, read back";
 /// What the server said of the pod: what it would store, or why it refused.
 pub(super) type Dried = Lookup<Answer<Box<Pod>>>;
 
-/// Creates the pod as a dry run.
-pub(super) async fn ask(client: &Client) -> Dried {
-    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+/// Creates the pod as a dry run in a namespace.
+pub(super) async fn ask(client: &Client, namespace: &str) -> Dried {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let params = PostParams { dry_run: true, field_manager: None };
     let pod = pod();
     let answer = call("dry-run the creation of a pod", || async {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -22,8 +22,8 @@ pub(super) const PERMISSIONS: Rules = &[Rule {
 }];
 
 /// OpenShift's set of feature gates (openshift/api, `config/v1/types_feature.go`).
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
-#[serde(into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
 pub enum FeatureSet {
     /// The gates that are on in every cluster of the release.
     Default,
@@ -73,6 +73,12 @@ impl fmt::Display for FeatureSet {
             Self::CustomNoUpgrade => "CustomNoUpgrade",
             Self::Other(name) => name,
         })
+    }
+}
+
+impl From<String> for FeatureSet {
+    fn from(name: String) -> Self {
+        Self::parse(&name)
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     Fact, Facts, Flavour, Gate, KubernetesVersion, Release, cluster_id,
     devspaces::{self, read_devspaces},
-    dry_run, feature_gate,
+    dry_run, feature_gate, kubelets,
     lookup::{Lookup, get_request, metrics_page, read},
     metrics, node,
     pod_admission::{Labels, Plugin, PodAdmission},
@@ -34,7 +34,7 @@ pub(crate) const PERMISSIONS: &[Rules] = &[
 ];
 
 /// To read the feature gates of the kubelets, which is more power than it seems.
-pub(crate) const PERMISSIONS_OF_KUBELETS: Rules = node::PERMISSIONS_OF_METRICS;
+pub(crate) const PERMISSIONS_OF_KUBELETS: Rules = kubelets::PERMISSIONS;
 
 /// To read what else OpenShift has.
 pub(crate) const PERMISSIONS_ON_OPENSHIFT: &[Rules] =
@@ -60,11 +60,21 @@ const CONTACT: Rules = &[Rule {
 /// A cluster that can't be reached or does not accept the caller at all; whatever else can't be
 /// read is an unknown fact.
 pub async fn gather(cluster: &Cluster) -> Result<Facts> {
-    gather_as(cluster.admin(), cluster.server()).await
+    gather_in(cluster, None).await
 }
 
-/// As [`gather`], with a client of the server.
-async fn gather_as(client: &Client, server: String) -> Result<Facts> {
+/// As [`gather`], for a user who may create pods only in this namespace: the dry run is there.
+///
+/// # Errors
+///
+/// As [`gather`].
+pub async fn gather_in(cluster: &Cluster, namespace: Option<&str>) -> Result<Facts> {
+    let namespace = namespace.unwrap_or(dry_run::NAMESPACE);
+    gather_as(cluster.admin(), cluster.server(), namespace).await
+}
+
+/// As [`gather_in`], with a client of the server.
+async fn gather_as(client: &Client, server: String, place: &str) -> Result<Facts> {
     // One request that fails for every caller who is not let in, before the others fan out.
     let contact = format!("reach the cluster at {server}");
     let ask = || async { client.request(get_request("/apis")?).await };
@@ -75,7 +85,7 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
         read_version(client).boxed(),
         read(client, cluster_id::WHAT, cluster_id::PATH),
         metrics_page(client, "/metrics"),
-        dry_run::ask(client),
+        dry_run::ask(client, place),
         node::read_nodes(client, flavour).boxed(),
         read_openshift(client, &groups).boxed(),
         read_sccs(client, &groups).boxed(),
@@ -107,17 +117,18 @@ async fn gather_as(client: &Client, server: String) -> Result<Facts> {
             HOST_NETWORK_GATE,
             "API server",
         ),
-        nodes: nodes.nodes,
+        nodes: nodes.schedulable,
+        unschedulable_nodes: nodes.unschedulable,
         device_route: nodes.device_route,
         default_storage: storage::default_class(&classes),
         devspaces,
     };
-    Ok(name_changers(client, facts).await)
+    Ok(name_changers(client, facts, place).await)
 }
 
 /// Where the dry-run pod lost a field although the API server's gate is on, names who may have
 /// changed the pod on its way: the policies whose text has the field, or all that change pods.
-async fn name_changers(client: &Client, mut facts: Facts) -> Facts {
+async fn name_changers(client: &Client, mut facts: Facts, place: &str) -> Facts {
     let is_odd = |gate: Gate| {
         let is_on = facts.is_locked(gate) || facts.server_gate(gate).value() == Some(&true);
         is_on && facts.behaviour(gate).and_then(Fact::value) == Some(&false)
@@ -127,7 +138,7 @@ async fn name_changers(client: &Client, mut facts: Facts) -> Facts {
         return facts;
     }
     let admission = PodAdmission::read(client).boxed().await;
-    let namespace = ("kubernetes.io/metadata.name".to_owned(), dry_run::NAMESPACE.to_owned());
+    let namespace = ("kubernetes.io/metadata.name".to_owned(), place.to_owned());
     let namespace = Labels::from([namespace]);
     let changes = |it: &&Plugin| it.kind.changes() && it.sees(Some(&namespace), None);
     let changing: Vec<_> = admission.plugins.iter().filter(changes).collect();

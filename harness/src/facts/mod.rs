@@ -8,9 +8,12 @@ mod dry_run;
 mod evidence;
 mod feature_gate;
 mod gather;
+mod kubelets;
 mod lookup;
 mod metrics;
 mod node;
+mod node_kind;
+mod platform;
 pub mod pod_admission;
 mod release;
 pub mod requirement;
@@ -28,20 +31,22 @@ pub use device::{
     CDI_ANNOTATION, ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2,
     DeviceRoute, Knows, devices_in, devices_value, show_runtime,
 };
-pub(crate) use devspaces::OF_OPERATOR as PERMISSIONS_OF_OPERATOR;
 pub use devspaces::{
-    CheCluster, ClusterSettings, ConfigName, DevSpaces, Finding, PodSettings, RunConfiguration,
-    Severity, State, Switch, WorkspaceConfig, WorkspaceOperator,
+    CheCluster, ClusterSettings, ConfigName, DevSpaces, FaultyObject, Finding, PodSettings,
+    RunConfiguration, Severity, State, Switch, WorkspaceConfig, WorkspaceOperator,
 };
+pub(crate) use devspaces::{GLOBAL_CONFIG, OF_OPERATOR as PERMISSIONS_OF_OPERATOR};
 pub use evidence::Evidence;
 pub(crate) use evidence::{FIRST_DEFAULT, FIRST_OPENSHIFT, FIRST_WITH_FREE_GATES};
 pub use feature_gate::{Configured, ConfiguredGates, FeatureSet};
-pub use gather::gather;
 pub(crate) use gather::{
     PERMISSIONS, PERMISSIONS_OF_KUBELETS, PERMISSIONS_ON_MICROSHIFT, PERMISSIONS_ON_OPENSHIFT,
 };
+pub use gather::{gather, gather_in};
 use lookup::{Lookup, items, text};
-pub use node::{Node, Taint};
+pub use node::{Node, Taint, UnschedulableNode};
+pub use node_kind::{NodeGroup, NodeKind};
+pub use platform::Platform;
 pub use release::Release;
 pub use rollout::Rollout;
 pub(crate) use scc::PERMISSIONS as PERMISSIONS_OF_SCCS;
@@ -264,6 +269,8 @@ pub struct Facts {
     pub server_host_network_gate: Fact<bool>,
     /// The nodes that pods may be scheduled on.
     pub nodes: Fact<Vec<Node>>,
+    /// The other nodes, as far as the nodes are known.
+    pub unschedulable_nodes: Vec<UnschedulableNode>,
     /// How a pod is to ask for its devices; none where the cluster offers no way. An annotation is
     /// only a candidate, see [`Facts::devices_to_try`].
     pub device_route: Fact<Option<DeviceRoute>>,

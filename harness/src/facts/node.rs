@@ -2,20 +2,19 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::FutureExt as _;
 use k8s_openapi::api::{core::v1::Node as NodeObject, node::v1::RuntimeClass};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{
-    DeviceRoute, Fact, Flavour, Gate, device,
-    lookup::{Lookup, get_request},
-    metrics,
-};
-use crate::cluster::{
-    call, is_forbidden,
-    permission::{Need, Rule, Rules, Scope, cluster, resource},
+use super::{DeviceRoute, Fact, Flavour, device, kubelets, lookup::Lookup};
+use crate::{
+    Error, Result,
+    cluster::{
+        call,
+        permission::{Need, Rule, Rules, cluster},
+    },
 };
 
 const WHY: &str = "Reads what the nodes, their kubelets and their runtimes support.";
@@ -30,21 +29,6 @@ pub(super) const PERMISSIONS: Rules = &[
     },
 ];
 
-/// To read the kubelets' metrics. Roles have it only on demand: the API of a kubelet takes commands
-/// for pods by the same right (kubernetes/website#54191).
-pub(super) const PERMISSIONS_OF_METRICS: Rules = &[Rule {
-    need: Need::Read,
-    why: "Reads the feature gates of the kubelets from their metrics. The permission is not \
-          read-only: the kubelet's API behind it also runs commands in any pod of the node, and \
-          neither admission nor the audit log for `pods/exec` sees them.",
-    verbs: &["get"],
-    targets: &[resource(Scope::Cluster, "", "nodes", Some("proxy"))],
-}];
-
-/// Why the gates of the kubelets are not known to most users.
-const METRICS_NOT_PERMITTED: &str =
-    "the user may not read the kubelet's metrics (`get nodes/proxy`), and does not have to";
-
 /// The name of the RuntimeClass that gives pods the devices, unless another one says so by
 /// [`DEVICES_ANNOTATION`].
 const DEVICES_RUNTIME_CLASS: &str = "nested";
@@ -52,9 +36,17 @@ const DEVICES_RUNTIME_CLASS: &str = "nested";
 /// A RuntimeClass with this annotation gives pods /dev/fuse and /dev/net/tun.
 const DEVICES_ANNOTATION: &str = "nestcheck/devices";
 
-/// How many kubelets are asked at once: each page is a connection from the API server to a node,
-/// and some hundred kilobytes.
-const KUBELETS_AT_ONCE: usize = 8;
+/// The annotation by which the machine-config-daemon says which rendered `MachineConfig` a node has
+/// (machine-config-operator, `pkg/daemon/constants`).
+const MACHINE_CONFIG: &str = "machineconfiguration.openshift.io/currentConfig";
+
+/// How many nodes one answer lists. An object has some ten kilobytes, most of them the names of
+/// its images.
+const NODES_AT_ONCE: u32 = 250;
+
+/// How many answers a list may have. Kubernetes is tested with 5000 nodes (kubernetes.io,
+/// "Considerations for large clusters").
+const MOST_CHUNKS: usize = 100;
 
 /// A taint of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +100,11 @@ pub struct Node {
     pub kernel: String,
     /// Its operating system's name.
     pub operating_system: String,
+    /// Its processor's architecture, as Go names it: `amd64`.
+    pub architecture: String,
+    /// The rendered `MachineConfig` that it has, such as `rendered-worker-0f3a`; none where it is in
+    /// no `MachineConfigPool`.
+    pub machine_config: Option<String>,
     /// Who made the machine, as `spec.providerID`, such as `kind://docker/kind/kind-worker`.
     pub provider_id: Option<String>,
     /// Whether it takes the pods of the run: they tolerate its taints `NoSchedule` and `NoExecute`.
@@ -115,7 +112,7 @@ pub struct Node {
     /// Its labels.
     #[serde(skip)]
     pub labels: BTreeMap<String, String>,
-    /// Its taints.
+    /// Its taints; in a run only those that its pods do not tolerate.
     #[serde(skip)]
     pub taints: Vec<Taint>,
     /// Whether its default runtime handler can make user namespaces.
@@ -125,79 +122,95 @@ pub struct Node {
     pub kubelet_gate: Fact<bool>,
 }
 
+/// A node that no pod of a workspace comes to, whatever it tolerates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct UnschedulableNode {
+    /// The node's name.
+    pub name: String,
+    /// Why not.
+    pub reason: String,
+    /// Its labels.
+    #[serde(skip)]
+    pub labels: BTreeMap<String, String>,
+}
+
 /// What was read about the nodes.
 pub(super) struct Nodes {
-    pub(super) nodes: Fact<Vec<Node>>,
+    pub(super) schedulable: Fact<Vec<Node>>,
+    pub(super) unschedulable: Vec<UnschedulableNode>,
     pub(super) device_route: Fact<Option<DeviceRoute>>,
 }
 
-/// Lists the nodes, then asks every kubelet for its metrics, and for RuntimeClasses only where
+/// What is kept of a list of nodes: of a thousand, the objects are some dozen megabytes.
+#[derive(Default)]
+struct Listed {
+    nodes: Vec<Node>,
+    unschedulable: Vec<UnschedulableNode>,
+    /// The names of the resources that each of the nodes offers.
+    offered: Vec<Vec<String>>,
+}
+
+impl Listed {
+    fn add(&mut self, object: &NodeObject) {
+        if let Some(reason) = why_unschedulable(object) {
+            let labels = object.labels().clone();
+            self.unschedulable.push(UnschedulableNode { name: object.name_any(), reason, labels });
+        } else {
+            self.nodes.push(parse_node(object));
+            self.offered.push(resources_of(object));
+        }
+    }
+}
+
+/// Lists the nodes, then asks kubelets for their metrics, and for RuntimeClasses only where
 /// nothing speaks for the annotation by which CRI-O gives devices.
 pub(super) async fn read_nodes(client: &Client, flavour: Flavour) -> Nodes {
-    let api: Api<NodeObject> = Api::all(client.clone());
-    let params = ListParams::default();
-    let listed = call("list nodes", || api.list(&params)).boxed().await;
-    let objects = listed.map(|list| {
-        let schedulable = list.items.into_iter().filter(is_schedulable);
-        schedulable.collect::<Vec<_>>()
-    });
-    let objects = match objects {
-        Ok(objects) => objects,
+    let listed = match list(client).boxed().await {
+        Ok(listed) => listed,
         Err(error) => {
             let candidate = device::candidate(flavour, None);
             let device_route = route_or_ask(client, candidate, None).await;
-            return Nodes { nodes: Fact::unknown(error.to_string()), device_route };
+            let schedulable = Fact::unknown(error.to_string());
+            return Nodes { schedulable, unschedulable: Vec::new(), device_route };
         }
     };
-    let runtimes: Vec<_> = objects.iter().map(runtime_of).collect();
+    let Listed { nodes, unschedulable, offered } = listed;
+    let runtimes: Vec<_> = nodes.iter().map(|node| node.runtime.clone()).collect();
     let candidate = device::candidate(flavour, Some(&runtimes));
-    let offered: Vec<_> = objects.iter().map(resources_of).collect();
     let by_plugin = device::resource_route(&offered);
     let (nodes, device_route) = tokio::join!(
-        with_metrics(client, objects).boxed(),
+        kubelets::with_gates(client, nodes).boxed(),
         route_or_ask(client, candidate, by_plugin)
     );
-    Nodes { nodes: Fact::known(nodes, "nodes"), device_route }
+    Nodes { schedulable: Fact::known(nodes, "nodes"), unschedulable, device_route }
 }
 
-/// Asks every kubelet for its metrics; none but the first where the user may not.
-async fn with_metrics(client: &Client, objects: Vec<NodeObject>) -> Vec<Node> {
-    let mut others = objects.into_iter();
-    let Some(first) = others.next() else { return Vec::new() };
-    let page = kubelet_metrics(client, first.name_any()).await;
-    let is_refused = page == Lookup::Failed(METRICS_NOT_PERMITTED.to_owned());
-    let mut nodes = vec![parse_node(&first, &page)];
-    if is_refused {
-        nodes.extend(others.map(|object| parse_node(&object, &page)));
-        return nodes;
-    }
-    let read = stream::iter(others).map(|object| async move {
-        let page = kubelet_metrics(client, object.name_any()).await;
-        parse_node(&object, &page)
-    });
-    nodes.extend(read.buffered(KUBELETS_AT_ONCE).collect::<Vec<_>>().await);
-    nodes
-}
-
-async fn kubelet_metrics(client: &Client, node: String) -> Lookup<String> {
-    let path = format!("/api/v1/nodes/{node}/proxy/metrics");
-    let page = call("read the kubelet's metrics", || async {
-        match client.request_text(get_request(&path)?).await {
-            Err(error) if is_forbidden(&error) => Ok(None),
-            answer => answer.map(Some),
+/// Lists the nodes in chunks (kubernetes.io, "API concepts", "Retrieving large results sets in
+/// chunks"), of which only one is in memory.
+async fn list(client: &Client) -> Result<Listed> {
+    let api: Api<NodeObject> = Api::all(client.clone());
+    let mut params = ListParams::default().limit(NODES_AT_ONCE);
+    let mut listed = Listed::default();
+    for _ in 0..MOST_CHUNKS {
+        let chunk = call("list nodes", || api.list(&params)).boxed().await?;
+        chunk.items.iter().for_each(|object| listed.add(object));
+        match chunk.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(listed),
         }
-    });
-    match page.boxed().await {
-        Ok(Some(page)) => Lookup::Found(page),
-        Ok(None) => Lookup::Failed(METRICS_NOT_PERMITTED.to_owned()),
-        Err(error) => Lookup::Failed(error.to_string()),
     }
+    Err(Error::infrastructure("failed to list nodes: the list does not end"))
 }
 
-fn is_schedulable(node: &NodeObject) -> bool {
+/// Why no pod of a workspace comes to a node; none for one that takes pods, at least those that
+/// tolerate its taints.
+fn why_unschedulable(node: &NodeObject) -> Option<String> {
+    let system = node.labels().get("kubernetes.io/os").filter(|system| *system != "linux");
+    if let Some(system) = system {
+        return Some(format!("its operating system is {system}"));
+    }
     let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default();
-    let windows = node.labels().get("kubernetes.io/os").is_some_and(|system| system != "linux");
-    !unschedulable && !windows
+    unschedulable.then(|| "it is cordoned (`spec.unschedulable`)".to_owned())
 }
 
 fn taints_of(node: &NodeObject) -> Vec<Taint> {
@@ -210,12 +223,8 @@ fn taints_of(node: &NodeObject) -> Vec<Taint> {
     taints.collect()
 }
 
-fn runtime_of(node: &NodeObject) -> String {
-    let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
-    info.map(|info| info.container_runtime_version.clone()).unwrap_or_default()
-}
-
-fn parse_node(node: &NodeObject, kubelet_metrics: &Lookup<String>) -> Node {
+/// The node, before its kubelet was asked.
+fn parse_node(node: &NodeObject) -> Node {
     let status = node.status.clone().unwrap_or_default();
     let info = status.node_info.clone().unwrap_or_default();
     let handlers = status.runtime_handlers.unwrap_or_default();
@@ -232,12 +241,14 @@ fn parse_node(node: &NodeObject, kubelet_metrics: &Lookup<String>) -> Node {
         runtime: info.container_runtime_version,
         kernel: info.kernel_version,
         operating_system: info.os_image,
+        architecture: info.architecture,
+        machine_config: node.annotations().get(MACHINE_CONFIG).cloned(),
         provider_id: node.spec.as_ref().and_then(|spec| spec.provider_id.clone()),
         takes_pods: !taints.iter().any(Taint::keeps_pods_off),
         labels: node.labels().clone(),
         taints,
         user_namespaces,
-        kubelet_gate: metrics::fact(kubelet_metrics, Gate::UserNamespacesSupport, "kubelet"),
+        kubelet_gate: Fact::default(),
     }
 }
 
@@ -330,17 +341,56 @@ mod tests {
             }),
             ..NodeObject::default()
         };
-        let node = parse_node(&object, &Lookup::Failed("403".into()));
+        let node = parse_node(&object);
         assert_eq!(node.provider_id.as_deref(), Some("kind://docker/kind/kind-worker"));
         assert_eq!(node.runtime, "containerd://2.1.3");
-        assert_eq!(node.kubelet_gate, Fact::unknown("403"));
+        assert_eq!(node.kubelet_gate.value(), None);
         assert_eq!(node.user_namespaces.value(), None);
         assert!(node.takes_pods);
         for effect in ["NoSchedule", "NoExecute"] {
             let spec = NodeSpec { taints: Some(vec![taint(effect)]), ..NodeSpec::default() };
             let tainted = NodeObject { spec: Some(spec), ..object.clone() };
-            assert!(!parse_node(&tainted, &Lookup::Failed("403".into())).takes_pods, "{effect}");
+            assert!(!parse_node(&tainted).takes_pods, "{effect}");
         }
+    }
+
+    #[test]
+    fn a_node_that_no_pod_comes_to_is_kept_with_the_reason() {
+        let mut listed = Listed::default();
+        for (name, object) in [
+            ("worker", serde_json::json!({})),
+            ("cordoned", serde_json::json!({"spec": {"unschedulable": true}})),
+            (
+                "windows",
+                serde_json::json!({"metadata": {"labels": {"kubernetes.io/os": "windows"}}}),
+            ),
+        ] {
+            let mut object: NodeObject = serde_json::from_value(object).expect("it is a node");
+            object.metadata.name = Some(name.to_owned());
+            listed.add(&object);
+        }
+        let names: Vec<_> = listed.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!((names, listed.offered.len()), (vec!["worker"], 1));
+        let others =
+            listed.unschedulable.iter().map(|node| format!("{}: {}", node.name, node.reason));
+        let others: Vec<_> = others.collect();
+        assert_eq!(
+            others,
+            [
+                "cordoned: it is cordoned (`spec.unschedulable`)",
+                "windows: its operating system is windows",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_node_says_which_machine_config_it_has() {
+        let annotations =
+            BTreeMap::from([(MACHINE_CONFIG.to_owned(), "rendered-worker-1".to_owned())]);
+        let metadata = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
+        let node = parse_node(&NodeObject { metadata, ..NodeObject::default() });
+        assert_eq!(node.machine_config.as_deref(), Some("rendered-worker-1"));
+        assert_eq!(parse_node(&NodeObject::default()).machine_config, None);
     }
 
     fn taint(effect: &str) -> TaintObject {

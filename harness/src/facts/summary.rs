@@ -1,6 +1,6 @@
 //! The facts in a few words, for the top of a report.
 
-use super::{DeviceRoute, Fact, Facts, Gate, Node, Rollout, State};
+use super::{DeviceRoute, Fact, Facts, Gate, Node, NodeGroup, Rollout, State};
 use crate::base::text::{on_or_off, yes_or_no};
 
 impl Facts {
@@ -64,11 +64,7 @@ impl Facts {
             summary.add("workspaces by", settings.to_string());
         }
         match &self.nodes {
-            Fact::Known { value: nodes, .. } => {
-                for node in nodes {
-                    summary.add(&format!("node {}", node.name), describe_node(node));
-                }
-            }
+            Fact::Known { value: nodes, .. } => summary.nodes(nodes),
             unread => summary.fact("nodes", unread, |_| String::new()),
         }
         summary.0
@@ -113,6 +109,36 @@ impl Summary {
     }
 }
 
+/// How many kinds of nodes are shown apart from the usual ones.
+const KINDS: usize = 4;
+
+impl Summary {
+    /// Nodes that are alike have one line, and all others one more: a header is read as a whole.
+    fn nodes(&mut self, nodes: &[Node]) {
+        let groups = NodeGroup::all(nodes);
+        let Some((usual, others)) = groups.split_first() else { return };
+        let Some(first) = usual.nodes.first() else { return };
+        if let [only] = nodes {
+            return self.add(&format!("node {}", only.name), describe_node(only));
+        }
+        let count = match others {
+            [] => format!("all {}", nodes.len()),
+            _ => format!("{} of {}", usual.nodes.len(), nodes.len()),
+        };
+        self.add("nodes", format!("{count} ({}): {}", usual.names(), describe_node(first)));
+        if others.is_empty() {
+            return;
+        }
+        let shown = others.iter().take(KINDS);
+        let mut shown: Vec<_> =
+            shown.map(|group| format!("{}: {}", group.names(), group.against(usual))).collect();
+        if let more @ 1.. = others.len().saturating_sub(KINDS) {
+            shown.push(format!("and {more} other kinds, see UPG-04"));
+        }
+        self.add("other nodes", shown.join("; "));
+    }
+}
+
 fn describe_rollout(rollout: &Rollout) -> String {
     match rollout {
         Rollout::None => "none".to_owned(),
@@ -121,14 +147,16 @@ fn describe_rollout(rollout: &Rollout) -> String {
 }
 
 fn describe_node(node: &Node) -> String {
+    let config = node.machine_config.as_deref().map(|name| format!(", machine config {name}"));
     format!(
-        "kubelet {}, {}, kernel {}, {}, user namespaces {}, kubelet gate {}",
+        "kubelet {}, {}, kernel {}, {}, user namespaces {}, kubelet gate {}{}",
         node.kubelet,
         node.runtime,
         node.kernel,
         node.operating_system,
         show(&node.user_namespaces, |yes| yes_or_no(*yes)),
         show(&node.kubelet_gate, |on| on_or_off(*on)),
+        config.unwrap_or_default(),
     )
 }
 

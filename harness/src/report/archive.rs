@@ -23,12 +23,27 @@ pub const ARCHIVE_LINE: &str = "report.tar.gz ";
 ///
 /// A file that cannot be read, or a stream that cannot be written to.
 pub fn write_archive<W: Write>(directory: &Path, out: W) -> io::Result<W> {
+    write_archive_without(directory, "", out)
+}
+
+/// As [`write_archive`], without the file or directory of this name in the report directory.
+///
+/// # Errors
+///
+/// As [`write_archive`].
+pub fn write_archive_without<W: Write>(directory: &Path, without: &str, out: W) -> io::Result<W> {
     let mut archive = Builder::new(GzEncoder::new(out, Compression::default()));
-    add_directory(&mut archive, directory, Path::new(NAME))?;
+    let left_out = Path::new(NAME).join(without);
+    add_directory(&mut archive, directory, Path::new(NAME), &left_out)?;
     archive.into_inner()?.finish()
 }
 
-fn add_directory(archive: &mut Builder<impl Write>, from: &Path, name: &Path) -> io::Result<()> {
+fn add_directory(
+    archive: &mut Builder<impl Write>,
+    from: &Path,
+    name: &Path,
+    left_out: &Path,
+) -> io::Result<()> {
     let mut head = header(EntryType::Directory, 0o700, 0);
     archive.append_data(&mut head, name, io::empty())?;
     let entries = fs::read_dir(from)?.map(|entry| entry.map(|entry| entry.path()));
@@ -36,9 +51,12 @@ fn add_directory(archive: &mut Builder<impl Write>, from: &Path, name: &Path) ->
     paths.sort();
     for path in paths {
         let name = name.join(path.file_name().unwrap_or_default());
+        if name == left_out {
+            continue;
+        }
         let kind = fs::symlink_metadata(&path)?.file_type();
         if kind.is_dir() {
-            add_directory(archive, &path, &name)?;
+            add_directory(archive, &path, &name, left_out)?;
         } else if kind.is_file() {
             // Read whole: one that grows would break the archive.
             let content = fs::read(&path)?;
@@ -97,5 +115,14 @@ mod tests {
         assert_eq!(of("diagnostics/POD-01/pod.log"), Some(long.as_str()));
         assert_eq!(of(&format!("diagnostics/POD-01/{long}")), Some("long"));
         assert_eq!(of("diagnostics/POD-01/link"), None);
+        let less = write_archive_without(directory.path(), "diagnostics", Vec::new());
+        let less = less.expect("it can be written");
+        let mut read = tar::Archive::new(GzDecoder::new(less.as_slice()));
+        let paths = read.entries().expect("it is an archive").map(|entry| {
+            let entry = entry.expect("it is an entry");
+            entry.path().expect("a path").display().to_string()
+        });
+        let paths: Vec<_> = paths.collect();
+        assert_eq!(paths, ["nestcheck-report", "nestcheck-report/report.json"]);
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
+    iterations::iterations,
     model::CaseReport,
     text::{seconds, shell},
 };
@@ -63,6 +64,7 @@ pub(super) fn details_below_causes(case: &CaseReport, listed: Option<&Cause>) ->
 fn details_with(case: &CaseReport, fix: Option<String>) -> String {
     let mut parts = vec![message(&case.case.verdict)];
     parts.extend(fix);
+    parts.extend(iterations(case));
     parts.extend(others(case));
     parts.extend(case.retries.iter().map(retry));
     parts.extend(case.disruptions.iter().map(wait));

@@ -12,7 +12,7 @@ use crate::{
     base::private::{make_private, private_file, remove},
     engine::evidence::{self, Collector},
     report::{self, Dialect},
-    sandbox::{self, Ledger},
+    sandbox::{self, Ledger, OpenRun},
     verdict::event::{EVIDENCE_DIRECTORY, Event, EventKind, read_log},
 };
 
@@ -144,7 +144,7 @@ impl ReportDir {
 /// # Errors
 ///
 /// A ledger that can't be read; a directory without one has no such runs.
-pub fn open_runs(path: &Path) -> Result<Vec<(String, bool)>> {
+pub fn open_runs(path: &Path) -> Result<Vec<OpenRun>> {
     let ledger = path.join(LEDGER);
     match fs::read_to_string(&ledger) {
         Ok(text) => Ok(sandbox::open_runs(&text)),

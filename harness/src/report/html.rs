@@ -15,6 +15,7 @@ pub(super) use self::{
     prose::{Prose, trusted},
 };
 use super::{
+    iterations::repeated,
     model::Report,
     sentence::{self, disruptions, further_reasons, headline, outcome_name},
     text::{counted, seconds, spoken},
@@ -122,6 +123,7 @@ fn facts(report: &Report) -> Markup {
     if let Some(run) = &report.run {
         rows.extend(run.cluster.iter().map(|(name, value)| (name.as_str(), value.clone())));
         rows.push(("image", run.image.clone()));
+        rows.extend(repeated(report).map(|often| ("repeated", often)));
     }
     if let Some(started) = report.started {
         rows.push(("started", started.strftime("%Y-%m-%d %H:%M UTC").to_string()));

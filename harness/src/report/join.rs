@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Counts,
     compare::weight_of,
-    model::{CaseReport, NamedReport, OtherResult, Report, badness, rank},
+    model::{CaseReport, NamedReport, OtherResult, Report, rank},
     sentence::outcome_name,
     text::{NAME_LIMIT, line},
 };
@@ -271,7 +271,7 @@ fn joined_cases(parts: &[Named<'_>]) -> Vec<CaseReport> {
 }
 
 fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
-    let (part, worst) = results.iter().max_by_key(|(_, case)| badness(&case.case.verdict))?;
+    let (part, worst) = results.iter().max_by_key(|(_, case)| case.case.verdict.badness())?;
     let mut joined = CaseReport::clone(worst);
     if let Some((_, known)) = results.iter().find(|(_, case)| !case.cut_off) {
         let verdict = joined.case.verdict;
@@ -281,7 +281,7 @@ fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
     }
     joined.case.level = weight_of(&results.iter().map(|(_, case)| *case).collect::<Vec<_>>());
     joined.evidence = joined.evidence.and_then(|evidence| evidence_in(&part.name, evidence));
-    let differs = |case: &CaseReport| badness(&case.case.verdict) != badness(&worst.case.verdict);
+    let differs = |case: &CaseReport| case.case.verdict.badness() != worst.case.verdict.badness();
     let others = results.iter().filter(|(_, case)| differs(case));
     joined.other_results = others
         .map(|(part, case)| OtherResult {

@@ -97,6 +97,9 @@ struct Run<'a> {
     profile: &'a str,
     /// Whether only some of the profile's cases were asked for.
     is_part: bool,
+    /// How often the cases were to run; left out where that is once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeat: Option<u32>,
     /// The image of the workspace pod.
     image: &'a str,
     /// The facts about the cluster, in the order in which a reader wants them.
@@ -185,9 +188,27 @@ struct Case<'a> {
     /// What other reports say of it; left out unless reports were joined and do not agree.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     other_results: Vec<OtherResult<'a>>,
+    /// What each iteration came to; left out where the case ran once. The worst stands, and the other
+    /// fields are about that iteration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    iterations: Vec<Iteration<'a>>,
     /// The files about it, in the report directory; left out where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<Evidence<'a>>,
+}
+
+/// One iteration of a case that ran several times.
+#[derive(JsonSchema, Serialize)]
+struct Iteration<'a> {
+    /// Its number, from 1.
+    number: u32,
+    /// The field `verdict`, and what that verdict brings.
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+    /// When it began; null when it did not run.
+    started: Option<Timestamp>,
+    /// How long it ran, in milliseconds.
+    duration_ms: u64,
 }
 
 /// What another of the joined reports says of a case.
@@ -285,6 +306,7 @@ fn run(report: &Report) -> Option<Run<'_>> {
         version: &run.version,
         profile: &run.profile,
         is_part: run.is_part,
+        repeat: run.repeat,
         image: &run.image,
         cluster: run.cluster.iter().map(|(name, value)| Fact { name, value }).collect(),
     })
@@ -352,6 +374,16 @@ fn case<'a>(causes: &CausesOfCases<'a>, report: &'a CaseReport) -> Case<'a> {
             .other_results
             .iter()
             .map(|other| OtherResult { report: &other.report, verdict: other.verdict })
+            .collect(),
+        iterations: report
+            .iterations
+            .iter()
+            .map(|it| Iteration {
+                number: it.number,
+                verdict: &it.verdict,
+                started: it.started,
+                duration_ms: it.duration_ms,
+            })
             .collect(),
         evidence: report.evidence.as_ref().map(|evidence| Evidence {
             directory: &evidence.directory,

@@ -18,6 +18,7 @@ use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun,
 use super::{
     causes::CausesOfCases,
     details::{details, evidence, hint, message, proofs, wait},
+    iterations::iterations,
     model::{CaseReport, Report},
     sentence::{disruptions, expectations, headline, outcome_name, reasons},
     text::line,
@@ -220,6 +221,9 @@ fn suite(
         if !case.retries.is_empty() {
             xml.add_property(("attempts", (case.retries.len() + 1).to_string().as_str()));
             xml.status.add_reruns(case.retries.iter().map(rerun));
+        }
+        if let Some(iterations) = iterations(case) {
+            xml.add_property(("iterations", iterations.as_str()));
         }
         for hit in &case.disruptions {
             xml.add_property(("disruption", line(&wait(hit), ATTRIBUTE_LIMIT).as_str()));

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt::Write as _};
 use super::{
     causes::{CausesOfCases, evidence, explains, origin},
     details::{details_below_causes, message},
+    iterations::repeated,
     model::{CaseReport, Report},
     sentence::{disruptions, expectations, further_reasons, headline},
     text::{counted, is_inside, line, names, spoken},
@@ -31,11 +32,12 @@ pub fn markdown(report: &Report) -> String {
     if let Some(run) = &report.run {
         let _ = writeln!(
             page,
-            "Profile {} · run {} · nestcheck {} · {}\n",
+            "Profile {} · run {} · nestcheck {} · {}{}\n",
             code(&run.profile),
             code(&run.run),
             escaped(&run.version),
-            spoken(report.duration_ms)
+            spoken(report.duration_ms),
+            repeated(report).map_or_else(String::new, |text| format!(" · {text}"))
         );
     }
     page.push_str(&causes_of(report));

@@ -14,6 +14,7 @@ mod expect;
 mod html;
 mod in_toto;
 pub mod input;
+mod iterations;
 mod join;
 mod json;
 mod junit;
@@ -25,8 +26,9 @@ mod sentence;
 mod shown;
 mod terminal;
 mod text;
+mod trace;
 
-pub use archive::{ARCHIVE_LINE, write_archive};
+pub use archive::{ARCHIVE_LINE, write_archive, write_archive_without};
 pub use details::details as case_details;
 pub use disruptions::DisruptionReport;
 pub use expect::{DraftBy, draft_expectations};
@@ -36,7 +38,7 @@ pub use join::{JoinError, join};
 pub use json::{json, json_schema};
 pub use junit::{Dialect, junit};
 pub use markdown::markdown;
-pub use model::{CaseReport, Counts, NamedReport, OtherResult, Report, summarize};
+pub use model::{CaseReport, Counts, IterationReport, NamedReport, OtherResult, Report, summarize};
 pub use prometheus::prometheus;
 pub use rerun::cases_to_rerun;
 pub use sentence::{

@@ -7,20 +7,18 @@ use jiff::Timestamp;
 use super::{
     disruptions::{DisruptionReport, Disruptions},
     shown::shown,
+    trace::Trace,
 };
 use crate::{
     diagnosis,
     verdict::{
-        Cause, Circumstances, Effect, ExpectationReport, Level, Outcome, Verdict, decide,
+        Cause, Circumstances, Effect, ExpectationReport, Outcome, Verdict, decide,
         event::{
             CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, Event, EventKind,
             EvidenceCollected, RunStarted, StepFinished, TruthCheck,
         },
     },
 };
-
-/// The suite of a case whose log ends before the case says where it belongs.
-const UNFINISHED_SUITE: &str = "unfinished";
 
 /// A run, as its events tell it. Every text in it is clean and bounded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,6 +82,22 @@ pub struct CaseReport {
     pub evidence: Option<EvidenceCollected>,
     /// What other reports say of it, where reports were joined and do not agree.
     pub other_results: Vec<OtherResult>,
+    /// What each iteration came to, in order; none where the case ran once. The worst stands, and what
+    /// else is known of the case is about that iteration.
+    pub iterations: Vec<IterationReport>,
+}
+
+/// One iteration of a case that ran several times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IterationReport {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// When it began; none where it did not run.
+    pub started: Option<Timestamp>,
+    /// How long it ran, in milliseconds.
+    pub duration_ms: u64,
 }
 
 /// What another report says of a case.
@@ -163,11 +177,25 @@ impl CaseReport {
             .unwrap_or(name)
     }
 
-    /// Whether it failed, and passed in another of the reports that were joined.
+    /// Whether it failed, and passed in another iteration or in another of the reports that were joined.
     #[must_use]
     pub fn is_flaky(&self) -> bool {
         let passed = |other: &OtherResult| other.verdict == Verdict::Pass.name();
-        matches!(self.case.verdict, Verdict::Fail { .. }) && self.other_results.iter().any(passed)
+        matches!(self.case.verdict, Verdict::Fail { .. })
+            && (self.other_results.iter().any(passed) || self.passes().next().is_some())
+    }
+
+    /// The iterations that passed.
+    fn passes(&self) -> impl Iterator<Item = &IterationReport> {
+        self.iterations.iter().filter(|iteration| iteration.verdict == Verdict::Pass)
+    }
+
+    /// How long it takes when it passes, in milliseconds: of several iterations, the median.
+    #[must_use]
+    pub fn typical_ms(&self) -> u64 {
+        let mut durations: Vec<_> = self.passes().map(|iteration| iteration.duration_ms).collect();
+        durations.sort_unstable();
+        durations.get(durations.len() / 2).copied().unwrap_or(self.case.duration_ms)
     }
 
     /// Whether a reader must look at it: it failed, broke or was interrupted.
@@ -209,7 +237,7 @@ impl Report {
 pub fn summarize(events: &[Event]) -> Report {
     let mut summary = Summary::default();
     for event in events {
-        summary.add(event.at, shown(&event.event));
+        summary.add(event.at, event.iteration, shown(&event.event));
     }
     summary.finish()
 }
@@ -226,34 +254,38 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Adds an event as reports show it.
-    pub(super) fn add(&mut self, at: Timestamp, event: EventKind) {
+    pub(super) fn add(&mut self, at: Timestamp, iteration: Option<u32>, event: EventKind) {
         let report = &mut self.report;
         report.started = Some(report.started.map_or(at, |first| first.min(at)));
         report.finished = Some(report.finished.map_or(at, |last| last.max(at)));
         match event {
             EventKind::RunStarted(run) => report.run = Some(run),
             EventKind::StepFinished(step) => report.steps.push(step),
-            EventKind::CaseStarted { id } => self.trace(id).started = Some(at),
-            EventKind::TruthChecked { id, check } => self.trace(id).truth_checks.push(check),
+            EventKind::CaseStarted { id } => self.trace(id).attempt(iteration).started = Some(at),
+            EventKind::TruthChecked { id, check } => {
+                self.trace(id).attempt(iteration).truth_checks.push(check);
+            }
             EventKind::CaseRetried(retried) => {
                 self.disruptions.hit(Effect::Retried, &retried.id, at, &retried.disruption);
-                self.trace(retried.id.clone()).retry(retried);
+                self.trace(retried.id.clone()).attempt(iteration).retry(retried);
             }
             EventKind::CaseDisrupted(hit) => {
                 self.disruptions.hit(hit.effect, &hit.id, at, &hit.disruption);
-                self.trace(hit.id.clone()).disruptions.push(hit);
+                self.trace(hit.id.clone()).attempt(iteration).disruptions.push(hit);
             }
             EventKind::DisruptionStarted(disruption) => self.disruptions.start(disruption),
             EventKind::DisruptionEnded(ended) => self.disruptions.end(ended),
             EventKind::CommandFinished(command) => {
-                self.trace(command.id.clone()).commands.push(command);
+                self.trace(command.id.clone()).attempt(iteration).commands.push(command);
             }
             EventKind::EvidenceCollected(evidence) => {
                 let is_sound = evidence.case_directory().is_some();
                 let id = evidence.id.clone();
-                self.trace(id).evidence = is_sound.then_some(evidence);
+                self.trace(id).attempt(iteration).evidence = is_sound.then_some(evidence);
             }
-            EventKind::CaseFinished(case) => self.trace(case.id.clone()).finish(case),
+            EventKind::CaseFinished(case) => {
+                self.trace(case.id.clone()).finish(iteration, case);
+            }
             EventKind::Interrupted { signal } => report.signal = Some(signal),
             EventKind::RunFinished { outcome, duration_ms, causes, namespace, expectations } => {
                 self.namespace = namespace;
@@ -303,56 +335,6 @@ impl Summary {
     }
 }
 
-/// What the log tells of one case.
-#[derive(Default)]
-struct Trace {
-    started: Option<Timestamp>,
-    finished: Option<CaseFinished>,
-    retries: Vec<CaseRetried>,
-    disruptions: Vec<CaseDisrupted>,
-    truth_checks: Vec<TruthCheck>,
-    commands: Vec<CommandFinished>,
-    evidence: Option<EvidenceCollected>,
-}
-
-impl Trace {
-    fn finish(&mut self, case: CaseFinished) {
-        let is_worse = |before: &CaseFinished| badness(&case.verdict) >= badness(&before.verdict);
-        if self.finished.as_ref().is_none_or(is_worse) {
-            self.finished = Some(case);
-        }
-    }
-
-    fn retry(&mut self, retried: CaseRetried) {
-        // What an earlier try saw is no proof of a later one's verdict.
-        self.truth_checks.clear();
-        self.retries.push(retried);
-    }
-
-    fn into_case(self, id: String, last: Option<Timestamp>) -> CaseReport {
-        CaseReport {
-            started: self.started,
-            cut_off: self.finished.is_none(),
-            case: self.finished.unwrap_or_else(|| CaseFinished {
-                name: id.clone(),
-                id,
-                suite: UNFINISHED_SUITE.to_owned(),
-                title: "The log ends before this case did".to_owned(),
-                // Its level is not in the log, and the careful guess is that it counts.
-                level: Level::Core,
-                verdict: Verdict::Interrupted,
-                duration_ms: elapsed(self.started, last),
-            }),
-            retries: self.retries,
-            disruptions: self.disruptions,
-            truth_checks: self.truth_checks,
-            commands: self.commands,
-            evidence: self.evidence,
-            other_results: Vec::new(),
-        }
-    }
-}
-
 /// The ids that causes explain, in order, each as often as it is explained.
 fn explained(causes: &[Cause]) -> Vec<&str> {
     let ids = causes.iter().flat_map(|cause| &cause.cases);
@@ -361,7 +343,6 @@ fn explained(causes: &[Cause]) -> Vec<&str> {
     ids
 }
 
-/// How far a verdict is from a pass.
 /// How bad an outcome is, in the order of the exit codes that win.
 pub(super) fn rank(outcome: Outcome) -> u8 {
     match outcome {
@@ -374,19 +355,7 @@ pub(super) fn rank(outcome: Outcome) -> u8 {
     }
 }
 
-pub(super) fn badness(verdict: &Verdict) -> u8 {
-    match verdict {
-        Verdict::Pass => 0,
-        Verdict::NotApplicable { .. } => 1,
-        Verdict::KnownIssue { .. } => 2,
-        Verdict::Blocked { .. } => 3,
-        Verdict::Interrupted => 4,
-        Verdict::Error { .. } => 5,
-        Verdict::Fail { .. } => 6,
-    }
-}
-
-fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>) -> u64 {
+pub(super) fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>) -> u64 {
     let (Some(from), Some(to)) = (from, to) else {
         return 0;
     };

@@ -67,13 +67,13 @@ impl<W: Write> Terminal<W> {
     pub fn event(&mut self, event: &Event) {
         let shown = shown(&event.event);
         if let Some(progress) = &mut self.progress {
-            progress.event(&shown);
+            progress.event(event.iteration, &shown);
         }
-        self.running.event(event.at, &shown);
+        self.running.event(event.at, event.iteration, &shown);
         let is_reported = reason(&shown).is_some_and(|reason| !self.reported.insert(reason));
-        let lines = self.paint.event(&shown, is_reported);
+        let lines = self.paint.event(&shown, event.iteration, is_reported);
         let order = Hold::of(&shown, is_reported);
-        self.summary.add(event.at, shown);
+        self.summary.add(event.at, event.iteration, shown);
         match (&mut self.held, order) {
             (Some(held), Hold::Back) => held.push_str(&lines),
             (Some(_), Hold::Until) if !lines.is_empty() => {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{
+    home::{Home, is_name_of},
     is_of_run,
-    lease::LEASE_NAMESPACE,
     ledger::Intent,
     teardown::{KINDS, OwnedObject},
     volumes::ReclaimStatus,
@@ -36,13 +36,17 @@ pub struct Audit {
 pub struct Leftover {
     /// Its kind.
     pub kind: &'static str,
-    /// Its name.
+    /// Its name, after its namespace and a slash where it has one.
     pub name: String,
 }
 
 impl From<&OwnedObject> for Leftover {
     fn from(object: &OwnedObject) -> Self {
-        Self { kind: object.kind, name: object.name.clone() }
+        let name = match &object.namespace {
+            Some(namespace) => format!("{namespace}/{}", object.name),
+            None => object.name.clone(),
+        };
+        Self { kind: object.kind, name }
     }
 }
 
@@ -91,6 +95,7 @@ impl Audit {
     /// Compares what is left with what the ledger says.
     pub(super) fn of(
         run: &str,
+        home: &Home,
         intended: Vec<Intent>,
         looked_for: Vec<&'static str>,
         left: &[OwnedObject],
@@ -98,7 +103,10 @@ impl Audit {
         let is_orphaned = |intent: &&Intent| match (&intent.namespace, intent.kind.as_str()) {
             (None, kind) => !KINDS.contains(&kind),
             // Its deletion was answered before the run was struck from the ledger.
-            (Some(namespace), "Lease") => namespace != LEASE_NAMESPACE,
+            (Some(namespace), "Lease") => namespace != home.lease_namespace(),
+            (Some(namespace), _) if home.given() == Some(namespace) => {
+                !is_name_of(run, &intent.name)
+            }
             (Some(namespace), _) => !is_of_run(namespace, run),
         };
         Self {
@@ -130,6 +138,7 @@ mod tests {
     fn what_ends_with_the_runs_namespaces_is_not_orphaned() {
         let audit = Audit::of(
             "abc",
+            &Home::Own,
             vec![
                 intent("Namespace", None, "nestcheck-abc"),
                 intent("Pod", Some("nestcheck-abc"), "workspace"),
@@ -150,12 +159,24 @@ mod tests {
             intent("ConfigMap", Some("default"), "files"),
             intent("PersistentVolume", None, "disk"),
         ];
-        let audit = Audit::of("abc", intents, KINDS.to_vec(), &[]);
+        let audit = Audit::of("abc", &Home::Own, intents, KINDS.to_vec(), &[]);
         let reported = [
             "Pod `nestcheck-abcd/workspace`",
             "ConfigMap `default/files`",
             "PersistentVolume `disk`",
         ];
         assert_eq!(audit.orphaned, reported);
+    }
+    #[test]
+    fn in_a_given_namespace_only_names_of_the_run_end_with_it() {
+        let home = Home::Given { namespace: "team-a".to_owned(), scc: None };
+        let intents = vec![
+            intent("Pod", Some("team-a"), "nestcheck-abc-workspace"),
+            intent("Lease", Some("team-a"), "nestcheck-abc"),
+            intent("Pod", Some("team-a"), "workspace"),
+            intent("Lease", Some("default"), "nestcheck-abc"),
+        ];
+        let audit = Audit::of("abc", &home, intents, Vec::new(), &[]);
+        assert_eq!(audit.orphaned, ["Pod `team-a/workspace`", "Lease `default/nestcheck-abc`"]);
     }
 }

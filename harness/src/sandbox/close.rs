@@ -3,7 +3,7 @@
 use kube::Client;
 
 use super::{
-    Audit, Entry, SandboxConfig, find, lease,
+    Audit, Entry, SandboxConfig, find, given, lease,
     teardown::{self, teardown},
     volumes,
 };
@@ -24,17 +24,18 @@ pub async fn close(admin: &Client, config: &SandboxConfig) -> Result<Audit> {
         teardown(admin, run, &intents, config.timeouts).await?;
         left = find(admin, run, &intents).await?;
     }
-    let looked_for = teardown::KINDS.into_iter().filter(|kind| intents.has(kind)).collect();
-    let mut audit = Audit::of(run, config.ledger.intended(), looked_for, &left);
+    let kinds = teardown::KINDS.into_iter().chain(given::KINDS);
+    let looked_for = kinds.filter(|kind| intents.has(kind)).collect();
+    let mut audit = Audit::of(run, &config.home, config.ledger.intended(), looked_for, &left);
     if audit.kinds.contains(volumes::PVC) {
         let limit = config.timeouts.teardown;
-        audit.volumes = Some(volumes::await_reclaimed(admin, run, limit).await);
+        audit.volumes = Some(volumes::await_reclaimed(admin, run, &config.home, limit).await);
     }
     if left.iter().any(|found| found.is_recorded) {
         tracing::debug!(run, left = left.len(), "keeps the run's record: it has leftovers");
         return Ok(audit);
     }
-    if let Some(record) = lease::record_of(admin, run).await? {
+    if let Some(record) = lease::record_of(admin, config.home.lease_namespace(), run).await? {
         lease::forget(admin, &record).await?;
     }
     if let Err(error) = config.ledger.write(Entry::Closed { run: run.clone() }).await {

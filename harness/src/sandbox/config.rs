@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Intents, Ledger, Placement, Scc, pod_template::EntryPoint};
+use super::{Home, Intents, Ledger, PULL_SECRET, Placement, Scc, given, pod_template::EntryPoint};
 
 /// A file that every pod of a run can read.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ impl File {
 pub struct SandboxConfig {
     /// The run's id.
     pub run: String,
+    /// Where the run is.
+    pub home: Home,
+    /// The names of the Secrets that pods of the run need, which count in a given namespace only.
+    pub secrets: Vec<String>,
     /// The image of the pods.
     pub image: String,
     /// Whether pods run the entrypoint of the image.
@@ -67,9 +71,21 @@ impl Default for Timeouts {
 }
 
 impl SandboxConfig {
-    /// What the run may create outside of its namespaces.
+    /// What the run may create outside of its namespaces, or in the given one.
     #[must_use]
     pub fn intents(&self) -> Intents {
-        Intents::of_run(&self.run, self.scc.is_some())
+        let Some(namespace) = self.home.given() else {
+            return Intents::of_run(&self.run, self.scc.is_some());
+        };
+        let pull_secret = self.placement.pull_secret.iter().map(|_| PULL_SECRET);
+        let secrets = self.secrets.iter().map(String::as_str).chain(pull_secret);
+        let secrets: Vec<_> = secrets.map(|name| self.name_of(name)).collect();
+        Intents::in_namespace(&self.run, namespace, &given::KINDS, &secrets)
+    }
+
+    /// The name of an object of the run in the namespace of its pods.
+    #[must_use]
+    pub fn name_of(&self, name: &str) -> String {
+        self.home.name_of(&self.run, name)
     }
 }

@@ -18,8 +18,9 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    File, GRANT_DEADLINE, PULL_SECRET, PodSecurity, RUN_LABEL, SandboxConfig, is_of_run, labels,
-    lease, namespace_of, not_granted_yet,
+    File, GRANT_DEADLINE, PULL_SECRET, PodSecurity, RUN_LABEL, SandboxConfig,
+    home::is_name_of,
+    is_of_run, labels, lease, not_granted_yet,
     scc::{self, AppliedScc, Scc},
 };
 use crate::{
@@ -72,7 +73,7 @@ impl Creator {
 
     /// The name of the run's main namespace, and of its objects outside of namespaces.
     pub(super) fn name(&self) -> String {
-        namespace_of(&self.config.run)
+        self.config.home.namespace(&self.config.run)
     }
 
     pub(super) fn namespace_object(&self, name: &str, level: PodSecurity) -> Namespace {
@@ -134,7 +135,7 @@ impl Creator {
     /// Lets users of the run's main namespace act in a namespace.
     pub(super) async fn edit(&self, namespace: &str, accounts: &[&str]) -> Result<()> {
         let what = "bind the user to ClusterRole `edit`";
-        self.binding(namespace, "workspace-user-edit", "edit", accounts, what).await
+        self.binding(namespace, super::EDIT, "edit", accounts, what).await
     }
 
     /// Lets users of the run's main namespace use the run's SCC in a namespace.
@@ -183,8 +184,9 @@ impl Creator {
     /// that the administrator needs no permission about Secrets.
     pub(super) async fn pull_secret(&self, user: &Client, namespace: &str) -> Result<()> {
         let Some(secret) = &self.config.placement.pull_secret else { return Ok(()) };
-        let secret = secret.object(self.metadata(PULL_SECRET));
-        self.config.ledger.intend("Secret", Some(namespace), PULL_SECRET).await?;
+        let name = self.config.name_of(PULL_SECRET);
+        let secret = secret.object(self.metadata(&name));
+        self.config.ledger.intend("Secret", Some(namespace), &name).await?;
         let api = Api::namespaced(user.clone(), namespace);
         call("create the pull secret", || {
             let not_yet = |error: &kube::Error| not_granted_yet(error, None);
@@ -197,7 +199,7 @@ impl Creator {
     pub(super) async fn files(&self, namespace: &str, files: &[File]) -> Result<()> {
         let data = files.iter().map(|file| (file.key(), ByteString(file.content.clone())));
         let map = ConfigMap {
-            metadata: self.metadata(FILES_VOLUME),
+            metadata: self.metadata(&self.config.name_of(FILES_VOLUME)),
             binary_data: Some(data.collect()),
             ..ConfigMap::default()
         };
@@ -292,9 +294,9 @@ where
     match api.create(&params, object).await {
         Err(error) if status_code(&error) == Some(409) => {
             let there = match api.get(&object.name_any()).await {
-                // Nobody else creates objects of such a name in the run's own namespaces, so the
-                // right to read them there is not asked for.
-                Err(error) if is_forbidden(&error) && is_in_namespace_of(api, run) => {
+                // Nobody else creates objects of such a name in the run's own namespaces, nor of the
+                // run's own names elsewhere, so the right to read them is not asked for.
+                Err(error) if is_forbidden(&error) && is_named_for(api, object, run) => {
                     return Ok(object.clone());
                 }
                 // Outside of namespaces a run may list what carries its label.
@@ -313,10 +315,10 @@ where
     }
 }
 
-/// Whether objects of an API are in a namespace that a run made.
-fn is_in_namespace_of<K: Resource>(api: &Api<K>, run: Option<&String>) -> bool {
+/// Whether an object is in a namespace that a run made, or has a name that only a run gives.
+fn is_named_for<K: Resource>(api: &Api<K>, object: &K, run: Option<&String>) -> bool {
     let (Some(namespace), Some(run)) = (api.namespace(), run) else { return false };
-    is_of_run(namespace, run)
+    is_of_run(namespace, run) || is_name_of(run, &object.name_any())
 }
 
 /// Watches an object of a new namespace until a condition holds.

@@ -4,7 +4,7 @@ use kube::Client;
 use tokio::sync::OnceCell;
 
 use super::create::Creator;
-use crate::{Result, cluster::Cluster};
+use crate::{Error, Result, cluster::Cluster};
 
 /// The name of the ordinary user's service account: it has the rights of ClusterRole `edit` in the
 /// run's namespaces, may use the run's SCC there, and has no rights elsewhere.
@@ -66,6 +66,10 @@ impl Identities {
 }
 
 async fn create_user(cluster: &Cluster, creator: &Creator, account: &str) -> Result<Client> {
+    if creator.config.home.given().is_some() {
+        // The plan blocks cases that ask for one.
+        return Err(Error::infrastructure("a run in a given namespace creates no user"));
+    }
     let namespace = creator.name();
     creator.account(&namespace, account).await?;
     cluster.as_token(creator.token(&namespace, account).await?)

@@ -42,6 +42,8 @@ pub struct RunRecord {
     pub expires: Timestamp,
     /// What it may have created.
     pub intents: Intents,
+    /// The Lease's namespace.
+    namespace: String,
     /// The Lease's UID.
     uid: String,
 }
@@ -60,10 +62,12 @@ impl RunRecord {
         let spec = lease.spec.as_ref()?;
         let begun = lease.metadata.creation_timestamp.as_ref()?.0;
         let run_timeout = u64::try_from(spec.lease_duration_seconds?).ok()?;
+        let namespace = lease.namespace()?;
         Some(Self {
             owner: spec.holder_identity.clone().unwrap_or_default(),
             expires: begun.checked_add(Duration::from_secs(run_timeout)).ok()?,
-            intents: Intents::parse(&run, lease.annotations().get(INTENTS)?)?,
+            intents: Intents::parse(&run, &namespace, lease.annotations().get(INTENTS)?)?,
+            namespace,
             uid: lease.uid()?,
             run,
         })
@@ -81,17 +85,18 @@ pub fn owner() -> String {
     format!("{user}@{}", machine.trim())
 }
 
-fn leases(admin: &Client) -> Api<Lease> {
-    Api::namespaced(admin.clone(), LEASE_NAMESPACE)
+fn leases(admin: &Client, namespace: &str) -> Api<Lease> {
+    Api::namespaced(admin.clone(), namespace)
 }
 
 /// Writes down in the cluster what a run may create, before it does.
-pub(super) fn lease(run: &str, run_timeout: Duration, intents: &Intents) -> Lease {
+pub(super) fn lease(run: &str, namespace: &str, run_timeout: Duration, intents: &Intents) -> Lease {
     let seconds = (run_timeout + MARGIN).as_secs();
     let now = MicroTime(Timestamp::now());
     Lease {
         metadata: ObjectMeta {
             name: Some(namespace_of(run)),
+            namespace: Some(namespace.to_owned()),
             labels: Some(labels(run)),
             annotations: Some([(INTENTS.to_owned(), intents.to_text())].into()),
             ..ObjectMeta::default()
@@ -108,13 +113,14 @@ pub(super) fn lease(run: &str, run_timeout: Duration, intents: &Intents) -> Leas
 
 /// Creates the Lease of a run. Done again after an answer that got lost, it finds its own.
 pub(super) async fn record(admin: &Client, lease: &Lease) -> Result<()> {
-    create(&leases(admin), lease, "record the run in the cluster").await.map(drop)
+    let api = leases(admin, lease.metadata.namespace.as_deref().unwrap_or(LEASE_NAMESPACE));
+    create(&api, lease, "record the run in the cluster").await.map(drop)
 }
 
 /// What time it is for the server, by the creation of a Lease that is not stored. A machine whose
 /// clock is ahead would otherwise sweep runs that still go on.
-pub(super) async fn server_time(admin: &Client) -> Result<Timestamp> {
-    let api = leases(admin);
+pub(super) async fn server_time(admin: &Client, namespace: &str) -> Result<Timestamp> {
+    let api = leases(admin, namespace);
     let lease = Lease {
         metadata: ObjectMeta { name: Some("nestcheck-time".to_owned()), ..ObjectMeta::default() },
         ..Lease::default()
@@ -126,14 +132,14 @@ pub(super) async fn server_time(admin: &Client) -> Result<Timestamp> {
     })
 }
 
-/// The runs that the cluster knows of.
+/// The runs that the cluster knows of by Leases of a namespace.
 ///
 /// # Errors
 ///
 /// What the server refuses.
-pub async fn records(admin: &Client) -> Result<Vec<RunRecord>> {
+pub async fn records(admin: &Client, namespace: &str) -> Result<Vec<RunRecord>> {
     let ours = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER},{RUN_LABEL}"));
-    let api = leases(admin);
+    let api = leases(admin, namespace);
     let list = call("list the runs that the cluster knows of", || api.list(&ours)).await?;
     Ok(list.items.iter().filter_map(RunRecord::of).collect())
 }
@@ -143,8 +149,8 @@ pub async fn records(admin: &Client) -> Result<Vec<RunRecord>> {
 /// # Errors
 ///
 /// What the server refuses.
-pub async fn record_of(admin: &Client, run: &str) -> Result<Option<RunRecord>> {
-    let api = leases(admin);
+pub async fn record_of(admin: &Client, namespace: &str, run: &str) -> Result<Option<RunRecord>> {
+    let api = leases(admin, namespace);
     let name = namespace_of(run);
     let found = call("read the run's record", || api.get_opt(&name)).await?;
     Ok(found.as_ref().and_then(RunRecord::of).filter(|record| record.run == run))
@@ -156,7 +162,7 @@ pub async fn record_of(admin: &Client, run: &str) -> Result<Option<RunRecord>> {
 ///
 /// What the server refuses.
 pub async fn forget(admin: &Client, record: &RunRecord) -> Result<()> {
-    let api = leases(admin);
+    let api = leases(admin, &record.namespace);
     let name = namespace_of(&record.run);
     let uid = Some(record.uid.clone());
     let params =
@@ -180,14 +186,15 @@ mod tests {
     impl RunRecord {
         pub(crate) fn for_test(run: &str, owner: &str, expires: Timestamp) -> Self {
             let intents = Intents::of_run(run, false);
-            Self { run: run.into(), owner: owner.into(), expires, intents, uid: "u".into() }
+            let (run, owner, namespace) = (run.into(), owner.into(), LEASE_NAMESPACE.into());
+            Self { run, owner, expires, intents, namespace, uid: "u".into() }
         }
     }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let intents = Intents::of_run("abc", true);
-        let mut lease = lease("abc", Duration::from_secs(1800), &intents);
+        let mut lease = lease("abc", LEASE_NAMESPACE, Duration::from_secs(1800), &intents);
         lease.metadata.uid = Some("u".into());
         lease.metadata.creation_timestamp = Some(Time(Timestamp::now()));
         let record = RunRecord::of(&lease).expect("it is a run's");

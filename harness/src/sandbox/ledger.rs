@@ -16,11 +16,14 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::namespace_of;
+use super::{LEASE_NAMESPACE, given::KINDS, home::is_name_of, namespace_of};
 use crate::{Error, Result};
 
 /// The version of the ledger's format.
 const SCHEMA: u32 = 1;
+
+/// The kind of Secrets.
+const SECRET: &str = "Secret";
 
 /// An object that a run may create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,18 +51,18 @@ impl Intent {
         Self { kind: kind.to_owned(), namespace: None, name: name.into() }
     }
 
-    /// Whether an object outside of namespaces is meant.
-    fn covers(&self, kind: &str, name: &str) -> bool {
+    /// Whether an object in this namespace, or outside of namespaces, is meant.
+    fn covers(&self, kind: &str, namespace: Option<&str>, name: &str) -> bool {
         let name_fits = match self.name.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
             None => self.name == name,
         };
-        self.namespace.is_none() && self.kind == kind && name_fits
+        self.namespace.as_deref() == namespace && self.kind == kind && name_fits
     }
 }
 
-/// All that a run may create outside of its namespaces, its namespaces among them. What is in them
-/// ends with them.
+/// All that a run may create outside of its namespaces, its namespaces among them: what is in them
+/// ends with them. Of a run in a given namespace all that it may create there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intents(Vec<Intent>);
 
@@ -80,10 +83,37 @@ impl Intents {
         Self(intents)
     }
 
-    /// Whether an object outside of namespaces is the run's.
+    /// The intents of a run in a given namespace: objects of these kinds with any name of the run, and
+    /// these Secrets. A run may not list Secrets there, so each is known by its name.
     #[must_use]
-    pub fn contains(&self, kind: &str, name: &str) -> bool {
-        self.0.iter().any(|intent| intent.covers(kind, name))
+    pub(super) fn in_namespace(
+        run: &str,
+        namespace: &str,
+        kinds: &[&str],
+        secrets: &[String],
+    ) -> Self {
+        let name = namespace_of(run);
+        let patterns = kinds.iter().map(|kind| Intent::new(kind, format!("{name}-*")));
+        let secrets = secrets.iter().map(|secret| Intent::new(SECRET, secret));
+        let in_namespace = |intent| Intent { namespace: Some(namespace.to_owned()), ..intent };
+        Self(patterns.chain(secrets).map(in_namespace).collect())
+    }
+
+    /// Whether an object in this namespace, or outside of namespaces, is the run's.
+    #[must_use]
+    pub fn contains(&self, kind: &str, namespace: Option<&str>, name: &str) -> bool {
+        self.0.iter().any(|intent| intent.covers(kind, namespace, name))
+    }
+
+    /// The given namespace of the run, if it has one.
+    pub(super) fn given_namespace(&self) -> Option<&str> {
+        self.0.iter().find_map(|intent| intent.namespace.as_deref())
+    }
+
+    /// The names of the run's Secrets in a given namespace.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let secrets = self.0.iter().filter(|intent| intent.kind == SECRET);
+        secrets.map(|intent| intent.name.as_str()).filter(|name| !name.ends_with('*'))
     }
 
     /// Whether objects of a kind were meant to be created at all.
@@ -92,16 +122,18 @@ impl Intents {
         self.0.iter().any(|intent| intent.kind == kind)
     }
 
-    /// Reads what [`Self::to_text`] wrote for a run. Names that no run of this id would give are
-    /// left out, whoever wrote them there.
+    /// Reads what [`Self::to_text`] wrote for a run in a Lease of this namespace. Names that no run of
+    /// this id would give are left out, whoever wrote them there, and so is what a run with such a Lease
+    /// does not create: who may write Leases in one namespace decides nothing outside of it.
     #[must_use]
-    pub fn parse(run: &str, text: &str) -> Option<Self> {
+    pub fn parse(run: &str, lease_namespace: &str, text: &str) -> Option<Self> {
         let Self(mut intents) = serde_json::from_str(text).ok()?;
         let name = namespace_of(run);
         let of_run = |other: &str| {
             other.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         };
-        intents.retain(|intent| of_run(&intent.name));
+        let given = Some(lease_namespace).filter(|namespace| *namespace != LEASE_NAMESPACE);
+        intents.retain(|intent| of_run(&intent.name) && intent.namespace.as_deref() == given);
         Some(Self(intents))
     }
 
@@ -126,6 +158,9 @@ pub enum Entry {
         /// Whether it brings an SCC along. Older ledgers have this name too.
         #[serde(rename = "with_constraint")]
         with_scc: bool,
+        /// The namespace that it was given, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
     },
     /// An object is about to be created.
     Intended(Intent),
@@ -211,17 +246,42 @@ fn append(path: &Path, entry: &Entry) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Reads the runs that a ledger says are not closed: id and whether it brought an SCC along.
+/// A run that a ledger says is not closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRun {
+    /// Its id.
+    pub run: String,
+    /// What it may have created.
+    pub intents: Intents,
+}
+
+/// Reads the runs that a ledger says are not closed.
 ///
 /// Lines that are torn, as the last may be after a crash, are passed over.
 #[must_use]
-pub fn open_runs(text: &str) -> Vec<(String, bool)> {
-    let mut open: Vec<(String, bool)> = Vec::new();
+pub fn open_runs(text: &str) -> Vec<OpenRun> {
+    let mut open: Vec<OpenRun> = Vec::new();
     for line in text.lines() {
         match serde_json::from_str(line) {
-            Ok(Entry::Run { run, with_scc, .. }) => open.push((run, with_scc)),
-            Ok(Entry::Closed { run }) => open.retain(|(other, _)| *other != run),
-            Ok(Entry::Intended(_)) | Err(_) => {}
+            Ok(Entry::Run { run, with_scc, namespace, .. }) => {
+                let intents = match namespace {
+                    None => Intents::of_run(&run, with_scc),
+                    Some(namespace) => Intents::in_namespace(&run, &namespace, &KINDS, &[]),
+                };
+                open.push(OpenRun { run, intents });
+            }
+            Ok(Entry::Closed { run }) => open.retain(|other| other.run != run),
+            Ok(Entry::Intended(intent)) => {
+                // Of the run that began last; only Secrets are not found by a label.
+                if let Some(OpenRun { run, intents }) = open.last_mut()
+                    && intent.kind == SECRET
+                    && is_name_of(run, &intent.name)
+                    && intent.namespace.as_deref() == intents.given_namespace()
+                {
+                    intents.0.push(intent);
+                }
+            }
+            Err(_) => {}
         }
     }
     open
@@ -235,28 +295,59 @@ mod tests {
     fn a_ledger_of_an_older_version_can_be_read() {
         let line = r#"{"entry":"run","run":"abc","server":"s","with_constraint":true}"#;
         let entry: Entry = serde_json::from_str(line).expect("an entry");
-        assert_eq!(entry, Entry::Run { run: "abc".into(), server: "s".into(), with_scc: true });
+        let (run, server) = ("abc".into(), "s".into());
+        assert_eq!(entry, Entry::Run { run, server, with_scc: true, namespace: None });
     }
 
     #[test]
     fn only_the_runs_own_names_are_covered() {
         let intents = Intents::of_run("abc", true);
-        assert!(intents.contains("Namespace", "nestcheck-abc"));
-        assert!(intents.contains("Namespace", "nestcheck-abc-baseline"));
-        assert!(intents.contains("SecurityContextConstraints", "nestcheck-abc"));
-        assert!(!intents.contains("Namespace", "nestcheck-abcd"));
-        assert!(!intents.contains("Namespace", "default"));
-        assert!(!intents.contains("ClusterRole", "nestcheck-abc-x"));
+        assert!(intents.contains("Namespace", None, "nestcheck-abc"));
+        assert!(intents.contains("Namespace", None, "nestcheck-abc-baseline"));
+        assert!(intents.contains("SecurityContextConstraints", None, "nestcheck-abc"));
+        assert!(!intents.contains("Namespace", None, "nestcheck-abcd"));
+        assert!(!intents.contains("Namespace", None, "default"));
+        assert!(!intents.contains("ClusterRole", None, "nestcheck-abc-x"));
         assert!(!Intents::of_run("abc", false).has("ClusterRole"));
+    }
+
+    fn given() -> Intents {
+        Intents::in_namespace("abc", "team-a", &["Pod"], &["nestcheck-abc-word".to_owned()])
+    }
+
+    #[test]
+    fn in_a_given_namespace_only_the_runs_own_names_are_covered() {
+        let intents = given();
+        assert!(intents.contains("Pod", Some("team-a"), "nestcheck-abc-workspace"));
+        assert!(!intents.contains("Pod", Some("team-b"), "nestcheck-abc-workspace"));
+        assert!(!intents.contains("Pod", None, "nestcheck-abc-workspace"));
+        assert!(!intents.contains("Pod", Some("team-a"), "workspace"));
+        assert!(!intents.contains("ConfigMap", Some("team-a"), "nestcheck-abc-x"));
+        assert!(!intents.has("Namespace"));
+        assert_eq!(intents.secrets().collect::<Vec<_>>(), ["nestcheck-abc-word"]);
+    }
+
+    #[test]
+    fn a_lease_decides_nothing_outside_of_its_namespace() {
+        let text = given().to_text();
+        assert_eq!(Intents::parse("abc", "team-a", &text), Some(given()));
+        let of_others = ["team-b", LEASE_NAMESPACE];
+        for place in of_others {
+            assert_eq!(Intents::parse("abc", place, &text), Some(Intents::default()), "{place}");
+        }
+        let of_the_cluster = Intents::of_run("abc", true).to_text();
+        assert_eq!(Intents::parse("abc", "team-a", &of_the_cluster), Some(Intents::default()));
     }
 
     #[test]
     fn intents_survive_an_annotation() {
         let intents = Intents::of_run("abc", true);
-        assert_eq!(Intents::parse("abc", &intents.to_text()), Some(intents.clone()));
-        assert_eq!(Intents::parse("abc", "torn"), None);
-        let foreign = Intents::parse("ab", &intents.to_text()).expect("it can be read");
-        assert!(!foreign.contains("Namespace", "nestcheck-abc"), "another run's");
+        let parse = |run, text| Intents::parse(run, LEASE_NAMESPACE, text);
+        let text = intents.to_text();
+        assert_eq!(parse("abc", &text), Some(intents.clone()));
+        assert_eq!(parse("abc", "torn"), None);
+        let foreign = parse("ab", &text).expect("it can be read");
+        assert!(!foreign.contains("Namespace", None, "nestcheck-abc"), "another run's");
     }
 
     #[tokio::test]
@@ -265,15 +356,21 @@ mod tests {
         let path = directory.path().join("ledger.jsonl");
         for run in ["one", "two"] {
             let ledger = Ledger::at(path.clone());
-            let entry = Entry::Run { run: run.into(), server: "s".into(), with_scc: run == "two" };
+            let namespace = (run == "two").then(|| "team-a".to_owned());
+            let (run, server) = (run.to_owned(), "s".to_owned());
+            let entry = Entry::Run { run, server, with_scc: false, namespace };
             ledger.write(entry).await.expect("it can be written");
             ledger.intend("Namespace", None, "n").await.expect("it can be written");
+            let secret = ledger.intend(SECRET, Some("team-a"), "nestcheck-two-word");
+            secret.await.expect("it can be written");
         }
         let ledger = Ledger::at(path.clone());
         ledger.write(Entry::Closed { run: "one".into() }).await.expect("it can be written");
         let text = std::fs::read_to_string(&path).expect("it can be read");
         let torn = &text[..text.len() - 3];
-        assert_eq!(open_runs(&text), [("two".to_owned(), true)]);
+        let secrets = ["nestcheck-two-word".to_owned()];
+        let intents = Intents::in_namespace("two", "team-a", &KINDS, &secrets);
+        assert_eq!(open_runs(&text), [OpenRun { run: "two".to_owned(), intents }]);
         assert_eq!(open_runs(torn).len(), 2, "a torn line says nothing");
     }
 }

@@ -4,12 +4,15 @@ mod audit;
 mod close;
 mod config;
 mod create;
+mod given;
+mod home;
 mod identities;
 mod lease;
 mod ledger;
 mod namespaces;
 mod nowhere;
 mod placement;
+mod planned;
 pub mod pod_template;
 mod pull_secret;
 pub mod rbac;
@@ -28,14 +31,16 @@ pub use close::close;
 pub use config::{File, SandboxConfig, Timeouts};
 use create::Creator;
 pub(crate) use create::create_or_find;
+pub use home::Home;
 use identities::Identities;
 pub use identities::{Identity, UNGRANTED_USER, USER};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, api::DynamicObject};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
-pub use ledger::{Entry, Intent, Intents, Ledger, open_runs};
+pub use ledger::{Entry, Intent, Intents, Ledger, OpenRun, open_runs};
 pub use namespaces::{Grant, Namespaces, PodSecurity};
 pub use placement::Placement;
+pub use planned::{Creator as ObjectCreator, PlannedObject, planned_objects};
 pub use pull_secret::{PULL_SECRET, PullSecret, SecretName};
 pub use scc::{AppliedScc, Scc, api_resource as scc_resource};
 pub use snapshot::Snapshot;
@@ -57,6 +62,9 @@ use crate::{
 
 /// The name of the RoleBinding that grants the use of the run's SCC.
 pub const GRANT: &str = "workspace-user-scc";
+
+/// The name of the RoleBinding that gives a user the ClusterRole `edit`.
+const EDIT: &str = "workspace-user-edit";
 
 /// The label that carries the run's id.
 pub const RUN_LABEL: &str = "nestcheck/run";
@@ -80,6 +88,15 @@ pub fn labels(run: &str) -> BTreeMap<String, String> {
     ])
 }
 
+/// The labels of a report in the cluster, which outlives its run: no sweep finds it.
+#[must_use]
+pub fn report_labels() -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (MANAGED_BY.to_owned(), MANAGER.to_owned()),
+        ("nestcheck/report".to_owned(), "true".to_owned()),
+    ])
+}
+
 /// What a run has in the cluster: its namespaces, its identities, its SCC and its workspaces.
 pub struct Sandbox {
     config: Arc<SandboxConfig>,
@@ -95,7 +112,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Creates the namespace, the users, the files, and the SCC if there is one.
+    /// Creates the namespace, the users, the files, and the SCC if there is one; in a given namespace the
+    /// files alone.
     ///
     /// # Errors
     ///
@@ -103,8 +121,12 @@ impl Sandbox {
     /// [`teardown`] all the same.
     pub async fn create(cluster: &Cluster, facts: &Facts, config: SandboxConfig) -> Result<Self> {
         let config = Arc::new(config);
-        let creator = Creator { admin: cluster.admin().clone(), config: Arc::clone(&config) };
         record(cluster, &config).await?;
+        if let Home::Given { scc, .. } = &config.home {
+            let scc = scc.clone();
+            return Self::in_given(cluster, facts, config, scc).await;
+        }
+        let creator = Creator { admin: cluster.admin().clone(), config: Arc::clone(&config) };
         let namespace = creator.name();
         creator.namespace(&namespace, PodSecurity::Privileged).await?;
         let (identities, (), (), constrained) = tokio::try_join!(
@@ -147,6 +169,23 @@ impl Sandbox {
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.namespaces.main()
+    }
+
+    /// The namespace that somebody gave the run, whose user acts in it.
+    #[must_use]
+    pub fn given(&self) -> Option<&str> {
+        self.config.home.given()
+    }
+
+    /// The name of an object of the run in the namespace of its pods.
+    #[must_use]
+    pub fn name_of(&self, name: &str) -> String {
+        self.config.name_of(name)
+    }
+
+    /// Gives a pod and all that it refers to the names that they have in the namespace of the pods.
+    pub(crate) fn adopt(&self, pod: &mut Pod) {
+        self.config.home.adopt(&self.config.run, pod);
     }
 
     /// The run's id.
@@ -227,6 +266,7 @@ impl Sandbox {
     /// A manifest that is not a pod.
     pub fn pod(&self, template: &PodTemplate) -> Result<Pod> {
         let mut pod = template.pod(&self.render())?;
+        self.adopt(&mut pod);
         if template.is_optional() {
             // A run that is killed leaves no power behind for longer than it might have taken.
             let seconds =
@@ -242,7 +282,11 @@ impl Sandbox {
     ///
     /// A document of the manifest that is not an object.
     pub fn supporting_objects(&self, template: &PodTemplate) -> Result<Vec<DynamicObject>> {
-        template.supporting_objects(&self.render())
+        let mut objects = template.supporting_objects(&self.render())?;
+        for name in objects.iter_mut().filter_map(|object| object.metadata.name.as_mut()) {
+            *name = self.name_of(name);
+        }
+        Ok(objects)
     }
 
     /// How pods ask for devices in this run.
@@ -275,11 +319,16 @@ impl Sandbox {
 /// Writes the run down, in the ledger and in the cluster, before anything else is created.
 async fn record(cluster: &Cluster, config: &SandboxConfig) -> Result<()> {
     let (run, ledger) = (&config.run, &config.ledger);
-    let entry =
-        Entry::Run { run: run.clone(), server: cluster.server(), with_scc: config.scc.is_some() };
+    let entry = Entry::Run {
+        run: run.clone(),
+        server: cluster.server(),
+        with_scc: config.scc.is_some(),
+        namespace: config.home.given().map(str::to_owned),
+    };
     ledger.write(entry).await?;
-    ledger.intend("Lease", Some(LEASE_NAMESPACE), &namespace_of(run)).await?;
-    let lease = lease::lease(run, config.run_timeout, &config.intents());
+    let namespace = config.home.lease_namespace();
+    ledger.intend("Lease", Some(namespace), &namespace_of(run)).await?;
+    let lease = lease::lease(run, namespace, config.run_timeout, &config.intents());
     lease::record(cluster.admin(), &lease).await
 }
 

@@ -10,7 +10,7 @@ use super::{
     create::Creator,
     identities::{UNGRANTED_USER, USER},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// A level of the Pod Security Standards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,10 @@ impl Namespaces {
     }
 
     async fn created(&self, suffix: String, level: PodSecurity, grant: Grant) -> Result<String> {
+        if self.creator.config.home.given().is_some() {
+            // The plan blocks cases that ask for one.
+            return Err(Error::infrastructure("a run in a given namespace creates no namespace"));
+        }
         let namespace = format!("{}-{suffix}", self.main);
         self.creator.namespace(&namespace, level).await?;
         tokio::try_join!(

@@ -122,13 +122,12 @@ impl Placement {
         if let Fact::Known { value: nodes, .. } = &mut facts.nodes {
             *nodes = self.nodes_among(std::mem::take(nodes))?;
         }
+        facts.unschedulable_nodes.retain(|node| self.selects(&node.labels));
         Ok(())
     }
 
     fn nodes_among(&self, nodes: Vec<Node>) -> Result<Vec<Node>> {
-        let is_selected = |node: &Node| {
-            self.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
-        };
+        let is_selected = |node: &Node| self.selects(&node.labels);
         let count = nodes.len();
         let mut chosen: Vec<_> = nodes.into_iter().filter(is_selected).collect();
         if chosen.is_empty() && !self.node_selector.is_empty() {
@@ -144,11 +143,12 @@ impl Placement {
             )));
         }
         for node in &mut chosen {
-            node.takes_pods = !node.taints.iter().any(|taint| self.is_kept_off(taint));
+            node.taints.retain(|taint| !self.tolerations.iter().any(|it| tolerates(it, taint)));
+            node.takes_pods = !node.taints.iter().any(Taint::keeps_pods_off);
         }
         let mut kept_off = chosen.iter().map(|node| {
             let mut permanent = node.taints.iter().filter(|taint| taint.is_permanent());
-            Some((node, permanent.find(|taint| self.is_kept_off(taint))?))
+            Some((node, permanent.find(|taint| taint.keeps_pods_off())?))
         });
         match kept_off.next() {
             Some(Some((node, taint))) if kept_off.all(|other| other.is_some()) => {
@@ -163,9 +163,9 @@ impl Placement {
         }
     }
 
-    /// Whether a taint keeps the pods off its node.
-    fn is_kept_off(&self, taint: &Taint) -> bool {
-        taint.keeps_pods_off() && !self.tolerations.iter().any(|it| tolerates(it, taint))
+    /// Whether a node with these labels is one that a person chose.
+    fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
     /// Asks whether the chosen `PriorityClass` exists. Whoever may not read it goes on.

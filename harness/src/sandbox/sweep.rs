@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kube::Client;
 
 use super::{
-    Intents, Timeouts,
+    Intents, OpenRun, Timeouts,
     lease::{self, RunRecord},
     teardown::{self, OwnedObject},
 };
@@ -53,8 +53,9 @@ pub struct SweepResult {
     pub failure: Option<String>,
 }
 
-/// Sweeps runs. `also` are runs that a ledger in a report directory says are not closed, with whether
-/// they brought an SCC along; the cluster may know nothing of them.
+/// Sweeps runs whose Leases are in a namespace: [`super::LEASE_NAMESPACE`], or one that runs were given.
+/// `also` are runs that a ledger in a report directory says are not closed; the cluster may know nothing
+/// of them.
 ///
 /// Done again it does what was left to do: a run's record goes last.
 ///
@@ -64,33 +65,35 @@ pub struct SweepResult {
 /// from being swept.
 pub async fn sweep(
     admin: &Client,
+    lease_namespace: &str,
     which: &Sweep,
-    also: &[(String, bool)],
+    also: &[OpenRun],
     is_dry_run: bool,
 ) -> Result<Vec<SweepResult>> {
     let records = match which {
         // One record is read by its name.
-        Sweep::Run(run) => lease::record_of(admin, run).await?.into_iter().collect(),
-        _ => lease::records(admin).await?,
+        Sweep::Run(run) => {
+            lease::record_of(admin, lease_namespace, run).await?.into_iter().collect()
+        }
+        _ => lease::records(admin, lease_namespace).await?,
     };
     let now = match which {
         Sweep::Expired | Sweep::ExpiredOf(_) if !records.is_empty() => {
-            lease::server_time(admin).await?
+            lease::server_time(admin, lease_namespace).await?
         }
         // Nothing depends on it.
         _ => Timestamp::now(),
     };
     let taken: Vec<_> = records.into_iter().filter(|record| which.takes(record, now)).collect();
-    let unrecorded = also.iter().filter(|(run, _)| {
+    let unrecorded = also.iter().filter(|OpenRun { run, .. }| {
         let is_known = taken.iter().any(|record| record.run == *run);
         let is_selected =
             matches!(which, Sweep::Run(other) if other == run) || *which == Sweep::All;
         !is_known && is_selected
     });
     let recorded = taken.iter().map(|record| sweep_recorded(admin, record, is_dry_run).boxed());
-    let unrecorded = unrecorded.map(|(run, with_scc)| {
-        let intents = Intents::of_run(run, *with_scc);
-        sweep_run(admin, run, lease::owner(), intents, is_dry_run).boxed()
+    let unrecorded = unrecorded.map(|OpenRun { run, intents }| {
+        sweep_run(admin, run, lease::owner(), intents.clone(), is_dry_run).boxed()
     });
     let sweeps: Vec<_> = recorded.chain(unrecorded).collect();
     Ok(stream::iter(sweeps).buffer_unordered(RUNS_AT_ONCE).collect().await)

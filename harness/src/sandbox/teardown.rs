@@ -14,7 +14,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{RUN_LABEL, Timeouts, ledger::Intents, scc, workspaces};
+use super::{RUN_LABEL, Timeouts, given, ledger::Intents, scc, workspaces};
 use crate::{
     Error, Result,
     cluster::{NotSeen, call, status_code, watch_until},
@@ -29,29 +29,38 @@ const NAMESPACES_AT_ONCE: usize = 16;
 pub struct OwnedObject {
     /// Its kind.
     pub kind: &'static str,
+    /// Its namespace; none outside of namespaces.
+    pub namespace: Option<String>,
     /// Its name.
     pub name: String,
     /// Whether the run's ledger names it. What only carries the run's label is somebody else's,
     /// and is left alone.
     pub is_recorded: bool,
-    uid: String,
+    pub(super) uid: String,
 }
 
 impl std::fmt::Display for OwnedObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} `{}`", self.kind, self.name)
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} `{namespace}/{}`", self.kind, self.name),
+            None => write!(f, "{} `{}`", self.kind, self.name),
+        }
     }
 }
 
 /// The kinds outside of namespaces that a run may create.
 pub(super) const KINDS: [&str; 3] = ["Namespace", "ClusterRole", scc::KIND];
 
-/// What carries a run's label outside of namespaces, namespaces among it.
+/// What carries a run's label outside of namespaces, namespaces among it; of a run in a given namespace
+/// what carries it there.
 ///
 /// # Errors
 ///
 /// What the server refuses.
 pub async fn find(admin: &Client, run: &str, intents: &Intents) -> Result<Vec<OwnedObject>> {
+    if let Some(namespace) = intents.given_namespace() {
+        return given::find(admin, namespace, run, intents).await;
+    }
     let namespaces: Api<Namespace> = Api::all(admin.clone());
     let roles: Api<ClusterRole> = Api::all(admin.clone());
     let sccs: Api<DynamicObject> = Api::all_with(admin.clone(), &scc::api_resource());
@@ -80,8 +89,9 @@ where
     let what = format!("list the run's objects of kind {kind}");
     let found = call(&what, || api.list(&mine)).await?.items.into_iter().map(|object| {
         let name = object.name_any();
-        let is_recorded = intents.contains(kind, &name);
-        OwnedObject { kind, name, is_recorded, uid: object.uid().unwrap_or_default() }
+        let is_recorded = intents.contains(kind, None, &name);
+        let uid = object.uid().unwrap_or_default();
+        OwnedObject { kind, namespace: None, name, is_recorded, uid }
     });
     Ok(found.collect())
 }
@@ -110,6 +120,9 @@ pub async fn teardown(
             tracing::debug!(run, %object, "leaves what has the run's label but no record");
         }
     }
+    if let Some(namespace) = intents.given_namespace() {
+        return given::teardown(admin, namespace, run, intents, found, timeouts.teardown).await;
+    }
     let ends: Vec<Result<()>> = stream::iter(found.into_iter().filter(|found| found.is_recorded))
         .map(|found| end(admin, run, found, timeouts.teardown))
         .buffer_unordered(NAMESPACES_AT_ONCE)
@@ -137,7 +150,7 @@ fn end<'a>(
     }
 }
 
-async fn delete<K>(api: &Api<K>, found: &OwnedObject) -> Result<()>
+pub(super) async fn delete<K>(api: &Api<K>, found: &OwnedObject) -> Result<()>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -213,15 +226,21 @@ where
     }
 }
 
-/// Deletes the pods of some templates in a namespace, whoever looks at the others later.
+/// Deletes a run's pods of some templates in a namespace, whoever looks at the others later.
 ///
 /// # Errors
 ///
 /// What the server refuses.
-pub async fn end_pods(admin: &Client, namespace: &str, templates: &[&str]) -> Result<()> {
+pub async fn end_pods(
+    admin: &Client,
+    namespace: &str,
+    run: &str,
+    templates: &[&str],
+) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(admin.clone(), namespace);
+    let list = templates.join(",");
     let of_templates =
-        ListParams::default().labels(&format!("{TEMPLATE_LABEL} in ({})", templates.join(",")));
+        ListParams::default().labels(&format!("{RUN_LABEL}={run},{TEMPLATE_LABEL} in ({list})"));
     let what = format!("delete the pods {} of `{namespace}`", templates.join(", "));
     call(&what, || async {
         pods.delete_collection(&DeleteParams::default(), &of_templates).await.map(drop)

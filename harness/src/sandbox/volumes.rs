@@ -9,7 +9,10 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 
-use super::is_of_run;
+use super::{
+    home::{Home, is_name_of},
+    is_of_run,
+};
 use crate::cluster::status_code;
 
 /// The kind of the objects that volumes are made for.
@@ -28,9 +31,14 @@ pub enum ReclaimStatus {
 
 /// Waits until the volumes of a run's claims are gone, no longer than `limit`. The claims
 /// themselves ended with their namespaces.
-pub(super) async fn await_reclaimed(admin: &Client, run: &str, limit: Duration) -> ReclaimStatus {
+pub(super) async fn await_reclaimed(
+    admin: &Client,
+    run: &str,
+    home: &Home,
+    limit: Duration,
+) -> ReclaimStatus {
     let mut seen = Seen::default();
-    match tokio::time::timeout(limit, watch(admin, run, &mut seen)).await {
+    match tokio::time::timeout(limit, watch(admin, run, home, &mut seen)).await {
         Ok(end) => end,
         Err(_elapsed) if seen.is_whole => ReclaimStatus::Left(seen.known.into_values().collect()),
         // That none is known says nothing of volumes that were never listed.
@@ -55,7 +63,7 @@ struct Seen {
 
 /// Ends when none is left, or when they may not be listed. A watch is made again after any other error, so
 /// the caller bounds it.
-async fn watch(admin: &Client, run: &str, seen: &mut Seen) -> ReclaimStatus {
+async fn watch(admin: &Client, run: &str, home: &Home, seen: &mut Seen) -> ReclaimStatus {
     let api: Api<PersistentVolume> = Api::all(admin.clone());
     let mut changes = watcher(api, watcher::Config::default()).default_backoff().boxed();
     while let Some(change) = changes.next().await {
@@ -66,7 +74,7 @@ async fn watch(admin: &Client, run: &str, seen: &mut Seen) -> ReclaimStatus {
                 seen.is_whole = false;
             }
             Ok(watcher::Event::InitApply(volume) | watcher::Event::Apply(volume)) => {
-                if let Some(reported) = of_run(&volume, run) {
+                if let Some(reported) = of_run(&volume, run, home) {
                     seen.known.insert(volume.name_any(), reported);
                 }
             }
@@ -97,15 +105,19 @@ fn is_refusal(error: &watcher::Error) -> bool {
 }
 
 /// A volume in words, if it was made for a claim of the run.
-fn of_run(volume: &PersistentVolume, run: &str) -> Option<String> {
+fn of_run(volume: &PersistentVolume, run: &str, home: &Home) -> Option<String> {
     let spec = volume.spec.as_ref()?;
     let pvc = spec.claim_ref.as_ref()?;
-    let namespace = pvc.namespace.as_deref().filter(|namespace| is_of_run(namespace, run))?;
+    let name = pvc.name.as_deref().unwrap_or_default();
+    let is_ours = |namespace: &&str| match home.given() {
+        Some(given) => given == *namespace && is_name_of(run, name),
+        None => is_of_run(namespace, run),
+    };
+    let namespace = pvc.namespace.as_deref().filter(is_ours)?;
     let status = volume.status.clone().unwrap_or_default();
     Some(format!(
-        "PersistentVolume `{}` of PVC `{namespace}/{}` ({}, policy {}{})",
+        "PersistentVolume `{}` of PVC `{namespace}/{name}` ({}, policy {}{})",
         volume.name_any(),
-        pvc.name.as_deref().unwrap_or_default(),
         status.phase.as_deref().unwrap_or("without a phase"),
         spec.persistent_volume_reclaim_policy.as_deref().unwrap_or("unknown"),
         status.message.map_or_else(String::new, |message| format!(": {message}")),
@@ -173,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn volumes_that_can_never_be_listed_are_not_gone() {
         let admin = admin_of(vec![(500, status(500))]);
-        let end = await_reclaimed(&admin, "abc", LIMIT).await;
+        let end = await_reclaimed(&admin, "abc", &Home::Own, LIMIT).await;
         let ReclaimStatus::Unread(why) = end else { panic!("{end:?}") };
         assert!(why.contains("the server says no"), "{why}");
     }
@@ -182,7 +194,7 @@ mod tests {
     async fn a_list_that_begins_anew_says_nothing_before_its_end() {
         let before = list_of(&[volume_in("nestcheck-abc")]);
         let admin = admin_of(vec![(200, before), (500, status(500))]);
-        let end = await_reclaimed(&admin, "abc", LIMIT).await;
+        let end = await_reclaimed(&admin, "abc", &Home::Own, LIMIT).await;
         assert!(matches!(end, ReclaimStatus::Unread(_)), "{end:?}");
     }
 
@@ -190,19 +202,22 @@ mod tests {
     async fn what_a_whole_list_has_decides() {
         let left = admin_of(vec![(200, list_of(&[volume_in("nestcheck-abc")]))]);
         let ReclaimStatus::Left(left) =
-            await_reclaimed(&left, "abc", Duration::from_millis(500)).await
+            await_reclaimed(&left, "abc", &Home::Own, Duration::from_millis(500)).await
         else {
             panic!("it can be listed")
         };
         assert_eq!(left.len(), 1, "{left:?}");
         let gone = admin_of(vec![(200, list_of(&[volume_in("nestcheck-abcd")]))]);
-        assert_eq!(await_reclaimed(&gone, "abc", LIMIT).await, ReclaimStatus::Left(Vec::new()));
+        assert_eq!(
+            await_reclaimed(&gone, "abc", &Home::Own, LIMIT).await,
+            ReclaimStatus::Left(Vec::new())
+        );
     }
 
     #[tokio::test]
     async fn a_refusal_ends_the_wait_at_once() {
         let admin = admin_of(vec![(403, status(403))]);
-        let end = await_reclaimed(&admin, "abc", LIMIT).await;
+        let end = await_reclaimed(&admin, "abc", &Home::Own, LIMIT).await;
         assert!(matches!(end, ReclaimStatus::Forbidden(_)), "{end:?}");
     }
 
@@ -211,13 +226,20 @@ mod tests {
         let volume = |namespace: &str| -> PersistentVolume {
             serde_json::from_value(volume_in(namespace)).expect("it is a volume")
         };
-        let reported = of_run(&volume("nestcheck-abc"), "abc").expect("it is the run's");
+        let reported =
+            of_run(&volume("nestcheck-abc"), "abc", &Home::Own).expect("it is the run's");
         assert_eq!(
             reported,
             "PersistentVolume `pvc-1` of PVC `nestcheck-abc/home` (Released, policy Retain)"
         );
-        assert!(of_run(&volume("nestcheck-abc-vol"), "abc").is_some());
-        assert_eq!(of_run(&volume("nestcheck-abcd"), "abc"), None);
-        assert_eq!(of_run(&PersistentVolume::default(), "abc"), None);
+        assert!(of_run(&volume("nestcheck-abc-vol"), "abc", &Home::Own).is_some());
+        assert_eq!(of_run(&volume("nestcheck-abcd"), "abc", &Home::Own), None);
+        assert_eq!(of_run(&PersistentVolume::default(), "abc", &Home::Own), None);
+        let given = Home::Given { namespace: "team-a".to_owned(), scc: None };
+        assert_eq!(of_run(&volume("team-a"), "abc", &given), None, "a claim of somebody else");
+        let mut own = volume("team-a");
+        let pvc = own.spec.as_mut().and_then(|spec| spec.claim_ref.as_mut()).expect("a claim");
+        pvc.name = Some("nestcheck-abc-home".to_owned());
+        assert!(of_run(&own, "abc", &given).is_some());
     }
 }

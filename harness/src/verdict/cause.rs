@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SignatureId;
+use super::{Repair, SignatureId};
 use crate::base::place::Place;
 
 /// What is known of the cause of one case's verdict.
@@ -21,12 +21,16 @@ pub struct Attribution {
     /// What to do about it; left out where nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What has to change, for `nestcheck remedy`; left out where that is not known.
+    #[schemars(with = "Vec<String>")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<Repair>,
 }
 
 impl Attribution {
     /// A requirement that is unmet at this place.
     pub(super) fn unmet(wrong: &str, place: Place, fix: &str) -> Self {
-        Self { signature: None, wrong: wrong.to_owned(), place, fix: Some(fix.to_owned()) }
+        Self { wrong: wrong.to_owned(), place, fix: Some(fix.to_owned()), ..Self::default() }
     }
 }
 
@@ -49,6 +53,10 @@ pub struct Cause {
     /// What to do about it; left out where nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What has to change, for `nestcheck remedy`; left out where that is not known.
+    #[schemars(with = "Vec<String>")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<Repair>,
     /// The ids of the cases that it explains.
     pub cases: Vec<String>,
     /// How many of them are core cases.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{redact::Redacted, schema::schema_of},
+    facts::Platform,
     verdict::{Cause, Disruption, Effect, ExpectationReport, Level, Outcome, Step, Verdict},
 };
 
@@ -26,6 +27,10 @@ pub struct Event {
     pub schema: u32,
     /// When it happened, by the clock of the machine that runs nestcheck.
     pub at: Timestamp,
+    /// The iteration to which it belongs, from 1, where cases run several times (`--repeat`). Such a case
+    /// finishes once in each iteration, and the worst verdict stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iteration: Option<u32>,
     /// What happened.
     #[schemars(with = "EventKind")]
     pub event: Redacted<EventKind>,
@@ -35,7 +40,7 @@ impl Event {
     /// An event that happens now.
     #[must_use]
     pub fn now(event: EventKind) -> Self {
-        Self { schema: SCHEMA, at: Timestamp::now(), event: event.into() }
+        Self { schema: SCHEMA, at: Timestamp::now(), iteration: None, event: event.into() }
     }
 }
 
@@ -134,6 +139,13 @@ pub struct RunStarted {
     /// not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+    /// How often the cases run; left out where they run once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<u32>,
+    /// What kind of cluster it is, for `nestcheck remedy`; left out in the log of an older nestcheck,
+    /// and where nothing was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// The cluster, as facts a reader wants at the top of a report: name and value.
     pub cluster: Vec<(String, String)>,
 }

@@ -21,4 +21,4 @@ pub use outcome::{Circumstances, Level, Outcome, Verdict, decide};
 pub use signature::{Hint, SignatureId};
 pub use step::Step;
 
-pub use crate::base::place::Place;
+pub use crate::base::{place::Place, repair::Repair};

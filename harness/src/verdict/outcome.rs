@@ -1,9 +1,12 @@
 //! What a case and a run came to.
 
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Acceptance, Attribution, Place, SignatureId};
+use super::{Acceptance, Attribution, Place, Repair, SignatureId};
+use crate::Error;
 
 /// How much a case weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -18,6 +21,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, the one that weighs most first.
+    pub const ALL: [Self; 3] = [Self::Core, Self::Extended, Self::Informing];
+
     /// The level's name, as the reports print it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -26,6 +32,18 @@ impl Level {
             Self::Extended => "extended",
             Self::Informing => "informing",
         }
+    }
+}
+
+impl FromStr for Level {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let named = Self::ALL.into_iter().find(|level| level.name() == text);
+        named.ok_or_else(|| {
+            Error::usage(format!("unknown level `{text}`"))
+                .with_hint("the levels are `core`, `extended` and `informing`")
+        })
     }
 }
 
@@ -127,6 +145,15 @@ impl Verdict {
         self
     }
 
+    /// Adds what has to change to a requirement that is unmet at a known place.
+    #[must_use]
+    pub fn repaired_by(mut self, repairs: Vec<Repair>) -> Self {
+        if let Self::Blocked { cause: Some(cause), .. } = &mut self {
+            cause.repairs = repairs;
+        }
+        self
+    }
+
     /// What is known of the cause.
     #[must_use]
     pub fn cause(&self) -> Option<&Attribution> {
@@ -149,6 +176,21 @@ impl Verdict {
             Self::KnownIssue { .. } => "known-issue",
             Self::Error { .. } => "error",
             Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// How far the verdict is from a pass: of several verdicts of a case, the one that is furthest
+    /// stands.
+    #[must_use]
+    pub fn badness(&self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::NotApplicable { .. } => 1,
+            Self::KnownIssue { .. } => 2,
+            Self::Blocked { .. } => 3,
+            Self::Interrupted => 4,
+            Self::Error { .. } => 5,
+            Self::Fail { .. } => 6,
         }
     }
 

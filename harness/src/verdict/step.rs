@@ -26,7 +26,7 @@ pub enum Step {
     EndPrivilegedPods,
     /// The objects of the run are kept.
     Keep {
-        /// The run's id.
+        /// What `nestcheck sweep --run` takes: the run's id, and the namespace that it was given.
         run: String,
     },
     /// Everything that the run created is deleted.

@@ -7,6 +7,7 @@ use crate::{
         TextKind::{Block, Line, Name, Stream},
         Texts,
     },
+    facts::{FeatureSet, Platform},
     verdict::{
         Acceptance, Attribution, Cause, Disruption, ExpectationEntry, ExpectationReport,
         ExpectationResult, Step, Verdict,
@@ -79,7 +80,7 @@ impl Texts for Disruption {
 
 impl Texts for Attribution {
     fn each(&mut self, change: Change<'_>) {
-        let Self { signature: _, wrong, place: _, fix } = self;
+        let Self { signature: _, wrong, place: _, fix, repairs: _ } = self;
         change(Line, wrong);
         all(fix, Block, change);
     }
@@ -87,7 +88,8 @@ impl Texts for Attribution {
 
 impl Texts for Cause {
     fn each(&mut self, change: Change<'_>) {
-        let Self { id, signature: _, wrong, place: _, evidence, fix, cases, core: _ } = self;
+        let Self { id, signature: _, wrong, place: _, evidence, fix, repairs: _, cases, core: _ } =
+            self;
         change(Name, id);
         all([wrong, evidence], Line, change);
         all(fix, Block, change);
@@ -122,11 +124,19 @@ impl Texts for RunStarted {
             profile_cases: _,
             planned,
             cluster_id,
+            repeat: _,
+            platform,
             cluster,
         } = self;
         all([run, version, profile], Name, change);
         all(planned, Name, change);
         all(cluster_id, Name, change);
+        if let Some(Platform { feature_set, runtimes, .. }) = platform {
+            all(runtimes, Name, change);
+            if let Some(FeatureSet::Other(name)) = feature_set {
+                change(Name, name);
+            }
+        }
         change(Line, image);
         each_fact(cluster, change);
     }
@@ -213,7 +223,9 @@ mod tests {
         let attributed = || {
             let signature = Some(SignatureId::F28);
             let fix = Some(text());
-            Some(Box::new(Attribution { signature, wrong: text(), place: Place::Image, fix }))
+            let repairs = Vec::new();
+            let place = Place::Image;
+            Some(Box::new(Attribution { signature, wrong: text(), place, fix, repairs }))
         };
         [
             Verdict::Pass,
@@ -244,6 +256,7 @@ mod tests {
             place: Place::Image,
             evidence: text(),
             fix: Some(text()),
+            repairs: Vec::new(),
             cases: vec![text()],
             core: 0,
         }
@@ -299,6 +312,12 @@ mod tests {
                 profile_cases: Some(1),
                 planned: vec![text()],
                 cluster_id: Some(text()),
+                repeat: None,
+                platform: Some(Platform {
+                    feature_set: Some(FeatureSet::Other(text())),
+                    runtimes: vec![text()],
+                    ..Platform::default()
+                }),
                 cluster: vec![(text(), text())],
             }),
             EventKind::StepFinished(StepFinished {

@@ -382,7 +382,8 @@ pub(crate) async fn refused_pod(
 ) -> Failure {
     let pod = format!("the pod `{name}`");
     let restricted = restricted::explain_refusal(sandbox.user(), namespace, &pod, message);
-    if let Some(blocked) = restricted.await {
+    let in_given = || sandbox.given().and_then(|_| restricted::refusal_in_given(&pod, message));
+    if let Some(blocked) = restricted.await.or_else(in_given) {
         return blocked;
     }
     let hint = diagnosis::explain(Symptom::Refusal(message), None);

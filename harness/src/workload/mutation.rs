@@ -163,6 +163,7 @@ impl Suspects {
             wrong: format!("the pod is changed on its way into the cluster, by {who}"),
             place: Place::Policy,
             fix: Some(fix.to_owned()),
+            ..Attribution::default()
         }))
     }
 }

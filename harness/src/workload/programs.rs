@@ -3,7 +3,7 @@
 
 use probe::Facts;
 
-use crate::verdict::{Attribution, Failure, Place, SignatureId};
+use crate::verdict::{Attribution, Failure, Place, Repair, SignatureId};
 
 /// A program that containers need, or others that do the same.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,15 +14,21 @@ struct Program {
     shown: &'static str,
     /// The packages that have it.
     packages: Packages,
+    /// The change by which an image gets it.
+    repair: Repair,
 }
 
 /// The names of a program's package.
 #[derive(Debug, PartialEq, Eq)]
-struct Packages {
-    fedora: &'static str,
-    debian: &'static str,
-    alpine: &'static str,
-    suse: &'static str,
+pub(crate) struct Packages {
+    /// On Fedora, and on Red Hat's universal base images.
+    pub(crate) fedora: &'static str,
+    /// On Debian and Ubuntu.
+    pub(crate) debian: &'static str,
+    /// On Alpine.
+    pub(crate) alpine: &'static str,
+    /// On openSUSE.
+    pub(crate) suse: &'static str,
 }
 
 impl Packages {
@@ -31,55 +37,84 @@ impl Packages {
     }
 }
 
-const PODMAN: Program =
-    Program { names: &["podman"], shown: "`podman`", packages: Packages::same("podman") };
+const PODMAN: Program = Program {
+    names: &["podman"],
+    shown: "`podman`",
+    packages: Packages::same("podman"),
+    repair: Repair::Podman,
+};
 
 const CONMON: Program = Program {
     names: &["conmon", "conmon-rs"],
     shown: "`conmon`",
     packages: Packages::same("conmon"),
+    repair: Repair::Conmon,
 };
 
 const RUNTIME: Program = Program {
     names: &["crun", "runc", "youki", "runsc", "krun", "kata-runtime"],
     shown: "`crun` or `runc`",
     packages: Packages::same("crun"),
+    repair: Repair::OciRuntime,
 };
 
-const UID_MAPPER: Program =
-    Program { names: &["newuidmap"], shown: "`newuidmap`", packages: MAPPERS };
+const UID_MAPPER: Program = Program {
+    names: &["newuidmap"],
+    shown: "`newuidmap`",
+    packages: MAPPERS,
+    repair: Repair::IdHelpers,
+};
 
-const GID_MAPPER: Program =
-    Program { names: &["newgidmap"], shown: "`newgidmap`", packages: MAPPERS };
+const GID_MAPPER: Program = Program {
+    names: &["newgidmap"],
+    shown: "`newgidmap`",
+    packages: MAPPERS,
+    repair: Repair::IdHelpers,
+};
 
 const MAPPERS: Packages =
     Packages { fedora: "shadow-utils", debian: "uidmap", alpine: "shadow-subids", suse: "shadow" };
 
-const PASTA: Program =
-    Program { names: &["pasta"], shown: "`pasta`", packages: Packages::same("passt") };
+const PASTA: Program = Program {
+    names: &["pasta"],
+    shown: "`pasta`",
+    packages: Packages::same("passt"),
+    repair: Repair::Pasta,
+};
 
-const NETAVARK: Program =
-    Program { names: &["netavark"], shown: "`netavark`", packages: Packages::same("netavark") };
+const NETAVARK: Program = Program {
+    names: &["netavark"],
+    shown: "`netavark`",
+    packages: Packages::same("netavark"),
+    repair: Repair::Netavark,
+};
 
 const NAMES: Program = Program {
     names: &["aardvark-dns", "dnsname"],
     shown: "`aardvark-dns`",
     packages: Packages::same("aardvark-dns"),
+    repair: Repair::AardvarkDns,
 };
 
 const FIREWALL: Program = Program {
     names: &["nft", "iptables"],
     shown: "`nft` or `iptables`",
     packages: Packages::same("nftables"),
+    repair: Repair::Nftables,
 };
 
-const INIT: Program =
-    Program { names: &["catatonit"], shown: "`catatonit`", packages: Packages::same("catatonit") };
+const INIT: Program = Program {
+    names: &["catatonit"],
+    shown: "`catatonit`",
+    packages: Packages::same("catatonit"),
+    repair: Repair::Catatonit,
+};
 
 const COMPOSE: Program = Program {
     names: &["podman-compose"],
     shown: "`podman-compose`",
     packages: Packages::same("podman-compose"),
+    repair: Repair::PodmanCompose,
 };
 
 /// All of them, in the order in which they are listed.
@@ -96,6 +131,17 @@ const ALL: [&Program; 11] = [
     &INIT,
     &COMPOSE,
 ];
+
+/// What podman needs on an overlay, and what no command asks for by its name.
+const FUSE_OVERLAYFS: Packages = Packages::same("fuse-overlayfs");
+
+/// The packages by which an image is repaired; none where packages are not what it lacks.
+pub(crate) fn packages(repair: Repair) -> Option<&'static Packages> {
+    if repair == Repair::FuseOverlayfs {
+        return Some(&FUSE_OVERLAYFS);
+    }
+    ALL.into_iter().find(|program| program.repair == repair).map(|program| &program.packages)
+}
 
 /// Without which no podman command works.
 const BASE: [&Program; 3] = [&PODMAN, &CONMON, &RUNTIME];
@@ -150,11 +196,14 @@ fn attribution(facts: &Facts) -> Attribution {
         of(|it| it.alpine),
         of(|it| it.suse),
     );
+    let mut repairs: Vec<_> = missing.iter().map(|program| program.repair).collect();
+    repairs.dedup();
     Attribution {
         signature: Some(SignatureId::F43),
         wrong: format!("the image lacks {}", list(&missing)),
         place: Place::Image,
         fix: Some(fix),
+        repairs,
     }
 }
 

@@ -26,6 +26,21 @@ pub fn refusal(what: &str, message: &str) -> Option<Failure> {
     Some(Failure::blocked_by(format!("{what} is refused: {message}"), known.into()))
 }
 
+/// A refusal by what a plain user can't change of a given namespace: its level of Pod Security, and the
+/// SCCs that the user may use. None where the message is about something else.
+pub(crate) fn refusal_in_given(what: &str, message: &str) -> Option<Failure> {
+    let remedy = if message.contains("violates PodSecurity") {
+        "name a namespace with `--namespace` whose label `pod-security.kubernetes.io/enforce` is \
+         `privileged`"
+    } else if message.contains("unable to validate against any security context constraint") {
+        "let an administrator grant the user an SCC for nested containers, and name it with `--scc \
+         cluster:NAME`"
+    } else {
+        return None;
+    };
+    Some(Failure::blocked(format!("{what} is refused: {message}"), remedy).at(Place::Policy))
+}
+
 /// As [`refusal`], with the quotas or LimitRanges of the namespace.
 pub(crate) async fn explain_refusal(
     client: &Client,
@@ -83,6 +98,7 @@ pub(super) fn lack_of_memory(pod: &Pod, container: &str) -> Option<Hint> {
         ),
         place: Place::Policy,
         fix: Some(format!("raise the default limit of memory in the LimitRange, or {EXEMPT}")),
+        ..Attribution::default()
     }))
 }
 
@@ -149,6 +165,7 @@ pub(crate) async fn policies_between(
             "allow traffic between the pods of the namespace and to the cluster's DNS and services, \
              or {EXEMPT}"
         )),
+        ..Attribution::default()
     })
 }
 
@@ -168,6 +185,22 @@ mod tests {
                 {"name": "proxy", "resources": {"limits": {"memory": "1Gi"}}}]},
         }))
         .expect("it is a pod")
+    }
+
+    #[test]
+    fn a_level_and_an_scc_of_a_given_namespace_block() {
+        let levels = "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": \
+                      allowPrivilegeEscalation != false";
+        let sccs = "pods \"p\" is forbidden: unable to validate against any security context \
+                    constraint: [provider \"x\": Forbidden: not usable by user or serviceaccount]";
+        for (message, word) in [(levels, "enforce"), (sccs, "--scc cluster:NAME")] {
+            let Some(Failure::Blocked { reason, remedy, .. }) = refusal_in_given("it", message)
+            else {
+                panic!("it blocks: {message}")
+            };
+            assert!(reason.contains(message) && remedy.contains(word), "{remedy}");
+        }
+        assert!(refusal_in_given("it", "hostUsers must be false").is_none());
     }
 
     #[test]

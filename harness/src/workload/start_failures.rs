@@ -106,6 +106,7 @@ pub(super) fn failed_init(pod: &str, own: &[String], object: &Pod) -> Option<Fai
                 wrong: format!("the init container `{name}` was not in the pod that was sent"),
                 place: Place::Policy,
                 fix: Some(fix.to_owned()),
+                ..Attribution::default()
             }))
         };
         let failure = Failure::product(message).with_hint(hint);

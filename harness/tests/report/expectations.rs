@@ -127,7 +127,7 @@ fn a_log_that_calls_broken_strict_expectations_conformant_is_not_believed() {
     };
     let outcome = Outcome::Conformant;
     let end = EventKind::RunFinished { outcome, duration_ms, causes, namespace, expectations };
-    events.push(Event { schema: last.schema, at: last.at, event: end.into() });
+    events.push(Event { schema: last.schema, at: last.at, iteration: None, event: end.into() });
 
     assert_eq!(summarize(&events).outcome, Some(Outcome::NotConformant));
 }

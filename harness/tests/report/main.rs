@@ -7,6 +7,7 @@ mod compare;
 mod consumers;
 mod expectations;
 mod formats;
+mod iterations;
 mod join;
 mod metrics;
 mod properties;

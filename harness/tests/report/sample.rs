@@ -24,7 +24,12 @@ pub fn at_fixed_times(kinds: impl IntoIterator<Item = EventKind>) -> Vec<Event> 
     let at = |index: usize| start + SignedDuration::from_secs(i64::try_from(index).expect("few"));
     let kinds = kinds.into_iter().enumerate();
     kinds
-        .map(|(index, event)| Event { schema: SCHEMA, at: at(index), event: event.into() })
+        .map(|(index, event)| Event {
+            schema: SCHEMA,
+            at: at(index),
+            iteration: None,
+            event: event.into(),
+        })
         .collect()
 }
 
@@ -40,6 +45,8 @@ pub fn run_started(cases: usize) -> EventKind {
         profile_cases: Some(cases),
         planned: Vec::new(),
         cluster_id: Some("4f0c4e5e-0b8e-4a39-9d55-3b1b5f0f6f0e".into()),
+        repeat: None,
+        platform: None,
         cluster: vec![
             fact("flavour", "openshift"),
             fact("version", "4.20.3 (Kubernetes 1.33.5)"),
@@ -149,6 +156,7 @@ fn lost_capabilities(message: &str) -> Verdict {
         wrong: "newuidmap lost its file capabilities".into(),
         place: Place::Image,
         fix: Some("rebuild the image with `setcap cap_setuid+ep /usr/bin/newuidmap`".into()),
+        ..Attribution::default()
     };
     Failure::product(message).with_hint(Some(cause)).into()
 }

@@ -18,10 +18,17 @@ use harness::{
 use oci_spec::distribution::{ParseError, Reference};
 
 use super::{
+    compare::CompareArguments,
     delivery::ReportArchive,
+    execution::ExecutionArguments,
     expect::{ExpectArguments, ExpectationArguments},
+    last_report::LastReportArguments,
     outputs::OutputArguments,
-    placement::PlacementArguments,
+    placement::{self, PlacementArguments},
+    remedy::RemedyArguments,
+    report_configmap,
+    selection::SelectionArguments,
+    sweep::SweepArguments,
 };
 use crate::session::SccSource;
 
@@ -41,6 +48,9 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Show what the cluster can do; writes nothing to it
     Preflight(PreflightArguments),
+    /// Print what would fix what is unmet on the cluster, or failed in a run: manifests, lines for the
+    /// Containerfile, files and commands, each with its cost. Applies nothing
+    Remedy(RemedyArguments),
     /// List the cases; needs no cluster
     List(ListArguments),
     /// Explain what a case asserts, why it matters, and how to fix a failure; needs no cluster
@@ -77,10 +87,10 @@ pub(super) struct ClusterArguments {
     /// The kubeconfig [default: `$KUBECONFIG` or `~/.kube/config`, and in a pod without them its
     /// service account]
     #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
     /// The context in the kubeconfig [default: the current one]
     #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    pub(super) context: Option<String>,
     /// Act as this user, such as `alice` or `system:serviceaccount:NAMESPACE:NAME`
     #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
     impersonate: Option<String>,
@@ -99,22 +109,6 @@ impl From<ClusterArguments> for ConnectOptions {
             impersonate_groups: arguments.impersonate_groups,
         }
     }
-}
-
-/// Which cases.
-#[derive(Debug, Args)]
-pub(super) struct SelectionArguments {
-    /// The set of cases: openshift, microshift, kubernetes, smoke, as-configured or inside [default:
-    /// the cluster's own]
-    #[arg(long, value_name = "NAME", value_parser = profile)]
-    pub(super) profile: Option<Profile>,
-    /// Select one part of the cases, such as 1/3
-    #[arg(long, value_name = "I/N", value_parser = shard)]
-    pub(super) shard: Option<Shard>,
-    /// A case's id (`POD-03`), a suite (`podman`) or the beginning of a name (`podman::build`);
-    /// `!` excludes
-    #[arg(value_name = "FILTER")]
-    pub(super) filters: Vec<String>,
 }
 
 /// The format of printed data.
@@ -165,6 +159,11 @@ pub(super) struct PreflightArguments {
     /// cluster
     #[arg(long, value_name = "NAME", value_parser = profile, requires = "print_rbac")]
     pub(super) profile: Option<Profile>,
+    /// The namespace of `nestcheck run --namespace`: the dry run is there, and `--print-rbac` prints what
+    /// such a run needs
+    #[arg(long, short, value_name = "NAME", value_parser = placement::namespace,
+        conflicts_with = "with")]
+    pub(super) namespace: Option<String>,
     /// Print this too: guard (an admission policy that confines the user to the namespaces of runs) or
     /// kubelet-metrics (the permission to read the gates of the kubelets, which also permits commands
     /// in every pod)
@@ -220,7 +219,7 @@ pub(super) struct ListArguments {
 #[derive(Debug, Args)]
 pub(super) struct ImagesArguments {
     /// The workspace image. It is the only one: the cases build all others in its pods
-    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", value_parser = image)]
+    #[arg(long, value_name = "REF", value_parser = image)]
     pub(super) image: String,
     /// Print the `ImageDigestMirrorSet` of OpenShift that finds it here instead
     #[arg(long, value_name = "HOST/NAME", value_parser = image)]
@@ -255,6 +254,14 @@ pub(super) struct RunArguments {
     /// `log`, as lines of text for the log of a pod
     #[arg(long, value_name = "FILE", value_parser = ReportArchive::parse)]
     pub(super) report_archive: Option<ReportArchive>,
+    /// Write the report to this ConfigMap too, as far as it fits (1 MiB): in the namespace of
+    /// `--namespace`, or in that of the pod in which nestcheck runs
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = report_configmap::Target::parse)]
+    pub(super) report_configmap: Option<report_configmap::Target>,
+    #[command(flatten)]
+    pub(super) execution: ExecutionArguments,
+    #[command(flatten)]
+    pub(super) last_report: LastReportArguments,
     #[command(flatten)]
     pub(super) placement: PlacementArguments,
     #[command(flatten)]
@@ -285,7 +292,7 @@ pub(super) struct InsideArguments {
 pub(super) struct RunSettings {
     /// The workspace image, with podman, podman-compose and subordinate ids that fit a pod [default:
     /// with `--as-configured` that of the cluster's workspaces, on a cluster of `local-cluster` its own]
-    #[arg(long, value_name = "REF", env = "NESTCHECK_IMAGE", value_parser = image)]
+    #[arg(long, value_name = "REF", value_parser = image)]
     pub(super) image: Option<String>,
     /// Whether pods run the entrypoint of the image, as workspaces do: image or skip
     #[arg(long, value_name = "WHICH", default_value = "image", value_parser = str::parse::<EntryPoint>)]
@@ -324,35 +331,6 @@ pub(super) struct RunSettings {
     pub(super) node_access: bool,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct SweepArguments {
-    #[command(flatten)]
-    pub(super) cluster: ClusterArguments,
-    #[command(flatten)]
-    pub(super) which: WhichRuns,
-    /// Only print what would be removed
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// The directory of a report, whose ledger may know of runs that the cluster has no record of
-    #[arg(long, value_name = "DIR")]
-    pub(super) report_dir: Option<PathBuf>,
-}
-
-/// Which runs are swept.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct WhichRuns {
-    /// The run with this id
-    #[arg(long, value_name = "ID")]
-    pub(super) run: Option<String>,
-    /// Runs whose lease has expired
-    #[arg(long)]
-    pub(super) expired: bool,
-    /// Every run, also those that still continue
-    #[arg(long)]
-    pub(super) all: bool,
-}
-
 /// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ReportFormat {
@@ -387,38 +365,11 @@ pub(super) struct ReportArguments {
     pub(super) exit_zero: bool,
 }
 
-/// The format of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum CompareFormat {
-    /// Text for a terminal
-    Text,
-    /// Markdown, for a job's summary
-    Markdown,
-    /// One HTML page
-    Html,
-    /// JSON
-    Json,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct CompareArguments {
-    /// The reports: directories that `nestcheck run` wrote, their `events.jsonl`, or archives of
-    /// `--report-archive`. The others are compared with the first
-    #[arg(value_name = "REPORT", required = true, num_args = 2..)]
-    pub(super) reports: Vec<PathBuf>,
-    /// The format
-    #[arg(long, value_enum, default_value = "text")]
-    pub(super) format: CompareFormat,
-    /// Show every case, cause and fact, not only those that differ
-    #[arg(long)]
-    pub(super) all: bool,
-}
-
-fn profile(name: &str) -> Result<Profile, String> {
+pub(super) fn profile(name: &str) -> Result<Profile, String> {
     Profile::parse(name).map_err(|error| error.with_hint_line())
 }
 
-fn shard(text: &str) -> Result<Shard, String> {
+pub(super) fn shard(text: &str) -> Result<Shard, String> {
     Shard::parse(text).map_err(|error| error.with_hint_line())
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use harness::{
     Error, Result,
     diagnosis::Expectations,
-    engine::Case,
+    engine::{Case, OfNode},
     report::{DraftBy, draft_expectations},
 };
 
@@ -49,8 +49,10 @@ impl ExpectationArguments {
         if text.len() as u64 > LIMIT {
             return Err(cannot(format!("it has more than {LIMIT} bytes")));
         }
-        let ids: Vec<_> = cases.iter().map(|case| case.id).collect();
-        let mut expectations = Expectations::parse(&name, &text, &ids)?;
+        let of_nodes = cases.iter().filter(|case| case.of_node == OfNode::Each);
+        let of_nodes: Vec<_> = of_nodes.map(|case| format!("{}.", case.id)).collect();
+        let ids = cases.iter().map(|case| case.id).chain(of_nodes.iter().map(String::as_str));
+        let mut expectations = Expectations::parse(&name, &text, &ids.collect::<Vec<_>>())?;
         expectations.strict = self.strict;
         Ok(expectations)
     }

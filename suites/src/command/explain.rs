@@ -19,7 +19,7 @@ use crate::{cases, catalogue};
 pub(super) fn execute(arguments: &ExplainArguments) -> Result<u8> {
     let cases = cases();
     let filters = Filters::parse(&arguments.filters, &cases)?;
-    let mut picked = Selection { profile: None, filters, shard: None }.pick(&cases);
+    let mut picked = Selection { filters, ..Selection::default() }.pick(&cases);
     picked.sort_by_key(|case| (case.suite, case.id));
     let text = match arguments.output {
         ExplainFormat::Text => {

@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn execute(arguments: InsideArguments) -> Result<u8> {
     let cases = cases();
     let filters = Filters::parse(&arguments.filters, &cases)?;
-    let picked = Selection { profile: None, filters, shard: None }.pick(&cases);
+    let picked = Selection { filters, ..Selection::default() }.pick(&cases);
     let mut signals = signals()?;
     let mut config = config(&arguments);
     // All that can be wrong is found before there is a report.

@@ -2,13 +2,7 @@
 
 use std::fmt::Write;
 
-use harness::{
-    Error, Result,
-    engine::{
-        Case,
-        plan::{Filters, Selection},
-    },
-};
+use harness::{Error, Result, engine::Case};
 use serde::Serialize;
 
 use super::{
@@ -29,13 +23,7 @@ struct Listed<'a> {
 
 pub(super) fn execute(arguments: &ListArguments) -> Result<u8> {
     let cases = cases();
-    let filters = Filters::parse(&arguments.selection.filters, &cases)?;
-    let selection = Selection {
-        profile: arguments.selection.profile,
-        filters,
-        shard: arguments.selection.shard,
-    };
-    let mut picked = selection.pick(&cases);
+    let mut picked = arguments.selection.read(&cases)?.pick(&cases);
     // By suite and id: the registry's order is for running, this one for reading.
     picked.sort_by_key(|case| (case.suite, case.id));
     let data = match arguments.output {

@@ -4,19 +4,26 @@
 mod arguments;
 mod compare;
 mod delivery;
+mod dry_run;
+mod environment;
+mod execution;
 mod expect;
 mod explain;
 mod images;
 mod inside;
+mod last_report;
 mod list;
 mod new_file;
 mod ote;
 mod outputs;
 mod placement;
 mod preflight;
+mod remedy;
 mod report;
+mod report_configmap;
 mod rerun;
 mod run;
+mod selection;
 mod sweep;
 
 use std::{
@@ -25,7 +32,7 @@ use std::{
 };
 
 use arguments::{Arguments, Command};
-use clap::{CommandFactory, Parser, error::ErrorKind as ClapErrorKind};
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind as ClapErrorKind};
 use harness::{Error, Result, base::redact};
 pub use preflight::json_schema as preflight_schema;
 use tracing_subscriber::EnvFilter;
@@ -44,7 +51,8 @@ pub fn main() -> ExitCode {
         start_logging();
         return ote::main(switch, std::env::args_os().skip(2));
     }
-    let arguments = match Arguments::try_parse() {
+    let parsed = command_line().try_get_matches();
+    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => return print_usage_error(&error),
     };
@@ -58,9 +66,15 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line with the variables of the environment.
+fn command_line() -> clap::Command {
+    environment::with_environment(Arguments::command())
+}
+
 fn execute(command: Command) -> Result<u8> {
     match command {
         Command::Preflight(arguments) => block_on(preflight::execute(arguments)),
+        Command::Remedy(arguments) => block_on(remedy::execute(arguments)),
         Command::List(arguments) => list::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Images(arguments) => images::execute(&arguments),
@@ -72,12 +86,12 @@ fn execute(command: Command) -> Result<u8> {
         Command::Compare(arguments) => compare::execute(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "nestcheck", &mut script);
+            clap_complete::generate(shell, &mut command_line(), "nestcheck", &mut script);
             print(&script)
         }
         Command::Man => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Arguments::command())
+            clap_mangen::Man::new(command_line())
                 .render(&mut page)
                 .map_err(|error| Error::infrastructure(format!("failed to render: {error}")))?;
             print(&page)
@@ -166,13 +180,18 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print_error(&Error::usage("no command given").with_hint(
-                "the commands are `preflight`, `list`, `explain`, `run`, `inside`, `images`, `sweep`, \
-                 `report`, `compare`, `expect`, `completions` and `man`; `nestcheck --help` shows more",
+                "the commands are `preflight`, `remedy`, `list`, `explain`, `run`, `inside`, `images`, \
+                 `sweep`, `report`, `compare`, `expect`, `completions` and `man`; `nestcheck --help` \
+                 shows more",
             ));
             ExitCode::from(USAGE)
         }
         _ => {
             let (message, hint) = take_apart(&text);
+            let message = match environment::variable_of(error, &command_line()) {
+                Some(variable) => format!("`{variable}` of the environment: {message}"),
+                None => message,
+            };
             print_error(&Error::usage(message).with_hint(hint));
             ExitCode::from(USAGE)
         }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use clap::Args;
 use harness::{
     Error, Result,
+    engine::plan::NodeScope,
     sandbox::{Placement, PullSecret, SecretName},
 };
 use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Quantity};
@@ -13,6 +14,11 @@ use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Q
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pods")]
 pub(super) struct PlacementArguments {
+    /// Run in this existing namespace, with the permissions of a plain user: nestcheck creates its pods
+    /// there and nothing elsewhere. Cases that need more are blocked
+    #[arg(long, short, value_name = "NAME", value_parser = namespace,
+        conflicts_with_all = ["as_configured", "node_access", "every_node", "dry_run"])]
+    pub(super) namespace: Option<String>,
     /// A label that the nodes of the pods must have; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     node_selector: Vec<(String, String)>,
@@ -20,6 +26,17 @@ pub(super) struct PlacementArguments {
     /// times
     #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = toleration)]
     toleration: Vec<Toleration>,
+    /// Prove each node too: on each that takes pods, a nested pod starts, is isolated, and builds and
+    /// runs an image (NODE-01). `kinds` proves one node of each kind. Every report has a row for each
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all",
+        value_parser = str::parse::<NodeScope>
+    )]
+    pub(super) every_node: Option<NodeScope>,
     /// The `PriorityClass` of the pods
     #[arg(long, value_name = "NAME", value_parser = name)]
     priority_class: Option<String>,
@@ -126,7 +143,16 @@ fn toleration(text: &str) -> Result<Toleration, String> {
     })
 }
 
-fn name(text: &str) -> Result<String, String> {
+/// The name of a namespace (RFC 1123, a label).
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    if is_name(text) && text.len() <= 63 && !text.contains('.') {
+        return Ok(text.to_owned());
+    }
+    Err("not the name of a namespace\nhint: `kubectl get namespaces` shows those that there are"
+        .to_owned())
+}
+
+pub(super) fn name(text: &str) -> Result<String, String> {
     if is_name(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
 }
 
@@ -209,6 +235,14 @@ mod tests {
         );
         for bad in ["", "pool", "=a", "pool=a b", "pool=-a", "/pool=a", "A.b/pool=a", "a/b/c=d"] {
             assert!(label(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_a_label_and_no_path() {
+        assert_eq!(namespace("team-a"), Ok("team-a".to_owned()));
+        for bad in ["", "Team", "a.b", "a/b", "../x", "-a", "a b", &"a".repeat(64)] {
+            assert!(namespace(bad).is_err(), "{bad}");
         }
     }
 

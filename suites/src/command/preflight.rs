@@ -84,10 +84,17 @@ pub fn json_schema() -> Schema {
 pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     if let Some(user) = arguments.print_rbac {
         let flavour = flavour_of(arguments.profile, arguments.cluster).await?;
-        return print_text(&rbac::objects(flavour, &user, &arguments.with)?);
+        let objects = match arguments.namespace {
+            Some(namespace) => {
+                let user = (user != rbac::ACCOUNT).then_some(user);
+                rbac::objects_in_namespace(flavour, &namespace, user.as_deref())
+            }
+            None => rbac::objects(flavour, &user, &arguments.with),
+        };
+        return print_text(&objects?);
     }
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
-    let mut facts = facts::gather(&cluster).await?;
+    let mut facts = facts::gather_in(&cluster, arguments.namespace.as_deref()).await?;
     if let Some(chosen) = arguments.devices {
         facts.device_route = chosen.fact(&facts.runtimes());
     }
@@ -184,7 +191,7 @@ fn text(preflight: &Preflight<'_>) -> String {
              does counts most here"
         );
     }
-    for Finding { severity, finding, remedy } in &preflight.container_run.findings {
+    for Finding { severity, finding, remedy, .. } in &preflight.container_run.findings {
         let mark = if *severity == Severity::Note { "" } else { "!" };
         let _ = writeln!(text, "{mark:4} {severity}: {finding}\n     hint: {remedy}");
     }

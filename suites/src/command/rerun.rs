@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use harness::{
     Error, Result,
-    engine::{Case, Profile, plan::Selection},
+    engine::{Case, Profile, base_id, plan::Selection},
     report::{cases_to_rerun, input, summarize},
 };
 
@@ -46,6 +46,11 @@ impl Rerun {
         Ok(Self { report, profile, ids })
     }
 
+    /// The ids of the proofs of nodes among them. Which nodes there are, only the cluster knows.
+    pub(super) fn of_nodes(&self) -> BTreeSet<String> {
+        self.ids.iter().filter(|id| base_id(id) != id.as_str()).cloned().collect()
+    }
+
     /// Picks the cases to run, of those that profile, filters and shard select.
     ///
     /// # Errors
@@ -53,7 +58,7 @@ impl Rerun {
     /// A selection without any of them.
     pub(super) fn pick(&self, cases: Vec<Case>, selection: &Selection) -> Result<Vec<Case>> {
         let cases: Vec<_> = cases.into_iter().filter(|case| self.ids.contains(case.id)).collect();
-        if !selection.pick(&cases).is_empty() {
+        if !selection.pick(&cases).is_empty() || !self.of_nodes().is_empty() {
             return Ok(cases);
         }
         let ids: Vec<_> = self.ids.iter().map(String::as_str).collect();
@@ -81,7 +86,7 @@ mod tests {
     fn selection(filters: &[&str]) -> Selection {
         let filters: Vec<_> = filters.iter().map(|filter| (*filter).to_owned()).collect();
         let filters = Filters::parse(&filters, &crate::cases()).expect("the filters fit");
-        Selection { profile: None, filters, shard: None }
+        Selection { filters, ..Selection::default() }
     }
 
     #[test]

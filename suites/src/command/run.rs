@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     io::{self, IsTerminal, Write},
+    path::Path,
     pin::pin,
     time::Duration,
 };
@@ -13,21 +14,24 @@ use harness::{
     cluster::{Cluster, ConnectOptions},
     engine::{
         Case, Profile, RunConfig,
-        plan::{Filters, Selection},
+        plan::{EveryNode, NodeScope, Selection},
     },
     report::{Dialect, Style, Terminal, directory::ReportDir},
-    sandbox::{SandboxConfig, Timeouts},
+    sandbox::{Home, SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, interval_at};
 
 use super::{
-    arguments::{RunArguments, RunSettings, SelectionArguments},
+    arguments::{OutputFormat, RunArguments, RunSettings},
     color,
     delivery::{OpenArchive, ReportArchive, report_end_of_pod},
+    dry_run::print_preview,
+    execution::ExecutionArguments,
+    last_report::{LastReport, LastReportArguments},
     outputs::{OpenOutputs, OutputArguments, Written},
-    print_error,
+    print_error, report_configmap,
     rerun::Rerun,
 };
 use crate::{
@@ -40,18 +44,24 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 pub(super) async fn execute(arguments: RunArguments) -> Result<u8> {
-    let report = arguments.report_dir.clone();
-    let ended = run(arguments).await;
-    report_end_of_pod(&ended, &report);
+    let report = (!arguments.execution.dry_run).then(|| arguments.report_dir.clone());
+    // It holds all that a run holds.
+    let ended = Box::pin(run(arguments)).await;
+    if let Some(report) = report {
+        report_end_of_pod(&ended, &report);
+    }
     ended
 }
 
 async fn run(arguments: RunArguments) -> Result<u8> {
     // What can be wrong without a cluster is found before one is asked.
-    let (cases, selection) = select(&arguments)?;
+    let (cases, selection, every_node) = select(&arguments)?;
     let expectations = arguments.expectations.read(&crate::cases())?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
+    let namespace = arguments.placement.namespace.clone();
     let (placement, pull_secret) = arguments.placement.read()?;
+    let configmap = arguments.report_configmap.map(|it| it.locate(namespace.as_deref()));
+    let configmap = configmap.transpose()?;
     let (mut signals, questions) = (signals()?, questions()?);
     let options: ConnectOptions = arguments.cluster.into();
     // A plugin of the kubeconfig may take its time.
@@ -59,21 +69,38 @@ async fn run(arguments: RunArguments) -> Result<u8> {
         cluster = Cluster::connect(&options) => cluster?,
         Some(signal) = signals.next() => return Ok(Outcome::Interrupted { signal }.exit_code()),
     };
+    let mut config = config(arguments.settings, &arguments.execution);
+    (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
+    (config.expectations, config.every_node) = (expectations, every_node);
+    if let Some(namespace) = namespace {
+        config.sandbox.home = Home::Given { namespace, scc: None };
+    }
+    if arguments.execution.dry_run {
+        let session = Session::plan(cluster, &cases, selection, config, scc);
+        let format = arguments.execution.output.unwrap_or(OutputFormat::Text);
+        return tokio::select! {
+            code = Box::pin(async { print_preview(&session.await?, format).await }) => code,
+            Some(signal) = signals.next() => Ok(Outcome::Interrupted { signal }.exit_code()),
+        };
+    }
+    if let Some(configmap) = &configmap {
+        Box::pin(configmap.check(&cluster)).await?;
+    }
     // The other reports may go into the directory.
     let mut directory = ReportDir::create(&arguments.report_dir)?;
-    let delivery = match Delivery::open(arguments.report_archive.as_ref(), &arguments.outputs) {
+    let (archive, outputs) = (arguments.report_archive.as_ref(), &arguments.outputs);
+    let delivery = match Delivery::open(archive, &arguments.last_report, outputs) {
         Ok(delivery) => delivery,
         Err(error) => {
             directory.discard();
             return Err(error);
         }
     };
-    let mut config = config(arguments.settings, &directory);
-    (config.pull_secret, config.sandbox.placement) = (pull_secret, placement);
-    config.expectations = expectations;
+    config.diagnostics = directory.diagnostics();
+    config.sandbox.ledger = directory.ledger();
     // Until the run begins nothing is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
-        session = Session::prepare(cluster, &cases, selection, config, scc) => session,
+        session = Session::prepare(cluster.clone(), &cases, selection, config, scc) => session,
         Some(signal) = signals.next() => {
             delivery.discard(directory);
             return Ok(Outcome::Interrupted { signal }.exit_code());
@@ -86,9 +113,30 @@ async fn run(arguments: RunArguments) -> Result<u8> {
             return Err(error);
         }
     };
-    // It holds all that a run holds.
     let outcome = Box::pin(run_and_report(session, &mut directory, signals, questions)).await;
-    Ok(delivery.deliver(directory, outcome).exit_code())
+    let outcome = delivery.deliver(directory, outcome);
+    let Some(configmap) = configmap else { return Ok(outcome.exit_code()) };
+    Ok(deliver_to_cluster(&configmap, &cluster, &arguments.report_dir, outcome).await.exit_code())
+}
+
+/// Writes the report to the cluster, and returns what the run came to: an error where it can't be
+/// written, unless it came to something worse.
+async fn deliver_to_cluster(
+    configmap: &report_configmap::Place,
+    cluster: &Cluster,
+    report: &Path,
+    outcome: Outcome,
+) -> Outcome {
+    match configmap.write(cluster, report, outcome.exit_code()).await {
+        Ok(said) => {
+            let _ = io::stderr().write_all(said.as_bytes());
+            outcome
+        }
+        Err(error) => {
+            print_error(&error);
+            worse(outcome)
+        }
+    }
 }
 
 /// Runs the cases, and writes what happens to the log and to standard error.
@@ -127,34 +175,38 @@ async fn report_progress<T>(
     }
 }
 
-/// The cases to choose from, and which of them are asked for.
-fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection)> {
+/// The cases to choose from, which of them are asked for, and which nodes are proven.
+fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection, Option<EveryNode>)> {
     let cases = cases();
-    let SelectionArguments { profile, shard, filters } = &arguments.selection;
-    let filters = Filters::parse(filters, &cases)?;
-    let profile = if arguments.as_configured { Some(Profile::AsConfigured) } else { *profile };
+    let selection = arguments.selection.read(&cases)?;
+    let profile = arguments.as_configured.then_some(Profile::AsConfigured).or(selection.profile);
     let rerun = arguments.rerun.as_ref().map(|path| Rerun::read(path, &arguments.report_dir));
+    let scope = arguments.placement.every_node;
     let Some(rerun) = rerun.transpose()? else {
-        return Ok((cases, Selection { profile, filters, shard: *shard }));
+        let every_node = scope.map(|scope| EveryNode { scope, only: None });
+        return Ok((cases, Selection { profile, ..selection }, every_node));
     };
-    let selection = Selection { profile: profile.or(rerun.profile), filters, shard: *shard };
-    Ok((rerun.pick(cases, &selection)?, selection))
+    let selection = Selection { profile: profile.or(rerun.profile), ..selection };
+    let of_nodes = Some(rerun.of_nodes()).filter(|ids| !ids.is_empty());
+    let every_node =
+        of_nodes.map(|ids| EveryNode { scope: scope.unwrap_or(NodeScope::All), only: Some(ids) });
+    Ok((rerun.pick(cases, &selection)?, selection, every_node))
 }
 
 /// The configuration of a run with these settings.
-fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
+fn config(settings: RunSettings, execution: &ExecutionArguments) -> RunConfig {
     let config = RunConfig::new(settings.image, crate::fixtures::files());
     RunConfig {
         jobs: usize::from(settings.jobs),
+        fail_fast: execution.fail_fast,
+        repeat: execution.repeat,
         keep: settings.keep.into(),
         tries_blocked: settings.no_preflight,
         devices: settings.devices,
         node_access: settings.node_access,
-        diagnostics: directory.diagnostics(),
         sandbox: SandboxConfig {
             entry_point: settings.entrypoint,
             run_timeout: settings.timeout,
-            ledger: directory.ledger(),
             timeouts: Timeouts {
                 pod: settings.pod_timeout,
                 teardown: settings.teardown_timeout,
@@ -169,6 +221,7 @@ fn config(settings: RunSettings, directory: &ReportDir) -> RunConfig {
 /// Where the reports of a run go.
 pub(super) struct Delivery {
     archive: Option<OpenArchive>,
+    last: Option<LastReport>,
     outputs: OpenOutputs,
     /// The dialect of `junit.xml` in the report directory.
     dialect: Dialect,
@@ -177,13 +230,19 @@ pub(super) struct Delivery {
 impl Delivery {
     /// Into the report directory alone.
     pub(super) fn to_directory() -> Self {
-        Self { archive: None, outputs: OpenOutputs::default(), dialect: Dialect::Jenkins }
+        let outputs = OpenOutputs::default();
+        Self { archive: None, last: None, outputs, dialect: Dialect::Jenkins }
     }
 
     /// Makes sure that the reports can be written.
-    fn open(archive: Option<&ReportArchive>, outputs: &OutputArguments) -> Result<Self> {
+    fn open(
+        archive: Option<&ReportArchive>,
+        last: &LastReportArguments,
+        outputs: &OutputArguments,
+    ) -> Result<Self> {
         Ok(Self {
             archive: archive.map(ReportArchive::open).transpose()?,
+            last: last.open()?,
             outputs: outputs.open(archive)?,
             dialect: outputs.dialect(),
         })
@@ -208,10 +267,11 @@ impl Delivery {
         }
         let _ = io::stderr().write_all(format!("report in `{path}`\n{warning}").as_bytes());
         let archived = self.archive.map_or(Ok(()), |archive| archive.write(&report));
+        let replaced = self.last.map_or(Ok(()), |last| last.replace(&report));
         let Written { warnings, errors } = self.outputs.write(&report);
         let _ = io::stderr().write_all(warnings.concat().as_bytes());
         let mut end = outcome;
-        for error in archived.err().into_iter().chain(errors) {
+        for error in archived.err().into_iter().chain(replaced.err()).chain(errors) {
             print_error(&error);
             end = worse(outcome);
         }

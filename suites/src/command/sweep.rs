@@ -1,26 +1,57 @@
 //! `nestcheck sweep`: what runs have left.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::PathBuf};
 
+use clap::Args;
 use harness::{
     Error, Result,
     cluster::Cluster,
     report::directory,
-    sandbox::{Sweep, SweepResult, sweep},
+    sandbox::{LEASE_NAMESPACE, Sweep, SweepResult, sweep},
     verdict::Outcome,
 };
 
-use super::{
-    arguments::{SweepArguments, WhichRuns},
-    print_text,
-};
+use super::{arguments::ClusterArguments, placement, print_text};
+
+#[derive(Debug, Args)]
+pub(super) struct SweepArguments {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    #[command(flatten)]
+    which: WhichRuns,
+    /// Sweep the runs of this namespace, which `nestcheck run --namespace` was given
+    #[arg(long, short, value_name = "NAME", value_parser = placement::namespace)]
+    namespace: Option<String>,
+    /// Only print what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// The directory of a report, whose ledger may know of runs that the cluster has no record of
+    #[arg(long, value_name = "DIR")]
+    report_dir: Option<PathBuf>,
+}
+
+/// Which runs are swept.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct WhichRuns {
+    /// The run with this id
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    /// Runs whose lease has expired
+    #[arg(long)]
+    expired: bool,
+    /// Every run, also those that still continue
+    #[arg(long)]
+    all: bool,
+}
 
 pub(super) async fn execute(arguments: SweepArguments) -> Result<u8> {
     let which = which(arguments.which)?;
     let also = arguments.report_dir.as_deref().map(directory::open_runs).transpose()?;
     let cluster = Cluster::connect(&arguments.cluster.into()).await?;
     let also = also.unwrap_or_default();
-    let swept = sweep(cluster.admin(), &which, &also, arguments.dry_run).await?;
+    let place = arguments.namespace.as_deref().unwrap_or(LEASE_NAMESPACE);
+    let swept = sweep(cluster.admin(), place, &which, &also, arguments.dry_run).await?;
     print_text(&text(&swept, arguments.dry_run))?;
     let is_done = swept.iter().all(|run| run.failure.is_none());
     let outcome = if is_done { Outcome::Conformant } else { Outcome::Error };

@@ -4,7 +4,7 @@ use harness::{
     engine::{Case, CaseKind, Context},
     facts::{
         Facts,
-        requirement::{KubernetesMinor, Requirement, UnmaskedProc, UserNamespaces},
+        requirement::{Administrator, KubernetesMinor, Requirement, UnmaskedProc, UserNamespaces},
     },
     sandbox::PodSecurity,
     verdict::{CaseResult, Level},
@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{
-    NESTED,
+    NESTED, NESTED_ELSEWHERE,
     gate::{PROC_MOUNT, expect_accepted, expect_relaxed, is_relaxed, unmask},
 };
 use crate::{
@@ -26,8 +26,12 @@ const WITH_BLOCK_DEVICE_CHECK: &[&dyn Requirement] =
     &[&UserNamespaces, &UnmaskedProc, &KubernetesMinor(34)];
 
 /// Level baseline allows the SELinux type `container_engine_t` from policy version 1.31 on.
-const WITH_SELINUX_TYPE: &[&dyn Requirement] =
-    &[&UserNamespaces, &UnmaskedProc, &KubernetesMinor(31)];
+const WITH_SELINUX_TYPE: &[&dyn Requirement] = &[
+    &UserNamespaces,
+    &UnmaskedProc,
+    &KubernetesMinor(31),
+    &Administrator("another namespace of the run's own"),
+];
 
 inventory::submit!(Case {
     id: "ADM-01",
@@ -103,7 +107,7 @@ inventory::submit!(Case {
           its label.",
     fix: "Check that the admission plugin PodSecurity is on, and that no exemption lists the \
           user, the namespace or the runtime class.",
-    requires: NESTED,
+    requires: NESTED_ELSEWHERE,
     kind: CaseKind::Live(|cx| Box::pin(refuses_nested_pod_in_restricted_namespace(cx))),
     ..Case::DEFAULT
 });

@@ -6,6 +6,7 @@ mod gate;
 mod identity;
 mod isolation;
 mod node_runtimes;
+mod nodes;
 mod podman;
 mod preflight;
 mod root;
@@ -20,11 +21,13 @@ pub(crate) mod workspace;
 
 use harness::facts::{
     Flavour,
-    requirement::{DeviceRequests, Devices, Requirement, UnmaskedProc, UserNamespaces},
+    requirement::{
+        Administrator, DeviceRequests, Devices, Requirement, UnmaskedProc, UserNamespaces,
+    },
 };
 
 /// The suites in the order of the catalogue, with what their cases have in common.
-pub(crate) const SUITES: [(&str, &str); 14] = [
+pub(crate) const SUITES: [(&str, &str); 15] = [
     (
         "preflight",
         "What the cluster is. nestcheck reads it before it writes anything. These cases explain \
@@ -90,6 +93,12 @@ pub(crate) const SUITES: [(&str, &str); 14] = [
          Without the operator these cases are not applicable. They do not test what Che itself \
          creates.",
     ),
+    (
+        "nodes",
+        "Each node by itself. Without `--every-node` this suite does not run: the other cases use one \
+         node or two. With it, each node that takes pods has a case, whose id ends with the name of the \
+         node, and `--every-node=kinds` proves one node of each kind.",
+    ),
     ("teardown", "What a run leaves behind, and which existing objects it changes: none."),
     (
         "upgrade",
@@ -101,6 +110,10 @@ pub(crate) const SUITES: [(&str, &str); 14] = [
 /// What a nested pod needs. Controls need it too: without the real thing to compare with, a
 /// control proves nothing.
 const NESTED: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc];
+
+/// What a nested pod needs in a second namespace.
+const NESTED_ELSEWHERE: &[&dyn Requirement] =
+    &[&UserNamespaces, &UnmaskedProc, &Administrator("another namespace of the run's own")];
 
 /// What a nested pod needs that asks for /dev/fuse and /dev/net/tun, whether or not it gets them.
 const ASKING_FOR_DEVICES: &[&dyn Requirement] = &[&UserNamespaces, &UnmaskedProc, &DeviceRequests];

@@ -2,17 +2,16 @@
 
 use futures::future::try_join_all;
 use harness::{
-    diagnosis::Absence,
     engine::{Case, CaseKind, Context},
     facts::Node,
     verdict::{CaseResult, Failure, Level},
 };
 
-use super::{ASKING_FOR_DEVICES, upgrade::TRAITS};
-use crate::{
-    fixtures::NESTED_POD,
-    steps::{on_node, podman_run, shell_image},
+use super::{
+    ASKING_FOR_DEVICES,
+    nodes::{at, prove},
 };
+use crate::fixtures::NESTED_POD;
 
 // Mostly there is one kind of node, so that nothing is asked.
 inventory::submit!(Case {
@@ -54,55 +53,28 @@ async fn runs_containers_on_each_kind_of_node(cx: Context) -> CaseResult {
     try_join_all(others.into_iter().enumerate().map(|(number, node)| {
         let cx = cx.clone();
         async move {
-            let place = format!("on node `{}` ({})", node.name, describe(node));
-            run_on(&cx, number, node).await.map_err(|failure| match failure {
-                Failure::Harness { message } => Failure::harness(format!("{message}; {place}")),
-                other => other.adding(&place),
-            })
+            let place = format!("on node `{}` ({})", node.name, node.describe());
+            prove(&cx, &format!("upg-04a-{number}"), &node.name)
+                .await
+                .map_err(|failure| at(failure, &place))
         }
     }))
     .await?;
     Ok(())
 }
 
-/// The pod's truth checks prove its isolation; the container, that it is of use.
-async fn run_on(cx: &Context, number: usize, node: &Node) -> CaseResult {
-    let mut pod = cx.manifest(&NESTED_POD)?;
-    pod.metadata.name = Some(format!("upg-04a-{number}"));
-    let pod = cx.provision_pod(&NESTED_POD, &on_node(pod, &node.name)).await?;
-    let check = format!("node of the pod for `{}`", node.name);
-    cx.check_equal(&check, &node.name, pod.node().unwrap_or_default())?;
-    // They came on the workspace's node, so this kind of node is at fault.
-    if let Some(Absence { reason, diagnosis }) = pod.absence() {
-        return Err(Failure::product(reason).with_hint(Some(*diagnosis)));
-    }
-    let image = shell_image(&pod).await?;
-    let said = pod.output(&podman_run(&[], &image, &["echo", "here"])).await?;
-    cx.check_equal(&format!("output of a container on `{}`", node.name), "here", &said)
-}
-
 /// The first node of each kind but that of one node, among those that take such pods.
 fn other_kinds<'a>(nodes: &'a [Node], own: &str) -> Vec<&'a Node> {
-    let mut known: Vec<_> = nodes.iter().filter(|node| node.name == own).map(kind).collect();
+    let mut known: Vec<_> = nodes.iter().filter(|node| node.name == own).map(Node::kind).collect();
     let mut others = Vec::new();
     for node in nodes.iter().filter(|node| node.takes_pods) {
-        let kind = kind(node);
+        let kind = node.kind();
         if !known.contains(&kind) {
             known.push(kind);
             others.push(node);
         }
     }
     others
-}
-
-/// What makes nodes alike.
-fn kind(node: &Node) -> Vec<Option<String>> {
-    TRAITS.iter().map(|(_, of)| of(node)).collect()
-}
-
-fn describe(node: &Node) -> String {
-    let reported = TRAITS.iter().filter_map(|(name, of)| Some(format!("{name} {}", of(node)?)));
-    reported.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

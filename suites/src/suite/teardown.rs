@@ -2,6 +2,7 @@
 
 use harness::{
     engine::{Case, CaseKind, CheckResult},
+    facts::requirement::Administrator,
     sandbox::{Audit, Change, Failed, ReclaimStatus},
     verdict::{Level, Verdict, event::TruthCheck},
 };
@@ -46,7 +47,7 @@ fn leaves_nothing_behind(audit: &Audit) -> CheckResult {
                 audit.left.is_empty(),
             ),
             check(
-                "objects that the ledger names outside of the run's namespaces",
+                "objects that the ledger names where the run's teardown does not go",
                 "none that outlives them",
                 list(&audit.orphaned),
                 audit.orphaned.is_empty(),
@@ -65,6 +66,7 @@ inventory::submit!(Case {
           forever. The next run, and anyone who reuses the name, has to wait.",
     fix: "Start the controller that owns the named finalizer, or remove the finalizer by hand.",
     level: Level::Extended,
+    requires: &[&Administrator("namespaces of the run's own")],
     kind: CaseKind::PostRun(ends_without_stuck_finalizers),
     ..Case::DEFAULT
 });

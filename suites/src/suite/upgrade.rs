@@ -1,12 +1,11 @@
 //! UPG: what is said of old clusters, mixed ones, and those that are being changed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use harness::{
-    base::text::on_or_off,
     engine::{Case, CaseKind, CheckResult, Context},
     facts::{
-        Configured, Fact, Facts, Gate, Node, Rollout,
+        Configured, Fact, Facts, Gate, Node, NodeGroup, Rollout,
         support::{Reason, Support},
     },
     sandbox::pod_template::{Isolation, PodTemplate},
@@ -185,22 +184,6 @@ fn warns_of_feature_sets_that_prevent_updates(facts: &Facts) -> CheckResult {
     })
 }
 
-/// A name, and the words for it where it is known of a node.
-pub(super) type Trait = (&'static str, fn(&Node) -> Option<String>);
-
-/// What nodes are compared by.
-pub(super) const TRAITS: [Trait; 6] = [
-    ("kubelet", |node| Some(node.kubelet.clone())),
-    ("runtime", |node| Some(node.runtime.clone())),
-    ("kernel", |node| Some(node.kernel.clone())),
-    ("operating system", |node| Some(node.operating_system.clone())),
-    ("kubelet gate", |node| node.kubelet_gate.value().map(|on| on_or_off(*on).to_owned())),
-    ("user namespaces", |node| {
-        let able = node.user_namespaces.value()?;
-        Some((if *able { "yes" } else { "no" }).to_owned())
-    }),
-];
-
 // That nodes differ is no failure by itself, but what works on one may not on another.
 inventory::submit!(Case {
     id: "UPG-04",
@@ -222,37 +205,22 @@ fn has_nodes_that_are_equal(facts: &Facts) -> CheckResult {
         if let [only] = nodes {
             return Err(not_applicable(format!("`{}` is the only node", only.name)));
         }
-        let usual = TRAITS.map(|(_, of)| most_common(nodes.iter().filter_map(of)));
-        let checks = nodes.iter().map(|node| compare(node, &usual)).collect();
+        let groups = NodeGroup::all(nodes);
+        let usual = groups.first().and_then(|group| group.nodes.first());
+        let checks = groups.iter().filter_map(|group| Some(compare(group, usual?))).collect();
         let hint = "what was proven on one node may not hold on another: let the nodes take on \
                     the same version and configuration, or keep workspaces on nodes that are alike";
         Ok(CheckResult::of(checks, hint))
     })
 }
 
-/// A value that is had most often, the first of several.
-fn most_common(values: impl Iterator<Item = String>) -> Option<String> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for value in values {
-        *counts.entry(value).or_default() += 1;
-    }
-    let most = counts.values().copied().max()?;
-    counts.into_iter().find(|(_, count)| *count == most).map(|(value, _)| value)
-}
-
-fn compare(node: &Node, usual: &[Option<String>; TRAITS.len()]) -> TruthCheck {
-    let differences: Vec<_> = TRAITS
-        .iter()
-        .zip(usual)
-        .filter_map(|((name, of), usual)| {
-            let (own, usual) = (of(node)?, usual.as_ref()?);
-            (own != *usual).then(|| format!("{name} {own}, not {usual}"))
-        })
-        .collect();
+/// Compares nodes that are alike with the usual ones.
+fn compare(group: &NodeGroup<'_>, usual: &Node) -> TruthCheck {
+    let differences = group.nodes.first().map(|node| node.differences(usual)).unwrap_or_default();
     let observed =
         if differences.is_empty() { "like most".to_owned() } else { differences.join("; ") };
-    let name = format!("node `{}`", node.name);
-    check(&name, "like most nodes", observed, differences.is_empty())
+    let noun = if group.nodes.len() == 1 { "node" } else { "nodes" };
+    check(&format!("{noun} {}", group.names()), "like most nodes", observed, differences.is_empty())
 }
 
 inventory::submit!(Case {
@@ -393,8 +361,8 @@ mod tests {
                     kernel 5.14.0-362";
         expect("UPG-04", &mixed, "fail", reported);
         let checks = evaluate("UPG-04", &mixed).checks;
-        assert!(!checks[3].holds && checks[3].observed == "kubelet gate off, not on", "{checks:?}");
-        assert!(checks[1].holds && checks[2].holds, "{checks:?}");
+        assert!(!checks[2].holds && checks[2].observed == "kubelet gate off, not on", "{checks:?}");
+        assert!(checks[0].holds && checks[0].name == "nodes `one`, `two`", "{checks:?}");
         let mut silent = node("two");
         silent.kubelet_gate = Fact::unknown("403");
         expect("UPG-04", &with_nodes(kubernetes(), vec![node("one"), silent]), "pass", "");

@@ -141,6 +141,14 @@ impl Cluster {
         server[..end].parse().expect("it is an address")
     }
 
+    /// The address of this machine on the network that it shares with the API server and the node.
+    pub fn own_address(&self) -> IpAddr {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a free socket");
+        // Nothing is sent: the system only chooses its own end.
+        socket.connect((self.server_address(), 9)).expect("there is a route");
+        socket.local_addr().expect("it has an address").ip()
+    }
+
     /// What a run must leave as it is: every SCC and ClusterRole, without the times and
     /// versions of their bookkeeping.
     pub fn shared_objects(&self) -> Vec<String> {
@@ -283,7 +291,12 @@ impl Cluster {
 
     /// A token of a service account in namespace `default`.
     pub fn token_of(&self, account: &str) -> String {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
+        self.token_in("default", account)
+    }
+
+    /// A token of a service account in a namespace.
+    pub fn token_in(&self, namespace: &str, account: &str) -> String {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let spec = TokenRequestSpec { expiration_seconds: Some(600), ..Default::default() };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let params = PostParams::default();

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,6 +15,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// How clients talk to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyProtocol {
@@ -24,7 +26,7 @@ pub enum ProxyProtocol {
     Socks5,
 }
 
-/// A proxy that listens on this machine until the test ends.
+/// A proxy that listens until the test ends.
 pub struct ForwardProxy {
     runtime: Runtime,
     address: SocketAddr,
@@ -45,7 +47,7 @@ struct Shared {
 impl ForwardProxy {
     /// Starts a proxy for everybody.
     pub fn start(protocol: ProxyProtocol) -> Self {
-        Self::serve(protocol, None, None)
+        Self::serve(LOOPBACK, protocol, None, None)
     }
 
     /// Starts a proxy for one user, who finds the host `known` at an address through it.
@@ -54,17 +56,28 @@ impl ForwardProxy {
         credentials: (&str, &str),
         known: (&str, SocketAddr),
     ) -> Self {
+        Self::start_at(LOOPBACK, protocol, credentials, known)
+    }
+
+    /// Starts such a proxy at an address that others reach too, such as the pods of a cluster.
+    pub fn start_at(
+        address: IpAddr,
+        protocol: ProxyProtocol,
+        credentials: (&str, &str),
+        known: (&str, SocketAddr),
+    ) -> Self {
         let credentials = (credentials.0.to_owned(), credentials.1.to_owned());
-        Self::serve(protocol, Some(credentials), Some((known.0.to_owned(), known.1)))
+        Self::serve(address, protocol, Some(credentials), Some((known.0.to_owned(), known.1)))
     }
 
     fn serve(
+        address: IpAddr,
         protocol: ProxyProtocol,
         credentials: Option<(String, String)>,
         known: Option<(String, SocketAddr)>,
     ) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let listener = runtime.block_on(TcpListener::bind((address, 0))).expect("a free port");
         let address = listener.local_addr().expect("it has an address");
         let asked = Mutex::default();
         let shared = Arc::new(Shared { protocol, credentials, known, asked });
@@ -193,7 +206,7 @@ async fn serve_socks(client: &mut TcpStream, shared: &Shared) -> io::Result<()> 
     }
     let [_, _, _, kind] = receive(client).await?;
     let host = match kind {
-        1 => std::net::Ipv4Addr::from(receive::<4>(client).await?).to_string(),
+        1 => Ipv4Addr::from(receive::<4>(client).await?).to_string(),
         4 => std::net::Ipv6Addr::from(receive::<16>(client).await?).to_string(),
         _ => {
             let [length] = receive(client).await?;

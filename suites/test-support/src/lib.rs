@@ -19,8 +19,11 @@ mod kubeconfig;
 mod live_cluster;
 mod node_pod;
 mod operators;
+mod program_tree;
+mod recorded;
 mod report;
 mod server;
+mod tools;
 mod webhook;
 
 pub use applied::{Applied, documents};
@@ -34,8 +37,11 @@ pub use kubeconfig::Kubeconfig;
 pub use live_cluster::{Live, LocalCluster};
 pub use node_pod::NodePod;
 pub use operators::{Operators, default_settings, reports};
+pub use program_tree::program_tree;
+pub use recorded::{Log, Permissions, Rounds, ServerBehaviour, many_nodes, serve};
 pub use report::Report;
 pub use server::{HttpRequest, answering_server, closed_address, listener, silent_server};
+pub use tools::{go_program, npm_program, test_go_module};
 pub use webhook::Webhook;
 
 /// The expected verdicts of an environment: `suites/tests/expectations/ENVIRONMENT.yaml`.

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::Write as _,
     ops::Deref,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -46,6 +47,15 @@ impl Live {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Writes the workspace image of local clusters as an OCI archive.
+    #[track_caller]
+    pub fn export_image(&self, archive: &Path) {
+        let mut command = Command::new(local_cluster_program());
+        let output = command.arg("export-image").arg(archive).stdin(Stdio::null()).output();
+        let output = output.expect("the command can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     #[track_caller]
     fn take_from(kubeconfig: &str, audit_log: &str) -> Self {
         let kubeconfig = needed(kubeconfig);
@@ -80,6 +90,7 @@ fn needed(variable: &str) -> PathBuf {
 pub struct LocalCluster {
     cluster: Option<Cluster>,
     name: String,
+    kubectl: PathBuf,
 }
 
 impl LocalCluster {
@@ -88,13 +99,14 @@ impl LocalCluster {
     pub fn up(name: &str, options: &[&str]) -> Self {
         let name = format!("e2e-{name}");
         // The guard comes first: an `up` that fails half way is taken down too.
-        let mut cluster = Self { cluster: None, name };
+        let mut cluster = Self { cluster: None, name, kubectl: PathBuf::new() };
         cluster.local_cluster("down", &[]);
         cluster.local_cluster("up", options);
         let kubeconfig = cluster.local_cluster("kubeconfig", &[]);
         let status = cluster.local_cluster("status", &["--output", "json"]);
         let status: Value = serde_json::from_str(&status).expect("it prints JSON");
         let audit_log = status["auditLog"].as_str().expect("it names the audit log").into();
+        cluster.kubectl = status["kubectl"].as_str().expect("it names kubectl").into();
         cluster.cluster = Some(Cluster::new(kubeconfig.trim().into(), audit_log));
         cluster
     }
@@ -106,6 +118,35 @@ impl LocalCluster {
         let fixed = ["run", "--kubeconfig", self.kubeconfig()];
         let finished = dir.nestcheck(fixed.iter().chain(options));
         (finished, dir.report())
+    }
+
+    /// Makes a directory an image of each node.
+    #[track_caller]
+    pub fn load(&self, tree: &Path, tag: &str) {
+        self.local_cluster("load", &["--tag", tag, &tree.display().to_string()]);
+    }
+
+    /// Runs kubectl as the administrator, with a text as its input; returns what it prints, or nothing
+    /// where it fails.
+    pub fn kubectl(&self, arguments: &[&str], input: &str) -> Option<String> {
+        let mut kubectl = Command::new(&self.kubectl)
+            .args(["--kubeconfig", self.kubeconfig()])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.kubectl.display()));
+        let mut stdin = kubectl.stdin.take().expect("it is piped");
+        stdin.write_all(input.as_bytes()).expect("it is read");
+        drop(stdin);
+        let output = kubectl.wait_with_output().expect("it can be waited for");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Applies a YAML text as it is.
+    #[track_caller]
+    pub fn apply(&self, yaml: &str) {
+        assert!(self.kubectl(&["apply", "--filename", "-"], yaml).is_some(), "{yaml}");
     }
 
     /// Kills components and starts them again, one after the other.

@@ -50,6 +50,8 @@ pub struct HttpRequest {
     pub method: String,
     /// The path, without the query.
     pub path: String,
+    /// The query, which may be empty.
+    pub query: String,
     /// The body; empty if its length is not given.
     pub body: Vec<u8>,
 }
@@ -65,7 +67,8 @@ impl HttpRequest {
         reader.read_line(&mut line)?;
         let mut words = line.split_whitespace();
         let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
-        let path = target.split('?').next().unwrap_or_default().to_owned();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) = (path.to_owned(), query.to_owned());
         let (method, mut length) = (method.to_owned(), 0);
         loop {
             let mut line = String::new();
@@ -81,6 +84,6 @@ impl HttpRequest {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        Ok(Some(Self { method, path, body }))
+        Ok(Some(Self { method, path, query, body }))
     }
 }

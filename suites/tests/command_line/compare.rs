@@ -13,7 +13,7 @@ use super::nestcheck;
 const OUTCOMES: [(&str, &str); 2] = [("pass", "conformant"), ("fail", "not-conformant")];
 
 /// The event log of a run with one case.
-fn events(run: &str, id: &str, verdict: &str) -> String {
+pub(super) fn events(run: &str, id: &str, verdict: &str) -> String {
     let verdict_fields = match verdict {
         "fail" => json!({"verdict": "fail", "message": "exit 1"}),
         other => json!({"verdict": other}),
@@ -35,7 +35,7 @@ fn line(event: &Value) -> String {
 }
 
 /// A report directory; returns its path.
-fn report(dir: &TestDir, name: &str, log: &str) -> String {
+pub(super) fn report(dir: &TestDir, name: &str, log: &str) -> String {
     let log = dir.write(&format!("{name}/events.jsonl"), log);
     log.trim_end_matches("/events.jsonl").to_owned()
 }

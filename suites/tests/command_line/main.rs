@@ -5,7 +5,11 @@ mod compare;
 mod documentation;
 mod expectations;
 mod inside;
+mod options;
+mod prometheus;
+mod remedy;
 mod reports;
+mod site;
 mod without_cluster;
 
 use std::{fs, os::unix::ffi::OsStringExt, time::Duration};

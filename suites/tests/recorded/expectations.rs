@@ -4,18 +4,20 @@
 use std::{ffi::OsStr, fs};
 
 use harness::verdict::{ExpectationReport, ExpectationState, Outcome, event::EventKind};
-use test_support::{Finished, Kubeconfig, Report, Running, TestDir};
+use test_support::{Finished, Kubeconfig, Report, Running, ServerBehaviour, TestDir, serve};
 
-use super::{
-    recorded,
-    server::{ServerBehaviour, serve},
-};
+use super::recorded;
 
 /// A cluster on which SCC-01, an extended case, fails and PRE-01 passes.
 const FAILS: &str = "microshift-4.21-gate-off";
 
 /// Runs cases on a recorded cluster with this environment.
-fn run(dir: &TestDir, cluster: &str, arguments: &[&str], env: &[(&str, &OsStr)]) -> Finished {
+pub(super) fn run(
+    dir: &TestDir,
+    cluster: &str,
+    arguments: &[&str],
+    env: &[(&str, &OsStr)],
+) -> Finished {
     let all = recorded();
     let cluster = all.iter().find(|it| it.name == cluster).expect("it is recorded");
     let (address, _) = serve(cluster.clone(), ServerBehaviour::default());

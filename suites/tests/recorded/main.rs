@@ -4,8 +4,11 @@
 
 #[path = "../../../harness/tests/report/committed_schema.rs"]
 mod committed_schema;
+mod dry_run;
 mod expectations;
-mod server;
+mod last_report;
+mod many_nodes;
+mod remedies;
 
 use std::fmt::Write as _;
 
@@ -17,9 +20,8 @@ use harness::{
     facts::{Fact, Facts, Gate, Rollout, support, support::Support},
 };
 use kube::Config;
-use server::{Log, ServerBehaviour, serve};
 use suites::fixtures::clusters::RecordedCluster;
-use test_support::{Kubeconfig, TestDir};
+use test_support::{Kubeconfig, Log, ServerBehaviour, TestDir, serve};
 
 /// How many requests the facts of an OpenShift cluster with one node may cost, Che aside.
 const REQUESTS: usize = 13;

@@ -4,13 +4,19 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write,
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use test_support::{Applied, Kubeconfig, Live, Report, Running, TestDir, documents};
+use test_support::{
+    Applied, ForwardProxy, Kubeconfig, Live, ProxyProtocol, Report, Running, TestDir, documents,
+    program_tree,
+};
+
+use crate::networks::ONLY_BY_PROXY;
 
 /// How long a Job may take to come so far.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -20,6 +26,7 @@ const EXTRACT: &str = "sed -n 's/^report.tar.gz //p' | base64 -d | tar -xz";
 
 const JOBS: &str = "/apis/batch/v1/namespaces/nestcheck/jobs";
 const PODS: &str = "/api/v1/namespaces/nestcheck/pods";
+const CONFIGMAP: &str = "/api/v1/namespaces/nestcheck/configmaps/nestcheck-report";
 
 fn manifest(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name);
@@ -30,10 +37,26 @@ fn job() -> Value {
     documents(&manifest("job.yaml")).remove(0)
 }
 
+/// What the job of each night has besides that of one run.
+const OF_NIGHTS: [&str; 4] =
+    ["--report", "prometheus=/history/nestcheck.prom", "--compare-last", "/history/last.tar.gz"];
+
 #[test]
-fn the_job_of_each_night_is_the_job() {
-    let nightly = documents(&manifest("cronjob.yaml")).remove(0);
-    assert_eq!(nightly["spec"]["jobTemplate"]["spec"], job()["spec"]);
+fn the_job_of_each_night_is_the_job_with_metrics_and_a_memory() {
+    let objects = documents(&manifest("cronjob.yaml"));
+    let [nightly, pvc] = &objects[..] else { panic!("{objects:?}") };
+    let mut nightly = nightly["spec"]["jobTemplate"]["spec"].clone();
+    let pod = &mut nightly["template"]["spec"];
+    let mut take = |list: &str, count: usize| {
+        let list = pod.pointer_mut(list).and_then(Value::as_array_mut).expect("a list");
+        list.split_off(list.len() - count)
+    };
+    assert_eq!(json!(take("/containers/0/args", OF_NIGHTS.len())), json!(OF_NIGHTS));
+    let mounts = take("/containers/0/volumeMounts", 1);
+    assert_eq!(mounts, [json!({"name": "history", "mountPath": "/history"})]);
+    let claim = &take("/volumes", 1)[0]["persistentVolumeClaim"]["claimName"];
+    assert_eq!((claim, &pvc["kind"]), (&pvc["metadata"]["name"], &json!("PersistentVolumeClaim")));
+    assert_eq!(nightly, job()["spec"]);
 }
 
 #[test]
@@ -75,42 +98,33 @@ fn an_archive_that_cannot_be_written_is_reported_before_the_run() {
     assert_eq!(dir.content(), ["kubeconfig"]);
 }
 
-/// The program with what it is linked to, as the root file system of an image.
-fn tree(dir: &TestDir) -> PathBuf {
-    let root = dir.path("tree");
-    let program = env!("CARGO_BIN_EXE_nestcheck");
-    let put = |from: &str, to: &str| {
-        let to = root.join(to.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().expect("it is in a directory")).expect("it can be made");
-        fs::copy(from, to).expect("it can be copied");
-    };
-    put(program, "/bin/nestcheck");
-    let stripped = Command::new("strip").arg(root.join("bin/nestcheck")).status();
-    assert!(stripped.expect("binutils are installed").success());
-    let linked = Command::new("ldd").arg(program).output().expect("ldd is installed");
-    let linked = String::from_utf8(linked.stdout).expect("it prints text");
-    let paths = linked.split_whitespace().filter(|word| word.starts_with('/'));
-    paths.for_each(|path| put(path, path));
-    root
+/// The address of the API server.
+fn server(cluster: &Live) -> SocketAddr {
+    let server = cluster.own_kubeconfig().value("/clusters/0/cluster/server");
+    let address = server.trim_start_matches("https://").trim_end_matches('/');
+    address.parse().expect("the server is an address with a port")
 }
 
-/// The Job with other arguments, as a user of its own: the image names none. The local cluster has no
+/// The Job with other arguments and, on the network of its node, more variables, as a user of its own: the image names none. The local cluster has no
 /// services, so the pod is told the address of the API server itself.
-fn job_with(cluster: &Live, name: &str, arguments: &[&str]) -> Value {
+fn job_with(cluster: &Live, name: &str, arguments: &[&str], more: &[(&str, &str)]) -> Value {
     let mut job = job();
     job["metadata"]["name"] = json!(name);
     let pod = &mut job["spec"]["template"];
     // So that the pod can be looked at when its Job is gone.
     pod["metadata"]["finalizers"] = json!(["nestcheck.invalid/test"]);
     pod["spec"]["securityContext"]["runAsUser"] = json!(1000);
+    pod["spec"]["hostNetwork"] = json!(!more.is_empty());
     let container = &mut pod["spec"]["containers"][0];
     container["image"] = json!("localhost/nestcheck:0.1.0");
-    let server = cluster.own_kubeconfig().value("/clusters/0/cluster/server");
-    let address = server.trim_start_matches("https://").trim_end_matches('/');
-    let (host, port) = address.split_once(':').expect("the server has a port");
+    let server = server(cluster);
+    let (host, port) = (server.ip().to_string(), server.port().to_string());
     let variables = container["env"].as_array_mut().expect("a list");
-    variables.push(json!({"name": "KUBERNETES_SERVICE_HOST", "value": host}));
-    variables.push(json!({"name": "KUBERNETES_SERVICE_PORT", "value": port}));
+    // Of two with one name the last one counts.
+    let own = [("KUBERNETES_SERVICE_HOST", &*host), ("KUBERNETES_SERVICE_PORT", &*port)];
+    for (name, value) in own.iter().chain(more) {
+        variables.push(json!({"name": name, "value": value}));
+    }
     let fixed = container["args"].as_array().expect("a list").clone();
     let more = arguments.iter().map(|argument| json!(argument));
     container["args"] = fixed.into_iter().chain(more).collect();
@@ -125,11 +139,11 @@ struct Made<'a> {
 }
 
 impl<'a> Made<'a> {
-    fn new(cluster: &'a Live, name: &str, arguments: &[&str]) -> Self {
+    fn new(cluster: &'a Live, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let pods = format!("{PODS}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}");
         let made = Self { cluster, job: format!("{JOBS}/{name}"), pods };
         made.delete();
-        cluster.post(JOBS, &job_with(cluster, name, arguments));
+        cluster.post(JOBS, &job_with(cluster, name, arguments, variables));
         made
     }
 
@@ -192,16 +206,107 @@ fn report_of(log: &str, dir: &TestDir) -> Report {
     dir.report()
 }
 
+/// Expects the report in the ConfigMap too, whole, by the command of docs/how-to/in-the-cluster.md.
+#[track_caller]
+fn is_in_configmap(cluster: &Live, report: &Report, outcome: &str) {
+    let found = cluster.get(CONFIGMAP);
+    let text = |key: &str| found["data"][key].as_str().unwrap_or_default().to_owned();
+    assert!(text("outcome").starts_with(outcome), "{found:#}");
+    for (key, word) in
+        [("junit.xml", "<testsuites"), ("summary.md", "onformant"), ("report.json", "{")]
+    {
+        assert!(text(key).contains(word), "{key}");
+    }
+    assert_eq!(found["data"]["left-out"], Value::Null, "{}", text("left-out"));
+    assert_eq!(found["metadata"]["labels"]["nestcheck/run"], Value::Null, "no sweep takes it");
+    let archive = found["binaryData"]["report.tar.gz"].as_str().unwrap_or_default();
+    let again = TestDir::new();
+    fs::write(again.path("archive"), archive).expect("it can be written");
+    let extract = Command::new("sh")
+        .args(["-c", "base64 -d < archive | tar -xz"])
+        .current_dir(again.path(""))
+        .status();
+    assert!(extract.expect("sh is installed").success());
+    assert_eq!(again.report().run(), report.run());
+}
+
+#[test]
+#[ignore = "needs a local cluster: ci/test makes it"]
+fn a_report_goes_to_no_configmap_of_others_and_to_none_without_a_permission() {
+    let (cluster, dir) = (Live::take(), TestDir::new());
+    let theirs = "/api/v1/namespaces/default/configmaps/theirs";
+    cluster.delete(theirs, Duration::ZERO);
+    let object = json!({"metadata": {"name": "theirs"}, "data": {"word": "kept"}});
+    cluster.post("/api/v1/namespaces/default/configmaps", &object);
+    let run = ["run", "PRE-01", "--report-configmap", "default/theirs", "--kubeconfig"];
+
+    dir.nestcheck(run.iter().chain(&[cluster.kubeconfig()]))
+        .refuses(2, &["ConfigMap `default/theirs` is not a report of nestcheck"])
+        .hints(&["give another name"]);
+    assert_eq!(cluster.get(theirs)["data"]["word"], "kept");
+    cluster.delete(theirs, Duration::ZERO);
+
+    let token = cluster.token_without_permissions();
+    let path = dir.kubeconfig(&cluster.own_kubeconfig().with_token(&token));
+    dir.nestcheck(run.iter().chain(&[path.as_str()]))
+        .refuses(4, &["failed to write the report to ConfigMap `default/theirs`: forbidden"])
+        .hints(&["deploy/report-configmap.yaml"]);
+    assert_eq!(dir.content(), ["kubeconfig"], "nothing ran");
+}
+
+#[test]
+fn a_configmap_needs_a_namespace_that_is_known() {
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&Kubeconfig::to("https://192.0.2.1:6443"));
+    let run = ["run", "--kubeconfig", path.as_str(), "--report-configmap"];
+    dir.nestcheck(run.iter().chain(&["report"]))
+        .refuses(2, &["the namespace of ConfigMap `report` is not known"])
+        .hints(&["--report-configmap NAMESPACE/NAME"]);
+    dir.nestcheck(run.iter().chain(&["a/b/c"])).refuses(2, &["not the name of an object"]);
+}
+
+/// Expects that a Job reaches the API server through the proxy of its variables, and in no other way: only
+/// the proxy knows the name of the server. The proxy is beside the cluster, which pods of the local cluster
+/// reach from the network of the node alone, for which the namespace has to permit it.
+fn runs_through_a_proxy(cluster: &Live) {
+    const USER: (&str, &str) = ("who", "canary-of-proxy");
+    let known = (ONLY_BY_PROXY, server(cluster));
+    let proxy = ForwardProxy::start_at(cluster.own_address(), ProxyProtocol::Http, USER, known);
+    let url = proxy.url();
+    let variables = [
+        ("KUBERNETES_SERVICE_HOST", ONLY_BY_PROXY),
+        ("HTTPS_PROXY", url.as_str()),
+        ("NO_PROXY", "localhost,.example.com,192.0.2.0/24"),
+    ];
+
+    let labels = json!({"pod-security.kubernetes.io/enforce": "privileged"});
+    cluster.merge("/api/v1/namespaces/nestcheck", &json!({"metadata": {"labels": labels}}));
+    let job = Made::new(cluster, "by-proxy", &["ID-01", "POD-03"], &variables);
+
+    let ended = job.ended();
+    let log = job.log();
+    assert_eq!(ended["exitCode"], 0, "{log}");
+    assert!(!log.contains(USER.1), "{log}");
+    let dir = TestDir::new();
+    assert_eq!(report_of(&log, &dir).ids("pass"), ["ID-01", "POD-03"]);
+    let asked = proxy.asked();
+    assert!(asked.len() == 1 && asked.iter().all(|asked| asked.starts_with(ONLY_BY_PROXY)));
+    cluster.is_clean();
+}
+
 #[test]
 #[ignore = "needs a local cluster: ci/test makes it"]
 fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     let (cluster, dir) = (Live::take(), TestDir::new());
-    cluster.load(&tree(&dir), "localhost/nestcheck:0.1.0");
+    cluster.load(&program_tree(&dir, env!("CARGO_BIN_EXE_nestcheck")), "localhost/nestcheck:0.1.0");
     let _namespace = Applied::create(&cluster, &manifest("namespace.yaml"));
     let _rbac = Applied::create(&cluster, &manifest("rbac.yaml"));
+    let _report = Applied::create(&cluster, &manifest("report-configmap.yaml"));
     let start = cluster.now();
+    let to_configmap = ["--report-configmap", "nestcheck-report"];
 
-    let whole = Made::new(&cluster, "whole", &["--profile", "smoke"]);
+    let smoke = ["--profile", "smoke"];
+    let whole = Made::new(&cluster, "whole", &[&smoke[..], &to_configmap].concat(), &[]);
 
     let ended = whole.ended();
     let log = whole.log();
@@ -211,12 +316,14 @@ fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     let report = report_of(&log, &dir);
     assert_eq!(report.outcome().exit_code(), 0);
     assert_eq!(report.started().profile, "smoke");
+    is_in_configmap(&cluster, &report, "Conformant");
     let account = "system:serviceaccount:nestcheck:nestcheck";
     let requests = cluster.requests_since(start);
     assert!(requests.iter().any(|request| request.user() == account));
     cluster.is_clean();
 
-    let deleted = Made::new(&cluster, "deleted", &["podman", "END-01"]);
+    let podman = ["podman", "END-01"];
+    let deleted = Made::new(&cluster, "deleted", &[&podman[..], &to_configmap].concat(), &[]);
     deleted.wait("its pod", |pod| pod["status"]["phase"] == "Running");
     let started = Instant::now();
     while !deleted.log().contains("pod workspace") {
@@ -228,5 +335,10 @@ fn a_job_tests_its_own_cluster_and_leaves_nothing_when_it_is_deleted() {
     assert_eq!(ended["exitCode"], 143, "{}", deleted.log());
     let message = ended["message"].as_str().unwrap_or_default();
     assert!(message.starts_with("Interrupted by SIGTERM"), "{message}");
+    let outcome = cluster.get(CONFIGMAP)["data"]["outcome"].clone();
+    let outcome = outcome.as_str().unwrap_or_default();
+    assert!(outcome.ends_with("(exit code 143)\n"), "replaced by the later run: {outcome}");
     cluster.is_clean();
+
+    runs_through_a_proxy(&cluster);
 }

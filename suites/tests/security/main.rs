@@ -8,6 +8,7 @@
 )]
 
 mod credentials;
+mod given_namespace;
 mod guard;
 mod hostile;
 mod in_cluster;
@@ -16,4 +17,5 @@ mod node;
 mod outputs;
 mod permissions;
 mod placement;
+mod registry;
 mod secrets;

@@ -14,7 +14,7 @@ const ELSEWHERE: &str = "https://192.0.2.1:6443";
 
 /// A name of the server in its certificate, which no resolver of this machine knows: nothing of a run
 /// reaches it without the proxy.
-const ONLY_BY_PROXY: &str = "kubernetes.default.svc";
+pub const ONLY_BY_PROXY: &str = "kubernetes.default.svc";
 
 const USER: (&str, &str) = ("who", "canary-of-proxy");
 

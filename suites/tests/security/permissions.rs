@@ -25,10 +25,10 @@ const WITHOUT_REQUEST: [(&str, &str); 8] = [
 
 /// A right as it is granted or used: the verb, the resource or path, and its namespace if it is for
 /// this one alone.
-type Right = (String, Option<String>);
+pub(crate) type Right = (String, Option<String>);
 
 /// The rights of the printed objects.
-fn granted(yaml: &str) -> BTreeSet<Right> {
+pub(crate) fn granted(yaml: &str) -> BTreeSet<Right> {
     let texts = |rule: &Value, field: &str| -> Vec<String> {
         let items = rule[field].as_array().cloned().unwrap_or_default();
         items.iter().map(|item| item.as_str().expect("it is text").to_owned()).collect()
@@ -55,7 +55,7 @@ fn target(resource: &str, group: &str) -> String {
 }
 
 /// What a request asked for, with its namespace.
-fn used(request: &Request) -> Right {
+pub(crate) fn used(request: &Request) -> Right {
     let parts: Vec<_> = request.path().trim_matches('/').split('/').collect();
     let (group, rest) = match parts.as_slice() {
         ["api", _, rest @ ..] if !rest.is_empty() => ("", rest),

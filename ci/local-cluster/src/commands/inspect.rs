@@ -12,7 +12,9 @@ use crate::{
     components::API_PORT,
     console,
     error::Error,
+    node::place::Place,
     paths::{Cache, StateFolder},
+    process::ProcessIdentity,
     settings::{ClusterName, Distribution, User},
     state::{Phase, State},
 };
@@ -99,6 +101,7 @@ fn as_json(folder: &StateFolder, state: &State, condition: Condition) -> serde_j
         "interface": state.interface,
         "supervisor": state.supervisor.map(|process| process.pid),
         "nodeInit": state.node.map(|process| process.pid),
+        "nodes": nodes(state),
         "components": state.components,
         "failure": state.failure,
     })
@@ -117,6 +120,11 @@ fn print_text(folder: &StateFolder, state: &State, condition: Condition) -> Resu
     for (title, value) in lines {
         console::data(format_args!("{title:<11} {value}"))?;
     }
+    if !state.settings.others.are_none() {
+        let places = [Place::FIRST].into_iter().chain(Place::others(state.settings));
+        let names = places.map(Place::name).collect::<Vec<_>>().join(", ");
+        console::data(format_args!("{:<11} {names}", "nodes"))?;
+    }
     let stand_ins = state.settings.stand_ins();
     if !stand_ins.is_empty() {
         console::data(format_args!("{:<11} {}", "stand-ins", stand_ins.join(", ")))?;
@@ -126,6 +134,15 @@ fn print_text(folder: &StateFolder, state: &State, condition: Condition) -> Resu
         console::data(format_args!("{name:<23} {how}"))?;
     }
     Ok(())
+}
+
+/// The nodes, with the process of each one's init.
+fn nodes(state: &State) -> Vec<serde_json::Value> {
+    let places = [Place::FIRST].into_iter().chain(Place::others(state.settings));
+    let inits = state.node.iter().chain(&state.other_nodes);
+    let nodes = places.zip(inits.map(Some).chain(std::iter::repeat(None)));
+    let node = |(place, init): (Place, Option<&ProcessIdentity>)| json!({"name": place.name(), "init": init.map(|process| process.pid)});
+    nodes.map(node).collect()
 }
 
 fn server(state: &State) -> Option<String> {
@@ -208,7 +225,7 @@ pub fn find(name: &ClusterName) -> Result<(StateFolder, State), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{process::ProcessIdentity, settings::Settings, state::ComponentState};
+    use crate::{settings::Settings, state::ComponentState};
 
     fn state(phase: Phase) -> State {
         let mut state =

@@ -38,11 +38,11 @@ pub fn run(name: &ClusterName, tree: &Path, tag: Option<&str>) -> Result<(), Err
     console::data(reference)
 }
 
-/// The node of a running cluster, which takes images.
+/// The nodes of a running cluster, which take images.
 pub(super) struct Place {
     /// The cluster's state folder.
     pub(super) folder: StateFolder,
-    node: ProcessIdentity,
+    nodes: Vec<ProcessIdentity>,
     runtime: Runtime,
 }
 
@@ -57,10 +57,11 @@ impl Place {
                 Error::other(format!("cluster `{name}` is not running"))
                     .with_hint(format!("run `local-cluster up --name {name}`"))
             })?;
-        Ok(Self { folder, node, runtime: state.settings.runtime() })
+        let nodes = [node].into_iter().chain(state.other_nodes).collect();
+        Ok(Self { folder, nodes, runtime: state.settings.runtime() })
     }
 
-    /// Makes the images of a layout images of the node.
+    /// Makes the images of a layout images of each node.
     pub(super) fn import(
         &self,
         work: &Work,
@@ -68,10 +69,13 @@ impl Place {
         references: &[String],
     ) -> Result<(), Error> {
         output(&mut image::archiver(layout, &work.file(Work::ARCHIVE)))?;
-        for reference in self.runtime.imports_of(references) {
+        let references = self.runtime.imports_of(references);
+        for (node, reference) in
+            self.nodes.iter().flat_map(|node| references.iter().map(move |it| (node, it)))
+        {
             let mut client = Command::new("nsenter");
             client
-                .arg(format!("--target={}", self.node.pid))
+                .arg(format!("--target={}", node.pid))
                 .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"])
                 .args((self.runtime.import)(&work.archive_in_node(), reference));
             output(&mut client)?;

@@ -1,11 +1,13 @@
 //! The kubelet.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Map, Value, json};
 
-use super::{CONFIG, NODE_NAME, control_plane};
+use super::{CONFIG, control_plane};
 use crate::{
     network::Subnet,
-    node::protocol::Program,
+    node::{place::Place, protocol::Program},
     runtime::Runtime,
     settings::{GateValues, KubernetesVersion, RealProgram, RealPrograms},
 };
@@ -20,22 +22,22 @@ pub const KUBECONFIG: &str = "node.kubeconfig";
 pub const HEALTH_PORT: u16 = 10248;
 
 /// The kubelet's command line.
-pub fn program(subnet: Subnet, real: RealPrograms) -> Program {
+pub fn program(place: Place, subnet: Subnet, real: RealPrograms) -> Program {
     let arguments = [
         format!("--config={CONFIG}/kubelet.json"),
         format!("--kubeconfig={CONFIG}/{KUBECONFIG}"),
-        format!("--hostname-override={NODE_NAME}"),
-        format!("--node-ip={}", subnet.node()),
+        format!("--hostname-override={}", place.name()),
+        format!("--node-ip={}", place.address(subnet)),
         "--v=2".to_owned(),
     ];
     let executable = control_plane::executable("kubelet", RealProgram::Kubelet, real);
-    control_plane::program("kubelet", executable, arguments, true)
+    control_plane::program(&place.component("kubelet"), executable, arguments, true)
 }
 
 /// The kubelet's configuration file. `cgroup` is the group, from the root of each hierarchy, below
 /// which pods are.
 pub fn config(
-    subnet: Subnet,
+    address: Ipv4Addr,
     cgroup: &str,
     gates: GateValues,
     version: KubernetesVersion,
@@ -64,7 +66,7 @@ pub fn config(
         // The machine has other users: nothing is reserved for the node.
         "enforceNodeAllocatable": [],
         "failSwapOn": false,
-        "healthzBindAddress": subnet.node().to_string(),
+        "healthzBindAddress": address.to_string(),
         "healthzPort": HEALTH_PORT,
         // The disk is the developer's: evict late, and never collect the image that cases use,
         // because it can't be pulled again.
@@ -89,7 +91,7 @@ mod tests {
     fn the_kubelet_takes_its_own_gates() {
         let gates = Gates::NoKubelet.kubelet();
         let version = KubernetesVersion::V1_32_5;
-        let text = config(Subnet::UNUSED, "group", gates, version, &crate::runtime::CRIO);
+        let text = config(Ipv4Addr::LOCALHOST, "group", gates, version, &crate::runtime::CRIO);
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["featureGates"]["UserNamespacesSupport"], false);
         assert_eq!(config["cgroupRoot"], "/group");

@@ -5,7 +5,7 @@ pub mod device_plugin;
 pub mod kubelet;
 pub mod openshift;
 
-/// The name of the one node of a cluster.
+/// The name of the first node of a cluster.
 pub const NODE_NAME: &str = "node";
 
 /// Configuration, in the node.
@@ -28,9 +28,6 @@ pub const SERVICE_SUBNET: &str = "10.96.0.0/16";
 
 /// The address of the API server's service: the first one of services.
 pub const API_SERVICE: &str = "10.96.0.1";
-
-/// Addresses of pods. Each cluster is a network of its own, so all use the same.
-pub const POD_SUBNET: &str = "10.85.0.0/16";
 
 /// The port of the API server.
 pub const API_PORT: u16 = 6443;

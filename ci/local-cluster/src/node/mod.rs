@@ -10,5 +10,6 @@ mod handle;
 pub mod init;
 pub mod mounts;
 pub mod notify;
+pub mod place;
 pub mod protocol;
 pub mod session;

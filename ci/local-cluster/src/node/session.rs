@@ -1,4 +1,5 @@
-//! A session with a node: starts programs, waits for them, and learns of their ends meanwhile.
+//! A session with the nodes of a cluster: starts programs, waits for them, and learns of their ends
+//! meanwhile.
 
 mod disturb;
 
@@ -19,6 +20,7 @@ use tokio::{
 
 use super::{
     handle::Node,
+    place::Place,
     protocol::{Event, NodeSpec, Program, Request},
 };
 use crate::{
@@ -73,11 +75,14 @@ pub enum Message {
 /// Where the result of a request goes.
 pub type Answer = oneshot::Sender<Result<(), Failure>>;
 
-/// A session with a node.
+/// A session with the nodes of a cluster.
 #[derive(Debug)]
 pub struct Session {
     folder: StateFolder,
-    node: Node,
+    /// The nodes, the first one first.
+    nodes: Vec<Node>,
+    /// The position of the node of each program.
+    places: BTreeMap<String, usize>,
     sender: UnboundedSender<Message>,
     messages: UnboundedReceiver<Message>,
     /// Programs that should run until the cluster ends.
@@ -102,7 +107,8 @@ impl Session {
         let (sender, messages) = unbounded_channel();
         Ok(Self {
             folder: folder.clone(),
-            node: Node::start(label, sender.clone())?,
+            nodes: vec![Node::start(label, sender.clone())?],
+            places: BTreeMap::new(),
             sender,
             messages,
             components: BTreeMap::new(),
@@ -112,9 +118,17 @@ impl Session {
         })
     }
 
-    /// The node's init.
-    pub fn node(&self) -> ProcessIdentity {
-        self.node.identity()
+    /// Starts the init of another node, which waits for [`Session::set_up_in`].
+    pub fn add_node(&mut self, label: &str) -> Result<ProcessIdentity, Error> {
+        let node = Node::start(label, self.sender.clone())?;
+        let identity = node.identity();
+        self.nodes.push(node);
+        Ok(identity)
+    }
+
+    /// The init of a node.
+    pub fn node(&self, place: Place) -> Result<ProcessIdentity, Error> {
+        self.nodes.get(place.index()).map(Node::identity).ok_or_else(no_such_node)
     }
 
     /// The sender of the session's messages.
@@ -127,9 +141,15 @@ impl Session {
         &self.components
     }
 
-    /// Sets the node up.
+    /// Sets the first node up.
     pub async fn set_up(&mut self, spec: NodeSpec) -> Result<(), Error> {
-        self.node.request(&Request::SetUp(spec))?;
+        self.set_up_in(Place::FIRST, spec).await
+    }
+
+    /// Sets a node up, one after the other.
+    pub async fn set_up_in(&mut self, place: Place, spec: NodeSpec) -> Result<(), Error> {
+        let node = self.nodes.get_mut(place.index()).ok_or_else(no_such_node)?;
+        node.request(&Request::SetUp(spec))?;
         let deadline = Instant::now() + SET_UP;
         loop {
             match self.next(deadline, "node not set up", SET_UP).await? {
@@ -139,10 +159,26 @@ impl Session {
         }
     }
 
-    /// Starts a component, which should run until the cluster ends.
+    /// Starts a component in the first node, which should run until the cluster ends.
     pub fn start(&mut self, program: Program) -> Result<(), Error> {
+        self.start_in(Place::FIRST, program)
+    }
+
+    /// Starts a component in a node. Its name is unique in the cluster.
+    pub fn start_in(&mut self, place: Place, program: Program) -> Result<(), Error> {
+        self.places.insert(program.name.clone(), place.index());
         self.programs.insert(program.name.clone(), program.clone());
-        self.node.start_program(program)
+        self.start_program(program)
+    }
+
+    /// Starts a program in its node, which is the first unless it was started in another one.
+    fn start_program(&mut self, program: Program) -> Result<(), Error> {
+        self.node_of(&program.name)?.start_program(program)
+    }
+
+    fn node_of(&mut self, program: &str) -> Result<&mut Node, Error> {
+        let index = self.places.get(program).copied().unwrap_or_default();
+        self.nodes.get_mut(index).ok_or_else(no_such_node)
     }
 
     /// Waits until a component has said that it is ready.
@@ -156,11 +192,22 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a program to its end.
+    /// Runs a program to its end, in the first node.
     pub async fn run(&mut self, program: Program, limit: Duration) -> Result<(), Error> {
+        self.run_in(Place::FIRST, program, limit).await
+    }
+
+    /// Runs a program to its end, in a node. Its name is unique in the cluster.
+    pub async fn run_in(
+        &mut self,
+        place: Place,
+        program: Program,
+        limit: Duration,
+    ) -> Result<(), Error> {
         let name = program.name.clone();
         self.tasks.insert(name.clone(), None);
-        self.node.start_program(program)?;
+        self.places.insert(name.clone(), place.index());
+        self.start_program(program)?;
         let outcome = self.outcome(&name, limit).await?;
         if outcome.success {
             return Ok(());
@@ -171,7 +218,7 @@ impl Session {
     /// Stops a component and waits until it has ended.
     pub async fn stop(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
         self.tasks.insert(name.to_owned(), None);
-        self.node.request(&Request::Stop { name: name.to_owned() })?;
+        self.node_of(name)?.request(&Request::Stop { name: name.to_owned() })?;
         self.outcome(name, limit).await.map(drop)
     }
 
@@ -183,7 +230,7 @@ impl Session {
         let deadline = Instant::now() + limit;
         for name in names {
             self.ready.remove(name);
-            self.node.request(&Request::Kill { name: name.clone() })?;
+            self.node_of(name)?.request(&Request::Kill { name: name.clone() })?;
         }
         for name in names {
             while self.runs(name) {
@@ -194,7 +241,7 @@ impl Session {
             let name = program.name.clone();
             // What is known of it now is about the process before.
             self.components.remove(&name);
-            self.node.start_program(program.clone())?;
+            self.start_program(program.clone())?;
             while !self.is_up(&program) {
                 let what = format!("{name} not ready");
                 let received = self.recv(deadline, &what, limit).await;
@@ -362,6 +409,10 @@ impl Session {
         let hint = hint(&details, &log);
         error.with_details(details).with_hint(hint)
     }
+}
+
+fn no_such_node() -> Error {
+    Error::other("the cluster has no such node")
 }
 
 /// What to do about a component whose log ends so.

@@ -81,6 +81,10 @@ snapshotter = "overlayfs"
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{pause}"
 
+# The default is two directories in one text, which a pull by the transfer service does not split.
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "/etc/containerd/certs.d"
+
 [plugins."io.containerd.cri.v1.runtime"]
 disable_apparmor = true
 # The node may itself be in a container that must not lower its score.

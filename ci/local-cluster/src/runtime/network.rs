@@ -2,10 +2,8 @@
 
 use serde_json::json;
 
-use crate::components::POD_SUBNET;
-
-/// The configuration of the pod network: a bridge in the node.
-pub fn network_config() -> String {
+/// The configuration of the pod network: a bridge in the node, for pods with these addresses.
+pub fn network_config(pods: &str) -> String {
     let config = json!({
         "cniVersion": "1.0.0",
         "name": "bridge",
@@ -19,7 +17,7 @@ pub fn network_config() -> String {
                 "hairpinMode": true,
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{"subnet": POD_SUBNET}]],
+                    "ranges": [[{"subnet": pods}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 },
             },

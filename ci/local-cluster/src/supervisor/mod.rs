@@ -3,6 +3,7 @@
 
 pub mod control;
 mod files;
+mod other_nodes;
 pub mod report;
 mod start;
 

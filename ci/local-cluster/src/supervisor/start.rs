@@ -12,10 +12,10 @@ use crate::{
     artifacts::{Artifacts, bootstrap_cache},
     cgroup,
     client::{Admin, Server},
-    components::{CONFIG, control_plane, device_plugin, kubelet, openshift},
+    components::{CONFIG, NODE_NAME, control_plane, device_plugin, kubelet, openshift},
     error::Error,
     network::{self, Claim, Subnet},
-    node::{protocol::Program, session::Session},
+    node::{place::Place, protocol::Program, session::Session},
     openshift::Objects,
     operator::{Operator, double, real},
     settings::{Distribution, RealProgram, Settings, User},
@@ -24,16 +24,16 @@ use crate::{
 
 /// How long a component may take to say that it is ready. On an idle machine it is seconds; a busy
 /// one may be ten times as slow.
-const COMPONENT: Duration = Duration::from_secs(60);
+pub(super) const COMPONENT: Duration = Duration::from_secs(60);
 
 /// How long the node may take from the kubelet's start until it is ready.
-const NODE: Duration = Duration::from_secs(90);
+pub(super) const NODE: Duration = Duration::from_secs(90);
 
 /// How long the DevWorkspace Operator may take to be made and to answer.
 const OPERATOR: Duration = Duration::from_secs(60);
 
 /// How long a command in the node may take.
-const COMMAND: Duration = Duration::from_secs(20);
+pub(super) const COMMAND: Duration = Duration::from_secs(20);
 
 impl Supervisor {
     /// Acquires everything and starts every component.
@@ -53,17 +53,18 @@ impl Supervisor {
         let real = settings.real;
         let runtime = settings.runtime();
         let artifacts = &request.artifacts;
-        // The image store is copied while the control plane starts.
-        let target = self.folder.data(runtime.name);
-        std::fs::create_dir_all(&target).map_err(|source| Error::path("make", &target, source))?;
+        // The image stores are copied while the control plane starts.
+        let targets = self.image_stores()?;
         let source = artifacts.bootstrap_cache.clone();
         let installing = tokio::task::spawn_blocking(move || {
-            bootstrap_cache::install(runtime, &source, &target)
+            targets.iter().try_for_each(|it| bootstrap_cache::install(runtime, &source, it))
         });
 
         files::write(&self.folder, &self.state, subnet)?;
-        session.set_up(files::node_spec(&self.folder, &self.state, artifacts)).await?;
+        let spec = files::node_spec(&self.folder, &self.state, artifacts, Place::FIRST);
+        session.set_up(spec).await?;
         self.connect(session, subnet).await?;
+        self.set_up_others(session, artifacts).await?;
 
         step("starting the control plane");
         session.start(control_plane::etcd())?;
@@ -73,6 +74,7 @@ impl Supervisor {
             async { installing.await.map_err(|error| Error::other(error.to_string()))? };
         session.during("images not copied", COMPONENT, installed).await?;
         session.start(runtime.program())?;
+        self.start_runtimes_of_others(session)?;
         session.until_ready("kube-apiserver", COMPONENT).await?;
         let admin = Admin::from_kubeconfig(&self.folder.kubeconfig(User::Admin)).await?;
         let ready = admin.healthy(Server::Apiserver, subnet);
@@ -82,10 +84,12 @@ impl Supervisor {
 
         step("starting the node");
         session.until_ready(runtime.name, COMPONENT).await?;
-        session.start(kubelet::program(subnet, real))?;
+        session.start(kubelet::program(Place::FIRST, subnet, real))?;
+        self.start_kubelets_of_others(session, subnet).await?;
         let objects = Box::pin(start_openshift(session, &admin, &settings, artifacts)).await?;
         let ready = Box::pin(await_cluster(&admin, subnet, objects.as_ref()));
         session.during("node not ready", NODE, ready).await?;
+        self.await_others(session, &admin).await?;
         storage::provision(&admin, self.folder.data(VOLUMES_DATA));
         if settings.with.device_plugin {
             session.start(device_plugin::program())?;
@@ -133,8 +137,12 @@ impl Supervisor {
     }
 
     /// Takes names and addresses, writes them down, and only then makes what they stand for.
-    fn acquire(&mut self, session: &Session) -> Result<Subnet, Error> {
-        self.state.node = Some(session.node());
+    fn acquire(&mut self, session: &mut Session) -> Result<Subnet, Error> {
+        self.state.node = Some(session.node(Place::FIRST)?);
+        for place in Place::others(self.state.settings) {
+            let label = format!("{}/{}", self.state.name, place.name());
+            self.state.other_nodes.push(session.add_node(&label)?);
+        }
         let claim = Claim::first_free()?;
         let subnet = claim.subnet();
         self.claim = Some(claim);
@@ -144,17 +152,15 @@ impl Supervisor {
         self.state.cgroup = Some(group.clone());
         self.save()?;
         cgroup::create(&self.state.hierarchies, &group)?;
+        for place in Place::others(self.state.settings) {
+            cgroup::create(&self.state.hierarchies, &place.cgroup(&group))?;
+        }
         Ok(subnet)
     }
 
     async fn connect(&self, session: &mut Session, subnet: Subnet) -> Result<(), Error> {
-        network::connect(&self.state.interface_name(), subnet, session.node().pid)?;
-        let program = Program {
-            name: "network".to_owned(),
-            command: vec!["ip".to_owned(), "-batch".to_owned(), format!("{CONFIG}/network")],
-            notifies: false,
-        };
-        session.run(program, COMMAND).await?;
+        network::connect(&self.state.interface_name(), subnet, session.node(Place::FIRST)?.pid)?;
+        session.run(ip_batch(Place::FIRST, files::NETWORK), COMMAND).await?;
         if Operator::of(self.state.settings) != Some(Operator::Real) {
             return Ok(());
         }
@@ -164,6 +170,15 @@ impl Supervisor {
             notifies: false,
         };
         session.run(program, COMMAND).await
+    }
+}
+
+/// The program that does what a file of the configuration says about the network of a node.
+pub(super) fn ip_batch(place: Place, file: &str) -> Program {
+    Program {
+        name: place.component(file),
+        command: vec!["ip".to_owned(), "-batch".to_owned(), format!("{CONFIG}/{file}")],
+        notifies: false,
     }
 }
 
@@ -212,7 +227,7 @@ async fn await_cluster(
         admin.healthy(Server::ControllerManager, subnet),
         admin.healthy(Server::Scheduler, subnet),
         admin.healthy(Server::Kubelet, subnet),
-        admin.node_ready(),
+        admin.node_ready(NODE_NAME),
         admin.default_service_account(),
         admin.aggregated_roles(),
         storage::create_class(admin),

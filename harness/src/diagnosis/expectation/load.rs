@@ -117,7 +117,8 @@ impl FromStr for Day {
 }
 
 impl Expectations {
-    /// Understands the text of a file. `file` names it in errors; `cases` are the ids of all cases.
+    /// Understands the text of a file. `file` names it in errors; `cases` are the ids of all cases. One
+    /// that ends with a period stands for the cases of all nodes: `NODE-01.` for `NODE-01.worker-3`.
     ///
     /// # Errors
     ///
@@ -238,7 +239,10 @@ fn understand(written: Written, place: &Position<'_>, cases: &[&str]) -> Result<
 
 fn known_case(id: &str, place: &Position<'_>, cases: &[&str]) -> Result<String> {
     let known = cases.iter().find(|case| case.eq_ignore_ascii_case(id));
-    known.map(|id| (*id).to_owned()).ok_or_else(|| {
+    // Which nodes there are, only the cluster knows.
+    let of_node = cases.iter().any(|case| case.ends_with('.') && id.starts_with(case));
+    let known = known.map(|id| (*id).to_owned()).or_else(|| of_node.then(|| id.to_owned()));
+    known.ok_or_else(|| {
         let hint = match nearest(id, cases.iter().copied()) {
             Some(nearest) => format!("the nearest id is `{nearest}`; `nestcheck list` shows all"),
             None => "`nestcheck list` shows the ids of all cases".to_owned(),

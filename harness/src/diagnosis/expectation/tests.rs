@@ -40,6 +40,7 @@ fn known(message: &str) -> Verdict {
         wrong: "SELinux denies pasta".to_owned(),
         place: Place::Node,
         fix: Some("update it".to_owned()),
+        ..Attribution::default()
     };
     Verdict::Fail { message: message.to_owned(), hint: None, cause: Some(Box::new(cause)) }
 }

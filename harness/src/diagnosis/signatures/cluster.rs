@@ -3,7 +3,7 @@
 
 use super::{ANYTHING, Signature, daily_use, operator, pod};
 use crate::{
-    diagnosis::CheckId,
+    diagnosis::{CheckId, Diagnosis},
     verdict::{Place, SignatureId},
 };
 
@@ -97,22 +97,26 @@ pub(super) const REFUSALS: &[Signature] = &[
     ),
 ];
 
+pub(in crate::diagnosis) const NO_FURTHER_NAMESPACE: Diagnosis = Diagnosis {
+    id: SignatureId::F08,
+    place: Place::Node,
+    cause: "the node allows no further user namespace: `user.max_user_namespaces` is 0 or used up",
+    fix: "set `user.max_user_namespaces` on the node to 65536 or more (Talos: `machine.sysctls`; \
+          Bottlerocket: `settings.kernel.sysctl`)",
+};
+
 /// Why a pod does not start.
 pub(super) const STARTS: &[Signature] = &[
     operator::NO_HOST_SUFFIX,
     // Of a controller that can't create the pod.
     BY_QUOTA,
     BY_LIMIT_RANGE,
-    Signature::new(
-        SignatureId::F08,
-        Place::Node,
+    Signature::of(
+        NO_FURTHER_NAMESPACE,
         &[
             &["failed to start noop process", "no space left on device"],
             &["Failed to unshare namespaces", "No space left on device"],
         ],
-        "the node allows no further user namespace: `user.max_user_namespaces` is 0 or used up",
-        "set `user.max_user_namespaces` on the node to 65536 or more (Talos: `machine.sysctls`; \
-         Bottlerocket: `settings.kernel.sysctl`)",
     ),
     Signature::new(
         SignatureId::F08,
@@ -231,6 +235,7 @@ pub(super) const STARTS: &[Signature] = &[
 pub(super) const ERRORS: &[Signature] = &[
     BY_QUOTA,
     BY_LIMIT_RANGE,
+    OTHER_PROJECT,
     Signature::new(
         SignatureId::F55,
         Place::Image,
@@ -242,7 +247,8 @@ pub(super) const ERRORS: &[Signature] = &[
         ],
         "the node can't pull the image",
         "name an image that the nodes can pull with `--image`: check its name and tag, the nodes' \
-         way and login to the registry, and that it is made for the node's architecture",
+         way to the registry, and that it is made for the node's architecture. If the registry wants \
+         a password, give it with `--pull-secret`",
     ),
     // As a disruption shows itself (`crate::verdict::Disruption`).
     Signature::new(
@@ -255,6 +261,29 @@ pub(super) const ERRORS: &[Signature] = &[
          cluster is stable",
     ),
 ];
+
+/// OpenShift's own registry gives the images of a project to its service accounts alone, by RoleBindings
+/// to `system:image-puller` (openshift/image-registry, `pkg/dockerregistry/server/auth.go`; "Allowing pods to
+/// reference images across projects" in the documentation of `OpenShift`). The words are those of
+/// containers/image (`docker/errors.go`) and of the registry, which hides whether the image exists.
+const OTHER_PROJECT: Signature = Signature::new(
+    SignatureId::F55,
+    Place::Policy,
+    &[
+        &["image-registry.openshift-image-registry.svc:5000/", "authentication required"],
+        &["image-registry.openshift-image-registry.svc:5000/", "unauthorized"],
+        &[
+            "image-registry.openshift-image-registry.svc:5000/",
+            "requested access to the resource is denied",
+        ],
+    ],
+    "the image is in OpenShift's internal registry, in a project from which the pods of the run may not \
+     pull",
+    "let its project give it to the run with `oc policy add-role-to-group system:image-puller \
+     system:serviceaccounts -n PROJECT`, PROJECT being the first part of the image's name after the host; \
+     for a run with `--namespace NS` the group `system:serviceaccounts:NS` is enough; or give a pull \
+     secret with `--pull-secret FILE`",
+);
 
 /// What a check of the pod, or of its object, shows where it does not hold.
 pub(super) const fn checks(id: CheckId) -> &'static [Signature] {
@@ -287,30 +316,33 @@ const STORAGE_DRIVER: &[Signature] = &[Signature::new(
      emptyDir on ~/.local/share/containers, or /dev/fuse",
 )];
 
-const STORED_SCC: &[Signature] = &[Signature::new(
-    SignatureId::F25,
-    Place::Cluster,
-    ANYTHING,
-    "the API server dropped a field of the SCC, so it does not require what it says",
-    "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
-     than Default",
-)];
+const STORED_SCC: &[Signature] = &[Signature::of(DROPPED_SCC_FIELD, ANYTHING)];
 
-const STORED_HOST_USERS: &[Signature] = &[Signature::new(
-    SignatureId::F25,
-    Place::Cluster,
-    ANYTHING,
-    "the API server dropped `hostUsers`",
-    "turn the feature gate UserNamespacesSupport on there",
-)];
+pub(in crate::diagnosis) const DROPPED_SCC_FIELD: Diagnosis = Diagnosis {
+    id: SignatureId::F25,
+    place: Place::Cluster,
+    cause: "the API server dropped a field of the SCC, so it does not require what it says",
+    fix: "`userNamespaceLevel` is in the schema from OpenShift 4.20 on, or with a feature set other \
+          than Default",
+};
 
-const STORED_PROC_MOUNT: &[Signature] = &[Signature::new(
-    SignatureId::F25,
-    Place::Cluster,
-    ANYTHING,
-    "the API server dropped `procMount`",
-    "turn the feature gate ProcMountType on there",
-)];
+const STORED_HOST_USERS: &[Signature] = &[Signature::of(DROPPED_HOST_USERS, ANYTHING)];
+
+pub(in crate::diagnosis) const DROPPED_HOST_USERS: Diagnosis = Diagnosis {
+    id: SignatureId::F25,
+    place: Place::Cluster,
+    cause: "the API server dropped `hostUsers`",
+    fix: "turn the feature gate UserNamespacesSupport on there",
+};
+
+const STORED_PROC_MOUNT: &[Signature] = &[Signature::of(DROPPED_PROC_MOUNT, ANYTHING)];
+
+pub(in crate::diagnosis) const DROPPED_PROC_MOUNT: Diagnosis = Diagnosis {
+    id: SignatureId::F25,
+    place: Place::Cluster,
+    cause: "the API server dropped `procMount`",
+    fix: "turn the feature gate ProcMountType on there",
+};
 
 const UID_MAP: &[Signature] = &[Signature::new(
     SignatureId::F25,

@@ -4,10 +4,10 @@
 //! A table is read from its beginning: the more specific comes first, and where the texts are the
 //! same, what has a clue.
 
-mod cluster;
+pub(super) mod cluster;
 mod daily_use;
 mod operator;
-mod pod;
+pub(super) mod pod;
 mod podman;
 mod setup;
 

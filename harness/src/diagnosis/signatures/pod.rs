@@ -28,7 +28,7 @@ pub(super) const FEW_IDS: Diagnosis = Diagnosis {
     fix: "widen it to `user:1001:64535`",
 };
 
-pub(super) const NAMELESS_USER: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const NAMELESS_USER: Diagnosis = Diagnosis {
     id: SignatureId::F07,
     place: Place::Image,
     cause: "the pod's user has no line in /etc/passwd, so its ranges are not found",
@@ -43,14 +43,14 @@ pub(super) const RANGES_OF_OTHERS: Diagnosis = Diagnosis {
           pod's user in /etc/passwd",
 };
 
-pub(super) const NO_RANGE: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const NO_RANGE: Diagnosis = Diagnosis {
     id: SignatureId::F07,
     place: Place::Image,
     cause: "/etc/subuid or /etc/subgid has no line for the pod's user",
     fix: "the image must have `user:1001:64535` in both",
 };
 
-pub(super) const NO_NEW_PRIVS: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const NO_NEW_PRIVS: Diagnosis = Diagnosis {
     id: SignatureId::F02,
     place: Place::Policy,
     cause: "the pod runs with no_new_privs, so newuidmap gains no capability",
@@ -64,7 +64,7 @@ pub(super) const NO_SETID: Diagnosis = Diagnosis {
     fix: "add them to the container's `capabilities`",
 };
 
-pub(super) const POWERLESS_HELPER: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const POWERLESS_HELPER: Diagnosis = Diagnosis {
     id: SignatureId::F02,
     place: Place::Image,
     cause: "newuidmap or newgidmap has lost its file capabilities",
@@ -72,7 +72,7 @@ pub(super) const POWERLESS_HELPER: Diagnosis = Diagnosis {
           /usr/bin/newgidmap`",
 };
 
-pub(super) const SETUID_HELPER: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const SETUID_HELPER: Diagnosis = Diagnosis {
     id: SignatureId::F02,
     place: Place::Image,
     cause: "newuidmap is setuid, so it runs as the pod's root, which may not do more than set ids",
@@ -80,7 +80,7 @@ pub(super) const SETUID_HELPER: Diagnosis = Diagnosis {
           cap_setgid for newgidmap",
 };
 
-pub(super) const SYSCTL_FORBIDS_NAMESPACES: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const SYSCTL_FORBIDS_NAMESPACES: Diagnosis = Diagnosis {
     id: SignatureId::F08,
     place: Place::Node,
     cause: "a kernel setting forbids user namespaces (`user.max_user_namespaces`, \
@@ -103,7 +103,7 @@ pub(super) const PROC_IS_MASKED: Diagnosis = Diagnosis {
     fix: "the pod needs `procMount: Unmasked`, and the cluster the feature gate ProcMountType",
 };
 
-pub(super) const FUSE_IS_PRIVATE: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const FUSE_IS_PRIVATE: Diagnosis = Diagnosis {
     id: SignatureId::F12,
     place: Place::Node,
     cause: "/dev/fuse is not for everybody on the node, and the pod gets it with that mode",
@@ -117,7 +117,7 @@ pub(super) const FUSE_IS_NOT_ALLOWED: Diagnosis = Diagnosis {
     fix: "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
 };
 
-pub(super) const NO_FUSE: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const NO_FUSE: Diagnosis = Diagnosis {
     id: SignatureId::F12,
     place: Place::Node,
     cause: "the pod has no /dev/fuse that it may use",
@@ -139,7 +139,7 @@ pub(super) const TUN_IS_NOT_ALLOWED: Diagnosis = Diagnosis {
     fix: "let the runtime give the device, not a volume: by RuntimeClass, CDI or CRI-O's annotation",
 };
 
-pub(super) const NO_TUN: Diagnosis = Diagnosis {
+pub(in crate::diagnosis) const NO_TUN: Diagnosis = Diagnosis {
     id: SignatureId::F13,
     place: Place::Node,
     cause: "the pod has no /dev/net/tun",

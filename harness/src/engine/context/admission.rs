@@ -5,6 +5,7 @@ use kube::{Api, Client, Error as KubeError, api::PostParams};
 
 use crate::{
     cluster::{Answer, Refusal, ask},
+    engine::administrator,
     sandbox::{Identity, Sandbox},
     verdict::Failure,
     workload::{self, mutation},
@@ -42,6 +43,11 @@ impl<'a> Admission<'a> {
     ///
     /// As [`Self::dry_run`].
     pub async fn dry_run_as(self, identity: Identity, pod: &Pod) -> Result<Answer<Pod>, Failure> {
+        if let Some(namespace) = self.sandbox.given()
+            && identity != Identity::User
+        {
+            return Err(administrator::blocked(namespace, "a dry run as another user"));
+        }
         let api = self.pods_as(self.sandbox.client(identity).await?, pod);
         let params = dry();
         answered("dry-run the creation of a pod", || api.create(&params, pod)).await

@@ -24,7 +24,7 @@ pub(crate) use self::{
 };
 use crate::{
     diagnosis::CheckName,
-    engine::{Case, deadline::Pause},
+    engine::{Case, OfNode, deadline::Pause},
     facts::Facts,
     sandbox::{self, Grant, Sandbox},
     verdict::{Attribution, CaseResult, Failure},
@@ -54,6 +54,20 @@ impl Context {
         &self.facts
     }
 
+    /// The name of the node that the case is about.
+    ///
+    /// # Errors
+    ///
+    /// The case is not about a node.
+    pub fn node(&self) -> Result<&'static str, Failure> {
+        match self.case.of_node {
+            OfNode::This(node) => Ok(&node.name),
+            OfNode::No | OfNode::Each => {
+                Err(Failure::harness(format!("{} is not about a node", self.case.id)))
+            }
+        }
+    }
+
     /// The run's sandbox, for a case that acts with more than pods.
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
@@ -69,6 +83,7 @@ impl Context {
         let mut object = object;
         object.metadata.namespace = Some(self.sandbox.namespace().to_owned());
         object.metadata.labels = Some(sandbox::labels(self.sandbox.run()));
+        object.metadata.name = Some(self.sandbox.name_of(&object.name_any()));
         self.objects.add(workload::resource_of(&object)?, object.name_any());
         workload::create_supporting_object(&self.sandbox, &object).await
     }

@@ -105,9 +105,11 @@ impl Context {
         template: &PodTemplate,
         pod: &Pod,
     ) -> Result<PodHandle, Failure> {
-        self.pods.add(pod);
+        let mut pod = pod.clone();
+        self.sandbox.adopt(&mut pod);
+        self.pods.add(&pod);
         let template = self.listed(template);
-        let provision = Box::pin(workload::provision_pod(&self.sandbox, template, pod));
+        let provision = Box::pin(workload::provision_pod(&self.sandbox, template, &pod));
         let workload = self.outside_deadline(provision).await?;
         self.pods.is_ready(&workload);
         self.hand_out(Arc::new(workload))
@@ -187,8 +189,8 @@ impl Context {
     /// A manifest that is not a pod.
     pub fn manifest(&self, template: &PodTemplate) -> Result<Pod, Failure> {
         let mut pod = self.sandbox.pod(self.listed(template))?;
-        let id = self.case.id.to_ascii_lowercase();
-        pod.metadata.name = Some(format!("dry-run-{id}"));
+        let id = self.case.object_name();
+        pod.metadata.name = Some(self.sandbox.name_of(&format!("dry-run-{id}")));
         let labels = pod.metadata.labels.get_or_insert_default();
         labels.insert(TEMPLATE_LABEL.to_owned(), format!("{}-of-{id}", template.name));
         Ok(pod)

@@ -83,6 +83,8 @@ type Shared = Arc<OnceCell<Option<EvidenceCollected>>>;
 #[derive(Clone, Debug)]
 pub struct Collector {
     directory: Option<PathBuf>,
+    /// The iteration whose evidence is collected, where cases run several times.
+    iteration: Option<u32>,
     skip: CancellationToken,
     left: Arc<AtomicUsize>,
     shared: Arc<Mutex<BTreeMap<&'static str, Shared>>>,
@@ -104,9 +106,24 @@ impl Collector {
     fn new(directory: Option<PathBuf>) -> Self {
         Self {
             directory,
+            iteration: None,
             skip: CancellationToken::new(),
             left: Arc::new(AtomicUsize::new(RUN_LIMIT)),
             shared: Arc::default(),
+        }
+    }
+
+    /// The collector of an iteration: each has directories of its own, and all share one limit.
+    #[must_use]
+    pub(crate) fn of_iteration(&self, iteration: Option<u32>) -> Self {
+        Self { iteration, shared: Arc::default(), ..self.clone() }
+    }
+
+    /// The name of a case's directory.
+    fn name_of(&self, case: &str) -> String {
+        match self.iteration {
+            Some(number) => format!("{case}-iteration-{number}"),
+            None => case.to_owned(),
         }
     }
 
@@ -146,10 +163,11 @@ impl Collector {
             found.push(piece);
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        let files = self.write(directory, case, found, &mut missing);
+        let name = self.name_of(case);
+        let files = self.write(directory, &name, found, &mut missing);
         Some(EvidenceCollected {
             id: case.to_owned(),
-            directory: format!("{EVIDENCE_DIRECTORY}/{case}"),
+            directory: format!("{EVIDENCE_DIRECTORY}/{name}"),
             files,
             missing: missing.iter().map(|text| redact::clean(text.as_bytes(), 400)).collect(),
             duration_ms: super::millis(started.elapsed()),
@@ -178,7 +196,7 @@ impl Collector {
     fn write(
         &self,
         directory: &std::path::Path,
-        case: &'static str,
+        case: &str,
         found: Vec<Piece>,
         missing: &mut Vec<String>,
     ) -> Vec<EvidenceFile> {

@@ -1,16 +1,21 @@
 //! What is run: profile, filters and shard pick the cases, facts decide which of them can run.
 //! All of it before anything is written to the cluster.
 
+mod every_node;
 mod selection;
 
+pub use every_node::{EveryNode, NodeScope};
 pub use selection::{Filters, Selection, Shard};
 
+use std::cmp::Reverse;
+
 use crate::{
-    engine::{Case, CaseKind, CheckResult, Profile},
+    Result,
+    engine::{Case, CaseKind, CheckResult, Profile, administrator},
     facts::{
         Fact, Facts, Flavour,
-        requirement::{Decision, InstalledWorkspaceOperator, NodeAccess},
-        support::Support,
+        requirement::{Decision, InstalledWorkspaceOperator, NodeAccess, repairs},
+        support::{REQUIREMENTS, Support},
     },
     sandbox::{Audit, pod_template::PodTemplate},
     verdict::{Place, Verdict},
@@ -26,6 +31,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The entries of these cases, decided by the facts; see [`Plan::new`].
+    #[must_use]
+    pub fn all(cases: Vec<Case>, facts: &Facts, tries_blocked: bool) -> Vec<Self> {
+        cases.into_iter().map(|case| Self::new(case, facts, tries_blocked)).collect()
+    }
+
     /// `tries_blocked` lets a case act although a requirement is unmet; a static case is blocked in
     /// any case.
     fn new(case: Case, facts: &Facts, tries_blocked: bool) -> Self {
@@ -75,12 +86,20 @@ impl Plan {
     /// only the truth checks in the pods decide.
     #[must_use]
     pub fn new(cases: Vec<Case>, facts: &Facts, tries_blocked: bool) -> Self {
-        let entry = |case| Entry::new(case, facts, tries_blocked);
+        Self::of_entries(Entry::all(cases, facts, tries_blocked), facts)
+    }
+
+    /// Makes the plan of entries, the longest cases first.
+    #[must_use]
+    pub fn of_entries(entries: Vec<Entry>, facts: &Facts) -> Self {
+        let mut entries = entries;
+        // Stable: the registry has the same order.
+        entries.sort_by_key(|entry| Reverse(entry.case.expected));
         let mut plan = Self {
             profile: Profile::of_cluster(facts).name().to_owned(),
             is_part: false,
             profile_cases: None,
-            entries: cases.into_iter().map(entry).collect(),
+            entries,
         };
         plan.settle_audits();
         plan
@@ -132,6 +151,17 @@ impl Plan {
         self
     }
 
+    /// Blocks what a plain user of this namespace can't do, whatever else is tried: the run is given no
+    /// other place and no other user.
+    #[must_use]
+    pub fn in_given_namespace(mut self, namespace: &str) -> Self {
+        for entry in self.entries.iter_mut().filter(|entry| entry.settled.is_none()) {
+            entry.settled = administrator::settle(&entry.case, namespace);
+        }
+        self.settle_audits();
+        self
+    }
+
     /// Blocks what acts in the cluster where a static case fails, of the plan or not: what acts would
     /// fail for the same reason, or pass although the reason is there.
     #[must_use]
@@ -175,6 +205,21 @@ impl Plan {
         })
     }
 
+    /// The names of the Secrets that the pods of the cases need.
+    ///
+    /// # Errors
+    ///
+    /// A manifest of a pod that is not an object.
+    pub fn secrets(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for template in self.live().flat_map(|case| case.pods) {
+            names.extend(template.secrets()?);
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
     /// The pods that the cases need, each once.
     #[must_use]
     pub fn templates(&self) -> Vec<&'static PodTemplate> {
@@ -208,12 +253,15 @@ fn settle(case: &Case, facts: &Facts) -> Option<Verdict> {
     ) = (case.kind, facts.flavour.value())
         && let Some((reason, remedy)) = Support::of(facts).block()
     {
-        return Some(Verdict::blocked(reason, remedy).at(Place::Cluster));
+        let requirements = REQUIREMENTS.iter().map(|(_, requirement)| *requirement);
+        let repairs = repairs(requirements, facts);
+        return Some(Verdict::blocked(reason, remedy).at(Place::Cluster).repaired_by(repairs));
     }
     case.requires.iter().find_map(|requirement| match requirement.decide(facts) {
         Decision::Met => None,
         Decision::Unmet { reason, remedy } => {
-            Some(Verdict::blocked(reason, remedy).at(requirement.place()))
+            let repairs = requirement.repairs(facts);
+            Some(Verdict::blocked(reason, remedy).at(requirement.place()).repaired_by(repairs))
         }
     })
 }
@@ -223,7 +271,7 @@ pub(super) mod tests {
     use super::*;
     use crate::facts::{
         Fact, Release,
-        requirement::{UserNamespaces, tests::able},
+        requirement::{Administrator, ReadyWorkspaceOperator, UserNamespaces, tests::able},
     };
 
     const fn case(id: &'static str, suite: &'static str, name: &'static str) -> Case {
@@ -282,6 +330,28 @@ pub(super) mod tests {
             panic!("{:?}", plan.entries[0])
         };
         assert!(remedy.contains("--node-access"), "{remedy}");
+    }
+
+    #[test]
+    fn in_a_given_namespace_what_needs_more_is_blocked_and_never_green() {
+        let more = Case { requires: &[&Administrator("a second namespace")], ..CASES[0] };
+        let operators = Case { requires: &[&ReadyWorkspaceOperator], ..CASES[0] };
+        let plan = Plan::new(vec![more, operators, CASES[1]], &able(), true);
+        let plan = plan.in_given_namespace("team-a");
+        let ids: Vec<_> = plan.runnable().map(|case| case.id).collect();
+        assert_eq!(ids, [CASES[1].id]);
+        let Some(Verdict::Blocked { reason, remedy, .. }) = &plan.entries[0].settled else {
+            panic!("{:?}", plan.entries[0])
+        };
+        let expected =
+            "it needs a second namespace, and this run is confined to namespace `team-a`";
+        assert_eq!(reason, expected);
+        assert!(remedy.contains("`--namespace`"), "{remedy}");
+        let verdicts =
+            [(more.level, plan.entries[0].settled.clone()), (more.level, Some(Verdict::Pass))];
+        let verdicts = verdicts.iter().filter_map(|(level, it)| Some((*level, it.as_ref()?)));
+        let outcome = crate::verdict::decide(verdicts, crate::verdict::Circumstances::default());
+        assert_eq!(outcome, crate::verdict::Outcome::Partial);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// The configuration that the DevWorkspace Operator takes for every workspace, in its own namespace
 /// (devworkspace-operator, `pkg/config/sync.go`).
-const GLOBAL_CONFIG: &str = "devworkspace-operator-config";
+pub(crate) const GLOBAL_CONFIG: &str = "devworkspace-operator-config";
 
 /// The settings of the cluster's own workspaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     super::{Fact, Flavour, Sccs},
-    CheCluster, DevSpaces, RunConfiguration, State, Switch, WorkspaceConfig,
+    CheCluster, ConfigName, DevSpaces, RunConfiguration, State, Switch, WorkspaceConfig,
 };
 use crate::facts::support::Support;
 
@@ -43,6 +43,23 @@ pub struct Finding {
     pub finding: String,
     /// What would help.
     pub remedy: String,
+    /// The object to change, for `nestcheck remedy`; none where only a person can tell.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub object: Option<FaultyObject>,
+}
+
+/// An object of the operators of workspaces whose settings are not what nested containers need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultyObject {
+    /// The CheCluster of this name.
+    CheCluster(ConfigName),
+    /// The `DevWorkspaceOperatorConfig` of this name.
+    Config(ConfigName),
+    /// The SCC of this name, which a CheCluster names and which is missing.
+    Scc(String),
+    /// None: nothing switches container run on.
+    Nothing,
 }
 
 impl DevSpaces {
@@ -75,16 +92,22 @@ impl DevSpaces {
         for config in configs.filter(|config| config.host_users == Some(false)) {
             if !written_by_che(&config) {
                 let (place, path) = (config.to_string(), "config.workspace");
+                let (namespace, name) = (config.namespace.clone(), config.name.clone());
+                findings.object = Some(FaultyObject::Config(ConfigName { namespace, name }));
                 findings.of_pods(&place, path, &config.pods, flavour, runtimes);
             }
         }
-        findings.0.sort_by_key(|finding| finding.severity);
-        findings.0
+        findings.found.sort_by_key(|finding| finding.severity);
+        findings.found
     }
 }
 
 #[derive(Default)]
-pub(super) struct Findings(Vec<Finding>);
+pub(super) struct Findings {
+    found: Vec<Finding>,
+    /// The object that what is added next is about.
+    object: Option<FaultyObject>,
+}
 
 impl Findings {
     pub(super) fn add(
@@ -93,7 +116,8 @@ impl Findings {
         finding: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.0.push(Finding { severity, finding: finding.into(), remedy: remedy.into() });
+        let (finding, remedy, object) = (finding.into(), remedy.into(), self.object.clone());
+        self.found.push(Finding { severity, finding, remedy, object });
     }
 
     pub(super) fn warning(&mut self, finding: impl Into<String>, remedy: impl Into<String>) {
@@ -115,11 +139,15 @@ impl Findings {
                  stay in Starting forever, or run without a user namespace and keep the capabilities and the \
                  SELinux type of a nested container",
             ),
-            (State::Off(place), support) if support.is_supported() => self.add(
-                Severity::Note,
-                format!("the cluster supports nested containers, but the toggle is off ({place})"),
-                turn_on(flavour),
-            ),
+            (State::Off(place), support) if support.is_supported() => {
+                self.object = Some(FaultyObject::Nothing);
+                self.add(
+                    Severity::Note,
+                    format!("the cluster supports nested containers, but the toggle is off ({place})"),
+                    turn_on(flavour),
+                );
+                self.object = None;
+            }
             _ => {}
         }
     }
@@ -132,18 +160,25 @@ impl Findings {
         sccs: &Fact<Sccs>,
         runtimes: &[String],
     ) {
+        self.object = None;
         let config = configs.map(|configs| che.config(configs));
         let host_users = config.map(|config| config.and_then(|config| config.host_users));
         match &che.run {
             Switch::On(run) => {
                 self.of_run(che, run, sccs);
+                let (namespace, name) = (che.namespace.clone(), che.name.clone());
+                let of_che = FaultyObject::CheCluster(ConfigName { namespace, name });
+                self.object = Some(of_che);
                 match config {
                     Some(Some(config)) if config.host_users == Some(false) => {
                         let pods = &config.pods;
                         let (place, path) = (config.to_string(), "config.workspace");
                         self.of_pods(&place, path, pods, flavour, runtimes);
                     }
-                    Some(config) => self.of_unwritten(che, config),
+                    Some(config) => {
+                        self.object = None;
+                        self.of_unwritten(che, config);
+                    }
                     None => self.of_pods(
                         &che.to_string(),
                         "spec.devEnvironments.containerRunConfiguration",
@@ -152,6 +187,7 @@ impl Findings {
                         runtimes,
                     ),
                 }
+                self.object = None;
             }
             Switch::Off | Switch::Missing if host_users == Some(Some(false)) => self.warning(
                 format!("the toggle is off in {che}, but its workspaces get `hostUsers: false`"),
@@ -219,13 +255,15 @@ impl Findings {
             );
         };
         let Fact::Known { value: sccs, .. } = sccs else { return };
-        match sccs.get(name) {
-            Some(scc) => self.of_scc(che, name, scc, &run.pods),
-            None => self.warning(
-                format!("{che} names the SCC `{name}`, which does not exist"),
-                "see the log of Che's operator, which creates it: workspaces are refused without it",
-            ),
+        if let Some(scc) = sccs.get(name) {
+            return self.of_scc(che, name, scc, &run.pods);
         }
+        self.object = Some(FaultyObject::Scc(name.clone()));
+        self.warning(
+            format!("{che} names the SCC `{name}`, which does not exist"),
+            "see the log of Che's operator, which creates it: workspaces are refused without it",
+        );
+        self.object = None;
     }
 }
 

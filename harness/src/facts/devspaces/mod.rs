@@ -14,8 +14,9 @@ mod settings;
 
 use std::{collections::BTreeMap, fmt};
 
+pub(crate) use cluster_settings::GLOBAL_CONFIG;
 pub use cluster_settings::{ClusterSettings, ConfigName};
-pub use finding::{Finding, Severity};
+pub use finding::{FaultyObject, Finding, Severity};
 use kube::Client;
 pub(crate) use operator::PERMISSIONS as OF_OPERATOR;
 pub use operator::WorkspaceOperator;

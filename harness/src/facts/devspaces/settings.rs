@@ -85,6 +85,21 @@ impl Findings {
                 format!("set `procMount: Unmasked` in {container}"),
             );
         }
+        for (field, is_set, what) in [
+            ("privileged", pods.privileged, "the SCC refuses them"),
+            (
+                "readOnlyRootFilesystem",
+                pods.read_only_root_filesystem,
+                "an image can't set up its user",
+            ),
+        ] {
+            if is_set == Some(true) {
+                self.warning(
+                    format!("{place} sets `{field}: true` for containers: {what}"),
+                    format!("take it out of {container}"),
+                );
+            }
+        }
         let has = |capability: &str| pods.capability(capability, flavour);
         let lacking: Vec<_> = CAPABILITIES.iter().filter(|capability| !has(capability)).collect();
         if !lacking.is_empty() {
@@ -229,6 +244,9 @@ mod tests {
         };
         let workspace = "/config/workspace";
         let context = "/config/workspace/containerSecurityContext";
+        let privileged = json!({"procMount": "Unmasked", "allowPrivilegeEscalation": true,
+            "capabilities": {"add": ["SETGID", "SETUID", "CHOWN"]}, "privileged": true});
+        is_one(&with(context, privileged), "Warning", &["`privileged: true`"]);
         let no_devices = with(&format!("{workspace}/podAnnotations"), json!({}));
         is_one(&no_devices, "Warning", &["no /dev/fuse, /dev/net/tun"]);
         let one = json!({"io.kubernetes.cri-o.Devices": "/dev/fuse:/dev/fuse:rwm"});

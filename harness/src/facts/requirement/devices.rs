@@ -1,7 +1,10 @@
 //! /dev/fuse and /dev/net/tun in pods.
 
 use super::{Decision, Place, Requirement};
-use crate::facts::{Fact, Facts};
+use crate::{
+    base::repair::Repair,
+    facts::{Fact, Facts},
+};
 
 /// Pods can ask for /dev/fuse and /dev/net/tun.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,10 @@ impl Requirement for DeviceRequests {
             ),
             _ => Decision::Met,
         }
+    }
+
+    fn repairs(&self, _: &Facts) -> Vec<Repair> {
+        vec![Repair::Devices]
     }
 
     fn place(&self) -> Place {
@@ -54,6 +61,10 @@ impl Requirement for Devices {
 
     fn decide(&self, facts: &Facts) -> Decision {
         DeviceRequests.decide(facts)
+    }
+
+    fn repairs(&self, _: &Facts) -> Vec<Repair> {
+        vec![Repair::Devices]
     }
 
     fn place(&self) -> Place {

@@ -2,6 +2,7 @@
 //!
 //! A case lists what it needs: `requires: &[&UserNamespaces, &KubernetesMinor(34)]`.
 
+mod administrator;
 mod default_storage_class;
 mod devices;
 mod gate;
@@ -15,6 +16,7 @@ mod workspace_operator;
 
 use std::{any::Any, fmt::Debug};
 
+pub use administrator::Administrator;
 pub use default_storage_class::DefaultStorageClass;
 pub use devices::{DeviceRequests, Devices};
 pub use kubernetes_minor::KubernetesMinor;
@@ -25,7 +27,10 @@ pub use user_namespace_level::UserNamespaceLevel;
 pub use user_namespaces::UserNamespaces;
 pub use workspace_operator::{InstalledWorkspaceOperator, ReadyWorkspaceOperator};
 
-use crate::{base::place::Place, facts::Facts};
+use crate::{
+    base::{place::Place, repair::Repair},
+    facts::Facts,
+};
 
 /// Something that a case needs from the cluster, and all that is said about it.
 pub trait Requirement: Any + Debug + Send + Sync {
@@ -54,6 +59,12 @@ pub trait Requirement: Any + Debug + Send + Sync {
     /// Where something is wrong if the requirement is not met.
     fn place(&self) -> Place {
         Place::Cluster
+    }
+
+    /// What has to change where the requirement is not met, for `nestcheck remedy`; nothing where
+    /// only a person can tell.
+    fn repairs(&self, _facts: &Facts) -> Vec<Repair> {
+        Vec::new()
     }
 
     /// Whether the requirement says anything about this kind of cluster.
@@ -86,6 +97,23 @@ impl Decision {
     fn unmet(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Unmet { reason: reason.into(), remedy: remedy.into() }
     }
+}
+
+/// What has to change for all of these that are not met, each change once.
+#[must_use]
+pub fn repairs<'a>(
+    requirements: impl IntoIterator<Item = &'a dyn Requirement>,
+    facts: &Facts,
+) -> Vec<Repair> {
+    let mut all = Vec::new();
+    for requirement in requirements {
+        if requirement.decide(facts) != Decision::Met {
+            all.extend(requirement.repairs(facts));
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
 }
 
 #[cfg(test)]

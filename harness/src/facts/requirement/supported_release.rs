@@ -1,7 +1,10 @@
 //! A release with nested containers.
 
 use super::{Decision, Requirement};
-use crate::facts::{FIRST_DEFAULT, FIRST_OPENSHIFT, Facts, Flavour};
+use crate::{
+    base::repair::Repair,
+    facts::{FIRST_DEFAULT, FIRST_OPENSHIFT, Facts, Flavour},
+};
 
 /// The release is one whose vendor has nested containers in it: OpenShift 4.19, MicroShift
 /// 4.20 or newer. Kubernetes meets it by its gates alone.
@@ -40,6 +43,10 @@ impl Requirement for SupportedRelease {
         let (_, first) = first_release(facts)?;
         let unconfirmed = facts.is_at_least(first).is_none();
         facts.release.why_unknown().filter(|_| unconfirmed).map(str::to_owned)
+    }
+
+    fn repairs(&self, _: &Facts) -> Vec<Repair> {
+        vec![Repair::Upgrade]
     }
 
     fn concerns(&self, facts: &Facts) -> bool {

@@ -4,7 +4,10 @@ use super::{
     Decision, Requirement,
     gate::{decide_server_gate, unknown_gate},
 };
-use crate::facts::{Facts, Gate};
+use crate::{
+    base::repair::Repair,
+    facts::{Facts, Gate},
+};
 
 /// Pods keep `procMount: Unmasked`.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,10 @@ impl Requirement for UnmaskedProc {
 
     fn decide(&self, facts: &Facts) -> Decision {
         decide_server_gate(facts, Gate::ProcMountType)
+    }
+
+    fn repairs(&self, _: &Facts) -> Vec<Repair> {
+        vec![Repair::Gates]
     }
 
     fn unknown(&self, facts: &Facts) -> Option<String> {

@@ -1,7 +1,10 @@
 //! The field `userNamespaceLevel` of SCCs.
 
 use super::{Decision, Requirement, gate::remedy};
-use crate::facts::{FIRST_DEFAULT, Fact, Facts, Flavour};
+use crate::{
+    base::repair::Repair,
+    facts::{FIRST_DEFAULT, Fact, Facts, Flavour},
+};
 
 /// An SCC can require a user namespace, where there are SCCs.
 /// Without it an SCC that is meant for nested containers admits pods in the node's own
@@ -32,6 +35,10 @@ impl Requirement for UserNamespaceLevel {
             ),
             remedy(facts, "the API server"),
         )
+    }
+
+    fn repairs(&self, _: &Facts) -> Vec<Repair> {
+        vec![Repair::Gates]
     }
 
     fn unknown(&self, facts: &Facts) -> Option<String> {

@@ -4,7 +4,10 @@ use super::{
     Decision, Requirement,
     gate::{decide_server_gate, gate_off, unknown_gate},
 };
-use crate::facts::{Fact, Facts, Gate, Node};
+use crate::{
+    base::repair::Repair,
+    facts::{Fact, Facts, Gate, Node},
+};
 
 /// Pods get a user namespace with `hostUsers: false`: the gate on the API server and on the
 /// kubelets, and a runtime that can.
@@ -42,6 +45,18 @@ impl Requirement for UserNamespaces {
             );
         }
         Decision::Met
+    }
+
+    fn repairs(&self, facts: &Facts) -> Vec<Repair> {
+        let nodes = facts.nodes.value().map_or(&[][..], Vec::as_slice);
+        if decide_server_gate(facts, Self::GATE) != Decision::Met {
+            vec![Repair::Gates]
+        } else if lacking(nodes, |node| &node.kubelet_gate).is_some() {
+            vec![Repair::KubeletGate]
+        } else {
+            // Only another runtime helps.
+            Vec::new()
+        }
     }
 
     fn unknown(&self, facts: &Facts) -> Option<String> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::CauseRow;
 use crate::{
-    report::model::{CaseReport, Report, badness},
+    report::model::{CaseReport, Report},
     verdict::{Cause, Level, Outcome, SignatureId, Step, Verdict},
 };
 
@@ -141,17 +141,17 @@ pub(super) fn change_of_case(
     if level == Level::Extended
         && lacks_program(new)
         && !lacks_program(old)
-        && badness(old) <= badness(new)
+        && old.badness() <= new.badness()
     {
         return Change::Worse;
     }
-    if badness(old) == badness(new) {
+    if old.badness() == new.badness() {
         return if has_same_cause { Change::Same } else { Change::Other };
     }
     match level {
         Level::Informing => Change::Other,
         _ if *new == Verdict::Pass => Change::Better,
-        _ if badness(new) > badness(old) && has_weight(level, old, new) => Change::Worse,
+        _ if new.badness() > old.badness() && has_weight(level, old, new) => Change::Worse,
         _ => Change::Other,
     }
 }
@@ -172,7 +172,7 @@ pub(super) fn pace_of(before: &CaseReport, after: &CaseReport) -> Option<Pace> {
     if passed != [true, true] {
         return None;
     }
-    let (old, new) = (before.case.duration_ms, after.case.duration_ms);
+    let (old, new) = (before.typical_ms(), after.typical_ms());
     let is_longer = |short: u64, long: u64| {
         long > short.saturating_mul(TIMES) && long > short.saturating_add(LONGER_MS)
     };
@@ -224,6 +224,7 @@ mod tests {
             commands: Vec::new(),
             evidence: None,
             other_results: Vec::new(),
+            iterations: Vec::new(),
         }
     }
 

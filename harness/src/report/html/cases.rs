@@ -7,6 +7,7 @@ use crate::{
     report::{
         causes::{CausesOfCases, cases as explained_cases, evidence, explains, origin},
         details::{hint, last_commands, message, others, retry, wait},
+        iterations::iterations,
         model::{CaseReport, Report},
         text::{counted, seconds, shell},
     },
@@ -65,6 +66,22 @@ fn trouble(causes: &CausesOfCases<'_>, report: &CaseReport) -> Markup {
 
 fn retries(report: &CaseReport) -> Markup {
     html! {
+        @if let Some(text) = iterations(report) {
+            details.iterations {
+                summary.why { (text) }
+                ol {
+                    @for iteration in &report.iterations {
+                        li value=(iteration.number) {
+                            (verdict(&iteration.verdict)) " "
+                            time { (seconds(iteration.duration_ms)) }
+                            @if iteration.verdict != Verdict::Pass {
+                                " " (Prose(&message(&iteration.verdict)))
+                            }
+                        }
+                    }
+                }
+            }
+        }
         @if let Some(others) = others(report) { p.why { (Prose(&others)) } }
         @for retried in &report.retries { p.why { (Prose(&retry(retried))) } }
         @for hit in &report.disruptions { p.why { (Prose(&wait(hit))) } }

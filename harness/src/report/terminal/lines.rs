@@ -8,6 +8,7 @@ use crate::{
     report::{
         causes::{cases, evidence, explains, lacks_image, title},
         details::{indented, message},
+        iterations::{iterations, repeated},
         model::{CaseReport, Report},
         sentence::{disruptions, expectations, further_reasons, headline, signal_name},
         text::{self, LINE_LIMIT, block, counted, is_inside, names},
@@ -56,14 +57,19 @@ impl Paint {
 
     /// The lines of one event; none for what is reported at the end or not at all. `is_reported` says
     /// whether an earlier event had the same reason: then one line is enough.
-    pub(super) fn event(&self, event: &EventKind, is_reported: bool) -> String {
+    pub(super) fn event(
+        &self,
+        event: &EventKind,
+        iteration: Option<u32>,
+        is_reported: bool,
+    ) -> String {
         match event {
             EventKind::RunStarted(run) => self.run_started(run),
             EventKind::StepFinished(step) => self.step(step, is_reported),
             EventKind::CaseRetried(retried) => self.case_retried(retried),
             EventKind::DisruptionStarted(disruption) => self.disruption_started(disruption),
             EventKind::DisruptionEnded(ended) => self.disruption_ended(ended),
-            EventKind::CaseFinished(case) => self.case_finished(case, is_reported),
+            EventKind::CaseFinished(case) => self.case_finished(case, iteration, is_reported),
             EventKind::Interrupted { signal } => {
                 format!(
                     "{} by {}, cleaning up\n",
@@ -87,9 +93,10 @@ impl Paint {
 
     fn run_started(&self, run: &RunStarted) -> String {
         let mut text = format!(
-            "{} {} of profile {} (run {}, nestcheck {})\n",
+            "{} {}{} of profile {} (run {}, nestcheck {})\n",
             head(&self.good, "Starting"),
             self.strong.apply_to(counted(run.cases, "case")),
+            run.repeat.map_or_else(String::new, |often| format!(", {often} times each,")),
             self.strong.apply_to(&run.profile),
             run.run,
             run.version,
@@ -126,13 +133,20 @@ impl Paint {
         text
     }
 
-    fn case_finished(&self, case: &CaseFinished, is_reported: bool) -> String {
+    fn case_finished(
+        &self,
+        case: &CaseFinished,
+        iteration: Option<u32>,
+        is_reported: bool,
+    ) -> String {
+        let of_iteration = iteration.map(|number| format!(" (iteration {number})"));
+        let line = || self.case_line(case, of_iteration.as_deref().unwrap_or_default());
         match &case.verdict {
             // These did not run; the end tells them by reason instead of one by one.
             Verdict::Blocked { .. } | Verdict::NotApplicable { .. } => String::new(),
-            Verdict::Pass => self.case_line(case),
-            _ if is_reported => self.case_line(case),
-            verdict => self.case_line(case) + &below(&block(&message(verdict), LINE_LIMIT)),
+            Verdict::Pass => line(),
+            _ if is_reported => line(),
+            verdict => line() + &below(&block(&message(verdict), LINE_LIMIT)),
         }
     }
 
@@ -163,7 +177,7 @@ impl Paint {
         }
     }
 
-    fn case_line(&self, case: &CaseFinished) -> String {
+    fn case_line(&self, case: &CaseFinished, more: &str) -> String {
         let (style, word) = match case.verdict {
             Verdict::Pass => (&self.good, "PASS"),
             Verdict::Fail { .. } => (&self.bad, "FAIL"),
@@ -178,7 +192,7 @@ impl Paint {
         let name =
             if name == id { String::new() } else { format!(" {}", self.faint.apply_to(name)) };
         let id = self.strong.apply_to(id);
-        format!("{} {} {id}{name}\n", head(style, word), clock(case.duration_ms))
+        format!("{} {} {id}{name}{more}\n", head(style, word), clock(case.duration_ms))
     }
 
     /// What the run came to: what a reader must look at, what was blocked, the numbers.
@@ -241,7 +255,8 @@ impl Paint {
             text.push_str(&below(&format!("{} {fix}", self.hint.apply_to("hint:"))));
         }
         for case in lined.iter().filter(|_| is_short) {
-            text.push_str(&self.case_line(&case.case));
+            let iterations = iterations(case).map_or_else(String::new, |it| format!(" ({it})"));
+            text.push_str(&self.case_line(&case.case, &iterations));
         }
         if lacks_image(report) { text } else { text + "\n" }
     }
@@ -264,10 +279,11 @@ impl Paint {
             .collect();
         let total = self.strong.apply_to(counts.total());
         let noun = if counts.total() == 1 { "case" } else { "cases" };
+        let often = repeated(report).map_or_else(String::new, |it| format!(" in {it}"));
         if parts.is_empty() {
-            format!("{total} {noun}")
+            format!("{total} {noun}{often}")
         } else {
-            format!("{total} {noun}: {}", parts.join(", "))
+            format!("{total} {noun}{often}: {}", parts.join(", "))
         }
     }
 

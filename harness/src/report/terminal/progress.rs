@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::running::Round;
 use crate::verdict::event::EventKind;
 
 /// Often enough for a clock of seconds, seldom enough for a slow connection.
@@ -16,6 +17,7 @@ const MOST_LINES: usize = 12;
 pub(super) struct Progress {
     lines: MultiProgress,
     total: ProgressBar,
+    round: Round,
     running: BTreeMap<String, ProgressBar>,
 }
 
@@ -25,10 +27,15 @@ impl Progress {
         let total = lines.add(ProgressBar::new(0));
         total.set_style(style("{prefix:>12} [{elapsed_precise}] {bar:24} {pos}/{len} {msg}"));
         total.set_prefix("Running");
-        Self { lines, total, running: BTreeMap::new() }
+        Self { lines, total, round: Round::default(), running: BTreeMap::new() }
     }
 
-    pub(super) fn event(&mut self, event: &EventKind) {
+    pub(super) fn event(&mut self, iteration: Option<u32>, event: &EventKind) {
+        let done = usize::try_from(self.total.position()).unwrap_or(usize::MAX);
+        let now = self.round.enter(iteration, done);
+        if now != done {
+            self.total.set_position(u64::try_from(now).unwrap_or(u64::MAX));
+        }
         match event {
             EventKind::RunStarted(run) => {
                 self.total.set_length(u64::try_from(run.cases).unwrap_or(u64::MAX));
@@ -46,9 +53,11 @@ impl Progress {
             _ => {}
         }
         let hidden = self.running.len().saturating_sub(MOST_LINES);
+        let iteration =
+            self.round.iteration.map_or_else(String::new, |it| format!("iteration {it} "));
         let message: Cow<'static, str> = match hidden {
-            0 => "".into(),
-            more => format!("({more} more run)").into(),
+            0 => iteration.into(),
+            more => format!("{iteration}({more} more run)").into(),
         };
         self.total.set_message(message);
     }

@@ -16,11 +16,35 @@ const COMMAND_LIMIT: usize = 120;
 /// How many running cases are named in one line.
 const MOST_NAMES: usize = 4;
 
+/// The iteration that goes on, and how many cases had a verdict before the first one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Round {
+    pub(super) iteration: Option<u32>,
+    once: usize,
+}
+
+impl Round {
+    /// How many cases have a verdict in the iteration of an event, of so many before it.
+    pub(super) fn enter(&mut self, iteration: Option<u32>, done: usize) -> usize {
+        if iteration.is_none() || iteration == self.iteration {
+            return done;
+        }
+        if self.iteration.is_none() {
+            self.once = done;
+        }
+        self.iteration = iteration;
+        self.once
+    }
+}
+
 /// What runs, and how far the run is.
 #[derive(Debug, Default)]
 pub(super) struct Running {
     planned: usize,
     done: usize,
+    /// How often the cases run, where they run several times.
+    repeat: Option<u32>,
+    round: Round,
     cases: BTreeMap<String, RunningCase>,
 }
 
@@ -32,9 +56,10 @@ struct RunningCase {
 }
 
 impl Running {
-    pub(super) fn event(&mut self, at: Timestamp, event: &EventKind) {
+    pub(super) fn event(&mut self, at: Timestamp, iteration: Option<u32>, event: &EventKind) {
+        self.done = self.round.enter(iteration, self.done);
         match event {
-            EventKind::RunStarted(run) => self.planned = run.cases,
+            EventKind::RunStarted(run) => (self.planned, self.repeat) = (run.cases, run.repeat),
             EventKind::CaseStarted { id } => {
                 let case = RunningCase { since: at, last_command: None };
                 self.cases.insert(id.clone(), case);
@@ -56,6 +81,9 @@ impl Running {
     /// One line: how many cases have a verdict, and which run for how long, the longest first.
     pub(super) fn line(&self, now: Timestamp) -> String {
         let mut line = format!("{} of {}", self.done, counted(self.planned, "case"));
+        if let (Some(number), Some(all)) = (self.round.iteration, self.repeat) {
+            let _ = write!(line, " in iteration {number} of {all}");
+        }
         let by_age = self.by_age();
         for (number, (id, case)) in by_age.iter().take(MOST_NAMES).enumerate() {
             let word = if number == 0 { "; running " } else { ", " };
@@ -108,7 +136,7 @@ mod tests {
     }
 
     fn started(running: &mut Running, second: i64, id: &str) {
-        running.event(at(second), &EventKind::CaseStarted { id: id.to_owned() });
+        running.event(at(second), None, &EventKind::CaseStarted { id: id.to_owned() });
     }
 
     fn of_three_cases() -> Running {
@@ -123,9 +151,11 @@ mod tests {
             profile_cases: None,
             planned: Vec::new(),
             cluster_id: None,
+            repeat: None,
+            platform: None,
             cluster: Vec::new(),
         };
-        running.event(at(0), &EventKind::RunStarted(run));
+        running.event(at(0), None, &EventKind::RunStarted(run));
         started(&mut running, 1, "POD-03");
         started(&mut running, 0, "VOL-04");
         running
@@ -144,10 +174,36 @@ mod tests {
             verdict: Verdict::Pass,
             duration_ms: 0,
         };
-        running.event(at(42), &EventKind::CaseFinished(finished));
+        running.event(at(42), None, &EventKind::CaseFinished(finished));
         assert_eq!(running.line(at(43)), "1 of 3 cases; running POD-03 for 42 s");
         // A clock that was set back.
         assert_eq!(running.line(at(-5)), "1 of 3 cases; running POD-03 for 0 s");
+    }
+
+    #[test]
+    fn each_iteration_is_counted_from_its_begin() {
+        let finished = |id: &str| {
+            EventKind::CaseFinished(CaseFinished {
+                id: id.to_owned(),
+                name: String::new(),
+                suite: String::new(),
+                title: String::new(),
+                level: Level::Core,
+                verdict: Verdict::Pass,
+                duration_ms: 0,
+            })
+        };
+        let mut running = Running::default();
+        let run = RunStarted { cases: 3, repeat: Some(20), ..RunStarted::default() };
+        running.event(at(0), None, &EventKind::RunStarted(run));
+        running.event(at(0), None, &finished("PRE-01"));
+        for (number, expected) in [(1, 3), (2, 3)] {
+            for id in ["POD-03", "POD-04"] {
+                running.event(at(1), Some(number), &finished(id));
+            }
+            let line = running.line(at(2));
+            assert_eq!(line, format!("{expected} of 3 cases in iteration {number} of 20"));
+        }
     }
 
     #[test]
@@ -172,7 +228,7 @@ mod tests {
             stdout: String::new(),
             stderr: String::new(),
         };
-        running.event(at(10), &EventKind::CommandFinished(command));
+        running.event(at(10), None, &EventKind::CommandFinished(command));
         let lines = running.lines(at(12));
         assert_eq!(lines[0], "VOL-04 for 12 s; no command has ended yet");
         assert!(lines[1].starts_with("POD-03 for 11 s; last command: `podman build"), "{lines:?}");

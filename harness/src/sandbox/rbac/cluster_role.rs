@@ -27,6 +27,9 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 /// A service account for those who have no user for a run yet: it is made with its rights.
 pub const ACCOUNT: &str = "system:serviceaccount:default:nestcheck";
 
+/// The user's name in the YAML where the server does not say who the caller is.
+pub(super) const UNKNOWN_USER: &str = "NAME";
+
 /// The name of the objects.
 const NAME: &str = "nestcheck";
 
@@ -49,7 +52,7 @@ pub fn objects(flavour: Flavour, user: &str, additions: &[Addition]) -> Result<S
     let namespaces: BTreeSet<_> = permissions.iter().filter_map(namespace_of).collect();
     let mut parts = vec![preamble(flavour, user, additions)];
     if user == ACCOUNT {
-        parts[0].push_str(&account()?);
+        parts[0].push_str(&account_in("default")?);
     }
     for place in std::iter::once(None).chain(namespaces.into_iter().map(Some)) {
         let here: Vec<_> = permissions
@@ -66,9 +69,9 @@ pub fn objects(flavour: Flavour, user: &str, additions: &[Addition]) -> Result<S
     Ok(parts.join("---\n"))
 }
 
-/// The service account [`ACCOUNT`].
-fn account() -> Result<String> {
-    let metadata = ObjectMeta { namespace: Some("default".to_owned()), ..named(NAME) };
+/// The service account [`ACCOUNT`] in this namespace.
+pub(super) fn account_in(namespace: &str) -> Result<String> {
+    let metadata = ObjectMeta { namespace: Some(namespace.to_owned()), ..named(NAME) };
     manifest::print(&ServiceAccount { metadata, ..ServiceAccount::default() })
 }
 
@@ -81,7 +84,7 @@ fn role_in(namespace: Option<&str>, permissions: &[Permission]) -> Result<String
     Ok(head + &explained(permissions)?)
 }
 
-fn binding_in(namespace: Option<&str>, user: &str) -> Result<String> {
+pub(super) fn binding_in(namespace: Option<&str>, user: &str) -> Result<String> {
     let metadata = ObjectMeta { namespace: namespace.map(str::to_owned), ..named(NAME) };
     let subjects = Some(vec![subject(user)]);
     let role_ref = |kind: &str| RoleRef {
@@ -99,7 +102,7 @@ fn binding_in(namespace: Option<&str>, user: &str) -> Result<String> {
 }
 
 /// The rules for rights, each with its reason.
-fn explained(permissions: &[Permission]) -> Result<String> {
+pub(super) fn explained(permissions: &[Permission]) -> Result<String> {
     let mut text = String::from("rules:\n");
     for section in permissions.chunk_by(|one, next| one.why == next.why) {
         text.push_str(&comment(section[0].why));
@@ -129,10 +132,7 @@ pub fn role(flavour: Flavour) -> Result<String> {
 /// None in practice: the objects are written as YAML.
 pub(super) fn grant(user: &str, permissions: &[Permission]) -> Result<String> {
     let rules = rules(permissions);
-    let mut hasher = DefaultHasher::new();
-    user.hash(&mut hasher);
-    manifest::print(&rules)?.hash(&mut hasher);
-    let name = format!("nestcheck-{:08x}", hasher.finish() >> 32);
+    let name = name_of(user, &rules)?;
     let role = ClusterRole { metadata: named(&name), rules: Some(rules), ..ClusterRole::default() };
     let binding = ClusterRoleBinding {
         metadata: named(&name),
@@ -146,12 +146,51 @@ pub(super) fn grant(user: &str, permissions: &[Permission]) -> Result<String> {
     Ok(format!("{}---\n{}", manifest::print(&role)?, manifest::print(&binding)?))
 }
 
-fn named(name: &str) -> ObjectMeta {
+/// As [`grant`], in one namespace.
+///
+/// # Errors
+///
+/// None in practice: the objects are written as YAML.
+pub(super) fn grant_in(namespace: &str, user: &str, permissions: &[Permission]) -> Result<String> {
+    role_to(namespace, Some(user), rules(permissions))
+}
+
+/// A role of a namespace with these rules, and its binding to a user.
+///
+/// # Errors
+///
+/// None in practice: the objects are written as YAML.
+pub(super) fn role_to(
+    namespace: &str,
+    user: Option<&str>,
+    rules: Vec<PolicyRule>,
+) -> Result<String> {
+    let user = user.unwrap_or(UNKNOWN_USER);
+    let name = name_of(user, &rules)?;
+    let metadata = ObjectMeta { namespace: Some(namespace.to_owned()), ..named(&name) };
+    let role = Role { metadata: metadata.clone(), rules: Some(rules) };
+    let binding = RoleBinding {
+        metadata,
+        role_ref: RoleRef { api_group: Some(GROUP.to_owned()), kind: "Role".to_owned(), name },
+        subjects: Some(vec![subject(user)]),
+    };
+    Ok(format!("{}---\n{}", manifest::print(&role)?, manifest::print(&binding)?))
+}
+
+/// A name for a role with these rules for this user.
+fn name_of(user: &str, rules: &[PolicyRule]) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    user.hash(&mut hasher);
+    manifest::print(&rules)?.hash(&mut hasher);
+    Ok(format!("nestcheck-{:08x}", hasher.finish() >> 32))
+}
+
+pub(super) fn named(name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
 }
 
 /// The subject of a user. Service accounts are users too, whose names say where they are.
-fn subject(user: &str) -> Subject {
+pub(crate) fn subject(user: &str) -> Subject {
     let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
     match account {
         Some((namespace, name)) => Subject {

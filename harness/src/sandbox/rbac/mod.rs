@@ -5,11 +5,16 @@
 mod addition;
 mod cluster_role;
 mod guard;
+mod in_namespace;
 mod permissions;
 mod preamble;
 mod review;
 
 pub use addition::Addition;
+pub(crate) use cluster_role::subject;
 pub use cluster_role::{ACCOUNT, objects, role};
+pub use in_namespace::{
+    SHIPPED_SCC, objects_in_namespace, permissions_in_namespace, review_namespace,
+};
 pub use permissions::{of_run_with, permissions};
-pub use review::{missing, review};
+pub use review::{lacking, missing, review};

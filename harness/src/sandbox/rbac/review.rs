@@ -15,7 +15,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::cluster_role;
+use super::cluster_role::{self, UNKNOWN_USER};
 use crate::{
     Error, Result,
     cluster::{
@@ -30,9 +30,6 @@ const CONCURRENCY: usize = 8;
 /// The name of the dry-run objects; nothing is stored.
 const REHEARSAL: &str = "nestcheck-rehearsal";
 
-/// The user's name in the YAML where the server does not say who the caller is.
-const UNKNOWN_USER: &str = "NAME";
-
 /// Asks whether the caller has all `needed` rights, those of a run; `namespace` is the run's, and need not
 /// exist. One request for a caller who has them.
 ///
@@ -41,18 +38,60 @@ const UNKNOWN_USER: &str = "NAME";
 /// Rights that are missing, with the role that grants them, or a server that does not answer.
 pub async fn review(cluster: &Cluster, needed: &[Permission], namespace: &str) -> Result<()> {
     let client = cluster.admin();
+    match in_the_way(client, needed, namespace).await? {
+        None => Ok(()),
+        Some(denied) => Err(refusal(caller(client).await.as_deref(), None, &denied)?),
+    }
+}
+
+/// As [`review`], of a run in a given namespace: the role that grants what is missing is of it.
+///
+/// # Errors
+///
+/// As [`review`].
+pub(super) async fn review_in(
+    cluster: &Cluster,
+    needed: &[Permission],
+    namespace: &str,
+) -> Result<()> {
+    let client = cluster.admin();
+    match in_the_way(client, needed, namespace).await? {
+        None => Ok(()),
+        Some(denied) => Err(refusal(caller(client).await.as_deref(), Some(namespace), &denied)?),
+    }
+}
+
+/// The rights that are missing, if a run can't do without one of them.
+async fn in_the_way(
+    client: &Client,
+    needed: &[Permission],
+    namespace: &str,
+) -> Result<Option<Vec<Permission>>> {
     let rules = rules(client, namespace).await?;
     let unlisted = missing(needed, &rules);
     if !is_in_the_way(&unlisted) {
-        return Ok(());
+        return Ok(None);
     }
     // The list is a hint, not a decision: some authorizers can't list what they allow, and it may
     // be incomplete without saying so (kubernetes `SelfSubjectRulesReview`).
     let denied = denied(client, namespace, unlisted).await?;
-    if !is_in_the_way(&denied) {
-        return Ok(());
-    }
-    Err(refusal(caller(client).await.as_deref(), &denied)?)
+    Ok(is_in_the_way(&denied).then_some(denied))
+}
+
+/// Those of the `needed` permissions that the caller lacks. As [`review`] it asks the server, but for
+/// each of them: all reviews are requests that store nothing.
+///
+/// # Errors
+///
+/// A server that does not answer.
+pub async fn lacking(
+    cluster: &Cluster,
+    needed: &[Permission],
+    namespace: &str,
+) -> Result<Vec<Permission>> {
+    let client = cluster.admin();
+    let rules = rules(client, namespace).await?;
+    denied(client, namespace, missing(needed, &rules)).await
 }
 
 fn is_in_the_way(permissions: &[Permission]) -> bool {
@@ -202,23 +241,28 @@ async fn is_granted_otherwise(client: &Client, permission: &Permission) -> bool 
 }
 
 /// The caller's name, where the server tells it: since Kubernetes 1.28 to everyone.
-async fn caller(client: &Client) -> Option<String> {
+pub(super) async fn caller(client: &Client) -> Option<String> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let (params, question) = (PostParams::default(), SelfSubjectReview::default());
     let answer = call("ask who the caller is", || api.create(&params, &question)).await.ok()?;
     answer.status?.user_info?.username
 }
 
-/// What a caller learns who lacks rights that a run can't do without.
-fn refusal(caller: Option<&str>, denied: &[Permission]) -> Result<Error> {
+/// What a caller learns who lacks rights that a run can't do without, in all namespaces or a given one.
+fn refusal(caller: Option<&str>, namespace: Option<&str>, denied: &[Permission]) -> Result<Error> {
     let in_the_way = denied.iter().filter(|permission| permission.need == Need::Run);
     let list: Vec<_> = in_the_way.map(|permission| format!("`{permission}`")).collect();
     let (who, note) = match caller {
         Some(name) => (format!("user `{name}`"), ""),
         None => ("the caller".to_owned(), " (with the user's name for NAME)"),
     };
-    let grant = cluster_role::grant(caller.unwrap_or(UNKNOWN_USER), denied)?;
-    let message = format!("{who} lacks rights that a run needs: {}", list.join(", "));
+    let user = caller.unwrap_or(UNKNOWN_USER);
+    let grant = match namespace {
+        Some(namespace) => cluster_role::grant_in(namespace, user, denied)?,
+        None => cluster_role::grant(user, denied)?,
+    };
+    let place = namespace.map(|it| format!(" in namespace `{it}`")).unwrap_or_default();
+    let message = format!("{who} lacks rights that a run needs{place}: {}", list.join(", "));
     Ok(Error::infrastructure(message).with_hint(format!(
         "an administrator grants what is missing with `kubectl apply -f FILE`, FILE being{note}:\n\
          \n{}",
@@ -360,7 +404,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_caller_each_right_and_the_way_on() {
         let permissions = permissions(Flavour::OpenShift);
-        let error = refusal(Some("alice"), &permissions).expect("it is written");
+        let error = refusal(Some("alice"), None, &permissions).expect("it is written");
         let message = error.to_string();
         assert_eq!(error.kind().exit_code(), 4);
         for words in [
@@ -378,8 +422,19 @@ mod tests {
         assert!(hint.contains("kubectl apply") && hint.contains("runtimeclasses"), "{hint}");
         assert!(hint.contains("name: alice"), "{hint}");
 
-        let error = refusal(None, &permissions).expect("it is written");
+        let error = refusal(None, None, &permissions).expect("it is written");
         assert!(error.to_string().starts_with("the caller lacks"), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("name: NAME")), "{error:?}");
+    }
+
+    #[test]
+    fn a_refusal_in_a_given_namespace_asks_for_a_role_of_it() {
+        let permissions = super::super::permissions_in_namespace();
+        let error = refusal(Some("alice"), Some("team-a"), &permissions).expect("it is written");
+        let message = error.to_string();
+        assert!(message.contains("in namespace `team-a`: `create pods`"), "{message}");
+        let hint = error.hint().unwrap_or_default();
+        assert!(hint.contains("namespace: team-a") && hint.contains("kind: Role\n"), "{hint}");
+        assert!(!hint.contains("ClusterRole"), "{hint}");
     }
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfil
 use crate::{
     fixtures::MASKED_PROC,
     steps::{dry_run_past_scc, expect_refusal_by_server},
-    suite::NESTED,
+    suite::NESTED_ELSEWHERE,
 };
 
 /// The first minor version of Kubernetes in which the relaxation needs no gate, and level
@@ -47,7 +47,7 @@ inventory::submit!(Case {
           namespace's labels with the message. Permission without a user namespace is a bug of \
           the API server.",
     level: Level::Extended,
-    requires: NESTED,
+    requires: NESTED_ELSEWHERE,
     kind: CaseKind::Live(|cx| Box::pin(relaxes_run_as_non_root_by_gate_or_version(cx))),
     ..Case::DEFAULT
 });
@@ -77,7 +77,7 @@ inventory::submit!(Case {
           namespace's labels with the message. Until they agree, use namespaces with level \
           privileged and an SCC.",
     level: Level::Extended,
-    requires: NESTED,
+    requires: NESTED_ELSEWHERE,
     kind: CaseKind::Live(|cx| Box::pin(relaxes_proc_mount_by_gate_or_version(cx))),
     ..Case::DEFAULT
 });

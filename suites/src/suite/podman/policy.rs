@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::{
     cluster::{ask, describe, status_code},
     engine::{Case, CaseKind, Context, PodHandle},
-    sandbox::labels,
+    sandbox::{RUN_LABEL, labels},
     verdict::{CaseResult, Failure, Level},
     workload::Command,
 };
@@ -126,8 +126,8 @@ async fn reaches_again(
 /// Removes the policy of an earlier try, which was lost.
 async fn open(cx: &Context) -> CaseResult {
     let (what, params) = ("delete a NetworkPolicy", DeleteParams::default());
-    let policies = policies(cx);
-    match ask(what, || cx.sandbox().as_granted(|| policies.delete(NAME, &params))).await? {
+    let (policies, name) = (policies(cx), cx.sandbox().name_of(NAME));
+    match ask(what, || cx.sandbox().as_granted(|| policies.delete(&name, &params))).await? {
         Ok(_) => Ok(()),
         Err(error) if status_code(&error) == Some(404) => Ok(()),
         Err(error) => Err(describe(what, &error).into()),
@@ -141,10 +141,12 @@ fn policies(cx: &Context) -> Api<NetworkPolicy> {
 /// Makes a policy that lets nobody in.
 async fn shut(cx: &Context) -> CaseResult {
     let sandbox = cx.sandbox();
-    let selected = [(LABEL.to_owned(), NAME.to_owned())];
+    let (name, run) = (sandbox.name_of(NAME), sandbox.run().to_owned());
+    // Of this run alone: the namespace may have others.
+    let selected = [(LABEL.to_owned(), NAME.to_owned()), (RUN_LABEL.to_owned(), run)];
     let policy = NetworkPolicy {
         metadata: ObjectMeta {
-            name: Some(NAME.to_owned()),
+            name: Some(name.clone()),
             labels: Some(labels(sandbox.run())),
             ..ObjectMeta::default()
         },
@@ -159,7 +161,7 @@ async fn shut(cx: &Context) -> CaseResult {
     };
     let policies = policies(cx);
     let params = PostParams::default();
-    sandbox.ledger().intend("NetworkPolicy", Some(sandbox.namespace()), NAME).await?;
+    sandbox.ledger().intend("NetworkPolicy", Some(sandbox.namespace()), &name).await?;
     request("create a NetworkPolicy", || sandbox.as_granted(|| policies.create(&params, &policy)))
         .await
         .map(drop)

@@ -1,9 +1,11 @@
 //! What only somebody who acts in the cluster finds out.
 
 use harness::{
-    cluster::{ask, describe, is_forbidden},
     engine::{Case, CaseKind, Context},
-    facts::pod_admission::PodAdmission,
+    facts::{
+        pod_admission::PodAdmission,
+        requirement::{Administrator, Requirement, UnmaskedProc, UserNamespaces},
+    },
     sandbox::{USER, WORKSPACE_ID_LABEL},
     verdict::{CaseResult, Failure, Level},
     workload::{Command, PROBE, mutation, truth::show_reading},
@@ -22,7 +24,7 @@ use probe::Reading;
 
 use crate::{
     fixtures::{HOST_USERS, NESTED_POD},
-    steps::{is_nfs, request},
+    steps::{is_nfs, readable, request},
     suite::NESTED,
 };
 
@@ -33,6 +35,10 @@ const NOT_ALLOWED: [(&str, &str, &str, Option<&str>); 3] = [
     ("list", "", "nodes", None),
     ("create", "rbac.authorization.k8s.io", "clusterrolebindings", None),
 ];
+
+/// What a case about the user of the cases needs.
+const AS_AN_ORDINARY_USER: &[&dyn Requirement] =
+    &[&UserNamespaces, &UnmaskedProc, &Administrator("a user of the run's own")];
 
 // As every case that acts they need a cluster on which it makes sense to act.
 inventory::submit!(Case {
@@ -47,7 +53,7 @@ inventory::submit!(Case {
     fix: "Remove the RoleBinding or ClusterRoleBinding that gives permissions to a group such as \
           `system:serviceaccounts` or `system:authenticated`. `kubectl auth can-i --list \
           --as=system:serviceaccount:NAMESPACE:user` shows them.",
-    requires: NESTED,
+    requires: AS_AN_ORDINARY_USER,
     kind: CaseKind::Live(|cx| Box::pin(acts_as_an_ordinary_user(cx))),
     ..Case::DEFAULT
 });
@@ -235,7 +241,7 @@ async fn asks_no_webhook_about_pods(cx: Context) -> CaseResult {
     let admin = cx.sandbox().admin();
     let namespaces: Api<Namespace> = Api::all(admin.clone());
     let name = cx.sandbox().namespace();
-    let namespace = request("read the namespace", || namespaces.get(name)).await?;
+    let namespace = readable("read the namespace", || namespaces.get(name)).await?;
     let admission = PodAdmission::read(admin).await;
     if let Some(reason) = admission.unread.first() {
         return Err(Failure::blocked(reason, "use a kubeconfig whose user may read it"));
@@ -287,23 +293,6 @@ async fn finds_only_its_own_containers_in_its_pods(cx: Context) -> CaseResult {
             Err(cx.admission().explain_change(&sent, pod.object(), failure).await)
         }
     }
-}
-
-/// Reads what a run can do without: who may not read it is blocked.
-async fn readable<T, F, Fut>(what: &str, operation: F) -> Result<T, Failure>
-where
-    F: FnMut() -> Fut + Send,
-    Fut: Future<Output = Result<T, kube::Error>> + Send,
-{
-    ask(what, operation).await?.map_err(|error| {
-        let described = describe(what, &error);
-        if is_forbidden(&error) {
-            let remedy = "use a kubeconfig whose user may read it";
-            Failure::blocked(described.to_string(), remedy)
-        } else {
-            described.into()
-        }
-    })
 }
 
 // What podman can do decides, see POD-03; this tells why it can't.

@@ -22,11 +22,11 @@ use kube::{
     api::{ListParams, ObjectMeta},
 };
 
-use super::{container, decided_by, scc, workspace};
+use super::{WITH_OWN_SCC, container, decided_by, scc, workspace};
 use crate::{
     fixtures::NESTED_POD,
     steps::request,
-    suite::{NESTED, OPENSHIFT, WITH_SCCS},
+    suite::{OPENSHIFT, WITH_SCCS},
 };
 
 /// The annotation that says by whose right a pod was admitted (apiserver-library-go,
@@ -43,7 +43,7 @@ inventory::submit!(Case {
     fix: "Grant `use` on the SCC to the user with a Role and RoleBinding in the namespace, and \
           set `openshift.io/required-scc` on the pod.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(admits_pod_of_user_who_may_use_it(cx))),
     ..Case::DEFAULT
@@ -99,7 +99,7 @@ inventory::submit!(Case {
           `restricted-v3` with the annotation `openshift.io/required-scc`.",
     level: Level::Extended,
     flavours: OPENSHIFT,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(admits_plain_pod_with_user_namespace_by_a_restricted_scc(
         cx
     ))),
@@ -187,7 +187,7 @@ inventory::submit!(Case {
           `supplementalGroups` and `seLinuxContext` have to name one value or the start of a \
           range.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(fills_in_what_the_pod_leaves_out(cx))),
     ..Case::DEFAULT
 });
@@ -247,7 +247,7 @@ inventory::submit!(Case {
     fix: "Bind the Role with `use` on the SCC to the service account of the workspace. The \
           DevWorkspace Operator does so for `controller.devfile.io/scc`.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     pods: &[&NESTED_POD],
     expected: Duration::from_secs(2),
     kind: CaseKind::Live(|cx| Box::pin(admits_pods_of_service_account(cx))),
@@ -341,7 +341,7 @@ inventory::submit!(Case {
     fix: "Find out who writes the labels (`managedFields` of the namespace). The label \
           `security.openshift.io/scc.podSecurityLabelSync: \"false\"` has to stop the syncer.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     pods: &[&NESTED_POD],
     kind: CaseKind::Live(|cx| Box::pin(leaves_pod_security_labels_alone(cx))),
     ..Case::DEFAULT

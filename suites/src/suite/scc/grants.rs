@@ -21,10 +21,10 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 
-use super::{scc, workspace};
+use super::{WITH_OWN_SCC, scc, workspace};
 use crate::{
     steps::{expect_refusal_as, request},
-    suite::{NESTED, WITH_SCCS},
+    suite::WITH_SCCS,
 };
 
 /// SCCs that would give a user more than a workspace may have.
@@ -41,7 +41,7 @@ inventory::submit!(Case {
     fix: "Remove the binding that grants the named SCC to a group of all users or service \
           accounts.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(grants_no_powerful_scc(cx))),
     ..Case::DEFAULT
 });
@@ -123,7 +123,7 @@ inventory::submit!(Case {
     fix: "Look for the binding that grants the SCC to everybody: `oc adm policy who-can use scc \
           NAME`.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_user_without_grant(cx))),
     ..Case::DEFAULT
 });
@@ -154,7 +154,7 @@ inventory::submit!(Case {
           with permissions that its author did not see.",
     fix: "This is a bug of SCC admission, or the plugin is missing: report it with the message.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_scc_that_is_not_there_or_not_granted(cx))),
     ..Case::DEFAULT
 });
@@ -181,7 +181,7 @@ inventory::submit!(Case {
     fix: "Grant with a RoleBinding in the namespace, not with a ClusterRoleBinding and not in the \
           SCC's `users` or `groups`.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(grants_in_one_namespace_only(cx))),
     ..Case::DEFAULT
 });
@@ -216,7 +216,7 @@ inventory::submit!(Case {
     fix: "Look for a second binding that still grants the SCC. If removal takes more than a few \
           seconds, the API server has a stale cache.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_after_grant_is_removed(cx))),
     ..Case::DEFAULT
 });

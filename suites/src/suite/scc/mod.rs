@@ -8,6 +8,7 @@ mod shipped;
 
 use harness::{
     engine::Context,
+    facts::requirement::{Administrator, Requirement, UnmaskedProc, UserNamespaces},
     sandbox::AppliedScc,
     verdict::{CaseResult, Failure},
     workload::truth,
@@ -15,6 +16,10 @@ use harness::{
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::fixtures::NESTED_POD;
+
+/// What a case about the run's SCC needs.
+const WITH_OWN_SCC: &[&dyn Requirement] =
+    &[&UserNamespaces, &UnmaskedProc, &Administrator("an SCC of the run's own")];
 
 /// The run's SCC, stored as it was applied: with a field lost, what it still refuses or gives proves
 /// nothing about it.

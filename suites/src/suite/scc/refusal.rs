@@ -13,11 +13,8 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{container, decided_by, scc, workspace};
-use crate::{
-    steps::expect_refusal,
-    suite::{NESTED, WITH_SCCS},
-};
+use super::{WITH_OWN_SCC, container, decided_by, scc, workspace};
+use crate::{steps::expect_refusal, suite::WITH_SCCS};
 
 /// A field of the SCC, and what it must be for the pod to be refused.
 #[derive(Clone, Copy)]
@@ -68,7 +65,7 @@ inventory::submit!(Case {
     fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If you set it and the API server \
           dropped it, see PRE-07.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_pod_that_is_silent_on_user_namespace(cx))),
     ..Case::DEFAULT
 });
@@ -92,7 +89,7 @@ inventory::submit!(Case {
     fix: "Set `userNamespaceLevel: RequirePodLevel` in the SCC. If you set it and the API server \
           dropped it, see PRE-07.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_pod_in_host_user_namespace(cx))),
     ..Case::DEFAULT
 });
@@ -115,7 +112,7 @@ inventory::submit!(Case {
           pod's files, and other users would have no subordinate ids.",
     fix: "Set `runAsUser: {type: MustRunAs, uid: 1000}` in the SCC.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_other_users(cx))),
     ..Case::DEFAULT
 });
@@ -144,7 +141,7 @@ inventory::submit!(Case {
           isolation of the user namespace.",
     fix: "Leave only SETUID and SETGID (and CHOWN, with Dev Spaces) in `allowedCapabilities`.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_other_capabilities(cx))),
     ..Case::DEFAULT
 });
@@ -173,7 +170,7 @@ inventory::submit!(Case {
           need it.",
     fix: "Set `allowPrivilegedContainer: false` in the SCC.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_privileged_container(cx))),
     ..Case::DEFAULT
 });
@@ -195,7 +192,7 @@ inventory::submit!(Case {
     why: "A hostPath volume in a workspace gives the node's files to a developer.",
     fix: "Set `allowHostDirVolumePlugin: false` and remove `hostPath` from `volumes`.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_host_paths(cx))),
     ..Case::DEFAULT
 });
@@ -220,7 +217,7 @@ inventory::submit!(Case {
           node, it can replace a service.",
     fix: "Set `allowHostNetwork`, `allowHostPID`, `allowHostIPC` and `allowHostPorts` to false.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_host_namespaces_and_ports(cx))),
     ..Case::DEFAULT
 });
@@ -259,7 +256,7 @@ inventory::submit!(Case {
           read files of others.",
     fix: "Set `fsGroup` and `supplementalGroups` to `MustRunAs` with the range 1000–65534.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_root_group(cx))),
     ..Case::DEFAULT
 });
@@ -289,7 +286,7 @@ inventory::submit!(Case {
           SELinux does not confine `spc_t` at all.",
     fix: "Set `seLinuxContext: {type: MustRunAs, seLinuxOptions: {type: container_engine_t}}`.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_other_selinux_types(cx))),
     ..Case::DEFAULT
 });
@@ -320,7 +317,7 @@ inventory::submit!(Case {
     fix: "Leave `seccompProfiles` empty in the SCC, and don't set a profile in the workspace's \
           pod.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_explicit_seccomp_profile(cx))),
     ..Case::DEFAULT
 });
@@ -344,7 +341,7 @@ inventory::submit!(Case {
     fix: "List in `volumes` only configMap, downwardAPI, emptyDir, persistentVolumeClaim, \
           projected and secret.",
     flavours: WITH_SCCS,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(refuses_other_volume_types(cx))),
     ..Case::DEFAULT
 });

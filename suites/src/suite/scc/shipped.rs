@@ -4,6 +4,7 @@ use harness::{
     cluster::Refusal,
     diagnosis::{self, CheckId, Symptom},
     engine::{Case, CaseKind, Context},
+    facts::requirement::Administrator,
     sandbox::{
         Identity,
         pod_template::{ADMITTED_BY, REQUIRED_SCC},
@@ -17,14 +18,11 @@ use k8s_openapi::api::rbac::v1::{
 use kube::{Api, ResourceExt, api::ListParams};
 
 use super::{
+    WITH_OWN_SCC,
     reference::{EARLY, lacks_ids},
     workspace,
 };
-use crate::{
-    fixtures::NESTED_POD,
-    steps::request,
-    suite::{NESTED, OPENSHIFT},
-};
+use crate::{fixtures::NESTED_POD, steps::request, suite::OPENSHIFT};
 
 const NESTED_CONTAINER: &str = "nested-container";
 
@@ -44,6 +42,7 @@ inventory::submit!(Case {
           `system:openshift:scc:nested-container`.",
     level: Level::Extended,
     flavours: OPENSHIFT,
+    requires: &[&Administrator("the grants of the whole cluster")],
     kind: CaseKind::Live(|cx| Box::pin(grants_nested_container_to_nobody_by_default(cx))),
     ..Case::DEFAULT
 });
@@ -124,7 +123,7 @@ inventory::submit!(Case {
           `uidRangeMin` and `uidRangeMax`. Elsewhere restore the SCC, see SCC-01.",
     level: Level::Extended,
     flavours: OPENSHIFT,
-    requires: NESTED,
+    requires: WITH_OWN_SCC,
     kind: CaseKind::Live(|cx| Box::pin(admits_user_1000_by_the_shipped_nested_container(cx))),
     ..Case::DEFAULT
 });

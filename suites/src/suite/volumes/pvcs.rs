@@ -22,7 +22,7 @@ use kube::{
 use super::{OF_ROOT, OWNERS, stat};
 use crate::{
     fixtures::KEEPER,
-    steps::{delete_pod, differ, is_nfs, keep_on, known, on_node_of, pvc, request},
+    steps::{delete_pod, differ, is_nfs, keep_on, known, on_node_of, pvc, readable},
     suite::NESTED,
 };
 
@@ -145,6 +145,7 @@ async fn shares_files_between_two_pods(cx: Context) -> CaseResult {
 async fn refused(cx: &Context, pvc: &str) -> Failure {
     let sandbox = cx.sandbox();
     let api: Api<Event> = Api::namespaced(sandbox.user().clone(), sandbox.namespace());
+    let pvc = sandbox.name_of(pvc);
     let fields = format!("involvedObject.name={pvc},reason=ProvisioningFailed");
     let config = watcher::Config::default().fields(&fields);
     let mut refusals = watcher(api, config).default_backoff().touched_objects().boxed();
@@ -213,7 +214,7 @@ async fn diagnoses_storage_whose_ids_can_not_be_mapped(cx: Context) -> CaseResul
 async fn class_of_nfs(cx: &Context) -> Result<Option<String>, Failure> {
     let api: Api<StorageClass> = Api::all(cx.sandbox().admin().clone());
     let all = ListParams::default();
-    let classes = request("list StorageClasses", || api.list(&all)).await?;
+    let classes = readable("list StorageClasses", || api.list(&all)).await?;
     let class = classes.items.into_iter().find(|class| is_nfs(&class.provisioner));
     Ok(class.map(|class| class.name_any()))
 }

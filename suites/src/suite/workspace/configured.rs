@@ -453,7 +453,8 @@ mod tests {
     fn plan(facts: &Facts) -> Plan {
         let cases = crate::cases();
         let filters = Filters::parse(&[], &cases).expect("no filter");
-        let selection = Selection { profile: Some(Profile::AsConfigured), filters, shard: None };
+        let selection =
+            Selection { profile: Some(Profile::AsConfigured), filters, ..Selection::default() };
         let picked = selection.pick(&cases);
         let plan = Plan::new(picked.clone(), facts, false);
         plan.without_what_must_fail(&picked, facts)

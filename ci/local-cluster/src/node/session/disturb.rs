@@ -35,14 +35,14 @@ impl Session {
     async fn begin(&mut self, disturbance: &Disturbance) -> Result<(), Error> {
         for name in disturbance.components() {
             self.program(name)?;
-            self.node.request(&Request::Freeze { name: name.clone() })?;
+            self.node_of(name)?.request(&Request::Freeze { name: name.clone() })?;
         }
         self.run_meanwhile(disturbance.beginning()).await
     }
 
     async fn end(&mut self, disturbance: &Disturbance) -> Result<(), Error> {
         for name in disturbance.components() {
-            self.node.request(&Request::Thaw { name: name.clone() })?;
+            self.node_of(name)?.request(&Request::Thaw { name: name.clone() })?;
         }
         self.run_meanwhile(disturbance.end()).await
     }
@@ -60,7 +60,7 @@ impl Session {
         let Some(program) = program else { return Ok(()) };
         let name = program.name.clone();
         self.tasks.insert(name.clone(), None);
-        self.node.start_program(program)?;
+        self.start_program(program)?;
         let deadline = Instant::now() + COMMAND;
         loop {
             if let Some(Some(outcome)) = self.tasks.get(&name) {

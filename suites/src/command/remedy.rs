@@ -1,0 +1,128 @@
+//! `nestcheck remedy`: what would fix what is unmet or failed. It applies nothing.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
+use harness::{
+    Result,
+    cluster::Cluster,
+    facts::{self, Facts, Platform},
+    remedy::{self, Access, Circumstances, Problem},
+    report::summarize,
+};
+
+use super::{arguments::ClusterArguments, print, report::read_events};
+use crate::fixtures::declarations;
+
+/// The longest name of a namespace (RFC 1123).
+const LONGEST_LABEL: usize = 63;
+
+/// The format of remedies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RemedyFormat {
+    /// All of it, for people
+    Text,
+    /// The manifests alone, for `kubectl apply -f -`
+    Yaml,
+    /// The lines for the Containerfile of the image alone
+    Containerfile,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemedyArguments {
+    /// The report of a run: a directory that `nestcheck run` wrote, its `events.jsonl`, or an archive.
+    /// Then a cluster is asked only if `--kubeconfig` or `--context` names one. Faults of an image show
+    /// in a report alone
+    #[arg(value_name = "REPORT")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// The namespace in which somebody is to have nested containers
+    #[arg(long, value_name = "NAMESPACE", value_parser = namespace)]
+    namespace: Option<String>,
+    /// Who is to have them there, such as `alice` or `system:serviceaccount:NAMESPACE:NAME`: print the
+    /// role and the binding for the SCC too (OpenShift, MicroShift)
+    #[arg(long, value_name = "USER", requires = "namespace",
+        value_parser = NonEmptyStringValueParser::new())]
+    user: Option<String>,
+    /// The format
+    #[arg(long, short, value_enum, default_value = "text")]
+    output: RemedyFormat,
+}
+
+pub(super) async fn execute(arguments: RemedyArguments) -> Result<u8> {
+    let RemedyArguments { report, cluster, namespace, user, output } = arguments;
+    let asks_cluster =
+        report.is_none() || cluster.kubeconfig.is_some() || cluster.context.is_some();
+    let mut platform = Platform::default();
+    let mut problems = Vec::new();
+    if let Some(path) = &report {
+        let found = of_report(path)?;
+        (problems, platform) = found;
+    }
+    let facts = if asks_cluster { Some(read(cluster).await?) } else { None };
+    if let Some(facts) = &facts {
+        platform = Platform::of(facts);
+        problems.extend(remedy::of_facts(facts, user.is_some()));
+    }
+    let declarations = declarations()?;
+    let circumstances = Circumstances {
+        platform,
+        devices: facts.as_ref().and_then(|facts| facts.device_route.value().cloned().flatten()),
+        scc: facts.as_ref().and_then(remedy::scc_for_nested_containers),
+        access: namespace.map(|namespace| Access { namespace, user }),
+        declarations: &declarations,
+    };
+    let remedies = remedy::remedies(problems, &circumstances);
+    let text = match output {
+        RemedyFormat::Text => remedy::text(&remedies)?,
+        RemedyFormat::Yaml => remedy::manifests(&remedies)?,
+        RemedyFormat::Containerfile => remedy::containerfile(&remedies),
+        RemedyFormat::Json => remedy::json(&remedies, &circumstances.platform)?,
+    };
+    print(text.as_bytes())
+}
+
+async fn read(cluster: ClusterArguments) -> Result<Facts> {
+    facts::gather(&Cluster::connect(&cluster.into()).await?).await
+}
+
+/// What failed in a run, and on what kind of cluster.
+fn of_report(path: &Path) -> Result<(Vec<Problem>, Platform)> {
+    let report = summarize(&read_events(path)?);
+    let cases = report.cases.iter().map(|case| &case.case);
+    let problems = remedy::of_causes(&path.display().to_string(), &report.causes, cases);
+    let platform = report.run.and_then(|run| run.platform).unwrap_or_default();
+    Ok((problems, platform))
+}
+
+/// Refuses what can't be the name of a namespace.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends = bytes.first().zip(bytes.last());
+    let is_name = ends.is_some_and(|(first, last)| is_inner(*first) && is_inner(*last))
+        && bytes.len() <= LONGEST_LABEL
+        && bytes.iter().all(|byte| is_inner(*byte) || *byte == b'-');
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of a namespace\nhint: write it as `kubectl get namespaces` does"
+            .to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_namespaces_are_taken() {
+        assert_eq!(namespace("my-space1").as_deref(), Ok("my-space1"));
+        for bad in ["", "A", "-a", "a-", "a.b", "a b", "a\n", &"a".repeat(64)] {
+            assert!(namespace(bad).is_err(), "{bad:?}");
+        }
+    }
+}
