@@ -17,11 +17,12 @@ const MAIN_COMMAND: &str = "run";
 
 /// Options of other commands that `run` has too, with another meaning, or that are refused without
 /// another option: a variable for `run` would change or break these commands.
-const OWN_NAMES: [(&str, &str); 4] = [
+const OWN_NAMES: [(&str, &str); 5] = [
     // Without `--print-rbac` it is an error.
     ("preflight", "profile"),
     // Its formats are others.
     ("explain", "output"),
+    ("remedy", "output"),
     // There the report is read, and has to exist.
     ("sweep", "report-dir"),
     // Without `--dry-run` it is an error.

@@ -40,7 +40,7 @@ pub(super) struct RemedyArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
     /// The namespace in which somebody is to have nested containers
-    #[arg(long, value_name = "NAMESPACE", value_parser = namespace)]
+    #[arg(long, value_name = "NAME", value_parser = namespace)]
     namespace: Option<String>,
     /// Who is to have them there, such as `alice` or `system:serviceaccount:NAMESPACE:NAME`: print the
     /// role and the binding for the SCC too (OpenShift, MicroShift)
