@@ -213,10 +213,13 @@ fn proofs_of_nodes(
     let all: Vec<_> = of_nodes.flat_map(entries).collect();
     let is_rerun = |case: &Case| every_node.only.as_ref().is_none_or(|only| only.contains(case.id));
     let count = all.len();
-    let picked = all.into_iter().filter(|it| selection.has(&it.case) && is_rerun(&it.case));
-    let picked: Vec<_> = picked.collect();
-    // A shard may have none of them.
-    if picked.is_empty() && selection.shard.is_none() {
+    // Where no node is known, each shard says so: none of them may pass for one without proofs.
+    let is_picked = |it: &Entry| {
+        it.case.of_node == OfNode::Each || selection.has(&it.case) && is_rerun(&it.case)
+    };
+    let picked: Vec<_> = all.into_iter().filter(is_picked).collect();
+    // A shard may have none of them, and a rerun that is narrowed.
+    if picked.is_empty() && selection.shard.is_none() && every_node.only.is_none() {
         return Err(Error::usage("`--every-node` proves the nodes, and no proof is selected")
             .with_hint("leave the filters out, or add `nodes` to them"));
     }
@@ -252,6 +255,11 @@ async fn enter_namespace(
     if profile == Profile::AsConfigured {
         let message = "a run with the cluster's own settings needs an administrator";
         return Err(Error::usage(message).with_hint("leave `--namespace` or the profile out"));
+    }
+    // The records of runs with an administrator are there, which decide about other namespaces.
+    if namespace == sandbox::LEASE_NAMESPACE {
+        let message = format!("a run in namespace `{namespace}` could not be swept");
+        return Err(Error::usage(message).with_hint("give another namespace"));
     }
     let scc = match (facts.flavour.value(), chosen) {
         (Some(Flavour::Kubernetes) | None, chosen) => {

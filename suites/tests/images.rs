@@ -244,7 +244,6 @@ fn each_broken_image_is_reported_by_its_case_and_the_good_one_is_green() {
         is_found_lacking(&cluster, lacking, image);
     }
     needs_fuse_overlayfs(&cluster);
-    remedies::an_image_of_each_kind_is_repaired(&cluster);
     remedies::a_missing_runtime_class_is_repaired(&cluster);
     is_found_missing(&cluster);
     cluster.is_clean();

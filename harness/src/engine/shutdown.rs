@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
-use super::{Dispatcher, Keep, RunConfig};
+use super::{Dispatcher, Keep, RunConfig, stop};
 use crate::{
     cluster::Cluster,
     engine::{CheckResult, plan::Plan},
@@ -104,11 +104,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// Whether what the run created is to stay.
     pub(super) fn keeps(&self, keep: Keep) -> bool {
-        let is_trouble =
-            |verdict: &Verdict| matches!(verdict, Verdict::Fail { .. } | Verdict::Error { .. });
         keep == Keep::OnFailure
             && self.signals_received == 0
-            && self.finished.iter().any(|case| is_trouble(&case.verdict))
+            && self.finished.iter().any(stop::is_failure)
     }
 
     /// Leaves everything as it is, pods with the power of the node's root aside; the run's record

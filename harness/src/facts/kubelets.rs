@@ -108,7 +108,8 @@ fn sample(nodes: &[Node]) -> BTreeSet<usize> {
     chosen
 }
 
-/// Gives each node that was not asked the gate of those of its kind that were, if they agree.
+/// Gives each node that was not asked the gate of those of its kind that were, if it is on in all of them.
+/// One that is off is no reason to leave a node alone that was never asked: its own pods decide.
 fn infer(nodes: &mut [Node], asked: &BTreeSet<usize>) {
     let kinds: Vec<_> = nodes.iter().map(Node::kind_without_gate).collect();
     for index in (0..nodes.len()).filter(|index| !asked.contains(index)) {
@@ -118,12 +119,12 @@ fn infer(nodes: &mut [Node], asked: &BTreeSet<usize>) {
         values.dedup();
         let first = same_kind().next().map(|it| nodes[it].name.clone());
         nodes[index].kubelet_gate = match (values.as_slice(), first) {
-            ([Some(on)], Some(first)) => Fact::known(
-                *on,
+            ([Some(true)], Some(first)) => Fact::known(
+                true,
                 format!("kubelet metric of node `{first}`, which is of the same kind"),
             ),
             (_, None) => Fact::unknown(format!("the kubelets of only {MOST} nodes were asked")),
-            _ => Fact::unknown("the kubelets of nodes of this kind do not agree, or were not read"),
+            _ => Fact::unknown("the gate is not on in every kubelet of this kind that was asked"),
         };
     }
 }
@@ -163,6 +164,11 @@ mod tests {
         let source = many[1].kubelet_gate.source().unwrap_or_default();
         assert!(source.contains("`node-0`"), "{source}");
         assert_eq!(many[2].kubelet_gate.value(), None, "nobody of its kind was asked");
+        // One that is off says nothing of others.
+        many[0].kubelet_gate = Fact::known(false, "test");
+        infer(&mut many, &BTreeSet::from([0]));
+        assert_eq!(many[1].kubelet_gate.value(), None, "its pods decide");
+        many[0].kubelet_gate = on();
         // Two that were asked do not agree.
         many[1].kubelet_gate = Fact::known(false, "test");
         infer(&mut many, &BTreeSet::from([0, 1]));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Change, Circumstances, Cost, Step};
 use crate::{
     facts::{Facts, Flavour, Sccs},
-    sandbox::rbac::subject,
+    sandbox::rbac::{SHIPPED_SCC, subject},
     verdict::Place,
 };
 
@@ -23,6 +23,19 @@ pub struct Access {
 /// The capabilities without which newuidmap and newgidmap can't write a map.
 const CAPABILITIES: [&str; 2] = ["SETUID", "SETGID"];
 
+/// The capabilities that an SCC for nested containers may allow: those of OpenShift's and of Che's.
+const NARROW: [&str; 3] = ["SETUID", "SETGID", "CHOWN"];
+
+/// What an SCC for nested containers must not allow: more than a user namespace keeps in.
+const WIDE: [&str; 6] = [
+    "allowPrivilegedContainer",
+    "allowHostDirVolumePlugin",
+    "allowHostIPC",
+    "allowHostNetwork",
+    "allowHostPID",
+    "allowHostPorts",
+];
+
 /// The workspace's user.
 const USER: i64 = 1000;
 
@@ -30,7 +43,8 @@ const USER: i64 = 1000;
 /// do more is none: it must require a user namespace.
 #[must_use]
 pub(super) fn fitting_scc(sccs: &Sccs) -> Option<&str> {
-    sccs.iter().find(|(_, scc)| fits(scc)).map(|(name, _)| name.as_str())
+    let fitting = || sccs.iter().filter(|(_, scc)| fits(scc)).map(|(name, _)| name.as_str());
+    fitting().find(|name| *name == SHIPPED_SCC).or_else(|| fitting().next())
 }
 
 /// The SCC of the cluster that lets pods of ordinary users have nested containers, if there is one.
@@ -47,7 +61,9 @@ fn fits(scc: &Value) -> bool {
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    let allows = |capability: &&str| allowed.iter().any(|it| it == capability || *it == "*");
+    let allows = |capability: &&str| allowed.contains(capability);
+    let is_narrow = allowed.iter().all(|it| NARROW.contains(it))
+        && WIDE.iter().all(|field| scc.get(field).is_none_or(|value| value != true));
     let of_user = |field: &str| scc.pointer(&format!("/runAsUser/{field}")).and_then(Value::as_i64);
     let allows_user = match scc.pointer("/runAsUser/type").and_then(Value::as_str) {
         Some("RunAsAny" | "MustRunAsNonRoot") => true,
@@ -62,6 +78,7 @@ fn fits(scc: &Value) -> bool {
     scc["userNamespaceLevel"] == "RequirePodLevel"
         && scc["allowPrivilegeEscalation"] == true
         && CAPABILITIES.iter().all(allows)
+        && is_narrow
         && allows_user
 }
 

@@ -209,6 +209,10 @@ fn pod_processes(flavour: Option<Flavour>) -> Change {
                 },
             });
             Change::new(title, Place::Node, &[Cost::NodeReboot], vec![Step::Manifest { object }])
+                .with_note(
+                    "it is for the pool `worker`; if a KubeletConfig selects the pool already, add \
+                     `podPidsLimit` to that one instead",
+                )
         }
         Some(Flavour::MicroShift) => {
             let content = manifest::print(&json!({"kubelet": setting})).unwrap_or_default();

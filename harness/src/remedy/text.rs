@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Problem, Remedies, Remedy, Step};
 use crate::{
     Result,
-    base::{manifest, redact::clean_text},
+    base::{manifest, redact::clean_text, text::one_line},
 };
 
 /// The most cases that one line names.
@@ -52,7 +52,7 @@ pub fn text(remedies: &Remedies) -> Result<String> {
 }
 
 fn line(text: &str) -> String {
-    clean_text(text).replace(['\n', '\r'], " ")
+    one_line(&clean_text(text))
 }
 
 /// What is said about a remedy: name and value, each on one line.

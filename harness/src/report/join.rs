@@ -208,6 +208,7 @@ fn joined_run(first: &RunStarted, parts: &[Named<'_>]) -> RunStarted {
         profile_cases,
         planned: known.into_iter().map(str::to_owned).collect(),
         cluster_id: runs().find_map(|run| run.cluster_id.clone()),
+        repeat: first.repeat.filter(|_| runs().all(|run| run.repeat == first.repeat)),
         cluster: facts(parts),
         ..first.clone()
     }
@@ -271,7 +272,9 @@ fn joined_cases(parts: &[Named<'_>]) -> Vec<CaseReport> {
 }
 
 fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
-    let (part, worst) = results.iter().max_by_key(|(_, case)| case.case.verdict.badness())?;
+    // Of equal results the one that says in which iterations.
+    let badness = |case: &CaseReport| (case.case.verdict.badness(), case.iterations.len());
+    let (part, worst) = results.iter().max_by_key(|(_, case)| badness(case))?;
     let mut joined = CaseReport::clone(worst);
     if let Some((_, known)) = results.iter().find(|(_, case)| !case.cut_off) {
         let verdict = joined.case.verdict;

@@ -63,6 +63,8 @@ impl RunRecord {
         let begun = lease.metadata.creation_timestamp.as_ref()?.0;
         let run_timeout = u64::try_from(spec.lease_duration_seconds?).ok()?;
         let namespace = lease.namespace()?;
+        // Whoever may write Leases and no Secrets must not name one by a label.
+        lease.metadata.name.as_ref().filter(|name| **name == namespace_of(&run))?;
         Some(Self {
             owner: spec.holder_identity.clone().unwrap_or_default(),
             expires: begun.checked_add(Duration::from_secs(run_timeout)).ok()?,

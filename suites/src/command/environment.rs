@@ -17,12 +17,22 @@ const MAIN_COMMAND: &str = "run";
 
 /// Options of other commands that `run` has too, with another meaning, or that are refused without
 /// another option: a variable for `run` would change or break these commands.
-const OWN_NAMES: [(&str, &str); 5] = [
+const OWN_NAMES: [(&str, &str); 11] = [
     // Without `--print-rbac` it is an error.
     ("preflight", "profile"),
     // Its formats are others.
     ("explain", "output"),
     ("remedy", "output"),
+    // A cluster that runs go to would be taken for the one of a report.
+    ("remedy", "kubeconfig"),
+    ("remedy", "context"),
+    // There it weakens the namespace.
+    ("remedy", "namespace"),
+    // Runs of other namespaces would stay.
+    ("sweep", "namespace"),
+    // A careful sweep must not turn the run beside it into one that tests nothing.
+    ("run", "dry-run"),
+    ("sweep", "dry-run"),
     // There the report is read, and has to exist.
     ("sweep", "report-dir"),
     // Without `--dry-run` it is an error.

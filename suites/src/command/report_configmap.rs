@@ -91,6 +91,17 @@ impl Place {
         self.put(cluster, BTreeMap::new(), BTreeMap::new(), true).await
     }
 
+    /// Writes that there is no report yet: that of an earlier run is none of this one, however it ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub(super) async fn begin(&self, cluster: &Cluster) -> Result<()> {
+        let text = "the run has not ended\n".to_owned();
+        self.put(cluster, BTreeMap::from([("outcome".to_owned(), text)]), BTreeMap::new(), false)
+            .await
+    }
+
     /// Writes the report of a directory. Returns what a person should know of it.
     ///
     /// # Errors
@@ -147,6 +158,9 @@ impl Place {
             if !report_labels().iter().all(|(key, value)| there.labels().get(key) == Some(value)) {
                 return Ok(Put::OfOthers);
             }
+            // If somebody makes it anew meanwhile, the server refuses.
+            let mut object = object.clone();
+            object.metadata.resource_version = there.resource_version();
             match api.replace(&self.name, &params, &object).await {
                 Err(error) if is_forbidden(&error) => Ok(Put::Forbidden),
                 replaced => replaced.map(|_| Put::Done),

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use harness::{
     Error, Result,
-    engine::{Case, Profile, base_id, plan::Selection},
+    engine::{Case, OfNode, Profile, base_id, plan::Selection},
     report::{cases_to_rerun, input, summarize},
 };
 
@@ -51,6 +51,13 @@ impl Rerun {
         self.ids.iter().filter(|id| base_id(id) != id.as_str()).cloned().collect()
     }
 
+    /// Whether the run knew no node to prove: its proof stands for those of all.
+    pub(super) fn knows_no_node(&self) -> bool {
+        let cases = crate::cases();
+        let mut proofs = cases.iter().filter(|case| case.of_node == OfNode::Each);
+        proofs.any(|case| self.ids.contains(case.id))
+    }
+
     /// Picks the cases to run, of those that profile, filters and shard select.
     ///
     /// # Errors
@@ -58,7 +65,8 @@ impl Rerun {
     /// A selection without any of them.
     pub(super) fn pick(&self, cases: Vec<Case>, selection: &Selection) -> Result<Vec<Case>> {
         let cases: Vec<_> = cases.into_iter().filter(|case| self.ids.contains(case.id)).collect();
-        if !selection.pick(&cases).is_empty() || !self.of_nodes().is_empty() {
+        if !selection.pick(&cases).is_empty() || !self.of_nodes().is_empty() || self.knows_no_node()
+        {
             return Ok(cases);
         }
         let ids: Vec<_> = self.ids.iter().map(String::as_str).collect();

@@ -98,7 +98,13 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     config.diagnostics = directory.diagnostics();
     config.sandbox.ledger = directory.ledger();
-    // Until the run begins nothing is written to the cluster, so it can end at any time.
+    if let Some(configmap) = &configmap
+        && let Err(error) = Box::pin(configmap.begin(&cluster)).await
+    {
+        delivery.discard(directory);
+        return Err(error);
+    }
+    // Until the run begins nothing else is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster.clone(), &cases, selection, config, scc) => session,
         Some(signal) = signals.next() => {
@@ -187,9 +193,11 @@ fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection, Option<Ever
         return Ok((cases, Selection { profile, ..selection }, every_node));
     };
     let selection = Selection { profile: profile.or(rerun.profile), ..selection };
-    let of_nodes = Some(rerun.of_nodes()).filter(|ids| !ids.is_empty());
-    let every_node =
-        of_nodes.map(|ids| EveryNode { scope: scope.unwrap_or(NodeScope::All), only: Some(ids) });
+    // Proofs that no node has had yet are all to be made.
+    let only = Some(rerun.of_nodes()).filter(|ids| !ids.is_empty());
+    let only = only.filter(|_| !rerun.knows_no_node());
+    let asks = scope.is_some() || only.is_some() || rerun.knows_no_node();
+    let every_node = asks.then(|| EveryNode { scope: scope.unwrap_or(NodeScope::All), only });
     Ok((rerun.pick(cases, &selection)?, selection, every_node))
 }
 

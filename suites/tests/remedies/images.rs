@@ -173,11 +173,6 @@ fn are_repaired(cluster: &LocalCluster, rows: &[Row]) {
     }
 }
 
-/// The images of [`FIRST`].
-pub fn an_image_of_each_kind_is_repaired(cluster: &LocalCluster) {
-    are_repaired(cluster, &FIRST);
-}
-
 /// Without the RuntimeClass pods get no devices; the one that is printed gives them.
 pub fn a_missing_runtime_class_is_repaired(cluster: &LocalCluster) {
     let dir = TestDir::new();
@@ -201,6 +196,7 @@ pub fn a_missing_runtime_class_is_repaired(cluster: &LocalCluster) {
 #[ignore = "makes its own cluster: run with --ignored --test-threads=1"]
 fn every_broken_image_is_repaired_by_what_is_printed() {
     let cluster = LocalCluster::up("repaired", &[]);
+    are_repaired(&cluster, &FIRST);
     are_repaired(&cluster, &OTHERS);
     a_missing_runtime_class_is_repaired(&cluster);
     cluster.is_clean();
