@@ -192,6 +192,13 @@ mod tests {
             ("no escalation", |scc| scc["allowPrivilegeEscalation"] = json!(false)),
             ("no SETGID", |scc| scc["allowedCapabilities"] = json!(["SETUID"])),
             ("early z-stream", |scc| scc["runAsUser"] = json!({"type": "MustRunAsRange"})),
+            ("every capability", |scc| scc["allowedCapabilities"] = json!(["*"])),
+            ("SYS_ADMIN", |scc| {
+                scc["allowedCapabilities"] = json!(["SETUID", "SETGID", "SYS_ADMIN"]);
+            }),
+            ("host directories", |scc| scc["allowHostDirVolumePlugin"] = json!(true)),
+            ("the node's network", |scc| scc["allowHostNetwork"] = json!(true)),
+            ("privileged containers", |scc| scc["allowPrivilegedContainer"] = json!(true)),
             ("another user", |scc| scc["runAsUser"] = json!({"type": "MustRunAs", "uid": 0})),
         ] {
             assert!(!fits(&scc(change)), "{what}");

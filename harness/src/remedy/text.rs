@@ -149,3 +149,17 @@ pub fn containerfile(remedies: &Remedies) -> String {
     }
     image_lines(&parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_a_report_ends_no_line_of_yaml() {
+        // YAML 1.1 ends lines, and so comments, at these too.
+        for end in ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'] {
+            let shown = line(&format!("A{end}kind: ClusterRoleBinding"));
+            assert!(!shown.contains(end), "{end:?}: {shown:?}");
+        }
+    }
+}

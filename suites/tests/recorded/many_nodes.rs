@@ -1,7 +1,6 @@
 //! Clusters with many nodes: what it costs to read them, and how much they fill of a report.
 
 use harness::{
-    facts::Fact,
     report::{Style, Terminal},
     verdict::event::{Event, EventKind, RunStarted},
 };

@@ -217,6 +217,11 @@ fn a_namespace_that_a_run_can_not_be_in_is_reported_before_anything_is_created()
         .refuses(2, &["the cluster has no namespace `no-such`"])
         .hints(&["nestcheck creates none"]);
 
+    // There are the records of runs with an administrator.
+    dir.nestcheck(admin.iter().chain(&["default"]))
+        .refuses(2, &["a run in namespace `default` could not be swept"])
+        .hints(&["give another namespace"]);
+
     let mut ending = namespace("team-ending");
     ending["metadata"]["finalizers"] = json!(["nestcheck.invalid/test"]);
     let created = cluster.create_namespace(&ending);
