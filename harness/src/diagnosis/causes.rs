@@ -410,7 +410,8 @@ mod tests {
                            PROJECT`";
             assert!(fix.contains(command), "{fix}");
         }
-        let elsewhere = "the image `quay.io/a/b:1` can't be had (ErrImagePull): unauthorized";
+        let elsewhere =
+            "the image `registry.example/a/b:1` can't be had (ErrImagePull): unauthorized";
         let message = elsewhere.to_owned();
         let found = causes(&[case("POD-01", Level::Core, Verdict::Error { message })]);
         assert_eq!(found[0].place, Place::Image);
