@@ -3,6 +3,7 @@
 pub mod build;
 pub mod error;
 pub mod manifest;
+pub mod names;
 pub mod place;
 pub mod private;
 pub mod redact;

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Fact, Flavour};
+use crate::base::names::is_subdomain;
 
 /// The annotation of CRI-O 1.34 and older; newer ones know it too (cri-o `pkg/annotations`).
 pub const DEVICES_V1: &str = "io.kubernetes.cri-o.Devices";
@@ -95,7 +96,7 @@ impl FromStr for ChosenRoute {
         match text.split_once([':', '=']) {
             None if text == "annotation" => Ok(Self(Some(DeviceRoute::Annotation))),
             None if text == "none" => Ok(Self(None)),
-            Some(("runtime-class", name)) if is_object_name(name) => {
+            Some(("runtime-class", name)) if is_subdomain(name) => {
                 Ok(Self(Some(DeviceRoute::RuntimeClass(name.to_owned()))))
             }
             Some(("cdi", names)) if all(names, is_cdi_name) => {
@@ -126,19 +127,8 @@ fn is_cdi_name(text: &str) -> bool {
 fn is_resource_name(text: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     text.split_once('/').is_some_and(|(domain, name)| {
-        is_object_name(domain) && !name.is_empty() && name.chars().all(is_allowed)
+        is_subdomain(domain) && !name.is_empty() && name.chars().all(is_allowed)
     })
-}
-
-/// Whether a text can be the name of a RuntimeClass (RFC 1123 subdomain).
-fn is_object_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-            && !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 /// Which of the annotations a container runtime knows. A property of the runtime's version, not a

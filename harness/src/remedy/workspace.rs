@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Change, Circumstances, Cost, Step, problem::WorkspaceObject};
 use crate::{
+    base::names::is_subdomain,
     facts::{
         CheCluster, DeviceRoute, Flavour, PodSettings, Switch, WorkspaceConfig, devices_value,
     },
@@ -31,25 +32,13 @@ pub(super) fn change(
     }
 }
 
-/// Whether a name is one that objects can have (RFC 1123, as apimachinery checks it).
-fn is_name(name: &str) -> bool {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_label = |label: &str| {
-        let bytes = label.as_bytes();
-        let ends = bytes.first().zip(bytes.last());
-        ends.is_some_and(|(first, last)| is_inner(*first) && is_inner(*last))
-            && bytes.iter().all(|byte| is_inner(*byte) || *byte == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(is_label)
-}
-
 fn che_cluster(che: &CheCluster, circumstances: &Circumstances<'_>) -> Option<Change> {
     // Its operator turns the switch off elsewhere, and an old one does not know it.
     let is_openshift = circumstances.platform.flavour == Some(Flavour::OpenShift);
     if !is_openshift
         || che.run == Switch::Missing
-        || !is_name(&che.name)
-        || !is_name(&che.namespace)
+        || !is_subdomain(&che.name)
+        || !is_subdomain(&che.namespace)
     {
         return None;
     }
@@ -96,7 +85,7 @@ fn joined(present: &[String], needed: &[&str]) -> Vec<String> {
 }
 
 fn operator_config(config: &WorkspaceConfig, circumstances: &Circumstances<'_>) -> Option<Change> {
-    if !is_name(&config.name) || !is_name(&config.namespace) {
+    if !is_subdomain(&config.name) || !is_subdomain(&config.namespace) {
         return None;
     }
     let is_kubernetes = circumstances.platform.flavour == Some(Flavour::Kubernetes);
@@ -143,7 +132,7 @@ fn operator_config(config: &WorkspaceConfig, circumstances: &Circumstances<'_>) 
 /// The SCC that Che's operator would make (che-operator,
 /// `pkg/deploy/container-capabilities/container_run.go`), by this name.
 fn scc(name: &str, capabilities: &[String], circumstances: &Circumstances<'_>) -> Option<Change> {
-    if !is_name(name) {
+    if !is_subdomain(name) {
         return None;
     }
     let mut object: Value = circumstances.declarations.scc.clone();
@@ -164,11 +153,11 @@ mod tests {
     #[test]
     fn only_names_of_objects_get_into_manifests() {
         for good in ["devspaces", "eclipse-che", "a.b-c.1"] {
-            assert!(is_name(good), "{good}");
+            assert!(is_subdomain(good), "{good}");
         }
         for bad in ["", "A", "a b", "a\nkind: Pod", "-a", "a-", "a..b", "$(x)", "a/b", "é"] {
-            assert!(!is_name(bad), "{bad:?}");
+            assert!(!is_subdomain(bad), "{bad:?}");
         }
-        assert!(!is_name(&"a".repeat(254)));
+        assert!(!is_subdomain(&"a".repeat(254)));
     }
 }

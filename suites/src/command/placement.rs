@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use clap::Args;
 use harness::{
     Error, Result,
+    base::names::{is_label, is_subdomain},
     engine::plan::NodeScope,
     sandbox::{Placement, PullSecret, SecretName},
 };
@@ -93,7 +94,7 @@ enum Source<'a> {
 /// A file that exists, or else a namespace and a name.
 fn secret(text: &str) -> Source<'_> {
     let (namespace, of_namespace) = text.split_once('/').unwrap_or_default();
-    if !Path::new(text).exists() && is_name(namespace) && is_name(of_namespace) {
+    if !Path::new(text).exists() && is_subdomain(namespace) && is_subdomain(of_namespace) {
         let (namespace, name) = (namespace.to_owned(), of_namespace.to_owned());
         return Source::Cluster(SecretName { namespace, name });
     }
@@ -145,7 +146,7 @@ fn toleration(text: &str) -> Result<Toleration, String> {
 
 /// The name of a namespace (RFC 1123, a label).
 pub(super) fn namespace(text: &str) -> Result<String, String> {
-    if is_name(text) && text.len() <= 63 && !text.contains('.') {
+    if is_label(text) {
         return Ok(text.to_owned());
     }
     Err("not the name of a namespace\nhint: `kubectl get namespaces` shows those that there are"
@@ -153,7 +154,11 @@ pub(super) fn namespace(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn name(text: &str) -> Result<String, String> {
-    if is_name(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
+    if is_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of an object".to_owned())
+    }
 }
 
 fn quantity(text: &str) -> Result<(String, Quantity), String> {
@@ -194,21 +199,10 @@ fn amount(quantity: &str) -> Option<f64> {
     (number > 0.0).then_some(number * factor)
 }
 
-/// Whether a text is the name of an object (RFC 1123, a subdomain).
-fn is_name(text: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_part = |part: &str| {
-        part.starts_with(is_plain)
-            && part.ends_with(is_plain)
-            && part.chars().all(|c| c == '-' || is_plain(c))
-    };
-    text.len() <= 253 && text.split('.').all(is_part)
-}
-
 /// Whether a text is the key of a label or a taint: a name, after a domain and a slash or alone.
 fn is_key(text: &str) -> bool {
     match text.split_once('/') {
-        Some((domain, name)) => is_name(domain) && is_label_value(name),
+        Some((domain, name)) => is_subdomain(domain) && is_label_value(name),
         None => is_label_value(text),
     }
 }

@@ -11,11 +11,8 @@ use harness::{
     report::summarize,
 };
 
-use super::{arguments::ClusterArguments, print, report::read_events};
+use super::{arguments::ClusterArguments, placement, print, report::read_events};
 use crate::fixtures::declarations;
-
-/// The longest name of a namespace (RFC 1123).
-const LONGEST_LABEL: usize = 63;
 
 /// The format of remedies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,7 +37,7 @@ pub(super) struct RemedyArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
     /// The namespace in which somebody is to have nested containers
-    #[arg(long, value_name = "NAME", value_parser = namespace)]
+    #[arg(long, value_name = "NAME", value_parser = placement::namespace)]
     namespace: Option<String>,
     /// Who is to have them there, such as `alice` or `system:serviceaccount:NAMESPACE:NAME`: print the
     /// role and the binding for the SCC too (OpenShift, MicroShift)
@@ -96,33 +93,4 @@ fn of_report(path: &Path) -> Result<(Vec<Problem>, Platform)> {
     let problems = remedy::of_causes(&path.display().to_string(), &report.causes, cases);
     let platform = report.run.and_then(|run| run.platform).unwrap_or_default();
     Ok((problems, platform))
-}
-
-/// Refuses what can't be the name of a namespace.
-fn namespace(text: &str) -> Result<String, String> {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    let ends = bytes.first().zip(bytes.last());
-    let is_name = ends.is_some_and(|(first, last)| is_inner(*first) && is_inner(*last))
-        && bytes.len() <= LONGEST_LABEL
-        && bytes.iter().all(|byte| is_inner(*byte) || *byte == b'-');
-    if is_name {
-        Ok(text.to_owned())
-    } else {
-        Err("not the name of a namespace\nhint: write it as `kubectl get namespaces` does"
-            .to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_namespaces_are_taken() {
-        assert_eq!(namespace("my-space1").as_deref(), Ok("my-space1"));
-        for bad in ["", "A", "-a", "a-", "a.b", "a b", "a\n", &"a".repeat(64)] {
-            assert!(namespace(bad).is_err(), "{bad:?}");
-        }
-    }
 }
