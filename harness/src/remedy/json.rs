@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Remedies;
 use crate::{
-    Error, Result,
+    Result,
     base::{redact, schema::schema_of},
     facts::Platform,
 };
@@ -31,13 +31,7 @@ struct Document<'a> {
 ///
 /// None in practice: the document is written as JSON.
 pub fn json(remedies: &Remedies, platform: &Platform) -> Result<String> {
-    let document = Document { schema: SCHEMA, platform, remedies };
-    let text = serde_json::to_value(document).and_then(|mut document| {
-        redact::clean_json(&mut document);
-        serde_json::to_string_pretty(&document)
-    });
-    text.map(|text| text + "\n")
-        .map_err(|error| Error::infrastructure(format!("failed to write JSON: {error}")))
+    redact::clean_document(&Document { schema: SCHEMA, platform, remedies })
 }
 
 /// Generates the JSON Schema of `nestcheck remedy -o json`.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use harness::{
-    Error, Result,
+    Result,
     base::redact,
     engine::preview::{PlannedCase, Preview},
     sandbox::{ObjectCreator, PlannedObject},
@@ -26,7 +26,7 @@ pub(super) async fn print_preview(session: &Session, format: OutputFormat) -> Re
     let preview = session.preview().await?;
     match format {
         OutputFormat::Text => print_text(&text(&preview))?,
-        OutputFormat::Json => print(json(&preview)?.as_bytes())?,
+        OutputFormat::Json => print(redact::clean_document(&preview)?.as_bytes())?,
     };
     Ok(preview.outcome().exit_code())
 }
@@ -147,15 +147,4 @@ fn conclusion(preview: &Preview) -> String {
         preview.profile(),
         outcome.exit_code()
     )
-}
-
-fn json(preview: &Preview) -> Result<String> {
-    let cleaned = serde_json::to_value(preview).map(|mut document| {
-        redact::clean_json(&mut document);
-        document
-    });
-    cleaned
-        .and_then(|document| serde_json::to_string_pretty(&document))
-        .map(|text| text + "\n")
-        .map_err(|error| Error::infrastructure(format!("failed to write JSON: {error}")))
 }

@@ -115,7 +115,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
     };
     match arguments.output {
         OutputFormat::Text => print_text(&text(&preflight))?,
-        OutputFormat::Json => print(json(&preflight)?.as_bytes())?,
+        OutputFormat::Json => print(redact::clean_document(&preflight)?.as_bytes())?,
     };
     Ok(if supported { Outcome::Conformant } else { Outcome::Partial }.exit_code())
 }
@@ -227,15 +227,4 @@ fn sentence(support: &Support) -> String {
                                          nested containers can work here"
             .to_owned(),
     }
-}
-
-fn json(preflight: &Preflight<'_>) -> Result<String> {
-    let cleaned = serde_json::to_value(preflight).map(|mut document| {
-        redact::clean_json(&mut document);
-        document
-    });
-    cleaned
-        .and_then(|document| serde_json::to_string_pretty(&document))
-        .map(|text| text + "\n")
-        .map_err(|error| Error::infrastructure(format!("failed to write JSON: {error}")))
 }

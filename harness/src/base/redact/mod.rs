@@ -62,6 +62,20 @@ pub fn clean_json(value: &mut serde_json::Value) {
     }
 }
 
+/// Writes a document as JSON for programs that print it, with texts that are fit to be shown.
+///
+/// # Errors
+///
+/// None in practice: the document is written as JSON.
+pub fn clean_document(document: &impl Serialize) -> crate::Result<String> {
+    let text = serde_json::to_value(document).and_then(|mut document| {
+        clean_json(&mut document);
+        serde_json::to_string_pretty(&document)
+    });
+    text.map(|text| text + "\n")
+        .map_err(|error| crate::Error::infrastructure(format!("failed to write JSON: {error}")))
+}
+
 /// Makes the arguments of a command fit for an event. What follows an option such as `--password`
 /// is a secret whatever it looks like.
 #[must_use]
