@@ -109,7 +109,7 @@ fn sample(nodes: &[Node]) -> BTreeSet<usize> {
 }
 
 /// Gives each node that was not asked the gate of those of its kind that were, if it is on in all of them.
-/// One that is off is no reason to leave a node alone that was never asked: its own pods decide.
+/// A gate that is off says nothing about the other nodes: their own pods decide.
 fn infer(nodes: &mut [Node], asked: &BTreeSet<usize>) {
     let kinds: Vec<_> = nodes.iter().map(Node::kind_without_gate).collect();
     for index in (0..nodes.len()).filter(|index| !asked.contains(index)) {

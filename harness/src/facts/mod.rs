@@ -50,7 +50,7 @@ pub use platform::Platform;
 pub use release::Release;
 pub use rollout::Rollout;
 pub(crate) use scc::PERMISSIONS as PERMISSIONS_OF_SCCS;
-pub use scc::Sccs;
+pub use scc::{Sccs, allowed_capabilities};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 

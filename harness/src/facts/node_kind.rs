@@ -24,7 +24,7 @@ const TRAITS: [Trait; 6] = [
 const GATE: Trait =
     ("kubelet gate", |node| node.kubelet_gate.value().map(|on| on_or_off(*on).to_owned()));
 
-/// It is no difference by itself: pools have different configurations for many reasons.
+/// By itself it does not make nodes differ: pools have different configurations for many reasons.
 const MACHINE_CONFIG: Trait = ("machine config", |node| node.machine_config.clone());
 
 /// What makes nodes alike. Equal for two nodes of the same kind.
@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// How the node differs from another one, apart from its `MachineConfig`. What is not known of one
-    /// of them is no difference.
+    /// of them does not count.
     #[must_use]
     pub fn differences(&self, usual: &Self) -> Vec<String> {
         self.differences_in(TRAITS.iter().chain([&GATE]), usual)

@@ -28,6 +28,13 @@ pub type Sccs = BTreeMap<String, Value>;
 /// written.
 const LEVEL: &str = "userNamespaceLevel";
 
+/// The capabilities that the pods of an SCC may add; `*` is all of them.
+#[must_use]
+pub fn allowed_capabilities(scc: &Value) -> Vec<&str> {
+    let allowed = scc.get("allowedCapabilities").and_then(Value::as_array);
+    allowed.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
 /// Whether the schema of SCCs has the field `userNamespaceLevel`.
 pub(super) fn scc_schema(reading: &Lookup<Value>) -> Fact<bool> {
     const PLACE: &str =

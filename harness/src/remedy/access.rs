@@ -1,13 +1,11 @@
 //! Who may have nested containers: an SCC and the role to use it, or the namespace's Pod Security level.
 
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef};
-use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::{Change, Circumstances, Cost, Step};
 use crate::{
-    facts::{Facts, Flavour, Sccs},
-    sandbox::rbac::{SHIPPED_SCC, subject},
+    facts::{Facts, Flavour, Sccs, allowed_capabilities},
+    sandbox::rbac::{SHIPPED_SCC, role_and_binding, use_of},
     verdict::Place,
 };
 
@@ -39,8 +37,8 @@ const WIDE: [&str; 6] = [
 /// The workspace's user.
 const USER: i64 = 1000;
 
-/// The name of an SCC that lets the pods of ordinary users have nested containers. One that lets users
-/// do more is none: it must require a user namespace.
+/// The name of an SCC that lets the pods of ordinary users have nested containers and nothing more. The
+/// one that OpenShift ships comes first.
 #[must_use]
 pub(super) fn fitting_scc(sccs: &Sccs) -> Option<&str> {
     let fitting = || sccs.iter().filter(|(_, scc)| fits(scc)).map(|(name, _)| name.as_str());
@@ -54,13 +52,7 @@ pub fn scc_for_nested_containers(facts: &Facts) -> Option<String> {
 }
 
 fn fits(scc: &Value) -> bool {
-    let allowed: Vec<_> = scc
-        .get("allowedCapabilities")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let allowed = allowed_capabilities(scc);
     let allows = |capability: &&str| allowed.contains(capability);
     let is_narrow = allowed.iter().all(|it| NARROW.contains(it))
         && WIDE.iter().all(|field| scc.get(field).is_none_or(|value| value != true));
@@ -126,28 +118,8 @@ pub(super) fn scc(circumstances: &Circumstances<'_>) -> Option<Change> {
 
 /// A role for one SCC in one namespace, and its binding.
 fn grant(scc: &str, namespace: &str, user: &str) -> Option<[Value; 2]> {
-    const GROUP: &str = "rbac.authorization.k8s.io";
     let name = format!("use-{scc}");
-    let metadata = ObjectMeta {
-        name: Some(name.clone()),
-        namespace: Some(namespace.to_owned()),
-        ..ObjectMeta::default()
-    };
-    let role = Role {
-        metadata: metadata.clone(),
-        rules: Some(vec![PolicyRule {
-            api_groups: Some(vec!["security.openshift.io".to_owned()]),
-            resources: Some(vec!["securitycontextconstraints".to_owned()]),
-            resource_names: Some(vec![scc.to_owned()]),
-            verbs: vec!["use".to_owned()],
-            ..PolicyRule::default()
-        }]),
-    };
-    let binding = RoleBinding {
-        metadata,
-        role_ref: RoleRef { api_group: Some(GROUP.to_owned()), kind: "Role".to_owned(), name },
-        subjects: Some(vec![subject(user)]),
-    };
+    let (role, binding) = role_and_binding(namespace, &name, user, vec![use_of(scc)]);
     Some([serde_json::to_value(role).ok()?, serde_json::to_value(binding).ok()?])
 }
 

@@ -167,6 +167,7 @@ mod tests {
         ];
         assert_eq!(audit.orphaned, reported);
     }
+
     #[test]
     fn in_a_given_namespace_only_names_of_the_run_end_with_it() {
         let home = Home::Given { namespace: "team-a".to_owned(), scc: None };

@@ -44,13 +44,13 @@ const NAMESPACE_DEADLINE: Duration = Duration::from_secs(30);
 /// (cluster-policy-controller, `pkg/psalabelsyncer`).
 const LABEL_SYNC: &str = "security.openshift.io/scc.podSecurityLabelSync";
 
-/// What SCC admission needs to know of a namespace (cluster-policy-controller,
+/// The annotation with a namespace's SELinux level (cluster-policy-controller,
 /// `pkg/security/controller`).
-const ALLOCATIONS: [&str; 3] = [
-    "openshift.io/sa.scc.uid-range",
-    "openshift.io/sa.scc.supplemental-groups",
-    "openshift.io/sa.scc.mcs",
-];
+pub(super) const MCS: &str = "openshift.io/sa.scc.mcs";
+
+/// What SCC admission needs to know of a namespace (the same).
+const ALLOCATIONS: [&str; 3] =
+    ["openshift.io/sa.scc.uid-range", "openshift.io/sa.scc.supplemental-groups", MCS];
 
 /// The group of the API that roles belong to.
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -105,7 +105,7 @@ impl Creator {
             watch_new(&namespaces, namespace, allocated, "its `openshift.io/sa.scc` annotations"),
             watch_new(&accounts, "default", exists, "its default service account"),
         )?;
-        let level = object.and_then(|object| object.annotations().get(ALLOCATIONS[2]).cloned());
+        let level = object.and_then(|object| object.annotations().get(MCS).cloned());
         Ok(level.unwrap_or_default())
     }
 

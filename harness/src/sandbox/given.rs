@@ -14,8 +14,11 @@ use kube::{
 };
 
 use super::{
-    AppliedScc, DevWorkspaces, Namespaces, OwnedObject, RUN_LABEL, Sandbox, SandboxConfig,
-    create::Creator, identities::Identities, ledger::Intents, teardown::delete,
+    AppliedScc, DevWorkspaces, OwnedObject, RUN_LABEL, Sandbox, SandboxConfig,
+    create::{Creator, MCS},
+    identities::Identities,
+    ledger::Intents,
+    teardown::delete,
 };
 use crate::{
     Error, Result,
@@ -31,9 +34,6 @@ pub(super) const KINDS: [&str; 4] = ["Pod", "PersistentVolumeClaim", "ConfigMap"
 
 /// How many objects are ended at once.
 const AT_ONCE: usize = 16;
-
-/// The annotation with a namespace's SELinux level (cluster-policy-controller, `pkg/security/controller`).
-const MCS: &str = "openshift.io/sa.scc.mcs";
 
 impl Sandbox {
     /// Creates the files of the pods in the given namespace.
@@ -56,19 +56,9 @@ impl Sandbox {
             selinux_level(&user, &namespace),
         )?;
         let scc = scc.map(|name| AppliedScc { name, differences: Vec::new() });
-        let keys = config.files.iter().map(|file| (file.key(), file.path.clone())).collect();
-        Ok(Self {
-            namespaces: Namespaces::new(creator.clone(), user.clone(), scc.is_some()),
-            workspaces: DevWorkspaces::new(creator.clone(), facts, None),
-            identities: Identities::of(cluster.clone(), creator, user),
-            scc,
-            selinux_level,
-            device_route: facts.device_route.value().cloned().flatten(),
-            keeps_isolation: facts.keeps_isolation(),
-            keys,
-            is_nowhere: false,
-            config,
-        })
+        let identities = Identities::of(cluster.clone(), creator.clone(), user);
+        let workspaces = DevWorkspaces::new(creator.clone(), facts, None);
+        Ok(Self::with(creator, facts, identities, workspaces, (scc, selinux_level)))
     }
 }
 

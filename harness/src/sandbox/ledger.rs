@@ -53,11 +53,15 @@ impl Intent {
 
     /// Whether an object in this namespace, or outside of namespaces, is meant.
     fn covers(&self, kind: &str, namespace: Option<&str>, name: &str) -> bool {
-        let name_fits = match self.name.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => self.name == name,
-        };
-        self.namespace.as_deref() == namespace && self.kind == kind && name_fits
+        self.namespace.as_deref() == namespace && self.kind == kind && fits(&self.name, name)
+    }
+}
+
+/// Whether a name is this one, or begins as a pattern that ends with `*`.
+pub(super) fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => pattern == name,
     }
 }
 

@@ -136,13 +136,26 @@ impl Sandbox {
             constrain(&creator, &namespace, config.scc.as_ref()),
         )?;
         creator.pull_secret(identities.user(), &namespace).await?;
-        let keys = config.files.iter().map(|file| (file.key(), file.path.clone())).collect();
         let (scc, selinux_level) = constrained.unzip();
         let scc_name = scc.as_ref().map(|scc: &AppliedScc| scc.name.clone());
-        Ok(Self {
-            namespaces: Namespaces::new(creator.clone(), identities.user().clone(), scc.is_some()),
+        let workspaces = DevWorkspaces::new(creator.clone(), facts, scc_name);
+        Ok(Self::with(creator, facts, identities, workspaces, (scc, selinux_level)))
+    }
+
+    /// The sandbox of these parts, which are there.
+    fn with(
+        creator: Creator,
+        facts: &Facts,
+        identities: Identities,
+        workspaces: DevWorkspaces,
+        (scc, selinux_level): (Option<AppliedScc>, Option<String>),
+    ) -> Self {
+        let config = Arc::clone(&creator.config);
+        let keys = config.files.iter().map(|file| (file.key(), file.path.clone())).collect();
+        Self {
+            namespaces: Namespaces::new(creator, identities.user().clone(), scc.is_some()),
             identities,
-            workspaces: DevWorkspaces::new(creator, facts, scc_name),
+            workspaces,
             scc,
             selinux_level,
             device_route: facts.device_route.value().cloned().flatten(),
@@ -150,7 +163,7 @@ impl Sandbox {
             keys,
             is_nowhere: false,
             config,
-        })
+        }
     }
 
     /// The namespaces.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     EDIT, GRANT, LEASE_NAMESPACE, PULL_SECRET, SandboxConfig, UNGRANTED_USER, USER,
-    ledger::Intent,
+    ledger::{Intent, fits},
     namespace_of,
     pod_template::{FILES_VOLUME, PodTemplate, RenderContext},
     scc,
@@ -61,13 +61,6 @@ impl PlannedObject {
             _ => false,
         };
         self.kind == intent.kind && is_namespace && fits(&self.name, &intent.name)
-    }
-}
-
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => pattern == name,
     }
 }
 
@@ -196,7 +189,8 @@ mod tests {
 
     #[test]
     fn only_namespaces_of_the_run_and_its_own_names_are_covered() {
-        let objects = planned_objects(&config(), &[], false).expect("there is no manifest");
+        let objects = planned_objects(&config(), &[], false)
+            .expect("no template has a manifest that can be wrong");
         let covers = |it: &Intent| objects.iter().any(|object| object.covers(it));
         for good in [
             intent("Namespace", None, "nestcheck-ID"),
@@ -221,7 +215,8 @@ mod tests {
     #[test]
     fn all_that_a_sandbox_may_create_outside_of_namespaces_is_planned() {
         let config = config();
-        let objects = planned_objects(&config, &[], true).expect("there is no manifest");
+        let objects = planned_objects(&config, &[], true)
+            .expect("no template has a manifest that can be wrong");
         let outside = objects.iter().filter(|object| object.namespace.is_none());
         for object in outside {
             let name = object.name.replace('*', "x");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        DEVICE_ANNOTATIONS, DEVICE_PATHS, Flavour,
+        DEVICE_ANNOTATIONS, DEVICE_PATHS, Flavour, allowed_capabilities,
         device::{self, devices_in, devices_value},
     },
     CheCluster, PodSettings,
@@ -43,13 +43,7 @@ impl Findings {
                 _ => self.warning(finding, "compare it with the operator's `container-run`"),
             }
         }
-        let allowed: Vec<_> = scc
-            .get("allowedCapabilities")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let allowed = allowed_capabilities(scc);
         let is_allowed = |capability: &&String| {
             allowed.iter().any(|allowed| *allowed == "*" || allowed == capability)
         };

@@ -167,14 +167,25 @@ pub(super) fn role_to(
 ) -> Result<String> {
     let user = user.unwrap_or(UNKNOWN_USER);
     let name = name_of(user, &rules)?;
-    let metadata = ObjectMeta { namespace: Some(namespace.to_owned()), ..named(&name) };
-    let role = Role { metadata: metadata.clone(), rules: Some(rules) };
+    let (role, binding) = role_and_binding(namespace, &name, user, rules);
+    Ok(format!("{}---\n{}", manifest::print(&role)?, manifest::print(&binding)?))
+}
+
+/// A role of a namespace with this name and these rules, and its binding to a user.
+pub(crate) fn role_and_binding(
+    namespace: &str,
+    name: &str,
+    user: &str,
+    rules: Vec<PolicyRule>,
+) -> (Role, RoleBinding) {
+    let metadata = ObjectMeta { namespace: Some(namespace.to_owned()), ..named(name) };
+    let (api_group, kind) = (Some(GROUP.to_owned()), "Role".to_owned());
     let binding = RoleBinding {
-        metadata,
-        role_ref: RoleRef { api_group: Some(GROUP.to_owned()), kind: "Role".to_owned(), name },
+        metadata: metadata.clone(),
+        role_ref: RoleRef { api_group, kind, name: name.to_owned() },
         subjects: Some(vec![subject(user)]),
     };
-    Ok(format!("{}---\n{}", manifest::print(&role)?, manifest::print(&binding)?))
+    (Role { metadata, rules: Some(rules) }, binding)
 }
 
 /// A name for a role with these rules for this user.
@@ -190,7 +201,7 @@ pub(super) fn named(name: &str) -> ObjectMeta {
 }
 
 /// The subject of a user. Service accounts are users too, whose names say where they are.
-pub(crate) fn subject(user: &str) -> Subject {
+fn subject(user: &str) -> Subject {
     let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
     match account {
         Some((namespace, name)) => Subject {

@@ -150,7 +150,8 @@ fn role(namespace: &str) -> Result<String> {
     Ok(head + &explained(&permissions_in_namespace())?)
 }
 
-fn use_of(scc: &str) -> PolicyRule {
+/// The rule by which somebody may use an SCC.
+pub(crate) fn use_of(scc: &str) -> PolicyRule {
     PolicyRule {
         api_groups: Some(vec![SECURITY.to_owned()]),
         resources: Some(vec!["securitycontextconstraints".to_owned()]),

@@ -11,8 +11,9 @@ mod preamble;
 mod review;
 
 pub use addition::Addition;
-pub(crate) use cluster_role::subject;
+pub(crate) use cluster_role::role_and_binding;
 pub use cluster_role::{ACCOUNT, objects, role};
+pub(crate) use in_namespace::use_of;
 pub use in_namespace::{
     SHIPPED_SCC, objects_in_namespace, permissions_in_namespace, review_namespace,
 };

@@ -37,11 +37,7 @@ const REHEARSAL: &str = "nestcheck-rehearsal";
 ///
 /// Rights that are missing, with the role that grants them, or a server that does not answer.
 pub async fn review(cluster: &Cluster, needed: &[Permission], namespace: &str) -> Result<()> {
-    let client = cluster.admin();
-    match in_the_way(client, needed, namespace).await? {
-        None => Ok(()),
-        Some(denied) => Err(refusal(caller(client).await.as_deref(), None, &denied)?),
-    }
+    review_for(cluster.admin(), needed, namespace, None).await
 }
 
 /// As [`review`], of a run in a given namespace: the role that grants what is missing is of it.
@@ -54,28 +50,28 @@ pub(super) async fn review_in(
     needed: &[Permission],
     namespace: &str,
 ) -> Result<()> {
-    let client = cluster.admin();
-    match in_the_way(client, needed, namespace).await? {
-        None => Ok(()),
-        Some(denied) => Err(refusal(caller(client).await.as_deref(), Some(namespace), &denied)?),
-    }
+    review_for(cluster.admin(), needed, namespace, Some(namespace)).await
 }
 
-/// The rights that are missing, if a run can't do without one of them.
-async fn in_the_way(
+/// As [`review`]; the role that grants what is missing is of the namespace `of_role`, or of the cluster.
+async fn review_for(
     client: &Client,
     needed: &[Permission],
     namespace: &str,
-) -> Result<Option<Vec<Permission>>> {
+    of_role: Option<&str>,
+) -> Result<()> {
     let rules = rules(client, namespace).await?;
     let unlisted = missing(needed, &rules);
     if !is_in_the_way(&unlisted) {
-        return Ok(None);
+        return Ok(());
     }
     // The list is a hint, not a decision: some authorizers can't list what they allow, and it may
     // be incomplete without saying so (kubernetes `SelfSubjectRulesReview`).
     let denied = denied(client, namespace, unlisted).await?;
-    Ok(is_in_the_way(&denied).then_some(denied))
+    if !is_in_the_way(&denied) {
+        return Ok(());
+    }
+    Err(refusal(caller(client).await.as_deref(), of_role, &denied)?)
 }
 
 /// Those of the `needed` permissions that the caller lacks. As [`review`] it asks the server, but for

@@ -4,7 +4,7 @@
 
 use harness::{
     engine::{Case, CaseKind, CheckResult, Profile},
-    facts::{ClusterSettings, ConfigName, DEVICE_PATHS, Facts, PodSettings},
+    facts::{ClusterSettings, ConfigName, DEVICE_PATHS, Facts, PodSettings, allowed_capabilities},
     verdict::{Level, event::TruthCheck},
     workload::truth::check,
 };
@@ -214,8 +214,7 @@ fn settings_give_capabilities_that_the_scc_allows(facts: &Facts) -> CheckResult 
         let name = format!("capabilities {place}");
         let mut checks = vec![check(&name, "SETUID, SETGID", some(&added), holds)];
         if let Some(scc) = scc {
-            let allowed = scc.get("allowedCapabilities").and_then(Value::as_array);
-            let allowed: Vec<_> = allowed.into_iter().flatten().filter_map(Value::as_str).collect();
+            let allowed = allowed_capabilities(scc);
             let is_refused = |it: &&str| !allowed.contains(it) && !allowed.contains(&"*");
             let refused: Vec<_> =
                 pods.capabilities.iter().map(String::as_str).filter(is_refused).collect();
