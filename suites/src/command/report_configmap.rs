@@ -81,25 +81,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes sure that the report can be written, before there is one: a run of many minutes must not end
-    /// without its report.
+    /// Writes that the run has not ended. So a run of many minutes does not end without its report, and
+    /// the report of an earlier run never stands for this one, however it ends.
     ///
     /// # Errors
     ///
     /// A ConfigMap of somebody else with this name, or a missing permission.
-    pub(super) async fn check(&self, cluster: &Cluster) -> Result<()> {
-        self.put(cluster, BTreeMap::new(), BTreeMap::new(), true).await
-    }
-
-    /// Writes that there is no report yet: that of an earlier run is none of this one, however it ends.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::check`].
     pub(super) async fn begin(&self, cluster: &Cluster) -> Result<()> {
         let text = "the run has not ended\n".to_owned();
-        self.put(cluster, BTreeMap::from([("outcome".to_owned(), text)]), BTreeMap::new(), false)
-            .await
+        self.put(cluster, BTreeMap::from([("outcome".to_owned(), text)]), BTreeMap::new()).await
     }
 
     /// Writes the report of a directory. Returns what a person should know of it.
@@ -115,7 +105,7 @@ impl Place {
     ) -> Result<String> {
         let parts = parts_of(report, exit_code)?;
         let Chosen { texts, archives, left_out } = choose(parts, LIMIT);
-        self.put(cluster, texts, archives, false).await?;
+        self.put(cluster, texts, archives).await?;
         let mut said = format!("report in ConfigMap `{}/{}`\n", self.namespace, self.name);
         if !left_out.is_empty() {
             // Writing to a string can't fail.
@@ -130,10 +120,9 @@ impl Place {
         cluster: &Cluster,
         texts: BTreeMap<String, String>,
         archives: BTreeMap<String, ByteString>,
-        dry_run: bool,
     ) -> Result<()> {
         let api: Api<ConfigMap> = Api::namespaced(cluster.admin().clone(), &self.namespace);
-        let params = PostParams { dry_run, field_manager: Some("nestcheck".to_owned()) };
+        let params = PostParams { dry_run: false, field_manager: Some("nestcheck".to_owned()) };
         let object = ConfigMap {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),

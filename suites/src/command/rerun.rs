@@ -52,7 +52,7 @@ impl Rerun {
     }
 
     /// Whether the run knew no node to prove: its proof stands for those of all.
-    pub(super) fn knows_no_node(&self) -> bool {
+    pub(super) fn knew_no_node(&self) -> bool {
         let cases = crate::cases();
         let mut proofs = cases.iter().filter(|case| case.of_node == OfNode::Each);
         proofs.any(|case| self.ids.contains(case.id))
@@ -65,7 +65,7 @@ impl Rerun {
     /// A selection without any of them.
     pub(super) fn pick(&self, cases: Vec<Case>, selection: &Selection) -> Result<Vec<Case>> {
         let cases: Vec<_> = cases.into_iter().filter(|case| self.ids.contains(case.id)).collect();
-        if !selection.pick(&cases).is_empty() || !self.of_nodes().is_empty() || self.knows_no_node()
+        if !selection.pick(&cases).is_empty() || !self.of_nodes().is_empty() || self.knew_no_node()
         {
             return Ok(cases);
         }

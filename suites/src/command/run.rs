@@ -77,14 +77,10 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     }
     if arguments.execution.dry_run {
         let session = Session::plan(cluster, &cases, selection, config, scc);
-        let format = arguments.execution.output.unwrap_or(OutputFormat::Text);
-        return tokio::select! {
-            code = Box::pin(async { print_preview(&session.await?, format).await }) => code,
-            Some(signal) = signals.next() => Ok(Outcome::Interrupted { signal }.exit_code()),
-        };
+        return dry_run(session, &arguments.execution, signals).await;
     }
     if let Some(configmap) = &configmap {
-        Box::pin(configmap.check(&cluster)).await?;
+        Box::pin(configmap.begin(&cluster)).await?;
     }
     // The other reports may go into the directory.
     let mut directory = ReportDir::create(&arguments.report_dir)?;
@@ -98,13 +94,7 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     };
     config.diagnostics = directory.diagnostics();
     config.sandbox.ledger = directory.ledger();
-    if let Some(configmap) = &configmap
-        && let Err(error) = Box::pin(configmap.begin(&cluster)).await
-    {
-        delivery.discard(directory);
-        return Err(error);
-    }
-    // Until the run begins nothing else is written to the cluster, so it can end at any time.
+    // Until the run begins nothing but that is written to the cluster, so it can end at any time.
     let prepared = tokio::select! {
         session = Session::prepare(cluster.clone(), &cases, selection, config, scc) => session,
         Some(signal) = signals.next() => {
@@ -123,6 +113,19 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let outcome = delivery.deliver(directory, outcome);
     let Some(configmap) = configmap else { return Ok(outcome.exit_code()) };
     Ok(deliver_to_cluster(&configmap, &cluster, &arguments.report_dir, outcome).await.exit_code())
+}
+
+/// Prints what the run would do.
+async fn dry_run(
+    session: impl Future<Output = Result<Session>>,
+    execution: &ExecutionArguments,
+    mut signals: impl Stream<Item = u8> + Unpin,
+) -> Result<u8> {
+    let format = execution.output.unwrap_or(OutputFormat::Text);
+    tokio::select! {
+        code = Box::pin(async { print_preview(&session.await?, format).await }) => code,
+        Some(signal) = signals.next() => Ok(Outcome::Interrupted { signal }.exit_code()),
+    }
 }
 
 /// Writes the report to the cluster, and returns what the run came to: an error where it can't be
@@ -194,9 +197,9 @@ fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection, Option<Ever
     };
     let selection = Selection { profile: profile.or(rerun.profile), ..selection };
     // Proofs that no node has had yet are all to be made.
-    let only = Some(rerun.of_nodes()).filter(|ids| !ids.is_empty());
-    let only = only.filter(|_| !rerun.knows_no_node());
-    let asks = scope.is_some() || only.is_some() || rerun.knows_no_node();
+    let knew_none = rerun.knew_no_node();
+    let only = Some(rerun.of_nodes()).filter(|ids| !ids.is_empty() && !knew_none);
+    let asks = scope.is_some() || only.is_some() || knew_none;
     let every_node = asks.then(|| EveryNode { scope: scope.unwrap_or(NodeScope::All), only });
     Ok((rerun.pick(cases, &selection)?, selection, every_node))
 }
