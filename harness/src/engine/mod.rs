@@ -13,6 +13,7 @@ pub mod evidence;
 mod executor;
 pub mod inside;
 mod loss;
+mod lost_try;
 mod nodes;
 pub mod plan;
 pub mod preview;
