@@ -1,4 +1,4 @@
-//! What the log tells of one case, event by event.
+//! What the log says about one case, event by event.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::verdict::{
 /// The suite of a case whose log ends before the case says where it belongs.
 const UNFINISHED_SUITE: &str = "unfinished";
 
-/// What the log tells of one case: once, or once for each iteration.
+/// What the log says about one case: once, or once for each iteration.
 #[derive(Default)]
 pub(super) struct Trace {
     attempts: BTreeMap<Option<u32>, Attempt>,
@@ -23,7 +23,7 @@ pub(super) struct Trace {
     standing: Option<u32>,
 }
 
-/// What the log tells of one iteration of a case.
+/// What the log says about one iteration of a case.
 #[derive(Default)]
 pub(super) struct Attempt {
     pub(super) started: Option<Timestamp>,
@@ -44,7 +44,7 @@ impl Attempt {
     }
 
     pub(super) fn retry(&mut self, retried: CaseRetried) {
-        // What an earlier try saw is no proof of a later one's verdict.
+        // What an earlier try saw proves nothing about a later one's verdict.
         self.truth_checks.clear();
         self.retries.push(retried);
     }
@@ -85,7 +85,7 @@ impl Attempt {
 }
 
 impl Trace {
-    /// What the log tells of this iteration; of none where the case runs once.
+    /// What the log says about this iteration; of none where the case runs once.
     pub(super) fn attempt(&mut self, iteration: Option<u32>) -> &mut Attempt {
         self.attempts.entry(iteration).or_default()
     }

@@ -282,6 +282,27 @@ mod tests {
         }
     }
 
+    fn started(text: impl Fn() -> String) -> RunStarted {
+        RunStarted {
+            run: text(),
+            version: text(),
+            profile: text(),
+            image: text(),
+            cases: 1,
+            is_part: false,
+            profile_cases: Some(1),
+            planned: vec![text()],
+            cluster_id: Some(text()),
+            repeat: None,
+            platform: Some(Platform {
+                feature_set: Some(FeatureSet::Other(text())),
+                runtimes: vec![text()],
+                ..Platform::default()
+            }),
+            cluster: vec![(text(), text())],
+        }
+    }
+
     /// One of each kind, and of each verdict, with this in every text.
     fn all(text: &str) -> Vec<EventKind> {
         let text = || text.to_owned();
@@ -302,24 +323,7 @@ mod tests {
         };
         let check = TruthCheck { name: text(), expected: text(), observed: text(), holds: true };
         let mut all = vec![
-            EventKind::RunStarted(RunStarted {
-                run: text(),
-                version: text(),
-                profile: text(),
-                image: text(),
-                cases: 1,
-                is_part: false,
-                profile_cases: Some(1),
-                planned: vec![text()],
-                cluster_id: Some(text()),
-                repeat: None,
-                platform: Some(Platform {
-                    feature_set: Some(FeatureSet::Other(text())),
-                    runtimes: vec![text()],
-                    ..Platform::default()
-                }),
-                cluster: vec![(text(), text())],
-            }),
+            EventKind::RunStarted(started(text)),
             EventKind::StepFinished(StepFinished {
                 step: Step::from(text()),
                 duration_ms: 1,

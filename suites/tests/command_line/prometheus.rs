@@ -44,7 +44,7 @@ fn prometheus_understands_the_metrics_of_a_run() {
     }
 }
 
-/// What an administrator is told after each night.
+/// The alerts that an administrator gets after each night.
 const NIGHTS: &str = "
 rule_files: [alert.yaml]
 evaluation_interval: 1h

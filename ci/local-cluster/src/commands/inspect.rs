@@ -121,7 +121,7 @@ fn print_text(folder: &StateFolder, state: &State, condition: Condition) -> Resu
         console::data(format_args!("{title:<11} {value}"))?;
     }
     if !state.settings.others.are_none() {
-        let places = [Place::FIRST].into_iter().chain(Place::others(state.settings));
+        let places = Place::all(state.settings);
         let names = places.map(Place::name).collect::<Vec<_>>().join(", ");
         console::data(format_args!("{:<11} {names}", "nodes"))?;
     }
@@ -138,7 +138,7 @@ fn print_text(folder: &StateFolder, state: &State, condition: Condition) -> Resu
 
 /// The nodes, with the process of each one's init.
 fn nodes(state: &State) -> Vec<serde_json::Value> {
-    let places = [Place::FIRST].into_iter().chain(Place::others(state.settings));
+    let places = Place::all(state.settings);
     let inits = state.node.iter().chain(&state.other_nodes);
     let nodes = places.zip(inits.map(Some).chain(std::iter::repeat(None)));
     let node = |(place, init): (Place, Option<&ProcessIdentity>)| json!({"name": place.name(), "init": init.map(|process| process.pid)});

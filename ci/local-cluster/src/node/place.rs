@@ -20,6 +20,11 @@ impl Place {
         (2..=settings.others.count.saturating_add(1)).map(Self)
     }
 
+    /// The places of all nodes of a cluster.
+    pub fn all(settings: Settings) -> impl Iterator<Item = Self> {
+        [Self::FIRST].into_iter().chain(Self::others(settings))
+    }
+
     /// Its position in lists of all nodes.
     pub fn index(self) -> usize {
         usize::from(self.0).saturating_sub(1)
@@ -82,7 +87,7 @@ mod tests {
     #[test]
     fn nodes_share_nothing_that_must_be_their_own() {
         let settings = Settings::default().with_nodes(3, None).unwrap();
-        let places: Vec<_> = [Place::FIRST].into_iter().chain(Place::others(settings)).collect();
+        let places: Vec<_> = Place::all(settings).collect();
         let folder = StateFolder::at("/x".into());
         let own = |place: &Place| {
             vec![

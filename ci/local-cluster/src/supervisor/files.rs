@@ -50,7 +50,7 @@ pub fn write(folder: &StateFolder, state: &State, subnet: Subnet) -> Result<(), 
         make_disk(&folder.disk())?;
     }
     let services = Operator::of(state.settings).map_or(&[][..], Operator::services);
-    let places: Vec<_> = [Place::FIRST].into_iter().chain(Place::others(state.settings)).collect();
+    let places: Vec<_> = Place::all(state.settings).collect();
     let names: Vec<_> = places.iter().map(|it| (it.name(), it.address(subnet))).collect();
     let pki = Pki::generate(&names, subnet, services)?;
     pki.write(&folder.pki())?;

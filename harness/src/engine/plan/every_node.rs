@@ -129,7 +129,7 @@ fn of_node(case: &Case, node: &str, number: usize, title: &str) -> Case {
     }
 }
 
-/// Why the pods of the run do not come to a node: somebody reserved it, or it takes no pods now.
+/// Why no pod of the run is scheduled on a node: somebody reserved it, or it takes no pods now.
 fn off_limits(node: &Node) -> Option<Verdict> {
     if node.takes_pods {
         return None;

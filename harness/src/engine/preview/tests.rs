@@ -57,7 +57,8 @@ fn config() -> RunConfig {
 }
 
 fn preview(facts: &Facts, plan: &Plan, config: &RunConfig) -> Preview {
-    Preview::new(facts, plan, config, &[], &[]).expect("there is no manifest")
+    Preview::new(facts, plan, config, &[], &[])
+        .expect("no template has a manifest that can be wrong")
 }
 
 /// What a run of the plan announces, and what it decides before anything runs.
@@ -146,7 +147,8 @@ fn a_required_permission_that_the_user_lacks_is_an_error_and_another_is_not() {
     let (facts, config) = (able(), config());
     let plan = Plan::new(vec![CASES[0]], &facts, false);
     let of = |lacking: &[Permission]| {
-        Preview::new(&facts, &plan, &config, &needed, lacking).expect("there is no manifest")
+        Preview::new(&facts, &plan, &config, &needed, lacking)
+            .expect("no template has a manifest that can be wrong")
     };
 
     assert_eq!(of(&[]).outcome(), Outcome::Conformant);

@@ -161,20 +161,23 @@ mod tests {
         running
     }
 
-    #[test]
-    fn the_line_has_the_longest_case_first() {
-        let mut running = of_three_cases();
-        assert_eq!(running.line(at(41)), "0 of 3 cases; running VOL-04 for 41 s, POD-03 for 40 s");
-        let finished = CaseFinished {
-            id: "VOL-04".to_owned(),
+    fn finished(id: &str) -> EventKind {
+        EventKind::CaseFinished(CaseFinished {
+            id: id.to_owned(),
             name: String::new(),
             suite: String::new(),
             title: String::new(),
             level: Level::Core,
             verdict: Verdict::Pass,
             duration_ms: 0,
-        };
-        running.event(at(42), None, &EventKind::CaseFinished(finished));
+        })
+    }
+
+    #[test]
+    fn the_line_has_the_longest_case_first() {
+        let mut running = of_three_cases();
+        assert_eq!(running.line(at(41)), "0 of 3 cases; running VOL-04 for 41 s, POD-03 for 40 s");
+        running.event(at(42), None, &finished("VOL-04"));
         assert_eq!(running.line(at(43)), "1 of 3 cases; running POD-03 for 42 s");
         // A clock that was set back.
         assert_eq!(running.line(at(-5)), "1 of 3 cases; running POD-03 for 0 s");
@@ -182,17 +185,6 @@ mod tests {
 
     #[test]
     fn each_iteration_is_counted_from_its_begin() {
-        let finished = |id: &str| {
-            EventKind::CaseFinished(CaseFinished {
-                id: id.to_owned(),
-                name: String::new(),
-                suite: String::new(),
-                title: String::new(),
-                level: Level::Core,
-                verdict: Verdict::Pass,
-                duration_ms: 0,
-            })
-        };
         let mut running = Running::default();
         let run = RunStarted { cases: 3, repeat: Some(20), ..RunStarted::default() };
         running.event(at(0), None, &EventKind::RunStarted(run));
