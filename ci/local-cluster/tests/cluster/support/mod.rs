@@ -116,7 +116,12 @@ impl Cluster {
         assert!(is_well(), "before `{disturbance}`");
         let mut client = self.prepare(&["disturb", disturbance, "--for", "6"]);
         let mut client = client.spawn().expect("the program starts");
-        eventually(TIMEOUT, &format!("`{disturbance}` has begun"), || !is_well());
+        eventually(TIMEOUT, &format!("`{disturbance}` has begun"), || {
+            let begun = !is_well();
+            let ended = client.try_wait().unwrap();
+            assert!(begun || ended.is_none(), "`{disturbance}` was not seen, it ended: {ended:?}");
+            begun
+        });
         client.kill().unwrap();
         client.wait().unwrap();
         assert!(!is_well(), "`{disturbance}` does not end with its client");
@@ -192,13 +197,12 @@ impl Cluster {
         machine::process_in_node(&self.state(), name).is_some_and(machine::is_stopped)
     }
 
-    /// Whether the node has room for a file of the kubelet.
+    /// Whether the node has room for a file of the kubelet. It writes none: one that is there when the
+    /// disk fills would leave room where it was.
     pub fn has_room(&self) -> bool {
         let node = self.state()["node"]["pid"].as_i64().unwrap();
-        let file = format!("/proc/{node}/root/var/lib/kubelet/test");
-        let written = fs::write(&file, vec![1; 1 << 20]);
-        let _ = fs::remove_file(&file);
-        written.is_ok()
+        let disk = rustix::fs::statvfs(format!("/proc/{node}/root/var/lib/kubelet")).unwrap();
+        disk.f_bavail * disk.f_frsize >= 1 << 20
     }
 
     /// Runs a pod of the class `nested` until it is ready.
