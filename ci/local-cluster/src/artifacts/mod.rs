@@ -48,6 +48,17 @@ pub struct Artifacts {
     pub operator: Option<PathBuf>,
 }
 
+impl Artifacts {
+    /// The directories of all of them.
+    pub fn paths(self) -> impl Iterator<Item = PathBuf> {
+        [self.kubernetes, self.runtime, self.node_tree, self.bootstrap_cache]
+            .into_iter()
+            .chain(self.real)
+            .chain(self.api)
+            .chain(self.operator)
+    }
+}
+
 /// What the artifacts are to be of.
 #[derive(Clone, Debug)]
 pub struct Source {
