@@ -36,6 +36,7 @@ mod pki;
 mod process;
 mod runtime;
 mod selection;
+mod selinux;
 mod settings;
 mod state;
 mod storage;

@@ -25,6 +25,7 @@ use crate::{
     network::{Subnet, interface_name},
     paths::StateFolder,
     process::{ProcessIdentity, boot_id},
+    selinux,
     settings::{ClusterName, Settings},
 };
 
@@ -84,6 +85,9 @@ pub struct State {
     pub cgroup: Option<String>,
     /// The hierarchies that `cgroup` is in.
     pub hierarchies: Hierarchies,
+    /// Whether containers get labels of SELinux.
+    #[serde(default)]
+    pub selinux: bool,
     /// The `kubectl` of the cluster's version.
     pub kubectl: PathBuf,
     /// The components that were started.
@@ -108,6 +112,7 @@ impl State {
             subnet: None,
             cgroup: None,
             hierarchies: Hierarchies::detect()?,
+            selinux: selinux::is_enabled(),
             kubectl,
             components: BTreeMap::new(),
         })

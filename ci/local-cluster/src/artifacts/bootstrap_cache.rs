@@ -27,7 +27,7 @@ use crate::{
         session::Session,
     },
     paths::StateFolder,
-    runtime::Runtime,
+    runtime::{Options, Runtime},
 };
 
 /// Where the node that imports sees the images.
@@ -108,7 +108,7 @@ fn state_folder(build: &Build, kind: Runtime) -> Result<StateFolder, Error> {
     for folder in [&state.config(), &state.logs()] {
         fs::create_dir_all(folder).map_err(|source| Error::path("make", folder, source))?;
     }
-    for (name, text) in (kind.files)(None) {
+    for (name, text) in (kind.files)(Options::default()) {
         let config = state.config().join(name);
         fs::write(&config, text).map_err(|source| Error::path("write", &config, source))?;
     }
@@ -186,6 +186,7 @@ async fn import(
         binds,
         disks: Vec::new(),
         hierarchies: Hierarchies::detect()?,
+        selinux: false,
         cgroup: None,
     };
     let mut session = Session::open("import", state)?;

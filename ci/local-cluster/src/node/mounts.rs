@@ -15,7 +15,7 @@ use nix::{
 };
 
 use super::protocol::{Bind, NodeSpec};
-use crate::{cgroup::Hierarchies, command, error::Error};
+use crate::{cgroup::Hierarchies, command, error::Error, selinux};
 
 /// One thing to do on the way to the node's root file system. Paths are those of the host.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,6 +103,13 @@ fn plan(spec: &NodeSpec) -> Vec<Step> {
         file_system("tmpfs", inside("run"), "mode=755".into()),
         file_system("tmpfs", inside("tmp"), "mode=1777".into()),
     ];
+    if spec.selinux {
+        steps.push(file_system(
+            "selinuxfs",
+            in_root(&spec.root, selinux::MOUNT.as_ref()),
+            String::new(),
+        ));
+    }
     steps.extend(devices(&inside("dev")));
     steps.extend(cgroups(&inside("sys/fs/cgroup"), &spec.hierarchies));
     if spec.hierarchies.version() == 1 {
@@ -263,6 +270,7 @@ mod tests {
             }],
             disks: Vec::new(),
             hierarchies,
+            selinux: false,
             cgroup: None,
         }
     }
@@ -305,6 +313,20 @@ mod tests {
             .collect();
         assert!(kinds.contains(&("cgroup2", "/s/root/sys/fs/cgroup".into())));
         assert!(!kinds.iter().any(|(_, target)| target.ends_with("hugepages")));
+    }
+
+    #[test]
+    fn a_node_sees_selinux_where_the_machine_has_it() {
+        let mut spec = spec(v1(&[]));
+        let target = PathBuf::from("/s/root/sys/fs/selinux");
+        let mounted = |spec: &NodeSpec| {
+            plan(spec)
+                .iter()
+                .any(|step| matches!(step, Step::Mount { target: it, .. } if *it == target))
+        };
+        assert!(!mounted(&spec));
+        spec.selinux = true;
+        assert!(mounted(&spec));
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct NodeSpec {
     pub disks: Vec<Disk>,
     /// The host's control group hierarchies.
     pub hierarchies: Hierarchies,
+    /// Whether the node sees the file system of SELinux.
+    pub selinux: bool,
     /// The group to run in.
     pub cgroup: Option<String>,
 }

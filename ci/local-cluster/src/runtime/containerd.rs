@@ -5,10 +5,7 @@ use std::{iter, path::Path};
 
 use serde_json::json;
 
-use super::{
-    RuntimeSpec,
-    devices::{self, Devices},
-};
+use super::{Options, RuntimeSpec, devices};
 use crate::{components::CONFIG, image};
 
 const PROGRAMS: &str = "/opt/local-cluster/containerd";
@@ -31,9 +28,9 @@ pub const CONTAINERD: RuntimeSpec = RuntimeSpec {
         let program = format!("{PROGRAMS}/containerd");
         vec![program, "--config".to_owned(), format!("{CONFIG}/{CONFIG_FILE}")]
     },
-    files: |devices| {
-        let plugin = devices.map(|devices| (devices::CONFIG_FILE, devices.plugin_config()));
-        [(CONFIG_FILE, config(devices))].into_iter().chain(plugin).collect()
+    files: |options| {
+        let plugin = options.devices.map(|devices| (devices::CONFIG_FILE, devices.plugin_config()));
+        [(CONFIG_FILE, config(options))].into_iter().chain(plugin).collect()
     },
     // `k8s.io` is the namespace of Kubernetes' images.
     import: |archive, _| {
@@ -44,7 +41,7 @@ pub const CONTAINERD: RuntimeSpec = RuntimeSpec {
     daemon_imports: true,
     packages: &[],
     node_tree: "node-tree",
-    store_inputs: || config(None),
+    store_inputs: || config(Options::default()),
     is_own_file: is_database,
 };
 
@@ -56,17 +53,18 @@ fn is_database(file: &Path) -> bool {
         && parent.is_some_and(|name| name.to_string_lossy().starts_with("io.containerd."))
 }
 
-/// The daemon's configuration file. Pods get devices by annotation if `devices` is given, and
+/// The daemon's configuration file. Pods get devices by annotation if the options have some, and
 /// otherwise with the handler `nested`.
-fn config(devices: Option<&Devices>) -> String {
-    let handler = match devices {
+fn config(options: Options<'_>) -> String {
+    let handler = match options.devices {
         Some(_) => devices::containerd_config(PROGRAMS, CONFIG),
         None => nested_handler(),
     };
-    common_config() + &handler
+    common_config(options.selinux) + &handler
 }
 
-fn common_config() -> String {
+fn common_config(selinux: bool) -> String {
+    let selinux = if selinux { "enable_selinux = true\n" } else { "" };
     format!(
         r#"version = 3
 root = "{ROOT}"
@@ -87,7 +85,7 @@ config_path = "/etc/containerd/certs.d"
 
 [plugins."io.containerd.cri.v1.runtime"]
 disable_apparmor = true
-# The node may itself be in a container that must not lower its score.
+{selinux}# The node may itself be in a container that must not lower its score.
 restrict_oom_score_adj = true
 # On a v1 machine hugetlb may be a v2 controller, out of the node's sight.
 disable_hugetlb_controller = true
@@ -154,6 +152,7 @@ fn extend(list: &mut serde_json::Value, more: impl IntoIterator<Item = serde_jso
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Devices;
 
     #[test]
     fn nested_spec_adds_devices_and_rules_after_the_defaults() {
@@ -196,15 +195,17 @@ BinaryName = "/usr/bin/crun"
 
     #[test]
     fn both_handlers_run_crun() {
-        let config = config(None);
+        let config = config(Options::default());
         assert_eq!(config.matches("BinaryName = \"/usr/bin/crun\"").count(), 2);
         assert!(config.contains("base_runtime_spec"));
         assert!(!config.contains("required_plugins"));
+        assert!(!config.contains("selinux"));
     }
 
     #[test]
     fn devices_by_annotation_need_no_second_handler() {
-        let config = config(Some(&Devices::openshift()));
+        let config = config(Options { devices: Some(&Devices::openshift()), selinux: true });
+        assert!(config.contains("enable_selinux = true"));
         assert!(config.contains("required_plugins"));
         assert!(!config.contains("base_runtime_spec"));
     }

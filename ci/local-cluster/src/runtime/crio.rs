@@ -5,10 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{
-    RuntimeSpec,
-    devices::{self, Devices},
-};
+use super::{Options, RuntimeSpec, devices};
 use crate::{components::CONFIG, image};
 
 const PROGRAMS: &str = "/opt/local-cluster/crio";
@@ -31,8 +28,8 @@ pub const CRIO: RuntimeSpec = RuntimeSpec {
         let folder = "--config-dir=".to_owned();
         vec![format!("{PROGRAMS}/crio"), format!("--config={CONFIG}/{CONFIG_FILE}"), folder]
     },
-    files: |devices| {
-        vec![(CONFIG_FILE, config(devices)), (POLICY_FILE, policy()), (CRUN_FILE, CRUN.to_owned())]
+    files: |options| {
+        vec![(CONFIG_FILE, config(options)), (POLICY_FILE, policy()), (CRUN_FILE, CRUN.to_owned())]
     },
     import,
     daemon_imports: false,
@@ -92,7 +89,7 @@ exec /usr/bin/crun "$@"
 /// (machine-config-operator, `templates/worker/01-worker-container-runtime/_base/files/crio.yaml`);
 /// cgroupfs, because there is no systemd in the node; no `SELinux` and no `AppArmor`, because the
 /// machine's own policy knows nothing of the node.
-fn config(devices: Option<&Devices>) -> String {
+fn config(Options { devices, selinux }: Options<'_>) -> String {
     let quoted = |items: &[&str]| {
         items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ")
     };
@@ -119,7 +116,7 @@ cgroup_manager = "cgroupfs"
 conmon = "/usr/bin/conmon"
 conmon_cgroup = "pod"
 pinns_path = "{PROGRAMS}/pinns"
-selinux = false
+selinux = {selinux}
 apparmor_profile = "unconfined"
 allowed_devices = [{allowed_devices}]
 default_runtime = "crun"
@@ -153,10 +150,11 @@ fn policy() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Devices;
 
     #[test]
     fn the_allowed_devices_and_annotations_are_listed() {
-        let config = config(Some(&Devices::openshift()));
+        let config = config(Options { devices: Some(&Devices::openshift()), selinux: false });
         assert!(config.contains(r#"allowed_devices = ["/dev/fuse", "/dev/net/tun"]"#));
         assert!(config.contains(r#""io.kubernetes.cri-o.Devices"]"#), "{config}");
         assert!(!config.contains("devices.crio.io"));

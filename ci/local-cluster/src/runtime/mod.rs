@@ -17,6 +17,15 @@ use crate::{
     settings::{RealProgram, RealPrograms},
 };
 
+/// What differs between the nodes of one runtime.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// The devices that pods get by annotation.
+    pub devices: Option<&'a Devices>,
+    /// Whether containers get labels of SELinux.
+    pub selinux: bool,
+}
+
 /// A container runtime.
 #[derive(Debug)]
 pub struct RuntimeSpec {
@@ -30,9 +39,8 @@ pub struct RuntimeSpec {
     pub socket: &'static str,
     /// The command of the daemon.
     pub command: fn() -> Vec<String>,
-    /// Its configuration files: names below the node's configuration folder, and their texts. The
-    /// devices are those that pods get by annotation.
-    pub files: fn(Option<&Devices>) -> Vec<(&'static str, String)>,
+    /// Its configuration files: names below the node's configuration folder, and their texts.
+    pub files: fn(Options<'_>) -> Vec<(&'static str, String)>,
     /// The command that imports an image of an archive, a path in the node.
     pub import: fn(archive: &str, reference: &str) -> Vec<String>,
     /// Whether the daemon imports, all images of an archive at once. Otherwise a program of the

@@ -19,7 +19,8 @@ use crate::{
     operator::Operator,
     paths::StateFolder,
     pki::{self, Identity, Pki},
-    runtime::network_config,
+    runtime::{Options, network_config},
+    selinux,
     settings::{Distribution, RealProgram, User},
     state::{State, replace},
     storage::{VOLUMES, VOLUMES_DATA},
@@ -122,7 +123,8 @@ fn node_configuration(state: &State, subnet: Subnet, place: Place) -> Vec<(&'sta
         (NETWORK, node_batch(place, subnet)),
     ];
     let devices = settings.devices();
-    texts.extend((runtime.files)(devices.as_ref()));
+    let options = Options { devices: devices.as_ref(), selinux: state.selinux };
+    texts.extend((runtime.files)(options));
     texts
 }
 
@@ -213,6 +215,8 @@ pub fn node_spec(
         Some(bind(&own.data("kubelet"), kubelet::DATA, false))
     };
     let real = artifacts.real.as_deref().map(|real| bind(real, REAL, true));
+    let policy = Path::new(selinux::POLICY);
+    let policy = state.selinux.then(|| bind(policy, selinux::POLICY, true));
     let etcd =
         place.is_first().then(|| bind(&folder.data("etcd"), control_plane::ETCD_DATA, false));
     let binds = vec![
@@ -231,9 +235,10 @@ pub fn node_spec(
         lower: artifacts.node_tree.clone(),
         upper: own.node("upper"),
         work: own.node("work"),
-        binds: binds.into_iter().chain(etcd).chain(kubelet).chain(real).collect(),
+        binds: binds.into_iter().chain(etcd).chain(kubelet).chain(real).chain(policy).collect(),
         disks,
         hierarchies: state.hierarchies.clone(),
+        selinux: state.selinux,
         cgroup: state.cgroup.as_deref().map(|group| place.cgroup(group)),
     }
 }
