@@ -15,7 +15,7 @@ use crate::{
         Addition, Additions, ClusterName, DeviceAnnotations, Gates, MOST_NODES, Settings, User,
         openshift::{FeatureSet, ZStream},
     },
-    supervisor,
+    supervisor, timeout,
 };
 
 /// A real cluster of Kubernetes or OpenShift, of one node or a few, on this machine, in Linux namespaces and
@@ -226,7 +226,7 @@ pub fn run() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match execute(cli.command) {
+    match timeout::read_factor().and_then(|()| execute(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             console::error(&error);

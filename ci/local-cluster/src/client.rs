@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     network::Subnet,
     runtime::NESTED_HANDLER,
+    timeout::scaled,
 };
 
 /// What the cluster-policy-controller gives to a namespace, and without which the admission of SCCs
@@ -149,7 +150,7 @@ async fn answers(client: &Client, path: &str) -> bool {
     else {
         return false;
     };
-    matches!(tokio::time::timeout(REQUEST, client.request_text(request)).await, Ok(Ok(_)))
+    matches!(tokio::time::timeout(scaled(REQUEST), client.request_text(request)).await, Ok(Ok(_)))
 }
 
 /// Sends a request with a deadline.
@@ -157,9 +158,10 @@ pub async fn bounded<T>(
     action: &str,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(REQUEST, request).await {
+    let limit = scaled(REQUEST);
+    match tokio::time::timeout(limit, request).await {
         Ok(answer) => answer.map_err(|error| Error::api(action, &error)),
-        Err(_) => Err(Error::deadline(format!("could not {action}"), REQUEST)),
+        Err(_) => Err(Error::deadline(format!("could not {action}"), limit)),
     }
 }
 

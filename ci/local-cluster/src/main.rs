@@ -42,6 +42,7 @@ mod state;
 mod storage;
 mod supervisor;
 mod teardown;
+mod timeout;
 
 use std::process::ExitCode;
 

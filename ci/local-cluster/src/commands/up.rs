@@ -23,6 +23,7 @@ use crate::{
     state::{Phase, State},
     supervisor::{Request, report::Report},
     teardown,
+    timeout::scaled,
 };
 
 /// How long the whole start may take. Each step has a shorter limit of its own, with a better
@@ -162,14 +163,15 @@ fn follow(supervisor: &mut Child) -> Result<(), Error> {
             }
         }
     });
-    let deadline = Instant::now() + START;
+    let limit = scaled(START);
+    let deadline = Instant::now() + limit;
     loop {
         match reports.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Report::Step { text }) => console::progress(text),
             Ok(Report::Ready) => return Ok(()),
             Ok(Report::Failed { failure }) => return Err(failure.into()),
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                return Err(Error::deadline("cluster not ready", START));
+                return Err(Error::deadline("cluster not ready", limit));
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err(lost(supervisor)),
         }

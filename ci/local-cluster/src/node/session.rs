@@ -29,6 +29,7 @@ use crate::{
     paths::StateFolder,
     process::ProcessIdentity,
     state::ComponentState,
+    timeout::scaled,
 };
 
 /// How many lines of a component's log an error shows.
@@ -150,9 +151,10 @@ impl Session {
     pub async fn set_up_in(&mut self, place: Place, spec: NodeSpec) -> Result<(), Error> {
         let node = self.nodes.get_mut(place.index()).ok_or_else(no_such_node)?;
         node.request(&Request::SetUp(spec))?;
-        let deadline = Instant::now() + SET_UP;
+        let limit = scaled(SET_UP);
+        let deadline = Instant::now() + limit;
         loop {
-            match self.next(deadline, "node not set up", SET_UP).await? {
+            match self.next(deadline, "node not set up", limit).await? {
                 Message::Event(Event::SetUp) => return Ok(()),
                 other => self.record(other)?,
             }
@@ -183,6 +185,7 @@ impl Session {
 
     /// Waits until a component has said that it is ready.
     pub async fn until_ready(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
+        let limit = scaled(limit);
         let deadline = Instant::now() + limit;
         while !self.ready.contains(name) {
             let message = self.next(deadline, &format!("{name} not ready"), limit).await;
@@ -227,6 +230,7 @@ impl Session {
     pub async fn restart(&mut self, names: &[String], limit: Duration) -> Result<(), Error> {
         let programs = names.iter().map(|name| self.program(name));
         let programs = programs.collect::<Result<Vec<_>, _>>()?;
+        let limit = scaled(limit);
         let deadline = Instant::now() + limit;
         for name in names {
             self.ready.remove(name);
@@ -296,6 +300,7 @@ impl Session {
         limit: Duration,
         future: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        let limit = scaled(limit);
         let deadline = Instant::now() + limit;
         let mut future = std::pin::pin!(future);
         loop {
@@ -336,6 +341,7 @@ impl Session {
     }
 
     async fn outcome(&mut self, name: &str, limit: Duration) -> Result<Outcome, Error> {
+        let limit = scaled(limit);
         let deadline = Instant::now() + limit;
         loop {
             if let Some(Some(outcome)) = self.tasks.get(name) {
