@@ -271,12 +271,17 @@ impl Executor {
             Followed::Ended(Ok(Ok(()))) => Attempt::Passed,
             Followed::Ended(Ok(Err(failure))) => Attempt::Ended(failure),
             Followed::Ended(Err(error)) => Attempt::Broke(format!("the case broke down: {error}")),
-            Followed::Late => Attempt::Ended(Failure::timeout("it", self.case.deadline)),
+            Followed::Late => Attempt::Ended(Failure::timeout("it", self.time_limit())),
             Followed::Lost(outage) => {
                 let Disruption { lost, node, reason, .. } = outage;
                 Attempt::Ended(Failure::lost_of(lost.unwrap_or(Lost::Node), node, reason))
             }
         }
+    }
+
+    /// How long the case may take in this run.
+    fn time_limit(&self) -> Duration {
+        self.case.deadline * self.sandbox.timeouts().factor
     }
 
     /// Reports what a case records until it ends, its deadline is over or nobody waits any more for
@@ -288,7 +293,7 @@ impl Executor {
         mut pauses: UnboundedReceiver<Pause>,
         began: Instant,
     ) -> Followed {
-        let mut deadline = Deadline::begin(self.case.deadline, TokioInstant::now());
+        let mut deadline = Deadline::begin(self.time_limit(), TokioInstant::now());
         let (mut outages, mut lost) = (self.health.subscribe(), Duration::ZERO);
         let ended = loop {
             tokio::select! {

@@ -58,6 +58,9 @@ pub struct Timeouts {
     /// For a node or a server that is away to come back, before a command that did not begin is given
     /// up.
     pub disruption: Duration,
+    /// How many times as long as usual cases and their commands may take. Their limits suit two
+    /// processors; a machine that emulates them is 15 times as slow.
+    pub factor: u32,
 }
 
 impl Default for Timeouts {
@@ -66,6 +69,7 @@ impl Default for Timeouts {
             pod: Duration::from_secs(180),
             teardown: Duration::from_secs(120),
             disruption: Duration::from_secs(60),
+            factor: 1,
         }
     }
 }

@@ -86,6 +86,12 @@ impl Command {
         self
     }
 
+    /// Lets the command run this many times as long.
+    #[must_use]
+    pub(super) fn slower(self, factor: u32) -> Self {
+        Self { deadline: self.deadline * factor, ..self }
+    }
+
     /// How long the command may run.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline

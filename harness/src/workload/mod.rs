@@ -45,7 +45,7 @@ use crate::{
     diagnosis,
     diagnosis::Symptom,
     sandbox::{
-        Sandbox, create_or_find,
+        Sandbox, Timeouts, create_or_find,
         pod_template::{Isolation, PodTemplate},
     },
     verdict::{Failure, event::TruthCheck},
@@ -79,8 +79,8 @@ pub struct Workload {
     backend: Backend,
     /// The container in which commands run that name none.
     container: Option<String>,
-    /// How long a command may wait for a node or a server that is away.
-    disruption_timeout: Duration,
+    /// How long its commands may take and wait.
+    timeouts: Timeouts,
     /// What cases prepared in the pod for all of them. A lock, because the cases of a pod find
     /// out only while they run which of them comes first; held for a look-up, never for the work.
     preparations: Mutex<BTreeMap<&'static str, Arc<OnceCell<String>>>>,
@@ -128,8 +128,9 @@ impl Workload {
         if let Some(blocked) = programs::block(command.arguments(), &self.facts) {
             return Err(blocked);
         }
-        let limit = self.disruption_timeout;
+        let limit = self.timeouts.disruption;
         let command = command.clone().or_in_container(self.container.as_deref());
+        let command = command.slower(self.timeouts.factor);
         let output = match &self.backend {
             Backend::Pod(api) => exec::run(api, &self.pod, &command, limit, observer).await?,
             Backend::Machine(machine) => machine.run(&command, &self.pod).await?,
@@ -164,7 +165,7 @@ impl Workload {
             .or_in_container(self.container.as_deref());
         let is_away = |failure: &Failure| is_away(failure).then_some(Duration::ZERO);
         let ask = || run_in(api, &self.pod, &command);
-        match retry::with_backoff(self.disruption_timeout, is_away, ask).await {
+        match retry::with_backoff(self.timeouts.disruption, is_away, ask).await {
             Err(failure) if self::is_away(&failure) => Err(failure),
             _ => Ok(()),
         }
@@ -275,12 +276,11 @@ pub async fn verify_ready(
     let api = api_of(sandbox, template);
     let mut truth = stored_truth(sandbox, template, created)?;
     let own = template.own_containers();
-    let limit = sandbox.timeouts().pod;
-    let ready = ready::await_ready(user, namespace, created, &own, limit).await;
+    let timeouts = sandbox.timeouts();
+    let ready = ready::await_ready(user, namespace, created, &own, timeouts.pod).await;
     let ready = ready.map_err(|failure| restricted::explain_start(created, failure))?;
-    let disruption_timeout = sandbox.timeouts().disruption;
     let container = template.container_of(&ready);
-    let facts = probe_facts(&api, &ready, container, disruption_timeout).await?;
+    let facts = probe_facts(&api, &ready, container, timeouts).await?;
     truth.extend(truth::of_inside(template, &facts));
     require(template, &truth)?;
     let truth = truth.into_iter().map(TruthCheck::from).collect();
@@ -291,7 +291,7 @@ pub async fn verify_ready(
         truth,
         backend: Backend::Pod(api),
         container,
-        disruption_timeout,
+        timeouts,
         preparations: Mutex::default(),
     })
 }
@@ -394,7 +394,7 @@ async fn probe_facts(
     api: &Api<Pod>,
     pod: &Pod,
     container: Option<&Container>,
-    limit: Duration,
+    timeouts: Timeouts,
 ) -> Result<probe::Facts, Failure> {
     // It only reads, so one that was lost is run again.
     let lost = |failure: &Failure| matches!(failure, Failure::Lost(_)).then_some(Duration::ZERO);
@@ -405,6 +405,8 @@ async fn probe_facts(
     let command = Command::new(arguments.chain(directories.iter().map(String::as_str)))
         .within(ENTRYPOINT_LIMIT + COMMAND_DEADLINE)
         .or_in_container(container.map(|container| container.name.as_str()));
+    let command = command.slower(timeouts.factor);
+    let limit = timeouts.disruption;
     let read = || exec::run(api, pod, &command, limit, &NoObserver);
     let output = retry::with_backoff(limit, lost, read).await?;
     let output = output.exits(0).map_err(|failure| failure.with_hint(Some(ENTRYPOINT_HINT)))?;

@@ -318,6 +318,9 @@ pub(super) struct RunSettings {
     /// How long a command that did not begin waits for a lost node or API server to return
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub(super) disruption_timeout: Duration,
+    /// How many times as long as usual a case and each of its commands may take, for slow clusters
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(super) timeout_factor: u32,
     /// Whether the run's objects stay in the cluster for inspection when a case failed; `nestcheck sweep`
     /// removes them, or the next run once they have expired
     #[arg(long, value_name = "WHEN", default_value = "never")]

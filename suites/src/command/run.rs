@@ -222,6 +222,7 @@ fn config(settings: RunSettings, execution: &ExecutionArguments) -> RunConfig {
                 pod: settings.pod_timeout,
                 teardown: settings.teardown_timeout,
                 disruption: settings.disruption_timeout,
+                factor: settings.timeout_factor,
             },
             ..config.sandbox
         },

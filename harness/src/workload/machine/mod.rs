@@ -296,7 +296,7 @@ impl Workload {
             facts: Arc::new(facts),
             backend: Backend::Machine(machine),
             container: None,
-            disruption_timeout: Timeouts::default().disruption,
+            timeouts: Timeouts::default(),
             preparations: std::sync::Mutex::default(),
         }
     }

@@ -184,7 +184,9 @@ async fn overridden(
     change(&mut workspace.data["spec"]["template"]);
     match create(sandbox, &workspace).await? {
         Err(refusal) => Ok(Err(refusal.message)),
-        Ok(created) => Ok(Ok(settle(sandbox, &created, SETTLES).await?)),
+        Ok(created) => {
+            Ok(Ok(settle(sandbox, &created, SETTLES * sandbox.timeouts().factor).await?))
+        }
     }
 }
 
