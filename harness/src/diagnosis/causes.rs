@@ -1,6 +1,9 @@
 //! What the cases of a run that did not pass have in common: each cause once. Pure.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{Symptom, diagnose};
 use crate::{
@@ -29,25 +32,30 @@ const PREFIXES_OF_GENERATED: [&str; 2] = ["nestcheck-", "tmp."];
 /// the one that explains most cases, and last what the options of the run are the reason for. Each of these cases has one cause; what passed or is not
 /// applicable has none.
 ///
+/// A case that ran several times may be among them several times. Then it has each of its causes; that it
+/// was not run at another time explains nothing.
+///
 /// Failures of the same signature have one cause if the same is wrong. Other failures have one cause
 /// if their messages differ only in numbers, ids, times, addresses and generated names.
 #[must_use]
 pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Cause> {
     let mut cases: Vec<_> = cases.into_iter().collect();
     cases.sort_by(|a, b| a.id.cmp(&b.id));
+    let found = cases.into_iter().filter_map(|case| Some((case, attribution(&case.verdict)?)));
+    let found: Vec<_> = found.collect();
+    let own = found.iter().filter(|(_, cause)| cause.place != Place::Nestcheck);
+    let own: BTreeSet<_> = own.map(|(case, _)| case.id.as_str()).collect();
     let mut groups: BTreeMap<(String, String), Cause> = BTreeMap::new();
-    for case in cases {
-        let Some(Attribution { signature, wrong, place, fix, repairs }) =
-            attribution(&case.verdict)
-        else {
+    for (case, Attribution { signature, wrong, place, fix, repairs }) in &found {
+        if *place == Place::Nestcheck && own.contains(case.id.as_str()) {
             continue;
-        };
+        }
         let name = signature.map_or_else(String::new, |id| id.to_string());
-        let cause = groups.entry((name, normalised(&wrong))).or_insert_with(|| Cause {
+        let cause = groups.entry((name, normalised(wrong))).or_insert_with(|| Cause {
             id: String::new(),
-            signature,
-            wrong: excerpt(&wrong, WRONG),
-            place,
+            signature: *signature,
+            wrong: excerpt(wrong, WRONG),
+            place: *place,
             evidence: excerpt(case.verdict.message().unwrap_or(CUT_SHORT), EXCERPT),
             fix: None,
             repairs: Vec::new(),
@@ -55,35 +63,65 @@ pub fn causes<'a>(cases: impl IntoIterator<Item = &'a CaseFinished>) -> Vec<Caus
             core: 0,
         });
         if cause.place == Place::Unknown {
-            cause.place = place;
+            cause.place = *place;
         }
-        cause.fix = cause.fix.take().or(fix.filter(|fix| !fix.is_empty()));
+        cause.fix = cause.fix.take().or(fix.clone().filter(|fix| !fix.is_empty()));
         for repair in repairs {
-            if !cause.repairs.contains(&repair) {
-                cause.repairs.push(repair);
+            if !cause.repairs.contains(repair) {
+                cause.repairs.push(*repair);
             }
         }
-        cause.core += usize::from(case.level == Level::Core);
-        cause.cases.push(case.id.clone());
+        if cause.cases.last() != Some(&case.id) {
+            cause.core += usize::from(case.level == Level::Core);
+            cause.cases.push(case.id.clone());
+        }
     }
+    let mut found = named(groups);
+    found.sort_by(|a, b| order(a).cmp(&order(b)));
+    found
+}
+
+/// Gives each cause its id.
+fn named(groups: BTreeMap<(String, String), Cause>) -> Vec<Cause> {
     let mut named: BTreeMap<String, usize> = BTreeMap::new();
     for (name, _) in groups.keys() {
         *named.entry(name.clone()).or_default() += 1;
     }
-    let mut found: Vec<_> = groups
-        .into_iter()
-        .map(|((name, wrong), cause)| {
-            let hash = hash(&wrong);
-            let id = match named.get(&name) {
-                _ if name.is_empty() => format!("C-{hash:08x}"),
-                Some(1) => name,
-                _ => format!("{name}-{hash:08x}"),
-            };
-            Cause { id, ..cause }
-        })
-        .collect();
-    found.sort_by(|a, b| order(a).cmp(&order(b)));
-    found
+    let causes = groups.into_iter().map(|((name, wrong), cause)| {
+        let hash = hash(&wrong);
+        let id = match named.get(&name) {
+            _ if name.is_empty() => format!("C-{hash:08x}"),
+            Some(1) => name,
+            _ => format!("{name}-{hash:08x}"),
+        };
+        Cause { id, ..cause }
+    });
+    causes.collect()
+}
+
+/// Whether a cause is that of a verdict.
+#[must_use]
+pub fn is_cause_of(cause: &Cause, verdict: &Verdict) -> bool {
+    attribution(verdict).is_some_and(|it| {
+        it.signature == cause.signature
+            && normalised(&excerpt(&it.wrong, WRONG)) == normalised(&cause.wrong)
+    })
+}
+
+/// The cause of a verdict among those of its case; the first where none is known to be.
+pub fn cause_among<'a>(
+    causes: impl IntoIterator<Item = &'a Cause>,
+    verdict: Option<&Verdict>,
+) -> Option<&'a Cause> {
+    let mut causes = causes.into_iter();
+    let first = causes.next()?;
+    let rest: Vec<_> = causes.collect();
+    // Most cases have one.
+    if rest.is_empty() {
+        return Some(first);
+    }
+    let is_own = |cause: &&Cause| verdict.is_some_and(|verdict| is_cause_of(cause, verdict));
+    [first].into_iter().chain(rest).find(is_own).or(Some(first))
 }
 
 /// What is a choice of whoever runs nestcheck, such as `--fail-fast`, explains nothing about the cluster.
@@ -207,8 +245,6 @@ fn hash(text: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -15,7 +15,7 @@ mod signatures;
 use std::fmt;
 
 pub use absence::Absence;
-pub use causes::{causes, exact_cause};
+pub use causes::{cause_among, causes, exact_cause, is_cause_of};
 pub use check::{CheckId, CheckName};
 pub use expectation::{EXPRESSION_LIMIT, Expectations, PLACEHOLDER, Situation};
 use probe::Facts;

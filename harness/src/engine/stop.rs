@@ -89,6 +89,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
                 for case in plan.runnable() {
                     self.skip(case, verdict.clone());
                 }
+                self.end_iteration();
                 break;
             }
             // What an earlier iteration saw proves nothing about this one.
@@ -96,8 +97,15 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             let diagnostics = config.diagnostics.of_iteration(self.iteration);
             let config = RunConfig { diagnostics, ..config.clone() };
             Box::pin(self.execute(cluster, facts.clone(), plan, &config)).await;
+            self.end_iteration();
         }
         self.iteration = None;
+    }
+
+    fn end_iteration(&mut self) {
+        if self.iteration.is_some() {
+            self.tally.end_iteration();
+        }
     }
 
     fn obstacle(&self, number: u32, config: &RunConfig) -> Option<Verdict> {
@@ -123,7 +131,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// The case whose failure ends the run, if one does.
     pub(super) fn stopped_by(&self, config: &RunConfig) -> Option<&str> {
-        self.failed.as_deref().filter(|_| config.fail_fast)
+        self.tally.failed().filter(|_| config.fail_fast)
     }
 
     /// Starts no more cases once one has failed. Those that run are finished: their verdicts are of use,
@@ -151,7 +159,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
             case
         };
-        self.finished.iter().map(seen).collect()
+        self.tally.standing().iter().map(seen).collect()
     }
 }
 

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Counts,
     compare::weight_of,
-    model::{CaseReport, NamedReport, OtherResult, Report, rank},
+    iterations::causes_of,
+    model::{CaseReport, IterationReport, NamedReport, OtherResult, Report},
     sentence::outcome_name,
     text::{NAME_LIMIT, line},
 };
 use crate::{
     Error,
     base::redact,
-    diagnosis,
     verdict::{
         Circumstances, ExpectationReport, ExpectationResult, ExpectationState, Level, Outcome,
         Verdict, decide,
@@ -101,7 +101,7 @@ pub fn join(parts: &[NamedReport]) -> Result<Report, JoinError> {
         finished: reports().filter_map(|report| report.finished).max(),
         duration_ms: reports().fold(0, |sum, report| sum.saturating_add(report.duration_ms)),
         counts: Counts::of(cases.iter().map(|case| &case.case.verdict)),
-        causes: diagnosis::causes(cases.iter().map(|case| &case.case)),
+        causes: causes_of(&cases),
         expectations,
         cases,
     })
@@ -272,9 +272,7 @@ fn joined_cases(parts: &[Named<'_>]) -> Vec<CaseReport> {
 }
 
 fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
-    // Of equal results the one that says in which iterations.
-    let badness = |case: &CaseReport| (case.case.verdict.badness(), case.iterations.len());
-    let (part, worst) = results.iter().max_by_key(|(_, case)| badness(case))?;
+    let (part, worst) = results.iter().max_by_key(|(_, case)| case.case.verdict.badness())?;
     let mut joined = CaseReport::clone(worst);
     if let Some((_, known)) = results.iter().find(|(_, case)| !case.cut_off) {
         let verdict = joined.case.verdict;
@@ -283,6 +281,7 @@ fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
             crate::verdict::event::CaseFinished { verdict, duration_ms, ..known.case.clone() };
     }
     joined.case.level = weight_of(&results.iter().map(|(_, case)| *case).collect::<Vec<_>>());
+    joined.iterations = joined_iterations(results);
     joined.evidence = joined.evidence.and_then(|evidence| evidence_in(&part.name, evidence));
     let differs = |case: &CaseReport| case.case.verdict.badness() != worst.case.verdict.badness();
     let others = results.iter().filter(|(_, case)| differs(case));
@@ -293,6 +292,19 @@ fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
         })
         .collect();
     Some(joined)
+}
+
+/// The iterations of all parts, which are named where several have some.
+fn joined_iterations(results: &[(&Named<'_>, &CaseReport)]) -> Vec<IterationReport> {
+    let repeated = || results.iter().filter(|(_, case)| !case.iterations.is_empty());
+    let are_named = repeated().nth(1).is_some();
+    let of_part = |(part, case): &(&Named<'_>, &CaseReport)| {
+        let report = are_named.then(|| part.name.clone());
+        let iterations = case.iterations.iter().cloned();
+        let named = iterations.map(|it| IterationReport { report: report.clone(), ..it });
+        named.collect::<Vec<_>>()
+    };
+    repeated().flat_map(of_part).collect()
 }
 
 /// Evidence as a path from where the reports were read. Pages link to it, so it is left out where the
@@ -329,7 +341,7 @@ fn outcome(
     let decided = decide(weighed(cases), circumstances);
     let parts = parts.iter().filter(|part| !lacks_only_a_pass(part.report));
     let worst = parts.filter_map(|part| part.report.outcome);
-    worst.chain([decided]).max_by_key(|outcome| rank(*outcome))
+    Some(worst.fold(decided, Outcome::or_worse))
 }
 
 /// The entries of all files of expectations, each once. An entry that one run used is of use; one that
