@@ -7,8 +7,8 @@ use harness::{
     Error, Result,
     cluster::{Cluster, permission::Permission},
     engine::{
-        self, Case, OfNode, Profile, RunConfig,
-        plan::{Entry, Plan, Selection},
+        self, Case, Profile, RunConfig,
+        plan::{Entry, Plan, Proofs, Selection},
         preview::Preview,
     },
     facts::{self, Facts, Flavour, requirement::ReadyWorkspaceOperator},
@@ -132,16 +132,18 @@ impl Session {
         };
         let scc = if is_as_configured { take_cluster_settings(&mut facts, scc)? } else { scc };
         config.sandbox.scc = if given.is_some() { None } else { scc_for(&facts, scc)? };
-        let (proofs, of_nodes) = proofs_of_nodes(&config, &facts, &selection)?;
+        let proofs = proofs_of_nodes(&config, &facts, &selection)?;
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole: Vec<_> = crate::cases().into_iter().filter(|case| profile.has(case)).collect();
         // The profile `smoke` is a sample: it is never the whole.
-        let count = whole.len() + of_nodes;
-        let is_part = picked.len() + proofs.len() < count || profile == Profile::Smoke;
+        let count = whole.len() + proofs.count;
+        let is_part = picked.len() + proofs.picked.len() < count || profile == Profile::Smoke;
         let mut entries = Entry::all(picked, &facts, config.tries_blocked);
-        entries.extend(proofs);
-        let plan = Plan::of_entries(entries, &facts).of_profile(profile.name(), is_part);
+        entries.extend(proofs.picked);
+        let plan = Plan::of_entries(entries, &facts)
+            .of_profile(profile.name(), is_part)
+            .of_proofs(proofs.of_all_shards);
         let plan = if profile == Profile::Smoke { plan } else { plan.of_cases(count) };
         let plan = if config.node_access { plan } else { plan.without_node_access() };
         let plan =
@@ -200,30 +202,14 @@ impl Session {
     }
 }
 
-/// The proofs of nodes that are asked for, and how many there are in all.
-fn proofs_of_nodes(
-    config: &RunConfig,
-    facts: &Facts,
-    selection: &Selection,
-) -> Result<(Vec<Entry>, usize)> {
-    let Some(every_node) = &config.every_node else { return Ok((Vec::new(), 0)) };
-    let cases = crate::cases();
-    let of_nodes = cases.iter().filter(|case| case.of_node == OfNode::Each);
-    let entries = |case: &Case| every_node.entries(case, facts, config.tries_blocked);
-    let all: Vec<_> = of_nodes.flat_map(entries).collect();
-    let is_rerun = |case: &Case| every_node.only.as_ref().is_none_or(|only| only.contains(case.id));
-    let count = all.len();
-    // Where no node is known, each shard says so: none of them may pass for one without proofs.
-    let is_picked = |it: &Entry| {
-        it.case.of_node == OfNode::Each || selection.has(&it.case) && is_rerun(&it.case)
-    };
-    let picked: Vec<_> = all.into_iter().filter(is_picked).collect();
-    // A shard may have none of them, and a rerun that is narrowed.
-    if picked.is_empty() && selection.shard.is_none() && every_node.only.is_none() {
-        return Err(Error::usage("`--every-node` proves the nodes, and no proof is selected")
-            .with_hint("leave the filters out, or add `nodes` to them"));
+/// The proofs of nodes that are asked for.
+fn proofs_of_nodes(config: &RunConfig, facts: &Facts, selection: &Selection) -> Result<Proofs> {
+    match &config.every_node {
+        Some(every_node) => {
+            every_node.proofs(&crate::cases(), facts, selection, config.tries_blocked)
+        }
+        None => Ok(Proofs::default()),
     }
-    Ok((picked, count))
 }
 
 /// Checks what a person decided about the pods while nothing is written, and fetches the pull secret.

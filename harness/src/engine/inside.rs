@@ -80,6 +80,7 @@ impl Here {
             profile: Profile::Inside.name().to_owned(),
             is_part: true,
             profile_cases: None,
+            proofs: Vec::new(),
             entries: cases.into_iter().map(entry).collect(),
         }
     }

@@ -172,6 +172,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             is_part: plan.is_part,
             profile_cases: plan.profile_cases,
             planned: plan.entries.iter().map(|entry| entry.case.id.to_owned()).collect(),
+            proofs: plan.proofs.clone(),
             cluster_id: facts.and_then(|facts| facts.cluster_id.value().cloned()),
             repeat: (config.repeat > 1).then_some(config.repeat),
             platform: facts.map(Platform::of),

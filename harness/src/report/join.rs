@@ -4,6 +4,8 @@
 //! times does not work, and the reports of a broken run prove less than those of a whole one. So a
 //! joined report is never greener than one that it is made of.
 
+mod proofs;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
@@ -88,11 +90,13 @@ pub fn join(parts: &[NamedReport]) -> Result<Report, JoinError> {
     let mut parts = parts.iter().map(Named::new).collect::<Result<Vec<_>, _>>()?;
     check(&parts)?;
     parts.sort_by_key(|part| part.report.started);
-    let cases = joined_cases(&parts);
+    let mut cases = joined_cases(&parts);
+    cases.extend(proofs::missing(&parts, &cases));
+    cases.sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
     let expectations = joined_expectations(&parts);
     let reports = || parts.iter().map(|part| part.report);
     Ok(Report {
-        run: parts.first().map(|first| joined_run(first.run, &parts)),
+        run: parts.first().map(|first| joined_run(first.run, &parts, &cases)),
         steps: reports().flat_map(|report| report.steps.iter().cloned()).collect(),
         disruptions: reports().flat_map(|report| report.disruptions.iter().cloned()).collect(),
         outcome: outcome(&parts, &cases, &expectations),
@@ -185,12 +189,11 @@ fn check_pair(first: &Named<'_>, second: &Named<'_>) -> Result<(), JoinError> {
 }
 
 /// What was run, all parts together. It is a part of the profile unless it has all of its cases.
-fn joined_run(first: &RunStarted, parts: &[Named<'_>]) -> RunStarted {
+fn joined_run(first: &RunStarted, parts: &[Named<'_>], cases: &[CaseReport]) -> RunStarted {
     let runs = || parts.iter().map(|part| part.run);
-    let mut known: BTreeSet<&str> = BTreeSet::new();
+    let mut known: BTreeSet<&str> = cases.iter().map(|case| case.case.id.as_str()).collect();
     let mut unknown = 0;
     for part in parts {
-        known.extend(part.report.cases.iter().map(|case| case.case.id.as_str()));
         known.extend(part.run.planned.iter().map(String::as_str));
         if part.run.planned.is_empty() {
             unknown += part.report.unseen();
@@ -198,8 +201,10 @@ fn joined_run(first: &RunStarted, parts: &[Named<'_>]) -> RunStarted {
     }
     // A sample, such as the profile `smoke`, has no such number: it is never the whole.
     let profile_cases: Option<Vec<_>> = runs().map(|run| run.profile_cases).collect();
+    let proofs: BTreeSet<_> = runs().flat_map(|run| run.proofs.iter().cloned()).collect();
+    let is_whole =
+        profile_cases.is_some() && runs().any(|run| proofs::has_all(run, &known, &proofs));
     let profile_cases = profile_cases.and_then(|cases| cases.into_iter().max());
-    let is_whole = profile_cases.is_some_and(|cases| cases <= known.len());
     let names: Vec<_> = runs().map(|run| run.run.as_str()).collect();
     RunStarted {
         run: names.join(" + "),
@@ -207,6 +212,7 @@ fn joined_run(first: &RunStarted, parts: &[Named<'_>]) -> RunStarted {
         is_part: !is_whole && runs().all(|run| run.is_part),
         profile_cases,
         planned: known.into_iter().map(str::to_owned).collect(),
+        proofs: proofs.into_iter().collect(),
         cluster_id: runs().find_map(|run| run.cluster_id.clone()),
         repeat: first.repeat.filter(|_| runs().all(|run| run.repeat == first.repeat)),
         cluster: facts(parts),

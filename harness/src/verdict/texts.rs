@@ -123,6 +123,7 @@ impl Texts for RunStarted {
             is_part: _,
             profile_cases: _,
             planned,
+            proofs,
             cluster_id,
             repeat: _,
             platform,
@@ -130,6 +131,7 @@ impl Texts for RunStarted {
         } = self;
         all([run, version, profile], Name, change);
         all(planned, Name, change);
+        all(proofs, Name, change);
         all(cluster_id, Name, change);
         if let Some(Platform { feature_set, runtimes, .. }) = platform {
             all(runtimes, Name, change);
@@ -292,6 +294,7 @@ mod tests {
             is_part: false,
             profile_cases: Some(1),
             planned: vec![text()],
+            proofs: vec![text()],
             cluster_id: Some(text()),
             repeat: None,
             platform: Some(Platform {
