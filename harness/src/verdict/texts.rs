@@ -133,8 +133,9 @@ impl Texts for RunStarted {
         all(planned, Name, change);
         all(proofs, Name, change);
         all(cluster_id, Name, change);
-        if let Some(Platform { feature_set, runtimes, .. }) = platform {
+        if let Some(Platform { feature_set, runtimes, pools, .. }) = platform {
             all(runtimes, Name, change);
+            all(pools, Name, change);
             if let Some(FeatureSet::Other(name)) = feature_set {
                 change(Name, name);
             }
@@ -300,6 +301,7 @@ mod tests {
             platform: Some(Platform {
                 feature_set: Some(FeatureSet::Other(text())),
                 runtimes: vec![text()],
+                pools: vec![text()],
                 ..Platform::default()
             }),
             cluster: vec![(text(), text())],
