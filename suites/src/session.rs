@@ -91,10 +91,13 @@ impl Session {
         scc: Option<ChosenScc>,
     ) -> Result<Self> {
         let session = Box::pin(Self::plan(cluster, cases, selection, config, scc)).await?;
-        // What a given namespace permits is known since the plan.
-        if session.acts() && session.config.sandbox.home.given().is_none() {
-            let namespace = sandbox::namespace_of(&session.config.sandbox.run);
-            rbac::review(&session.cluster, &session.needed(), &namespace).await?;
+        if session.acts() {
+            match session.given() {
+                Some(given) => rbac::review_in(&session.cluster, &session.needed(), given).await?,
+                None => {
+                    rbac::review(&session.cluster, &session.needed(), &session.namespace()).await?;
+                }
+            }
         }
         Ok(session)
     }
@@ -162,8 +165,21 @@ impl Session {
         self.plan.runnable().next().is_some()
     }
 
+    /// The namespace that somebody gave the run.
+    pub(crate) fn given(&self) -> Option<&str> {
+        self.config.sandbox.home.given()
+    }
+
+    /// The namespace of the pods of the run.
+    fn namespace(&self) -> String {
+        self.config.sandbox.home.namespace(&self.config.sandbox.run)
+    }
+
     /// The permissions that the run uses.
     fn needed(&self) -> Vec<Permission> {
+        if self.given().is_some() {
+            return rbac::permissions_in_namespace();
+        }
         let makes_workspaces = self.plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
         let flavour = self.facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
         rbac::of_run_with(flavour, makes_workspaces)
@@ -176,11 +192,10 @@ impl Session {
     /// A server that does not answer.
     pub async fn preview(&self) -> Result<Preview> {
         let needed = if self.acts() { self.needed() } else { Vec::new() };
-        let namespace = sandbox::namespace_of(&self.config.sandbox.run);
         let lacking = if needed.is_empty() {
             Vec::new()
         } else {
-            rbac::lacking(&self.cluster, &needed, &namespace).await?
+            rbac::lacking(&self.cluster, &needed, &self.namespace()).await?
         };
         Preview::new(&self.facts, &self.plan, &self.config, &needed, &lacking)
     }
@@ -263,7 +278,7 @@ async fn enter_namespace(
                 .with_hint("name one of the cluster with `--scc cluster:NAME`"));
         }
     };
-    rbac::review_namespace(cluster, namespace, scc.as_deref()).await?;
+    rbac::check_namespace(cluster, namespace, scc.as_deref()).await?;
     config.sandbox.home = Home::Given { namespace: namespace.to_owned(), scc };
     Ok(())
 }

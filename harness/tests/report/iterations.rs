@@ -108,9 +108,11 @@ fn named(name: &str, mut report: Report) -> NamedReport {
 
 #[test]
 fn a_joined_report_keeps_the_iterations_of_each_part() {
-    let good =
-        || summarize(&repeated(&[Verdict::Pass, Verdict::Pass, Verdict::Pass], Outcome::Conformant));
-    for parts in [[named("a", flaky()), named("b", good())], [named("b", good()), named("a", flaky())]]
+    let good = || {
+        summarize(&repeated(&[Verdict::Pass, Verdict::Pass, Verdict::Pass], Outcome::Conformant))
+    };
+    for parts in
+        [[named("a", flaky()), named("b", good())], [named("b", good()), named("a", flaky())]]
     {
         let joined = join(&parts).expect("they fit");
 
@@ -123,11 +125,12 @@ fn a_joined_report_keeps_the_iterations_of_each_part() {
         assert_eq!((of("a"), of("b")), (4, 3));
         let both = ["4 iterations in `a`: 2 fail (2, 4), 2 pass", "3 iterations in `b`: 3 pass"];
         let xml = junit(&joined, Dialect::Jenkins).expect("it is written");
-        for text in [html(&joined).replace("<code>", "`").replace("</code>", "`"), markdown(&joined), xml] {
+        for text in
+            [html(&joined).replace("<code>", "`").replace("</code>", "`"), markdown(&joined), xml]
+        {
             assert!(both.iter().all(|words| text.contains(words)), "{text}");
         }
-        let document: Value =
-            serde_json::from_str(&json(&joined).expect("JSON")).expect("JSON");
+        let document: Value = serde_json::from_str(&json(&joined).expect("JSON")).expect("JSON");
         let schema = jsonschema::validator_for(json_schema().as_value()).expect("a valid schema");
         assert_valid(&schema, &document);
         assert!(document["cases"][0]["iterations"][6]["report"].is_string(), "{document}");

@@ -2,7 +2,8 @@
 
 use harness::{
     report::{
-        NamedReport, Report, cases_to_rerun, headline, html, join, json, markdown, reasons, summarize,
+        NamedReport, Report, cases_to_rerun, headline, html, join, json, markdown, reasons,
+        summarize,
     },
     verdict::{
         Level, Outcome, Verdict,

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{Stream, StreamExt};
 use harness::{
-    Result,
+    Error, Result,
     cluster::{Cluster, ConnectOptions},
     engine::{
         Case, Profile, RunConfig,
@@ -59,6 +59,9 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let expectations = arguments.expectations.read(&crate::cases())?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let namespace = arguments.placement.namespace.clone();
+    if let (Some(namespace), Some(_)) = (&namespace, &every_node) {
+        return Err(no_nodes(namespace));
+    }
     let (placement, pull_secret) = arguments.placement.read()?;
     let configmap = arguments.report_configmap.map(|it| it.locate(namespace.as_deref()));
     let configmap = configmap.transpose()?;
@@ -202,6 +205,16 @@ fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection, Option<Ever
     let asks = scope.is_some() || only.is_some() || knew_none;
     let every_node = asks.then(|| EveryNode { scope: scope.unwrap_or(NodeScope::All), only });
     Ok((rerun.pick(cases, &selection)?, selection, every_node))
+}
+
+/// Why a run in a given namespace proves no nodes.
+fn no_nodes(namespace: &str) -> Error {
+    let message = format!(
+        "a run in namespace `{namespace}` can't prove each node: that needs the permission to list nodes, \
+         which a user of one namespace does not have"
+    );
+    Error::usage(message)
+        .with_hint("leave out `--every-node`, or let an administrator run it without `--namespace`")
 }
 
 /// The configuration of a run with these settings.

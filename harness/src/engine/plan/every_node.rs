@@ -276,8 +276,12 @@ mod tests {
         let select = |shard, only| {
             let filters = Filters::parse(&["!NODE-01".to_owned()], &[PROOF]).expect("a filter");
             let selection = Selection { filters, shard, ..Selection::default() };
-            EveryNode { scope: NodeScope::All, only }
-                .proofs(&[PROOF], &cluster(|_| ()), &selection, false)
+            EveryNode { scope: NodeScope::All, only }.proofs(
+                &[PROOF],
+                &cluster(|_| ()),
+                &selection,
+                false,
+            )
         };
         assert!(select(None, None).is_err());
         assert!(select(Some(Shard::parse("1/2").expect("a shard")), None).is_ok());

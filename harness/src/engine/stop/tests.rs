@@ -256,9 +256,8 @@ fn keeps(cases: &[Case], expectations: Expectations) -> bool {
 
 #[test]
 fn what_decides_nothing_keeps_no_objects_and_so_ends_no_repeated_run() {
-    let kind = CaseKind::Static(|_| {
-        crate::engine::CheckResult::without_checks(Verdict::fail("no", None))
-    });
+    let kind =
+        CaseKind::Static(|_| crate::engine::CheckResult::without_checks(Verdict::fail("no", None)));
     let failing = Case { kind, ..case("A-01", passes) };
     let informing = Case { level: Level::Informing, ..failing };
 
