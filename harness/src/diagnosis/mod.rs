@@ -8,6 +8,7 @@ mod absence;
 mod causes;
 mod check;
 mod expectation;
+mod missing_image;
 mod predicates;
 mod repairs;
 mod signatures;
@@ -18,6 +19,7 @@ pub use absence::Absence;
 pub use causes::{cause_among, causes, exact_cause, is_cause_of};
 pub use check::{CheckId, CheckName};
 pub use expectation::{EXPRESSION_LIMIT, Expectations, PLACEHOLDER, Situation};
+pub(crate) use missing_image::missing_image;
 use probe::Facts;
 
 use crate::verdict::{Attribution, Hint, Place, SignatureId};
