@@ -171,7 +171,7 @@ async fn run_and_report(
 
 /// Awaits a run. Meanwhile tells how far it is: regularly where no terminal shows it, and whenever it
 /// is asked.
-async fn report_progress<T>(
+pub(super) async fn report_progress<T>(
     run: impl Future<Output = T>,
     terminal: &RefCell<Terminal<io::Stderr>>,
     mut questions: impl Stream<Item = u8> + Unpin,
@@ -222,8 +222,8 @@ fn config(settings: RunSettings, execution: &ExecutionArguments) -> RunConfig {
     let config = RunConfig::new(settings.image, crate::fixtures::files());
     RunConfig {
         jobs: usize::from(settings.jobs),
-        fail_fast: execution.fail_fast,
-        repeat: execution.repeat,
+        fail_fast: execution.extent.fail_fast,
+        repeat: execution.extent.repeat,
         keep: settings.keep.into(),
         tries_blocked: settings.no_preflight,
         devices: settings.devices,
