@@ -8,11 +8,11 @@ use harness::{
     cluster::Cluster,
     facts::{self, Facts, Platform},
     remedy::{self, Access, Circumstances, Problem},
-    report::summarize,
+    report::{input, summarize},
     verdict::event::RunStarted,
 };
 
-use super::{arguments::ClusterArguments, placement, print, report::read_events};
+use super::{arguments::ClusterArguments, placement, print};
 use crate::fixtures::declarations;
 
 /// The format of remedies.
@@ -91,7 +91,7 @@ async fn read(cluster: ClusterArguments) -> Result<Facts> {
 
 /// What failed in a run, and what is known of the run.
 fn of_report(path: &Path) -> Result<(Vec<Problem>, Option<RunStarted>)> {
-    let report = summarize(&read_events(path)?);
+    let report = summarize(&input::read_what_is_known(path)?);
     let cases = report.cases.iter().map(|case| &case.case);
     let problems = remedy::of_causes(&path.display().to_string(), &report.causes, cases);
     Ok((problems, report.run))

@@ -16,7 +16,10 @@ use harness::{
         Case, Profile, RunConfig,
         plan::{EveryNode, NodeScope, Selection},
     },
-    report::{Dialect, Style, Terminal, directory::ReportDir},
+    report::{
+        Dialect, Style, Terminal,
+        directory::{PreparedDir, ReportDir},
+    },
     sandbox::{Home, SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
 };
@@ -30,7 +33,7 @@ use super::{
     dry_run::print_preview,
     execution::ExecutionArguments,
     last_report::{LastReport, LastReportArguments},
-    outputs::{OpenOutputs, OutputArguments, Written},
+    outputs::{OpenOutputs, OutputArguments, Written, refuse_own},
     print_error, report_configmap,
     rerun::Rerun,
 };
@@ -85,16 +88,17 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     if let Some(configmap) = &configmap {
         Box::pin(configmap.begin(&cluster)).await?;
     }
-    // The other reports may go into the directory.
-    let mut directory = ReportDir::create(&arguments.report_dir)?;
+    // The other reports may go into the directory; where they can't, that of an earlier run stays.
+    let prepared = ReportDir::prepare(&arguments.report_dir)?;
     let (archive, outputs) = (arguments.report_archive.as_ref(), &arguments.outputs);
-    let delivery = match Delivery::open(archive, &arguments.last_report, outputs) {
+    let delivery = match Delivery::open(archive, &arguments.last_report, outputs, &prepared) {
         Ok(delivery) => delivery,
         Err(error) => {
-            directory.discard();
+            prepared.discard();
             return Err(error);
         }
     };
+    let mut directory = prepared.begin()?;
     config.diagnostics = directory.diagnostics();
     config.sandbox.ledger = directory.ledger();
     // Until the run begins nothing but that is written to the cluster, so it can end at any time.
@@ -263,7 +267,10 @@ impl Delivery {
         archive: Option<&ReportArchive>,
         last: &LastReportArguments,
         outputs: &OutputArguments,
+        directory: &PreparedDir,
     ) -> Result<Self> {
+        let files = outputs.files().chain(last.file()).chain(archive.and_then(ReportArchive::file));
+        refuse_own(files, directory)?;
         Ok(Self {
             archive: archive.map(ReportArchive::open).transpose()?,
             last: last.open()?,
