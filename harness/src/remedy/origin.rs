@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_id_the_kind_of_cluster_and_its_version_tell() {
+    fn without_an_id_the_kind_of_cluster_and_its_version_decide() {
         let facts = Facts { cluster_id: Fact::unknown("403"), ..able() };
         let refused = |change: fn(&mut Platform)| {
             let run = run_on(&known("a"), |run| {
