@@ -7,8 +7,8 @@ use harness::{
     Error, Result,
     cluster::{Cluster, permission::Permission},
     engine::{
-        self, Case, OfNode, Profile, RunConfig,
-        plan::{Entry, Plan, Selection},
+        self, Case, Profile, RunConfig,
+        plan::{Entry, Plan, Proofs, Selection},
         preview::Preview,
     },
     facts::{self, Facts, Flavour, requirement::ReadyWorkspaceOperator},
@@ -91,10 +91,13 @@ impl Session {
         scc: Option<ChosenScc>,
     ) -> Result<Self> {
         let session = Box::pin(Self::plan(cluster, cases, selection, config, scc)).await?;
-        // What a given namespace permits is known since the plan.
-        if session.acts() && session.config.sandbox.home.given().is_none() {
-            let namespace = sandbox::namespace_of(&session.config.sandbox.run);
-            rbac::review(&session.cluster, &session.needed(), &namespace).await?;
+        if session.acts() {
+            match session.given() {
+                Some(given) => rbac::review_in(&session.cluster, &session.needed(), given).await?,
+                None => {
+                    rbac::review(&session.cluster, &session.needed(), &session.namespace()).await?;
+                }
+            }
         }
         Ok(session)
     }
@@ -132,16 +135,18 @@ impl Session {
         };
         let scc = if is_as_configured { take_cluster_settings(&mut facts, scc)? } else { scc };
         config.sandbox.scc = if given.is_some() { None } else { scc_for(&facts, scc)? };
-        let (proofs, of_nodes) = proofs_of_nodes(&config, &facts, &selection)?;
+        let proofs = proofs_of_nodes(&config, &facts, &selection)?;
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole: Vec<_> = crate::cases().into_iter().filter(|case| profile.has(case)).collect();
         // The profile `smoke` is a sample: it is never the whole.
-        let count = whole.len() + of_nodes;
-        let is_part = picked.len() + proofs.len() < count || profile == Profile::Smoke;
+        let count = whole.len() + proofs.count;
+        let is_part = picked.len() + proofs.picked.len() < count || profile == Profile::Smoke;
         let mut entries = Entry::all(picked, &facts, config.tries_blocked);
-        entries.extend(proofs);
-        let plan = Plan::of_entries(entries, &facts).of_profile(profile.name(), is_part);
+        entries.extend(proofs.picked);
+        let plan = Plan::of_entries(entries, &facts)
+            .of_profile(profile.name(), is_part)
+            .of_proofs(proofs.of_all_shards);
         let plan = if profile == Profile::Smoke { plan } else { plan.of_cases(count) };
         let plan = if config.node_access { plan } else { plan.without_node_access() };
         let plan =
@@ -160,8 +165,21 @@ impl Session {
         self.plan.runnable().next().is_some()
     }
 
+    /// The namespace that somebody gave the run.
+    pub(crate) fn given(&self) -> Option<&str> {
+        self.config.sandbox.home.given()
+    }
+
+    /// The namespace of the pods of the run.
+    fn namespace(&self) -> String {
+        self.config.sandbox.home.namespace(&self.config.sandbox.run)
+    }
+
     /// The permissions that the run uses.
     fn needed(&self) -> Vec<Permission> {
+        if self.given().is_some() {
+            return rbac::permissions_in_namespace();
+        }
         let makes_workspaces = self.plan.live().any(Case::needs::<ReadyWorkspaceOperator>);
         let flavour = self.facts.flavour.value().copied().unwrap_or(Flavour::Kubernetes);
         rbac::of_run_with(flavour, makes_workspaces)
@@ -174,11 +192,10 @@ impl Session {
     /// A server that does not answer.
     pub async fn preview(&self) -> Result<Preview> {
         let needed = if self.acts() { self.needed() } else { Vec::new() };
-        let namespace = sandbox::namespace_of(&self.config.sandbox.run);
         let lacking = if needed.is_empty() {
             Vec::new()
         } else {
-            rbac::lacking(&self.cluster, &needed, &namespace).await?
+            rbac::lacking(&self.cluster, &needed, &self.namespace()).await?
         };
         Preview::new(&self.facts, &self.plan, &self.config, &needed, &lacking)
     }
@@ -200,30 +217,14 @@ impl Session {
     }
 }
 
-/// The proofs of nodes that are asked for, and how many there are in all.
-fn proofs_of_nodes(
-    config: &RunConfig,
-    facts: &Facts,
-    selection: &Selection,
-) -> Result<(Vec<Entry>, usize)> {
-    let Some(every_node) = &config.every_node else { return Ok((Vec::new(), 0)) };
-    let cases = crate::cases();
-    let of_nodes = cases.iter().filter(|case| case.of_node == OfNode::Each);
-    let entries = |case: &Case| every_node.entries(case, facts, config.tries_blocked);
-    let all: Vec<_> = of_nodes.flat_map(entries).collect();
-    let is_rerun = |case: &Case| every_node.only.as_ref().is_none_or(|only| only.contains(case.id));
-    let count = all.len();
-    // Where no node is known, each shard says so: none of them may pass for one without proofs.
-    let is_picked = |it: &Entry| {
-        it.case.of_node == OfNode::Each || selection.has(&it.case) && is_rerun(&it.case)
-    };
-    let picked: Vec<_> = all.into_iter().filter(is_picked).collect();
-    // A shard may have none of them, and a rerun that is narrowed.
-    if picked.is_empty() && selection.shard.is_none() && every_node.only.is_none() {
-        return Err(Error::usage("`--every-node` proves the nodes, and no proof is selected")
-            .with_hint("leave the filters out, or add `nodes` to them"));
+/// The proofs of nodes that are asked for.
+fn proofs_of_nodes(config: &RunConfig, facts: &Facts, selection: &Selection) -> Result<Proofs> {
+    match &config.every_node {
+        Some(every_node) => {
+            every_node.proofs(&crate::cases(), facts, selection, config.tries_blocked)
+        }
+        None => Ok(Proofs::default()),
     }
-    Ok((picked, count))
 }
 
 /// Checks what a person decided about the pods while nothing is written, and fetches the pull secret.
@@ -277,7 +278,7 @@ async fn enter_namespace(
                 .with_hint("name one of the cluster with `--scc cluster:NAME`"));
         }
     };
-    rbac::review_namespace(cluster, namespace, scc.as_deref()).await?;
+    rbac::check_namespace(cluster, namespace, scc.as_deref()).await?;
     config.sandbox.home = Home::Given { namespace: namespace.to_owned(), scc };
     Ok(())
 }

@@ -8,6 +8,7 @@ mod absence;
 mod causes;
 mod check;
 mod expectation;
+mod missing_image;
 mod predicates;
 mod repairs;
 mod signatures;
@@ -15,9 +16,10 @@ mod signatures;
 use std::fmt;
 
 pub use absence::Absence;
-pub use causes::{causes, exact_cause};
+pub use causes::{cause_among, causes, exact_cause, is_cause_of};
 pub use check::{CheckId, CheckName};
 pub use expectation::{EXPRESSION_LIMIT, Expectations, PLACEHOLDER, Situation};
+pub(crate) use missing_image::missing_image;
 use probe::Facts;
 
 use crate::verdict::{Attribution, Hint, Place, SignatureId};

@@ -36,6 +36,8 @@ pub struct Here {
     machine: Machine,
     /// The template of the pod for which the machine stands in.
     template: &'static PodTemplate,
+    /// Where that pod keeps podman's store.
+    storage: &'static str,
     found: Found,
     podman: Option<String>,
     system: Option<String>,
@@ -53,7 +55,7 @@ impl Here {
     pub async fn look_around(
         config: &SandboxConfig,
         template: &'static PodTemplate,
-        storage: &str,
+        storage: &'static str,
     ) -> Result<Self> {
         refuse_root(geteuid().is_root())?;
         let machine = Machine::prepare(&config.run, &config.files, storage).await?;
@@ -69,7 +71,7 @@ impl Here {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let system = assigned(&read("/etc/os-release"), "PRETTY_NAME");
         let image = assigned(&read("/run/.containerenv"), "image");
-        Ok(Self { machine, template, found, podman, system, image })
+        Ok(Self { machine, template, storage, found, podman, system, image })
     }
 
     /// Plans these cases. All of them are only a part of what a run against a cluster proves.
@@ -80,6 +82,7 @@ impl Here {
             profile: Profile::Inside.name().to_owned(),
             is_part: true,
             profile_cases: None,
+            proofs: Vec::new(),
             entries: cases.into_iter().map(entry).collect(),
         }
     }
@@ -132,15 +135,7 @@ pub async fn run(
     let mut dispatcher = Dispatcher::new(observe, signals, Expectations::default(), situation);
     dispatcher.begin(&plan, &config, None, here.summary());
     dispatcher.evaluate(&plan, &unread);
-    let template = here.template;
-    let workload = Arc::new(Workload::of_machine(here.machine, here.found, template));
-    if plan.live().next().is_some() {
-        let sandbox = Arc::new(Sandbox::nowhere(config.sandbox.clone()));
-        let stage = Stage { sandbox, facts: Arc::new(unread) };
-        let pods = Pods::Given(BTreeMap::from([(template.name, ready(&workload))]));
-        Box::pin(dispatcher.run_cases(stage, pods, &plan, &config)).await;
-    }
-    dispatcher.clean_up(&workload).await;
+    Box::pin(dispatcher.run_here(here, &plan, &config)).await;
     dispatcher.conclude(false)
 }
 
@@ -154,6 +149,73 @@ fn ready(workload: &Arc<Workload>) -> SharedWorkload {
 }
 
 impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
+    /// Runs the cases as often as they are to run, each time with files and a store of their own.
+    async fn run_here(&mut self, here: Here, plan: &Plan, config: &RunConfig) {
+        let (template, storage) = (here.template, here.storage);
+        // What needs no run has its verdict already.
+        let acts = plan.live().next().is_some();
+        let count = if acts { config.repeat.max(1) } else { 1 };
+        let mut first = Some(here);
+        for number in 1..=count {
+            if !self.begin_iteration(number, plan, config) {
+                break;
+            }
+            let here = match first.take() {
+                Some(here) => Some(here),
+                None => self.look_around_again(template, storage, plan, config).await,
+            };
+            if let Some(here) = here {
+                let diagnostics = config.diagnostics.of_iteration(self.iteration);
+                let config = RunConfig { diagnostics, ..config.clone() };
+                self.run_once(here, plan, &config).await;
+            }
+            self.end_iteration();
+        }
+        self.iteration = None;
+        if let Some(here) = first {
+            here.leave().await;
+        }
+    }
+
+    /// Makes room for the next iteration; none where that fails, or a signal comes first.
+    async fn look_around_again(
+        &mut self,
+        template: &'static PodTemplate,
+        storage: &'static str,
+        plan: &Plan,
+        config: &RunConfig,
+    ) -> Option<Here> {
+        let started = Instant::now();
+        let looking = Box::pin(Here::look_around(&config.sandbox, template, storage));
+        let verdict = match self.unless_signalled(looking).await {
+            Some(Ok(here)) => return Some(here),
+            Some(Err(error)) => {
+                let message = error.to_string();
+                self.step(Step::Provision, started, Some(message.clone()));
+                self.circumstances.broken = true;
+                Verdict::Error { message }
+            }
+            None => Verdict::Interrupted,
+        };
+        for case in plan.live() {
+            self.finish(case, verdict.clone(), 0);
+        }
+        None
+    }
+
+    /// Runs the cases once, and removes what they left.
+    async fn run_once(&mut self, here: Here, plan: &Plan, config: &RunConfig) {
+        let template = here.template;
+        let workload = Arc::new(Workload::of_machine(here.machine, here.found, template));
+        if plan.live().next().is_some() {
+            let sandbox = Arc::new(Sandbox::nowhere(config.sandbox.clone()));
+            let stage = Stage { sandbox, facts: Arc::new(Facts::default()) };
+            let pods = Pods::Given(BTreeMap::from([(template.name, ready(&workload))]));
+            Box::pin(self.run_cases(stage, pods, plan, config)).await;
+        }
+        self.clean_up(&workload).await;
+    }
+
     /// Removes what the cases left here.
     async fn clean_up(&mut self, workload: &Workload) {
         let started = Instant::now();

@@ -21,6 +21,7 @@ mod profile;
 mod retry;
 mod shutdown;
 mod stop;
+mod tally;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,15 +44,16 @@ use crate::{
     Result,
     base::{build, redact::Redacted},
     cluster::Cluster,
-    diagnosis::{self, Expectations, Situation},
+    diagnosis::{Expectations, Situation},
     engine::{
         dispatch::{Pods, Stage},
         plan::Plan,
+        tally::Tally,
     },
     facts::{Facts, Platform, restriction::Restrictions},
     sandbox::{self, Sandbox, Snapshot, Sweep},
     verdict::{
-        Circumstances, Outcome, Step, Verdict, decide,
+        Circumstances, Outcome, Step, Verdict,
         event::{CaseFinished, Event, EventKind, RunStarted, StepFinished},
     },
 };
@@ -107,11 +109,8 @@ struct Dispatcher<O, S> {
     started: Instant,
     observe: O,
     signals: S,
-    /// The cases that have a verdict, as they are in the log; of a case that ran several times, the
-    /// worst.
-    finished: Vec<CaseFinished>,
-    /// The first case that failed, of those that decide.
-    failed: Option<String>,
+    /// The verdicts of the cases.
+    tally: Tally,
     /// The cases that were not run because of another one, or because an iteration did not begin.
     not_run: BTreeSet<&'static str>,
     /// Which iteration goes on, from 1, where cases run several times.
@@ -141,8 +140,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             started: Instant::now(),
             observe,
             signals,
-            finished: Vec::new(),
-            failed: None,
+            tally: Tally::default(),
             not_run: BTreeSet::new(),
             iteration: None,
             ends: None,
@@ -174,6 +172,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             is_part: plan.is_part,
             profile_cases: plan.profile_cases,
             planned: plan.entries.iter().map(|entry| entry.case.id.to_owned()).collect(),
+            proofs: plan.proofs.clone(),
             cluster_id: facts.and_then(|facts| facts.cluster_id.value().cloned()),
             repeat: (config.repeat > 1).then_some(config.repeat),
             platform: facts.map(Platform::of),
@@ -201,9 +200,8 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         let expectations =
             self.expectations.report(&self.situation, &self.seen_by_expectations(), is_whole);
         self.circumstances.expectations_fail = expectations.fails_run();
-        let verdicts = self.finished.iter().map(|case| (case.level, &case.verdict));
-        let outcome = decide(verdicts, self.circumstances);
-        let causes = diagnosis::causes(&self.finished);
+        let outcome = self.tally.outcome(self.circumstances);
+        let causes = self.tally.causes();
         let duration_ms = millis(self.started.elapsed());
         let namespace = std::mem::take(&mut self.namespace);
         self.emit(EventKind::RunFinished { outcome, duration_ms, causes, namespace, expectations });
@@ -224,21 +222,9 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         }
         let event = Event { iteration: self.iteration, ..Event::now(event) };
         if let EventKind::CaseFinished(case) = &*event.event {
-            self.keep_worst(case.clone());
+            self.tally.add(event.iteration, case);
         }
         (self.observe)(&event);
-    }
-
-    /// Keeps the worst verdict of each case, and which case failed first.
-    fn keep_worst(&mut self, case: CaseFinished) {
-        if self.failed.is_none() && stop::is_failure(&case) {
-            self.failed = Some(case.id.clone());
-        }
-        match self.finished.iter_mut().find(|known| known.id == case.id) {
-            Some(known) if case.verdict.badness() >= known.verdict.badness() => *known = case,
-            Some(_) => {}
-            None => self.finished.push(case),
-        }
     }
 
     fn step(&mut self, step: Step, started: Instant, failure: Option<String>) {
@@ -257,6 +243,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         };
         if verdict == Verdict::Pass && matches!(case.kind, CaseKind::Live(_)) {
             self.circumstances.only_evaluated = false;
+            self.tally.act();
         }
         // Expectations see what the log has: they are written by people who read reports.
         let mut finished = finished(case, verdict, duration_ms);

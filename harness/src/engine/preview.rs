@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::{
-    Case, RunConfig, finished,
+    Case, CaseKind, RunConfig, finished,
     plan::{Entry, Plan},
     prove, stop,
 };
@@ -130,7 +130,9 @@ impl Preview {
         lacking: &[Permission],
     ) -> Result<Self> {
         let situation = Situation::new(facts, Timestamp::now());
-        let cases = cases(facts, plan, config, &situation);
+        let foreseen = foresee(facts, plan, config, &situation);
+        let entries = plan.entries.iter().zip(&foreseen);
+        let cases: Vec<_> = entries.map(|(entry, it)| planned_case(entry, it)).collect();
         let acts = cases.iter().any(|case| case.runs);
         let objects = if acts { objects(plan, config)? } else { Vec::new() };
         let permissions: Vec<_> =
@@ -139,7 +141,7 @@ impl Preview {
         let outcome = if acts && is_refused {
             Outcome::Error
         } else {
-            best_outcome(plan, &cases, config, &situation)
+            best_outcome(foreseen, config, &situation)
         };
         Ok(Self {
             schema: SCHEMA,
@@ -200,27 +202,34 @@ impl Preview {
     }
 }
 
+/// A case as it would end if it passed where it would run, and whether it would run.
+struct Foreseen {
+    case: CaseFinished,
+    runs: bool,
+    /// Whether it acts in the cluster.
+    is_live: bool,
+}
+
 /// Each case with the verdict that it has before anything runs, by the rules of a run.
-fn cases(
-    facts: &Facts,
-    plan: &Plan,
-    config: &RunConfig,
-    situation: &Situation,
-) -> Vec<PlannedCase> {
+fn foresee(facts: &Facts, plan: &Plan, config: &RunConfig, situation: &Situation) -> Vec<Foreseen> {
     let decide = |entry: &Entry| {
-        let verdict = verdict(entry, facts)?;
-        let case = finished(&entry.case, verdict, 0);
-        Some(CaseFinished { verdict: config.expectations.decide(situation, &case), ..case })
+        let verdict = verdict(entry, facts);
+        let runs = verdict.is_none();
+        let mut case = finished(&entry.case, verdict.unwrap_or(Verdict::Pass), 0);
+        if !runs {
+            case.verdict = config.expectations.decide(situation, &case);
+        }
+        Foreseen { case, runs, is_live: matches!(entry.case.kind, CaseKind::Live(_)) }
     };
-    let decided: Vec<_> = plan.entries.iter().map(decide).collect();
-    let first = decided.iter().flatten().find(|case| stop::is_failure(case));
-    let stops = first.filter(|_| config.fail_fast).map(|case| stop::not_run(&case.id));
-    let entries = plan.entries.iter().zip(&decided);
-    let planned = entries.map(|(Entry { case, .. }, decided)| {
-        let verdict = decided.as_ref().map(|case| case.verdict.clone()).or_else(|| stops.clone());
-        planned_case(case, verdict)
-    });
-    planned.collect()
+    let mut foreseen: Vec<_> = plan.entries.iter().map(decide).collect();
+    let first = foreseen.iter().find(|it| !it.runs && stop::is_failure(&it.case));
+    let stops = first.filter(|_| config.fail_fast).map(|it| stop::not_run(&it.case.id));
+    if let Some(verdict) = stops {
+        for it in foreseen.iter_mut().filter(|it| it.runs) {
+            (it.case.verdict, it.runs) = (verdict.clone(), false);
+        }
+    }
+    foreseen
 }
 
 /// The verdict that a case has without a run, if it has one.
@@ -234,17 +243,18 @@ fn verdict(entry: &Entry, facts: &Facts) -> Option<Verdict> {
     Some(prove((!result.checks.is_empty()).then_some(&broken)))
 }
 
-fn planned_case(case: &Case, verdict: Option<Verdict>) -> PlannedCase {
-    let runs = verdict.is_none();
-    let pods = case.pods.iter().filter(|_| runs).map(|template| template.name.to_owned());
+/// A case for whoever reads the dry run.
+fn planned_case(entry: &Entry, foreseen: &Foreseen) -> PlannedCase {
+    let Foreseen { case, runs, .. } = foreseen;
+    let pods = entry.case.pods.iter().filter(|_| *runs).map(|template| template.name.to_owned());
     PlannedCase {
-        id: case.id.to_owned(),
-        name: case.path(),
-        suite: case.suite.to_owned(),
-        title: case.title.to_owned(),
+        id: case.id.clone(),
+        name: case.name.clone(),
+        suite: case.suite.clone(),
+        title: case.title.clone(),
         level: case.level,
-        runs,
-        verdict,
+        runs: *runs,
+        verdict: (!runs).then(|| case.verdict.clone()),
         pods: pods.collect(),
     }
 }
@@ -256,28 +266,14 @@ fn objects(plan: &Plan, config: &RunConfig) -> Result<Vec<PlannedObject>> {
 }
 
 /// The outcome if each case passes that would run.
-fn best_outcome(
-    plan: &Plan,
-    cases: &[PlannedCase],
-    config: &RunConfig,
-    situation: &Situation,
-) -> Outcome {
-    let finished = cases.iter().map(|case| CaseFinished {
-        id: case.id.clone(),
-        name: case.name.clone(),
-        suite: case.suite.clone(),
-        title: case.title.clone(),
-        level: case.level,
-        verdict: case.verdict.clone().unwrap_or(Verdict::Pass),
-        duration_ms: 0,
-    });
-    let finished: Vec<_> = finished.collect();
+fn best_outcome(foreseen: Vec<Foreseen>, config: &RunConfig, situation: &Situation) -> Outcome {
+    let acts = foreseen.iter().any(|it| it.runs && it.is_live);
+    let finished: Vec<_> = foreseen.into_iter().map(|it| it.case).collect();
     // An entry whose case would run may still be of use, but one that has expired is not.
     let mut expectations = config.expectations.report(situation, &finished, false);
     expectations.entries.retain(|entry| entry.state == ExpectationState::Expired);
-    let acts = |case: &Case| cases.iter().any(|it| it.runs && it.id == case.id);
     let circumstances = Circumstances {
-        only_evaluated: !plan.live().any(acts),
+        only_evaluated: !acts,
         expectations_fail: expectations.fails_run(),
         ..Circumstances::default()
     };

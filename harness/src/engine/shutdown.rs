@@ -106,7 +106,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
     pub(super) fn keeps(&self, keep: Keep) -> bool {
         keep == Keep::OnFailure
             && self.signals_received == 0
-            && self.finished.iter().any(stop::is_failure)
+            && self.tally.standing().iter().any(stop::is_failure)
     }
 
     /// Leaves everything as it is, pods with the power of the node's root aside; the run's record

@@ -84,20 +84,36 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
         config: &RunConfig,
     ) {
         for number in 1..=config.repeat.max(1) {
-            self.iteration = (config.repeat > 1).then_some(number);
-            if let Some(verdict) = self.obstacle(number, config) {
-                for case in plan.runnable() {
-                    self.skip(case, verdict.clone());
-                }
+            if !self.begin_iteration(number, plan, config) {
                 break;
             }
-            // What an earlier iteration saw proves nothing about this one.
-            self.broken_truths.clear();
             let diagnostics = config.diagnostics.of_iteration(self.iteration);
             let config = RunConfig { diagnostics, ..config.clone() };
             Box::pin(self.execute(cluster, facts.clone(), plan, &config)).await;
+            self.end_iteration();
         }
         self.iteration = None;
+    }
+
+    /// Begins an iteration, unless something keeps it from that: then its cases have their verdicts.
+    pub(super) fn begin_iteration(&mut self, number: u32, plan: &Plan, config: &RunConfig) -> bool {
+        self.iteration = (config.repeat > 1).then_some(number);
+        if let Some(verdict) = self.obstacle(number, config) {
+            for case in plan.runnable() {
+                self.skip(case, verdict.clone());
+            }
+            self.end_iteration();
+            return false;
+        }
+        // What an earlier iteration saw proves nothing about this one.
+        self.broken_truths.clear();
+        true
+    }
+
+    pub(super) fn end_iteration(&mut self) {
+        if self.iteration.is_some() {
+            self.tally.end_iteration();
+        }
     }
 
     fn obstacle(&self, number: u32, config: &RunConfig) -> Option<Verdict> {
@@ -123,7 +139,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
 
     /// The case whose failure ends the run, if one does.
     pub(super) fn stopped_by(&self, config: &RunConfig) -> Option<&str> {
-        self.failed.as_deref().filter(|_| config.fail_fast)
+        self.tally.failed().filter(|_| config.fail_fast)
     }
 
     /// Starts no more cases once one has failed. Those that run are finished: their verdicts are of use,
@@ -151,7 +167,7 @@ impl<O: FnMut(&Event), S: Stream<Item = u8> + Unpin> Dispatcher<O, S> {
             }
             case
         };
-        self.finished.iter().map(seen).collect()
+        self.tally.standing().iter().map(seen).collect()
     }
 }
 

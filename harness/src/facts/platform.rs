@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Facts, FeatureSet, Flavour};
+use super::{Facts, FeatureSet, Flavour, pool};
 
 /// What kind of cluster it is, as far as a remedy depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -26,6 +26,10 @@ pub struct Platform {
     pub is_kind: bool,
     /// The container runtimes of the nodes, each once.
     pub runtimes: Vec<String>,
+    /// The `MachineConfigPools` of the nodes to which pods of workspaces come; left out where they are not
+    /// known, and outside of OpenShift.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<String>,
 }
 
 /// Reads a flavour; none where only a newer nestcheck knows it.
@@ -49,6 +53,7 @@ impl Platform {
             feature_set: facts.feature_set.value().cloned(),
             is_kind: facts.distribution() == Some("kind"),
             runtimes,
+            pools: pool::pools(facts),
         }
     }
 
@@ -73,6 +78,7 @@ mod tests {
             feature_set: Some(FeatureSet::CustomNoUpgrade),
             is_kind: false,
             runtimes: vec!["cri-o://1.32.4".to_owned()],
+            pools: vec!["worker".to_owned()],
         };
         let text = serde_json::to_string(&platform).expect("JSON");
         assert_eq!(serde_json::from_str::<Platform>(&text).expect("a platform"), platform);

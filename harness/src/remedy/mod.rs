@@ -9,6 +9,7 @@ mod gates;
 mod image;
 mod json;
 mod node;
+mod origin;
 mod problem;
 mod text;
 mod workspace;
@@ -17,6 +18,7 @@ use std::fmt;
 
 pub use access::{Access, scc_for_nested_containers};
 pub use json::{json, json_schema};
+pub use origin::check_origin;
 pub use problem::{Need, Problem, of_causes, of_facts};
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -6,13 +6,12 @@ use serde_json::{Value, json};
 
 use super::{Change, Circumstances, Cost, Machine, Step};
 use crate::{
-    base::manifest,
-    facts::{DEVICE_PATHS, DEVICES_V1, DEVICES_V2, Flavour, Knows},
+    base::{manifest, names::is_subdomain},
+    facts::{DEVICE_PATHS, DEVICES_V1, DEVICES_V2, Flavour, Knows, Platform, WORKER},
     verdict::{Place, Repair},
 };
 
-/// The pool that gets `MachineConfigs`, and the label by which they are its own.
-const POOL: &str = "worker";
+/// The label by which a `MachineConfig` is of a pool.
 const ROLE: &str = "machineconfiguration.openshift.io/role";
 
 /// More than `user.max_user_namespaces` needs for one node's pods. The last two are of some distributions
@@ -48,11 +47,12 @@ struct NodeFile {
 }
 
 impl NodeFile {
-    fn change(self, flavour: Option<Flavour>) -> Change {
+    fn change(self, platform: &Platform) -> Change {
         let Self { title, name, path, content, commands, cost } = self;
-        if flavour == Some(Flavour::OpenShift) {
-            let steps = vec![Step::Manifest { object: machine_config(name, path, &content) }];
-            return Change::new(title, Place::Node, &[Cost::NodeReboot], steps);
+        if platform.flavour == Some(Flavour::OpenShift) {
+            let object = |pool| machine_config(pool, name, path, &content);
+            let steps = pools(platform).into_iter().map(|it| Step::Manifest { object: object(it) });
+            return Change::new(title, Place::Node, &[Cost::NodeReboot], steps.collect());
         }
         let mut steps = vec![Step::file(Machine::Node, path, content)];
         steps.extend(commands.iter().map(|line| Step::command(Machine::Node, line)));
@@ -61,16 +61,23 @@ impl NodeFile {
     }
 }
 
+/// The pools whose nodes are changed: those that workspaces use, or `worker` where they are not known.
+fn pools(platform: &Platform) -> Vec<&str> {
+    let pools = platform.pools.iter().map(String::as_str).filter(|name| is_subdomain(name));
+    let pools: Vec<_> = pools.collect();
+    if pools.is_empty() { vec![WORKER] } else { pools }
+}
+
 /// The change of the nodes; none where it is not one, or where it is not known how.
 pub(super) fn change(repair: Repair, circumstances: &Circumstances<'_>) -> Option<Change> {
-    let flavour = circumstances.platform.flavour;
+    let platform = &circumstances.platform;
     match repair {
-        Repair::Devices if circumstances.platform.has_crio() => crio_annotations(circumstances),
+        Repair::Devices if platform.has_crio() => crio_annotations(circumstances),
         Repair::Devices => runtime_class(circumstances),
         Repair::CrioAnnotations => crio_annotations(circumstances),
-        Repair::CrioDevices => Some(crio_devices(flavour)),
-        Repair::PodProcesses => Some(pod_processes(flavour)),
-        Repair::UserNamespaceLimit | Repair::KernelKeys => Some(kernel_settings(repair, flavour)),
+        Repair::CrioDevices => Some(crio_devices(platform)),
+        Repair::PodProcesses => Some(pod_processes(platform)),
+        Repair::UserNamespaceLimit | Repair::KernelKeys => Some(kernel_settings(repair, platform)),
         Repair::NetavarkModules => {
             let file = NodeFile {
                 title: "Load the kernel modules of netavark's rules",
@@ -80,13 +87,13 @@ pub(super) fn change(repair: Repair, circumstances: &Circumstances<'_>) -> Optio
                 commands: vec![format!("modprobe --all {}", MODULES.join(" "))],
                 cost: None,
             };
-            Some(file.change(flavour))
+            Some(file.change(platform))
         }
         _ => None,
     }
 }
 
-fn kernel_settings(repair: Repair, flavour: Option<Flavour>) -> Change {
+fn kernel_settings(repair: Repair, platform: &Platform) -> Change {
     let (title, name, path, content) = if repair == Repair::KernelKeys {
         let path = "/etc/sysctl.d/99-nestcheck-keys.conf";
         ("Allow more kernel keys", "kernel-keys", path, KERNEL_KEYS)
@@ -96,19 +103,19 @@ fn kernel_settings(repair: Repair, flavour: Option<Flavour>) -> Change {
     };
     let commands = vec!["sysctl --system".to_owned()];
     NodeFile { title, name, path, content: content.to_owned(), commands, cost: None }
-        .change(flavour)
+        .change(platform)
 }
 
 /// A `MachineConfig` of one file (machine-config-operator, `docs/MachineConfiguration.md`; Ignition's
 /// specification 3.2, which each release since 4.7 reads).
-fn machine_config(name: &str, path: &str, content: &str) -> Value {
+fn machine_config(pool: &str, name: &str, path: &str, content: &str) -> Value {
     let source = format!("data:,{}", utf8_percent_encode(content, NON_ALPHANUMERIC));
     json!({
         "apiVersion": "machineconfiguration.openshift.io/v1",
         "kind": "MachineConfig",
         "metadata": {
-            "name": format!("99-{POOL}-nestcheck-{name}"),
-            "labels": {ROLE: POOL},
+            "name": format!("99-{pool}-nestcheck-{name}"),
+            "labels": {ROLE: pool},
         },
         "spec": {"config": {
             "ignition": {"version": "3.2.0"},
@@ -161,20 +168,20 @@ fn crio_annotations(circumstances: &Circumstances<'_>) -> Option<Change> {
         commands: restart_crio(flavour),
         cost: Some(Cost::RuntimeRestart),
     };
-    Some(file.change(flavour).with_note(NOTE))
+    Some(file.change(&circumstances.platform).with_note(NOTE))
 }
 
-fn crio_devices(flavour: Option<Flavour>) -> Change {
+fn crio_devices(platform: &Platform) -> Change {
     let devices = DEVICE_PATHS.map(|path| format!("\"{path}\"")).join(", ");
     let file = NodeFile {
         title: "Let CRI-O allow the devices",
         name: "allowed-devices",
         path: "/etc/crio/crio.conf.d/99-nestcheck-devices.conf",
         content: format!("[crio.runtime]\nallowed_devices = [{devices}]\n"),
-        commands: restart_crio(flavour),
+        commands: restart_crio(platform.flavour),
         cost: Some(Cost::RuntimeRestart),
     };
-    file.change(flavour)
+    file.change(platform)
 }
 
 fn restart_crio(flavour: Option<Flavour>) -> Vec<String> {
@@ -191,28 +198,34 @@ pub(super) fn kubelet_configuration(part: &Value) -> Vec<Step> {
     ]
 }
 
+/// A `KubeletConfig` of a pool (machine-config-operator, `docs/KubeletConfigDesign.md`).
+fn kubelet_config(pool: &str, setting: &Value) -> Value {
+    let selected =
+        json!({(format!("pools.operator.machineconfiguration.openshift.io/{pool}")): ""});
+    let name = if pool == WORKER { String::new() } else { format!("-{pool}") };
+    json!({
+        "apiVersion": "machineconfiguration.openshift.io/v1",
+        "kind": "KubeletConfig",
+        "metadata": {"name": format!("nestcheck-processes{name}")},
+        "spec": {
+            "machineConfigPoolSelector": {"matchLabels": selected},
+            "kubeletConfig": setting,
+        },
+    })
+}
+
 /// The limit of a pod's processes (kubelet.config.k8s.io/v1beta1, `podPidsLimit`).
-fn pod_processes(flavour: Option<Flavour>) -> Change {
+fn pod_processes(platform: &Platform) -> Change {
     let title = "Allow pods more processes";
     let setting = json!({"podPidsLimit": PROCESSES});
-    match flavour {
+    match platform.flavour {
         Some(Flavour::OpenShift) => {
-            let selected =
-                json!({(format!("pools.operator.machineconfiguration.openshift.io/{POOL}")): ""});
-            let object = json!({
-                "apiVersion": "machineconfiguration.openshift.io/v1",
-                "kind": "KubeletConfig",
-                "metadata": {"name": "nestcheck-processes"},
-                "spec": {
-                    "machineConfigPoolSelector": {"matchLabels": selected},
-                    "kubeletConfig": setting,
-                },
-            });
-            Change::new(title, Place::Node, &[Cost::NodeReboot], vec![Step::Manifest { object }])
-                .with_note(
-                    "it is for the pool `worker`; if a KubeletConfig selects the pool already, add \
-                     `podPidsLimit` to that one instead",
-                )
+            let object = |pool| Step::Manifest { object: kubelet_config(pool, &setting) };
+            let steps = pools(platform).into_iter().map(object).collect();
+            Change::new(title, Place::Node, &[Cost::NodeReboot], steps).with_note(
+                "if a KubeletConfig selects one of the pools already, add `podPidsLimit` to that one \
+                 instead",
+            )
         }
         Some(Flavour::MicroShift) => {
             let content = manifest::print(&json!({"kubelet": setting})).unwrap_or_default();

@@ -303,3 +303,32 @@ proptest! {
         prop_assert!(!bare.chars().any(char::is_control), "{bare:?}");
     }
 }
+
+#[test]
+fn each_pool_of_the_nodes_gets_its_own_configuration() {
+    let with = |pools: &[&str]| {
+        let pools = pools.iter().map(|pool| (*pool).to_owned()).collect();
+        let platform = Platform { pools, ..openshift(20) };
+        of(&[Repair::KernelKeys, Repair::PodProcesses], platform)
+    };
+    let names = |remedies: &Remedies| {
+        let name = |object: &&Value| object["metadata"]["name"].as_str().map(str::to_owned);
+        objects(remedies).iter().filter_map(name).collect::<Vec<_>>()
+    };
+
+    let found = with(&["gpu", "master"]);
+    let mut expected = ["99-gpu-nestcheck-kernel-keys", "99-master-nestcheck-kernel-keys"].to_vec();
+    expected.extend(["nestcheck-processes-gpu", "nestcheck-processes-master"]);
+    let mut sorted = names(&found);
+    sorted.sort();
+    assert_eq!(sorted, expected, "and none for `worker`");
+    let labels = json!({"machineconfiguration.openshift.io/role": "gpu"});
+    assert!(objects(&found).iter().any(|object| object["metadata"]["labels"] == labels));
+
+    // Where a report does not say them, or says nonsense.
+    for unknown in [&[][..], &["a\nb", "../x"]] {
+        let mut sorted = names(&with(unknown));
+        sorted.sort();
+        assert_eq!(sorted, ["99-worker-nestcheck-kernel-keys", "nestcheck-processes"]);
+    }
+}

@@ -2,9 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{model::Report, text::counted};
+use super::{
+    model::{CaseReport, Report},
+    text::counted,
+};
 use crate::{
     base::text::one_line,
+    diagnosis,
     verdict::{Cause, Place, SignatureId, Step, Verdict, event::StepFinished},
 };
 
@@ -29,7 +33,7 @@ pub(super) fn evidence(cause: &Cause) -> Option<&str> {
 
 /// How many cases it explains: `explains 47 failures, 31 of them core`.
 pub(super) fn explains(report: &Report, cause: &Cause) -> String {
-    let verdicts = || cases(report, cause).map(|case| &case.case.verdict);
+    let verdicts = || cases(report, cause).map(|case| explained(case, cause));
     let count = |wanted: fn(&Verdict) -> bool| verdicts().filter(|it| wanted(it)).count();
     let parts = [
         (count(|it| matches!(it, Verdict::Fail { .. })), "failure"),
@@ -50,18 +54,29 @@ pub(super) fn explains(report: &Report, cause: &Cause) -> String {
     format!("explains {}, {core}", parts.join(" and "))
 }
 
-/// The causes by the cases that they explain, for who asks for many of them.
+/// The verdict of a case that a cause explains: the one that stands, or that of an iteration.
+fn explained<'a>(of: &'a CaseReport, cause: &Cause) -> &'a Verdict {
+    let mut verdicts = of.verdicts();
+    verdicts.find(|it| diagnosis::is_cause_of(cause, it)).unwrap_or(&of.case.verdict)
+}
+
+/// The causes of the cases of a report, for who asks for many of them.
 pub(super) struct CausesOfCases<'a>(HashMap<&'a str, &'a Cause>);
 
 impl<'a> CausesOfCases<'a> {
     pub(super) fn of(report: &'a Report) -> Self {
-        let mut of_id = HashMap::new();
+        let mut of_id: HashMap<&str, Vec<&Cause>> = HashMap::new();
         for cause in &report.causes {
             for id in &cause.cases {
-                of_id.entry(id.as_str()).or_insert(cause);
+                of_id.entry(id).or_default().push(cause);
             }
         }
-        Self(of_id)
+        let own = report.cases.iter().filter_map(|case| {
+            let causes = of_id.get(case.case.id.as_str())?.iter().copied();
+            let cause = diagnosis::cause_among(causes, Some(&case.case.verdict))?;
+            Some((case.case.id.as_str(), cause))
+        });
+        Self(own.collect())
     }
 
     /// As [`Report::cause_of`].
@@ -74,7 +89,7 @@ impl<'a> CausesOfCases<'a> {
 pub(super) fn cases<'a>(
     report: &'a Report,
     cause: &'a Cause,
-) -> impl Iterator<Item = &'a super::CaseReport> {
+) -> impl Iterator<Item = &'a CaseReport> {
     let ids: HashSet<_> = cause.cases.iter().collect();
     report.cases.iter().filter(move |case| ids.contains(&case.case.id))
 }

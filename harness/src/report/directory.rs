@@ -25,6 +25,50 @@ const LEDGER: &str = "ledger.jsonl";
 /// The names of the reports that are made from it.
 const REPORTS: [&str; 3] = ["junit.xml", "report.json", "index.html"];
 
+/// A directory in which a report can be made. What an earlier run has written is still there.
+#[derive(Debug)]
+pub struct PreparedDir {
+    path: PathBuf,
+    is_new: bool,
+}
+
+impl PreparedDir {
+    /// Begins a new log. The reports of an earlier run are removed: a run that is killed must not leave
+    /// them to be taken for its own.
+    ///
+    /// # Errors
+    ///
+    /// A directory that can't be written to.
+    pub fn begin(self) -> Result<ReportDir> {
+        let Self { path, is_new } = self;
+        let cannot = |error: io::Error| cannot_use(&path, &error);
+        remove_evidence(&path);
+        make_private(&path.join(LEDGER)).map_err(cannot)?;
+        // An earlier run's log is replaced, not mixed with.
+        let log = private_file(&path.join(LOG)).map_err(cannot)?;
+        for name in REPORTS {
+            remove(&path.join(name)).map_err(cannot)?;
+        }
+        Ok(ReportDir { path, is_new, log, broken: None })
+    }
+
+    /// Takes the directory away if it was made for the report.
+    pub fn discard(self) {
+        if self.is_new {
+            // If somebody put something into it, it stays.
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    /// Whether a file is the log or the ledger, which no report may replace. The path is absolute, and that
+    /// of its directory has no links.
+    #[must_use]
+    pub fn has_own(&self, file: &Path) -> bool {
+        let directory = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        [LOG, LEDGER].iter().any(|name| directory.join(name) == file)
+    }
+}
+
 /// A report directory that is being written. Only its owner can read what is in it.
 ///
 /// A directory that is there already keeps its permissions, which are its owner's business: a CI system
@@ -40,30 +84,25 @@ pub struct ReportDir {
 }
 
 impl ReportDir {
-    /// Makes the directory, where needed, and begins a new log in it. The reports of an earlier run
-    /// are removed: a run that is killed must not leave them to be taken for its own.
+    /// Makes the directory, where needed: other files can go into it from then on.
+    ///
+    /// # Errors
+    ///
+    /// A directory that can't be made.
+    pub fn prepare(path: &Path) -> Result<PreparedDir> {
+        let is_new = !path.exists();
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| cannot_use(path, &error))?;
+        Ok(PreparedDir { path: path.to_owned(), is_new })
+    }
+
+    /// Makes the directory, where needed, and begins a new log in it; see [`PreparedDir::begin`].
     ///
     /// # Errors
     ///
     /// A directory that can't be made or written to.
     pub fn create(path: &Path) -> Result<Self> {
-        let cannot = |error: io::Error| {
-            Error::usage(format!(
-                "failed to write to report directory `{}`: {error}",
-                path.display()
-            ))
-            .with_hint("give a directory that you may write to with `--report-dir DIR`")
-        };
-        let is_new = !path.exists();
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
-        remove_evidence(path);
-        make_private(&path.join(LEDGER)).map_err(cannot)?;
-        // An earlier run's log is replaced, not mixed with.
-        let log = private_file(&path.join(LOG)).map_err(cannot)?;
-        for name in REPORTS {
-            remove(&path.join(name)).map_err(cannot)?;
-        }
-        Ok(Self { path: path.to_owned(), is_new, log, broken: None })
+        Self::prepare(path)?.begin()
     }
 
     /// Takes the log away again, and the directory if it was made for it: nothing ran.
@@ -169,6 +208,11 @@ pub fn load(path: &Path) -> Result<Vec<Event>> {
         Error::usage(format!("failed to read `{}`: {error}", log.display()))
             .with_hint("read it with the nestcheck that wrote it, or run again")
     })
+}
+
+fn cannot_use(path: &Path, error: &io::Error) -> Error {
+    Error::usage(format!("failed to write to report directory `{}`: {error}", path.display()))
+        .with_hint("give a directory that you may write to with `--report-dir DIR`")
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Error {

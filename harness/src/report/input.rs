@@ -2,6 +2,7 @@
 //! anywhere. An archive is read as a stream, and nothing of it is written to disk.
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{self, Read},
     path::{Component, Path},
@@ -76,7 +77,27 @@ impl Problem {
 /// Anything else, a log of a newer format, and a log without the start of its run.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     let file = if path.is_dir() { path.join(LOG) } else { path.to_owned() };
-    let events = read_file(&file).and_then(|content| events_of(&content));
+    read_with(&file, events_of)
+}
+
+/// As [`read`]; the log may be empty, or lack the start of its run: a report is all that is known of a run
+/// that died.
+///
+/// # Errors
+///
+/// Anything else, and a log of a newer format.
+pub fn read_what_is_known(path: &Path) -> Result<Vec<Event>> {
+    // What is not there would be a directory.
+    let is_file = path.exists() && !path.is_dir();
+    let file = if is_file { path.to_owned() } else { path.join(LOG) };
+    read_with(&file, |content| log_of(content).and_then(|log| parse(&log)))
+}
+
+fn read_with(
+    file: &Path,
+    events_of: impl FnOnce(&[u8]) -> Result<Vec<Event>, Problem>,
+) -> Result<Vec<Event>> {
+    let events = read_file(file).and_then(|content| events_of(&content));
     events.map_err(|problem| {
         Error::usage(format!("failed to read `{}`: {problem}", file.display()))
             .with_hint(problem.hint())
@@ -99,21 +120,27 @@ fn read_whole(from: impl Read) -> Result<Vec<u8>, Problem> {
     if content.len() as u64 > LIMIT { Err(Problem::TooLarge) } else { Ok(content) }
 }
 
-fn events_of(content: &[u8]) -> Result<Vec<Event>, Problem> {
+/// The event log in a file: the file itself, or what is in an archive.
+fn log_of(content: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     if content.starts_with(&GZIP) {
-        return parse(&log_of_archive(content)?);
+        return log_of_archive(content).map(Cow::Owned);
     }
     if let Some(archive) = archive_of_log(content) {
-        return parse(&log_of_archive(&archive?)?);
+        return log_of_archive(&archive?).map(Cow::Owned);
     }
-    parse(content)
+    Ok(Cow::Borrowed(content))
 }
 
 fn parse(log: &[u8]) -> Result<Vec<Event>, Problem> {
     let text = str::from_utf8(log).map_err(|_| Problem::NotText)?;
-    let events = read_log(text).map_err(|error| {
+    read_log(text).map_err(|error| {
         if is_report_json(text) { Problem::ReportJson } else { Problem::Log(error) }
-    })?;
+    })
+}
+
+/// The events of a log that has the start of its run.
+fn events_of(content: &[u8]) -> Result<Vec<Event>, Problem> {
+    let events = parse(&log_of(content)?)?;
     if events.is_empty() {
         return Err(Problem::Empty);
     }

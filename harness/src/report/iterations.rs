@@ -1,21 +1,34 @@
 //! What the iterations of a case came to, in words that reports share.
 
+use std::collections::BTreeSet;
+
 use super::{
-    model::{CaseReport, Report},
+    model::{CaseReport, IterationReport, Report},
     text::{counted, names, seconds},
+};
+use crate::{
+    diagnosis,
+    verdict::{Cause, Circumstances, Outcome, Verdict, decide, event::CaseFinished},
 };
 
 /// How many iterations of a verdict are named.
 const MOST_NUMBERS: usize = 10;
 
 /// What the iterations of a case came to, and how long they took: `20 iterations: 3 fail (4, 9, 17), 17
-/// pass; 1.200s to 3.400s`. None where the case ran once.
+/// pass; 1.200s to 3.400s`, for each report with iterations that was joined. None where the case ran once.
 pub(super) fn iterations(case: &CaseReport) -> Option<String> {
-    let first = case.iterations.first()?;
-    let mut sorted: Vec<_> = case.iterations.iter().collect();
+    let of_reports = case.iterations.chunk_by(|a, b| a.report == b.report);
+    let texts: Vec<_> = of_reports.filter_map(of_report).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+/// What the iterations of one report came to.
+fn of_report(iterations: &[IterationReport]) -> Option<String> {
+    let first = iterations.first()?;
+    let mut sorted: Vec<_> = iterations.iter().collect();
     sorted.sort_by_key(|it| (std::cmp::Reverse(it.verdict.badness()), it.number));
     let groups = sorted.chunk_by(|a, b| a.verdict.badness() == b.verdict.badness());
-    let is_one = case.iterations.iter().all(|it| it.verdict.badness() == first.verdict.badness());
+    let is_one = iterations.iter().all(|it| it.verdict.badness() == first.verdict.badness());
     let groups = groups.map(|group| {
         let name = group.first().map_or("", |iteration| iteration.verdict.name());
         if is_one || name == "pass" {
@@ -26,12 +39,45 @@ pub(super) fn iterations(case: &CaseReport) -> Option<String> {
         format!("{} {name} ({numbers})", group.len())
     });
     let groups = groups.collect::<Vec<_>>().join(", ");
-    let times =
-        || case.iterations.iter().filter(|it| it.started.is_some()).map(|it| it.duration_ms);
+    let times = || iterations.iter().filter(|it| it.started.is_some()).map(|it| it.duration_ms);
     let times = times().min().zip(times().max()).map_or_else(String::new, |(short, long)| {
         format!("; {} to {}", seconds(short), seconds(long))
     });
-    Some(format!("{}: {groups}{times}", counted(case.iterations.len(), "iteration")))
+    let place = first.report.as_ref().map(|report| format!(" in `{report}`")).unwrap_or_default();
+    Some(format!("{}{place}: {groups}{times}", counted(iterations.len(), "iteration")))
+}
+
+/// The causes of all iterations of the cases: the worst iteration of a case need not have that of the
+/// others.
+pub(super) fn causes_of(cases: &[CaseReport]) -> Vec<Cause> {
+    let mut verdicts = Vec::new();
+    for case in cases {
+        verdicts.push(case.case.clone());
+        let others = case.iterations.iter().map(|it| &it.verdict);
+        let others = others.filter(|it| **it != Verdict::Pass && **it != case.case.verdict);
+        verdicts.extend(others.map(|it| CaseFinished { verdict: it.clone(), ..case.case.clone() }));
+    }
+    diagnosis::causes(&verdicts)
+}
+
+/// What a run came to: the worst of what its iterations came to. The worst verdict of a case need not be the
+/// one that makes the worst outcome, for an error is worse than a failure there.
+pub(super) fn worst_outcome(cases: &[CaseReport], circumstances: Circumstances) -> Outcome {
+    let numbers = cases.iter().flat_map(|case| &case.iterations).map(|it| it.number);
+    let numbers: BTreeSet<_> = numbers.collect();
+    let outcome_of = |number: u32| {
+        let verdicts = cases.iter().filter_map(|case| {
+            let mut iterations = case.iterations.iter();
+            let verdict = match iterations.len() {
+                0 => &case.case.verdict,
+                _ => &iterations.find(|it| it.number == number)?.verdict,
+            };
+            Some((case.case.level, verdict))
+        });
+        decide(verdicts, circumstances)
+    };
+    let standing = cases.iter().map(|case| (case.case.level, &case.case.verdict));
+    numbers.into_iter().map(outcome_of).fold(decide(standing, circumstances), Outcome::or_worse)
 }
 
 /// How often the cases ran, where they ran several times: `20 iterations`, or `7 of 20 iterations`.

@@ -4,19 +4,21 @@
 //! times does not work, and the reports of a broken run prove less than those of a whole one. So a
 //! joined report is never greener than one that it is made of.
 
+mod proofs;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Counts,
     compare::weight_of,
-    model::{CaseReport, NamedReport, OtherResult, Report, rank},
+    iterations::causes_of,
+    model::{CaseReport, IterationReport, NamedReport, OtherResult, Report},
     sentence::outcome_name,
     text::{NAME_LIMIT, line},
 };
 use crate::{
     Error,
     base::redact,
-    diagnosis,
     verdict::{
         Circumstances, ExpectationReport, ExpectationResult, ExpectationState, Level, Outcome,
         Verdict, decide,
@@ -88,11 +90,13 @@ pub fn join(parts: &[NamedReport]) -> Result<Report, JoinError> {
     let mut parts = parts.iter().map(Named::new).collect::<Result<Vec<_>, _>>()?;
     check(&parts)?;
     parts.sort_by_key(|part| part.report.started);
-    let cases = joined_cases(&parts);
+    let mut cases = joined_cases(&parts);
+    cases.extend(proofs::missing(&parts, &cases));
+    cases.sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
     let expectations = joined_expectations(&parts);
     let reports = || parts.iter().map(|part| part.report);
     Ok(Report {
-        run: parts.first().map(|first| joined_run(first.run, &parts)),
+        run: parts.first().map(|first| joined_run(first.run, &parts, &cases)),
         steps: reports().flat_map(|report| report.steps.iter().cloned()).collect(),
         disruptions: reports().flat_map(|report| report.disruptions.iter().cloned()).collect(),
         outcome: outcome(&parts, &cases, &expectations),
@@ -101,7 +105,7 @@ pub fn join(parts: &[NamedReport]) -> Result<Report, JoinError> {
         finished: reports().filter_map(|report| report.finished).max(),
         duration_ms: reports().fold(0, |sum, report| sum.saturating_add(report.duration_ms)),
         counts: Counts::of(cases.iter().map(|case| &case.case.verdict)),
-        causes: diagnosis::causes(cases.iter().map(|case| &case.case)),
+        causes: causes_of(&cases),
         expectations,
         cases,
     })
@@ -185,12 +189,11 @@ fn check_pair(first: &Named<'_>, second: &Named<'_>) -> Result<(), JoinError> {
 }
 
 /// What was run, all parts together. It is a part of the profile unless it has all of its cases.
-fn joined_run(first: &RunStarted, parts: &[Named<'_>]) -> RunStarted {
+fn joined_run(first: &RunStarted, parts: &[Named<'_>], cases: &[CaseReport]) -> RunStarted {
     let runs = || parts.iter().map(|part| part.run);
-    let mut known: BTreeSet<&str> = BTreeSet::new();
+    let mut known: BTreeSet<&str> = cases.iter().map(|case| case.case.id.as_str()).collect();
     let mut unknown = 0;
     for part in parts {
-        known.extend(part.report.cases.iter().map(|case| case.case.id.as_str()));
         known.extend(part.run.planned.iter().map(String::as_str));
         if part.run.planned.is_empty() {
             unknown += part.report.unseen();
@@ -198,8 +201,10 @@ fn joined_run(first: &RunStarted, parts: &[Named<'_>]) -> RunStarted {
     }
     // A sample, such as the profile `smoke`, has no such number: it is never the whole.
     let profile_cases: Option<Vec<_>> = runs().map(|run| run.profile_cases).collect();
+    let proofs: BTreeSet<_> = runs().flat_map(|run| run.proofs.iter().cloned()).collect();
+    let is_whole =
+        profile_cases.is_some() && runs().any(|run| proofs::has_all(run, &known, &proofs));
     let profile_cases = profile_cases.and_then(|cases| cases.into_iter().max());
-    let is_whole = profile_cases.is_some_and(|cases| cases <= known.len());
     let names: Vec<_> = runs().map(|run| run.run.as_str()).collect();
     RunStarted {
         run: names.join(" + "),
@@ -207,6 +212,7 @@ fn joined_run(first: &RunStarted, parts: &[Named<'_>]) -> RunStarted {
         is_part: !is_whole && runs().all(|run| run.is_part),
         profile_cases,
         planned: known.into_iter().map(str::to_owned).collect(),
+        proofs: proofs.into_iter().collect(),
         cluster_id: runs().find_map(|run| run.cluster_id.clone()),
         repeat: first.repeat.filter(|_| runs().all(|run| run.repeat == first.repeat)),
         cluster: facts(parts),
@@ -272,9 +278,7 @@ fn joined_cases(parts: &[Named<'_>]) -> Vec<CaseReport> {
 }
 
 fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
-    // Of equal results the one that says in which iterations.
-    let badness = |case: &CaseReport| (case.case.verdict.badness(), case.iterations.len());
-    let (part, worst) = results.iter().max_by_key(|(_, case)| badness(case))?;
+    let (part, worst) = results.iter().max_by_key(|(_, case)| case.case.verdict.badness())?;
     let mut joined = CaseReport::clone(worst);
     if let Some((_, known)) = results.iter().find(|(_, case)| !case.cut_off) {
         let verdict = joined.case.verdict;
@@ -283,6 +287,7 @@ fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
             crate::verdict::event::CaseFinished { verdict, duration_ms, ..known.case.clone() };
     }
     joined.case.level = weight_of(&results.iter().map(|(_, case)| *case).collect::<Vec<_>>());
+    joined.iterations = joined_iterations(results);
     joined.evidence = joined.evidence.and_then(|evidence| evidence_in(&part.name, evidence));
     let differs = |case: &CaseReport| case.case.verdict.badness() != worst.case.verdict.badness();
     let others = results.iter().filter(|(_, case)| differs(case));
@@ -293,6 +298,19 @@ fn joined_case(results: &[(&Named<'_>, &CaseReport)]) -> Option<CaseReport> {
         })
         .collect();
     Some(joined)
+}
+
+/// The iterations of all parts, which are named where several have some.
+fn joined_iterations(results: &[(&Named<'_>, &CaseReport)]) -> Vec<IterationReport> {
+    let repeated = || results.iter().filter(|(_, case)| !case.iterations.is_empty());
+    let are_named = repeated().nth(1).is_some();
+    let of_part = |(part, case): &(&Named<'_>, &CaseReport)| {
+        let report = are_named.then(|| part.name.clone());
+        let iterations = case.iterations.iter().cloned();
+        let named = iterations.map(|it| IterationReport { report: report.clone(), ..it });
+        named.collect::<Vec<_>>()
+    };
+    repeated().flat_map(of_part).collect()
 }
 
 /// Evidence as a path from where the reports were read. Pages link to it, so it is left out where the
@@ -329,7 +347,7 @@ fn outcome(
     let decided = decide(weighed(cases), circumstances);
     let parts = parts.iter().filter(|part| !lacks_only_a_pass(part.report));
     let worst = parts.filter_map(|part| part.report.outcome);
-    worst.chain([decided]).max_by_key(|outcome| rank(*outcome))
+    Some(worst.fold(decided, Outcome::or_worse))
 }
 
 /// The entries of all files of expectations, each once. An entry that one run used is of use; one that

@@ -202,6 +202,10 @@ struct Case<'a> {
 struct Iteration<'a> {
     /// Its number, from 1.
     number: u32,
+    /// The path of the report that it is of, as it was given; left out unless several reports with
+    /// iterations were joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<&'a str>,
     /// The field `verdict`, and what that verdict brings.
     #[serde(flatten)]
     verdict: &'a Verdict,
@@ -380,6 +384,7 @@ fn case<'a>(causes: &CausesOfCases<'a>, report: &'a CaseReport) -> Case<'a> {
             .iter()
             .map(|it| Iteration {
                 number: it.number,
+                report: it.report.as_deref(),
                 verdict: &it.verdict,
                 started: it.started,
                 duration_ms: it.duration_ms,

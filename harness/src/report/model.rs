@@ -6,13 +6,14 @@ use jiff::Timestamp;
 
 use super::{
     disruptions::{DisruptionReport, Disruptions},
+    iterations::{causes_of, worst_outcome},
     shown::shown,
     trace::Trace,
 };
 use crate::{
     diagnosis,
     verdict::{
-        Cause, Circumstances, Effect, ExpectationReport, Outcome, Verdict, decide,
+        Cause, Circumstances, Effect, ExpectationReport, Outcome, Verdict,
         event::{
             CaseDisrupted, CaseFinished, CaseRetried, CommandFinished, Event, EventKind,
             EvidenceCollected, RunStarted, StepFinished, TruthCheck,
@@ -92,6 +93,8 @@ pub struct CaseReport {
 pub struct IterationReport {
     /// Its number, from 1.
     pub number: u32,
+    /// The name of the report that it is of, where several reports with iterations were joined.
+    pub report: Option<String>,
     /// What it came to.
     pub verdict: Verdict,
     /// When it began; none where it did not run.
@@ -198,6 +201,11 @@ impl CaseReport {
         durations.get(durations.len() / 2).copied().unwrap_or(self.case.duration_ms)
     }
 
+    /// Each verdict that it has: the one that stands, and that of each iteration.
+    pub(super) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
+        [&self.case.verdict].into_iter().chain(self.iterations.iter().map(|it| &it.verdict))
+    }
+
     /// Whether a reader must look at it: it failed, broke or was interrupted.
     #[must_use]
     pub fn is_trouble(&self) -> bool {
@@ -215,10 +223,12 @@ impl Report {
         self.outcome.is_some()
     }
 
-    /// The cause by which a case did not pass.
+    /// The cause by which a case did not pass; of several iterations, that of the worst.
     #[must_use]
     pub fn cause_of(&self, id: &str) -> Option<&Cause> {
-        self.causes.iter().find(|cause| cause.cases.iter().any(|case| case == id))
+        let causes = self.causes.iter().filter(|cause| cause.cases.iter().any(|case| case == id));
+        let case = self.cases.iter().find(|case| case.case.id == id);
+        diagnosis::cause_among(causes, case.map(|case| &case.case.verdict))
     }
 
     /// How many planned cases left no trace in the log.
@@ -316,20 +326,18 @@ impl Summary {
         report.cases.sort_by(|a, b| (&a.case.suite, &a.case.id).cmp(&(&b.case.suite, &b.case.id)));
         report.counts = Counts::of(report.cases.iter().map(|case| &case.case.verdict));
         // An old log has no causes, one that just ends neither, and a damaged one has wrong ones.
-        let found = diagnosis::causes(report.cases.iter().map(|case| &case.case));
+        let found = causes_of(&report.cases);
         if explained(&report.causes) != explained(&found) {
             report.causes = found;
         }
         if let Some(logged @ (Outcome::Conformant | Outcome::Partial)) = report.outcome {
-            let verdicts = report.cases.iter().map(|case| (case.case.level, &case.case.verdict));
             let circumstances = Circumstances {
                 expectations_fail: report.expectations.fails_run(),
                 // Nothing is known of a case that left no trace.
                 broken: report.unseen() > 0,
                 ..Circumstances::default()
             };
-            let decided = decide(verdicts, circumstances);
-            report.outcome = [logged, decided].into_iter().max_by_key(|outcome| rank(*outcome));
+            report.outcome = Some(logged.or_worse(worst_outcome(&report.cases, circumstances)));
         }
         report
     }
@@ -341,18 +349,6 @@ fn explained(causes: &[Cause]) -> Vec<&str> {
     let mut ids: Vec<_> = ids.map(String::as_str).collect();
     ids.sort_unstable();
     ids
-}
-
-/// How bad an outcome is, in the order of the exit codes that win.
-pub(super) fn rank(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Conformant => 0,
-        Outcome::Partial => 1,
-        Outcome::NotConformant => 2,
-        Outcome::Error => 3,
-        Outcome::Leaked => 4,
-        Outcome::Interrupted { .. } => 5,
-    }
 }
 
 pub(super) fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>) -> u64 {

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::{
     causes::lacks_image,
     disruptions::DisruptionReport,
-    model::Report,
+    model::{CaseReport, Report},
     text::{counted, line, names},
 };
 use crate::verdict::{
@@ -102,8 +102,8 @@ pub fn headline(report: &Report) -> Headline {
                 Headline::new("Partial", format!("nothing failed, but {missing} proved nothing"))
             }
         },
-        Some(Outcome::Error) if report.counts.pass > 0 && report.counts.error > 0 => {
-            let (cases, verb) = match report.counts.error {
+        Some(Outcome::Error) if report.counts.pass > 0 && undecided(report) > 0 => {
+            let (cases, verb) = match undecided(report) {
                 1 => ("1 case".to_owned(), "is"),
                 several => (counted(several, "case"), "are"),
             };
@@ -124,6 +124,12 @@ pub fn headline(report: &Report) -> Headline {
         }
         None => Headline::new("Died", "the log ends before the run did, so nothing is proven"),
     }
+}
+
+/// How many cases have no verdict on the product, in an iteration at least.
+fn undecided(report: &Report) -> usize {
+    let is_error = |verdict: &Verdict| matches!(verdict, Verdict::Error { .. });
+    report.cases.iter().filter(|case| case.verdicts().any(is_error)).count()
 }
 
 /// Why the run came to its outcome, one reason each; none when it is conformant.
@@ -288,11 +294,9 @@ fn decisive(report: &Report, wanted: fn(&Verdict) -> bool) -> Vec<&str> {
 }
 
 fn ids(report: &Report, weighs: fn(Level) -> bool, wanted: fn(&Verdict) -> bool) -> Vec<&str> {
-    let cases = report.cases.iter().map(|case| &case.case);
-    cases
-        .filter(|case| weighs(case.level) && wanted(&case.verdict))
-        .map(|case| case.id.as_str())
-        .collect()
+    // An iteration that is not the worst one of its case may decide, as an error beside a failure.
+    let decides = |case: &&CaseReport| weighs(case.case.level) && case.verdicts().any(wanted);
+    report.cases.iter().filter(decides).map(|case| case.case.id.as_str()).collect()
 }
 
 /// The word that names an outcome, or that there is none.

@@ -112,6 +112,7 @@ impl Trace {
         let iterations = self.attempts.iter().filter_map(|(number, attempt)| {
             Some(IterationReport {
                 number: (*number)?,
+                report: None,
                 verdict: attempt.verdict(),
                 started: attempt.started,
                 duration_ms: attempt.duration_ms(last),

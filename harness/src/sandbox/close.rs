@@ -3,7 +3,7 @@
 use kube::Client;
 
 use super::{
-    Audit, Entry, SandboxConfig, find, given, lease,
+    Audit, Entry, Intents, OwnedObject, SandboxConfig, find, given, lease, ledger, secrets,
     teardown::{self, teardown},
     volumes,
 };
@@ -19,12 +19,12 @@ pub async fn close(admin: &Client, config: &SandboxConfig) -> Result<Audit> {
     let (run, intents) = (&config.run, config.intents());
     teardown(admin, run, &intents, config.timeouts).await?;
     // What was in flight when the run was cut off may have been stored after the list was made.
-    let mut left = find(admin, run, &intents).await?;
+    let mut left = look(admin, run, &intents).await?;
     if left.iter().any(|found| found.is_recorded) {
         teardown(admin, run, &intents, config.timeouts).await?;
-        left = find(admin, run, &intents).await?;
+        left = look(admin, run, &intents).await?;
     }
-    let kinds = teardown::KINDS.into_iter().chain(given::KINDS);
+    let kinds = teardown::KINDS.into_iter().chain(given::KINDS).chain([ledger::SECRET]);
     let looked_for = kinds.filter(|kind| intents.has(kind)).collect();
     let mut audit = Audit::of(run, &config.home, config.ledger.intended(), looked_for, &left);
     if audit.kinds.contains(volumes::PVC) {
@@ -43,4 +43,11 @@ pub async fn close(admin: &Client, config: &SandboxConfig) -> Result<Audit> {
         tracing::warn!(%error, "the end of the run is not in the ledger");
     }
     Ok(audit)
+}
+
+/// What is there of a run: what carries its label, and the Secrets that have no such list.
+async fn look(admin: &Client, run: &str, intents: &Intents) -> Result<Vec<OwnedObject>> {
+    let mut found = find(admin, run, intents).await?;
+    found.extend(secrets::secrets_there(admin, intents).await?);
+    Ok(found)
 }

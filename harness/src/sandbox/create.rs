@@ -9,6 +9,7 @@ use k8s_openapi::{
         core::v1::{ConfigMap, Namespace, ServiceAccount},
         rbac::v1::{ClusterRole, PolicyRule, RoleBinding, RoleRef, Subject},
     },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -60,6 +61,8 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) struct Creator {
     pub(super) admin: Client,
     pub(super) config: Arc<SandboxConfig>,
+    /// What owns the Secrets of the run in a given namespace: its record, so that they end with it.
+    pub(super) owner: Option<OwnerReference>,
 }
 
 impl Creator {
@@ -185,7 +188,8 @@ impl Creator {
     pub(super) async fn pull_secret(&self, user: &Client, namespace: &str) -> Result<()> {
         let Some(secret) = &self.config.placement.pull_secret else { return Ok(()) };
         let name = self.config.name_of(PULL_SECRET);
-        let secret = secret.object(self.metadata(&name));
+        let owner_references = self.owner.clone().map(|owner| vec![owner]);
+        let secret = secret.object(ObjectMeta { owner_references, ..self.metadata(&name) });
         self.config.ledger.intend("Secret", Some(namespace), &name).await?;
         let api = Api::namespaced(user.clone(), namespace);
         call("create the pull secret", || {

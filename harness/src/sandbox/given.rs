@@ -6,10 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams},
+    api::{ApiResource, DynamicObject, ListParams},
     runtime::wait::conditions,
 };
 
@@ -17,13 +17,14 @@ use super::{
     AppliedScc, DevWorkspaces, OwnedObject, RUN_LABEL, Sandbox, SandboxConfig,
     create::{Creator, MCS},
     identities::Identities,
-    ledger::Intents,
+    ledger::{Intents, SECRET},
+    secrets::end_secrets,
     teardown::delete,
 };
 use crate::{
     Error, Result,
     base::manifest,
-    cluster::{Cluster, NotSeen, call, is_forbidden, status_code, watch_until},
+    cluster::{Cluster, NotSeen, call, is_forbidden, watch_until},
     facts::Facts,
     sandbox::pod_template::PodTemplate,
 };
@@ -46,9 +47,10 @@ impl Sandbox {
         facts: &Facts,
         config: Arc<SandboxConfig>,
         scc: Option<String>,
+        owner: Option<OwnerReference>,
     ) -> Result<Self> {
         let user = cluster.admin().clone();
-        let creator = Creator { admin: user.clone(), config: Arc::clone(&config) };
+        let creator = Creator { admin: user.clone(), config: Arc::clone(&config), owner };
         let namespace = creator.name();
         let ((), (), selinux_level) = tokio::try_join!(
             creator.files(&namespace, &config.files),
@@ -73,14 +75,17 @@ impl PodTemplate {
             return Ok(Vec::new());
         }
         let objects: Vec<DynamicObject> = manifest::parse_rest(self.file, self.manifest)?;
-        let is_secret =
-            |it: &DynamicObject| it.types.as_ref().is_some_and(|it| it.kind == "Secret");
         Ok(objects
             .iter()
             .filter(|it| is_secret(it))
             .filter_map(|it| it.metadata.name.clone())
             .collect())
     }
+}
+
+/// Whether an object is a Secret.
+pub(super) fn is_secret(object: &DynamicObject) -> bool {
+    object.types.as_ref().is_some_and(|types| types.kind == SECRET)
 }
 
 /// The SELinux level of a namespace; none where there is none, or the user may not read it.
@@ -144,7 +149,7 @@ pub(super) async fn find(
     Ok(found)
 }
 
-/// Deletes what was found and recorded, and the run's Secrets, and waits until it is gone.
+/// Deletes what was found and recorded, and the Secrets that the intents name, and waits until it is gone.
 ///
 /// # Errors
 ///
@@ -161,26 +166,9 @@ pub(super) async fn teardown(
         .map(|found| async move { end(user, namespace, run, &found, limit).await })
         .buffer_unordered(AT_ONCE)
         .collect::<Vec<_>>();
-    let secrets = async {
-        let api: Api<Secret> = Api::namespaced(user.clone(), namespace);
-        for name in intents.secrets() {
-            end_secret(&api, name).await?;
-        }
-        Ok(())
-    };
+    let secrets = end_secrets(user, namespace, intents);
     let (ends, secrets) = tokio::join!(ends, secrets);
     ends.into_iter().chain([secrets]).collect()
-}
-
-/// Deletes a Secret by its name, which has the run's id in it.
-async fn end_secret(api: &Api<Secret>, name: &str) -> Result<()> {
-    call(&format!("delete Secret `{name}`"), || async {
-        match api.delete(name, &DeleteParams::default()).await {
-            Err(error) if status_code(&error) == Some(404) => Ok(()),
-            other => other.map(drop),
-        }
-    })
-    .await
 }
 
 async fn end(

@@ -6,10 +6,10 @@ use std::{os::unix::fs::MetadataExt, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference},
 };
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
 };
 
@@ -113,10 +113,12 @@ pub(super) fn lease(run: &str, namespace: &str, run_timeout: Duration, intents: 
     }
 }
 
-/// Creates the Lease of a run. Done again after an answer that got lost, it finds its own.
-pub(super) async fn record(admin: &Client, lease: &Lease) -> Result<()> {
+/// Creates the Lease of a run, and returns it as the owner of other objects. Done again after an answer
+/// that got lost, it finds its own.
+pub(super) async fn record(admin: &Client, lease: &Lease) -> Result<Option<OwnerReference>> {
     let api = leases(admin, lease.metadata.namespace.as_deref().unwrap_or(LEASE_NAMESPACE));
-    create(&api, lease, "record the run in the cluster").await.map(drop)
+    let made = create(&api, lease, "record the run in the cluster").await?;
+    Ok(made.owner_ref(&()))
 }
 
 /// What time it is for the server, by the creation of a Lease that is not stored. A machine whose

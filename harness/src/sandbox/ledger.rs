@@ -23,7 +23,7 @@ use crate::{Error, Result};
 const SCHEMA: u32 = 1;
 
 /// The kind of Secrets.
-const SECRET: &str = "Secret";
+pub(super) const SECRET: &str = "Secret";
 
 /// An object that a run may create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +118,11 @@ impl Intents {
     pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
         let secrets = self.0.iter().filter(|intent| intent.kind == SECRET);
         secrets.map(|intent| intent.name.as_str()).filter(|name| !name.ends_with('*'))
+    }
+
+    /// The intents without Secrets: their names in a record prove nothing.
+    pub(super) fn without_secrets(&self) -> Self {
+        Self(self.0.iter().filter(|intent| intent.kind != SECRET).cloned().collect())
     }
 
     /// Whether objects of a kind were meant to be created at all.

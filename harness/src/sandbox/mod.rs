@@ -17,6 +17,7 @@ pub mod pod_template;
 mod pull_secret;
 pub mod rbac;
 mod scc;
+mod secrets;
 mod snapshot;
 mod sweep;
 mod teardown;
@@ -34,7 +35,7 @@ pub(crate) use create::create_or_find;
 pub use home::Home;
 use identities::Identities;
 pub use identities::{Identity, UNGRANTED_USER, USER};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Client, api::DynamicObject};
 pub use lease::{LEASE_NAMESPACE, RunRecord, owner, records};
 pub use ledger::{Entry, Intent, Intents, Ledger, OpenRun, open_runs};
@@ -108,6 +109,8 @@ pub struct Sandbox {
     device_route: Option<DeviceRoute>,
     keeps_isolation: bool,
     keys: Vec<(String, String)>,
+    /// What owns the Secrets of the run in a given namespace.
+    owner: Option<OwnerReference>,
     is_nowhere: bool,
 }
 
@@ -121,12 +124,13 @@ impl Sandbox {
     /// [`teardown`] all the same.
     pub async fn create(cluster: &Cluster, facts: &Facts, config: SandboxConfig) -> Result<Self> {
         let config = Arc::new(config);
-        record(cluster, &config).await?;
+        let record = record(cluster, &config).await?;
         if let Home::Given { scc, .. } = &config.home {
             let scc = scc.clone();
-            return Self::in_given(cluster, facts, config, scc).await;
+            return Self::in_given(cluster, facts, config, scc, record).await;
         }
-        let creator = Creator { admin: cluster.admin().clone(), config: Arc::clone(&config) };
+        let creator =
+            Creator { admin: cluster.admin().clone(), config: Arc::clone(&config), owner: None };
         let namespace = creator.name();
         creator.namespace(&namespace, PodSecurity::Privileged).await?;
         let (identities, (), (), constrained) = tokio::try_join!(
@@ -151,6 +155,7 @@ impl Sandbox {
         (scc, selinux_level): (Option<AppliedScc>, Option<String>),
     ) -> Self {
         let config = Arc::clone(&creator.config);
+        let owner = creator.owner.clone();
         let keys = config.files.iter().map(|file| (file.key(), file.path.clone())).collect();
         Self {
             namespaces: Namespaces::new(creator, identities.user().clone(), scc.is_some()),
@@ -161,6 +166,7 @@ impl Sandbox {
             device_route: facts.device_route.value().cloned().flatten(),
             keeps_isolation: facts.keeps_isolation(),
             keys,
+            owner,
             is_nowhere: false,
             config,
         }
@@ -299,6 +305,9 @@ impl Sandbox {
         for name in objects.iter_mut().filter_map(|object| object.metadata.name.as_mut()) {
             *name = self.name_of(name);
         }
+        for object in objects.iter_mut().filter(|it| given::is_secret(it)) {
+            object.metadata.owner_references = self.owner.clone().map(|owner| vec![owner]);
+        }
         Ok(objects)
     }
 
@@ -330,7 +339,7 @@ impl Sandbox {
 }
 
 /// Writes the run down, in the ledger and in the cluster, before anything else is created.
-async fn record(cluster: &Cluster, config: &SandboxConfig) -> Result<()> {
+async fn record(cluster: &Cluster, config: &SandboxConfig) -> Result<Option<OwnerReference>> {
     let (run, ledger) = (&config.run, &config.ledger);
     let entry = Entry::Run {
         run: run.clone(),

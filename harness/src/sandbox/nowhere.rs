@@ -13,7 +13,7 @@ impl Sandbox {
     pub(crate) fn nowhere(config: SandboxConfig) -> Self {
         let (cluster, config) = (Cluster::nowhere(), Arc::new(config));
         let user = cluster.admin().clone();
-        let creator = Creator { admin: user.clone(), config: Arc::clone(&config) };
+        let creator = Creator { admin: user.clone(), config: Arc::clone(&config), owner: None };
         Self {
             namespaces: Namespaces::new(creator.clone(), user.clone(), false),
             workspaces: DevWorkspaces::new(creator.clone(), &Facts::default(), None),
@@ -23,6 +23,7 @@ impl Sandbox {
             device_route: None,
             keeps_isolation: false,
             keys: Vec::new(),
+            owner: None,
             is_nowhere: true,
             config,
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     EDIT, GRANT, LEASE_NAMESPACE, PULL_SECRET, SandboxConfig, UNGRANTED_USER, USER,
+    given::KINDS,
     ledger::{Intent, fits},
     namespace_of,
     pod_template::{FILES_VOLUME, PodTemplate, RenderContext},
@@ -75,6 +76,9 @@ pub fn planned_objects(
     templates: &[&PodTemplate],
     with_workspaces: bool,
 ) -> Result<Vec<PlannedObject>> {
+    if let Some(namespace) = config.home.given() {
+        return in_given(config, namespace, templates);
+    }
     let namespace = namespace_of(&config.run);
     let inside = |kind: &str, name: &str| object(kind, Some(&namespace), name, Creator::Run);
     let outside = |kind: &str, name: &str| object(kind, None, name, Creator::Run);
@@ -97,6 +101,34 @@ pub fn planned_objects(
         objects.extend(of_template(config, &namespace, template)?);
     }
     objects.extend(of_cases(config, &namespace, with_workspaces));
+    Ok(objects)
+}
+
+/// As [`planned_objects`], of a run in a given namespace, which creates nothing outside of it.
+fn in_given(
+    config: &SandboxConfig,
+    namespace: &str,
+    templates: &[&PodTemplate],
+) -> Result<Vec<PlannedObject>> {
+    let run = namespace_of(&config.run);
+    let inside = |kind: &str, name: &str| object(kind, Some(namespace), name, Creator::Run);
+    let mut objects = vec![inside("Lease", &run), inside("ConfigMap", FILES_VOLUME)];
+    if config.placement.pull_secret.is_some() {
+        objects.push(inside("Secret", PULL_SECRET));
+    }
+    for template in templates.iter().filter(|template| !template.is_workspace()) {
+        objects.extend(of_template(config, namespace, template)?);
+    }
+    for object in &mut objects {
+        if object.kind != "Lease" {
+            object.name = config.name_of(&object.name);
+        }
+    }
+    for kind in KINDS {
+        let image = (kind == "Pod").then(|| config.image.clone());
+        let of_case = object(kind, Some(namespace), &format!("{run}-*"), Creator::Case);
+        objects.push(PlannedObject { image, ..of_case });
+    }
     Ok(objects)
 }
 
@@ -176,7 +208,10 @@ fn object(kind: &str, namespace: Option<&str>, name: &str, creator: Creator) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::RunConfig;
+    use crate::{
+        engine::RunConfig,
+        sandbox::{Home, Placement, PullSecret},
+    };
 
     fn config() -> SandboxConfig {
         let config = RunConfig::new(Some("localhost/workspace:1".to_owned()), Vec::new());
@@ -210,6 +245,26 @@ mod tests {
         ] {
             assert!(!covers(&bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_run_in_a_given_namespace_plans_nothing_elsewhere() {
+        let home = Home::Given { namespace: "team-a".to_owned(), scc: None };
+        let secret = PullSecret::parse("test", br#"{"auths": {}}"#).expect("it is good");
+        let placement = Placement { pull_secret: Some(secret), ..Placement::NONE };
+        let config = SandboxConfig { home, placement, ..config() };
+
+        let objects = planned_objects(&config, &[], true)
+            .expect("no template has a manifest that can be wrong");
+
+        assert!(objects.iter().all(|it| it.namespace.as_deref() == Some("team-a")), "{objects:?}");
+        let (intents, lease) = (config.intents(), intent("Lease", Some("team-a"), "nestcheck-ID"));
+        for object in &objects {
+            let name = object.name.replace('*', "x");
+            let is_intended = intents.contains(&object.kind, Some("team-a"), &name);
+            assert!(is_intended || object.covers(&lease), "{object:?}");
+        }
+        assert!(objects.iter().any(|it| it.kind == "Secret"), "{objects:?}");
     }
 
     #[test]

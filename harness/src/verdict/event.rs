@@ -135,6 +135,10 @@ pub struct RunStarted {
     /// The ids of the cases of the plan; left out in the log of an older nestcheck.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<String>,
+    /// The ids of the proofs of nodes that all shards together make, by the nodes that this run knew; left
+    /// out where no node is proven, and in the log of an older nestcheck.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<String>,
     /// The uid of the namespace `kube-system`, which identifies the cluster; left out where it could
     /// not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -243,6 +243,25 @@ impl Outcome {
         }
     }
 
+    /// How bad it is, in the order of the exit codes that win: of several outcomes the worst stands.
+    #[must_use]
+    pub fn badness(self) -> u8 {
+        match self {
+            Self::Conformant => 0,
+            Self::Partial => 1,
+            Self::NotConformant => 2,
+            Self::Error => 3,
+            Self::Leaked => 4,
+            Self::Interrupted { .. } => 5,
+        }
+    }
+
+    /// The worse of two outcomes.
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        if other.badness() > self.badness() { other } else { self }
+    }
+
     /// The outcome's name, as the reports print it.
     #[must_use]
     pub fn name(self) -> &'static str {

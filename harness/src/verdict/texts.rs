@@ -123,6 +123,7 @@ impl Texts for RunStarted {
             is_part: _,
             profile_cases: _,
             planned,
+            proofs,
             cluster_id,
             repeat: _,
             platform,
@@ -130,9 +131,11 @@ impl Texts for RunStarted {
         } = self;
         all([run, version, profile], Name, change);
         all(planned, Name, change);
+        all(proofs, Name, change);
         all(cluster_id, Name, change);
-        if let Some(Platform { feature_set, runtimes, .. }) = platform {
+        if let Some(Platform { feature_set, runtimes, pools, .. }) = platform {
             all(runtimes, Name, change);
+            all(pools, Name, change);
             if let Some(FeatureSet::Other(name)) = feature_set {
                 change(Name, name);
             }
@@ -292,11 +295,13 @@ mod tests {
             is_part: false,
             profile_cases: Some(1),
             planned: vec![text()],
+            proofs: vec![text()],
             cluster_id: Some(text()),
             repeat: None,
             platform: Some(Platform {
                 feature_set: Some(FeatureSet::Other(text())),
                 runtimes: vec![text()],
+                pools: vec![text()],
                 ..Platform::default()
             }),
             cluster: vec![(text(), text())],

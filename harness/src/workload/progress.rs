@@ -90,10 +90,8 @@ pub(super) fn evaluate_container(
         // Older kubelets do not say here why the pull failed, only at the next try.
         "ImagePullBackOff" if was_away => away(),
         "ErrImageNeverPull" | "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => {
-            Some(Progress::Never(Failure::harness(format!(
-                "the image `{}` can't be had ({reason}): {message}",
-                container.image
-            ))))
+            let message = diagnosis::missing_image(&container.image, reason, &message);
+            Some(Progress::Never(Failure::harness(message)))
         }
         "CreateContainerConfigError"
         | "CreateContainerError"

@@ -108,7 +108,7 @@ fn a_run_without_its_image_says_little_else() {
 
     insta::assert_snapshot!("terminal-without-image", lines);
     assert!(lines.lines().count() <= 25, "{lines}");
-    assert_eq!(lines.matches("localhost/nowhere:1").count(), 2, "at once, and at the end");
+    assert_eq!(lines.matches("localhost/nowhere:1").count(), 3, "at once, and in the cause");
     let report = summarize(&events);
     assert_eq!((report.causes.len(), report.causes[0].cases.len()), (2, 40));
 }

@@ -6,7 +6,7 @@ use harness::{
         summarize,
     },
     verdict::{
-        Level, Outcome, Verdict,
+        Attribution, Failure, Level, Outcome, SignatureId, Verdict,
         event::{Event, EventKind},
     },
 };
@@ -98,16 +98,87 @@ fn a_log_that_calls_a_flaky_run_conformant_is_not_believed() {
     assert!(reasons.iter().any(|it| it == "1 case did not hold every time: POD-03"), "{reasons:?}");
 }
 
-#[test]
-fn a_joined_report_keeps_the_iterations_of_the_worse_part() {
-    let named = |name: &str, report: Report| NamedReport { name: name.to_owned(), report };
-    let mut good = summarize(&repeated(&[Verdict::Pass], Outcome::Conformant));
-    if let Some(run) = &mut good.run {
-        run.run = "other".to_owned();
+/// A report with its name, of a run of its own.
+fn named(name: &str, mut report: Report) -> NamedReport {
+    if let Some(run) = &mut report.run {
+        run.run = format!("run of {name}");
     }
-    let joined = join(&[named("a", flaky()), named("b", good)]).expect("they fit");
-    assert_eq!(joined.cases[0].iterations.len(), 4);
-    assert_eq!(joined.outcome, Some(Outcome::NotConformant));
+    NamedReport { name: name.to_owned(), report }
+}
+
+#[test]
+fn a_joined_report_keeps_the_iterations_of_each_part() {
+    let good = || {
+        summarize(&repeated(&[Verdict::Pass, Verdict::Pass, Verdict::Pass], Outcome::Conformant))
+    };
+    for parts in
+        [[named("a", flaky()), named("b", good())], [named("b", good()), named("a", flaky())]]
+    {
+        let joined = join(&parts).expect("they fit");
+
+        assert_eq!(joined.outcome, Some(Outcome::NotConformant));
+        let case = &joined.cases[0];
+        let of = |report: &str| {
+            let iterations = case.iterations.iter();
+            iterations.filter(|it| it.report.as_deref() == Some(report)).count()
+        };
+        assert_eq!((of("a"), of("b")), (4, 3));
+        let both = ["4 iterations in `a`: 2 fail (2, 4), 2 pass", "3 iterations in `b`: 3 pass"];
+        let xml = junit(&joined, Dialect::Jenkins).expect("it is written");
+        for text in
+            [html(&joined).replace("<code>", "`").replace("</code>", "`"), markdown(&joined), xml]
+        {
+            assert!(both.iter().all(|words| text.contains(words)), "{text}");
+        }
+        let document: Value = serde_json::from_str(&json(&joined).expect("JSON")).expect("JSON");
+        let schema = jsonschema::validator_for(json_schema().as_value()).expect("a valid schema");
+        assert_valid(&schema, &document);
+        assert!(document["cases"][0]["iterations"][6]["report"].is_string(), "{document}");
+    }
+}
+
+#[test]
+fn a_joined_report_of_one_part_with_iterations_names_no_part() {
+    let once = summarize(&sample::at_fixed_times([
+        sample::run_started(1),
+        sample::started("POD-03"),
+        sample::finished("POD-03", "podman::runs", "It runs", Level::Core, Verdict::Pass, 10),
+        sample::run_finished(Outcome::Conformant, 100),
+    ]));
+    let joined = join(&[named("a", flaky()), named("b", once)]).expect("they fit");
+    let iterations = &joined.cases[0].iterations;
+    assert_eq!(iterations.len(), 4);
+    assert!(iterations.iter().all(|it| it.report.is_none()));
+}
+
+fn lacks_program() -> Verdict {
+    let cause = Attribution {
+        signature: Some(SignatureId::F43),
+        wrong: "the image has no `nft`".to_owned(),
+        ..Attribution::default()
+    };
+    Failure::blocked_by("no `nft`", cause).into()
+}
+
+#[test]
+fn the_causes_and_the_outcome_are_those_of_all_iterations() {
+    let error = Verdict::Error { message: "the node went away".to_owned() };
+    let verdicts = [error, lacks_program(), sample::fail("it exited with 1", None)];
+    let report = summarize(&repeated(&verdicts, Outcome::Conformant));
+
+    assert_eq!(report.outcome, Some(Outcome::Error), "an error is worse than a failure");
+    assert_eq!(report.cases[0].case.verdict.name(), "fail");
+    assert_eq!(report.causes.len(), 3, "{:?}", report.causes);
+    assert!(report.causes.iter().any(|it| it.signature == Some(SignatureId::F43)));
+    let own = report.cause_of("POD-03").expect("a cause");
+    assert_eq!(own.wrong, "it exited with 1", "that of the verdict that stands");
+    let document: Value = serde_json::from_str(&json(&report).expect("JSON")).expect("JSON");
+    assert_eq!(document["cases"][0]["cause_id"], own.id.as_str());
+    let headline = harness::report::headline(&report);
+    let reasons = harness::report::reasons(&report);
+    assert!(reasons.iter().any(|it| it == "1 case broke: POD-03"), "{headline} {reasons:?}");
+    let page = markdown(&report);
+    assert!(page.contains("the image has no `nft`"), "{page}");
 }
 
 proptest! {

@@ -9,6 +9,7 @@ mod expectations;
 mod formats;
 mod iterations;
 mod join;
+mod join_nodes;
 mod metrics;
 mod properties;
 mod sample;

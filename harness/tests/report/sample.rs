@@ -44,6 +44,7 @@ pub fn run_started(cases: usize) -> EventKind {
         is_part: false,
         profile_cases: Some(cases),
         planned: Vec::new(),
+        proofs: Vec::new(),
         cluster_id: Some("4f0c4e5e-0b8e-4a39-9d55-3b1b5f0f6f0e".into()),
         repeat: None,
         platform: None,

@@ -20,7 +20,7 @@ use oci_spec::distribution::{ParseError, Reference};
 use super::{
     compare::CompareArguments,
     delivery::ReportArchive,
-    execution::ExecutionArguments,
+    execution::{ExecutionArguments, ExtentArguments},
     expect::{ExpectArguments, ExpectationArguments},
     last_report::LastReportArguments,
     outputs::OutputArguments,
@@ -285,6 +285,8 @@ pub(super) struct InsideArguments {
     /// The time limit of the run, such as 10m; unfinished cases are errors
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) extent: ExtentArguments,
 }
 
 /// How a run goes about it.

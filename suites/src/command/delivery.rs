@@ -52,6 +52,14 @@ impl ReportArchive {
         }
     }
 
+    /// The file that it goes to.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Stdout | Self::Log => None,
+        }
+    }
+
     /// Makes sure that the archive can be written, before there is anything to write: a run of many
     /// minutes must not end without its report.
     ///

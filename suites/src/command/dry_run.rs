@@ -13,9 +13,14 @@ use harness::{
 use super::{arguments::OutputFormat, print, print_text};
 use crate::session::Session;
 
-/// How the role is printed that grants what is missing.
-const GRANT: &str = "an administrator grants what is missing with \
-                     `nestcheck preflight --print-rbac=USER | kubectl apply -f -`";
+/// How the role is printed that grants what is missing, to a user of the cluster or of one namespace.
+fn grant(namespace: Option<&str>) -> String {
+    let place = namespace.map_or_else(String::new, |name| format!(" --namespace {name}"));
+    format!(
+        "an administrator grants what is missing with `nestcheck preflight --print-rbac=USER{place} | \
+         kubectl apply -f -`"
+    )
+}
 
 /// Prints what the run would do, and returns the exit code that it would have at best.
 ///
@@ -25,13 +30,13 @@ const GRANT: &str = "an administrator grants what is missing with \
 pub(super) async fn print_preview(session: &Session, format: OutputFormat) -> Result<u8> {
     let preview = session.preview().await?;
     match format {
-        OutputFormat::Text => print_text(&text(&preview))?,
+        OutputFormat::Text => print_text(&text(&preview, session.given()))?,
         OutputFormat::Json => print(redact::clean_document(&preview)?.as_bytes())?,
     };
     Ok(preview.outcome().exit_code())
 }
 
-fn text(preview: &Preview) -> String {
+fn text(preview: &Preview, namespace: Option<&str>) -> String {
     let mut text = String::new();
     // Writing to a string can't fail.
     for (name, value) in preview.cluster() {
@@ -40,7 +45,7 @@ fn text(preview: &Preview) -> String {
     text.push('\n');
     text.push_str(&cases(preview));
     text.push_str(&objects(preview));
-    text.push_str(&permissions(preview));
+    text.push_str(&permissions(preview, namespace));
     text.push_str(&conclusion(preview));
     text
 }
@@ -104,7 +109,7 @@ fn line_of(object: &PlannedObject) -> String {
     format!("{:26} {object}{image}\n", object.kind)
 }
 
-fn permissions(preview: &Preview) -> String {
+fn permissions(preview: &Preview, namespace: Option<&str>) -> String {
     let mut text = String::new();
     let all = preview.permissions();
     if all.is_empty() {
@@ -125,7 +130,7 @@ fn permissions(preview: &Preview) -> String {
         }
     }
     if all.iter().any(|permission| !permission.granted) {
-        let _ = writeln!(text, "     hint: {GRANT}");
+        let _ = writeln!(text, "     hint: {}", grant(namespace));
     }
     text
 }

@@ -7,10 +7,10 @@ use harness::{
     Error, Result,
     diagnosis::Expectations,
     engine::{Case, OfNode},
-    report::{DraftBy, draft_expectations},
+    report::{DraftBy, draft_expectations, input},
 };
 
-use super::{print_text, report::read_events};
+use super::print_text;
 
 /// The largest file that is read.
 const LIMIT: u64 = 1024 * 1024;
@@ -82,7 +82,7 @@ pub(super) struct ExpectArguments {
 
 /// Prints a file that expects what failed in a run.
 pub(super) fn execute(arguments: &ExpectArguments) -> Result<u8> {
-    let events = read_events(&arguments.report)?;
+    let events = input::read_what_is_known(&arguments.report)?;
     let by = match arguments.by {
         By::Case => DraftBy::Case,
         By::Cause => DraftBy::Cause,

@@ -1,6 +1,9 @@
 //! `nestcheck inside`: the cases that need no API, on the machine of nestcheck itself.
 
-use std::io::{self, IsTerminal};
+use std::{
+    cell::RefCell,
+    io::{self, IsTerminal},
+};
 
 use futures::StreamExt;
 use harness::{
@@ -15,18 +18,22 @@ use harness::{
     verdict::{Outcome, event::Event},
 };
 
-use super::{arguments::InsideArguments, color, run::Delivery};
+use super::{
+    arguments::InsideArguments,
+    color,
+    run::{Delivery, report_progress},
+};
 use crate::{
     cases,
     fixtures::{self, NESTED_POD, STORAGE},
-    signals::signals,
+    signals::{questions, signals},
 };
 
 pub(super) async fn execute(arguments: InsideArguments) -> Result<u8> {
     let cases = cases();
     let filters = Filters::parse(&arguments.filters, &cases)?;
     let picked = Selection { filters, ..Selection::default() }.pick(&cases);
-    let mut signals = signals()?;
+    let (mut signals, questions) = (signals()?, questions()?);
     let mut config = config(&arguments);
     // All that can be wrong is found before there is a report.
     let here = tokio::select! {
@@ -44,13 +51,14 @@ pub(super) async fn execute(arguments: InsideArguments) -> Result<u8> {
     config.sandbox.image = here.image.clone().unwrap_or_default();
     let plan = here.plan(picked);
     let style = Style { color: color(), progress: io::stderr().is_terminal() };
-    let mut terminal = Terminal::new(io::stderr(), style);
+    let terminal = RefCell::new(Terminal::new(io::stderr(), style));
     let observe = |event: &Event| {
         directory.append(event);
-        terminal.event(event);
+        terminal.borrow_mut().event(event);
     };
-    let outcome = inside::run(here, plan, config, signals, observe).await;
-    terminal.finish();
+    let run = inside::run(here, plan, config, signals, observe);
+    let outcome = report_progress(run, &terminal, questions).await;
+    terminal.borrow_mut().finish();
     Ok(Delivery::to_directory().deliver(directory, outcome).exit_code())
 }
 
@@ -59,6 +67,8 @@ fn config(arguments: &InsideArguments) -> RunConfig {
     let config = RunConfig::new(None, fixtures::files());
     RunConfig {
         jobs: usize::from(arguments.jobs),
+        fail_fast: arguments.extent.fail_fast,
+        repeat: arguments.extent.repeat,
         sandbox: SandboxConfig { run_timeout: arguments.timeout, ..config.sandbox },
         ..config
     }

@@ -39,6 +39,11 @@ pub(super) struct LastReport {
 }
 
 impl LastReportArguments {
+    /// The file of the last report.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.compare_last.as_deref()
+    }
+
     /// Reads the last report, before the run. One that can't be read is reported and replaced: nobody
     /// may be there to remove it.
     ///

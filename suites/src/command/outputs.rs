@@ -12,7 +12,9 @@ use clap::{Args, ValueEnum};
 use harness::{
     Error, Result,
     report::{
-        Dialect, Report, directory, html, in_toto, json, junit, markdown, prometheus, summarize,
+        Dialect, Report,
+        directory::{self, PreparedDir},
+        html, in_toto, json, junit, markdown, prometheus, summarize,
     },
 };
 
@@ -105,6 +107,11 @@ impl OutputArguments {
         self.dialect.unwrap_or_default()
     }
 
+    /// The files that reports go to.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.report.iter().filter_map(|output| output.file.as_deref())
+    }
+
     /// Makes sure that the files can be written, before there is anything to write.
     ///
     /// # Errors
@@ -175,6 +182,22 @@ impl OpenOutput {
             |file: &mut File| file.write_all(text.as_bytes()).and_then(|()| keep_mode(&path, file));
         file.write(put).map_err(|error| cannot_write(&path, &error))
     }
+}
+
+/// Refuses files that are the event log or the ledger of the run: every report is made from the log, and
+/// the ledger knows of leftovers.
+///
+/// # Errors
+///
+/// Such a file.
+pub(super) fn refuse_own<'a>(
+    mut files: impl Iterator<Item = &'a Path>,
+    directory: &PreparedDir,
+) -> Result<()> {
+    let is_own = |file: &&Path| names_of(file).iter().any(|name| directory.has_own(name));
+    let Some(file) = files.find(is_own) else { return Ok(()) };
+    Err(Error::usage(format!("a report would replace `{}`, which the run writes", file.display()))
+        .with_hint("give the report another file"))
 }
 
 /// What can be written to where a file of this name is made: itself, and the file in which it grows.

@@ -18,7 +18,7 @@ pub(super) struct PlacementArguments {
     /// Run in this existing namespace, with the permissions of a plain user: nestcheck creates its pods
     /// there and nothing elsewhere. Cases that need more are blocked
     #[arg(long, short, value_name = "NAME", value_parser = namespace,
-        conflicts_with_all = ["as_configured", "node_access", "every_node", "dry_run"])]
+        conflicts_with_all = ["as_configured", "node_access"])]
     pub(super) namespace: Option<String>,
     /// A label that the nodes of the pods must have; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]

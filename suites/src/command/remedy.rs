@@ -8,10 +8,11 @@ use harness::{
     cluster::Cluster,
     facts::{self, Facts, Platform},
     remedy::{self, Access, Circumstances, Problem},
-    report::summarize,
+    report::{input, summarize},
+    verdict::event::RunStarted,
 };
 
-use super::{arguments::ClusterArguments, placement, print, report::read_events};
+use super::{arguments::ClusterArguments, placement, print};
 use crate::fixtures::declarations;
 
 /// The format of remedies.
@@ -53,13 +54,15 @@ pub(super) async fn execute(arguments: RemedyArguments) -> Result<u8> {
     let RemedyArguments { report, cluster, namespace, user, output } = arguments;
     let asks_cluster =
         report.is_none() || cluster.kubeconfig.is_some() || cluster.context.is_some();
-    let mut platform = Platform::default();
-    let mut problems = Vec::new();
-    if let Some(path) = &report {
-        let found = of_report(path)?;
-        (problems, platform) = found;
-    }
+    let (mut problems, run) = match &report {
+        Some(path) => of_report(path)?,
+        None => (Vec::new(), None),
+    };
     let facts = if asks_cluster { Some(read(cluster).await?) } else { None };
+    if let (Some(path), Some(run), Some(facts)) = (&report, &run, &facts) {
+        remedy::check_origin(&path.display().to_string(), run, facts)?;
+    }
+    let mut platform = run.and_then(|run| run.platform).unwrap_or_default();
     if let Some(facts) = &facts {
         platform = Platform::of(facts);
         problems.extend(remedy::of_facts(facts, user.is_some()));
@@ -86,11 +89,10 @@ async fn read(cluster: ClusterArguments) -> Result<Facts> {
     facts::gather(&Cluster::connect(&cluster.into()).await?).await
 }
 
-/// What failed in a run, and on what kind of cluster.
-fn of_report(path: &Path) -> Result<(Vec<Problem>, Platform)> {
-    let report = summarize(&read_events(path)?);
+/// What failed in a run, and what is known of the run.
+fn of_report(path: &Path) -> Result<(Vec<Problem>, Option<RunStarted>)> {
+    let report = summarize(&input::read_what_is_known(path)?);
     let cases = report.cases.iter().map(|case| &case.case);
     let problems = remedy::of_causes(&path.display().to_string(), &report.causes, cases);
-    let platform = report.run.and_then(|run| run.platform).unwrap_or_default();
-    Ok((problems, platform))
+    Ok((problems, report.run))
 }

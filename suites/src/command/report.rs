@@ -1,11 +1,11 @@
 //! `nestcheck report`: a report again from the event log, or one of several.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use harness::{
     Result,
-    report::{NamedReport, Report, directory, input, join, summarize},
-    verdict::{Outcome, event::Event},
+    report::{NamedReport, Report, input, join, summarize},
+    verdict::Outcome,
 };
 
 use super::{arguments::ReportArguments, outputs::text, print};
@@ -21,20 +21,10 @@ pub(super) fn execute(arguments: &ReportArguments) -> Result<u8> {
     Ok(report.outcome.unwrap_or(Outcome::Error).exit_code())
 }
 
-/// Reads the events of a directory, an event log or an archive. The log of a directory may lack the
-/// start of its run: a report is all that is known of a run that died.
-///
-/// # Errors
-///
-/// Anything else, and a log that cannot be read.
-pub(super) fn read_events(path: &Path) -> Result<Vec<Event>> {
-    if path.is_file() { input::read(path) } else { directory::load(path) }
-}
-
 /// Reads the report of a directory, or joins those of several.
 fn read(directories: &[PathBuf]) -> Result<Report> {
     if let [directory] = directories {
-        return Ok(summarize(&read_events(directory)?));
+        return Ok(summarize(&input::read_what_is_known(directory)?));
     }
     let parts = read_all(directories)?;
     Ok(join(&parts)?)

@@ -10,13 +10,16 @@ use std::{
 
 use futures::{Stream, StreamExt};
 use harness::{
-    Result,
+    Error, Result,
     cluster::{Cluster, ConnectOptions},
     engine::{
         Case, Profile, RunConfig,
         plan::{EveryNode, NodeScope, Selection},
     },
-    report::{Dialect, Style, Terminal, directory::ReportDir},
+    report::{
+        Dialect, Style, Terminal,
+        directory::{PreparedDir, ReportDir},
+    },
     sandbox::{Home, SandboxConfig, Timeouts},
     verdict::{Outcome, event::Event},
 };
@@ -30,7 +33,7 @@ use super::{
     dry_run::print_preview,
     execution::ExecutionArguments,
     last_report::{LastReport, LastReportArguments},
-    outputs::{OpenOutputs, OutputArguments, Written},
+    outputs::{OpenOutputs, OutputArguments, Written, refuse_own},
     print_error, report_configmap,
     rerun::Rerun,
 };
@@ -59,6 +62,9 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     let expectations = arguments.expectations.read(&crate::cases())?;
     let scc = arguments.scc.map(SccSource::read).transpose()?;
     let namespace = arguments.placement.namespace.clone();
+    if let (Some(namespace), Some(_)) = (&namespace, &every_node) {
+        return Err(no_nodes(namespace));
+    }
     let (placement, pull_secret) = arguments.placement.read()?;
     let configmap = arguments.report_configmap.map(|it| it.locate(namespace.as_deref()));
     let configmap = configmap.transpose()?;
@@ -82,16 +88,17 @@ async fn run(arguments: RunArguments) -> Result<u8> {
     if let Some(configmap) = &configmap {
         Box::pin(configmap.begin(&cluster)).await?;
     }
-    // The other reports may go into the directory.
-    let mut directory = ReportDir::create(&arguments.report_dir)?;
+    // The other reports may go into the directory; where they can't, that of an earlier run stays.
+    let prepared = ReportDir::prepare(&arguments.report_dir)?;
     let (archive, outputs) = (arguments.report_archive.as_ref(), &arguments.outputs);
-    let delivery = match Delivery::open(archive, &arguments.last_report, outputs) {
+    let delivery = match Delivery::open(archive, &arguments.last_report, outputs, &prepared) {
         Ok(delivery) => delivery,
         Err(error) => {
-            directory.discard();
+            prepared.discard();
             return Err(error);
         }
     };
+    let mut directory = prepared.begin()?;
     config.diagnostics = directory.diagnostics();
     config.sandbox.ledger = directory.ledger();
     // Until the run begins nothing but that is written to the cluster, so it can end at any time.
@@ -168,7 +175,7 @@ async fn run_and_report(
 
 /// Awaits a run. Meanwhile tells how far it is: regularly where no terminal shows it, and whenever it
 /// is asked.
-async fn report_progress<T>(
+pub(super) async fn report_progress<T>(
     run: impl Future<Output = T>,
     terminal: &RefCell<Terminal<io::Stderr>>,
     mut questions: impl Stream<Item = u8> + Unpin,
@@ -204,13 +211,23 @@ fn select(arguments: &RunArguments) -> Result<(Vec<Case>, Selection, Option<Ever
     Ok((rerun.pick(cases, &selection)?, selection, every_node))
 }
 
+/// Why a run in a given namespace proves no nodes.
+fn no_nodes(namespace: &str) -> Error {
+    let message = format!(
+        "a run in namespace `{namespace}` can't prove each node: that needs the permission to list nodes, \
+         which a user of one namespace does not have"
+    );
+    Error::usage(message)
+        .with_hint("leave out `--every-node`, or let an administrator run it without `--namespace`")
+}
+
 /// The configuration of a run with these settings.
 fn config(settings: RunSettings, execution: &ExecutionArguments) -> RunConfig {
     let config = RunConfig::new(settings.image, crate::fixtures::files());
     RunConfig {
         jobs: usize::from(settings.jobs),
-        fail_fast: execution.fail_fast,
-        repeat: execution.repeat,
+        fail_fast: execution.extent.fail_fast,
+        repeat: execution.extent.repeat,
         keep: settings.keep.into(),
         tries_blocked: settings.no_preflight,
         devices: settings.devices,
@@ -251,7 +268,10 @@ impl Delivery {
         archive: Option<&ReportArchive>,
         last: &LastReportArguments,
         outputs: &OutputArguments,
+        directory: &PreparedDir,
     ) -> Result<Self> {
+        let files = outputs.files().chain(last.file()).chain(archive.and_then(ReportArchive::file));
+        refuse_own(files, directory)?;
         Ok(Self {
             archive: archive.map(ReportArchive::open).transpose()?,
             last: last.open()?,

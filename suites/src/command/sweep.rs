@@ -95,11 +95,12 @@ fn text(swept: &[SweepResult], is_dry_run: bool) -> String {
             let _ = writeln!(text, "  failed: {failure}");
         }
         for found in left_alone {
-            let _ = writeln!(
-                text,
-                "  left alone {found}: it carries the run's label, but the run \
-                                    did not record it"
-            );
+            let why = if found.is_recorded {
+                "the run's record names it, but it does not belong to the record"
+            } else {
+                "it carries the run's label, but the run did not record it"
+            };
+            let _ = writeln!(text, "  left alone {found}: {why}");
         }
     }
     if swept.is_empty() {

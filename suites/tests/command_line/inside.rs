@@ -101,6 +101,26 @@ fn a_case_about_the_image_runs_on_any_machine() {
 }
 
 #[test]
+fn cases_run_inside_as_often_as_is_asked_for_and_nothing_is_left() {
+    let dir = TestDir::new();
+
+    let finished = inside(&dir, &["ID-05", "--repeat", "3"]);
+
+    let report = dir.report();
+    assert_eq!(report.started().repeat, Some(3));
+    let iterations = report.json("/cases/0/iterations");
+    let numbers: Vec<_> = iterations
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it["number"].as_u64())
+        .collect();
+    assert_eq!(numbers, [1, 2, 3], "{finished}");
+    let left = fs::read_dir(dir.path("t")).expect("it can be listed").count();
+    assert_eq!(left, 0, "{finished}");
+}
+
+#[test]
 fn a_report_directory_that_cannot_be_written_is_named_and_nothing_is_left() {
     let dir = TestDir::new();
     dir.write("closed/file", "");

@@ -59,6 +59,13 @@ fn what_is_not_a_number_of_iterations_is_refused() {
 }
 
 #[test]
+fn a_run_in_a_given_namespace_says_why_it_proves_no_nodes() {
+    nestcheck(&["run", "--namespace", "team-a", "--every-node"])
+        .refuses(2, &["namespace `team-a`", "the permission to list nodes"])
+        .hints(&["leave out `--every-node`"]);
+}
+
+#[test]
 fn a_format_needs_a_dry_run() {
     nestcheck(&["run", "-o", "json"]).refuses(2, &["--dry-run"]);
 }

@@ -141,6 +141,17 @@ fn reports_that_cannot_be_written_are_refused_before_the_cluster_is_asked() {
         dir.nestcheck(["run", "--kubeconfig", &path, "--report", report]).refuses(code, &[]);
         assert_eq!(dir.content(), ["kubeconfig"], "{report}");
     }
+    for (option, file) in [
+        ("--report", "json=nestcheck-report/events.jsonl"),
+        ("--report", "html=./nestcheck-report/../nestcheck-report/ledger.jsonl"),
+        ("--report-archive", "nestcheck-report/events.jsonl"),
+        ("--compare-last", "nestcheck-report/events.jsonl"),
+    ] {
+        dir.nestcheck(["run", "--kubeconfig", &path, option, file])
+            .refuses(2, &["a report would replace `", "which the run writes"])
+            .hints(&["another file"]);
+        assert_eq!(dir.content(), ["kubeconfig"], "{file}");
+    }
     let same = ["--report", "json=a.gz", "--report-archive", "./a.gz"];
     dir.nestcheck(["run", "--kubeconfig", &path].iter().chain(&same))
         .refuses(2, &["two reports go to `a.gz`"]);
@@ -150,4 +161,50 @@ fn reports_that_cannot_be_written_are_refused_before_the_cluster_is_asked() {
     dir.nestcheck(["run", "--kubeconfig", &path, "--report", &report]).refuses(4, &[]);
     assert_eq!(fs::read_to_string(&file).expect("it is there"), "earlier");
     assert_eq!(dir.content(), ["a.json", "kubeconfig"]);
+}
+
+#[test]
+fn a_report_that_cannot_be_written_leaves_an_earlier_one_alone() {
+    let dir = TestDir::new();
+    let path = dir.kubeconfig(&Kubeconfig::to("https://127.0.0.1:1"));
+    let log = line(1, &json!({"kind": "interrupted", "signal": 2}));
+    let earlier = [
+        ("events.jsonl", log.as_str()),
+        ("ledger.jsonl", ""),
+        ("junit.xml", "earlier"),
+        ("report.json", "earlier"),
+        ("index.html", "earlier"),
+    ];
+    for (name, text) in earlier {
+        dir.write(&format!("nestcheck-report/{name}"), text);
+    }
+    for option in [
+        ["--report", "json=/no/such/folder/a"],
+        ["--report", "json=nestcheck-report/events.jsonl"],
+        ["--report-archive", "/no/such/folder/a"],
+        ["--compare-last", "/no/such/folder/a"],
+    ] {
+        dir.nestcheck(["run", "--kubeconfig", &path].iter().chain(&option)).refuses(2, &[]);
+        for (name, text) in earlier {
+            let path = dir.path(&format!("nestcheck-report/{name}"));
+            assert_eq!(fs::read_to_string(path).expect(name), text, "{option:?}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_its_log_and_an_archive_of_it_give_the_same_report() {
+    let interrupted = line(1, &json!({"kind": "interrupted", "signal": 2}));
+    for text in ["", &interrupted] {
+        let dir = TestDir::new();
+        let directory = log(&dir, text);
+        let of_directory = dir.nestcheck(["report", &directory, "--format", "json"]);
+        of_directory.exits(4);
+        let file = format!("{directory}/events.jsonl");
+        let of_log = dir.nestcheck(["report", &file, "--format", "json"]);
+        of_log.exits(4);
+        assert_eq!(of_log.stdout, of_directory.stdout);
+        // Reports are joined only where it is known of what they are.
+        dir.nestcheck(["report", &file, &file]).refuses(2, &["events.jsonl"]);
+    }
 }

@@ -77,6 +77,32 @@ fn a_user_without_permissions_learns_each_that_is_missing() {
 }
 
 #[test]
+fn a_dry_run_in_a_given_namespace_stays_inside() {
+    let options = ["--namespace", "team-a", "POD-03", "GATE-07", "END-01"];
+    let finished = dry_run("kind-1.36", Permissions::All, &options);
+    finished.exits(0);
+    for words in [
+        "team-a/nestcheck-ID\n",
+        "team-a/nestcheck-ID-*",
+        "yes  create pods\n",
+        "this run is confined to namespace `team-a`",
+    ] {
+        assert!(finished.stdout.contains(words), "`{words}` is not in {finished}");
+    }
+    assert!(!finished.stdout.contains("create namespaces"), "{finished}");
+    let json =
+        json(&dry_run("kind-1.36", Permissions::All, &[&options[..], &["-o", "json"]].concat()));
+    let objects = json["objects"].as_array().expect("a list");
+    assert!(!objects.is_empty(), "{json}");
+    assert!(objects.iter().all(|object| object["namespace"] == "team-a"), "{json}");
+
+    let refused = dry_run("kind-1.36", Permissions::None, &options);
+    refused.exits(4);
+    let hint = "--print-rbac=USER --namespace team-a";
+    assert!(refused.stdout.contains(hint), "{refused}");
+}
+
+#[test]
 fn a_dry_run_refuses_what_a_run_refuses() {
     let refused = dry_run("kind-1.36", Permissions::All, &["--scc", "cluster:nested", "POD-03"]);
     refused.refuses(2, &["this cluster admits no pods by SCCs"]);

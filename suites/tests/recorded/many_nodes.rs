@@ -79,6 +79,7 @@ fn the_header_of_a_large_cluster_is_short() {
         is_part: false,
         profile_cases: Some(130),
         planned: Vec::new(),
+        proofs: Vec::new(),
         cluster_id: None,
         repeat: None,
         platform: None,

@@ -147,11 +147,15 @@ const OWN: Case = Case { pods: &[&TEMPLATE], ..case(Inside::Pod) };
 
 /// Runs cases on this machine, whoever the user is, as if it were a pod.
 async fn ran(cases: &[Case]) -> (Outcome, Vec<CaseFinished>) {
-    let config = RunConfig::new(None, Vec::new());
+    ran_with(cases, RunConfig::new(None, Vec::new())).await
+}
+
+async fn ran_with(cases: &[Case], config: RunConfig) -> (Outcome, Vec<CaseFinished>) {
     let machine = Machine::prepare(&config.sandbox.run, &[], "/store").await.expect("a machine");
     let here = Here {
         machine,
         template: &TEMPLATE,
+        storage: "/store",
         found: pod(unmasked()),
         podman: None,
         system: None,
@@ -217,4 +221,17 @@ async fn a_case_that_asks_the_api_by_mistake_is_an_error() {
     let (outcome, finished) = ran(&[asks]).await;
     assert_eq!(outcome, Outcome::Error);
     assert!(matches!(finished[0].verdict, Verdict::Error { .. }), "{:?}", finished[0].verdict);
+}
+
+#[tokio::test]
+async fn nothing_starts_after_a_failure_where_that_is_asked_for() {
+    let fails = Case {
+        kind: CaseKind::Live(|_| Box::pin(async { Err(crate::verdict::Failure::product("no")) })),
+        ..OWN
+    };
+    let config = RunConfig { fail_fast: true, jobs: 1, ..RunConfig::new(None, Vec::new()) };
+    let (outcome, finished) = ran_with(&[fails, Case { id: "POD-91", ..OWN }], config).await;
+    assert_eq!(outcome, Outcome::NotConformant);
+    let names: Vec<_> = finished.iter().map(|case| case.verdict.name()).collect();
+    assert_eq!(names, ["fail", "blocked"]);
 }

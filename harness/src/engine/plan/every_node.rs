@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, str::FromStr};
 
-use super::Entry;
+use super::{Entry, Selection};
 use crate::{
+    Error, Result,
     engine::{Case, OfNode, ProvenNode},
     facts::{Fact, Facts, Node, NodeGroup, Taint},
     verdict::{Place, Verdict},
@@ -21,7 +22,7 @@ pub enum NodeScope {
 impl FromStr for NodeScope {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text {
             "all" => Ok(Self::All),
             "kinds" => Ok(Self::Kinds),
@@ -43,7 +44,53 @@ pub struct EveryNode {
     pub only: Option<BTreeSet<String>>,
 }
 
+/// The proofs of nodes of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Proofs {
+    /// Those that this run makes.
+    pub picked: Vec<Entry>,
+    /// The ids of those that all shards together make, by the nodes that this one knows.
+    pub of_all_shards: Vec<String>,
+    /// How many there are, whether asked for or not.
+    pub count: usize,
+}
+
 impl EveryNode {
+    /// The proofs of the nodes, by those of these cases that each node has one like.
+    ///
+    /// Where no node is known, each shard has the case itself, which is blocked: none of them may pass for
+    /// one without proofs.
+    ///
+    /// # Errors
+    ///
+    /// A selection without a proof. A shard may have none of them, and so may a narrowed rerun.
+    pub fn proofs(
+        &self,
+        cases: &[Case],
+        facts: &Facts,
+        selection: &Selection,
+        tries_blocked: bool,
+    ) -> Result<Proofs> {
+        let of_nodes = cases.iter().filter(|case| case.of_node == OfNode::Each);
+        let all: Vec<_> =
+            of_nodes.flat_map(|case| self.entries(case, facts, tries_blocked)).collect();
+        let count = all.len();
+        let of_all_shards = Selection { shard: None, ..selection.clone() };
+        let is_rerun = |case: &Case| self.only.as_ref().is_none_or(|only| only.contains(case.id));
+        let is_asked = |entry: &Entry, selection: &Selection| {
+            let case = &entry.case;
+            case.of_node == OfNode::Each || selection.has(case) && is_rerun(case)
+        };
+        let asked: Vec<_> = all.into_iter().filter(|it| is_asked(it, &of_all_shards)).collect();
+        if asked.is_empty() && selection.shard.is_none() && self.only.is_none() {
+            return Err(Error::usage("`--every-node` proves the nodes, and no proof is selected")
+                .with_hint("leave the filters out, or add `nodes` to them"));
+        }
+        let of_all_shards = asked.iter().map(|it| it.case.id.to_owned()).collect();
+        let picked = asked.into_iter().filter(|it| is_asked(it, selection)).collect();
+        Ok(Proofs { picked, of_all_shards, count })
+    }
+
     /// The case of each node like this one, decided by the facts of the node alone: another node that
     /// lacks something does not block it. Where no node is known, the case itself is blocked.
     #[must_use]
@@ -151,8 +198,14 @@ fn off_limits(node: &Node) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::CASES, *};
-    use crate::facts::{UnschedulableNode, requirement::tests::able};
+    use super::{
+        super::{Filters, Shard, tests::CASES},
+        *,
+    };
+    use crate::{
+        facts::{UnschedulableNode, requirement::tests::able},
+        verdict::{Circumstances, Level, Outcome, decide},
+    };
 
     const PROOF: Case =
         Case { id: "NODE-01", title: "A node works", of_node: OfNode::Each, ..CASES[0] };
@@ -177,6 +230,62 @@ mod tests {
             (entry.case.id, entry.case.title, verdict)
         };
         entries.iter().map(row).collect()
+    }
+
+    fn proofs(shard: Option<&str>, facts: &Facts) -> Proofs {
+        let shard = shard.map(|text| Shard::parse(text).expect("a shard"));
+        let selection = Selection { shard, ..Selection::default() };
+        let every_node = EveryNode { scope: NodeScope::All, only: None };
+        every_node.proofs(&[PROOF, CASES[1]], facts, &selection, false).expect("there are some")
+    }
+
+    fn ids(entries: &[Entry]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.case.id).collect()
+    }
+
+    #[test]
+    fn each_shard_knows_the_proofs_of_all() {
+        let facts = cluster(|_| ());
+        let all = proofs(None, &facts);
+        assert_eq!(ids(&all.picked), ["NODE-01.a", "NODE-01.b", "NODE-01.c"]);
+        assert_eq!((all.of_all_shards.len(), all.count), (3, 3));
+        let shards = ["1/2", "2/2"].map(|shard| proofs(Some(shard), &facts));
+        let mut picked: Vec<_> = shards.iter().flat_map(|it| ids(&it.picked)).collect();
+        picked.sort_unstable();
+        assert_eq!(picked, all.of_all_shards);
+        assert!(shards.iter().all(|it| it.of_all_shards == all.of_all_shards));
+        assert!(shards.iter().all(|it| it.picked.len() < 3), "they share them");
+    }
+
+    #[test]
+    fn a_shard_that_could_not_list_the_nodes_is_never_conformant() {
+        let unread = Facts { nodes: Fact::unknown("403"), ..able() };
+        for shard in ["1/3", "2/3", "3/3"] {
+            let proofs = proofs(Some(shard), &unread);
+            assert_eq!(ids(&proofs.picked), ["NODE-01"], "{shard}");
+            assert_eq!(proofs.of_all_shards, ["NODE-01"]);
+            let settled = proofs.picked[0].settled.clone().expect("it is blocked");
+            let verdicts = [(Level::Core, Verdict::Pass), (PROOF.level, settled)];
+            let verdicts = verdicts.iter().map(|(level, verdict)| (*level, verdict));
+            assert_eq!(decide(verdicts, Circumstances::default()), Outcome::Partial, "{shard}");
+        }
+    }
+
+    #[test]
+    fn a_selection_without_a_proof_is_refused_unless_it_is_a_part() {
+        let select = |shard, only| {
+            let filters = Filters::parse(&["!NODE-01".to_owned()], &[PROOF]).expect("a filter");
+            let selection = Selection { filters, shard, ..Selection::default() };
+            EveryNode { scope: NodeScope::All, only }.proofs(
+                &[PROOF],
+                &cluster(|_| ()),
+                &selection,
+                false,
+            )
+        };
+        assert!(select(None, None).is_err());
+        assert!(select(Some(Shard::parse("1/2").expect("a shard")), None).is_ok());
+        assert!(select(None, Some(BTreeSet::new())).is_ok());
     }
 
     fn tainted(node: &mut Node, key: &str) {

@@ -4,7 +4,7 @@
 mod every_node;
 mod selection;
 
-pub use every_node::{EveryNode, NodeScope};
+pub use every_node::{EveryNode, NodeScope, Proofs};
 pub use selection::{Filters, Selection, Shard};
 
 use std::cmp::Reverse;
@@ -77,6 +77,8 @@ pub struct Plan {
     pub is_part: bool,
     /// How many cases the profile has, for the report; none where nobody said.
     pub profile_cases: Option<usize>,
+    /// The ids of the proofs of nodes that all shards together make; none where no node is proven.
+    pub proofs: Vec<String>,
     /// The cases, in order.
     pub entries: Vec<Entry>,
 }
@@ -99,6 +101,7 @@ impl Plan {
             profile: Profile::of_cluster(facts).name().to_owned(),
             is_part: false,
             profile_cases: None,
+            proofs: Vec::new(),
             entries,
         };
         plan.settle_audits();
@@ -134,6 +137,13 @@ impl Plan {
     #[must_use]
     pub fn of_cases(self, profile_cases: usize) -> Self {
         Self { profile_cases: Some(profile_cases), ..self }
+    }
+
+    /// Says which proofs of nodes all shards together make: shards that are joined have all of them or do
+    /// not.
+    #[must_use]
+    pub fn of_proofs(self, proofs: Vec<String>) -> Self {
+        Self { proofs, ..self }
     }
 
     /// Blocks what needs to look at the node from outside of pods, whatever else is tried: that is

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     diagnosis::{Expectations, Situation},
     engine::{
-        CaseFuture, CaseKind, Context,
+        CaseFuture, CaseKind, Context, Keep,
         dispatch::{Pods, Stage},
     },
     facts::requirement::tests::able,
@@ -240,4 +240,28 @@ async fn an_iteration_after_one_that_broke_does_not_begin() {
         [("A-01", None, "fail"), ("A-02", Some(1), "error"), ("A-02", Some(2), "blocked")]
     );
     assert_eq!(outcome, Outcome::Leaked, "nobody knows what was created");
+}
+
+/// Whether the objects of a run with these cases would be kept.
+fn keeps(cases: &[Case], expectations: Expectations) -> bool {
+    let facts = able();
+    let situation = Situation::new(&facts, Timestamp::now());
+    let mut dispatcher =
+        Dispatcher::new(|_: &Event| {}, stream::pending::<u8>(), expectations, situation);
+    let plan = Plan::new(cases.to_vec(), &facts, false);
+    dispatcher.evaluate(&plan, &facts);
+    assert!(!dispatcher.keeps(Keep::Never));
+    dispatcher.keeps(Keep::OnFailure)
+}
+
+#[test]
+fn what_decides_nothing_keeps_no_objects_and_so_ends_no_repeated_run() {
+    let kind =
+        CaseKind::Static(|_| crate::engine::CheckResult::without_checks(Verdict::fail("no", None)));
+    let failing = Case { kind, ..case("A-01", passes) };
+    let informing = Case { level: Level::Informing, ..failing };
+
+    assert!(keeps(&[failing], Expectations::default()));
+    assert!(!keeps(&[informing], Expectations::default()), "an informing failure");
+    assert!(!keeps(&[failing], expecting("A-01", "fail")), "one that somebody expects");
 }

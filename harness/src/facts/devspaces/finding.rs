@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::{
     super::{Fact, Flavour, Sccs},
-    CheCluster, ConfigName, DevSpaces, RunConfiguration, State, Switch, WorkspaceConfig,
+    CheCluster, ConfigName, DevSpaces, PodSettings, RunConfiguration, State, Switch,
+    WorkspaceConfig,
 };
 use crate::facts::support::Support;
 
@@ -91,23 +92,37 @@ impl DevSpaces {
         let configs = configs.unwrap_or_default().iter();
         for config in configs.filter(|config| config.host_users == Some(false)) {
             if !written_by_che(&config) {
-                let (place, path) = (config.to_string(), "config.workspace");
                 let (namespace, name) = (config.namespace.clone(), config.name.clone());
-                findings.object = Some(FaultyObject::Config(ConfigName { namespace, name }));
-                findings.of_pods(&place, path, &config.pods, flavour, runtimes);
+                let object = FaultyObject::Config(ConfigName { namespace, name });
+                findings.of_pods(&SettingsOfPods::of_config(config, object), flavour, runtimes);
             }
         }
-        findings.found.sort_by_key(|finding| finding.severity);
-        findings.found
+        let Findings(mut found) = findings;
+        found.sort_by_key(|finding| finding.severity);
+        found
+    }
+}
+
+/// What somebody set for the pods of workspaces, and where.
+pub(super) struct SettingsOfPods<'a> {
+    /// The object to change.
+    pub(super) object: FaultyObject,
+    /// The object that has the settings, in words.
+    pub(super) place: String,
+    /// The field of it.
+    pub(super) path: &'static str,
+    pub(super) pods: &'a PodSettings,
+}
+
+impl<'a> SettingsOfPods<'a> {
+    fn of_config(config: &'a WorkspaceConfig, object: FaultyObject) -> Self {
+        let place = config.to_string();
+        Self { object, place, path: "config.workspace", pods: &config.pods }
     }
 }
 
 #[derive(Default)]
-pub(super) struct Findings {
-    found: Vec<Finding>,
-    /// The object that what is added next is about.
-    object: Option<FaultyObject>,
-}
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
     pub(super) fn add(
@@ -116,8 +131,20 @@ impl Findings {
         finding: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let (finding, remedy, object) = (finding.into(), remedy.into(), self.object.clone());
-        self.found.push(Finding { severity, finding, remedy, object });
+        let (finding, remedy) = (finding.into(), remedy.into());
+        self.0.push(Finding { severity, finding, remedy, object: None });
+    }
+
+    /// Adds what a change of this object repairs.
+    pub(super) fn add_of(
+        &mut self,
+        object: &FaultyObject,
+        severity: Severity,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let (finding, remedy, object) = (finding.into(), remedy.into(), Some(object.clone()));
+        self.0.push(Finding { severity, finding, remedy, object });
     }
 
     pub(super) fn warning(&mut self, finding: impl Into<String>, remedy: impl Into<String>) {
@@ -140,13 +167,12 @@ impl Findings {
                  SELinux type of a nested container",
             ),
             (State::Off(place), support) if support.is_supported() => {
-                self.object = Some(FaultyObject::Nothing);
-                self.add(
+                self.add_of(
+                    &FaultyObject::Nothing,
                     Severity::Note,
                     format!("the cluster supports nested containers, but the toggle is off ({place})"),
                     turn_on(flavour),
                 );
-                self.object = None;
             }
             _ => {}
         }
@@ -160,34 +186,31 @@ impl Findings {
         sccs: &Fact<Sccs>,
         runtimes: &[String],
     ) {
-        self.object = None;
         let config = configs.map(|configs| che.config(configs));
         let host_users = config.map(|config| config.and_then(|config| config.host_users));
         match &che.run {
             Switch::On(run) => {
                 self.of_run(che, run, sccs);
                 let (namespace, name) = (che.namespace.clone(), che.name.clone());
-                let of_che = FaultyObject::CheCluster(ConfigName { namespace, name });
-                self.object = Some(of_che);
-                match config {
+                let object = FaultyObject::CheCluster(ConfigName { namespace, name });
+                let pods = match config {
                     Some(Some(config)) if config.host_users == Some(false) => {
-                        let pods = &config.pods;
-                        let (place, path) = (config.to_string(), "config.workspace");
-                        self.of_pods(&place, path, pods, flavour, runtimes);
+                        Some(SettingsOfPods::of_config(config, object))
                     }
                     Some(config) => {
-                        self.object = None;
                         self.of_unwritten(che, config);
+                        None
                     }
-                    None => self.of_pods(
-                        &che.to_string(),
-                        "spec.devEnvironments.containerRunConfiguration",
-                        &run.pods,
-                        flavour,
-                        runtimes,
-                    ),
+                    None => Some(SettingsOfPods {
+                        object,
+                        place: che.to_string(),
+                        path: "spec.devEnvironments.containerRunConfiguration",
+                        pods: &run.pods,
+                    }),
+                };
+                if let Some(pods) = pods {
+                    self.of_pods(&pods, flavour, runtimes);
                 }
-                self.object = None;
             }
             Switch::Off | Switch::Missing if host_users == Some(Some(false)) => self.warning(
                 format!("the toggle is off in {che}, but its workspaces get `hostUsers: false`"),
@@ -258,12 +281,12 @@ impl Findings {
         if let Some(scc) = sccs.get(name) {
             return self.of_scc(che, name, scc, &run.pods);
         }
-        self.object = Some(FaultyObject::Scc(name.clone()));
-        self.warning(
+        self.add_of(
+            &FaultyObject::Scc(name.clone()),
+            Severity::Warning,
             format!("{che} names the SCC `{name}`, which does not exist"),
             "see the log of Che's operator, which creates it: workspaces are refused without it",
         );
-        self.object = None;
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
         device::{self, devices_in, devices_value},
     },
     CheCluster, PodSettings,
-    finding::{Findings, Severity},
+    finding::{Findings, SettingsOfPods, Severity},
 };
 use crate::base::subset_diff;
 
@@ -65,16 +65,17 @@ impl Findings {
     /// How pods are made, against what nested containers need.
     pub(super) fn of_pods(
         &mut self,
-        place: &str,
-        path: &str,
-        pods: &PodSettings,
+        of: &SettingsOfPods<'_>,
         flavour: Option<Flavour>,
         runtimes: &[String],
     ) {
+        let SettingsOfPods { object, place, path, pods } = of;
         let container = format!("`{path}.containerSecurityContext`");
-        self.of_devices(place, pods, flavour, runtimes);
+        self.of_devices(of, flavour, runtimes);
         if pods.proc_mount.as_deref() != Some("Unmasked") {
-            self.warning(
+            self.add_of(
+                object,
+                Severity::Warning,
                 format!("{place} leaves /proc masked: inner containers can't mount theirs"),
                 format!("set `procMount: Unmasked` in {container}"),
             );
@@ -88,7 +89,9 @@ impl Findings {
             ),
         ] {
             if is_set == Some(true) {
-                self.warning(
+                self.add_of(
+                    object,
+                    Severity::Warning,
                     format!("{place} sets `{field}: true` for containers: {what}"),
                     format!("take it out of {container}"),
                 );
@@ -97,12 +100,15 @@ impl Findings {
         let has = |capability: &str| pods.capability(capability, flavour);
         let lacking: Vec<_> = CAPABILITIES.iter().filter(|capability| !has(capability)).collect();
         if !lacking.is_empty() {
-            self.warning(
+            self.add_of(
+                object,
+                Severity::Warning,
                 format!("{place} gives containers no {}: `newuidmap` can't write", list(&lacking)),
                 format!("add them to `capabilities.add` in {container}"),
             );
         } else if !has("CHOWN") {
-            self.add(
+            self.add_of(
+                object,
                 Severity::Note,
                 format!("{place} gives containers no CHOWN, as Che 7.111 to 7.115 did"),
                 "nothing, unless systemd runs in inner containers: Che 7.116 adds it",
@@ -111,7 +117,9 @@ impl Findings {
         let escalates =
             pods.allow_privilege_escalation.unwrap_or(flavour == Some(Flavour::Kubernetes));
         if !escalates {
-            self.warning(
+            self.add_of(
+                object,
+                Severity::Warning,
                 format!("{place} does not allow privilege escalation: `newuidmap` gains nothing"),
                 format!("set `allowPrivilegeEscalation: true` in {container}"),
             );
@@ -121,18 +129,20 @@ impl Findings {
     /// The annotations for devices, against those that the cluster's nodes honour.
     fn of_devices(
         &mut self,
-        place: &str,
-        pods: &PodSettings,
+        of: &SettingsOfPods<'_>,
         flavour: Option<Flavour>,
         runtimes: &[String],
     ) {
+        let SettingsOfPods { object, place, pods, .. } = of;
         let value = devices_value();
         for (name, without) in pods.lacking_devices(flavour, runtimes) {
             let other = DEVICE_ANNOTATIONS
                 .into_iter()
                 .find(|other| *other != name && pods.not_asked_for(other).is_empty())
                 .map_or_else(String::new, |other| format!("; `{other}` alone gives none"));
-            self.warning(
+            self.add_of(
+                object,
+                Severity::Warning,
                 format!("{place} gives pods no {}: not in `{name}`{other}", list(&without)),
                 format!("add the annotation `{name}: {value}`"),
             );
@@ -140,7 +150,8 @@ impl Findings {
         if let Some(name) = device::recommended_name(flavour, runtimes)
             && !pods.not_asked_for(name).is_empty()
         {
-            self.add(
+            self.add_of(
+                object,
                 Severity::Note,
                 format!("{place} asks for devices by the old name only"),
                 format!(

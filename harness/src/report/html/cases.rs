@@ -74,6 +74,9 @@ fn retries(report: &CaseReport) -> Markup {
                         li value=(iteration.number) {
                             (verdict(&iteration.verdict)) " "
                             time { (seconds(iteration.duration_ms)) }
+                            @if let Some(report) = &iteration.report {
+                                " in " code { (report) }
+                            }
                             @if iteration.verdict != Verdict::Pass {
                                 " " (Prose(&message(&iteration.verdict)))
                             }

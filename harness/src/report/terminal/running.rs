@@ -150,6 +150,7 @@ mod tests {
             is_part: false,
             profile_cases: None,
             planned: Vec::new(),
+            proofs: Vec::new(),
             cluster_id: None,
             repeat: None,
             platform: None,

@@ -11,7 +11,7 @@ use kube::{Api, Client, api::PostParams};
 use super::{
     cluster_role::{account_in, binding_in, explained, named, role_to},
     preamble::comment,
-    review::{caller, review_in},
+    review::caller,
 };
 use crate::{
     Error, Result,
@@ -181,12 +181,12 @@ fn preamble(flavour: Flavour, namespace: &str) -> String {
 }
 
 /// Makes sure that a run can be in a namespace: that it is there and not about to end, and that the
-/// caller has the permissions for it.
+/// caller may use the SCC.
 ///
 /// # Errors
 ///
 /// That it can't, with what to do.
-pub async fn review_namespace(cluster: &Cluster, namespace: &str, scc: Option<&str>) -> Result<()> {
+pub async fn check_namespace(cluster: &Cluster, namespace: &str, scc: Option<&str>) -> Result<()> {
     let client = cluster.admin();
     let api: Api<Namespace> = Api::all(client.clone());
     let what = format!("read namespace `{namespace}`");
@@ -211,7 +211,6 @@ pub async fn review_namespace(cluster: &Cluster, namespace: &str, scc: Option<&s
         }
         _ => {}
     }
-    review_in(cluster, &permissions_in_namespace(), namespace).await?;
     match scc {
         Some(scc) if !may_use(client, namespace, scc).await? => {
             let user = caller(client).await;

@@ -15,7 +15,7 @@ pub(crate) use cluster_role::role_and_binding;
 pub use cluster_role::{ACCOUNT, objects, role};
 pub(crate) use in_namespace::use_of;
 pub use in_namespace::{
-    SHIPPED_SCC, objects_in_namespace, permissions_in_namespace, review_namespace,
+    SHIPPED_SCC, check_namespace, objects_in_namespace, permissions_in_namespace,
 };
 pub use permissions::{of_run_with, permissions};
-pub use review::{lacking, missing, review};
+pub use review::{lacking, missing, review, review_in};

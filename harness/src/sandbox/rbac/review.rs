@@ -45,11 +45,7 @@ pub async fn review(cluster: &Cluster, needed: &[Permission], namespace: &str) -
 /// # Errors
 ///
 /// As [`review`].
-pub(super) async fn review_in(
-    cluster: &Cluster,
-    needed: &[Permission],
-    namespace: &str,
-) -> Result<()> {
+pub async fn review_in(cluster: &Cluster, needed: &[Permission], namespace: &str) -> Result<()> {
     review_for(cluster.admin(), needed, namespace, Some(namespace)).await
 }
 
