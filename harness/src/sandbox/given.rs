@@ -51,7 +51,7 @@ impl Sandbox {
         let creator = Creator { admin: user.clone(), config: Arc::clone(&config) };
         let namespace = creator.name();
         let ((), (), selinux_level) = tokio::try_join!(
-            creator.files(&namespace, &config.files),
+            creator.files(&namespace),
             creator.pull_secret(&user, &namespace),
             selinux_level(&user, &namespace),
         )?;

@@ -10,7 +10,7 @@ use super::{
     EDIT, GRANT, LEASE_NAMESPACE, PULL_SECRET, SandboxConfig, UNGRANTED_USER, USER,
     ledger::{Intent, fits},
     namespace_of,
-    pod_template::{FILES_VOLUME, PodTemplate, RenderContext},
+    pod_template::{PodTemplate, RenderContext},
     scc,
 };
 use crate::Result;
@@ -83,8 +83,8 @@ pub fn planned_objects(
         outside("Namespace", &namespace),
         inside("ServiceAccount", USER),
         inside("RoleBinding", EDIT),
-        inside("ConfigMap", FILES_VOLUME),
     ];
+    objects.extend(config.maps().map(|(name, _)| inside("ConfigMap", &name)));
     if config.scc.is_some() {
         objects.push(outside(scc::KIND, &namespace));
         objects.push(outside("ClusterRole", &namespace));
