@@ -50,16 +50,20 @@ need_toolchains() {
     command -v go >/dev/null || fail 'no `go` in `PATH`' 'install Go 1.26 or newer'
 }
 
-# Installs the Rust target that the probe is built for, where the toolchain lacks it.
+# Installs the Rust targets that probes are built for, where the toolchain lacks them: the named ones, or
+# that of this machine's own probe.
 need_musl_target() {
-    local target=x86_64-unknown-linux-musl
-    [ -d "$(rustc --print target-libdir --target "$target")" ] && return
-    command -v rustup >/dev/null ||
-        fail "the Rust toolchain can not build for $target" \
-            'install Rust with rustup, or the package of your distribution for this target'
-    say "installing the Rust target $target"
-    rustup --quiet target add "$target" >&2 ||
-        fail "rustup can not install $target" "see what rustup says above, or run \`rustup target add $target\`"
+    local target
+    [ $# -gt 0 ] || set -- "$(uname -m)-unknown-linux-musl"
+    for target in "$@"; do
+        [ ! -d "$(rustc --print target-libdir --target "$target")" ] || continue
+        command -v rustup >/dev/null ||
+            fail "the Rust toolchain can not build for $target" \
+                'install Rust with rustup, or the package of your distribution for this target'
+        say "installing the Rust target $target"
+        rustup --quiet target add "$target" >&2 ||
+            fail "rustup can not install $target" "see what rustup says above, or run \`rustup target add $target\`"
+    done
 }
 
 # Builds programs, unless `ci/test` has built all of them: with the tests they have other features, so

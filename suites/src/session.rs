@@ -1,5 +1,7 @@
 //! A run from a connection to an outcome: what the command and `cargo test` have in common.
 
+mod architecture;
+
 use std::{fs, path::PathBuf};
 
 use futures::Stream;
@@ -121,6 +123,7 @@ impl Session {
             facts.device_route = chosen.fact(&facts.runtimes());
         }
         check_placement(&cluster, &mut facts, &mut config).await?;
+        let architectures = architecture::choose(&facts, &config)?;
         let profile = selection.profile.unwrap_or_else(|| Profile::of_cluster(&facts));
         let is_as_configured = profile == Profile::AsConfigured;
         if is_as_configured {
@@ -135,7 +138,9 @@ impl Session {
         };
         let scc = if is_as_configured { take_cluster_settings(&mut facts, scc)? } else { scc };
         config.sandbox.scc = if given.is_some() { None } else { scc_for(&facts, scc)? };
-        let proofs = proofs_of_nodes(&config, &facts, &selection)?;
+        let mut proofs = proofs_of_nodes(&config, &facts, &selection)?;
+        architecture::settle(&mut proofs.picked, &architectures);
+        architecture::enter(architectures, &mut facts, &mut config);
         let picked = Selection { profile: Some(profile), ..selection }.pick(cases);
         // Against the registry, not `cases`: under `cargo test` these are picked already.
         let whole: Vec<_> = crate::cases().into_iter().filter(|case| profile.has(case)).collect();

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use harness::{
-    facts::DeviceRoute,
+    facts::{DeviceRoute, own_architecture},
     sandbox::{
-        Placement, USER,
+        File, Placement, USER,
         pod_template::{EntryPoint, FILES_VOLUME, PodTemplate, RenderContext},
     },
 };
@@ -48,17 +48,19 @@ fn key(path: &str) -> String {
     path.replace('/', "__")
 }
 
+fn files_of_pods() -> impl Iterator<Item = File> {
+    suites::fixtures::files().into_iter().filter(|file| file.is_for(own_architecture()))
+}
+
 pub(crate) fn files() -> ConfigMap {
-    let files = suites::fixtures::files().into_iter();
     let data: BTreeMap<_, _> =
-        files.map(|file| (key(&file.path), ByteString(file.content))).collect();
+        files_of_pods().map(|file| (key(&file.path), ByteString(file.content))).collect();
     ConfigMap { metadata: named(FILES_VOLUME), binary_data: Some(data), ..ConfigMap::default() }
 }
 
 /// The pod of a template on Kubernetes, without a namespace.
 pub(crate) fn pod(template: &PodTemplate) -> Result<Pod> {
-    let keys: Vec<_> =
-        suites::fixtures::files().into_iter().map(|file| (key(&file.path), file.path)).collect();
+    let keys: Vec<_> = files_of_pods().map(|file| (key(&file.path), file.path)).collect();
     let route = DeviceRoute::RuntimeClass(RUNTIME_CLASS.to_owned());
     let mut pod = template.pod(&RenderContext {
         namespace: "",

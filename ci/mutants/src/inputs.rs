@@ -65,7 +65,11 @@ impl RunInputs {
     /// Adds a file to every pod, or replaces it.
     pub(crate) fn put_file(&mut self, path: &str, content: impl Into<Vec<u8>>) {
         self.files.retain(|file| file.path != path);
-        self.files.push(File { path: path.to_owned(), content: content.into() });
+        self.files.push(File {
+            path: path.to_owned(),
+            content: content.into(),
+            architecture: None,
+        });
     }
 
     /// All cases with these pods.

@@ -7,7 +7,7 @@ use crate::{
     diagnosis::Expectations,
     facts::ChosenRoute,
     sandbox::{
-        File, Home, Ledger, Placement, SandboxConfig, SecretName, Timeouts,
+        Architectures, File, Home, Ledger, Placement, SandboxConfig, SecretName, Timeouts,
         pod_template::EntryPoint,
     },
 };
@@ -78,6 +78,7 @@ impl RunConfig {
                 entry_point: EntryPoint::default(),
                 placement: Placement::NONE,
                 files,
+                architectures: Architectures::default(),
                 scc: None,
                 run_timeout: RUN_TIMEOUT,
                 ledger: Ledger::nowhere(),

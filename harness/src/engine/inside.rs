@@ -58,7 +58,8 @@ impl Here {
         storage: &'static str,
     ) -> Result<Self> {
         refuse_root(geteuid().is_root())?;
-        let machine = Machine::prepare(&config.run, &config.files, storage).await?;
+        let files: Vec<_> = config.own_files().cloned().collect();
+        let machine = Machine::prepare(&config.run, &files, storage).await?;
         let found = match machine.facts().await {
             Ok(found) => found,
             Err(error) => {

@@ -119,6 +119,7 @@ async fn gather_as(client: &Client, server: String, place: &str) -> Result<Facts
         ),
         nodes: nodes.schedulable,
         unschedulable_nodes: nodes.unschedulable,
+        architecture: None,
         device_route: nodes.device_route,
         default_storage: storage::default_class(&classes),
         devspaces,

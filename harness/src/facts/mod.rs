@@ -1,6 +1,7 @@
 //! What a cluster is and can do, found by reading. Every fact says where it was read, and a fact
 //! that could not be read is unknown with the reason, never false.
 
+mod architecture;
 mod cluster_id;
 mod device;
 mod devspaces;
@@ -28,6 +29,7 @@ pub mod webhook;
 
 use std::fmt;
 
+pub use architecture::{ARCHITECTURE_LABEL, AskedArchitecture, own_architecture};
 pub use device::{
     CDI_ANNOTATION, ChosenRoute, DEVICE_ANNOTATIONS, DEVICE_PATHS, DEVICES_V1, DEVICES_V2,
     DeviceRoute, Knows, devices_in, devices_value, show_runtime,
@@ -273,6 +275,10 @@ pub struct Facts {
     pub nodes: Fact<Vec<Node>>,
     /// The other nodes, as far as the nodes are known.
     pub unschedulable_nodes: Vec<UnschedulableNode>,
+    /// The architecture that the pods of a run ask for; none where all nodes have the same. The nodes are
+    /// then those that have it.
+    #[serde(skip)]
+    pub architecture: Option<AskedArchitecture>,
     /// How a pod is to ask for its devices; none where the cluster offers no way. An annotation is
     /// only a candidate, see [`Facts::devices_to_try`].
     pub device_route: Fact<Option<DeviceRoute>>,

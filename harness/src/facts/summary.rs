@@ -63,6 +63,9 @@ impl Facts {
         if let Some(settings) = &self.devspaces.cluster_settings {
             summary.add("workspaces by", settings.to_string());
         }
+        if let Some(asked) = &self.architecture {
+            summary.add("architecture", asked.to_string());
+        }
         match &self.nodes {
             Fact::Known { value: nodes, .. } => summary.nodes(nodes),
             unread => summary.fact("nodes", unread, |_| String::new()),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Home, Intents, Ledger, PULL_SECRET, Placement, Scc, given, pod_template::EntryPoint};
+use super::{
+    Architectures, Home, Intents, Ledger, PULL_SECRET, Placement, Scc, given,
+    pod_template::EntryPoint,
+};
 
 /// A file that every pod of a run can read.
 #[derive(Clone, Debug)]
@@ -11,12 +14,21 @@ pub struct File {
     pub path: String,
     /// Its content.
     pub content: Vec<u8>,
+    /// The architecture of the nodes that it is for; none for all of them. For each architecture one file of a
+    /// path is there at most.
+    pub architecture: Option<&'static str>,
 }
 
 impl File {
     /// The key in the ConfigMap: keys can't have slashes.
     pub(super) fn key(&self) -> String {
         self.path.replace('/', "__")
+    }
+
+    /// Whether it is for nodes of an architecture.
+    #[must_use]
+    pub fn is_for(&self, architecture: &str) -> bool {
+        self.architecture.is_none_or(|own| own == architecture)
     }
 }
 
@@ -35,8 +47,10 @@ pub struct SandboxConfig {
     pub entry_point: EntryPoint,
     /// Where the pods go, and what they ask for.
     pub placement: Placement,
-    /// The files of every pod, the probe among them.
+    /// The files of every pod, and the probe for each architecture.
     pub files: Vec<File>,
+    /// The architectures of the nodes that pods go to.
+    pub architectures: Architectures,
     /// The SCC that pods are admitted by, where the cluster admits pods so.
     pub scc: Option<Scc>,
     /// How long the run may take, its teardown aside.
@@ -85,6 +99,18 @@ impl SandboxConfig {
         let secrets = self.secrets.iter().map(String::as_str).chain(pull_secret);
         let secrets: Vec<_> = secrets.map(|name| self.name_of(name)).collect();
         Intents::in_namespace(&self.run, namespace, &given::KINDS, &secrets)
+    }
+
+    /// The files of the run's pods, the probe among them.
+    pub fn own_files(&self) -> impl Iterator<Item = &File> {
+        self.files.iter().filter(|file| file.is_for(&self.architectures.of_run))
+    }
+
+    /// The `ConfigMap` of files for nodes of each architecture: its name, and the files.
+    pub(super) fn maps(&self) -> impl Iterator<Item = (String, Vec<&File>)> {
+        self.architectures.maps().into_iter().map(|(architecture, name)| {
+            (name, self.files.iter().filter(|file| file.is_for(architecture)).collect())
+        })
     }
 
     /// The name of an object of the run in the namespace of its pods.

@@ -19,7 +19,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    File, GRANT_DEADLINE, PULL_SECRET, PodSecurity, RUN_LABEL, SandboxConfig,
+    GRANT_DEADLINE, PULL_SECRET, PodSecurity, RUN_LABEL, SandboxConfig,
     home::is_name_of,
     is_of_run, labels, lease, not_granted_yet,
     scc::{self, AppliedScc, Scc},
@@ -27,7 +27,6 @@ use super::{
 use crate::{
     Error, Result,
     cluster::{NotSeen, call, is_forbidden, retry, status_code, watch_until},
-    sandbox::pod_template::FILES_VOLUME,
 };
 
 /// How long a user's token is good for at least: what the API gives where nothing is asked for
@@ -200,15 +199,19 @@ impl Creator {
         .map(drop)
     }
 
-    pub(super) async fn files(&self, namespace: &str, files: &[File]) -> Result<()> {
-        let data = files.iter().map(|file| (file.key(), ByteString(file.content.clone())));
-        let map = ConfigMap {
-            metadata: self.metadata(&self.config.name_of(FILES_VOLUME)),
-            binary_data: Some(data.collect()),
-            ..ConfigMap::default()
-        };
+    /// Creates the files of pods, a `ConfigMap` for each architecture: two probes do not fit into one.
+    pub(super) async fn files(&self, namespace: &str) -> Result<()> {
         let api = Api::namespaced(self.admin.clone(), namespace);
-        self.create(&api, &map, "create the ConfigMap of the probe").await.map(drop)
+        for (name, files) in self.config.maps() {
+            let data = files.iter().map(|file| (file.key(), ByteString(file.content.clone())));
+            let map = ConfigMap {
+                metadata: self.metadata(&self.config.name_of(&name)),
+                binary_data: Some(data.collect()),
+                ..ConfigMap::default()
+            };
+            self.create(&api, &map, "create the ConfigMap of the probe").await?;
+        }
+        Ok(())
     }
 
     /// Applies the run's SCC and the role to use it, and compares what the server stored.

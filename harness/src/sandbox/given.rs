@@ -53,7 +53,7 @@ impl Sandbox {
         let creator = Creator { admin: user.clone(), config: Arc::clone(&config), owner };
         let namespace = creator.name();
         let ((), (), selinux_level) = tokio::try_join!(
-            creator.files(&namespace, &config.files),
+            creator.files(&namespace),
             creator.pull_secret(&user, &namespace),
             selinux_level(&user, &namespace),
         )?;

@@ -1,5 +1,6 @@
 //! The throwaway namespaces of a run, what is in them, and their end.
 
+mod architecture;
 mod audit;
 mod close;
 mod config;
@@ -27,6 +28,7 @@ mod workspaces;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use architecture::{Architectures, Candidates};
 pub use audit::{Audit, Change, Comparison, Failed, Leftover};
 pub use close::close;
 pub use config::{File, SandboxConfig, Timeouts};
@@ -136,7 +138,7 @@ impl Sandbox {
         let (identities, (), (), constrained) = tokio::try_join!(
             Identities::create(cluster, &creator),
             creator.edit(&namespace, &[USER, UNGRANTED_USER]),
-            creator.files(&namespace, &config.files),
+            creator.files(&namespace),
             constrain(&creator, &namespace, config.scc.as_ref()),
         )?;
         creator.pull_secret(identities.user(), &namespace).await?;
@@ -156,7 +158,7 @@ impl Sandbox {
     ) -> Self {
         let config = Arc::clone(&creator.config);
         let owner = creator.owner.clone();
-        let keys = config.files.iter().map(|file| (file.key(), file.path.clone())).collect();
+        let keys = config.own_files().map(|file| (file.key(), file.path.clone())).collect();
         Self {
             namespaces: Namespaces::new(creator, identities.user().clone(), scc.is_some()),
             identities,
@@ -284,7 +286,22 @@ impl Sandbox {
     ///
     /// A manifest that is not a pod.
     pub fn pod(&self, template: &PodTemplate) -> Result<Pod> {
+        Ok(self.finish(template.pod(&self.render())?, template))
+    }
+
+    /// As [`Self::pod`], with the probe for this node.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that is not a pod.
+    pub fn pod_for_node(&self, template: &PodTemplate, node: &str) -> Result<Pod> {
         let mut pod = template.pod(&self.render())?;
+        self.config.architectures.suit(&mut pod, node);
+        Ok(self.finish(pod, template))
+    }
+
+    /// Gives a pod its place in this run.
+    fn finish(&self, mut pod: Pod, template: &PodTemplate) -> Pod {
         self.adopt(&mut pod);
         if template.is_optional() {
             // A run that is killed leaves no power behind for longer than it might have taken.
@@ -292,7 +309,7 @@ impl Sandbox {
                 i64::try_from(self.config.run_timeout.as_secs()).unwrap_or(i64::MAX).max(1);
             pod.spec.get_or_insert_default().active_deadline_seconds = Some(seconds);
         }
-        Ok(pod)
+        pod
     }
 
     /// The objects that a template's pod needs beside it.

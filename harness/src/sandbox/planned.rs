@@ -11,7 +11,7 @@ use super::{
     given::KINDS,
     ledger::{Intent, fits},
     namespace_of,
-    pod_template::{FILES_VOLUME, PodTemplate, RenderContext},
+    pod_template::{PodTemplate, RenderContext},
     scc,
 };
 use crate::Result;
@@ -87,8 +87,8 @@ pub fn planned_objects(
         outside("Namespace", &namespace),
         inside("ServiceAccount", USER),
         inside("RoleBinding", EDIT),
-        inside("ConfigMap", FILES_VOLUME),
     ];
+    objects.extend(config.maps().map(|(name, _)| inside("ConfigMap", &name)));
     if config.scc.is_some() {
         objects.push(outside(scc::KIND, &namespace));
         objects.push(outside("ClusterRole", &namespace));
@@ -112,7 +112,8 @@ fn in_given(
 ) -> Result<Vec<PlannedObject>> {
     let run = namespace_of(&config.run);
     let inside = |kind: &str, name: &str| object(kind, Some(namespace), name, Creator::Run);
-    let mut objects = vec![inside("Lease", &run), inside("ConfigMap", FILES_VOLUME)];
+    let mut objects = vec![inside("Lease", &run)];
+    objects.extend(config.maps().map(|(name, _)| inside("ConfigMap", &name)));
     if config.placement.pull_secret.is_some() {
         objects.push(inside("Secret", PULL_SECRET));
     }

@@ -271,7 +271,8 @@ impl DevWorkspaces {
     /// file, so that a directory may hold another.
     async fn mount_files(&self) -> Result<()> {
         let api: Api<ConfigMap> = Api::namespaced(self.creator.admin.clone(), &self.namespace);
-        for mut map in maps_of_workspaces(&self.creator.config.files) {
+        let files: Vec<_> = self.creator.config.own_files().cloned().collect();
+        for mut map in maps_of_workspaces(&files) {
             map.metadata.labels.get_or_insert_default().extend(labels(&self.creator.config.run));
             self.creator
                 .config
@@ -392,7 +393,8 @@ mod tests {
 
     #[test]
     fn files_are_kept_apart_by_their_directories() {
-        let file = |path: &str| File { path: path.to_owned(), content: Vec::new() };
+        let file =
+            |path: &str| File { path: path.to_owned(), content: Vec::new(), architecture: None };
         let directories = by_directory(&[file("probe"), file("images/a/x"), file("images/a/y")]);
         assert_eq!(directories.keys().collect::<Vec<_>>(), ["", "/images/a"]);
         assert_eq!(directories["/images/a"].keys().collect::<Vec<_>>(), ["x", "y"]);

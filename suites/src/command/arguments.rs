@@ -29,6 +29,7 @@ use super::{
     report_configmap,
     selection::SelectionArguments,
     sweep::SweepArguments,
+    version,
 };
 use crate::session::SccSource;
 
@@ -38,7 +39,8 @@ use crate::session::SccSource;
 /// blocked, or the cluster is unsupported), 4 error (the cluster can't be reached, the
 /// infrastructure broke), 5 leaked, 129, 130 and 143 interrupted by SIGHUP, SIGINT or SIGTERM.
 #[derive(Debug, Parser)]
-#[command(name = "nestcheck", version = build::version(), arg_required_else_help = true)]
+#[command(name = "nestcheck", version = build::version(), long_version = version::long_version(),
+    arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,

@@ -25,6 +25,7 @@ mod rerun;
 mod run;
 mod selection;
 mod sweep;
+mod version;
 
 use std::{
     io::{self, IsTerminal, Write},

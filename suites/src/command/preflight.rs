@@ -12,7 +12,7 @@ use harness::{
         requirement::Decision,
         support::{self, REQUIREMENTS, Reason, Support},
     },
-    sandbox::rbac,
+    sandbox::{Candidates, rbac},
     verdict::Outcome,
 };
 use schemars::{JsonSchema, Schema};
@@ -22,6 +22,7 @@ use super::{
     arguments::{ClusterArguments, OutputFormat, PreflightArguments},
     print, print_text,
 };
+use crate::fixtures::PROBES;
 
 /// A requirement and what was decided, for programs.
 #[derive(JsonSchema, Serialize)]
@@ -105,7 +106,7 @@ pub(super) async fn execute(arguments: PreflightArguments) -> Result<u8> {
         schema: SCHEMA,
         supported,
         support: &support,
-        requirements: decide(&facts),
+        requirements: decide(&facts).into_iter().chain(lack_of_probe(&facts)).collect(),
         contradictions: support::contradictions(&facts),
         container_run: ContainerRunReport {
             state: facts.devspaces.state(),
@@ -158,6 +159,18 @@ fn decide(facts: &Facts) -> Vec<Decided> {
             },
         })
         .collect()
+}
+
+/// What no setting of the cluster changes: there is no probe for any of the nodes.
+fn lack_of_probe(facts: &Facts) -> Option<Decided> {
+    let probes = PROBES.iter().map(|probe| probe.architecture).collect();
+    let candidates = Candidates { nodes: &facts.nodes, selected: None, probes };
+    candidates.choose().err().map(|error| Decided {
+        requirement: "a probe for the nodes",
+        met: Some(false),
+        reason: Some(error.to_string()),
+        remedy: error.hint().map(str::to_owned),
+    })
 }
 
 fn text(preflight: &Preflight<'_>) -> String {

@@ -47,7 +47,7 @@ async fn runs_nested_containers(cx: Context) -> CaseResult {
 /// Proves a node with a pod of its own. The pod's truth checks prove its isolation; a container of an
 /// image that was built there, that it is of use.
 pub(super) async fn prove(cx: &Context, name: &str, node: &str) -> CaseResult {
-    let mut pod = cx.manifest(&NESTED_POD)?;
+    let mut pod = cx.manifest_for_node(&NESTED_POD, node)?;
     pod.metadata.name = Some(name.to_owned());
     let pod = cx.provision_pod(&NESTED_POD, &on_node(pod, node)).await?;
     cx.check_equal(&format!("node of the pod for `{node}`"), node, pod.node().unwrap_or_default())?;

@@ -152,7 +152,10 @@ fn the_man_page_and_the_help_name_every_command_and_the_exit_codes() {
     }
     let version = nestcheck(&["--version"]);
     version.exits(0);
-    assert_eq!(version.stdout, concat!("nestcheck ", env!("CARGO_PKG_VERSION"), "\n"));
+    let first = concat!("nestcheck ", env!("CARGO_PKG_VERSION"), "\nprobes for nodes of: ");
+    assert!(version.stdout.starts_with(first), "{version}");
+    let short = nestcheck(&["-V"]);
+    assert_eq!(short.stdout, concat!("nestcheck ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
 #[test]

@@ -64,6 +64,7 @@ pub fn files() -> Vec<File> {
     let file = |(name, text): &(&str, &str)| File {
         path: format!("broken/{name}"),
         content: text.as_bytes().to_vec(),
+        architecture: None,
     };
     TEXTS.iter().map(file).collect()
 }

@@ -9,14 +9,18 @@ use super::{
     recorded,
 };
 
-fn cluster(name: &str) -> RecordedCluster {
+pub(super) fn cluster(name: &str) -> RecordedCluster {
     recorded().into_iter().find(|cluster| cluster.name == name).expect("it is recorded")
 }
 
 /// A dry run against a recorded cluster. It leaves no file, and the server has nothing to store.
 fn dry_run(name: &str, permissions: Permissions, options: &[&str]) -> Finished {
-    let behaviour =
-        ServerBehaviour { permissions: Some(permissions), ..ServerBehaviour::default() };
+    let permissions = Some(permissions);
+    dry_run_of(name, ServerBehaviour { permissions, ..ServerBehaviour::default() }, options)
+}
+
+/// As [`dry_run`], against a server that behaves in this way.
+pub(super) fn dry_run_of(name: &str, behaviour: ServerBehaviour, options: &[&str]) -> Finished {
     let (address, log): (String, Log) = serve(cluster(name), behaviour);
     let dir = TestDir::new();
     let path = dir.kubeconfig(&Kubeconfig::to(&address));
@@ -30,7 +34,7 @@ fn dry_run(name: &str, permissions: Permissions, options: &[&str]) -> Finished {
     finished
 }
 
-fn json(finished: &Finished) -> Value {
+pub(super) fn json(finished: &Finished) -> Value {
     serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished}"))
 }
 

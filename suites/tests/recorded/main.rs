@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
+mod architectures;
 #[path = "../../../harness/tests/report/committed_schema.rs"]
 mod committed_schema;
 mod dry_run;

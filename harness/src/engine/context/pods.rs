@@ -188,11 +188,24 @@ impl Context {
     ///
     /// A manifest that is not a pod.
     pub fn manifest(&self, template: &PodTemplate) -> Result<Pod, Failure> {
-        let mut pod = self.sandbox.pod(self.listed(template))?;
+        Ok(self.renamed(self.sandbox.pod(self.listed(template))?, template))
+    }
+
+    /// As [`Self::manifest`], with the probe for this node, whose architecture may not be that of the run.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that is not a pod.
+    pub fn manifest_for_node(&self, template: &PodTemplate, node: &str) -> Result<Pod, Failure> {
+        let pod = self.sandbox.pod_for_node(self.listed(template), node)?;
+        Ok(self.renamed(pod, template))
+    }
+
+    fn renamed(&self, mut pod: Pod, template: &PodTemplate) -> Pod {
         let id = self.case.object_name();
         pod.metadata.name = Some(self.sandbox.name_of(&format!("dry-run-{id}")));
         let labels = pod.metadata.labels.get_or_insert_default();
         labels.insert(TEMPLATE_LABEL.to_owned(), format!("{}-of-{id}", template.name));
-        Ok(pod)
+        pod
     }
 }

@@ -5,8 +5,13 @@ use super::*;
 /// A machine whose user has no podman, so that no store is made.
 fn machine() -> Machine {
     let directory = private_directory(&env::temp_dir()).expect("a directory");
-    let probe = File { path: "probe".to_owned(), content: b"#!/bin/sh\necho \"$1\"\n".to_vec() };
-    let text = File { path: "images/a/b".to_owned(), content: b"text".to_vec() };
+    let file = |path: &str, text: &str| File {
+        path: path.to_owned(),
+        content: text.as_bytes().to_vec(),
+        architecture: None,
+    };
+    let probe = file("probe", "#!/bin/sh\necho \"$1\"\n");
+    let text = file("images/a/b", "text");
     lay_out(directory.path(), &[probe, text]).expect("the files");
     let here = directory.path().join("files");
     // One of its own: the end of a machine ends the processes of its run.

@@ -12,9 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::names::{Frozen, name};
-
-/// The architecture that the probe is built for.
-const ARCHITECTURE: &str = "amd64";
+use crate::fixtures::PROBES;
 
 /// What openshift-tests says about the cluster; it gives no kubeconfig with it. An argument that is
 /// not given excludes nothing.
@@ -74,10 +72,11 @@ impl Environment {
         }
     }
 
-    /// Whether a case can run there. 4.18 and older cannot run nested containers; the facts of a
+    /// Whether a case can run there: there is a probe for the nodes. 4.18 and older cannot run nested containers; the facts of a
     /// cluster, which `run-test` reads, decide about the others.
     fn has(&self, case: &Case) -> bool {
-        let is_built = self.architecture.as_deref().is_none_or(|it| it == ARCHITECTURE);
+        let has_probe = |name: &str| PROBES.iter().any(|probe| probe.architecture == name);
+        let is_built = self.architecture.as_deref().is_none_or(has_probe);
         let is_new_enough = self.version.as_deref().is_none_or(|it| !is_too_old(it));
         is_built
             && is_new_enough
@@ -181,7 +180,8 @@ fn spec(case: &Case, frozen: &Frozen) -> Spec {
 
 /// Where a case can run, as a CEL expression.
 fn selector(case: &Case) -> String {
-    let architecture = format!("architecture == \"{ARCHITECTURE}\"");
+    let names: Vec<_> = PROBES.iter().map(|it| format!("\"{}\"", it.architecture)).collect();
+    let architecture = format!("architecture in [{}]", names.join(", "));
     let is_in = |flavour| Profile::of(flavour).has(case);
     match (is_in(Flavour::OpenShift), is_in(Flavour::MicroShift)) {
         (true, false) => format!("{architecture} && topology != \"microshift\""),
@@ -192,6 +192,8 @@ fn selector(case: &Case) -> String {
 
 #[cfg(test)]
 mod tests {
+    use harness::facts::own_architecture;
+
     use super::*;
 
     fn listed(environment: &Environment) -> Vec<String> {
@@ -212,8 +214,11 @@ mod tests {
             let environment = Environment { version: some(version), ..Environment::default() };
             assert_eq!(listed(&environment).is_empty(), is_empty, "{version}");
         }
-        let arm = Environment { architecture: some("arm64"), ..Environment::default() };
-        assert!(listed(&arm).is_empty());
+        for (architecture, is_empty) in [(own_architecture(), false), ("riscv64", true)] {
+            let environment =
+                Environment { architecture: some(architecture), ..Environment::default() };
+            assert_eq!(listed(&environment).is_empty(), is_empty, "{architecture}");
+        }
     }
 
     #[test]
