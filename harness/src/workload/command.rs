@@ -118,3 +118,16 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_cluster_gives_each_command_more_time() {
+        let wait = || Command::new(["sleep"]);
+        assert_eq!(wait().slower(1).deadline(), COMMAND_DEADLINE);
+        let limit = Duration::from_secs(90);
+        assert_eq!(wait().within(limit).slower(20).deadline(), Duration::from_secs(1800));
+    }
+}
