@@ -178,6 +178,41 @@ fn openshift_4_18_is_reported_and_left_alone() {
     is_reported_by_preflight(&cluster, &words);
 }
 
+/// What a release team asks: what works in which release?
+#[test]
+#[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
+fn openshift_4_18_4_19_and_4_20_are_in_one_matrix() {
+    let (dir, releases) = (TestDir::new(), ["4.18", "4.19", "4.20"]);
+    for (release, code) in releases.iter().zip([3, 3, 0]) {
+        let cluster = openshift(&format!("os-matrix-{release}").replace('.', ""), release, &[]);
+        let run = ["run", "--kubeconfig", cluster.kubeconfig(), "--report-dir", release];
+        dir.nestcheck(run.iter().chain(&["ID-01", "POD-03"])).exits(code);
+    }
+    let compare = |releases: &[&str], format| {
+        dir.nestcheck([&["compare", "--format", format], releases].concat())
+    };
+    let document = compare(&releases, "json");
+    document.exits(0);
+    let matrix: serde_json::Value = serde_json::from_str(&document.stdout).expect("JSON");
+    assert_eq!(matrix["worse"], false);
+    let cases = matrix["cases"].as_array().expect("cases");
+    assert_eq!(cases.len(), 2, "{document}");
+    for case in cases {
+        let verdicts = [0, 1, 2].map(|run| case["results"][run]["verdict"].clone());
+        assert_eq!(verdicts, ["blocked", "blocked", "pass"], "{document}");
+    }
+    for release in releases {
+        let clusters = matrix["runs"].as_array().expect("runs").iter().map(|run| &run["cluster"]);
+        let named = clusters.filter_map(|it| it.as_str()).filter(|it| it.contains(release));
+        assert_eq!(named.count(), 1, "{release}: {document}");
+    }
+    let page = compare(&releases, "html");
+    page.exits(0);
+    assert!(releases.iter().all(|release| page.stdout.contains(release)), "{page}");
+    // The other way round, an upgrade would lose what works.
+    compare(&["4.20", "4.19", "4.18"], "text").exits(1);
+}
+
 #[test]
 #[ignore = "makes its own clusters: run with --ignored --test-threads=1"]
 fn openshift_4_18_with_technology_preview_is_too_old_all_the_same() {
