@@ -125,7 +125,9 @@ fn case(comparison: &Comparison, row: &CaseRow) -> Markup {
 fn result(comparison: &Comparison, cell: Option<&Cell>) -> Markup {
     let Some(cell) = cell else { return html! { span.none { "does not have it" } } };
     let cause = cell.cause.and_then(|cause| comparison.causes.get(cause));
-    let says_why = !matches!(cell.verdict, Verdict::Pass);
+    // The table of causes says once why several cases did not pass.
+    let is_shared = cause.is_some_and(|cause| cause.cases.iter().any(|cases| cases.len() > 1));
+    let says_why = !matches!(cell.verdict, Verdict::Pass) && !is_shared;
     html! {
         (verdict(&cell.verdict))
         @if cell.is_cut_off { " " small { "cut off" } }
