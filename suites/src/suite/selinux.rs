@@ -1,5 +1,7 @@
 //! Whether SELinux confines a pod, by what can be seen from inside.
 
+use std::collections::BTreeSet;
+
 use harness::workload::truth::show_reading;
 use probe::{AttemptOutcome, Reading};
 
@@ -17,6 +19,42 @@ pub(super) fn is_label(label: &str) -> bool {
     let mut parts = label.splitn(4, ':');
     parts.by_ref().take(3).all(|part| !part.is_empty() && !part.contains(' '))
         && parts.next().is_some()
+}
+
+/// Whether a label has this type and level.
+pub(super) fn has(label: &str, kind: &str, level: &str) -> bool {
+    let mut parts = label.splitn(4, ':').skip(2);
+    parts.next() == Some(kind) && parts.next().is_some_and(|own| Level::of(own) == Level::of(level))
+}
+
+/// A level: `s0:c5,c6`. The kernel sorts the categories and writes three or more in a row as `c1.c3`; the
+/// annotation `openshift.io/sa.scc.mcs` of a namespace has them in any order, such as `s0:c27,c14`.
+#[derive(PartialEq, Eq)]
+struct Level<'a> {
+    sensitivity: &'a str,
+    categories: BTreeSet<u16>,
+    /// What is no category.
+    others: BTreeSet<&'a str>,
+}
+
+impl<'a> Level<'a> {
+    fn of(text: &'a str) -> Self {
+        let (sensitivity, list) = text.split_once(':').unwrap_or((text, ""));
+        let mut level = Self { sensitivity, categories: BTreeSet::new(), others: BTreeSet::new() };
+        for part in list.split(',').filter(|part| !part.is_empty()) {
+            let (first, last) = part.split_once('.').unwrap_or((part, part));
+            match (category(first), category(last)) {
+                (Some(first), Some(last)) => level.categories.extend(first..=last),
+                _ => _ = level.others.insert(part),
+            }
+        }
+        level
+    }
+}
+
+/// The number of a category. A policy has at most 1024 of them.
+fn category(text: &str) -> Option<u16> {
+    text.strip_prefix('c')?.parse().ok().filter(|number| *number < 1024)
 }
 
 /// The mode by the file that says so, which few containers see, or else by what a process of the
@@ -66,6 +104,22 @@ mod tests {
         ] {
             assert!(!is_label(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_level_does_not_depend_on_the_order_of_its_categories() {
+        let label = "system_u:system_r:container_engine_t:s0:c5,c6";
+        let has = |level| has(label, "container_engine_t", level);
+        // As the kernel writes it, and as OpenShift does.
+        assert!(has("s0:c5,c6") && has("s0:c6,c5"));
+        for other in
+            ["", "s0", "s0:c5", "s0:c5,c7", "s0:c5,c6,c7", "s1:c5,c6", "s0:c5,x", "s0:c6.c5"]
+        {
+            assert!(!has(other), "{other}");
+        }
+        assert!(!super::has(label, "container_t", "s0:c5,c6"));
+        assert!(super::has("u:r:t:s0:c1.c3", "t", "s0:c3,c1,c2"));
+        assert!(!super::has("u:r:t", "t", ""));
     }
 
     #[test]

@@ -281,7 +281,7 @@ async fn is_confined_by_selinux(cx: Context) -> CaseResult {
     }
     let level = cx.sandbox().selinux_level().unwrap_or_default();
     let expected = format!(":container_engine_t:{level}");
-    let holds = !level.is_empty() && label.ends_with(&expected);
+    let holds = !level.is_empty() && selinux::has(&label, "container_engine_t", level);
     cx.check("SELinux context", &expected, &label, holds)?;
     let name = AttemptName::ChangeSecurityLabel;
     let attempts: Vec<Attempt> = workspace.probe(&["attempt", name.as_str()]).await?;
