@@ -39,16 +39,16 @@ struct Level<'a> {
 
 impl<'a> Level<'a> {
     fn of(text: &'a str) -> Self {
-        let (sensitivity, list) = text.split_once(':').unwrap_or((text, ""));
-        let mut level = Self { sensitivity, categories: BTreeSet::new(), others: BTreeSet::new() };
-        for part in list.split(',').filter(|part| !part.is_empty()) {
+        let (sensitivity, categories) = text.split_once(':').unwrap_or((text, ""));
+        let mut found = Self { sensitivity, categories: BTreeSet::new(), others: BTreeSet::new() };
+        for part in categories.split(',').filter(|part| !part.is_empty()) {
             let (first, last) = part.split_once('.').unwrap_or((part, part));
             match (category(first), category(last)) {
-                (Some(first), Some(last)) => level.categories.extend(first..=last),
-                _ => _ = level.others.insert(part),
+                (Some(first), Some(last)) => found.categories.extend(first..=last),
+                _ => _ = found.others.insert(part),
             }
         }
-        level
+        found
     }
 }
 
