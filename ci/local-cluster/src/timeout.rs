@@ -3,6 +3,8 @@
 
 use std::{env, sync::OnceLock, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::error::Error;
 
 /// The variable with the factor, a whole number.
@@ -35,6 +37,23 @@ fn parse(text: &str) -> Result<u32, Error> {
 /// A time limit on this machine.
 pub fn scaled(limit: Duration) -> Duration {
     limit * FACTOR.get().copied().unwrap_or(1)
+}
+
+/// A time limit that has begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// When it is over.
+    pub at: Instant,
+    /// How long it is, on this machine.
+    pub limit: Duration,
+}
+
+impl Deadline {
+    /// Begins a limit, multiplied by the factor.
+    pub fn begin(limit: Duration) -> Self {
+        let limit = scaled(limit);
+        Self { at: Instant::now() + limit, limit }
+    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::{
     paths::StateFolder,
     process::ProcessIdentity,
     state::ComponentState,
-    timeout::scaled,
+    timeout::Deadline,
 };
 
 /// How many lines of a component's log an error shows.
@@ -151,10 +151,9 @@ impl Session {
     pub async fn set_up_in(&mut self, place: Place, spec: NodeSpec) -> Result<(), Error> {
         let node = self.nodes.get_mut(place.index()).ok_or_else(no_such_node)?;
         node.request(&Request::SetUp(spec))?;
-        let limit = scaled(SET_UP);
-        let deadline = Instant::now() + limit;
+        let deadline = Deadline::begin(SET_UP);
         loop {
-            match self.next(deadline, "node not set up", limit).await? {
+            match self.next(deadline, "node not set up").await? {
                 Message::Event(Event::SetUp) => return Ok(()),
                 other => self.record(other)?,
             }
@@ -185,10 +184,9 @@ impl Session {
 
     /// Waits until a component has said that it is ready.
     pub async fn until_ready(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
-        let limit = scaled(limit);
-        let deadline = Instant::now() + limit;
+        let deadline = Deadline::begin(limit);
         while !self.ready.contains(name) {
-            let message = self.next(deadline, &format!("{name} not ready"), limit).await;
+            let message = self.next(deadline, &format!("{name} not ready")).await;
             let message = message.map_err(|error| self.with_log(error, name))?;
             self.record(message)?;
         }
@@ -230,15 +228,14 @@ impl Session {
     pub async fn restart(&mut self, names: &[String], limit: Duration) -> Result<(), Error> {
         let programs = names.iter().map(|name| self.program(name));
         let programs = programs.collect::<Result<Vec<_>, _>>()?;
-        let limit = scaled(limit);
-        let deadline = Instant::now() + limit;
+        let deadline = Deadline::begin(limit);
         for name in names {
             self.ready.remove(name);
             self.node_of(name)?.request(&Request::Kill { name: name.clone() })?;
         }
         for name in names {
             while self.runs(name) {
-                self.recv(deadline, &format!("{name} not ended"), limit).await?;
+                self.recv(deadline, &format!("{name} not ended")).await?;
             }
         }
         for program in programs {
@@ -248,7 +245,7 @@ impl Session {
             self.start_program(program.clone())?;
             while !self.is_up(&program) {
                 let what = format!("{name} not ready");
-                let received = self.recv(deadline, &what, limit).await;
+                let received = self.recv(deadline, &what).await;
                 received.map_err(|error| self.with_log(error, &name))?;
             }
         }
@@ -271,8 +268,8 @@ impl Session {
     /// Hears one message while components are restarted. What depends on them may end meanwhile,
     /// which is noted; a component that ends when it was just started never gets up, so the
     /// deadline tells.
-    async fn recv(&mut self, deadline: Instant, what: &str, limit: Duration) -> Result<(), Error> {
-        let message = self.next(deadline, what, limit).await?;
+    async fn recv(&mut self, deadline: Deadline, what: &str) -> Result<(), Error> {
+        let message = self.next(deadline, what).await?;
         self.note(message)
     }
 
@@ -300,8 +297,7 @@ impl Session {
         limit: Duration,
         future: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let limit = scaled(limit);
-        let deadline = Instant::now() + limit;
+        let deadline = Deadline::begin(limit);
         let mut future = std::pin::pin!(future);
         loop {
             tokio::select! {
@@ -309,7 +305,7 @@ impl Session {
                     Err(error) => Err(self.cause_of(error).await),
                     done => done,
                 },
-                message = self.next(deadline, what, limit) => {
+                message = self.next(deadline, what) => {
                     let message = message?;
                     self.record(message)?;
                 }
@@ -341,27 +337,21 @@ impl Session {
     }
 
     async fn outcome(&mut self, name: &str, limit: Duration) -> Result<Outcome, Error> {
-        let limit = scaled(limit);
-        let deadline = Instant::now() + limit;
+        let deadline = Deadline::begin(limit);
         loop {
             if let Some(Some(outcome)) = self.tasks.get(name) {
                 return Ok(outcome.clone());
             }
-            let message = self.next(deadline, &format!("{name} not done"), limit).await?;
+            let message = self.next(deadline, &format!("{name} not done")).await?;
             self.record(message)?;
         }
     }
 
-    async fn next(
-        &mut self,
-        deadline: Instant,
-        what: &str,
-        limit: Duration,
-    ) -> Result<Message, Error> {
-        match timeout_at(deadline, self.messages.recv()).await {
+    async fn next(&mut self, deadline: Deadline, what: &str) -> Result<Message, Error> {
+        match timeout_at(deadline.at, self.messages.recv()).await {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(Error::other("the node's messages have ended")),
-            Err(_) => Err(Error::deadline(what, limit)),
+            Err(_) => Err(Error::deadline(what, deadline.limit)),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     disturbance::Disturbance,
     error::Error,
     node::protocol::{Program, Request},
+    timeout::Deadline,
 };
 
 /// How long it may take to begin or to end a disturbance.
@@ -61,14 +62,14 @@ impl Session {
         let name = program.name.clone();
         self.tasks.insert(name.clone(), None);
         self.start_program(program)?;
-        let deadline = Instant::now() + COMMAND;
+        let deadline = Deadline::begin(COMMAND);
         loop {
             if let Some(Some(outcome)) = self.tasks.get(&name) {
                 let outcome = outcome.clone();
                 let failed = || self.with_log(Error::component(&name, outcome.text), &name);
                 return if outcome.success { Ok(()) } else { Err(failed()) };
             }
-            self.recv(deadline, &format!("{name} not done"), COMMAND).await?;
+            self.recv(deadline, &format!("{name} not done")).await?;
         }
     }
 }
