@@ -113,15 +113,13 @@ pub fn cause_among<'a>(
     causes: impl IntoIterator<Item = &'a Cause>,
     verdict: Option<&Verdict>,
 ) -> Option<&'a Cause> {
-    let mut causes = causes.into_iter();
-    let first = causes.next()?;
-    let rest: Vec<_> = causes.collect();
+    let causes: Vec<_> = causes.into_iter().collect();
     // Most cases have one.
-    if rest.is_empty() {
-        return Some(first);
+    if let [only] = causes[..] {
+        return Some(only);
     }
-    let is_own = |cause: &&Cause| verdict.is_some_and(|verdict| is_cause_of(cause, verdict));
-    [first].into_iter().chain(rest).find(is_own).or(Some(first))
+    let is_own = |cause: &&&Cause| verdict.is_some_and(|verdict| is_cause_of(cause, verdict));
+    causes.iter().find(is_own).or(causes.first()).copied()
 }
 
 /// What is a choice of whoever runs nestcheck, such as `--fail-fast`, explains nothing about the cluster.

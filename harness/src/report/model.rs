@@ -171,6 +171,22 @@ impl Counts {
 }
 
 impl CaseReport {
+    /// A case of which nothing but its end is known.
+    pub(super) fn of_end(case: CaseFinished) -> Self {
+        Self {
+            case,
+            started: None,
+            cut_off: false,
+            retries: Vec::new(),
+            disruptions: Vec::new(),
+            truth_checks: Vec::new(),
+            commands: Vec::new(),
+            evidence: None,
+            other_results: Vec::new(),
+            iterations: Vec::new(),
+        }
+    }
+
     /// The case's name without its suite.
     #[must_use]
     pub fn short_name(&self) -> &str {

@@ -206,26 +206,15 @@ mod tests {
     };
 
     fn case(level: Level, verdict: Verdict) -> CaseReport {
-        CaseReport {
-            case: CaseFinished {
-                id: "POD-03".into(),
-                name: "podman::runs".into(),
-                suite: "podman".into(),
-                title: "It runs".into(),
-                level,
-                verdict,
-                duration_ms: 10,
-            },
-            started: None,
-            cut_off: false,
-            retries: Vec::new(),
-            disruptions: Vec::new(),
-            truth_checks: Vec::new(),
-            commands: Vec::new(),
-            evidence: None,
-            other_results: Vec::new(),
-            iterations: Vec::new(),
-        }
+        CaseReport::of_end(CaseFinished {
+            id: "POD-03".into(),
+            name: "podman::runs".into(),
+            suite: "podman".into(),
+            title: "It runs".into(),
+            level,
+            verdict,
+            duration_ms: 10,
+        })
     }
 
     fn change(level: Level, before: &Verdict, after: &Verdict) -> Change {

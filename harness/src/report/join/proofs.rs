@@ -22,7 +22,7 @@ const REMEDY: &str = "prove it with `nestcheck run --every-node NODE-01.NAME` an
 /// The proofs that a part lists and that none of them has or planned, each as a blocked case.
 pub(super) fn missing(parts: &[Named<'_>], cases: &[CaseReport]) -> Vec<CaseReport> {
     let mut known: BTreeSet<&str> = cases.iter().map(|case| case.case.id.as_str()).collect();
-    // What was planned and never began is told as such.
+    // What was planned and never began is reported as such.
     known.extend(parts.iter().flat_map(|part| &part.run.planned).map(String::as_str));
     let lists: Vec<BTreeSet<_>> = parts.iter().map(|part| ids(&part.run.proofs)).collect();
     let lists: Vec<_> = lists.into_iter().filter(|list| !list.is_empty()).collect();
@@ -58,18 +58,7 @@ fn case(id: &str, like: Option<&CaseFinished>, differs: bool) -> CaseReport {
         verdict: Verdict::blocked(reason, REMEDY).at(Place::Nestcheck),
         duration_ms: 0,
     };
-    CaseReport {
-        case,
-        started: None,
-        cut_off: false,
-        retries: Vec::new(),
-        disruptions: Vec::new(),
-        truth_checks: Vec::new(),
-        commands: Vec::new(),
-        evidence: None,
-        other_results: Vec::new(),
-        iterations: Vec::new(),
-    }
+    CaseReport::of_end(case)
 }
 
 /// Whether all cases of a profile are among these: the proofs of the nodes that this part lists are some
