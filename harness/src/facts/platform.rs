@@ -26,7 +26,7 @@ pub struct Platform {
     pub is_kind: bool,
     /// The container runtimes of the nodes, each once.
     pub runtimes: Vec<String>,
-    /// The `MachineConfigPools` of the nodes to which pods of workspaces come; left out where they are not
+    /// The `MachineConfigPools` of the nodes that take the pods of workspaces; left out where they are not
     /// known, and outside of OpenShift.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<String>,

@@ -27,8 +27,8 @@ impl Node {
     }
 }
 
-/// The pools of the nodes to which the pods of workspaces come, or of all nodes where they come to none;
-/// none where there are no pools.
+/// The pools of the nodes that take the pods of workspaces, or of all nodes where none does; none where
+/// there are no pools.
 pub(super) fn pools(facts: &Facts) -> Vec<String> {
     let (Some(Flavour::OpenShift), Some(nodes)) = (facts.flavour.value(), facts.nodes.value())
     else {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pools_count_to_whose_nodes_workspaces_come() {
+    fn only_pools_whose_nodes_take_workspaces_count() {
         let nodes = |masters| {
             vec![
                 node(Some("rendered-master-1"), &["master"], masters),

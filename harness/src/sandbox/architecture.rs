@@ -18,9 +18,9 @@ use crate::{
 pub struct Architectures {
     /// The architecture whose probe the pods get.
     pub of_run: String,
-    /// Whether pods have to ask for it, because they could come to other nodes.
+    /// Whether pods have to ask for it, because they could run on other nodes.
     pub is_asked_for: bool,
-    /// The nodes of other architectures that there is a probe for, each with its own: only a proof of the
+    /// The nodes of other architectures with a probe, each with its own: only a proof of the
     /// node has a pod there.
     pub others: BTreeMap<String, String>,
     /// The nodes without a probe, each with its architecture. No pod goes there.
@@ -41,17 +41,17 @@ pub struct Candidates<'a> {
     pub nodes: &'a Fact<Vec<Node>>,
     /// The architecture that the selector itself names.
     pub selected: Option<&'a str>,
-    /// The architectures that there is a probe for.
+    /// The architectures with a probe.
     pub probes: BTreeSet<&'a str>,
 }
 
 impl Candidates<'_> {
-    /// Chooses the architecture of most nodes that take the pods, of those that there is a probe for. Where
+    /// Chooses the architecture of most nodes that take the pods, of those with a probe. Where
     /// the nodes are not known, it is the selected one, or else that of this program, and pods ask for it.
     ///
     /// # Errors
     ///
-    /// There is no probe for any of the nodes.
+    /// No node has an architecture with a probe.
     pub fn choose(&self) -> Result<Architectures> {
         let Fact::Known { value: nodes, .. } = self.nodes else { return self.choose_blindly() };
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();

@@ -109,7 +109,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A server whose namespaces have these Secrets, and what it was asked about Secrets. It has nothing
+    /// A server whose namespaces have these Secrets, and the requests about Secrets that it got. It has nothing
     /// else, but the object that `others` answers.
     pub(in crate::sandbox) fn server(
         there: &[&str],

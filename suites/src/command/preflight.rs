@@ -161,7 +161,7 @@ fn decide(facts: &Facts) -> Vec<Decided> {
         .collect()
 }
 
-/// What no setting of the cluster changes: there is no probe for any of the nodes.
+/// What no setting of the cluster changes: no node has an architecture with a probe.
 fn lack_of_probe(facts: &Facts) -> Option<Decided> {
     let probes = PROBES.iter().map(|probe| probe.architecture).collect();
     let candidates = Candidates { nodes: &facts.nodes, selected: None, probes };

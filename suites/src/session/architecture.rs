@@ -12,7 +12,7 @@ use harness::{
 ///
 /// # Errors
 ///
-/// There is no probe for any of the nodes.
+/// No node has an architecture with a probe.
 pub(super) fn choose(facts: &Facts, config: &RunConfig) -> Result<Architectures> {
     let selector = &config.sandbox.placement.node_selector;
     let candidates = Candidates {
@@ -27,7 +27,7 @@ pub(super) fn choose(facts: &Facts, config: &RunConfig) -> Result<Architectures>
     Ok(chosen)
 }
 
-/// Blocks the proofs of nodes that there is no probe for.
+/// Blocks the proofs of nodes without a probe.
 pub(super) fn settle(proofs: &mut [Entry], chosen: &Architectures) {
     for proof in proofs.iter_mut().filter(|proof| proof.settled.is_none()) {
         let OfNode::This(node) = proof.case.of_node else { continue };

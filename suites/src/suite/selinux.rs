@@ -33,7 +33,7 @@ pub(super) fn has(label: &str, kind: &str, level: &str) -> bool {
 struct Level<'a> {
     sensitivity: &'a str,
     categories: BTreeSet<u16>,
-    /// What is no category.
+    /// Parts that are not categories.
     others: BTreeSet<&'a str>,
 }
 
